@@ -118,7 +118,7 @@ class Builder(description.Builder):
             return value
         return Weight(name, None, self.array(value), ("computed by the model from its input",))
 
-    def in_floats(self, op: Any, x: Value) -> Ref:
+    def in_floats(self, op: ops.Op, x: Value) -> Ref:
         """An op that ONNX Runtime has for floats, on whatever x is; integers of up to 16 bits are
         exact there."""
         kind = self.array(x).dtype

@@ -159,7 +159,7 @@ for _name, _op in BINARY.items():
 
 
 def _reduced(op: Callable[..., ops.Op]) -> Body:
-    def body(build: OpBuilder, argument: Callable[..., Any]) -> Ref:
+    def body(build: OpBuilder, argument: Argument) -> Ref:
         axis = argument("axis", "reduction_indices")
         axes = None if axis is None else build.ints(axis)
         return build.reduce(

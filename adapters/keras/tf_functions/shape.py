@@ -1,6 +1,6 @@
 """TensorFlow's functions that move, pick, repeat and join elements, as Keras 2 records them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,7 @@ def _where(build: OpBuilder, argument: Argument) -> Ref:
     )
 
 
-def _like(value: float) -> Any:
+def _like(value: float) -> Callable[[OpBuilder, Argument], Ref]:
     return lambda build, argument: build.like(argument("input", "tensor"), value)
 
 
@@ -174,7 +174,7 @@ def _reverse(build: OpBuilder, argument: Argument) -> Ref:
     )
 
 
-def _places(kind: type[ops.ArgMax] | type[ops.ArgMin]) -> Any:
+def _places(kind: type[ops.ArgMax] | type[ops.ArgMin]) -> Callable[[OpBuilder, Argument], Ref]:
     def body(build: OpBuilder, argument: Any) -> Ref:
         x = argument("input")
         axis = build.axes(x, argument("axis", "dimension", default=0))[0]
@@ -219,7 +219,7 @@ def _one_hot(build: OpBuilder, argument: Argument) -> Ref:
     return build.add(ops.OneHot(depth=depth), x, shape=(*build.shape(x), depth))
 
 
-def _blocks(apart: bool) -> Any:
+def _blocks(apart: bool) -> Callable[[OpBuilder, Argument], Ref]:
     """Channels to squares of pixels, or back, as DCR does: the block's place is the outer part of
     the channel."""
 

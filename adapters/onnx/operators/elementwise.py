@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ _PLAIN = (
     *("Sqrt", "Tan", "Tanh"),
 )
 """Operators without attributes that are ops of the same name."""
-_UNARY: dict[str, Callable[[Builder], Any]] = {
+_UNARY: dict[str, Callable[[Builder], ops.Op]] = {
     "Celu": lambda build: ops.Celu(alpha=build.get("alpha", 1.0)),
     "Elu": lambda build: ops.Elu(alpha=build.get("alpha", 1.0)),
     "Gelu": lambda build: ops.Gelu(approximate=build.get("approximate", "none")),
@@ -67,7 +66,7 @@ _UNARY: dict[str, Callable[[Builder], Any]] = {
         threshold=build.get("alpha", 1.0), keeps_nan=False
     ),
 }
-_BINARY: dict[str, Callable[[], Any]] = {
+_BINARY: dict[str, Callable[[], ops.Op]] = {
     "Add": ops.Add,
     "And": ops.And,
     "Equal": ops.Equal,
@@ -81,7 +80,7 @@ _BINARY: dict[str, Callable[[], Any]] = {
     "Sub": ops.Sub,
     "Xor": ops.Xor,
 }
-_SEVERAL: dict[str, Callable[[], Any]] = {
+_SEVERAL: dict[str, Callable[[], ops.Op]] = {
     "Max": ops.Max,
     "Mean": ops.Mean,
     "Min": ops.Min,
@@ -89,23 +88,23 @@ _SEVERAL: dict[str, Callable[[], Any]] = {
 }
 
 
-def _made(name: str) -> Callable[[Builder], Any]:
+def _made(name: str) -> Callable[[Builder], ops.Op]:
     return lambda build: getattr(ops, name)()
 
 
-def _register(name: str, op: Callable[[Builder], Any]) -> None:
+def _register(name: str, op: Callable[[Builder], ops.Op]) -> None:
     @node(name)
     def unary(build: Builder, x: Value) -> Ref:
         return build.add(op(build), x)
 
 
-def _register_binary(name: str, op: Callable[[], Any]) -> None:
+def _register_binary(name: str, op: Callable[[], ops.Op]) -> None:
     @node(name)
     def binary(build: Builder, x: Value, y: Value) -> Ref:
         return build.add(op(), x, y)
 
 
-def _register_several(name: str, op: Callable[[], Any]) -> None:
+def _register_several(name: str, op: Callable[[], ops.Op]) -> None:
     @node(name)
     def several(build: Builder, *values: Value) -> Ref:
         return build.add(op(), *values)
@@ -226,7 +225,7 @@ def isinf(build: Builder, x: Value) -> Ref:
     return build.add(ops.And(), found, sign)
 
 
-def _running(build: Builder, op: Callable[..., Any], first: float, x: Value, axis: Value) -> Ref:
+def _running(build: Builder, op: Callable[..., ops.Op], first: float, x: Value, axis: Value) -> Ref:
     """Along an axis, from its end with ``reverse``, each element itself left out with
     ``exclusive``."""
     rank, along = build.rank(x), int(np.ravel(build.array(axis))[0]) % build.rank(x)

@@ -291,7 +291,7 @@ def global_max_pool(build: Builder, x: Value) -> Ref:
     return build.add(ops.GlobalMaxPool(axes=tuple(range(2, build.rank(x)))), x)
 
 
-def _register_softmax(name: str, op: Callable[..., Any]) -> None:
+def _register_softmax(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
     def softmax(build: Builder, x: Value) -> Ref:
         """Before version 13 over the axes from ``axis`` (1) on, taken as one."""
@@ -306,7 +306,7 @@ for _name, _op in {"Softmax": ops.Softmax, "LogSoftmax": ops.LogSoftmax}.items()
     _register_softmax(_name, _op)
 
 
-def _register_reduction(name: str, op: Callable[..., Any]) -> None:
+def _register_reduction(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
     def reduction(build: Builder, x: Value, axes: Value | None = None) -> Ref:
         over = build.ints(axes, "axes")
@@ -332,7 +332,7 @@ for _kind in ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "Sum
     _register_reduction(f"Reduce{_kind}", getattr(ops, f"Reduce{_kind}"))
 
 
-def _register_place(name: str, op: Callable[..., Any]) -> None:
+def _register_place(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
     def place(build: Builder, x: Value) -> Ref:
         axis, kept = build.get("axis", 0) % build.rank(x), bool(build.get("keepdims", 1))

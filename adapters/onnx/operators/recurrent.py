@@ -17,7 +17,7 @@ __all__: list[str] = []
 _GATES = {"RNN": "h", "GRU": "zrh", "LSTM": "iofg"}
 _USUAL = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 _FUNCTIONS: Mapping[
-    str, Callable[[Callable[[float | None], float], Callable[[float | None], float]], Any]
+    str, Callable[[Callable[[float | None], float], Callable[[float | None], float]], ops.Op]
 ] = {
     "affine": lambda alpha, beta: ops.Affine(gain=alpha(None), offset=beta(None)),
     "elu": lambda alpha, beta: ops.Elu(alpha=alpha(1.0)),
@@ -37,7 +37,7 @@ _FUNCTIONS: Mapping[
 given."""
 
 
-def _scaled_tanh(alpha: float, beta: float) -> Any:
+def _scaled_tanh(alpha: float, beta: float) -> ops.Op:
     return ops.Chain(
         (ops.Affine(gain=beta, offset=0.0), ops.Tanh(), ops.Affine(gain=alpha, offset=0.0))
     )

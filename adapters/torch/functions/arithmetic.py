@@ -14,7 +14,7 @@ from .gather_sort import nonzero
 
 __all__ = ["add", "clamp", "where"]
 
-_UNARY: dict[str, tuple[str, Callable[[], Any]]] = {
+_UNARY: dict[str, tuple[str, Callable[[], ops.Op]]] = {
     "abs absolute": ("Abs", ops.Abs),
     "acos arccos": ("Acos", ops.Acos),
     "acosh arccosh": ("Acosh", ops.Acosh),
@@ -47,7 +47,7 @@ _UNARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "square": ("Square", ops.Square),
     "tan": ("Tan", ops.Tan),
 }
-_BINARY: dict[str, tuple[str, Callable[[], Any]]] = {
+_BINARY: dict[str, tuple[str, Callable[[], ops.Op]]] = {
     "mul multiply __mul__ __rmul__ __imul__": ("Mul", ops.Mul),
     "floor_divide __floordiv__ __ifloordiv__": ("FloorDiv", ops.FloorDiv),
     "remainder __mod__ __imod__": ("Mod", ops.Mod),
@@ -62,13 +62,13 @@ _BINARY: dict[str, tuple[str, Callable[[], Any]]] = {
     "lt less __lt__": ("Less", ops.Less),
     "le less_equal __le__": ("LessOrEqual", ops.LessOrEqual),
 }
-_LOGICAL: dict[str, Callable[[], Any]] = {
+_LOGICAL: dict[str, Callable[[], ops.Op]] = {
     "and": ops.And,
     "not": ops.Not,
     "or": ops.Or,
     "xor": ops.Xor,
 }
-_TURNED: dict[str, tuple[str, Callable[[], Any]]] = {
+_TURNED: dict[str, tuple[str, Callable[[], ops.Op]]] = {
     "__rdiv__ __rtruediv__": ("Div", ops.Div),
     "__rpow__": ("Pow", ops.Pow),
     "__rfloordiv__": ("FloorDiv", ops.FloorDiv),
@@ -85,13 +85,13 @@ def _in_place(names: str) -> list[str]:
     ]
 
 
-def _register(names: str, onnx: str, op: Callable[[], Any]) -> None:
+def _register(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
     def unary(build: Builder, input: Value, *, memory_format: Any = None) -> Ref:
         return build.add(op(), input)
 
 
-def _register_binary(names: str, onnx: str, op: Callable[[], Any], turned: bool) -> None:
+def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bool) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
     def binary(build: Builder, input: Value, other: Value) -> Ref:
         return build.add(op(), other, input) if turned else build.add(op(), input, other)
@@ -105,7 +105,7 @@ for _names, (_onnx, _op) in _TURNED.items():
     _register_binary(_names, _onnx, _op, True)
 
 
-def _register_logical(name: str, op: Callable[[], Any]) -> None:
+def _register_logical(name: str, op: Callable[[], ops.Op]) -> None:
     @function(*_in_place(f"logical_{name}"), onnx=name)
     def logical(build: Builder, input: Value, other: Value | None = None) -> Ref:
         """A number holds where it is not 0; written over numbers, the answer is one."""
@@ -124,7 +124,7 @@ for _name, _one in _LOGICAL.items():
     _register_logical(_name, _one)
 
 
-def _register_choice(name: str, onnx: str, op: Callable[[], Any]) -> None:
+def _register_choice(name: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(name, onnx=onnx)
     def choice(build: Builder, input: Value, other: Value) -> Ref:
         """Of a NaN and a number the number."""
@@ -289,7 +289,7 @@ _BITS = {
 }
 
 
-def _register_bits(names: str, onnx: str, op: Callable[[], Any]) -> None:
+def _register_bits(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(*names.split(), onnx=onnx.lower())
     def bits(build: Builder, input: Value, other: Value) -> Ref:
         if any(build.array(value).dtype.kind != "b" for value in (input, other)):

@@ -30,14 +30,14 @@ _OF_ONE: dict[Any, Any] = {
 
 
 def _reduced(
-    build: Builder, op: Callable[..., Any], input: Value, dim: Dims, keepdim: bool, **more: Any
+    build: Builder, op: Callable[..., ops.Op], input: Value, dim: Dims, keepdim: bool, **more: Any
 ) -> Ref:
     if not build.rank(input):
         return build.add(_OF_ONE.get(op, ops.Identity()), input)
     return build.add(op(axes=_axes(build, input, dim), keepdims=bool(keepdim), **more), input)
 
 
-def _register(names: str, op: Callable[..., Any]) -> None:
+def _register(names: str, op: Callable[..., ops.Op]) -> None:
     @function(*names.split(), onnx=op.__name__.lower())
     def reduction(
         build: Builder, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
@@ -61,7 +61,7 @@ for _names, _op in {
 
 
 def _register_extreme(
-    name: str, op: Callable[..., Any], place: Callable[..., Any], merge: Callable[[], Any]
+    name: str, op: Callable[..., ops.Op], place: Callable[..., ops.Op], merge: Callable[[], ops.Op]
 ) -> None:
     @function(name, onnx=op.__name__.lower())
     def extreme(
@@ -89,7 +89,7 @@ _register_extreme("max", ops.ReduceMax, ops.ArgMax, ops.Max)
 _register_extreme("min", ops.ReduceMin, ops.ArgMin, ops.Min)
 
 
-def _register_place(name: str, op: Callable[..., Any]) -> None:
+def _register_place(name: str, op: Callable[..., ops.Op]) -> None:
     @function(name, onnx=name)
     def place(build: Builder, input: Value, dim: int | None = None, keepdim: bool = False) -> Ref:
         rank = build.rank(input)
@@ -103,7 +103,7 @@ _register_place("argmax", ops.ArgMax)
 _register_place("argmin", ops.ArgMin)
 
 
-def _spread(name: str, op: Callable[..., Any], with_mean: bool) -> None:
+def _spread(name: str, op: Callable[..., ops.Op], with_mean: bool) -> None:
     @function(name, onnx="reducevar" if op is ops.ReduceVar else "reducestd")
     def spread(
         build: Builder,
@@ -197,7 +197,7 @@ def _vector_norm(build: Builder, input: Value, order: Any, dim: Dims, keepdim: b
 
 
 def _reduced_again(
-    build: Builder, op: Callable[..., Any], value: Value, like: Value, dim: Dims, keepdim: bool
+    build: Builder, op: Callable[..., ops.Op], value: Value, like: Value, dim: Dims, keepdim: bool
 ) -> Ref:
     """A reduction of a value in the shape of an argument."""
     if not build.rank(like):
