@@ -25,7 +25,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture, Model
 from probe.numerics.blocks import same_bits
 from probe.numerics.dtypes import widened
-from probe.ops.step import Ref, Step
+from probe.ops.step import Step
 from probe.ops.weight import Weight
 from probe.report import Report
 from probe.verdict.judge import judge
@@ -140,10 +140,7 @@ def _joined(first: Capture, second: Capture) -> Capture:
     """The two layers as one: the inputs of the first, the outputs of the second."""
     assert first.description is not None and second.description is not None
     build = Builder()
-    (between,) = build.include(
-        first.description.steps, *(Ref(-1, index) for index in range(len(first.inputs)))
-    )
-    build.include(second.description.steps, between)
+    build.include(second.description.steps, *build.include(first.description.steps))
     axes = first.description.input_axes, second.description.output_axes
     return replace(
         first,

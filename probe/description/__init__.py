@@ -1,6 +1,6 @@
 """A layer as steps of ops, and what builds them."""
 
-from probe.description.builder import Builder, Value
+from probe.description.builder import Builder, Value, followed_by
 from probe.description.description import Description
 from probe.ops.step import Ref, Step, field_names, weights_of
 from probe.ops.weight import Grid, Weight
@@ -14,5 +14,6 @@ __all__ = [
     "Value",
     "Weight",
     "field_names",
+    "followed_by",
     "weights_of",
 ]

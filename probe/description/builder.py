@@ -1,16 +1,18 @@
 """Steps put together one by one: under every adapter's describers, and the hypotheses."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from probe.description.description import Description
 from probe.errors import Undescribed
 from probe.ops import Constant, Op, Outputs, Parameter, Recurrence, Reshape
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__ = ["Builder", "Value"]
+__all__ = ["Builder", "Value", "followed_by"]
 
 Value = Ref | Weight | np.ndarray | float | int | bool
 """What an op is applied to: an input or the output of a step, a weight, an array or a number."""
@@ -44,15 +46,18 @@ class Builder:
         return self._append(op, tuple([self.ref(value) for value in inputs]), shape)
 
     def include(self, steps: Sequence[Step], *inputs: Value) -> tuple[Ref, ...]:
-        """All steps of another description, on these inputs in place of its own; gives its
-        outputs."""
+        """All steps of another description, on these inputs in place of its own (none: on its own);
+        gives its outputs."""
         given = [self.ref(value) for value in inputs]
         before = len(self.steps)
+
+        def moved(ref: Ref) -> Ref:
+            if ref.step >= 0:
+                return Ref(before + ref.step, ref.index)
+            return given[ref.index] if given else ref
+
         for position, step in enumerate(steps):
-            refs = tuple(
-                given[ref.index] if ref.step < 0 else Ref(before + ref.step, ref.index)
-                for ref in step.sources(position)
-            )
+            refs = tuple(map(moved, step.sources(position)))
             if position == len(steps) - 1 and isinstance(step.op, Outputs):
                 return refs
             self._append(step.op, refs)
@@ -107,3 +112,12 @@ class Builder:
         if shape is not None:
             self._shapes[len(self.steps) - 1] = tuple(int(size) for size in shape)
         return self.last
+
+
+def followed_by(description: Description, *more: Op) -> Description:
+    """The layer with these ops behind its only output."""
+    build = Builder()
+    (y,) = build.include(description.steps)
+    for op in more:
+        y = build.add(op, y)
+    return replace(description, steps=build.ended(y))

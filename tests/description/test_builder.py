@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from probe import ops
-from probe.description import Builder, Ref, Step, Weight
+from probe.description import Builder, Description, Ref, Step, Weight, followed_by
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 
@@ -41,6 +41,13 @@ def test_another_description_is_taken_in_on_other_inputs_and_without_its_ending(
 def test_a_description_of_one_step_gives_its_last_output():
     build = Builder([X])
     assert build.include((Step(ops.Neg()),), Ref(-1)) == (Ref(0),)
+
+
+def test_ops_behind_a_layer_of_several_inputs_leave_its_names():
+    layer = Description((Step(ops.Sub(), (Ref(-1, 1), Ref(-1, 0))),), ("batch",), ("row", "column"))
+    behind = followed_by(layer, ops.Neg(), ops.Square())
+    assert (behind.input_axes, behind.output_axes) == (("batch",), ("row", "column"))
+    np.testing.assert_array_equal(recompute(behind.steps, [X, W])[-1][0], (W - X) ** 2)
 
 
 @pytest.mark.parametrize("output", [Ref(-1), Ref(0), Ref(1)])

@@ -118,11 +118,7 @@ def activation_steps(
         except Undescribed as error:
             raise Undescribed(f"{told}, and cannot be followed: {error}") from None
         build = Builder()
-        made = (
-            build.include(before, *(Ref(-1, k) for k in range(len(call.inputs))))
-            if before
-            else (Ref(-1),)
-        )
+        made = build.include(before) if before else (Ref(-1),)
         start = len(build.steps)
         build.include(traced, *made)
         return tuple(build.steps[start:])

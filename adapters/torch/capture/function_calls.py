@@ -549,12 +549,8 @@ def _described(
                 raise Undescribed(f"complex numbers have no description in {shown}")
         with describing():
             found = describe_function(name, shown, build, args, kwargs)
-            return to_levels(
-                found,
-                [levels_of(one) for one in given],
-                [levels_of(one) for one in results],
-                len(build.inputs),
-            ), ""
+            levels = ([levels_of(one) for one in tensors] for tensors in (given, results))
+            return to_levels(found, *levels), ""
     except Undescribed as error:
         return None, str(error)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Builder, Description, Grid, Ref, Weight
+from probe.description import Description, Grid, Weight, followed_by
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, chain, completes, describes, refusal
@@ -91,21 +91,7 @@ def _observed(module: Any, call: Call, description: Description) -> Description:
         return description
     if isinstance(description.steps[-1].op, ops.Outputs):
         raise Undescribed("its several outputs go through one quantiser")
-    build = Builder()
-    (y,) = build.include(
-        description.steps, *(Ref(-1, place) for place in range(_inputs(description)))
-    )
-    return replace(description, steps=build.ended(build.add(op, y)))
-
-
-def _inputs(description: Description) -> int:
-    """How many inputs of the call the steps may name."""
-    return 1 + max(
-        ref.index
-        for position, step in enumerate(description.steps)
-        for ref in (Ref(-1, 0), *step.sources(position))
-        if ref.step < 0
-    )
+    return followed_by(description, op)
 
 
 def fake_quantised(weight: Weight, op: ops.FakeQuantize | None) -> Weight:
@@ -166,7 +152,7 @@ def _register(name: str, plain: Callable[[Any, Call], Description], relu: bool) 
     def layer(module: Any, call: Call) -> Description:
         """The float layer with its weight fake-quantised."""
         described = plain(module, _quantised_weight(module, call))
-        return _with_relu(described) if relu else described
+        return followed_by(described, ops.Relu()) if relu else described
 
 
 for _name, _layer in _PLAIN.items():
@@ -178,12 +164,6 @@ for _name, _layer in _WITH_RELU.items():
 @describes("torch.ao.nn.qat.EmbeddingBag", several=True)
 def _bag(module: Any, call: Call) -> Description:
     return bag(module, _quantised_weight(module, call))
-
-
-def _with_relu(described: Description) -> Description:
-    build = Builder()
-    (y,) = build.include(described.steps, Ref(-1))
-    return replace(described, steps=build.ended(build.add(ops.Relu(), y)))
 
 
 def _batch_statistics(module: Any) -> str:
@@ -206,7 +186,7 @@ def _conv_bn(module: Any, call: Call) -> Description:
     refuses=_batch_statistics,
 )
 def _conv_bn_relu(module: Any, call: Call) -> Description:
-    return _with_relu(_folded(module, call, convolution, len(module.kernel_size)))
+    return followed_by(_folded(module, call, convolution, len(module.kernel_size)), ops.Relu())
 
 
 @describes("torch.ao.nn.intrinsic.qat.LinearBn1d", refuses=_batch_statistics)
@@ -242,24 +222,21 @@ def _folded(
     )
     kernel = fake_quantised(kernel, quantiser(module.weight_fake_quant, folded.ndim))
     sums = plain(module, _with(call, weight=kernel, bias=None))
-    build, around = Builder(), (-1, *(1,) * rank)
-    (y,) = build.include(sums.steps, Ref(-1))
+    around = (-1, *(1,) * rank)
     if getattr(module, "_enable_slow_path_for_better_numerical_stability", False):
         mean = parts["bn.running_mean"].effective - (0 if bias is None else bias.effective)
         value = parts["bn.bias"].effective - parts["bn.weight"].effective * mean / deviation
         told = "bn.bias - bn.weight * (bn.running_mean - bias) / sqrt(bn.running_var + eps)"
         stored = None if bias is None else bias.stored
         used = Weight("bias", stored, value, (told,), shape=around)
-        return replace(sums, steps=build.ended(build.add(ops.AddConstant(used), y)))
+        return followed_by(sums, ops.AddConstant(used))
     undone_by = f"divides the sums by gain = bn.weight / sqrt(bn.running_var + {module.bn.eps:g})"
     undone = Weight("1 / gain", None, 1 / gain.astype(np.float64), (undone_by,), shape=around)
-    y = build.add(ops.MulConstant(undone), y)
-    if bias is not None:
-        y = build.add(ops.AddConstant(replace(bias, shape=around)), y)
+    biased = () if bias is None else (ops.AddConstant(replace(bias, shape=around)),)
     scale, offset, mean_, variance = (
         parts[f"bn.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
     )
     norm = ops.BatchNormalization(
         scale=scale, bias=offset, mean=mean_, variance=variance, epsilon=module.bn.eps, axis=1
     )
-    return replace(sums, steps=build.ended(build.add(norm, y)))
+    return followed_by(sums, ops.MulConstant(undone), *biased, norm)

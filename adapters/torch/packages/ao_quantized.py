@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Builder, Description, Grid, Ref, Weight
+from probe.description import Builder, Description, Grid, Ref, Weight, followed_by
 from probe.errors import Undescribed
 
 from ..describe.describe import Call, Levels, chain, completes, described_as, describes
@@ -101,7 +101,6 @@ def to_levels(
     description: Description,
     given: Sequence[Levels | None],
     made: Sequence[Levels | None],
-    inputs: int,
 ) -> Description:
     """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves
     them on those that they had."""
@@ -117,20 +116,12 @@ def to_levels(
         return description
     if len(made) > 1:
         raise Undescribed("its several outputs are quantised")
-    return _then(description, _op(made[0]), inputs=inputs)
+    return followed_by(description, _op(made[0]))
 
 
 @completes
 def _requantised(module: Any, call: Call, description: Description) -> Description:
-    return to_levels(description, call.levels, call.made, len(call.inputs))
-
-
-def _then(description: Description, *more: ops.Op, inputs: int = 1) -> Description:
-    build = Builder()
-    (y,) = build.include(description.steps, *(Ref(-1, place) for place in range(inputs)))
-    for op in more:
-        y = build.add(op, y)
-    return replace(description, steps=build.ended(y))
+    return to_levels(description, call.levels, call.made)
 
 
 def _rounded(call: Call) -> ops.FakeQuantize:
@@ -165,7 +156,7 @@ _SUMS: dict[str, tuple[Callable[[Any, Call], Description], Behind]] = {
 def _register_sums(name: str, plain: Callable[[Any, Call], Description], behind: Behind) -> None:
     @describes(name)
     def sums(module: Any, call: Call) -> Description:
-        return _then(plain(module, _held(module, call)), *behind(module), _rounded(call))
+        return followed_by(plain(module, _held(module, call)), *behind(module), _rounded(call))
 
 
 for _name, (_plain, _behind) in _SUMS.items():
@@ -209,7 +200,7 @@ def _register_same(name: str, plain: str, *behind: ops.Op) -> None:
     def same(module: Any, call: Call) -> Description:
         """Computed in float, and rounded to the output's levels as ``_requantised`` says."""
         return (
-            _then(described_as(plain, module, call), *behind)
+            followed_by(described_as(plain, module, call), *behind)
             if behind
             else described_as(plain, module, call)
         )
@@ -234,7 +225,7 @@ def _dynamic(module: Any, call: Call) -> Description:
     held = replace(call, read={"weight": weight, "bias": _bias(module, call, weight)}.__getitem__)
     behind = (ops.Relu(),) if "ReLU" in type(module).__name__ else ()
     if weight.grid is None:
-        return _then(linear(module, held), *behind)
+        return followed_by(linear(module, held), *behind)
     if call.x.size == 0:
         raise Undescribed("its input is empty")
     build = Builder()

@@ -141,7 +141,7 @@ def _lora(module: Any, call: Call) -> Description:
     merged = _merged(module, weight, adapters)
     described = _with(base, at, name, merged, _bias(base.steps[at].op, weight, adapters, module))
     build = Builder()
-    (y,) = build.include(described.steps, Ref(-1))
+    (y,) = build.include(described.steps)
     words = " + ".join(["base_layer(x)", *(one.words for one in adapters)])
     return replace(described, steps=build.ended(build.add(ops.ByParts(way, words), y, Ref(-1))))
 
@@ -451,7 +451,7 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
     beside = tuple(f"beside it: plus {one.words}" for one in adapters)
     base = _with(base, at, name, replace(weight, steps=(*weight.steps, *beside)))
     build = Builder()
-    (y,) = build.include(base.steps, Ref(-1))
+    (y,) = build.include(base.steps)
     if (
         hasattr(module.base_layer, "kernel_size")
         and call.x.ndim != len(module.base_layer.kernel_size) + 2
