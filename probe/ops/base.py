@@ -17,7 +17,7 @@ from probe.numerics.dtypes import float_of
 from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.contributions import Contributions, Stage, Terms
-from probe.ops.engine_differences import Known
+from probe.ops.engine_differences import EngineDifference
 from probe.ops.weight import Weight
 
 __all__ = [
@@ -197,7 +197,7 @@ class Op:
 
     # What is no fault, and what stays unseen
 
-    engine_differences: ClassVar[tuple[Known, ...]] = ()
+    engine_differences: ClassVar[tuple[EngineDifference, ...]] = ()
     """Where engines are known to differ in this op although none is at fault."""
 
     quantizes: ClassVar[bool] = False

@@ -17,25 +17,25 @@ __all__ = [
     "SIGN_OF_NAN",
     "SQUARES_OVERFLOW",
     "ZERO_SHARE_OF_NAN",
-    "Known",
+    "EngineDifference",
     "anywhere",
 ]
 
 
 @dataclass(frozen=True)
-class Known:
+class EngineDifference:
     """A difference that an op shows where its first input holds a value."""
 
     holds: Callable[[np.ndarray], Any]
     """Finds such values."""
-    says: str
+    sentence: str
     """What ONNX Runtime does, as a sentence about it."""
     undefined: str = ""
     """What is to be said where others are apart as well; empty where they are not known to be."""
     touches: Callable[[Any, np.ndarray], np.ndarray] | None = None
     """Which elements of the op's output it changes to other numbers; None where it only moves NaN
     and inf."""
-    has: Callable[[Any], bool] = lambda op: True
+    applies: Callable[[Any], bool] = lambda op: True
     """Whether an op that names it may show it."""
 
 
@@ -66,57 +66,57 @@ def anywhere(*given: Any) -> np.ndarray:
     return np.asarray(True)
 
 
-NAN_IN_EXTREME = Known(
+NAN_IN_EXTREME = EngineDifference(
     np.isnan,
     "ONNX Runtime keeps or drops a NaN among the elements of a maximum or minimum by its place",
     "NaN among the elements of a maximum or minimum is undefined between engines: NumPy and "
     "PyTorch keep it, TensorFlow and ONNX Runtime may drop it",
 )
-PLACE_OF_NAN = Known(
+PLACE_OF_NAN = EngineDifference(
     np.isnan,
     "ONNX Runtime names a NaN only where it stands first",
     "the place of the largest or smallest element is undefined between engines where NaN is among "
     "them: NumPy and PyTorch name the NaN, TensorFlow and ONNX Runtime another element",
     _lines,
 )
-ZERO_SHARE_OF_NAN = Known(
+ZERO_SHARE_OF_NAN = EngineDifference(
     _odd,
     "the shares of the elements are a matrix there, and 0 times NaN or inf is NaN",
     "NaN and inf beside a weighted sum are undefined between engines: some multiply them by a "
     "weight of 0, which gives NaN, and some leave them out",
 )
-GELU_OF_INF = Known(
+GELU_OF_INF = EngineDifference(
     np.isinf,
     "ONNX Runtime gives inf for inf, which in other kernels is NaN",
     "GELU of inf is undefined between engines: PyTorch's kernels multiply inf by 0 and give NaN, "
     "NumPy and ONNX Runtime do not",
 )
-SIGN_OF_NAN = Known(
+SIGN_OF_NAN = EngineDifference(
     np.isnan,
     "ONNX Runtime keeps NaN",
     "the sign of NaN is undefined between engines: PyTorch gives 0, NumPy, TensorFlow and ONNX "
     "Runtime NaN",
 )
-BEYOND_INTEGERS = Known(
+BEYOND_INTEGERS = EngineDifference(
     lambda x: ~(np.abs(x) < 2.0**7),
     "ONNX Runtime gives the lowest integer for NaN and what lies beyond the range",
     "the integer of NaN, of inf and of what lies beyond the range is undefined between engines",
     _beyond,
 )
-SQUARES_OVERFLOW = Known(
+SQUARES_OVERFLOW = EngineDifference(
     lambda x: np.isfinite(x) & (np.abs(x) > 2.0**60),
     "ONNX Runtime takes squares or powers in float32, where those of such large numbers overflow",
     "squares and powers of such large numbers lie beyond float32, and overflow in engines that "
     "compute in it",
     anywhere,
 )
-MEAN_OF_NOTHING = Known(
+MEAN_OF_NOTHING = EngineDifference(
     lambda x: np.asarray(not x.size),
     "ONNX Runtime gives 0 for the mean of no elements",
     "the mean of no elements is undefined between engines: NumPy, PyTorch and TensorFlow give "
     "NaN, ONNX Runtime 0",
 )
-NAN_IN_GATES = Known(
+NAN_IN_GATES = EngineDifference(
     _makes_nan,
     "ONNX Runtime's own sigmoid and tanh in recurrences make a number of NaN",
 )

@@ -6,15 +6,15 @@ import numpy as np
 
 from probe.evaluation.allowance import Values
 from probe.numerics.blocks import blocks
-from probe.ops.engine_differences import Known
+from probe.ops.engine_differences import EngineDifference
 from probe.ops.step import Step, weights_of
 
-__all__ = ["Known", "known_differences", "reach", "touched"]
+__all__ = ["EngineDifference", "known_differences", "magnitudes", "touched"]
 
 
 def _shown(
     steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray], values: Values
-) -> Iterator[tuple[Known, np.ndarray]]:
+) -> Iterator[tuple[EngineDifference, np.ndarray]]:
     """Those that one step may show, with its first input."""
     op, refs = steps[position].op, steps[position].sources(position)
     if not op.engine_differences or not refs:
@@ -22,13 +22,13 @@ def _shown(
     x = refs[0].of(inputs, values)
     if x.dtype.kind == "f":
         yield from (
-            (one, x) for one in op.engine_differences if one.has(op) and np.any(one.holds(x))
+            (one, x) for one in op.engine_differences if one.applies(op) and np.any(one.holds(x))
         )
 
 
 def known_differences(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values
-) -> tuple[Known, ...]:
+) -> tuple[EngineDifference, ...]:
     """Those that this call may show."""
     return tuple(
         dict.fromkeys(
@@ -56,7 +56,7 @@ def touched(
     return found
 
 
-def reach(
+def magnitudes(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values
 ) -> tuple[float, float]:
     """The largest finite number among inputs, weights and what the steps give, and the sum of the

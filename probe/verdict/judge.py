@@ -18,7 +18,7 @@ from probe.ops import Recomputed
 from probe.report import Report
 from probe.verdict.detection_power import powers
 from probe.verdict.discontinuities import flipped, quantises
-from probe.verdict.engine_differences import known_differences, reach, touched
+from probe.verdict.engine_differences import known_differences, magnitudes, touched
 from probe.verdict.judgement import Judgement, Unusual
 from probe.verdict.options import Options, Yours
 from probe.verdict.pairwise import certainty, pairs
@@ -157,7 +157,7 @@ def _user(
 
 def _unusual(layer: Reference) -> Unusual:
     call = (layer.steps, layer.inputs, layer.values)
-    largest, products = reach(*call)
+    largest, products = magnitudes(*call)
     return Unusual(known_differences(*call), touched(*call), largest, products)
 
 

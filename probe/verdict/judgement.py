@@ -10,7 +10,7 @@ from probe.evaluation.party import Arrays, PartyResult
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.verdict.detection_power import Power
-from probe.verdict.engine_differences import Known
+from probe.verdict.engine_differences import EngineDifference
 
 __all__ = ["Judgement", "Pair", "Unusual"]
 
@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 class Unusual:
     """What may set engines apart in a call although none is at fault."""
 
-    differences: tuple[Known, ...] = ()
+    differences: tuple[EngineDifference, ...] = ()
     """What engines are known to differ in, as far as this call may show it."""
     touched: np.ndarray | None = None
     """Which elements of the output that may change to other numbers."""

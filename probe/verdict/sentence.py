@@ -194,7 +194,7 @@ def _of_range(parties: Sequence[str], call: Judgement) -> str:
 def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
     agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
     known = (
-        f"{call.unusual.differences[0].says} (a known difference)"
+        f"{call.unusual.differences[0].sentence} (a known difference)"
         if call.unusual.differences
         else "this is not one of its known differences"
     )

@@ -115,7 +115,7 @@ def test_onnx_runtime_does_what_the_table_says(one, name):
     report = judge(captured(OPS[name], x))
     assert report.verdict == "diverge"
     assert "ONNX Runtime is the odd one out" in report.sentence
-    assert f"{one.says} (a known difference)" in report.sentence
+    assert f"{one.sentence} (a known difference)" in report.sentence
     assert judge(captured(OPS[name], np.clip(np.nan_to_num(x), -9, 9))).ok
 
 

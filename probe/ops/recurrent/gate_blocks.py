@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.ops.base import Graph, Op
 from probe.ops.elementwise.activation import HardSigmoid, Relu, Sigmoid, Softplus, Tanh
-from probe.ops.engine_differences import Known, anywhere
+from probe.ops.engine_differences import EngineDifference, anywhere
 from probe.ops.recurrent.recurrence import Recurrence
 
 __all__ = ["SOFTPLUS_OVERFLOWS", "Gated", "sharing"]
@@ -20,12 +20,12 @@ _KNOWN = {Sigmoid: "Sigmoid", Tanh: "Tanh", Relu: "Relu", HardSigmoid: "HardSigm
 Emitted = Callable[[Graph, str, Sequence[str]], tuple[str, ...]]
 """(inner graph, share, states) -> the states after."""
 
-SOFTPLUS_OVERFLOWS = Known(
+SOFTPLUS_OVERFLOWS = EngineDifference(
     anywhere,
     "softplus in its own recurrences is log(1 + exp(x)), which overflows from 89 on",
     "softplus of 89 and more is inf in ONNX Runtime's own recurrences, which take log(1 + exp(x)) "
     "in float32",
-    has=lambda op: any(isinstance(getattr(op, part.name), Softplus) for part in fields(op)),
+    applies=lambda op: any(isinstance(getattr(op, part.name), Softplus) for part in fields(op)),
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from probe.ops.base import Graph, Op
 from probe.ops.contributions import Contributions, Stage
 from probe.ops.elementwise.activation import Sigmoid
-from probe.ops.engine_differences import NAN_IN_GATES, Known
+from probe.ops.engine_differences import NAN_IN_GATES, EngineDifference
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, Gated, sharing
 from probe.ops.recurrent.recurrence import Arranged, Before, Recurrence, States
@@ -90,7 +90,7 @@ class LSTM(Gated):
 
     state_count = 2
     onnx_gates = "iofg"
-    engine_differences: ClassVar[tuple[Known, ...]] = (NAN_IN_GATES,)
+    engine_differences: ClassVar[tuple[EngineDifference, ...]] = (NAN_IN_GATES,)
 
     def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
         return [(x.shape[1], self.recurrent.value.shape[0]), (x.shape[1], self.width)]
