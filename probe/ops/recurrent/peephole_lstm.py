@@ -12,7 +12,7 @@ from probe.ops.elementwise.activation import Tanh
 from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, sharing
 from probe.ops.recurrent.recurrence import Arranged, Before, States
 from probe.ops.recurrent.rnn_lstm_gru import LSTM
-from probe.ops.recurrent.running_error import Near, Rounded
+from probe.ops.recurrent.running_error import Ball, Rounded
 from probe.ops.weight import Weight
 
 __all__ = ["PeepholeLSTM"]
@@ -62,15 +62,15 @@ class PeepholeLSTM(LSTM):
     def cell(
         self,
         a: Rounded,
-        x: Near,
-        before: Near,
-        rest: tuple[Near, ...],
+        x: Ball,
+        before: Ball,
+        rest: tuple[Ball, ...],
         keep: np.ndarray | None,
         carries: bool,
-    ) -> tuple[Near, ...]:
+    ) -> tuple[Ball, ...]:
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
         to_i, to_o, to_f = (
-            Near.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps()
+            Ball.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps()
         )
         gate, c, cells, shown = self.recurrent_activation, rest[0], [], []
         for t in range(len(x.value)):
@@ -82,9 +82,9 @@ class PeepholeLSTM(LSTM):
             c = after if keep is None else after.where(keep[t][:, None], c)
             cells.append(c)
             shown.append(a.mul(o, a.apply(self.shown, after)))
-            c = c if carries else Near.exactly(c.value)
+            c = c if carries else Ball.exactly(c.value)
         return tuple(
-            Near(np.stack([one.value for one in each]), np.stack([one.slack for one in each]))
+            Ball(np.stack([one.value for one in each]), np.stack([one.slack for one in each]))
             for each in (shown, cells)
         )
 

@@ -18,7 +18,7 @@ from probe.ops.base import Arrays, Errors, Evaluated, Op, Sum
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
-from probe.ops.recurrent.running_error import Near, Rounded, summed
+from probe.ops.recurrent.running_error import Ball, Rounded, summed
 from probe.ops.weight import Weight
 
 __all__ = ["Before", "Recurrence"]
@@ -138,12 +138,12 @@ class Recurrence(Op):
     def cell(
         self,
         a: Rounded,
-        x: Near,
-        before: Near,
-        rest: tuple[Near, ...],
+        x: Ball,
+        before: Ball,
+        rest: tuple[Ball, ...],
         keep: np.ndarray | None,
         carries: bool,
-    ) -> tuple[Near, ...]:
+    ) -> tuple[Ball, ...]:
         """The states after each of several steps, whose states before are known (``rest``: the
         other states before the first one)."""
         raise NotImplementedError
@@ -224,9 +224,9 @@ class Recurrence(Op):
 
     def _ended(
         self,
-        begun: Sequence[Near],
+        begun: Sequence[Ball],
         theirs: np.ndarray,
-        states: list[Near],
+        states: list[Ball],
         mask: np.ndarray | None,
         kept: np.ndarray,
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
@@ -241,7 +241,7 @@ class Recurrence(Op):
             )
             sequence = sequence.where(
                 _like(mask, sequence.value),
-                Near.exactly(np.broadcast_to(held, sequence.value.shape)),
+                Ball.exactly(np.broadcast_to(held, sequence.value.shape)),
             )
         turned = sequence[self._order()]
         last = [state[-1] if len(state.value) else state for state in states]
@@ -260,7 +260,7 @@ class Recurrence(Op):
     def _order(self) -> slice:
         return slice(None, None, -1 if self.reverse else 1)
 
-    def _last(self, state: Near, at: np.ndarray, first: Near) -> Near:
+    def _last(self, state: Ball, at: np.ndarray, first: Ball) -> Ball:
         """The state after the last step that was not skipped."""
         last = state[np.maximum(at, 0), np.arange(len(at))]
         return last.where(_like(at >= 0, first.value), first)
@@ -272,18 +272,18 @@ class Recurrence(Op):
         theirs: np.ndarray,
         precision: Precision,
         carries: bool,
-    ) -> tuple[tuple[list[Near], np.ndarray | None, np.ndarray], list[Near]]:
+    ) -> tuple[tuple[list[Ball], np.ndarray | None, np.ndarray], list[Ball]]:
         """The states after each step in the order of reading, the mask, and the last step up to
         each that was not skipped (-1: none)."""
         x, mask, first = self.given(inputs)
-        moved = Near(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
+        moved = Ball(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
         offs = (
             slacks[len(slacks) - self.state_count :]
             if self.has_states
             else [None] * self.state_count
         )
         begun = [
-            Near(state, np.zeros(state.shape) if slack is None else slack)
+            Ball(state, np.zeros(state.shape) if slack is None else slack)
             for state, slack in zip(first, offs, strict=True)
         ]
         theirs, kept = np.asarray(theirs, np.float64)[self._order()], np.zeros((0, 0), int)
@@ -301,15 +301,15 @@ class Recurrence(Op):
             )
             # a sample may join later
             slack = np.where(_like(last >= 0, slack), 0.0, begun[0].slack)
-        states = Near(before, slack)
+        states = Ball(before, slack)
         if mask is not None and self.product_quantizer is not None:
-            states = states.where(_like(mask, before), Near.exactly(np.zeros(before.shape)))
+            states = states.where(_like(mask, before), Ball.exactly(np.zeros(before.shape)))
         a, rest, parts = (
             Rounded(precision, self.on_power_of_two_grid),
             tuple(begun[1:]),
-            list[tuple[Near, ...]](),
+            list[tuple[Ball, ...]](),
         )
-        states = self.near(a, states)
+        states = self.taken_ball(a, states)
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
         for start in range(0, len(x), many):
             some = slice(start, start + many)
@@ -319,13 +319,13 @@ class Recurrence(Op):
         if not parts:
             return (
                 [
-                    Near(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape)))
+                    Ball(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape)))
                     for state in begun
                 ],
                 mask,
                 kept,
             ), begun
-        return ([Near.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
+        return ([Ball.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         judged, begun = self._judged(of.inputs, of.slacks, of.outputs[0], precision, carries=False)
@@ -340,7 +340,7 @@ class Recurrence(Op):
         inputs: Arrays,
         outputs: Arrays,
         noise: Arrays,
-        begun: Sequence[Near],
+        begun: Sequence[Ball],
     ) -> list[np.ndarray]:
         """Six of the scale at which the outputs wander when every step is moved by a sixth of its
         slack, at random and steadily."""
@@ -425,12 +425,12 @@ class Recurrence(Op):
         apart = np.where(np.isfinite(apart), apart, 0.0)
         return SIGMAS * np.sqrt(np.maximum(apart, apart.mean() if apart.size else 0.0))
 
-    def near(self, a: Rounded, state: Near) -> Near:
-        """A state as a step takes it, and how far it may be off."""
+    def taken_ball(self, a: Rounded, state: Ball) -> Ball:
+        """``taken``, of a state that may be off."""
         return state if self.state_quantizer is None else a.apply(self.state_quantizer, state)
 
-    def near_multiplied(self, a: Rounded, state: Near) -> Near:
-        """The same of a state that may be off."""
+    def multiplied_ball(self, a: Rounded, state: Ball) -> Ball:
+        """``multiplied``, of a state that may be off."""
         return state if self.product_quantizer is None else a.apply(self.product_quantizer, state)
 
     # Sums of products.
@@ -448,8 +448,8 @@ class Recurrence(Op):
         return method(x)
 
     def summed(
-        self, a: Rounded, parts: Sequence[tuple[Sum, Near]], biases: Sequence[np.ndarray | None]
-    ) -> Near:
+        self, a: Rounded, parts: Sequence[tuple[Sum, Ball]], biases: Sequence[np.ndarray | None]
+    ) -> Ball:
         """Products added up, and the biases (gates * units,)."""
         return summed(a, parts, biases, self.through)
 

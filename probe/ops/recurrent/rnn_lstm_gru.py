@@ -18,7 +18,7 @@ from probe.ops.engine_differences import NAN_IN_GATES, EngineDifference
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.gate_blocks import SOFTPLUS_OVERFLOWS, Emitted, Gated, sharing
 from probe.ops.recurrent.recurrence import Arranged, Before, Recurrence, States
-from probe.ops.recurrent.running_error import Near, Rounded
+from probe.ops.recurrent.running_error import Ball, Rounded
 from probe.ops.weight import Weight
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -44,13 +44,13 @@ class RNN(Gated):
     def cell(
         self,
         a: Rounded,
-        x: Near,
-        before: Near,
-        rest: tuple[Near, ...],
+        x: Ball,
+        before: Ball,
+        rest: tuple[Ball, ...],
         keep: np.ndarray | None,
         carries: bool,
-    ) -> tuple[Near, ...]:
-        parts = [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))]
+    ) -> tuple[Ball, ...]:
+        parts = [(self.inward(), x), (self.onward(), self.multiplied_ball(a, before))]
         return (a.apply(self.activation, self.summed(a, parts, self.biases())),)
 
     def emit_step(self, graph: Graph) -> Emitted:
@@ -134,28 +134,28 @@ class LSTM(Gated):
     def cell(
         self,
         a: Rounded,
-        x: Near,
-        before: Near,
-        rest: tuple[Near, ...],
+        x: Ball,
+        before: Ball,
+        rest: tuple[Ball, ...],
         keep: np.ndarray | None,
         carries: bool,
-    ) -> tuple[Near, ...]:
+    ) -> tuple[Ball, ...]:
         z = self.summed(
-            a, [(self.inward(), x), (self.onward(), self.near_multiplied(a, before))], self.biases()
+            a, [(self.inward(), x), (self.onward(), self.multiplied_ball(a, before))], self.biases()
         )
         i, f, o = (a.apply(self.recurrent_activation, z[:, :, self.block(one)]) for one in "ifo")
         new = a.mul(i, a.apply(self.activation, z[:, :, self.block("g")]))
         c, cells = rest[0], []
         for t in range(len(x.value)):
-            after = a.add(a.mul(f[t], self.near(a, c)), new[t])
+            after = a.add(a.mul(f[t], self.taken_ball(a, c)), new[t])
             c = (
                 after
                 if keep is None
                 else after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
             )
             cells.append(c)
-            c = c if carries else Near.exactly(c.value)
-        cell = Near(np.stack([one.value for one in cells]), np.stack([one.slack for one in cells]))
+            c = c if carries else Ball.exactly(c.value)
+        cell = Ball(np.stack([one.value for one in cells]), np.stack([one.slack for one in cells]))
         h = a.mul(o, a.apply(self.activation, cell))
         if self.projection is not None:
             h = self.summed(a, [(MatMul(self.projection, None), h)], ())
@@ -288,18 +288,18 @@ class GRU(Gated):
     def cell(
         self,
         a: Rounded,
-        x: Near,
-        before: Near,
-        rest: tuple[Near, ...],
+        x: Ball,
+        before: Ball,
+        rest: tuple[Ball, ...],
         keep: np.ndarray | None,
         carries: bool,
-    ) -> tuple[Near, ...]:
+    ) -> tuple[Ball, ...]:
         first, second = self.biases()
         n = self.block("h")
         shares = self.summed(a, [(self.inward(), x)], (first, None if self.reset_after else second))
         products = self.summed(
             a,
-            [(self.onward(), self.near_multiplied(a, before))],
+            [(self.onward(), self.multiplied_ball(a, before))],
             (second if self.reset_after else None,),
         )
         gates = (a.add(shares[:, :, part], products[:, :, part]) for part in map(self.block, "zr"))
@@ -307,7 +307,7 @@ class GRU(Gated):
             a.apply(function, gate) for function, gate in zip(self._functions(), gates, strict=True)
         )
 
-        def bounded(x: Near) -> Near:
+        def bounded(x: Ball) -> Ball:
             return x if self.reset_quantizer is None else a.apply(self.reset_quantizer, x)
 
         if self.reset_after:

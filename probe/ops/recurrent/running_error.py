@@ -1,5 +1,5 @@
-"""Numbers that are near other numbers: arithmetic on values and on how far each may be off, for ops
-that are formulas of several parts."""
+"""Ball arithmetic (running error analysis): values and how far each may be off, for ops that are
+formulas of several parts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from probe.ops.elementwise.composed import Chain
 from probe.ops.exactness import held, without_rounding
 from probe.ops.linear.matmul import MatMul
 
-__all__ = ["Near", "Rounded", "summed"]
+__all__ = ["Ball", "Rounded", "summed"]
 
 _WALKS = 1 << 26
 _SKETCHED = 12
@@ -26,29 +26,29 @@ Method = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Near:
-    """Values, and how far each may be off."""
+class Ball:
+    """Values, the midpoints, and how far each may be off, the radii."""
 
     value: np.ndarray
     slack: np.ndarray
 
-    def __getitem__(self, key: Any) -> "Near":
-        return Near(self.value[key], self.slack[key])
+    def __getitem__(self, key: Any) -> "Ball":
+        return Ball(self.value[key], self.slack[key])
 
     @staticmethod
-    def exactly(value: np.ndarray) -> "Near":
-        return Near(value, np.zeros(value.shape))
+    def exactly(value: np.ndarray) -> "Ball":
+        return Ball(value, np.zeros(value.shape))
 
     @staticmethod
-    def joined(parts: Sequence["Near"]) -> "Near":
-        return Near(
+    def joined(parts: Sequence["Ball"]) -> "Ball":
+        return Ball(
             np.concatenate([part.value for part in parts]),
             np.concatenate([part.slack for part in parts]),
         )
 
-    def where(self, keep: np.ndarray, other: "Near") -> "Near":
+    def where(self, keep: np.ndarray, other: "Ball") -> "Ball":
         """These where ``keep``, the others elsewhere."""
-        return Near(
+        return Ball(
             np.where(keep, self.value, other.value), np.where(keep, self.slack, other.slack)
         )
 
@@ -62,18 +62,18 @@ class Rounded:
     grids: bool = False
     """Whether numbers may be on grids of powers of two, so that sums may be exact."""
 
-    def _rounded(self, value: np.ndarray, slack: np.ndarray) -> Near:
+    def _rounded(self, value: np.ndarray, slack: np.ndarray) -> Ball:
         own = self.precision.unit * np.abs(value) + self.precision.tiny
         if self.grids:
             exact = slack == 0
             own = np.where(exact & held(value, self.precision), 0.0, own)
         slack = slack + own
-        return Near(value, np.where(np.isfinite(slack), slack, 0.0))
+        return Ball(value, np.where(np.isfinite(slack), slack, 0.0))
 
-    def add(self, first: Near, second: Near) -> Near:
+    def add(self, first: Ball, second: Ball) -> Ball:
         return self._rounded(first.value + second.value, first.slack + second.slack)
 
-    def mul(self, first: Near, second: Near) -> Near:
+    def mul(self, first: Ball, second: Ball) -> Ball:
         slack = (
             np.abs(first.value) * second.slack
             + np.abs(second.value) * first.slack
@@ -81,11 +81,11 @@ class Rounded:
         )
         return self._rounded(first.value * second.value, slack)
 
-    def rest(self, part: Near) -> Near:
+    def rest(self, part: Ball) -> Ball:
         """1 - part."""
         return self._rounded(1.0 - part.value, part.slack)
 
-    def apply(self, op: Op, x: Near) -> Near:
+    def apply(self, op: Op, x: Ball) -> Ball:
         """An op of one input."""
         if isinstance(op, Chain):
             for part in op.parts:
@@ -93,7 +93,7 @@ class Rounded:
             return x
         (y,) = op.run(x.value)
         if not isinstance(op, Sigmoid | Tanh):
-            return Near(
+            return Ball(
                 y, op.error_bound(Evaluated((x.value,), (x.slack,), (y,)), self.precision)[0]
             )
         # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the
@@ -107,15 +107,15 @@ class Rounded:
             + self.precision.unit * units
             + self.precision.tiny
         )
-        return Near(y, np.where(np.isfinite(slack), slack, 0.0))
+        return Ball(y, np.where(np.isfinite(slack), slack, 0.0))
 
 
 def summed(
     a: Rounded,
-    parts: Sequence[tuple[Sum, Near]],
+    parts: Sequence[tuple[Sum, Ball]],
     biases: Sequence[np.ndarray | None],
     through: Callable[[Method, np.ndarray], np.ndarray],
-) -> Near:
+) -> Ball:
     """Products of sequences (steps, batch, ...) added up, and biases (columns,), in an order that
     nobody knows.
 
@@ -154,10 +154,10 @@ def summed(
     ):
         products = [(op.weight.value.shape[0], [x.value, op.weight.value]) for op, x in parts]  # type: ignore[attr-defined]
         own = np.zeros(total.shape) if without_rounding(products, added, a.precision) else own
-    return Near(total, np.where(np.isfinite(own), own, 0.0) + incoming)
+    return Ball(total, np.where(np.isfinite(own), own, 0.0) + incoming)
 
 
-def _walked(parts: Sequence[tuple[Any, Near]], biases: Arrays, precision: Precision) -> np.ndarray:
+def _walked(parts: Sequence[tuple[Any, Ball]], biases: Arrays, precision: Precision) -> np.ndarray:
     """The allowance of sums by their true partial sums, column by column of the products; 0 where
     that would be too much."""
     lead, columns = parts[0][1].value.shape[:-1], parts[0][0].weight.value.shape[1]
