@@ -140,7 +140,7 @@ def _class(cls: type) -> str:
     if is_dataclass(cls) or any(_fields(node)):
         rows = [
             f"| `{name}` | `{kind}` | {_markdown(text)} |"
-            for name, kind, text in ((a, b.replace("|", "\\|"), c) for a, b, c in _fields(node))
+            for name, kind, text in ((a, b.replace(" | ", " or "), c) for a, b, c in _fields(node))
         ]
         if rows:
             parts.append("\n".join(["| field | type | meaning |", "|---|---|---|", *rows]))
@@ -164,7 +164,7 @@ def _types() -> str:
                     ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value),
                     ast.Expr(value=ast.Constant(value=str(text))),
                 ) if not name.startswith("_"):
-                    kind = ast.unparse(value).replace("|", "\\|")
+                    kind = ast.unparse(value).replace(" | ", " or ")
                     rows.append(f"| `{name}` | `{kind}` | {_markdown(text)} |")
     return "\n".join(rows)
 
