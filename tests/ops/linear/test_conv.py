@@ -101,6 +101,27 @@ def test_conv_at_real_sizes(agrees, weight, channels, size, out, kernel):
     agrees(op, [x], lambda x, kernel: F.conv2d(x, kernel, padding=1))
 
 
+@pytest.mark.parametrize("dilations", [(1, 1), (1, 2)])
+def test_a_rectangular_kernel_over_channels_last(agrees, weight, dilations):
+    rng = np.random.default_rng(0)
+    x = np.moveaxis(rng.normal(size=(2, 9, 8, 6)).astype(np.float32), -1, 1)
+    w = rng.normal(size=(5, 6, 2, 3)).astype(np.float32)
+    op = ops.Conv(
+        weight=weight("kernel", w),
+        bias=None,
+        strides=(1, 2),
+        pads=((0, 1), (2, 0)),
+        dilations=dilations,
+    )
+    agrees(
+        op,
+        [x],
+        lambda x, kernel: F.conv2d(
+            padded(x, op.pads), kernel, stride=op.strides, dilation=op.dilations
+        ),
+    )
+
+
 @given(convolutions())
 def test_an_empty_batch_has_a_shape(weight, case):
     x, w, _, how = case
