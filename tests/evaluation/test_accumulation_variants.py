@@ -9,6 +9,7 @@ import torch
 import probe
 from probe import Description, Step, Weight, ops
 from probe.model import Capture
+from probe.ops.linear.winograd_fft import DATA, KERNEL, OUTPUT
 from probe.verdict.judge import judge
 from probe.verdict.options import Yours
 
@@ -154,3 +155,12 @@ def test_fourier_is_named_and_no_divergence(channels, size, kernel):
     )
     assert report.ok, report.sentence
     assert "assuming that yours goes through transforms" in report.sentence
+
+
+def test_winograds_transforms_convolve():
+    """Six sums over three neighbours each, out of eight numbers."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=8), rng.normal(size=3)
+    np.testing.assert_allclose(
+        OUTPUT @ ((KERNEL @ w) * (DATA @ x)), np.correlate(x, w, "valid"), rtol=0, atol=1e-12
+    )

@@ -107,6 +107,19 @@ def test_masks_of_the_inputs(keras, kind):
         )
 
 
+def test_a_mask_of_its_own_beside_masks_of_the_inputs(keras):
+    tokens, rng = np.array([[3, 1, 2, 0, 0], [4, 5, 1, 2, 0]], "int32"), np.random.default_rng(0)
+    embedding = keras.layers.Embedding(6, 8, mask_zero=True)
+    layer = keras.layers.MultiHeadAttention(2, 4)
+    inputs, mask = keras.Input((5,), dtype="int32"), keras.Input((5, 5), dtype="bool")
+    found = layer(embedding(inputs), embedding(inputs), attention_mask=mask)
+    own = rng.random((2, 5, 5)) < 0.6
+    own[..., 0] = True
+    report = probe.check(keras.Model([inputs, mask], found), layer.name, [tokens, own])
+    assert not report.missing, report
+    assert report.comparisons["framework", "numpy"].ok and report.comparisons["numpy", "onnx"].ok
+
+
 def test_grouped_query_attention():
     keras = pytest.importorskip("keras")
     rng = np.random.default_rng(0)

@@ -142,9 +142,14 @@ def test_more_layers_than_keras_2_can_add(tmp_path):
 
 @pytest.mark.parametrize("size", [5, 32, 2 * hdf5._NAME])
 def test_a_name_in_hdf5_that_does_not_end(size):
-    content = b"a" * size
+    content, reads = b"a" * size, iter(range(4 * hdf5._NAME))
+
+    def read(offset, count):
+        next(reads)  # not for ever
+        return content[offset : offset + count]
+
     with pytest.raises(hdf5.Unusual):
-        hdf5._text(lambda offset, count: content[offset : offset + count], 0)
+        hdf5._text(read, 0)
     content += b"\0bc"
     if size < hdf5._NAME:
-        assert hdf5._text(lambda offset, count: content[offset : offset + count], 0) == "a" * size
+        assert hdf5._text(read, 0) == "a" * size
