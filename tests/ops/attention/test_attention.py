@@ -11,6 +11,7 @@ from hypothesis_examples import examples
 from probe import ops
 from probe.description import Ref, Step, Weight
 from probe.explanation.receptive_field import reach_of
+from probe.numerics.precision import precision_of
 
 SEED = st.integers(0, 2**32 - 1)
 MASKS = {"keep": bool, "drop": bool, "add": np.float32}
@@ -186,3 +187,48 @@ def test_terms_add_up_and_reach_is_what_moves_the_output():
             given[i][index] += 1
             moves[index] = op.run(*given)[0][at] != y[at]
         np.testing.assert_array_equal(reached, moves)
+
+
+def bound_of(op, q, k, v, *slacks):
+    inputs = (q, k, v)
+    return op.error_bound(
+        inputs, (*slacks, None, None, None)[:3], op.run_float64(*inputs), precision_of("float32")
+    )[0]
+
+
+def drawn():
+    rng = np.random.default_rng(11)
+    return [rng.normal(size=size) for size in ((2, 3, 1, 32), (2, 3, 9, 32), (2, 3, 9, 4))]
+
+
+def test_a_query_is_allowed_what_it_is_allowed_alone():
+    q, k, v = drawn()
+    op = ops.Attention(0.25)
+    np.testing.assert_allclose(
+        bound_of(op, np.tile(q, (1, 1, 5, 1)), k, v),
+        np.tile(bound_of(op, q, k, v), (1, 1, 5, 1)),
+        rtol=1e-4,
+    )
+
+
+def test_large_queries_of_small_keys_are_as_others():
+    q, k, v = drawn()
+    op, times = ops.Attention(0.25), 2.0**70
+    np.testing.assert_allclose(
+        bound_of(op, q * times, k / times, v), bound_of(op, q, k, v), rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["queries", "keys", "values"])
+def test_a_slack_covers_what_it_moves(which):
+    """Each number by its own sign."""
+    inputs, op, rng = drawn(), ops.Attention(0.25), np.random.default_rng(0)
+    slacks = [None, None, None]
+    slacks[which] = 1e-3 * np.abs(inputs[which])
+    (y,) = op.run_float64(*inputs)
+    squares = np.zeros(y.shape)
+    for _ in range(200):
+        moved = list(inputs)
+        moved[which] = moved[which] + slacks[which] * rng.choice([-1, 1], size=moved[which].shape)
+        squares += np.square(op.run_float64(*moved)[0] - y)
+    assert (np.sqrt(squares / 200) <= 1.2 * bound_of(op, *inputs, *slacks)).all()
