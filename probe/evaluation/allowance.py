@@ -44,15 +44,17 @@ def allowances(
     values: Values,
     precision: Precision,
     look: tuple[int, tuple[np.ndarray, ...]] | None = None,
+    exact: bool = False,
 ) -> tuple[np.ndarray, ...]:
     """What rounding may do to each output of the last step, carried from step to step.
 
     ``look`` names a step and the indices of those of its elements whose true partial sums are to
-    decide.
+    decide. With ``exact``, or where a step's outputs lie on a grid, each step is asked whether it
+    rounds at all on these inputs.
     """
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
-    grids = any(step.op.on_power_of_two_grid for step in steps)
+    grids = exact or any(step.op.on_power_of_two_grid for step in steps)
     with np.errstate(all="ignore"):
         for position, step in enumerate(steps):
             sources = step.sources(position)

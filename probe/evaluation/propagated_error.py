@@ -182,7 +182,8 @@ def _scales(
         ]
     else:
         inputs = [widened(x) for x in in_floats(capture.inputs, capture.outputs)]
-        allowed = allowances(capture.description.steps, inputs, values, precision)
+        # a quantised layer behind one that rounds nothing flips no level
+        allowed = allowances(capture.description.steps, inputs, values, precision, exact=True)
         if precision.stored:
             wider = allowances(capture.description.steps, inputs, values, own)
             sizes = [

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from onnx.reference import ReferenceEvaluator
+from repository import EXAMPLES
 from representatives import exhaustive
 
 import probe
@@ -135,3 +136,14 @@ def test_the_first_layer_has_no_drift():
     model = probe.open_model(net.eval())
     x = np.random.default_rng(0).normal(size=(1, 3, size, size)).astype(np.float32)
     assert not drifts(model, (x,), {("0", 0)})["0", 0].slack[0].any()
+
+
+def test_a_quantised_network_whose_sums_are_exact_hides_no_fault():
+    """Sums of numbers on grids of powers of two round nothing, so no level behind them flips."""
+    x = np.load(EXAMPLES / "digits.npy")
+    model = probe.open_model(str(EXAMPLES / "digits_qkeras.h5"))
+    report = probe.check(model, "dense", x)
+    kernel, right = report.weights["kernel"].effective, np.asarray(report.outputs["framework"])
+    without_bias = (np.asarray(report.inputs[0]) @ kernel).astype(np.float32)
+    assert probe.check(model, "dense", x, expected=without_bias).verdict == "diverge"
+    assert probe.check(model, "dense", x, expected=right).ok

@@ -11,6 +11,7 @@ from probe.numerics.dtypes import float_of
 from probe.numerics.precision import SIGMAS, Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
+from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
 from probe.ops.weight import Weight, zero_bias
@@ -59,6 +60,14 @@ class Conv(Sum):
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         kernel = (1,) * len(self.strides) if self.weight is None else self.weight.value.shape[2:]
         return hides_asymmetry(shape, kernel, self.strides, self.pads, self.dilations)
+
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
+        if precision.lossy:
+            return False
+        kernel = inputs[1] if self.weight is None else self.weight.value
+        added = [] if self.bias is None else [self.bias.value]
+        count = math.prod(kernel.shape[1:])
+        return without_rounding([(count, [inputs[0], kernel])], added, precision)
 
     def undetected(self, inputs: Arrays) -> list[str]:
         x, sentences = inputs[0], zero_bias(self.bias)
