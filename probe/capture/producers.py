@@ -9,6 +9,7 @@ known.
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -77,8 +78,9 @@ class Producers:
             known.add(id(tensor))
 
     def _note(self, tensor: Tensor, array: np.ndarray, producer: Producer) -> None:
-        state = self._state(tensor, array)
-        self._made[id(tensor)] = _Made(weakref.ref(tensor), producer, state, self.count)
+        with suppress(TypeError):  # a number of NumPy's takes no weak reference
+            known = weakref.ref(tensor)
+            self._made[id(tensor)] = _Made(known, producer, self._state(tensor, array), self.count)
 
     def _state(self, tensor: Tensor, array: np.ndarray) -> tuple[int, int] | None:
         return None if self._writes is None else (self._writes(tensor), _digest(array))

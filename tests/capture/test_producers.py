@@ -396,6 +396,34 @@ def test_keras(name):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_a_variable_that_a_layer_gives_is_made_by_nobody(name):
+    """It is the same object after it was assigned to."""
+    keras = pytest.importorskip(name)
+
+    class Count(keras.layers.Layer):
+        def build(self, shape):
+            self.n = self.add_weight(shape=(5, 4), initializer="zeros", trainable=False)
+
+        def call(self, x):
+            self.n.assign_add(self.n + 1)
+            return self.n
+
+    class Block(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.count, self.cut = Count(name="count"), keras.layers.ReLU(name="cut")
+
+        def call(self, x):
+            n = self.count(x)
+            self.count(x)
+            return self.cut(n)
+
+    told = flow(Block(), V, wanted=["count", "cut"])
+    assert told == {"count": [0], "count:1": [0], "cut": [None]}
+
+
+@pytest.mark.tensorflow
 def test_a_cast_in_mixed_precision_is_another_tensor():
     keras = pytest.importorskip("keras")
     policy = keras.DTypePolicy("mixed_float16")
@@ -489,6 +517,8 @@ def test_the_latest_call_counts_but_for_what_one_inside_has_made():
     while id(others[-1]) != place:
         others.append(Tensor())
     assert producers.of(others[-1], V) is None, "it lies where the other has lain"
+    producers.note_inputs([number := np.float32(1)], [np.asarray(number)])
+    assert producers.of(number, np.asarray(number)) is None, "it takes no weak reference"
 
 
 def test_a_model_that_says_nothing_is_followed_by_its_numbers():

@@ -253,7 +253,10 @@ def _called(
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
     taken = (*given, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
-    made_by = tuple(map(state.producers.of, taken, (*inputs, *masked)))
+    made_by = tuple(
+        None if hasattr(type(tensor), "assign") else state.producers.of(tensor, array)
+        for tensor, array in zip(taken, (*inputs, *masked), strict=True)
+    )  # a variable stays the same where it is assigned to
     since = state.producers.count
     state.on.append(place.name)
     try:

@@ -93,11 +93,12 @@ class Tensors:
 
     @property
     def writes(self) -> Callable[[Any], int] | None:
-        """How often a tensor was written to, which only PyTorch's can be; it counts but in
+        """How often a tensor was written to, None where none can be; PyTorch counts, but in
         inference mode."""
-        if self.backend != "torch":
+        if self.backend in ("tensorflow", "jax"):
             return None
-        return lambda tensor: 0 if tensor.is_inference() else int(tensor._version)
+        counts = self.backend == "torch"
+        return lambda tensor: int(tensor._version) if counts and not tensor.is_inference() else 0
 
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
