@@ -243,7 +243,7 @@ def test_a_model_that_takes_a_dict(namespace, relu, tmp_path):
     swept(saved, given)
     swept(saved, None, shape=[(2, 4), (2, 6)])
     assert probe.check(saved, "/relu", given).ok
-    with pytest.raises(BadInput, match="the model's inputs are left, right; you gave left, wrong"):
+    with pytest.raises(BadInput, match="inputs are named left, right; you gave left, wrong"):
         probe.check(saved, "/relu", {"left": X, "wrong": X})
     with pytest.raises(BadInput, match="it takes a dict of left, right"):
         probe.check(saved, "/relu")
