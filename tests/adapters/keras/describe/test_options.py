@@ -538,7 +538,7 @@ def test_inside_wrappers_and_recurrences(keras, newer, monkeypatch):
 @SAVING
 def test_an_unknown_key_in_a_file_is_refused_by_keras(keras, tmp_path):
     inputs = keras.Input((4,))
-    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "net.keras")
+    keras.Model(inputs, keras.layers.Dense(3, name="dense")(inputs)).save(tmp_path / "net.keras")
     with (
         zipfile.ZipFile(tmp_path / "net.keras") as old,
         zipfile.ZipFile(tmp_path / "new.keras", "w") as new,
