@@ -28,6 +28,24 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
     assert "flip by one step of 0.125" in report.findings[0].claim
 
 
+def test_a_flip_behind_a_change_of_layout():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 4, 1)).astype(np.float32)
+    x[1, 3, 2] = 0.4375 * (1 - 2**-20)
+    mine = x.copy()
+    mine[1, 3, 2] *= 1 + 2**-19
+    layer = qkeras.QConv2D(
+        1,
+        1,
+        kernel_initializer="ones",
+        use_bias=False,
+        activation=qkeras.quantized_bits(4, 0, alpha=1),
+    )
+    report = probe.check(layer, layer.name, given=x, expected=np.clip(np.rint(mine * 8), -8, 7) / 8)
+    assert report.findings, report
+    assert report.findings[0].slug == "boundary-flip"
+
+
 @pytest.mark.parametrize(
     ("planted", "words"),
     [
