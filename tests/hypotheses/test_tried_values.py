@@ -1,10 +1,13 @@
-"""What hypotheses try: maps of the input as their words say them, crops that leave as much."""
+"""What hypotheses try: maps of the input and places of maxima as their words say them, crops that
+leave as much."""
 
 import re
 
 import numpy as np
 import pytest
 
+from probe import ops
+from probe.hypotheses.channel_order import _Recounted
 from probe.hypotheses.transpose_conv import _same_length
 from probe.hypotheses.wrong_input import _MAPS
 
@@ -20,3 +23,21 @@ def test_a_map_is_what_it_is_called(factor, offset, words):
 def test_crops_of_three_places_are_tried_at_every_place():
     for before in range(4):
         assert {*_same_length(before, 3 - before)} >= {(0, 3), (1, 2), (2, 1), (3, 0)}
+
+
+def test_places_are_counted_as_the_words_say():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 4, 6))
+    op = ops.MaxPoolIndices((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    told = {
+        "counted in the whole tensor": x.ravel(),
+        "counted in the sample": x.reshape(2, -1),
+        "counted in the sample, the channels last": np.moveaxis(x, 1, -1).reshape(2, -1),
+        "counted column by column": x.swapaxes(2, 3).reshape(2, 3, -1),
+    }
+    for way, flat in told.items():
+        values, places = _Recounted(op, way).run(x)
+        at = places.reshape(*flat.shape[:-1], -1).astype(int)
+        np.testing.assert_array_equal(
+            np.take_along_axis(flat, at, axis=-1).reshape(values.shape), values, way
+        )

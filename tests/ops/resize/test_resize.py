@@ -136,6 +136,15 @@ def test_nearest_by_whole_scales_in_onnx(agrees, x, coordinates, rounding, data)
     agrees(ops.ResizeNearest(scales, sizes, coordinates, rounding), [x], None)
 
 
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("coordinates", ["asymmetric", "half_pixel"])
+def test_nearest_of_broken_scales_in_onnx(agrees, coordinates, rounding):
+    """No rounding leaves the image."""
+    x = np.arange(1.0, 13.0).reshape(1, 1, 3, 4)
+    op = ops.ResizeNearest((1.0, 1.0, 5 / 3, 5 / 4), (1, 1, 5, 5), coordinates, rounding)
+    agrees(op, [x], None)
+
+
 @pytest.mark.parametrize("method", TENSORFLOW)
 @examples(25)
 @given(images(2, 12), st.booleans(), st.data())

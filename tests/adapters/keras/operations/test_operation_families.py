@@ -260,6 +260,7 @@ def _arithmetic():
     ]
     found += [
         ops.select([x > 1, z > 0], [x, z], 0.5),
+        ops.select([x > 1], [x]),
         *ops.unravel_index(whole[0, 0], (5, 7)),
         ops.linspace(x, z, 5),
         ops.corrcoef(x[0]),
