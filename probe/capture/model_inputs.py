@@ -256,7 +256,7 @@ def part_of(at: Part) -> tuple[int | slice, ...]:
         if any(len(part) > 2 or part == [None] for part in ends):
             raise ValueError
     except ValueError:
-        raise BadInput(f"{at!r} is not an index or slice such as 0,0:3,0:3,0") from None
+        raise BadInput(f"{at!r} is not an index or slice per axis such as 0,0:3,:,2") from None
     return tuple(
         part[0] if len(part) == 1 and part[0] is not None else slice(*part) for part in ends
     )

@@ -84,7 +84,7 @@ def captured(
     ``values`` are the user's own outputs by names of layers.
     """
     model = opened(model)
-    if isinstance(model, Unloaded):  # before a framework is imported
+    if isinstance(model, Unloaded) and isinstance(layer, str):  # before a framework is imported
         inputs = () if x is None or given is not None or isinstance(x, Mapping) else x
         inputs = inputs if isinstance(inputs, list | tuple) else (inputs,)
         model.refuse(layer, [as_array(one) for one in inputs])

@@ -120,6 +120,8 @@ def _numbers(values: ArrayLike) -> np.ndarray:
     array = as_array(values, "expected values")
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
+    if isinstance(values, str):
+        raise BadInput(f"expected values must be numbers; load them from {values!r} first")
     if array.dtype.kind not in "fiub":
         raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
     return array

@@ -117,6 +117,11 @@ def check_names(model: Model, expected: Mapping[str, Expected]) -> None:
         raise BadInput("expected is empty: leave it out, or map layer names to their outputs")
     known = set(model.names())
     for name in expected:
+        if not isinstance(name, str):
+            raise BadInput(
+                f'a layer is asked for by its name, and a single layer by ""; you gave '
+                f"{type(name).__name__}"
+            )
         if name not in known and not model.may_be_operation(name):
             if isinstance(model, Compiled) and (why := model.compiled_into_graph(name)):
                 raise BadInput(why)

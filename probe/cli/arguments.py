@@ -130,12 +130,12 @@ _GROUPS = (
         cloup.option(
             "--rtol",
             type=float,
-            help="Relative tolerance, with --atol: replaces the derived one.",
+            help="Relative tolerance that replaces the derived allowance; needs --atol.",
         ),
         cloup.option(
             "--atol",
             type=float,
-            help="Absolute tolerance, with --rtol: replaces the derived one.",
+            help="Absolute tolerance that replaces the derived allowance; needs --rtol.",
         ),
         cloup.option(
             "--thorough",
@@ -181,7 +181,9 @@ _GROUPS = (
     ),
     cloup.option_group(
         "Output",
-        cloup.option("--json", metavar="FILE|-", help="Print the report as JSON."),
+        cloup.option(
+            "--json", metavar="FILE|-", help="Write the report as JSON to a file, or print it (-)."
+        ),
         cloup.option(
             "--save",
             metavar="FILE",

@@ -14,8 +14,12 @@ _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 
 def show(arguments: Arguments) -> int:
     """Prints the table."""
+    more = False
     with quiet():
-        layers = listed(arguments.model) or opened(arguments).layers
+        layers = listed(arguments.model)
+        if not layers:
+            model = opened(arguments)
+            layers, more = model.layers, model.may_be_operation("/add")
     rows = [
         (
             printable.name(layer.name) or "(root)",
@@ -31,6 +35,8 @@ def show(arguments: Arguments) -> int:
     for row in (head, *rows):
         text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[2]:<24}  {row[3]:>10}  {row[4]}"
         say(printable.line(text))
+    if more:
+        say("\n--all also checks the operations between these layers, which only a run shows")
     return 0
 
 

@@ -88,9 +88,10 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
 
 def _worst(report: "Report") -> list[str]:
     """The worst element of the worst pair, with every party's value there."""
+    failed = [one for one in report.comparisons.values() if not one.ok]
     rated = [
         comparison
-        for comparison in report.comparisons.values()
+        for comparison in failed or report.comparisons.values()
         if comparison.worst is not None and comparison.ratio
     ]
     if not rated:
@@ -113,9 +114,9 @@ def _worst(report: "Report") -> list[str]:
         if names
         else ", ".join(map(str, worst.index))
     )
+    label = "worst element" if failed else "largest difference at"
     lines = [
-        f"worst element: {where}[{', '.join(map(str, worst.index))}]"
-        + (f" ({at})" if names else "")
+        f"{label}: {where}[{', '.join(map(str, worst.index))}]" + (f" ({at})" if names else "")
     ]
     for party in PARTIES:
         values = arrays(report.outputs[party])[worst.output] if party in report.outputs else None

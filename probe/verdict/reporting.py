@@ -72,7 +72,9 @@ def reported(
         output_names=described.output_names,
         known=None if yours is None else yours.party.known,
         blind=() if reference is None else blind_spots(*reference),
-        visible=None if reference is None else smallest_visible_change(*reference, precision),
+        visible=None
+        if reference is None or options.tolerance is not None
+        else smallest_visible_change(*reference, precision),
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
     )
