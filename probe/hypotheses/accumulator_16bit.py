@@ -134,12 +134,12 @@ def accumulation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("rounding")
 def rounding(case: Case) -> Iterator[Edit]:
-    """Nothing wrong: another order of summation, a fused multiply-add, another last bit of a
+    """No mistake: another order of summation, a fused multiply-add, or another last bit of a
     function.
 
-    Every honest evaluation in the layer's own format rounds; what that may do is the allowance,
-    found from the terms of this very input. It is said where the difference lies within it and only
-    your tolerances are tighter, or where no mistake fits and a worst case of rounding could reach
-    it (Winograd and FFT convolutions, sorted terms).
+    Every correct evaluation in the layer's own precision has rounding errors; the allowance is a
+    bound on them, computed from the terms of this input. This is reported when the difference is
+    within the allowance and only your own tolerances are tighter, or when no mistake fits and the
+    worst case of rounding could explain it (Winograd and FFT convolutions, sorted terms).
     """
     yield from ()

@@ -53,10 +53,10 @@ def _name(op: Op) -> str:
 
 @hypothesis("missing-activation")
 def missing_activation(case: Case) -> Iterator[Edit]:
-    """The activation inside the layer left out.
+    """The layer's own activation was not applied.
 
-    ``Conv2D(..., activation="relu")`` and ``Dense(..., activation=...)`` end in it; their output is
-    what comes behind it.
+    ``Conv2D(..., activation="relu")`` and ``Dense(..., activation=...)`` end with it; the layer's
+    output is what comes after the activation.
     """
     for position, op in _activations(case):
         steps = case.with_op(position, ops.Identity())
@@ -69,9 +69,9 @@ def missing_activation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("extra-activation")
 def extra_activation(case: Case) -> Iterator[Edit]:
-    """An activation that the layer does not have.
+    """An activation was applied that the layer does not have.
 
-    The values are those of the activation behind the layer, often a layer of its own.
+    The values are the output of the activation that follows the layer, often a separate layer.
     """
     for name, op in _COMMON:
         yield case.edit(
@@ -83,9 +83,10 @@ def extra_activation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("gelu-approximation")
 def gelu_approximation(case: Case) -> Iterator[Edit]:
-    """The erf, tanh and sigmoid forms of GELU mixed.
+    """Another form of GELU was used: erf, tanh or sigmoid.
 
-    They differ by at most 5e-4 (tanh) or 2e-2 (x * sigmoid(1.702 x)), most near +-2, and not at 0.
+    The forms differ by up to 5e-4 (tanh) or 2e-2 (x * sigmoid(1.702 x)), most near x = +-2 and not
+    at all at 0.
     """
     for position, op in case.having(ops.Gelu):
         other = "tanh" if op.approximate == "none" else "none"
@@ -109,10 +110,10 @@ def gelu_approximation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("hard-sigmoid-definition")
 def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
-    """clip(0.2 x + 0.5, 0, 1) against relu6(x + 3) / 6.
+    """Another definition of hard sigmoid: clip(0.2 x + 0.5, 0, 1) or relu6(x + 3) / 6.
 
-    Keras 2 (and ONNX by default) means the first, PyTorch and Keras 3 the second; they are up to
-    0.083 apart and saturate at 2.5 and 3.
+    Keras 2 (and ONNX by default) uses the first, PyTorch and Keras 3 the second. They differ by up
+    to 0.083 and saturate at 2.5 and 3.
     """
     for position, op in case.having(ops.HardSigmoid):
         for alpha, told in (
@@ -147,10 +148,10 @@ _SLOPES = (0.3, 0.2, 0.1, 0.01, 0.05, 0.25, 0.02, 0.0, 1.0, 0.5)
 
 @hypothesis("other-slope")
 def other_slope(case: Case) -> Iterator[Edit]:
-    """Another slope of a LeakyReLU, another alpha of an ELU.
+    """Another slope of a LeakyReLU, or another alpha of an ELU.
 
-    Keras 2's LeakyReLU has 0.3, PyTorch's 0.01, many nets 0.1 or 0.2. Only negative inputs show it,
-    by a constant ratio.
+    The default slope of LeakyReLU is 0.3 in Keras 2 and 0.01 in PyTorch; many models use 0.1 or
+    0.2. Only negative inputs differ, by a constant ratio.
     """
     kinds: dict[type, str] = {
         ops.LeakyRelu: "alpha",
@@ -213,8 +214,8 @@ def _fitted_slope(case: Case, position: int, op: Op) -> tuple[float, ...]:
 def other_activation(case: Case) -> Iterator[Edit]:
     """Another activation than the layer's.
 
-    Each common one is tried in its place: tanh for sigmoid, ReLU for ReLU6, SiLU for GELU, no
-    quantiser for a quantised one.
+    Each common activation is tried in its place: tanh for sigmoid, ReLU for ReLU6, SiLU for GELU,
+    and an unquantised activation for a quantised one.
     """
     for position, op in _activations(case):
         for name, other in _COMMON:

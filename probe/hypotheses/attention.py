@@ -19,11 +19,12 @@ __all__: list[str] = []
 
 @hypothesis("attention-scale")
 def attention_scale(case: Case) -> Iterator[Edit]:
-    """Scores not divided by the root of a head's features, or by another number.
+    """The attention scores are not divided by the square root of the head size, or are divided by
+    another number.
 
-    Attention with heads divides by sqrt(features of one head), not of the whole model; Keras'
-    ``Attention`` divides by nothing. The weights come out sharper or flatter, and the mean of an
-    unmasked query hardly moves.
+    Multi-head attention divides by sqrt(features of one head), not of the whole model; Keras'
+    ``Attention`` does not divide. The attention weights become sharper or flatter, and the mean
+    over an unmasked query hardly changes.
     """
     for position, op in case.having(ops.Attention):
         if isinstance(op, ops.AdditiveAttention):
@@ -71,11 +72,11 @@ def _without(case: Case, position: int, dropped: tuple[int, ...], **changes: Any
 
 @hypothesis("attention-mask")
 def attention_mask(case: Case) -> Iterator[Edit]:
-    """A causal or padding mask ignored, or read the other way round.
+    """A causal or padding mask was ignored, or its true and false values were inverted.
 
-    PyTorch's boolean attn_mask is true where a position is hidden, Keras' and that of
-    ``scaled_dot_product_attention`` where it is seen. A causal layer of which only the last query
-    agrees has lost its mask.
+    In PyTorch's ``MultiheadAttention`` a boolean attn_mask is True where a position is hidden; in
+    Keras and in ``scaled_dot_product_attention`` it is True where the position is visible. If only
+    the last query of a causal layer agrees, the causal mask is missing.
     """
     for position, op in case.having(ops.Attention):
         several = tuple(range(len(op.masks)))
@@ -295,10 +296,10 @@ def _shifted(op: Any, step: int, move: Callable[[np.ndarray, int], np.ndarray]) 
 
 @hypothesis("off-by-one")
 def off_by_one(case: Case) -> Iterator[Edit]:
-    """An index one too large or too small: rows counted from 1, a row for padding or unknown words
-    forgotten.
+    """An index is one too large or too small: rows counted from 1, or the row for padding or
+    unknown words was forgotten.
 
-    Every output is a row of the table, the neighbour of the right one.
+    Every output is the table row next to the right one.
     """
     ways: tuple[Callable[[np.ndarray, int], np.ndarray], ...] = (
         lambda i, n: i % n,

@@ -115,11 +115,12 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
 
 @hypothesis("norm-over-neighbours")
 def norm_over_neighbours(case: Case) -> Iterator[Edit]:
-    """Response normalisation with another window, or with alpha divided by its size or not.
+    """Local response normalisation with another window, or with alpha divided by the window size or
+    not.
 
-    PyTorch, Caffe and ONNX divide alpha by the number of channels in the window, TensorFlow does
-    not; TensorFlow is given the radius where the others are given the size. Where the size is even
-    the odd channel lies on one side or the other.
+    PyTorch, Caffe and ONNX divide alpha by the number of channels in the window; TensorFlow does
+    not. TensorFlow takes a radius, the others a size. For an even size the odd channel is on one
+    side or the other.
     """
     for position, op in case.having(ops.LRN):
         if op.size != 1:
@@ -158,8 +159,8 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
 
 @hypothesis("missing-centring")
 def missing_centring(case: Case) -> Iterator[Edit]:
-    """The mean taken off where it is not, or left where it is: layer normalisation for RMS
-    normalisation."""
+    """The mean was subtracted where the layer does not, or the reverse: layer normalisation instead
+    of RMS normalisation."""
     for position, op in case.having(ops.RMSNormalization):
         layer = ops.LayerNormalization(scale=op.scale, bias=None, epsilon=op.epsilon, axes=op.axes)
         yield case.edit(
@@ -230,11 +231,11 @@ class _Recounted(ops.Op):
 
 @hypothesis("place-counting")
 def place_counting(case: Case) -> Iterator[Edit]:
-    """The places of maxima counted in another order or from another start.
+    """The indices of maxima are counted in another order or from another start.
 
-    PyTorch counts them in their plane, row by row; ONNX in the whole tensor, batch and channels
-    included; TensorFlow's max_pool_with_argmax in the sample, channels last. Matlab and Fortran
-    count columns first, and from 1.
+    PyTorch counts within one channel plane, row by row; ONNX within the whole tensor, batch and
+    channels included; TensorFlow's max_pool_with_argmax within one sample, channels last. Matlab
+    and Fortran count columns first, and from 1.
     """
     ways = (
         "counted in the whole tensor",

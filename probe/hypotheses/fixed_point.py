@@ -29,11 +29,11 @@ def _fraction(values: np.ndarray) -> int | None:
 
 @hypothesis("fixed-point")
 def fixed_point(case: Case) -> Iterator[Edit]:
-    """Fixed-point arithmetic: values, weights or inputs on a grid of 2^-f.
+    """Fixed-point arithmetic: values, weights or inputs are multiples of 2^-f.
 
-    The fraction width of the output is read off the values, its word width off the largest of them;
-    rounding modes, and weights and inputs on the same or another grid, are tried. Where values lie
-    beyond the type, saturation or wrap-around is named first.
+    The number of fraction bits of the output is read off its values, and the word width off the
+    largest of them; rounding modes, and weights and inputs with the same or other fraction bits,
+    are tried. If values are outside the type's range, saturation or wrap-around is named first.
     """
     fraction = _fraction(case.seen)
     if not case.comparable or fraction is None or case.seen.size < 4:
@@ -193,8 +193,10 @@ def _ends(case: Case, fraction: int) -> list[_End]:
 
 @hypothesis("saturation")
 def saturation(case: Case) -> Iterator[Edit]:
-    """A type too narrow that clips: large values stay at its largest one. The width is read off the
-    values."""
+    """The type is too narrow and saturates: large values are clipped to its largest value.
+
+    The width is read off the values.
+    """
     if not case.comparable or case.seen.size < 2:
         return
     healthy, seen = case.pick(case.healthy), case.seen
@@ -237,8 +239,8 @@ def _width(low: float, high: float) -> str:
 
 @hypothesis("wrap-around")
 def wrap_around(case: Case) -> Iterator[Edit]:
-    """A type too narrow that wraps: large values come back at the other end, off by a power of
-    two."""
+    """The type is too narrow and wraps: large values come back at the other end of its range, off
+    by a power of two."""
     if not case.comparable:
         return
     with np.errstate(all="ignore"):

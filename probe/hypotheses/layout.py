@@ -17,10 +17,10 @@ __all__: list[str] = []
 
 @hypothesis("transposed-output")
 def transposed_output(case: Case) -> Iterator[Edit]:
-    """The right values with the axes in another order.
+    """The values are right, but the axes are in another order.
 
-    Channels first against channels last, height and width exchanged, or an array written in one
-    order and read in the other (``reshape`` where ``transpose`` was meant). The sorted values are
+    Channels first instead of channels last, height and width exchanged, or an array written in one
+    order and read in another (``reshape`` used instead of ``transpose``). The sorted values are
     equal.
     """
     have, want = case.healthy.shape, case.observed.shape
@@ -78,11 +78,11 @@ def _moves_nothing(shape: tuple[int, ...], perm: tuple[int, ...]) -> bool:
 
 @hypothesis("flatten-order")
 def flatten_order(case: Case) -> Iterator[Edit]:
-    """A map flattened in another order than the one the weights were trained with.
+    """A feature map was flattened in another order than the weights were trained with.
 
-    Flattening (channels, height, width) gives other places than flattening (height, width,
-    channels): the layer before is exact, the dense one behind the flattening is wrong everywhere.
-    Permute the rows of the matrix, or transpose before flattening.
+    Flattening (channels, height, width) gives another order than flattening (height, width,
+    channels): the layer before is exact, and the dense layer after the flattening is wrong
+    everywhere. Permute the rows of the matrix, or transpose before flattening.
     """
     do = "flatten in the framework's order of axes, or permute the rows of the matrix once"
     for position, _ in case.having(MatMul):
@@ -122,9 +122,9 @@ def flatten_order(case: Case) -> Iterator[Edit]:
 
 @hypothesis("reversed-channels")
 def reversed_channels(case: Case) -> Iterator[Edit]:
-    """The channels in reverse order, as BGR for RGB.
+    """The channels are in reverse order, such as BGR instead of RGB.
 
-    OpenCV and Caffe read images as BGR, the frameworks' models mostly want RGB.
+    OpenCV and Caffe read images as BGR; most models of the frameworks expect RGB.
     """
     do = "reverse the channel axis"
     x = case.inputs[0]
@@ -149,10 +149,10 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
 
 @hypothesis("wrong-axis")
 def wrong_axis(case: Case) -> Iterator[Edit]:
-    """Softmax, normalisation or concatenation over another axis.
+    """Softmax, normalisation or concatenation along another axis.
 
-    ``axis=1`` and ``axis=-1`` are the same in two dimensions and differ in four; PyTorch's channels
-    are axis 1, Keras' the last.
+    ``axis=1`` and ``axis=-1`` are the same for two dimensions and differ for four; channels are
+    axis 1 in PyTorch and the last axis in Keras.
     """
     for position, op in case.having(object):
         names = {part.name for part in fields(op)}
@@ -196,10 +196,10 @@ def _fits(shape: tuple[int, ...], axes: tuple[int, ...], size: int) -> bool:
 
 @hypothesis("group-axis")
 def group_axis(case: Case) -> Iterator[Edit]:
-    """Groups made of interleaved channels instead of neighbouring ones.
+    """The groups were formed from interleaved channels instead of contiguous ones.
 
-    Group g of G holds channels g * (C/G) ... in every framework; taking every G-th channel is
-    another grouping.
+    Group g of G contains the contiguous channels from g * (C/G) on in every framework; taking every
+    G-th channel is another grouping.
     """
     do = "a group is a run of neighbouring channels"
     for position, op in case.having(Conv, GroupNormalization):

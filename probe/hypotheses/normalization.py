@@ -22,8 +22,9 @@ _USUAL = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0, 1e-10, 1e-15, 1e
 def other_epsilon(case: Case) -> Iterator[Edit]:
     """Another epsilon than the layer's.
 
-    Keras' batch normalisation has 1e-3, PyTorch's 1e-5, transformers' layer normalisation 1e-12 or
-    1e-6. The error is a gain per channel (or row), largest where the variance is small.
+    The default of batch normalisation is 1e-3 in Keras and 1e-5 in PyTorch; layer normalisation in
+    transformers uses 1e-12 or 1e-6. The error is a factor per channel (or row), largest where the
+    variance is small.
     """
     for position, op in case.having(*_NORMS):
         for epsilon in _USUAL:
@@ -134,7 +135,7 @@ def _variant(op: Any, **changes: Any) -> Any:
 
 @hypothesis("epsilon-outside-sqrt")
 def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
-    """sqrt(var) + eps for sqrt(var + eps)."""
+    """sqrt(var) + eps was computed instead of sqrt(var + eps)."""
     do = "the root is taken of var + eps"
     for position, op in case.having(*_NORMS):
         if isinstance(op, ops.BatchNormalization):
@@ -156,10 +157,10 @@ def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
 
 @hypothesis("unbiased-variance")
 def unbiased_variance(case: Case) -> Iterator[Edit]:
-    """The variance divided by n - 1 instead of n.
+    """The variance was divided by n - 1 instead of n.
 
-    ``torch.var`` and MATLAB's ``var`` do that by default, ``np.var`` and the layers do not. A
-    constant ratio sqrt(n / (n - 1)).
+    ``torch.var`` and MATLAB's ``var`` divide by n - 1 by default; ``np.var`` and the layers divide
+    by n. The error is the constant ratio sqrt(n / (n - 1)).
     """
     for position, op in case.having(ops.LayerNormalization, ops.GroupNormalization):
         steps = case.with_op(position, _variant(op, ddof=1))
@@ -170,9 +171,9 @@ def unbiased_variance(case: Case) -> Iterator[Edit]:
 
 @hypothesis("batch-statistics", whole=True)
 def batch_statistics(case: Case) -> Iterator[Edit]:
-    """Batch normalisation in training mode: by the mean and variance of this batch.
+    """Batch normalisation ran in training mode, with the mean and variance of this batch.
 
-    Each channel of the output then has mean beta and standard deviation gamma. Call
+    Each channel of the output then has the mean beta and the standard deviation gamma. Call
     ``model.eval()``, or pass ``training=False``.
     """
     for position, op in case.having(ops.BatchNormalization):
@@ -194,9 +195,9 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
 
 @hypothesis("dropout-active")
 def dropout_active(case: Case) -> Iterator[Edit]:
-    """Dropout left on: zeros at random places, the rest times 1 / (1 - p).
+    """Dropout is active: zeros at random positions, and the other values multiplied by 1 / (1 - p).
 
-    Training mode; a second run gives other zeros. Call ``model.eval()``, or pass
+    The layer ran in training mode; a second run gives other zeros. Call ``model.eval()``, or pass
     ``training=False``.
     """
     if not case.comparable or case.known is not None:

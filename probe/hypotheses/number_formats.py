@@ -17,10 +17,11 @@ __all__: list[str] = []
 
 @hypothesis("boundary-flip")
 def boundary_flip(case: Case) -> Iterator[Edit]:
-    """A quantiser that flips a level because its input moved within rounding.
+    """A quantiser chose a neighbouring level because its input differs by rounding error.
 
-    Few elements, each off by one level, where the quantiser's input lies at a threshold; of signs,
-    powers of two and rounded curves too. Not a mistake of arithmetic: compare the layers before it.
+    Few elements differ, each by one level, where the quantiser's input is at a threshold; this
+    includes signs, powers of two and rounded curves. It is not an arithmetic mistake: compare the
+    preceding layers.
     """
     for position, op in case.having(ops.Mixing, ops.FakeQuantize):
         if not case.comparable or case.known is not None or position != case.last:
@@ -69,11 +70,11 @@ def _closer(case: Case, predicted: np.ndarray, moved: np.ndarray, size: np.ndarr
 
 @hypothesis("reduced-precision")
 def reduced_precision(case: Case) -> Iterator[Edit]:
-    """Inputs, weights or outputs rounded to TF32, bfloat16 or float16.
+    """Inputs, weights or outputs were rounded to TF32, bfloat16 or float16.
 
-    GPUs may use TF32 for float32 products and CPUs bfloat16, exporters store weights in 16 bits.
-    The relative error is near 2^-11 (TF32, float16) or 2^-8 (bfloat16) and grows like the square
-    root of the number of terms.
+    GPUs may use TF32 and CPUs bfloat16 for float32 products; exporters may store weights in 16
+    bits. The relative error is about 2^-11 (TF32, float16) or 2^-8 (bfloat16) and grows like the
+    square root of the number of terms.
     """
     floats = tuple(x.dtype.kind == "f" for x in case.inputs)
     sums = bool(summing(case))
@@ -111,11 +112,11 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
 
 @hypothesis("rounding-mode")
 def rounding_mode(case: Case) -> Iterator[Edit]:
-    """A quantiser that rounds ties, or everything, in another way.
+    """A quantiser rounds ties, or all values, in another way.
 
-    NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` away from zero, ``floor(x +
-    0.5)`` up, casts cut off, ``ap_fixed`` truncates by default, integer kernels may round twice,
-    before and after a shift. All differences are one step.
+    NumPy, TensorFlow and PyTorch round halves to even; C's ``round`` rounds them away from zero and
+    ``floor(x + 0.5)`` up; casts truncate toward zero; ``ap_fixed`` truncates by default; integer
+    kernels may round twice, before and after a shift. All differences are one level.
     """
     for position, op in case.having(QuantizedBits, QuantizedRelu):
         size = _size(case, position, op)

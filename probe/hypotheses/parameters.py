@@ -27,11 +27,11 @@ __all__: list[str] = []
 
 @hypothesis("raw-weights")
 def raw_weights(case: Case) -> Iterator[Edit]:
-    """Stored weights instead of the effective ones.
+    """The stored weights were used instead of the effective ones.
 
-    ``get_weights()`` and ``state_dict()`` give what is stored. A quantised, masked, re-parametrised
-    or folded layer multiplies by something else: few distinct effective values give it away.
-    Multiply by ``report.weights[...].effective``.
+    ``get_weights()`` and ``state_dict()`` return what is stored. A quantised, pruned,
+    re-parametrised or folded layer multiplies by other values (the effective weights); few distinct
+    effective values are typical. Multiply by ``report.weights[...].effective``.
     """
     raw = {
         name: one.stored
@@ -98,10 +98,10 @@ def _listed(names: tuple[str, ...]) -> str:
 
 @hypothesis("missing-bias")
 def missing_bias(case: Case) -> Iterator[Edit]:
-    """The bias left out, or added twice.
+    """The bias is missing, or was added twice.
 
-    The difference is one constant per output channel, equal to the bias (with an activation behind
-    it, where that is open).
+    The difference is one constant per output channel, equal to the bias (with an activation after
+    it, only where the activation does not saturate).
     """
     for position, op in case.having(Conv, MatMul):
         if op.bias is not None and op.bias.effective.any():
@@ -123,7 +123,7 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
     """True convolution instead of cross-correlation.
 
     ``np.convolve``, ``scipy.signal.convolve2d`` and textbooks flip the kernel; the frameworks'
-    layers do not. It is wrong with padding "valid" too, and only symmetric kernels hide it.
+    layers do not. Only symmetric kernels hide this; padding "valid" does not.
     """
     for position, op in case.having(Conv):
         if op.weight is None or math.prod(op.weight.value.shape[2:]) == 1:
@@ -155,10 +155,11 @@ def _mapped(weight: Weight, function: Callable[[np.ndarray], np.ndarray]) -> Wei
 
 @hypothesis("transposed-kernel")
 def transposed_kernel(case: Case) -> Iterator[Edit]:
-    """Axes of the kernel swapped, or its numbers read in another order.
+    """Axes of the kernel are swapped, or its values were read in another order.
 
-    Height for width, a square matrix transposed, or a buffer written as (height, width, in, out)
-    read as (out, in, height, width) without moving the axes. Nearly every element is wrong.
+    Height and width exchanged, a square matrix transposed, or a buffer written as (height, width,
+    in, out) and read as (out, in, height, width) without moving the axes. Nearly every element is
+    wrong.
     """
     for position, op in case.having(Conv, MatMul):
         weight = op.weight
@@ -234,11 +235,11 @@ def _exchanged(
 
 @hypothesis("swapped-parameters")
 def swapped_parameters(case: Case) -> Iterator[Edit]:
-    """Two parameters of the same shape exchanged.
+    """Two parameters of the same shape are exchanged.
 
-    Gamma for beta, mean for variance: files list them in an order of their own (Keras: gamma, beta,
-    mean, variance; Caffe: mean, variance, then scale and shift). Or each is quantised by the next
-    one's quantiser.
+    Gamma and beta, or mean and variance: files store them in different orders (Keras: gamma, beta,
+    mean, variance; Caffe: mean, variance, then scale and shift). Or each is quantised with the
+    other's quantiser.
     """
     for first, second in combinations(case.weights.values(), 2):
         if first.effective.shape != second.effective.shape or np.array_equal(
@@ -261,9 +262,10 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
 
 @hypothesis("missing-parameter")
 def missing_parameter(case: Case) -> Iterator[Edit]:
-    """A parameter ignored: gamma or beta of a normalisation, the variance.
+    """A parameter was ignored: gamma or beta of a normalisation, or the variance.
 
-    As where ``scale``, ``center`` or ``affine`` is taken for off. A gain or an offset per channel.
+    For example because ``scale``, ``center`` or ``affine`` was assumed to be off. The error is a
+    factor or an offset per channel.
     """
     for position, op in case.having(BatchNormalization, LayerNormalization, GroupNormalization):
         held = {
@@ -284,10 +286,10 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
 
 @hypothesis("batchnorm-fold")
 def batchnorm_fold(case: Case) -> Iterator[Edit]:
-    """A batch normalisation folded wrongly into the layer before it.
+    """A batch normalisation was folded incorrectly into the preceding layer.
 
-    The folded bias is (bias - mean) * gain + beta. Leaving out the bias, or the mean, makes a
-    constant offset per channel; leaving out the gain, a ratio.
+    The folded bias is (bias - mean) * gain + beta. Without the bias or the mean, the error is a
+    constant offset per channel; without the gain, it is a ratio.
     """
     for position, op in case.having(BatchNormalization):
         if op.mean is not None:

@@ -44,10 +44,11 @@ def statistics_left_out(case: Case) -> Iterator[Edit]:
 
 @hypothesis("variance-for-deviation")
 def variance_for_deviation(case: Case) -> Iterator[Edit]:
-    """Divided by the variance instead of its root, or by the root of what is the deviation already.
+    """Divided by the variance instead of the standard deviation, or by the square root of the
+    standard deviation.
 
-    Keras' Normalization takes a variance, torchvision's Normalize a standard deviation. A constant
-    ratio per channel.
+    Keras' Normalization takes a variance, torchvision's Normalize a standard deviation. The error
+    is a constant ratio per channel.
     """
     for _, op in case.having(ops.Standardize):
         variance = op.variance.effective.astype(np.float64)
@@ -63,9 +64,11 @@ def variance_for_deviation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("ignored-inversion")
 def ignored_inversion(case: Case) -> Iterator[Edit]:
-    """Normalised where the layer turns a normalisation round, or the other way.
+    """The layer inverts a normalisation (``invert=True``) and a normalisation was computed, or the
+    reverse.
 
-    With ``invert=True`` Normalization multiplies by the deviation and adds the mean.
+    With ``invert=True`` Keras' Normalization multiplies by the standard deviation and adds the
+    mean.
     """
     for position, op in case.having(ops.Standardize):
         told = "(x - mean) / deviation" if op.invert else "x * deviation + mean"
@@ -125,10 +128,11 @@ def _rescaled(case: Case) -> Iterator[int]:
 
 @hypothesis("other-constant")
 def other_constant(case: Case) -> Iterator[Edit]:
-    """Rescaled with other numbers: to 0 .. 1 for -1 .. 1, by 256 for 255.
+    """Rescaled with other constants: to 0 .. 1 instead of -1 .. 1, or by 256 instead of 255.
 
-    Keras' applications want x / 127.5 - 1 ("tf"), or x / 255 and ImageNet's mean ("torch"), or less
-    Caffe's mean, each its own. The usual ones are tried, then a scale and an offset are fitted.
+    Keras' applications expect x / 127.5 - 1 ("tf"), x / 255 normalised with ImageNet's mean and
+    standard deviation ("torch"), or x minus Caffe's mean ("caffe"), depending on the model. The
+    usual constants are tried; then a factor and an offset are fitted.
     """
     for position in _rescaled(case):
         scale, offset = case.steps[position].op.value, case.steps[position + 1].op.value  # type: ignore[attr-defined]
@@ -165,9 +169,9 @@ def _constants(case: Case, position: int, factor: float, added: float) -> Steps:
 
 @hypothesis("offset-before-scale")
 def offset_before_scale(case: Case) -> Iterator[Edit]:
-    """The offset added before the scale is applied: (x + offset) * scale for x * scale + offset.
+    """The offset was added before scaling: (x + offset) * scale instead of x * scale + offset.
 
-    The difference is one constant, offset * (1 - scale).
+    The difference is the constant offset * (scale - 1).
     """
     for position in _rescaled(case):
         scale, offset = case.steps[position].op, case.steps[position + 1].op
@@ -185,10 +189,11 @@ class _Left(ops.Bucketize):
 
 @hypothesis("boundary-side")
 def boundary_side(case: Case) -> Iterator[Edit]:
-    """A number on a boundary counted to the interval before it.
+    """A value equal to a boundary was assigned to the interval below it instead of the one above
+    it, or the reverse.
 
-    Keras' Discretization and ``np.digitize`` have [low, high), ``torch.bucketize`` and
-    ``np.digitize(right=True)`` (low, high]. Only numbers that lie exactly on a boundary show it.
+    Keras' Discretization and ``np.digitize`` use [low, high), ``torch.bucketize`` and
+    ``np.digitize(right=True)`` use (low, high]. Only values exactly equal to a boundary differ.
     """
     for position, op in case.having(ops.Bucketize):
         steps = case.with_op(position, _Left(op.boundaries))
@@ -217,10 +222,9 @@ def places_shifted(case: Case) -> Iterator[Edit]:
 
 @hypothesis("counts-for-presence")
 def counts_for_presence(case: Case) -> Iterator[Edit]:
-    """How often a category occurs in a sample, where the layer tells whether it does; or the other
-    way.
+    """Occurrences were counted where the layer only marks presence, or the reverse.
 
-    ``output_mode="multi_hot"`` gives ones, ``"count"`` numbers.
+    ``output_mode="multi_hot"`` gives ones, ``output_mode="count"`` gives counts.
     """
     hot = [position for position, _ in case.having(ops.OneHot)]
     for position, op in case.having(ops.GlobalMaxPool, ops.ReduceSum):
@@ -239,11 +243,11 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
 
 @hypothesis("crop-place")
 def crop_place(case: Case) -> Iterator[Edit]:
-    """Cropped at another place: from the corner, one element off, or with before and after
+    """Cropped at another position: from the corner, one element off, or with before and after
     exchanged.
 
-    Where what is cut off is odd, Keras' CenterCrop cuts the smaller half in front; torchvision
-    rounds half to even.
+    When an odd number of elements is cut off, Keras' CenterCrop cuts the smaller half at the start;
+    torchvision rounds half to even.
     """
     if any(isinstance(step.op, ops.Recurrence) for step in case.steps):
         return

@@ -200,11 +200,11 @@ def _quantised(stored: np.ndarray, grid: Grid) -> list[np.ndarray]:
 
 @hypothesis("few-digits")
 def few_digits(case: Case) -> Iterator[Edit]:
-    """Weights written out as text with too few digits.
+    """Weights were written as text with too few digits.
 
-    C's ``%f`` has six of them behind the point and ``%g`` six in all; a float32 takes nine in all
-    (``%.9g``). Read into fixed point, a number that fell short of its level becomes the level
-    below.
+    C's ``%f`` writes six digits after the decimal point and ``%g`` six significant digits; a
+    float32 needs nine significant digits (``%.9g``). When read into fixed point, a value that fell
+    just below its level becomes the level below.
     """
     held = {
         name: one

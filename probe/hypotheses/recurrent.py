@@ -44,10 +44,11 @@ def _read_as(layout: str, order: str) -> Callable[[Any], Any]:
 
 @hypothesis("gate-order")
 def gate_order(case: Case) -> Iterator[Edit]:
-    """The gates of an LSTM or GRU taken in another order.
+    """The gates of an LSTM or GRU are in another order.
 
-    The blocks of the weights are i f c o in Keras, i f g o in PyTorch (the same), i o f c in ONNX;
-    a GRU's are z r h in Keras and ONNX and r z n in PyTorch. It is wrong from the first step on.
+    The weight blocks are in the order i f c o in Keras, i f g o in PyTorch (the same order, with
+    another name for c) and i o f c in ONNX; those of a GRU are z r h in Keras and ONNX and r z n in
+    PyTorch. The error is there from the first time step.
     """
     gates = {op.gates for _, op in case.having(ops.Recurrence) if len(op.gates) > 1}
     for layout in sorted(gates):
@@ -70,11 +71,12 @@ def gate_order(case: Case) -> Iterator[Edit]:
 
 @hypothesis("reset-after")
 def reset_after(case: Case) -> Iterator[Edit]:
-    """A GRU's reset gate before the product with the state instead of after it, or the other way
-    round.
+    """A GRU's reset gate was applied before the recurrent product instead of after it, or the
+    reverse.
 
-    Keras 3, PyTorch and cuDNN: r * (h U + b'); the paper, and Keras with ``reset_after=False``: (r
-    * h) U. The first step from a zero state hardly shows it, and the error grows.
+    Keras 3, PyTorch and cuDNN compute r * (h U + b'); the original paper, and Keras with
+    ``reset_after=False``, compute (r * h) U. The first time step from a zero state hardly differs;
+    the error grows with each step.
     """
     for steps, where in _changed(
         case,
@@ -121,10 +123,11 @@ _BIASES = {
 
 @hypothesis("recurrent-bias")
 def recurrent_bias(case: Case) -> Iterator[Edit]:
-    """One of the two biases of a recurrence left out, or both added up where it matters.
+    """One of a recurrent layer's two biases is missing, or the two were added up where that is
+    wrong.
 
-    PyTorch has bias_ih and bias_hh, Keras' GRU with ``reset_after`` a bias of two rows. In an LSTM
-    their sum serves as well; in a GRU the second stands inside the reset gate: r * (h U + b').
+    PyTorch has bias_ih and bias_hh, and Keras' GRU with ``reset_after`` has a bias of two rows. In
+    an LSTM their sum is equivalent; in a GRU the second is inside the reset gate: r * (h U + b').
     """
 
     def change(op: Any, pair: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Any:
@@ -170,10 +173,11 @@ def _alike(left: ops.Op, right: ops.Op) -> bool:
 
 @hypothesis("recurrent-activation")
 def recurrent_activation(case: Case) -> Iterator[Edit]:
-    """Another activation in the gates or of the state: sigmoid for hard sigmoid, no tanh.
+    """Another activation was used in the gates or for the state: sigmoid instead of hard sigmoid,
+    or no tanh.
 
-    Keras 1 and 2 had hard_sigmoid in the gates by default for years, PyTorch and Keras now sigmoid.
-    A hard sigmoid is clip(0.2 x + 0.5) in Keras 2 and relu6(x + 3) / 6 in Keras 3.
+    hard_sigmoid was the default for the gates in Keras 1 and early Keras 2; Keras and PyTorch now
+    use sigmoid. Hard sigmoid is clip(0.2 x + 0.5) in Keras 2 and relu6(x + 3) / 6 in Keras 3.
     """
     for field in ("recurrent_activation", "activation"):
         for name, function in _FUNCTIONS:
@@ -209,10 +213,10 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("other-time-step")
 def other_time_step(case: Case) -> Iterator[Edit]:
-    """The sequence read in the other direction, or another step of it taken.
+    """The sequence was read in the other direction, or another time step of it was taken.
 
-    ``output[:, -1]`` of a layer that reads backwards is its first step, and a layer's whole
-    sequence is not its last step.
+    ``output[:, -1]`` of a layer that reads backwards is its first step. A layer that returns the
+    whole sequence is compared with its last step, or the reverse.
     """
     for steps, where in _changed(case, lambda op: replace(op, reverse=not op.reverse)):
         yield case.edit(
@@ -302,11 +306,11 @@ def _behind(case: Case, position: int, op: ops.Op) -> Steps:
 
 @hypothesis("ignored-mask")
 def ignored_mask(case: Case) -> Iterator[Edit]:
-    """Masked or padded steps computed like any other, or shown as zeros where the state is carried
-    on.
+    """Masked or padded time steps were computed like all others, or output as zeros where the layer
+    carries its state on.
 
-    Only sequences with padding show it. Keras repeats the output before a masked step, PyTorch's
-    packed sequences give 0 there.
+    Only sequences with padding show this. At a masked step Keras repeats the previous output;
+    PyTorch's packed sequences give 0.
     """
     masked = [position for position, op in case.having(ops.Recurrence) if op.has_mask]
     if not masked:

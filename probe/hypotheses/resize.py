@@ -16,12 +16,12 @@ _ROUNDINGS = ("floor", "round_prefer_floor", "round_prefer_ceil", "ceil")
 
 @hypothesis("resize-coordinates")
 def resize_coordinates(case: Case) -> Iterator[Edit]:
-    """Output elements put at other coordinates of the input.
+    """Another mapping from output coordinates to input coordinates.
 
-    half_pixel puts output i at (i + 0.5) / scale - 0.5, align_corners at i * (in - 1) / (out - 1),
-    asymmetric at i / scale; nearest neighbours are then rounded in one of four ways. PyTorch's
-    "nearest" is asymmetric with floor, TensorFlow 2's half_pixel; OpenCV and Pillow are half_pixel;
-    Keras 1 and old TensorFlow models asymmetric. No error in the middle, or at the corners.
+    half_pixel maps output i to (i + 0.5) / scale - 0.5, align_corners to i * (in - 1) / (out - 1),
+    asymmetric to i / scale; nearest-neighbour modes then round in one of four ways. PyTorch's
+    "nearest" is asymmetric with floor; TensorFlow 2, OpenCV and Pillow use half_pixel; Keras 1 and
+    older TensorFlow models use asymmetric. There is no error in the middle, or none at the corners.
     """
     for position, op in case.having(ops.Resize):
         if op.mode == "area":
@@ -46,12 +46,12 @@ def resize_coordinates(case: Case) -> Iterator[Edit]:
 
 @hypothesis("resize-kernel")
 def resize_kernel(case: Case) -> Iterator[Edit]:
-    """Another interpolation than the layer's, or another of the same name.
+    """Another interpolation than the layer's, or another variant with the same name.
 
-    "bicubic" is a = -0.75 in PyTorch and OpenCV and a = -0.5 in TensorFlow, Pillow and Matlab;
-    beyond the border PyTorch repeats the edge where TensorFlow leaves those elements out; Pillow
-    widens the kernel where it shrinks (antialias), PyTorch and TensorFlow only when asked to. Or
-    nearest neighbours for linear interpolation.
+    "bicubic" uses a = -0.75 in PyTorch and OpenCV and a = -0.5 in TensorFlow, Pillow and Matlab. At
+    the border PyTorch repeats the edge, and TensorFlow leaves the outside elements out. Pillow
+    widens the kernel when it shrinks an image (antialias); PyTorch and TensorFlow do so only on
+    request. Or nearest neighbours instead of linear interpolation.
     """
     kinds: list[dict[str, Any]] = [
         {"mode": "linear"},

@@ -64,11 +64,11 @@ def _told(pads: Pads) -> str:
 
 @hypothesis("symmetric-padding")
 def symmetric_padding(case: Case) -> Iterator[Edit]:
-    """Padded alike on both sides where the framework pads more at the end, or the other way round.
+    """Padded equally on both sides where the framework pads more at the end, or the reverse.
 
-    "same" in TensorFlow pads what is needed, the odd element at the end: for stride 2 and an even
-    size that is (0, 1), where PyTorch's ``padding=1`` is (1, 1). Everything is shifted by one.
-    Stride 1 with an odd kernel hides it.
+    "same" in TensorFlow puts the odd element at the end: for stride 2 and an even size the padding
+    is (0, 1), where PyTorch's ``padding=1`` is (1, 1). Everything is shifted by one element. Stride
+    1 with an odd kernel size hides this.
     """
     for position, op in case.having(*_WINDOWED):
         if not _kernel(case, position, op):
@@ -110,9 +110,10 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
 
 @hypothesis("padding-on-other-side")
 def padding_on_other_side(case: Case) -> Iterator[Edit]:
-    """The odd element of the padding put before instead of after.
+    """The odd element of the padding is at the start instead of the end.
 
-    ONNX's SAME_LOWER for SAME_UPPER. Everything is shifted by one where the total is odd.
+    ONNX's SAME_LOWER instead of SAME_UPPER. Everything is shifted by one element where the total
+    padding is odd.
     """
     for position, op in case.having(*_WINDOWED):
         if all(before == after for before, after in op.pads):
@@ -125,10 +126,10 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
 
 @hypothesis("missing-padding")
 def missing_padding(case: Case) -> Iterator[Edit]:
-    """No padding where the layer pads, or the windows one step off.
+    """The input was not padded, or the windows start one element off.
 
-    Values of the "valid" positions alone (the map is smaller), or the whole map shifted by the
-    padding.
+    The values are those of the "valid" positions alone (a smaller output), or the whole output is
+    shifted by the padding.
     """
     for position, op in case.having(*_WINDOWED):
         if any(sum(pad) for pad in op.pads):
@@ -158,10 +159,10 @@ def missing_padding(case: Case) -> Iterator[Edit]:
 
 @hypothesis("padding-value")
 def padding_value(case: Case) -> Iterator[Edit]:
-    """Padded with something else than zero.
+    """Padded with another value than the layer's (usually zero).
 
-    Reflected, replicated or wrapped borders, zeros for the -inf of a max pooling, the zero point of
-    a quantised tensor. Only the border is wrong.
+    Reflected, replicated or circular padding, zeros instead of the -inf of a max pooling, or the
+    zero point of a quantised tensor. Only the border is wrong.
     """
     for position, op in case.having(*_WINDOWED):
         if not any(sum(pad) for pad in op.pads):
@@ -210,7 +211,7 @@ def _cropped(case: Case, position: int, steps: Steps) -> Steps:
 
 @hypothesis("ignored-stride")
 def ignored_stride(case: Case) -> Iterator[Edit]:
-    """The stride taken for 1: the map is larger, or its first windows fill it."""
+    """Stride 1 was used: the output is larger, or holds only its first windows."""
     for position, op in case.having(*_WINDOWED):
         if any(stride > 1 for stride in op.strides):
             steps = case.changed(position, strides=(1,) * len(op.strides))
@@ -225,7 +226,7 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
 
 @hypothesis("ignored-dilation")
 def ignored_dilation(case: Case) -> Iterator[Edit]:
-    """The dilation taken for 1: the taps are neighbours."""
+    """Dilation 1 was used: the kernel's elements are applied to adjacent inputs."""
     for position, op in case.having(ops.Conv, ops.MaxPool):
         if all(dilation == 1 for dilation in op.dilations):
             continue
@@ -253,8 +254,8 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("ignored-groups")
 def ignored_groups(case: Case) -> Iterator[Edit]:
-    """Grouped or depthwise convolution computed as if there were no groups: every filter reads the
-    first channels."""
+    """A grouped or depthwise convolution was computed without groups: every filter reads the first
+    channels."""
     for position, op in case.having(ops.Conv):
         if op.groups == 1 or op.weight is None:
             continue
@@ -280,9 +281,10 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
 
 @hypothesis("pool-counts-padding")
 def pool_counts_padding(case: Case) -> Iterator[Edit]:
-    """The average divided by the whole window, or by its cells inside the map.
+    """Average pooling divides by the whole window size instead of by the number of elements inside
+    the input, or the reverse.
 
-    PyTorch's ``count_include_pad`` is on by default, TensorFlow never counts padding. Only the
+    PyTorch's ``count_include_pad`` is on by default; TensorFlow never counts padding. Only the
     border is wrong, by the ratio of the two counts.
     """
     for position, op in case.having(ops.AveragePool):
@@ -302,11 +304,11 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
 
 @hypothesis("pool-ceil")
 def pool_ceil(case: Case) -> Iterator[Edit]:
-    """The number of windows rounded the other way (``ceil_mode``): the last row and column come or
-    go.
+    """The number of windows was rounded the other way (``ceil_mode``), so that the last row and
+    column are missing or additional.
 
-    Rounded up, PyTorch leaves out a window that would start behind the input; older ONNX Runtimes
-    keep it (pytorch#71549).
+    When rounding up, PyTorch leaves out a window that would start after the end of the input; older
+    versions of ONNX Runtime keep it (pytorch#71549).
     """
     for position, op in case.having(ops.MaxPool, ops.AveragePool):
         steps = case.changed(position, ceil_mode=not op.ceil_mode)

@@ -20,12 +20,12 @@ def _told(crops: tuple[tuple[int, int], ...]) -> str:
 
 @hypothesis("transpose-crop")
 def transpose_crop(case: Case) -> Iterator[Edit]:
-    """A transposed convolution cropped, or continued, on the other side.
+    """The output of a transposed convolution was cropped or extended on the other side.
 
-    Its full output is (in - 1) * stride + kernel long; padding crops it, and an odd rest has to go
-    to one end: TensorFlow takes more off the end, PyTorch crops alike and puts ``output_padding``
-    on at the end. Wrong by one place where the stride is more than 1; or nothing was cropped at
-    all.
+    The full output has (in - 1) * stride + kernel elements; padding crops it, and an odd remainder
+    is cropped at one end: TensorFlow crops more at the end, PyTorch crops equally and adds
+    ``output_padding`` at the end. With a stride above 1 the output is shifted by one element. Or
+    nothing was cropped at all.
     """
     for position, op in case.having(ops.ConvTranspose):
         do = f"crop {_told(op.crops)} off the full output"

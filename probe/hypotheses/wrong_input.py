@@ -34,9 +34,11 @@ _CAFFE = np.array([103.939, 116.779, 123.68])
 
 @hypothesis("scaled-input")
 def scaled_input(case: Case) -> Iterator[Edit]:
-    """The input on another scale: 0 to 255 for 0 to 1, mean and standard deviation not applied.
+    """The input has another scale: 0 to 255 instead of 0 to 1, or no mean and standard deviation
+    applied.
 
-    The usual maps are tried, then a factor and an offset are fitted where the layer is linear.
+    The usual input transformations are tried; then a factor and an offset are fitted if the layer
+    is linear.
     """
     do = "give the layer the input that the model gives it: report.inputs"
     x = np.asarray(case.inputs[0], np.float64)
@@ -103,7 +105,7 @@ def _run(case: Case, x: np.ndarray) -> np.ndarray:
 
 @hypothesis("different-input", whole=True)
 def different_input(case: Case) -> Iterator[Edit]:
-    """Another sample of the batch, samples in another order, or the batch axis missing."""
+    """Another sample of the batch, the samples in another order, or a missing batch axis."""
     y, mine = case.healthy, case.observed
     do = "compare sample by sample: report.inputs holds what the layer was given"
     if y.ndim and mine.shape == y.shape[1:]:
