@@ -82,7 +82,7 @@ def diagnose(
     if not np.isfinite(case.seen).any():
         return Diagnosis(
             (),
-            ("none of these values is a finite number: no mistake that is known gives that",)
+            ("all of these values are NaN or inf, which no known mistake produces",)
             if case.seen.size
             else (),
         )
@@ -96,8 +96,8 @@ def diagnose(
         derived = replace(rounding, tolerance=None).of(healthy, case.values, case.observed)
         if (ratio := left(case, case.healthy, derived)) <= 1:
             claim = (
-                f"within what rounding allows (the largest difference is {ratio:.2g} of it): "
-                "your tolerances are tighter"
+                f"the largest difference is only {ratio:.2g} x the allowance for rounding; "
+                "your tolerances are tighter than that"
             )
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
@@ -124,15 +124,15 @@ def diagnose(
     if exact and not findings:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
         words.append(
-            f"{case.seen.size} values cannot decide between mistakes with as many fitted "
-            f"numbers ({names})"
+            f"{case.seen.size} values are too few to decide between mistakes with that many "
+            f"fitted parameters ({names})"
         )
     if not exact:
         findings = _partial(case, scored, party, search)
         if certain is False and not findings:
             claim = (
-                "no known mistake reproduces it, and another order of summation (Winograd, FFT, "
-                "sorted terms) could give such differences"
+                "no known mistake reproduces these values; another order of summation "
+                "(Winograd, FFT, sorted terms) could explain the difference"
             )
             findings = (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),)
         elif not findings:
@@ -149,8 +149,11 @@ def _part_of_output(parts: Sequence[str]) -> str:
 
 def _stopped(search: Search) -> Iterator[str]:
     if search.stopped:
-        more = "" if search.thorough else "; --thorough looks further"
-        yield f"looking stopped after {search.stopped} and {search.tried} predictions{more}"
+        more = "" if search.thorough else "; --thorough searches longer"
+        yield (
+            f"the search for the mistake stopped after {search.stopped} ({search.tried} "
+            f"candidates){more}"
+        )
 
 
 def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:
@@ -181,7 +184,10 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
         return
     pair = [everywhere(case, one.edit) for one in (first, second)]
     if pair[0] is None or pair[1] is None or case.known is None:
-        yield "on this input they give the same values: another input would tell them apart"
+        yield (
+            "these explanations give the same values for this input: use another input to "
+            "tell them apart"
+        )
         return
     left, right = (np.asarray(values[-1][0]) for values in pair if values is not None)
     if left.shape != right.shape:
@@ -190,10 +196,13 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
     if apart[index] > 1e-4 * max(abs(left[index]), abs(right[index])):
         names = (
-            f"{slugs_of(first)[0]} gives {left[index]:.9g} there, {slugs_of(second)[0]} "
+            f"{slugs_of(first)[0]} predicts {left[index]:.9g}, {slugs_of(second)[0]} "
             f"{right[index]:.9g}"
         )
-        yield f"your value at [{', '.join(map(str, index))}] would tell them apart: {names}"
+        yield (
+            f"your value at [{', '.join(map(str, index))}] would decide between these "
+            f"explanations: {names}"
+        )
 
 
 def _partial(
@@ -226,7 +235,7 @@ def _finding(one: Scored, party: str, tie: bool, others: Sequence[str]) -> Findi
     claim = "; and ".join(part.edit.claim for part in parts)
     if others:
         shown = list(dict.fromkeys(others))[:3]
-        claim += f" ({', or '.join(shown)}: just as well)"
+        claim += f" ({', or '.join(shown)} also explains it)"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if one.exact else max(0.0, 1 - one.share)
     first, *also = slugs_of(one)

@@ -30,8 +30,8 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
         place = ", ".join(map(str, np.argwhere(odd)[0].tolist()))
         return (
             (
-                f"NaN or infinity stands at {int(odd.sum())} of {odd.size} places where NumPy has "
-                f"another value, the first [{place}]"
+                f"NaN or inf at {int(odd.sum())} of {odd.size} elements where NumPy has "
+                f"another value; the first is [{place}]"
             ),
         )
     error = np.where(np.isfinite(error), error, 0.0)
@@ -52,22 +52,22 @@ def _told(
         yield (
             "every element differs"
             if wrong.any()
-            else "no element differs by more than rounding allows"
+            else "no element differs by more than the allowance"
         )
     else:
-        yield f"{int(wrong.sum())} of {wrong.size} elements differ beyond rounding"
+        yield f"{int(wrong.sum())} of {wrong.size} elements differ by more than the allowance"
     if not wrong.any():
         return
     for axis in range(error.ndim):
         yield from _along(case, wrong, error, axis, places[axis])
     signs = np.sign(error[wrong])
     if wrong.sum() > 3 and abs(signs.mean()) == 1:
-        yield f"yours is {'larger' if signs[0] > 0 else 'smaller'} everywhere it differs"
+        yield f"yours is {'larger' if signs[0] > 0 else 'smaller'} than NumPy wherever it differs"
     yield from _line(case)
     apart = error[wrong]
     steps = np.unique(np.round(apart[:: max(1, apart.size // _LOOKED_AT)], 12))
     if wrong.sum() > 8 and steps.size <= 4:
-        yield "the differences have few values: " + ", ".join(f"{step:g}" for step in steps)
+        yield "the differences take only these values: " + ", ".join(f"{step:g}" for step in steps)
 
 
 def _name(case: Case, axis: int) -> str:
@@ -98,7 +98,7 @@ def _along(
         slope = np.corrcoef(np.arange(size), np.log(energy))[0, 1] if np.ptp(energy) else 0.0
         if abs(slope) > 0.9 and energy.max() > 3 * energy.min():
             yield (
-                f"{name}: the difference {'grows' if slope > 0 else 'shrinks'} along it, from "
+                f"along {name}, the RMS difference {'grows' if slope > 0 else 'shrinks'} from "
                 f"{energy[0]:.2g} to {energy[-1]:.2g}"
             )
 
@@ -116,11 +116,11 @@ def _line(case: Case) -> Iterator[str]:
     likeness = float(np.corrcoef(x, y)[0, 1])
     if abs(likeness) > 0.5:
         yield (
-            f"best line: yours = {ratio:.6g} x NumPy {'+' if offset >= 0 else '-'} "
-            f"{abs(offset):.3g} (correlation {likeness:.4f})"
+            f"linear fit: yours = {ratio:.6g} x NumPy {'+' if offset >= 0 else '-'} "
+            f"{abs(offset):.3g} (r = {likeness:.4f})"
         )
     else:
-        yield f"yours and NumPy hardly go together (correlation {likeness:.2f})"
+        yield f"yours and NumPy are uncorrelated (r = {likeness:.2f})"
     if np.unique(y).size <= min(64, y.size // 4) < np.unique(x).size:
         yield f"yours has only {np.unique(y).size} distinct values"
 
@@ -135,5 +135,5 @@ def _of_shapes(case: Case) -> Iterator[str]:
             atol=1e-6 * float(np.abs(theirs).max()),
         )
         yield "the sorted values are " + (
-            "alike: the elements stand in another order" if near else "different too"
+            "are equal: the same values in another order" if near else "differ too"
         )

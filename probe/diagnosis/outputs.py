@@ -92,7 +92,7 @@ def _of_outputs(
         return replace(
             found,
             findings=findings,
-            words=(f"this gives all outputs that differ: {names}", *found.words),
+            words=(f"this mistake explains all outputs that differ: {names}", *found.words),
         )
     parts = [_said_of(found, _output_name(described, first))]
     parts += [

@@ -155,7 +155,7 @@ class Search:
             limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
             worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
             if waited > self.clock:
-                self.stopped = f"{self.clock:.3g} s by the clock"
+                self.stopped = f"{self.clock:.3g} s elapsed"
             elif worked > self.limit:
                 self.stopped = f"{self.limit:.3g} s"
         return bool(self.stopped)

@@ -133,14 +133,14 @@ class Field:
 
     def __str__(self) -> str:
         if self.box is None:
-            return f"  {self.name}: nothing of {self.mask.shape}"
+            return f"  {self.name}: no element of {self.mask.shape}"
         ranges = ", ".join(
             str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in self.box
         )
         among = (
             ""
             if math.prod(stop - start for start, stop in self.box) == self.count
-            else ", not all of them"
+            else ", but not every element in these ranges"
         )
         return f"  {self.name}[{ranges}]{among}: {self.count} of {self.mask.size} elements"
 
@@ -276,11 +276,11 @@ def _terms(terms: Sequence[Term], shown: int, indent: int) -> list[str]:
     if len(listed) < len(ranked):
         rest = total(term.product for term in ranked[len(listed) :])
         lines.append(
-            " " * indent + f"{len(ranked) - len(listed)} smaller terms add up to {number(rest)}"
+            " " * indent + f"{len(ranked) - len(listed)} smaller terms, sum {number(rest)}"
         )
     padding = len(terms) - len(counted)
     if padding:
-        lines.append(" " * indent + f"{padding} term{'s' * (padding != 1)} of padding: 0")
+        lines.append(" " * indent + f"{padding} padding term{'s' * (padding != 1)}, each 0")
     return lines
 
 
@@ -346,11 +346,11 @@ def _render(story: Story) -> str:
             )
             if len(largest) > SHOWN:
                 lines.append(
-                    f"  {len(largest) - SHOWN} other channels add up to "
-                    f"{number(total(value for _, value in largest[SHOWN:]))}"
+                    f"  {len(largest) - SHOWN} other channels, sum "
+                    f"{number(total((value for _, value in largest[SHOWN:])))}"
                 )
         lines.append("")
-    lines.append("from there to the output")
+    lines.append("from this value to the output")
     widths = max(len(change.words) for change in story.steps) if story.steps else 0
     for change in story.steps:
         lines.append(f"  {change.words.ljust(min(widths, 90))}  {number(change.value)}")
@@ -361,11 +361,12 @@ def _render(story: Story) -> str:
             lines.append(f"  {LABELS[party]:<14} {number(story.parties[party])}")
         elif party in story.missing:
             lines.append(f"  {LABELS[party]:<14} missing: {story.missing[party]}")
-    lines.append(f"  rounding allows {story.allowance:.3g} here")
+    lines.append(f"  allowance for rounding of this element: {story.allowance:.3g}")
     if story.sees:
         lines += [
             "",
-            "of the model's input, this element can be influenced by",
+            "receptive field: this element can be influenced by these elements of the "
+            "model's input",
             *map(str, story.sees),
         ]
     for note in story.notes:

@@ -90,9 +90,9 @@ def seen(
                 sources = pass_.sources(position, taken, part, k)
                 if not sources:
                     raise BadInput(
-                        f"what {layer!r} sees of the model's input cannot be followed: "
-                        f"{calls[position].layer!r} takes values that "
-                        "follow nothing before it"
+                        f"the receptive field of {layer!r} cannot be found: "
+                        f"{calls[position].layer!r} takes values that come from no preceding "
+                        "call"
                     )
                 for one, shaped in sources:
                     if one.call < 0:

@@ -80,11 +80,11 @@ def explain(
     found = captured(source, layer, x, given=given, call=call, shape=shape, seed=seed)
     (capture,) = found.calls
     if capture.description is None:
-        raise Undescribed(f"how {layer!r} came about cannot be told: {capture.why}")
+        raise Undescribed(f"the output of {layer!r} cannot be broken down: {capture.why}")
     if not 0 <= output < len(capture.outputs):
         raise BadInput(
-            f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not "
-            "exist (they count from 0)"
+            f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not exist "
+            "(outputs are numbered from 0)"
         )
     shape = capture.outputs[output].shape
     place = _place(at, shape, layer)
@@ -102,7 +102,9 @@ def explain(
     weighing = weighed(judged, None if expected is None else Yours(expected, drift))
     said, reference = verdict_on(weighing), weighing.layer
     if reference is None:
-        raise Undescribed(f"how {layer!r} came about cannot be told: {weighing.missing['numpy']}")
+        raise Undescribed(
+            f"the output of {layer!r} cannot be broken down: {weighing.missing['numpy']}"
+        )
     reference.bound(capture.dtype)
     steps, axes = capture.description.steps, capture.description.output_axes
     fields = _fields(found, capture, shape, place, output) if sees else ()
@@ -141,8 +143,8 @@ def _fields(
 ) -> tuple[Field, ...]:
     if found.alone:
         raise BadInput(
-            "what an element sees of the model's input needs a run of the model, not "
-            "of the layer alone"
+            "the receptive field of an element needs a run of the whole model, not of the "
+            "layer alone"
         )
     mask = np.zeros(shape, bool)
     mask[place] = True

@@ -63,7 +63,7 @@ class Accumulated(Sum):
         count = self.inner.term_count(inputs, (shaped,))
         if shaped.size * count > self.limit:
             raise ValueError(
-                f"{shaped.size * count} products are too many to add up one after another"
+                f"{shaped.size * count} products are too many to accumulate one by one"
             )
         out, step = np.empty(shaped.size), max(1, _BLOCK // count)
         for start in range(0, shaped.size, step):

@@ -63,7 +63,7 @@ def missing_activation(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"{_name(op)} is not applied",
             steps,
-            do=f"the layer's output comes behind its {_name(op)}",
+            do=f"the layer's output is the one after its {_name(op)}",
         )
 
 
@@ -75,9 +75,9 @@ def extra_activation(case: Case) -> Iterator[Edit]:
     """
     for name, op in _COMMON:
         yield case.edit(
-            f"{name} is applied behind the layer",
+            f"{name} was applied to the layer's output",
             case.appended(op),
-            do="compare before the activation",
+            do="compare the values before that activation",
         )
 
 
@@ -123,7 +123,7 @@ def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
         ):
             if abs(alpha - op.alpha) > 1e-6:
                 yield case.edit(
-                    f"{told}, the layer is clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)",
+                    f"{told} instead of clip({op.alpha:.4g} x + {op.beta:g}, 0, 1)",
                     case.changed(position, alpha=alpha),
                 )
     for position, _ in case.having(ops.HardSwish):
@@ -165,7 +165,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
         fitted = _fitted_slope(case, position, op)
         for slope in (*_SLOPES, *fitted):
             if slope != have and not (slope == 0 and isinstance(op, ops.Celu)):
-                claim = f"slope {slope:.6g} below zero, the layer has {have:.6g}"
+                claim = f"slope {slope:.6g} for negative inputs; the layer's is {have:.6g}"
                 yield case.edit(
                     claim,
                     case.changed(position, **{field: slope}),
@@ -175,7 +175,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.PRelu):
         mean = np.full_like(op.slope.effective, op.slope.effective.mean())
         yield case.edit(
-            f"one slope {mean.flat[0]:.4g} for all instead of one each",
+            f"one slope {mean.flat[0]:.4g} for all channels instead of one per channel",
             case.changed(
                 position,
                 slope=Weight(op.slope.name, None, mean, axes=op.slope.axes, shape=op.slope.shape),
@@ -190,7 +190,7 @@ def other_slope(case: Case) -> Iterator[Edit]:
                 shape=op.slope.shape,
             )
             yield case.edit(
-                f"slope {slope:g} for all instead of {op.slope.name}",
+                f"slope {slope:g} for all channels instead of {op.slope.name}",
                 case.changed(position, slope=flat),
             )
 

@@ -38,16 +38,16 @@ def attention_scale(case: Case) -> Iterator[Edit]:
             "the square of the scale": op.scale**2,
         }
         if heads > 1:
-            tried[f"1 / sqrt({size * heads}), by the features of all heads"] = (
+            tried[f"1 / sqrt({size * heads}), from the features of all heads"] = (
                 size * heads
             ) ** -0.5
         tried |= {
             f"sqrt({size})": size**0.5,
-            f"1 / sqrt({q.shape[-2]}), by the number of queries": q.shape[-2] ** -0.5,
+            f"1 / sqrt({q.shape[-2]}), from the number of queries": q.shape[-2] ** -0.5,
         }
         for told, scale in tried.items():
             if abs(scale - op.scale) > 1e-9 * op.scale:
-                claim = f"scores times {told}, the layer has {op.scale:.6g}"
+                claim = f"scores are multiplied by {told}; the layer's factor is {op.scale:.6g}"
                 yield case.edit(
                     claim,
                     case.changed(position, scale=scale),
@@ -81,30 +81,29 @@ def attention_mask(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Attention):
         several = tuple(range(len(op.masks)))
         if op.causal:
-            more_too = ", and neither is any mask" if several else ""
             yield case.edit(
-                "no query is kept from later positions",
+                "the causal mask is not applied: queries see later positions",
                 case.changed(position, causal=False),
-                do="hide later positions",
+                do="mask later positions (causal)",
             )
             if several:
                 steps = _without(case, position, several, causal=False)
                 yield case.edit(
-                    f"no query is kept from later positions{more_too} applied",
+                    "neither the causal mask nor any other mask is applied",
                     steps,
                     do="apply the masks",
                 )
         else:
             yield case.edit(
-                "later positions are hidden from each query (causal)",
+                "a causal mask is applied, which the layer does not have",
                 case.changed(position, causal=True),
-                do="hide nothing",
+                do="apply no causal mask",
             )
         if op.window is not None:
             yield case.edit(
-                f"the window of {op.window} is not applied",
+                f"the sliding window of {op.window} positions is not applied",
                 case.changed(position, window=None),
-                do="hide what lies outside",
+                do="mask the positions outside the window",
             )
         for dropped in (
             (several, *((k,) for k in several))
@@ -129,15 +128,15 @@ def attention_mask(case: Case) -> Iterator[Edit]:
         if any(kind in turned for kind in op.masks):
             other = tuple(turned.get(kind, kind) for kind in op.masks)
             yield case.edit(
-                "the mask is read the other way round",
+                "true and false of the mask are inverted",
                 case.changed(position, masks=other),
-                do="exchange true and false",
+                do="invert the mask",
             )
             added = tuple("add" for _ in op.masks)
             yield case.edit(
-                "the mask's ones and zeros are added to the scores",
+                "the mask's values 1 and 0 are added to the scores",
                 case.changed(position, masks=added),
-                do="add minus infinity",
+                do="add minus infinity where a position is masked",
             )
 
 
@@ -177,12 +176,12 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             steps[turn] = replace(steps[turn], op=ops.Reshape(shape=value.shape))
             if k == 2:
                 yield case.edit(
-                    "heads are made by a reshape alone, without moving the axes",
+                    "features are split into heads by a reshape alone, without a transpose",
                     tuple(steps),
                     do="reshape, then transpose",
                 )
         yield case.edit(
-            "heads are made and put together by a reshape alone, without moving the axes",
+            "heads are split and merged by a reshape alone, without a transpose",
             tuple(steps),
             do="reshape, then transpose",
         )
@@ -197,7 +196,7 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             steps[split] = replace(steps[split], op=ops.Reshape(shape=(*lead, size, heads)))
             steps[turn] = replace(steps[turn], op=ops.Transpose(perm=swapped))
         yield case.edit(
-            "a head takes every so many features, not neighbours",
+            "each head takes interleaved features instead of contiguous ones",
             tuple(steps),
             do="split the features as (heads, features)",
         )
@@ -240,7 +239,7 @@ def blocks_in_another_order(case: Case) -> Iterator[Edit]:
                     ("query", "key", "value")[k] if len(positions) == 3 else str(k) for k in order
                 )
                 yield case.edit(
-                    f"the rows of {name} are taken in the order {words}",
+                    f"the row blocks of {name} are read in the order {words}",
                     steps,
                     do="query, key, value",
                 )
@@ -256,14 +255,14 @@ def no_projection_has_its_bias(case: Case) -> Iterator[Edit]:
     }
     if before:
         yield case.edit(
-            "no projection into heads adds its bias",
+            "the query, key and value projections do not add their biases",
             _with_ops(case, before),
             do="add the biases of query, key and value",
         )
     if len(before) < len(held) and before:
         changed = {position: replace(op, bias=None) for position, op in held.items()}
         yield case.edit(
-            "no projection adds its bias", _with_ops(case, changed), do="add the biases"
+            "none of the projections adds its bias", _with_ops(case, changed), do="add the biases"
         )
 
 
@@ -283,9 +282,9 @@ def blocks_transposed(case: Case) -> Iterator[Edit]:
             for i, op in changed.items()
         }
         yield case.edit(
-            "each block of rows is transposed",
+            "each row block of the weight is transposed",
             _with_ops(case, turned),
-            do="multiply by the transposed rows",
+            do="multiply by the transposed block",
         )
 
 
@@ -310,11 +309,11 @@ def off_by_one(case: Case) -> Iterator[Edit]:
         for step in (1, -1):
             at_end = bool((used % rows == (rows - 1 if step > 0 else 0)).any())
             for move in ways if at_end else ways[:1]:
-                told = f"row {'index + 1' if step > 0 else 'index - 1'} of {op.table.name} is taken"
+                told = f"row {'index + 1' if step > 0 else 'index - 1'} of {op.table.name} is used"
                 yield case.edit(
                     told,
                     case.with_op(position, _shifted(op, step, move)),
-                    do="take the row of the index, counted from 0",
+                    do="use the row of the index, counted from 0",
                 )
 
 
@@ -324,11 +323,11 @@ def rows_not_scaled(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Embedding):
         if op.max_norm is not None:
             claim = (
-                f"rows of {op.table.name} are taken as stored, not scaled to a norm of "
-                f"{op.max_norm:g}"
+                f"rows of {op.table.name} are used as stored, not rescaled to a norm of at "
+                f"most {op.max_norm:g}"
             )
             yield case.edit(
-                claim, case.changed(position, max_norm=None), do="scale rows whose norm is larger"
+                claim, case.changed(position, max_norm=None), do="rescale rows whose norm is larger"
             )
 
 
@@ -342,7 +341,7 @@ def bag_counts_padding(case: Case) -> Iterator[Edit]:
     for position, op in _bags(case):
         if op.padding is not None:
             yield case.edit(
-                "indices of padding count",
+                "padding indices are included",
                 case.changed(position, padding=None),
-                do=f"leave index {op.padding} out",
+                do=f"leave out the padding index {op.padding}",
             )

@@ -66,12 +66,12 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 back = np.argsort(where)
                 turn = replace(middle, perm=tuple(int(back[axis]) for axis in middle.perm))
                 yield case.edit(
-                    f"the channels are split as {split.shape[start:stop]} in another order",
+                    f"the channels are split into {split.shape[start:stop]} in another order",
                     _three(case, position, split, turn),
                 )
                 if len(order) == 2:
                     yield case.edit(
-                        f"split as {split.shape[start:stop]} and turned",
+                        f"split into {split.shape[start:stop]} and transpose",
                         case.with_op(position, split),
                     )
         turned = tuple(first.shape[axis] for axis in middle.perm)
@@ -84,7 +84,7 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         *middle.perm[stop:],
                     )
                     yield case.edit(
-                        "what is put together is put together in another order",
+                        "the inputs are concatenated in another order",
                         _three(case, position, first, replace(middle, perm=perm)),
                     )
 
@@ -101,14 +101,14 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
         rows, taps = case.values[position][0].shape[1], int(np.prod(op.kernel))
         order = np.arange(rows).reshape(-1, taps).T.ravel()
         yield case.edit(
-            "the columns hold taps first and channels last",
+            "the columns are ordered with kernel positions first and channels last",
             case.appended(Take(1, order), at=position),
         )
     for position, image in case.having(ops.Col2Im):
         rows, taps = case.input_of(position).shape[1], int(np.prod(image.kernel))
         order = np.arange(rows).reshape(taps, -1).T.ravel()
         yield case.edit(
-            "the columns are read with taps first and channels last",
+            "the columns are read with kernel positions first and channels last",
             case.inserted(position, Take(1, order)),
         )
 
@@ -125,7 +125,7 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.LRN):
         if op.size != 1:
             yield case.edit(
-                f"alpha is not divided by the size {op.size}", case.changed(position, size=1)
+                f"alpha is not divided by the window size {op.size}", case.changed(position, size=1)
             )
         reach = op.before + op.after
         other = [
@@ -138,8 +138,8 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
         for before, after in dict.fromkeys(other):
             if (before, after) != (op.before, op.after):
                 told = (
-                    f"{before} channels before to {after} after instead of {op.before} and "
-                    f"{op.after}"
+                    f"the window is {before} channels before and {after} after, instead of "
+                    f"{op.before} and {op.after}"
                 )
                 yield case.edit(told, case.changed(position, before=before, after=after))
                 yield case.edit(
@@ -164,17 +164,21 @@ def missing_centring(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.RMSNormalization):
         layer = ops.LayerNormalization(scale=op.scale, bias=None, epsilon=op.epsilon, axes=op.axes)
         yield case.edit(
-            "the mean is taken off first, as layer normalisation does",
+            "the mean is subtracted, as in layer normalisation",
             case.with_op(position, layer),
         )
-        told = "divided by the deviation" if not op.centred else "divided by the root mean square"
+        told = (
+            "divide by the standard deviation"
+            if not op.centred
+            else "divide by the root mean square"
+        )
         yield case.edit(told, case.changed(position, centred=not op.centred))
     for position, layer_norm in case.having(ops.LayerNormalization):
         rms = ops.RMSNormalization(
             scale=layer_norm.scale, epsilon=layer_norm.epsilon, axes=layer_norm.axes
         )
         steps = case.with_op(position, rms)
-        yield case.edit("the mean is not taken off, as RMS normalisation does", steps)
+        yield case.edit("the mean is not subtracted, as in RMS normalisation", steps)
 
 
 @more("other-epsilon")
@@ -184,7 +188,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         for epsilon in (1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-3, 2.0**-23, 0.0):
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}",
+                    f"eps = {epsilon:g}; the layer's is {op.epsilon:g}",
                     case.changed(position, epsilon=epsilon),
                 )
 
@@ -194,7 +198,7 @@ def missing_scale(case: Case) -> Iterator[Edit]:
     """Of RMS normalisation."""
     for position, op in case.having(ops.RMSNormalization):
         if op.scale is not None:
-            yield case.edit("the scale is ignored", case.changed(position, scale=None))
+            yield case.edit("the scale is not applied", case.changed(position, scale=None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +218,11 @@ class _Recounted(ops.Op):
         )
         plane = int(np.prod(shape[2:]))
         match self.way:
-            case "counted in the whole tensor":
+            case "counted over the whole tensor":
                 return values, places + (batch * shape[1] + channel) * plane
-            case "counted in the sample":
+            case "counted over the sample":
                 return values, places + channel * plane
-            case "counted in the sample, the channels last":
+            case "counted over the sample, channels last":
                 return values, places * shape[1] + channel
             case "counted column by column":
                 where = np.unravel_index(places, shape[2:])
@@ -238,9 +242,9 @@ def place_counting(case: Case) -> Iterator[Edit]:
     and Fortran count columns first, and from 1.
     """
     ways = (
-        "counted in the whole tensor",
-        "counted in the sample",
-        "counted in the sample, the channels last",
+        "counted over the whole tensor",
+        "counted over the sample",
+        "counted over the sample, channels last",
     )
     for position, op in case.having(ops.MaxPoolIndices, ops.AdaptiveMaxPoolIndices):
         if case.input_of(position).ndim < 3:
@@ -248,5 +252,7 @@ def place_counting(case: Case) -> Iterator[Edit]:
         for way in (*ways, "counted column by column", "counted from 1"):
             steps = case.with_op(position, _Recounted(op, way))
             yield case.edit(
-                f"the places are {way}", steps, do="count them in their plane, row by row"
+                f"the indices are {way}",
+                steps,
+                do="count them within one channel plane, row by row",
             )

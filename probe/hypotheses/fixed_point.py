@@ -51,7 +51,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
                 fraction,
                 last,
                 end,
-                f"the output has {fraction} fraction bits, rounded {last}",
+                f"the output has {fraction} fraction bits (rounded {last})",
                 1,
             )
     sums = summing(case)
@@ -74,7 +74,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
             both = (
                 "inputs and weights"
                 if same
-                else f"inputs have {fraction + inputs_finer} fraction bits, weights"
+                else f"inputs have {fraction + inputs_finer} fraction bits; weights"
             )
             for given, told in (
                 ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),)
@@ -82,7 +82,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
                 sides = f"{told} have {fraction + finer} fraction bits (rounded {mode})"
                 for last in _ROUNDED:
                     for end in ends:
-                        claim = f"{sides}, the output {fraction} (rounded {last})"
+                        claim = f"{sides}, the output has {fraction} (rounded {last})"
                         yield _ended(
                             case, weights, given, fraction, last, end, claim, 2 if same else 3
                         )
@@ -122,9 +122,9 @@ class _End:
 
     def told(self, fraction: int) -> str:
         if self.integer is None:
-            return f"; the values take up {max(1, self.needed + fraction) + 1} bits with the sign"
-        word = f"a word of {self.integer + fraction + self.signed} bits" + (
-            "" if self.signed else " without a sign"
+            return f"; the values need {max(1, self.needed + fraction) + 1} bits including the sign"
+        word = f"a {self.integer + fraction + self.signed}-bit word" + (
+            "" if self.signed else ", unsigned"
         )
         return (
             f", {'wrapped' if self.wrap else 'clipped'} to {self.low:g} .. "
@@ -157,7 +157,7 @@ def _ended(
     do = (
         "use a wider type"
         if end.slug
-        else "use more fraction bits" + (", and round to the nearest" if mode in _TRUNCATED else "")
+        else "use more fraction bits" + (", and round to nearest" if mode in _TRUNCATED else "")
     )
     steps = case.became_steps(steps).appended(op)
     return case.edit(
@@ -217,7 +217,7 @@ def saturation(case: Case) -> Iterator[Edit]:
             count = int((healthy > high).sum() + (healthy < low).sum())
             edges = " and ".join(f"{end:.9g}" for end in (low, high) if np.isfinite(end))
             yield case.edit(
-                f"clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
+                f"values are clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
                 case.appended(FixedPoint(0.0, "down (floor)", low, high)),
                 fitted=int(np.isfinite(low)) + int(np.isfinite(high)),
                 do="use a type with more integer bits",
@@ -252,7 +252,8 @@ def wrap_around(case: Case) -> Iterator[Edit]:
         for low, told in ((-size, "signed"), (0.0, "unsigned")):
             high = low + (2 * size if low else size)
             yield case.edit(
-                f"wrapped into {low:g} .. {high:g} (a {told} type with {integer} integer bits)",
+                f"values wrap around into {low:g} .. {high:g} (a {told} type with {integer} "
+                "integer bits)",
                 case.appended(FixedPoint(0.0, "down (floor)", low, high, wrap=True)),
                 do="use a type with more integer bits",
             )

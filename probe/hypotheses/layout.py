@@ -45,13 +45,15 @@ def transposed_output(case: Case) -> Iterator[Edit]:
             continue
         if shape == want:
             yield case.edit(
-                f"the axes of the output stand in the order {perm}",
+                f"the axes of the output are in the order {perm}",
                 case.appended(Transpose(perm)),
                 do=do,
             )
     if have != want:
         yield case.edit(
-            f"the values are right, their shape is {want}", case.appended(Reshape(want)), do=do
+            f"the values are right, but their shape should be {want}",
+            case.appended(Reshape(want)),
+            do=do,
         )
     for perm in perms:
         shape = tuple(have[axis] for axis in perm)
@@ -84,7 +86,7 @@ def flatten_order(case: Case) -> Iterator[Edit]:
     channels): the layer before is exact, and the dense layer after the flattening is wrong
     everywhere. Permute the rows of the matrix, or transpose before flattening.
     """
-    do = "flatten in the framework's order of axes, or permute the rows of the matrix once"
+    do = "flatten in the framework's axis order, or permute the rows of the matrix once"
     for position, _ in case.having(MatMul):
         x = case.input_of(position)
         size = x.shape[-1]
@@ -101,8 +103,8 @@ def flatten_order(case: Case) -> Iterator[Edit]:
             )
             yield case.edit(
                 (
-                    f"the {size} inputs are taken in the order ({size // first}, {first}) for "
-                    f"({first}, {size // first})"
+                    f"the {size} inputs are read in the order ({size // first}, {first}) "
+                    f"instead of ({first}, {size // first})"
                 ),
                 steps,
                 do=do,
@@ -114,7 +116,7 @@ def flatten_order(case: Case) -> Iterator[Edit]:
         for perm in permutations(range(1, x.ndim)):
             if not _moves_nothing(x.shape, (0, *perm)):
                 yield case.edit(
-                    f"flattened in the axis order {(0, *perm)}",
+                    f"the input was flattened in the axis order {(0, *perm)}",
                     case.inserted(position, Transpose((0, *perm))),
                     do=do,
                 )
@@ -132,7 +134,7 @@ def reversed_channels(case: Case) -> Iterator[Edit]:
         if x.ndim > 1 and x.shape[axis] > 1:
             inputs = (np.flip(x, axis), *case.inputs[1:])
             yield case.edit(
-                f"axis {axis} of the input ({x.shape[axis]} places) is reversed",
+                f"axis {axis} of the input ({x.shape[axis]} elements) is reversed",
                 inputs=inputs,
                 do=do,
             )
@@ -201,7 +203,7 @@ def group_axis(case: Case) -> Iterator[Edit]:
     Group g of G contains the contiguous channels from g * (C/G) on in every framework; taking every
     G-th channel is another grouping.
     """
-    do = "a group is a run of neighbouring channels"
+    do = "a group is a block of contiguous channels"
     for position, op in case.having(Conv, GroupNormalization):
         groups = op.groups
         channels = case.input_of(position).shape[1]

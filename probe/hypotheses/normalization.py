@@ -30,7 +30,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         for epsilon in _USUAL:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
-                    f"eps = {epsilon:g}, the layer has {op.epsilon:g}",
+                    f"eps = {epsilon:g}; the layer's is {op.epsilon:g}",
                     case.changed(position, epsilon=epsilon),
                     do=f"use {op.epsilon:g}",
                 )
@@ -38,7 +38,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
         if fitted is not None:
             steps = case.changed(position, epsilon=fitted)
             yield case.edit(
-                f"eps = {fitted:.6g} (fitted), the layer has {op.epsilon:g}",
+                f"eps = {fitted:.6g} (fitted); the layer's is {op.epsilon:g}",
                 steps,
                 fitted=1,
                 do=f"use {op.epsilon:g}",
@@ -136,7 +136,7 @@ def _variant(op: Any, **changes: Any) -> Any:
 @hypothesis("epsilon-outside-sqrt")
 def epsilon_outside_sqrt(case: Case) -> Iterator[Edit]:
     """sqrt(var) + eps was computed instead of sqrt(var + eps)."""
-    do = "the root is taken of var + eps"
+    do = "use sqrt(var + eps)"
     for position, op in case.having(*_NORMS):
         if isinstance(op, ops.BatchNormalization):
             if op.variance is not None:
@@ -218,9 +218,9 @@ def dropout_active(case: Case) -> Iterator[Edit]:
     rate = round(rate, 3)
     mask = Weight("mask", None, np.where(dropped, 0.0, 1 / (1 - rate)))
     yield case.edit(
-        f"{share:.1%} of the values are zero and the others times {1 / (1 - rate):.4g}: dropout "
-        f"of p = {rate:g}",
+        f"{share:.1%} of the values are zero and the others are multiplied by "
+        f"{1 / (1 - rate):.4g}: dropout with p = {rate:g}",
         case.appended(ops.MulConstant(mask)),
         fitted=1,
-        do="switch training mode off",
+        do="run the model in evaluation mode",
     )

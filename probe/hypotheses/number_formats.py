@@ -42,10 +42,10 @@ def boundary_flip(case: Case) -> Iterator[Edit]:
                 else "one level"
             )
             yield case.edit(
-                f"{flipped} of {predicted.size} elements flip by {told}: their inputs lie within "
-                "2^-16 of a threshold",
+                f"{flipped} of {predicted.size} elements are off by {told}: their inputs are "
+                "within 2^-16 of a threshold",
                 case.appended(ops.AddConstant(Weight("flips", None, predicted - case.healthy))),
-                do="compare the layer before: its rounding decides here",
+                do="compare the preceding layer, whose rounding decides the level here",
             )
 
 
@@ -90,10 +90,8 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                 weights, whole = narrow_weights(case, name, way)
                 yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
                 yield case.edit(f"{name} weights{told}", weights, do=do)
-                yield case.edit(f"{name} weights{told}, the bias too", whole, do=do)
-                yield case.edit(
-                    f"{name} inputs and weights{told}, the bias too", whole, narrow, do=do
-                )
+                yield case.edit(f"{name} weights{told}, and bias", whole, do=do)
+                yield case.edit(f"{name} inputs and weights{told}, and bias", whole, narrow, do=do)
                 if name != "TF32" and way == "ties to even":
                     stored = case.became_steps(whole).appended(Stored(name))
                     yield case.edit(
@@ -107,7 +105,7 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
             if any(floats):
                 yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
         if name != "TF32":
-            yield case.edit(f"the output stored in {name}", case.appended(Stored(name)), do=do)
+            yield case.edit(f"the output was stored in {name}", case.appended(Stored(name)), do=do)
 
 
 @hypothesis("rounding-mode")
@@ -126,7 +124,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
         for mode in MODES:
             fixed = FixedPoint(step, mode, low, high)
             yield case.edit(
-                f"the quantised activation is rounded {mode}",
+                f"the quantised activation rounds {mode}",
                 case.with_op(position, fixed),
                 do="round halves to even",
             )

@@ -49,11 +49,11 @@ def products_of_narrow_operands(case: Case) -> Iterator[Edit]:
                 # rounding commutes with powers of two
                 if order != "scores" or any(math.frexp(op.scale)[0] != 0.5 for op in attentions):
                     yield case.edit(claim + told, _narrow_operands(case, name, way, order), do=do)
-            but = " but those of the attention" if attentions else ""
+            but = " except those of the attention" if attentions else ""
             yield case.edit(claim + but, _narrow_operands(case, name, way, ""), do=do)
             if grouped:
                 yield case.edit(
-                    f"{claim} but those of grouped convolutions",
+                    f"{claim} except those of grouped convolutions",
                     _narrow_operands(case, name, way, "", grouped),
                     do=do,
                 )

@@ -45,7 +45,7 @@ def raw_weights(case: Case) -> Iterator[Edit]:
     )
     for names in groups:
         alone = (
-            f" (only the {names[0]}: the others are the effective ones)"
+            f" (only the {names[0]}; the other weights are effective ones)"
             if len(names) < len(raw)
             else ""
         )
@@ -61,7 +61,7 @@ def raw_weights(case: Case) -> Iterator[Edit]:
         for part, array in one.parts.items():
             if array.shape == one.effective.shape and not np.array_equal(array, one.effective):
                 claim = (
-                    f"{part} is used as it is stored, for {name} that is made of "
+                    f"the stored {part} is used as {name}, which is computed from "
                     f"{_listed(tuple(one.parts))}"
                 )
                 yield case.edit(
@@ -131,13 +131,13 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
         spatial = tuple(range(2, op.weight.value.ndim))
         for axes in (spatial, *((axis,) for axis in spatial if len(spatial) > 1)):
             flipped = _mapped(op.weight, partial(np.flip, axis=axes))
-            along = "every spatial axis" if axes == spatial else f"spatial axis {axes[0] - 2} alone"
+            along = "every spatial axis" if axes == spatial else f"spatial axis {axes[0] - 2} only"
             yield case.edit(
-                f"{op.weight.name} is flipped along {along}",
+                f"{op.weight.name} was flipped along {along}",
                 case.changed(position, weight=flipped),
                 do=(
-                    "the layer is a cross-correlation: scipy.signal.correlate2d, or flip the "
-                    "kernel before convolving"
+                    "the layer is a cross-correlation: use scipy.signal.correlate2d, or flip "
+                    "the kernel before convolving"
                 ),
             )
 
@@ -182,11 +182,16 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape:
                 continue
-            claim = f"the numbers of {weight.name} {have.shape} are read as an array of {shape}"
+            claim = (
+                f"the values of {weight.name} {have.shape} are read as an array of shape {shape}"
+            )
             yield _exchanged(
                 case, position, weight, partial(_read_as, shape=shape, perm=perm), claim
             )
-            claim = f"{weight.name} is written as {shape} and its numbers read as {have.shape}"
+            claim = (
+                f"{weight.name} is written with the shape {shape} and its values read as "
+                f"{have.shape}"
+            )
             yield _exchanged(case, position, weight, partial(_written_as, perm=perm), claim)
 
 
@@ -250,13 +255,13 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"{first.name} and {second.name} are exchanged",
             case.with_weights(swapped),
-            do="pair parameters by name",
+            do="match parameters by name",
         )
         for into, used in ((first, second), (second, first)):
             yield case.edit(
-                f"{used.name} is used for {into.name} too",
+                f"{used.name} is also used in place of {into.name}",
                 case.with_weights({into.name: used.effective}),
-                do="pair by name",
+                do="match parameters by name",
             )
 
 
@@ -278,7 +283,7 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
             if all(name in present for name in names):
                 told = " and ".join(held[name].name for name in names)
                 yield case.edit(
-                    f"{told} left out",
+                    f"{told} not applied",
                     case.changed(position, **dict.fromkeys(names)),
                     do=f"apply {told}",
                 )

@@ -39,7 +39,7 @@ def statistics_left_out(case: Case) -> Iterator[Edit]:
         )
         for weight, neutral in parts:
             steps = case.with_weights({weight.name: np.full(weight.effective.shape, neutral)})
-            yield case.edit(f"{weight.name} left out", steps, do=f"apply {weight.name}")
+            yield case.edit(f"{weight.name} not applied", steps, do=f"apply {weight.name}")
 
 
 @hypothesis("variance-for-deviation")
@@ -54,11 +54,11 @@ def variance_for_deviation(case: Case) -> Iterator[Edit]:
         variance = op.variance.effective.astype(np.float64)
         for moved, told in (
             (np.square(variance), "the variance itself"),
-            (np.sqrt(variance), "the root of the deviation"),
+            (np.sqrt(variance), "the square root of the standard deviation"),
         ):
             steps = case.with_weights({op.variance.name: moved})
             yield case.edit(
-                f"divided by {told}", steps, do=f"divide by the root of {op.variance.name}"
+                f"divided by {told}", steps, do=f"divide by the square root of {op.variance.name}"
             )
 
 
@@ -71,9 +71,11 @@ def ignored_inversion(case: Case) -> Iterator[Edit]:
     mean.
     """
     for position, op in case.having(ops.Standardize):
-        told = "(x - mean) / deviation" if op.invert else "x * deviation + mean"
+        told = "(x - mean) / standard deviation" if op.invert else "x * standard deviation + mean"
         yield case.edit(
-            told, case.changed(position, invert=not op.invert), do=f"invert is {op.invert}"
+            told,
+            case.changed(position, invert=not op.invert),
+            do=f"the layer has invert={op.invert}",
         )
 
 
@@ -111,7 +113,7 @@ def statistics_of_the_batch(case: Case) -> Iterator[Edit]:
         yield case.edit(
             "mean and variance of this batch instead of the layer's",
             steps,
-            do="use what the layer was adapted to",
+            do="use the mean and variance that the layer was adapted to",
         )
 
 
@@ -198,9 +200,9 @@ def boundary_side(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.Bucketize):
         steps = case.with_op(position, _Left(op.boundaries))
         yield case.edit(
-            "intervals are (low, high] instead of [low, high)",
+            "the intervals are (low, high] instead of [low, high)",
             steps,
-            do="count a boundary to the interval that it begins",
+            do="a value equal to a boundary belongs to the interval above it",
         )
 
 
@@ -212,11 +214,11 @@ def places_shifted(case: Case) -> Iterator[Edit]:
         told = f"place {'+' if step > 0 else '-'} 1"
         for position, _ in case.having(ops.Bucketize, ops.Lookup):
             yield case.edit(
-                told, case.appended(moved, at=position), do="count from where the layer does"
+                told, case.appended(moved, at=position), do="start counting where the layer does"
             )
         for position, _ in case.having(ops.OneHot):
             yield case.edit(
-                told, case.inserted(position, moved), do="count from where the layer does"
+                told, case.inserted(position, moved), do="start counting where the layer does"
             )
 
 
@@ -237,7 +239,7 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 told,
                 case.with_op(position, other),
-                do="put the categories of a sample together as output_mode says",
+                do="combine the categories of a sample as output_mode says",
             )
 
 

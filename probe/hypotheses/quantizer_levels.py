@@ -52,14 +52,14 @@ def integer_levels(case: Case) -> Iterator[Edit]:
         for mode in MODES:
             if mode != "half to even":
                 yield case.edit(
-                    f"the levels are rounded {mode}",
+                    f"values are rounded to levels {mode}",
                     case.with_op(position, _rounded(op, mode)),
                     do=do,
                 )
         for shift in range(1, _SHIFTS + 1):
             steps = case.with_op(position, _rounded(op, "half away from zero", shift))
             yield case.edit(
-                f"rounded twice: to 2^-{shift} of a level and then to a level", steps, do=do
+                f"values are rounded twice: to 2^-{shift} of a level, then to a level", steps, do=do
             )
 
 
@@ -84,11 +84,11 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
             if op.rounding == rounding:
                 continue
             do = (
-                f"round {_NAMED.get(op.rounding, op.rounding)}, as the quantiser says "
+                f"round {_NAMED.get(op.rounding, op.rounding)}, the quantiser's mode "
                 f"({op.rounding})"
             )
             yield case.edit(
-                f"what goes {op.summary(())} is rounded {mode}",
+                f"values quantised {op.summary(())} are rounded {mode}",
                 case.changed(position, rounding=rounding),
                 do=do,
             )
@@ -100,7 +100,7 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"all of its quantisers round {mode}",
                 everywhere.steps,
-                do="round as each quantiser says",
+                do="round with each quantiser's own mode",
             )
 
 
@@ -129,10 +129,7 @@ def weights_on_grids(case: Case) -> Iterator[Edit]:
         for mode, other in rounded.items():
             values = np.where(rounded[own] == levels, other, levels) * scale
             if not np.array_equal(values, weight.effective):
-                claim = (
-                    f"{weight.name} is rounded {mode} to multiples of the step that each of "
-                    "its values has"
-                )
+                claim = f"{weight.name} is rounded {mode} to multiples of each value's own step"
                 yield case.edit(claim, case.with_weights({weight.name: values}), do=f"round {own}")
 
 
@@ -153,12 +150,12 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
         for one, grid, stored in held
         if np.size(grid.scale) == 1 and not np.any(grid.zero_point)
     ]
-    do = "pair each parameter with its own quantiser, by name"
+    do = "match each parameter with its own quantiser by name"
     for (into, own, stored), (using, grid, _) in permutations(held, 2):
         if not _alike(own, grid):
             for values in _quantised(stored, grid):
                 yield case.edit(
-                    f"{into.name} is quantised as {using.name} is",
+                    f"{into.name} is quantised with the quantiser of {using.name}",
                     case.with_weights({into.name: values}),
                     do=do,
                 )
@@ -170,7 +167,7 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
         for arrays in product(*moved):
             names = ", ".join(name for name, _ in arrays)
             yield case.edit(
-                f"{names}: each is quantised as the parameter {told} it is",
+                f"{names}: each is quantised with the quantiser of the parameter {told} it",
                 case.with_weights(dict(arrays)),
                 do=do,
             )
@@ -212,23 +209,27 @@ def few_digits(case: Case) -> Iterator[Edit]:
         if one.effective.dtype.kind == "f" and one.effective.size
     }
     many = sum(one.effective.size for one in held.values()) > _MANY and not case.thorough
-    do = "write the weights with nine digits (%.9g), or as integers or bytes"
+    do = "write the weights with nine significant digits (%.9g), or as integers or bytes"
     grids = [one.grid for one in held.values() if one.grid is not None]
     for digits in (6,) if many else (6, 4, 3, 5, 2, 7):
         texts = {name: _behind_the_point(one.effective, digits) for name, one in held.items()}
         yield case.edit(
-            f"the weights have {digits} digits behind the point", case.with_weights(texts), do=do
+            f"the weights have {digits} digits after the decimal point",
+            case.with_weights(texts),
+            do=do,
         )
         if grids:
             cut = {name: _cut(text, held[name]) for name, text in texts.items()}
             claim = (
-                f"the weights have {digits} digits behind the point and were cut off to the "
-                "levels of their type"
+                f"the weights have {digits} digits after the decimal point and were truncated "
+                "to the levels of their type"
             )
             yield case.edit(claim, case.with_weights(cut), do=do)
     for digits in () if many else (6, 5, 4, 3):
         texts = {name: _in_all(one.effective, digits) for name, one in held.items()}
-        yield case.edit(f"the weights have {digits} digits in all", case.with_weights(texts), do=do)
+        yield case.edit(
+            f"the weights have {digits} significant digits", case.with_weights(texts), do=do
+        )
 
 
 def _behind_the_point(values: np.ndarray, digits: int) -> np.ndarray:

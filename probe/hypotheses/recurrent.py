@@ -63,10 +63,10 @@ def gate_order(case: Case) -> Iterator[Edit]:
             }.get(told, "")
             for steps, where in _changed(case, _read_as(layout, told)):
                 claim = (
-                    f"the gates' blocks are read as {' '.join(told)}{known}, they are "
+                    f"the gate blocks are read as {' '.join(told)}{known}; they are "
                     f"{' '.join(layout)}{where}"
                 )
-                yield case.edit(claim, steps, do=f"take the blocks in the order {' '.join(layout)}")
+                yield case.edit(claim, steps, do=f"read the blocks in the order {' '.join(layout)}")
 
 
 @hypothesis("reset-after")
@@ -85,7 +85,7 @@ def reset_after(case: Case) -> Iterator[Edit]:
         after = next(op.reset_after for _, op in case.having(ops.GRU))
         told = ("(r * h) U", "r * (h U + b')") if after else ("r * (h U + b')", "(r * h) U")
         yield case.edit(
-            f"the candidate takes {told[0]}, the layer {told[1]}{where}",
+            f"the candidate uses {told[0]}; the layer uses {told[1]}{where}",
             steps,
             do=f"compute {told[1]}",
         )
@@ -109,8 +109,8 @@ def _with_biases(op: Any, first: np.ndarray, second: np.ndarray) -> Any:
 
 
 _BIASES = {
-    "the bias of the recurrent product is left out": lambda first, second: (first, 0 * second),
-    "the bias of the input's product is left out": lambda first, second: (0 * first, second),
+    "the bias of the recurrent product is missing": lambda first, second: (first, 0 * second),
+    "the bias of the input product is missing": lambda first, second: (0 * first, second),
     "both biases are added outside the reset gate": lambda first, second: (
         first + second,
         0 * second,
@@ -205,7 +205,7 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                     else "for the candidate and the output"
                 )
                 yield case.edit(
-                    f"{name} {told}, the layer has {type(have).__name__}{where}",
+                    f"{name} {told}; the layer uses {type(have).__name__}{where}",
                     steps,
                     do=f"use {type(have).__name__}",
                 )
@@ -220,11 +220,13 @@ def other_time_step(case: Case) -> Iterator[Edit]:
     """
     for steps, where in _changed(case, lambda op: replace(op, reverse=not op.reverse)):
         yield case.edit(
-            f"read in the other direction{where}",
+            f"the sequence is read in the other direction{where}",
             steps,
-            do="mind go_backwards, and the direction of each layer",
+            do="check go_backwards and the direction of each layer",
         )
-        yield from _ends(case.became_steps(steps), f"read in the other direction{where}, ")
+        yield from _ends(
+            case.became_steps(steps), f"the sequence is read in the other direction{where}, "
+        )
     yield from _ends(case, "")
 
 
@@ -237,7 +239,8 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
     last = recurrences[-1]
     count = case.values[last][0].shape[0]
     yield case.edit(
-        f"{lead}the output in reverse order of the steps", _behind(case, last, ops.Flip(axis=0))
+        f"{lead}the output is in reverse order of the time steps",
+        _behind(case, last, ops.Flip(axis=0)),
     )
     for position, op in case.having(ops.Slice):
         if (
@@ -250,9 +253,9 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
             if at != op.starts[0] and lead == "":
                 other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
                 yield case.edit(
-                    f"step {at} instead of {op.starts[0]}, of {count}",
+                    f"time step {at} instead of {op.starts[0]} (of {count})",
                     case.with_op(position, other),
-                    do="take the last step read",
+                    do="take the last time step that the layer reads",
                 )
         turned = replace(
             op,
@@ -261,9 +264,9 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
         )
         if lead:
             yield case.edit(
-                f"{lead}and the step that is then read last",
+                f"{lead}and the time step that is then read last",
                 case.with_op(position, turned),
-                do="mind go_backwards",
+                do="check go_backwards",
             )
     if case.observed.ndim == case.healthy.ndim - 1 and not lead:
         for axis in (0, 1):
@@ -273,19 +276,19 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
                 stops = tuple(at + 1 if one == axis else None for one in range(rank))
                 part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
                 yield case.edit(
-                    f"step {at} alone instead of the whole sequence",
+                    f"only time step {at} instead of the whole sequence",
                     case.appended(*part),
-                    do="give every step",
+                    do="return every time step",
                 )
     if case.observed.ndim == case.healthy.ndim + 1 and not lead and len(recurrences) == 1:
         whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
         yield case.edit(
-            "the whole sequence instead of its last step", whole, do="take the last step"
+            "the whole sequence instead of its last time step", whole, do="take the last time step"
         )
         yield case.edit(
-            "the whole sequence instead of its last step",
+            "the whole sequence instead of its last time step",
             (*whole, Step(ops.Transpose((1, 0, 2)))),
-            do="take the last step",
+            do="take the last time step",
         )
 
 
@@ -321,9 +324,9 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
         step = Step(replace(steps[position].op, has_mask=False), (first, *rest))  # type: ignore[call-arg]
         steps = (*steps[:position], step, *steps[position + 1 :])
     yield case.edit(
-        "masked steps are computed like the others",
+        "masked time steps are computed like all others",
         steps,
-        do="carry the states over masked steps",
+        do="carry the state over masked time steps",
     )
     for held in (True, False):
         change = lambda op, held=held: (  # noqa: E731
@@ -331,8 +334,8 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
         )
         for steps, where in _changed(case, change):
             told = (
-                "0 at masked steps instead of what stood before"
+                "0 at masked time steps instead of the previous output"
                 if held
-                else "what stood before at masked steps instead of 0"
+                else "the previous output at masked time steps instead of 0"
             )
             yield case.edit(f"the output is {told}{where}", steps)

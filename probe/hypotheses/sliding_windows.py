@@ -102,7 +102,7 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
                 and _out(case, position, op, pads) == case.values[position][0].shape[2:]
             ):
                 yield case.edit(
-                    f"padded {_told(pads)}, the layer pads {_told(op.pads)}",
+                    f"padded {_told(pads)}; the layer pads {_told(op.pads)}",
                     _padded(case, position, pads),
                     do=do,
                 )
@@ -120,7 +120,7 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
             continue
         choices = [dict.fromkeys(((after, before), (before, after))) for before, after in op.pads]
         for pads in _same_size(case, position, op, [list(axis) for axis in choices]):
-            claim = f"padded {_told(pads)}, the layer pads {_told(op.pads)}"
+            claim = f"padded {_told(pads)}; the layer pads {_told(op.pads)}"
             yield case.edit(claim, _padded(case, position, pads), do=f"pad {_told(op.pads)}")
 
 
@@ -151,9 +151,9 @@ def missing_padding(case: Case) -> Iterator[Edit]:
                 for (before, after), by in zip(op.pads, shift, strict=True)
             )
             yield case.edit(
-                f"the windows start {', '.join(map(str, shift))} further on",
+                f"the windows start {', '.join(map(str, shift))} elements later",
                 _padded(case, position, pads),
-                do="start where the padding starts",
+                do="start the windows at the padding",
             )
 
 
@@ -174,7 +174,7 @@ def padding_value(case: Case) -> Iterator[Edit]:
                 position, ops.Pad(((0, 0), (0, 0), *op.pads), mode)
             )
             yield case.edit(
-                f"padded by {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}"
+                f"padded in mode {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}"
             )
         x = case.input_of(position)
         values = {
@@ -199,7 +199,7 @@ def padding_value(case: Case) -> Iterator[Edit]:
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
             if mode != op.mode:
                 yield case.edit(
-                    f"padded by {mode} instead of {op.mode}", case.changed(position, mode=mode)
+                    f"padded in mode {mode} instead of {op.mode}", case.changed(position, mode=mode)
                 )
 
 
@@ -215,10 +215,10 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
     for position, op in case.having(*_WINDOWED):
         if any(stride > 1 for stride in op.strides):
             steps = case.changed(position, strides=(1,) * len(op.strides))
-            do = f"move the window by {op.strides}"
+            do = f"use the strides {op.strides}"
             yield case.edit(f"stride 1 instead of {op.strides}", steps, do=do)
             yield case.edit(
-                f"stride 1 instead of {op.strides}, the map cut to its size",
+                f"stride 1 instead of {op.strides}, the output cut to the layer's size",
                 _cropped(case, position, steps),
                 do=do,
             )
@@ -231,10 +231,10 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
         if all(dilation == 1 for dilation in op.dilations):
             continue
         steps = case.changed(position, dilations=(1,) * len(op.dilations))
-        do = f"the taps are {op.dilations} apart"
+        do = f"use the dilations {op.dilations}"
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
         yield case.edit(
-            f"dilation 1 instead of {op.dilations}, the map cut to its size",
+            f"dilation 1 instead of {op.dilations}, the output cut to the layer's size",
             _cropped(case, position, steps),
             do=do,
         )
@@ -246,7 +246,7 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
             shrunk.append((before - less // 2, after - (less - less // 2)))
         centred = case.became_steps(steps)
         yield case.edit(
-            f"dilation 1 instead of {op.dilations}, the pads shrunk with it",
+            f"dilation 1 instead of {op.dilations}, and the padding reduced accordingly",
             _padded(centred, position, tuple(shrunk)),
             do=do,
         )
@@ -275,7 +275,7 @@ def ignored_groups(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 "every filter reads all channels",
                 case.changed(position, groups=1, weight=full),
-                do="each reads its own channel",
+                do="each filter reads its own channel",
             )
 
 
@@ -297,9 +297,10 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
                 )
         if op.divisor_override != cells:
             yield case.edit(
-                f"always divided by {cells}", case.changed(position, divisor_override=cells)
+                f"the sum is always divided by {cells}",
+                case.changed(position, divisor_override=cells),
             )
-        yield case.edit("summed and not divided", case.changed(position, divisor_override=1))
+        yield case.edit("the sum is not divided", case.changed(position, divisor_override=1))
 
 
 @hypothesis("pool-ceil")
@@ -323,5 +324,6 @@ def pool_ceil(case: Case) -> Iterator[Edit]:
         if tuple(reach) != op.pads:
             steps = case.changed(position, ceil_mode=False, pads=tuple(reach))
             yield case.edit(
-                "the number of windows is rounded up, windows behind the input among them", steps
+                "the number of windows is rounded up, including windows that start after the input",
+                steps,
             )

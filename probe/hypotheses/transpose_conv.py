@@ -28,7 +28,7 @@ def transpose_crop(case: Case) -> Iterator[Edit]:
     nothing was cropped at all.
     """
     for position, op in case.having(ops.ConvTranspose):
-        do = f"crop {_told(op.crops)} off the full output"
+        do = f"crop the full output by {_told(op.crops)}"
         seen = {op.crops}
         choices = [_same_length(before, after) for before, after in op.crops]
         together = [
@@ -46,7 +46,7 @@ def transpose_crop(case: Case) -> Iterator[Edit]:
                 continue
             seen.add(crops)
             yield case.edit(
-                f"{_told(crops)} cropped, the layer crops {_told(op.crops)}",
+                f"the full output is cropped by {_told(crops)}; the layer crops {_told(op.crops)}",
                 case.changed(position, crops=crops),
                 do=do,
             )
@@ -118,6 +118,6 @@ def dropped_bias(case: Case) -> Iterator[Edit]:
     for position, op in case.having(ops.ConvTranspose):
         if op.bias is None:
             continue
-        yield case.edit("the bias is left out", case.changed(position, bias=None))
+        yield case.edit("the bias is missing", case.changed(position, bias=None))
         twice = Weight(op.bias.name, None, 2 * op.bias.value.astype(np.float64))
         yield case.edit("the bias is added twice", case.changed(position, bias=twice))

@@ -40,7 +40,7 @@ def scaled_input(case: Case) -> Iterator[Edit]:
     The usual input transformations are tried; then a factor and an offset are fitted if the layer
     is linear.
     """
-    do = "give the layer the input that the model gives it: report.inputs"
+    do = "compute the layer on the input that it gets in the model: report.inputs"
     x = np.asarray(case.inputs[0], np.float64)
     if case.inputs[0].dtype.kind != "f":
         return
@@ -92,7 +92,7 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
     factor, offset = (float(part) for part in solution)
     if np.isfinite(solution).all() and (abs(factor - 1) > 1e-6 or abs(offset) > 1e-6):
         yield case.edit(
-            f"the input is {factor:.6g} x {offset:+.4g} (fitted)",
+            f"the input is {factor:.6g} x {offset:+.4g} (fitted factor and offset)",
             inputs=(factor * x + offset, *rest),
             do=do,
             fitted=2,
@@ -107,11 +107,11 @@ def _run(case: Case, x: np.ndarray) -> np.ndarray:
 def different_input(case: Case) -> Iterator[Edit]:
     """Another sample of the batch, the samples in another order, or a missing batch axis."""
     y, mine = case.healthy, case.observed
-    do = "compare sample by sample: report.inputs holds what the layer was given"
+    do = "compare sample by sample: report.inputs is the layer's input"
     if y.ndim and mine.shape == y.shape[1:]:
         for sample in range(min(y.shape[0], 64)):
             cut = ops.Slice((sample, *(0,) * (y.ndim - 1)), (sample + 1, *(None,) * (y.ndim - 1)))
-            told = "the batch axis is missing" + (
+            told = "the output has no batch axis" + (
                 f": these are the values of sample {sample}" if y.shape[0] > 1 else ""
             )
             yield case.edit(
@@ -151,7 +151,7 @@ def _other_order(case: Case, do: str) -> Iterator[Edit]:
     if len(set(order.tolist())) == 1:
         told = f"the values of sample {order[0]} for every sample"
     elif (order == np.arange(count)[::-1]).all():
-        told = "the samples in reverse order"
+        told = "the samples are in reverse order"
     else:
-        told = f"the samples in the order {told}"
+        told = f"the samples are in the order {told}"
     yield case.edit(told, case.appended(Take(0, order)), do=do)

@@ -68,55 +68,55 @@ def anywhere(*given: Any) -> np.ndarray:
 
 NAN_IN_EXTREME = EngineDifference(
     np.isnan,
-    "ONNX Runtime keeps or drops a NaN among the elements of a maximum or minimum by its place",
-    "NaN among the elements of a maximum or minimum is undefined between engines: NumPy and "
-    "PyTorch keep it, TensorFlow and ONNX Runtime may drop it",
+    "ONNX Runtime keeps or drops a NaN in a maximum or minimum depending on its position",
+    "a maximum or minimum with NaN is undefined between engines: NumPy and PyTorch return "
+    "NaN, TensorFlow and ONNX Runtime may drop it",
 )
 PLACE_OF_NAN = EngineDifference(
     np.isnan,
-    "ONNX Runtime names a NaN only where it stands first",
-    "the place of the largest or smallest element is undefined between engines where NaN is among "
-    "them: NumPy and PyTorch name the NaN, TensorFlow and ONNX Runtime another element",
+    "ONNX Runtime returns the index of a NaN only if it is the first element",
+    "argmax and argmin with NaN are undefined between engines: NumPy and PyTorch return the "
+    "index of the NaN, TensorFlow and ONNX Runtime that of another element",
     _lines,
 )
 ZERO_SHARE_OF_NAN = EngineDifference(
     _odd,
-    "the shares of the elements are a matrix there, and 0 times NaN or inf is NaN",
-    "NaN and inf beside a weighted sum are undefined between engines: some multiply them by a "
-    "weight of 0, which gives NaN, and some leave them out",
+    "ONNX Runtime computes this as a matrix product, in which 0 times NaN or inf is NaN",
+    "NaN and inf outside a weighted sum's window are undefined between engines: some "
+    "multiply them by a weight of 0 (NaN), others skip them",
 )
 GELU_OF_INF = EngineDifference(
     np.isinf,
-    "ONNX Runtime gives inf for inf, which in other kernels is NaN",
-    "GELU of inf is undefined between engines: PyTorch's kernels multiply inf by 0 and give NaN, "
-    "NumPy and ONNX Runtime do not",
+    "ONNX Runtime gives inf for an input of inf, where other engines give NaN",
+    "GELU of inf is undefined between engines: PyTorch's kernels multiply inf by 0, which "
+    "gives NaN; NumPy and ONNX Runtime do not",
 )
 SIGN_OF_NAN = EngineDifference(
     np.isnan,
-    "ONNX Runtime keeps NaN",
-    "the sign of NaN is undefined between engines: PyTorch gives 0, NumPy, TensorFlow and ONNX "
-    "Runtime NaN",
+    "ONNX Runtime gives NaN for an input of NaN",
+    "the sign of NaN is undefined between engines: PyTorch gives 0; NumPy, TensorFlow and "
+    "ONNX Runtime give NaN",
 )
 BEYOND_INTEGERS = EngineDifference(
     lambda x: ~(np.abs(x) < 2.0**7),
-    "ONNX Runtime gives the lowest integer for NaN and what lies beyond the range",
-    "the integer of NaN, of inf and of what lies beyond the range is undefined between engines",
+    "ONNX Runtime casts NaN and out-of-range values to the lowest integer",
+    "casting NaN, inf or an out-of-range value to an integer is undefined between engines",
     _beyond,
 )
 SQUARES_OVERFLOW = EngineDifference(
     lambda x: np.isfinite(x) & (np.abs(x) > 2.0**60),
-    "ONNX Runtime takes squares or powers in float32, where those of such large numbers overflow",
-    "squares and powers of such large numbers lie beyond float32, and overflow in engines that "
+    "ONNX Runtime computes squares and powers in float32, which overflows for values this large",
+    "squares and powers of values this large lie beyond float32 and overflow in engines that "
     "compute in it",
     anywhere,
 )
 MEAN_OF_NOTHING = EngineDifference(
     lambda x: np.asarray(not x.size),
-    "ONNX Runtime gives 0 for the mean of no elements",
-    "the mean of no elements is undefined between engines: NumPy, PyTorch and TensorFlow give "
-    "NaN, ONNX Runtime 0",
+    "ONNX Runtime gives 0 for the mean of zero elements",
+    "the mean of zero elements is undefined between engines: NumPy, PyTorch and TensorFlow "
+    "give NaN, ONNX Runtime gives 0",
 )
 NAN_IN_GATES = EngineDifference(
     _makes_nan,
-    "ONNX Runtime's own sigmoid and tanh in recurrences make a number of NaN",
+    "ONNX Runtime's own sigmoid and tanh in recurrent operators turn NaN into a number",
 )

@@ -31,10 +31,12 @@ class Recomputed(Op):
         )
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        raise Undescribed("it is recomputed by a NumPy function, which ONNX has no nodes for")
+        raise Undescribed(
+            "the layer is recomputed by a registered NumPy function, which has no ONNX form"
+        )
 
     def summary(self, inputs: Arrays) -> str:
-        return f"{getattr(self.function, '__name__', 'a function')} of the user's own"
+        return f"the user's NumPy function {getattr(self.function, '__name__', '(unnamed)')}"
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """An estimate: how far the outputs move where the inputs move by rounding or their slack,

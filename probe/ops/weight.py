@@ -102,4 +102,4 @@ def zero_bias(bias: Weight | None) -> list[str]:
     """What goes undetected where a bias is zero."""
     if bias is None or bias.effective.any():
         return []
-    return [f"{bias.name} is all zero: leaving it out would not show"]
+    return [f"{bias.name} is all zero, so omitting it would not change the output"]

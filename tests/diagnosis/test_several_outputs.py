@@ -48,7 +48,7 @@ def test_the_output_that_differs_is_diagnosed(capture):
 def test_one_mistake_behind_all_outputs_is_named_once(capture):
     report = judge(capture, Yours(layer(flip=True)), Options(search=Search()))
     assert [finding.slug for finding in report.findings] == ["flipped-kernel"]
-    assert "this gives all outputs that differ: features, activated" in report.diagnosis
+    assert "this mistake explains all outputs that differ: features, activated" in report.diagnosis
 
 
 def test_outputs_with_mistakes_of_their_own(capture):

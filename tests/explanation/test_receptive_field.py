@@ -205,7 +205,7 @@ def test_a_layer_that_follows_nothing_is_named():
 
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     with pytest.raises(
-        probe.ProbeError, match="'second' takes values that follow nothing before it"
+        probe.ProbeError, match="'second' takes values that come from no preceding call"
     ):
         probe.explain(Alone().eval(), "second", x, at=(0, 1), sees=True)
 
@@ -260,7 +260,7 @@ def test_operations_of_a_subclassed_keras_model_are_followed_place_by_place():
 
 
 def test_the_layer_alone_sees_no_model():
-    with pytest.raises(probe.ProbeError, match="needs a run of the model"):
+    with pytest.raises(probe.ProbeError, match="needs a run of the whole model"):
         probe.explain(
             torch.nn.Linear(4, 3).eval(),
             "",

@@ -121,7 +121,7 @@ def test_padding_terms_are_terms_and_name_their_weight():
         term.weight_index[0] == 2 and term.weight_index[1] == term.channel for term in story.terms
     )
     assert story.steps[1].words.startswith("plus bias[2] ")
-    assert "15 terms of padding: 0" in str(story)
+    assert "15 padding terms, each 0" in str(story)
 
 
 def test_the_largest_come_first_and_the_rest_is_summed_up():
@@ -134,7 +134,7 @@ def test_the_largest_come_first_and_the_rest_is_summed_up():
     )
     text = str(story)
     products = sorted((term.product for term in story.terms), key=lambda product: -abs(product))
-    assert f"88 smaller terms add up to {number(math.fsum(products[12:]))}" in text
+    assert f"88 smaller terms, sum {number(math.fsum(products[12:]))}" in text
     assert number(products[0]) in text and number(products[20]) not in text
     told = json.loads(story.to_json())
     assert len(told["terms"]) == 100 and told["parties"].keys() == {"framework", "numpy", "onnx"}
@@ -147,12 +147,12 @@ def test_pooling_names_the_winner_and_the_divisor():
     assert {member.input_index for member in story.steps[-1].members} == {
         (0, 0, i, j) for i in (2, 3) for j in (0, 1)
     }
-    assert "divided by 4, the cells inside the input" in str(
+    assert "divided by 4, counting only elements inside the input" in str(
         probe.explain(
             torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False), "", given=x, at=(0, 0, 0, 0)
         )
     )
-    assert "divided by 9, its cells of padding counted" in str(
+    assert "divided by 9, counting padding" in str(
         probe.explain(torch.nn.AvgPool2d(3, 2, 1), "", given=x, at=(0, 0, 0, 0))
     )
 
@@ -172,7 +172,7 @@ def test_what_follows_the_sum():
     assert "QuantizedRelu: to multiples of 0.125 up to 1.875; level " in str(story)
     norm = torch.nn.LayerNorm(4).eval()
     words = [change.words for change in probe.explain(norm, "", given=x, at=(0, 1)).steps]
-    assert words[1].startswith("less the mean of 4 elements ") and "variance" in words[2]
+    assert words[1].startswith("minus the mean of 4 elements ") and "variance" in words[2]
     assert [word.partition("]")[0] for word in words[3:]] == ["times weight[1", "plus bias[1"]
 
 
@@ -198,7 +198,7 @@ def test_a_layer_without_a_description_is_a_sentence():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    with pytest.raises(probe.ProbeError, match=r"cannot be told: .*Own"):
+    with pytest.raises(probe.ProbeError, match=r"cannot be broken down: .*Own"):
         probe.explain(Own(4, 2).eval(), "", given=np.zeros((1, 4), np.float32), at=(0, 0))
 
 

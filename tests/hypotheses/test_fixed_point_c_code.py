@@ -91,7 +91,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
         (
             {"fraction": 8, "bits": 12},
             "saturation",
-            ["8 fraction bits", "clipped to -8 .. 7.99609", "a word of 12 bits"],
+            ["8 fraction bits", "clipped to -8 .. 7.99609", "a 12-bit word"],
             ("fixed-point",),
         ),
         (
@@ -125,5 +125,5 @@ def test_an_einsum_without_a_bias_on_a_grid():
     found = probe.check(layer, "l", x, expected=mine)
     assert (
         found.findings[0].slug == "fixed-point"
-        and "6 fraction bits, rounded down" in found.findings[0].claim
+        and "6 fraction bits (rounded down" in found.findings[0].claim
     ), str(found)

@@ -54,7 +54,7 @@ def test_a_flip_behind_a_change_of_layout():
             formats.brain_accumulator,
             "bfloat16 accumulation with inputs and weights (taps by channel",
         ),
-        (formats.brain_output, "the output stored in bfloat16"),
+        (formats.brain_output, "the output was stored in bfloat16"),
         (formats.tensor_cores, "TF32 inputs and weights"),
     ],
 )

@@ -97,7 +97,8 @@ def test_qkeras_83():
         "swapped-parameters",
     )
     assert finding.claim.startswith(
-        "moving_mean, moving_variance: each is quantised as the parameter before it is"
+        "moving_mean, moving_variance: each is quantised with the quantiser of the parameter "
+        "before it"
     )
 
 
@@ -166,7 +167,7 @@ def test_nn_transfer_3():
     x = draw(2, 6, 7, 5)
     layer = batch_normalization(x, 1e-3)
     assert (
-        "eps = 1e-05, the layer has 0.001"
+        "eps = 1e-05; the layer's is 0.001"
         in named(asked(layer, x, by_torch(layer, x, 1e-5)), "other-epsilon").claim
     )
 
@@ -224,7 +225,7 @@ def test_hls4ml_874():
         )
         report = asked(layer, x, x @ w + b)
         if slug:
-            assert "6 digits behind the point" in named(report, slug).claim
+            assert "6 digits after the decimal point" in named(report, slug).claim
         assert report.ok == (not slug)
 
 

@@ -116,7 +116,7 @@ def test_a_stride_that_never_meets_the_asymmetry(kernel, stride, size, missed):
         )
     )
     report = probe.check(model, model.layers[0].name)
-    assert any("padded alike on both sides" in told for told in report.blind) == missed
+    assert any("equal on both sides" in told for told in report.blind) == missed
     x = torch.from_numpy(np.moveaxis(report.inputs[0], -1, 1).copy())
     w, b = (torch.from_numpy(array) for array in model.get_weights())
     total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
@@ -137,4 +137,4 @@ def test_what_the_weights_hide_is_said_of_a_fresh_layer():
     model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(4, 3), L.BatchNormalization()])
     first, second = (probe.check(model, layer.name) for layer in model.layers)
     assert any("bias is all zero" in told for told in first.blind)
-    assert any("still 0 and 1" in told for told in second.blind)
+    assert any("are 0 and 1 (their defaults)" in told for told in second.blind)

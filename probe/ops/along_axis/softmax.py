@@ -94,8 +94,8 @@ class Softmax(Op):
             total = float(np.exp(taken - largest).sum())
             mine = float(np.exp(self.sign * inputs[0][at] - largest))
         words = (
-            f"exp({'' if self.sign > 0 else 'minus '}it less {largest:.9g}), the largest of "
-            f"{len(members)} elements"
+            f"exp({'' if self.sign > 0 else '-'}x - {largest:.9g}), where {largest:.9g} is "
+            f"the largest of {len(members)} elements"
         )
         divided = f"divided by the sum of these exponentials {total:.9g}"
         return Contributions(
@@ -160,12 +160,12 @@ class LogSoftmax(Op):
         with np.errstate(all="ignore"):
             total = float(np.log(np.exp(taken - largest).sum()))
         below = Stage(
-            f"less {largest:.9g}, the largest of {len(members)} elements",
+            f"minus {largest:.9g}, the largest of {len(members)} elements",
             float(inputs[0][at]) - largest,
             Terms(members),
         )
         last = Stage(
-            f"less the log of the sum of their exponentials (each less the largest) {total:.9g}",
+            f"minus the log of the sum of their exponentials (each minus the largest) {total:.9g}",
             float(outputs[0][at]),
         )
         return Contributions((Terms(np.array([at], int)),), (below, last))
@@ -239,8 +239,8 @@ class Sparsemax(Op):
         line = tuple(0 if k == self.axis % inputs[0].ndim else i for k, i in enumerate(at))
         support, level = (float(part[line]) for part in self._support(inputs[0]))
         words = (
-            f"less {level:.9g}, above which the {support:g} largest of {len(members)} "
-            "elements add up to 1"
+            f"minus {level:.9g}, above which the {support:g} largest of {len(members)} "
+            "elements sum to 1"
         )
         below = Stage(words, float(inputs[0][at]) - level, Terms(members))
         return Contributions(

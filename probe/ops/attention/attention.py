@@ -171,10 +171,10 @@ class Attention(Op):
 
     def summary(self, inputs: Arrays) -> str:
         q, k = inputs[:2]
-        seen = "the positions up to its own" if self.causal else f"{k.shape[-2]} positions"
+        seen = "the positions up to its own (causal)" if self.causal else f"{k.shape[-2]} positions"
         masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}" if self.masks else ""
         return (
-            f"each query of {q.shape[-1]} features looks at {seen}, scores times "
+            f"each query of {q.shape[-1]} features attends to {seen}, scores times "
             f"{self._factor:.6g}{masked}"
         )
 
@@ -381,8 +381,10 @@ class Attention(Op):
         ]
         if self.groups > 1:
             place[-1] = lead[-1] // self.groups
-        rest = f", nothing to {frame.positions - len(seen)}" if len(seen) < frame.positions else ""
-        words = f"of {frame.positions} positions the query gives {told}{rest}"
+        rest = (
+            f", 0 to the other {frame.positions - len(seen)}" if len(seen) < frame.positions else ""
+        )
+        words = f"attention weights of this query over {frame.positions} positions: {told}{rest}"
         terms = Terms(
             box([*place, seen, column]),
             input=2,

@@ -83,7 +83,10 @@ class _Plain(Elementwise):
 
 
 def _nothing_to_clip(op: Elementwise, x: np.ndarray) -> list[str]:
-    sentence = f"no input of the {type(op).__name__} is negative: leaving it out would not show"
+    sentence = (
+        f"no input of the {type(op).__name__} is negative, so omitting it would not change "
+        "the output"
+    )
     return [sentence] if x.min() >= 0 else []
 
 

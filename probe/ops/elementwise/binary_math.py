@@ -32,9 +32,7 @@ class Constant(Op):
 
     def summary(self, inputs: Arrays) -> str:
         return (
-            f"{self.value}"
-            if self.value.size == 1
-            else f"{self.value.size} numbers of the layer's own"
+            f"{self.value}" if self.value.size == 1 else f"{self.value.size} constants of the layer"
         )
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
@@ -274,7 +272,7 @@ class Cast(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(
             (Terms(np.array([at], int).reshape(1, len(at))),),
-            (Stage(f"Cast: as {self.to}", float(outputs[0][at])),),
+            (Stage(f"Cast: to {self.to}", float(outputs[0][at])),),
         )
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:

@@ -62,7 +62,9 @@ class BitwiseNot(_Bits):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if self.kind not in _CODES:
-            raise Undescribed(f"a graph of int64 does not hold {self.kind}")
+            raise Undescribed(
+                f"the ONNX graph computes in int64, which cannot represent {self.kind}"
+            )
         return (
             graph.op(
                 "Cast",
@@ -96,7 +98,9 @@ class BitShift(_Bits):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if self.kind not in _CODES:
-            raise Undescribed(f"a graph of int64 does not hold {self.kind}")
+            raise Undescribed(
+                f"the ONNX graph computes in int64, which cannot represent {self.kind}"
+            )
         x, by = inputs
         bits = int(self.kind.lstrip("uint"))
         last = graph.const(bits - 1)
@@ -136,6 +140,6 @@ class BitCast(_Bits):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         if not {self.kind, self.to} <= _CODES.keys():
             raise Undescribed(
-                "the opset of the graph has no operator that reads the bits of floats"
+                "the ONNX opset has no operator that reinterprets the bits of a float"
             )
         return (graph.op("Cast", graph.op("Cast", inputs[0], to=_CODES[self.to]), to=_INT64),)

@@ -178,7 +178,7 @@ class Where(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         holds = bool(inputs[0][place(inputs[0], at)])
         taken = 1 if holds else 2
-        words = f"Where: input {taken}, since the condition {'holds' if holds else 'does not hold'}"
+        words = f"Where: input {taken}, since the condition is {'true' if holds else 'false'}"
         where = np.array([place(inputs[taken], at)], int).reshape(1, inputs[taken].ndim)
         return Contributions((Terms(where, input=taken),), (Stage(words, float(outputs[0][at])),))
 

@@ -132,7 +132,7 @@ class MaskSteps(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
         words = (
-            "kept" if kept else f"masked: all {inputs[0].shape[-1]} features are {self.value:.9g}"
+            "kept" if kept else f"masked: all {inputs[0].shape[-1]} features equal {self.value:.9g}"
         )
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
@@ -169,7 +169,7 @@ class MaskedMean(Op):
         return (graph.op("Div", total, count),)
 
     def summary(self, inputs: Arrays) -> str:
-        return f"the mean of those of {inputs[0].shape[self.axis]} steps that the mask keeps"
+        return f"the mean over the unmasked steps of {inputs[0].shape[self.axis]}"
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return inputs[0].shape[self.axis]
@@ -193,7 +193,7 @@ class MaskedMean(Op):
             (Terms(cells),),
             (
                 Stage(
-                    f"divided by {len(cells)}, the steps that the mask keeps",
+                    f"divided by {len(cells)}, the number of unmasked steps",
                     float(outputs[0][at]),
                 ),
             ),

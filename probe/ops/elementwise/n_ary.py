@@ -238,7 +238,7 @@ class _Choice(_Merge):
         listed = ", ".join(f"{value:.9g}" for value in candidates)
         return Contributions(
             (members[winner],),
-            (Stage(f"{type(self).__name__}: input {winner} wins among {listed}", chosen),),
+            (Stage(f"{type(self).__name__}: input {winner} is selected from {listed}", chosen),),
         )
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

@@ -43,9 +43,9 @@ class Standardize(Op):
 
     def summary(self, inputs: Arrays) -> str:
         return (
-            "x times its deviation plus its mean"
+            "x times the standard deviation plus the mean"
             if self.invert
-            else "x less its mean, divided by its deviation"
+            else "x minus the mean, divided by the standard deviation"
         )
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
@@ -58,7 +58,7 @@ class Standardize(Op):
         x, deviation = float(inputs[0][at]), float(self._deviation()[place])
         mean = float(self.mean.value[place])
         by = (
-            f"{deviation:.9g}, the root of {named(self.variance, place)} or at least "
+            f"{deviation:.9g}, the square root of {named(self.variance, place)}, at least "
             f"{self.epsilon:g}"
         )
         if self.invert:
@@ -68,7 +68,7 @@ class Standardize(Op):
             )
         else:
             stages = (
-                Stage(f"less {named(self.mean, place)}", x - mean),
+                Stage(f"minus {named(self.mean, place)}", x - mean),
                 Stage(f"divided by {by}", float(outputs[0][at])),
             )
         return Contributions((Terms(np.array([at], int)),), stages)
@@ -132,7 +132,7 @@ class AutoContrast(Op):
         )
 
     def summary(self, inputs: Arrays) -> str:
-        return f"x stretched to [{self.low:g}, {self.high:g}] over axes {self.axes}"
+        return f"x rescaled to [{self.low:g}, {self.high:g}] over axes {self.axes}"
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         within = tuple(slice(None) if axis in self.axes else i for axis, i in enumerate(at))
@@ -141,7 +141,7 @@ class AutoContrast(Op):
             f"the smallest {cells.min():.9g} becomes {self.low:g}, the largest "
             f"{cells.max():.9g} becomes {self.high:g}"
         )
-        words = f"stretched among {cells.size} elements: {ends}"
+        words = f"rescaled over {cells.size} elements: {ends}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:

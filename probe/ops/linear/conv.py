@@ -42,7 +42,7 @@ class Conv(Sum):
     groups: int = 1
     may_use_lossy_algorithm: bool = False
     lossy_algorithm = (
-        "goes through transforms (Winograd, Fourier), which lose more than sums of products"
+        "uses a Winograd or FFT algorithm, which loses more digits than direct summation"
     )
     takes_any_float = True
 
@@ -76,11 +76,15 @@ class Conv(Sum):
             flipped = np.flip(kernel, tuple(range(2, kernel.ndim)))
             if math.prod(kernel.shape[2:]) > 1 and np.array_equal(kernel, flipped):
                 sentences.append(
-                    "every kernel is symmetric: convolution and cross-correlation give the same"
+                    "every kernel is symmetric, so convolution and cross-correlation give "
+                    "the same result"
                 )
         padded = any(before or after for before, after in self.pads)
         if padded and not any(np.take(x, [0, -1], axis=axis).any() for axis in range(2, x.ndim)):
-            sentences.append("the border of the input is zero: how it is padded would not show")
+            sentences.append(
+                "the border of the input is zero, so another padding mode would give the "
+                "same result"
+            )
         return sentences + [symmetric_padding(x.shape)] * self.hides_same_padding(x.shape)
 
     def _kernel(self, inputs: Arrays) -> np.ndarray:

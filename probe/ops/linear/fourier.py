@@ -188,8 +188,8 @@ class Fourier(Op):
         """A long line without factors: its sums piece by piece."""
         if size > _LONGEST:
             raise Undescribed(
-                f"a Fourier transform along {size} numbers, which has no factors, "
-                "would take too large a matrix"
+                f"a Fourier transform of length {size}, a number without small factors, would "
+                "need too large a matrix"
             )
         count = math.isqrt(size) + 1
         each = -(-size // count)

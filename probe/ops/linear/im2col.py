@@ -150,8 +150,8 @@ class Col2Im(Op):
 
     def summary(self, inputs: Arrays) -> str:
         return (
-            f"windows of {' x '.join(map(str, self.kernel))}, "
-            f"{' x '.join(map(str, self.strides))} apart, added up where they overlap"
+            f"windows of {' x '.join(map(str, self.kernel))} with strides "
+            f"{' x '.join(map(str, self.strides))}, summed where they overlap"
         )
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:

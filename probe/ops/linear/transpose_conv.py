@@ -147,8 +147,8 @@ class ConvTranspose(Sum):
     def summary(self, inputs: Arrays) -> str:
         w = self._kernel(inputs)
         told = (
-            f"each input element adds its {' x '.join(map(str, w.shape[2:]))} kernel, "
-            f"{' x '.join(map(str, self.strides))} apart; "
+            f"each input element adds a {' x '.join(map(str, w.shape[2:]))} kernel, strides "
+            f"{' x '.join(map(str, self.strides))}; "
         )
         channels = w.shape[0] // self.groups
         told += (

@@ -57,13 +57,13 @@ class Bucketize(_Named):
         )
 
     def summary(self, inputs: Arrays) -> str:
-        return f"how many of {len(self.boundaries)} boundaries are at most x"
+        return f"the number of boundaries <= x, of {len(self.boundaries)}"
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = int(outputs[0][at])
         low = f"{self.boundaries[place - 1]:.9g}" if place else "-inf"
         high = f"{self.boundaries[place]:.9g}" if place < len(self.boundaries) else "inf"
-        return _stage(inputs[0], at, f"lies in [{low}, {high}), interval {place}", place)
+        return _stage(inputs[0], at, f"in interval {place}: [{low}, {high})", place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Lookup(_Named):
         return (graph.op("Where", known, total, graph.op("Expand", out, graph.op("Shape", x))),)
 
     def summary(self, inputs: Arrays) -> str:
-        return f"the place of x among {len(self.keys)} keys"
+        return f"the index of x among {len(self.keys)} keys"
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x = int(np.rint(inputs[0][at]))
@@ -117,7 +117,7 @@ class Lookup(_Named):
         return _stage(
             inputs[0],
             at,
-            f"the key {x}" if known else f"{x} is none of the {len(self.keys)} keys",
+            f"the key {x}" if known else f"{x} is not one of the {len(self.keys)} keys",
             float(outputs[0][at]),
         )
 
@@ -150,4 +150,4 @@ class OneHot(Op):
         return (np.any(mask, axis=-1),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
-        return _stage(inputs[0], at[:-1], f"1 at place {at[-1]}, else 0", float(outputs[0][at]))
+        return _stage(inputs[0], at[:-1], f"1 at index {at[-1]}, else 0", float(outputs[0][at]))

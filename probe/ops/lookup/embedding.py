@@ -75,7 +75,9 @@ class Embedding(Op):
         )
 
     def summary(self, inputs: Arrays) -> str:
-        return f"each index takes one of {self.table.value.shape[0]} rows of {self.table.name}"
+        return (
+            f"each index selects one of the {self.table.value.shape[0]} rows of {self.table.name}"
+        )
 
     def _slack(self, rows: np.ndarray, precision: Precision) -> np.ndarray:
         """That of a row that is scaled, and of one whose norm is at the limit within rounding."""
@@ -95,7 +97,7 @@ class Embedding(Op):
         row = index % self.table.value.shape[0]
         place = ", ".join(str(int(i)) for i in self.table.index_of((row, at[-1])))
         taken = float(self.table.value[row, at[-1]])
-        stages = [Stage(f"index {index} takes {self.table.name}[{place}] {taken:.9g}", taken)]
+        stages = [Stage(f"index {index} selects {self.table.name}[{place}] {taken:.9g}", taken)]
         if self.max_norm is not None:
             norm = float(self._norms(self.table.value[row].astype(np.float64))[0])
             scaled = (
@@ -215,7 +217,7 @@ class EmbeddingBag(Embedding):
         return graph.op("Equal", graph.const(np.arange(1, size + 1 - self.closed)[:, None]), number)
 
     def summary(self, inputs: Arrays) -> str:
-        return f"the {self.mode} of the rows of {self.table.name} that the indices of a bag take"
+        return f"the {self.mode} of the rows of {self.table.name} that the indices of a bag select"
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         bags = self._bags(inputs)[2]

@@ -204,7 +204,7 @@ class _Scatter(Op):
         words = (
             "put here"
             if self.reduction == "none"
-            else f"the last of what is joined here by {self.reduction}"
+            else f"the last of the values combined here by {self.reduction}"
         )
         return Contributions((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 

@@ -73,8 +73,8 @@ class BatchNormalization(Op):
             and (self.variance.effective == 1).all()
         )
         sentence = (
-            "the statistics are still 0 and 1, as before any training: leaving them out would "
-            "hardly show"
+            "the running mean and variance are 0 and 1 (their defaults), so omitting the "
+            "normalisation would be almost undetectable"
         )
         return [sentence] * bool(fresh) + zero_bias(self.bias)
 
@@ -146,7 +146,7 @@ class BatchNormalization(Op):
         variance, scale = _parameter(self.variance, place, 1.0), _parameter(self.scale, place, 1.0)
         with np.errstate(all="ignore"):
             gain = float(np.float64(scale) / np.sqrt(variance + self.epsilon))
-        stages = [] if self.mean is None else [Stage(f"less {named(self.mean, place)}", x - mean)]
+        stages = [] if self.mean is None else [Stage(f"minus {named(self.mean, place)}", x - mean)]
         over, under = (
             "1" if weight is None else named(weight, place)
             for weight in (self.scale, self.variance)
@@ -197,7 +197,9 @@ class BatchNormalization(Op):
         return where
 
 
-_SHORTCUT = "takes the variance as E[x²] - E[x]², which loses digits far from zero"
+_SHORTCUT = (
+    "computes the variance as E[x²] - E[x]², which loses digits where the mean is far from zero"
+)
 
 
 def _lines(
@@ -366,7 +368,7 @@ def _normalised_account(
     mean = float(taken.mean())
     variance = float(np.square(taken - mean).mean())
     value = float(x[at]) - mean
-    stages = [Stage(f"less the mean of {len(members)} elements {mean:.9g}", value, Terms(members))]
+    stages = [Stage(f"minus the mean of {len(members)} elements {mean:.9g}", value, Terms(members))]
     with np.errstate(all="ignore"):
         value = float(np.float64(value) / np.sqrt(variance + epsilon))
     stages.append(

@@ -47,8 +47,9 @@ class RMSNormalization(Op):
     def summary(self, inputs: Arrays) -> str:
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
         return (
-            f"divided by the root of the {'variance' if self.centred else 'mean square'} of "
-            f"{count} elements, epsilon {self.epsilon:g}"
+            "divided by the square root of the "
+            f"{'variance' if self.centred else 'mean square'} of {count} elements, epsilon "
+            f"{self.epsilon:g}"
         )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -48,18 +48,18 @@ class IntQuantize(Elementwise):
 
     def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
-            return f"to {self.levels} levels, their distance by channel"
+            return f"to {self.levels} levels, with a step per channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
         ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
         way = {
             "even": "",
             "floor": ", rounded down",
             "ceil": ", rounded up",
-            "zero": ", cut towards zero",
-            "up": ", negative halves up",
+            "zero": ", truncated towards zero",
+            "up": ", negative halves rounded up",
         }
         return (
-            f"to {self.levels} levels {scale:g} apart, {ends}"
+            f"to {self.levels} levels with step {scale:g}, {ends}"
             + (f", zero point {zero:g}" if zero else "")
             + way[self.rounding]
         )
@@ -196,11 +196,11 @@ class FloatQuantize(Elementwise):
         scale = (
             f"in units of {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
-            else "in units by channel"
+            else "in units per channel"
         )
         return (
-            f"to floats of {self.mantissa} mantissa bits from {self.low:g} to {self.high:g}, "
-            f"at least 2**{self.lowest} apart, {scale}"
+            f"to floats with {self.mantissa} mantissa bits from {self.low:g} to "
+            f"{self.high:g}, smallest step 2**{self.lowest}, {scale}"
         )
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
@@ -272,10 +272,10 @@ class SignQuantize(Elementwise):
         times = (
             f"times {float(np.ravel(self.size)[0]):g}"
             if self.pointwise
-            else "times a scale by channel"
+            else "times a scale per channel"
         )
         return f"the sign, {times}" + (
-            "" if self.threshold is None else f", 0 up to {self.threshold:g} of that"
+            "" if self.threshold is None else f", 0 for magnitudes up to {self.threshold:g} of it"
         )
 
     def f(self, x: np.ndarray) -> np.ndarray:

@@ -32,8 +32,8 @@ class AbsMaxQuantize(Op):
             else f"axes {', '.join(map(str, self.axes))}"
         )
         return (
-            f"the input to integers from {self.low} to {self.high}, by the largest magnitude "
-            f"over {over}"
+            f"the input to integers from {self.low} to {self.high}, scaled by the largest "
+            f"magnitude over {over}"
         )
 
     def scale(self, x: np.ndarray) -> np.ndarray:

@@ -43,10 +43,10 @@ class FakeQuantize(Elementwise):
 
     def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
-            return f"to {self.levels} levels, their distance by channel"
+            return f"to {self.levels} levels, with a step per channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
         ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
-        return f"to {self.levels} levels {scale:g} apart, {ends}" + (
+        return f"to {self.levels} levels with step {scale:g}, {ends}" + (
             f", zero point {zero:g}" if zero else ""
         )
 
@@ -125,7 +125,7 @@ class DynamicQuantize(Op):
 
     def summary(self, inputs: Arrays) -> str:
         if self._apart(inputs[0]):
-            return f"to {self.high + 1} levels, each part over its own range"
+            return f"to {self.high + 1} levels, each slice over its own range"
         scale, zero = self.levels(inputs[0])
         return (
             f"the input to {self.high + 1} levels over its own range: scale {float(scale):g}, "

@@ -83,7 +83,7 @@ class FixedPoint(Elementwise):
                 return -np.floor(-x + half)
             case "RND_INF":
                 return np.floor(np.abs(x) + half) * np.sign(x)
-        raise ValueError(f"{self.rounding!r} is no way of rounding")
+        raise ValueError(f"{self.rounding!r} is not a rounding mode")
 
     def f(self, x: np.ndarray) -> np.ndarray:
         x = flush(x)
@@ -230,14 +230,14 @@ class FixedPoint(Elementwise):
     def summary(self, inputs: Arrays) -> str:
         k, i, f = (_range(part) for part in (self.sign, self.integer, self.fraction))
         way = {
-            "": "not brought into a range",
+            "": "not limited to a range",
             "WRAP": "wrapped around",
-            "WRAP_SM": "folded back at its ends",
+            "WRAP_SM": "reflected at the range's ends",
         }
         way |= {"SAT": "clipped", "SAT_SYM": "clipped symmetrically"}
         return (
-            f"to fixed point of {k} sign, {i} integer and {f} fraction bits, {self.rounding}, "
-            f"{way[self.overflow]}"
+            f"to fixed point with {k} sign, {i} integer and {f} fraction bits, "
+            f"{self.rounding}, {way[self.overflow]}"
         )
 
 
@@ -316,6 +316,6 @@ class MiniFloat(Elementwise):
 
     def summary(self, inputs: Arrays) -> str:
         return (
-            f"to floats of {_range(self.m)} mantissa and {_range(self.e)} exponent bits around "
-            f"2**{_range(self.e0)}"
+            f"to floats with {_range(self.m)} mantissa and {_range(self.e)} exponent bits "
+            f"around 2**{_range(self.e0)}"
         )

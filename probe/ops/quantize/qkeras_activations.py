@@ -222,7 +222,7 @@ class QuantizedUlaw(_Curve):
         return 0.0
 
     def summary(self, inputs: Arrays) -> str:
-        return f"to {self.levels} levels, closer together near zero (u-law, u = {self.u:g})"
+        return f"to {self.levels} levels, denser near zero (mu-law, mu = {self.u:g})"
 
     def curve(self, x: np.ndarray) -> np.ndarray:
         return super().curve(x / like(x, 2.0**self.integer))

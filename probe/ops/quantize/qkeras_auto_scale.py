@@ -50,7 +50,7 @@ class AutoQuantizedBits(Quantizer):
             return np.rint(np.abs(x) / self.step(x)) > self.limits()[1]
 
     def summary(self, inputs: Arrays) -> str:
-        return f"to {self.levels} levels whose distance is found from the input itself"
+        return f"to {self.levels} levels whose step is computed from the input"
 
     def _codes(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         half = like(x, self.limits()[1])

@@ -174,7 +174,7 @@ class Ternary(_Signs):
 
     def summary(self, inputs: Arrays) -> str:
         below = "half the scale" if self._fitted else f"{self.threshold:g}"
-        return f"the sign, 0 where |x| is below {below}, times {_scale_words(self.alpha)}"
+        return f"the sign, or 0 where |x| is below {below}, times {_scale_words(self.alpha)}"
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """Nothing is: there is no largest value."""
@@ -221,7 +221,7 @@ class Ternary(_Signs):
 
 def _scale_words(alpha: float | np.ndarray | str | None) -> str:
     if isinstance(alpha, str):
-        return "a scale found from the input itself" + (
+        return "a scale computed from the input" + (
             ", a power of two" if alpha == "auto_po2" else ""
         )
     return "1" if alpha is None else "alpha" if np.ndim(alpha) else f"{float(alpha):g}"

@@ -155,11 +155,11 @@ class QuantizedBits(_Fixed):
 
     def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.integer):
-            return f"to {self.levels} levels, their distance by channel"
+            return f"to {self.levels} levels, with a step per channel"
         alpha, (low, high) = np.asarray(self.alpha, np.float32), self.limits()
         size = 2.0 ** (self.integer - self._unsigned) * (float(alpha) if alpha.ndim == 0 else 1)
         if self._unsigned <= 0:
-            return "the sign alone"
+            return "the sign only"
         return f"to multiples of {size:g} from {low * size:g} to {high * size:g}" + (
             ", times alpha" if alpha.ndim else ""
         )
@@ -231,10 +231,10 @@ class QuantizedRelu(_Fixed):
 
     def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.integer):
-            return f"to {2**self._n} levels, their distance by channel"
+            return f"to {2**self._n} levels, with a step per channel"
         size, slope = (
             2.0 ** (self.integer - self._n),
-            f", slope {self.negative_slope:g} below zero" if self.negative_slope else "",
+            f", slope {self.negative_slope:g} for negative inputs" if self.negative_slope else "",
         )
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
         if self.sigmoid == 0:

@@ -147,7 +147,9 @@ class QuantizedReluPo2(_Powers):
     negative_slope: float = 0.0
 
     def summary(self, inputs: Arrays) -> str:
-        slope = f", slope {self.negative_slope:g} below zero" if self.negative_slope else ""
+        slope = (
+            f", slope {self.negative_slope:g} for negative inputs" if self.negative_slope else ""
+        )
         return f"to the nearest of 2**{self.low} to 2**{self.high}{slope}"
 
     def magnitude(self, x: np.ndarray) -> np.ndarray:

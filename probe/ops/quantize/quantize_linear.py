@@ -31,7 +31,7 @@ class QuantizeLinear(Elementwise):
 
     def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
-            return f"to integers from {self.low} to {self.high}, scales by channel"
+            return f"to integers from {self.low} to {self.high}, with a scale per channel"
         zero = int(np.ravel(self.zero_point)[0])
         told = (
             f"to integers from {self.low} to {self.high}, {float(np.ravel(self.size)[0]):g} apart"
@@ -70,7 +70,7 @@ class DynamicQuantizeLinear(Op):
     def summary(self, inputs: Arrays) -> str:
         low, scale = self._range(inputs[0])
         return (
-            f"the input to 256 levels over its own range: scale {scale:g}, zero point "
+            f"the input to 256 levels over the input's range: scale {scale:g}, zero point "
             f"{np.rint(-low / scale):g}"
         )
 

@@ -124,7 +124,7 @@ class NudgedFakeQuantize(Elementwise):
 
     def summary(self, inputs: Arrays) -> str:
         if np.ndim(self.low):
-            return f"to {self.levels + 1} levels, their distance by channel"
+            return f"to {self.levels + 1} levels, with a step per channel"
         low, high = self.limits()
         return (
             f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"

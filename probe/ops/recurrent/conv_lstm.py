@@ -108,8 +108,8 @@ class ConvLSTM(LSTM):
 
     def summary(self, inputs: Arrays) -> str:
         x, size = inputs[0], math.prod(self.kernel.value.shape[2:])
-        return f"{self.width} filters of {size} positions over {len(x)} steps" + (
-            ", masked steps skipped" if self.has_mask else ""
+        return f"{self.width} filters of {size} positions over {len(x)} time steps" + (
+            ", masked time steps skipped" if self.has_mask else ""
         )
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

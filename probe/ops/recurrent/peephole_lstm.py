@@ -127,5 +127,5 @@ class PeepholeLSTM(LSTM):
     ) -> Contributions:
         return Contributions(
             (self.terms_from(at, "g", len(x)),),
-            (Stage("an LSTM's output, by gates that see its cell", value),),
+            (Stage("the output of an LSTM with peephole connections", value),),
         )

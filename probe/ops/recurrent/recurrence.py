@@ -48,7 +48,7 @@ class Before:
 
     @property
     def when(self) -> str:
-        return "at the start" if self.step is None else f"after step {self.step}"
+        return "at the start" if self.step is None else f"after time step {self.step}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -479,7 +479,7 @@ class Recurrence(Op):
         count = "1 step" if len(x) == 1 else f"{len(x)} steps"
         way = ", from the last to the first" if self.reverse else ""
         return f"{self.recurrent.value.shape[0]} units over {count}{way}" + (
-            ", masked steps skipped" if self.has_mask else ""
+            ", masked time steps skipped" if self.has_mask else ""
         )
 
     def before(self, inputs: Arrays, at: tuple[int, ...]) -> "Before":
@@ -510,9 +510,9 @@ class Recurrence(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, mask, _ = self.given(inputs)
         if mask is not None and not mask[at[0], at[1]]:
-            told = "0" if self.zero_masked else "what stood before is repeated"
+            told = "0" if self.zero_masked else "the previous output is repeated"
             return Contributions(
-                (), (Stage(f"this step is masked: {told}", float(outputs[0][at])),)
+                (), (Stage(f"this time step is masked: {told}", float(outputs[0][at])),)
             )
         return self.told(x[at[0], at[1]], self.before(inputs, at), at, float(outputs[0][at]))
 

@@ -393,8 +393,8 @@ class GRU(Gated):
         state, level = "the state", ""
         if self.product_quantizer is not None:
             state, level = (
-                "the state at its levels",
-                f", whose level is {before.multiplied[0, unit]:.6g}",
+                "the quantised state",
+                f", quantised {before.multiplied[0, unit]:.6g}",
             )
         told = (
             f"r · ({state} · recurrent kernel + its bias)"
@@ -444,7 +444,7 @@ def _parts(
     """What comes to the products with the input: the state's products and the biases."""
     part = (0, op.block(letter).start + at[2])
     biases = sum(float(one[part[1]]) for one in op.biases() if one is not None)
-    levels = "" if op.product_quantizer is None else "at its levels "
+    levels = "" if op.product_quantizer is None else "quantised "
     return [
         Stage(
             (

@@ -45,12 +45,12 @@ class GridSample(Op):
     def summary(self, inputs: Arrays) -> str:
         around = {
             "nearest": "the nearest element",
-            "linear": "a linear mean of neighbours",
-            "cubic": "a cubic mean of neighbours",
+            "linear": "linear interpolation",
+            "cubic": "cubic interpolation",
         }
         outside = f"{self.fill:g}" if self.padding == "zeros" else f"the {self.padding}"
         return (
-            f"{around[self.mode]} at each place of {inputs[1].shape[-1]} coordinates, "
+            f"{around[self.mode]} at each grid point of {inputs[1].shape[-1]} coordinates, "
             f"{outside} outside"
         )
 

@@ -61,7 +61,7 @@ class Append(Op):
         ]
         return Contributions(
             (),
-            (Stage(f"put behind the input: {named(self.weight, place)}", float(outputs[0][at])),),
+            (Stage(f"appended to the input: {named(self.weight, place)}", float(outputs[0][at])),),
         )
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:

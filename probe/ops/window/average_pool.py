@@ -177,9 +177,9 @@ class AveragePool(_Mean, Pool):
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
         why = (
-            "its cells of padding counted"
+            "counting padding"
             if self.count_include_pad
-            else "the cells inside the input"
+            else "counting only elements inside the input"
         )
         words = f"divided by {divisor}" + (
             f", {why}"

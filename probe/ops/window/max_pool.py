@@ -87,7 +87,7 @@ class Pool(Op):
 def _largest(x: np.ndarray, cells: np.ndarray, value: float) -> Contributions:
     """The account of a maximum: the first of the cells that holds it."""
     if not len(cells):
-        return Contributions((), (Stage("the window sees padding alone", value),))
+        return Contributions((), (Stage("the window contains only padding", value),))
     winner = int(np.argmax(x[tuple(cells.T)]))
     return Contributions(
         (Terms(cells[winner : winner + 1]),),

@@ -214,7 +214,7 @@ class MaxUnpool(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         found = self._sources(at, inputs[1])
         if not len(found):
-            return Contributions((), (Stage("no element is put here", 0.0),))
+            return Contributions((), (Stage("no input element is placed here", 0.0),))
         return Contributions(
             (Terms(found[-1:]),), (Stage("put here", float(outputs[0][at]), Terms(found)),)
         )

@@ -36,8 +36,8 @@ def hides_asymmetry(
 def symmetric_padding(shape: Sequence[int]) -> str:
     """What goes undetected where an input of that shape hides the asymmetry."""
     return (
-        f"with its stride an input of {' x '.join(map(str, shape[2:]))} is padded alike on both "
-        "sides: that Keras pads an odd cell at the end would not show"
+        f"for an input of {' x '.join(map(str, shape[2:]))} the padding is equal on both "
+        "sides, so padding an odd element at the wrong end would not be detected"
     )
 
 

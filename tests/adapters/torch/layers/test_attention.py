@@ -318,7 +318,7 @@ def test_an_element_tells_where_its_query_looked():
     assert (
         len(shares) == 5 and abs(sum(shares) - 1) < 1e-12 and inner.terms[0].weight == "attention"
     )
-    assert "of 5 positions the query gives" in inner.steps[-1].words
+    assert "attention weights of this query over 5 positions" in inner.steps[-1].words
     weights = probe.explain(drawn(nn.Embedding(7, 4)), "", given=np.array([[3, 5]]), at=(0, 1, 2))
     assert "index 5 takes weight[5, 2]" in str(weights)
 

@@ -369,7 +369,7 @@ def test_an_element_is_told_by_its_gates(name, signal):
         term.weight.startswith("weight_ih") and "DynamicQuantize" in term.input
         for term in told.terms
     )
-    assert "at its levels" in words
+    assert "quantised" in words
 
 
 def test_an_element_of_a_packed_sequence_is_told(signal):
@@ -380,9 +380,9 @@ def test_an_element_of_a_packed_sequence_is_told(signal):
         told = probe.explain(net, "inner", x, at=(row, 2))
         assert math.isclose(told.steps[-1].value, told.value, rel_tol=1e-9), str(told)
         assert any("input gate" in one.words for one in told.steps)
-        assert ("at the start" in str(told)) == (step == 0) and f"after step {step - 1}" * bool(
-            step
-        ) in str(told)
+        assert ("at the start" in str(told)) == (
+            step == 0
+        ) and f"after time step {step - 1}" * bool(step) in str(told)
         assert all(
             term.inner.terms[0].input_value in x[step, sample] for term in told.terms if term.inner
         ), str(told)
