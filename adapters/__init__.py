@@ -25,7 +25,9 @@ _EXTRAS = {".keras": "keras", ".torch": "torch"}
 """Adapter -> the extra that installs its framework."""
 
 _ZIP = b"PK\x03\x04"
-_SAVE = "load it where it was made and save it with model.save('model.keras')"
+_SAVE = (
+    "load it with the framework version that wrote it and save it with model.save('model.keras')"
+)
 
 
 def open_model(
@@ -65,7 +67,7 @@ def _imported(adapter: str) -> Any:
         if error.name is None or error.name.startswith(__name__):
             raise
         raise MissingExtra(
-            f"this needs {error.name}, which is not installed: pip install "
+            f"opening this model needs {error.name}, which is not installed: pip install "
             f"'layerprobe[{_EXTRAS[adapter]}]'"
         ) from None
 
@@ -88,8 +90,8 @@ def _adapter_of_object(source: Any) -> str:
     if kind.__module__.startswith("onnx.") and kind.__name__ == "ModelProto":
         return ".onnx"
     raise CannotOpen(
-        "give a path, a Keras model or layer, a torch.nn.Module or an onnx.ModelProto; this is "
-        f"{kind.__module__}.{kind.__qualname__}"
+        "open_model takes a path, a Keras model or layer, a torch.nn.Module or an "
+        f"onnx.ModelProto; you gave a {kind.__module__}.{kind.__qualname__}"
     )
 
 
@@ -109,14 +111,15 @@ def _adapter_of_file(path: Path) -> str:
             size = file.seek(0, os.SEEK_END)
             holds = held(file)
     except FileNotFoundError:
-        raise CannotOpen(f"there is no file {path}") from None
+        raise CannotOpen(f"the file {path} does not exist") from None
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise CannotOpen(f"{str(path)!r} is not the name of a file: {error}") from None
+        raise CannotOpen(f"{str(path)!r} is not a valid file name: {error}") from None
     if too_much(size, holds):
         raise CannotOpen(
-            f"{path} has {size:,} bytes, all but {holds:,} of them a hole: it is no model file"
+            f"{path} has {size:,} bytes but is sparse (only {holds:,} are stored): it is not "
+            "a model file"
         )
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
@@ -127,7 +130,7 @@ def _adapter_of_file(path: Path) -> str:
             if kind.startswith("."):
                 return kind
             raise CannotOpen(f"{path} is {kind}")
-    raise CannotOpen(f"{path} is neither a Keras, a PyTorch nor an ONNX file: {_words(head)}")
+    raise CannotOpen(f"{path} is not a Keras, PyTorch or ONNX file: {_words(head)}")
 
 
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -137,18 +140,18 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (
         rb".{4}TFL3",
         (
-            "a TensorFlow Lite model, which cannot be opened yet: give the Keras model it "
-            "was made from"
+            "a TensorFlow Lite model, which is not supported: open the Keras model it was "
+            "converted from"
         ),
     ),
     # ModelProto: field 1 is the IR version, 3 or more; then the producer's name, or another low
     # field.
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
-    (rb"\x08\x01\x12", f"the graph of a SavedModel, which cannot be opened yet: {_SAVE}"),
+    (rb"\x08\x01\x12", f"the graph of a SavedModel, which is not supported: {_SAVE}"),
     (
         rb"version https://git-lfs",
-        "a pointer of Git LFS and not the file itself: fetch it with git lfs pull",
+        "a Git LFS pointer, not the file itself: run git lfs pull",
     ),
 )
 """How a file begins -> its adapter, or what it is and why it cannot be opened."""
@@ -166,7 +169,7 @@ def _adapter_of_archive(path: Path) -> str:
             _bounded(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
         raise CannotOpen(
-            f"{path} is a damaged or truncated zip archive, as .keras and .pt files are"
+            f"{path} is a damaged or truncated zip archive (.keras and .pt files are zip archives)"
         ) from None
     last = {name.rpartition("/")[2] for name in names}
     if "config.json" in names:
@@ -175,7 +178,7 @@ def _adapter_of_archive(path: Path) -> str:
     if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:
         return ".torch"
     raise CannotOpen(
-        f"{path} is a zip archive, but neither of Keras nor of PyTorch: it holds "
+        f"{path} is a zip archive, but not one of Keras or PyTorch: it contains "
         f"{', '.join(names[:3]) or 'nothing'}"
     )
 
@@ -185,18 +188,18 @@ def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
     size, declared = path.stat().st_size, sum(info.file_size for info in archive.infolist())
     if too_much(declared, size):
         raise CannotOpen(
-            f"{path} declares {declared:,} bytes inside and has {size:,}: it is "
-            "damaged or made up to fill the memory"
+            f"{path} declares {declared:,} bytes of content but has {size:,}: it is damaged "
+            "or crafted to exhaust memory"
         )
     if any(info.flag_bits & 1 for info in archive.infolist()):
         raise CannotOpen(
-            f"{path} is encrypted: unpack it with its password and pack it again without one"
+            f"{path} is encrypted: extract it with its password and zip it again without one"
         )
 
 
 def _folder(path: Path) -> str:
     if any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
-        return f"{path} is a SavedModel folder, which cannot be opened yet: {_SAVE}"
+        return f"{path} is a SavedModel folder, which is not supported: {_SAVE}"
     return f"{path} is a folder, not a model file"
 
 
@@ -204,5 +207,5 @@ def _words(head: bytes) -> str:
     """What the beginning of an unknown file looks like."""
     text = head[:40].decode("ascii", "replace").split("\n")[0]
     if text.isprintable() and "\ufffd" not in text:
-        return f"it is text that begins {text!r}"
-    return f"it begins with the bytes {head[:8].hex(' ')}"
+        return f"it starts with the text {text!r}"
+    return f"it starts with the bytes {head[:8].hex(' ')}"

@@ -144,7 +144,7 @@ def reader(layer: Any) -> Reader:
             return plain(name, variable, dtype)
         if dtype not in (None, weight.effective.dtype.name):
             raise Undescribed(
-                f"its {name} is of {weight.effective.dtype}, and the layer computes in {dtype}"
+                f"its {name} has dtype {weight.effective.dtype}, but the layer computes in {dtype}"
             )
         parts = {
             (key.format(name) if "{}" in key else key): value for key, value in weight.parts.items()
@@ -246,7 +246,7 @@ def _fake_quantised(
     scale = (
         f"{step.min():g}"
         if step.min() == step.max()
-        else f"{step.min():g} to {step.max():g} by channel"
+        else f"{step.min():g} to {step.max():g} per channel"
     )
     options = f"{op.bits} bits" + (", narrow" if op.narrow else "")
     counted = f"{clipped} value{'' if clipped == 1 else 's'} clipped"
@@ -287,14 +287,14 @@ def _op(quantizer: Any, variables: Mapping[str, Any], where: str) -> ops.NudgedF
         and kind.__module__ == _quantizers.LastValueQuantizer.__module__
     ):
         return None
-    raise Undescribed(f"{where} {kind.__name__}, a quantizer without a description")
+    raise Undescribed(f"{where} {kind.__name__}, a quantizer that has no description")
 
 
 def _quantised(
     quantizer: Any, variables: Mapping[str, Any], call: Call, where: str
 ) -> tuple[Step, ...]:
     if call.training:
-        raise Undescribed("its ranges follow the batch in training mode")
+        raise Undescribed("in training mode its ranges adapt to the batch")
     op = _op(quantizer, variables, where)
     return () if op is None else (Step(op),)
 
@@ -312,14 +312,14 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
             activation.quantizer,
             activation._pre_activation_vars,
             call,
-            "what its activation is given goes through",
+            "the input of its activation goes through",
         )
     if activation._should_post_quantize():
         after = _quantised(
             activation.quantizer,
             activation._post_activation_vars,
             call,
-            "what its activation gives goes through",
+            "the output of its activation goes through",
         )
     return (*before, *activation_steps(activation.activation, call, ndim), *after)
 
@@ -342,7 +342,7 @@ _ARGUMENTS = ("mask", "initial_state", "constants", "states")
 @describes("PruneLowMagnitude", arguments=_ARGUMENTS)
 def _pruning(layer: Any, call: Call) -> Description:
     if call.training:
-        raise Undescribed("its mask changes in training mode")
+        raise Undescribed("in training mode its mask changes")
     return _inside(layer, call)
 
 
@@ -360,7 +360,7 @@ def _clustering(layer: Any, call: Call) -> Description:
 @describes("QuantizeWrapper", "QuantizeWrapperV2", arguments=_ARGUMENTS)
 def _quantizing(layer: Any, call: Call) -> Description:
     if call.training:
-        raise Undescribed("its ranges follow the batch in training mode")
+        raise Undescribed("in training mode its ranges adapt to the batch")
     plain = _inside(layer, call)
     if not layer._output_quantizers:
         return plain

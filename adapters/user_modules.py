@@ -18,7 +18,7 @@ def import_named(name: str) -> ModuleType:
     path = Path(name)
     folder = path.resolve().parent if name.endswith(".py") else Path.cwd()
     if name.endswith(".py") and not path.is_file():
-        raise BadInput(f"there is no file {name}")
+        raise BadInput(f"the file {name} does not exist")
     try:
         with _importable(folder):
             return (

@@ -43,8 +43,8 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
     """The steps of what HGQ2 has and a layer takes for its activation."""
     if not isinstance(activation, Quantizer):
         raise Undescribed(
-            f"its activation {type(activation).__name__} is a layer without a "
-            "description as an activation"
+            f"its activation is the layer {type(activation).__name__}, which is not supported "
+            "as an activation"
         )
     return tuple(Step(op) for op in quantizer_ops(activation, "its activation is"))
 

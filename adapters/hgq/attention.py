@@ -160,7 +160,7 @@ def _mask(
         mask, shape = build.add(ops.And(), mask, other), tuple(np.broadcast_shapes(shape, size))
     behind = 2 * len(layer._attention_axes)
     if len(shape) < behind:
-        raise Undescribed(f"its mask of shape {shape} lacks axes of the positions")
+        raise Undescribed(f"its mask of shape {shape} lacks an axis for the query or key positions")
     whole = (
         *shape[: len(shape) - behind],
         *(1,) * (rank - len(shape)),

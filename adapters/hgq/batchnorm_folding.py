@@ -95,7 +95,7 @@ def _normalized_dense(layer: Any, call: Call) -> Description:
         lambda: theirs(0),
     )
     second = quantized(
-        Weight("bias", bias, bias - shift, ("less moving_mean times kernel",), parts),
+        Weight("bias", bias, bias - shift, ("minus moving_mean times kernel",), parts),
         layer.bq,
         off,
         lambda: theirs(1),
@@ -121,7 +121,7 @@ def _normalized_einsum(layer: Any, call: Call) -> Description:
 
     root = f"sqrt(moving_variance + {epsilon:g})"
     first = Weight("kernel", kernel, folded, (f"times gamma / {root}",), parts)
-    second = Weight("bias", bias, bias - shift, (f"less moving_mean * gamma / {root}",), parts)
+    second = Weight("bias", bias, bias - shift, (f"minus moving_mean * gamma / {root}",), parts)
     kernel_weight = quantized(first, layer.kq, _SHARE * np.abs(folded), lambda: theirs(0))
     return REGISTERED["EinsumDense"](
         layer, _with(call, kernel_weight, quantized(second, layer.bq, off, lambda: theirs(1)))

@@ -22,15 +22,17 @@ Describer = Callable[[Any, Call], Description]
 def at_inference(call: Call) -> None:
     """Raises Undescribed where the layer computes in another way than the descriptions say."""
     if call.training:
-        raise Undescribed("its quantizers follow the batch in training mode")
+        raise Undescribed("in training mode its quantizers adapt to the batch")
     if call.dtype != "float32":
-        raise Undescribed(f"it computes in {call.dtype}")
+        raise Undescribed(f"its compute dtype {call.dtype} is not supported")
 
 
 def _between(layer: Any, call: Call, plain: Describer) -> Description:
     at_inference(call)
     if call.carried and len(call.inputs) > 1:
-        raise Undescribed("a mask reaches it")  # Keras' merging layers read it from their inputs
+        raise Undescribed(
+            "masks are not supported for it, and it received one"
+        )  # Keras' merging layers read it from their inputs
     build, sources = Builder(), [Ref(-1, index) for index in range(len(call.inputs))]
     if layer.enable_iq:
         several = not isinstance(layer.iq, Quantizer)

@@ -41,7 +41,7 @@ for _name in (
 @describes("hgq.Quantizer")
 def _quantizer(layer: Any, call: Call) -> Description:
     if call.training:
-        raise Undescribed("it follows the batch in training mode")
+        raise Undescribed("in training mode it adapts to the batch")
     return Description(
         tuple(Step(op) for op in quantizer_ops(layer, "it is")) or (Step(ops.Identity()),)
     )

@@ -32,7 +32,9 @@ def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
     if quantizer.scaler is not None:
         size = np.asarray(quantizer.scaler, np.float64)
         if size.ndim or np.frexp(size)[0] != 0.5:
-            raise Undescribed(f"{where} a quantizer that scales by what is no power of two")
+            raise Undescribed(
+                f"{where} a quantizer whose scale is not a power of two, which is not supported"
+            )
         before.append(ops.Affine(gain=float(1 / size), offset=0.0))
         after.append(ops.Affine(gain=float(size), offset=0.0))
     if quantizer.affine is not None:
@@ -41,8 +43,8 @@ def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
         return (*before, *after)
     if type(getattr(inner, "bw_mapper", None)) is not DefaultBitwidthMapper:
         raise Undescribed(
-            f"{where} {type(inner).__name__}, a quantizer whose bits are assigned "
-            "in a way of its own"
+            f"{where} {type(inner).__name__}, a quantizer with a custom bit-width mapper, "
+            "which is not supported"
         )
     return (*before, _op(inner, where), *after)
 
@@ -66,12 +68,12 @@ def _op(inner: Any, where: str) -> ops.Op:
     if kind is FloatPointQuantizer:
         return ops.MiniFloat(bits("_m"), bits("_e"), bits("_e0"))
     if kind not in (FixedPointQuantizerKBI, FixedPointQuantizerKIF):
-        raise Undescribed(f"{where} {kind.__name__}, a quantizer without a description")
+        raise Undescribed(f"{where} {kind.__name__}, a quantizer that has no description")
     by_bits = kind is FixedPointQuantizerKBI
     rounding, overflow = inner.round_mode.removeprefix("S_"), inner.overflow_mode
     if overflow not in _OVERFLOWS:
         raise Undescribed(
-            f"{where} a quantizer of overflow mode {overflow}, which has no description"
+            f"{where} a quantizer with overflow mode {overflow}, which is not supported"
         )
     if (
         overflow == "WRAP"
@@ -148,16 +150,16 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
     scale = (
         f"{steps.min():g}"
         if steps.min() == steps.max()
-        else f"{steps.min():g} to {steps.max():g} by element"
+        else f"{steps.min():g} to {steps.max():g} per element"
     )
     beyond = (
         int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2)))
         if op.overflow
         else 0
     )
-    way = {"WRAP": "wrapped around", "WRAP_SM": "folded back"}.get(op.overflow, "clipped")
+    way = {"WRAP": "wrapped around", "WRAP_SM": "reflected"}.get(op.overflow, "clipped")
     done = f"{beyond} value{'' if beyond == 1 else 's'} {way}"
-    said = op.summary(()).removeprefix("to fixed point of ").partition(" bits")[0]
+    said = op.summary(()).removeprefix("to fixed point with ").partition(" bits")[0]
     return (
         f"{name}({op.rounding}, {op.overflow or 'WRAP of weights'}): scale {scale}, {said} "
         f"bits, {done}"

@@ -35,8 +35,8 @@ def _activation(function: Any, call: Call, rank: int = 2) -> tuple[ops.Op, ...]:
     parts = tuple(step.op for step in activation_steps(function, call, rank))
     if not all(isinstance(part, ops.Elementwise) for part in parts):
         raise Undescribed(
-            f"its activation {getattr(function, '__name__', function)!r} has no "
-            "description inside a recurrence"
+            f"its activation {getattr(function, '__name__', function)!r} is not supported "
+            "inside a recurrent layer"
         )
     return parts
 
@@ -86,7 +86,7 @@ def _gated(cell: Any, call: Call, prefix: str) -> Made:
         reset_activation=reset,
         reset_after=bool(cell.reset_after),
         state_quantizer=_one(quantizer_ops(cell.sq, "its state goes through")),
-        reset_quantizer=_one(quantizer_ops(cell.rhq, "what its reset gate meets goes through")),
+        reset_quantizer=_one(quantizer_ops(cell.rhq, "the operand of its reset gate goes through")),
     )
     return _input(cell), op
 

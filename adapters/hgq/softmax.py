@@ -46,4 +46,4 @@ def _softmax(layer: Any, call: Call) -> Description:
 
 def _known(mask: np.ndarray) -> None:
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise Undescribed("its mask holds other numbers than 0 and 1")
+        raise Undescribed("its mask contains values other than 0 and 1")

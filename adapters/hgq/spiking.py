@@ -74,7 +74,7 @@ class _Cell:
             not (type(grad) is ATan and grad.alpha >= 0)
             and grad is not SpikingNeuralCell._surrogate_bypass
         ):
-            raise Undescribed("its spikes come from a function of its own")
+            raise Undescribed("its spikes come from a custom function")
         return cls(
             cell,
             call.weight(

@@ -31,7 +31,9 @@ def _conv(layer: Any, call: Call) -> Description:
     """The cells of each window, channels last, are the inputs of a dense layer of tables."""
     at_inference(call)
     if layer.data_format != "channels_last":
-        raise Undescribed("its channels come first, but HGQ2 takes the last axis for them")
+        raise Undescribed(
+            "its data format is channels_first, but HGQ2 treats the last axis as channels"
+        )
     build, (batch, *spatial, channels) = Builder(), call.shape
     pads = padding_pairs(
         layer.padding, tuple(spatial), layer.kernel_size, layer.strides, layer.dilation_rate

@@ -54,8 +54,7 @@ def open_model(
     of either."""
     if factory is not None:
         raise BadInput(
-            "factory= (--factory) builds the module of a PyTorch state_dict; a Keras "
-            "model needs none"
+            "factory= (--factory) is only for a PyTorch state_dict; this is a Keras model"
         )
     keras = _namespace_of(source)
     if keras is not None:
@@ -84,7 +83,7 @@ def _live(source: Any, keras: Any) -> "Opened":
     if keras.__name__ == "keras" and opened.uses_qkeras(source):
         raise CannotOpen(
             "this model's QKeras layers are built on Keras 3, but QKeras works on Keras 2: "
-            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
+            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and restart Python"
         )
     kind = "model" if isinstance(source, keras.Model) else "layer"
     model: Opened = opened.Opened(f"a live {keras.__name__} {kind}", source, keras, live=True)

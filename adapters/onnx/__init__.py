@@ -43,11 +43,13 @@ def open_model(
     """A path to an .onnx file, external data beside it, or a live ModelProto."""
     if imports:
         raise BadInput(
-            "imports= (--import) names modules with classes of a Keras or PyTorch "
-            "model's own; an ONNX model has none"
+            "imports= (--import) is only for custom classes of Keras and PyTorch models; "
+            "this is an ONNX model"
         )
     notes = (
-        () if factory is None else ("it holds the whole computation, so the factory was not used",)
+        ()
+        if factory is None
+        else ("the file contains the whole computation, so the factory was not used",)
     )
     if isinstance(source, onnx.ModelProto):
         return OnnxModel(source, "a live ModelProto (onnx)", notes)

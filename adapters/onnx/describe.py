@@ -23,7 +23,7 @@ __all__ = ["Builder", "Value", "describe_node", "described", "implied", "node", 
 
 
 def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-    raise Undescribed("nothing here runs the graphs that it holds")
+    raise Undescribed("the subgraphs of this node cannot be run here")
 
 
 class Builder(description.Builder):
@@ -88,10 +88,7 @@ class Builder(description.Builder):
                 and name not in said
                 and not (name in usual and usual[name] == value)
             ):
-                return (
-                    f"its attribute {name}, which is {_short(value)}, is not read by the "
-                    "description"
-                )
+                return f"its attribute {name}={_short(value)} is not supported by its description"
         held = weights_of(tuple(self.steps))
         for at, value in enumerate(values):
             used = value is None or any(
@@ -99,7 +96,7 @@ class Builder(description.Builder):
             )
             name = input_name(kind, self.opset, at)
             if not (used or name in said or (isinstance(value, Weight) and value.name in held)):
-                return f"its input {name} is not read by the description"
+                return f"its input {name} is not supported by its description"
         return ""
 
     def ints(self, value: Value | None, name: str = "") -> tuple[int, ...] | None:
@@ -171,7 +168,7 @@ def refusal(kind: str) -> str:
         return ""
     if kind in LEFT_OUT:
         return f"the operator {kind} has no description: {LEFT_OUT[kind]}"
-    return f"the operator {kind} has no description; one would go in adapters/onnx"
+    return f"the operator {kind} has no description; it would be added in adapters/onnx"
 
 
 def describe_node(kind: str, build: Builder, values: Sequence[Value | None]) -> Description:
@@ -183,14 +180,15 @@ def describe_node(kind: str, build: Builder, values: Sequence[Value | None]) -> 
     known = inspect.signature(_TABLE[kind]).parameters.values()
     if all(one.kind is not one.VAR_POSITIONAL for one in known) and len(values) > len(known) - 1:
         raise Undescribed(
-            f"its input {input_name(kind, build.opset, len(known) - 1)} has no description"
+            f"its input {input_name(kind, build.opset, len(known) - 1)} is not supported by "
+            "its description"
         )
     found = _TABLE[kind](build, *values)
     if unread := build.unread(kind, values):
         raise Undescribed(unread)
     refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) <= max(build.present):
-        raise Undescribed(f"only the first {len(refs)} of the outputs of {kind} have a description")
+        raise Undescribed(f"only the first {len(refs)} outputs of {kind} are described")
     several, refs = len(refs) > 1, tuple(refs[at] for at in build.present)
     if several and len(refs) == 1:
         refs = (build.add(ops.Identity(), refs[0]),)

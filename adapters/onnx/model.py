@@ -113,8 +113,8 @@ class OnnxModel:
                 kind = one.type.tensor_type
                 if not kind.elem_type:
                     raise BadInput(
-                        f"its input {one.name!r} is a sequence, a map or an optional; "
-                        "only tensors can be given"
+                        f"its input {one.name!r} is a sequence, a map or an optional; only "
+                        "tensor inputs are supported"
                     )
                 sizes = tuple(
                     size.dim_value if size.HasField("dim_value") else None
@@ -207,8 +207,8 @@ class OnnxModel:
         wanted = [one for one in _takes(node) if one in self.following]
         if any(one not in self.following and one not in self.initializers for one in _takes(node)):
             raise BadInput(
-                f"{name!r} takes what the model computes from what it holds, so it "
-                "does not run alone: give the model's input"
+                f"{name!r} takes values that the model computes from constants, so it cannot "
+                "run alone: give the model's input"
             )
         if len(wanted) != len(inputs):
             raise BadInput(
@@ -268,14 +268,14 @@ class OnnxModel:
             ]
         except TimeoutError:
             raise ForwardFailed(
-                f"its loops did not end within {self._seconds:.0f} seconds; "
-                "--trust (trust=True) lets them go on"
+                f"its loops did not end within {self._seconds:.0f} seconds; --trust "
+                "(trust=True) removes this limit"
             ) from None
         except _NO_NUMPY as error:
             if most is not None and _FULL in str(error):
                 why = (
-                    f"it computes tensors that take more than {most:,} bytes together; --trust "
-                    "(trust=True) lets it"
+                    f"its tensors need more than {most:,} bytes together; --trust "
+                    "(trust=True) removes this limit"
                 )
                 raise ForwardFailed(why) from None
             shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
@@ -333,13 +333,13 @@ class OnnxModel:
             try:
                 self._sessions[key] = _session(model, self.source)
             except CannotOpen as error:
-                raise Undescribed(f"a graph that it holds does not run alone: {error}") from None
+                raise Undescribed(f"a subgraph cannot run alone: {error}") from None
         try:
             return dict(
                 zip(
                     names,
                     self._answer(
-                        self._sessions[key], names, given, "a graph that it holds failed alone"
+                        self._sessions[key], names, given, "running a subgraph alone failed"
                     ),
                     strict=True,
                 )
@@ -370,7 +370,7 @@ class OnnxModel:
                 tuple(made),
                 "float32",
                 None,
-                f"{sequences[0]} is a sequence, and no tensor",
+                f"{sequences[0]} is a sequence, not a tensor",
             )
         inputs: list[np.ndarray] = []
         refs: dict[str, Value] = {}
@@ -427,7 +427,7 @@ class OnnxModel:
                     how.get("axis", 1),
                     how.get("block_size", 0),
                 )
-        return Weight(name, None, values[name], ("computed by the model from what it holds",))
+        return Weight(name, None, values[name], ("computed by the model from constants",))
 
     def _described(
         self,
@@ -439,7 +439,7 @@ class OnnxModel:
     ) -> tuple[Description | None, str, tuple[str, ...]]:
         own = {(one.domain, one.name) for one in self.proto.functions}
         if (node.domain, node.op_type) in own:
-            return None, f"the model defines {_kind(node)} itself, as a function", ()
+            return None, f"{_kind(node)} is a function defined in the model", ()
         opset = next(
             (one.version for one in self.proto.opset_import if one.domain in ("", "ai.onnx")), 1
         )
@@ -503,7 +503,7 @@ def _session(
             finally:
                 _allocate(0)  # without limit
     except _REFUSALS as error:
-        raise CannotOpen(f"ONNX Runtime does not take {source}: {_first(error)}") from None
+        raise CannotOpen(f"ONNX Runtime cannot load {source}: {_first(error)}") from None
 
 
 def _allocate(most: int) -> None:

@@ -60,14 +60,14 @@ def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
             continue  # onnx itself says so
         if not inside or not regular:
             raise CannotOpen(
-                f"{path} keeps {tensor.name!r} in {told.get('location', '')!r}, "
-                "which is no file in the folder of the model"
+                f"{path} stores {tensor.name!r} in {told.get('location', '')!r}, which is not "
+                "a file in the model's folder"
             )
         with place.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, held(file)):
                 raise CannotOpen(
-                    f"{place} has {size:,} bytes, most of them a hole: it holds no weights"
+                    f"{place} has {size:,} bytes but is sparse: it contains no weights"
                 )
         found.add(str(place))
     return tuple(sorted(found))
@@ -81,17 +81,17 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
     unknown = sorted({node.domain for node in _nodes(proto.graph)} - known)
     if unknown:
         raise CannotOpen(
-            f"ONNX Runtime does not take {path}: it has no operators of "
+            f"ONNX Runtime cannot run {path}: it has no operators of the domain "
             f"{printable.several(map(repr, unknown))}"
         )
     sizes: dict[tuple[str, str], int] = {}
     nodes = _size(proto.graph.node, functions, sizes)
     if nodes > _NODES:
-        raise CannotOpen(f"{path} has more than {_NODES:,} nodes once its functions are unfolded")
+        raise CannotOpen(f"{path} has more than {_NODES:,} nodes after its functions are inlined")
     rounds = sum(_rounds(one, {}) for one in (proto.graph, *proto.functions))
     if rounds > _ROUNDS:
-        much = "without end" if rounds == math.inf else f"{rounds:,.0f} times"
-        raise CannotOpen(f"{path} has loops that go round {much}: it would not come to an end")
+        much = "endlessly" if rounds == math.inf else f"{rounds:,.0f} times"
+        raise CannotOpen(f"{path} has loops that run {much}: it would not finish")
 
 
 def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
@@ -106,8 +106,8 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
         asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
         if too_much(asked, holds):
             raise CannotOpen(
-                f"{path} makes {one.name!r} of {asked:,} bytes, and it holds and "
-                f"takes {holds:,}: that fills the memory"
+                f"{path} computes {one.name!r} with {asked:,} bytes, while file and inputs "
+                f"have {holds:,}, which could exhaust memory"
             )
 
 

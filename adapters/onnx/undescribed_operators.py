@@ -37,14 +37,15 @@ LEFT_OUT: dict[str, str] = {
             "RandomUniform",
             "RandomUniformLike",
         ),
-        "it draws at random",
+        "it draws random numbers",
     ),
     **dict.fromkeys(
         (*("Constant", "MelWeightMatrix", "Shape", "Size"),),
-        "it makes numbers of a shape, a size or nothing: they do not follow from those of the "
-        "input",
+        "it generates values from a shape or from nothing, not from its input's values",
     ),
-    **dict.fromkeys(("DeformConv", "MaxRoiPool", "RoiAlign"), "samples of regions have no op"),
+    **dict.fromkeys(
+        ("DeformConv", "MaxRoiPool", "RoiAlign"), "there is no op for sampling regions"
+    ),
     "SwiGLU": "ONNX Runtime 1.32, which runs the model, has no kernel for it",
     "ImageDecoder": "it reads the bytes of image files",
 }

@@ -148,7 +148,7 @@ def _adaptive(layer: Any, call: Call) -> Description:
     """Its integer bits follow a moving average: those that were there before the call are used in
     it."""
     if call.training:
-        raise Undescribed("its quantizer adapts in training mode")
+        raise Undescribed("in training mode its quantizer adapts to the batch")
     integer = call.weight("integer", layer.quantizer.integer, cast=False).effective
     return Description(
         tuple(

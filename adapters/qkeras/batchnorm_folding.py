@@ -33,7 +33,7 @@ _KERNELS = {
 
 def _folded(name: str, layer: Any, call: Call) -> Description:
     if call.training:
-        raise Undescribed("it folds the statistics of the batch in training mode")
+        raise Undescribed("in training mode it folds the statistics of the batch")
     kernel, quantizer = _KERNELS[name]
     weights = {kernel: _kernel(layer, kernel, quantizer), "bias": _bias(layer)}
     reading = replace(call, read=lambda weight, variable, dtype: weights[weight])

@@ -84,9 +84,9 @@ def quantizer_ops(
         return plain
     if kind not in _DESCRIBERS or tf_keras.backend.floatx() != "float32":
         why = (
-            "which draws at random at inference too"
+            "which draws random numbers in inference too"
             if kind is qkeras.bernoulli
-            else "a quantizer without a description"
+            else "a quantizer that has no description"
         )
         raise Undescribed(f"{where} {name}, {why}")
     stochastic = getattr(quantizer, "use_stochastic_rounding", False) or kind in (
@@ -95,7 +95,7 @@ def quantizer_ops(
     )
     if stochastic and tf_keras.backend.learning_phase():
         raise Undescribed(
-            f"{where} {name}, which rounds at random while Keras' learning phase is on"
+            f"{where} {name}, which rounds stochastically while Keras' learning phase is 1"
         )
     chain = _DESCRIBERS[kind](quantizer, ndim)
     return chain if integer is None else tuple(_with_integer(op, integer) for op in chain)
@@ -152,8 +152,8 @@ def effective(
             )
             count = int(undecided.sum())
             words += (
-                f"; {count} value{'' if count == 1 else 's'} at a threshold as QKeras rounds "
-                f"{'it' if count == 1 else 'them'} here"
+                f"; {count} value{'' if count == 1 else 's'} on a threshold, rounded as "
+                "QKeras does here"
             )
     return value, words
 
@@ -383,7 +383,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     scale = (
         f"{steps.min():g}"
         if steps.min() == steps.max()
-        else f"{steps.min():g} to {steps.max():g} by channel"
+        else f"{steps.min():g} to {steps.max():g} per channel"
     )
     return (
         f"{name}: scale {scale}, {op.levels} levels, {clipped} "

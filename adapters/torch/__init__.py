@@ -56,13 +56,15 @@ def open_model(
     path = Path(source)
     loaded = load(path, trust, imports, factory is not None)
     if is_script(loaded):
-        return _script(loaded.eval(), str(path), ("put in evaluation mode",), factory)
+        return _script(
+            loaded.eval(), str(path), ("eval() was called on the module after loading",), factory
+        )
     if is_program(loaded):
         return _program(loaded, str(path), factory)
     found, notes = contents(path, loaded)
     if isinstance(found, torch.nn.Module):
         if factory is not None:
-            notes = (*notes, "the file holds a whole module, so the factory was not used")
+            notes = (*notes, "the file contains a whole module, so the factory was not used")
         module = unwrapped(found)
     elif factory is None:
         raise without_factory(path, found)
@@ -70,15 +72,18 @@ def open_model(
         module = unwrapped(build(factory))
         notes = (*notes, *fill(module, found, path))
     module.eval()
-    return TorchModel(module, str(path), (*notes, "put in evaluation mode"))
+    return TorchModel(module, str(path), (*notes, "eval() was called on the module after loading"))
 
 
 def _program(program: Any, source: str, factory: Factory | None) -> Model:
     notes = (
-        "an exported program: each of its nodes is a layer, named after the module it came from",
+        "an exported program: each of its nodes is listed as a layer, named after the module "
+        "it came from",
     )
     unused = (
-        () if factory is None else ("it holds the whole computation, so the factory was not used",)
+        ()
+        if factory is None
+        else ("the file contains the whole computation, so the factory was not used",)
     )
     module = Program(program)
     return TorchModel(module, source, (*notes, *unused), (), specs_of(program), calls_of(module))
@@ -86,10 +91,13 @@ def _program(program: Any, source: str, factory: Factory | None) -> Model:
 
 def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> Model:
     unused = (
-        () if factory is None else ("it holds the whole computation, so the factory was not used",)
+        ()
+        if factory is None
+        else ("the file contains the whole computation, so the factory was not used",)
     )
     told = unfollowed(module) or (
-        "TorchScript: each node of its graphs is a layer, named after the module it came from"
+        "TorchScript: each node of its graphs is listed as a layer, named after the module "
+        "it came from"
     )
     return TorchModel(Script(module, ""), source, (told, *notes, *unused))
 
@@ -99,15 +107,12 @@ def _live(module: torch.nn.Module) -> Model:
     notes = (
         (mode_of(inner),)
         if inner is module
-        else (mode_of(inner), "it was compiled; it runs uncompiled here")
+        else (mode_of(inner), "the module was compiled with torch.compile; it runs uncompiled here")
     )
     parts = [f"{script.place!r}" for _, _, script in within(inner)]
     if parts:
         notes = (
             *notes,
-            (
-                "TorchScript inside it is followed node by node where that can be: "
-                f"{', '.join(parts)}"
-            ),
+            (f"TorchScript submodules are checked node by node where possible: {', '.join(parts)}"),
         )
     return TorchModel(inner, f"a live {type(inner).__name__} (torch.nn.Module)", notes)

@@ -119,7 +119,7 @@ def sentence(path, *words, touch=False, kind=CannotOpen, **options):
 
 
 def test_missing_empty_and_folder(tmp_path):
-    sentence(tmp_path / "none.h5", "there is no file")
+    sentence(tmp_path / "none.h5", "does not exist")
     (tmp_path / "empty.h5").touch()
     sentence(tmp_path / "empty.h5", "is empty")
     sentence(tmp_path, "is a folder")
@@ -128,7 +128,7 @@ def test_missing_empty_and_folder(tmp_path):
 def test_text_and_bytes_that_are_no_model(tmp_path):
     for name, content, words in (
         ("notes.h5", b"epoch,loss\n1,0.5\n", "text that begins 'epoch,loss'"),
-        ("noise.keras", bytes(range(200, 256)), "begins with the bytes c8 c9"),
+        ("noise.keras", bytes(range(200, 256)), "starts with the bytes c8 c9"),
         ("model.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -137,7 +137,7 @@ def test_text_and_bytes_that_are_no_model(tmp_path):
 
 def test_archives_that_are_no_model(tmp_path):
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    sentence(tmp_path / "arrays.npz", "neither of Keras nor of PyTorch", "a.npy")
+    sentence(tmp_path / "arrays.npz", "not one of Keras or PyTorch", "a.npy")
     with zipfile.ZipFile(tmp_path / "empty.keras", "w"):
         pass
     sentence(tmp_path / "empty.keras")
@@ -147,13 +147,13 @@ def test_weights_only(tmp_path):
     small(tf_keras).save_weights(tmp_path / "k2.h5")
     small(keras).save_weights(tmp_path / "k3.weights.h5")
     for name in ("k2.h5", "k3.weights.h5"):
-        sentence(tmp_path / name, "weights only", "model.load_weights")
+        sentence(tmp_path / name, "contains only weights", "model.load_weights")
 
 
 def test_hdf5_of_something_else(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = np.ones(3)
-    sentence(tmp_path / "data.h5", "no Keras model in it")
+    sentence(tmp_path / "data.h5", "contains no Keras model")
     with h5py.File(tmp_path / "odd.h5", "w") as file:
         file.attrs["model_config"] = "not json"
     sentence(tmp_path / "odd.h5", "damaged")
@@ -212,10 +212,7 @@ def test_live_objects(tmp_path):
     for other in (3, {"fc.weight": torch.ones(2)}, np.ones(3), io.BytesIO()):
         with pytest.raises(
             CannotOpen,
-            match=(
-                r"give a path, a Keras model or layer, a "
-                r"torch\.nn\.Module"
-            ),
+            match=(r"open_model takes a path, a Keras model or layer, a torch\.nn\.Module"),
         ):
             probe.open_model(other)
     with pytest.raises(BadInput, match="PyTorch"):

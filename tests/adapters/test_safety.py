@@ -685,7 +685,7 @@ def test_a_keras_2_layer_that_waits_for_ever_is_refused(tmp_path, suffix, taken)
         # the call of an input is always its only one
         assert probe.check(path, "dense", np.ones((1, 3))).ok
         return
-    with pytest.raises(CannotOpen, match="'dense' waits for its own output"):
+    with pytest.raises(CannotOpen, match="'dense' takes its own output"):
         probe.open_model(path)
 
 

@@ -135,7 +135,7 @@ def test_parts_of_a_graph_have_no_call_of_their_own(make, name, words):
     """Each said "never reached" or raised what PyTorch raises of hooks."""
     model = probe.open_model(make())
     assert isinstance(model, Compiled) and name not in model.names()
-    said = f"{name!r} lies inside {words}: ask for the calls that it makes"
+    said = f"{name!r} is inside {words}, whose single calls can be checked"
     for given in ({"x": X}, {"given": X}, {"x": X, "expected": {name: X}}):
         with pytest.raises(BadInput, match=said):
             probe.check(model, name, **given)

@@ -28,7 +28,7 @@ def test_causes_are_listed_and_explained(capsys):
     listed = command("causes").splitlines()
     assert listed[0].split() == [
         "raw-weights",
-        *"Stored weights instead of the effective ones.".split(),
+        *"The stored weights were used instead of the effective ones.".split(),
     ]
     assert len(listed) > 35
     assert command("causes", "flipped-kernel").startswith(

@@ -218,8 +218,8 @@ def test_a_file_of_hgq2_without_hgq2_is_one_sentence(probe, tmp_path):
         err.startswith("probe: this model needs hgq (No module named 'hgq") and err.count("\n") == 1
     )
     assert err.endswith(
-        ": in an environment without QKeras, whose package hgq2 overwrites, pip "
-        "install 'layerprobe[hgq]'\n"
+        ": in an environment without QKeras (hgq2 overwrites its package), pip install "
+        "'layerprobe[hgq]'\n"
     )
 
 

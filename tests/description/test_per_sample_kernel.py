@@ -71,7 +71,7 @@ def inputs():
 
 def test_without_a_word_it_is_unchecked(model):
     report = probe.check(model, "each", inputs())
-    assert report.verdict == "unchecked" and "cannot be followed" in report.missing["numpy"]
+    assert report.verdict == "unchecked" and "cannot be traced" in report.missing["numpy"]
 
 
 def test_described_as_one_grouped_convolution(model):

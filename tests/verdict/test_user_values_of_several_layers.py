@@ -70,7 +70,7 @@ def outputs(net, x):
         ("unused", "the forward pass did not call it"),
         ("alias", "under another name"),
         ("block/nothing", "the forward pass made no call of this name"),
-        ("own", "has a forward of its own"),
+        ("own", "has a custom forward"),
     ],
 )
 def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x, name, why):
@@ -126,8 +126,8 @@ def test_each_name_has_its_own_reason():
     with pytest.raises(NotCompared) as error:
         list(probe.sweep(model, x, expected=values))
     assert error.value.reasons == {
-        "given": "'given' is an input of the model: it computes nothing",
-        "inner": "Sequential is a container: its layers are checked one by one",
+        "given": "'given' is an input of the model and computes nothing",
+        "inner": "Sequential is a container: its layers are checked individually",
     }
 
 

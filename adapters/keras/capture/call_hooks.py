@@ -138,8 +138,7 @@ def watch(
         raise ForwardFailed(f"{failed}{hint}")
     for name in state.compiled - state.calls.keys():
         raise NotReached(
-            f"the forward pass reached {name!r} only inside a compiled graph, where "
-            "there are no values to see"
+            f"{name!r} was called only inside a compiled graph, where its values cannot be captured"
         )
     return tuple(tensors.array(tensor) for tensor in tensors.within(result))
 
@@ -152,8 +151,8 @@ def _only_eagerly(forward: Callable[[], Any]) -> str:
     except Exception:
         return ""
     return (
-        "; with nobody watching it runs: something in it needs the functions compiled that are "
-        "watched as they run eagerly"
+        "; it succeeds without capturing: something in the model needs compiled functions, "
+        "and capturing runs them eagerly"
     )
 
 
@@ -325,7 +324,7 @@ def _through(
             f"{place.name}/{WHOLE}",
             place.layer,
             "atomic",
-            f"what it does between its layers cannot be followed: {error}",
+            f"its operations between its inner layers cannot be traced: {error}",
         )
         state.met[whole.name] = whole.kind
         return _called(whole, original, own, args, kwargs, (), state)
@@ -421,7 +420,7 @@ def _exported(*told: Any) -> tuple[np.ndarray, ...]:
 def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | None, str]:
     known = registered(place.layer)
     if place.role == "container" and not known:
-        return None, f"{place.kind} is a container: its layers are checked one by one"
+        return None, f"{place.kind} is a container: its layers are checked individually"
     if place.why and not place.own and not known:
         return None, place.why
     try:

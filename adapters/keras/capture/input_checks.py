@@ -205,7 +205,9 @@ def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
         and array.dtype.kind == "f"
         and not np.array_equal(array, np.trunc(array))
     ):
-        raise BadInput(f"the input {spec.name!r} holds integers ({spec.dtype}); you gave fractions")
+        raise BadInput(
+            f"the input {spec.name!r} takes integers ({spec.dtype}); you gave non-integer values"
+        )
     return array.astype(spec.dtype, copy=False)
 
 
@@ -243,7 +245,7 @@ def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> st
         return f"{axes[axis] if axes else f'axis {axis}'} must be {wanted[axis]}, not {given[axis]}"
     if rank == 2 and len(given) > 2 and wanted[1] in (None, math.prod(given[1:])):
         return "flatten it, x.reshape(len(x), -1)"
-    return f"it must have {rank} axes"
+    return f"give it {rank} axes"
 
 
 def _index(places: tuple[int, ...], rank: int) -> str:

@@ -72,7 +72,11 @@ class Opened:
     @property
     def input_hint(self) -> str:
         names = inputs_by_name(self._root)
-        return f"it takes a dict of {', '.join(names)}" if names else hint(self._root, self._keras)
+        return (
+            f"it takes a dict with the keys {', '.join(names)}"
+            if names
+            else hint(self._root, self._keras)
+        )
 
     @property
     def input_index_bound(self) -> int | None:
@@ -111,8 +115,8 @@ class Opened:
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         if self.may_be_operation(name):
             raise BadInput(
-                f"{name!r} is an operation between layers, which runs only inside its "
-                "model: give the model's own input"
+                f"{name!r} is an operation between layers, which cannot run alone: give the "
+                "model's input"
             )
         layer = next(place.layer for place in self._places() if place.name == name)
         self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
@@ -133,7 +137,7 @@ class Opened:
             for place in found:
                 if place.role == "input" and wanted is not None and place.name in wanted:
                     raise NotReached(
-                        f"{place.name!r} is an input of the model: it computes nothing"
+                        f"{place.name!r} is an input of the model and computes nothing"
                     )
             sought = (
                 {place.name for place in found if place.role == "atomic"}
@@ -171,7 +175,10 @@ class Opened:
                 lambda _: None,
                 self._tensors,
             )
-            self.notes = (*self.notes, "it was not built yet: its first call has drawn its weights")
+            self.notes = (
+                *self.notes,
+                "the model was not built; its first call initialised its weights at random",
+            )
 
     def _forward(
         self, called: Any, arrays: Sequence[np.ndarray], training: bool | None

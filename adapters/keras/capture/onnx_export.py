@@ -39,13 +39,13 @@ def alone(
     the arguments stands for one."""
     arrays = list(inputs[: len(given)])
     if any(array.dtype.kind not in "fiub" for array in arrays):
-        raise Undescribed("it was given no numbers")
+        raise Undescribed("its input is not numeric")
     with held_back(), turn(_layers(layer)), unchanged(layer), interruptible():
         if tensors.backend == "torch":
             return _by_torch(layer, call, arguments, [one.dtype for one in given], arrays)
         if tensors.backend == "tensorflow":
             return _by_tf2onnx(call, arguments, given, arrays, tensors)
-    raise Undescribed(f"there is no exporter for the {tensors.backend} backend")
+    raise Undescribed(f"no ONNX exporter is available for the {tensors.backend} backend")
 
 
 def _layers(layer: Any) -> Sequence[Any]:
@@ -117,7 +117,7 @@ def _by_tf2onnx(
             ]
             model, _ = convert(tf.function(function, autograph=False), spec, opset=17)
         except Exception as error:
-            raise Undescribed(f"tf2onnx does not export it ({type(error).__name__})") from None
+            raise Undescribed(f"tf2onnx cannot export it ({type(error).__name__})") from None
     _supported(model)
     # What is not used is no input of the model.
     places = [int(one.name.partition(":")[0].removeprefix("x")) for one in model.graph.input]
@@ -135,4 +135,4 @@ def _supported(model: onnx.ModelProto) -> None:
         }
     )
     if unknown:
-        raise Undescribed(f"tf2onnx knows no ONNX operators for TensorFlow's {', '.join(unknown)}")
+        raise Undescribed(f"tf2onnx has no ONNX operators for TensorFlow's {', '.join(unknown)}")

@@ -99,7 +99,7 @@ def traced(
             raise
         except Exception as error:
             raise Undescribed(
-                f"its operations, made one by one, fail ({type(error).__name__})"
+                f"running its operations one by one failed ({type(error).__name__})"
             ) from None
     if not met:
         return None
@@ -112,10 +112,10 @@ def traced(
         return found if _same(ours, theirs, tensors) else again
     if not _same(theirs, _kept(place.layer, whole), tensors):
         raise Undescribed(
-            "it does not repeat itself, so that what follows it cannot be compared with it"
+            "the call is nondeterministic, so its operations cannot be compared with it"
         )
     raise Undescribed(
-        "its operations, made one by one on symbolic tensors, give other values "
+        "its operations, traced with symbolic tensors and run one by one, give other values "
         "than the call itself"
     )
 

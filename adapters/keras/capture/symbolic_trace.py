@@ -45,7 +45,7 @@ def followed(layer: Any, call: Call) -> Description:
             numbers, _numbers(_followed(layer, call, tensors))
         ):
             raise Undescribed(
-                _advice(layer, "it makes other numbers in every call, such as random ones")
+                _advice(layer, "it produces different values in every call, such as random numbers")
             )
     return found
 
@@ -129,8 +129,8 @@ def _between(
 
 
 def _advice(layer: Any, why: str) -> str:
-    told = f"{type(layer).__name__} has no description, and its `call` cannot be followed"
-    return why if told in why else f"{told}: {why} (@probe.describes tells what it computes)"
+    told = f"{type(layer).__name__} has no description, and its `call` cannot be traced"
+    return why if told in why else f"{told}: {why} (describe it with @probe.describes)"
 
 
 def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
@@ -157,7 +157,7 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
         one.kind is one.VAR_POSITIONAL
         for one in inspect.signature(type(layer).call).parameters.values()
     ):
-        raise Undescribed("it takes any number of arguments")
+        raise Undescribed("its `call` takes a variable number of arguments (*args)")
     named = {
         name: tensors.mapped(
             lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value
@@ -179,11 +179,11 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
         raise Undescribed(
-            f"on symbolic tensors it fails ({type(error).__name__}: {line[:200]})"
+            f"symbolic tracing failed ({type(error).__name__}: {line[:200]})"
         ) from None
     leaves = tensors.flat(result)
     if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
-        raise Undescribed("it gives a tensor that does not come from its inputs")
+        raise Undescribed("it returns a tensor that does not depend on its inputs")
     return result
 
 

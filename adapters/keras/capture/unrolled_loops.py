@@ -38,7 +38,9 @@ def unrolled(operation: Any, call: Call, tensors: Tensors) -> Callable[..., Any]
 
 def _count(steps: int) -> int:
     if not 0 < steps <= _MOST:
-        raise Undescribed(f"it goes round {steps} times, where 1 to {_MOST} are written out")
+        raise Undescribed(
+            f"its loop runs {steps} iterations; between 1 and {_MOST} can be unrolled"
+        )
     return steps
 
 
@@ -94,7 +96,7 @@ def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) ->
     while steps < most and bool(operation.cond(*values)):
         values, steps = _several(operation.body(*values)), steps + 1
     if steps == _MOST:
-        raise Undescribed(f"it goes round {_MOST} times or more")
+        raise Undescribed(f"its loop runs {_MOST} iterations or more, which is too many to unroll")
     made = _several(loop_vars)
     for _ in range(_count(steps)):
         made = _several(operation.body(*made))
@@ -160,14 +162,16 @@ def _rnn(
     (given,) = sequences.values()  # its name is not the same in Keras 2 and 3
     other = isinstance(given, dict | tuple) or getattr(layer, "time_major", False)
     if other or constants is not None or vars(layer).get("_num_constants"):
-        raise Undescribed("it takes constants, nested inputs or time first")
+        raise Undescribed("constants, nested inputs and time-major inputs are not supported")
     x, *begun = (
         *tensors.flat(given),
         *([] if initial_state is None else tensors.flat(initial_state)),
     )
     held = call.states.get(id(layer))
     if held is not None and begun and call.legacy:
-        raise Undescribed("it is stateful and was called with initial states")
+        raise Undescribed(
+            "it is stateful and was called with initial states, which is not supported"
+        )
     states = _initial(layer, call, tensors)
     if begun or held is not None:
         states = tensors.packed(
@@ -216,7 +220,7 @@ def _step(cell: Any, x: Any, states: Any, training: Any, tensors: Tensors) -> tu
     """One step of a cell, or of stacked ones, each of which takes what the one before gives."""
     if type(cell).__name__ == "StackedRNNCells":
         if getattr(cell, "reverse_state_order", False):
-            raise Undescribed("its stacked cells have their states in reverse order")
+            raise Undescribed("stacked cells with their states in reverse order are not supported")
         made: list[Any] = []
         for one, state in zip(cell.cells, states, strict=True):
             several = isinstance(state, list | tuple)

@@ -31,12 +31,12 @@ class Tracer(Protocol):
 
 class _Untraced:
     def followed(self, layer: Any, call: "Call") -> Description:
-        raise Undescribed("the call is not traced")
+        raise Undescribed("the call was not traced")
 
     def function_steps(
         self, function: Callable[[Any], Any], x: np.ndarray, call: "Call"
     ) -> tuple[Step, ...]:
-        raise Undescribed("the call is not traced")
+        raise Undescribed("the call was not traced")
 
 
 @dataclass(frozen=True, eq=False)

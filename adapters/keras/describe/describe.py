@@ -112,9 +112,7 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
     methods = _methods(found)
     for name, value in vars(layer).items():
         if name in methods and name not in watched and not is_own(value, layer, name):
-            raise Undescribed(
-                f"`{name}` of this {kind.__name__} has been replaced on the layer itself"
-            )
+            raise Undescribed(f"`{name}` of this {kind.__name__} instance has been replaced")
     told = unread(layer, found)
     if told:
         raise Undescribed(told)
@@ -190,7 +188,9 @@ def describe(layer: Any, call: Call) -> Description:
         if argument == "mask" and name in _IGNORES_MASK:
             continue
         raise Undescribed(
-            f"it was called with `{argument}`" if argument != "mask" else "a mask reaches it"
+            f"it was called with the argument `{argument}`, which is not supported"
+            if argument != "mask"
+            else "masks are not supported for it, and it received one"
         )
     if not call.legacy and not getattr(layer, "autocast", True) and name not in _NEVER_CASTS:
         kinds = {
@@ -199,8 +199,8 @@ def describe(layer: Any, call: Call) -> Description:
         }
         if kinds not in ({"float32"}, {"float64"}):
             raise Undescribed(
-                f"{type(layer).__name__} has option autocast=False: what it "
-                "computes in follows from its inputs and weights"
+                f"{type(layer).__name__} has autocast=False, so its compute dtype depends on "
+                "its inputs and weights, which is not supported"
             )
     for complete in _COMPLETIONS:
         if (completed := complete(layer, call, description)) is not None:
@@ -220,7 +220,7 @@ def description_of(name: str) -> Describer:
         )
         importlib.import_module(module, __package__.rpartition(".")[0])
     if name not in REGISTERED:
-        raise Undescribed(f"{name} is described as a part of the layer around it")
+        raise Undescribed(f"{name} is checked as part of the layer that contains it")
     return REGISTERED[name]
 
 

@@ -235,12 +235,12 @@ def unread(layer: Any, described: type) -> str:
             shown = " ".join(repr(value).split())[:60]
             return (
                 f"{described.__name__} has option {name}={shown}, which its description does "
-                "not read"
+                "not support"
             )
         if not found and default is not NO_PARAMETER:
             return (
-                f"{described.__name__} has option {name}, which its description does not read "
-                "and no attribute tells"
+                f"{described.__name__} has option {name}, which its description does not "
+                "support and whose value no attribute holds"
             )
     return ""
 

@@ -37,7 +37,7 @@ class OpBuilder(Builder):
     def constant(self, value: Any) -> np.ndarray:
         array = widened(super().constant(value))
         if array.dtype.kind not in "fiub":
-            raise Undescribed(f"it was called with {type(value).__name__}, which is no number")
+            raise Undescribed(f"it was called with a {type(value).__name__}, not a number")
         return array
 
     def weight(
@@ -113,7 +113,7 @@ class OpBuilder(Builder):
             try:
                 shape = np.broadcast_shapes(*map(self.shape, refs))
             except ValueError as error:
-                raise Undescribed(f"shapes that do not go together: {error}") from None
+                raise Undescribed(f"incompatible shapes: {error}") from None
         return super().add(op, *refs, shape=shape)
 
     def axes(self, ref: Ref, axis: Any) -> tuple[int, ...]:
@@ -189,7 +189,7 @@ class OpBuilder(Builder):
             steps.append(step)
             sizes.append(len(range(start, stop, step)))
         if 0 in sizes:
-            raise Undescribed("it takes nothing of its input")
+            raise Undescribed("its slice of the input is empty")
         return self.add(
             ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)),
             ref,
@@ -234,22 +234,22 @@ class OpBuilder(Builder):
             if one is None:
                 shape.append(1)
             elif isinstance(one, bool) or not isinstance(one, int | slice | Ref | np.ndarray):
-                raise Undescribed(f"it is indexed by {type(one).__name__}")
+                raise Undescribed(f"indexing by {type(one).__name__} is not supported")
             elif isinstance(one, int):
                 if not -size <= one < size:
-                    raise Undescribed("it is indexed outside its axes")
+                    raise Undescribed("it is indexed beyond its number of axes")
                 slices.append(slice(one % size, one % size + 1))
             elif isinstance(one, slice):
                 if any(
                     isinstance(end, Ref) or hasattr(end, "numpy")
                     for end in (one.start, one.stop, one.step)
                 ):
-                    raise Undescribed("it is sliced at places that are computed")
+                    raise Undescribed("slicing at computed positions is not supported")
                 slices.append(one)
                 shape.append(len(range(*one.indices(size))))
             else:
                 if gather is not None or None in keys:
-                    raise Undescribed("it is indexed by several tensors")
+                    raise Undescribed("indexing by several tensors is not supported")
                 gather = (len(shape), one)
                 slices.append(slice(None))
                 shape.append(size)
@@ -261,7 +261,7 @@ class OpBuilder(Builder):
             ref, axis = self.reshape(ref, (-1,)), 0
         shape, axis = self.shape(ref), self.axes(ref, axis)[0]
         if indices.step < 0 and self.call.inputs[indices.index].dtype.kind == "b":
-            raise Undescribed("it is indexed by a mask")
+            raise Undescribed("indexing by a boolean mask is not supported")
         return self.add(
             ops.Gather(axis=axis),
             ref,

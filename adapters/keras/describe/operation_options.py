@@ -82,7 +82,7 @@ def described_by_reading(
         seen = name in options or f"_{name}" in options or name == _TOLD.get(kind)
         if not seen and not _same(value, default) and not (name == "dtype" and value == call.dtype):
             raise Undescribed(
-                f"{kind} has option {name}={value!r:.60}, which its description does not read"
+                f"{kind} has option {name}={value!r:.60}, which its description does not support"
             )
     called = (
         operation.function
@@ -101,7 +101,9 @@ def described_by_reading(
             or any(ref in used or ref == Ref(-1) for ref in refs)
         ):
             continue
-        raise Undescribed(f"{kind} was called with `{name}`, which its description does not read")
+        raise Undescribed(
+            f"{kind} was called with `{name}`, which its description does not support"
+        )
     return found
 
 

@@ -2,22 +2,20 @@
 
 __all__ = ["FOLLOWED", "LEFT_OUT"]
 
-_TEXT = "it works on text"
-_HASH = (
-    "it takes the hash of a number's digits as text: no arithmetic that NumPy or ONNX could "
-    "do again"
-)
-_BASE = "a base class: what derives from it is described, or followed"
-_INPUT = "an input: it computes nothing"
-_LOSS = "a loss: it compares with a target, which an inference has not"
-_BITS = "it works on the bits of integers, which no op holds"
-_SOLVED = "it solves equations step by step, where how much rounding does follows from the matrix"
-_JAX = "it calls a function of JAX, whose operations are not seen"
+_TEXT = "it processes text"
+_HASH = "it hashes a number's decimal text, which NumPy and ONNX cannot recompute"
+_BASE = "a base class; its subclasses are described or traced"
+_INPUT = "an input, which computes nothing"
+_LOSS = "a loss, which needs a target that inference does not have"
+_BITS = "it computes with the bits of integers, for which there is no op"
+_SOLVED = "it solves linear equations iteratively, and the effect of rounding depends on the matrix"
+_JAX = "it calls a JAX function, whose operations cannot be captured"
 
 LEFT_OUT: dict[str, dict[str, str]] = {
     "keras": {
         "ContrastLimitedAdaptiveHistogramEqualization": (
-            "its histograms cut to whole grey levels, where any rounding decides"
+            "its histograms truncate to whole grey levels, where any rounding error changes "
+            "the result"
         ),
         "FlaxLayer": _JAX,
         "HashedCrossing": _HASH,
@@ -25,18 +23,16 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "InputLayer": _INPUT,
         "JaxLayer": _JAX,
         "Layer": _BASE,
-        "Pipeline": "it only calls other layers, which are checked one by one",
+        "Pipeline": "it only calls other layers, which are checked individually",
         "StringLookup": _TEXT,
-        "TFSMLayer": "it calls a graph that TensorFlow saved, whose operations are not seen",
+        "TFSMLayer": "it calls a graph saved by TensorFlow, whose operations cannot be captured",
         "TextVectorization": _TEXT,
-        "TorchModuleWrapper": "it calls a module of PyTorch's: give probe that module",
+        "TorchModuleWrapper": "it calls a PyTorch module: open that module instead",
         "Wrapper": _BASE,
     },
     "tf_keras": {
         "AbstractRNNCell": _BASE,
-        "DenseFeatures": (
-            "it computes features from columns of text and numbers, which its columns define"
-        ),
+        "DenseFeatures": ("it computes features from table columns, as its feature columns define"),
         "HashedCrossing": _HASH,
         "Hashing": _HASH,
         "InputLayer": _INPUT,
@@ -47,7 +43,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     },
     "qkeras": {},
     "hgq": {
-        "MultipleQuantizers": "a part of the layers around it, which are described with it",
+        "MultipleQuantizers": "a part of other layers, with which it is checked",
         "QBaseConv": _BASE,
         "QBasePooling": _BASE,
         "QConvTBase": _BASE,
@@ -68,16 +64,12 @@ LEFT_OUT: dict[str, dict[str, str]] = {
             _LOSS,
         ),
         "Cond": (
-            "which of its functions it calls follows from a value, and they see what they "
-            "take from outside"
+            "which of its functions it calls depends on a value, and they may use outer variables"
         ),
-        "JVP": (
-            "it differentiates a function of the user's own, whose operations are no nodes of "
-            "the model"
-        ),
+        "JVP": ("it differentiates a user function, whose operations are not nodes of the model"),
         **dict.fromkeys(
             ("Angle", "Polar", "ViewAsComplex", "ViewAsReal"),
-            "it works on complex numbers, which no op holds",
+            "it computes with complex numbers, for which there is no op",
         ),
         **dict.fromkeys(
             (
@@ -95,7 +87,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(
             ("Arange", "Bincount", "Nonzero", "Unique"),
-            "the shape of its output follows from values",
+            "the shape of its output depends on values",
         ),
         **dict.fromkeys(
             (
@@ -115,34 +107,36 @@ LEFT_OUT: dict[str, dict[str, str]] = {
             ("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED
         ),
         "PerspectiveTransform": (
-            "it solves equations for its map, where how much rounding does follows from the points"
+            "it solves linear equations for its mapping, and the effect of rounding depends "
+            "on the points"
         ),
-        "ScaleAndTranslate": (
-            "it sums over kernels at computed coordinates, for which there is no op yet"
-        ),
-        **dict.fromkeys(("Erfinv", "I0"), "ONNX has no such function"),
+        "ScaleAndTranslate": ("it sums kernels at computed coordinates, for which there is no op"),
+        **dict.fromkeys(("Erfinv", "I0"), "ONNX has no corresponding operator"),
         **dict.fromkeys(
             ("Nanargmax", "Nanargmin", "Nanmedian", "Nanpercentile", "Nanquantile"),
-            "which elements count follows from them",
+            "which elements it uses depends on their values",
         ),
         **dict.fromkeys(
             ("SegmentMax", "SegmentMin", "SegmentProd"),
-            "no op takes more than the sum of a segment",
+            "there is an op only for the sum of segments",
         ),
-        "Argpartition": "it gives places in no order",
+        "Argpartition": "it returns indices in no defined order",
         "ConvTranspose": (
-            "in a model of Keras 3.15 it fails in Keras itself, which gives its "
-            "padding for its output padding"
+            "in Keras 3.15 it fails in Keras itself, which passes its padding as output padding"
         ),
-        "CTCDecode": "the best sequence is searched for, step by step",
-        "ElasticTransform": "it draws at random",
-        "EmptyLike": "its values are whatever the memory held",
+        "CTCDecode": "it searches for the best sequence step by step",
+        "ElasticTransform": "it draws random numbers",
+        "EmptyLike": "its values are uninitialised memory",
         "Geomspace": (
-            "TensorFlow goes through logarithms and powers, whose rounding decides its digits"
+            "TensorFlow computes it by logarithms and powers, whose rounding errors dominate "
+            "the result"
         ),
-        "Histogram": "the ends of its intervals follow from values, and rounding decides at them",
-        "Logspace": "its powers of a computed number lose digits that no allowance knows",
-        "Ndim": "it gives a number of Python's, no tensor",
+        "Histogram": (
+            "its interval boundaries depend on values, and rounding decides to which side a "
+            "value belongs"
+        ),
+        "Logspace": "its powers of a computed number have rounding errors that are not bounded",
+        "Ndim": "it returns a Python number, not a tensor",
         "SSIM": _LOSS,
         "SegmentReduction": _BASE,
     },

@@ -23,7 +23,7 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
     """A variable as it is stored, also inside a call, where Keras would cast it."""
     if namespace.__name__ == "keras":
         if not isinstance(variable, namespace.Variable):
-            raise Undescribed("one of its weights is not a variable but computed")
+            raise Undescribed("one of its weights is computed, not a variable")
         # `Variable.value` obeys the AutocastScope of the call that is on; `_value` is what is
         # stored.
         value = variable._value
@@ -34,7 +34,7 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
             else _owned(namespace.ops.convert_to_numpy(value))
         )
     if not hasattr(type(variable), "assign"):
-        raise Undescribed("one of its weights is not a variable but computed")
+        raise Undescribed("one of its weights is computed, not a variable")
     return _owned(variable.numpy())
 
 

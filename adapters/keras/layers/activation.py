@@ -99,8 +99,8 @@ def activation_steps(
     if isinstance(activation, call.namespace.layers.Layer):
         if DESCRIBED.get(described_class(activation).__name__) != ".layers.activation":
             raise Undescribed(
-                f"its activation {type(activation).__name__} is a layer without a "
-                "description as an activation"
+                f"its activation is the layer {type(activation).__name__}, which is not "
+                "supported as an activation"
             )
         inner = Call(activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype)
         return describe(activation, inner).steps
@@ -116,7 +116,7 @@ def activation_steps(
         try:
             traced = call.tracer.function_steps(activation, x, call)
         except Undescribed as error:
-            raise Undescribed(f"{told}, and cannot be followed: {error}") from None
+            raise Undescribed(f"{told}, and it cannot be traced: {error}") from None
         build = Builder()
         made = build.include(before) if before else (Ref(-1),)
         start = len(build.steps)
@@ -138,9 +138,7 @@ def gelu_op(approximate: str, call: Call) -> ops.Gelu:
     """TensorFlow has the constants of both forms from float32, also where it computes in
     float64."""
     if call.dtype == "float64" and call.backend == "tensorflow":
-        raise Undescribed(
-            "in float64 TensorFlow's gelu divides by the root of 2 as float32 holds it"
-        )
+        raise Undescribed("in float64 TensorFlow's gelu divides by sqrt(2) rounded to float32")
     return ops.Gelu(approximate=approximate)
 
 
@@ -170,14 +168,14 @@ def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> 
         single = float(np.float32(threshold))
         if slope and single != threshold:
             raise Undescribed(
-                "in float64 Keras compares with the threshold as float32 holds it, "
-                "and subtracts it as it is"
+                "in float64 Keras compares with the threshold rounded to float32, but "
+                "subtracts the exact threshold"
             )
         high, threshold = None if high is None else float(np.float32(high)), single
     if threshold:
         if call.legacy and not np.isfinite(call.inputs[0]).all():
             raise Undescribed(
-                "Keras 2 multiplies by a mask here, which makes NaN of an infinite input"
+                "Keras 2 multiplies by a mask here, which turns an infinite input into NaN"
             )
         return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
     if slope:

@@ -76,7 +76,7 @@ def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
     if ref is not None:
         array = call.masks[ref.index - len(call.inputs)]
         if array.dtype != bool and not np.isin(array, (0, 1)).all():
-            raise Undescribed(f"its {name} holds other numbers than 0 and 1")
+            raise Undescribed(f"its {name} contains values other than 0 and 1")
     return ref
 
 
@@ -109,7 +109,7 @@ def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -
             continue
         batch, length = call.masks[ref.index - len(call.inputs)].shape
         if len(heads.attended) > 1 or heads.rank != 4:
-            raise Undescribed("masks of the inputs where several axes are attended over")
+            raise Undescribed("input masks with attention over several axes are not supported")
         shape = (batch, 1, length, 1) if name == "query" else (batch, 1, 1, length)
         found.append(build.add(ops.Reshape(shape=shape), ref))
     return tuple(found)
@@ -123,15 +123,14 @@ def _explicit(
     several = len(heads.attended)
     if several == 1 and heads.rank == 4 and len(shape) <= 4:
         if len(shape) == 4 and others:
-            raise Undescribed("a mask with an axis of heads beside masks of the inputs")
+            raise Undescribed("a mask with a head axis together with input masks is not supported")
         lead = shape[:-2] if len(shape) == 4 else (*shape[:-2], 1)
         return build.add(ops.Reshape(shape=(*lead, *shape[-2:])), ref)
     lead = shape[: len(shape) - 2 * several]
     whole = prod(shape[len(lead) : len(lead) + several]), prod(shape[len(lead) + several :])
     if whole != lengths or len(lead) > len(heads.others):
         raise Undescribed(
-            f"its attention_mask of shape {shape} has no description where several "
-            "axes are attended over"
+            f"an attention_mask of shape {shape} with attention over several axes is not supported"
         )
     ones = (1,) * (len(heads.others) - len(lead) + 1)
     return build.add(ops.Reshape(shape=(*lead, *ones, *whole)), ref)
@@ -163,7 +162,9 @@ def with_heads(
         getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None)),
     )
     if (causal or window is not None) and heads.rank != 4:
-        raise Undescribed("a causal mask or a window where several axes are attended over")
+        raise Undescribed(
+            "a causal mask or a window with attention over several axes is not supported"
+        )
     if call.backend == "tensorflow" and not call.legacy:
         scale = float(np.float32(scale))  # tf.cast makes a float32 tensor of a number first
     refs = _masks(build, call, heads, lengths)
@@ -213,7 +214,7 @@ def with_heads(
 def _dropping(layer: Any, call: Call) -> None:
     rate = getattr(layer, "_dropout", getattr(layer, "dropout", 0.0))
     if call.training and rate:
-        raise Undescribed("it drops attention weights at random in training mode")
+        raise Undescribed("in training mode it drops attention weights at random")
 
 
 @describes("MultiHeadAttention", arguments=_ARGUMENTS)
@@ -222,7 +223,10 @@ def _multi_head(layer: Any, call: Call) -> Description:
     rank = call.inputs[call.arguments["query"].index].ndim + 1
     axes = layer._attention_axes
     if call.legacy and any(axis < 0 for axis in axes or ()):
-        raise Undescribed("Keras 2 counts negative attention_axes from behind the heads")
+        raise Undescribed(
+            "negative attention_axes are not supported for Keras 2, which counts them from "
+            "another axis"
+        )
     attended = (
         tuple(range(1, rank - 2))
         if axes is None
@@ -230,7 +234,7 @@ def _multi_head(layer: Any, call: Call) -> Description:
     )
     if any(axis >= rank - 2 for axis in attended):
         raise Undescribed(
-            f"its attention_axes {tuple(axes or ())} are more than those of the positions"
+            f"its attention_axes {tuple(axes or ())} include more than the position axes"
         )
     weights = bool(call.arguments.get("return_attention_scores"))
     return with_heads(layer, call, Heads(rank, attended), 1, layer._key_dim**-0.5, weights)
@@ -274,7 +278,7 @@ def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
     hiding: tuple[Ref, ...] = ()
     if masks[1] is not None:
         if call.inputs[0].ndim != 3:
-            raise Undescribed("a mask where inputs have not three axes")
+            raise Undescribed("a mask is supported only for inputs with three axes")
         batch, length = call.masks[masks[1].index - len(call.inputs)].shape
         hiding = (build.add(ops.Reshape(shape=(batch, 1, length)), masks[1]),)
     causal = bool(call.arguments.get("use_causal_mask") or getattr(layer, "causal", False))

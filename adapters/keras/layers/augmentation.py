@@ -23,7 +23,7 @@ RANDOM = tuple(
 
 def images_alone(call: Call) -> None:
     if len(call.inputs) != 1:
-        raise Undescribed("it was given more than images")
+        raise Undescribed("inputs other than one image tensor are not supported")
 
 
 @describes(*RANDOM)
@@ -31,7 +31,7 @@ def _augmentation(layer: Any, call: Call) -> Description:
     images_alone(call)
     # Called without a word about the mode, these layers are in training.
     if call.arguments.get("training", True) and type(layer).__name__ != "MaxNumBoundingBoxes":
-        raise Undescribed("it runs in training mode, where it draws at random")
+        raise Undescribed("in training mode it draws random numbers")
     axes = named_axes(
         len(call.shape), 2, getattr(layer, "data_format", "channels_last") == "channels_first"
     )

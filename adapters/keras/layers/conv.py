@@ -42,7 +42,7 @@ def padding_pairs(
                 same_padding(n, span, s) for n, span, s in zip(sizes, spans, strides, strict=True)
             ]
             return tuple((total // 2, total - total // 2) for total in needed)
-    raise Undescribed(f"its padding is {padding!r}")
+    raise Undescribed(f"its padding {padding!r} is not supported")
 
 
 def channels_first(layer: Any) -> bool:

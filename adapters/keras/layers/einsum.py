@@ -91,7 +91,10 @@ def projected(
 ) -> tuple[Ref, tuple[int, ...]]:
     """An EinsumDense without its activation, its weights named with ``prefix``."""
     if getattr(dense, "quantization_mode", None) or getattr(dense, "lora_enabled", False):
-        raise Undescribed(f"{dense.name} inside is quantised by Keras, or LoRA is enabled on it")
+        raise Undescribed(
+            f"its inner layer {dense.name} is quantised by Keras or has LoRA enabled, which "
+            "is not supported"
+        )
     kernel, bias = (
         call.weight(f"{prefix}kernel", dense.kernel),
         call.weight(f"{prefix}bias", dense.bias),

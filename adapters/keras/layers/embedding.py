@@ -18,7 +18,7 @@ __all__: list[str] = []
 def _embedding(layer: Any, call: Call) -> Description:
     """The row of each index; ``mask_zero`` makes a mask and changes no number."""
     if getattr(layer, "sparse", False):
-        raise Undescribed("it gives a sparse tensor")
+        raise Undescribed("sparse outputs are not supported")
     return Description((Step(ops.Embedding(table=call.weight("embeddings", layer.embeddings))),))
 
 
@@ -28,7 +28,7 @@ def _reversible(layer: Any, call: Call) -> Description:
         return _embedding(layer, call)
     if layer.reverse_dtype not in (None, call.dtype):
         raise Undescribed(
-            f"its reverse_dtype is {layer.reverse_dtype}, where the layer computes in {call.dtype}"
+            f"its reverse_dtype {layer.reverse_dtype} differs from its compute dtype {call.dtype}"
         )
     tied = layer.tie_weights
     name, variable = (

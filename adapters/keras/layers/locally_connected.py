@@ -21,14 +21,14 @@ from .activation import activation_steps
 def _locally_connected(layer: Any, call: Call) -> Description:
     rank = len(call.shape) - 2
     if layer.data_format == "channels_first":
-        raise Undescribed("its channels come first")
+        raise Undescribed("the data format channels_first is not supported")
     build = OpBuilder(call)
     if layer.implementation == 1:
         made = _by_windows(layer, call, build, call.shape[1:-1])
     elif layer.implementation == 2:
         made = _by_matrix(layer, call, build, rank)
     else:
-        raise Undescribed("its kernel is a sparse matrix (implementation=3)")
+        raise Undescribed("a sparse kernel matrix (implementation=3) is not supported")
     if layer.use_bias:
         build.add(ops.AddConstant(value=call.weight("bias", layer.bias)), made)
     axes = named_axes(len(call.shape), rank, False)

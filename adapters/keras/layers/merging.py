@@ -34,7 +34,7 @@ def _merged_by_masks(call: Call, op: ops.Op) -> Description:
     """Keras 3 leaves masked elements out of these (keras/src/layers/merging: base_merge.py and
     multiply.py)."""
     if any(x.shape != call.shape for x in call.inputs):
-        raise Undescribed("masks reach inputs of different shapes")
+        raise Undescribed("masks on inputs of different shapes are not supported")
     build = Builder()
 
     def whole(mask: Ref) -> Ref:

@@ -37,15 +37,13 @@ def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:
 
 def _of_floats(call: Call) -> None:
     if not call.legacy and any(x.dtype.kind != "f" for x in call.inputs):
-        raise Undescribed(
-            "Keras 3 computes with integers here, rounding its parameters and results"
-        )
+        raise Undescribed("Keras 3 computes this in integers, rounding parameters and results")
 
 
 @describes("BatchNormalization")
 def _batch_normalization(layer: Any, call: Call) -> Description:
     if call.training and layer.trainable:
-        raise Undescribed("it runs in training mode, on the statistics of the batch")
+        raise Undescribed("in training mode it uses the statistics of the batch")
     ndim = len(call.shape)
     # Keras 2 counts an axis more where it splits the batch for `virtual_batch_size`, which it does
     # in training only.
@@ -162,7 +160,8 @@ def _spectral_normalization(layer: Any, call: Call) -> Description:
     _of_floats(call)
     if call.training:
         raise Undescribed(
-            "in training mode it divides the kernel by its largest singular value and keeps that"
+            "in training mode it divides the kernel by its largest singular value and stores "
+            "the result"
         )
     inner = layer.layer
     arguments = {next(iter(inspect.signature(inner.call).parameters), "inputs"): Ref(-1)}

@@ -51,7 +51,7 @@ def _global(
     layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]
 ) -> Description:
     if op is ops.GlobalAveragePool and call.legacy and call.inputs[0].dtype.kind != "f":
-        raise Undescribed("Keras 2 takes the mean of integers as an integer")
+        raise Undescribed("the mean of integers is an integer in Keras 2, which is not supported")
     rank = len(call.shape) - 2
     first = channels_first(layer)
     axes = named_axes(len(call.shape), rank, first)

@@ -17,7 +17,7 @@ from ..describe.variables import array_of, cast, widened
 from .augmentation import images_alone
 from .resize import resized
 
-_FROM_CONFIG = "given in the layer's configuration: no get_weights() holds it"
+_FROM_CONFIG = "given in the layer's configuration, not in get_weights()"
 
 
 def _constant(name: str, value: Any, call: Call) -> Weight:
@@ -42,7 +42,7 @@ def _rescaling(layer: Any, call: Call) -> Description:
         and call.namespace.backend.image_data_format() == "channels_first"
     ):
         raise Undescribed(
-            "its scale is an array, and the image data format of the process is channels_first"
+            "its scale is an array, and the global image data format is channels_first"
         )
     return Description((Step(ops.MulConstant(value=scale)), Step(ops.AddConstant(value=offset))))
 
@@ -84,8 +84,8 @@ def _statistic(name: str, layer: Any, call: Call) -> Weight:
     else:
         words = (
             (
-                "the layer still uses what it was last adapted or loaded with: its "
-                "finalize_state() was not called since"
+                "the layer uses the values from its last adapt() or load, since "
+                "finalize_state() has not been called after that"
             ),
         )
     return Weight(name, stored, effective, words, shape=shape)
@@ -103,7 +103,7 @@ def _random_crop(layer: Any, call: Call) -> Description:
     """Outside training Keras 3 leaves the image as it is; Keras 2 resizes it."""
     images_alone(call)
     if call.arguments.get("training", True):
-        raise Undescribed("it runs in training mode, where it draws at random")
+        raise Undescribed("in training mode it draws random numbers")
     return (
         _cropped(layer, call, resizes=True) if call.legacy else Description((Step(ops.Identity()),))
     )
@@ -158,7 +158,7 @@ def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tup
     """Indices in the layer's ``output_mode``: as they are, one hot each, or the categories of each
     sample put together."""
     if getattr(layer, "sparse", False):
-        raise Undescribed("it gives a sparse tensor")
+        raise Undescribed("sparse outputs are not supported")
     mode, shape = layer.output_mode, call.shape
     if mode == "int":
         return first
@@ -167,7 +167,7 @@ def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tup
         if len(shape) > 1 and shape[-1] == 1:
             steps.append(Step(ops.Reshape(shape=shape[:-1])))
         elif call.legacy and len(shape) > 1:
-            raise Undescribed("Keras 2 encodes no more than one index a sample in this mode")
+            raise Undescribed("Keras 2 encodes at most one index per sample in this mode")
         return (*steps, Step(ops.OneHot(depth=depth)))
     steps.append(Step(ops.OneHot(depth=depth)))
     weights = call.arguments.get("count_weights")
@@ -185,7 +185,7 @@ def _integer_lookup(layer: Any, call: Call) -> Description:
     """What the vocabulary says; an index of its own for the mask token, and for what is not in
     it."""
     if getattr(layer, "oov_method", "floormod") == "farmhash":
-        raise Undescribed("it hashes what is not in its vocabulary")
+        raise Undescribed('oov_method="farmhash" is not supported')
     tokens = [int(token) for token in layer.get_vocabulary(include_special_tokens=False)]
     start = int(layer._oov_start_index())
     first = start + layer.num_oov_indices
@@ -209,5 +209,5 @@ def _integer_lookup(layer: Any, call: Call) -> Description:
         return Description((lookup,))
     depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()
     if layer.output_mode == "tf_idf":
-        raise Undescribed("its output_mode is tf_idf")
+        raise Undescribed('output_mode="tf_idf" is not supported')
     return Description(_encoded((lookup,), layer, call, int(depth)))

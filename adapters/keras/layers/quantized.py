@@ -56,7 +56,7 @@ def _quantized(
     untied = backwards and not layer.tie_weights
     name = "reverse_embeddings" if untied else name
     if mode not in _MODES:
-        raise Undescribed(f"it is quantised by Keras ({mode})")
+        raise Undescribed(f"its Keras quantisation mode {mode} is not supported")
     used = _MODES[mode](layer, call, name)
     if backwards and mode is not None:
         used = replace(used, before=_inputs(layer, call))
@@ -291,7 +291,7 @@ def _grouped(
 ) -> Weight:
     """(integers - zero) * scale, by groups."""
     effective = (integers.astype(np.float32) - zero) * scale
-    words = f"int{bits} less {name}_zero, times {name}_scale, in groups"
+    words = f"int{bits} minus {name}_zero, times {name}_scale, in groups"
     grid = Grid(scale.astype(np.float64), bits, bits != 8, zero.astype(np.int64))
     return Weight(
         name, stored, effective, (words,), {**parts, **_unpacked(name, stored, integers)}, grid=grid

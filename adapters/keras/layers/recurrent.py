@@ -84,7 +84,7 @@ def _recurrent(layer: Any, call: Call) -> Description:
     x, *states = _flat(call.arguments["sequences" if "sequences" in call.arguments else "inputs"])
     states = [*states, *_flat(call.arguments.get("initial_state"))]
     if call.arguments.get("constants") is not None:
-        raise Undescribed("it was called with `constants`")
+        raise Undescribed("it was called with `constants`, which are not supported")
     read = recurrence(
         layer, call, build, x, call.inputs[x.index].shape, call.arguments.get("mask"), states
     )
@@ -131,7 +131,7 @@ def _of_users_cell(layer: Any, call: Call) -> Description:
         return call.tracer.followed(layer, call)
     except Undescribed as error:
         raise Undescribed(
-            str(error).removeprefix("RNN has no description, and its `call` cannot be followed: ")
+            str(error).removeprefix("RNN has no description, and its `call` cannot be traced: ")
         ) from None
 
 
@@ -158,9 +158,11 @@ def recurrence(
     """
     _known(layer, _ALIKE, call)
     if _dropping(layer.cell) and call.training:
-        raise Undescribed("dropout is active in it")
+        raise Undescribed("dropout is active in it (training mode)")
     if getattr(layer, "stateful", False) and states and call.legacy:
-        raise Undescribed("it is stateful and was called with initial states")
+        raise Undescribed(
+            "it is stateful and was called with initial states, which is not supported"
+        )
     begun = list(states) or [build.ref(state) for state in call.states.get(id(layer), ())]
     major = getattr(layer, "time_major", False)
     first = getattr(layer.cell, "data_format", None) == "channels_first"
@@ -295,7 +297,7 @@ def _stacked(cell: Any) -> bool:
 def _known(layer: Any, names: Sequence[str], call: Call) -> str:
     name = described_class(layer, call.watched).__name__
     if name not in names:
-        raise Undescribed(f"the {type(layer).__name__} inside it is none of {', '.join(names)}")
+        raise Undescribed(f"the {type(layer).__name__} inside it is not one of {', '.join(names)}")
     return name
 
 
@@ -318,8 +320,8 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
     fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
     if weights_of(made) or not all(isinstance(step.op, fit) for step in made):
         raise Undescribed(
-            f"its activation {getattr(activation, '__name__', activation)!r} has no "
-            "description inside a recurrence"
+            f"its activation {getattr(activation, '__name__', activation)!r} is not supported "
+            "inside a recurrent layer"
         )
     parts = [
         replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op
@@ -337,7 +339,7 @@ def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> 
     kind = _known(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
         raise Undescribed(
-            f"its cell computes in {cell.compute_dtype}, what is around it in {call.dtype}"
+            f"its cell computes in {cell.compute_dtype}, and the layer around it in {call.dtype}"
         )
     name = described_name(cell, call.watched)
     if name in OWN_CELLS:
@@ -399,7 +401,7 @@ def _cell(layer: Any, call: Call) -> Description:
     """One step: a sequence of one."""
     x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
     if call.training and _dropping(layer):
-        raise Undescribed("dropout is active in it")
+        raise Undescribed("dropout is active in it (training mode)")
     build, ended = Builder(), list[Ref]()
     x = build.add(ops.Unsqueeze(axes=(0,)), x)
     for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):

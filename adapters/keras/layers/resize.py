@@ -62,7 +62,7 @@ def resized(
             a=-0.5 if antialias else -0.75,
             antialias=antialias,
         )
-    raise Undescribed(f"how the {backend} backend resizes by {interpolation!r} is not known")
+    raise Undescribed(f"{interpolation!r} resizing by the {backend} backend is not modelled")
 
 
 @describes("UpSampling2D")
@@ -78,7 +78,7 @@ def _up_sampling(layer: Any, call: Call) -> Description:
         sizes = tuple(n * factor for n, factor in zip(call.shape, factors, strict=True))
         return Description((Step(ops.ResizeNearest(scales=factors, sizes=sizes)),), axes, axes)
     if call.inputs[0].dtype.kind != "f" and not call.legacy:
-        raise Undescribed("it was given integers, which it rounds")
+        raise Undescribed("integer inputs are not supported, since it rounds the result")
     op = resized(
         call.backend,
         layer.interpolation,
@@ -93,7 +93,7 @@ def _resizing(layer: Any, call: Call) -> Description:
     """To a given height and width, after cropping or padding to their ratio where that is asked
     for."""
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("it was given integers, which it rounds and clips")
+        raise Undescribed("integer inputs are not supported, since it rounds the result and clips")
     shape = call.shape
     first = not call.legacy and channels_first(layer)
     ndim = len(shape)

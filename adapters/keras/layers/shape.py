@@ -27,7 +27,7 @@ def _identity(layer: Any, call: Call) -> Description:
 )
 def _dropout(layer: Any, call: Call) -> Description:
     if call.training and (layer.stddev if hasattr(layer, "stddev") else layer.rate):
-        raise Undescribed("it runs in training mode, where it draws at random")
+        raise Undescribed("in training mode it draws random numbers")
     return _identity(layer, call)
 
 
@@ -35,7 +35,7 @@ def _dropout(layer: Any, call: Call) -> Description:
 def _stochastic_depth(layer: Any, call: Call) -> Description:
     """Of keras.applications: a path of the network that training drops at random."""
     if call.training:
-        raise Undescribed("it runs in training mode, where it draws at random")
+        raise Undescribed("in training mode it draws random numbers")
     return _identity(layer, call)
 
 

@@ -39,7 +39,7 @@ def _at_least(build: OpBuilder, x: Ref, least: float) -> Ref:
 @describes("STFTSpectrogram")
 def _stft(layer: Any, call: Call) -> Description:
     if layer.mode == "angle":
-        raise Undescribed("the angle of a frequency that the signal lacks is rounding alone")
+        raise Undescribed("the phase is undefined where the magnitude is zero")
     build = OpBuilder(call)
     first = layer.data_format == "channels_first"
     batch, channels, time = call.shape if first else (call.shape[0], call.shape[2], call.shape[1])
@@ -93,7 +93,7 @@ def _window(layer: Any) -> np.ndarray:
         return np.asarray(0.54 - 0.46 * np.cos(turns))
     if layer.window is None:
         return np.ones(layer.sequence_length)
-    raise Undescribed(f"its window is {layer.window!r}")
+    raise Undescribed(f"its window {layer.window!r} is not supported")
 
 
 def _banks(layer: Any) -> tuple[Weight, Weight]:

@@ -36,7 +36,9 @@ def transposed_crops(
         )
     if backend in ("torch", "jax"):
         return tuple(_by_window(padding, span, s, extra) for _, span, s, extra in axes)
-    raise Undescribed(f"how the {backend} backend crops a transposed convolution is not known")
+    raise Undescribed(
+        f"cropping of a transposed convolution by the {backend} backend is not modelled"
+    )
 
 
 def _by_tensorflow(
@@ -89,7 +91,7 @@ def _conv_transpose(layer: Any, call: Call) -> Description:
         dilations=dilations,
     )
     if ndim != rank + 2 or not prod(call.shape):
-        raise Undescribed(f"an input of {ndim} axes")
+        raise Undescribed(f"an input with {ndim} axes is not supported")
     axes = named_axes(ndim, rank, channels_first(layer))
     steps = surrounded(layer, call, rank, [Step(op)])
     return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)

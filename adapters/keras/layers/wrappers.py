@@ -48,7 +48,7 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     pair = (first.sequence if whole else first.last, turned)
     mode = layer.merge_mode
     if mode is not None and mode != "concat" and mode not in _MERGED:
-        raise Undescribed(f"its merge mode is {mode!r}")
+        raise Undescribed(f"its merge mode {mode!r} is not supported")
     last = len(shape) - 1 if whole else len(shape) - 2
     merged = (
         pair
@@ -82,12 +82,14 @@ def _time_distributed(layer: Any, call: Call) -> Description:
         and "mask" in inspect.signature(inner.call).parameters
         and not _heedless(inner)
     ):
-        raise Undescribed(f"a mask reaches the {type(inner).__name__} inside it")
+        raise Undescribed(
+            f"the {type(inner).__name__} inside it received a mask, which is not supported"
+        )
     if getattr(inner, "stateful", False):
-        raise Undescribed("the layer inside it is stateful")
+        raise Undescribed("a stateful inner layer is not supported")
     if not call.legacy and getattr(inner, "compute_dtype", call.dtype) != call.dtype:
         raise Undescribed(
-            f"the layer inside it is of {inner.compute_dtype}, and called in {call.dtype}"
+            f"its inner layer computes in {inner.compute_dtype} but is called in {call.dtype}"
         )
     batch, count, *rest = x.shape
     build = Builder()

@@ -198,24 +198,24 @@ def refuse_code(
     for found in objects(config):
         what = _unknown(found, imported, modules)
         if what:
-            raise NotTrusted(f"{source} holds {what}; {_advice(found)}")
+            raise NotTrusted(f"{source} contains {what}; {_advice(found)}")
         if not found.compiled or found.value["class_name"] in _CLASSES:
             for key, text in _odd_words(found.value, imported):
                 where = f" in layer {found.layer!r}" if found.layer else ""
                 what = f"{key} = {text!r} for {found.value['class_name']}{where}"
                 raise NotTrusted(
-                    f"{source} holds {what}: loading might open a file or a URL of "
-                    f"that name, or look it up; {_TRUST}"
+                    f"{source} contains {what}, which loading might look up or open as a file "
+                    f"or URL; {_TRUST}"
                 )
     for layer, name in _names_of_functions(config):
         if name not in _FUNCTIONS and name not in _CLASSES and name not in imported:
             raise NotTrusted(
-                f"{source} names the function {name!r} in layer {layer!r}, which "
+                f"{source} names the unknown function {name!r} in layer {layer!r}, which "
                 f"loading would look up; {_TRUST}"
             )
 
 
-_TRUST = "give trust=True (--trust) if you trust where the file comes from"
+_TRUST = "give trust=True (--trust) if you trust the file's source"
 
 
 def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) -> str:
@@ -231,7 +231,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         or not isinstance(module, str | None)
         or not isinstance(registered, str | None)
     ):
-        return "an object whose class is not named by a string"
+        return "an object whose class name is not a string"
     if registered in imported or (kind in imported and (module is None or module in modules)):
         return ""
     where = f" in layer {found.layer!r}" if found.layer else ""
@@ -246,7 +246,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
             ""
             if known
             else (
-                f"the function {name!r} of {module or 'no module'}{where}, which "
+                f"the unknown function {name!r} of {module or 'no module'}{where}, which "
                 "loading would look up"
             )
         )
@@ -285,7 +285,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
     ):
         return ""
     named = f"{module}.{kind}" if module else repr(registered or kind)
-    return f"the class {named}{where}, which is not known to be harmless"
+    return f"the class {named}{where}, which is not on the list of safe classes"
 
 
 def _odd_words(value: Mapping[str, Any], imported: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -342,8 +342,8 @@ def _advice(found: Found) -> str:
     name = module if isinstance(module, str) and _root(module) not in ROOTS else "my_layers"
     return (
         (
-            f'if it is yours, name its module with imports=("{name}",) (--import {name}); else '
-            f"{_TRUST}"
+            f'if it is your own class, give its module with imports=("{name}",) (--import '
+            f"{name}); otherwise {_TRUST}"
         )
         if own
         else _TRUST

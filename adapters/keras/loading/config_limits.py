@@ -68,7 +68,7 @@ def too_deep(config: Mapping[str, Any]) -> str:
         ):
             return (
                 f"a Sequential of {len(layers):,} layers is more than Keras 2 can build "
-                f"({most:,}, sys.getrecursionlimit())"
+                f"({most:,}, from sys.getrecursionlimit())"
             )
     return ""
 
@@ -87,7 +87,7 @@ def built_slowly(config: Mapping[str, Any]) -> str:
             before = name or inner.get("name")
             length = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else taken
             if entry.get("class_name") == "UpSampling1D" and length > STEPS:
-                return f"its layer {before!r} repeats {length:,} places one by one"
+                return f"its layer {before!r} repeats {length:,} elements one by one"
             if isinstance(before, str):
                 places[before] = _length(entry.get("class_name"), inner, length)
     return ""

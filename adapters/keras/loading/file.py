@@ -177,7 +177,7 @@ def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, t
 
 def _model(config: Any) -> Mapping[str, Any]:
     if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
-        raise ValueError("its config names no class")
+        raise ValueError("its config has no class name")
     level, depth = [config], 0
     while level:
         level = [
@@ -188,7 +188,7 @@ def _model(config: Any) -> Mapping[str, Any]:
         ]
         depth += 1
         if depth > _DEPTH:
-            raise ValueError(f"its config is nested {_DEPTH} times and more")
+            raise ValueError(f"its config is nested {_DEPTH} levels deep or more")
     return config
 
 
@@ -199,13 +199,13 @@ def _ordered(file: File) -> File:
     large = oversized(file.config, size)
     if large:
         raise CannotOpen(
-            f"{file.path} is damaged or made up: {large}, and the whole file has {size:,} bytes"
+            f"{file.path} is damaged or crafted: {large}, but the whole file has {size:,} bytes"
         )
     stuck = endless(file.config) if file.namespace == "tf_keras" else ""
     if stuck:
         raise CannotOpen(
-            f"{file.path} is no model that can be built: its layer {stuck!r} waits for its own "
-            "output, or one that never comes"
+            f"the model in {file.path} cannot be built: its layer {stuck!r} takes its own "
+            "output or one that no layer produces"
         )
     return file
 
@@ -218,12 +218,11 @@ def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
         "model_weights",
     }:
         return (
-            f"{path} holds weights only, not the model they belong to: build the model in Python, "
-            "call "
-            "model.load_weights(path) and give probe that model, or save it whole with "
+            f"{path} contains only weights, not a model: build the model in Python, call "
+            "model.load_weights(path) and open that model, or save it with "
             "model.save('model.keras')"
         )
-    return f"{path} is an HDF5 file, but there is no Keras model in it"
+    return f"{path} is an HDF5 file but contains no Keras model"
 
 
 def listing(file: File) -> tuple[Layer, ...] | None:

@@ -44,7 +44,7 @@ def _unpack(form: str, read: Read, offset: int) -> tuple[Any, ...]:
 def _once(node: int, seen: set[int]) -> None:
     if node in seen or len(seen) >= _OBJECTS:
         raise ValueError(
-            "its tree leads to the same place twice"
+            "its tree contains the same object twice"
             if node in seen
             else f"more than {_OBJECTS:,} nodes in its tree"
         )
@@ -57,7 +57,7 @@ def _ends(read: Read, node: int, seen: set[int]) -> None:
     passed: set[int] = set()
     while node != _NOWHERE and -node not in seen:
         if node in passed:
-            raise ValueError("its tree leads to the same place twice")
+            raise ValueError("its tree contains the same object twice")
         passed.add(node)
         (node,) = _unpack("Q", read, node + 16)
     seen.update(-one for one in passed)

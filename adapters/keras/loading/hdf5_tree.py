@@ -39,15 +39,15 @@ def refuse_foreign(
             if kind == h5py.h5l.TYPE_SOFT:
                 continue  # leads to another place of the same tree
             if kind != h5py.h5l.TYPE_HARD:
-                raise CannotOpen(_refusal(path, f"{inner!r} in it is a link into another file"))
+                raise CannotOpen(_refusal(path, f"{inner!r} is a link into another file"))
             address = _address(group, name)
             if address in seen:
                 continue
             seen.add(address)
             if len(seen) > _OBJECTS:
                 raise CannotOpen(
-                    f"{path} is an HDF5 file of more than {_OBJECTS:,} groups and "
-                    "arrays, which no model needs"
+                    f"{path} is an HDF5 file with more than {_OBJECTS:,} groups and arrays "
+                    "(the limit)"
                 )
             found = h5py.h5o.open(group, name)
             if isinstance(found, h5py.h5g.GroupID):
@@ -58,8 +58,8 @@ def refuse_foreign(
                 declared += _own_bytes(path, inner, found, size)
                 if too_much(declared, size):
                     raise CannotOpen(
-                        f"{path} declares arrays of {declared:,} bytes and more, and "
-                        f"holds {size:,}: it is damaged or made up"
+                        f"{path} declares arrays of {declared:,} bytes or more but has "
+                        f"{size:,}: it is damaged or crafted"
                     )
     return shapes
 
@@ -74,18 +74,18 @@ def _own_bytes(path: str | os.PathLike[str], place: str, dataset: Any, size: int
     how = dataset.get_create_plist()
     if how.get_external_count():
         named = how.get_external(0)[0].decode(errors="backslashreplace")
-        raise CannotOpen(_refusal(path, f"the values of {place!r} lie in another file, {named!r}"))
+        raise CannotOpen(_refusal(path, f"the values of {place!r} are in another file, {named!r}"))
     if how.get_layout() == h5py.h5d.VIRTUAL:
         raise CannotOpen(
             _refusal(
                 path,
-                f"the values of {place!r} are put together from other arrays (a virtual dataset)",
+                f"{place!r} is a virtual dataset, composed of other arrays",
             )
         )
     if dataset.get_storage_size() > size:
         raise CannotOpen(
-            f"{path} is truncated: {place!r} takes {dataset.get_storage_size():,} "
-            f"bytes, and the file has {size:,}"
+            f"{path} is truncated: {place!r} needs {dataset.get_storage_size():,} bytes, but "
+            f"the file has {size:,}"
         )
     return int(dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size())
 
@@ -101,13 +101,13 @@ def _bounded_attributes(path: str | os.PathLike[str], place: str, item: Any, siz
             > size
         ):
             raise CannotOpen(
-                f"{path} declares an attribute of {place!r} that is larger than the "
-                "file: it is damaged or made up"
+                f"{path} declares an attribute of {place!r} that is larger than the file: it "
+                "is damaged or crafted"
             )
 
 
 def _refusal(path: str | os.PathLike[str], what: str) -> str:
     return (
-        f"{path} does not hold all of its numbers: {what}. Nothing but the file itself is "
-        "read: write it anew with all values inside"
+        f"{path} is not self-contained: {what}. probe reads only the file itself: write it "
+        "again with all values inside"
     )

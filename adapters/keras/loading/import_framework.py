@@ -19,8 +19,7 @@ from ..describe.described_classes import ADAPTERS
 __all__ = ["OF_HGQ2", "framework", "package"]
 
 OF_HGQ2 = (
-    "the `qkeras` that is installed is not QKeras but the package of that name in hgq2, which "
-    "overwrites it: "
+    "the installed `qkeras` is the package of that name from hgq2, which overwrites QKeras: "
     "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
 )
 
@@ -50,8 +49,8 @@ def framework(namespace: str, quantised: bool = False) -> Any:
             ) from None
     if namespace == "keras" and not module.__version__.startswith("3"):
         raise MissingExtra(
-            f"this model needs Keras 3, and keras {module.__version__} is "
-            "installed: pip install 'layerprobe[keras]'"
+            f"this model needs Keras 3, but keras {module.__version__} is installed: pip "
+            "install 'layerprobe[keras]'"
         )
     return module
 
@@ -59,7 +58,7 @@ def framework(namespace: str, quantised: bool = False) -> Any:
 _EXTRAS = {
     "qkeras": "pip install 'layerprobe[qkeras]'",
     "hgq": (
-        "in an environment without QKeras, whose package hgq2 overwrites, pip install "
+        "in an environment without QKeras (hgq2 overwrites its package), pip install "
         "'layerprobe[hgq]'"
     ),
     "tensorflow_model_optimization": "pip install 'layerprobe[tfmot]'",
@@ -86,8 +85,9 @@ def _refuse_keras_3() -> None:
     ``tf.keras`` without a check."""
     if not issubclass(sys.modules["qkeras"].QDense, sys.modules["tf_keras"].layers.Layer):
         raise CannotOpen(
-            "QKeras works on Keras 2, but TensorFlow was imported before the environment said so: "
-            "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and start Python anew"
+            "QKeras needs Keras 2, but TensorFlow was imported before TF_USE_LEGACY_KERAS "
+            "was set: set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and "
+            "restart Python"
         )
 
 

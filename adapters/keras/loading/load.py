@@ -44,8 +44,8 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
             raise CannotOpen(f"{file.path}: {deep}")
         if not trust and (slow := built_slowly(file.config)):
             raise CannotOpen(
-                f"{file.path}: {slow}, which are more than {STEPS:,}; give --trust "
-                "(trust=True) to run it all the same"
+                f"{file.path}: {slow}, more than the limit of {STEPS:,}; give --trust "
+                "(trust=True) to run it anyway"
             )
     packages = file.packages
     for name in (one for one in ADAPTERS if one in packages):

@@ -32,19 +32,21 @@ def refuse_large(path: Path, root: Any, keras: Any) -> None:
     for place, taken, given in shapes:
         asked = max((4 * math.prod(shape) for shape in given), default=0)
         if too_much(asked, holds):
-            why = f"gives {asked:,} bytes, and file and input hold {holds:,}: that fills the memory"
+            why = (
+                f"produces {asked:,} bytes, while file and input have {holds:,}, which could "
+                "exhaust memory"
+            )
         elif (
             isinstance(place.layer, _recurrences(keras))
             and taken
             and len(taken[0]) > 1
             and taken[0][1] > STEPS
         ):
-            why = f"goes through {taken[0][1]:,} steps one by one, which are more than {STEPS:,}"
+            why = f"runs {taken[0][1]:,} time steps, more than the limit of {STEPS:,}"
         else:
             continue
         raise CannotOpen(
-            f"{path}: its layer {place.name!r} {why}; give --trust (trust=True) to "
-            "run it all the same"
+            f"{path}: its layer {place.name!r} {why}; give --trust (trust=True) to run it anyway"
         )
 
 

@@ -177,7 +177,7 @@ def _gelu(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Clip")
 def _clip(op: Any, call: Call, build: OpBuilder) -> Ref:
     if not all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
-        raise Undescribed("it clips at more than one number")
+        raise Undescribed("clipping bounds that are not single numbers are not supported")
     low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
     return build.add(ops.Clip(low=low, high=high), Ref(-1))
 
@@ -185,7 +185,7 @@ def _clip(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Round")
 def _round(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.decimals:
-        raise Undescribed("it rounds to decimals")
+        raise Undescribed("rounding to decimals is not supported")
     return build.add(ops.Round(), Ref(-1))
 
 
@@ -228,7 +228,7 @@ def _hypot(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation(*REDUCTIONS)
 def _reduction(op: Any, call: Call, build: OpBuilder) -> Ref:
     if getattr(op, "initial", None) is not None:
-        raise Undescribed("it was called with `initial`")
+        raise Undescribed("the argument `initial` is not supported")
     return build.reduce(REDUCTIONS[type(op).__name__], Ref(-1), op.axis, op.keepdims)
 
 
@@ -239,7 +239,7 @@ def _norm(op: Any, call: Call, build: OpBuilder) -> Ref:
         return build.reduce(ops.ReduceL2, Ref(-1), op.axis, op.keepdims)
     if op.ord == 1 and len(axes) == 1:
         return build.reduce(ops.ReduceL1, Ref(-1), op.axis, op.keepdims)
-    raise Undescribed(f"its ord is {op.ord!r}")
+    raise Undescribed(f"ord={op.ord!r} is not supported")
 
 
 @describes("ops.Moments")
@@ -260,7 +260,7 @@ def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
     ref, axis = Ref(-1), op.axis
     if axis is None:
         if op.keepdims:
-            raise Undescribed("its axes are all of them, and kept")
+            raise Undescribed("a norm over all axes with keepdims is not supported")
         ref, axis = build.reshape(ref, (-1,)), 0
     kind = ops.ArgMax if type(op).__name__ == "Argmax" else ops.ArgMin
     shape = list(build.shape(ref))
@@ -317,5 +317,5 @@ def _normalize(op: Any, call: Call, build: OpBuilder) -> Ref:
     axes = build.axes(Ref(-1), -1 if op.axis is None else op.axis)
     epsilon = call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon
     if op.order != 2:
-        raise Undescribed(f"its order is {op.order!r}")
+        raise Undescribed(f"order={op.order!r} is not supported")
     return build.add(ops.LpNormalization(axes=axes, epsilon=float(epsilon), p=2.0), Ref(-1))

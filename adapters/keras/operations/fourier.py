@@ -38,7 +38,7 @@ def _fft(op: Any, call: Call) -> Description:
 def _pair(call: Call) -> Pair:
     real, imaginary = call.arguments["x"]
     if not isinstance(real, Ref) or not isinstance(imaginary, Ref):
-        raise Undescribed("one of its parts is no tensor that follows the input")
+        raise Undescribed("its real or imaginary part does not come from the input")
     return real, imaginary
 
 
@@ -101,7 +101,7 @@ def _istft(op: Any, call: Call) -> Description:
     build, size, step = Builder(), op.fft_length, op.sequence_stride
     *lead, count, have = call.shape
     if call.backend not in ("tensorflow", "torch"):
-        raise Undescribed(f"how the {call.backend} backend weighs frames is not known")
+        raise Undescribed(f"frame weighting by the {call.backend} backend is not modelled")
     own = (
         call.backend == "torch"
         and op.sequence_length == size

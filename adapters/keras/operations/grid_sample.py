@@ -25,7 +25,7 @@ _EDGES = {
 def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: Call) -> ops.GridSample:
     if op.fill_mode not in modes:
         raise Undescribed(
-            f"its fill_mode is {op.fill_mode!r}, which goes on by other rules on {call.backend}"
+            f"fill_mode={op.fill_mode!r} has other rules on the {call.backend} backend"
         )
     padding, align = _EDGES[op.fill_mode]
     fill = float(op.fill_value)
@@ -36,7 +36,7 @@ def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: Call) -> ops.Grid
 
 def _within(places: np.ndarray) -> None:
     if not np.isfinite(places).all():
-        raise Undescribed("its coordinates are no numbers")
+        raise Undescribed("its coordinates contain NaN")
 
 
 @operation("MapCoordinates")
@@ -44,9 +44,9 @@ def _map_coordinates(op: Any, call: Call, build: OpBuilder) -> Ref:
     """A coordinate for each axis, along the first axis of the second input. Of the other modes
     TensorFlow's leave the image."""
     if any(x.dtype.kind != "f" for x in call.inputs):
-        raise Undescribed("it was given integers, to which it rounds")
+        raise Undescribed("integer inputs are not supported, since it rounds the result")
     if call.backend not in ("tensorflow", "torch"):
-        raise Undescribed(f"how the {call.backend} backend goes on outside is not known")
+        raise Undescribed(f"boundary handling of the {call.backend} backend is not modelled")
     known = ("constant", "nearest") if call.backend == "tensorflow" else tuple(_EDGES)
     sampler = _sampler(op, "linear" if op.order else "nearest", known, call)
     x, places = (
@@ -74,9 +74,9 @@ def _affine_transform(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Places (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1); on PyTorch Keras knows no
     c."""
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("it was given integers, to which it rounds")
+        raise Undescribed("integer inputs are not supported, since it rounds the result")
     if call.backend not in ("tensorflow", "torch"):
-        raise Undescribed(f"how the {call.backend} backend goes on outside is not known")
+        raise Undescribed(f"boundary handling of the {call.backend} backend is not modelled")
     mode = {"bilinear": "linear", "nearest": "nearest"}[op.interpolation]
     sampler = _sampler(op, mode, ("constant", "nearest", "reflect"), call)
     images, transform = (
@@ -104,8 +104,7 @@ def _affine_transform(op: Any, call: Call, build: OpBuilder) -> Ref:
     if np.reshape(values, (-1, 8))[:, 6:].any():
         if call.backend == "torch":
             raise Undescribed(
-                "its last two numbers are not 0, which the torch backend takes for "
-                "other coordinates"
+                "its last two coefficients are not 0, which the torch backend treats differently"
             )
         places = build.add(ops.Div(), places, build.part(moved, 2, 2, 3))
     grid = build.reshape(places, (count, height, width, 2))

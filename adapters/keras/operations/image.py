@@ -22,7 +22,7 @@ from .arithmetic import as_layer, data_format, operation
 @describes("ops.Resize")
 def _resize(op: Any, call: Call) -> Description:
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("it was given integers")
+        raise Undescribed("integer inputs are not supported")
     height, width = (int(one) for one in op.size)
     options = (
         "interpolation",
@@ -48,7 +48,7 @@ def _channels(op: Any, call: Call) -> int:
 
 def _of_floats(call: Call) -> None:
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("it was given integers, which it rounds")
+        raise Undescribed("integer inputs are not supported, which it rounds")
 
 
 @operation("RGBToGrayscale")
@@ -193,7 +193,7 @@ def _planes(op: Any, call: Call, build: OpBuilder) -> tuple[Ref, tuple[int, ...]
 def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
     """A convolution with a kernel that is computed here too, so that its rounding counts."""
     if call.backend not in ("tensorflow", "torch"):
-        raise Undescribed(f"how the {call.backend} backend blurs is not known")
+        raise Undescribed(f"Gaussian blur of the {call.backend} backend is not modelled")
     _of_floats(call)
     sizes = tuple(int(one) for one in op.kernel_size)
     curves = []
@@ -238,7 +238,7 @@ def _sobel_edges(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image
     beyond its border, PyTorch puts zeros."""
     if call.backend not in ("tensorflow", "torch"):
-        raise Undescribed(f"what the {call.backend} backend sees beyond the border is not known")
+        raise Undescribed(f"boundary handling of the {call.backend} backend is not modelled")
     x, shape = _planes(op, call, build)
     count, _, height, width = build.shape(x)
     pad = ops.Pad(

@@ -80,13 +80,13 @@ def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
     """(batch, positions, heads, features); Keras puts a large negative number in place of a masked
     score, on either backend."""
     if op.attn_logits_soft_cap is not None and call.backend != "tensorflow":
-        raise Undescribed("it caps its scores")
+        raise Undescribed("capped scores are not supported")
     given = call.arguments
     query, key, value = (build.ref(given[name]) for name in ("query", "key", "value"))
     heads, shared = build.shape(query)[2], build.shape(key)[2]
     scale = given.get("scale")
     if isinstance(scale, Ref):
-        raise Undescribed("its scale is a tensor")
+        raise Undescribed("a scale that is a tensor is not supported")
     factor = np.float32(1) / np.sqrt(np.float32(build.shape(key)[3])) if scale is None else scale
     if call.backend == "tensorflow":
         factor = np.float32(factor)  # tf.cast makes a float32 tensor of a number first
@@ -112,10 +112,10 @@ def _multi_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
     """1 at each place that a sample names, with no sum: keras/src/backend/tensorflow/nn.py,
     multi_hot."""
     if op.sparse:
-        raise Undescribed("it gives a sparse tensor")
+        raise Undescribed("sparse outputs are not supported")
     depth, shape = int(op.num_classes), call.shape
     if op.axis not in (-1, len(shape)):
-        raise Undescribed(f"its axis is {op.axis}")
+        raise Undescribed(f"axis={op.axis} is not supported")
     hot = build.add(ops.OneHot(depth=depth), Ref(-1), shape=(*shape, depth))
     over = 1 if len(shape) > 1 else 0
     return build.reduce(ops.ReduceMax, hot, (over,), False)

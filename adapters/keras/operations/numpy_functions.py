@@ -24,7 +24,7 @@ def _two(
 
 def _real(call: Call) -> None:
     if any(x.dtype.kind == "c" for x in call.inputs):
-        raise Undescribed("it was given complex numbers")
+        raise Undescribed("complex inputs are not supported")
 
 
 _SIMPLE: dict[str, Callable[[OpBuilder], Ref]] = {
@@ -63,7 +63,9 @@ def _of_real_numbers(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _sign_bit(op: Any, call: Call, build: OpBuilder) -> Ref:
     x = call.inputs[0]
     if (np.signbit(x) != (x < 0)).any():
-        raise Undescribed("the sign of its zeros and NaN counts")
+        raise Undescribed(
+            "its result depends on the signs of zeros and NaN, which are not compared"
+        )
     return build.add(ops.Less(), Ref(-1), 0.0)
 
 
@@ -91,7 +93,7 @@ def _heaviside(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _arctan2(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The angle of (x, y): atan(y / x), and half a turn where x is negative."""
     if any(((array == 0) & np.signbit(array)).any() for array in call.inputs):
-        raise Undescribed("the sign of its zeros counts")
+        raise Undescribed("its result depends on the signs of zeros, which are not compared")
     y, x = _two(call, build)
     zero = build.ref(0.0)
     half = build.add(ops.Where(), build.add(ops.Less(), y, zero), -np.pi, np.pi)
@@ -153,7 +155,7 @@ def _close(build: OpBuilder, op: Any, x: Ref, y: Ref, rtol: float, atol: float) 
 @operation("Isclose", "AllClose")
 def _is_close(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("it was given integers")
+        raise Undescribed("integer inputs are not supported")
     given = call.arguments
     rtol, atol = (
         given.get(name, getattr(op, name, default))
@@ -206,7 +208,9 @@ def _peak_to_peak(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("NanToNum")
 def _nan_to_num(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.dtype not in ("float32", "float64") and None in (op.posinf, op.neginf):
-        raise Undescribed(f"it puts the largest number of {call.dtype} in place of infinity")
+        raise Undescribed(
+            f"it replaces infinity by the largest {call.dtype}, which is not supported"
+        )
     most = float(np.finfo(call.dtype).max) if op.posinf is None or op.neginf is None else 0.0
     ends = (
         (np.inf, most if op.posinf is None else op.posinf),
@@ -231,7 +235,7 @@ def _trapezoid(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.x is not None:
         places = np.asarray(call.namespace.ops.convert_to_numpy(op.x))
         if places.ndim != 1:
-            raise Undescribed("its places differ from line to line")
+            raise Undescribed("sample points x that differ between lines are not supported")
         widths = np.diff(places).reshape([-1 if k == axis else 1 for k in range(len(call.shape))])
     halves = build.add(ops.Mul(), build.add(ops.Mul(), pairs, 0.5), widths)
     return build.reduce(ops.ReduceSum, halves, axis, False)
@@ -265,7 +269,7 @@ def _unravel_index(op: Any, call: Call) -> Description:
     build = OpBuilder(call)
     rest, found = Ref(-1), []
     if (call.inputs[0] < 0).any():
-        raise Undescribed("it was given negative places")
+        raise Undescribed("negative indices are not supported")
     for size in reversed(op.shape):
         found.append(build.add(ops.Mod(), rest, int(size)))
         parts = build.add(ops.Div(), build.add(ops.Sub(), rest, found[-1]), int(size))
@@ -277,7 +281,9 @@ def _unravel_index(op: Any, call: Call) -> Description:
 def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.retstep or op.num < 2:
         raise Undescribed(
-            "it gives the step too" if op.retstep else "it gives no more than the start"
+            "retstep=True is not supported"
+            if op.retstep
+            else "an output with the start value only is not supported"
         )
     start, stop = _two(call, build, "start", "stop")
     rank = max(len(build.shape(start)), len(build.shape(stop)))
@@ -299,7 +305,7 @@ def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Corrcoef")
 def _corrcoef(op: Any, call: Call, build: OpBuilder) -> Ref:
     if len(call.shape) != 2:
-        raise Undescribed(f"its input has {len(call.shape)} axes")
+        raise Undescribed(f"an input with {len(call.shape)} axes is not supported")
     centred = build.add(ops.Sub(), Ref(-1), build.reduce(ops.ReduceMean, Ref(-1), -1, True))
     length = build.reduce(ops.ReduceL2, centred, -1, True)
     unit = build.add(ops.Div(), centred, length)

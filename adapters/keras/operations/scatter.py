@@ -58,7 +58,7 @@ def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
         if name not in ("tensor", "pattern")
     }
     if len(before) != len(call.shape) or "..." in call.arguments["pattern"]:
-        raise Undescribed(f"its pattern is {call.arguments['pattern']!r}")
+        raise Undescribed(f"the pattern {call.arguments['pattern']!r} is not supported")
     for names, size in zip(before, call.shape, strict=True):
         unknown = [name for name in names if name not in sizes]
         sizes.update(
@@ -77,7 +77,9 @@ def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
         return build.concat(parts, min(1, len(build.shape(parts[0])) - 1))
     if kind == "Vstack":
         if any(len(build.shape(one)) < 2 for one in parts):
-            raise Undescribed("the backends do not agree on what lines one below the other give")
+            raise Undescribed(
+                "inputs with fewer than two axes are not supported, since the backends differ"
+            )
         return build.concat(parts, 0)
     shapes = {0: (1, 1, 1), 1: (1, -1, 1), 2: (*build.shape(parts[0]), 1)}
     return build.concat(
@@ -161,7 +163,7 @@ def _cross(op: Any, call: Call, build: OpBuilder) -> Ref:
         or len(axes) > 1
         or any(shape[axis] != 3 for shape in shapes for axis in axes)
     ):
-        raise Undescribed("its vectors have not three elements each along one axis")
+        raise Undescribed("only vectors of three elements along one axis are supported")
     (where,) = axes
 
     def product(first: list[int], second: list[int]) -> Ref:
@@ -182,7 +184,7 @@ def _correlate(op: Any, call: Call, build: OpBuilder) -> Ref:
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     (long,), (short,) = build.shape(left), build.shape(right)
     if long < short:
-        raise Undescribed("its second signal is the longer one")
+        raise Undescribed("a second signal longer than the first is not supported")
     lead = {"valid": 0, "full": short - 1, "same": short // 2}[op.mode]
     pads = ((lead, {"valid": 0, "full": short - 1, "same": short - 1 - short // 2}[op.mode]),)
     conv = ops.Conv(None, None, strides=(1,), pads=pads, dilations=(1,))
@@ -216,7 +218,7 @@ def _saturate_cast(op: Any, call: Call, build: OpBuilder) -> Ref:
     if name == "bool":
         return build.add(ops.Cast(to="bool"), Ref(-1))
     if not name.startswith(("int8", "int16", "uint8", "uint16")):
-        raise Undescribed(f"the ends of {name} are not numbers of the input's type")
+        raise Undescribed(f"the end values of {name} have another dtype than the input")
     ends = np.iinfo(name)
     return build.add(
         ops.Cast(to=name), build.add(ops.Clip(low=float(ends.min), high=float(ends.max)), Ref(-1))
@@ -240,7 +242,7 @@ def _scatter(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("ScatterUpdate")
 def _scatter_update(op: Any, call: Call, build: OpBuilder) -> Ref:
     if getattr(op, "reduction", None) not in (None, "add"):
-        raise Undescribed(f"its reduction is {op.reduction!r}")
+        raise Undescribed(f"reduction={op.reduction!r} is not supported")
     parts = [
         build.ref(build.shaped(call.arguments[name])) for name in ("inputs", "indices", "updates")
     ]
@@ -283,7 +285,7 @@ def _segment_sum(op: Any, call: Call, build: OpBuilder) -> Ref:
         else int(held.max()) + 1
     )
     if (held < 0).any() or (held >= count).any():
-        raise Undescribed("some of its segments lie outside")
+        raise Undescribed("some of its segment ids are out of range")
     shape = (count, *build.shape(data)[1:])
     return build.add(
         ops.ScatterND(reduction="add"),

@@ -113,7 +113,7 @@ def _take(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _take_along_axis(op: Any, call: Call, build: OpBuilder) -> Ref:
     indices = build.ref(call.arguments["indices"])
     if op.axis is None or len(build.shape(indices)) != len(call.shape):
-        raise Undescribed("its indices are of another rank than what it takes from")
+        raise Undescribed("its indices and its input have different numbers of axes")
     return build.add(
         ops.GatherElements(axis=build.axes(Ref(-1), op.axis)[0]),
         Ref(-1),
@@ -207,7 +207,7 @@ def _pad(op: Any, call: Call, build: OpBuilder) -> Ref:
     pads = pads * len(call.shape) if len(pads) == 1 else pads
     value = call.arguments.get("constant_values")
     if isinstance(value, Ref):
-        raise Undescribed("it pads with a tensor")
+        raise Undescribed("padding with a tensor is not supported")
     shape = [size + sum(pair) for size, pair in zip(call.shape, pads, strict=True)]
     op_ = ops.Pad(
         pads=tuple((one[0], one[1]) for one in pads), mode=op.mode, value=float(value or 0.0)
@@ -223,7 +223,7 @@ def _cast(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Where")
 def _where(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.arguments.get("x1") is None:
-        raise Undescribed("it gives places and not values")
+        raise Undescribed("it returns indices, not values")
     return build.add(
         ops.Where(),
         build.ref(call.arguments["condition"]),
@@ -255,7 +255,7 @@ def _diff(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("OneHot")
 def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
     if op.sparse:
-        raise Undescribed("it gives a sparse tensor")
+        raise Undescribed("sparse outputs are not supported")
     hot = build.add(
         ops.OneHot(depth=int(op.num_classes)), Ref(-1), shape=(*call.shape, int(op.num_classes))
     )
@@ -270,7 +270,7 @@ def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _top_k(op: Any, call: Call) -> Description:
     build = OpBuilder(call)
     if not op.sorted:
-        raise Undescribed("it gives them in no order")
+        raise Undescribed("unsorted top_k is not supported")
     build.add(ops.TopK(k=int(op.k), axis=len(call.shape) - 1), Ref(-1))
     return Description(build.ended())
 
@@ -286,7 +286,7 @@ def _dot(op: Any, call: Call, build: OpBuilder) -> Ref:
     left = build.ref(call.arguments["x1"])
     right = build.ref(call.arguments["x2"])
     if len(build.shape(right)) > 2:
-        raise Undescribed("it is a dot product of more than two axes")
+        raise Undescribed("a dot product over more than two axes is not supported")
     if not build.shape(left) or not build.shape(right):
         return build.add(ops.Mul(), left, right)
     return build.product(left, right)

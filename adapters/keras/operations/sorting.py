@@ -79,7 +79,7 @@ def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
         return build.add(ops.Identity(), found)
     array = call.inputs[0].reshape(-1) if op.axis is None else call.inputs[0]
     if (np.diff(np.sort(array, axis=axis), axis=axis) == 0).any():
-        raise Undescribed("of equal elements it is not said which comes first")
+        raise Undescribed("the order of equal elements is undefined")
     found = _sorted(build, ref, axis)
     return build.add(ops.Identity(), Ref(found.step, 1), shape=build.shape(found))
 
@@ -137,7 +137,7 @@ def _search_sorted(op: Any, call: Call, build: OpBuilder) -> Ref:
     )
     x, numbers = build.pair(call.arguments[values], build.shaped(call.arguments[bins]))
     if len(build.shape(numbers)) != 1:
-        raise Undescribed("it searches several sequences")
+        raise Undescribed("searching several sequences is not supported")
     counts = ops.GreaterOrEqual() if getattr(op, "side", "right") == "right" else ops.Greater()
     passed = build.add(ops.Cast(to="int32"), build.add(counts, build.expand_dims(x, -1), numbers))
     return build.reduce(ops.ReduceSum, passed, -1, False)

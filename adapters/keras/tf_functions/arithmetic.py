@@ -245,7 +245,7 @@ def _l2_normalize(build: OpBuilder, argument: Argument) -> Ref:
 def _norm(build: OpBuilder, argument: Argument) -> Ref:
     kind, axis = argument("ord", default="euclidean"), argument("axis")
     if kind not in ("euclidean", 2) or isinstance(axis, list | tuple):
-        raise Undescribed(f"its ord is {kind!r}")
+        raise Undescribed(f"ord={kind!r} is not supported")
     return build.reduce(
         ops.ReduceL2, argument("tensor"), axis, bool(argument("keepdims", default=False))
     )
@@ -284,7 +284,7 @@ def _convolution(build: OpBuilder, argument: Argument) -> Ref:
     if not str(argument("data_format", default="C")).endswith("C") or not isinstance(
         argument("padding"), str
     ):
-        raise Undescribed("it is no plain channels-last convolution")
+        raise Undescribed("only a plain channels-last convolution is supported")
     batch, *sizes, channels = build.shape(x)
     rank = len(sizes)
     *window, inner, filters = (
@@ -327,7 +327,7 @@ def _convolution(build: OpBuilder, argument: Argument) -> Ref:
 @function("nn.bias_add")
 def _bias_add(build: OpBuilder, argument: Argument) -> Ref:
     if str(argument("data_format", default="C")).startswith("NC"):
-        raise Undescribed("its channels come first")
+        raise Undescribed("the data format channels_first is not supported")
     return build.add(ops.Add(), argument("value"), argument("bias"))
 
 
@@ -336,5 +336,5 @@ def _tensordot(build: OpBuilder, argument: Argument) -> Ref:
     left, axes = build.ref(argument("a")), argument("axes")
     pairs = [1] if axes == 1 else [build.ints(one) for one in axes]
     if pairs not in ([1], [[len(build.shape(left)) - 1], [0]]):
-        raise Undescribed("it sums over other axes than the last and the first")
+        raise Undescribed("only sums over the last and the first axis are supported")
     return build.product(left, build.ref(argument("b")))

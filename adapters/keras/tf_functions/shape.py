@@ -113,7 +113,7 @@ def _pad(build: OpBuilder, argument: Argument) -> Ref:
         argument("constant_values", default=0),
     )
     if isinstance(value, Ref):
-        raise Undescribed("it pads with a tensor")
+        raise Undescribed("padding with a tensor is not supported")
     shape = [size + sum(pair) for size, pair in zip(build.shape(x), pads, strict=True)]
     return build.add(ops.Pad(pads=pads, mode=mode, value=float(value)), x, shape=shape)
 
@@ -127,7 +127,7 @@ def _cast(build: OpBuilder, argument: Argument) -> Ref:
 @function("where", "compat.v1.where")
 def _where(build: OpBuilder, argument: Argument) -> Ref:
     if argument("x") is None:
-        raise Undescribed("it gives places and not values")
+        raise Undescribed("it returns indices, not values")
     return build.add(
         ops.Where(), build.ref(argument("condition")), *build.pair(argument("x"), argument("y"))
     )
@@ -144,7 +144,7 @@ function("ones_like", "compat.v1.ones_like")(_like(1.0))
 @function("gather", "compat.v1.gather")
 def _gather(build: OpBuilder, argument: Argument) -> Ref:
     if argument("batch_dims", default=0):
-        raise Undescribed("it gathers within each sample")
+        raise Undescribed("gathering per sample (batch_dims) is not supported")
     return build.take(
         build.ref(argument("params")), build.ref(argument("indices")), argument("axis", default=0)
     )
@@ -192,7 +192,7 @@ function("math.argmin", "compat.v1.argmin")(_places(ops.ArgMin))
 def _top_k(build: OpBuilder, argument: Argument) -> list[Ref]:
     x, k = argument("input"), argument("k", default=1)
     if argument("sorted") is False:
-        raise Undescribed("it gives them in no order")
+        raise Undescribed("unsorted top_k is not supported")
     shape = build.shape(x)
     best = build.add(ops.TopK(k=int(k), axis=len(shape) - 1), x, shape=(*shape[:-1], int(k)))
     return [best, Ref(best.step, 1)]
@@ -201,7 +201,7 @@ def _top_k(build: OpBuilder, argument: Argument) -> list[Ref]:
 @function("math.cumsum")
 def _cumsum(build: OpBuilder, argument: Argument) -> Ref:
     if argument("exclusive") or argument("reverse"):
-        raise Undescribed("it adds up backwards, or without the element itself")
+        raise Undescribed("reverse and exclusive cumulative sums are not supported")
     return build.add(
         ops.CumSum(axis=build.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
     )
@@ -215,7 +215,7 @@ def _one_hot(build: OpBuilder, argument: Argument) -> Ref:
         or argument("off_value", default=0) != 0
         or argument("axis", default=-1) not in (None, -1)
     ):
-        raise Undescribed("it is no plain one-hot form")
+        raise Undescribed("only the plain one-hot form is supported")
     return build.add(ops.OneHot(depth=depth), x, shape=(*build.shape(x), depth))
 
 
@@ -225,7 +225,7 @@ def _blocks(apart: bool) -> Callable[[OpBuilder, Argument], Ref]:
 
     def body(build: OpBuilder, argument: Any) -> Ref:
         if argument("data_format", default="NHWC") != "NHWC":
-            raise Undescribed("its data_format is not NHWC")
+            raise Undescribed("only data_format NHWC is supported")
         x, k = argument("input"), int(argument("block_size"))
         batch, height, width, channels = build.shape(x)
         if apart:

@@ -19,7 +19,7 @@ from .arithmetic import Argument, function
 
 def _last(argument: Argument) -> None:
     if str(argument("data_format", default="NHWC")).startswith("NC"):
-        raise Undescribed("its channels come first")
+        raise Undescribed("the data format channels_first is not supported")
 
 
 def _spatial(build: OpBuilder, value: Any, rank: int) -> tuple[int, ...]:
@@ -131,7 +131,7 @@ def _conv_transpose(build: OpBuilder, argument: Argument) -> Ref:
     if str(argument("data_format", default="N")).startswith("NC") or not isinstance(
         argument("padding"), str
     ):
-        raise Undescribed("it is no plain channels-last convolution")
+        raise Undescribed("only a plain channels-last convolution is supported")
     batch, _, *sizes = build.shape(x)
     rank = len(sizes)
     *window, outer, inner = (
@@ -168,7 +168,7 @@ def _resize(build: OpBuilder, argument: Argument) -> Ref:
         or len(build.shape(x)) != 4
         or build.dtype(x).kind != "f"
     ):
-        raise Undescribed("it is no plain resizing of a batch of floats")
+        raise Undescribed("only plain resizing of a batch of floats is supported")
     method = argument("method", default="bilinear")
     first = _first(build, x)
     sizes = build.ints(argument("size"))
@@ -211,7 +211,7 @@ def _local_response(build: OpBuilder, argument: Argument) -> Ref:
 @function("math.cumprod")
 def _cumprod(build: OpBuilder, argument: Argument) -> Ref:
     if argument("exclusive") or argument("reverse"):
-        raise Undescribed("it multiplies backwards, or without the element itself")
+        raise Undescribed("reverse and exclusive cumulative products are not supported")
     return build.add(
         ops.CumProd(axis=build.axes(argument("x"), argument("axis", default=0))[0]), argument("x")
     )
@@ -240,7 +240,7 @@ def _roll(build: OpBuilder, argument: Argument) -> Ref:
 @function("linalg.diag_part", "linalg.trace")
 def _diagonal(build: OpBuilder, argument: Argument) -> Ref:
     if argument("k", default=0) != 0:
-        raise Undescribed("it takes other diagonals than the main one")
+        raise Undescribed("diagonals other than the main one are not supported")
     x = argument("input", "x")
     shape = build.shape(x)
     picked = build.picked(

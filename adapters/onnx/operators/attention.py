@@ -14,14 +14,12 @@ from ..describe import Builder, Value, node
 __all__: list[str] = []
 
 _HIDDEN = (
-    "known of ONNX Runtime: the score of a hidden key, which by the operator's text is less by "
-    "infinity, is less by the largest number of "
-    "its type"
+    "known difference of ONNX Runtime: it adds the lowest finite number to the score of a "
+    "masked key, where the ONNX specification says minus infinity"
 )
 _SINGLE = (
-    "known of ONNX Runtime: before version 25 of the operator a single query with a cache sees "
-    "all keys, though by the operator's text a "
-    "causal one sees none that come after its own"
+    "known difference of ONNX Runtime: before opset 25, a single causal query with a cache "
+    "attends to all keys, against the ONNX specification"
 )
 
 
@@ -99,10 +97,12 @@ def attention(
         )
     precision, kind = build.get("softmax_precision"), build.array(q).dtype
     if precision in (10, 16) and kind.itemsize > 2:
-        raise Undescribed(f"a softmax in 16 bits of {kind.name} has no description")
+        raise Undescribed(f"a softmax in the 16-bit type {kind.name} is not supported")
     scale = build.get("scale") or 1 / math.sqrt(size[3])
     if scale < 0:
-        raise Undescribed(f"a scale of {scale:g}, which has no root, has no description")
+        raise Undescribed(
+            f"a negative scale ({scale:g}) is not supported, since its square root is taken"
+        )
     root = np.asarray(math.sqrt(scale))
     turned = build.add(ops.Transpose(perm=(0, 1, 3, 2)), _repeated(build, keys, held, size[1]))
     scores = [

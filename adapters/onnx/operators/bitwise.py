@@ -36,13 +36,13 @@ def bit_shift(build: Builder, x: Value, by: Value) -> Ref:
 def bit_cast(build: Builder, x: Value) -> Ref:
     kind = TYPES.get(build.get("to"))
     if kind is None or kind == "bool":
-        raise Undescribed(f"bits read as type {build.get('to')} have no description")
+        raise Undescribed(f"reinterpreting bits as type {build.get('to')} is not supported")
     if (
         kind.startswith("float")
         and build.array(x).dtype.kind in "iu"
         and build.array(x).dtype.itemsize > 4
     ):
         raise Undescribed(
-            "the bits of integers that float64 does not hold, read as a float, have no description"
+            "reinterpreting integers that float64 cannot represent as floats is not supported"
         )
     return build.add(ops.BitCast(kind=build.array(x).dtype.name, to=kind), x)

@@ -68,7 +68,7 @@ def _followed(
     values: dict[str, Any] = {**needed, **held}
     values |= build.run_graph(graph, needed)
     if any(isinstance(one, list) for one in values.values()):
-        raise Undescribed("sequences in the graphs that it runs have no description")
+        raise Undescribed("sequences in its subgraph are not supported")
     for inner in graph.node:
         _inlined(build, inner, refs, values)
     return [(build.ref(refs[one.name]), values[one.name]) for one in graph.output]
@@ -89,14 +89,14 @@ def _inlined(
         ),
     ]
     if inner.op_type in _SHAPES or all(not isinstance(refs.get(name), Ref) for name in takes):
-        told = ("computed by the model from what it holds",)
+        told = ("computed by the model from constants",)
         refs.update({name: Weight(name, None, values[name], told) for name in inner.output if name})
         return
     if inner.domain not in ("", "ai.onnx") or (inner.domain, inner.op_type) in build.own:
         kind = "function" if (inner.domain, inner.op_type) in build.own else "operator"
         raise Undescribed(
-            f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} "
-            "inside of it has no description"
+            f"the {kind} {'.'.join(filter(None, (inner.domain, inner.op_type)))} in its "
+            "subgraph has no description"
         )
     places: dict[Ref, int] = {}
     arrays: list[np.ndarray] = []
@@ -121,10 +121,10 @@ def _inlined(
     try:
         steps = describe_node(inner.op_type, part, [local.get(name) for name in inner.input]).steps
     except Undescribed as error:
-        raise Undescribed(f"{inner.op_type} inside of it: {error}") from None
+        raise Undescribed(f"{inner.op_type} in its subgraph: {error}") from None
     build.notes.extend(part.notes)
     if len(build.steps) + len(steps) > _MOST_STEPS:
-        raise Undescribed(f"what it runs is more than {_MOST_STEPS} steps")
+        raise Undescribed(f"its subgraph runs more than {_MOST_STEPS} steps (the limit)")
     refs.update(zip(filter(None, inner.output), build.include(steps, *places), strict=True))
 
 
@@ -146,8 +146,8 @@ def branch(build: Builder, condition: Value) -> tuple[Ref, ...]:
     build.knows("then_branch", "else_branch")
     holds = bool(build.array(condition).reshape(()))
     build.notes.append(
-        "only the branch that ran is checked, the one that is taken "
-        f"{'where' if holds else 'unless'} its condition holds"
+        "only the branch that ran is checked: the one for the condition being "
+        f"{'true' if holds else 'false'}"
     )
     return tuple(
         ref
@@ -168,7 +168,7 @@ def loop(
     turn = 0
     while goes and (count is None or turn < count):
         if turn == _MOST_ROUNDS:
-            raise Undescribed(f"its body runs more than {_MOST_ROUNDS} times")
+            raise Undescribed(f"its body runs more than {_MOST_ROUNDS} times (the limit)")
         arrays = dict(
             zip(
                 names,
@@ -200,9 +200,7 @@ def loop(
 def scan(build: Builder, *values: Value | None) -> tuple[Ref, ...]:
     """As Loop, over the places on one axis of each of its last inputs."""
     if build.opset < 9:
-        raise Undescribed(
-            "the Scan of version 8, over samples of several lengths, has no description"
-        )
+        raise Undescribed("Scan of opset 8, over samples of different lengths, is not supported")
     body, number = build.get("body"), build.get("num_scan_inputs")
     states, scanned = (
         _given(build, values[: len(values) - number]),
@@ -220,9 +218,7 @@ def scan(build: Builder, *values: Value | None) -> tuple[Ref, ...]:
     along = [axis % array.ndim for axis, (_, array) in zip(axes, scanned, strict=True)]
     count = scanned[0][1].shape[along[0]]
     if count > _MOST_ROUNDS:
-        raise Undescribed(
-            f"its body runs {count} times, and more than {_MOST_ROUNDS} are not followed"
-        )
+        raise Undescribed(f"its body runs {count} times; the limit is {_MOST_ROUNDS}")
     gathered: list[list[Tensor]] = [[] for _ in range(results)]
     for turn in range(count):
         places = [count - 1 - turn if back else turn for back in backwards]

@@ -149,9 +149,7 @@ def dropout(
         return build.add(ops.Identity(), x), build.ref(np.ones(build.shape(x), bool))
     if 1 not in build.present or build.inside:
         raise Undescribed("in training mode it drops elements at random")
-    build.notes.append(
-        "which elements it drops is drawn at random: its own mask was taken as it came"
-    )
+    build.notes.append("it drops elements at random; the mask it returned was used")
     kept = build.outputs[build.present.index(1)]
     larger = build.add(ops.Affine(gain=1 / (1 - share), offset=0.0), x)
     return build.add(ops.Where(fixed=True), kept, larger, np.asarray(0.0)), build.ref(kept)
@@ -206,7 +204,7 @@ TYPES = {
 def cast(build: Builder, x: Value) -> Ref:
     kind = TYPES.get(build.get("to"))
     if kind is None:
-        raise Undescribed(f"a cast to type {build.get('to')} has no description")
+        raise Undescribed(f"a cast to type {build.get('to')} is not supported")
     return build.add(ops.Cast(to=kind), x)
 
 
@@ -257,5 +255,5 @@ def cumprod(build: Builder, x: Value, axis: Value) -> Ref:
 def cast_like(build: Builder, x: Value, other: Value) -> Ref:
     kind = build.outputs[0].dtype.name
     if kind not in TYPES.values():
-        raise Undescribed(f"a cast to {kind} has no description")
+        raise Undescribed(f"a cast to {kind} is not supported")
     return build.add(ops.Cast(to=kind), x)

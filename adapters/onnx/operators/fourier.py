@@ -37,8 +37,8 @@ def dft(build: Builder, x: Value, length: Value | None = None, axis: Value | Non
     size = (build.ints(length) or (2 * (have - 1) if inverse and onesided else have,))[0]
     if inverse and onesided and have != size // 2 + 1:
         raise Undescribed(
-            f"how a half of {have} frequencies is cut or filled for a line of "
-            f"{size} differs between engines"
+            f"how {have} one-sided frequencies are cropped or padded for a length of {size} "
+            "differs between engines"
         )
     if inverse and onesided:  # of a half, whose other half is the same turned round: real again
         whole = unhalved(

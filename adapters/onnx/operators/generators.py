@@ -25,7 +25,7 @@ def number_range(build: Builder, start: Value, limit: Value, delta: Value) -> Re
     count = math.ceil((end - begin) / by)
     if (max(0, count),) != build.outputs[0].shape:
         raise Undescribed(
-            f"its output has {build.outputs[0].size} numbers where its inputs say {count}"
+            f"its output has {build.outputs[0].size} values, but its inputs imply {count}"
         )
     if count <= 0:
         return build.ref(np.zeros(0, build.outputs[0].dtype))

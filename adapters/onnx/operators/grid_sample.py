@@ -24,7 +24,7 @@ _MODES = {
 def grid_sample(build: Builder, x: Value, grid: Value) -> Ref:
     """Since opset 20 the modes go by other names."""
     if not np.isfinite(build.array(grid)).all():
-        raise Undescribed("its grid holds places that are no numbers")
+        raise Undescribed("its grid contains NaN")
     mode = _MODES[build.get("mode", "linear")]
     return build.add(
         ops.GridSample(

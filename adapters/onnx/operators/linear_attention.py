@@ -45,10 +45,10 @@ def linear_attention(
         build.get("update_rule", "gated_delta"),
     )
     if rule not in ("linear", "gated", "delta", "gated_delta"):
-        raise Undescribed(f"the update rule {rule} has no description")
+        raise Undescribed(f"the update rule {rule} is not supported")
     batch, tokens, width = build.shape(q)
     if tokens > _MOST:
-        raise Undescribed(f"{tokens} tokens are more than the {_MOST} that are followed one by one")
+        raise Undescribed(f"{tokens} tokens are more than the limit of {_MOST}")
     wide, deep = width // heads, build.shape(v)[2] // groups
     scale = build.get("scale", 0.0) or 1 / math.sqrt(wide)
     queries, keys, values = (
@@ -100,7 +100,7 @@ def causal_conv(
     batch, channels, length = build.shape(x)
     before, kind = build.shape(kernel)[2] - 1, build.get("activation", "none")
     if kind not in ("none", "silu", "swish"):
-        raise Undescribed(f"the activation {kind} has no description")
+        raise Undescribed(f"the activation {kind} is not supported")
     carried = np.zeros((batch, channels, before)) if past is None else past
     whole = build.add(ops.Concat(axis=2), carried, x) if before else build.ref(x)
     plain: dict[str, Any] = {

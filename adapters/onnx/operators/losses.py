@@ -18,7 +18,7 @@ def _loss(
     counts neither above nor below."""
     ignored, reduction = build.get("ignore_index"), build.get("reduction", "mean")
     if reduction not in ("none", "sum", "mean"):
-        raise Undescribed(f"reduction {reduction!r} has no description")
+        raise Undescribed(f"reduction={reduction!r} is not supported")
     places: Value = build.add(ops.Cast(to="int64"), target)
     left_out = None
     if ignored is not None:

@@ -23,20 +23,22 @@ def _narrow(build: Builder, x: Value) -> None:
         with np.errstate(over="ignore"):
             few = values.astype(np.float32)
         if np.unique(few).size != np.unique(values).size:
-            raise Undescribed("values that float32 does not hold apart have no description")
+            raise Undescribed(
+                "values that are equal in float32 but not in their own type are not supported"
+            )
 
 
 @node("NonZero")
 def non_zero(build: Builder, x: Value) -> Ref:
     if not build.rank(x):
-        raise Undescribed("the places of a single number have no description")
+        raise Undescribed("the indices of a scalar are not supported")
     return build.add(ops.NonZero(), x)
 
 
 @node("Unique")
 def unique(build: Builder, x: Value) -> tuple[Ref, ...]:
     if build.array(x).dtype.kind == "f" and np.isnan(build.array(x)).any():
-        raise Undescribed("whether one NaN is another has no description")
+        raise Undescribed("whether two NaN are equal is undefined")
     _narrow(build, x)
     axis = build.get("axis")
     found = build.add(
@@ -64,8 +66,8 @@ def non_max_suppression(
     count, share, score = (None if one is None or not one.size else one[0].item() for one in bounds)
     if score is not None and (build.array(scores) == score).any():
         raise Undescribed(
-            "a score is equal to its bound: by the operator's text its box stays, "
-            "and ONNX Runtime removes it"
+            "a score is equal to the threshold: by the ONNX specification its box is kept, "
+            "but ONNX Runtime removes it"
         )
     op = ops.NonMaxSuppression(
         most=count or 0,
@@ -74,7 +76,9 @@ def non_max_suppression(
         centred=bool(build.get("center_point_box", 0)),
     )
     if op.margin(*(build.array(one).astype(np.float64) for one in (boxes, scores))) < _NEAR:
-        raise Undescribed("an overlap lies so near its bound that rounding decides who is left out")
+        raise Undescribed(
+            "an overlap is so near its threshold that rounding decides which box is removed"
+        )
     return build.add(op, boxes, scores)
 
 
@@ -82,7 +86,7 @@ def non_max_suppression(
 def count_ngrams(build: Builder, x: Value) -> Ref:
     """Of integers; ``ngram_counts`` says where in the pool those of each length begin."""
     if build.get("pool_strings"):
-        raise Undescribed("words have no description")
+        raise Undescribed("strings are not supported")
     pool, begins = (
         list(build.get("pool_int64s")),
         [*build.get("ngram_counts"), len(build.get("pool_int64s"))],

@@ -91,9 +91,7 @@ def batch_normalization(
     """By stored statistics, or in training mode by those of the batch, whose share goes into the
     running ones."""
     if not build.get("spatial", 1):
-        raise Undescribed(
-            "statistics of each element, which version 7 could have, have no description"
-        )
+        raise Undescribed("statistics per element (opset 7, spatial=0) are not supported")
     epsilon, momentum, rank = (
         build.get("epsilon", 1e-5),
         build.get("momentum", 0.9),
@@ -190,7 +188,7 @@ def group_normalization(build: Builder, x: Value, scale: Value, bias: Value) -> 
         return _in_groups(build, x, scale, bias, groups)
     times = build.shape(x)[1] // groups
     told, order = (
-        (f"one number for the {times} channels of each group",),
+        (f"one value for the {times} channels of each group",),
         tuple(at // times for at in range(times * groups)),
     )
 

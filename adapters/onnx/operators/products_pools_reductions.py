@@ -345,7 +345,7 @@ for _kind in ("ArgMax", "ArgMin"):
 def top_k(build: Builder, x: Value, k: Value | None = None) -> tuple[Ref, Ref]:
     """``k`` is an input, before version 10 an attribute."""
     if not build.get("sorted", 1):
-        raise Undescribed("sorted=0: the order is not said")
+        raise Undescribed("sorted=0 is not supported: the order is undefined")
     count = build.get("k") if k is None else int(build.array(k).reshape(()))
     op = ops.TopK(k=count, axis=build.get("axis", -1), largest=bool(build.get("largest", 1)))
     found = build.add(op, x)

@@ -50,7 +50,7 @@ def dequantized(
     kind, whole = codes.dtype.name, codes.astype(np.int64)
     bits = int(kind.lstrip("uint")) if kind.lstrip("uint") else 8
     told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g}"
-    words = f"{kind}, times scale {told}" + (", less a zero point" if point.any() else "")
+    words = f"{kind}, times scale {told}" + (", minus a zero point" if point.any() else "")
     grid = Grid(size, bits, not kind.startswith("u"), point)
     return Weight(name, whole if bits < 8 else codes, (whole - point) * size, (words,), grid=grid)
 
@@ -91,7 +91,7 @@ def _codes(
     """round(x / scale) + zero, as far as the output's type reaches."""
     kind = build.outputs[0].dtype
     if kind.kind not in "iu":
-        raise Undescribed(f"quantising to {kind.name} has no description")
+        raise Undescribed(f"quantising to {kind.name} is not supported")
     size = _broadcast(build.array(scale), shape, axis, block)
     point = (
         np.zeros(())
@@ -114,9 +114,7 @@ def quantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) 
 @node("DequantizeLinear", implied=("output_dtype",))
 def dequantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     if build.array(x).dtype.kind not in "iu":
-        raise Undescribed(
-            f"{build.array(x).dtype.name} that stand for other numbers have no description"
-        )
+        raise Undescribed(f"{build.array(x).dtype.name} with a packed encoding is not supported")
     axis = build.get("axis", 1) % max(1, build.rank(x))
     return _floats(build, x, scale, zero, axis, build.get("block_size", 0))
 

@@ -57,9 +57,7 @@ def _functions(build: Builder, kind: str, ways: int) -> list[list[Any]]:
         def found(default: float | None) -> float:
             value = next(given[which], default)
             if value is None:
-                raise Undescribed(
-                    f"the activation {function} without its {which} has no description"
-                )
+                raise Undescribed(f"the activation {function} without its {which} is not supported")
             return float(value)
 
         return found
@@ -67,7 +65,7 @@ def _functions(build: Builder, kind: str, ways: int) -> list[list[Any]]:
     made = []
     for name in names:
         if name.lower() not in _FUNCTIONS:
-            raise Undescribed(f"the activation {name} has no description")
+            raise Undescribed(f"the activation {name} is not supported")
         made.append(_FUNCTIONS[name.lower()](number("alpha", name), number("beta", name)))
     return [made[at : at + len(usual)] for at in range(0, len(made), len(usual))]
 
@@ -124,7 +122,7 @@ def _mask(build: Builder, lengths: Value | None, steps: int, batch: int) -> Ref 
     if lengths is None:
         return None
     if (build.array(lengths) < 1).any():
-        raise Undescribed("a sequence of no steps has no description")
+        raise Undescribed("a sequence of zero time steps is not supported")
     if (build.array(lengths) == steps).all() and isinstance(lengths, Weight):
         return None
     times = build.ref(np.arange(steps, dtype=np.float64)[:, None])

@@ -16,9 +16,8 @@ __all__: list[str] = []
 
 Line = tuple[float, float]
 _COPIES = (
-    "known of ONNX Runtime: an axis of scale 1 keeps its elements whatever roi says, and an "
-    "output of its input's shape is the input "
-    "whatever scales and roi say"
+    "known difference of ONNX Runtime: it ignores roi along an axis of scale 1, and roi and "
+    "scales where the output has the input's shape"
 )
 
 
@@ -55,7 +54,7 @@ class _Axis:
                 if self.size > 1:
                     return (self.end - self.begin) * last / (self.size - 1), self.begin * last
                 return 0.0, 0.5 * (self.begin + self.end) * last
-        raise Undescribed(f"the coordinates {mode} have no description")
+        raise Undescribed(f"the coordinate mode {mode} is not supported")
 
     @property
     def stays(self) -> bool:
@@ -118,7 +117,7 @@ def resize(
         )
     mode = build.get("mode", "nearest")
     if mode != "nearest" and build.array(x).dtype.kind != "f":
-        raise Undescribed("weighted means of integers have no description")
+        raise Undescribed("interpolation of integers is not supported")
     coordinates = "asymmetric" if old else build.get("coordinate_transformation_mode", "half_pixel")
     axes = _axes(build, x, roi, scales, sizes)
     lines = [

@@ -91,7 +91,7 @@ def pad(
     mode = build.get("mode", "constant")
     if min(map(min, pairs)) < 0:
         if mode != "constant":
-            raise Undescribed(f"a negative amount of padding in mode {mode} has no description")
+            raise Undescribed(f"negative padding in mode {mode} is not supported")
         starts, stops = zip(
             *(
                 (max(0, -one), n - max(0, -two))
@@ -157,7 +157,7 @@ def scatter_elements(build: Builder, x: Value, indices: Value, updates: Value) -
 def _reduction(build: Builder) -> str:
     how: str = build.get("reduction", "none")
     if how not in ("none", "add", "mul", "max", "min"):
-        raise Undescribed(f"reduction {how!r} has no description")
+        raise Undescribed(f"reduction={how!r} is not supported")
     return how
 
 

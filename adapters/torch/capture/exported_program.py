@@ -25,9 +25,9 @@ def load_program(path: Path, trust: bool) -> torch.export.ExportedProgram:
     """The program in a .pt2 file; weights and constants in it may be pickles, so it takes trust."""
     if not trust:
         raise NotTrusted(
-            f"{path} is an exported program (.pt2), which torch.export.load reads with pickle: "
-            "that can run any code. Give --trust "
-            "(trust=True) if you trust its author"
+            f"{path} is an exported program (.pt2), which torch.export.load reads with "
+            "pickle, so it can run any code: give --trust (trust=True) if you trust its "
+            "author"
         )
     try:
         # of a file that it cannot read it logs a traceback

@@ -538,15 +538,18 @@ def _described(
     try:
         precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
         if len(precisions) > 1 and name not in _CASTS:
-            raise Undescribed(f"it mixes {' and '.join(precisions)}, as under torch.autocast")
+            raise Undescribed(
+                f"it mixes {' and '.join(precisions)} (as under torch.autocast), which is not "
+                "supported"
+            )
         if any(tensor.is_nested for tensor in used) and name not in _NESTED:
             raise Undescribed(
-                "samples of lengths of their own (nested tensors) have no description here"
+                "nested tensors (samples of different lengths) are not supported here"
             )
         if any(tensor.is_complex() for tensor in used):
             name = f"complex.{name}"
             if name not in functions():
-                raise Undescribed(f"complex numbers have no description in {shown}")
+                raise Undescribed(f"complex numbers are not supported in {shown}")
         with describing():
             found = describe_function(name, shown, build, args, kwargs)
             levels = ([levels_of(one) for one in tensors] for tensors in (given, results))

@@ -76,7 +76,7 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
     if len(shape) == rank:
         if shape[-1] == size:
             return "move the channels from the end, np.moveaxis(x, -1, 1)"
-        return f"its second axis must have size {size}"
+        return f"axis 1 must have size {size}"
     if len(shape) == rank - 1:
         if shape[-1] == size and size > 1:
             return (
@@ -87,7 +87,7 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
     if len(shape) == rank - 2:
         return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)
-    return f"it must have {rank} axes"
+    return f"give it {rank} axes"
 
 
 def _more(size: int, what: str) -> str:

@@ -102,10 +102,10 @@ class TorchModel:
             return ""
         kind = "an exported program" if isinstance(graph, Program) else "TorchScript"
         if reason := unfollowed(graph):
-            return f"{name!r} lies inside {kind}, which is checked as a whole: {reason}"
+            return f"{name!r} is inside {kind}, which is checked as a whole: {reason}"
         call = next((one for one in self._met if one.rpartition("/")[0] == name), "")
-        rest = f"such as {call!r}" if call else "which a sweep (--all) names"
-        return f"{name!r} lies inside {kind}: ask for the calls that it makes, {rest}"
+        rest = f"such as {call!r}" if call else "which --all lists"
+        return f"{name!r} is inside {kind}, whose single calls can be checked, {rest}"
 
     def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
@@ -136,8 +136,8 @@ class TorchModel:
                 self._say_unseen(inputs, watching, on_call)
             if not next(pushed):
                 raise NotReached(
-                    "no call was seen in the forward pass: it runs in code that "
-                    "cannot be watched (TorchScript, vmap, C++)"
+                    "no call was captured in the forward pass: the code that runs cannot be "
+                    "instrumented (TorchScript, vmap, C++)"
                 )
             return outputs
         functions = {name for name in wanted if self.may_be_operation(name)}
@@ -151,8 +151,8 @@ class TorchModel:
     def run_alone(self, name: str, inputs: Sequence[Any], on_call: OnCall) -> None:
         if self.may_be_operation(name):
             raise BadInput(
-                f"{name!r} is a function call between modules, which runs only inside "
-                "its module: give the model's own input"
+                f"{name!r} is a function call between modules, which cannot run alone: give "
+                "the model's input"
             )
         module = self._called(name)
         if is_script(module):
@@ -190,20 +190,17 @@ class TorchModel:
         A constant stays what it is when the input changes; a pass on another input tells the two
         apart.
         """
-        again, follows = self._function_calls(self.module, (), lambda _: None), "follows"
+        again, follows = self._function_calls(self.module, (), lambda _: None), "depends"
         try:
             self._run(self.module, [_other(array) for array in inputs], {}, again, lambda _: None)
         except ProbeError:
-            follows = "may follow"  # the model does not take other numbers
+            follows = "may depend"  # the model does not take other numbers
         for name, one in calls.unseen.items():
             if name in again.unseen and again.unseen[name].digests == one.digests:
                 continue
-            rest = "" if one.followed else ", nor are the functions that take nothing but it"
-            why = (
-                f"{one.words} was made by no call that was seen, and {follows} from the model's "
-                "input: "
-            )
-            why += f"the code between is not checked{rest}"
+            rest = "" if one.followed else ", nor are functions that take only that value"
+            why = f"{one.words} came from no captured call, and it {follows} on the model's input: "
+            why += f"the code that computed it is not checked{rest}"
             on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
 
     def _called(self, name: str) -> torch.nn.Module:
@@ -238,11 +235,8 @@ def mode_of(module: torch.nn.Module) -> str:
     if not training:
         return "the module is in evaluation mode"
     if training == total:
-        return (
-            "the module is in training mode, as it was given; call eval() on it to check what "
-            "it computes at inference"
-        )
-    return f"{training} of its {total} modules are in training mode, as they were given"
+        return "the module is in training mode, as given; call eval() on it to check inference"
+    return f"{training} of its {total} modules are in training mode, as given"
 
 
 def _children(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
@@ -311,7 +305,7 @@ def _is_container(module: torch.nn.Module) -> bool:
 
 def _layer(name: str, module: torch.nn.Module) -> Layer:
     seen = (
-        f"{kind_of(module)} is TorchScript: the calls that it makes are checked one by one"
+        f"{kind_of(module)} is TorchScript: its calls are checked individually"
         if is_script(module)
         else refusal(module)
     )
@@ -325,5 +319,7 @@ def _layer(name: str, module: torch.nn.Module) -> Layer:
 def _function(name: str, kind: str) -> Layer:
     described = functions()
     known = any(part in described or f"aten.{part}" in described for part in kind.split(".")[-2:])
-    why = "" if known else f"{kind} has no description; one would go in adapters/torch/functions"
+    why = (
+        "" if known else f"{kind} has no description; it would be added in adapters/torch/functions"
+    )
     return Layer(name, kind, ("numpy", "onnx") if known else (), why)

@@ -288,7 +288,7 @@ class _Watcher:
         try:
             if not self._single():
                 raise Undescribed(
-                    f"{kind_of(self.module)} is a container: its layers are checked one by one"
+                    f"{kind_of(self.module)} is a container: its layers are checked individually"
                 )
             levels, made = (
                 tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs)
@@ -320,10 +320,11 @@ class _Watcher:
             precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
             if len(precisions) > 1:
                 raise Undescribed(
-                    f"it mixes {' and '.join(sorted(precisions))}, as under torch.autocast"
+                    f"it mixes {' and '.join(sorted(precisions))} (as under torch.autocast), "
+                    "which is not supported"
                 )
             if any(tensor.is_complex() for tensor in used):
-                raise Undescribed("complex numbers have no description")
+                raise Undescribed("complex numbers are not supported")
         except Undescribed as error:
             return None, str(error)
         return description, ""
@@ -438,8 +439,8 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
             if not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])):
                 called = getattr(hook, "__qualname__", type(hook).__name__)
                 yield (
-                    f"it carries a forward hook of the user's own, {called}, which runs {when} "
-                    "it and may change what it computes"
+                    f"it has a user-registered forward hook, {called}, which runs {when} it "
+                    "and may change its output"
                 )
 
 
@@ -448,8 +449,8 @@ def _check_arguments(
 ) -> None:
     if any(map(is_lazy, held(modules))):
         raise BadInput(
-            f"{type(root).__name__} holds lazy modules without parameters yet: call it "
-            "once on an input first"
+            f"{type(root).__name__} contains uninitialised lazy modules: call it once on an "
+            "input first"
         )
     forward = inspect.signature(root.forward)
     try:
@@ -486,7 +487,7 @@ def _failure(
         and given[0].shape == inputs[0].shape
         and (module is root or given[0].data_ptr() == inputs[0].data_ptr())
     ):
-        return BadInput(wrong if module is root else f"{wrong} ({place} is the first to see it)")
+        return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "
         f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"

@@ -71,7 +71,7 @@ def _exported(
     except ImportError as error:
         raise Undescribed(f"torch.onnx needs {error.name}, which is not installed") from None
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
-        raise Undescribed(f"torch.onnx does not export it ({type(error).__name__})") from None
+        raise Undescribed(f"torch.onnx cannot export it ({type(error).__name__})") from None
     return model
 
 

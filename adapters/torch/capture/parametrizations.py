@@ -27,7 +27,7 @@ def told(
         first = False
     kinds = (
         " and then ".join(type(maker).__name__.lstrip("_") for maker in makers)
-        or "code of the module's own"
+        or "custom code of the module"
     )
     masked = [_masked(name, parts)] if f"{name}_mask" in parts else []
     return (
@@ -60,18 +60,18 @@ def _step(name: str, maker: Any, parts: Mapping[str, np.ndarray], first: bool) -
     if kind in ("SpectralNorm", "_SpectralNorm"):
         return _spectral(name, maker, parts, first)
     if kind == "_Orthogonal":
-        return f"the orthogonal matrix that {maker.orthogonal_map.name} makes of it"
+        return f"the orthogonal matrix computed from it by {maker.orthogonal_map.name}"
     return ""
 
 
 def _over(dim: int | None, ndim: int) -> str:
     if dim is None or dim == -1:
-        return "the norm over all of it"
+        return "the norm over all elements"
     axes = [str(axis) for axis in range(ndim) if axis != dim % ndim]
     return (
         f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}"
         if axes
-        else "the norm of each value"
+        else "the norm of each element"
     )
 
 

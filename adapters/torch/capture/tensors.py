@@ -179,7 +179,7 @@ def tensors_for(
         short = values.dtype.name == "bfloat16"
         if values.dtype.kind not in "biufc" and not short:
             raise BadInput(
-                f"input {position} holds {values.dtype} values; a PyTorch module takes numbers"
+                f"input {position} has dtype {values.dtype}; a PyTorch module takes numbers"
             )
         tensor = torch.from_numpy(
             values.astype(np.float32 if short else values.dtype.newbyteorder("="), copy=False)
@@ -251,6 +251,6 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     }
     if not parts:
         return Weight(
-            name, None, effective, ("an attribute of the module that no state_dict holds",)
+            name, None, effective, ("an attribute of the module that is not in its state_dict",)
         )
     return Weight(name, None, effective, told(name, makers, parts, when), parts)

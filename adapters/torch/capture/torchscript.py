@@ -184,7 +184,7 @@ def unfollowed(module: Any) -> str:
     if module not in _REASONS:
         reason = _reason(module)
         _REASONS[module] = reason and (
-            f"{module.original_name} is TorchScript that cannot be followed node by node: {reason}"
+            f"{module.original_name} is TorchScript that cannot be checked node by node: {reason}"
         )
     return _REASONS[module]
 
@@ -199,7 +199,7 @@ def _reason(module: Any) -> str:
             seen.add((id(one), name))
             for node in _nodes(_graph(one, name)):
                 if unknown := _unknown(node):
-                    return f"it has a node {unknown}"
+                    return f"it contains the node {unknown}"
                 if node.kind() == _CALL and node.s("name") not in names:
                     names.append(node.s("name"))
     return ""

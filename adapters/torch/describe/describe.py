@@ -194,7 +194,7 @@ def describe(module: Any, call: Call) -> Description:
     assert owner is not None
     entry = _TABLE[key_of(owner)]
     if len(call.inputs) != 1 and not entry.several:
-        raise Undescribed(f"it was called with {len(call.inputs)} tensors where one was expected")
+        raise Undescribed(f"it was called with {len(call.inputs)} tensors; one was expected")
     reason = unread_argument(module, owner, call.arguments) if "." not in key_of(owner) else ""
     if reason:
         raise Undescribed(reason)
@@ -214,7 +214,9 @@ def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> D
     does the same."""
     entry = _TABLE.get(name)
     if entry is None:
-        raise Undescribed(f"torch.nn.{name} has no description; one would go in adapters/torch")
+        raise Undescribed(
+            f"torch.nn.{name} has no description; it would be added in adapters/torch"
+        )
     module = type(name, (), dict(attributes))()
     reason = entry.refuses(module)
     if reason:
@@ -231,11 +233,13 @@ def refusal(module: Any) -> str:
         return str(module.blind)  # TorchScript that is not followed
     owner = _owner(module.__class__)
     if owner is None and opaque(module):
-        return f"{public_name(type(module))} has no description; one would go in adapters/torch"
+        return (
+            f"{public_name(type(module))} has no description; it would be added in adapters/torch"
+        )
     if owner is None:
         return (
-            f"{public_name(type(module))} has a forward of its own: the modules and functions "
-            "that it calls are checked one by one"
+            f"{public_name(type(module))} has a custom forward: the modules and functions "
+            "that it calls are checked individually"
         )
     return (
         _overridden(module, owner) or unread(module, owner) or _TABLE[key_of(owner)].refuses(module)
@@ -316,7 +320,7 @@ def _overridden(module: Any, owner: type) -> str:
     """A sentence where other code than the described class's computes the output, or ""."""
     for method in _FORWARD:
         if method in vars(module):
-            return f"this instance has a {method} of its own in place of {public_name(owner)}'s"
+            return f"this instance replaces the method {method} of {public_name(owner)}"
     return _exchanged(
         module.__class__, owner, tuple([getattr(type(module), method, None) for method in _FORWARD])
     )
@@ -358,7 +362,7 @@ def batched(x: np.ndarray, rank: int, output: tuple[int, ...], *ops: Any) -> Des
         return chain(*ops, input_axes=axes)
     if x.ndim == rank + 1:
         return chain(Reshape(shape=(1, *x.shape)), *ops, Reshape(shape=output), input_axes=axes[1:])
-    raise Undescribed(f"an input of {x.ndim} axes where {rank + 1} or {rank + 2} were expected")
+    raise Undescribed(f"an input with {x.ndim} axes; {rank + 1} or {rank + 2} were expected")
 
 
 def ntuple(value: Any, rank: int) -> tuple[Any, ...]:

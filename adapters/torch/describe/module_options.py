@@ -156,14 +156,14 @@ def unread(module: Any, described: type) -> str:
         ]
         if not places and default is not NO_PARAMETER:
             return (
-                f"{described.__name__} has option {name}, which its description does not read "
-                "and no attribute tells"
+                f"{described.__name__} has option {name}, which its description does not "
+                "support and whose value no attribute holds"
             )
         if places and not at_default(places[0][name], default):
             shown = " ".join(repr(places[0][name]).split())[:60]
             return (
                 f"{described.__name__} has option {name}={shown}, which its description does "
-                "not read"
+                "not support"
             )
     return ""
 
@@ -176,7 +176,7 @@ def unread_argument(module: Any, described: type, arguments: Mapping[str, Any]) 
             continue
         parameter = inspect.signature(type(module).forward).parameters.get(name)
         if parameter is None or not at_default(value, parameter.default):
-            return f"it was called with `{name}`, which its description does not read"
+            return f"it was called with `{name}`, which its description does not support"
     return ""
 
 

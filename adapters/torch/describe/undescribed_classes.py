@@ -36,22 +36,21 @@ _LAZY = tuple(
 )
 
 LEFT_OUT: dict[str, str] = {
-    **dict.fromkeys(_LOSSES, "a loss: it compares with a target, which an inference has not"),
+    **dict.fromkeys(_LOSSES, "a loss, which needs a target that inference does not have"),
     **dict.fromkeys(
         (*_LAZY, "LazyLinear"),
-        "it becomes the class without Lazy in its first call, and is described as that",
+        "at its first call it becomes the class without Lazy, which is described",
     ),
     **dict.fromkeys(
         ("Container", "ModuleDict", "ModuleList", "Sequential"),
-        "it only holds other modules, which are checked one by one",
+        "it only contains other modules, which are checked individually",
     ),
-    **dict.fromkeys(("ParameterDict", "ParameterList"), "it only holds parameters"),
+    **dict.fromkeys(("ParameterDict", "ParameterList"), "it only contains parameters"),
     **dict.fromkeys(
         ("Module", "RNNBase", "RNNCellBase"), "a base class without a forward of its own"
     ),
     "DataParallel": (
-        "it hands batches to copies of one module on several devices; what it holds "
-        "is checked instead"
+        "it runs copies of one module on several devices; that module is checked instead"
     ),
 }
 """Class name -> the reason."""

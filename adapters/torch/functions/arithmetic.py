@@ -183,7 +183,7 @@ def rounded(build: Builder, input: Value, *, decimals: int = 0) -> Ref:
     if not decimals:
         return build.add(ops.Round(), input)
     if build.array(input).dtype.kind != "f":
-        raise Undescribed("rounding integers to decimals has no description")
+        raise Undescribed("rounding integers to decimals is not supported")
     tens = 10.0 ** abs(decimals)
     there, back = (ops.Mul(), ops.Div()) if decimals > 0 else (ops.Div(), ops.Mul())
     return build.add(back, build.add(ops.Round(), build.add(there, input, tens)), tens)
@@ -293,7 +293,7 @@ def _register_bits(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(*names.split(), onnx=onnx.lower())
     def bits(build: Builder, input: Value, other: Value) -> Ref:
         if any(build.array(value).dtype.kind != "b" for value in (input, other)):
-            raise Undescribed("bits of integers have no description")
+            raise Undescribed("bitwise operations on integers are not supported")
         return build.add(op(), input, other)
 
 
@@ -304,7 +304,7 @@ for _names, (_onnx, _op) in _BITS.items():
 @function("bitwise_not", "__invert__", onnx="not")
 def invert(build: Builder, input: Value) -> Ref:
     if build.array(input).dtype.kind != "b":
-        raise Undescribed("bits of integers have no description")
+        raise Undescribed("bitwise operations on integers are not supported")
     return build.add(ops.Not(), input)
 
 

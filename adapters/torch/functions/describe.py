@@ -71,7 +71,7 @@ class Builder(description.Builder):
         wrap around."""
         array = super().constant(value)
         if array.dtype.kind not in "biuf":
-            raise Undescribed(f"an argument of type {type(value).__name__} has no description")
+            raise Undescribed(f"an argument of type {type(value).__name__} is not supported")
         if isinstance(value, np.ndarray) or array.dtype.kind in "bf":
             return array
         whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
@@ -91,7 +91,7 @@ class Builder(description.Builder):
         if not self.fixed(value):
             raise Undescribed(f"its {name} is computed from the model's input")
         return Weight(
-            name, None, self.array(value), ("computed by the model, and not held under a name",)
+            name, None, self.array(value), ("computed by the model and not stored under a name",)
         )
 
     def module(
@@ -116,7 +116,7 @@ class Builder(description.Builder):
         if self.outputs[0].dtype.kind in "iu" and kind.startswith(
             ("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")
         ):
-            raise Undescribed("means of integers, which are cut off, have no description")
+            raise Undescribed("means of integers are not supported, since they are truncated")
         call = Call(tuple(map(self.array, given)), dict(weights or {}).get, arguments or {})
         found = described_by_name(kind, {"training": self.training, **attributes}, call)
         return self.include(found.steps, *given)
@@ -129,7 +129,7 @@ def in_type(build: Builder, dtype: Any, input: Value, reduce: Callable[[Value], 
     if dtype is None or build.outputs[0].dtype.kind == "f":  # of two types of floats it is refused
         return reduce(input)
     if kind == "bool":
-        raise Undescribed("sums and products of truth values have no description")
+        raise Undescribed("sums and products of booleans are not supported")
     return build.add(ops.Cast(to=kind), reduce(build.add(ops.Cast(to=kind), input)))
 
 
@@ -252,7 +252,9 @@ def describe_function(
     """The steps of one call; raises Undescribed with the reason where there are none."""
     entry = _TABLE.get(name)
     if entry is None:
-        raise Undescribed(f"{shown} has no description; one would go in adapters/torch/functions")
+        raise Undescribed(
+            f"{shown} has no description; it would be added in adapters/torch/functions"
+        )
     known = entry.signature.parameters
     named_so = {
         key if key in known else _ALIASES.get(key, key): value
@@ -262,9 +264,7 @@ def describe_function(
     try:
         bound = entry.signature.bind(build, *args, **named_so)
     except TypeError as error:
-        raise Undescribed(
-            f"{shown} was called in a way that has no description ({error})"
-        ) from None
+        raise Undescribed(f"this call of {shown} is not supported ({error})") from None
     for argument in unread(entry.describe):
         given, parameter = bound.arguments.get(argument), known[argument]
         for name, one in (
@@ -274,18 +274,18 @@ def describe_function(
         ):
             if name not in entry.idle and not _left(one, parameter.default):
                 raise Undescribed(
-                    f"{shown} was called with {name}={one!r:.60}, which its "
-                    "description does not read"
+                    f"{shown} was called with {name}={one!r:.60}, which its description does "
+                    "not support"
                 )
     try:
         found = entry.describe(*bound.args, **bound.kwargs)
     except (LookupError, TypeError, ValueError) as error:
         raise Undescribed(
-            f"{shown} was called in a way that has no description ({type(error).__name__}: {error})"
+            f"this call of {shown} is not supported ({type(error).__name__}: {error})"
         ) from None
     refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
     if len(refs) != len(build.outputs):
         raise Undescribed(
-            f"{shown} gave {len(build.outputs)} tensors where {len(refs)} are described"
+            f"{shown} returned {len(build.outputs)} tensors, but {len(refs)} are described"
         )
     return Description(build.ended(*refs))

@@ -26,7 +26,7 @@ def _negative(build: Builder, value: Value) -> Ref:
     if array.dtype.kind != "f":
         return below
     if np.isnan(array).any():
-        raise Undescribed("the sign of a NaN has no description")
+        raise Undescribed("the sign of a NaN is not compared")
     return build.add(ops.Or(), below, build.add(ops.Less(), build.add(ops.Div(), _FAR, value), 0.0))
 
 
@@ -84,7 +84,7 @@ def isclose(
     """Equal, or |input - other| finite and no more than atol + rtol |other|
     (aten/src/ATen/native/TensorCompare.cpp)."""
     if any(build.array(one).dtype.kind != "f" for one in (input, other)):
-        raise Undescribed("isclose of integers has no description")
+        raise Undescribed("isclose of integers is not supported")
     close = build.add(ops.Equal(), input, other)
     if equal_nan:
         close = build.add(
@@ -132,9 +132,7 @@ def ldexp(build: Builder, input: Value, other: Value) -> Ref:
     """input times two to the power of other, as long as that is no power beyond the range of
     float32."""
     if np.abs(build.array(other)).max(initial=0) > 100:
-        raise Undescribed(
-            "powers of two beyond 100, which only their products may hold, have no description"
-        )
+        raise Undescribed("exponents above 100 are not supported")
     return build.add(ops.Mul(), input, build.add(ops.Pow(), 2.0, other))
 
 

@@ -162,7 +162,7 @@ def made(build: Builder, real: Value, imag: Value) -> Ref:
 def product(build: Builder, input: Value, other: Value) -> Ref:
     """(a + bi)(c + di), where one of the two may be real."""
     if isinstance(input, complex) or isinstance(other, complex):
-        raise Undescribed("a complex number of Python has no description")
+        raise Undescribed("a Python complex number is not supported")
     one, two = _pair(build, input), _pair(build, other)
     rank = len(build.outputs[0].shape) - 1
 
@@ -188,7 +188,7 @@ def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
         or len(given) != 2
         or any(id(one) not in build.complexes for one in given)
     ):
-        raise Undescribed("only two complex operands are described")
+        raise Undescribed("only two complex operands are supported")
     (a, b), (c, d) = (_pair(build, one) for one in given)
 
     def times(left: Ref, right: Ref) -> Ref:
@@ -210,7 +210,7 @@ def _register_by_parts(name: str) -> None:
         """What is done to the real parts and to the imaginary parts alike; what is real has
         imaginary parts of 0."""
         if any(isinstance(one, Weight) for one in (*args, *kwargs.values())):
-            raise Undescribed("a parameter beside complex numbers has no description here")
+            raise Undescribed("a parameter as an operand of complex numbers is not supported here")
         whole = {index for index in range(len(build.inputs)) if index in build.whole}
         apart = [_pair_of(build, index, index in whole) for index in range(len(build.inputs))]
         found: list[Ref] = []

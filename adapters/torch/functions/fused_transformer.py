@@ -123,7 +123,7 @@ def padded(build: Builder, self: Value, padding: float, output_size: Any = None)
     kept, out = _kept(build, self), build.outputs[0].shape
     if kept is None or build.rank(self) != 3 or build.shape(self)[::2] != out[::2]:
         raise Undescribed(
-            "only sequences of vectors are described where samples have lengths of their own"
+            "with samples of different lengths, only sequences of vectors are supported"
         )
     more = out[1] - kept.shape[1]
     x = build.add(ops.Pad(pads=((0, 0), (0, more), (0, 0))), self)

@@ -21,7 +21,7 @@ _MOST = 1 << 23
 
 def _held(count: int) -> None:
     if count > _MOST:
-        raise Undescribed(f"{count} pairs of elements are too many to compare one by one")
+        raise Undescribed(f"comparing {count} pairs of elements one by one exceeds the limit")
 
 
 def _flat(build: Builder, value: Value) -> Ref:
@@ -94,9 +94,7 @@ def euclidean_dist(build: Builder, x1: Value, x2: Value) -> Ref:
 def _along(build: Builder, input: Value, dim: int, index: Value) -> tuple[Any, ...]:
     """The key of the slices at an index along one axis."""
     if not build.rank(input):
-        raise Undescribed(
-            "a tensor without axes, taken as one of a single element, has no description"
-        )
+        raise Undescribed("a 0-dimensional tensor is not supported")
     return (*(slice(None),) * (dim % build.rank(input)), np.atleast_1d(build.array(index)))
 
 
@@ -104,7 +102,9 @@ def _along(build: Builder, input: Value, dim: int, index: Value) -> tuple[Any, .
 def index_copy(build: Builder, input: Value, dim: int, index: Value, source: Value) -> Ref:
     places = np.atleast_1d(build.array(index))
     if len(np.unique(places)) < len(places):
-        raise Undescribed("its index names a place twice, and which of the two stays is not said")
+        raise Undescribed(
+            "its index contains a position twice, and which value is kept is undefined"
+        )
     return setitem(build, input, _along(build, input, dim, index), source)
 
 
@@ -171,14 +171,14 @@ def _brought(
         total = build.add(ops.ScatterND(reduction="add"), start, numbers[:, None], updates)
         if reduce == "mean":
             if build.array(input).dtype.kind != "f":
-                raise Undescribed("a mean of integers, which is rounded, has no description")
+                raise Undescribed("a mean of integers is not supported, since it is rounded")
             total = build.add(
                 ops.Div(), total, np.maximum(counts + include_self, 1).astype(np.float64)
             )
         return build.reshaped(total)
     found = {"prod": ops.ReduceProd, "amax": ops.ReduceMax, "amin": ops.ReduceMin}.get(reduce)
     if found is None:
-        raise Undescribed(f"reduce={reduce!r} has no description")
+        raise Undescribed(f"reduce={reduce!r} is not supported")
     given = build.add(ops.Concat(axis=0), x, updates, np.ones(1, build.array(input).dtype))
     members = build.add(ops.Gather(axis=0), given, _members(numbers, counts, include_self, reduce))
     return build.reshaped(build.add(found(axes=(1,)), members))
@@ -223,7 +223,7 @@ def nonzero(build: Builder, input: Value, *, as_tuple: bool = False) -> Outputs:
     ones."""
     array = build.array(input)
     if not array.ndim or not array.size:
-        raise Undescribed("the places in a tensor without axes or elements have no description")
+        raise Undescribed("indices into a 0-dimensional or empty tensor are not supported")
     count = int(np.count_nonzero(array))
     holds = build.add(
         ops.Cast(to="int64"),
@@ -276,7 +276,7 @@ def searchsorted(
     """How many of a line in order lie below each number; with ``right``, below or at it. NaN lies
     above all."""
     if sorter is not None:
-        raise Undescribed("a sorter has no description")
+        raise Undescribed("the argument sorter is not supported")
     line, shape = build.shape(sorted_sequence), build.shape(input)
     _held(build.array(input).size * line[-1])
     lines = (
@@ -302,9 +302,7 @@ def bucketize(
 def _ordered(array: np.ndarray) -> None:
     if not array.size or np.isnan(array).any():
         raise Undescribed(
-            "numbers that are NaN have no place in an order"
-            if array.size
-            else "nothing has no order"
+            "NaN cannot be ordered" if array.size else "an empty tensor cannot be ordered"
         )
 
 
@@ -317,7 +315,7 @@ def kthvalue(build: Builder, input: Value, k: int, dim: int = -1, keepdim: bool 
     _ordered(array)
     found = np.sort(array, axis=dim).take([k - 1], axis=dim)
     if ((array == found).sum(axis=dim) > 1).any():
-        raise Undescribed("of equal numbers PyTorch gives the place of any")
+        raise Undescribed("the index that PyTorch returns among equal values is undefined")
     axis = dim % array.ndim
     order = build.add(ops.TopK(k=array.shape[axis], axis=axis, largest=False), input)
     kth = build.ref(np.full((1,) if keepdim else (), k - 1))
@@ -354,12 +352,12 @@ def quantile(
     """What stands at q (n - 1) in order: on the straight lines from the nearest place to the one
     before and the one after."""
     if interpolation != "linear":
-        raise Undescribed(f"interpolation={interpolation!r} has no description")
+        raise Undescribed(f"interpolation={interpolation!r} is not supported")
     if not build.fixed(q):
         raise Undescribed("q is computed from the model's input")
     array, shares = build.array(input), build.array(q)
     if not array.size or not np.isfinite(array).all():
-        raise Undescribed("what lies between infinities, or in nothing, has no description")
+        raise Undescribed("quantiles between infinities or of an empty tensor are not supported")
     x = _flat(build, input) if dim is None else build.ref(input)
     rank, size = (
         (1, array.size)

@@ -44,10 +44,10 @@ def addmm(
     if build.array(mat1).dtype.kind != "f" and any(
         factor != int(factor) for factor in (alpha, beta)
     ):
-        raise Undescribed("a factor that is no integer beside integers has no description")
+        raise Undescribed("a non-integer factor for integer tensors is not supported")
     product = build.add(ops.Product(), mat1, mat2)
     if build.rank(mat1) == 3 and len(build.outputs[0].shape) == 2:
-        raise Undescribed("a sum over the batch has no description")
+        raise Undescribed("a sum over the batch is not supported")
     product = product if alpha == 1 else build.add(ops.Mul(), product, alpha)
     return build.add(ops.Add(), product, input if beta == 1 else build.add(ops.Mul(), input, beta))
 
@@ -66,14 +66,14 @@ def grouped_mm(
     what lies between two of ``offs`` along an axis of one of two: rows of ``input``, columns of
     ``mat2``, or the terms where both have two."""
     if bias is not None or out_dtype is not None:
-        raise Undescribed("a bias or an out_dtype has no description")
+        raise Undescribed("a bias or an out_dtype is not supported")
     if offs is None:
         return matmul(build, input, mat2)
     rows, columns = build.rank(input) == 2, build.rank(mat2) == 2
     size = build.shape(mat2)[0 if rows else -1] if columns else build.shape(input)[0]
     ends = build.array(offs).tolist()
     if ends[-1] != size:
-        raise Undescribed(f"offs ends at {ends[-1]} of {size}: what lies beyond is not set")
+        raise Undescribed(f"offs ends at {ends[-1]} of {size}; the output beyond is uninitialised")
     products = []
     for group, (start, end) in enumerate(pairwise((0, *ends))):
         if start == end and rows != columns:
@@ -110,7 +110,7 @@ def outer(build: Builder, input: Value, vec2: Value) -> Ref:
 @function("einsum", onnx="einsum")
 def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
     if not isinstance(equation, str):
-        raise Undescribed("einsum by sublists has no description")
+        raise Undescribed("einsum in the sublist format is not supported")
     given: Sequence[Value] = (
         operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
     )
@@ -167,7 +167,7 @@ def any_convolution(
     *rest: Any,
 ) -> Ref:
     if transposed:
-        raise Undescribed("aten.convolution with transposed=True has no description")
+        raise Undescribed("aten.convolution with transposed=True is not supported")
     return convolution(
         build, build.rank(weight) - 2, input, weight, bias, stride, padding, dilation, groups
     )

@@ -68,7 +68,7 @@ def activation(
     given.pop("inplace", None)
     if given.keys() - defaults.keys():
         raise Undescribed(
-            f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} have no description"
+            f"the arguments {', '.join(sorted(given.keys() - defaults.keys()))} are not supported"
         )
     return build.module(kind, input, **given)
 
@@ -153,7 +153,7 @@ def rrelu(
     inplace: bool = False,
 ) -> Ref:
     if training:
-        raise Undescribed("in training mode it draws its slopes")
+        raise Undescribed("in training mode its slopes are random")
     return build.add(ops.LeakyRelu(alpha=(lower + upper) / 2), input)
 
 
@@ -301,7 +301,7 @@ def embedding(
     """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change
     the weight."""
     if max_norm and build.array(weight).dtype.kind == "f":
-        raise Undescribed("max_norm changes the weight")
+        raise Undescribed("max_norm is not supported, since it changes the weight in place")
     rows, indices = (weight, input) if build.array(weight).dtype.kind == "f" else (input, weight)
     return build.add(ops.Gather(axis=0), rows, indices)
 

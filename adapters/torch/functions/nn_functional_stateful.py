@@ -89,7 +89,7 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> tuple[Ref, ...]:
     if max_norm is not None:
-        raise Undescribed("max_norm changes the weight")
+        raise Undescribed("max_norm is not supported, since it changes the weight in place")
     given = {"input": input, "offsets": offsets, "per_sample_weights": per_sample_weights}
     there = [name for name, one in given.items() if one is not None]
     arguments = {name: Ref(-1, there.index(name)) for name in there}
@@ -205,7 +205,7 @@ def pdist(build: Builder, input: Value, p: float = 2.0) -> Ref:
         return build.add(ops.ReduceL2(axes=(1,), keepdims=False), less)
     if p == 1:
         return build.add(ops.ReduceL1(axes=(1,), keepdims=False), less)
-    raise Undescribed(f"p={p} has no description")
+    raise Undescribed(f"p={p} is not supported")
 
 
 @function("multi_head_attention_forward", onnx="attention")
@@ -238,7 +238,7 @@ def multi_head_attention_forward(
     is_causal: bool = False,
 ) -> tuple[Ref, ...]:
     if static_k is not None or static_v is not None:
-        raise Undescribed("static keys and values have no description")
+        raise Undescribed("static keys and values are not supported")
     apart = {
         "q_proj_weight": q_proj_weight,
         "k_proj_weight": k_proj_weight,

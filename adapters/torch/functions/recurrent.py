@@ -47,7 +47,7 @@ def _register(name: str, kind: str, **more: Any) -> None:
         batch_first: bool = False,
     ) -> tuple[Ref, ...]:
         if not isinstance(params, list | tuple) or isinstance(has_biases, list | tuple):
-            raise Undescribed("packed sequences have no description here")
+            raise Undescribed("packed sequences are not supported here")
         held = _held(build, params, num_layers, 2 if bidirectional else 1)
         states = list(hx) if isinstance(hx, list | tuple) else [hx]
         local = tuple(Ref(-1, 1 + at) for at in range(len(states)))

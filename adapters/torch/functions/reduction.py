@@ -147,7 +147,7 @@ def norm(
 ) -> Ref:
     """The norm of all elements along the axes, however many they are."""
     if p == "nuc":
-        raise Undescribed("the nuclear norm has no description")
+        raise Undescribed("the nuclear norm is not supported")
     return _vector_norm(build, input, 2 if p in ("fro", None) else p, dim, keepdim)
 
 
@@ -164,7 +164,7 @@ def linalg_norm(
     """The norm of vectors; of matrices the Frobenius one, which is that of their elements."""
     axes = 1 if isinstance(dim, int) else build.rank(input) if dim is None else len(dim)
     if ord not in ("fro", None) and axes > 1:
-        raise Undescribed(f"a matrix norm of order {ord!r} has no description")
+        raise Undescribed(f"a matrix norm of order {ord!r} is not supported")
     return _vector_norm(build, input, 2 if ord in ("fro", None) else ord, dim, keepdim)
 
 
@@ -190,7 +190,7 @@ def _vector_norm(build: Builder, input: Value, order: Any, dim: Dims, keepdim: b
         op = ops.ReduceMin if order == -math.inf else ops.ReduceMax
         return _reduced_again(build, op, build.add(ops.Abs(), input), input, dim, keepdim)
     if order == 0:
-        raise Undescribed("a norm of order 0 has no description")
+        raise Undescribed("a norm of order 0 is not supported")
     powers = build.add(ops.Pow(), build.add(ops.Abs(), input), float(order))
     total = _reduced_again(build, ops.ReduceSum, powers, input, dim, keepdim)
     return build.add(ops.Pow(), total, 1.0 / float(order))
@@ -218,7 +218,7 @@ def topk(
     build: Builder, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> tuple[Ref, Ref]:
     if not sorted:
-        raise Undescribed("sorted=False: the order is not said")
+        raise Undescribed("sorted=False is not supported: the order is undefined")
     return _in_order(build, input, k, dim, largest, stable=False)
 
 

@@ -37,7 +37,7 @@ __all__ = ["concat", "getitem", "setitem"]
 def reshape(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """The elements in row-major order in the shape that the call gave them."""
     if build.array(input).dtype != build.outputs[0].dtype:
-        raise Undescribed("the bits of numbers, seen as those of another type, have no description")
+        raise Undescribed("reinterpreting the bits as another dtype is not supported")
     return build.reshaped(input)
 
 
@@ -208,9 +208,7 @@ def sliced(
 @function("index_select", onnx="gather")
 def index_select(build: Builder, input: Value, dim: int, index: Value) -> Ref:
     if not build.rank(input):
-        raise Undescribed(
-            "a tensor without axes, taken as one of a single element, has no description"
-        )
+        raise Undescribed("a 0-dimensional tensor is not supported")
     # one place keeps its axis
     at = index if build.rank(index) else build.add(ops.Reshape(shape=(-1,)), index)
     return build.add(ops.Gather(axis=dim), input, at)
@@ -299,8 +297,8 @@ def unfold(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     given = dict(zip(names, args, strict=False)) | kwargs  # PyTorch gives its defaults too
     if given.keys() != set(names):
         raise Undescribed(
-            f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} have no "
-            "description, or are missing"
+            f"the arguments {', '.join(sorted(given.keys() ^ set(names)))} are missing or not "
+            "supported"
         )
     return build.module("Unfold", input, **given)
 
@@ -460,7 +458,7 @@ def scatter(
     build: Builder, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None
 ) -> Ref:
     if reduce not in (None, "add"):
-        raise Undescribed(f"reduce={reduce!r} has no description")
+        raise Undescribed(f"reduce={reduce!r} is not supported")
     shape = build.shape(index)
     updates = build.ref(src)
     if isinstance(src, int | float):
@@ -483,5 +481,5 @@ def index_add(
 ) -> Ref:
     key = (*(slice(None),) * (dim % build.rank(input)), index)
     if alpha != 1:
-        raise Undescribed(f"alpha={alpha!r} has no description")
+        raise Undescribed(f"alpha={alpha!r} is not supported")
     return _written(build, input, key, source, "add")

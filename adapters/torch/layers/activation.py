@@ -84,7 +84,7 @@ def prelu(module: Any, call: Call) -> Description:
 @describes(
     "RReLU",
     refuses=lambda module: (
-        "in training mode it draws its slopes; call eval() on it first" if module.training else ""
+        "in training mode its slopes are random; call eval() on it first" if module.training else ""
     ),
 )
 def rrelu(module: Any, call: Call) -> Description:

@@ -41,7 +41,7 @@ def dot_product_attention(
         raise Undescribed("it drops attention weights at random")
     groups = q.shape[-3] // k.shape[-3] if enable_gqa else 1
     if enable_gqa and k.shape[-3] != v.shape[-3]:
-        raise Undescribed("keys and values have different numbers of heads")
+        raise Undescribed("different numbers of key and value heads are not supported")
     kinds = () if mask is None else ("keep" if mask.dtype == bool else "add",)
     factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
     return ops.Attention(factor, kinds, bool(is_causal), groups=groups, empty="zero")
@@ -231,7 +231,7 @@ def multihead_attention(module: Any, call: Call) -> Description:
     refs = (given["query"], given["key"], given["value"])
     query, key, _ = (call.inputs[ref.index] for ref in refs)
     if query.ndim not in (2, 3):
-        raise Undescribed(f"its query has {query.ndim} axes where 2 or 3 were expected")
+        raise Undescribed(f"its query has {query.ndim} axes; 2 or 3 were expected")
     batch = None if query.ndim == 2 else query.shape[0 if module.batch_first else 1]
     layout = Heads(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
     lengths = (query.shape[layout.sequence], key.shape[layout.sequence])

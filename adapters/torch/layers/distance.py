@@ -16,7 +16,7 @@ __all__ = ["cosine_similarity", "pairwise_distance"]
 
 def _two(call: Call) -> tuple[np.ndarray, np.ndarray]:
     if len(call.inputs) != 2:
-        raise Undescribed(f"it was called with {len(call.inputs)} tensors where two were expected")
+        raise Undescribed(f"it was called with {len(call.inputs)} tensors; two were expected")
     return call.inputs[0], call.inputs[1]
 
 
@@ -60,7 +60,7 @@ def pairwise_distance(
         total = build.add(ops.ReduceSum(**over), powers)
         build.add(ops.Pow(), total, 1.0 / p)
     else:
-        raise Undescribed(f"p={p} has no description")
+        raise Undescribed(f"p={p} is not supported")
     return Description(build.ended())
 
 

@@ -32,7 +32,7 @@ def bag(module: Any, call: Call) -> Description:
     offsets, factors = call.arguments.get("offsets"), call.arguments.get("per_sample_weights")
     indices = call.arguments["input"]
     if offsets is None and call.inputs[indices.index].ndim != 2:
-        raise Undescribed("indices on one axis without offsets")
+        raise Undescribed("one-dimensional indices without offsets are not supported")
     op = EmbeddingBag(
         table=call.required("weight"),
         **limit(module),

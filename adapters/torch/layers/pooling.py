@@ -43,7 +43,7 @@ def with_places(x: np.ndarray, rank: int, op: Op, output: tuple[int, ...]) -> De
         found = build.add(op, build.add(Reshape(shape=(1, *x.shape)), Ref(-1)))
         parts = [build.add(Reshape(shape=output), Ref(found.step, index)) for index in (0, 1)]
     else:
-        raise Undescribed(f"an input of {x.ndim} axes where {rank + 1} or {rank + 2} were expected")
+        raise Undescribed(f"an input with {x.ndim} axes; {rank + 1} or {rank + 2} were expected")
     return Description(build.ended(*parts), axes, axes, ("output", "indices"))
 
 
@@ -73,7 +73,9 @@ def max_pool(
         return batched(x, rank, output, op)
     both = MaxPoolIndices(**how)
     if both.placeless(x.shape[-rank:]):
-        raise Undescribed("a window sees padding alone, whose largest value has no place")
+        raise Undescribed(
+            "a window contains only padding, so the index of its maximum is undefined"
+        )
     return with_places(x, rank, both, output)
 
 

@@ -56,7 +56,7 @@ def _op(
     scales = ratios if given is None else given
     coordinates = "align_corners" if corners else "half_pixel"
     if x.dtype.kind != "f" and not mode.startswith("nearest"):
-        raise Undescribed("it was given integers, which it rounds")
+        raise Undescribed("integer inputs are not supported, since it rounds the result")
     match mode:
         case "nearest":
             if given is not None:
@@ -83,7 +83,7 @@ def _op(
         case "lanczos":
             return Resize(sizes, _kept(ratios, scales), "lanczos3", coordinates, antialias=True)
     if mode not in _LINEAR:
-        raise Undescribed(f"mode={mode!r} has no description")
+        raise Undescribed(f"mode={mode!r} is not supported")
     return Resize(sizes, _kept(ratios, scales), "linear", coordinates, antialias=antialias)
 
 

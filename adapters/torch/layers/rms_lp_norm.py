@@ -68,7 +68,7 @@ def _cross_map_lrn(module: Any, call: Call) -> Description:
     even (nn/modules/_functions.py)."""
     reach = (module.size - 1) // 2
     if call.x.shape[1] <= reach:
-        raise Undescribed("it reads channels beyond those there are")
+        raise Undescribed("its window extends beyond the number of channels")
     op = LRN(
         size=module.size,
         alpha=module.alpha,

@@ -73,7 +73,7 @@ def flatten(module: Any, call: Call) -> Description:
 def unflatten(module: Any, call: Call) -> Description:
     """One axis becomes several; one of their sizes may be -1."""
     if isinstance(module.dim, str):
-        raise Undescribed("named axes have no description")
+        raise Undescribed("named dimensions are not supported")
     shape, at, sizes = call.x.shape, module.dim % call.x.ndim, list(module.unflattened_size)
     if -1 in sizes:
         sizes[sizes.index(-1)] = shape[at] // max(1, -math.prod(sizes))
@@ -114,7 +114,7 @@ def padded(
     ]
     if any(amount < 0 for pair in pairs for amount in pair):
         if mode != "constant":
-            raise Undescribed(f"a negative amount of {mode} padding")
+            raise Undescribed(f"negative {mode} padding is not supported")
         steps.append(
             Slice(
                 starts=tuple(max(0, -b) for b, _ in pairs),

@@ -55,7 +55,7 @@ class _Made:
         if causal and (
             hidden[0] is None or not np.array_equal(np.triu(np.ones(lengths, bool), 1), hidden[0])
         ):
-            raise Undescribed("is_causal was said of a mask that is not causal")
+            raise Undescribed("is_causal=True was given with a mask that is not causal")
         together = np.zeros((1, 1, 1, 1), bool)
         if hidden[0] is not None:
             together = together | (
@@ -67,8 +67,8 @@ class _Made:
             together = together | np.atleast_2d(hidden[1])[:, None, None]
         if together.shape[-1] > 1 and together.all(axis=-1).any():
             raise Undescribed(
-                "a query may attend to nothing: what it gives depends on the kernel "
-                "that PyTorch takes"
+                "a query has all keys masked, so its output depends on the kernel that "
+                "PyTorch selects"
             )
         return masked(self.build, self.call, self.layout, lengths, mask, padding)
 
@@ -207,7 +207,7 @@ def _known(module: Any, name: str) -> None:
         or not kind.__module__.startswith("torch.nn.modules.")
         or "forward" in vars(module)
     ):
-        raise Undescribed(f"{kind.__name__} stands where a {name} was expected")
+        raise Undescribed(f"a {kind.__name__} is in the place of a {name}, which is not supported")
     for child in module.modules():
         told = unread(child, type(child))
         if told:
@@ -222,7 +222,7 @@ def _known(module: Any, name: str) -> None:
 def _begun(attention: Any, call: Call, x: Ref) -> tuple[_Made, int]:
     array = call.inputs[x.index]
     if array.ndim not in (2, 3):
-        raise Undescribed(f"an input of {array.ndim} axes where 2 or 3 were expected")
+        raise Undescribed(f"an input with {array.ndim} axes; 2 or 3 were expected")
     first = bool(attention.batch_first)
     batch = None if array.ndim == 2 else array.shape[0 if first else 1]
     layout = Heads(attention.num_heads, attention.embed_dim, batch, first)

@@ -168,7 +168,7 @@ def _max_unpool(module: Any, call: Call) -> Description:
     rank = rank_of(module)
     asked = call.arguments.get("output_size")
     if len(call.inputs) != 2:
-        raise Undescribed(f"it was called with {len(call.inputs)} tensors where two were expected")
+        raise Undescribed(f"it was called with {len(call.inputs)} tensors; two were expected")
     kernel, strides, padding = (
         ntuple(option, rank) for option in (module.kernel_size, module.stride, module.padding)
     )
@@ -237,7 +237,7 @@ def _lp_pool(module: Any, call: Call) -> Description:
 
 def _draws(module: Any) -> str:
     return (
-        "it draws where its windows lie at random in every call"
+        "it draws the position of its windows at random in every call"
         if module._random_samples is None
         else ""
     )
@@ -268,7 +268,7 @@ def _fractional(module: Any, call: Call) -> Description:
     planes = (samples.shape[0], samples.shape[1])
     taken = (1, *call.x.shape)[-rank - 2 : -rank]
     if planes != taken:
-        raise Undescribed(f"its samples are for {planes} planes and not for {taken}")
+        raise Undescribed(f"its random samples are for {planes} planes, not for {taken}")
     found = with_places(
         call.x,
         rank,

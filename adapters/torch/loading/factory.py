@@ -38,7 +38,9 @@ def build(factory: Factory) -> torch.nn.Module:
         except Exception as error:
             raise BadInput(f"the factory {told} raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
-        raise BadInput(f"the factory {told} gave a {type(made).__name__}, not a torch.nn.Module")
+        raise BadInput(
+            f"the factory {told} returned a {type(made).__name__}, not a torch.nn.Module"
+        )
     return made
 
 
@@ -48,8 +50,8 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
     place, text = factory[:at], factory[at + 1 :]
     if at <= 0 or not text:
         raise BadInput(
-            "a factory reads 'package.module:Net' or 'path/net.py:Net(10, "
-            f"wide=True)', not {factory!r}"
+            "a factory is written as 'package.module:Net' or 'path/net.py:Net(10, "
+            f"wide=True)'; you gave {factory!r}"
         )
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -65,13 +67,12 @@ def _parsed(factory: str) -> tuple[Any, list[Any], dict[str, Any]]:
             raise ValueError
     except (SyntaxError, ValueError):
         raise BadInput(
-            f"in the factory {factory!r}, {text!r} is not a name that may be followed "
-            "by literal arguments"
+            f"in the factory {factory!r}, {text!r} is not a name with optional literal arguments"
         ) from None
     found: Any = import_named(place)
     for name in names:
         if not hasattr(found, name):
-            raise BadInput(f"the factory {factory!r} names {name!r}, which {place} does not have")
+            raise BadInput(f"the factory {factory!r}: {place} has no attribute {name!r}")
         found = getattr(found, name)
     return found, args, kwargs
 

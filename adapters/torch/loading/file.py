@@ -60,7 +60,7 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
             raise CannotOpen(f"{path} is a broken .safetensors file: {error}") from None
     kind = _archive(path) if head[:2] == b"PK" else "pickle" if head[:1] == b"\x80" else ""
     if not kind:
-        raise CannotOpen(f"{path} is neither what torch.save writes nor a .safetensors file")
+        raise CannotOpen(f"{path} is not a file written by torch.save, nor a .safetensors file")
     if kind == "program":
         return load_program(path, trust)
     if kind == "script":
@@ -109,9 +109,9 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
     """
     if not trust:
         raise NotTrusted(
-            f"{path} is TorchScript: it holds code, which runs when it is opened. Give --trust "
-            "(trust=True) if you trust its author, or "
-            "save the state_dict() of the module that it was made from and open that with --factory"
+            f"{path} is TorchScript, whose code runs when it is opened: give --trust "
+            "(trust=True) if you trust its author, or save the original module's "
+            "state_dict() and open that with --factory"
         )
     try:
         # of torch.jit.load itself, which is deprecated
@@ -184,11 +184,11 @@ def _names_bytearray(stream: Any) -> bool:
 
 def _untrusted(path: Path, named: Sequence[str]) -> str:
     found = printable.several(sorted(named), 4)
-    what = "holds a whole pickled module or other objects, not only tensors"
+    what = "contains a whole pickled module or other objects, not only tensors"
     return (
-        f"{path} {what} ({found}): loading it can run any code. Give --trust (trust=True) if you "
-        "trust its author, "
-        "or save the module's state_dict() and open that with --factory"
+        f"{path} {what} ({found}), so loading it can run any code: give --trust (trust=True) "
+        "if you trust its author, or save the module's state_dict() and open that with "
+        "--factory"
     )
 
 
@@ -208,7 +208,7 @@ def _trusted(path: Path, imports: Sequence[str]) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ImportError) as error:
         raise BadInput(
-            f"{path} needs code that is not here ({error}): name the module that "
+            f"{path} needs code that cannot be imported ({error}): give the module that "
             "defines it with --import (imports=)"
         ) from None
     except Exception as error:
@@ -228,23 +228,22 @@ def contents(
     if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
         return loaded, ()
     if not isinstance(loaded, Mapping):
-        raise CannotOpen(f"{path} holds a {type(loaded).__name__}, not a module or a state_dict")
+        raise CannotOpen(f"{path} contains a {type(loaded).__name__}, not a module or a state_dict")
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
             others = (
                 printable.several(repr(other) for other in loaded if other != key) or "nothing else"
             )
-            return found, (f"read {key!r} of the checkpoint (beside {others})",)
+            return found, (f"used the entry {key!r} of the checkpoint (it also has {others})",)
     if "param_groups" in loaded or any("optim" in str(key) for key in loaded):
         raise CannotOpen(
-            f"{path} holds the state of an optimiser ({printable.several(map(str, loaded))}) and "
-            "no model's parameters: "
-            "give the file that the model's state_dict() was saved to"
+            f"{path} contains an optimiser's state ({printable.several(map(str, loaded))}), "
+            "not a model's parameters: give the file with the model's state_dict()"
         )
     keys = printable.several(map(repr, loaded), 8) or "nothing"
     raise CannotOpen(
-        f"{path} is a checkpoint without a state_dict: it holds {keys}, and none of "
+        f"{path} is a checkpoint without a state_dict: it has the entries {keys}, but none of "
         f"{', '.join(_KEYS)}"
     )
 

@@ -25,10 +25,9 @@ def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
         f"{printable.name(name)} {_shape(value)}" for name, value in state.items()
     )
     return CannotOpen(
-        f"{path} is a state_dict: parameters, and nothing that says how to compute with them. "
-        "Give what builds the module, "
-        "--factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' (factory= in "
-        f"Python). It holds {held}"
+        f"{path} is a state_dict (parameters without the module): give a callable that builds "
+        "the module, --factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' "
+        f"(factory= in Python). It contains {held}"
     )
 
 
@@ -53,8 +52,8 @@ def fill(module: torch.nn.Module, state: Mapping[str, Any], path: Path) -> tuple
     given, used = _precisions(kept.values()), _precisions(module.state_dict().values())
     if given != used and given and used:
         notes.append(
-            f"the file holds {' and '.join(given)}, the factory's module computes in "
-            f"{' and '.join(used)}"
+            f"the file's parameters are {' and '.join(given)}; the factory's module computes "
+            f"in {' and '.join(used)}"
         )
     return tuple(notes)
 
@@ -76,7 +75,7 @@ def _without_prefix(
         if not shared or gain < 0 or (gain == 0 and prefix not in ("module.", "_orig_mod.")):
             break
         consume_prefix_in_state_dict_if_present(kept, prefix)
-        notes.append(f"dropped the prefix {prefix!r} from every name of the file")
+        notes.append(f"removed the prefix {prefix!r} from every parameter name in the file")
     return kept, notes
 
 
@@ -101,7 +100,7 @@ def _misfit(
         for word, names in (
             ("missing", sorted(missing)),
             ("unexpected", sorted(unexpected)),
-            ("of another shape", wrong),
+            ("with another shape", wrong),
         )
         if names
     ]

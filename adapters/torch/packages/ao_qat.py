@@ -85,7 +85,7 @@ def _observed(module: Any, call: Call, description: Description) -> Description:
     ]:
         return description
     if getattr(module.activation_post_process, "is_per_channel", False):
-        raise Undescribed("its output is quantised by channel")
+        raise Undescribed("per-channel quantisation of its output is not supported")
     op = quantiser(module.activation_post_process, 0)
     if op is None:
         return description
@@ -119,7 +119,7 @@ def fake_quantised(weight: Weight, op: ops.FakeQuantize | None) -> Weight:
 
 def _range(name: str, values: np.ndarray) -> str:
     low, high = float(np.min(values)), float(np.max(values))
-    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} by channel"
+    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} per channel"
 
 
 def _with(call: Call, **weights: Weight | None) -> Call:
@@ -168,7 +168,7 @@ def _bag(module: Any, call: Call) -> Description:
 
 def _batch_statistics(module: Any) -> str:
     return (
-        "in training mode it normalises by the statistics of the batch; call eval() on it first"
+        "in training mode it normalises with the statistics of the batch; call eval() on it first"
         if module.bn.training
         else ""
     )
@@ -204,7 +204,7 @@ def _folded(
     folded bias to the sums.)
     """
     if call.x.ndim != rank + 2:
-        raise Undescribed(f"an input of {call.x.ndim} axes where {rank + 2} were expected")
+        raise Undescribed(f"an input with {call.x.ndim} axes; {rank + 2} were expected")
     parts = {
         name: call.required(name)
         for name in ("weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")

@@ -32,7 +32,7 @@ def unpacked(name: str, packed: Any) -> Weight:
         packed.dequantize().numpy(force=True) if packed.is_quantized else packed.numpy(force=True)
     )
     if not packed.is_quantized:
-        return Weight(name, None, values.astype(np.float32), ("kept in float16",))
+        return Weight(name, None, values.astype(np.float32), ("stored in float16",))
     if "per_channel" in str(packed.qscheme()):
         around = [1] * values.ndim
         around[packed.q_per_channel_axis()] = -1
@@ -44,12 +44,12 @@ def unpacked(name: str, packed: Any) -> Weight:
         size, zero = np.asarray(packed.q_scale()), np.asarray(packed.q_zero_point())
     bits, signed = _DTYPES[str(packed.dtype).removeprefix("torch.")]
     codes = np.rint(values / size + zero)
-    told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} by channel"
+    told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} per channel"
     words = (
-        f"{'' if signed else 'u'}int{bits}, of which {int(np.unique(codes).size)} levels are "
-        f"used, times scale {told}"
+        f"{'' if signed else 'u'}int{bits}({int(np.unique(codes).size)} levels used), times "
+        f"scale {told}"
     )
-    words += f", less zero point {_between(zero)}" if zero.any() else ""
+    words += f", minus zero point {_between(zero)}" if zero.any() else ""
     grid = (
         None
         if zero.dtype.kind == "f"
@@ -227,7 +227,7 @@ def _dynamic(module: Any, call: Call) -> Description:
     if weight.grid is None:
         return followed_by(linear(module, held), *behind)
     if call.x.size == 0:
-        raise Undescribed("its input is empty")
+        raise Undescribed("an empty input is not supported")
     build = Builder()
     x = build.add(ops.DynamicQuantize(high=DYNAMIC_HIGH.get(call.engine, 127)), Ref(-1))
     (y,) = build.include(linear(module, held).steps, x)

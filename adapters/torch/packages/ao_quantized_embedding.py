@@ -86,12 +86,11 @@ def _bag(module: Any, call: Call) -> Description:
         call.arguments.get(name) for name in ("indices", "offsets", "per_sample_weights")
     )
     if call.arguments.get("compressed_indices_mapping") is not None:
-        raise Undescribed("rows that were pruned (compressed_indices_mapping)")
+        raise Undescribed("pruned rows (compressed_indices_mapping) are not supported")
     assert isinstance(indices, Ref)
     if offsets is None and (module.include_last_offset or call.inputs[indices.index].ndim != 2):
         raise Undescribed(
-            "indices without offsets that are no matrix, or with include_last_offset, which then "
-            "takes the last bag for an end"
+            "without offsets, only a matrix of indices without include_last_offset is supported"
         )
     weight, first, second = _table(module)
     given = tuple(ref for ref in (indices, offsets, factors) if isinstance(ref, Ref))

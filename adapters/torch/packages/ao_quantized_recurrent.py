@@ -24,7 +24,7 @@ _PLACE = "torch.ao.nn.quantized.dynamic"
 def _held(module: Any, call: Call) -> tuple[Call, int | None]:
     """The call with the packed parameters to read, and the highest level of what they multiply."""
     if call.inputs[0].size == 0:
-        raise Undescribed("its input is empty")
+        raise Undescribed("an empty input is not supported")
     weights = {name: unpacked(name, tensor) for name, tensor in module.get_weight().items()}
     for name, tensor in module.get_bias().items():
         if tensor is not None:

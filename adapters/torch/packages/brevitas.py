@@ -39,8 +39,8 @@ Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
 
 def _refuses(module: Any) -> str:
     if module.training:
-        return "in training mode its quantisers follow the batch; call eval() on it first"
-    return "it is being exported" if getattr(module, "export_mode", False) else ""
+        return "in training mode its quantisers adapt to the batch; call eval() on it first"
+    return "it is in export mode" if getattr(module, "export_mode", False) else ""
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, b
     _refuse_delay(inner)
     if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant"):
         raise Undescribed(
-            f"its quantiser rounds as {type(inner).__name__} does, which has no description"
+            f"its quantiser rounds with {type(inner).__name__}, which is not supported"
         )
     rounding = _rounding(inner, inner.tensor_clamp_impl)
     around = _in_groups(inner.input_view_impl, given)
@@ -87,11 +87,10 @@ def _float(tensor_quant: Any, given: tuple[Any, ...]) -> tuple[Quantizer, int, b
     clamp = tensor_quant.float_clamp_impl
     if _rounding(tensor_quant, clamp.tensor_clamp_impl) != "even":
         # where steps change, logarithms would decide
-        raise Undescribed("its quantiser to floats does not round to the nearest one")
+        raise Undescribed("its float quantiser does not round to nearest, which is not supported")
     if not clamp.saturating:
         raise Undescribed(
-            "its quantiser takes what is beyond its floats to infinity or NaN, "
-            "which has no description"
+            "its float quantiser maps overflow to infinity or NaN, which is not supported"
         )
     around = _in_groups(tensor_quant.input_view_impl, given)
     _, scale, _, exponent, mantissa, bias, *_ = tensor_quant(*given)
@@ -113,7 +112,7 @@ def _rounding(quant: Any, clamp: Any) -> str:
     rounding, clamped = type(quant.float_to_int_impl).__name__, type(clamp).__name__
     if rounding not in _ROUNDINGS or clamped not in _CLAMPS:
         raise Undescribed(
-            f"its quantiser rounds with {rounding} and clips by {clamped}, which has no description"
+            f"its quantiser rounds with {rounding} and clips with {clamped}, which is not supported"
         )
     return _ROUNDINGS[rounding]
 
@@ -125,9 +124,7 @@ def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]
     if kind == "Identity":
         return _array
     if kind != "OverSubChannelBlockView":
-        raise Undescribed(
-            f"its quantiser looks at its input through {kind}, which has no description"
-        )
+        raise Undescribed(f"its quantiser views its input through {kind}, which is not supported")
     shape, axis = tuple(given[0].shape), view.group_dim % given[0].ndim
 
     def repeated(scale: Any) -> np.ndarray:
@@ -143,7 +140,7 @@ def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]
 
 def _refuse_delay(quant: Any) -> None:
     if type(quant.delay_wrapper.delay_impl).__name__ != "_NoDelay":
-        raise Undescribed("its quantiser waits for training to go on")
+        raise Undescribed("its quantiser is delayed until later in training")
 
 
 def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) -> Weight:
@@ -187,7 +184,7 @@ def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) ->
 
 def _range(name: str, values: np.ndarray) -> str:
     low, high = float(np.min(values)), float(np.max(values))
-    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} by channel"
+    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} per channel"
 
 
 def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer | None]:
@@ -203,9 +200,7 @@ def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer |
     if not proxy.is_quant_enabled:
         return function, None
     if "Dynamic" in type(proxy).__name__:
-        raise Undescribed(
-            "its scale follows each input (dynamic quantisation), which has no description"
-        )
+        raise Undescribed("dynamic quantisation (a scale per input) is not supported")
     return function, _quantizer(fused.tensor_quant, proxy._zero_hw_sentinel())[0]
 
 
@@ -272,7 +267,7 @@ def _same(module: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     comes after."""
     rank = len(module.kernel_size)
     if len(shape) != rank + 2:
-        raise Undescribed("it was called on a single sample without a batch axis")
+        raise Undescribed("an input without a batch axis is not supported")
     pads = []
     for size, k, s, d in zip(
         shape[2:],
@@ -291,7 +286,7 @@ def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
     weight, proxy = call.required("weight"), module.weight_quant
     if not proxy.is_quant_enabled:
         if hasattr(module, "weight_orig"):
-            raise Undescribed("it takes weight_orig in place of its weight")
+            raise Undescribed("it uses weight_orig instead of its weight")
         return weight, None
     given: tuple[Any, ...] = (module.weight,)
     if proxy.requires_quant_input:  # accumulator-aware quantisation
@@ -308,8 +303,7 @@ def _input_bits(module: Any, call: Call) -> tuple[Any, bool]:
     brought = call.scales[0] if call.scales else None
     if brought is None or brought.bits is None:
         raise Undescribed(
-            "the quantiser of its weight looks at the bits of an input that does "
-            "not say how many it has"
+            "its weight quantiser needs the input's bit width, which the input does not carry"
         )
     return module.weight.new_tensor(brought.bits), brought.signed
 
@@ -322,10 +316,7 @@ def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | 
         return _quantised(bias, *_quantizer(proxy.tensor_quant, module.bias))
     given = _input_scale(module, call)
     if given is None or weight_scale is None or given.size != 1:
-        raise Undescribed(
-            "the scale of its bias is not that of one quantised input times that of "
-            "a quantised weight"
-        )
+        raise Undescribed("its bias scale is not the input scale times the weight scale")
     scale = weight_scale.reshape(-1) * given.reshape(-1)
     return _quantised(
         bias, *_quantizer(proxy.tensor_quant, module.bias, module.weight.new_tensor(scale))
@@ -345,7 +336,7 @@ def _input_scale(module: Any, call: Call) -> np.ndarray | None:
 @describes(f"{_PLACE}.quant_embedding.QuantEmbedding", refuses=_refuses)
 def _embedding(module: Any, call: Call) -> Description:
     if module.max_norm is not None:
-        raise Undescribed("max_norm of quantised rows")
+        raise Undescribed("max_norm with quantised rows is not supported")
     weight, _ = _weight(module, call)
     return described_as("Embedding", module, replace(call, read=lambda name: weight))
 

@@ -82,7 +82,7 @@ class _Adapter:
 
 def _refuses(module: Any) -> str:
     base = module.base_layer
-    return refusal(base) and f"it wraps a layer that is not described: {refusal(base)}"
+    return refusal(base) and f"its base layer is not described: {refusal(base)}"
 
 
 @describes(*(f"{_PLACE}.{name}" for name in ("Linear", "_ConvNd", "Embedding")), refuses=_refuses)
@@ -91,7 +91,7 @@ def _lora(module: Any, call: Call) -> Description:
         (name for name, inner in module.named_modules() if name and _foreign_hooks(inner)), ""
     )
     if hooked:
-        raise Undescribed(f"its {hooked} carries a forward hook of the user's own")
+        raise Undescribed(f"its {hooked} has a user-registered forward hook")
     base = describe(module.base_layer, _inside(call, "base_layer"))
     at, name = _sums(base.steps)
     weight = getattr(base.steps[at].op, name)
@@ -129,11 +129,11 @@ def _lora(module: Any, call: Call) -> Description:
         return base
     limited = getattr(module.base_layer, "max_norm", None) is not None
     if limited and any(one.magnitude is not None for one in adapters):
-        raise Undescribed("its embedding has a max_norm, and DoRA looks at its rows as they become")
+        raise Undescribed("DoRA on an embedding with max_norm is not supported")
     if hasattr(module.base_layer, "embed_scale"):
         raise Undescribed(
-            "its embedding has an embed_scale, which PEFT applies to the adapter's "
-            "rows by themselves"
+            "an embedding with embed_scale is not supported: PEFT applies it to the "
+            "adapter's rows separately"
         )
     way = _way(module, call, base, adapters)
     if samples or limited or not _mergeable(module):
@@ -203,7 +203,7 @@ def _as_merged(
     if not words or weight.stored is None or not added.any():
         return weight
     if before:
-        for times, often in ((1, ""), (2, ", which are in it twice")):
+        for times, often in ((1, ""), (2, ", which are included twice")):
             parts = parts | {
                 f"{weight.name} without its adapters{often}": (effective - times * added).astype(
                     weight.effective.dtype
@@ -241,7 +241,7 @@ def _sums(steps: tuple[Step, ...]) -> tuple[int, str]:
         (at, name) for at, name in fields if isinstance(getattr(steps[at].op, name, None), Weight)
     ]
     if len(found) != 1:
-        raise Undescribed("its base layer multiplies by other than one weight")
+        raise Undescribed("its base layer does not multiply by exactly one weight")
     return found[0]
 
 
@@ -265,17 +265,17 @@ def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
             continue
         variant = type(module.lora_variant[name]).__name__ if name in module.lora_variant else ""
         if variant and variant not in _DORA:
-            raise Undescribed(f"its adapter {name} is a {variant}, which has no description")
+            raise Undescribed(f"its adapter {name} is a {variant}, which is not supported")
         if module.training and type(module.lora_dropout[name]).__name__ != "Identity":
-            raise Undescribed(f"dropout is active in front of its adapter {name}")
+            raise Undescribed(f"dropout is active before its adapter {name}")
         kept, own = (
             str(one.weight.dtype)
             for one in (module.base_layer, held[name] if not table else _Held(held[name]))
         )
         if own not in (kept, "torch.float32", "torch.float64"):
             raise Undescribed(
-                f"its adapter {name} computes in {own.removeprefix('torch.')}, its "
-                f"base in {kept.removeprefix('torch.')}"
+                f"its adapter {name} computes in {own.removeprefix('torch.')}, but its base "
+                f"layer in {kept.removeprefix('torch.')}"
             )
         ends = ("lora_embedding_{}.{}", "") if table else ("lora_{}.{}", ".weight")
         down, up = (call.required(ends[0].format(letter, name) + ends[1]) for letter in "AB")
@@ -346,8 +346,8 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
             gain = one.gain(base)
             rows = gain * rows
             words.append(
-                f"times {one.magnitude.name} / the norm for each output, {gain.min():g} "
-                f"to {gain.max():g}"
+                f"times {one.magnitude.name} / the norm per output, {gain.min():g} to "
+                f"{gain.max():g}"
             )
         parts |= {
             part.name: part.effective
@@ -381,9 +381,7 @@ def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Wei
             words.append(f"plus {one.bias.name} times {one.scale:g}")
         if one.magnitude is not None:
             added = added * one.gain(_rows(module, weight.effective)).reshape(-1)
-            words.append(
-                f"times {one.magnitude.name} / the norm, but for the base layer's own bias"
-            )
+            words.append(f"times {one.magnitude.name} / the norm, except the base layer's bias")
     parts = {one.bias.name: one.bias.effective for one in given if one.bias is not None}
     none = np.zeros(added.shape, np.float32)
     held = Weight("base_layer.bias", none, none) if op.bias is None else op.bias
@@ -456,7 +454,7 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
         hasattr(module.base_layer, "kernel_size")
         and call.x.ndim != len(module.base_layer.kernel_size) + 2
     ):
-        raise Undescribed("it was called on a single sample without a batch axis")
+        raise Undescribed("an input without a batch axis is not supported")
     for one in adapters:
         axes = call.x.ndim - (not module.lora_embedding_A)
         scale = (

@@ -35,7 +35,7 @@ def packed(name: str, tensor: Any) -> Weight | None:
         "activation_quantization",
     ):
         if getattr(tensor, option, None) is not None:
-            raise Undescribed(f"torchao quantises its input too ({option} of its {name})")
+            raise Undescribed(f"quantised inputs ({option} of its {name}) are not supported")
     effective = tensor.dequantize().detach().float().numpy(force=True)
     stored, scale = (
         part.detach().float().numpy(force=True) for part in (tensor.qdata, tensor.scale)

@@ -33,9 +33,7 @@ class QuantizeLinear(Elementwise):
         if not self.pointwise:
             return f"to integers from {self.low} to {self.high}, with a scale per channel"
         zero = int(np.ravel(self.zero_point)[0])
-        told = (
-            f"to integers from {self.low} to {self.high}, {float(np.ravel(self.size)[0]):g} apart"
-        )
+        told = f"to integers from {self.low} to {self.high}, step {float(np.ravel(self.size)[0]):g}"
         return told + (f", zero point {zero}" if zero else "")
 
     def f(self, x: np.ndarray) -> np.ndarray:

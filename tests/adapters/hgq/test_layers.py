@@ -128,7 +128,7 @@ def test_an_activation_of_the_users_own_in_a_file_is_not_trusted(tmp_path):
 
 @pytest.mark.parametrize(
     ("overflow", "word"),
-    [("SAT_SYM", "clipped"), ("WRAP", "wrapped around"), ("WRAP_SM", "folded back")],
+    [("SAT_SYM", "clipped"), ("WRAP", "wrapped around"), ("WRAP_SM", "reflected")],
 )
 def test_effective_weights_are_hgqs_and_stored_ones_are_named(overflow, word):
     data = keras.Input((5,))
@@ -163,5 +163,5 @@ def test_a_quantizer_without_a_description_is_told():
     model = keras.Model(data, QDense(4, name="l", iq_conf=config)(data))
     report = probe.check(model, "l", np.ones((2, 5), np.float32))
     assert report.missing["numpy"] == (
-        "its input goes through a quantizer that scales by what is no power of two"
+        "its input goes through a quantizer whose scale is not a power of two"
     )

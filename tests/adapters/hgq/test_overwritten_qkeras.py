@@ -18,7 +18,9 @@ def test_a_file_of_qkeras_is_one_sentence(monkeypatch, capsys):
     assert stop.value.code == 2
     assert capsys.readouterr() == (
         "",
-        "probe: this model needs QKeras, but the `qkeras` that is installed is not QKeras but the "
-        "package of that name in hgq2, "
-        "which overwrites it: in an environment without hgq2, pip install 'layerprobe[qkeras]'\n",
+        (
+            "probe: this model needs QKeras, but the installed `qkeras` is the package of that "
+            "name from hgq2, which overwrites QKeras: in an environment without hgq2, pip "
+            "install 'layerprobe[qkeras]'\n"
+        ),
     )

@@ -73,7 +73,7 @@ def test_a_quantizer_by_itself(rounding):
     ).ok
     for way in WAYS:
         if way != OWN[rounding]:
-            is_named(quantizer, x, fixed(quantizer, x, way), way, "to fixed point of ")
+            is_named(quantizer, x, fixed(quantizer, x, way), way, "to fixed point with ")
 
 
 @pytest.mark.parametrize(

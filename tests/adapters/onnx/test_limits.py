@@ -70,7 +70,7 @@ def test_loops_that_do_not_end(tmp_path, node, ends):
     if ends:
         probe.open_model(path).run([np.ones((2, 4), np.float32)], (), lambda _: None)
         return
-    with pytest.raises(CannotOpen, match="would not come to an end"):
+    with pytest.raises(CannotOpen, match="would not finish"):
         probe.open_model(path)
 
 
@@ -88,7 +88,7 @@ def test_functions_that_unfold_without_end(tmp_path):
     call = [helper.make_node("F0", ["x"], ["y"], domain="own")]
     doubling = [function(f"F{i}", *[f"F{i + 1}"] * 2) for i in range(40)] + [function("F40")]
     for functions in (doubling, [function("F0", "F0")]):
-        with pytest.raises(CannotOpen, match="once its functions are unfolded"):
+        with pytest.raises(CannotOpen, match="after its functions are inlined"):
             probe.open_model(saved(tmp_path / "f.onnx", call, functions=functions))
     assert probe.open_model(
         saved(tmp_path / "f.onnx", call, functions=[function("F0", "F1", "F1"), function("F1")])
@@ -110,7 +110,7 @@ def test_a_loop_in_a_function(tmp_path):
         [helper.make_node("F", ["x"], ["y"], domain="own")],
         functions=[function],
     )
-    with pytest.raises(CannotOpen, match="would not come to an end"):
+    with pytest.raises(CannotOpen, match="would not finish"):
         probe.open_model(path)
 
 
@@ -122,7 +122,7 @@ def test_operators_that_nobody_has(tmp_path):
 
 def test_tensors_that_fill_the_memory(tmp_path):
     expand = [helper.make_node("Expand", ["x", "s"], ["y"])]
-    with pytest.raises(CannotOpen, match="fills the memory"):
+    with pytest.raises(CannotOpen, match="could exhaust memory"):
         probe.open_model(saved(tmp_path / "e.onnx", expand, {"s": np.array([1 << 27, 2, 4])}))
     assert probe.check(
         saved(tmp_path / "e.onnx", expand, {"s": np.array([5, 2, 4])}), "Expand_0"
@@ -149,11 +149,11 @@ def test_weights_beside_the_model(tmp_path):
     )
     with (tmp_path / "weights").open("ab") as file:
         file.truncate(1 << 33)
-    with pytest.raises(CannotOpen, match="a hole"):
+    with pytest.raises(CannotOpen, match="is sparse"):
         probe.open_model(path)
     (tmp_path / "weights").unlink()
     (tmp_path / "weights").symlink_to("/dev/zero")
-    with pytest.raises(CannotOpen, match="no file in the folder"):
+    with pytest.raises(CannotOpen, match="not a file in the model's folder"):
         probe.open_model(path)
 
 
@@ -188,10 +188,7 @@ def test_sizes_that_the_model_computes(tmp_path, monkeypatch):
     np.testing.assert_array_equal(ran(small)[0], np.arange(1 << 10, dtype=np.float32))
     with pytest.raises(
         ForwardFailed,
-        match=(
-            r"take more than 2,\d{3},\d{3} bytes together; "
-            r"--trust"
-        ),
+        match=(r"need more than 2,\d{3},\d{3} bytes together; --trust"),
     ):
         ran(large)
     np.testing.assert_array_equal(ran(large, trust=True)[0], np.arange(1 << 20, dtype=np.float32))
@@ -252,5 +249,5 @@ def test_texts_that_double(tmp_path):
         return path
 
     assert probe.check(doubled(4), "Relu_4").ok
-    with pytest.raises(CannotOpen, match="fills the memory"):
+    with pytest.raises(CannotOpen, match="could exhaust memory"):
         probe.open_model(doubled(40))

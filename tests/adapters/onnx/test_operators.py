@@ -188,7 +188,7 @@ def test_a_file(net):
     reports = list(probe.sweep(opened, X))
     assert [one.verdict for one in reports] == ["agree"] * 4 + ["unchecked"]
     assert (
-        "the operator DeformConv has no description: samples of regions have no op"
+        "the operator DeformConv has no description: there is no op for sampling regions"
         in reports[-1].sentence
     )
     assert probe.check(opened, "dense").ok, "its input is drawn"
@@ -222,7 +222,7 @@ def test_what_is_wrong_is_one_sentence(net, tmp_path):
         probe.check(net, "conf", X)
     with pytest.raises(BadInput, match="takes 1 inputs"):
         probe.check(net, "dense", given=[X, X])
-    with pytest.raises(BadInput, match="does not run alone"):
+    with pytest.raises(BadInput, match="cannot run alone"):
         probe.check(net, "conv", given=X)
     with pytest.raises(ForwardFailed, match="the forward pass failed on x"):
         probe.check(net, "conv", X[:, :2])
@@ -293,13 +293,13 @@ def test_what_a_body_may_not_hold_is_named():
     )
     proto.functions.append(function)
     report = probe.check(proto, "node", inputs)
-    assert report.verdict == "unchecked" and "the function Tanh inside of it" in report.sentence
+    assert report.verdict == "unchecked" and "the function Tanh in its subgraph" in report.sentence
     body.node[3].op_type = "RandomNormalLike"
     proto, inputs = single(
         "Scan", [w(2, 6), w(5, 2, 6)], {"num_scan_inputs": 1, "body": body}, 15, outputs=("y", "z")
     )
     report = probe.check(proto, "node", inputs)
-    assert report.verdict == "unchecked" and "RandomNormalLike inside of it" in report.sentence
+    assert report.verdict == "unchecked" and "RandomNormalLike in its subgraph" in report.sentence
 
 
 def test_no_samples_are_compared_by_shape():
@@ -369,7 +369,7 @@ def test_a_half_of_another_length_than_its_line():
     (report,) = probe.sweep(proto, inputs)
     assert (
         report.verdict == "unchecked"
-        and "a half of 3 frequencies is cut or filled for a line of 8" in report.sentence
+        and "3 one-sided frequencies are cropped or padded for a length of 8" in report.sentence
     )
     (theirs,) = ReferenceEvaluator(proto).run(None, {"v0": inputs[0]})
     assert np.abs(theirs - report.outputs["framework"]).max() > 0.01

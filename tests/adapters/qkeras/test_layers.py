@@ -447,12 +447,12 @@ doubled.alpha = "auto"  # spares it what QKeras asks of quantizers when it initi
         (
             QDense,
             {"kernel_quantizer": "bernoulli()"},
-            "its kernel goes through bernoulli, which draws at random at inference too",
+            "its kernel goes through bernoulli, which draws random numbers in inference too",
         ),
         (
             QDense,
             {"kernel_quantizer": doubled},
-            "its kernel goes through doubled, a quantizer without a description",
+            "its kernel goes through doubled, a quantizer that has no description",
         ),
         (
             QActivation,
@@ -486,5 +486,5 @@ def test_the_qkeras_of_hgq2_is_recognised(monkeypatch):
     monkeypatch.setitem(sys.modules, "qkeras", types.ModuleType("qkeras"))
     for name in ("probe.adapters.qkeras", "probe.adapters.qkeras.quantizers"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    with pytest.raises(probe.ProbeError, match="hgq2, which overwrites it"):
+    with pytest.raises(probe.ProbeError, match="hgq2, which overwrites QKeras"):
         importlib.import_module("probe.adapters.qkeras")

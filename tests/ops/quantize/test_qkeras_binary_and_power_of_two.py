@@ -156,7 +156,7 @@ def test_every_float_around_the_thresholds_of_a_logarithm(kind):
     quantizer = kind(6)
     ours, words = quantizers.effective(chain(quantizer, x), quantizer, x)
     np.testing.assert_array_equal(ours, np.asarray(quantizer(tf.constant(x))))
-    assert "at a threshold" in words
+    assert "on a threshold" in words
     away = np.array([0.3, 1.0, 2.9, 5.0], np.float32)
     assert "threshold" not in quantizers.effective(chain(quantizer, away), quantizer, away)[1]
 

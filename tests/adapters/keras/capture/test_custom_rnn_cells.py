@@ -152,11 +152,11 @@ def test_what_cannot_be_followed_is_unchecked(keras, made):
     drawn = probe.check(model(keras, layer), layer.name, X)
     assert (
         drawn.verdict == "unchecked"
-        and "it makes other numbers in every call, such as random ones" in drawn.sentence
+        and "it produces different values in every call, such as random numbers" in drawn.sentence
     )
     long = keras.layers.RNN(made["Plain"](2))
     report = probe.check(long, long.name, given=np.zeros((1, 300, 4), np.float32))
-    assert report.verdict == "unchecked" and "it goes round 300 times" in report.sentence
+    assert report.verdict == "unchecked" and "its loop runs 300 iterations" in report.sentence
 
 
 def test_a_layer_that_draws_numbers_is_unchecked(keras):
@@ -167,4 +167,4 @@ def test_a_layer_that_draws_numbers_is_unchecked(keras):
             return x + keras.random.normal((3, 6, 4))
 
     report = probe.check(model(keras, Noisy(name="noisy")), "noisy", X)
-    assert report.verdict == "unchecked" and "such as random ones" in report.sentence
+    assert report.verdict == "unchecked" and "such as random numbers" in report.sentence

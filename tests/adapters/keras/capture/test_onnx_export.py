@@ -60,7 +60,7 @@ def test_what_the_converter_does_not_know_is_named():
     report = asked(keras.ops.erfinv(keras.ops.tanh(x)), x, keras)
     assert report.verdict == "unchecked" and "onnx" in report.missing
     assert any(
-        note.endswith("tf2onnx knows no ONNX operators for TensorFlow's Erfinv")
+        note.endswith("tf2onnx has no ONNX operators for TensorFlow's Erfinv")
         for note in report.notes
     ), report.notes
 

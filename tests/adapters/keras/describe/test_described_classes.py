@@ -112,7 +112,7 @@ def test_a_method_replaced_on_the_instance_is_seen(keras):
     layer = keras.layers.Dense(3)
     original = layer.call
     layer.call = lambda inputs: original(inputs) * 2
-    assert why(layer) == "`call` of this Dense has been replaced on the layer itself"
+    assert why(layer) == "`call` of this Dense instance has been replaced"
 
 
 def test_another_class_of_the_same_name_is_another(keras):
@@ -138,7 +138,7 @@ def test_what_a_call_adds_is_refused(keras):
     layer = keras.layers.ReLU()
     x = np.ones((2, 3), np.float32)
     for arguments, reason in (
-        ({"mask": x > 0}, "a mask reaches it"),
+        ({"mask": x > 0}, "masks are not supported for it, and it received one"),
         ({"other": 1}, "called with `other`"),
     ):
         with pytest.raises(Undescribed, match=reason):

@@ -276,7 +276,7 @@ def test_reversible_embedding(options):
         refused = [one for one in reports if not one.ok]
         assert len(refused) == (policy != "float32" and "reverse_dtype" in options), refused
         assert all(
-            "its reverse_dtype is float32, where the layer computes in bfloat16" in one.sentence
+            "its reverse_dtype float32 differs from its compute dtype bfloat16" in one.sentence
             for one in refused
         )
 

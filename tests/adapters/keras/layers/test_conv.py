@@ -227,6 +227,6 @@ def test_what_runs_only_with_its_functions_compiled_is_said_to():
     model = Own()
     model(GROUPED)
     with pytest.raises(
-        probe.ProbeError, match="the same depth: 4 vs 2; with nobody watching it runs"
+        probe.ProbeError, match="the same depth: 4 vs 2; it succeeds without capturing"
     ):
         list(probe.sweep(model, GROUPED))

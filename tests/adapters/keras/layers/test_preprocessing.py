@@ -76,7 +76,7 @@ def test_a_stale_normalization_is_told(keras):
     layer = adapted(keras, np.random.default_rng(0).normal(3, 2, size=(20, 3)).astype("float32"))
     layer.adapt_mean.assign([1.0, 2.0, 3.0])
     report = probe.check(layer, layer.name, given=np.ones((2, 3), np.float32))
-    assert report.ok and "finalize_state() was not called" in str(report)
+    assert report.ok and "finalize_state() has not been called" in str(report)
 
 
 SHAPES = st.sampled_from([(4,), (4, 3), (4, 1), (2, 3, 2)])
@@ -88,9 +88,7 @@ def runs(call):
     try:
         return call()
     except (ValueError, probe.ProbeError) as error:
-        assert "maximum supported output rank" in str(error) or "no more than one index" in str(
-            error
-        )
+        assert "maximum supported output rank" in str(error) or "at most one index" in str(error)
         return None
 
 
@@ -199,7 +197,9 @@ def test_augmentation_passes_images_through(keras, names):
         assert report.verdict == "agree" and len(report.outputs) == 3, f"{name}\n{report}"
         if name != "MaxNumBoundingBoxes":
             report = probe.check(layer, layer.name, given=x)
-            assert report.verdict == "unchecked" and "draws at random" in report.missing["numpy"]
+            assert (
+                report.verdict == "unchecked" and "draws random numbers" in report.missing["numpy"]
+            )
 
 
 @pytest.mark.parametrize("kind", ["CenterCrop", "RandomCrop"])

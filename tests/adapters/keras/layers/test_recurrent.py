@@ -109,7 +109,8 @@ def test_stacked_cells_of_another_precision_than_their_stack():
     report = probe.check(stack, stack.name, given=np.ones((2, 5, 4), "float32"))
     assert (
         report.verdict == "unchecked"
-        and "its cell computes in float64, what is around it in float32" in report.missing["numpy"]
+        and "its cell computes in float64, and the layer around it in float32"
+        in report.missing["numpy"]
     )
 
 

@@ -59,10 +59,7 @@ def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):
     path = saved(model, tmp_path / f"m{ending}")
     with pytest.raises(
         CannotOpen,
-        match=(
-            r"both' goes through 12 steps one by one, which are more "
-            r"than 10; give --trust"
-        ),
+        match=(r"both' runs 12 time steps, more than the limit of 10; give --trust"),
     ):
         list(probe.sweep(path))
     assert all(one.ok for one in probe.sweep(probe.open_model(path, trust=True)))
@@ -106,7 +103,8 @@ def test_places_that_keras_2_repeats_one_by_one(tmp_path, monkeypatch, functiona
     with pytest.raises(
         CannotOpen,
         match=(
-            "its layer 'last' repeats 27 places one by one, which are more than 26; give --trust"
+            "its layer 'last' repeats 27 elements one by one, more than the limit of 26; "
+            "give --trust"
         ),
     ):
         probe.check(path, "last")

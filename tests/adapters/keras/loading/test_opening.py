@@ -408,7 +408,9 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
     words_in = namespace.Sequential(
         [namespace.Input((4,), dtype="int32", name="ids"), layers.Embedding(11, 3)]
     )
-    refused(words_in, drawn(2, 4), "the input 'ids' holds integers (int32); you gave fractions")
+    refused(
+        words_in, drawn(2, 4), "the input 'ids' takes integers (int32); you gave non-integer values"
+    )
     model = probe.open_model(words_in)
     assert (
         model.inputs is not None and model.inputs[0].high == 11 and model.inputs[0].dtype == "int32"

@@ -19,7 +19,7 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-TOLD = "which its description does not read"
+TOLD = "which its description does not support"
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 
 

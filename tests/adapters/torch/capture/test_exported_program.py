@@ -103,10 +103,7 @@ def test_torchscript_gives_its_parameters_to_a_factory(net, tmp_path):
         torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
     with pytest.raises(
         NotTrusted,
-        match=(
-            r"TorchScript: it holds code, which runs when it is "
-            r"opened\. Give --trust .*--factory"
-        ),
+        match=(r"TorchScript, whose code runs when it is opened: give --trust .*--factory"),
     ):
         probe.open_model(tmp_path / "block.pt", factory=Block)
     model = probe.open_model(tmp_path / "block.pt", factory=Block, trust=True)

@@ -66,8 +66,8 @@ def test_the_listing(block):
     assert layers["conv"].checkable == ("numpy", "onnx") and layers["conv"].parameters == 112
     assert layers["attention"].checkable and not layers["own.scale"].checkable
     assert (
-        "Scale has a forward of its own: the modules and functions that it calls are checked "
-        "one by one"
+        "Scale has a custom forward: the modules and functions that it calls are checked "
+        "individually"
     ) in layers["own.scale"].why
 
 
@@ -114,14 +114,14 @@ def test_calls_in_order_with_their_number_and_copies(block):
         and np.array_equal(conv.inputs[0], X)
         and conv.dtype == "float32"
     )
-    assert scale.description is None and "Scale has a forward of its own" in scale.why
+    assert scale.description is None and "Scale has a custom forward" in scale.why
 
 
 def test_containers_aliases_and_layers_out_of_reach(block):
     model = probe.open_model(block)
     (root,) = captured(model, {""})
     assert (
-        root.why == "Block is a container: its layers are checked one by one"
+        root.why == "Block is a container: its layers are checked individually"
         and len(root.outputs) == 2
     )
     assert [(one.layer, one.call) for one in captured(model, {"again"})] == [
@@ -230,7 +230,7 @@ def test_compiled_modules_are_watched_inside(net):
         "0.act",
         "1",
     ]
-    assert "it was compiled; it runs uncompiled here" in model.notes
+    assert "the module was compiled with torch.compile; it runs uncompiled here" in model.notes
     model.module(torch.from_numpy(X))
     assert [one.verdict for one in probe.sweep(model, X)] == ["agree"] * 4
     net.compile(backend="eager")
@@ -279,7 +279,7 @@ def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
     module = nn.Conv2d(3, 4, 3)
     module.forward = lambda x: x
     assert (
-        "this instance has a forward of its own"
+        "this instance replaces the method forward"
         in probe.check(module, "", given=X).missing["numpy"]
     )
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x)
@@ -291,7 +291,7 @@ def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
 
 def test_options_without_a_description_say_so():
     for module, said in [
-        (nn.ReplicationPad2d((-1, 0, 0, 0)), "a negative amount of edge padding"),
+        (nn.ReplicationPad2d((-1, 0, 0, 0)), "negative edge padding"),
         (nn.Dropout().train(), "in training mode it drops elements at random"),
     ]:
         (report,) = probe.sweep(module, X)
@@ -382,7 +382,7 @@ def test_precisions_flow_through(module, numpy_dtype, dtype):
 def test_several_tensors_are_not_taken_for_one():
     (call,) = captured(probe.open_model(Pair()), {"same"})
     assert len(call.inputs) == len(call.outputs) == 2 and call.why == (
-        "it was called with 2 tensors where one was expected"
+        "it was called with 2 tensors; one was expected"
     )
 
 

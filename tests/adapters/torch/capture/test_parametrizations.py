@@ -72,7 +72,7 @@ SOURCES = {
         lambda: parametrizations.weight_norm(nn.Linear(5, 6), dim=None),
         "weight",
         "parametrizations.weight.original1",
-        "the norm over all of it",
+        "the norm over all elements",
     ),
     "spectral_norm": (
         lambda: nn.utils.spectral_norm(nn.Conv2d(3, 4, 2)),

@@ -108,7 +108,9 @@ def test_a_compiled_module_is_swept_node_by_node(block, how):
     compiled = how(block)
     before = {name: one.clone() for name, one in compiled.state_dict().items()}
     model = probe.open_model(compiled)
-    assert any("TorchScript: each node of its graphs is a layer" in note for note in model.notes)
+    assert any(
+        "TorchScript: each node of its graphs is listed as a layer" in note for note in model.notes
+    )
     reports = list(probe.sweep(model, X))
     assert [one.layer for one in reports] == NAMES
     assert all(one.ok and not one.missing for one in reports), [one.sentence for one in reports]
@@ -159,8 +161,8 @@ def test_compiled_parts_of_a_module_of_python(block):
     with pytest.raises(
         BadInput,
         match=(
-            r"'first\.conv' lies inside TorchScript: ask for the calls that it makes, "
-            r"such as 'first\.conv/conv'"
+            r"'first\.conv' is inside TorchScript, whose single calls can be checked, such as "
+            r"'first\.conv/conv'"
         ),
     ):
         probe.check(model, "first.conv", X)
@@ -197,7 +199,7 @@ def test_what_cannot_be_followed_is_listed_with_its_reason():
     first, *rest = probe.sweep(model, V)
     assert (first.layer, first.kind, first.verdict) == ("blind", "Blind", "unchecked")
     assert (
-        "TorchScript that cannot be followed node by node: it has a node prim::PythonOp"
+        "TorchScript that cannot be checked node by node: it contains the node prim::PythonOp"
     ) in first.sentence
     assert first.outputs["framework"].shape == (8, 6)
     assert [one.layer for one in rest] == ["act", "/add"] and all(one.ok for one in rest)
@@ -207,7 +209,7 @@ def test_what_cannot_be_followed_is_listed_with_its_reason():
 
 def test_a_saved_file(block, tmp_path):
     script(block).save(tmp_path / "block.pt")
-    with pytest.raises(NotTrusted, match="it holds code"):
+    with pytest.raises(NotTrusted, match="whose code runs"):
         probe.open_model(tmp_path / "block.pt")
     model = probe.open_model(tmp_path / "block.pt", trust=True)
     reports = list(probe.sweep(model, X))

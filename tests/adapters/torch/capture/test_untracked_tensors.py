@@ -72,9 +72,9 @@ def test_what_came_from_nowhere_seen_is_unchecked(between, words):
     reports = swept(Net(between))
     assert reports["a"].ok and reports["b"].ok
     assert reports["/unseen"].verdict == "unchecked"
-    assert (
-        f"{words} was made by no call that was seen, and follows from the model's input"
-    ) in reports["/unseen"].sentence
+    assert (f"{words} came from no captured call, and it depends on the model's input") in reports[
+        "/unseen"
+    ].sentence
     assert line(reports["/unseen"]).startswith("unchecked /unseen")
     assert str(reports["/unseen"]) and reports["/unseen"].to_json()
 

@@ -14,7 +14,7 @@ import probe
 from probe.description import Ref
 from probe.errors import Undescribed
 
-TOLD = "which its description does not read"
+TOLD = "which its description does not support"
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_an_option_of_a_release_to_come(name, monkeypatch):
         ) in module_options.unread(module, kind)
         del module.foo
         assert module_options.unread(module, kind) == (
-            f"{name} has option foo, {TOLD} and no attribute tells"
+            f"{name} has option foo, {TOLD} and whose value no attribute holds"
         )
     module_options._unknown.cache_clear()
     module.foo = 3
@@ -169,6 +169,6 @@ def test_an_argument_that_is_not_read():
     x = np.ones((2, 3), np.float32)
     with pytest.raises(Undescribed, match=f"it was called with `foo`, {TOLD}"):
         describe(module, Call((x,), lambda name: None, {"input": Ref(-1), "foo": 2}))
-    with pytest.raises(Undescribed, match="it was called with 2 tensors where one was expected"):
+    with pytest.raises(Undescribed, match="it was called with 2 tensors; one was expected"):
         describe(module, Call((x, x), lambda name: None, {"input": Ref(-1), "foo": Ref(-1, 1)}))
     assert refusal(module) == ""

@@ -81,9 +81,9 @@ def test_what_a_type_or_a_place_for_the_result_means(function):
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (lambda x: x.view(torch.int32), "the bits of numbers, seen as those of another type"),
-        (lambda x: x.view(torch.uint8), "the bits of numbers, seen as those of another type"),
-        (lambda x: x.sum(1, dtype=torch.bool), "sums and products of truth values"),
+        (lambda x: x.view(torch.int32), "reinterpreting the bits as another dtype"),
+        (lambda x: x.view(torch.uint8), "reinterpreting the bits as another dtype"),
+        (lambda x: x.sum(1, dtype=torch.bool), "sums and products of booleans"),
         (lambda x: x.sum(dtype=torch.float64), "it mixes float32 and float64"),
         (lambda x: F.softmax(x, 1, dtype=torch.float64), "it mixes float32 and float64"),
         (
@@ -131,7 +131,7 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
         ((), {"x9": 1}, "x9=1"),
     ):
         assert told(*args, **kwargs) == (
-            f"relu was called with {name}, which its description does not read"
+            f"relu was called with {name}, which its description does not support"
         )
 
 

@@ -64,7 +64,9 @@ def saved(folder, what, name="net.pt", **options):
 def test_a_state_dict_opens_with_a_factory(folder, net, factory, legacy):
     path = saved(folder, net.state_dict(), _use_new_zipfile_serialization=not legacy)
     model = probe.open_model(str(path), factory=factory)
-    assert model.source == str(path) and "put in evaluation mode" in model.notes
+    assert (
+        model.source == str(path) and "eval() was called on the module after loading" in model.notes
+    )
     assert [layer.name for layer in model.layers] == [
         "conv",
         "bn",
@@ -105,7 +107,7 @@ def test_a_prefix_is_dropped_and_said(folder, net, prefix):
     state = {prefix + name: value for name, value in net.state_dict().items()}
     model = probe.open_model(saved(folder, state), factory="own_net:Net")
     assert all(
-        f"dropped the prefix '{part}.' from every name of the file" in model.notes
+        f"removed the prefix '{part}.' from every parameter name in the file" in model.notes
         for part in prefix.split(".")[:-1]
     )
     assert probe.check(model, "conv", X).ok
@@ -114,7 +116,7 @@ def test_a_prefix_is_dropped_and_said(folder, net, prefix):
 def test_a_prefix_that_the_module_has_too_stays(folder, net):
     path = saved(folder, torch.nn.DataParallel(net).state_dict())
     assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == (
-        "put in evaluation mode",
+        "eval() was called on the module after loading",
     )
 
 
@@ -144,8 +146,8 @@ def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
     with pytest.raises(
         CannotOpen,
         match=(
-            r"of another shape conv.weight \(file \(4, 3, 3, 3\), "
-            r"module \(9, 3, 3, 3\)\), conv.bias"
+            r"with another shape conv.weight \(file \(4, 3, 3, 3\), module \(9, 3, 3, 3\)\), "
+            r"conv.bias"
         ),
     ):
         probe.open_model(path, factory="own_net:Net(9)")
@@ -154,7 +156,7 @@ def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
 def test_another_precision_is_said(folder, net):
     path = saved(folder, {name: value.half() for name, value in net.state_dict().items()})
     assert any(
-        "the file holds float16" in note
+        "the file's parameters are float16" in note
         for note in probe.open_model(path, factory="own_net:Net").notes
     )
 
@@ -162,18 +164,18 @@ def test_another_precision_is_said(folder, net):
 @pytest.mark.parametrize(
     ("factory", "said"),
     [
-        ("own_net", "a factory reads"),
-        ("own_net:", "a factory reads"),
+        ("own_net", "a factory is written as"),
+        ("own_net:", "a factory is written as"),
         ("own_net:Nett", "names 'Nett', which own_net does not have"),
         ("own_net:Net(width)", "literal arguments"),
         ("own_net:Net(**{})", "literal arguments"),
         ("own_net:Net(4", "literal arguments"),
         ("own_net:number", "an int|a int"),
-        ("own_net:Outer", "gave a Outer, not a torch.nn.Module"),
+        ("own_net:Outer", "returned a Outer, not a torch.nn.Module"),
         ("own_net:fails", "ZeroDivisionError"),
         ("own_net:Net(1, 2)", "TypeError"),
         ("no_such_module:Net", "ModuleNotFoundError"),
-        ("no/such.py:Net", "there is no file no/such.py"),
+        ("no/such.py:Net", "does not exist no/such.py"),
     ],
 )
 def test_a_bad_factory_is_one_sentence(folder, net, factory, said):
@@ -272,10 +274,10 @@ def test_other_contents_have_their_own_sentence(folder, net):
     net(torch.from_numpy(X)).sum().backward()
     optimiser.step()
     for held, said in [
-        (optimiser.state_dict(), "the state of an optimiser"),
-        ({"optimizer": optimiser.state_dict(), "epoch": 1}, "the state of an optimiser"),
-        (torch.zeros(3), "holds a Tensor, not a module or a state_dict"),
-        ({"epoch": 3}, "a checkpoint without a state_dict: it holds 'epoch'"),
+        (optimiser.state_dict(), "an optimiser's state"),
+        ({"optimizer": optimiser.state_dict(), "epoch": 1}, "an optimiser's state"),
+        (torch.zeros(3), "contains a Tensor, not a module or a state_dict"),
+        ({"epoch": 3}, "a checkpoint without a state_dict: it has the entries 'epoch'"),
         ({"args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
     ]:
         with pytest.raises((CannotOpen, NotTrusted), match=said):
@@ -321,9 +323,7 @@ def test_live_modules_keep_their_mode(net):
         and "the module is in evaluation mode" in model.notes
     )
     net.bn.train()
-    assert (
-        "1 of its 4 modules are in training mode, as they were given" in probe.open_model(net).notes
-    )
+    assert "1 of its 4 modules are in training mode, as given" in probe.open_model(net).notes
     net.train()
     assert (
         any(

@@ -176,7 +176,7 @@ def test_recurrences_saved_and_reopened(engine, name, kind, using, tmp_path, sig
         weight = report.weights[key]
         np.testing.assert_array_equal(weight.effective, values.numpy())
         assert weight.steps[0].startswith(
-            "int8, of which" if kind == torch.qint8 else "kept in float16"
+            "int8 (" if kind == torch.qint8 else "stored in float16"
         ), weight.steps
         assert kind == torch.float16 or np.array_equal(
             weight.grid.integers(weight.effective), weight.stored
@@ -268,7 +268,7 @@ def test_packed_sequences_saved_and_reopened(case, using, tmp_path, signal):
         assert report.ok and "onnx" in report.outputs, str(report)
         assert report.outputs["numpy"][0].shape == (15, 10 if inner.bidirectional else 5)
         weights = [one for key, one in report.weights.items() if key.startswith("weight")]
-        assert weights and all(one.steps[0].startswith("int8, of which") for one in weights)
+        assert weights and all(one.steps[0].startswith("int8 (") for one in weights)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -316,7 +316,7 @@ def test_other_precisions(kind, signal):
     assert kind == torch.float64 or probe.check(net, "0", signal((9, 5))).ok
     net = built(lambda: nn.Linear(5, 7))
     net[0].lora_A.to(torch.bfloat16), net[0].lora_B.to(torch.bfloat16)
-    assert "computes in bfloat16, its base in float32" in why(net, "0", signal((9, 5)))
+    assert "computes in bfloat16, but its base layer in float32" in why(net, "0", signal((9, 5)))
 
 
 def test_parts_that_cancel_are_honest(signal):
@@ -335,7 +335,7 @@ def test_parts_that_cancel_are_honest(signal):
 def test_what_has_no_description(signal):
     x = signal((4, 5))
     net = built(lambda: nn.Linear(5, 7), lora_dropout=0.5).train()
-    assert "dropout is active in front of its adapter task0" in why(net, "0", x)
+    assert "dropout is active before its adapter task0" in why(net, "0", x)
     net = built(lambda: nn.Linear(5, 7))
     handle = net[0].lora_A["task0"].register_forward_hook(lambda module, args, output: 2 * output)
     assert "its lora_A.task0 carries a forward hook" in why(net, "0", x)
@@ -343,7 +343,7 @@ def test_what_has_no_description(signal):
 
     net = built(lambda: nn.Embedding(9, 4, max_norm=1.0), use_dora=True)
     before = bits(net)
-    assert "max_norm, and DoRA looks at its rows" in why(net, "0", IDS)
+    assert "DoRA on an embedding with max_norm" in why(net, "0", IDS)
     assert unchanged(before, net)
 
     class Own(nn.Linear):
@@ -351,9 +351,7 @@ def test_what_has_no_description(signal):
             return super().forward(2 * x)
 
     (layer,) = probe.open_model(built(lambda: Own(5, 7))).layers
-    assert (
-        "it wraps a layer that is not described"
-    ) in layer.why and "Own overrides forward" in layer.why
+    assert ("its base layer is not described") in layer.why and "Own overrides forward" in layer.why
 
 
 def test_a_whole_model_of_peft(signal):
@@ -545,7 +543,7 @@ def test_attention_is_checked_with_what_is_merged_for_the_call(options, adapters
     assert merged.ok, str(merged)
     weight = merged.weights["base_layer.out_proj.base_layer.weight"]
     twice = weight.parts[
-        "base_layer.out_proj.base_layer.weight without its adapters, which are in it twice"
+        "base_layer.out_proj.base_layer.weight without its adapters, which are included twice"
     ]
     np.testing.assert_allclose(twice, raw["base_layer.out_proj.base_layer.weight"], atol=1e-4)
     layer.enable_adapters(False)
