@@ -137,7 +137,9 @@ def diagnose(
             findings = (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),)
         elif not findings:
             parts = parts_equal_to(case.observed, case.healthy, allowed)
-            words += [_part_of_output(parts)] if parts else ["no known mistake explains the difference"]
+            words.append(
+                _part_of_output(parts) if parts else "no known mistake explains the difference"
+            )
         words += where_it_sits(case, allowed)
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
 

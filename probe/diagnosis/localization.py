@@ -88,10 +88,13 @@ def _along(
     if places.size < size:
         whole = case.healthy.shape[axis]
         if size > 4 and set(places) <= {0, 1, whole - 2, whole - 1}:
-            yield f"{name}: only at the border ({', '.join(map(str, places))} of 0..{whole - 1})"
+            yield (
+                f"along {name}, only the border differs (index {', '.join(map(str, places))} "
+                f"of 0..{whole - 1})"
+            )
         else:
             shown = ", ".join(map(str, places[:8])) + (", ..." if places.size > 8 else "")
-            yield f"{name}: only at {shown} of {given[0]}..{given[-1]}"
+            yield (f"along {name}, only these indices differ: {shown} (of {given[0]}..{given[-1]})")
         return
     energy = np.sqrt(np.square(error).mean(axis=rest))
     if size >= 5 and energy.min() > 0:

@@ -164,7 +164,7 @@ def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) ->
     if len(at) != len(shape) or any(
         size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)
     ):
-        told = f"give {len(shape)} indices" if len(at) != len(shape) else "the index is out of range"
+        told = f"give {len(shape)} indices" if len(at) != len(shape) else "index out of range"
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise BadInput(
             f"the output of {layer!r} is ({sizes}), so it has no element "

@@ -41,7 +41,7 @@ def test_a_name_an_input_and_an_element(without, model):
     for asked, words in (
         (("--layer", "conv2"), "did you mean 'conv2d'"),
         (("--layer", "conv2d", "--input", "x.npy"), "add a last axis, x[..., None]"),
-        (("--layer", "conv2d", "--at", "0,0,9,0"), "an index is out of range"),
+        (("--layer", "conv2d", "--at", "0,0,9,0"), "index out of range"),
         (("--layer", "conv2d", "--at", "0,0"), "give 4 indices"),
     ):
         status, err = without(model, *asked)

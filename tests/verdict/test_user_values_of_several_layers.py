@@ -271,7 +271,7 @@ def test_an_index_that_is_no_whole_number_is_refused(net, x, at):
 
 def test_an_index_may_be_numpys_and_count_from_the_end(net, x):
     assert probe.explain(net, "head", x, at=(np.int64(1), -1)).at == (1, 2)
-    with pytest.raises(BadInput, match=r"no element \[2, 0\]: the index is out of range"):
+    with pytest.raises(BadInput, match=r"no element \[2, 0\]: index out of range"):
         probe.explain(net, "head", x, at=(2, 0))
 
 

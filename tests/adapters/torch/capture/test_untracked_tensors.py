@@ -151,4 +151,4 @@ def test_of_a_model_that_fails_on_other_numbers_no_more_is_said_than_is_known():
 
     net = Net(between)
     net.seen = []
-    assert "and may follow from the model's input" in swept(net)["/unseen"].sentence
+    assert "and it may depend on the model's input" in swept(net)["/unseen"].sentence
