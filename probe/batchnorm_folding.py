@@ -167,8 +167,7 @@ def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, 
     )
     if op.weight is None:
         raise BadInput(
-            f"{first.layer!r} cannot be folded: its kernel is an input of the call, not a "
-            "weight, not a weight, not a weight"
+            f"{first.layer!r} cannot be folded: its kernel is an input of the call, not a weight"
         )
     kernel = op.weight.value.astype(np.float64)
     axis = 0 if isinstance(op, ops.Conv) else 1

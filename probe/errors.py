@@ -32,7 +32,7 @@ _REASON, _COMPARED = 300, 500
 
 
 class ProbeError(Exception):
-    """A mistake that the user can mend; ``str(error)`` is the sentence to show, whatever names of a
+    """A mistake that the user can fix; ``str(error)`` is the sentence to show, whatever names of a
     file are in it."""
 
     def __init__(self, sentence: str = "") -> None:

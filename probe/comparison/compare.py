@@ -167,7 +167,7 @@ Look = Callable[[tuple[np.ndarray, ...]], np.ndarray]
 """Gives the whole allowance at some indices."""
 _LOOKS = 1 << 10
 _PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
-"""The pairs of ``compare_three``, and what each is held against in units of what is allowed."""
+"""The pairs of ``compare_three``, and the multiple of the allowance that each is compared with."""
 
 
 def compare_three(
@@ -240,8 +240,8 @@ def compare_three(
 
 
 class _Kept(threading.local):
-    """A thread's room, kept for its next comparison: memory taken anew is memory that the system
-    clears."""
+    """Scratch buffers of a thread, kept for its next comparison: the system clears newly allocated
+    memory."""
 
     wide, narrow = np.empty(0), np.empty(0, np.float32)
 

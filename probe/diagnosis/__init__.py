@@ -1,1 +1,1 @@
-"""The search for the mistake that gives exactly those values."""
+"""The search for the mistake that reproduces a party's values."""

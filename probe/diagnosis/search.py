@@ -139,7 +139,7 @@ class Search:
     """How long was looked, where the time was up; empty where all was tried."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
-    """What the dearest step took: another one has to fit, so that looking ends in time where a
+    """The longest step so far: another one has to fit, so that looking ends in time where a
     layer is slow too."""
 
     def over(self) -> bool:
@@ -320,8 +320,8 @@ def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
 
 
 def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:
-    """What to look for a second mistake beside: by turns what the observation is likest to, and
-    what leaves the least.
+    """What to look for a second mistake beside, ranked alternately by correlation with the
+    observation and by the remaining difference.
 
     Whatever makes the values small leaves little, though it has nothing to do with them.
     """

@@ -1,1 +1,1 @@
-"""The steps of a layer in NumPy, in ONNX Runtime, and how far rounding may lead either astray."""
+"""The steps of a layer in NumPy, in ONNX Runtime, and the rounding error of either."""

@@ -32,7 +32,7 @@ _LOOK_TERMS = 1 << 24
 _LOOK_FIRST = 8
 _LOOK_BLOCK = 256
 LEAST_HOPE = 100
-"""What a second look may gain at least; and no more than so many times more than a sum has terms,
+"""Minimum gain of a refinement; it gains no more than so many times more than a sum has terms,
 where all err alike."""
 Values = Sequence[tuple[np.ndarray, ...]]
 """The outputs of every step, as ``recompute`` keeps them."""

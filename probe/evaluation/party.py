@@ -62,7 +62,7 @@ class Allowed:
     allowance: tuple[np.ndarray, ...]
     precision: Precision
     lossy: str = ""
-    """What the party does that loses digits, as what it does ("takes subnormal numbers for 0")."""
+    """What the party does that loses digits, as a verb phrase ("flushes subnormals to zero")."""
     doubtful: bool = False
     """Whether the party stays in doubt, and is not said to differ, where the rule holds and the
     check would have no power left."""

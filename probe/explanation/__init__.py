@@ -1,1 +1,1 @@
-"""How one number of a layer's output came about."""
+"""How one element of a layer's output is computed."""

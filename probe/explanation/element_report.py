@@ -1,4 +1,4 @@
-"""How one number came about, as a value; as a person reads it, and as JSON."""
+"""How one element is computed, as a value; as a person reads it, and as JSON."""
 
 import json
 import math
@@ -147,7 +147,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Story:
-    """How one element of a layer's output came about; ``str(story)`` is what the command prints."""
+    """How one element of an output is computed; ``str(story)`` is what the command prints."""
 
     layer: str
     kind: str

@@ -1,4 +1,4 @@
-"""How far rounding may lead a sum of products astray whose order of summation is unknown.
+"""The rounding error of a sum of products with unspecified summation order.
 
 The rounding errors are a random walk along the partial sums, and for a random order the expected
 squared partial sums of K terms with sum y and sum of squares Q add up to K * (y**2 / 3 + Q / 6);

@@ -435,7 +435,7 @@ class Rearrangement(Op):
 
 
 class Sum(Op):
-    """A sum of products, in an order that nobody knows."""
+    """A sum of products with unspecified summation order."""
 
     def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         """The op run on squares: the sum of the squared terms, the bias among them."""

@@ -82,7 +82,7 @@ PLACE_OF_NAN = EngineDifference(
 ZERO_SHARE_OF_NAN = EngineDifference(
     _odd,
     "ONNX Runtime computes this as a matrix product, in which 0 times NaN or inf is NaN",
-    "NaN and inf outside a weighted sum's window are undefined between engines: some "
+    "NaN and inf next to the elements of a weighted sum are undefined between engines: some "
     "multiply them by a weight of 0 (NaN), others skip them",
 )
 GELU_OF_INF = EngineDifference(

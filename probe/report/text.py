@@ -126,7 +126,7 @@ def _worst(report: "Report") -> list[str]:
             and all(i < n for i, n in zip(worst.index, values.shape, strict=True))
         ):
             lines.append(f"  {LABELS[party]:<14} {number(float(values[worst.index]))}")
-    lines.append(f"  difference {worst.error:.3g}; allowance for rounding {worst.allowance:.3g}")
+    lines.append(f"  difference {worst.error:.3g}; allowance {worst.allowance:.3g}")
     return lines
 
 

@@ -51,7 +51,14 @@ def weighed(
         )
         missing = dict.fromkeys(("numpy", "onnx"), why)
         comparisons = pairs(outputs, {}, {}, options.tolerance)
-        return Judgement(capture, outputs, missing, comparisons=comparisons, notes=notes)
+        return Judgement(
+            capture,
+            outputs,
+            missing,
+            comparisons=comparisons,
+            tolerant=options.tolerance is not None,
+            notes=notes,
+        )
     answer, absent = onnx_answer(capture, layer, options.threads)
     results, between = engines(capture, layer, answer, options.sparing)
     if yours is not None and mine is not None:
@@ -78,6 +85,7 @@ def weighed(
         comparisons,
         power=powers(results, capture, options.tolerance) if agree else {},
         unusual=Unusual() if agree else _unusual(layer),
+        tolerant=options.tolerance is not None,
         notes=(*dict.fromkeys(notes), *_flips(results, capture.dtype)),
     )
 
@@ -162,7 +170,7 @@ def _unusual(layer: Reference) -> Unusual:
 
 
 def _flips(results: Mapping[str, PartyResult], dtype: str) -> Iterator[str]:
-    """How many values of each party lie another level of a quantiser than NumPy's."""
+    """How many values of each party are on another level of a quantiser than NumPy's."""
     for name, result in results.items():
         layer = result.party.layer
         if not quantises(layer.steps) or result.party.known is not None:

@@ -34,7 +34,7 @@ def onnx_answer(
 ) -> tuple[tuple[np.ndarray, ...] | None, str]:
     """ONNX Runtime's outputs, or None and why there are none."""
     if any(0 in np.shape(value) for value in (*layer.given, *layer.values[-1])):
-        return None, "the input is the input is an empty array: there is nothing to compute"
+        return None, "an array of this call is empty: there is nothing to compute"
     try:
         found = crosscheck(layer.steps, layer.given, layer.values, threads)
     except Undescribed as error:

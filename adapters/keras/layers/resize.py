@@ -93,7 +93,7 @@ def _resizing(layer: Any, call: Call) -> Description:
     """To a given height and width, after cropping or padding to their ratio where that is asked
     for."""
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("integer inputs are not supported, since it rounds the result and clips")
+        raise Undescribed("integer inputs are not supported, since it rounds and clips the result")
     shape = call.shape
     first = not call.legacy and channels_first(layer)
     ndim = len(shape)

@@ -48,7 +48,7 @@ def _channels(op: Any, call: Call) -> int:
 
 def _of_floats(call: Call) -> None:
     if call.inputs[0].dtype.kind != "f":
-        raise Undescribed("integer inputs are not supported, which it rounds")
+        raise Undescribed("integer inputs are not supported, since it rounds the result")
 
 
 @operation("RGBToGrayscale")

@@ -1,5 +1,5 @@
-"""What recurrences have in common: the walk over the steps, masks, states, and how far rounding may
-lead them astray.
+"""What recurrences have in common: the walk over the steps, masks, states, and the
+accumulated rounding error.
 
 Bounds carried from step to step grow without end, and would pass every fault. So a party whose
 sequence is seen is judged step by step, each from the state that the party itself had before it

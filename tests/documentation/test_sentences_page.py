@@ -1,0 +1,41 @@
+"""docs/sentences.md lists every sentence that a user can meet; each is short and in plain words."""
+
+import re
+
+from repository import script
+
+gen_sentences = script("tools/gen_sentences.py")
+POETRY = (
+    r"nobody|without a word|on the way\b|stand(s|ing)? apart|stood apart|hardly|goes? round|anew\b"
+    r"|held against|what is left|its own word|at its worst|dearest|\bsees\b|our own fault|fills the"
+    r"|goes together|lies? (near|beyond) rounding|is not known$|made up\b"
+)
+
+
+def test_the_page_is_that_of_the_code():
+    assert gen_sentences.PAGE.read_text() == gen_sentences.page(), (
+        "run python tools/gen_sentences.py"
+    )
+
+
+def test_sentences_are_short_and_plain():
+    found = [
+        text
+        for folder in gen_sentences.FOLDERS
+        for path in (gen_sentences.ROOT / folder).rglob("*.py")
+        for text in gen_sentences.sentences(path.read_text())
+    ]
+    assert len(found) > 900
+    parts = [part for text in found for part in re.split(r"(?<=[a-z)}])\. ", text)]
+    assert not [part for part in parts if len(part) > gen_sentences.LONGEST]
+    assert not [text for text in found if re.search(POETRY, text)]
+
+
+def test_templates():
+    source = '''
+"""A docstring of the module is no sentence."""
+NAMES = "a list of the names".split()
+WORDS = "use_bias axis units and_so_on"
+x = f"the axis {axis!r} of {self.layer.name} is {'not ' if odd else ''}of size {3 * n:g}"
+'''
+    assert gen_sentences.sentences(source) == ["the axis {axis} of {name} is (not | )of size {…}"]

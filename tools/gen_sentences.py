@@ -1,0 +1,119 @@
+"""Writes docs/sentences.md: every sentence that a user can meet, by the file that says it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "sentences.md"
+FOLDERS = ("probe", "adapters")
+LONGEST = 200
+"""Characters of a sentence, each placeholder counted as it is shown."""
+_SMALL = frozenset(
+    "a above all an and are as at be beside but by can cannot each every for from given has have "
+    "if in is it its into less minus more must needs no not of off on one only or over per plus "
+    "than that the these this times to up use was were where which with without you your "
+    "yours".split()
+)
+"""A text of three words or more is a sentence where one of them is among these."""
+_HEAD = """# Every sentence
+
+Written by `python tools/gen_sentences.py`: the texts of reports, errors, notes and help, and the
+reasons for "unchecked", by the file that says them. `{name}` stands for a value, `(a | b)` for one
+of two texts. The explanations of causes are in [causes.md](causes.md). A reason such as "masks are
+not supported" follows the name of the layer, which "it" and "its" refer to.
+"""
+
+
+def sentences(source: str) -> list[str]:
+    """The sentences of a module, in its order."""
+    tree = ast.parse(source)
+    passed = set(_passed_over(tree))
+    found = {
+        (node.lineno, node.col_offset): template(node)
+        for node in ast.walk(tree)
+        if id(node) not in passed and isinstance(node, ast.Constant | ast.JoinedStr)
+    }
+    return list(dict.fromkeys(text for _, text in sorted(found.items()) if is_sentence(text)))
+
+
+def _passed_over(tree: ast.AST) -> Iterator[int]:
+    """Docstrings, parts of other texts, lists of names and regular expressions."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant()):
+                yield id(node.value)
+            case ast.JoinedStr():
+                yield from (id(one) for one in ast.walk(node) if one is not node)
+            case ast.Assign(targets=[ast.Name(id="IDLE")]):  # reasons for who reads the code
+                yield from map(id, ast.walk(node))
+            case ast.Attribute(attr="split"):
+                yield id(node.value)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"))):
+                yield from map(id, node.args)
+
+
+def is_sentence(text: str) -> bool:
+    words = [word for word in text.split() if re.search(r"[^\W\d_]", re.sub(r"\{.*?\}", "", word))]
+    small = sum(word.strip(",.;:()").lower() in _SMALL for word in words)
+    return len(words) >= 3 and small * 12 >= len(words)
+
+
+def template(node: ast.expr) -> str:
+    """A text as it is shown, with ``{name}`` for what is filled in."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return " ".join(text.split())
+        case ast.JoinedStr(values=parts):
+            return " ".join("".join(map(_part, parts)).split())
+    return ""
+
+
+def _part(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=text):
+            return str(text)
+        case ast.FormattedValue(value=ast.IfExp(body=first, orelse=second)):
+            texts = [template(one) for one in (first, second) if _is_text(one)]
+            return f"({' | '.join(texts)})" if len(texts) == 2 else "{…}"
+        case ast.FormattedValue(value=value):
+            return "{" + _name(value) + "}"
+    return "{…}"
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def _name(node: ast.expr) -> str:
+    """What a value is called in the code, as one word."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name.strip("_").lower()
+        case ast.Subscript(value=ast.Name(id="NAMES" | "LABELS" | "_VALUES")):
+            return "party"
+        case ast.Call(args=[first, *_]):
+            return _name(first)
+    return "…"
+
+
+def page() -> str:
+    lines = [_HEAD]
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            found = sentences(path.read_text(encoding="utf-8"))
+            if found:
+                lines += [f"## {path.relative_to(ROOT).as_posix()}", ""]
+                lines += [*(f"- {_escaped(text)}" for text in found), ""]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\*_`<>\[\]|])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
