@@ -12,7 +12,7 @@ LONGEST = 200
 """Characters of a sentence, each placeholder counted as it is shown."""
 _SMALL = frozenset(
     "a above all an and are as at be beside but by can cannot each every for from given has have "
-    "if in is it its into less minus more must needs no not of off on one only or over per plus "
+    "if in is it its into minus more must needs no not of off on one only or over per plus "
     "than that the these this times to up use was were where which with without you your "
     "yours".split()
 )

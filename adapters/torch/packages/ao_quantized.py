@@ -46,7 +46,7 @@ def unpacked(name: str, packed: Any) -> Weight:
     codes = np.rint(values / size + zero)
     told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} per channel"
     words = (
-        f"{'' if signed else 'u'}int{bits}({int(np.unique(codes).size)} levels used), times "
+        f"{'' if signed else 'u'}int{bits} ({int(np.unique(codes).size)} levels used), times "
         f"scale {told}"
     )
     words += f", minus zero point {_between(zero)}" if zero.any() else ""
