@@ -103,7 +103,7 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     undefined = [one.undefined for one in call.unusual.differences if one.undefined]
     explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
     if undefined and explained and odd not in (["onnx"], ["expected"]):
-        return f"{undefined[0]}; {_extent(apart, call)}"
+        return f"{undefined[0]}. {_extent(apart, call)}"
     beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
     # Where the others hold the range, in the same dtype, numbers that are lost in yours alone may
     # have any cause.
@@ -115,7 +115,7 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
         and not known
         and all(_leaves_range(party, call, odd == ["numpy"]) for party in beyond)
     ):
-        return f"{_of_range(beyond, call)}; {_extent(apart, call)}"
+        return f"{_of_range(beyond, call)}. {_extent(apart, call)}"
     if len(odd) == 1 and len(present) > 2:
         others = [
             party
@@ -124,12 +124,12 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
             and tuple(sorted((party, odd[0]), key=PARTIES.index)) in call.comparisons
         ]
         meaning = _meaning(odd[0], others, call)
-        return f"{NAMES[odd[0]]} is the odd one out: {meaning}; {_extent(apart, call)}"
+        return f"{NAMES[odd[0]]} is the odd one out: {meaning}. {_extent(apart, call)}"
     if len(apart) == 1:
         left, right = next(iter(apart))
-        return f"{NAMES[left]} and {NAMES[right]} differ; {_extent(apart, call)}"
+        return f"{NAMES[left]} and {NAMES[right]} differ. {_extent(apart, call)}"
     pairs = ", ".join(f"{NAMES[left]} and {NAMES[right]}" for left, right in apart)
-    return f"no single party is the odd one out; these differ: {pairs}; {_extent(apart, call)}"
+    return f"no single party is the odd one out; these differ: {pairs}. {_extent(apart, call)}"
 
 
 def _hidden(outputs: Arrays) -> str:
@@ -217,9 +217,9 @@ def _tier(apart: Mapping[Pair, Comparison]) -> str:
     if not rated:
         return ""
     if any(rated):
-        return ": not rounding, it is above the worst case of any summation order"
+        return ". This is not rounding: it is above the worst case of any summation order"
     return (
-        ": unlikely to be rounding, above the 6-sigma bound but below the worst-case bound; "
+        ". This is unlikely to be rounding (above the 6-sigma bound, below the worst-case bound). "
         "TF32, bfloat16 or float16 accumulation and 12- to 16-bit weights look like this"
     )
 
@@ -231,8 +231,8 @@ def _limit(call: Judgement) -> str:
 def _extent(apart: Mapping[Pair, Comparison], call: Judgement) -> str:
     worst = max(apart.values(), key=lambda comparison: comparison.ratio)
     if worst.reason or worst.worst is None:
-        return worst.reason
+        return worst.reason[:1].upper() + worst.reason[1:]
     return (
-        f"{worst.count} of {worst.size} elements differ by more than {_limit(call)}; the worst "
+        f"{worst.count} of {worst.size} elements differ by more than {_limit(call)}, the worst "
         f"by {worst.worst.error:.3g} (limit {worst.worst.allowance:.2g}){_tier(apart)}"
     )

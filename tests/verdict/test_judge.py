@@ -98,7 +98,7 @@ def test_nothing_is_broadcast(wrong):
     capture = dense()
     report = judge(capture, Yours(wrong(capture.outputs[0])))
     assert report.verdict == "diverge"
-    assert "shapes differ" in report.sentence
+    assert "Shapes differ" in report.sentence
     assert report.comparisons["framework", "expected"].ratio == np.inf
 
 
@@ -107,7 +107,7 @@ def test_nan_in_one_party_only_diverges_and_in_all_agrees():
     spoiled = capture.outputs[0].copy()
     spoiled[1, 2] = np.nan
     assert (
-        "the positions of NaN or inf differ at 1 elements"
+        "The positions of NaN or inf differ at 1 elements"
         in judge(capture, Yours(spoiled)).sentence
     )
     x = capture.inputs[0].copy()
