@@ -141,7 +141,6 @@ def write(session: nox.Session) -> None:
     blocks."""
     session.run("python", "tools/gen_docs.py")
     session.run("python", "tools/gen_op_hooks.py")
-    session.run("python", "tools/gen_sentences.py")
     session.run("python", "tools/doc_blocks.py")
 
 

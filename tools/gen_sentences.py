@@ -1,4 +1,4 @@
-"""Writes docs/sentences.md: every sentence that a user can meet, by the file that says it."""
+"""docs/sentences.md: every sentence that a user can meet, by the file that says it."""
 
 import ast
 import re
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "sentences.md"
 FOLDERS = ("probe", "adapters")
 LONGEST = 200
 """Characters of a sentence, each placeholder counted as it is shown."""
@@ -19,10 +18,10 @@ _SMALL = frozenset(
 """A text of three words or more is a sentence where one of them is among these."""
 _HEAD = """# Every sentence
 
-Written by `python tools/gen_sentences.py`: the texts of reports, errors, notes and help, and the
-reasons for "unchecked", by the file that says them. `{name}` stands for a value, `(a | b)` for one
-of two texts. The explanations of causes are in [causes.md](causes.md). A reason such as "masks are
-not supported" follows the name of the layer, which "it" and "its" refer to.
+The texts of reports, errors, notes and help, and the reasons for "unchecked", by the file that
+says them; generated. `{name}` stands for a value, `(a | b)` for one of two texts. In a reason such
+as "its padding is not supported", "it" and "its" refer to the layer that the report names. What the
+causes mean is in [causes](causes.md).
 """
 
 
@@ -113,7 +112,3 @@ def page() -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\*_`<>\[\]|])", r"\\\1", text)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

@@ -12,12 +12,6 @@ POETRY = (
 )
 
 
-def test_the_page_is_that_of_the_code():
-    assert gen_sentences.PAGE.read_text() == gen_sentences.page(), (
-        "run python tools/gen_sentences.py"
-    )
-
-
 def test_sentences_are_short_and_plain():
     found = [
         text
