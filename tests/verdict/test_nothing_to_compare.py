@@ -31,7 +31,7 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
     report = probe.check(net, "0", x)
     assert "3 of its 9 values are NaN" in report.sentence
     assert "given; it contains 1 NaN and 1 infinite among 12 values" in str(report)
-    assert "the layer's own input, given by you by you; it holds 1 NaN" in str(
+    assert "the layer's own input, given by you; it contains 1 NaN" in str(
         probe.check(net, "0", given=x)
     )
 
