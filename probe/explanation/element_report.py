@@ -350,7 +350,7 @@ def _render(story: Story) -> str:
                     f"{number(total((value for _, value in largest[SHOWN:])))}"
                 )
         lines.append("")
-    lines.append("from this value to the output")
+    lines.append("from here to the output")
     widths = max(len(change.words) for change in story.steps) if story.steps else 0
     for change in story.steps:
         lines.append(f"  {change.words.ljust(min(widths, 90))}  {number(change.value)}")

@@ -88,7 +88,7 @@ def fixed_point_lanes(case: Case) -> Iterator[Edit]:
                 f"({op.rounding})"
             )
             yield case.edit(
-                f"values quantised {op.summary(())} are rounded {mode}",
+                f"the value quantised {op.summary(())} is rounded {mode}",
                 case.changed(position, rounding=rounding),
                 do=do,
             )

@@ -65,7 +65,7 @@ def _weight(weight: Weight) -> list[str]:
 
 def _times(ratio: float) -> str:
     """A ratio in words; beyond a million its digits say nothing."""
-    return f"{ratio:.3g} times" if ratio < 1e6 else "over a million times"
+    return f"up to {ratio:.3g} times" if ratio < 1e6 else "over a million times"
 
 
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
@@ -80,7 +80,7 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
         said = f"DIFFER: {comparison.reason}"
     else:
         said = (
-            f"DIFFER at {comparison.count} of {comparison.size} elements, by up to "
+            f"DIFFER at {comparison.count} of {comparison.size} elements, by "
             f"{_times(comparison.ratio)} the allowance"
         )
     return f"  {names:<28} {said}"
@@ -167,7 +167,7 @@ def _findings(report: "Report") -> list[str]:
         elif finding.slug != "rounding":
             lines.append(
                 f"     explains {finding.explained:.3%} of the difference; the remaining "
-                f"difference is up to {_times(finding.left)} the allowance"
+                f"difference is {_times(finding.left)} the allowance"
             )
         if finding.do:
             lines.append(f"     {finding.do}")

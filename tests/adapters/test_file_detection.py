@@ -127,7 +127,7 @@ def test_missing_empty_and_folder(tmp_path):
 
 def test_text_and_bytes_that_are_no_model(tmp_path):
     for name, content, words in (
-        ("notes.h5", b"epoch,loss\n1,0.5\n", "text that begins 'epoch,loss'"),
+        ("notes.h5", b"epoch,loss\n1,0.5\n", "starts with the text 'epoch,loss'"),
         ("noise.keras", bytes(range(200, 256)), "starts with the bytes c8 c9"),
         ("model.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ):

@@ -116,7 +116,7 @@ def test_a_loop_in_a_function(tmp_path):
 
 def test_operators_that_nobody_has(tmp_path):
     path = saved(tmp_path / "n.onnx", [helper.make_node("Nonsense", ["x"], ["y"], domain="own")])
-    with pytest.raises(CannotOpen, match="no operators of 'own'"):
+    with pytest.raises(CannotOpen, match="no operators of the domain 'own'"):
         probe.open_model(path)
 
 

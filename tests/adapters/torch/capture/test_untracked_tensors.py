@@ -89,13 +89,14 @@ def test_the_input_of_a_layer_is_named():
             return self.b(torch.from_numpy(np.tanh(self.a(x).numpy())))
 
     assert (
-        "the input of 'b', (2, 5), was made by no call" in swept(Direct(None))["/unseen"].sentence
+        "the input of 'b', (2, 5), came from no captured call"
+        in swept(Direct(None))["/unseen"].sentence
     )
 
 
 def test_the_output_of_a_module_is_named():
     reports = swept(nn.Sequential(nn.Linear(4, 5), OfNumpy(), nn.ReLU(), nn.Linear(5, 3)))
-    assert "the output of '1', (2, 5), was made by no call" in reports["1/unseen"].sentence
+    assert "the output of '1', (2, 5), came from no captured call" in reports["1/unseen"].sentence
     assert list(reports) == ["0", "2", "3", "1/unseen"]
 
 

@@ -320,7 +320,7 @@ def test_an_element_tells_where_its_query_looked():
     )
     assert "attention weights of this query over 5 positions" in inner.steps[-1].words
     weights = probe.explain(drawn(nn.Embedding(7, 4)), "", given=np.array([[3, 5]]), at=(0, 1, 2))
-    assert "index 5 takes weight[5, 2]" in str(weights)
+    assert "index 5 selects weight[5, 2]" in str(weights)
 
 
 @pytest.mark.parametrize("batch_first", BOTH)

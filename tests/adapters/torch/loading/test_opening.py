@@ -97,7 +97,7 @@ def test_a_checkpoint_opens_and_says_so(folder, net, key):
     }
     model = probe.open_model(saved(folder, {**best, key: net.state_dict()}), factory="own_net:Net")
     assert (
-        f"read {key!r} of the checkpoint (beside 'epoch', 'best', 'lr', 'optimizer')"
+        f"used the entry {key!r} of the checkpoint (it also has 'epoch', 'best', 'lr', 'optimizer')"
     ) in model.notes
     assert probe.check(model, "bn", X).ok
 
@@ -124,8 +124,8 @@ def test_a_state_dict_alone_says_what_to_give(folder, net):
     with pytest.raises(
         CannotOpen,
         match=(
-            r"is a state_dict.*--factory.*It holds conv.weight \(4, "
-            r"3, 3, 3\), conv.bias \(4,\), bn.weight"
+            r"is a state_dict.*--factory.*It contains conv.weight \(4, 3, 3, 3\), conv.bias "
+            r"\(4,\), bn.weight"
         ),
     ):
         probe.open_model(saved(folder, net.state_dict()))
@@ -166,7 +166,7 @@ def test_another_precision_is_said(folder, net):
     [
         ("own_net", "a factory is written as"),
         ("own_net:", "a factory is written as"),
-        ("own_net:Nett", "names 'Nett', which own_net does not have"),
+        ("own_net:Nett", "own_net has no attribute 'Nett'"),
         ("own_net:Net(width)", "literal arguments"),
         ("own_net:Net(**{})", "literal arguments"),
         ("own_net:Net(4", "literal arguments"),
@@ -175,7 +175,7 @@ def test_another_precision_is_said(folder, net):
         ("own_net:fails", "ZeroDivisionError"),
         ("own_net:Net(1, 2)", "TypeError"),
         ("no_such_module:Net", "ModuleNotFoundError"),
-        ("no/such.py:Net", "does not exist no/such.py"),
+        ("no/such.py:Net", "the file no/such.py does not exist"),
     ],
 )
 def test_a_bad_factory_is_one_sentence(folder, net, factory, said):
@@ -288,7 +288,7 @@ def test_a_tensor_without_a_shape_is_named(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
-    with pytest.raises(CannotOpen, match=r"It holds w nested, c \(2,\)"):
+    with pytest.raises(CannotOpen, match=r"It contains w nested, c \(2,\)"):
         probe.open_model(
             saved(folder, {"w": nested, "c": torch.ones(2, dtype=torch.complex64).conj()})
         )

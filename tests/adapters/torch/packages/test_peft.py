@@ -338,7 +338,7 @@ def test_what_has_no_description(signal):
     assert "dropout is active before its adapter task0" in why(net, "0", x)
     net = built(lambda: nn.Linear(5, 7))
     handle = net[0].lora_A["task0"].register_forward_hook(lambda module, args, output: 2 * output)
-    assert "its lora_A.task0 carries a forward hook" in why(net, "0", x)
+    assert "its lora_A.task0 has a user-registered forward hook" in why(net, "0", x)
     handle.remove()
 
     net = built(lambda: nn.Embedding(9, 4, max_norm=1.0), use_dora=True)
