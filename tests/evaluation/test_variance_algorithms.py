@@ -107,7 +107,7 @@ def test_the_users_own_variance_may_be_the_difference_of_two_means():
     x = far(16, 768, mean=200.0)
     report = judge(layer_norm(x), Yours(two_means(x)))
     assert report.ok, report.sentence
-    assert "assuming that yours takes the variance as E[x²] - E[x]²" in report.sentence
+    assert "assuming that yours computes the variance as E[x²] - E[x]²" in report.sentence
     assert "E[x²]" not in judge(layer_norm(x), Yours(layer_norm(x).outputs[0])).sentence
 
 
@@ -116,7 +116,7 @@ def test_an_algorithm_that_loses_all_digits_excuses_nothing():
     report = judge(layer_norm(x), Yours(two_means(x)))
     assert report.verdict == "diverge"
     assert any(
-        note.startswith("yours possibly takes the variance as E[x²] - E[x]²")
+        note.startswith("yours possibly computes the variance as E[x²] - E[x]²")
         for note in report.notes
     )
 

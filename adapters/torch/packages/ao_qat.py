@@ -90,7 +90,7 @@ def _observed(module: Any, call: Call, description: Description) -> Description:
     if op is None:
         return description
     if isinstance(description.steps[-1].op, ops.Outputs):
-        raise Undescribed("its several outputs go through one quantiser")
+        raise Undescribed("several outputs with one quantiser are not supported")
     return followed_by(description, op)
 
 

@@ -115,7 +115,7 @@ def to_levels(
     ):
         return description
     if len(made) > 1:
-        raise Undescribed("its several outputs are quantised")
+        raise Undescribed("several quantised outputs are not supported")
     return followed_by(description, _op(made[0]))
 
 

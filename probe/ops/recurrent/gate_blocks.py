@@ -22,9 +22,10 @@ Emitted = Callable[[Graph, str, Sequence[str]], tuple[str, ...]]
 
 SOFTPLUS_OVERFLOWS = EngineDifference(
     anywhere,
-    "softplus in its own recurrences is log(1 + exp(x)), which overflows from 89 on",
-    "softplus of 89 and more is inf in ONNX Runtime's own recurrences, which take log(1 + exp(x)) "
-    "in float32",
+    "in its recurrent operators ONNX Runtime computes softplus as log(1 + exp(x)), which "
+    "overflows from x = 89 on",
+    "softplus of 89 and more is inf in ONNX Runtime's recurrent operators, which compute "
+    "log(1 + exp(x)) in float32",
     applies=lambda op: any(isinstance(getattr(op, part.name), Softplus) for part in fields(op)),
 )
 

@@ -121,7 +121,7 @@ def test_reach_and_account():
 
 def test_it_says_how_many_coordinates_a_place_has():
     inputs = np.zeros((2, 3, 4, 5)), np.zeros((2, 7, 6, 2))
-    assert "each place of 2 coordinates" in ops.GridSample().summary(inputs)
+    assert "each grid point of 2 coordinates" in ops.GridSample().summary(inputs)
 
 
 def test_what_lies_outside_counts_only_where_it_is_a_number():
