@@ -8,7 +8,7 @@ _BASE = "a base class; its subclasses are described or traced"
 _INPUT = "an input, which computes nothing"
 _LOSS = "a loss, which needs a target that inference does not have"
 _BITS = "it computes with the bits of integers, for which there is no op"
-_SOLVED = "it solves linear equations iteratively, and the effect of rounding depends on the matrix"
+_SOLVED = "it solves equations step by step, and the effect of rounding depends on the matrix"
 _JAX = "it calls a JAX function, whose operations cannot be captured"
 
 LEFT_OUT: dict[str, dict[str, str]] = {
@@ -107,8 +107,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
             ("MatrixRank", "Pinv", "Qr", "SVD", "Slogdet", "Solve", "SolveTriangular"), _SOLVED
         ),
         "PerspectiveTransform": (
-            "it solves linear equations for its mapping, and the effect of rounding depends "
-            "on the points"
+            "it solves equations for its mapping, and the effect of rounding depends on the points"
         ),
         "ScaleAndTranslate": ("it sums kernels at computed coordinates, for which there is no op"),
         **dict.fromkeys(("Erfinv", "I0"), "ONNX has no corresponding operator"),

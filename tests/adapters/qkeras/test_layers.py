@@ -380,18 +380,24 @@ def test_parameters_are_paired_with_quantizers_by_name(left_out):
         ),
         (
             quantized_bits(3, 0, alpha=np.array([1, 0.5], np.float32)),
-            "quantized_bits(3, 0, alpha per channel): scale 0.125 to 0.25 by channel, 8 levels, 2 "
-            "values clipped",
+            (
+                "quantized_bits(3, 0, alpha per channel): scale 0.125 to 0.25 per channel, 8 "
+                "levels, 2 values clipped"
+            ),
         ),
         (
             quantized_bits(3, 0, alpha="auto"),
-            "quantized_bits(3, 0, alpha='auto'): scale 0.333333 to 0.5 by channel, 7 levels, 0 "
-            "values clipped",
+            (
+                "quantized_bits(3, 0, alpha='auto'): scale 0.333333 to 0.5 per channel, 7 "
+                "levels, 0 values clipped"
+            ),
         ),
         (
             quantized_bits(3, 0, alpha="auto_po2"),
-            "quantized_bits(3, 0, alpha='auto_po2'): scale 0.25 to 0.5 by channel, 7 levels, 2 "
-            "values clipped",
+            (
+                "quantized_bits(3, 0, alpha='auto_po2'): scale 0.25 to 0.5 per channel, 7 "
+                "levels, 2 values clipped"
+            ),
         ),
         (quantized_relu(3, 1), "quantized_relu(3, 1)"),
     ],

@@ -139,7 +139,7 @@ def test_what_a_call_adds_is_refused(keras):
     x = np.ones((2, 3), np.float32)
     for arguments, reason in (
         ({"mask": x > 0}, "masks are not supported for it, and it received one"),
-        ({"other": 1}, "called with `other`"),
+        ({"other": 1}, "called with the argument `other`"),
     ):
         with pytest.raises(Undescribed, match=reason):
             describe(layer, Call(layer, keras, (x,), "float32", arguments))

@@ -159,7 +159,7 @@ def test_an_activation_that_cannot_be_followed_is_named(keras):
     layer = keras.layers.Dense(3, activation=relu)
     report = probe.check(layer, layer.name, given=np.ones((1, 2), np.float32))
     assert report.verdict == "unchecked" and report.missing["numpy"].startswith(
-        "its activation 'relu' has no description, and cannot be"
+        "its activation 'relu' has no description, and it cannot be"
     )
 
 

@@ -39,7 +39,7 @@ def doubled(package, times):
 @BOTH
 def test_sizes_that_double_from_layer_to_layer(tmp_path, package, ending):
     path = saved(doubled(package, 25), tmp_path / f"m{ending}")
-    with pytest.raises(CannotOpen, match=r"'c24' gives 536,870,912 bytes.*--trust"):
+    with pytest.raises(CannotOpen, match=r"'c24' produces 536,870,912 bytes.*--trust"):
         list(probe.sweep(path))
     assert probe.open_model(path, trust=True).inputs, "Keras has built it, and run nothing"
     assert probe.check(saved(doubled(package, 3), tmp_path / f"small{ending}"), "c2").ok
