@@ -19,9 +19,9 @@ _SMALL = frozenset(
 _HEAD = """# Every sentence
 
 For everybody who reviews or looks up what `probe` says: the texts of reports, errors, notes and
-help, and the reasons for "unchecked", by the file that says them; generated. `{name}` stands for a value, `(a | b)` for one of two texts. In a reason such
-as "its padding is not supported", "it" and "its" refer to the layer that the report names. What the
-causes mean is in [causes](causes.md).
+help, and the reasons for "unchecked", by the file that says them; generated. `{name}` stands for a
+value, `(a | b)` for one of two texts. In a reason such as "its padding is not supported", "it" and
+"its" refer to the layer that the report names. What the causes mean is in [causes](causes.md).
 """
 
 
