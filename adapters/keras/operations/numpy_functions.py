@@ -252,11 +252,8 @@ def _vander(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _select(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The first choice whose condition holds."""
     given = call.arguments
-    found = build.ref(
-        float(given.get("default", 0))
-        if not isinstance(given.get("default"), Ref)
-        else given["default"]
-    )
+    default = given["default"]
+    found = build.ref(default if isinstance(default, Ref) else float(default))
     for condition, choice in reversed(
         list(zip(given["condlist"], given["choicelist"], strict=True))
     ):

@@ -86,3 +86,10 @@ def test_reach_and_account():
             for at, row in enumerate(one.where)
         ]
         assert math.isclose(math.fsum(told), y[0][1, 2, 1], rel_tol=1e-12)
+
+
+def test_it_says_what_it_transforms():
+    x = np.zeros((2, 6))
+    op = ops.Fourier(axes=(1,))
+    assert "real" in op.summary((x,)) and "complex" not in op.summary((x,))
+    assert "complex" in op.summary((x, x)) and "real" not in op.summary((x, x))

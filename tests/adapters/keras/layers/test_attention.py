@@ -83,6 +83,18 @@ def test_several_axes(keras, axes, scores):
     )
 
 
+def test_a_query_over_several_axes_that_looks_nowhere():
+    keras = pytest.importorskip("keras")
+    rng = np.random.default_rng(0)
+    layer = keras.layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))
+    mask = rng.random((2, 4, 5, 4, 5)) < 0.6
+    mask[1, 2, 3] = False
+    report = whole(
+        keras, layer, [normal(rng, (2, 4, 5, 6)), mask], lambda x, m: layer(x, x, attention_mask=m)
+    )
+    assert not report.missing, report
+
+
 @pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
 def test_masks_of_the_inputs(keras, kind):
     """Made by an Embedding's mask_zero; a query without positions left is judged too."""
