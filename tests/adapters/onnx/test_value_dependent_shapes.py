@@ -27,7 +27,7 @@ def test_boxes(seed, centred, count, most, overlap, least):
     boxes = rng.random((2, count, 4)).astype(np.float32)
     scores = np.round(rng.random((2, 3, count)), 2).astype(np.float32)  # some alike
     values = [boxes, scores, "s:", np.array([most]), "s:", np.array([overlap], np.float32)]
-    values += [] if least is None else ["s:", np.array([least / 100 + 0.005], np.float32)]
+    values += [] if least is None else ["s:", np.array([np.round(least, 2) + 0.005], np.float32)]
     proto, inputs = single("NonMaxSuppression", values, {"center_point_box": int(centred)}, 11)
     (report,) = probe.sweep(proto, inputs)
     if not report.outputs["framework"].size:
