@@ -79,7 +79,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
         (
             {"fraction": 8},
             "fixed-point",
-            ["inputs and weights have 8 fraction bits", "the output 8 (rounded half up)"],
+            ["inputs and weights have 8 fraction bits", "the output has 8 (rounded half up)"],
             (),
         ),
         (

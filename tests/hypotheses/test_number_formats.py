@@ -25,7 +25,7 @@ def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():
     report = probe.check(layer, layer.name, given=x, expected=wrong)
     assert report.findings, report
     assert report.findings[0].slug == "boundary-flip"
-    assert "flip by one step of 0.125" in report.findings[0].claim
+    assert "off by one step of 0.125" in report.findings[0].claim
 
 
 def test_a_flip_behind_a_change_of_layout():
