@@ -315,7 +315,7 @@ def test_brevitas_173():
     other[1] -= size
     assert f"{other[1]:.4f}" == "-0.2212"
     report = asked(layer, x, other)
-    assert "1 of 15 elements flip by one step" in named(report, "boundary-flip").claim
+    assert "1 of 15 elements are off by one step" in named(report, "boundary-flip").claim
 
 
 def test_tensorflow_102943():

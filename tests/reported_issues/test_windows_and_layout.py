@@ -55,7 +55,7 @@ def test_pytorch_67551():
     padded = F.pad(t(x), (total // 2, total - total // 2) * 2)
     wrapped = F.conv2d(padded, layer.weight, layer.bias, 2).detach().numpy()
     assert (
-        "padded 2 before and 3 after, the layer pads 3 before and 3 after"
+        "padded 2 before and 3 after; the layer pads 3 before and 3 after"
         in named(asked(layer, x, wrapped), "symmetric-padding").claim
     )
     odd = (
