@@ -30,9 +30,9 @@ def test_places_are_counted_as_the_words_say():
     x = rng.normal(size=(2, 3, 4, 6))
     op = ops.MaxPoolIndices((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
     told = {
-        "counted in the whole tensor": x.ravel(),
-        "counted in the sample": x.reshape(2, -1),
-        "counted in the sample, the channels last": np.moveaxis(x, 1, -1).reshape(2, -1),
+        "counted over the whole tensor": x.ravel(),
+        "counted over the sample": x.reshape(2, -1),
+        "counted over the sample, channels last": np.moveaxis(x, 1, -1).reshape(2, -1),
         "counted column by column": x.swapaxes(2, 3).reshape(2, 3, -1),
     }
     for way, flat in told.items():
