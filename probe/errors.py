@@ -91,9 +91,9 @@ class NotCompared(ProbeError):
         by_reason: dict[str, list[str]] = {}
         for name, why in reasons.items():
             by_reason.setdefault(why, []).append(repr(name))
-        told = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
+        text = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
         super().__init__(
-            f"the values given for {len(reasons)} of {given} names were not compared: {told}"
+            f"the values given for {len(reasons)} of {given} names were not compared: {text}"
         )
 
 

@@ -72,12 +72,12 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
         array for array in arrays if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     ]
     found = [sum(int(of(array).sum()) for array in floats) for of in (np.isnan, np.isinf)]
-    told = " and ".join(
+    text = " and ".join(
         f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
     )
     return (
-        f"{words}; it contains {told} among {sum(array.size for array in arrays)} values"
-        if told
+        f"{words}; it contains {text} among {sum(array.size for array in arrays)} values"
+        if text
         else words
     )
 
@@ -130,12 +130,12 @@ def _drawable(specs: Sequence[InputSpec]) -> None:
                 f"{spec.name!r}: give your own (--input x.npy)"
             )
         known = [length for length in spec.shape if length is not None]
-        told = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
+        text = f"({', '.join('?' if length is None else str(length) for length in spec.shape)})"
         if any(length < 0 for length in known):
-            raise BadInput(f"no random input can be drawn for {spec.name!r}, whose shape is {told}")
+            raise BadInput(f"no random input can be drawn for {spec.name!r}, whose shape is {text}")
         if math.prod(known) > _DRAWN or len(spec.shape) > _AXES:
             raise BadInput(
-                f"the shape {told} of the input {spec.name!r} exceeds the limit for random "
+                f"the shape {text} of the input {spec.name!r} exceeds the limit for random "
                 f"inputs ({_DRAWN:,} values, {_AXES} axes): give your own (--input x.npy) or "
                 "a shape (--shape)"
             )

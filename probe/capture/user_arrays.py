@@ -54,7 +54,7 @@ class Partial:
     def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """(the whole output, NaN where no value was given; where one was given)."""
         whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
-        told = ",".join(
+        text = ",".join(
             str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}"
             for one in self.at
         )
@@ -62,11 +62,11 @@ class Partial:
             part = whole[self.at]
         except IndexError:
             raise BadInput(
-                f"the output has the shape {shape}, so it has no element {told}"
+                f"the output has the shape {shape}, so it has no element {text}"
             ) from None
         if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
             raise BadInput(
-                f"{told} selects an array of shape {part.shape} from the output of shape "
+                f"{text} selects an array of shape {part.shape} from the output of shape "
                 f"{shape}; you gave values of shape {self.values.shape}"
             )
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True

@@ -44,11 +44,11 @@ def write(path: str, text: str) -> None:
 
 def written(path: str, beside_json: bool) -> None:
     """Says that a file was written; on standard error where standard output holds JSON."""
-    told = printable.line(f"written: {path}")
+    text = printable.line(f"written: {path}")
     if beside_json:
-        click.echo(told, err=True)
+        click.echo(text, err=True)
     else:
-        say(f"\n{told}")
+        say(f"\n{text}")
 
 
 def on_terminal() -> Callable[[str], None] | None:

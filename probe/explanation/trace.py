@@ -164,11 +164,11 @@ def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) ->
     if len(at) != len(shape) or any(
         size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)
     ):
-        told = f"give {len(shape)} indices" if len(at) != len(shape) else "index out of range"
+        text = f"give {len(shape)} indices" if len(at) != len(shape) else "index out of range"
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise BadInput(
             f"the output of {layer!r} is ({sizes}), so it has no element "
-            f"[{', '.join(map(str, at))}]: {told}"
+            f"[{', '.join(map(str, at))}]: {text}"
         )
 
 
@@ -339,7 +339,7 @@ class _Road:
 
     def changes(self, position: int, stages: Sequence[Stage], layout: Layout) -> list[Change]:
         """What an op does after its sum, with the elements it takes besides."""
-        told = []
+        lines = []
         for stage in stages:
             members: list[Member] = []
             if stage.members is not None:
@@ -352,8 +352,8 @@ class _Road:
                     Member(label[0], label[1], float(value))
                     for label, value in zip(named_as, taken, strict=True)
                 ]
-            told.append(Change(stage.words, stage.value, tuple(members)))
-        return told
+            lines.append(Change(stage.words, stage.value, tuple(members)))
+        return lines
 
     def trace(self, ref: Ref, at: tuple[int, ...], layout: Layout, nested: bool = False) -> Origin:
         """Follows one element back to the sum it came from, or to the call's input."""

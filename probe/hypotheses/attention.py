@@ -309,9 +309,9 @@ def off_by_one(case: Case) -> Iterator[Edit]:
         for step in (1, -1):
             at_end = bool((used % rows == (rows - 1 if step > 0 else 0)).any())
             for move in ways if at_end else ways[:1]:
-                told = f"row {'index + 1' if step > 0 else 'index - 1'} of {op.table.name} is used"
+                text = f"row {'index + 1' if step > 0 else 'index - 1'} of {op.table.name} is used"
                 yield case.edit(
-                    told,
+                    text,
                     case.with_op(position, _shifted(op, step, move)),
                     do="use the row of the index, counted from 0",
                 )

@@ -137,13 +137,13 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
         ]
         for before, after in dict.fromkeys(other):
             if (before, after) != (op.before, op.after):
-                told = (
+                text = (
                     f"the window is {before} channels before and {after} after, instead of "
                     f"{op.before} and {op.after}"
                 )
-                yield case.edit(told, case.changed(position, before=before, after=after))
+                yield case.edit(text, case.changed(position, before=before, after=after))
                 yield case.edit(
-                    f"{told}, and alpha is not divided",
+                    f"{text}, and alpha is not divided",
                     case.changed(position, before=before, after=after, size=1),
                 )
         for field, values in (
@@ -167,12 +167,12 @@ def missing_centring(case: Case) -> Iterator[Edit]:
             "the mean is subtracted, as in layer normalisation",
             case.with_op(position, layer),
         )
-        told = (
+        text = (
             "divide by the standard deviation"
             if not op.centred
             else "divide by the root mean square"
         )
-        yield case.edit(told, case.changed(position, centred=not op.centred))
+        yield case.edit(text, case.changed(position, centred=not op.centred))
     for position, layer_norm in case.having(ops.LayerNormalization):
         rms = ops.RMSNormalization(
             scale=layer_norm.scale, epsilon=layer_norm.epsilon, axes=layer_norm.axes

@@ -36,13 +36,13 @@ def boundary_flip(case: Case) -> Iterator[Edit]:
             predicted = _closer(case, predicted, case.became(case.edit("", shifted)).healthy, size)
         flipped = int((predicted != case.healthy).sum())
         if 0 < flipped <= max(3, case.observed.size // 20):
-            told = (
+            text = (
                 f"one step of {float(size.ravel()[0]):g}"
                 if size.size == 1 and size.any()
                 else "one level"
             )
             yield case.edit(
-                f"{flipped} of {predicted.size} elements are off by {told}: their inputs are "
+                f"{flipped} of {predicted.size} elements are off by {text}: their inputs are "
                 "within 2^-16 of a threshold",
                 case.appended(ops.AddConstant(Weight("flips", None, predicted - case.healthy))),
                 do="compare the preceding layer, whose rounding decides the level here",
@@ -81,17 +81,17 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
     for name, ways in WAYS.items():
         do = f"compute in float32: {name} was used" + SWITCHES.get(name, "")
         for way in ways:
-            told = "" if way == ways[0] else f" ({way})"
+            text = "" if way == ways[0] else f" ({way})"
             narrow = tuple(
                 narrowed(x, name, way) if is_float else x
                 for x, is_float in zip(case.inputs, floats, strict=True)
             )
             if sums:
                 weights, whole = narrow_weights(case, name, way)
-                yield case.edit(f"{name} inputs and weights{told}", weights, narrow, do=do)
-                yield case.edit(f"{name} weights{told}", weights, do=do)
-                yield case.edit(f"{name} weights{told}, and bias", whole, do=do)
-                yield case.edit(f"{name} inputs and weights{told}, and bias", whole, narrow, do=do)
+                yield case.edit(f"{name} inputs and weights{text}", weights, narrow, do=do)
+                yield case.edit(f"{name} weights{text}", weights, do=do)
+                yield case.edit(f"{name} weights{text}, and bias", whole, do=do)
+                yield case.edit(f"{name} inputs and weights{text}, and bias", whole, narrow, do=do)
                 if name != "TF32" and way == "ties to even":
                     stored = case.became_steps(whole).appended(Stored(name))
                     yield case.edit(
@@ -103,7 +103,7 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                         do=do,
                     )
             if any(floats):
-                yield case.edit(f"{name} inputs{told}", inputs=narrow, do=do)
+                yield case.edit(f"{name} inputs{text}", inputs=narrow, do=do)
         if name != "TF32":
             yield case.edit(f"the output was stored in {name}", case.appended(Stored(name)), do=do)
 

@@ -281,11 +281,11 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
         present = list(held)
         for names in (*((name,) for name in present), ("scale", "bias")):
             if all(name in present for name in names):
-                told = " and ".join(held[name].name for name in names)
+                text = " and ".join(held[name].name for name in names)
                 yield case.edit(
-                    f"{told} not applied",
+                    f"{text} not applied",
                     case.changed(position, **dict.fromkeys(names)),
-                    do=f"apply {told}",
+                    do=f"apply {text}",
                 )
 
 

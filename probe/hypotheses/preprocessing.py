@@ -71,9 +71,9 @@ def ignored_inversion(case: Case) -> Iterator[Edit]:
     mean.
     """
     for position, op in case.having(ops.Standardize):
-        told = "(x - mean) / standard deviation" if op.invert else "x * standard deviation + mean"
+        text = "(x - mean) / standard deviation" if op.invert else "x * standard deviation + mean"
         yield case.edit(
-            told,
+            text,
             case.changed(position, invert=not op.invert),
             do=f"the layer has invert={op.invert}",
         )
@@ -93,8 +93,8 @@ def variance_of_a_sample(case: Case) -> Iterator[Edit]:
             steps = case.with_weights(
                 {op.variance.name: op.variance.effective * (count / (count - 1))}
             )
-            told = f"the variance is divided by n - 1 (n = {count})"
-            yield case.edit(told, steps, fitted=1, do="divide by n (ddof=0, unbiased=False)")
+            text = f"the variance is divided by n - 1 (n = {count})"
+            yield case.edit(text, steps, fitted=1, do="divide by n (ddof=0, unbiased=False)")
 
 
 @more("batch-statistics", whole=True)
@@ -211,14 +211,14 @@ def places_shifted(case: Case) -> Iterator[Edit]:
     """The number of an interval, a category or a word one too large or too small."""
     for step in (1, -1):
         moved = ops.AddConstant(Weight("shift", None, np.array(float(step))))
-        told = f"place {'+' if step > 0 else '-'} 1"
+        text = f"place {'+' if step > 0 else '-'} 1"
         for position, _ in case.having(ops.Bucketize, ops.Lookup):
             yield case.edit(
-                told, case.appended(moved, at=position), do="start counting where the layer does"
+                text, case.appended(moved, at=position), do="start counting where the layer does"
             )
         for position, _ in case.having(ops.OneHot):
             yield case.edit(
-                told, case.inserted(position, moved), do="start counting where the layer does"
+                text, case.inserted(position, moved), do="start counting where the layer does"
             )
 
 
@@ -235,9 +235,9 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
             other = (ops.ReduceSum if counts else ops.GlobalMaxPool)(
                 axes=op.axes, keepdims=op.keepdims
             )
-            told = "each category is counted" if counts else "each category counts once"
+            text = "each category is counted" if counts else "each category counts once"
             yield case.edit(
-                told,
+                text,
                 case.with_op(position, other),
                 do="combine the categories of a sample as output_mode says",
             )

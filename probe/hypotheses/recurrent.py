@@ -53,17 +53,17 @@ def gate_order(case: Case) -> Iterator[Edit]:
     gates = {op.gates for _, op in case.having(ops.Recurrence) if len(op.gates) > 1}
     for layout in sorted(gates):
         for order in permutations(layout):
-            told = "".join(order)
-            if told == layout:
+            text = "".join(order)
+            if text == layout:
                 continue
             known = {
                 "iofg": ", ONNX's order",
                 "rzh": ", PyTorch's order",
                 "zrh": ", Keras' order",
-            }.get(told, "")
-            for steps, where in _changed(case, _read_as(layout, told)):
+            }.get(text, "")
+            for steps, where in _changed(case, _read_as(layout, text)):
                 claim = (
-                    f"the gate blocks are read as {' '.join(told)}{known}; they are "
+                    f"the gate blocks are read as {' '.join(text)}{known}; they are "
                     f"{' '.join(layout)}{where}"
                 )
                 yield case.edit(claim, steps, do=f"read the blocks in the order {' '.join(layout)}")
@@ -199,13 +199,13 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                     for _, op in case.having(ops.Recurrence)
                     if hasattr(op, field)
                 )
-                told = (
+                text = (
                     "in the gates"
                     if field == "recurrent_activation"
                     else "for the candidate and the output"
                 )
                 yield case.edit(
-                    f"{name} {told}; the layer uses {type(have).__name__}{where}",
+                    f"{name} {text}; the layer uses {type(have).__name__}{where}",
                     steps,
                     do=f"use {type(have).__name__}",
                 )
@@ -333,9 +333,9 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
             replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
         )
         for steps, where in _changed(case, change):
-            told = (
+            text = (
                 "0 at masked time steps instead of the previous output"
                 if held
                 else "the previous output at masked time steps instead of 0"
             )
-            yield case.edit(f"the output is {told}{where}", steps)
+            yield case.edit(f"the output is {text}{where}", steps)

@@ -77,13 +77,13 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 and not op.table
             ):
                 continue
-            told = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
-            told += (", antialiased" if antialias else "") + (
+            text = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
+            text += (", antialiased" if antialias else "") + (
                 ", elements outside left out" if outside == "excluded" else ""
             )
             steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
             yield case.edit(
-                f"{told} instead of {own}{', antialiased' if op.antialias else ''}",
+                f"{text} instead of {own}{', antialiased' if op.antialias else ''}",
                 steps,
                 do=f"interpolate by {own}",
             )

@@ -111,11 +111,11 @@ def different_input(case: Case) -> Iterator[Edit]:
     if y.ndim and mine.shape == y.shape[1:]:
         for sample in range(min(y.shape[0], 64)):
             cut = ops.Slice((sample, *(0,) * (y.ndim - 1)), (sample + 1, *(None,) * (y.ndim - 1)))
-            told = "the output has no batch axis" + (
+            text = "the output has no batch axis" + (
                 f": these are the values of sample {sample}" if y.shape[0] > 1 else ""
             )
             yield case.edit(
-                told,
+                text,
                 case.appended(cut, ops.Reshape(mine.shape)),
                 do="keep the batch axis: values[None]",
             )
@@ -147,11 +147,11 @@ def _other_order(case: Case, do: str) -> Iterator[Edit]:
     order = np.argmin(np.nan_to_num(apart, nan=np.inf), axis=1)
     if (order == np.arange(count)).all():
         return
-    told = ", ".join(map(str, order[:16])) + (", ..." if count > 16 else "")
+    text = ", ".join(map(str, order[:16])) + (", ..." if count > 16 else "")
     if len(set(order.tolist())) == 1:
-        told = f"the values of sample {order[0]} for every sample"
+        text = f"the values of sample {order[0]} for every sample"
     elif (order == np.arange(count)[::-1]).all():
-        told = "the samples are in reverse order"
+        text = "the samples are in reverse order"
     else:
-        told = f"the samples are in the order {told}"
-    yield case.edit(told, case.appended(Take(0, order)), do=do)
+        text = f"the samples are in the order {text}"
+    yield case.edit(text, case.appended(Take(0, order)), do=do)

@@ -53,12 +53,12 @@ class Power(NamedTuple):
 def power(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) -> Power | None:
     """Of the output that is told least; None where there is nothing to tell: no output is of
     floats, or all are 0."""
-    told = [
+    lines = [
         _of_one(value, slack)
         for value, slack in zip(values, allowed, strict=True)
         if value is not None and value.dtype.kind == "f"
     ]
-    return min((one for one in told if one is not None), default=None)
+    return min((one for one in lines if one is not None), default=None)
 
 
 def blinds(

@@ -157,10 +157,10 @@ def _lossy(party: Party) -> Iterator[tuple[str, Precision]]:
         and (party.name == "expected" or getattr(step.op, "may_use_lossy_algorithm", False))
     ]
     if words:
-        told = " and ".join(dict.fromkeys(words))
-        yield told, replace(usual, lossy=True)
+        text = " and ".join(dict.fromkeys(words))
+        yield text, replace(usual, lossy=True)
         if usual != own:
-            yield f"{told}, and {inside}", replace(own, lossy=True)
+            yield f"{text}, and {inside}", replace(own, lossy=True)
 
 
 def subnormals_flushed(party: Party) -> Iterator[Allowed]:

@@ -47,12 +47,12 @@ def onnx_answer(
         lost = sum(map(_lost, answer, layer.values[-1]))
         unheld = sum(map(_unheld, layer.given))
         if lost or unheld:
-            told = (
+            text = (
                 f"{lost} elements of its output are inf or NaN"
                 if lost
                 else f"{unheld} elements of the input are inf"
             )
-            return None, f"it computes this layer in float32, which overflows here: {told}"
+            return None, f"it computes this layer in float32, which overflows here: {text}"
     return answer, ""
 
 

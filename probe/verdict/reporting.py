@@ -137,8 +137,8 @@ def _kept(weight: Weight) -> Weight:
 
 def _ops(layer: Reference) -> tuple[str, ...]:
     """Each step by its op's name, and in words where there is more to say."""
-    told = []
+    lines = []
     for position, step in enumerate(layer.steps):
         words = step.op.summary(layer.taken(position))
-        told.append(type(step.op).__name__ + (f": {words}" if words else ""))
-    return tuple(told)
+        lines.append(type(step.op).__name__ + (f": {words}" if words else ""))
+    return tuple(lines)

@@ -74,24 +74,24 @@ def _agreement(call: Judgement) -> Verdict:
         return Verdict("unchecked", f"unchecked: {reason}")
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()
-    told = (
+    text = (
         f"the largest difference is {used:.2g} x {_limit(call)}"
         if used
         else "all values are identical"
     )
-    told += "".join(
+    text += "".join(
         f", assuming that {NAMES[name]} {result.allowed.lossy}"
         for name, result in call.results.items()
         if result.allowed.lossy
     )
-    told += _hidden(call.outputs["framework"])
+    text += _hidden(call.outputs["framework"])
     if used:
-        told += _weakness(call)
+        text += _weakness(call)
         onnx = call.power.get("onnx")
         if onnx is not None and onnx.share < ENOUGH:
             words = blunt("onnx", onnx, call.capture.dtype)
             notes = (f"ONNX Runtime's agreement is no evidence here: {words}",)
-    return Verdict("agree", f"agree: {_listed(call.present)} agree; {told}", notes)
+    return Verdict("agree", f"agree: {_listed(call.present)} agree; {text}", notes)
 
 
 def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:

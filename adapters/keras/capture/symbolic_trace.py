@@ -129,8 +129,8 @@ def _between(
 
 
 def _advice(layer: Any, why: str) -> str:
-    told = f"{type(layer).__name__} has no description, and its `call` cannot be traced"
-    return why if told in why else f"{told}: {why} (describe it with @probe.describes)"
+    text = f"{type(layer).__name__} has no description, and its `call` cannot be traced"
+    return why if text in why else f"{text}: {why} (describe it with @probe.describes)"
 
 
 def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:

@@ -106,17 +106,17 @@ def activation_steps(
         return describe(activation, inner).steps
     name = _function_name(activation, call.namespace)
     if name is None:
-        told = (
+        text = (
             f"its activation {getattr(activation, '__name__', type(activation).__name__)!r} "
             "has no description"
         )
         if before is None:
-            raise Undescribed(told)
+            raise Undescribed(text)
         x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
         try:
             traced = call.tracer.function_steps(activation, x, call)
         except Undescribed as error:
-            raise Undescribed(f"{told}, and it cannot be traced: {error}") from None
+            raise Undescribed(f"{text}, and it cannot be traced: {error}") from None
         build = Builder()
         made = build.include(before) if before else (Ref(-1),)
         start = len(build.steps)

@@ -205,12 +205,12 @@ def _divided(
 ) -> Weight:
     """integers / scale, in float32."""
     effective = (integers.astype(np.float32) / around).astype(np.float32)
-    told = (
+    text = (
         f"{scale.min():g}"
         if scale.size and scale.min() == scale.max()
         else f"{scale.min():g} to {scale.max():g}"
     )
-    words = f"int{bits} divided by {name}_scale ({told})"
+    words = f"int{bits} divided by {name}_scale ({text})"
     grid = Grid((1 / around.astype(np.float64)), bits)
     return Weight(
         name,

@@ -226,9 +226,9 @@ def _folded(
     if getattr(module, "_enable_slow_path_for_better_numerical_stability", False):
         mean = parts["bn.running_mean"].effective - (0 if bias is None else bias.effective)
         value = parts["bn.bias"].effective - parts["bn.weight"].effective * mean / deviation
-        told = "bn.bias - bn.weight * (bn.running_mean - bias) / sqrt(bn.running_var + eps)"
+        text = "bn.bias - bn.weight * (bn.running_mean - bias) / sqrt(bn.running_var + eps)"
         stored = None if bias is None else bias.stored
-        used = Weight("bias", stored, value, (told,), shape=around)
+        used = Weight("bias", stored, value, (text,), shape=around)
         return followed_by(sums, ops.AddConstant(used))
     undone_by = f"divides the sums by gain = bn.weight / sqrt(bn.running_var + {module.bn.eps:g})"
     undone = Weight("1 / gain", None, 1 / gain.astype(np.float64), (undone_by,), shape=around)

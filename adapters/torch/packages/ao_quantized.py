@@ -44,10 +44,10 @@ def unpacked(name: str, packed: Any) -> Weight:
         size, zero = np.asarray(packed.q_scale()), np.asarray(packed.q_zero_point())
     bits, signed = _DTYPES[str(packed.dtype).removeprefix("torch.")]
     codes = np.rint(values / size + zero)
-    told = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} per channel"
+    text = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} per channel"
     words = (
         f"{'' if signed else 'u'}int{bits} ({int(np.unique(codes).size)} levels used), times "
-        f"scale {told}"
+        f"scale {text}"
     )
     words += f", minus zero point {_between(zero)}" if zero.any() else ""
     grid = (

@@ -374,7 +374,7 @@ class Attention(Op):
             share, scores = self._row(frame, outer, head, query)
         seen = np.flatnonzero(~(share == 0))
         most = seen[np.argsort(-share[seen], kind="stable")[:3]]
-        told = ", ".join(f"{share[j]:.4g} to position {j} (score {scores[j]:.6g})" for j in most)
+        text = ", ".join(f"{share[j]:.4g} to position {j} (score {scores[j]:.6g})" for j in most)
         place = [
             at[axis] if size > 1 else 0
             for axis, size in zip(range(-inputs[2].ndim, -2), inputs[2].shape, strict=False)
@@ -384,7 +384,7 @@ class Attention(Op):
         rest = (
             f", 0 to the other {frame.positions - len(seen)}" if len(seen) < frame.positions else ""
         )
-        words = f"attention weights of this query over {frame.positions} positions: {told}{rest}"
+        words = f"attention weights of this query over {frame.positions} positions: {text}{rest}"
         terms = Terms(
             box([*place, seen, column]),
             input=2,

@@ -131,12 +131,12 @@ class Conv(Sum):
 
     def summary(self, inputs: Arrays) -> str:
         channels, *kernel = self._kernel(inputs).shape[1:]
-        told = (
+        text = (
             f"each output is a sum over {' x '.join(map(str, kernel))} positions and "
             f"{channels} channel{'s' * (channels != 1)}"
         )
-        told += f" of its group (of {self.groups})" if self.groups > 1 else ""
-        return told + (", plus the bias" if self.bias is not None else "")
+        text += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        return text + (", plus the bias" if self.bias is not None else "")
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)

@@ -146,17 +146,17 @@ class ConvTranspose(Sum):
 
     def summary(self, inputs: Arrays) -> str:
         w = self._kernel(inputs)
-        told = (
+        text = (
             f"each input element adds a {' x '.join(map(str, w.shape[2:]))} kernel, strides "
             f"{' x '.join(map(str, self.strides))}; "
         )
         channels = w.shape[0] // self.groups
-        told += (
+        text += (
             f"an output is a sum over up to {self._overlaps(w.shape[2:])} positions and "
             f"{channels} channel{'s' * (channels != 1)}"
         )
-        told += f" of its group (of {self.groups})" if self.groups > 1 else ""
-        return told + (", plus the bias" if self.bias is not None else "")
+        text += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        return text + (", plus the bias" if self.bias is not None else "")
 
     def _overlaps(self, kernel: Sequence[int]) -> int:
         """How many taps reach one output at most: those a whole number of strides apart."""

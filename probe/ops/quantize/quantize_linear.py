@@ -33,8 +33,8 @@ class QuantizeLinear(Elementwise):
         if not self.pointwise:
             return f"to integers from {self.low} to {self.high}, with a scale per channel"
         zero = int(np.ravel(self.zero_point)[0])
-        told = f"to integers from {self.low} to {self.high}, step {float(np.ravel(self.size)[0]):g}"
-        return told + (f", zero point {zero}" if zero else "")
+        text = f"to integers from {self.low} to {self.high}, step {float(np.ravel(self.size)[0]):g}"
+        return text + (f", zero point {zero}" if zero else "")
 
     def f(self, x: np.ndarray) -> np.ndarray:
         scale, zero = (np.asarray(part, np.float64) for part in (self.size, self.zero_point))

@@ -510,9 +510,9 @@ class Recurrence(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, mask, _ = self.given(inputs)
         if mask is not None and not mask[at[0], at[1]]:
-            told = "0" if self.zero_masked else "the previous output is repeated"
+            text = "0" if self.zero_masked else "the previous output is repeated"
             return Contributions(
-                (), (Stage(f"this time step is masked: {told}", float(outputs[0][at])),)
+                (), (Stage(f"this time step is masked: {text}", float(outputs[0][at])),)
             )
         return self.told(x[at[0], at[1]], self.before(inputs, at), at, float(outputs[0][at]))
 

@@ -396,7 +396,7 @@ class GRU(Gated):
                 "the quantised state",
                 f", quantised {before.multiplied[0, unit]:.6g}",
             )
-        told = (
+        text = (
             f"r · ({state} · recurrent kernel + its bias)"
             if self.reset_after
             else f"(r · {state}) · recurrent kernel"
@@ -405,7 +405,7 @@ class GRU(Gated):
             Stage("plus the bias", float(shares[part][unit])),
             Stage(f"{gate}: the update gate z", float(z[0, unit])),
             Stage(f"{gate}: the reset gate r", float(r[0, unit])),
-            Stage(f"plus {told}", float((shares[part] + inner)[0, unit])),
+            Stage(f"plus {text}", float((shares[part] + inner)[0, unit])),
             Stage(f"{act}: the candidate", float(new[0, unit])),
             Stage(f"the state h {before.when}{level}", float(h[0, unit])),
             Stage("z · h + (1 - z) · candidate: the new state", value),

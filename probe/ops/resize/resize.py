@@ -80,10 +80,10 @@ class Resize(Op):
 
     def summary(self, inputs: Arrays) -> str:
         have = inputs[0].shape[-len(self.sizes) :]
-        told = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
-        told += f" (a = {self.a:g})" if self.mode == "cubic" else ""
-        told += "" if self.mode == "area" else f", {self.coordinates} coordinates"
-        return told + (", antialiased" if self.antialias else "")
+        text = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
+        text += f" (a = {self.a:g})" if self.mode == "cubic" else ""
+        text += "" if self.mode == "area" else f", {self.coordinates} coordinates"
+        return text + (", antialiased" if self.antialias else "")
 
     def taps(self, have: Sequence[int]) -> list[Taps]:
         """Per resized axis what its outputs are made of."""
