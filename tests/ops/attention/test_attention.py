@@ -175,7 +175,7 @@ def test_terms_add_up_and_reach_is_what_moves_the_output():
     assert (
         len(taken) == 2
         and np.isclose(taken.sum(), y[at])
-        and "nothing to 2" in account.stages[0].words
+        and "0 to the other 2" in account.stages[0].words
     )
     mask = np.zeros(y.shape, bool)
     mask[at] = True

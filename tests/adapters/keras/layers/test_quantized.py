@@ -268,7 +268,7 @@ def test_calibrated_layers(mode, capsys):
     report = probe.check(model, "block/inner", rng.integers(0, 11, (2, 6)))
     assert report.ok, str(report)
     kernel = report.weights["kernel"]
-    assert kernel.steps[0].startswith("int4 less kernel_zero, times kernel_scale, in groups")
+    assert kernel.steps[0].startswith("int4 minus kernel_zero, times kernel_scale, in groups")
     assert {"quantized_kernel", "kernel_scale", "kernel_zero"} <= kernel.parts.keys()
     integers = kernel.grid.integers(kernel.effective)
     np.testing.assert_array_equal(integers, kernel.parts["kernel unpacked to its integers"])

@@ -1109,7 +1109,7 @@ def test_masked_scores_in_float64(function):
 )
 def test_fractions_of_integers_are_refused_by_name(function):
     *_, report = probe.sweep(Net(function), (X * 9).astype(np.int64))
-    assert report.verdict == "unchecked" and "integers" in report.sentence, report.sentence
+    assert report.verdict == "unchecked" and "integer" in report.sentence, report.sentence
 
 
 def test_what_becomes_of_a_tensor_without_axes():
