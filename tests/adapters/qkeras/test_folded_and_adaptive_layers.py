@@ -141,7 +141,10 @@ def test_stored_weights_of_a_folded_layer_are_named(layer):
     for taken, claim in (
         (stored, f"the stored {kernel} and {bias} instead of"),
         *(({name: stored[name]}, f"the stored {name} instead of") for name in weights),
-        *(({name: unquantised[name]}, f"the stored {name} before its quantizer is used") for name in weights),
+        *(
+            ({name: unquantised[name]}, f"the stored {name} before its quantizer is used")
+            for name in weights
+        ),
     ):
         raw.set_weights([taken.get(name, one.effective) for name, one in weights.items()])
         report = probe.check(model, layer.name, x, expected=np.asarray(raw(x)))

@@ -223,8 +223,9 @@ def test_how_an_element_came_about():
         assert words in str(story)
     with torch.no_grad():
         c = float(module(torch.from_numpy(x[:, :3]))[1][1][0, 1, 2])
-    (told,) = (one.value for one in story.steps if one.words == "the cell state c after time step 2")
-    assert abs(told - c) < 1e-6 and story.steps[-1].value == story.value
+    words = "the cell state c after time step 2"
+    (cell,) = (one.value for one in story.steps if one.words == words)
+    assert abs(cell - c) < 1e-6 and story.steps[-1].value == story.value
     assert "the state at the start" in str(probe.explain(module, "", given=x, at=(0, 0, 0)))
 
 
