@@ -163,5 +163,6 @@ def test_a_quantizer_without_a_description_is_told():
     model = keras.Model(data, QDense(4, name="l", iq_conf=config)(data))
     report = probe.check(model, "l", np.ones((2, 5), np.float32))
     assert report.missing["numpy"] == (
-        "its input goes through a quantizer whose scale is not a power of two"
+        "its input goes through a quantizer whose scale is not a power of two, which is not "
+        "supported"
     )
