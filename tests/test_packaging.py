@@ -134,7 +134,7 @@ print(*sorted(new - set(sys.stdlib_module_names) - {{"probe"}}))
     [
         ("import probe", ""),
         ("import probe; probe.ProbeError", ""),
-        ("import probe.cli", "click cloup typing_extensions"),
+        ("import probe.cli", "click"),
         ("import probe.adapters", ""),
     ],
 )

@@ -1,15 +1,14 @@
 """The options of the command, in the groups of its help, and which of them go together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import click
-import cloup
 
 from probe.cli.completion import complete_layer
 
-__all__ = ["Arguments", "options", "refuse_contradictions"]
+__all__ = ["Arguments", "Grouped", "options", "refuse_contradictions"]
 
 Command = Callable[..., Any]
 
@@ -63,42 +62,69 @@ def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], 
     return tuple(_numbers(None, None, value) or () for value in values)
 
 
+class Grouped(click.Command):
+    """A command whose help shows its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        titles = {option.name: title for title, *group in _GROUPS for option in _named(group)}
+        records: dict[str, list[tuple[str, str]]] = {title: [] for title, *_ in _GROUPS}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if isinstance(param, click.Option) and record is not None:
+                records.setdefault(titles.get(param.name, "Other options"), []).append(record)
+        for title, rows in records.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _named(group: Sequence[Command]) -> list[click.Parameter]:
+    """The options that decorators add."""
+
+    def command() -> None:
+        pass
+
+    for option in group:
+        option(command)
+    return list(getattr(command, "__click_params__", ()))
+
+
 def options(command: Command) -> Command:
     """Adds the argument and the options to a command."""
-    for group in reversed(_GROUPS):
-        command = group(command)
-    return cloup.argument("model", metavar="MODEL", help="The model's file.")(command)
+    for _, *group in reversed(_GROUPS):
+        for option in reversed(group):
+            command = option(command)
+    return click.argument("model", metavar="MODEL")(command)
 
 
-_GROUPS = (
-    cloup.option_group(
+_GROUPS: tuple[tuple[Any, ...], ...] = (
+    (
         "What to check",
-        cloup.option(
+        click.option(
             "--layer", metavar="NAME", shell_complete=complete_layer, help="Check this layer."
         ),
-        cloup.option("--all", is_flag=True, help="Check every layer; prints one line per layer."),
-        cloup.option(
+        click.option("--all", is_flag=True, help="Check every layer; prints one line per layer."),
+        click.option(
             "--call",
             type=int,
             metavar="N",
             help="Which call to check, for a layer that is called several times (from 0).",
         ),
-        cloup.option(
+        click.option(
             "--strict",
             is_flag=True,
             help="With --all: exit with status 2 if any layer could not be checked.",
         ),
-        cloup.option(
+        click.option(
             "--fold",
             is_flag=True,
             help="Fold the BatchNorm that follows into the layer's kernel and bias, and verify it.",
         ),
     ),
-    cloup.option_group(
+    (
         "Input",
-        cloup.option("--input", metavar="FILE", help="The model's input: .npy or .npz."),
-        cloup.option("--seed", type=int, help="Seed of the random input.  [default: 0]"),
-        cloup.option(
+        click.option("--input", metavar="FILE", help="The model's input: .npy or .npz."),
+        click.option("--seed", type=int, help="Seed of the random input.  [default: 0]"),
+        click.option(
             "--shape",
             multiple=True,
             callback=_shapes,
@@ -106,85 +132,85 @@ _GROUPS = (
             help="Shape of the random input; repeat the option for each model input.",
         ),
     ),
-    cloup.option_group(
+    (
         "Your values",
-        cloup.option(
+        click.option(
             "--expect",
             metavar="FILE",
             help="Your own output of the layer: .npy, .npz, .txt or .csv. With --all an .npz "
             "keyed by layer names.",
         ),
-        cloup.option(
+        click.option(
             "--expect-input",
             metavar="FILE",
             help="The layer input that your output was computed from.",
         ),
-        cloup.option(
+        click.option(
             "--expect-at",
             metavar="0,0:3,0:3,0",
             help="Which part of the output the values in --expect are: an index or slice per axis.",
         ),
-        cloup.option(
+        click.option(
             "--expect-value", metavar="X", help="Your own value of the single element at --at."
         ),
-        cloup.option(
+        click.option(
             "--rtol",
             type=float,
             help="Relative tolerance that replaces the derived allowance; needs --atol.",
         ),
-        cloup.option(
+        click.option(
             "--atol",
             type=float,
             help="Absolute tolerance that replaces the derived allowance; needs --rtol.",
         ),
-        cloup.option(
+        click.option(
             "--thorough",
             is_flag=True,
             help="Search longer for the mistake behind a divergence (up to 30 s).",
         ),
     ),
-    cloup.option_group(
+    (
         "One element",
-        cloup.option(
+        click.option(
             "--at",
             callback=_numbers,
             metavar="0,1,1,0",
             help="Break one output element down into its input x weight terms.",
         ),
-        cloup.option(
+        click.option(
             "--sees",
             is_flag=True,
             help="With --at: the receptive field of the element, i.e. the model inputs that can "
             "influence it.",
         ),
     ),
-    cloup.option_group(
+    (
         "Opening the model",
-        cloup.option(
+        click.option(
             "--factory",
             metavar="PKG.MOD:NET",
             help="Callable that builds the module for a PyTorch state_dict: pkg.mod:Net or "
             "path/net.py:Net(10, wide=True).",
         ),
-        cloup.option(
+        click.option(
             "--import",
             "imports",
             multiple=True,
             metavar="MODULE",
             help="Python module to import first, e.g. one that defines custom layers.",
         ),
-        cloup.option(
+        click.option(
             "--trust",
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",
         ),
     ),
-    cloup.option_group(
+    (
         "Output",
-        cloup.option(
+        click.option(
             "--json", metavar="FILE|-", help="Write the report as JSON to a file, or print it (-)."
         ),
-        cloup.option(
+        click.option(
             "--save",
             metavar="FILE",
             help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "

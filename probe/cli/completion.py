@@ -1,6 +1,7 @@
 """Names of layers for a shell, and the list of them, as far as the model's file tells them without
 its framework."""
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,14 @@ __all__ = ["complete_layer", "listed"]
 
 def listed(path: str) -> tuple[Layer, ...]:
     """The layers of a file that tells them, or none. Nothing that the file holds is run."""
+    gc.disable()  # as in ``opened``: what is imported stays
     try:
         layers: tuple[Layer, ...] = import_module("probe.adapters").list_file(path) or ()
     except ProbeError:
         return ()
+    finally:
+        gc.freeze()
+        gc.enable()
     return layers
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import cloup
 
 from probe import __version__, printable
-from probe.cli.arguments import Arguments, options, refuse_contradictions
+from probe.cli.arguments import Arguments, Grouped, options, refuse_contradictions
 from probe.cli.output import say
 from probe.errors import BadInput, ProbeError, in_words
 
@@ -25,7 +24,7 @@ __all__ = ["command", "main"]
 # ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
 
 
-class _Probe(cloup.Group):
+class _Probe(click.Group):
     """A group whose first argument is a verb or else a model's file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -45,7 +44,7 @@ class _Probe(cloup.Group):
 
     def get_help(self, ctx: click.Context) -> str:
         """The help of ``probe FILE`` with the verbs below it."""
-        inner = cloup.Context(self.commands[_FILE], info_name=ctx.info_name)
+        inner = click.Context(self.commands[_FILE], info_name=ctx.info_name)
         verbs = "\n".join(
             f"  probe {name:<10} {self.commands[name].get_short_help_str(70)}"
             for name in self.list_commands(ctx)
@@ -56,13 +55,13 @@ class _Probe(cloup.Group):
 _FILE = "FILE"
 
 
-@cloup.group(cls=_Probe, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Probe, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="probe")
 def command() -> None:
     """Who is right about a layer's output, where exactly, and why."""
 
 
-@command.command(_FILE, context_settings={"help_option_names": ["-h", "--help"]})
+@command.command(_FILE, cls=Grouped, context_settings={"help_option_names": ["-h", "--help"]})
 @options
 @click.version_option(__version__, prog_name="probe")
 def _file(**given: Any) -> None:
@@ -84,7 +83,7 @@ def _file(**given: Any) -> None:
 
 
 @command.command("causes", context_settings={"help_option_names": ["-h", "--help"]})
-@cloup.argument("slug", required=False, help="One of them; all are listed without it.")
+@click.argument("slug", required=False)
 def _causes(slug: str | None) -> None:
     """List the mistakes that probe can identify, or explain one of them.
 
