@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from interrupt_stress import SUBJECTS, process, stress
-from representatives import exhaustive
 from signal_points import places, pressed
 
 import probe
@@ -20,7 +19,8 @@ from probe.process import interrupts
 from probe.process.interrupts import Shared, apart, held_back, interruptible, stop_here, undisturbed
 from probe.process.model_lock import turn
 
-FEW = {"torch": 30, "keras": 10, "tf_keras": 20}
+FEW = {"torch": 30, "keras": 10}
+MORE = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
 
 
@@ -31,9 +31,15 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("name", ["torch", "keras", *exhaustive("tf_keras")])
+@pytest.mark.parametrize("name", FEW)
 def test_interrupts_at_random_moments_leave_nothing_behind(name):
     _unharmed(name, FEW[name], every=5)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", MORE)
+def test_more_interrupts_at_random_moments_leave_nothing_behind(name):
+    _unharmed(name, MORE[name], every=5)
 
 
 @pytest.mark.slow
@@ -54,10 +60,14 @@ def _held(said: list[str]) -> None:
     with held_back():
         said.append("made")
         try:
+            stop_here()
             with interruptible(), held_back():
+                stop_here()
                 said.append("made inside")
                 try:
                     with interruptible(at_calls=True):
+                        stop_here()
+                    with held_back(), interruptible():
                         stop_here()
                 finally:
                     said.append("put back inside")
@@ -300,6 +310,7 @@ def interrupt_main() -> None:
     [
         ("torch", 20),
         ("keras", 1),
+        pytest.param("keras", 2, marks=pytest.mark.exhaustive),
         *(pytest.param(name, 20, marks=pytest.mark.slow) for name in ("keras", "tf_keras")),
     ],
 )

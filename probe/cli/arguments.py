@@ -1,6 +1,5 @@
 """The options of the command, in the groups of its help, and which of them go together."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,9 +7,7 @@ import click
 
 from probe.cli.completion import complete_layer
 
-__all__ = ["Arguments", "Grouped", "options", "refuse_contradictions"]
-
-Command = Callable[..., Any]
+__all__ = ["Arguments", "Grouped", "parameters", "refuse_contradictions"]
 
 
 @dataclass(frozen=True)
@@ -66,158 +63,139 @@ class Grouped(click.Command):
     """A command whose help shows its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        titles = {option.name: title for title, *group in _GROUPS for option in _named(group)}
-        records: dict[str, list[tuple[str, str]]] = {title: [] for title, *_ in _GROUPS}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if isinstance(param, click.Option) and record is not None:
-                records.setdefault(titles.get(param.name, "Other options"), []).append(record)
-        for title, rows in records.items():
+        grouped = {option for group in _GROUPS.values() for option in group}
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        others = [one for one in options if one not in grouped]
+        for title, group in (*_GROUPS.items(), ("Other options", others)):
             with formatter.section(title):
-                formatter.write_dl(rows)
+                records = [option.get_help_record(ctx) for option in group]
+                formatter.write_dl([record for record in records if record is not None])
 
 
-def _named(group: Sequence[Command]) -> list[click.Parameter]:
-    """The options that decorators add."""
-
-    def command() -> None:
-        pass
-
-    for option in group:
-        option(command)
-    return list(getattr(command, "__click_params__", ()))
-
-
-def options(command: Command) -> Command:
-    """Adds the argument and the options to a command."""
-    for _, *group in reversed(_GROUPS):
-        for option in reversed(group):
-            command = option(command)
-    return click.argument("model", metavar="MODEL")(command)
-
-
-_GROUPS: tuple[tuple[Any, ...], ...] = (
-    (
-        "What to check",
-        click.option(
-            "--layer", metavar="NAME", shell_complete=complete_layer, help="Check this layer."
+_GROUPS: dict[str, list[click.Option]] = {
+    "What to check": [
+        click.Option(
+            ["--layer"], metavar="NAME", shell_complete=complete_layer, help="Check this layer."
         ),
-        click.option("--all", is_flag=True, help="Check every layer; prints one line per layer."),
-        click.option(
-            "--call",
+        click.Option(["--all"], is_flag=True, help="Check every layer; prints one line per layer."),
+        click.Option(
+            ["--call"],
             type=int,
             metavar="N",
             help="Which call to check, for a layer that is called several times (from 0).",
         ),
-        click.option(
-            "--strict",
+        click.Option(
+            ["--strict"],
             is_flag=True,
             help="With --all: exit with status 2 if any layer could not be checked.",
         ),
-        click.option(
-            "--fold",
+        click.Option(
+            ["--fold"],
             is_flag=True,
             help="Fold the BatchNorm that follows into the layer's kernel and bias, and verify it.",
         ),
-    ),
-    (
-        "Input",
-        click.option("--input", metavar="FILE", help="The model's input: .npy or .npz."),
-        click.option("--seed", type=int, help="Seed of the random input.  [default: 0]"),
-        click.option(
-            "--shape",
+    ],
+    "Input": [
+        click.Option(["--input"], metavar="FILE", help="The model's input: .npy or .npz."),
+        click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
+        click.Option(
+            ["--shape"],
             multiple=True,
             callback=_shapes,
             metavar="1,3,224,224",
             help="Shape of the random input; repeat the option for each model input.",
         ),
-    ),
-    (
-        "Your values",
-        click.option(
-            "--expect",
+    ],
+    "Your values": [
+        click.Option(
+            ["--expect"],
             metavar="FILE",
             help="Your own output of the layer: .npy, .npz, .txt or .csv. With --all an .npz "
             "keyed by layer names.",
         ),
-        click.option(
-            "--expect-input",
+        click.Option(
+            ["--expect-input"],
             metavar="FILE",
             help="The layer input that your output was computed from.",
         ),
-        click.option(
-            "--expect-at",
+        click.Option(
+            ["--expect-at"],
             metavar="0,0:3,0:3,0",
             help="Which part of the output the values in --expect are: an index or slice per axis.",
         ),
-        click.option(
-            "--expect-value", metavar="X", help="Your own value of the single element at --at."
+        click.Option(
+            ["--expect-value"], metavar="X", help="Your own value of the single element at --at."
         ),
-        click.option(
-            "--rtol",
+        click.Option(
+            ["--rtol"],
             type=float,
             help="Relative tolerance that replaces the derived allowance; needs --atol.",
         ),
-        click.option(
-            "--atol",
+        click.Option(
+            ["--atol"],
             type=float,
             help="Absolute tolerance that replaces the derived allowance; needs --rtol.",
         ),
-        click.option(
-            "--thorough",
+        click.Option(
+            ["--thorough"],
             is_flag=True,
             help="Search longer for the mistake behind a divergence (up to 30 s).",
         ),
-    ),
-    (
-        "One element",
-        click.option(
-            "--at",
+    ],
+    "One element": [
+        click.Option(
+            ["--at"],
             callback=_numbers,
             metavar="0,1,1,0",
             help="Break one output element down into its input x weight terms.",
         ),
-        click.option(
-            "--sees",
+        click.Option(
+            ["--sees"],
             is_flag=True,
             help="With --at: the receptive field of the element, i.e. the model inputs that can "
             "influence it.",
         ),
-    ),
-    (
-        "Opening the model",
-        click.option(
-            "--factory",
+    ],
+    "Opening the model": [
+        click.Option(
+            ["--factory"],
             metavar="PKG.MOD:NET",
             help="Callable that builds the module for a PyTorch state_dict: pkg.mod:Net or "
             "path/net.py:Net(10, wide=True).",
         ),
-        click.option(
-            "--import",
-            "imports",
+        click.Option(
+            ["--import", "imports"],
             multiple=True,
             metavar="MODULE",
             help="Python module to import first, e.g. one that defines custom layers.",
         ),
-        click.option(
-            "--trust",
+        click.Option(
+            ["--trust"],
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",
         ),
-    ),
-    (
-        "Output",
-        click.option(
-            "--json", metavar="FILE|-", help="Write the report as JSON to a file, or print it (-)."
+    ],
+    "Output": [
+        click.Option(
+            ["--json"],
+            metavar="FILE|-",
+            help="Write the report as JSON to a file, or print it (-).",
         ),
-        click.option(
-            "--save",
+        click.Option(
+            ["--save"],
             metavar="FILE",
             help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
             "header (.h) or text (.txt) for a test bench.",
         ),
-    ),
-)
+    ],
+}
+
+
+def parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe FILE``."""
+    options = [option for group in _GROUPS.values() for option in group]
+    return [click.Argument(["model"], metavar="MODEL"), *options]
+
 
 _OF_ONE_LAYER = (
     *("call", "fold", "expect_input", "expect_at", "expect_value", "at", "sees"),

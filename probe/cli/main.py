@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
-from probe.cli.arguments import Arguments, Grouped, options, refuse_contradictions
+from probe.cli.arguments import Arguments, Grouped, parameters, refuse_contradictions
 from probe.cli.output import say
 from probe.errors import BadInput, ProbeError, in_words
 
@@ -61,8 +61,12 @@ def command() -> None:
     """Who is right about a layer's output, where exactly, and why."""
 
 
-@command.command(_FILE, cls=Grouped, context_settings={"help_option_names": ["-h", "--help"]})
-@options
+@command.command(
+    _FILE,
+    cls=Grouped,
+    params=parameters(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="probe")
 def _file(**given: Any) -> None:
     """Who is right about a layer's output, where exactly, and why.

@@ -8,7 +8,7 @@ own sentence.
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,15 +61,6 @@ class Comparison:
 
     def __bool__(self) -> bool:
         return self.ok
-
-    def mirrored(self) -> "Comparison":
-        """The same with the two parties in the other order."""
-        worst = self.worst
-        return (
-            self
-            if worst is None
-            else replace(self, worst=replace(worst, values=(worst.values[1], worst.values[0])))
-        )
 
 
 _TINIEST = 1e-300

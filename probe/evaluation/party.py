@@ -21,14 +21,17 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Extra:
-    """What a party is allowed beside its own rounding, an array for each output."""
+    """What a party is allowed beside its own rounding, an array for each output; () for nothing."""
 
-    stored: tuple[np.ndarray, ...]
-    inside: tuple[np.ndarray, ...]
+    stored: tuple[np.ndarray, ...] = ()
+    inside: tuple[np.ndarray, ...] = ()
     """The same where the layers before round every operation to half precision, too."""
 
     def of(self, precision: Precision) -> tuple[np.ndarray, ...]:
         return self.stored if precision.stored else self.inside
+
+
+_NOTHING = Extra()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class Party:
     """The arithmetic that it is held against first."""
     bound: tuple[np.ndarray, ...] | None = None
     """The allowance of that arithmetic, where it is known already."""
-    extra: Extra | None = None
+    extra: Extra = _NOTHING
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
 

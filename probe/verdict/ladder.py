@@ -12,15 +12,14 @@ from itertools import chain
 import numpy as np
 
 from probe.comparison.compare import compare
-from probe.evaluation.allowance import LEAST_HOPE, settle
+from probe.evaluation.allowance import LEAST_HOPE
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.party import NAMES, Allowed, Arrays, Party, PartyResult, compared
-from probe.evaluation.reference import Reference
+from probe.evaluation.party import NAMES, Allowed, Party, PartyResult, compared
 from probe.evaluation.teacher_forcing import follow
 from probe.numerics.dtypes import flushed, overflown
 from probe.numerics.precision import Precision, precision_of
 from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
-from probe.verdict.discontinuities import among_equals
+from probe.verdict.second_look import among_equal_numbers, looked_at, rounding
 
 __all__ = ["judged"]
 
@@ -36,11 +35,11 @@ _OWN_STATES = (
 def judged(party: Party) -> PartyResult:
     """A party by the first rule that holds."""
     recurrent = party.layer.recurrent
-    rounding = TEACHER_FORCED if recurrent and party.known is None else ROUNDING
-    result = _first_that_holds(party, rounding)
-    if rounding is TEACHER_FORCED and not compare(result.reference, party.values, result.allowance):
+    rules = TEACHER_FORCED if recurrent and party.known is None else ROUNDING
+    result = _first_that_holds(party, rules)
+    if rules is TEACHER_FORCED and not compare(result.reference, party.values, result.allowance):
         result = replace(result, notes=(_OWN_STATES,))
-    if party.extra is not None:
+    if party.extra.stored:
         more = _with(result.allowance, party.extra.stored)
         widened = compared(party, replace(result.allowed, allowance=more))
         result = replace(widened, notes=result.notes)
@@ -72,14 +71,14 @@ def first_bound(party: Party, before: PartyResult | None) -> Allowed:
 def second_look(party: Party, before: PartyResult | None) -> Allowed:
     """The true partial sums of those elements that lie beyond."""
     assert before is not None
-    looked = _looked_at(party.layer, party.precision, party.outputs, before.allowance)
+    looked = looked_at(party.layer, party.precision, party.outputs, before.allowance)
     return replace(before.allowed, allowance=looked)
 
 
 def equal_indices(party: Party, before: PartyResult | None) -> Allowed | None:
     """Any place of equal numbers."""
     assert before is not None
-    allowance = _among_equals(party.layer, party.outputs, before.allowance)
+    allowance = among_equal_numbers(party.layer, party.outputs, before.allowance)
     return None if allowance is None else replace(before.allowed, allowance=allowance)
 
 
@@ -134,11 +133,11 @@ def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:
     op knows of."""
     for words, precision in _lossy(party):
         first = party.layer.allowances(precision)
-        more = None if party.extra is None else party.extra.of(precision)
+        more = party.extra.of(precision)
         within = _with(first, more)
         if compare(party.outputs, party.values, within).ratio > LEAST_HOPE:
             continue  # further beyond than a second look at its sums would gain
-        looked = _rounding(party.layer, precision, party.outputs, first)
+        looked = rounding(party.layer, precision, party.outputs, first)
         loose = _with(looked, more)
         yield Allowed(party.values, loose, precision, words, doubtful=True)
 
@@ -172,9 +171,8 @@ def subnormals_flushed(party: Party) -> Iterator[Allowed]:
     values = recompute(layer.steps, layer.inputs, least)
     values[-1] = overflown(values[-1], precision.name)
     other = replace(layer, given=[flushed(x, least) for x in layer.inputs], values=values)
-    looked = _rounding(other, precision, party.outputs, other.allowances(precision))
-    more = None if party.extra is None else party.extra.stored
-    allowance = _with(tuple(slack + least for slack in looked), more)
+    looked = rounding(other, precision, party.outputs, other.allowances(precision))
+    allowance = _with(tuple(slack + least for slack in looked), party.extra.stored)
     yield Allowed(
         tuple(values[-1]),
         allowance,
@@ -185,72 +183,11 @@ def subnormals_flushed(party: Party) -> Iterator[Allowed]:
     )
 
 
-def _rounding(
-    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, ...]:
-    """The allowance of an arithmetic after all that rounding alone may do."""
-    looked = _looked_at(layer, precision, outputs, first)
-    equals = _among_equals(layer, outputs, looked)
-    return looked if equals is None else equals
-
-
-def _looked_at(
-    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, ...]:
-    """The allowance after a second look at those elements of a party that lie beyond ``first``."""
-    looked = []
-    for output, (allowed, value) in enumerate(zip(first, layer.values[-1], strict=True)):
-        theirs = _alike(outputs, output, value)
-        looked.append(
-            allowed
-            if theirs is None
-            else settle(
-                layer.steps,
-                layer.inputs,
-                layer.values,
-                precision,
-                _error(theirs, value),
-                allowed,
-                output,
-            )
-        )
-    return tuple(looked)
-
-
-def _among_equals(
-    layer: Reference, outputs: Arrays, allowance: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, ...] | None:
-    """The allowance with that of other places of equal numbers; None where no output is places."""
-    widened: dict[int, np.ndarray] = {}
-    for output, (slack, value) in enumerate(zip(allowance, layer.values[-1], strict=True)):
-        theirs = _alike(outputs, output, value)
-        if theirs is None:
-            continue
-        ties = among_equals(layer.steps, layer.inputs, layer.values, output, theirs)
-        if ties is not None:
-            widened[output] = np.where(ties, np.maximum(slack, _error(theirs, value)), slack)
-    return tuple(widened.get(k, slack) for k, slack in enumerate(allowance)) if widened else None
-
-
-def _alike(outputs: Arrays, output: int, value: np.ndarray) -> np.ndarray | None:
-    """An output of a party, where it is there and has NumPy's shape."""
-    theirs = outputs[output] if output < len(outputs) else None
-    return theirs if theirs is not None and theirs.shape == value.shape else None
-
-
-def _error(theirs: np.ndarray, value: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        # without axes it is no array
-        error = np.asarray(np.subtract(theirs, value, dtype=np.float64))
-        np.abs(error, out=error)
-    return error
-
-
 def _with(
-    allowance: tuple[np.ndarray, ...], more: tuple[np.ndarray, ...] | None
+    allowance: tuple[np.ndarray, ...], more: tuple[np.ndarray, ...]
 ) -> tuple[np.ndarray, ...]:
     """An allowance and what is allowed besides, where there is some."""
-    if more is None:
+    if not more:
         return allowance
     return tuple(
         slack + added if added.any() else slack

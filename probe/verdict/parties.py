@@ -234,10 +234,10 @@ def user(
     return replace(result, notes=(*notes, *result.notes))
 
 
-def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra | None:
+def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra:
     """What the user's values are allowed beside the layer's own rounding."""
     if drift is None:
-        return Extra(tuple(stored), tuple(stored)) if any(map(np.any, stored)) else None
+        return Extra(tuple(stored), tuple(stored)) if any(map(np.any, stored)) else Extra()
     pairs = list(zip(stored, drift.slack, strict=True))
     return Extra(
         tuple(slack + one for slack, one in pairs),

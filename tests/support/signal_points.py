@@ -11,10 +11,12 @@ from typing import Any
 
 _CALLS = frozenset(
     (
-        "CALL PRECALL CALL_KW CALL_FUNCTION CALL_FUNCTION_KW CALL_FUNCTION_EX "
+        "CALL CALL_KW CALL_FUNCTION CALL_FUNCTION_KW CALL_FUNCTION_EX "
         "CALL_METHOD JUMP_BACKWARD RESUME"
     ).split()
 )
+"""Not Python 3.11's PRECALL: between it and its CALL no handler runs, and an interrupt there would
+keep a lock from being given back by its ``with``."""
 
 
 class _Press:

@@ -1,0 +1,73 @@
+"""A party's allowance after a second look at its elements that lie beyond: by their true partial
+sums, and by the places of equal numbers."""
+
+import numpy as np
+
+from probe.evaluation.allowance import settle
+from probe.evaluation.party import Arrays
+from probe.evaluation.reference import Reference
+from probe.numerics.precision import Precision
+from probe.verdict.discontinuities import among_equals
+
+__all__ = ["among_equal_numbers", "looked_at", "rounding"]
+
+
+def rounding(
+    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+    """The allowance of an arithmetic after all that rounding alone may do."""
+    looked = looked_at(layer, precision, outputs, first)
+    equals = among_equal_numbers(layer, outputs, looked)
+    return looked if equals is None else equals
+
+
+def looked_at(
+    layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+    """The allowance after a second look at those elements of a party that lie beyond ``first``."""
+    looked = []
+    for output, (allowed, value) in enumerate(zip(first, layer.values[-1], strict=True)):
+        theirs = _alike(outputs, output, value)
+        looked.append(
+            allowed
+            if theirs is None
+            else settle(
+                layer.steps,
+                layer.inputs,
+                layer.values,
+                precision,
+                _error(theirs, value),
+                allowed,
+                output,
+            )
+        )
+    return tuple(looked)
+
+
+def among_equal_numbers(
+    layer: Reference, outputs: Arrays, allowance: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...] | None:
+    """The allowance with that of other places of equal numbers; None where no output is places."""
+    widened: dict[int, np.ndarray] = {}
+    for output, (slack, value) in enumerate(zip(allowance, layer.values[-1], strict=True)):
+        theirs = _alike(outputs, output, value)
+        if theirs is None:
+            continue
+        ties = among_equals(layer.steps, layer.inputs, layer.values, output, theirs)
+        if ties is not None:
+            widened[output] = np.where(ties, np.maximum(slack, _error(theirs, value)), slack)
+    return tuple(widened.get(k, slack) for k, slack in enumerate(allowance)) if widened else None
+
+
+def _alike(outputs: Arrays, output: int, value: np.ndarray) -> np.ndarray | None:
+    """An output of a party, where it is there and has NumPy's shape."""
+    theirs = outputs[output] if output < len(outputs) else None
+    return theirs if theirs is not None and theirs.shape == value.shape else None
+
+
+def _error(theirs: np.ndarray, value: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        # without axes it is no array
+        error = np.asarray(np.subtract(theirs, value, dtype=np.float64))
+        np.abs(error, out=error)
+    return error
