@@ -216,7 +216,7 @@ def _swept(
     looked: list[str] = []
 
     def judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
-        report = _judged(capture, yours, replace(options, threads=1))
+        report = _judged(capture, yours, options)
         return replace(report, how=how, source=model.source, framework=model.framework)
 
     def prepare(capture: Capture) -> Callable[[], Report]:
@@ -227,18 +227,18 @@ def _swept(
 
         def done() -> Report:
             if mine is None:
-                return judged(capture, None, Options(sparing=True))
+                return judged(capture, None, Options(threads=1, sparing=True))
             yours = Yours(mine, moved, own)
             try:
-                report = judged(capture, yours, Options())
+                report = judged(capture, yours, Options(threads=1))
             # the values are at fault, and the layer is judged without them
             except BadInput as error:
                 theirs.refused(capture.layer, str(error))
-                return judged(capture, None, Options())
+                return judged(capture, None, Options(threads=1))
             theirs.compared(report)
             if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
-                report = judged(capture, yours, Options(search=Search()))
+                report = judged(capture, yours, Options(threads=1, search=Search()))
             return report
 
         return done

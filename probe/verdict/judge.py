@@ -34,8 +34,12 @@ _AS_USUAL = Options()
 def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_USUAL) -> Report:
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
     call = weighed(capture, yours, options)
-    again = partial(judge, options=replace(options, sparing=False))
-    return reported(call, verdict_on(call), options, again)
+    return reported(call, verdict_on(call), options, partial(_again, options=options))
+
+
+def _again(capture: Capture, options: Options) -> Report:
+    """The same call judged anew, with all that it gives kept."""
+    return judge(capture, options=replace(options, sparing=False))
 
 
 def weighed(

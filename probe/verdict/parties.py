@@ -184,7 +184,7 @@ def _all_agree(
     usual = layer.first_look(capture.dtype)
     framework = Party("framework", capture.outputs, layer, usual)
     allowed = Allowed(framework.values, allowance, usual)
-    onnx = replace(framework, name="onnx", outputs=answer)
+    onnx = Party("onnx", answer, layer, usual)
     results = {
         "framework": PartyResult(framework, allowed, near[0]),
         "onnx": PartyResult(onnx, allowed, near[1]),

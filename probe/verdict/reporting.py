@@ -52,9 +52,8 @@ def reported(
     if described is None or layer is None:
         return _with_exporter(report, call) if options.detail else report
     agree = verdict.word == "agree"
-    precision = replace(call.results["framework"].allowed.precision, sketches=False)
     seen, yours = agree and options.detail, call.results.get("expected")
-    mistake = _mistake(call, precision, options) if verdict.word == "diverge" else None
+    mistake = _mistake(call, options) if verdict.word == "diverge" else None
     reference = (layer.steps, layer.inputs, layer.values) if seen else None
     return replace(
         report,
@@ -74,13 +73,18 @@ def reported(
         blind=() if reference is None else blind_spots(*reference),
         visible=None
         if reference is None or options.tolerance is not None
-        else smallest_visible_change(*reference, precision),
+        else smallest_visible_change(*reference, _precision(call)),
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
     )
 
 
-def _mistake(call: Judgement, precision: Precision, options: Options) -> "Diagnosis | None":
+def _precision(call: Judgement) -> Precision:
+    """What the layer computes in, the sigmoid of no engine put in the place of the exact one."""
+    return replace(call.results["framework"].allowed.precision, sketches=False)
+
+
+def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
     """The mistake behind a divergence; booleans tell too little to look for one."""
     layer, search = call.layer, options.search
     if search is None or layer is None or any(one.dtype.kind == "b" for one in layer.values[-1]):
@@ -91,7 +95,7 @@ def _mistake(call: Judgement, precision: Precision, options: Options) -> "Diagno
         call.capture.description,
         call.results,
         call.comparisons,
-        precision,
+        _precision(call),
         options.tolerance,
         thorough=search.thorough,
         progress=search.progress,
