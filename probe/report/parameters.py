@@ -1,12 +1,13 @@
 """What an op does beside its weights, for whoever writes it again: strides, padding, groups,
 epsilon, gate order, heads, ..."""
 
-from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from probe.ops import Op
+from probe.ops.step import field_names
 from probe.ops.weight import Weight
 
 __all__ = ["as_text", "parameters_of"]
@@ -27,19 +28,20 @@ _PAIRS = {"pads", "crops", "state_pads"}
 def parameters_of(op: Op) -> dict[str, Any]:
     """The numbers, words and inner ops of an op by the names of its fields; without its weights,
     what is None and arrays of more than 64 elements."""
-    found: dict[str, Any] = {}
-    for part in fields(op):
-        value = getattr(op, part.name)
-        if part.name in _INTERNAL or isinstance(value, Weight):
-            continue
-        plain = _plain(value)
-        if plain is not None:
-            found[part.name] = plain
-    return found
+    kind: Any = type(op)
+    found = {name: _plain(getattr(op, name)) for name in _names(kind)}
+    return {name: plain for name, plain in found.items() if plain is not None}
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(name for name in field_names(kind) if name not in _INTERNAL)
 
 
 def _plain(value: Any) -> Any:
     """As JSON holds it; None for what it does not hold, or is not told."""
+    if value is None or isinstance(value, Weight):
+        return None
     if isinstance(value, Op):
         return {"op": type(value).__name__} | parameters_of(value)
     if isinstance(value, np.ndarray | np.generic):

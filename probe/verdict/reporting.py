@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,32 +35,32 @@ def reported(
 ) -> Report:
     """The report of a call; ``again`` judges it anew where an output is asked for that was not
     kept."""
-    report = Report(
+    outputs = _given(call.outputs)
+    report = partial(
+        Report,
         layer=call.capture.layer,
         kind=call.capture.kind,
         call=call.capture.call,
         verdict=verdict.word,
         sentence=verdict.sentence,
-        outputs=_given(call.outputs),
         missing=call.missing,
         comparisons=call.comparisons,
-        weights={},
         inputs=call.capture.inputs,
         dtype=call.capture.dtype,
         notes=(*call.notes, *verdict.notes),
     )
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:
-        return _with_exporter(report, call) if options.detail else report
+        undescribed = report(outputs=outputs, weights={})
+        return _with_exporter(undescribed, call) if options.detail else undescribed
     agree = verdict.word == "agree"
     seen, yours = agree and options.detail, call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
     reference = (layer.steps, layer.inputs, layer.values) if seen else None
-    return replace(
-        report,
-        outputs=OnDemand(call.capture, again, tuple(report.outputs))
+    return report(
+        outputs=OnDemand(call.capture, again, tuple(outputs))
         if options.sparing and agree
-        else report.outputs,
+        else outputs,
         weights={
             name: _kept(weight) if options.detail else weight
             for name, weight in weights_of(described.steps).items()
