@@ -579,7 +579,7 @@ CASES = [
             "cached_keys_rotated_again": Mistake(
                 partial(llama_cached, position="again"),
                 "Keys in the cache, rotated when they were put in, are rotated by one more step "
-                "at every later step.",
+                "at every later step, so all stand where the query is, as if nothing were rotated.",
             ),
             "cache_too_short": Mistake(
                 partial(llama_cached, keep=6),
