@@ -11,7 +11,7 @@ from probe.errors import BadInput, NotCompared, ProbeError, UnknownLayer
 from probe.model import CallOutput, Capture, Compiled, Model
 from probe.report import Report
 
-__all__ = ["Theirs", "check_names"]
+__all__ = ["Theirs", "check_names", "of_layer"]
 
 
 class Theirs:
@@ -21,34 +21,49 @@ class Theirs:
         self._expected = expected
         self._inputs: dict[Hashable, np.ndarray] = {}
         """By the call that made them, and by what the framework has in their place."""
+        self._names: dict[Hashable, str] = {}
+        """Whose values those are."""
+        self.used: set[str] = set()
+        """The names whose values were inputs of a call that was asked for."""
         if expected:
             self._inputs |= {_key(array): np.asarray(array) for array in arrays}
         self._waiting: dict[str, str] = dict.fromkeys(expected, "")
         """What was not compared, and why as far as that is known."""
 
+    def name_of(self, capture: Capture) -> str:
+        """The name that the values of a call were given by."""
+        for name in (capture.layer, capture.alias):
+            if name is not None and name in self._expected:
+                return name
+        return capture.layer
+
     def of(self, capture: Capture) -> Expected:
         """The values of a call, which are those of the layer's first."""
-        return None if capture.call else self._expected.get(capture.layer)
+        return None if capture.call else self._expected.get(self.name_of(capture))
 
     def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
         """The user's own inputs of a call, where all are known: what the call made them that the
         user has values of, or else one whose captured output is equal."""
         producers = capture.made_by or (None,) * len(capture.inputs)
-        found = [
-            self._inputs.get(_key(array) if producer not in self._inputs else producer)
+        keys = [
+            _key(array) if producer not in self._inputs else producer
             for producer, array in zip(producers, capture.inputs, strict=True)
         ]
+        found = [self._inputs.get(key) for key in keys]
         if any(
             mine is None or mine.shape != array.shape
             for mine, array in zip(found, capture.inputs, strict=True)
         ):
             return None
+        self.used |= {self._names[key] for key in keys if key in self._names}
         return tuple(mine for mine in found if mine is not None)
 
     def remember(self, capture: Capture) -> None:
         """Takes the values of a call for what the framework's outputs are in the user's own run."""
         if (mine := self.of(capture)) is None:
             return
+        if capture.alias in self._expected and self.name_of(capture) != capture.alias:
+            self.refused(str(capture.alias), f"it is {capture.layer!r}, which has values too")
         try:
             outputs = as_outputs(mine, len(capture.outputs))
         except BadInput:
@@ -57,13 +72,14 @@ class Theirs:
             if one is not None:
                 made = CallOutput(capture.layer, capture.call, index)
                 self._inputs |= {_key(output): one, made: one}
+                self._names |= dict.fromkeys((_key(output), made), self.name_of(capture))
 
-    def compared(self, report: Report) -> None:
-        """Takes note of a report on the values of its layer."""
+    def compared(self, capture: Capture, report: Report) -> None:
+        """Takes note of a report on the values of a call."""
         if any("expected" in pair for pair in report.comparisons):
-            self._waiting.pop(report.layer, None)
+            self._waiting.pop(self.name_of(capture), None)
         else:
-            self.refused(report.layer, report.sentence.removeprefix("unchecked: "))
+            self.refused(self.name_of(capture), report.sentence.removeprefix("unchecked: "))
 
     def refused(self, layer: str, why: str) -> None:
         self._waiting[layer] = why
@@ -105,6 +121,20 @@ class Theirs:
             for name, why in self._waiting.items()
         }
         raise NotCompared(reasons, len(self._expected))
+
+
+def of_layer(
+    layer: str, expected: Expected | Mapping[str, Expected]
+) -> tuple[Expected, Mapping[str, Expected]]:
+    """The values of one layer, and all where a mapping holds those of others too."""
+    if not isinstance(expected, Mapping):
+        return expected, {}
+    if layer not in expected:
+        raise BadInput(
+            f"expected has values of {', '.join(map(str, expected)) or 'no layer'}, but none for "
+            f"the layer {layer!r}"
+        )
+    return expected[layer], expected
 
 
 def check_names(model: Model, expected: Mapping[str, Expected]) -> None:

@@ -52,7 +52,9 @@ def drifts(
 
     def asked(capture: Capture) -> bool:
         return capture.description is not None and (
-            capture.layer in names if wanted is None else (capture.layer, capture.call) in wanted
+            any(map(capture.goes_by, names))
+            if wanted is None
+            else (capture.layer, capture.call) in wanted
         )
 
     base: dict[tuple[str, int], tuple[np.ndarray, ...]] = {}

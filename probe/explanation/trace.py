@@ -6,7 +6,7 @@ is followed back through the steps, and through whatever only moves elements, to
 inputs and the framework's own weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from probe.capture.model_inputs import index_of
 from probe.capture.run import Captured, ModelLike, captured, opened
-from probe.capture.user_arrays import ArrayLike, Expected, Inputs, Shape
+from probe.capture.user_arrays import Expected, Inputs, Shape
+from probe.capture.user_layer_outputs import of_layer
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
 from probe.evaluation.propagated_error import drifts
@@ -42,8 +43,8 @@ def explain(
     *,
     at: Sequence[int],
     output: int = 0,
-    expected: Expected = None,
-    given: ArrayLike | Sequence[ArrayLike] | None = None,
+    expected: Expected | Mapping[str, Expected] = None,
+    given: Inputs = None,
     call: int = 0,
     shape: Shape = None,
     seed: int = 0,
@@ -77,7 +78,10 @@ def explain(
         told = next((one.output_shape for one in source.layers if one.name == layer), None)
         if told is not None:
             _refuse_place(at, told, layer)
-    found = captured(source, layer, x, given=given, call=call, shape=shape, seed=seed)
+    mine, others = of_layer(layer, expected)
+    found = captured(
+        source, layer, x, given=given, call=call, shape=shape, seed=seed, values=others
+    )
     (capture,) = found.calls
     if capture.description is None:
         raise Undescribed(f"the output of {layer!r} cannot be broken down: {capture.why}")
@@ -88,18 +92,18 @@ def explain(
         )
     shape = capture.outputs[output].shape
     place = _place(at, shape, layer)
-    narrow = of_column(capture, place) if expected is None else None
-    drift = None
-    if expected is not None and given is None:
+    narrow = of_column(capture, place) if mine is None else None
+    own, drift = found.own.get((capture.layer, capture.call)), None
+    if mine is not None and given is None and own is None:
         drift = drifts(
             found.model,
             found.arrays,
-            {(layer, capture.call)},
-            last=(layer, capture.call),
+            {(capture.layer, capture.call)},
+            last=(capture.layer, capture.call),
             seed=seed,
-        ).get((layer, capture.call))
+        ).get((capture.layer, capture.call))
     judged = capture if narrow is None else narrow
-    weighing = weighed(judged, None if expected is None else Yours(expected, drift))
+    weighing = weighed(judged, None if mine is None else Yours(mine, drift, own))
     said, reference = verdict_on(weighing), weighing.layer
     if reference is None:
         raise Undescribed(

@@ -98,6 +98,9 @@ class Report:
     diagnosis: tuple[str, ...] = ()
     """What is to be said beside the findings: that none fits, where the error sits, that looking
     stopped."""
+    alias: str | None = None
+    """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
+    what it is where other calls come before it."""
 
     def output_name(self, output: int) -> str:
         """What the framework calls an output, or its number.

@@ -96,6 +96,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "layer": report.layer,
+        "alias": report.alias,
         "kind": report.kind,
         "call": report.call,
         "source": report.source,

@@ -14,7 +14,7 @@ from probe.report.parameters import as_text
 if TYPE_CHECKING:
     from probe.report import Outputs, Report
 
-__all__ = ["line", "render"]
+__all__ = ["line", "reasons", "render"]
 
 _DEEP = 13 * " "
 _WEIGHTS = 100
@@ -145,7 +145,7 @@ def _summary(values: np.ndarray, known: np.ndarray | None = None) -> str:
     )
 
 
-def _findings(report: "Report") -> list[str]:
+def reasons(report: "Report") -> list[str]:
     """The mistakes found, what they explain and what to do; then what else was seen of the
     difference."""
     lines: list[str] = []
@@ -203,6 +203,8 @@ def render(report: "Report") -> str:
         ),
         "",
     ]
+    if report.alias is not None:
+        lines.append(f"{'also':<10} {printable.name(report.alias)}, by the line that calls it")
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
         lines.append(
@@ -254,7 +256,7 @@ def render(report: "Report") -> str:
     lines += [f"not detectable with this input: {told}" for told in report.blind]
     for note in report.notes:
         lines += ["", f"note: {note}"]
-    lines += _findings(report)
+    lines += reasons(report)
     lines += ["", report.sentence]
     return printable.page(lines)
 

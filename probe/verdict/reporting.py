@@ -39,6 +39,7 @@ def reported(
     report = partial(
         Report,
         layer=call.capture.layer,
+        alias=call.capture.alias,
         kind=call.capture.kind,
         call=call.capture.call,
         verdict=verdict.word,

@@ -155,7 +155,7 @@ def nonsense(y):
 def captured(module, x, layer=None):
     """The calls of a pass, or those of one layer, and what rounding may have done before each."""
     model = probe.open_model(module)
-    arrays, _ = bind(model, x, None, 0)
+    model, arrays, _ = bind(model, x, None, 0)
     calls = []
     model.run(arrays, None if layer is None else {layer}, calls.append)
     last = None if layer is None else (layer, 0)

@@ -1,6 +1,7 @@
 """The user's own values of several layers: each is compared, or the run says that it was not; a
 layer is judged on their inputs."""
 
+import inspect
 import sys
 
 import numpy as np
@@ -308,3 +309,110 @@ def test_of_two_layers_of_the_same_numbers_the_values_of_the_one_that_was_taken_
     reports = {one.layer: one.verdict for one in probe.sweep(net, x, expected=values)}
     assert (reports["left"], reports["right"], reports["last"]) == ("agree", "diverge", "agree")
     assert probe.check(net, "last", x, expected=values).ok
+
+
+def test_values_of_layers_that_are_no_inputs_of_this_one_are_named(net, x):
+    right = outputs(net, x)
+    values = {name: right[name] for name in ("block.fc", "block", "head")}
+    report = probe.check(net, "head", x, expected=values)
+    assert report.ok
+    assert [note for note in report.notes if "not used" in note] == [
+        "your values of other layers were not used (they are not, or not all of, its inputs): "
+        "'block.fc'"
+    ]
+    alone = probe.check(net, "head", given=right["block"], expected=values)
+    assert alone.ok
+    assert any(
+        "(the layer ran alone, on its own input): 'block', 'block.fc'" in note
+        for note in alone.notes
+    )
+
+
+def test_one_element_is_judged_on_the_values_of_the_layers_before(net, x):
+    wrong = outputs(net, x)["block"] + np.float32(0.1)
+    head = wrong @ net.head.weight.detach().numpy().T + net.head.bias.detach().numpy()
+    told = {"block": wrong, "head": head}
+    assert probe.explain(net, "head", x, at=(0, 1), expected=told).verdict == "agree"
+    told["head"] = head + np.float32(0.01)
+    assert probe.explain(net, "head", x, at=(0, 1), expected=told).verdict == "diverge"
+    assert probe.explain(net, "head", x, at=(0, 1), expected=head).verdict == "diverge"
+
+
+class Joined(torch.nn.Module):
+    """The same numbers with more or fewer calls before the one that is asked for."""
+
+    def __init__(self, shifted):
+        super().__init__()
+        self.fc, self.shifted = torch.nn.Linear(4, 4), shifted
+
+    def forward(self, x):
+        y = self.fc(x)
+        if self.shifted:
+            y = y + 1
+            y = y + (-1)
+        y = y + x  # the one that is asked for
+        return y + y
+
+
+LINE = inspect.getsourcelines(Joined)[1] + next(
+    number
+    for number, line in enumerate(inspect.getsourcelines(Joined)[0])
+    if "asked for" in line and "y + x" in line
+)
+
+
+@pytest.fixture(params=[False, True])
+def joined(request):
+    torch.manual_seed(0)
+    return Joined(request.param).eval()
+
+
+def test_a_call_goes_by_its_line_whatever_is_called_before_it(joined, x):
+    report = probe.check(joined, f"/add@{LINE}", x)
+    assert report.ok and report.layer == ("/add:2" if joined.shifted else "/add")
+    assert report.alias == f"/add@{LINE}" and f"/add@{LINE}, by the line" in str(report)
+    sum_ = (joined.fc(torch.from_numpy(x)) + torch.from_numpy(x)).detach().numpy()
+    assert probe.check(joined, f"/add@{LINE}", x, expected=sum_).ok
+    assert probe.explain(joined, f"/add@{LINE}", x, at=(1, 2)).verdict == "agree"
+    names = [one.alias for one in probe.sweep(joined, x)]
+    assert names.count(f"/add@{LINE}") == names.count(f"/add@{LINE + 1}") == 1
+    with pytest.raises(UnknownLayer, match="no layer '/add@1'"):
+        probe.check(joined, "/add@1", x)
+
+
+def test_values_of_a_call_by_its_line_are_compared_and_followed(joined, x):
+    sum_ = (joined.fc(torch.from_numpy(x)) + torch.from_numpy(x)).detach().numpy()
+    name, last = f"/add@{LINE}", f"/add@{LINE + 1}"
+    values = {name: sum_ + np.float32(0.5), last: 2 * (sum_ + np.float32(0.5))}
+    found = {one.alias: one.verdict for one in probe.sweep(joined, x, expected=values)}
+    assert (found[name], found[last]) == ("diverge", "agree")
+    assert probe.check(joined, last, x, expected=values).ok
+    counted = next(one.layer for one in probe.sweep(joined, x) if one.alias == name)
+    with pytest.raises(NotCompared, match=f"'{name}' .it is '{counted}', which has values too"):
+        list(probe.sweep(joined, x, expected={name: sum_, counted: sum_}))
+    with pytest.raises(NotCompared, match=r"'/add@1' .the forward pass made no call of this name"):
+        list(probe.sweep(joined, x, expected={name: sum_, "/add@1": sum_}))
+
+
+def test_two_calls_of_one_line_are_counted(x):
+    class Twice(torch.nn.Module):
+        def forward(self, x):
+            return (x * 2) + (x * 3)
+
+    names = [one.alias for one in probe.sweep(Twice(), x)]
+    assert names[1] == f"{names[0]}:1" and names[2] == names[0].replace("mul", "add")
+
+
+def test_the_command_gives_the_why_of_each_source(command, files, net, x):
+    right = outputs(net, x)
+    fc = x @ net.block.fc.weight.detach().numpy().T
+    out = right["block.act"] @ net.block.out.weight.detach().numpy().T
+    values = {"block.fc": fc, "block.act": right["block.act"], "block.out": out}
+    np.savez(files / "mine.npz", **values)
+    status, printed, err = command("--all", "--expect", files / "mine.npz")
+    assert (status, err) == (1, "")
+    told = printed.partition("\n\n")[2]
+    for name in ("block.fc", "block.out"):
+        assert f"\n{name}\nwhy: missing-bias: " in f"\n{told}", told
+    assert told.count("reproduces these values") == 2
+    assert "the first diverging layer is 'block.fc'" in told

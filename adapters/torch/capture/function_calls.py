@@ -3,14 +3,17 @@ calls of layers.
 
 A call is a layer where it returns a tensor that follows from the model's input. It is named after
 the module whose forward makes it and the ONNX op it is: ``layer1.0/add``, and ``layer1.0/add:1``
-the second time in the same call of that module.
+the second time in the same call of that module. It also goes by the line of the module's source
+file that makes it, ``layer1.0/add@57``, which calls before it do not change.
 """
 
+import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from threading import get_ident
 from types import FunctionType
@@ -90,6 +93,22 @@ def _known(function: Callable[..., Any]) -> tuple[str, str]:
     return (shown if shown in functions() else name), shown
 
 
+@lru_cache(maxsize=512)
+def _source_of(forward: Callable[..., Any]) -> str:
+    """The file that a class' forward is written in, as its code object names it; "" where it is in
+    none."""
+    forward = inspect.unwrap(forward)
+    return forward.__code__.co_filename if isinstance(forward, FunctionType) else ""
+
+
+def _line_in(path: str) -> int | None:
+    """The line that the innermost function of that file is in now."""
+    frame = sys._getframe(1) if path and not path.startswith("<") else None
+    while frame is not None and frame.f_code.co_filename != path:
+        frame = frame.f_back
+    return None if frame is None else frame.f_lineno
+
+
 @dataclass
 class _Frame:
     """A module whose forward is running."""
@@ -99,6 +118,12 @@ class _Frame:
     atomic: bool
     follows: bool
     counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str) -> str:
+        """The name, with how often it was taken before in this call of the module."""
+        before = self.counts.get(name, 0)
+        self.counts[name] = before + 1
+        return name + (f":{before}" if before else "")
 
     @property
     def place(self) -> str:
@@ -124,9 +149,9 @@ class FunctionCalls(TorchFunctionMode):
     None is all of them.
 
     ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is
-    its own. ``met`` maps the layers of the pass to their kinds, ``raised`` is what the callback
-    raised. ``unseen`` are the tensors that came from nowhere seen (NumPy, code in C++, vmap), by
-    names like those of layers.
+    its own. ``met`` maps the layers of the pass to their kinds, ``aliases`` are their names by
+    source lines, ``raised`` is what the callback raised. ``unseen`` are the tensors that came from
+    nowhere seen (NumPy, code in C++, vmap), by names like those of layers.
     """
 
     def __init__(
@@ -139,10 +164,11 @@ class FunctionCalls(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.met: dict[str, str] = {}
+        self.aliases: set[str] = set()
         self.raised: Exception | None = None
         self._root, self._wanted, self._names, self._atomic, self._on_call = (
             root,
-            wanted,
+            None if wanted is None else frozenset(wanted),
             names,
             atomic,
             on_call,
@@ -312,22 +338,23 @@ class FunctionCalls(TorchFunctionMode):
                 if one is not None
             ]
         )
-        layer = self._named(name)
+        layer, alias = self._named(name)
         self.met[layer] = shown
-        if self._wanted is not None and layer not in self._wanted:
+        self.aliases |= set() if alias is None else {alias}
+        if self._wanted is not None and self._wanted.isdisjoint((layer, alias)):
             return output
-        return self._pushed(layer, func, (args, kwargs), output, results, before, made_by)
+        return self._pushed((layer, alias), func, (args, kwargs), output, results, before, made_by)
 
-    def _named(self, name: str) -> str:
-        layer = f"{self._frames[-1].place}/{named(name)}"
-        counts = self._frames[-1].counts
-        before = counts.get(layer, 0)
-        counts[layer] = before + 1
-        return layer + (f":{before}" if before else "")
+    def _named(self, name: str) -> tuple[str, str | None]:
+        """The name of a call, and the one by its source line."""
+        frame = self._frames[-1]
+        layer = f"{frame.place}/{named(name)}"
+        line = _line_in(_source_of(type(frame.module).forward))
+        return frame.count(layer), None if line is None else frame.count(f"{layer}@{line}")
 
     def _pushed(
         self,
-        layer: str,
+        names: tuple[str, str | None],
         func: Callable[..., Any],
         given: Any,
         output: Any,
@@ -336,6 +363,7 @@ class FunctionCalls(TorchFunctionMode):
         made_by: dict[int, Producer | None],
     ) -> Any:
         name, shown = _known(func)
+        layer, alias = names
         inputs: list[np.ndarray] = []
         producers: list[Producer | None] = []
         fixed: list[int] = []
@@ -411,6 +439,7 @@ class FunctionCalls(TorchFunctionMode):
             notes=_notes(results[0]),
             made_by=tuple(producers),
             fixed=tuple(fixed),
+            alias=alias,
             alone=None
             if called is None
             else lambda: alone(
