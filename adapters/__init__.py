@@ -31,17 +31,22 @@ _SAVE = (
 
 
 def open_model(
-    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+    source: Any,
+    *,
+    trust: bool = False,
+    factory: Any = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
 ) -> Any:
     """A ``probe.model.Model`` of a path or a live object; CannotOpen, NotTrusted or MissingExtra
     with one sentence."""
+    options: dict[str, Any] = {"trust": trust, "factory": factory, "imports": imports}
+    if device is not None:
+        options["device"] = device
     if not isinstance(source, str | os.PathLike):
-        return _imported(_adapter_of_object(source)).open_model(
-            source, trust=trust, factory=factory, imports=imports
-        )
+        return _imported(_adapter_of_object(source)).open_model(source, **options)
     try:
-        adapter = _imported(_adapter_of_file(Path(source)))
-        return adapter.open_model(source, trust=trust, factory=factory, imports=imports)
+        return _imported(_adapter_of_file(Path(source))).open_model(source, **options)
     except ProbeError:
         raise
     except Exception as error:  # no file is bad in a way that was foreseen everywhere

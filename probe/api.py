@@ -1,6 +1,6 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -11,7 +11,6 @@ from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
 from probe.capture.run import ModelLike, captured, opened
 from probe.capture.user_arrays import (
-    ArrayLike,
     Expected,
     Inputs,
     Part,
@@ -19,7 +18,7 @@ from probe.capture.user_arrays import (
     Shape,
     as_array,
 )
-from probe.capture.user_layer_outputs import Theirs, check_names
+from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
 from probe.model import Capture, Model
@@ -40,7 +39,7 @@ def check(
     x: Inputs = None,
     *,
     expected: Expected | Mapping[str, Expected] = None,
-    given: ArrayLike | Sequence[ArrayLike] | None = None,
+    given: Inputs = None,
     call: int | None = None,
     shape: Shape = None,
     seed: int = 0,
@@ -60,12 +59,14 @@ def check(
             returns.
         layer: The framework's own name; of PyTorch the dotted one, "" the root.
         x: The model's input, batch first, in the framework's layout: an array, a sequence of arrays
-            or a mapping from input names. None: drawn from ``seed``.
+            or a mapping from input names; of a PyTorch module those of forward's parameters, which
+            is called as ``model(**x)``, with None, numbers, strings and tuples of them as they
+            are. None, or a mapping without arrays: drawn from ``seed``.
         expected: The user's own output of the layer, shaped as the framework's; of several outputs
             the first, or a sequence for all (None skips one). A mapping holds those of other layers
             too: where it holds the layer's inputs the layer is judged on them, and not blamed for
             what the user's layers before it did.
-        given: The layer's own input, or a sequence of them: the layer alone is run.
+        given: The layer's own input, in the forms of ``x``: the layer alone is run.
         call: Which call of a layer that is called several times, from 0. None: all are checked, and
             the report is about the first that differs.
         shape: The shape of a drawn input, or one for each.
@@ -89,26 +90,19 @@ def check(
         BadInput: An array, a shape or an option does not fit.
     """
     tolerance = _tolerance(rtol, atol)
-    values: Mapping[str, Expected] = {}
-    if isinstance(expected, Mapping):
-        if layer not in expected:
-            raise BadInput(
-                f"expected has values of {', '.join(map(str, expected)) or 'no layer'}, but "
-                f"none for the layer {layer!r}"
-            )
-        values, expected = expected, expected[layer]
-    if expected is not None and expected_at is not None:
-        expected = Partial(as_array(expected), part_of(expected_at))
+    mine, values = of_layer(layer, expected)
+    if mine is not None and expected_at is not None:
+        mine = Partial(as_array(mine), part_of(expected_at))
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
     model, chosen = found.model, found.calls
     drift: Mapping[tuple[str, int], Drift] = {}
-    wandered = [one for one in chosen if found.own.get(one.call) is None]
-    if expected is not None and given is None and wandered:
+    wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
+    if mine is not None and given is None and wandered:
         drift = drifts(
             model,
             found.arrays,
             {(one.layer, one.call) for one in wandered},
-            last=(layer, wandered[-1].call),
+            last=(wandered[-1].layer, wandered[-1].call),
             seed=seed,
         )
     best: Report | None = None
@@ -118,8 +112,9 @@ def check(
             if best is not None and best.verdict == "diverge"
             else Search(thorough=thorough, progress=progress)
         )
-        moved, own = drift.get((one.layer, one.call)), found.own.get(one.call)
-        yours = None if expected is None else Yours(expected, moved, own)
+        key = (one.layer, one.call)
+        moved, own = drift.get(key), found.own.get(key)
+        yours = None if mine is None else Yours(mine, moved, own)
         report = _judged(one, yours, Options(tolerance, detail=True, search=search))
         report = replace(
             report,
@@ -187,13 +182,13 @@ def sweep(
         CannotOpen: As ``check`` raises it, and so are the others.
     """
     model = opened(model)
-    arrays, how = bind(model, x, shape, seed)
+    model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
     return _swept(model, arrays, how, expected, layers, seed)
 
 
-_LOOKED_INTO = 5
+_LOOKED_INTO = 20
 """In how many diverging layers of a sweep the mistake is looked for."""
 
 
@@ -214,10 +209,11 @@ def _swept(
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers selected by layers=")
     looked: list[str] = []
+    framework = model.framework
 
     def judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
         report = _judged(capture, yours, options)
-        return replace(report, how=how, source=model.source, framework=model.framework)
+        return replace(report, how=how, source=model.source, framework=framework)
 
     def prepare(capture: Capture) -> Callable[[], Report]:
         mine = theirs.of(capture)
@@ -233,13 +229,19 @@ def _swept(
                 report = judged(capture, yours, Options(threads=1))
             # the values are at fault, and the layer is judged without them
             except BadInput as error:
-                theirs.refused(capture.layer, str(error))
+                theirs.refused(theirs.name_of(capture), str(error))
                 return judged(capture, None, Options(threads=1))
-            theirs.compared(report)
-            if report.verdict == "diverge" and len(looked) < _LOOKED_INTO:
+            theirs.compared(capture, report)
+            if report.verdict != "diverge":
+                return report
+            if len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
-                report = judged(capture, yours, Options(threads=1, search=Search()))
-            return report
+                return judged(capture, yours, Options(threads=1, search=Search()))
+            unsearched = (
+                f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
+                "check it alone (--layer)"
+            )
+            return replace(report, diagnosis=(*report.diagnosis, unsearched))
 
         return done
 

@@ -62,7 +62,7 @@ def fold(
     model = opened(model)
     if layer not in model.names():
         raise UnknownLayer(layer, [one.name for one in model.layers])
-    arrays, how = bind(model, x, shape, seed)
+    model, arrays, how = bind(model, x, shape, seed)
     first, second = _pair(model, arrays, layer)
     pair = _joined(first, second)
     weights, folded = _folded(first, second)

@@ -7,10 +7,10 @@ weights, descriptions) stays behind it; what comes out is NumPy arrays, ``Descri
 sentences.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from probe.description.description import Description
 from probe.listing import Layer
 
 __all__ = [
+    "CallArguments",
     "CallOutput",
     "Capture",
     "Compiled",
     "InputSpec",
+    "Keyworded",
     "Model",
     "ModelInput",
     "OnCall",
     "Producer",
     "Runnable",
+    "Slot",
     "StopForward",
     "Unloaded",
     "is_model",
@@ -87,9 +90,16 @@ class Capture:
     sketches: bool = False
     """Whether the framework's recurrences have a sigmoid and tanh of their own
     (``Precision.sketches``): it is ONNX Runtime."""
+    alias: str | None = None
+    """Another name of the call that does not count the calls before it: ``block/add@17`` is made in
+    line 17 of the file of the block's class."""
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
     """For a call without description: exports the layer alone with the framework's own exporter and
     runs it in ONNX Runtime."""
+
+    def goes_by(self, name: str) -> bool:
+        """Whether it is a call of what this name stands for."""
+        return name in (self.layer, self.alias)
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,8 @@ class Runnable(Protocol):
         as passes have met them."""
 
     def may_be_operation(self, name: str) -> bool:
-        """Whether the name may be that of an operation between layers, ``block/add``, which only a
-        pass can tell."""
+        """Whether the name may be that of an operation between layers, ``block/add``, or its alias
+        ``block/add@17``, which only a pass can tell."""
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         """The order in which ``run`` takes arrays of these names, asked where ``inputs`` is None;
@@ -182,6 +192,31 @@ class Model(Runnable, Protocol):
     def input_index_bound(self) -> int | None:
         """How many rows the first layer looks up in, where it takes indices, asked where ``inputs``
         is None."""
+
+
+class Slot(NamedTuple):
+    """Stands for one of the arrays that a model is run on, among the arguments of its call."""
+
+    position: int
+
+
+@dataclass(frozen=True, eq=False)
+class CallArguments:
+    """The arguments of a call: a Slot for each array, also inside of tuples, lists and mappings,
+    and what is no array as it is."""
+
+    positional: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Keyworded(Protocol):
+    """What a model offers besides whose call takes arguments by name, and such as are no arrays: it
+    is PyTorch's."""
+
+    def called_with(self, arguments: CallArguments, layer: str | None = None) -> "Model":
+        """The same model, whose ``run`` (with ``layer`` its ``run_alone``) puts the arrays in the
+        slots of these arguments. Raises BadInput where the call takes no such arguments."""
 
 
 @runtime_checkable

@@ -91,7 +91,7 @@ def test_a_mapping_and_a_sequence_are_bound_to_the_inputs():
     net = torch.nn.Sequential(torch.nn.Linear(6, 4)).eval()
     assert probe.check(net, "0", [X]).ok
     assert probe.check(net, "0", {"x": X}).ok
-    with pytest.raises(probe.ProbeError, match="have no names"):
+    with pytest.raises(probe.ProbeError, match="no parameter 'x', 'y'; it takes input"):
         probe.check(net, "0", {"x": X, "y": X})
 
 

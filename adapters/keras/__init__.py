@@ -48,7 +48,12 @@ def _namespace_of(source: Any) -> Any:
 
 
 def open_model(
-    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+    source: Any,
+    *,
+    trust: bool = False,
+    factory: Any = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
 ) -> "Model":
     """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer
     of either."""
@@ -58,7 +63,7 @@ def open_model(
         )
     keras = _namespace_of(source)
     if keras is not None:
-        return _live(source, keras)
+        return _live(source, keras, device)
     file = read(Path(source))
     custom: Mapping[str, Any] = {}
     if imports:
@@ -70,7 +75,7 @@ def open_model(
         refuse_code(
             str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()}
         )
-    return Saved(file, custom, trust)
+    return Saved(file, custom, trust, device or "cpu")
 
 
 def list_file(path: "str | os.PathLike[str]") -> "tuple[Layer, ...] | None":
@@ -78,7 +83,7 @@ def list_file(path: "str | os.PathLike[str]") -> "tuple[Layer, ...] | None":
     return listing(read(Path(path)))
 
 
-def _live(source: Any, keras: Any) -> "Opened":
+def _live(source: Any, keras: Any, device: str | None) -> "Opened":
     opened = importlib.import_module(".capture.model", __package__)
     if keras.__name__ == "keras" and opened.uses_qkeras(source):
         raise CannotOpen(
@@ -86,14 +91,16 @@ def _live(source: Any, keras: Any) -> "Opened":
             "set TF_USE_LEGACY_KERAS=1 before anything imports tensorflow, and restart Python"
         )
     kind = "model" if isinstance(source, keras.Model) else "layer"
-    model: Opened = opened.Opened(f"a live {keras.__name__} {kind}", source, keras, live=True)
+    name = f"a live {keras.__name__} {kind}"
+    model: Opened = opened.Opened(name, source, keras, live=True, device=device)
     return model
 
 
 class Saved:
     """``probe.model.Model`` for a file: what the file tells, until the model has to be loaded."""
 
-    def __init__(self, file: File, custom: Mapping[str, Any], trust: bool):
+    def __init__(self, file: File, custom: Mapping[str, Any], trust: bool, device: str):
+        self._device = device
         self.source = str(file.path)
         self.other_files: tuple[str, ...] = ()
         self._file = file
@@ -105,11 +112,13 @@ class Saved:
         keras = importlib.import_module(".loading.import_framework", __package__).framework(
             self._file.namespace, self._file.quantised
         )
-        root = importlib.import_module(".loading.load", __package__).load(
-            self._file, keras, self._custom, self._trust
-        )
+        devices = importlib.import_module(".capture.devices", __package__)
+        with devices.on_device(devices.device_of(self._device, keras), keras):
+            root = importlib.import_module(".loading.load", __package__).load(
+                self._file, keras, self._custom, self._trust
+            )
         model: Opened = importlib.import_module(".capture.model", __package__).Opened(
-            self.source, root, keras, live=False, notes=self._told_notes
+            self.source, root, keras, live=False, notes=self._told_notes, device=self._device
         )
         return model
 

@@ -38,9 +38,19 @@ __all__ = ["described", "open_model"]
 
 
 def open_model(
-    source: Any, *, trust: bool = False, factory: Any = None, imports: Sequence[str] = ()
+    source: Any,
+    *,
+    trust: bool = False,
+    factory: Any = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
 ) -> Model:
     """A path to an .onnx file, external data beside it, or a live ModelProto."""
+    if device not in (None, "cpu"):
+        raise BadInput(
+            f"an ONNX model runs on the CPU, in ONNX Runtime's CPUExecutionProvider; you gave "
+            f"the device {device!r}"
+        )
     if imports:
         raise BadInput(
             "imports= (--import) is only for custom classes of Keras and PyTorch models; "

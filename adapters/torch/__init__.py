@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.passes import move_to_device_pass
 
 from probe.model import Model
 
+from .capture.devices import idle_gpu, moved, refuse_absent
 from .capture.exported_program import Program, is_program, specs_of
 from .capture.function_calls import calls_of
 from .capture.model import TorchModel, mode_of, unwrapped
@@ -43,24 +45,36 @@ __all__ = ["open_model"]
 
 
 def open_model(
-    source: Any, *, trust: bool = False, factory: Factory | None = None, imports: Sequence[str] = ()
+    source: Any,
+    *,
+    trust: bool = False,
+    factory: Factory | None = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
 ) -> Model:
     """A path to what torch.save, torch.export.save or safetensors wrote, or a live module, which
-    keeps its mode, or exported program."""
+    keeps its mode, or exported program.
+
+    ``device`` None is the CPU for what is in a file, and for what is live where it is.
+    """
     if is_program(source):
-        return _program(source, "a live ExportedProgram (torch.export)", factory)
-    if is_script(source):
-        return _script(source, "a live TorchScript module (torch.jit)", (mode_of(source),), factory)
+        return _program(_on(source, device), "a live ExportedProgram (torch.export)", factory)
     if isinstance(source, torch.nn.Module):
-        return _live(source)
+        module, notes = moved(source, device)
+        if not is_script(module):
+            return _live(module, notes)
+        notes = (*notes, mode_of(module))
+        return _script(module, "a live TorchScript module (torch.jit)", notes, factory)
+    if device is not None:
+        refuse_absent(device)
     path = Path(source)
     loaded = load(path, trust, imports, factory is not None)
+    told = _idle(device)
     if is_script(loaded):
-        return _script(
-            loaded.eval(), str(path), ("eval() was called on the module after loading",), factory
-        )
+        notes = ("eval() was called on the module after loading", *told)
+        return _script(loaded.eval().to(device or "cpu"), str(path), notes, factory)
     if is_program(loaded):
-        return _program(loaded, str(path), factory)
+        return _program(_on(loaded, device), str(path), factory, told)
     found, notes = contents(path, loaded)
     if isinstance(found, torch.nn.Module):
         if factory is not None:
@@ -71,12 +85,32 @@ def open_model(
     else:
         module = unwrapped(build(factory))
         notes = (*notes, *fill(module, found, path))
-    module.eval()
-    return TorchModel(module, str(path), (*notes, "eval() was called on the module after loading"))
+    module.eval().to(device or "cpu")
+    notes = (*notes, "eval() was called on the module after loading", *told)
+    return TorchModel(module, str(path), notes)
 
 
-def _program(program: Any, source: str, factory: Factory | None) -> Model:
+def _idle(device: str | None) -> tuple[str, ...]:
+    """A note on a GPU that is left idle since nobody asked for it."""
+    gpu = "" if device is not None else idle_gpu()
+    return (
+        (f"a GPU is there, and this ran on the CPU: --device {gpu} runs it there",) if gpu else ()
+    )
+
+
+def _on(program: Any, device: str | None) -> Any:
+    """An exported program on the device."""
+    if device is None:
+        return program
+    refuse_absent(device)
+    return move_to_device_pass(program, device)
+
+
+def _program(
+    program: Any, source: str, factory: Factory | None, told: tuple[str, ...] = ()
+) -> Model:
     notes = (
+        *told,
         "an exported program: each of its nodes is listed as a layer, named after the module "
         "it came from",
     )
@@ -102,13 +136,12 @@ def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> M
     return TorchModel(Script(module, ""), source, (told, *notes, *unused))
 
 
-def _live(module: torch.nn.Module) -> Model:
+def _live(module: torch.nn.Module, notes: tuple[str, ...]) -> Model:
     inner = unwrapped(module)
-    notes = (
-        (mode_of(inner),)
-        if inner is module
-        else (mode_of(inner), "the module was compiled with torch.compile; it runs uncompiled here")
-    )
+    notes = (*notes, mode_of(inner))
+    if inner is not module:
+        compiled = "the module was compiled with torch.compile; it runs uncompiled here"
+        notes = (*notes, compiled)
     parts = [f"{script.place!r}" for _, _, script in within(inner)]
     if parts:
         notes = (

@@ -6,26 +6,32 @@ import os
 import stat
 import zipfile
 from decimal import Decimal, InvalidOperation
+from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from probe import printable
 from probe.capture.model_inputs import part_of
-from probe.capture.user_arrays import Partial
+from probe.capture.user_arrays import Partial, Unshaped
 from probe.errors import BadInput, in_words
 from probe.files.size_limits import held, too_much
 
-__all__ = ["array", "expected", "given", "typed", "values"]
+__all__ = ["FLAT", "IMAGES", "array", "given", "typed", "values"]
+
+FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
+"""How files are called that hold no shape, and those that are images."""
 
 _AXES = 64
 """As many as NumPy's arrays have."""
 
 
-def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
-    """An array file; an .npz gives a dict of its arrays. Raises BadInput with the path and the
-    reason."""
+def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndarray]:
+    """An array file; an .npz gives a dict of its arrays. ``dtype`` is what the bytes of a .bin are.
+
+    Raises BadInput with the path and the reason.
+    """
     try:
         status = Path(path).stat()
         mode = status.st_mode
@@ -42,6 +48,10 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
                 )
             if path.endswith((".txt", ".csv")):
                 return _text(path, "," if path.endswith(".csv") else None)
+            if path.endswith(".dat"):
+                return _numbers(path)
+            if path.endswith(".bin"):
+                return _bytes(file, size, path, dtype)
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
                 return _archive(path, size)
             file.seek(0)
@@ -53,8 +63,47 @@ def array(path: str) -> np.ndarray | dict[str, np.ndarray]:
     # what zipfile, zlib and NumPy raise for broken files has no common class
     except Exception as error:
         raise BadInput(
-            f"{path} cannot be read as .npy, .npz, .txt or .csv: {in_words(error)}"
+            f"{path} cannot be read as .npy, .npz, .txt, .csv, .dat or .bin: {in_words(error)}"
         ) from None
+
+
+def _numbers(path: str) -> np.ndarray:
+    """The numbers of a text between blanks or commas, as programs in C write them."""
+    text = Path(path).read_bytes()
+    try:
+        words = text.decode("ascii").replace(",", " ").split()
+        return np.array(list(map(float, words)))
+    except UnicodeDecodeError:
+        raise BadInput(
+            f"{path} is no text: call it .bin and give --dtype if it holds numbers as bytes"
+        ) from None
+
+
+def _bytes(file: IO[bytes], size: int, path: str, dtype: str | None) -> np.ndarray:
+    """The numbers of a file of nothing else."""
+    if dtype is None:
+        raise BadInput(f"{path} says no dtype of its numbers: give it, --dtype float32")
+    kind = dtype_of(dtype)
+    if size % kind.itemsize:
+        raise BadInput(
+            f"{path} has {size:,} bytes, which is no whole number of {kind.name} of "
+            f"{kind.itemsize} bytes"
+        )
+    file.seek(0)
+    values = np.frombuffer(file.read(), kind)
+    return values.astype(kind.newbyteorder("="), copy=False)
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """A dtype of numbers by NumPy's name for it, such as "float32" or ">i2"; "bfloat16" too."""
+    try:
+        found = import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name
+        dtype = np.dtype(found)
+        if dtype.kind in "fiub" or name == "bfloat16":
+            return dtype
+    except TypeError:
+        pass
+    raise BadInput(f"--dtype is a NumPy dtype of numbers such as float32 or >i2; you gave {name!r}")
 
 
 def _text(path: str, delimiter: str | None) -> np.ndarray:
@@ -129,25 +178,28 @@ def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def given(path: str | None) -> np.ndarray | dict[str, np.ndarray] | None:
+def given(
+    path: str | None, dtype: str | None = None
+) -> np.ndarray | dict[str, np.ndarray] | Unshaped | None:
     """An input file: an .npz with one array is that array, otherwise arrays by input name."""
     if path is None:
         return None
-    held = array(path)
-    return next(iter(held.values())) if isinstance(held, dict) and len(held) == 1 else held
+    if path.endswith(IMAGES):
+        raise BadInput(f"{path} is an image, which is read as the model's input (--input) alone")
+    held = array(path, dtype)
+    if isinstance(held, dict):
+        return next(iter(held.values())) if len(held) == 1 else held
+    return Unshaped(held, path) if path.endswith(FLAT) else held
 
 
-def expected(path: str | None, layer: str) -> np.ndarray | None:
-    """The user's values of one layer: of an .npz the array of that name, or its only one."""
-    held = values(path, layer)
-    return held[layer] if isinstance(held, dict) else held
-
-
-def values(path: str | None, layer: str) -> np.ndarray | dict[str, np.ndarray] | None:
-    """The same, with those of other layers that an .npz holds beside the one of that name."""
+def values(
+    path: str | None, layer: str, dtype: str | None = None
+) -> np.ndarray | dict[str, np.ndarray] | None:
+    """The user's values of a layer; of an .npz its only array, or all by names of layers where one
+    of them is that name."""
     if path is None:
         return None
-    held = array(path)
+    held = array(path, dtype)
     if not isinstance(held, dict) or layer in held:
         return held
     if len(held) == 1:

@@ -3,17 +3,18 @@ seed."""
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from probe.capture.user_arrays import Inputs, Part, Shape, as_array
+from probe.capture.images import pixels
+from probe.capture.user_arrays import Inputs, Part, Picture, Shape, Told, Unshaped, as_array
 from probe.errors import BadInput, ForwardFailed
-from probe.model import Capture, InputSpec, Model
+from probe.model import CallArguments, Capture, InputSpec, Keyworded, Model, Slot
 from probe.ops import Transpose
 
-__all__ = ["bind", "draw", "given_words", "index_of", "part_of"]
+__all__ = ["Bound", "bind", "bind_alone", "draw", "given_words", "index_of", "part_of"]
 
 _DRAWN, _AXES = 1 << 27, 32
 """The largest input that is drawn: a gigabyte in float64."""
@@ -21,16 +22,189 @@ _DRAWN, _AXES = 1 << 27, 32
 _SIZES = (32, 64, 96, 128, 224, 299, 16, 8)
 
 
-def bind(
-    model: Model, x: Inputs, shape: Shape = None, seed: int = 0
-) -> tuple[tuple[np.ndarray, ...], str]:
-    """The model's inputs in its own order, and in words how they came about.
+class Bound(NamedTuple):
+    """What a model is run on: the model (called with the arguments that were given), the arrays,
+    and in words how they came about."""
+
+    model: Model
+    arrays: tuple[np.ndarray, ...]
+    how: str
+
+
+def bind(model: Model, x: Inputs | Told, shape: Shape = None, seed: int = 0) -> Bound:
+    """The model's inputs in its own order.
 
     ``x`` is an array, a sequence of arrays, a mapping from input names, or None: then they are
     drawn. Raises BadInput where names or the number of inputs do not fit.
     """
+    told = x if isinstance(x, Told) else Told(x)
+    if isinstance(model, Keyworded):
+        return _called(model, model.called_with, told, shape, seed)
+    if told.literals:
+        raise BadInput(
+            f"{model.framework} runs this model on arrays alone; you gave the argument "
+            f"{', '.join(told.literals)} (--arg), which only a PyTorch module takes"
+        )
+    x, words = _read(model, told.values, shape)
     if x is None:
-        return draw(model, shape, seed)
+        return Bound(model, *draw(model, shape, seed))
+    return Bound(model, *_in_order(model, x, words))
+
+
+def bind_alone(model: Model, layer: str, given: Inputs | Told, shape: Shape = None) -> Bound:
+    """The same for one layer that is called alone; arrays by names that its call does not have
+    are taken in their order."""
+    told = given if isinstance(given, Told) else Told(given)
+    x, words = told.values, "the layer's own input, given by you"
+    if isinstance(x, Unshaped):
+        x, how = _reshaped(x, None, shape)
+        words = f"{words}: {how}"
+    if isinstance(model, Keyworded):
+        arrays, arguments = _arguments(x, told.literals)
+        model = model.called_with(arguments, layer)
+    elif told.literals:
+        raise BadInput(f"only a PyTorch module takes arguments such as {next(iter(told.literals))}")
+    else:
+        several = list(x.values()) if isinstance(x, Mapping) else x
+        arrays = tuple(map(as_array, several if isinstance(several, list | tuple) else (several,)))
+    _refuse_others(arrays)
+    return Bound(model, arrays, given_words(arrays, words))
+
+
+def _called(
+    model: Model,
+    called_with: Callable[[CallArguments], Model],
+    told: Told,
+    shape: Shape,
+    seed: int,
+) -> Bound:
+    """The inputs of a model whose call takes arguments by name, and such as are no arrays."""
+    x, words = _read(model, told.values, shape)
+    arrays, arguments = _arguments(x, told.literals)
+    literals = {name: one for name, one in arguments.named.items() if not _has_slot(one)}
+    if not arrays and (x is None or isinstance(x, Mapping)):
+        specs = _shaped(model, shape)
+        slots = [Slot(place) for place in range(len(specs))]
+        named = (
+            {}
+            if model.inputs is None
+            else {spec.name: one for spec, one in zip(specs, slots, strict=True)}
+        )
+        arguments = CallArguments(() if named else tuple(slots), {**named, **literals})
+        model = called_with(arguments)
+        arrays, words = draw(model, shape, seed)
+    else:
+        _refuse_others(arrays)
+        model, words = called_with(arguments), given_words(arrays, words)
+    if literals:
+        words += f", with {', '.join(f'{name}={one!r}' for name, one in literals.items())}"
+    return Bound(model, arrays, words)
+
+
+def _arguments(
+    x: Inputs, literals: Mapping[str, Any]
+) -> tuple[tuple[np.ndarray, ...], CallArguments]:
+    """The arrays, and the arguments of the call that they are slots of."""
+    arrays: list[np.ndarray] = []
+    if isinstance(x, Mapping):
+        if twice := x.keys() & literals.keys():
+            raise BadInput(f"the argument {min(twice)} is given twice, in the input and by --arg")
+        named = {name: _slotted(one, arrays) for name, one in x.items()}
+        return tuple(arrays), CallArguments((), {**named, **literals})
+    several = () if x is None else x if isinstance(x, list | tuple) else (x,)
+    positional = tuple(_slotted(one, arrays) for one in several)
+    return tuple(arrays), CallArguments(positional, literals)
+
+
+def _slotted(value: Any, arrays: list[np.ndarray]) -> Any:
+    """The argument with a Slot for each array in it, which is added to the arrays.
+
+    Numbers, strings, None and tuples of these stay what they are; a list of numbers is an array.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _slotted(one, arrays) for key, one in value.items()}
+    if isinstance(value, list | tuple) and any(map(_holds_array, value)):
+        return type(value)([_slotted(one, arrays) for one in value])
+    if isinstance(value, tuple) and all(map(_is_literal, value)):
+        return value
+    arrays.append(as_array(value))
+    return Slot(len(arrays) - 1)
+
+
+def _holds_array(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_array, value))
+    return hasattr(value, "__array__")
+
+
+def _is_literal(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_literal, value))
+    return value is None or isinstance(value, bool | int | float | complex | str)
+
+
+def _has_slot(value: Any) -> bool:
+    if isinstance(value, Slot):
+        return True
+    parts = value.values() if isinstance(value, Mapping) else value
+    return isinstance(value, Mapping | list | tuple) and any(map(_has_slot, parts))
+
+
+def _read(model: Model, values: Any, shape: Shape) -> tuple[Inputs, str]:
+    """What a file gives that is read as the model wants it, and in words how."""
+    if not isinstance(values, Picture | Unshaped):
+        return values, "given"
+    specs = model.inputs
+    if specs is not None and len(specs) != 1:
+        raise BadInput(
+            f"{values.path} is one input, and the model takes {len(specs)} "
+            f"({', '.join(spec.name for spec in specs)}): give an .npz with an array for each name"
+        )
+    spec = None if specs is None else specs[0]
+    if isinstance(values, Picture):
+        return pixels(values, spec, first=isinstance(model, Keyworded))
+    return _reshaped(values, spec, shape)
+
+
+def _reshaped(given: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[np.ndarray, str]:
+    """The numbers of a file without a shape in the one that was given, or that the model
+    declares."""
+    values = given.values
+    wanted: tuple[int | None, ...] | None = (spec and spec.shape) or None
+    if shape is not None:
+        wanted = tuple(None if index_of(one) == -1 else index_of(one) for one in shape)
+    elif wanted is None or _is_of(wanted, values.shape):
+        return values, f"{given.path}, read as {values.shape}"
+    known = math.prod(length for length in wanted if length is not None)
+    free = [axis for axis, length in enumerate(wanted) if length is None]
+    text = f"({', '.join('?' if length is None else str(length) for length in wanted)})"
+    whole = values.size == known if not free else known > 0 and values.size % known == 0
+    if not whole or len(free) > 1:
+        per = "" if not free else f", {known:,} for each" if len(free) == 1 else ""
+        raise BadInput(
+            f"{given.path} contains {values.size:,} numbers, which do not fill the shape "
+            f"{text}{per}"
+            if len(free) < 2
+            else f"{given.path} contains {values.size:,} numbers, and the model's input {text} "
+            "leaves several sizes open: give --shape"
+        )
+    target = tuple(values.size // known if length is None else length for length in wanted)
+    return (
+        values.reshape(target),
+        f"{given.path}, {values.size:,} numbers reshaped to {target} in row-major order",
+    )
+
+
+def _is_of(wanted: Sequence[int | None], shape: Sequence[int]) -> bool:
+    return len(wanted) == len(shape) and all(
+        one in (None, other) for one, other in zip(wanted[1:], shape[1:], strict=True)
+    )
+
+
+def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ...], str]:
+    """The arrays in the order of a model that takes nothing but arrays."""
     specs = model.inputs
     if isinstance(x, Mapping):
         names = list(model.input_order(x)) if specs is None else [spec.name for spec in specs]
@@ -51,19 +225,22 @@ def bind(
     arrays = tuple(map(as_array, x)) if isinstance(x, (list, tuple)) else (as_array(x),)
     if specs is not None and len(arrays) != len(specs) and len(specs) == 1 and isinstance(x, list):
         arrays = (as_array(x),)
+    _refuse_others(arrays)
+    if specs is not None and len(arrays) != len(specs):
+        raise BadInput(
+            f"the model takes {len(specs)} inputs "
+            f"({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}"
+        )
+    return arrays, given_words(arrays, words)
+
+
+def _refuse_others(arrays: Sequence[np.ndarray]) -> None:
+    """Raises BadInput where an array does not hold real numbers."""
     for array in arrays:
         if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
             raise BadInput(
                 f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
             )
-    if specs is None:
-        return arrays, given_words(arrays)
-    if len(arrays) != len(specs):
-        raise BadInput(
-            f"the model takes {len(specs)} inputs "
-            f"({', '.join(spec.name for spec in specs)}); you gave {len(arrays)}"
-        )
-    return arrays, given_words(arrays)
 
 
 def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:

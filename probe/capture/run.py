@@ -1,7 +1,7 @@
 """The calls of one layer in one forward pass, and whether watching them changed the model's
 result."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from probe.capture.model_inputs import bind, given_words
-from probe.capture.user_arrays import ArrayLike, Expected, Inputs, Shape, as_array
+from probe import printable
+from probe.capture.model_inputs import bind, bind_alone
+from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Unshaped, as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached
 from probe.model import Capture, Model, Unloaded, is_model
@@ -27,6 +28,7 @@ def open_model(
     trust: bool = False,
     factory: str | Callable[[], object] | None = None,
     imports: Sequence[str] = (),
+    device: str | None = None,
 ) -> Model:
     """Opens a saved model, or wraps a live one.
 
@@ -37,17 +39,20 @@ def open_model(
         factory: What builds the module that a PyTorch state_dict belongs to: "pkg.mod:Net",
             "net.py:Net(10)" or a callable.
         imports: Modules to import first, with the user's own layers: names, or paths of .py files.
+        device: Where it runs: "cpu", "cuda", "cuda:1" or "mps". None: a file on the CPU, a live
+            model where it is. A live PyTorch module that is elsewhere is copied there.
 
     Returns:
         The model: its ``layers``, and what the other functions take in place of a path.
 
     Raises:
         CannotOpen: The file is missing, broken, or of a kind that cannot be opened.
+        BadInput: There is no such device.
         NotTrusted: The file holds code, and ``trust`` is not given.
         MissingExtra: The framework that the file needs is not installed.
     """
     model: Model = import_module("probe.adapters").open_model(
-        source, trust=trust, factory=factory, imports=tuple(imports)
+        source, trust=trust, factory=factory, imports=tuple(imports), device=device
     )
     return model
 
@@ -63,16 +68,17 @@ class Captured:
     notes: tuple[str, ...]
     alone: bool = False
     """Whether the layer alone was run, on ``arrays``."""
-    own: Mapping[int, tuple[np.ndarray, ...] | None] = field(default_factory=dict)
-    """The inputs of each call in the user's own run, where the values of other layers hold them."""
+    own: Mapping[tuple[str, int], tuple[np.ndarray, ...] | None] = field(default_factory=dict)
+    """The inputs of each call (layer, number) in the user's own run, where the values of other
+    layers hold them."""
 
 
 def captured(
     model: ModelLike,
     layer: str,
-    x: Inputs = None,
+    x: Inputs | Told = None,
     *,
-    given: ArrayLike | Sequence[ArrayLike] | None = None,
+    given: Inputs | Told = None,
     call: int | None = None,
     shape: Shape = None,
     seed: int = 0,
@@ -85,33 +91,37 @@ def captured(
     """
     model = opened(model)
     if isinstance(model, Unloaded) and isinstance(layer, str):  # before a framework is imported
-        inputs = () if x is None or given is not None or isinstance(x, Mapping) else x
-        inputs = inputs if isinstance(inputs, list | tuple) else (inputs,)
+        told = x.values if isinstance(x, Told) else x
+        unknown = given is not None or isinstance(told, Mapping | Unshaped | Picture | None)
+        inputs = () if unknown else told if isinstance(told, list | tuple) else (told,)
         model.refuse(layer, [as_array(one) for one in inputs])
     check_names(model, {layer: None, **values})
-    own: dict[int, tuple[np.ndarray, ...] | None] = {}
+    own: dict[tuple[str, int], tuple[np.ndarray, ...] | None] = {}
     calls: list[Capture] = []
     said: tuple[str, ...]
     if given is not None:
-        arrays = (
-            tuple(map(as_array, given)) if isinstance(given, (list, tuple)) else (as_array(given),)
-        )
+        model, arrays, how = bind_alone(model, layer, given, shape)
         model.run_alone(layer, arrays, calls.append)
-        how, said = given_words(arrays, "the layer's own input, given by you"), ()
+        said = _unused(values.keys() - {layer}, "the layer ran alone, on its own input")
     else:
-        arrays, how = bind(model, x, shape, seed)
+        model, arrays, how = bind(model, x, shape, seed)
         theirs = Theirs(arrays, values)
         others = values.keys() - {spec.name for spec in model.inputs or ()}
 
         def push(capture: Capture) -> None:
-            if capture.layer == layer:
+            if capture.goes_by(layer):
                 calls.append(capture)
-                own[capture.call] = theirs.inputs_of(capture) if values else None
+                mine = theirs.inputs_of(capture) if values else None
+                own[capture.layer, capture.call] = mine
             theirs.remember(capture)
 
         watched = model.run(arrays, {layer, *others}, push)
-        said = _faithful(model, arrays, watched)
-    calls = [one for one in calls if one.layer == layer]
+        unused = values.keys() - theirs.used - {layer}
+        said = (
+            *_faithful(model, arrays, watched),
+            *_unused(unused, "they are not, or not all of, its inputs"),
+        )
+    calls = [one for one in calls if one.goes_by(layer)]
     if not calls:
         raise NotReached(f"the forward pass did not call {layer!r}, so there is nothing to check")
     if call is not None and not 0 <= call < len(calls):
@@ -122,6 +132,14 @@ def captured(
     return Captured(
         model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own
     )
+
+
+def _unused(names: Set[str], why: str) -> tuple[str, ...]:
+    """A note on values of other layers that the layer was not judged on."""
+    if not names:
+        return ()
+    told = printable.several(sorted(map(repr, names)), 4)
+    return (f"your values of other layers were not used ({why}): {told}",)
 
 
 def _faithful(

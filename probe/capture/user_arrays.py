@@ -2,7 +2,7 @@
 output."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -16,7 +16,9 @@ __all__ = [
     "Inputs",
     "Part",
     "Partial",
+    "Picture",
     "Shape",
+    "Told",
     "Unshaped",
     "as_array",
     "as_outputs",
@@ -26,7 +28,8 @@ ArrayLike: TypeAlias = Any
 """What stands for an array: NumPy's own, a tensor of PyTorch, TensorFlow or JAX, nested lists of
 numbers."""
 Inputs: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike] | None
-"""The inputs of a model: one, all in its order, or by their names; None where they are drawn."""
+"""The inputs of a model: one, all in its order, or by their names; None where they are drawn. For a
+PyTorch module numbers, strings, tuples of them and None are arguments as they are."""
 Expected: TypeAlias = ArrayLike | Sequence[ArrayLike | None] | None
 """A user's own output of a layer; of several outputs the first, or all in their order."""
 Shape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None
@@ -37,9 +40,30 @@ Part: TypeAlias = str | int | slice | Sequence[int | slice]
 
 @dataclass(frozen=True, eq=False)
 class Unshaped:
-    """Numbers in row-major order out of a file that holds no shape (text)."""
+    """Numbers in row-major order out of a file that holds no shape (text, bytes)."""
 
     values: np.ndarray
+    """Of a text of several lines of equal length a row for each."""
+    path: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image file as an input: ``layout`` is "hwc" or "chw", "" the model's own; ``scale`` is
+    what the pixels are divided by."""
+
+    path: str
+    layout: str = ""
+    scale: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """An input as a command line tells it: the arrays, or the file that they are read from when the
+    model is known, and the arguments of the call that are no arrays."""
+
+    values: "Inputs | Unshaped | Picture"
+    literals: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

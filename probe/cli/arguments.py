@@ -1,5 +1,6 @@
 """The options of the command, in the groups of its help, and which of them go together."""
 
+from ast import literal_eval
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,6 +22,10 @@ class Arguments:
     input: str | None = None
     seed: int | None = None
     shape: tuple[tuple[int, ...], ...] = ()
+    arg: tuple[tuple[str, Any], ...] = ()
+    dtype: str | None = None
+    image_layout: str | None = None
+    scale: float | None = None
     expect: str | None = None
     expect_input: str | None = None
     expect_at: str | None = None
@@ -34,6 +39,7 @@ class Arguments:
     atol: float | None = None
     factory: str | None = None
     imports: tuple[str, ...] = ()
+    device: str | None = None
     trust: bool = False
     json: str | None = None
     save: str | None = None
@@ -53,6 +59,24 @@ def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
         raise click.BadParameter(
             f"{value!r} is not a list of comma-separated integers such as 1,3,224,224"
         ) from None
+
+
+def _literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """Names and the values of Python's literals; a word that is none is a string."""
+    found: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as use_cache=False")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
+        try:
+            found[name] = literal_eval(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise click.BadParameter(
+                f"{value!r} is not a Python literal such as False, 0.5, 'mean' or (7, 7)"
+            ) from None
+    return tuple(found.items())
 
 
 def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
@@ -96,22 +120,52 @@ _GROUPS: dict[str, list[click.Option]] = {
         ),
     ],
     "Input": [
-        click.Option(["--input"], metavar="FILE", help="The model's input: .npy or .npz."),
+        click.Option(
+            ["--input"],
+            metavar="FILE",
+            help="The model's input: .npy, .npz (arrays by input name), .txt, .csv, .dat, .bin, "
+            ".png or .jpg.",
+        ),
         click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
         click.Option(
             ["--shape"],
             multiple=True,
             callback=_shapes,
             metavar="1,3,224,224",
-            help="Shape of the random input; repeat the option for each model input.",
+            help="Shape of the random input, or of the numbers in a .txt, .csv, .dat or .bin; "
+            "repeat the option for each random input.",
+        ),
+        click.Option(
+            ["--arg"],
+            multiple=True,
+            callback=_literals,
+            metavar="NAME=VALUE",
+            help="An argument of a PyTorch forward that is no array, e.g. use_cache=False; "
+            "repeat the option for more.",
+        ),
+        click.Option(
+            ["--dtype"],
+            metavar="float32",
+            help="What the bytes of a .bin file are, by NumPy's name; >i2 is big-endian.",
+        ),
+        click.Option(
+            ["--image-layout"],
+            type=click.Choice(["hwc", "chw"]),
+            help="Axis order that an image is given to the model in.  [default: the model's]",
+        ),
+        click.Option(
+            ["--scale"],
+            type=float,
+            metavar="255",
+            help="Divide the pixels of an image by this.",
         ),
     ],
     "Your values": [
         click.Option(
             ["--expect"],
             metavar="FILE",
-            help="Your own output of the layer: .npy, .npz, .txt or .csv. With --all an .npz "
-            "keyed by layer names.",
+            help="Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin. With --all "
+            "an .npz keyed by layer names.",
         ),
         click.Option(
             ["--expect-input"],
@@ -170,6 +224,11 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Python module to import first, e.g. one that defines custom layers.",
         ),
         click.Option(
+            ["--device"],
+            metavar="cuda|mps|cpu",
+            help="Where the model runs; cuda:1 is the second GPU.  [default: cpu]",
+        ),
+        click.Option(
             ["--trust"],
             is_flag=True,
             help="Allow code embedded in the file to run (trusted files only).",
@@ -202,13 +261,26 @@ _OF_ONE_LAYER = (
     *("rtol", "atol", "thorough", "save"),
 )
 """Options that need --layer."""
-_OF_A_RUN = ("input", "seed", "shape", "expect", "json")
+_OF_A_RUN = (
+    "input",
+    "seed",
+    "shape",
+    "arg",
+    "dtype",
+    "image_layout",
+    "scale",
+    "expect",
+    "json",
+    "device",
+)
 """Options that need --layer or --all."""
 _NEEDS: tuple[tuple[str, str, str], ...] = (
     ("strict", "all", "it counts the layers that could not be checked"),
     ("rtol", "atol", "specify both, or neither"),
     ("atol", "rtol", "specify both, or neither"),
     ("sees", "at", "it is about one element"),
+    ("image_layout", "input", "it is about an image"),
+    ("scale", "input", "it is about an image"),
     ("expect_at", "expect", "it says which part of the output the file contains"),
     ("expect_value", "at", "it is the value of the single element at --at"),
 )
@@ -228,6 +300,14 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "the folded layer takes the place of your values",
     ),
 )
+_OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
+    ("image_layout", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
+    ("scale", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
+    ("dtype", ("input", "expect", "expect_input"), (".bin",), "a .bin file"),
+)
+"""Options that are about files of such names."""
+_FLAT = (".txt", ".csv", ".dat", ".bin")
+"""Files that hold no shape, which --shape then gives."""
 _OF_AN_EXPLANATION: tuple[str, ...] = ("save", "expect_at", "rtol", "atol", "thorough")
 """What --at alone, without --expect-value, leaves without a meaning."""
 
@@ -247,16 +327,32 @@ def refuse_contradictions(arguments: Arguments) -> None:
             raise click.UsageError(f"{_flag(name)} needs {_flag(other)}: {why}")
     for name, others, why in _EXCLUDED:
         for other in others:
-            if name in given and other in given:
+            if name in given and other in given and not _shapes_a_file(name, other, arguments):
                 raise click.UsageError(
                     f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
                 )
+    for name, files, endings, what in _OF_FILES:
+        names = [getattr(arguments, file) or "" for file in files]
+        if name in given and not any(one.endswith(endings) for one in names):
+            raise click.UsageError(
+                f"{_flag(name)} needs {what} as {' or '.join(map(_flag, files))}"
+            )
     if arguments.at is not None and arguments.expect_value is None:
         for name in _OF_AN_EXPLANATION:
             if name in given:
                 raise click.UsageError(
                     f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
                 )
+
+
+def _shapes_a_file(name: str, other: str, arguments: Arguments) -> bool:
+    """Whether --shape is that of the one file, which holds none."""
+    return (
+        other == "shape"
+        and name in ("input", "expect_input")
+        and str(getattr(arguments, name)).endswith(_FLAT)
+        and len(arguments.shape) == 1
+    )
 
 
 def _flag(name: str) -> str:

@@ -11,13 +11,13 @@ from probe import printable
 from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
-from probe.capture.user_arrays import Expected, Shape, Unshaped
+from probe.capture.user_arrays import Expected, Picture, Shape, Told, Unshaped
 from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, on_terminal, say, with_progress, write, written
 from probe.errors import BadInput, NotCompared
 from probe.report.json_npz import SCHEMA, as_dict
-from probe.report.text import line
+from probe.report.text import line, reasons
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -30,14 +30,16 @@ __all__ = ["check", "explain", "fold", "sweep"]
 def check(arguments: Arguments) -> int:
     """One layer."""
     model = opened(arguments)
-    expected = _shaped(array_files.values(arguments.expect, str(arguments.layer)), arguments)
+    expected = _shaped(
+        array_files.values(arguments.expect, str(arguments.layer), arguments.dtype), arguments
+    )
     if arguments.expect_value is not None and arguments.at is not None:
         expected = array_files.typed(arguments.expect_value, arguments.at)
     progress = on_terminal()
     report = check_layer(
         model,
         str(arguments.layer),
-        array_files.given(arguments.input),
+        _input(arguments),
         expected=expected,
         given=_own_input(arguments),
         call=arguments.call,
@@ -61,7 +63,7 @@ def fold(arguments: Arguments) -> int:
     report = fold_layer(
         opened(arguments),
         str(arguments.layer),
-        array_files.given(arguments.input),
+        _input(arguments),
         shape=_drawn(arguments),
         seed=arguments.seed or 0,
     )
@@ -73,13 +75,14 @@ def explain(arguments: Arguments) -> int:
     from probe.explanation.trace import explain as explain_element
 
     model = opened(arguments)
-    expected = array_files.expected(arguments.expect, str(arguments.layer))
     story = explain_element(
         model,
         str(arguments.layer),
-        array_files.given(arguments.input),
+        _input(arguments),
         at=arguments.at or (),
-        expected=_shaped(expected, arguments),
+        expected=_shaped(
+            array_files.values(arguments.expect, str(arguments.layer), arguments.dtype), arguments
+        ),
         given=_own_input(arguments),
         call=arguments.call or 0,
         shape=_drawn(arguments),
@@ -94,16 +97,27 @@ def explain(arguments: Arguments) -> int:
 
 
 def _shaped(expected: Expected, arguments: Arguments) -> Expected:
-    """The user's values of a layer; a text file of a whole output holds no shape."""
-    text = arguments.expect is not None and arguments.expect.endswith((".txt", ".csv"))
-    if text and isinstance(expected, np.ndarray) and arguments.expect_at is None:
+    """The user's values of a layer; a file of numbers alone holds no shape of the output."""
+    flat = arguments.expect is not None and arguments.expect.endswith(array_files.FLAT)
+    if flat and isinstance(expected, np.ndarray) and arguments.expect_at is None:
         return Unshaped(expected.ravel())
     return expected
 
 
-def _own_input(arguments: Arguments) -> np.ndarray | list[np.ndarray] | None:
-    given = array_files.given(arguments.expect_input)
-    return list(given.values()) if isinstance(given, dict) else given
+def _input(arguments: Arguments) -> Told:
+    """The model's input, and the arguments of its call beside it."""
+    path = arguments.input
+    if path is not None and path.endswith(array_files.IMAGES):
+        picture = Picture(path, arguments.image_layout or "", arguments.scale)
+        return Told(picture, dict(arguments.arg))
+    return Told(array_files.given(path, arguments.dtype), dict(arguments.arg))
+
+
+def _own_input(arguments: Arguments) -> Told | None:
+    if arguments.expect_input is None:
+        return None
+    given = array_files.given(arguments.expect_input, arguments.dtype)
+    return Told(given, dict(arguments.arg))
 
 
 def _drawn(arguments: Arguments) -> Shape:
@@ -125,7 +139,8 @@ def _told(report: "Report", arguments: Arguments) -> int:
 
 
 def sweep(arguments: Arguments) -> int:
-    """Every layer, one line each, and the first that diverges."""
+    """Every layer, one line each, why those diverge that do on the user's own values, and which was
+    the first."""
     model = opened(arguments)
     expected = None if arguments.expect is None else array_files.array(arguments.expect)
     if isinstance(expected, np.ndarray):
@@ -135,10 +150,11 @@ def sweep(arguments: Arguments) -> int:
     counts = dict.fromkeys(STATUS, 0)
     first: Report | None = None
     entries: list[dict[str, Any]] = []
+    explained: list[str] = []
     unused: NotCompared | None = None
     reports = sweep_layers(
         model,
-        array_files.given(arguments.input),
+        _input(arguments),
         expected=expected,
         shape=_drawn(arguments),
         seed=arguments.seed or 0,
@@ -148,6 +164,8 @@ def sweep(arguments: Arguments) -> int:
             counts[report.verdict] += 1
             if report.verdict == "diverge" and first is None:
                 first = report
+            if report.verdict == "diverge" and (found := reasons(report)):
+                explained += ["", printable.name(report.layer) or "(root)", *found[1:]]
             if arguments.json:
                 entries.append(as_dict(report))
             if arguments.json != "-":
@@ -155,16 +173,16 @@ def sweep(arguments: Arguments) -> int:
     except NotCompared as error:
         unused = error
     if arguments.json:
-        found = {
+        whole = {
             "schema": SCHEMA,
             "source": arguments.model,
             "counts": counts,
             "not_compared": {} if unused is None else unused.reasons,
             "reports": entries,
         }
-        write(arguments.json, json.dumps(found, indent=2, allow_nan=False))
+        write(arguments.json, json.dumps(whole, indent=2, allow_nan=False))
     if arguments.json != "-":
-        say("")
+        say(printable.page([*explained, ""]))
         if first is not None:
             name, why = printable.name(repr(first.layer)), first.sentence.partition(": ")[2]
             say(printable.line(f"the first diverging layer is {name}: {why}"))

@@ -125,7 +125,7 @@ def _run(arguments: Arguments) -> int:
     from probe.cli import checking
 
     opening.refuse_targets([arguments.model], arguments)
-    with opening.quiet():
+    with opening.quiet(arguments.device):
         if arguments.all:
             return checking.sweep(arguments)
         if arguments.fold:

@@ -20,10 +20,12 @@ __all__ = ["opened", "quiet", "refuse_targets"]
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """The frameworks' chatter is switched off before they are imported."""
+def quiet(device: str | None = None) -> Iterator[None]:
+    """The frameworks' chatter is switched off before they are imported, and a GPU that nobody asked
+    for is hidden from them: they would fill its memory."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    if device in (None, "cpu"):
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     import warnings
 
@@ -45,6 +47,7 @@ def opened(arguments: Arguments) -> "Model":
             trust=arguments.trust,
             factory=arguments.factory,
             imports=arguments.imports,
+            device=arguments.device,
         )
     finally:
         gc.freeze()

@@ -245,6 +245,10 @@ def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> st
         return f"{axes[axis] if axes else f'axis {axis}'} must be {wanted[axis]}, not {given[axis]}"
     if rank == 2 and len(given) > 2 and wanted[1] in (None, math.prod(given[1:])):
         return "flatten it, x.reshape(len(x), -1)"
+    one = math.prod(size or 0 for size in wanted[1:])
+    if one and math.prod(given) and math.prod(given) % one == 0:
+        text = ", ".join(map(str, (math.prod(given) // one, *wanted[1:])))
+        return f"reshape it, x.reshape({text})"
     return f"give it {rank} axes"
 
 

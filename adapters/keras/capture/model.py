@@ -21,6 +21,7 @@ from ..describe.tensors import Tensors
 from ..layers import quantized  # noqa: F401 - its import registers what it completes
 from .arguments import arguments, inputs_by_name
 from .call_hooks import watch
+from .devices import device_of, on_device
 from .input_checks import checked, checked_alone, hint, specs
 from .restore_state import settings_here, settings_kept, unchanged
 
@@ -38,9 +39,18 @@ class Opened:
     """``probe.model.Model`` for a model or a single layer of Keras. A live one is called without
     saying which mode."""
 
-    def __init__(self, source: str, root: Any, keras: Any, live: bool, notes: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        source: str,
+        root: Any,
+        keras: Any,
+        live: bool,
+        notes: tuple[str, ...] = (),
+        device: str | None = None,
+    ):
         self.source = source
         self.notes = notes
+        self._device = device_of(device, keras)
         self.other_files: tuple[str, ...] = ()
         self._root = root
         self._keras = keras
@@ -57,9 +67,9 @@ class Opened:
             f"{self._keras.__name__} {self._keras.__version__} on {backend} "
             f"{sys.modules[backend].__version__}"
         )
-        return text + (
-            f" with qkeras {sys.modules['qkeras'].__version__}" if uses_qkeras(self._root) else ""
-        )
+        if uses_qkeras(self._root):
+            text += f" with qkeras {sys.modules['qkeras'].__version__}"
+        return text if self._device is None else f"{text} on {self._device}"
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -131,7 +141,12 @@ class Opened:
         wanted: Collection[str] | None,
         on_call: OnCall,
     ) -> tuple[np.ndarray, ...]:
-        with held_back(), silenced("", logs=True), turn(self._root._flatten_layers()):
+        with (
+            held_back(),
+            silenced("", logs=True),
+            turn(self._root._flatten_layers()),
+            on_device(self._device, self._keras),
+        ):
             self._build(called, arrays)
             found = self._places()
             for place in found:

@@ -73,6 +73,8 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
             f"have size {size}"
         )
     tail = ", :" * (rank - 2)
+    if len(shape) <= 2 and (sizes := _filled(size, rank - 2, shape)):
+        return f"reshape it, x.reshape({', '.join(map(str, sizes))})"
     if len(shape) == rank:
         if shape[-1] == size:
             return "move the channels from the end, np.moveaxis(x, -1, 1)"
@@ -88,6 +90,16 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
     if len(shape) == rank - 2:
         return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)
     return f"give it {rank} axes"
+
+
+def _filled(size: int, spatial: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of so many channels and equal sides that flat numbers, or those of a sample in a
+    row, fill; () where none does, and where they are no more than a side."""
+    batch = (shape[0] if len(shape) == 2 else 1,)
+    side = round((shape[-1] / size) ** (1 / spatial)) if spatial > 1 else 0
+    return (
+        (*batch, size, *[side] * spatial) if side > 1 and size * side**spatial == shape[-1] else ()
+    )
 
 
 def _more(size: int, what: str) -> str:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.listing import Layer
-from probe.model import Capture, InputSpec, OnCall
+from probe.model import CallArguments, Capture, InputSpec, OnCall
 
 from ..describe.describe import composed, opaque, refusal
 from ..functions import functions
+from .arguments import bound_to
+from .devices import provenance
 from .exported_program import Program
 from .function_calls import FunctionCalls
 from .input_checks import expectation
@@ -40,10 +42,16 @@ class TorchModel:
     _met: dict[str, str] = field(default_factory=dict, repr=False)
     """The function calls that passes so far have made, and of which functions: no module says them
     beforehand."""
+    arguments: CallArguments | None = None
+    """What a call takes beside arrays, and under which names; None where it takes arrays in
+    order."""
 
     @property
     def framework(self) -> str:
-        return f"torch {torch.__version__}"
+        where = provenance(self.module)
+        return f"torch {torch.__version__}" + (
+            f" {where}" if where.startswith("on ") else f", {where}" if where else ""
+        )
 
     @property
     def inputs(self) -> tuple[InputSpec, ...] | None:
@@ -90,6 +98,18 @@ class TorchModel:
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         return ()
+
+    def called_with(self, arguments: CallArguments, layer: str | None = None) -> "TorchModel":
+        module = (
+            self.module if layer is None or self.may_be_operation(layer) else self._called(layer)
+        )
+        bound, others = bound_to(module, arguments, self.specs, alone=layer is not None)
+        notes = (
+            (f"forward passes on as **kwargs, unread by probe: {', '.join(map(repr, others))}",)
+            if others
+            else ()
+        )
+        return replace(self, arguments=bound, notes=(*self.notes, *notes))
 
     def names(self) -> tuple[str, ...]:
         modules = dict(_named(self.module, shared=True))
@@ -144,7 +164,7 @@ class TorchModel:
         calls = self._function_calls(self.module, functions, on_call) if functions else None
         modules = {name: self._called(name) for name in wanted if name not in functions}
         outputs = self._run(self.module, inputs, modules, calls, on_call)
-        for name in sorted(functions - self._met.keys()):
+        for name in sorted(functions - self._met.keys() - (calls.aliases if calls else set())):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
         return outputs
 
@@ -170,7 +190,13 @@ class TorchModel:
         names = {id(module): name for name, module in _named(self.module)}
         try:
             return watch(
-                root, tensors_for(root, inputs, self.module), watched, names, on_call, calls
+                root,
+                tensors_for(root, inputs, self.module),
+                watched,
+                names,
+                on_call,
+                calls,
+                self.arguments,
             )
         finally:
             self._met.update({} if calls is None else calls.met)

@@ -28,12 +28,13 @@ from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.description.custom_layers import registered
 from probe.errors import BadInput, ForwardFailed, Undescribed, describing, first_line
-from probe.model import Capture, OnCall, Producer
+from probe.model import CallArguments, Capture, OnCall, Producer
 from probe.process.interrupts import Shared, held_back, interruptible, stop_here
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
 from ..describe.describe import Call, Scale, describe, opaque
+from .arguments import filled
 from .function_calls import FunctionCalls
 from .input_checks import mismatch
 from .onnx_export import Called, Settings, alone
@@ -63,14 +64,17 @@ def watch(
     names: Mapping[int, str],
     on_call: OnCall,
     calls: FunctionCalls | None = None,
+    arguments: CallArguments | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Calls ``root`` on the inputs once and returns its outputs.
 
     ``names`` gives every module's name by its id, for what is said on failure. ``calls`` watches
-    the function calls.
+    the function calls. ``arguments`` say which of them each input is; None: they are all there is,
+    in order.
     """
     modules = list(root.modules())
-    _check_arguments(root, modules, inputs)
+    args, kwargs = (tuple(inputs), {}) if arguments is None else filled(arguments, inputs)
+    _check_arguments(root, modules, args, kwargs)
     watchers: list[_Watcher] = []
     producers = Producers(writes_to)
     with held_back(), ExitStack() as stack:
@@ -96,7 +100,7 @@ def watch(
             stack.enter_context(calls.watching(inputs, producers))
         try:
             with interruptible(at_calls=True):
-                return tuple(copied(tensor) for tensor in tensors_in(root(*inputs)))
+                return tuple(copied(tensor) for tensor in tensors_in(root(*args, **kwargs)))
         except Exception as error:
             if any(
                 watcher.raised is error
@@ -445,7 +449,10 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
 
 
 def _check_arguments(
-    root: torch.nn.Module, modules: Sequence[torch.nn.Module], inputs: Sequence[torch.Tensor]
+    root: torch.nn.Module,
+    modules: Sequence[torch.nn.Module],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> None:
     if any(map(is_lazy, held(modules))):
         raise BadInput(
@@ -454,10 +461,11 @@ def _check_arguments(
         )
     forward = inspect.signature(root.forward)
     try:
-        forward.bind(*inputs)
+        forward.bind(*args, **kwargs)
     except TypeError as error:
         raise BadInput(
-            f"{type(root).__name__} takes {forward}; you gave {len(inputs)} inputs ({error})"
+            f"{type(root).__name__} takes {forward}; you gave {len(args) + len(kwargs)} inputs "
+            f"({error})"
         ) from None
 
 
@@ -484,6 +492,7 @@ def _failure(
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
     if (
         wrong
+        and inputs
         and given[0].shape == inputs[0].shape
         and (module is root or given[0].data_ptr() == inputs[0].data_ptr())
     ):

@@ -1,0 +1,116 @@
+"""By which names, and with what beside arrays, a module's forward is called."""
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from probe.errors import BadInput
+from probe.model import CallArguments, InputSpec, Slot
+
+from .exported_program import Program
+from .torchscript import Script, is_script
+
+__all__ = ["bound_to", "filled"]
+
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def bound_to(
+    module: torch.nn.Module,
+    given: CallArguments,
+    specs: Sequence[InputSpec] | None = None,
+    alone: bool = False,
+) -> tuple[CallArguments | None, tuple[str, ...]]:
+    """The arguments as the module's forward takes them, None where they are arrays in order; and
+    the names that are none of its parameters but go on as ``**kwargs``.
+
+    Beside named ones those without a name go to the parameters that are left. Of a layer called
+    ``alone`` arrays whose names say nothing are taken in their order, as is a single array.
+    """
+    if isinstance(module, Program):
+        return _in_order_of(given, specs or ())
+    parameters = _parameters(module)
+    names = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
+    unknown = [name for name in given.named if name not in names]
+    arrays = all(isinstance(one, Slot) for one in given.named.values())
+    further = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    if not further and len(unknown) == len(given.named) and arrays and (alone or len(unknown) == 1):
+        given, unknown = CallArguments((*given.positional, *given.named.values())), []
+    if unknown and not further:
+        raise BadInput(_refusal(module, unknown, names))
+    if not given.named:
+        plain = all(isinstance(one, Slot) for one in given.positional)
+        return (None if plain else given), ()
+    left = [one.name for one in parameters if one.kind in _BY_PLACE and one.name not in given.named]
+    named = {**dict(zip(left, given.positional, strict=False)), **given.named}
+    rest = given.positional[len(left) :]
+    only = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and one.name in named]
+    first = tuple(named.pop(name) for name in only)
+    return CallArguments((*first, *rest), named), tuple(unknown)
+
+
+def filled(
+    arguments: CallArguments, tensors: Sequence[torch.Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with a tensor in each slot."""
+
+    def put(value: Any) -> Any:
+        if isinstance(value, Slot):
+            return tensors[value.position]
+        if isinstance(value, Mapping):
+            return {key: put(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)([put(one) for one in value])
+        return value
+
+    return tuple(map(put, arguments.positional)), {
+        name: put(one) for name, one in arguments.named.items()
+    }
+
+
+def _in_order_of(
+    given: CallArguments, specs: Sequence[InputSpec]
+) -> tuple[CallArguments | None, tuple[str, ...]]:
+    """An exported program takes its arrays in order, and by name where all are named."""
+    names = [spec.name for spec in specs]
+    values = (*given.positional, *given.named.values())
+    if not all(isinstance(one, Slot) for one in values):
+        raise BadInput(
+            "an exported program takes arrays alone: the other arguments were fixed at its export"
+        )
+    if given.named:
+        if given.positional or set(given.named) != set(names):
+            raise BadInput(
+                f"the model's inputs are named {', '.join(names)}; you gave "
+                f"{', '.join(given.named)}"
+            )
+        return CallArguments(tuple(given.named[name] for name in names)), ()
+    if len(values) != len(names):
+        raise BadInput(
+            f"the model takes {len(names)} inputs ({', '.join(names)}); you gave {len(values)}"
+        )
+    return None, ()
+
+
+def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
+    """Those of the module's forward; TorchScript has them in its schema."""
+    if isinstance(module, Script) or is_script(module):
+        script: Any = module._held[0] if isinstance(module, Script) else module
+        schema = script._c._get_method("forward").schema
+        return [
+            inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for one in schema.arguments[1:]
+        ]
+    return list(inspect.signature(module.forward).parameters.values())
+
+
+def _refusal(module: torch.nn.Module, unknown: Sequence[str], names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(unknown[0]), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names) or 'none'}"
+    return (
+        f"the forward of {type(module).__name__} has no parameter "
+        f"{', '.join(map(repr, unknown))}; {hint}"
+    )
