@@ -87,10 +87,52 @@ def names_kept(call: Call) -> Iterator[None]:
 def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     symbols, values = _inputs(call, tensors)
     try:
-        result = symbolic(layer, call, tensors, symbols)
-        return _between(symbols, values, result, call, tensors)
+        try:
+            result = symbolic(layer, call, tensors, symbols)
+            return _between(symbols, values, result, call, tensors)
+        except Undescribed as error:
+            return _by_graph(partial(_on_tensors, layer, call, tensors), values, call, error)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
+
+
+def _by_graph(
+    made: Callable[[Sequence[Any]], Any], values: Sequence[Any], call: Call, failed: Undescribed
+) -> Description:
+    """The steps of what ``made`` does with tensors through the graph that TensorFlow traces of it,
+    where symbolic tensors do not get through."""
+    tensors, told = Tensors(call.namespace), str(failed)
+    left_out = "of keras.ops has no description: " in told and not told.startswith("Cond ")
+    if tensors.backend != "tensorflow" or left_out:
+        raise failed
+    graph = importlib.import_module(".graph_trace", __package__)
+    try:
+        found: Description = graph.graph_steps(
+            made, values, call.layer, call, tensors, partial(_described, tensors=tensors)
+        )
+    except Undescribed as error:
+        # Which of the two says more: Keras of a function that takes no symbolic tensor, or
+        # TensorFlow of the operation behind it.
+        traced = str(error).startswith("TensorFlow's ") and "failed (" in told
+        raise (error if traced or "TensorFlow function" in told else failed) from None
+    return found
+
+
+def _on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -> Any:
+    """The call as it was made, on these tensors."""
+    named = {
+        name: tensors.mapped(
+            lambda leaf: given[leaf.index] if isinstance(leaf, Ref) else leaf, value
+        )
+        for name, value in call.arguments.items()
+    }
+    spread = [
+        name
+        for name, one in inspect.signature(type(layer).call).parameters.items()
+        if one.kind is one.VAR_POSITIONAL
+    ]
+    several = [leaf for name in spread for leaf in named.pop(name, ())]
+    return type(layer).call(layer, *several, **named)
 
 
 def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
@@ -99,9 +141,11 @@ def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) ->
     tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
     with held_back(), names_kept(call), interruptible():
         symbols, values = _inputs(inner, tensors)
-        return _between(
-            symbols, values, _called(lambda: function(symbols[0]), call, tensors), inner, tensors
-        ).steps
+        try:
+            result = _called(lambda: function(symbols[0]), call, tensors)
+            return _between(symbols, values, result, inner, tensors).steps
+        except Undescribed as error:
+            return _by_graph(lambda given: function(given[0]), values, inner, error).steps
 
 
 def _between(

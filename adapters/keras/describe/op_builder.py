@@ -116,6 +116,13 @@ class OpBuilder(Builder):
                 raise Undescribed(f"incompatible shapes: {error}") from None
         return super().add(op, *refs, shape=shape)
 
+    def told(self, ref: Ref, shape: Sequence[int]) -> Ref:
+        """An output of a layer that was taken in, which has that shape."""
+        sizes = tuple(int(size) for size in shape)
+        if ref.step < 0 or self._shapes.setdefault(ref.step, sizes) == sizes:
+            return ref
+        return self.add(ops.Identity(), ref, shape=sizes)  # another output of the same step
+
     def axes(self, ref: Ref, axis: Any) -> tuple[int, ...]:
         """Axes counted from the first; all of them for None."""
         rank = len(self.shape(ref))

@@ -125,9 +125,16 @@ class Tensors:
                 or not importlib.import_module("tensorflow").config.functions_run_eagerly()
             ):
                 raise
-            with contextlib.suppress(Exception), _compiled():
+            with contextlib.suppress(Exception), self.compiled():
                 return call()
             raise error  # which says more than that of the second try
+
+    @contextlib.contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Functions that TensorFlow compiles run compiled again, inside of ``eager``."""
+        eagerly = importlib.import_module("tensorflow").config.functions_run_eagerly()
+        with _compiled() if eagerly else contextlib.nullcontext():
+            yield
 
 
 @contextlib.contextmanager

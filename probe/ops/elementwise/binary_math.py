@@ -201,8 +201,10 @@ class Mod(_Binary):
 
 @dataclass(frozen=True, eq=False)
 class FloorDiv(_Binary):
-    """The largest whole number that is no larger than x / y."""
+    """The largest whole number that is no larger than x / y; ``integers`` where both are
+    integers."""
 
+    integers: bool = False
     symbol = "divided and floored by"
 
     def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -211,8 +213,9 @@ class FloorDiv(_Binary):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, y = inputs
         rest = _floored(graph, graph.op("Mod", x, y, fmod=1), y)
-        # Less the rest, the quotient is whole but for one rounding.
-        return (graph.op("Round", graph.op("Div", graph.op("Sub", x, rest), y)),)
+        quotient = graph.op("Div", graph.op("Sub", x, rest), y)
+        # Less the rest, the quotient of floats is whole but for one rounding.
+        return (quotient if self.integers else graph.op("Round", quotient),)
 
 
 def _floored(graph: Graph, rest: str, y: str) -> str:

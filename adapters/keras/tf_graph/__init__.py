@@ -1,0 +1,1 @@
+"""The operations of a graph that TensorFlow has traced, as steps."""

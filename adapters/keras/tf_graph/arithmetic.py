@@ -1,0 +1,339 @@
+"""Arithmetic, comparisons, reductions and products of a graph of TensorFlow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Ref
+from probe.errors import Undescribed
+
+from .node import FLOATS, Node, node
+
+_FUNCTIONS: dict[str, Callable[[], ops.Op]] = {
+    "Abs": ops.Abs,
+    "Acos": ops.Acos,
+    "Acosh": ops.Acosh,
+    "Asin": ops.Asin,
+    "Asinh": ops.Asinh,
+    "Atan": ops.Atan,
+    "Atanh": ops.Atanh,
+    "Ceil": ops.Ceil,
+    "Cos": ops.Cos,
+    "Cosh": ops.Cosh,
+    "Elu": ops.Elu,
+    "Erf": ops.Erf,
+    "Exp": ops.Exp,
+    "Expm1": ops.Expm1,
+    "Floor": ops.Floor,
+    "IsInf": ops.IsInf,
+    "IsNan": ops.IsNaN,
+    "Log": ops.Log,
+    "Log1p": ops.Log1p,
+    "LogicalNot": ops.Not,
+    "Neg": ops.Neg,
+    "Relu": ops.Relu,
+    "Relu6": ops.Relu6,
+    "Rint": ops.Round,
+    "Round": ops.Round,
+    "Rsqrt": ops.Rsqrt,
+    "Selu": ops.Selu,
+    "Sigmoid": ops.Sigmoid,
+    "Sign": ops.Sign,
+    "Sin": ops.Sin,
+    "Sinh": ops.Sinh,
+    "Softplus": ops.Softplus,
+    "Softsign": ops.Softsign,
+    "Sqrt": ops.Sqrt,
+    "Square": ops.Square,
+    "Tan": ops.Tan,
+    "Tanh": ops.Tanh,
+}
+
+_PAIRS: dict[str, Callable[[], ops.Op]] = {
+    "Add": ops.Add,
+    "AddV2": ops.Add,
+    "FloorMod": ops.Mod,
+    "Greater": ops.Greater,
+    "GreaterEqual": ops.GreaterOrEqual,
+    "Less": ops.Less,
+    "LessEqual": ops.LessOrEqual,
+    "LogicalAnd": ops.And,
+    "LogicalOr": ops.Or,
+    "Maximum": ops.Max,
+    "Minimum": ops.Min,
+    "Mul": ops.Mul,
+    "Sub": ops.Sub,
+    "TruncateMod": lambda: ops.Mod(fmod=True),
+}
+
+_REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
+    "All": ops.ReduceAll,
+    "Any": ops.ReduceAny,
+    "EuclideanNorm": ops.ReduceL2,
+    "Max": ops.ReduceMax,
+    "Mean": ops.ReduceMean,
+    "Min": ops.ReduceMin,
+    "Prod": ops.ReduceProd,
+    "Sum": ops.ReduceSum,
+}
+
+
+@node(*_FUNCTIONS)
+def _function(n: Node) -> Ref:
+    return n.whole(n.build.add(_FUNCTIONS[n.kind](), n.ref(0)))
+
+
+@node("Reciprocal", "Inv")
+def _reciprocal(n: Node) -> Ref:
+    n.floats()
+    return n.build.add(ops.Reciprocal(), n.ref(0))
+
+
+@node("LeakyRelu")
+def _leaky_relu(n: Node) -> Ref:
+    return n.build.add(ops.LeakyRelu(alpha=float(np.float32(n.attr("alpha")))), n.ref(0))
+
+
+@node("Erfc")
+def _erfc(n: Node) -> Ref:
+    return n.build.add(ops.Sub(), 1.0, n.build.add(ops.Erf(), n.ref(0)))
+
+
+@node("IsFinite")
+def _is_finite(n: Node) -> Ref:
+    x = n.ref(0)
+    odd = n.build.add(ops.Or(), n.build.add(ops.IsNaN(), x), n.build.add(ops.IsInf(), x))
+    return n.build.add(ops.Not(), odd)
+
+
+@node(*_PAIRS)
+def _pair(n: Node) -> Ref:
+    return n.whole(n.build.add(_PAIRS[n.kind](), n.ref(0), n.ref(1)))
+
+
+@node("FloorDiv")
+def _floor_divide(n: Node) -> Ref:
+    op = ops.FloorDiv(integers=n.integral)
+    return n.whole(n.build.add(op, n.ref(0), n.ref(1)))
+
+
+@node("Pow")
+def _pow(n: Node) -> Ref:
+    n.floats()
+    return n.build.add(ops.Pow(), n.ref(0), n.ref(1))
+
+
+@node("Equal", "NotEqual")
+def _equal(n: Node) -> Ref:
+    n.only(incompatible_shape_error=True)
+    return n.build.add(ops.Equal() if n.kind == "Equal" else ops.NotEqual(), n.ref(0), n.ref(1))
+
+
+@node("RealDiv", "Div")
+def _divide(n: Node) -> Ref:
+    n.floats()
+    return n.build.add(ops.Div(), n.ref(0), n.ref(1))
+
+
+@node("DivNoNan", "MulNoNan", "Xdivy", "Xlogy", "Xlog1py")
+def _zero_where_one_is_zero(n: Node) -> Ref:
+    """0 where the divisor, or else the factor that is told, is 0, whatever the other one is."""
+    x, y, build = n.ref(0), n.ref(1), n.build
+    told = {"DivNoNan": y, "MulNoNan": y}.get(n.kind, x)
+    if n.kind in ("Xlogy", "Xlog1py"):
+        y = build.add(ops.Log() if n.kind == "Xlogy" else ops.Log1p(), y)
+    divides = n.kind in ("DivNoNan", "Xdivy")
+    found = build.add(ops.Div() if divides else ops.Mul(), x, y)
+    return build.add(ops.Where(), build.add(ops.Equal(), told, 0.0), 0.0, found)
+
+
+@node("SquaredDifference")
+def _squared_difference(n: Node) -> Ref:
+    difference = n.build.add(ops.Sub(), n.ref(0), n.ref(1))
+    return n.whole(n.build.add(ops.Square(), difference))
+
+
+@node("AddN", "AccumulateNV2")
+def _add_n(n: Node) -> Ref:
+    n.seen.add("shape")  # of the inputs, which have it
+    return n.whole(n.build.add(ops.Add(), *n.refs()))
+
+
+@node("ClipByValue")
+def _clip(n: Node) -> Ref:
+    return n.build.add(ops.Min(), n.build.add(ops.Max(), n.ref(0), n.ref(1)), n.ref(2))
+
+
+@node("BiasAdd", "BiasAddV1")
+def _bias_add(n: Node) -> Ref:
+    bias = n.ref(1)
+    if n.kind == "BiasAdd" and n.attr("data_format") == "NCHW":
+        rank = len(n.shape(0))
+        bias = n.build.reshape(bias, (-1, *(1,) * (rank - 2)))
+    return n.build.add(ops.Add(), n.ref(0), bias)
+
+
+@node("SelectV2", "Select")
+def _select(n: Node) -> Ref:
+    condition, x = n.ref(0), n.ref(1)
+    shape = n.build.shape(condition)
+    if n.kind == "Select" and len(shape) == 1:  # a row of the others for each element
+        condition = n.build.reshape(condition, (*shape, *(1,) * (len(n.shape(1)) - 1)))
+    return n.build.add(ops.Where(), condition, x, n.ref(2))
+
+
+@node("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+def _bits(n: Node) -> Ref:
+    return n.build.add(getattr(ops, n.kind)(), n.ref(0), n.ref(1))
+
+
+@node("Invert")
+def _invert(n: Node) -> Ref:
+    return n.build.add(ops.BitwiseNot(kind=n.dtypes[0]), n.ref(0))
+
+
+@node("Cast")
+def _cast(n: Node) -> Ref:
+    n.only(Truncate=False)
+    before, after = n.inputs[0].dtype, n.dtypes[0]
+    if (
+        before in FLOATS
+        and after in FLOATS
+        and (before == after or FLOATS.index(after) < FLOATS.index(before))
+        and {before, after} != {"bfloat16", "float16"}
+    ):
+        return n.ref(0)  # nothing is rounded
+    return n.build.add(ops.Cast(to=after), n.ref(0))
+
+
+@node(*_REDUCTIONS)
+def _reduction(n: Node) -> Ref:
+    if n.kind in ("Mean", "EuclideanNorm"):
+        n.floats()
+    axes = [axis % max(1, len(n.shape(0))) for axis in n.ints(1)]
+    return n.whole(n.build.reduce(_REDUCTIONS[n.kind], n.ref(0), axes, bool(n.attr("keep_dims"))))
+
+
+@node("L2Loss")
+def _l2_loss(n: Node) -> Ref:
+    total = n.build.reduce(ops.ReduceSumSquare, n.ref(0), None, False)
+    return n.build.add(ops.Div(), total, 2.0)
+
+
+@node("Softmax", "LogSoftmax")
+def _softmax(n: Node) -> Ref:
+    axis = len(n.shape(0)) - 1
+    op = ops.Softmax(axis=axis) if n.kind == "Softmax" else ops.LogSoftmax(axis=axis)
+    return n.build.add(op, n.ref(0))
+
+
+@node("Cumsum", "Cumprod")
+def _cumulative(n: Node) -> Ref:
+    build, x, shape = n.build, n.ref(0), n.shape(0)
+    axis = n.ints(1)[0] % len(shape)
+    back = [slice(None, None, -1) if k == axis else slice(None) for k in range(len(shape))]
+    x = build.sliced(x, back) if n.attr("reverse") else x
+    if n.attr("exclusive"):
+        first = np.full([1 if k == axis else m for k, m in enumerate(shape)], n.kind == "Cumprod")
+        rest = [build.part(x, axis, 0, shape[axis] - 1)] if shape[axis] > 1 else []
+        x = build.concat([build.ref(first.astype(_plain(n.dtypes[0]))), *rest], axis)
+    y = build.add(ops.CumSum(axis=axis) if n.kind == "Cumsum" else ops.CumProd(axis=axis), x)
+    return n.whole(build.sliced(y, back) if n.attr("reverse") else y)
+
+
+def _plain(dtype: str) -> str:
+    """A type that NumPy has."""
+    return "float32" if dtype in FLOATS else dtype
+
+
+@node("MatMul")
+def _mat_mul(n: Node) -> Ref:
+    return _product(n, n.attr("transpose_a"), n.attr("transpose_b"))
+
+
+@node("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
+def _batch_mat_mul(n: Node) -> Ref:
+    return _product(n, n.attr("adj_x"), n.attr("adj_y"))
+
+
+def _product(n: Node, turns_left: bool, turns_right: bool) -> Ref:
+    build = n.build
+    rank, other = len(n.shape(0)), len(n.shape(1))
+    left = build.transpose(n.ref(0), _last_two(rank)) if turns_left else n.ref(0)
+    weight = n.weight(1, (1, 0) if turns_right else (0, 1)) if other == 2 else None
+    shape = build.shape(left)
+    if weight is not None:
+        op = ops.MatMul(weight=weight, bias=None)
+        return build.add(op, left, shape=(*shape[:-1], weight.value.shape[1]))
+    right = build.transpose(n.ref(1), _last_two(other)) if turns_right else n.ref(1)
+    lead = np.broadcast_shapes(shape[:-2], build.shape(right)[:-2])
+    return n.whole(
+        build.add(ops.Product(), left, right, shape=(*lead, shape[-2], build.shape(right)[-1]))
+    )
+
+
+def _last_two(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+@node("Einsum")
+def _einsum(n: Node) -> Ref:
+    equation, given = str(n.attr("equation")), n.refs()
+    shape = np.einsum(
+        equation, *(np.broadcast_to(np.float32(0), n.build.shape(ref)) for ref in given)
+    ).shape
+    return n.build.add(ops.Einsum(equation=equation), *given, shape=shape)
+
+
+@node("Cross")
+def _cross(n: Node) -> Ref:
+    def turned(k: int, by: int) -> Ref:
+        return n.build.take(n.ref(k), n.build.ref(np.roll(np.arange(3), -by)), -1)
+
+    one, other = (n.build.add(ops.Mul(), turned(0, by), turned(1, 3 - by)) for by in (1, 2))
+    return n.build.add(ops.Sub(), one, other)
+
+
+@node("ArgMax", "ArgMin")
+def _argument(n: Node) -> Ref:
+    shape = n.shape(0)
+    axis = n.ints(1)[0] % len(shape)
+    kind: Any = ops.ArgMax if n.kind == "ArgMax" else ops.ArgMin
+    return n.build.add(kind(axis=axis), n.ref(0), shape=(*shape[:axis], *shape[axis + 1 :]))
+
+
+@node("TopKV2", "TopK")
+def _top_k(n: Node) -> list[Ref]:
+    shape = n.shape(0)
+    count = n.ints(1)[0] if n.kind == "TopKV2" else int(n.attr("k"))
+    if not n.attr("sorted") and count > 1:
+        raise Undescribed("sorted=False is not supported")
+    best = n.build.add(ops.TopK(k=count, axis=len(shape) - 1), n.ref(0), shape=(*shape[:-1], count))
+    return [best, Ref(best.step, 1)]
+
+
+@node("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+def _batch_norm(n: Node) -> list[Ref]:
+    """Its first output; with batch statistics those of this batch. Variances of a sample are used
+    beside, never here."""
+    build, x = n.build, n.ref(0)
+    n.seen.add("exponential_avg_factor")  # of the averages, which are other outputs
+    rank, layout = len(n.shape(0)), str(n.attr("data_format"))
+    channel = 1 if layout.startswith("NC") else rank - 1
+    over = [axis for axis in range(rank) if axis != channel]
+
+    def wide(ref: Ref) -> Ref:
+        return build.reshape(ref, [-1 if axis == channel else 1 for axis in range(rank)])
+
+    if n.attr("is_training"):
+        mean = build.reduce(ops.ReduceMean, x, over, True)
+        apart = build.add(ops.Sub(), x, mean)
+        variance = build.reduce(ops.ReduceMean, build.add(ops.Square(), apart), over, True)
+    else:
+        apart, variance = build.add(ops.Sub(), x, wide(n.ref(3))), wide(n.ref(4))
+    epsilon = float(np.float32(n.attr("epsilon")))
+    factor = build.add(ops.Rsqrt(), build.add(ops.Add(), variance, epsilon))
+    scaled = build.add(ops.Mul(), apart, build.add(ops.Mul(), factor, wide(n.ref(1))))
+    return [build.add(ops.Add(), scaled, wide(n.ref(2)))]

@@ -1,0 +1,501 @@
+"""A graph of TensorFlow, operation by operation, with the functions that it calls, its branches and
+its loops: what each tensor is in steps."""
+
+import importlib
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Ref, Weight
+from probe.errors import Undescribed
+
+from ..describe.op_builder import OpBuilder
+from . import arithmetic, shape, windows  # noqa: F401 - their import registers what they describe
+from .node import DESCRIBED, FLOATS, Held, Laid, Later, Node, numbers_of, unread
+
+__all__ = ["Inside", "Walk"]
+
+_MOST = 256
+"""Iterations."""
+
+_PASSED_ON = frozenset(
+    "CheckNumerics CheckNumericsV2 EnsureShape Identity IdentityN PlaceholderWithDefault "
+    "PreventGradient Snapshot StopGradient".split()
+)
+"""Operations that give what they are given."""
+
+_ASSIGNS = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceScatter")
+
+_LAYOUT = ("ExpandDims", "Reshape", "Squeeze", "Transpose")
+
+_ALIKE = {"half": "float16"}
+
+
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """A layer that is called in a graph: what it is given and gives there, and how it is
+    described."""
+
+    given: Sequence[Any]
+    outputs: Sequence[Any]
+    described: Callable[["Walk", Sequence[Held]], Sequence[Held]]
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What is the same all over a graph and the functions that it calls."""
+
+    build: OpBuilder
+    tensorflow: Any
+    computed_in: str
+    """The type that the layer computes in."""
+    weight: Callable[[Any, bool], Weight]
+    """A variable as a weight; cast to that type, or as it is stored."""
+
+    def outputs(
+        self,
+        graph: Any,
+        given: Mapping[str, Held],
+        wanted: Sequence[Any],
+        layers: Mapping[str, Inside] | None = None,
+    ) -> list[Held]:
+        """What tensors of a graph are, where it is given these, by name; ``layers`` are those that
+        give tensors in it, by the tensors' names."""
+        layers = layers or {}
+        needed, seen = _needed(wanted, layers)
+        held = dict(given)
+        changed = set[int]()
+        for operation in graph.get_operations():
+            kind = operation.type
+            if kind.startswith(_ASSIGNS):
+                handle = held.get(operation.inputs[0].name)
+                changed.add(id(None if handle is None else handle.variable))
+            for tensor in operation.outputs:
+                if tensor.name in layers and tensor.name in seen and tensor.name not in held:
+                    inside = layers[tensor.name]
+                    found = inside.described(self, [held[one.name] for one in inside.given])
+                    for output, one in zip(inside.outputs, found, strict=True):
+                        held.setdefault(output.name, one)
+            if operation.name not in needed or all(one.name in held for one in operation.outputs):
+                continue
+            inputs = [held[one.name] for one in operation.inputs]
+            made = self._made(operation, inputs, graph, changed)
+            for tensor, one in zip(operation.outputs, made, strict=True):
+                held.setdefault(tensor.name, one)
+        return [held[one.name] for one in wanted]
+
+    def _made(
+        self, operation: Any, inputs: Sequence[Held], graph: Any, changed: set[int]
+    ) -> Sequence[Held]:
+        """What an operation gives; what cannot be followed says why."""
+        reason = next((one.why for one in inputs if one.why), "")
+        try:
+            if operation.type in ("Shape", "ShapeN", "Size", "Rank"):
+                return self._sizes(operation, inputs)
+            if reason:
+                return self._lost(operation, inputs, reason)
+            if operation.type in _PASSED_ON:
+                return inputs
+            if operation.type == "Const":
+                return [self._constant(operation)]
+            if operation.type in _SPECIAL:
+                return _SPECIAL[operation.type](self, operation, inputs, graph)
+            if operation.type in ("ReadVariableOp", "ResourceGather"):
+                inputs = [self._read(inputs[0], changed), *inputs[1:]]
+                if operation.type == "ReadVariableOp":
+                    return inputs
+            return self._described(operation, inputs)
+        except Undescribed as error:
+            return self._lost(operation, inputs, self._said(operation, str(error)))
+        except Exception as error:  # whatever TensorFlow or NumPy says of numbers that do not fit
+            why = f"describing it failed ({type(error).__name__})"
+            return self._lost(operation, inputs, self._said(operation, why))
+
+    def _said(self, operation: Any, why: str) -> str:
+        if why.startswith("TensorFlow's "):
+            return why
+        name = f"TensorFlow's {operation.type}{_place(operation)}"
+        return f"{name} {why}" if why.startswith("has no ") else f"{name}: {why}"
+
+    def _lost(self, operation: Any, inputs: Sequence[Held], why: str) -> Sequence[Held]:
+        later = self._later(operation, inputs)
+        return [Held(_name(one), later(k), why=why) for k, one in enumerate(operation.outputs)]
+
+    def _later(self, operation: Any, inputs: Sequence[Held]) -> Callable[[int], Later]:
+        """Each output as TensorFlow gives it."""
+        whole = Later(lambda *values: self._run(operation, values), *(one.later for one in inputs))
+        return lambda k: Later(lambda outputs: outputs[k], whole)
+
+    def _run(self, operation: Any, values: Sequence[Any]) -> list[Any]:
+        """An operation on values, on which TensorFlow runs it at once."""
+        definition = _definition(operation)
+        if definition.is_stateful:
+            raise Undescribed(self._said(operation, "has no value outside of its graph"))
+        attributes = {one.name: _attr(operation, one.name) for one in definition.attr}
+        rest = iter(values)
+        for one in definition.input_arg:  # integers may stand in for floats
+            taken = [next(rest) for _ in range(attributes.get(one.number_attr, 1))]
+            if one.type_attr and taken:
+                attributes[one.type_attr] = taken[0].dtype
+            if one.type_list_attr:
+                taken += [next(rest) for _ in attributes[one.type_list_attr][1:]]
+        flat = [part for name, one in attributes.items() for part in (name, _plain(one))]
+        run = importlib.import_module("tensorflow.python.eager.execute").quick_execute
+        context = importlib.import_module("tensorflow.python.eager.context").context()
+        context.ensure_initialized()
+        outputs = len(operation.outputs)
+        return list(run(operation.type, outputs, list(values), tuple(flat), context))
+
+    def _constant(self, operation: Any) -> Held:
+        value = self.tensorflow.make_ndarray(_attr(operation, "value"))
+        return self.known(self.tensorflow.constant(value, operation.outputs[0].dtype))
+
+    def known(self, tensor: Any) -> Held:
+        """A tensor with values, which follows from nothing."""
+        return Held(_name(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy()))
+
+    def _sizes(self, operation: Any, inputs: Sequence[Held]) -> Sequence[Held]:
+        """Shapes, which are known though the elements are not."""
+        found = []
+        for tensor, held, out in zip(operation.inputs, inputs, operation.outputs, strict=False):
+            known = _sizes(tensor)
+            if known is None or None in known:
+                if held.why:
+                    raise Undescribed(held.why)
+                known = list(self._shape(held))
+            sizes = [size for size in known if size is not None]
+            value = {"Size": int(np.prod(sizes)), "Rank": len(sizes)}.get(operation.type, sizes)
+            found.append(self.known(self.tensorflow.constant(value, out.dtype)))
+        return found
+
+    def _shape(self, held: Held) -> tuple[int, ...]:
+        if held.known is not None:
+            return held.known.shape
+        if held.laid is not None:
+            return held.laid.shape
+        if held.ref is None:
+            raise Undescribed("its input has no known shape")
+        return self.build.shape(held.ref)
+
+    def _read(self, handle: Held, changed: set[int]) -> Held:
+        variable = handle.variable
+        if variable is None:
+            raise Undescribed("it reads something that is no variable of the layer")
+        if id(variable) in changed or id(None) in changed:
+            raise Undescribed("it reads a variable after the call has changed it")
+        weight = self.weight(variable, False)
+        laid = Laid(weight, tuple(range(weight.effective.ndim)))
+        later = Later(lambda: self.tensorflow.convert_to_tensor(variable.read_value()))
+        return Held(_name(variable), later, laid=laid, variable=variable)
+
+    def _described(self, operation: Any, inputs: Sequence[Held]) -> Sequence[Held]:
+        later, definition = self._later(operation, inputs), _definition(operation)
+        dtypes = [_name(one) for one in operation.outputs]
+        if any(one.startswith("complex") for one in dtypes):
+            raise Undescribed("it gives complex numbers, for which there is no op")
+        fixed = all(one.known is not None for one in inputs)
+        if fixed and not definition.is_stateful and "Random" not in operation.type:
+            values = self._run(operation, [one.later() for one in inputs])
+            return [self.known(one) for one in values]
+        if (laid := self._laid(operation, inputs)) is not None:
+            return [replace(inputs[0], dtype=dtypes[0], later=later(0), laid=laid)]
+        if operation.type not in DESCRIBED:
+            drawn = "has no description: it draws random numbers"
+            state = "has no description: it keeps a state"
+            raise Undescribed(
+                drawn
+                if "Random" in operation.type or "Multinomial" in operation.type
+                else state
+                if definition.is_stateful
+                else "has no description"
+            )
+        node = Node(
+            operation.type,
+            inputs,
+            partial(_attr, operation),
+            self.build,
+            dtypes,
+            partial(self._on_integers, operation, inputs),
+        )
+        before = len(self.build.steps)
+        found = DESCRIBED[operation.type](node)
+        refs = [found] if isinstance(found, Ref) else list(found)
+        for name in unread(definition, operation.node_def.attr, node.seen):
+            value = _attr(operation, name)
+            raise Undescribed(f"its attribute {name}={value!r:.40} is not supported")
+        self._wide_enough(operation, dtypes[0], before)
+        outputs = []
+        for k, (dtype, tensor) in enumerate(zip(dtypes, operation.outputs, strict=True)):
+            if k >= len(refs):
+                why = self._said(operation, f"its output {k} has no description")
+                outputs.append(Held(dtype, later(k), why=why))
+                continue
+            sizes, ours = _sizes(tensor), self.build.shape(refs[k])
+            if sizes is not None and (
+                len(sizes) != len(ours)
+                or any(n is not None and n != m for n, m in zip(sizes, ours, strict=True))
+            ):
+                raise Undescribed(f"it is described as giving {ours}, and gives {tuple(sizes)}")
+            outputs.append(Held(dtype, later(k), ref=refs[k]))
+        return outputs
+
+    def _laid(self, operation: Any, inputs: Sequence[Held]) -> Laid | None:
+        """A variable that is cast as its layer casts it, or has only its axes moved."""
+        if not inputs or (laid := inputs[0].laid) is None:
+            return None
+        if operation.type == "Cast" and not _attr(operation, "Truncate"):
+            before, after = inputs[0].dtype, _name(operation.outputs[0])
+            if before in FLOATS and after == self.computed_in and before != after:
+                return replace(laid, weight=self.weight(inputs[0].variable, True))
+        if operation.type not in _LAYOUT:
+            return None
+        if operation.type == "Transpose":
+            perm = inputs[1].known
+            return None if perm is None else laid.turned([int(one) for one in perm])
+        sizes = _sizes(operation.outputs[0])
+        return None if sizes is None or None in sizes else laid.reshaped(sizes)  # type: ignore[arg-type]
+
+    def _wide_enough(self, operation: Any, dtype: str, before: int) -> None:
+        """Undescribed where numbers are rounded to fewer digits than the layer's type has."""
+        rounds = any(
+            step.op.stores and not isinstance(step.op, ops.Cast | ops.Constant | ops.Parameter)
+            for step in self.build.steps[before:]
+        )
+        if (
+            rounds
+            and dtype in FLOATS
+            and self.computed_in in FLOATS
+            and (
+                FLOATS.index(dtype) > FLOATS.index(self.computed_in)
+                or {dtype, self.computed_in} == {"float16", "bfloat16"}
+            )
+        ):
+            raise Undescribed(f"it computes in {dtype}, and the layer in {self.computed_in}")
+
+    def _on_integers(
+        self, operation: Any, inputs: Sequence[Held], place: int, numbers: np.ndarray
+    ) -> np.ndarray:
+        tf, kind = self.tensorflow, inputs[place].dtype
+        values = [
+            tf.constant(numbers)
+            if k == place
+            else tf.cast(one.later(), numbers.dtype)
+            if one.dtype == kind
+            else one.later()
+            for k, one in enumerate(inputs)
+        ]
+        return np.asarray(self._run(operation, values)[0].numpy())
+
+    # Functions, branches and loops
+
+    def _function(self, graph: Any, name: str) -> Any:
+        while graph is not None:
+            found = graph._get_function(name)
+            if found is not None:
+                return found.graph
+            graph = getattr(graph, "outer_graph", None)
+        raise Undescribed(f"its function {name} cannot be found")
+
+    def _called(self, graph: Any, name: str, inputs: Sequence[Held]) -> list[Held]:
+        function = self._function(graph, name)
+        if any(one.type.startswith(_ASSIGNS) for one in function.get_operations()):
+            raise Undescribed("it calls a function that changes a variable")
+        given = {one.name: held for one, held in zip(function.inputs, inputs, strict=True)}
+        return self.outputs(function, given, function.outputs)
+
+    def _call(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        return self._called(graph, _attr(operation, "f").name, inputs)
+
+    def _truth(self, held: Held) -> Any:
+        """What a condition or a count is on the values that the layer was given."""
+        return held.known if held.known is not None else held.later().numpy()
+
+    def _if(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        branch = "then_branch" if bool(np.any(self._truth(inputs[0]))) else "else_branch"
+        return self._called(graph, _attr(operation, branch).name, inputs[1:])
+
+    def _case(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        branches, place = _attr(operation, "branches"), int(self._truth(inputs[0]))
+        chosen = branches[place if 0 <= place < len(branches) else -1]
+        return self._called(graph, chosen.name, inputs[1:])
+
+    def _while(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        held = list(inputs)
+        goes_on, body = (_attr(operation, name).name for name in ("cond", "body"))
+        for _ in range(_MOST + 1):
+            (condition,) = self._called(graph, goes_on, held)
+            if not bool(np.any(self._truth(condition))):
+                return held
+            held = self._called(graph, body, held)
+        raise Undescribed(f"its loop runs more than {_MOST} iterations, too many to unroll")
+
+    # Lists of tensors
+
+    def _reserved(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        count = 0 if operation.type == "EmptyTensorList" else self._count(inputs[1])
+        return [_listed([None] * count)]
+
+    def _count(self, held: Held) -> int:
+        return int(self._truth(held))
+
+    def _items(self, held: Held) -> list[Held | None]:
+        if held.items is None:
+            raise Undescribed("its input is no list of tensors")
+        return list(held.items)
+
+    def _from_tensor(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        (whole, _) = inputs
+        return [_listed([self._row(whole, at) for at in range(self._shape(whole)[0])])]
+
+    def _row(self, held: Held, at: int) -> Held:
+        later = Later(lambda value: value[at], held.later)
+        if held.known is not None:
+            return Held(held.dtype, later, known=held.known[at])
+        ref = self.ref(held)
+        return Held(held.dtype, later, ref=self.build.getitem(ref, at))
+
+    def ref(self, held: Held) -> Ref:
+        """A tensor as what a step gives."""
+        return Node("", [held], lambda name: None, self.build, (), _nothing).ref(0)
+
+    def _set_item(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        items, place = self._items(inputs[0]), self._count(inputs[1])
+        items += [None] * (place + 1 - len(items))
+        items[place] = inputs[2]
+        return [_listed(items)]
+
+    def _get_item(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        found = self._items(inputs[0])[self._count(inputs[1])]
+        if found is None:
+            raise Undescribed("it reads an element of a list that was never written")
+        return [found]
+
+    def _push(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        return [_listed([*self._items(inputs[0]), inputs[1]])]
+
+    def _pop(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        *rest, last = self._items(inputs[0])
+        if last is None:
+            raise Undescribed("it reads an element of a list that was never written")
+        return [_listed(rest), last]
+
+    def _length(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        return [self.known(self.tensorflow.constant(len(self._items(inputs[0]))))]
+
+    def _resized(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        items, count = self._items(inputs[0]), self._count(inputs[1])
+        return [_listed((items + [None] * count)[:count])]
+
+    def _stacked(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+        items = self._items(inputs[0])
+        if operation.type == "TensorListGather":
+            items = [items[int(at)] for at in np.ravel(self._truth(inputs[1]))]
+        parts = [one for one in items if one is not None]
+        if len(parts) < len(items) or not parts:
+            raise Undescribed("it reads an element of a list that was never written")
+        if why := next((one.why for one in parts if one.why), ""):
+            raise Undescribed(why)
+        dtype = _name(operation.outputs[0])
+        stack = self.tensorflow.stack
+        later = Later(lambda *values: stack(values), *(one.later for one in parts))
+        if all(one.known is not None for one in parts):
+            return [Held(dtype, later, known=np.stack([one.known for one in parts]))]  # type: ignore[misc]
+        refs = [self.ref(one) for one in parts]
+        return [Held(dtype, later, ref=self.build.stack(refs, 0))]
+
+
+Special = Callable[[Walk, Any, Sequence[Held], Any], Sequence[Held]]
+_SPECIAL: dict[str, Special] = {
+    "Case": Walk._case,
+    "EmptyTensorList": Walk._reserved,
+    "If": Walk._if,
+    "PartitionedCall": Walk._call,
+    "StatefulPartitionedCall": Walk._call,
+    "StatelessCase": Walk._case,
+    "StatelessIf": Walk._if,
+    "StatelessWhile": Walk._while,
+    "TensorListFromTensor": Walk._from_tensor,
+    "TensorListGather": Walk._stacked,
+    "TensorListGetItem": Walk._get_item,
+    "TensorListLength": Walk._length,
+    "TensorListPopBack": Walk._pop,
+    "TensorListPushBack": Walk._push,
+    "TensorListReserve": Walk._reserved,
+    "TensorListResize": Walk._resized,
+    "TensorListSetItem": Walk._set_item,
+    "TensorListStack": Walk._stacked,
+    "While": Walk._while,
+}
+
+
+def _listed(items: Sequence[Held | None]) -> Held:
+    return Held("variant", Later(lambda: None), items=items)
+
+
+def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
+    return numbers
+
+
+def _needed(wanted: Sequence[Any], layers: Mapping[str, Inside]) -> tuple[set[str], set[str]]:
+    """The names of the operations and of the tensors that tensors depend on, those within the
+    layers left out."""
+    found, waiting, seen = set[str](), list(wanted), set[str]()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.name in seen:
+            continue
+        seen.add(tensor.name)
+        if tensor.name in layers:
+            waiting.extend(layers[tensor.name].given)
+        else:
+            found.add(tensor.op.name)
+            waiting.extend(tensor.op.inputs)
+    return found, seen
+
+
+def _name(tensor: Any) -> str:
+    name = str(tensor.dtype.name).removesuffix("_ref")
+    return _ALIKE.get(name, name)
+
+
+def _sizes(tensor: Any) -> list[int | None] | None:
+    return None if tensor.shape.rank is None else list(tensor.shape.as_list())
+
+
+def _attr(operation: Any, name: str) -> Any:
+    return operation.get_attr(name)
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as TensorFlow takes it."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if hasattr(value, "unknown_rank"):
+        return None if value.unknown_rank else [one.size for one in value.dim]
+    return getattr(value, "as_datatype_enum", value)
+
+
+def _definition(operation: Any) -> Any:
+    return operation.op_def
+
+
+def _place(operation: Any) -> str:
+    """The line of the user's code that made an operation, in brackets."""
+    known = ("keras", "probe", "tensorflow", "tf_keras")
+    files = [getattr(sys.modules.get(one), "__file__", None) for one in known]
+    libraries = (
+        *(f"{Path(one).parent}/" for one in files if one),
+        f"{Path(__file__).parents[2]}/",
+        f"{sysconfig.get_path('stdlib')}/",
+    )
+    for frame in reversed(list(operation.traceback or ())):
+        if not frame.filename.startswith(libraries) and Path(frame.filename).is_file():
+            return f" ({Path(frame.filename).name}:{frame.lineno})"
+    return ""
