@@ -30,7 +30,7 @@ from ..describe.op_builder import OpBuilder
 from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import cast, read_variable, widened
-from ..tf_graph.node import Held, Later
+from ..tf_graph.node import Held, Later, TidyBuilder
 from ..tf_graph.walk import Inside, Walk
 from .arguments import received
 from .restore_state import unchanged
@@ -80,7 +80,7 @@ def graph_steps(
         function, count, called = _kept(layer, lambda: _traced(made, values, layer, tensors, tf))
         found = _kept(layer, lambda: _run(lambda: function(*values)))
     graph, rest = function.graph, iter(found[count:])
-    build = OpBuilder(call)
+    build = TidyBuilder(call)
     walk = Walk(build, tf, call.dtype, partial(_weight, _names(layer, call), call))
     given = {
         one.name: _input(build, k, one, value)

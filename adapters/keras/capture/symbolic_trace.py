@@ -35,6 +35,10 @@ from .unrolled_loops import unrolled
 __all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbolic"]
 
 
+class _Failed(Undescribed):
+    """The call itself fails on symbolic tensors, or node by node."""
+
+
 def followed(layer: Any, call: Call) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no
     description."""
@@ -102,8 +106,10 @@ def _by_graph(
     """The steps of what ``made`` does with tensors through the graph that TensorFlow traces of it,
     where symbolic tensors do not get through."""
     tensors, told = Tensors(call.namespace), str(failed)
-    left_out = "of keras.ops has no description: " in told and not told.startswith("Cond ")
-    if tensors.backend != "tensorflow" or left_out:
+    # Which of its functions it calls is known in a graph, once the values are.
+    if not (isinstance(failed, _Failed) or told.startswith("Cond of keras.ops ")) or (
+        tensors.backend != "tensorflow"
+    ):
         raise failed
     graph = importlib.import_module(".graph_trace", __package__)
     try:
@@ -113,8 +119,8 @@ def _by_graph(
     except Undescribed as error:
         # Which of the two says more: Keras of a function that takes no symbolic tensor, or
         # TensorFlow of the operation behind it.
-        traced = str(error).startswith("TensorFlow's ") and "failed (" in told
-        raise (error if traced or "TensorFlow function" in told else failed) from None
+        traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in told
+        raise (error if traced else failed) from None
     return found
 
 
@@ -166,7 +172,7 @@ def _between(
     except Undescribed:
         raise
     except Exception as error:
-        raise Undescribed(
+        raise _Failed(
             f"running its operations one by one failed ({type(error).__name__})"
         ) from None
     return Description(build.ended(*(held[id(one)][1] for one in outputs)))
@@ -201,7 +207,7 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
         one.kind is one.VAR_POSITIONAL
         for one in inspect.signature(type(layer).call).parameters.values()
     ):
-        raise Undescribed("its `call` takes a variable number of arguments (*args)")
+        raise _Failed("its `call` takes a variable number of arguments (*args)")
     named = {
         name: tensors.mapped(
             lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value
@@ -222,9 +228,7 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
     except Exception as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
-        raise Undescribed(
-            f"symbolic tracing failed ({type(error).__name__}: {line[:200]})"
-        ) from None
+        raise _Failed(f"symbolic tracing failed ({type(error).__name__}: {line[:200]})") from None
     leaves = tensors.flat(result)
     if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
         raise Undescribed("it returns a tensor that does not depend on its inputs")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Ref, Weight
+from probe.description import Ref, Value, Weight
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
@@ -20,6 +20,7 @@ __all__ = [
     "Laid",
     "Later",
     "Node",
+    "TidyBuilder",
     "node",
     "numbers_of",
     "unread",
@@ -52,6 +53,34 @@ class Later:
         if not self._made:
             self._value = self._make(*(need._value for need in self._needs))
             self._made, self._needs = True, ()
+
+
+class TidyBuilder(OpBuilder):
+    """Leaves out what changes nothing, of which graphs have much: slices of everything, reshapes of
+    reshapes."""
+
+    def add(self, op: ops.Op, *inputs: Value, shape: Sequence[int] | None = None) -> Ref:
+        if len(inputs) == 1:
+            ref = self.ref(inputs[0])
+            if shape is not None and tuple(shape) == self.shape(ref) and _idle(op):
+                return ref
+            if isinstance(op, ops.Reshape) and ref.step >= 0:
+                before = self.steps[ref.step]
+                if isinstance(before.op, ops.Reshape):
+                    (ref,) = before.sources(ref.step)
+                    if tuple(op.shape) == self.shape(ref):
+                        return ref
+            inputs = (ref,)
+        return super().add(op, *inputs, shape=shape)
+
+
+def _idle(op: ops.Op) -> bool:
+    """Whether an op that leaves the shape as it is leaves everything as it is."""
+    if isinstance(op, ops.Slice):
+        return all(step == 1 for step in op.steps)
+    if isinstance(op, ops.Transpose):
+        return op.perm == tuple(range(len(op.perm)))
+    return isinstance(op, ops.Reshape | ops.Expand | ops.Tile | ops.Concat)
 
 
 @dataclass(frozen=True, eq=False)
