@@ -416,3 +416,27 @@ def test_the_command_gives_the_why_of_each_source(command, files, net, x):
         assert f"\n{name}\nwhy: missing-bias: " in f"\n{told}", told
     assert told.count("reproduces these values") == 2
     assert "the first diverging layer is 'block.fc'" in told
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_both_attentions_of_a_transformer_give_a_call_the_same_line(attention):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attn_implementation=attention,
+    )
+    torch.manual_seed(0)
+    net = transformers.LlamaModel(config).eval()
+    source, first = inspect.getsourcelines(type(net.layers[0].self_attn).forward)
+    line = first + next(n for n, text in enumerate(source) if "attn_output.reshape" in text)
+    name = f"layers.0.self_attn/reshape@{line}"
+    ids = {"input_ids": np.arange(5)[None], "use_cache": False}
+    report = probe.check(net, name, ids)
+    assert report.ok and report.layer == f"layers.0.self_attn/reshape:{7 - (attention == 'sdpa')}"
+    before = probe.check(net, "layers.0.self_attn.o_proj", ids).inputs[0]
+    assert np.array_equal(report.outputs["framework"], before)

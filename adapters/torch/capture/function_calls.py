@@ -34,7 +34,16 @@ from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
-from .tensors import array_of, copied, dtype_name, leaf_tensor, levels_of, tensors_in, with_values
+from .tensors import (
+    array_of,
+    copied,
+    dtype_name,
+    leaf_tensor,
+    levels_of,
+    tensors_in,
+    transforming,
+    with_values,
+)
 from .thread_settings import settings_here
 from .torchscript import Script, unfollowed
 
@@ -239,8 +248,8 @@ class FunctionCalls(TorchFunctionMode):
                 or self.follows(tensor)
             ):
                 continue
-            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-                continue  # within vmap, whose result it is that came from nowhere
+            if tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                continue  # holds no numbers; within vmap it is the result that came from nowhere
             self._make(tensor)
             one = self.unseen.setdefault(
                 f"{self._frames[-1].place}/unseen",
@@ -299,14 +308,15 @@ class FunctionCalls(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._inside or not self._frames:
+        if self._inside or not self._frames or transforming():
             return func(*args, **kwargs)
         stop_here()
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
         self._strange(tensors, f"the input of a call of {shown}")
         if (
-            name in _CONSTRUCTORS
+            any(tensor.is_meta for tensor in tensors)
+            or name in _CONSTRUCTORS
             or name in _NO_LAYERS
             or not any(self.follows(tensor) for tensor in tensors)
         ):

@@ -37,6 +37,7 @@ from ..describe.describe import Call, Scale, describe, opaque
 from .arguments import filled
 from .function_calls import FunctionCalls
 from .input_checks import mismatch
+from .offloading import Offloaded
 from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, unchanged, written
 from .tensors import (
@@ -47,6 +48,7 @@ from .tensors import (
     levels_of,
     scales_in,
     tensors_in,
+    transforming,
     weight_of,
     with_values,
     writes_to,
@@ -90,6 +92,8 @@ def watch(
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
         stack.enter_context(_UNCOMPILED if "torch._dynamo" in sys.modules else nullcontext())
+        offloaded = Offloaded(modules if watchers or calls is not None else ())
+        offloaded.brought(stack)
         for watcher in watchers:
             stack.callback(watcher.unhook)
             watcher.hook()
@@ -98,6 +102,7 @@ def watch(
             producers.note_inputs(inputs, [array_of(tensor) for tensor in inputs])
         if calls is not None:
             stack.enter_context(calls.watching(inputs, producers))
+        offloaded.taken(stack)
         try:
             with interruptible(at_calls=True):
                 return tuple(copied(tensor) for tensor in tensors_in(root(*args, **kwargs)))
@@ -185,7 +190,7 @@ class _Watcher:
     # Another thread's call may meet a hook before PyTorch knows that it takes keyword arguments:
     # hence the defaults.
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
-        if threading.get_ident() != self.thread:
+        if threading.get_ident() != self.thread or transforming():
             return
         stop_here()
         with torch._C.DisableTorchFunction():  # what is done here is no call of the model's
@@ -211,7 +216,20 @@ class _Watcher:
             return None
         stop_here()
         with torch._C.DisableTorchFunction():
+            if transforming():
+                return self._transformed()
             return self._end(output, _named(module, args, kwargs))
+
+    def _transformed(self) -> None:
+        """Pushes a call whose tensors stand for many, or for derivatives, and hold no numbers."""
+        kind = kind_of(self.module)
+        why = "it is called inside torch.func.vmap or a derivative, where tensors hold no numbers"
+        self.calls += 1
+        try:
+            self.on_call(Capture(self.name, kind, self.calls - 1, (), (), "", why=why))
+        except Exception as error:
+            self.raised = error
+            raise
 
     def _end(self, output: Any, named: Mapping[str, Any]) -> Any:
         # The arguments are those after the call: hooks made during the pass, as PEFT's for
@@ -490,6 +508,16 @@ def _failure(
     wrong = mismatch(module, tuple(given[0].shape)) if given else None
     name, kind = names.get(id(module), ""), type(module).__name__
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
+    empty = [
+        f"{name}.{key}".lstrip(".")
+        for key, tensor in module.named_parameters(recurse=False)
+        if tensor.is_meta
+    ]
+    if empty:
+        return ForwardFailed(
+            f"the forward pass failed in {place}: {', '.join(empty)} is on the meta device, which "
+            "holds no numbers; load the weights first"
+        )
     if (
         wrong
         and inputs

@@ -27,6 +27,7 @@ __all__ = [
     "scales_in",
     "tensors_for",
     "tensors_in",
+    "transforming",
     "weight_of",
     "with_values",
     "writes_to",
@@ -105,6 +106,12 @@ def writes_to(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
+def transforming() -> bool:
+    """Whether what is on is called by vmap, grad or their like (torch.func), on tensors of
+    theirs."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def scales_in(tree: Any) -> tuple[Scale | None, ...]:
     """The scale of each of the same tensors that is a QuantTensor; () where nothing can be one."""
     if "brevitas" not in sys.modules:
@@ -169,7 +176,8 @@ def tensors_for(
     """Copies of the inputs on the module's device; floating ones in its dtype, or in that of its
     ``home`` where it has none."""
     owners = (module,) if module is home else (module, home)
-    device = next((tensor.device for tensor in _held(owners)), None)
+    # what is on the meta device has no numbers: they are still to come (accelerate), or never do
+    device = next((tensor.device for tensor in _held(owners) if not tensor.is_meta), None)
     floating = next((tensor.dtype for tensor in _held(owners) if tensor.is_floating_point()), None)
     if floating is None and any(".quantized." in type(one).__module__ for one in home.modules()):
         floating = torch.float32  # what is quantised is quantised from that

@@ -249,7 +249,7 @@ def refusal(module: Any) -> str:
 def framework_class(module: Any) -> bool:
     """Whether the module's forward is PyTorch's own and computes something itself, rather than
     calling its children in turn."""
-    return "forward" not in vars(module) and _computes(
+    return not _replaced(module, "forward") and _computes(
         module.__class__, getattr(type(module), "forward", None)
     )
 
@@ -319,11 +319,22 @@ def _definer(cls: type, method: str) -> type | None:
 def _overridden(module: Any, owner: type) -> str:
     """A sentence where other code than the described class's computes the output, or ""."""
     for method in _FORWARD:
-        if method in vars(module):
+        if _replaced(module, method):
             return f"this instance replaces the method {method} of {public_name(owner)}"
     return _exchanged(
         module.__class__, owner, tuple([getattr(type(module), method, None) for method in _FORWARD])
     )
+
+
+def _replaced(module: Any, method: str) -> bool:
+    """Whether the instance has a method of its own. The forward that accelerate puts there around
+    the class' one is none: it brings the weights, and a watched pass does without it
+    (capture/offloading.py)."""
+    own = vars(module)
+    if method not in own:
+        return False
+    around = own.get("_old_forward") if "_hf_hook" in own and method == "forward" else None
+    return getattr(around, "__func__", around) is not getattr(type(module), "forward", None)
 
 
 @lru_cache(maxsize=_KEPT)
