@@ -1,6 +1,7 @@
 """Modules of the user's own, imported by their dotted name or by the path of their file."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from types import ModuleType
 
 from probe.errors import BadInput
 
-__all__ = ["import_named"]
+__all__ = ["import_named", "import_option"]
+
+_MOST, _READ = 100, 1 << 20
+"""How many files of a folder are looked at for a class, and how many bytes of each."""
 
 
 def import_named(name: str) -> ModuleType:
@@ -28,6 +32,35 @@ def import_named(name: str) -> ModuleType:
             )
     except Exception as error:
         raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
+
+
+def import_option(beside: Path, module: str = "", defines: str = "") -> str:
+    """The option that imports a missing module, or the one that defines a class, where its file is
+    in the working directory or beside a model: "--import net"; "--import MODULE" where it is in
+    neither.
+
+    Files are read, and none is run.
+    """
+    here = Path.cwd()
+    if not (module or defines):
+        return "--import MODULE"
+    for folder in dict.fromkeys((here, beside.resolve().parent)):
+        for path in [folder / f"{module}.py"] if module else sorted(folder.glob("*.py"))[:_MOST]:
+            if path.is_file() and (not defines or _defines(path, defines)):
+                return f"--import {path.stem if folder == here else beside.parent / path.name}"
+    return "--import MODULE"
+
+
+def _defines(path: Path, name: str) -> bool:
+    """Whether a file holds a class or function of that name."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_READ)
+    except OSError:
+        return False
+    return (
+        re.search(rf"^(?:class|def) {re.escape(name)}\b".encode(), text, re.MULTILINE) is not None
+    )
 
 
 def _from_file(path: Path) -> ModuleType:

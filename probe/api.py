@@ -297,6 +297,7 @@ def assert_layer(
         AssertionError: It carries the report.
         ProbeError: As ``check`` raises it.
     """
+    __tracebackhide__ = True  # pytest then shows the line of the test
     report = check(model, layer, x, expected=expected, **options)
     if not report.ok:
         raise AssertionError(str(report))

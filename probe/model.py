@@ -87,9 +87,9 @@ class Capture:
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
-    sketches: bool = False
-    """Whether the framework's recurrences have a sigmoid and tanh of their own
-    (``Precision.sketches``): it is ONNX Runtime."""
+    by_onnxruntime: bool = False
+    """Whether ONNX Runtime is what ran it: its recurrences have a sigmoid and tanh of their own
+    (``Precision.sketches``), and its cross-check is no second engine."""
     alias: str | None = None
     """Another name of the call that does not count the calls before it: ``block/add@17`` is made in
     line 17 of the file of the block's class."""

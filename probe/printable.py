@@ -1,11 +1,16 @@
 """Text out of a file as it may be shown: on one line, without what steers a terminal or reorders
 the text around it, and not endless."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 __all__ = ["line", "name", "page", "sentence", "several"]
 
 _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
+_WIDTH = 100
+"""Columns of a page."""
+_LABEL = re.compile(r" *(?:-> |[a-z]+: |\S.{0,34}? {2,})?")
+"""What stands before the text of a line, which is continued below that text."""
 
 
 def line(text: str, most: int = _LINE) -> str:
@@ -40,8 +45,20 @@ def several(names: Iterable[str], most: int = _SEVERAL) -> str:
 
 
 def page(lines: Iterable[str]) -> str:
-    """The lines under one another, none of which makes others."""
-    return "\n".join(map(line, lines))
+    """The lines under one another, wrapped at words; what continues a line is indented, so that
+    none makes others."""
+    return "\n".join(part for text in lines for part in _wrapped(line(text)))
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    if len(text) <= _WIDTH:
+        yield text
+        return
+    from textwrap import wrap  # noqa: PLC0415 - listings start without it
+
+    label = _LABEL.match(text)
+    indent = " " * max(2, label.end() if label else 0)
+    yield from wrap(text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _short(text: str, most: int) -> str:

@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
-from probe.evaluation.onnxruntime_session import ran
+from probe.evaluation.onnxruntime_session import ran, reason
 from probe.listing import Layer
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Producer
 
@@ -279,7 +279,7 @@ class OnnxModel:
                 )
                 raise ForwardFailed(why) from None
             shapes = ", ".join(f"{name} {one.shape}" for name, one in feeds.items())
-            raise ForwardFailed(f"{failure} on {shapes}: {_first(error)}") from None
+            raise ForwardFailed(f"{failure} on {shapes}: {reason(error)}") from None
 
     @property
     def _surroundings(self) -> dict[str, Any]:
@@ -404,7 +404,7 @@ class OnnxModel:
             why,
             notes=notes,
             made_by=tuple(made_by.get(one) for one, ref in refs.items() if isinstance(ref, Ref)),
-            sketches=True,
+            by_onnxruntime=True,
         )
 
     def _computed(self, name: str, values: Mapping[str, np.ndarray]) -> Weight:
@@ -503,7 +503,7 @@ def _session(
             finally:
                 _allocate(0)  # without limit
     except _REFUSALS as error:
-        raise CannotOpen(f"ONNX Runtime cannot load {source}: {_first(error)}") from None
+        raise CannotOpen(f"ONNX Runtime cannot load {source}: {reason(error)}") from None
 
 
 def _allocate(most: int) -> None:
@@ -516,7 +516,3 @@ def _allocate(most: int) -> None:
     onnxruntime.create_and_register_allocator(
         place, onnxruntime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": as_requested})
     )
-
-
-def _first(error: BaseException) -> str:
-    return " ".join(str(error).split())[:240]

@@ -41,7 +41,7 @@ class Worst:
         return abs(self.values[0] - self.values[1])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """How two parties compare over all outputs of a layer."""
 
@@ -61,6 +61,21 @@ class Comparison:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def __str__(self) -> str:
+        if self.reason:
+            return self.reason
+        if self.ok:
+            return (
+                f"agree; the largest difference is {self.ratio:.2g} x the allowance"
+                if self.ratio
+                else "equal"
+            )
+        differ = f"{self.count} of {self.size} elements differ"
+        return f"{differ}, by up to {self.ratio:.3g} x the allowance"
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self}>"
 
 
 _TINIEST = 1e-300

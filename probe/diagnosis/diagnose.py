@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.diagnosis.localization import where_it_sits
-from probe.diagnosis.part_of_output import parts_equal_to
+from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
     CLEARLY,
@@ -135,18 +135,31 @@ def diagnose(
                 "(Winograd, FFT, sorted terms) could explain the difference"
             )
             findings = (Finding("rounding", claim, left(case, case.healthy, allowed), party=party),)
+        elif not findings and (parts := parts_equal_to(case.observed, case.healthy, allowed)):
+            words.append(_part_of_output(parts))
         elif not findings:
-            parts = parts_equal_to(case.observed, case.healthy, allowed)
-            words.append(
-                _part_of_output(parts) if parts else "no known mistake explains the difference"
-            )
+            mistaken = () if case.comparable else mistaken_parts(case, rounding)
+            findings = tuple(_of_part(one, party, len(mistaken) > 1) for one in mistaken)
+            if not findings:
+                words.append("no known mistake explains the difference")
         words += where_it_sits(case, allowed)
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
 
 
 def _part_of_output(parts: Sequence[str]) -> str:
-    places = " or ".join(f"output[{', '.join(part.split(','))}]" for part in parts)
+    places = " or ".join(map(_place, parts))
     return f"your values equal {places}: compare them there with --expect-at {parts[0]}"
+
+
+def _place(part: str) -> str:
+    return f"output[{', '.join(part.split(','))}]"
+
+
+def _of_part(one: MistakenPart, party: str, tie: bool) -> Finding:
+    claim = f"{one.edit.claim}; your values are then {_place(one.part)}"
+    do = "; ".join(filter(None, (f"compare them there with --expect-at {one.part}", one.edit.do)))
+    slug, also = one.edit.main or one.hypothesis.slug, one.edit.also
+    return Finding(slug, claim, one.left, do=do, tie=tie, also=also, party=party)
 
 
 def _stopped(search: Search) -> Iterator[str]:

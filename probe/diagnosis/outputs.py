@@ -11,6 +11,7 @@ from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
 from probe.diagnosis.prediction import Rounding, everywhere
+from probe.diagnosis.readings import readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
 from probe.hypotheses.case import Case, Edit, of_output
@@ -105,8 +106,25 @@ def _of_outputs(
     )
 
 
-def _diagnosed(case: Asked, options: Mapping[str, Any]) -> Diagnosis:
-    return diagnose(case[0], case[1], allowed=case[2], **options)
+_ALIKE = 0.5
+"""The correlation with the healthy values from which on another reading of them is reported."""
+
+
+def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
+    """Of the values as they are; where nothing gives those, of them as they may be meant."""
+    case, rounding, allowed = asked
+    found = diagnose(case, rounding, allowed=allowed, **options)
+    if found.edits:
+        return found
+    likely: Diagnosis | None = None
+    for reading in readings(case):
+        again = diagnose(reading.case, rounding, allowed=allowed, **options)
+        told = replace(again, words=(reading.words, *again.words), edits=())
+        if again.edits:
+            return told
+        if likely is None and reading.likeness > _ALIKE:
+            likely = told
+    return found if likely is None or found.findings else likely
 
 
 def _output_name(described: Description, output: int) -> str:

@@ -1,33 +1,101 @@
-"""Whether values of another shape than the output are a part of it."""
+"""Whether values of another shape than the output are a part of it, or of what a mistake makes of
+it."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-__all__ = ["parts_equal_to"]
+from probe.diagnosis.prediction import Rounding, everywhere, most_apart
+from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses.case import Case, Edit
+
+__all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]
 
 _PROBED, _MOST = 4, 8
+_FEWEST = 4
+"""Different values of a part that a mistake may be read off."""
+_SECONDS = 1.0
+"""What the search for a mistake in a part may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class MistakenPart:
+    """A part of the output with one mistake in it."""
+
+    hypothesis: Hypothesis
+    edit: Edit
+    part: str
+    left: float
+    """The largest remaining error in units of the allowance."""
+
+
+def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
+    """The mistakes, one of each kind, that make a part of the output equal the values, where that
+    is the same part for all of them."""
+    if np.unique(case.observed).size < _FEWEST or case.observed.size >= case.healthy.size:
+        return ()
+    started = time.thread_time()
+    found: dict[str, MistakenPart] = {}
+    for one in REGISTERED:
+        for edit in one.function(case):
+            if time.thread_time() - started > _SECONDS:
+                return _at_one_place(found)
+            values = None if edit.fitted or one.slug in found else everywhere(case, edit)
+            predicted = case.healthy if values is None else np.asarray(values[-1][0])
+            if values is None or not _may_be_in(case.observed, predicted):
+                continue
+            allowed = rounding.of(edit, values)
+            parts = _parts(case.observed, predicted, allowed)
+            if len(parts) > 1:
+                return ()
+            for name, part in parts.items():
+                slack = np.broadcast_to(allowed, predicted.shape)[part]
+                there = predicted[part].reshape(case.observed.shape)
+                left = most_apart(case.observed, there, slack.reshape(there.shape))
+                found[one.slug] = MistakenPart(one, edit, name, left)
+    return _at_one_place(found)
+
+
+def _at_one_place(found: dict[str, MistakenPart]) -> tuple[MistakenPart, ...]:
+    return tuple(found.values()) if len({one.part for one in found.values()}) == 1 else ()
+
+
+def _may_be_in(mine: np.ndarray, value: np.ndarray) -> bool:
+    """Whether the largest number of the values is among these, to a thousandth."""
+    largest = float(mine.flat[np.argmax(np.abs(np.nan_to_num(mine)))])
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(value - largest) <= 1e-3 * abs(largest)).any())
 
 
 def parts_equal_to(mine: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> tuple[str, ...]:
     """The parts of ``value`` that ``mine`` equals within ``allowed``, as ``expected_at`` names
     them: "3,:,:,5". At most eight."""
+    return tuple(_parts(mine, value, allowed))
+
+
+def _parts(
+    mine: np.ndarray, value: np.ndarray, allowed: np.ndarray
+) -> dict[str, tuple[slice, ...]]:
+    """The same with their places."""
     few = mine.reshape([size for size in mine.shape if size != 1])
+    found: dict[str, tuple[slice, ...]] = {}
     if not few.size or few.ndim > value.ndim or few.size >= value.size:
-        return ()
+        return found
     allowed = np.broadcast_to(allowed, value.shape)
-    found: dict[str, None] = {}
     for axes in combinations(range(value.ndim), few.ndim):
         window = [1] * value.ndim
         for axis, size in zip(axes, few.shape, strict=True):
             window[axis] = size
         if all(size <= whole for size, whole in zip(window, value.shape, strict=True)):
             for start in _places(few.reshape(window), value, allowed):
-                found[_named(start, window, value.shape, axes)] = None
+                place = tuple(slice(k, k + size) for k, size in zip(start, window, strict=True))
+                found[_named(start, window, value.shape, axes)] = place
                 if len(found) == _MOST:
-                    return tuple(found)
-    return tuple(found)
+                    return found
+    return found
 
 
 def _places(mine: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> Iterator[tuple[int, ...]]:

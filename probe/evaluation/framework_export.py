@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.errors import Undescribed, first_line
-from probe.evaluation.onnxruntime_session import ran
+from probe.errors import Undescribed
+from probe.evaluation.onnxruntime_session import ran, reason
 from probe.model import Capture
 
 __all__ = ["by_exporter", "run_exported"]
@@ -51,9 +51,7 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
         state.NotImplemented,
         state.RuntimeException,
     ) as error:
-        raise Undescribed(
-            f"ONNX Runtime cannot run the exported layer: {first_line(error)}"
-        ) from None
+        raise Undescribed(f"ONNX Runtime cannot run the exported layer: {reason(error)}") from None
 
 
 def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:

@@ -18,7 +18,8 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from probe.errors import Undescribed, first_line
+from probe.errors import Undescribed
+from probe.evaluation.onnxruntime_session import reason
 from probe.ops.step import Step, field_names
 from probe.ops.weight import Weight
 
@@ -334,4 +335,4 @@ def crosscheck(
     try:
         return tuple(_session(model, threads).run(outputs, feeds))
     except _REFUSALS as error:
-        raise Undescribed(f"ONNX Runtime cannot run this layer: {first_line(error)}") from None
+        raise Undescribed(f"ONNX Runtime cannot run this layer: {reason(error)}") from None

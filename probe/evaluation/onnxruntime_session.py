@@ -1,6 +1,7 @@
 """A session of ONNX Runtime run so that Ctrl-C ends it: a Loop of the user's may be endless."""
 
 import math
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,13 @@ import onnxruntime
 
 from probe.process.interrupts import MOMENT, apart, await_end
 
-__all__ = ["ran"]
+__all__ = ["ran", "reason"]
+
+_MOST = 200
+"""Characters of a reason."""
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/\S+\.(?:cc|h|cpp):\d+ \S.*?\)(?: const)? ")
+"""A file of ONNX Runtime's, the line, and the C++ function."""
 
 
 def ran(
@@ -53,3 +60,14 @@ def ran(
         done.set()
         await_end([watch])
     return found
+
+
+def reason(error: BaseException) -> str:
+    """What ONNX Runtime says went wrong: its last sentences, as many as are 200 characters
+    together; of a longer one the end."""
+    text = _PLACE.sub("", _CODE.sub("", " ".join(str(error).split())))
+    parts = re.split(r"(?<=[.!?]) (?=[A-Z])", text) if text else [type(error).__name__]
+    said = parts.pop()
+    while parts and len(said) + 1 + len(parts[-1]) <= _MOST:
+        said = f"{parts.pop()} {said}"
+    return said if len(said) <= _MOST else "… " + said[2 - _MOST :].partition(" ")[2]

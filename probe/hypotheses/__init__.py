@@ -22,6 +22,7 @@ from probe.hypotheses import number_formats
 from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
+from probe.hypotheses import written_values
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 
@@ -42,4 +43,11 @@ __all__ += [
     "preprocessing",
     "quantizer_levels",
 ]
-__all__ += ["recurrent", "resize", "sliding_windows", "transpose_conv", "wrong_input"]
+__all__ += [
+    "recurrent",
+    "resize",
+    "sliding_windows",
+    "transpose_conv",
+    "written_values",
+    "wrong_input",
+]

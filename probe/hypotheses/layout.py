@@ -51,7 +51,7 @@ def transposed_output(case: Case) -> Iterator[Edit]:
             )
     if have != want:
         yield case.edit(
-            f"the values are right, but their shape should be {want}",
+            f"the values are right in row-major order, but their shape is {want}",
             case.appended(Reshape(want)),
             do=do,
         )

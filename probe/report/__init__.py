@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
 from probe.report.json_npz import save, to_json
@@ -17,7 +18,7 @@ Outputs = np.ndarray | tuple[np.ndarray | None, ...]
 """One array for a layer with one output, otherwise a tuple of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """A mistake whose predicted output reproduces the diverging party."""
 
@@ -36,8 +37,14 @@ class Finding:
     party: str = "expected"
     """Whose values it explains."""
 
+    def __str__(self) -> str:
+        return printable.line(f"{' and '.join((self.slug, *self.also))}: {self.claim}")
 
-@dataclass(frozen=True, eq=False)
+    def __repr__(self) -> str:
+        return f"<Finding {self}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """One call of one layer: who computed what, who agrees with whom, and why.
 
@@ -117,6 +124,10 @@ class Report:
 
     def __str__(self) -> str:
         return render(self)
+
+    def __repr__(self) -> str:
+        call = f" call {self.call}" if self.call else ""
+        return printable.name(f"<Report {self.layer or '(root)'}{call}: {self.verdict}>")
 
     def to_json(self) -> str:
         """Everything but the arrays' values.

@@ -1,6 +1,7 @@
 """The report as a person reads it, on a page of plain text."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from probe.ops.weight import Weight
 from probe.report.parameters import as_text
 
 if TYPE_CHECKING:
-    from probe.report import Outputs, Report
+    from probe.report import Finding, Outputs, Report
 
 __all__ = ["line", "reasons", "render"]
 
@@ -149,28 +150,10 @@ def reasons(report: "Report") -> list[str]:
     """The mistakes found, what they explain and what to do; then what else was seen of the
     difference."""
     lines: list[str] = []
-    if len(report.findings) > 1:
-        lines += [
-            "",
-            f"why: {len(report.findings)} explanations that fit these values equally well",
-        ]
-    for finding in report.findings:
-        slugs = " and ".join((finding.slug, *finding.also))
-        label = "why" if len(report.findings) == 1 else "  or"
-        whose = "" if finding.party == "expected" else f" (of {LABELS[finding.party]}'s values)"
-        lines += [*([""] if label == "why" else []), f"{label}: {slugs}{whose}: {finding.claim}"]
-        if finding.slug != "rounding" and finding.left <= 1:
-            lines.append(
-                "     reproduces these values (largest remaining difference "
-                f"{finding.left:.2g} x the allowance)"
-            )
-        elif finding.slug != "rounding":
-            lines.append(
-                f"     explains {finding.explained:.3%} of the difference; the remaining "
-                f"difference is {_times(finding.left)} the allowance"
-            )
-        if finding.do:
-            lines.append(f"     {finding.do}")
+    for tie, found in groupby(report.findings, lambda one: one.tie):
+        group = list(found)
+        for one in [group] if tie else [[alone] for alone in group]:
+            lines += ["", *_explained(one)]
     if report.diagnosis:
         lines += [
             "",
@@ -179,6 +162,32 @@ def reasons(report: "Report") -> list[str]:
                 for i, told in enumerate(report.diagnosis)
             ),
         ]
+    return lines
+
+
+def _explained(found: Sequence["Finding"]) -> list[str]:
+    """A mistake, or several that explain the values equally well: one sentence of all, what they
+    explain, and what to do."""
+    first = found[0]
+    whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
+    names = [" and ".join((one.slug, *one.also)) for one in found]
+    claims = [f"{name} ({one.claim})" for name, one in zip(names, found, strict=True)]
+    lines = [
+        f"why: {names[0]}{whose}: {first.claim}"
+        if len(found) == 1
+        else f"why: a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
+    ]
+    most = max(one.left for one in found)
+    if first.slug != "rounding" and most <= 1:
+        rest = f"largest remaining difference {most:.2g} x the allowance"
+        lines.append(f"     reproduces these values ({rest})")
+    elif first.slug != "rounding":
+        lines.append(
+            f"     explains {min(one.explained for one in found):.3%} of the difference; the "
+            f"remaining difference is {_times(most)} the allowance"
+        )
+    done = dict.fromkeys((one.do, name) for one, name in zip(found, names, strict=True) if one.do)
+    lines += [f"     {do}" if len(done) == 1 else f"     {name}: {do}" for do, name in done]
     return lines
 
 

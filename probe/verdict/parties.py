@@ -103,7 +103,7 @@ def engines(
         else:
             bound = layer.allowances(usual)
     layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
-    own = replace(usual, sketches=capture.sketches) if recurrent else usual
+    own = replace(usual, sketches=capture.by_onnxruntime) if recurrent else usual
     framework = judged(Party("framework", capture.outputs, layer, own, bound))
     if answer is None:
         return {"framework": framework}, {}

@@ -91,14 +91,16 @@ def _agreement(call: Judgement) -> Verdict:
         if onnx is not None and onnx.share < ENOUGH:
             words = blunt("onnx", onnx, call.capture.dtype)
             notes = (f"ONNX Runtime's agreement is no evidence here: {words}",)
-    return Verdict("agree", f"agree: {_listed(call.present)} agree; {text}", notes)
+    return Verdict("agree", f"agree: {_listed(call.present, call)} agree; {text}", notes)
 
 
 def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     """Who differs, what that means, and by how much."""
     present = call.present
     if "numpy" not in call.outputs and not any(one.reason for one in apart.values()):
-        return f"{_listed(present)} differ (NumPy is missing: {call.missing.get('numpy', '')})"
+        return (
+            f"{_listed(present, call)} differ (NumPy is missing: {call.missing.get('numpy', '')})"
+        )
     odd = [party for party in present if all(party in pair for pair in apart)]
     undefined = [one.undefined for one in call.unusual.differences if one.undefined]
     explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
@@ -186,28 +188,47 @@ def _of_range(parties: Sequence[str], call: Judgement) -> str:
     names = [computes_in(party, call.capture.dtype) for party in parties]
     return (
         f"an intermediate result overflows {' and '.join(dict.fromkeys(names))} in "
-        f"{_listed(parties)} (operands up to {call.unusual.largest:.2g}); NumPy in float64 "
+        f"{_listed(parties, call)} (operands up to {call.unusual.largest:.2g}); NumPy in float64 "
         "does not overflow: check the layer on smaller inputs"
     )
 
 
 def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
-    agreed = _listed(others) + (" agree" if len(others) > 1 else " says otherwise")
+    names = _names(others, call)
+    agreed = _listed(others, call) + (" agree" if len(names) > 1 else " says otherwise")
     known = (
         f"{call.unusual.differences[0].sentence} (a known difference)"
         if call.unusual.differences
         else "this is not one of its known differences"
     )
+    if odd == "expected":
+        return f"{agreed}, so your values are not this layer's output on this input"
+    if call.capture.by_onnxruntime:
+        return {
+            "framework": f"{agreed}, so ONNX Runtime gives another result inside the model",
+            "numpy": f"{agreed}, so either it computes this layer differently ({known}) or this is "
+            "an error in probe's NumPy computation: please report it",
+            "onnx": f"{agreed}, so ONNX Runtime gives another result for the layer alone: {known}",
+        }[odd]
     return {
         "framework": f"{agreed}, so the framework does not compute what the layer is configured to",
         "numpy": f"{agreed}, so this is an error in probe's NumPy computation: please report it",
         "onnx": f"{agreed}, so ONNX Runtime computes this layer differently: {known}",
-        "expected": f"{agreed}, so your values are not this layer's output on this input",
     }[odd]
 
 
-def _listed(parties: Sequence[str]) -> str:
-    names = [NAMES[party] for party in parties]
+def _names(parties: Sequence[str], call: Judgement) -> list[str]:
+    """ONNX Runtime's once where it ran the model, too: it is no second opinion then."""
+    if call.capture.by_onnxruntime and {"framework", "onnx"} <= set(parties):
+        parties = [party for party in parties if party != "framework"]
+        return [
+            NAMES[party] + " (which also ran the model)" * (party == "onnx") for party in parties
+        ]
+    return [NAMES[party] for party in parties]
+
+
+def _listed(parties: Sequence[str], call: Judgement) -> str:
+    names = _names(parties, call)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 

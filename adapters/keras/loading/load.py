@@ -11,7 +11,7 @@ from probe.errors import CannotOpen, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ...user_modules import import_named
+from ...user_modules import import_named, import_option
 from ..describe.described_classes import ADAPTERS
 from .config_limits import STEPS, built_slowly, too_deep
 from .file import File, refuse_foreign_weights
@@ -72,7 +72,7 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
         except Exception as error:
             raise CannotOpen(
                 f"{file.path}: {keras.__name__} {keras.__version__} cannot load it "
-                f"({type(error).__name__}: {_reason(error)}){_missing(error)}"
+                f"({type(error).__name__}: {_reason(error)}){_missing(file.path, error)}"
             ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
@@ -85,14 +85,13 @@ def _reason(error: Exception) -> str:
     return first_line(Exception(last.partition("Full object config:")[0]))
 
 
-def _missing(error: Exception) -> str:
+def _missing(path: Path, error: Exception) -> str:
     """The way out where a class or function of the user's own was not found."""
     found = re.search(r"(?:Could not locate \w+|Unknown [a-z ]+:?) '?(?:[\w.]+>)?(\w+)", str(error))
     if found is None:
         return ""
-    return (
-        f"; if {found[1]} is yours, name the module that defines it with --import MODULE (imports=)"
-    )
+    option = import_option(path, defines=found[1])
+    return f"; if {found[1]} is yours, name the module that defines it: {option} (imports=)"
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:

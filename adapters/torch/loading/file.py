@@ -26,7 +26,7 @@ from probe.errors import BadInput, CannotOpen, NotTrusted, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ...user_modules import import_named
+from ...user_modules import import_named, import_option
 from ..capture.exported_program import load_program
 
 __all__ = ["contents", "load"]
@@ -208,8 +208,8 @@ def _trusted(path: Path, imports: Sequence[str]) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (AttributeError, ImportError) as error:
         raise BadInput(
-            f"{path} needs code that cannot be imported ({error}): give the module that "
-            "defines it with --import (imports=)"
+            f"{path} needs code that cannot be imported ({error}): name the module that "
+            f"defines it, {_option(path, error)} (imports=)"
         ) from None
     except Exception as error:
         raise CannotOpen(
@@ -218,6 +218,14 @@ def _trusted(path: Path, imports: Sequence[str]) -> Any:
     finally:
         for name in lent:
             vars(main).pop(name, None)
+
+
+def _option(path: Path, error: AttributeError | ImportError) -> str:
+    """The option that imports what was not found."""
+    found = re.search(r"Can't get attribute '(\w+)'", str(error))
+    if found is not None:
+        return import_option(path, defines=found[1])
+    return import_option(path, getattr(error, "name", None) or "")
 
 
 def contents(
