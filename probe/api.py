@@ -52,38 +52,41 @@ def check(
     """Checks one layer on the model's input, or alone on its own.
 
     The framework's output of each call is compared with a recomputation in NumPy (float64), one in
-    ONNX Runtime and the user's own values. Where they diverge the mistake is looked for.
+    ONNX Runtime and your own values. Where they diverge, the mistake that gives the diverging
+    values is searched for.
 
     Args:
         model: A path, a live Keras or PyTorch model, an ONNX ModelProto, or what ``open_model``
             returns.
-        layer: The framework's own name; of PyTorch the dotted one, "" the root.
+        layer: The layer's name in the framework; for PyTorch the dotted name of the module, "" for
+            the root.
         x: The model's input, batch first, in the framework's layout: an array, a sequence of arrays
-            or a mapping from input names; of a PyTorch module those of forward's parameters, which
-            is called as ``model(**x)``, with None, numbers, strings and tuples of them as they
-            are. None, or a mapping without arrays: drawn from ``seed``.
-        expected: The user's own output of the layer, shaped as the framework's; of several outputs
-            the first, or a sequence for all (None skips one). A mapping holds those of other layers
-            too: where it holds the layer's inputs the layer is judged on them, and not blamed for
-            what the user's layers before it did.
-        given: The layer's own input, in the forms of ``x``: the layer alone is run.
+            or a mapping from input names. Of a PyTorch module the names are those of forward's
+            parameters: it is called as ``model(**x)``, and None, numbers, strings and tuples of
+            them are passed as they are. None, or a mapping without arrays: random, drawn with
+            ``seed``.
+        expected: Your own output of the layer, in the shape of the framework's. For a layer with
+            several outputs an array is the first, a sequence all of them (None skips one). A
+            mapping from layer names may hold your outputs of other layers, too: where they are the
+            layer's inputs it is checked on them, and your earlier mistakes do not count against it.
+        given: The layer's own input, in the forms of ``x``: only the layer is run.
         call: Which call of a layer that is called several times, from 0. None: all are checked, and
             the report is about the first that differs.
-        shape: The shape of a drawn input, or one for each.
-        seed: What inputs are drawn from where ``x`` is None.
-        rtol: With ``atol``, in place of the allowance that follows from the layer's arithmetic:
-            |difference| <= atol + rtol * |NumPy's|.
-        atol: In the unit of the output.
-        expected_at: Which part of the output ``expected`` is, a number or a slice for each axis:
+        shape: The shape of a random input, or one for each input.
+        seed: The seed of random inputs, where ``x`` is None.
+        rtol: Relative tolerance. With ``atol`` it replaces the allowance derived from the layer's
+            arithmetic: |difference| <= atol + rtol * |NumPy's value|.
+        atol: Absolute tolerance, in the unit of the output.
+        expected_at: Which part of the output ``expected`` is, an index or slice for each axis:
             "0,0:3,0:3,0", or such a tuple.
-        thorough: Whether the mistake is looked for at length.
+        thorough: Whether to search longer for the mistake (up to 30 s).
         progress: Called with the name of each kind of mistake as it is tried.
 
     Returns:
         The report of one call.
 
     Raises:
-        CannotOpen: The model cannot be opened; NotTrusted and MissingExtra likewise.
+        CannotOpen: The model cannot be opened (also NotTrusted and MissingExtra).
         UnknownLayer: No layer has that name.
         NotReached: The forward pass makes no such call.
         ForwardFailed: The model's own forward pass raises.
@@ -161,15 +164,14 @@ def sweep(
 ) -> Iterator[Report]:
     """Checks every call of every atomic layer in execution order, in one forward pass.
 
-    Nothing is kept of what was reported. Where all parties agree a report holds the framework's
-    output alone; the others' are computed again when asked for.
+    A report that was yielded is not kept. Where all parties agree it holds the framework's output
+    only; the other outputs are computed again when they are read.
 
     Args:
         model: As for ``check``.
         x: As for ``check``.
-        expected: The user's own outputs by layer names. A layer whose inputs they also hold is
-            judged on those: the first that diverges is then the first faulty one, not the first
-            that inherited a fault.
+        expected: Your own outputs by layer name. A layer whose inputs are among them is checked on
+            those: the first that diverges is then the first with a fault of its own.
         shape: As for ``check``.
         seed: As for ``check``.
         layers: The names to check. None: all.
@@ -179,7 +181,7 @@ def sweep(
 
     Raises:
         NotCompared: After the last report, where some of the values were compared with nothing.
-        CannotOpen: As ``check`` raises it, and so are the others.
+        CannotOpen: As in ``check``, like its other errors.
     """
     model = opened(model)
     model, arrays, how = bind(model, x, shape, seed)

@@ -55,7 +55,7 @@ def fold(
         then the batch normalisation.
 
     Raises:
-        BadInput: No batch normalisation follows, or something stands between.
+        BadInput: No batch normalisation follows, or another layer is between the two.
         UnknownLayer: No layer has that name.
         NotReached: The forward pass makes no such call.
     """

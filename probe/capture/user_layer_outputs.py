@@ -149,7 +149,7 @@ def check_names(model: Model, expected: Mapping[str, Expected]) -> None:
     for name in expected:
         if not isinstance(name, str):
             raise BadInput(
-                f'a layer is asked for by its name, and a single layer by ""; you gave '
+                f'the names of layers must be text ("" for a single layer); you gave '
                 f"{type(name).__name__}"
             )
         if name not in known and not model.may_be_operation(name):

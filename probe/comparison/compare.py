@@ -46,13 +46,16 @@ class Comparison:
     """How two parties compare over all outputs of a layer."""
 
     ok: bool
+    """Whether no element is beyond the allowance."""
     count: int
     """Elements beyond the allowance."""
     size: int
+    """Elements compared."""
     ratio: float
     """The largest error in units of its allowance; inf where shapes, or the places of NaN or inf,
     differ."""
     worst: Worst | None
+    """The element with the largest error in units of its allowance; None where shapes differ."""
     reason: str = ""
     """Why, where the comparison is not one of values."""
     certain: bool | None = None

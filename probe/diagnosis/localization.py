@@ -137,6 +137,8 @@ def _of_shapes(case: Case) -> Iterator[str]:
             rtol=1e-4,
             atol=1e-6 * float(np.abs(theirs).max()),
         )
-        yield "the sorted values are " + (
-            "are equal: the same values in another order" if near else "differ too"
+        yield (
+            "the sorted values are equal: the same values in another order"
+            if near
+            else "the sorted values differ, too"
         )

@@ -68,9 +68,9 @@ def _shaped(case: Case) -> Iterator[Reading]:
             if wide == sorted(wide):
                 continue
             shape = tuple(have[axis] for axis in perm)
-            back = tuple(np.argsort(perm).tolist())
+            inverse = tuple(np.argsort(perm).tolist())
             yield Reading(
-                replace(case, observed=case.observed.reshape(shape).transpose(back)),
+                replace(case, observed=case.observed.reshape(shape).transpose(inverse)),
                 f"{given} are read in row-major (C) order as {shape}, the output's axes in the "
                 f"order {perm}",
             )

@@ -63,7 +63,8 @@ def explain(
         call: Which call of a layer that is called several times, from 0.
         shape: As for ``probe.check``.
         seed: As for ``probe.check``.
-        sees: Whether to tell, too, which elements of the model's input can influence it at all.
+        sees: Whether to find its receptive field, too: the elements of the model's input that can
+            influence it.
 
     Returns:
         The products and their sum, and what is done to it: in float64, named by the framework's own
@@ -71,7 +72,7 @@ def explain(
 
     Raises:
         Undescribed: The layer has no description.
-        BadInput: No element has that index; and what ``probe.check`` raises.
+        BadInput: No element has that index. Other errors are those of ``probe.check``.
     """
     source = opened(model)
     if isinstance(source, Unloaded) and not output and not call:  # before a framework is imported

@@ -36,7 +36,7 @@ class Recomputed(Op):
         )
 
     def summary(self, inputs: Arrays) -> str:
-        return f"the user's NumPy function {getattr(self.function, '__name__', '(unnamed)')}"
+        return f"your NumPy function {getattr(self.function, '__name__', '(unnamed)')}"
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """An estimate: how far the outputs move where the inputs move by rounding or their slack,

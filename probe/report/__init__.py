@@ -20,10 +20,12 @@ Outputs = np.ndarray | tuple[np.ndarray | None, ...]
 
 @dataclass(frozen=True, repr=False)
 class Finding:
-    """A mistake whose predicted output reproduces the diverging party."""
+    """A mistake whose predicted output equals that of the diverging party."""
 
     slug: str
+    """Its name, as ``probe causes`` lists it."""
     claim: str
+    """What was done instead, with the numbers that were fitted."""
     left: float
     """What it leaves unexplained, in units of the allowance."""
     explained: float = 1.0
@@ -52,7 +54,7 @@ class Report:
     """
 
     layer: str
-    """The framework's own name of it."""
+    """Its name in the framework."""
     kind: str
     """Its class, function or operator."""
     call: int
@@ -62,10 +64,10 @@ class Report:
     sentence: str
     """The verdict and its reason in one sentence."""
     outputs: Mapping[str, Outputs]
-    """What each party gives: "framework", "numpy", "onnx", "expected", as far as they are there; an
-    array, or a tuple of them for several outputs, in the framework's layout."""
+    """The output of each party that has one ("framework", "numpy", "onnx", "expected"): an array,
+    or a tuple of arrays for several outputs, in the framework's layout."""
     missing: Mapping[str, str]
-    """Why a party is not there."""
+    """Why a party has none."""
     comparisons: Mapping[tuple[str, str], Comparison]
     """Each pair of parties over all outputs, keys in the order of ``outputs``."""
     weights: Mapping[str, Weight]
@@ -86,9 +88,9 @@ class Report:
     framework: str = ""
     """Name and version of what ran it."""
     how: str = ""
-    """How the input came about."""
+    """Where the input comes from: given, or random with its seed."""
     notes: tuple[str, ...] = ()
-    """What is to be said about the model, the pass and the comparison, a sentence each."""
+    """Notes on the model, the forward pass and the comparison, a sentence each."""
     ops: tuple[str, ...] = ()
     """The steps: each op by name, and in words."""
     parameters: tuple[dict[str, Any], ...] = ()
@@ -98,12 +100,12 @@ class Report:
     visible: float | None = None
     """The smallest relative change of one weight that this check could have seen."""
     known: np.ndarray | None = None
-    """Where ``outputs["expected"]`` holds values of the user's, where not everywhere; it is NaN
-    elsewhere."""
+    """Of a part of the output: where ``outputs["expected"]`` holds your values; it is NaN
+    elsewhere. None: you gave all of it, or nothing."""
     findings: tuple[Finding, ...] = field(default=())
     """The mistakes that give the diverging values, best first."""
     diagnosis: tuple[str, ...] = ()
-    """What is to be said beside the findings: that none fits, where the error sits, that looking
+    """Sentences beside the findings: that none fits, where the differences are, that the search
     stopped."""
     alias: str | None = None
     """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
