@@ -353,7 +353,7 @@ def _render(story: Story) -> str:
     lines.append("from here to the output")
     widths = max(len(change.words) for change in story.steps) if story.steps else 0
     for change in story.steps:
-        lines.append(f"  {change.words.ljust(min(widths, 90))}  {number(change.value)}")
+        lines.append(f"  {change.words.ljust(min(widths, 72))}  {number(change.value)}")
         lines += _members(change)
     lines += ["", "parties"]
     for party in PARTIES:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +65,7 @@ def _weight(weight: Weight) -> list[str]:
 
 def _times(ratio: float) -> str:
     """A ratio in words; beyond a million its digits say nothing."""
-    return f"up to {ratio:.3g} times" if ratio < 1e6 else "over a million times"
+    return f"up to {ratio:.3g} x" if ratio < 1e6 else "more than 1e6 x"
 
 
 def _pair(pair: tuple[str, str], comparison: Comparison) -> str:
@@ -198,7 +197,7 @@ def _computed(report: "Report") -> list[str]:
     for words, values in zip(report.ops, parameters, strict=True):
         if words != "Transpose":
             lines.append(f"{'' if lines else 'computed':<10} {words}")
-            lines += wrap(as_text(values), 88, initial_indent=_DEEP, subsequent_indent=_DEEP)
+            lines += [_DEEP + text] if (text := as_text(values)) else []
     return lines
 
 

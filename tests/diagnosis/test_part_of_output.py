@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from repository import EXAMPLES
@@ -61,3 +62,28 @@ def test_what_was_not_given_is_neither_counted_nor_located(right):
     wrong[0, 2] += 1
     text = str(probe.check(MODEL, "conv2d", X, expected=wrong, expected_at="0:1,2:7,0:3,0"))
     assert "along height, only these indices" not in text or "of 2..6" in text
+
+
+@pytest.mark.parametrize("at", ["3,:,:,5", "0", "2,1:5,2:6,3"])
+def test_a_part_with_a_mistake_in_it(at):
+    layer = keras.layers.Conv2D(6, 3, padding="same")
+    x = RNG.normal(size=(4, 8, 9, 3)).astype(np.float32)
+    layer(x)
+    layer.bias.assign(RNG.normal(size=6))
+    right = np.asarray(layer(x))
+    part = (right - layer.bias.numpy())[eval(f"np.s_[{at}]")]
+    report = probe.check(layer, layer.name, given=x, expected=part)
+    (finding,) = report.findings
+    assert finding.slug == "missing-bias" and finding.left <= 1
+    full = ",".join([*at.split(","), ":", ":", ":"][:4])
+    assert f"--expect-at {full}" in finding.do and "your values are then output[" in finding.claim
+    again = probe.check(layer, layer.name, given=x, expected=part, expected_at=full)
+    assert again.findings[0].slug == "missing-bias"
+
+
+def test_a_part_of_nothing_gets_no_cause():
+    layer = keras.layers.Conv2D(6, 3, padding="same")
+    x = RNG.normal(size=(4, 8, 9, 3)).astype(np.float32)
+    layer(x)
+    report = probe.check(layer, layer.name, given=x, expected=RNG.normal(size=(8, 9)))
+    assert report.findings == () and "no known mistake" in report.diagnosis[0]

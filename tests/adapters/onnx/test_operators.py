@@ -28,6 +28,7 @@ from probe.adapters.onnx.undescribed_operators import LEFT_OUT
 
 import probe
 from probe.errors import BadInput, CannotOpen, ForwardFailed, UnknownLayer
+from probe.evaluation.onnxruntime_session import reason
 
 
 @pytest.mark.parametrize(
@@ -373,3 +374,42 @@ def test_a_half_of_another_length_than_its_line():
     )
     (theirs,) = ReferenceEvaluator(proto).run(None, {"v0": inputs[0]})
     assert np.abs(theirs - report.outputs["framework"]).max() > 0.01
+
+
+def test_the_engine_that_ran_the_model_is_counted_once():
+    proto, inputs = single("Relu", [V], {})
+    both = "NumPy and ONNX Runtime (which also ran the model) agree"
+    report = probe.check(proto, "node", inputs)
+    assert report.sentence.startswith(f"agree: {both}; ")
+    report = probe.check(proto, "node", inputs, expected=V)
+    assert f"yours is the odd one out: {both}, so your values" in report.sentence
+
+
+def test_a_refused_input_is_told_in_whole_sentences():
+    """Two inputs whose sizes, free in the file, do not fit each other."""
+    node = helper.make_node("MatMul", ["a", "b"], ["y"], name="product")
+    proto = model([node], {"a": w(2, 3), "b": w(3, 4)})
+    with pytest.raises(ForwardFailed) as caught:
+        probe.check(proto, "product", {"a": w(2, 3), "b": w(5, 4)})
+    told = str(caught.value)
+    assert told.endswith("dimension mismatch") and "ONNXRuntimeError" not in told
+
+
+@pytest.mark.parametrize(
+    ("said", "reason_"),
+    [
+        ("[ONNXRuntimeError] : 1 : FAIL : no kernel", "no kernel"),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME : /src/core/matmul.h:161 void Compute(int) const A. "
+            + "B" * 60
+            + ". It does not fit.\\n Fix it.",
+            "A. " + "B" * 60 + ". It does not fit. Fix it.",
+        ),
+        ("word " * 100 + "end", "… " + "word " * 38 + "end"),
+        ("First. " + "x" * 190 + " y. Last one.", "Last one."),
+        ("", "ValueError"),
+    ],
+)
+def test_the_end_of_an_error_is_whole(said, reason_):
+    told = reason(ValueError(said))
+    assert told == reason_ and len(told) <= 200

@@ -173,6 +173,23 @@ def integer_half_up():
     return layer, x, _fixed(layer, x, 6, lambda acc: (acc + 32) >> 6, -(1 << 15), (1 << 15) - 1)
 
 
+@plant("integer-values", "Linear")
+def integers_of_16_bits():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    return (
+        layer,
+        x,
+        np.floor(layer(t(x)).detach().numpy().astype(float) * 1024 + 0.5).astype("int16"),
+    )
+
+
+@plant("printed-digits", "Linear")
+def printed_with_percent_f():
+    layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
+    y = layer(t(x)).detach().numpy()
+    return layer, x, np.array([float(f"{one:.4f}") for one in y.ravel()]).reshape(y.shape)
+
+
 @plant("saturation", "Linear")
 def integer_saturating():
     layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)

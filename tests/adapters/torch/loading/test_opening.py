@@ -4,6 +4,7 @@ refusal gives."""
 import argparse
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 
@@ -263,10 +264,34 @@ def test_a_module_of_a_script_needs_the_script(folder):
     )
     for name in ("ScriptNet", "Outer", "ready", "fails", "number"):
         delattr(main, name)
-    with pytest.raises(BadInput, match=r"ScriptNet.*--import"):
+    with pytest.raises(BadInput, match=r"ScriptNet.*--import my_train \("):
         probe.open_model(path, trust=True)
     assert probe.check(probe.open_model(path, trust=True, imports=("my_train",)), "conv", X).ok
     assert not hasattr(main, "ScriptNet")
+
+
+def test_a_module_that_is_not_found_is_named_with_its_option(folder, monkeypatch):
+    """It lies in the working directory, beside the model, or in neither."""
+    (folder / "away").mkdir()
+    (folder / "away" / "lost_net.py").write_text(NET)
+    with monkeypatch.context() as here:
+        here.syspath_prepend(folder / "away")
+        path = saved(folder / "away", __import__("lost_net").Net())
+    for place, option in (
+        (folder / "away", "--import lost_net"),
+        (folder, f"--import {folder / 'away' / 'lost_net.py'}"),
+    ):
+        monkeypatch.delitem(sys.modules, "lost_net", raising=False)
+        monkeypatch.chdir(place)
+        with pytest.raises(BadInput, match=r"No module named 'lost_net'") as caught:
+            probe.open_model(path, trust=True)
+        assert f", {option} (imports=)" in str(caught.value)
+        name = option.removeprefix("--import ")
+        assert probe.check(probe.open_model(path, trust=True, imports=(name,)), "conv", X).ok
+    monkeypatch.delitem(sys.modules, "lost_net")
+    (folder / "away" / "lost_net.py").unlink()
+    with pytest.raises(BadInput, match="--import MODULE"):
+        probe.open_model(path, trust=True)
 
 
 def test_other_contents_have_their_own_sentence(folder, net):

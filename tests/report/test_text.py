@@ -1,0 +1,136 @@
+"""The report as text: its width, ties in one sentence, one short line for each value in a
+debugger."""
+
+import json
+from dataclasses import replace
+
+import fault_catalogue
+import keras
+import keras_cases
+import numpy as np
+import onnx_cases
+import pytest
+import torch
+from repository import EXAMPLES
+from representatives import exhaustive
+
+import probe
+from probe.report import Finding
+
+WIDTH = 100
+X = np.load(EXAMPLES / "digits.npy")
+
+
+def assert_narrow(text):
+    assert all(len(line) <= WIDTH for line in str(text).splitlines()), text
+
+
+def test_reports_of_onnx_operators():
+    for case in onnx_cases.CASES:
+        for report in probe.sweep(*onnx_cases.single(*case)):
+            assert_narrow(report)
+
+
+def test_reports_of_keras_layers():
+    seen = 0
+    for name in keras_cases.names():
+        if (built := keras_cases.build(keras, name)) is not None:
+            layer, arrays = built
+            assert_narrow(probe.check(layer, layer.name, given=arrays))
+            seen += 1
+    assert seen > 80
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *range(0, len(fault_catalogue.ROWS), 40),
+        *exhaustive(*(k for k in range(len(fault_catalogue.ROWS)) if k % 40)),
+    ],
+)
+def test_reports_of_planted_mistakes(row):
+    report = fault_catalogue.asked(fault_catalogue.ROWS[row][2])
+    assert report.findings
+    assert_narrow(report)
+
+
+@pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5"])
+def test_reports_and_elements_of_the_examples(file):
+    model = probe.open_model(EXAMPLES / file)
+    for layer in model.layers:
+        report = probe.check(model, layer.name, X)
+        assert_narrow(report)
+        if report.ok and report.outputs["numpy"].ndim:
+            at = (0,) * report.outputs["numpy"].ndim
+            assert_narrow(probe.explain(model, layer.name, X, at=at, sees=True))
+
+
+def test_what_continues_a_line_is_indented_and_json_has_whole_sentences():
+    layer = torch.nn.Linear(4, 3)
+    report = probe.check(layer, "", np.ones((2, 4), np.float32), expected=np.zeros((2, 3)))
+    note = " ".join(["a sentence that goes on for long"] * 5)
+    report = replace(report, notes=(note,), source="/".join(["a folder"] * 30))
+    assert_narrow(report)
+    paragraph = next(one for one in str(report).split("\n\n") if one.startswith("note: "))
+    _, *rest = paragraph.splitlines()
+    assert rest and all(line.startswith(6 * " ") for line in rest)
+    assert " ".join(line.strip() for line in paragraph.splitlines()) == f"note: {note}"
+    begun = [line for line in str(report).splitlines() if line and not line.startswith(" ")]
+    assert [line for line in begun if line.startswith("diverge")] == begun[-1:]
+    assert json.loads(report.to_json())["notes"] == [note]
+
+
+def test_a_long_word_is_broken():
+    report = probe.check(torch.nn.ReLU(), "", np.ones((2, 4), np.float32))
+    assert_narrow(replace(report, source="x" * 300))
+
+
+def test_a_tie_is_one_sentence_and_two_outputs_are_no_tie():
+    report = probe.check(torch.nn.ReLU(), "", np.ones((2, 4), np.float32))
+    pair = [
+        Finding("one-slug", "this was done", 0.5, do="undo this", tie=True),
+        Finding("other-slug", "that was done", 0.25, do="undo that", tie=True),
+    ]
+    text = str(replace(report, findings=tuple(pair)))
+    assert text.count("why: ") == 1
+    (why,) = (line for line in text.splitlines() if line.startswith("why: "))
+    assert "one-slug (this was done), or other-slug (that" in why and "equally well" in why
+    assert "one-slug: undo this" in text and "other-slug: undo that" in text
+    assert "largest remaining difference 0.5 x" in text
+    apart = tuple(replace(one, tie=False) for one in pair)
+    text = str(replace(report, findings=apart))
+    assert text.count("why: ") == 2 and "equally well" not in text
+
+
+def test_values_have_one_short_line():
+    layer = torch.nn.Linear(4, 3)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    wrong = (torch.from_numpy(x) @ layer.weight.T).detach().numpy()
+    report = probe.check(layer, "", x, expected=wrong)
+    assert repr(report) == "<Report (root): diverge>"
+    (finding,) = report.findings
+    assert str(finding) == f"missing-bias: {finding.claim}"
+    assert repr(finding) == f"<Finding {finding}>"
+    for comparison in report.comparisons.values():
+        assert repr(comparison) == f"<Comparison {comparison}>"
+    assert str(report.comparisons["numpy", "expected"]).startswith("6 of 6 elements differ")
+    other = probe.check(layer, "", x, expected=np.zeros(5))
+    for value in (*report.comparisons.values(), *other.comparisons.values(), report, finding):
+        assert len(repr(value)) < 200 and "\n" not in repr(value)
+    assert "shapes differ" in str(other.comparisons["numpy", "expected"])
+
+
+def test_the_mode_of_a_live_module_is_in_the_report():
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    x = np.ones((2, 4), np.float32)
+    for training, words in ((True, "the module is in training mode"), (False, "evaluation mode")):
+        layer.train(training)
+        assert words in str(probe.check(layer, "1", x))
+
+
+def test_a_failed_assertion_shows_the_line_of_the_test():
+    """pytest leaves out the frames that hide themselves."""
+    with pytest.raises(AssertionError) as caught:
+        probe.assert_layer(torch.nn.ReLU(), "", np.ones((2, 3), np.float32), np.zeros((2, 3)))
+    shown = caught.traceback.filter(caught)
+    assert [entry.name for entry in shown] == ["test_a_failed_assertion_shows_the_line_of_the_test"]
