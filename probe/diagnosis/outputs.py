@@ -11,7 +11,7 @@ from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
 from probe.diagnosis.prediction import Rounding, everywhere
-from probe.diagnosis.readings import readings
+from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
 from probe.hypotheses.case import Case, Edit, of_output
@@ -106,10 +106,6 @@ def _of_outputs(
     )
 
 
-_ALIKE = 0.5
-"""The correlation with the healthy values from which on another reading of them is reported."""
-
-
 def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant."""
     case, rounding, allowed = asked
@@ -122,7 +118,7 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
         told = replace(again, words=(reading.words, *again.words), edits=())
         if again.edits:
             return told
-        if likely is None and reading.likeness > _ALIKE:
+        if likely is None and reading.likeness > ALIKE:
             likely = told
     return found if likely is None or found.findings else likely
 

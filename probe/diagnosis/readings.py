@@ -10,9 +10,12 @@ import numpy as np
 from probe.hypotheses.case import Case
 from probe.hypotheses.written_values import shift_of
 
-__all__ = ["Reading", "readings"]
+__all__ = ["ALIKE", "Reading", "readings"]
 
+ALIKE = 0.5
+"""The correlation with the healthy values of a reading that is worth telling by itself."""
 _MOST = 3
+"""How many are tried."""
 _MOST_AXES = 5
 
 
@@ -33,47 +36,62 @@ class Reading:
 
 
 def readings(case: Case) -> tuple[Reading, ...]:
-    """The likeliest ways, those first whose values are most like the healthy ones."""
+    """The likeliest ways, those first whose values are most like the healthy ones; () where the
+    values are another number of values."""
     if case.known is not None or case.observed.size != case.healthy.size or case.observed.size < 2:
-        shaped = []
-    elif case.comparable:
-        shaped = [Reading(case, "")]
+        return ()
+    if case.comparable:
+        own = Reading(case, "")
+        least = max(ALIKE, own.likeness)
+        shaped = [own, *(one for one in _channels_moved(case) if one.likeness > least)]
     else:
-        shaped = sorted(_shaped(case), key=lambda one: -one.likeness)
-    found = [one for reading in shaped for one in (reading, _scaled(reading))]
+        shaped = [*_axes_moved(case), _in_order(case), *_channels_moved(case)]
+    ranked = sorted(shaped, key=lambda one: -one.likeness)
+    found = [one for reading in ranked for one in (reading, _scaled(reading))]
     return tuple(one for one in found if one is not None and one.words)[:_MOST]
 
 
-def _shaped(case: Case) -> Iterator[Reading]:
-    """As an array of the output's shape: its axes moved back, or its numbers in an order of
-    theirs."""
+def _given(case: Case) -> str:
+    return f"your {case.observed.size} values of shape {case.observed.shape}"
+
+
+def _axes_moved(case: Case) -> Iterator[Reading]:
+    """The output with its axes in another order, where the shape is that of one."""
     have, want = case.healthy.shape, case.observed.shape
-    given = f"your {case.observed.size} values of shape {want}"
-    axes = tuple(range(len(have)))
-    if len(have) == len(want) <= _MOST_AXES:
-        for perm in permutations(axes):
-            if tuple(have[axis] for axis in perm) == want:
-                back = case.observed.transpose(tuple(np.argsort(perm).tolist()))
-                yield Reading(
-                    replace(case, observed=back),
-                    f"{given} are compared with the output's axes in the order {perm}",
-                )
-    yield Reading(
-        replace(case, observed=case.observed.reshape(have)),
-        f"{given} are read in row-major (C) order as {have}",
-    )
-    if len(have) > 2:
-        for perm in dict.fromkeys(((0, axes[-1], *axes[1:-1]), (0, *axes[2:], 1))):
-            wide = [axis for axis in perm if have[axis] != 1]
-            if wide == sorted(wide):
-                continue
-            shape = tuple(have[axis] for axis in perm)
-            inverse = tuple(np.argsort(perm).tolist())
+    for perm in permutations(range(len(have))) if len(have) == len(want) <= _MOST_AXES else ():
+        if tuple(have[axis] for axis in perm) == want:
             yield Reading(
-                replace(case, observed=case.observed.reshape(shape).transpose(inverse)),
-                f"{given} are read in row-major (C) order as {shape}, the output's axes in the "
-                f"order {perm}",
+                replace(case, observed=case.observed.transpose(_inverse(perm))),
+                f"{_given(case)} are compared with the output's axes in the order {perm}",
             )
+
+
+def _in_order(case: Case) -> Reading:
+    shape = case.healthy.shape
+    return Reading(
+        replace(case, observed=case.observed.reshape(shape)),
+        f"{_given(case)} are read in row-major (C) order as {shape}",
+    )
+
+
+def _channels_moved(case: Case) -> Iterator[Reading]:
+    """The numbers in the order of the output with its channels, second or last, at the other
+    place."""
+    have = case.healthy.shape
+    last = len(have) - 1
+    for perm in {(0, last, *range(1, last)), (0, *range(2, last + 1), 1)} if last > 1 else ():
+        wide = [axis for axis in perm if have[axis] != 1]
+        if wide != sorted(wide):
+            shape = tuple(have[axis] for axis in perm)
+            yield Reading(
+                replace(case, observed=case.observed.reshape(shape).transpose(_inverse(perm))),
+                f"{_given(case)} are read in row-major (C) order as {shape}, the output's axes in "
+                f"the order {perm}",
+            )
+
+
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(perm.index(axis) for axis in range(len(perm)))
 
 
 def _scaled(reading: Reading) -> Reading | None:

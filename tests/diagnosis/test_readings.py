@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-import probe
+import probe as package
 
 F = torch.nn.functional
 RNG = np.random.default_rng(0)
@@ -48,7 +48,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_the_mistake_is_found_whatever_the_form(conv, without_bias, form):
     make, words = FORMS[form]
-    report = probe.check(conv, "", given=X, expected=make(without_bias))
+    report = package.check(conv, "", given=X, expected=make(without_bias))
     assert report.verdict == "diverge" and "shapes differ" in str(report).lower()
     assert [one.slug for one in report.findings] == ["missing-bias"], report
     assert report.findings[0].left <= 1
@@ -58,22 +58,36 @@ def test_the_mistake_is_found_whatever_the_form(conv, without_bias, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_values_that_are_right_but_for_the_form(conv, form):
     make, _ = FORMS[form]
-    right = np.asarray(probe.check(conv, "", given=X).outputs["framework"])
-    report = probe.check(conv, "", given=X, expected=make(right))
+    right = np.asarray(package.check(conv, "", given=X).outputs["framework"])
+    report = package.check(conv, "", given=X, expected=make(right))
     assert report.verdict == "diverge"
     assert report.findings[0].slug == "transposed-output", report
 
 
+def test_text_with_the_channels_last(probe, conv, without_bias, tmp_path):
+    """It holds no shape, and is read as the output's."""
+    torch.save(conv.state_dict(), tmp_path / "conv.pt")
+    np.save(tmp_path / "x.npy", X)
+    np.savetxt(tmp_path / "mine.txt", without_bias.transpose(0, 2, 3, 1).ravel())
+    status, out, _ = probe(
+        tmp_path / "conv.pt",
+        *("--factory", "torch.nn:Conv2d(3, 5, 3, padding=1)", "--layer", ""),
+        *("--input", tmp_path / "x.npy", "--expect", tmp_path / "mine.txt"),
+    )
+    assert status == 1 and "why: missing-bias: bias is not added" in out
+    assert "as (2, 8, 10, 5), the output's axes in the order (0, 2, 3, 1)" in " ".join(out.split())
+
+
 def test_noise_of_another_shape_gives_no_finding(conv):
     noise = RNG.normal(size=2 * 5 * 8 * 10)
-    report = probe.check(conv, "", given=X, expected=noise)
+    report = package.check(conv, "", given=X, expected=noise)
     assert report.findings == () and "no known mistake" in " ".join(report.diagnosis)
 
 
 def test_what_is_not_explained_is_located_in_the_order_that_fits(conv):
-    right = np.array(probe.check(conv, "", given=X).outputs["framework"])
+    right = np.array(package.check(conv, "", given=X).outputs["framework"])
     right[:, 2] += RNG.normal(size=right[:, 2].shape)
-    told = " ".join(probe.check(conv, "", given=X, expected=right.ravel()).diagnosis)
+    told = " ".join(package.check(conv, "", given=X, expected=right.ravel()).diagnosis)
     assert "row-major" in told and "along channels, only these indices differ: 2" in told
 
 
@@ -97,7 +111,7 @@ def dense():
 def test_integers_of_a_fixed_point_layer(dense, flat):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
     mine = fixed(dense, x).astype(np.int16)
-    report = probe.check(dense, "", given=x, expected=mine.ravel() if flat else mine)
+    report = package.check(dense, "", given=x, expected=mine.ravel() if flat else mine)
     assert report.findings[0].slug == "fixed-point", report
     assert "weights have 6 fraction bits" in report.findings[0].claim
     assert "divided by 64 (2^6)" in report.diagnosis[0]
@@ -107,9 +121,9 @@ def test_integers_of_a_fixed_point_layer(dense, flat):
 @pytest.mark.parametrize(("dtype", "k"), [(np.int8, 4), (np.int16, 10), (np.int32, 20)])
 def test_integers_that_agree_once_divided(dense, dtype, k):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
-    right = np.asarray(probe.check(dense, "", given=x).outputs["framework"], np.float64)
+    right = np.asarray(package.check(dense, "", given=x).outputs["framework"], np.float64)
     mine = np.rint(right * 2**k).astype(dtype)
-    report = probe.check(dense, "", given=x, expected=mine)
+    report = package.check(dense, "", given=x, expected=mine)
     assert report.verdict == "diverge"
     assert report.findings[0].slug == "integer-values", report
     assert f"the output times {2**k}, rounded half to even" in report.findings[0].claim
@@ -119,7 +133,7 @@ def test_integers_that_agree_once_divided(dense, dtype, k):
 def test_integers_on_the_grid_of_a_quantised_layer():
     x = (RNG.integers(-40, 40, (4, 12)) / 8).astype(np.float32)
     mine = (np.maximum(x, 0) * 128).astype(np.int16)
-    report = probe.check(torch.nn.ReLU(), "", given=x, expected=mine)
+    report = package.check(torch.nn.ReLU(), "", given=x, expected=mine)
     assert report.findings[0].claim.startswith(
         "your values are integers; divided by 128 they agree"
     )
@@ -128,7 +142,7 @@ def test_integers_on_the_grid_of_a_quantised_layer():
 def test_a_mistake_in_integers(dense):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
     mine = np.rint((x @ dense.weight.detach().numpy().T) * 256.0)
-    report = probe.check(dense, "", given=x, expected=mine)
+    report = package.check(dense, "", given=x, expected=mine)
     assert {"missing-bias", "integer-values"} == {
         slug for one in report.findings for slug in (one.slug, *one.also)
     }, report
@@ -137,10 +151,10 @@ def test_a_mistake_in_integers(dense):
 @pytest.mark.parametrize("fmt", ["%.4f", "%.3f", "%.5g", "%.3e"])
 def test_text_of_few_digits(dense, tmp_path, fmt):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
-    right = np.asarray(probe.check(dense, "", given=x).outputs["framework"])
+    right = np.asarray(package.check(dense, "", given=x).outputs["framework"])
     np.savetxt(tmp_path / "mine.txt", right, fmt=fmt)
     mine = np.loadtxt(tmp_path / "mine.txt")
-    report = probe.check(dense, "", given=x, expected=mine)
+    report = package.check(dense, "", given=x, expected=mine)
     assert report.verdict == "diverge", "a smaller mistake would not show"
     assert [one.slug for one in report.findings] == ["printed-digits"], report
     word = "decimals" if fmt.endswith("f") else "significant digits"
@@ -149,14 +163,14 @@ def test_text_of_few_digits(dense, tmp_path, fmt):
     wrong = right.copy()
     wrong[3, 4] += 0.01
     np.savetxt(tmp_path / "mine.txt", wrong, fmt=fmt)
-    report = probe.check(dense, "", given=x, expected=np.loadtxt(tmp_path / "mine.txt"))
+    report = package.check(dense, "", given=x, expected=np.loadtxt(tmp_path / "mine.txt"))
     assert report.verdict == "diverge" and not report.findings, report
 
 
 def test_a_mistake_written_with_few_digits(dense):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
     wrong = np.round(x.astype(float) @ dense.weight.detach().numpy().T.astype(float), 4)
-    report = probe.check(dense, "", given=x, expected=wrong)
+    report = package.check(dense, "", given=x, expected=wrong)
     assert {"missing-bias", "printed-digits"} == {
         slug for one in report.findings for slug in (one.slug, *one.also)
     }, report
