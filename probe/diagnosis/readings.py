@@ -1,5 +1,4 @@
-"""Other ways to read values that explain nothing as they are: flat or with other axes, and integers
-of a fixed point."""
+"""Ways to read values of another shape than the output but as many: flat, or with other axes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +7,6 @@ from itertools import permutations
 import numpy as np
 
 from probe.hypotheses.case import Case
-from probe.hypotheses.written_values import shift_of
 
 __all__ = ["ALIKE", "Reading", "readings"]
 
@@ -36,19 +34,12 @@ class Reading:
 
 
 def readings(case: Case) -> tuple[Reading, ...]:
-    """The likeliest ways, those first whose values are most like the healthy ones; () where the
-    values are another number of values."""
-    if case.known is not None or case.observed.size != case.healthy.size or case.observed.size < 2:
+    """The likeliest ways, those first whose values are most like the healthy ones; () for another
+    number of values."""
+    if case.comparable or case.observed.size != case.healthy.size or case.observed.size < 2:
         return ()
-    if case.comparable:
-        own = Reading(case, "")
-        least = max(ALIKE, own.likeness)
-        shaped = [own, *(one for one in _channels_moved(case) if one.likeness > least)]
-    else:
-        shaped = [*_axes_moved(case), _in_order(case), *_channels_moved(case)]
-    ranked = sorted(shaped, key=lambda one: -one.likeness)
-    found = [one for reading in ranked for one in (reading, _scaled(reading))]
-    return tuple(one for one in found if one is not None and one.words)[:_MOST]
+    found = (*_axes_moved(case), _in_order(case), *_channels_moved(case))
+    return tuple(sorted(found, key=lambda one: -one.likeness)[:_MOST])
 
 
 def _given(case: Case) -> str:
@@ -92,15 +83,3 @@ def _channels_moved(case: Case) -> Iterator[Reading]:
 
 def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(perm.index(axis) for axis in range(len(perm)))
-
-
-def _scaled(reading: Reading) -> Reading | None:
-    """Integers divided by the power of two that brings them nearest to the healthy values."""
-    shift = shift_of(reading.case)
-    if shift is None:
-        return None
-    words = f"your values are integers and are divided by {2**shift} (2^{shift})"
-    return Reading(
-        replace(reading.case, observed=reading.case.observed / 2**shift),
-        f"{reading.words}; {words}" if reading.words else words,
-    )

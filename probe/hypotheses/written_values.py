@@ -13,7 +13,7 @@ from probe.hypotheses.rounding_modes import MODES, FixedPoint
 from probe.ops.base import Elementwise
 from probe.ops.weight import Weight
 
-__all__ = ["shift_of"]
+__all__: list[str] = []
 
 _MOST_DECIMALS, _MOST_DIGITS, _MOST_SHIFT = 9, 8, 31
 _BITS = (8, 16, 32)
@@ -80,7 +80,7 @@ def integer_values(case: Case) -> Iterator[Edit]:
     An int8 with 7 fraction bits holds the output times 128. Divided by that they agree; where the
     output lies between two integers, the rounding is named, and so is clipping to 8, 16 or 32 bits.
     """
-    shift = shift_of(case)
+    shift = _shift(case)
     if shift is None:
         return
     seen = case.seen[np.isfinite(case.seen)]
@@ -89,7 +89,7 @@ def integer_values(case: Case) -> Iterator[Edit]:
         do = f"divide your values by {2**bits} before you compare"
         if bits == shift:
             yield case.edit(
-                f"your values are integers; divided by {2**bits} they agree",
+                f"your values are integers: the output times {2**bits}",
                 case.appended(ops.MulConstant(times)),
                 fitted=1,
                 do=do,
@@ -107,7 +107,7 @@ def integer_values(case: Case) -> Iterator[Edit]:
                 )
 
 
-def shift_of(case: Case) -> int | None:
+def _shift(case: Case) -> int | None:
     """The k >= 1 for which the values are integers nearest to 2**k times the healthy ones; None
     where they are no integers, or the healthy ones are integers, too."""
     if not case.comparable:
