@@ -85,26 +85,33 @@ def integer_values(case: Case) -> Iterator[Edit]:
         return
     seen = case.seen[np.isfinite(case.seen)]
     for bits in (shift, shift + 1):  # what is clipped looks like a smaller factor
-        times = Weight("factor", None, np.array(2.0**bits))
-        do = f"divide your values by {2**bits} before you compare"
+        step = 2.0**-bits
+        times = ops.MulConstant(Weight("factor", None, np.array(2.0**bits)))
+        claim = f"your values are integers: the output times {2**bits}"
+        more = {"fitted": 1, "do": f"divide your values by {2**bits} before you compare"}
+        modes = _modes(case.pick(case.healthy) / step)
         if bits == shift:
-            yield case.edit(
-                f"your values are integers: the output times {2**bits}",
-                case.appended(ops.MulConstant(times)),
-                fitted=1,
-                do=do,
-            )
+            yield case.edit(claim, case.appended(times), **more)
         for low, high, clipped in _ranges(seen):
-            for mode in MODES:
-                step = 2.0**-bits
+            for mode, words in modes.items():
                 fixed = FixedPoint(step, mode, low * step, high * step)
-                yield case.edit(
-                    f"your values are integers: the output times {2**bits}, rounded {mode}"
-                    + clipped,
-                    case.appended(fixed, ops.MulConstant(times)),
-                    fitted=1,
-                    do=do,
-                )
+                steps = case.appended(fixed, times)
+                if words or clipped:
+                    yield case.edit(f"{claim}{words}{clipped}", steps, **more)
+
+
+def _modes(values: np.ndarray) -> dict[str, str]:
+    """The roundings that give different integers, with what is said of each: nothing where the
+    values are integers."""
+    groups: dict[bytes, list[str]] = {}
+    for mode, rounded in MODES.items():
+        groups.setdefault(rounded(values).tobytes(), []).append(mode)
+    if len(groups) == 1:
+        return {next(iter(MODES)): ""}
+    return {
+        modes[0]: f", rounded {modes[0] if len(modes) == 1 else 'to the nearest'}"
+        for modes in groups.values()
+    }
 
 
 def _shift(case: Case) -> int | None:

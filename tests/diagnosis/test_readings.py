@@ -126,17 +126,23 @@ def test_integers_that_agree_once_divided(dense, dtype, k):
     report = package.check(dense, "", given=x, expected=mine)
     assert report.verdict == "diverge"
     assert report.findings[0].slug == "integer-values", report
-    assert f"the output times {2**k}, rounded half to even" in report.findings[0].claim
+    assert f"the output times {2**k}, rounded to the nearest" in report.findings[0].claim
     assert f"divide your values by {2**k}" in report.findings[0].do
 
 
 def test_integers_on_the_grid_of_a_quantised_layer():
     x = (RNG.integers(-40, 40, (4, 12)) / 8).astype(np.float32)
     mine = (np.maximum(x, 0) * 128).astype(np.int16)
-    report = package.check(torch.nn.ReLU(), "", given=x, expected=mine)
-    assert report.findings[0].claim.startswith(
-        "your values are integers; divided by 128 they agree"
-    )
+    (finding, *_) = package.check(torch.nn.ReLU(), "", given=x, expected=mine).findings
+    assert finding.claim == "your values are integers: the output times 128"
+    assert finding.do == "divide your values by 128 before you compare"
+
+
+def test_integers_that_are_clipped():
+    x = (RNG.integers(-40, 40, (4, 12)) / 8).astype(np.float32)
+    mine = np.minimum(np.maximum(x, 0) * 32, 127).astype(np.int8)
+    (finding, *_) = package.check(torch.nn.ReLU(), "", given=x, expected=mine).findings
+    assert finding.claim == "your values are integers: the output times 32, clipped to -128 .. 127"
 
 
 def test_a_mistake_in_integers(dense):
