@@ -74,11 +74,8 @@ def _agreement(call: Judgement) -> Verdict:
         return Verdict("unchecked", f"unchecked: {reason}")
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()
-    text = (
-        f"the largest difference is {used:.2g} x {_limit(call)}"
-        if used
-        else "all values are identical"
-    )
+    limit = "your tolerance" if call.tolerant else "the allowance"
+    text = f"the largest difference is {used:.2g} x {limit}" if used else "all values are identical"
     text += "".join(
         f", assuming that {NAMES[name]} {result.allowed.lossy}"
         for name, result in call.results.items()

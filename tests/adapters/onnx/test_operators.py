@@ -402,7 +402,7 @@ def test_a_refused_input_is_told_in_whole_sentences():
         (
             "[ONNXRuntimeError] : 6 : RUNTIME : /src/core/matmul.h:161 void Compute(int) const A. "
             + "B" * 60
-            + ". It does not fit.\\n Fix it.",
+            + ". It does not fit.\n Fix it.",
             "A. " + "B" * 60 + ". It does not fit. Fix it.",
         ),
         ("word " * 100 + "end", "… " + "word " * 38 + "end"),
