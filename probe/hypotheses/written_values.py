@@ -88,16 +88,16 @@ def integer_values(case: Case) -> Iterator[Edit]:
         step = 2.0**-bits
         times = ops.MulConstant(Weight("factor", None, np.array(2.0**bits)))
         claim = f"your values are integers: the output times {2**bits}"
-        more = {"fitted": 1, "do": f"divide your values by {2**bits} before you compare"}
+        do = f"divide your values by {2**bits} before you compare"
         modes = _modes(case.pick(case.healthy) / step)
         if bits == shift:
-            yield case.edit(claim, case.appended(times), **more)
+            yield case.edit(claim, case.appended(times), fitted=1, do=do)
         for low, high, clipped in _ranges(seen):
             for mode, words in modes.items():
                 fixed = FixedPoint(step, mode, low * step, high * step)
                 steps = case.appended(fixed, times)
                 if words or clipped:
-                    yield case.edit(f"{claim}{words}{clipped}", steps, **more)
+                    yield case.edit(f"{claim}{words}{clipped}", steps, fitted=1, do=do)
 
 
 def _modes(values: np.ndarray) -> dict[str, str]:
