@@ -30,14 +30,17 @@ from probe.errors import Undescribed, describing
 from probe.model import Capture, OnCall, Producer
 from probe.process.interrupts import stop_here
 
+from ..describe.mixed_precision import refuse_mixture, rounding
 from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
 from .tensors import (
     array_of,
+    autocast_in,
     copied,
     dtype_name,
+    floating_types,
     leaf_tensor,
     levels_of,
     tensors_in,
@@ -248,7 +251,9 @@ class FunctionCalls(TorchFunctionMode):
                 or self.follows(tensor)
             ):
                 continue
-            if tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            with torch._C.DisableTorchFunction():
+                empty = tensor.is_meta
+            if empty or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 continue  # holds no numbers; within vmap it is the result that came from nowhere
             self._make(tensor)
             one = self.unseen.setdefault(
@@ -575,12 +580,11 @@ def _described(
 ) -> tuple[Description | None, str]:
     used = [*given, *results]
     try:
-        precisions = sorted({dtype_name(tensor) for tensor in used if tensor.is_floating_point()})
-        if len(precisions) > 1 and name not in _CASTS:
-            raise Undescribed(
-                f"it mixes {' and '.join(precisions)} (as under torch.autocast), which is not "
-                "supported"
-            )
+        kinds = floating_types(given), floating_types(results)
+        mixed = len({*kinds[0], *kinds[1]}) > 1 and name not in _CASTS
+        rounded = rounding(name, *kinds, autocast_in(results)) if mixed else None
+        if mixed and rounded is None:
+            refuse_mixture(name, *kinds, kwargs.get("out") is not None)
         if any(tensor.is_nested for tensor in used) and name not in _NESTED:
             raise Undescribed(
                 "nested tensors (samples of different lengths) are not supported here"
@@ -589,8 +593,13 @@ def _described(
             name = f"complex.{name}"
             if name not in functions():
                 raise Undescribed(f"complex numbers are not supported in {shown}")
+        if rounded is not None:
+            args, kwargs = rounded.weights_in((args, kwargs))
+            build.inputs, before = tuple(map(rounded.array, build.inputs)), build.inputs
         with describing():
             found = describe_function(name, shown, build, args, kwargs)
+            if rounded is not None:
+                found = rounded.before(found, before)
             levels = ([levels_of(one) for one in tensors] for tensors in (given, results))
             return to_levels(found, *levels), ""
     except Undescribed as error:
@@ -598,12 +607,5 @@ def _described(
 
 
 def _notes(tensor: torch.Tensor) -> tuple[str, ...]:
-    device = tensor.device.type
-    if not torch.is_autocast_enabled(device):
-        return ()
-    return (
-        (
-            "computed under torch.autocast in "
-            f"{str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
-        ),
-    )
+    on = autocast_in([tensor])
+    return () if on is None else (f"computed under torch.autocast in {on}",)

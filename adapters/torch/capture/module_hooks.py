@@ -34,6 +34,7 @@ from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
 from ..describe.describe import Call, Scale, describe, opaque
+from ..describe.mixed_precision import refuse_mixture, rounding
 from .arguments import filled
 from .function_calls import FunctionCalls
 from .input_checks import mismatch
@@ -42,8 +43,10 @@ from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, unchanged, written
 from .tensors import (
     array_of,
+    autocast_in,
     copied,
     dtype_name,
+    floating_types,
     leaf_tensor,
     levels_of,
     scales_in,
@@ -273,7 +276,7 @@ class _Watcher:
             description=description,
             why=why,
             training=self.module.training,
-            notes=tuple(_notes(self.module)),
+            notes=(*_notes(self.module), *_under(outputs)),
             made_by=begun.made_by,
             alone=None
             if description is not None or not self._single()
@@ -321,9 +324,16 @@ class _Watcher:
                 else ""
             )
             named, scales = arguments
+            own = [one for one in self.module._parameters.values() if one is not None]
+            kinds = floating_types([*given, *own]), floating_types(outputs)
+            mixed = len({*kinds[0], *kinds[1]}) > 1
+            name, autocast = type(self.module).__name__, autocast_in(outputs)
+            rounded = rounding(name, *kinds, autocast) if mixed else None
+            if mixed and rounded is None:
+                refuse_mixture(name, *kinds)
             call = Call(
-                tuple(inputs),
-                self._read,
+                tuple(inputs if rounded is None else map(rounded.array, inputs)),
+                self._read if rounded is None else lambda of: rounded.weight(self._read(of)),
                 named,
                 _shortcuts(given),
                 levels,
@@ -334,18 +344,9 @@ class _Watcher:
             )
             with nullcontext() if registered(self.module) else describing():
                 description = describe(self.module, call)
-            used = [
-                *given,
-                *outputs,
-                *(one for one in self.module._parameters.values() if one is not None),
-            ]
-            precisions = {dtype_name(tensor) for tensor in used if tensor.is_floating_point()}
-            if len(precisions) > 1:
-                raise Undescribed(
-                    f"it mixes {' and '.join(sorted(precisions))} (as under torch.autocast), "
-                    "which is not supported"
-                )
-            if any(tensor.is_complex() for tensor in used):
+                if rounded is not None:
+                    description = rounded.before(description, inputs)
+            if any(tensor.is_complex() for tensor in (*given, *outputs, *own)):
                 raise Undescribed("complex numbers are not supported")
         except Undescribed as error:
             return None, str(error)
@@ -464,6 +465,11 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
                     f"it has a user-registered forward hook, {called}, which runs {when} it "
                     "and may change its output"
                 )
+
+
+def _under(outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
+    on = autocast_in(outputs)
+    return () if on is None else (f"computed under torch.autocast in {on}",)
 
 
 def _check_arguments(

@@ -20,8 +20,10 @@ from .parametrizations import told
 
 __all__ = [
     "array_of",
+    "autocast_in",
     "copied",
     "dtype_name",
+    "floating_types",
     "leaf_tensor",
     "levels_of",
     "scales_in",
@@ -98,6 +100,19 @@ def _tensors(tree: Any) -> list[Any]:
 def tensors_in(tree: Any) -> list[torch.Tensor]:
     """The tensors anywhere in arguments or a result, in order."""
     return [leaf if isinstance(leaf, torch.Tensor) else leaf.value for leaf in _tensors(tree)]
+
+
+def floating_types(tensors: Sequence[torch.Tensor]) -> frozenset[str]:
+    """The types of those that hold floats."""
+    return frozenset(dtype_name(tensor) for tensor in tensors if tensor.is_floating_point())
+
+
+def autocast_in(tensors: Sequence[torch.Tensor]) -> str | None:
+    """The type that torch.autocast computes in where these are, None where it is off."""
+    device = tensors[0].device.type if tensors else "cpu"
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return None
+    return _name(torch.get_autocast_dtype(device))
 
 
 def writes_to(tensor: torch.Tensor) -> int:

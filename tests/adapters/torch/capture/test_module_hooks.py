@@ -405,7 +405,11 @@ def test_autocast_is_not_taken_for_float32(net):
             with torch.autocast("cpu", torch.bfloat16):
                 return self.net(x)
 
-    assert "mixes bfloat16 and float32" in probe.check(Cast(), "net.conv", X).missing["numpy"]
+    report = probe.check(Cast(), "net.conv", X)
+    assert report.ok and report.dtype == "bfloat16"
+    exact = probe.check(net, "conv", X).outputs["framework"]
+    assert not np.array_equal(report.outputs["framework"], exact)
+    assert probe.check(Cast(), "net.conv", X, expected=exact + 0.5).verdict == "diverge"
 
 
 class Fused(nn.Module):

@@ -69,6 +69,8 @@ def written(tensor, value):
             lambda x: torch.stack([x, Y], 1, out=torch.empty(0)),
             lambda x: torch.add(x, Y, out=torch.empty_like(x)),
         ),
+        lambda x: x.sum(dtype=torch.float64),
+        lambda x: F.softmax(x, 1, dtype=torch.float64),
         lambda x: torch.topk(x, 2, out=(torch.empty(0), torch.empty(0, dtype=torch.long)))[1],
         lambda x: torch.gt(x, Y, out=torch.empty(x.shape)),
     ],
@@ -84,8 +86,6 @@ def test_what_a_type_or_a_place_for_the_result_means(function):
         (lambda x: x.view(torch.int32), "reinterpreting the bits as another dtype"),
         (lambda x: x.view(torch.uint8), "reinterpreting the bits as another dtype"),
         (lambda x: x.sum(1, dtype=torch.bool), "sums and products of booleans"),
-        (lambda x: x.sum(dtype=torch.float64), "it mixes float32 and float64"),
-        (lambda x: F.softmax(x, 1, dtype=torch.float64), "it mixes float32 and float64"),
         (
             lambda x: torch.add(x, Y, out=torch.empty(x.shape, dtype=torch.float64)),
             "it mixes float32 and float64",

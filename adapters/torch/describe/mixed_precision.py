@@ -1,0 +1,115 @@
+"""Calls whose tensors have several floating types: which of them are described, and how.
+
+PyTorch itself computes such a call in the widest type, or refuses it. Under ``torch.autocast`` what
+is named in its list of lower precision rounds its arguments first (aten/src/ATen/autocast_mode.h).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.description import Builder, Description, Ref, Weight
+from probe.errors import Undescribed
+
+__all__ = ["Rounding", "as_given", "refuse_mixture", "rounding"]
+
+_WIDTHS = {"float16": 1, "bfloat16": 1, "float32": 2, "float64": 3}
+_ROUNDED = frozenset(
+    "linear matmul __matmul__ __rmatmul__ mm bmm mv addmm baddbmm addbmm einsum "
+    "scaled_dot_product_attention conv1d conv2d conv3d "
+    "conv_transpose1d conv_transpose2d conv_transpose3d "
+    "Linear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d".split()
+)
+"""Functions and modules that are products of matrices."""
+_NORMS = frozenset(
+    f"{kind}Norm{axes}"
+    for kind, ranks in (
+        ("Layer", ("",)),
+        ("Group", ("",)),
+        ("Batch", ("1d", "2d", "3d")),
+        ("Instance", ("1d", "2d", "3d")),
+    )
+    for axes in ranks
+)
+"""Modules that take parameters of float32 beside half precision, and compute in float32."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What autocast does to the arguments of a call: they are rounded ``to`` a narrower type."""
+
+    to: str
+
+    def array(self, x: np.ndarray) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return x
+        return np.asarray(ops.Cast(to=self.to).run(x)[0], x.dtype)
+
+    def weight(self, weight: Weight | None) -> Weight | None:
+        if weight is None or weight.effective.dtype.kind != "f":
+            return weight
+        effective = self.array(weight.effective)
+        effective.flags.writeable = False
+        told = f"rounded to {self.to} by torch.autocast"
+        return replace(weight, effective=effective, steps=(*weight.steps, told), grid=None)
+
+    def weights_in(self, tree: Any) -> Any:
+        """Arguments with their weights rounded."""
+        if isinstance(tree, Weight):
+            return self.weight(tree)
+        if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+            return type(tree)([self.weights_in(one) for one in tree])
+        if isinstance(tree, Mapping):
+            return {key: self.weights_in(one) for key, one in tree.items()}
+        return tree
+
+    def before(self, description: Description, inputs: Sequence[np.ndarray]) -> Description:
+        """The description behind the rounding of each of the inputs."""
+        build = Builder()
+        given = [
+            build.add(ops.Cast(to=self.to), Ref(-1, place))
+            if x.dtype.kind == "f"
+            else Ref(-1, place)
+            for place, x in enumerate(inputs)
+        ]
+        outputs = build.include(description.steps, *given)
+        return replace(description, steps=build.ended(*outputs))
+
+
+def rounding(
+    name: str, given: Collection[str], made: Collection[str], autocast: str | None
+) -> Rounding | None:
+    """What autocast does to a call with arguments and results of these floating types; ``autocast``
+    is the type that it is on in, None where it is off."""
+    kinds = {*given, *made}
+    if autocast is None or name not in _ROUNDED or kinds != {"float32", autocast}:
+        return None
+    return Rounding(autocast) if set(made) == {autocast} else None
+
+
+def as_given(name: str, given: Collection[str], made: Collection[str]) -> bool:
+    """Whether a call computes in one type that holds all that it is given, and so is described as
+    if all were of that type."""
+    if len(set(made)) != 1:
+        return False
+    (kind,) = set(made)
+    if name in _NORMS:
+        return {*given} <= {kind, "float32"}
+    if "norm" in name.lower() or name == "view" or name in _ROUNDED:
+        return False
+    return all(_WIDTHS.get(one, 9) < _WIDTHS.get(kind, 0) for one in {*given} - {kind})
+
+
+def refuse_mixture(
+    name: str, given: Collection[str], made: Collection[str], out: bool = False
+) -> None:
+    """Raises Undescribed where a call of several floating types computes in another than the one
+    of its results, as into an ``out`` of another type, or rounds on the way."""
+    if out or not as_given(name, given, made):
+        raise Undescribed(
+            f"it mixes {' and '.join(sorted({*given, *made}))} (as under torch.autocast), which is "
+            "not supported"
+        )
