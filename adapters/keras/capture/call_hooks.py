@@ -320,19 +320,46 @@ def _through(
                 lambda layer: id(layer) in state.placed,
             )
     except Undescribed as error:
-        whole = Place(
-            f"{place.name}/{WHOLE}",
-            place.layer,
-            "atomic",
-            f"its operations between its inner layers cannot be traced: {error}",
-        )
-        state.met[whole.name] = whole.kind
-        return _called(whole, original, own, args, kwargs, (), state)
+        try:
+            graph = _by_graph(place, call, [*given, *masks], own, state, error)
+        except Undescribed as reason:
+            whole = Place(
+                f"{place.name}/{WHOLE}",
+                place.layer,
+                "atomic",
+                f"its operations between its inner layers cannot be traced: {reason}",
+            )
+            state.met[whole.name] = whole.kind
+            return _called(whole, original, own, args, kwargs, (), state)
     if graph is None:
         return own()
     return graph.run(
         lambda step, operation, args, kwargs: _stepped(step, operation, args, kwargs, state)
     )
+
+
+def _by_graph(
+    place: Place,
+    call: Call,
+    given: Sequence[Any],
+    own: Callable[[], Any],
+    state: _Pass,
+    failed: Undescribed,
+) -> Any:
+    """The call through the graph that TensorFlow traces of it, where it fails on symbolic tensors;
+    Undescribed with the reason that says more."""
+    if state.tensors.backend != "tensorflow" or not isinstance(failed, symbolic_trace.Failed):
+        raise failed
+    calls = importlib.import_module(".graph_calls", __package__)
+    made = partial(symbolic_trace.on_tensors, place.layer, call, state.tensors)
+    try:
+        with state.mute():
+            return calls.traced_by_graph(
+                place, call, given, made, own, state.tensors, lambda one: id(one) in state.placed
+            )
+    except Undescribed as error:
+        traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in str(failed)
+        raise (error if traced else failed) from None
 
 
 def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: _Pass) -> Any:
@@ -428,6 +455,8 @@ def _description(place: Place, call: Call, state: _Pass) -> tuple[Description | 
             return describe_registered(place.layer, call), ""
         with describing():
             with state.mute():  # to follow code of the user's own makes calls
+                if hasattr(place.layer, "described"):  # a piece of a graph, which knows it
+                    return place.layer.described(call, state.tensors), ""
                 return (symbolic_trace.followed if place.own else describe)(place.layer, call), ""
     except Undescribed as error:
         return None, str(error)

@@ -26,7 +26,7 @@ from ..describe.undescribed_classes import FOLLOWED
 from .restore_state import unchanged
 from .symbolic_trace import Graph, drawn, names_kept, symbolic
 
-__all__ = ["WHOLE", "Traced", "traced"]
+__all__ = ["WHOLE", "Traced", "same", "traced"]
 
 WHOLE = "call"
 """What is named in place of the operations where a call cannot be followed: "block/call"."""
@@ -108,9 +108,9 @@ def traced(
         return tensors.made(own)
 
     theirs = _kept(place.layer, whole)
-    if _same(ours, theirs, tensors) or _same(plain, theirs, tensors):
-        return found if _same(ours, theirs, tensors) else again
-    if not _same(theirs, _kept(place.layer, whole), tensors):
+    if same(ours, theirs, tensors) or same(plain, theirs, tensors):
+        return found if same(ours, theirs, tensors) else again
+    if not same(theirs, _kept(place.layer, whole), tensors):
         raise Undescribed(
             "the call is nondeterministic, so its operations cannot be compared with it"
         )
@@ -125,7 +125,7 @@ def _kept(layer: Any, own: Callable[[], Any]) -> Any:
         return own()
 
 
-def _same(left: Any, right: Any, tensors: Tensors) -> bool:
+def same(left: Any, right: Any, tensors: Tensors) -> bool:
     """Whether two results are the same bit by bit."""
     one, other = (
         [tensors.array(tensor) for tensor in tensors.within(nested)] for nested in (left, right)

@@ -32,10 +32,19 @@ from ..describe.variables import read_variable
 from .arguments import received
 from .unrolled_loops import unrolled
 
-__all__ = ["Graph", "drawn", "followed", "function_steps", "names_kept", "symbolic"]
+__all__ = [
+    "Failed",
+    "Graph",
+    "drawn",
+    "followed",
+    "function_steps",
+    "names_kept",
+    "on_tensors",
+    "symbolic",
+]
 
 
-class _Failed(Undescribed):
+class Failed(Undescribed):
     """The call itself fails on symbolic tensors, or node by node."""
 
 
@@ -95,7 +104,7 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
             result = symbolic(layer, call, tensors, symbols)
             return _between(symbols, values, result, call, tensors)
         except Undescribed as error:
-            return _by_graph(partial(_on_tensors, layer, call, tensors), values, call, error)
+            return _by_graph(partial(on_tensors, layer, call, tensors), values, call, error)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
 
@@ -107,7 +116,7 @@ def _by_graph(
     where symbolic tensors do not get through."""
     tensors, told = Tensors(call.namespace), str(failed)
     # Which of its functions it calls is known in a graph, once the values are.
-    if not (isinstance(failed, _Failed) or told.startswith("Cond of keras.ops ")) or (
+    if not (isinstance(failed, Failed) or told.startswith("Cond of keras.ops ")) or (
         tensors.backend != "tensorflow"
     ):
         raise failed
@@ -124,7 +133,7 @@ def _by_graph(
     return found
 
 
-def _on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -> Any:
+def on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -> Any:
     """The call as it was made, on these tensors."""
     named = {
         name: tensors.mapped(
@@ -172,9 +181,7 @@ def _between(
     except Undescribed:
         raise
     except Exception as error:
-        raise _Failed(
-            f"running its operations one by one failed ({type(error).__name__})"
-        ) from None
+        raise Failed(f"running its operations one by one failed ({type(error).__name__})") from None
     return Description(build.ended(*(held[id(one)][1] for one in outputs)))
 
 
@@ -207,7 +214,7 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
         one.kind is one.VAR_POSITIONAL
         for one in inspect.signature(type(layer).call).parameters.values()
     ):
-        raise _Failed("its `call` takes a variable number of arguments (*args)")
+        raise Failed("its `call` takes a variable number of arguments (*args)")
     named = {
         name: tensors.mapped(
             lambda leaf: symbols[leaf.index] if isinstance(leaf, Ref) else leaf, value
@@ -228,7 +235,7 @@ def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
     except Exception as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
         line = next((line for line in lines if not line.startswith("Exception encountered")), "")
-        raise _Failed(f"symbolic tracing failed ({type(error).__name__}: {line[:200]})") from None
+        raise Failed(f"symbolic tracing failed ({type(error).__name__}: {line[:200]})") from None
     leaves = tensors.flat(result)
     if not leaves or any(not hasattr(leaf, "_keras_history") for leaf in leaves):
         raise Undescribed("it returns a tensor that does not depend on its inputs")

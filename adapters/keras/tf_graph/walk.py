@@ -69,7 +69,7 @@ class Walk:
         """What tensors of a graph are, where it is given these, by name; ``layers`` are those that
         give tensors in it, by the tensors' names."""
         layers = layers or {}
-        needed, seen = _needed(wanted, layers)
+        needed, seen = _needed(wanted, layers, given)
         held = dict(given)
         changed = set[int]()
         for operation in graph.get_operations():
@@ -443,15 +443,19 @@ def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _needed(wanted: Sequence[Any], layers: Mapping[str, Inside]) -> tuple[set[str], set[str]]:
-    """The names of the operations and of the tensors that tensors depend on, those within the
-    layers left out."""
+def _needed(
+    wanted: Sequence[Any], layers: Mapping[str, Inside], given: Mapping[str, Held]
+) -> tuple[set[str], set[str]]:
+    """The names of the operations and of the tensors that tensors depend on, without those within
+    the layers and before what is given."""
     found, waiting, seen = set[str](), list(wanted), set[str]()
     while waiting:
         tensor = waiting.pop()
         if tensor.name in seen:
             continue
         seen.add(tensor.name)
+        if tensor.name in given:
+            continue
         if tensor.name in layers:
             waiting.extend(layers[tensor.name].given)
         else:

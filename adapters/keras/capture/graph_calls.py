@@ -1,0 +1,176 @@
+"""What a model of the user's own does between its layers by TensorFlow's own functions, as calls
+with names of their own.
+
+The graph that TensorFlow traces of its call is run piece by piece: each layer where it stands, and
+what lies between the layers, up to the next of them, as one call. That is named after the model and
+the last operation: "block/relu".
+"""
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from probe.description import Description, Ref
+from probe.errors import Undescribed
+
+from ..describe.call import Call
+from ..describe.layer_tree import Place
+from ..describe.tensors import Tensors
+from ..tf_graph.node import Held, TidyBuilder
+from ..tf_graph.walk import Walk
+from .graph_of_call import TracedCall, captured, left, traced_call, weight_of
+from .graph_trace import ended, taken
+from .operation_calls import same
+
+__all__ = ["TracedByGraph", "traced_by_graph"]
+
+_MOVES = ("Cast", "Identity", "NoOp", "ReadVariableOp", "Const", "Placeholder")
+"""Operations that are no call of their own."""
+
+
+class Piece:
+    """What lies between some tensors of a graph and another one."""
+
+    def __init__(self, graph: Any, sources: Sequence[Any], wanted: Any, model: Any, keras: Any):
+        self.graph, self.sources, self.wanted = graph, sources, wanted
+        self.model, self.keras = model, keras
+
+    def call(self, *inputs: Any) -> Any:
+        return self._walked(inputs, Call(self, self.keras, (), ""))[1][0].later()
+
+    __call__ = call
+
+    def described(self, call: Call, tensors: Tensors) -> Description:
+        """Its steps on the inputs of a call."""
+        values = [
+            tensors.tensor(array, one.dtype)
+            for array, one in zip(call.inputs, self.sources, strict=True)
+        ]
+        return Description(ended(*self._walked(values, call)))
+
+    def _walked(self, values: Sequence[Any], call: Call) -> tuple[Walk, list[Held]]:
+        build = TidyBuilder(call)
+        tf = importlib.import_module("tensorflow")
+        walk = Walk(build, tf, call.dtype, weight_of(self.model, call))
+        given = captured(self.graph, walk)
+        for k, (one, value) in enumerate(zip(self.sources, values, strict=True)):
+            given[one.name] = taken(build, Ref(-1, k), one, value)
+        return walk, walk.outputs(self.graph, given, [self.wanted])
+
+
+@dataclass(frozen=True, eq=False)
+class TracedByGraph:
+    """The call of a model as layers and pieces of a graph between them."""
+
+    place: Place
+    given: Sequence[Any]
+    traced: TracedCall
+    tensors: Tensors
+
+    def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
+        """What the call gives; ``step`` makes that of each piece."""
+        graph = self.traced.function.graph
+        values = {one.name: value for one, value in zip(graph.inputs, self.given, strict=False)}
+        counts: Counter[str] = Counter()
+
+        def filled(nested: Any) -> Any:
+            return self.tensors.mapped(
+                lambda leaf: (
+                    self._value(leaf, values, counts, step)
+                    if getattr(leaf, "graph", None) is graph
+                    else leaf
+                ),
+                nested,
+            )
+
+        for called in self.traced.called:
+            result = called.layer(*filled(called.args), **filled(called.kwargs))
+            found = self.tensors.within(result)
+            values.update({one.name: v for one, v in zip(called.outputs, found, strict=True)})
+        return filled(self.traced.result)
+
+    def _value(
+        self,
+        tensor: Any,
+        values: dict[str, Any],
+        counts: Counter[str],
+        step: Callable[[Place, Any, Any, Any], Any],
+    ) -> Any:
+        if tensor.name not in values:
+            sources, kinds = _between(tensor, values)
+            model, keras = self.place.layer, self.tensors.keras
+            kind = next((one for one in kinds if one not in _MOVES), "")
+            # A class of its own, since calls go by the names of their classes.
+            piece = type(kind or "Cast", (Piece,), {})(
+                self.traced.function.graph, sources, tensor, model, keras
+            )
+            given = [values[one.name] for one in sources]
+            if not sources or not kind:
+                values[tensor.name] = piece(*given)
+            else:
+                name = f"{self.place.name}/{_snake(kind)}"
+                counts[name] += 1
+                name += f":{counts[name] - 1}" if counts[name] > 1 else ""
+                place = Place(name, piece, "atomic", own=True)
+                values[tensor.name] = step(place, piece, given, {})
+        return values[tensor.name]
+
+
+def traced_by_graph(
+    place: Place,
+    call: Call,
+    given: Sequence[Any],
+    made: Callable[[Sequence[Any]], Any],
+    own: Callable[[], Any],
+    tensors: Tensors,
+    inside: Callable[[Any], bool],
+) -> TracedByGraph:
+    """Undescribed where TensorFlow cannot trace the call, where a piece of its graph cannot run
+    alone, and where the pieces do not give what ``own``, the call as it is, gives bit by bit."""
+    tf = importlib.import_module("tensorflow")
+
+    def noted(layer: Any) -> str | None:
+        return "" if inside(layer) else None
+
+    with tensors.compiled():
+        traced = left(
+            place.layer, lambda: traced_call(made, given, place.layer, tensors, tf, noted, True)
+        )
+    found = TracedByGraph(place, given, traced, tensors)
+
+    def step(place: Place, piece: Any, args: Any, kwargs: Any) -> Any:
+        return piece(*args)
+
+    ours = left(place.layer, lambda: found.run(step))
+    if not same(ours, left(place.layer, lambda: tensors.made(own)), tensors):
+        raise Undescribed(
+            "its graph, as TensorFlow traces it, gives other values piece by piece than the call"
+        )
+    return found
+
+
+def _between(tensor: Any, known: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+    """The known tensors that a tensor of a graph follows from, and the operations between them, the
+    last ones first."""
+    sources: dict[str, Any] = {}
+    kinds, waiting, seen = [], [tensor], set[str]()
+    while waiting:
+        one = waiting.pop(0)
+        if one.name in known:
+            sources[one.name] = one
+        elif one.op.name not in seen:
+            seen.add(one.op.name)
+            kinds.append(str(one.op.type))
+            waiting.extend(one.op.inputs)
+    return list(sources.values()), kinds
+
+
+def _snake(kind: str) -> str:
+    """ "AddV2" as "add", "BiasAdd" as "bias_add", "StatelessIf" as "if"."""
+    if kind.endswith("PartitionedCall"):
+        return "function"
+    plain = re.sub(r"^Stateless|V\d$", "", kind)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain).lower()
