@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from repository import EXAMPLES
+from wrapping import unwrapped
 
 from probe.capture import array_files
 from probe.errors import BadInput
@@ -44,7 +45,7 @@ def test_flat_numbers_take_the_shape_that_the_model_declares(probe, tmp_path, na
     options = (KERAS, "--layer", "conv2d", "--save")
     status, out, err = probe(*options, tmp_path / "flat.npz", "--input", path)
     assert (status, err) == (0, ""), err
-    assert f"{path}, 128 numbers reshaped to (2, 8, 8, 1) in row-major order" in out
+    assert f"{path}, 128 numbers reshaped to (2, 8, 8, 1) in row-major order" in unwrapped(out)
     assert probe(*options, tmp_path / "whole.npz", "--input", tmp_path / "x.npy")[0] == 0
     flat, whole = (np.load(tmp_path / f"{name}.npz") for name in ("flat", "whole"))
     assert np.array_equal(flat["input_0"], whole["input_0"])
@@ -91,10 +92,10 @@ def test_a_module_that_declares_no_shape_is_told_one(probe, tmp_path, conv):
     x.tofile(tmp_path / "x.bin")
     given = ("--input", tmp_path / "x.bin", "--dtype", "float32")
     status, out, err = probe(*conv, *given, "--shape", "-1,3,6,6")
-    assert (status, err) == (0, "") and "216 numbers reshaped to (2, 3, 6, 6)" in out
+    assert (status, err) == (0, "") and "216 numbers reshaped to (2, 3, 6, 6)" in unwrapped(out)
     own = ("--expect-input", tmp_path / "x.bin", "--dtype", "float32", "--shape", "2,3,6,6")
     status, out, err = probe(*conv, *own)
-    assert (status, err) == (0, "") and "216 numbers reshaped to (2, 3, 6, 6)" in out
+    assert (status, err) == (0, "") and "216 numbers reshaped to (2, 3, 6, 6)" in unwrapped(out)
     x[0].tofile(tmp_path / "x.bin")
     status, out, err = probe(*conv, *given)
     assert (status, out) == (2, "") and "reshape it, x.reshape(1, 3, 6, 6)" in err
@@ -151,7 +152,7 @@ def saved(probe, tmp_path, *options):
     """The input that a run takes, and what its report says of it."""
     status, out, err = probe(*options, "--save", tmp_path / "out.npz")
     assert status in (0, 2) and err == "", out + err
-    return np.load(tmp_path / "out.npz")["input_0"], out
+    return np.load(tmp_path / "out.npz")["input_0"], unwrapped(out)
 
 
 def test_an_image_is_read_as_it_is_and_all_that_was_done_is_said(probe, tmp_path, conv, picture):

@@ -4,6 +4,7 @@ few digits: their mistake is found in one run, and what was assumed is said."""
 import numpy as np
 import pytest
 import torch
+from wrapping import unwrapped
 
 import probe as package
 
@@ -75,7 +76,7 @@ def test_text_with_the_channels_last(probe, conv, without_bias, tmp_path):
         *("--input", tmp_path / "x.npy", "--expect", tmp_path / "mine.txt"),
     )
     assert status == 1 and "why: transposed-output and missing-bias: " in out
-    assert "written in the axis order (0, 2, 3, 1), (2, 8, 10, 5)" in " ".join(out.split())
+    assert "written in the axis order (0, 2, 3, 1), (2, 8, 10, 5)" in unwrapped(out)
 
 
 def test_noise_of_another_shape_gives_no_finding(conv):
