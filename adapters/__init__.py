@@ -17,11 +17,11 @@ from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
 from probe.files.size_limits import held, too_much
-from probe.listing import Layer
+from probe.listing import Listing
 
 __all__ = ["list_file", "open_model"]
 
-_EXTRAS = {".keras": "keras", ".torch": "torch"}
+_EXTRAS = {".keras": "keras", ".torch": "torch", ".transformers": "transformers"}
 """Adapter -> the extra that installs its framework."""
 
 _ZIP = b"PK\x03\x04"
@@ -53,16 +53,16 @@ def open_model(
         raise CannotOpen(f"{source} cannot be opened ({in_words(error)})") from error
 
 
-def list_file(path: str | os.PathLike[str]) -> tuple[Layer, ...] | None:
+def list_file(path: str | os.PathLike[str]) -> Listing | None:
     """The layers of a file that tells them without its framework; None where it does not.
 
     Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
     """
     adapter = _adapter_of_file(Path(path))
-    if adapter != ".keras":
+    if adapter not in (".keras", ".transformers"):
         return None
-    layers: tuple[Layer, ...] | None = _imported(adapter).list_file(path)
-    return layers
+    found: Listing | None = _imported(adapter).list_file(path)
+    return found
 
 
 def _imported(adapter: str) -> Any:
@@ -105,7 +105,7 @@ def _adapter_of_file(path: Path) -> str:
         status = path.stat()
         mode = status.st_mode
         if stat.S_ISDIR(mode):
-            raise CannotOpen(_folder(path))
+            return _adapter_of_folder(path)
         if not stat.S_ISREG(mode):
             # to read from it may never end
             raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")
@@ -202,10 +202,15 @@ def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
         )
 
 
-def _folder(path: Path) -> str:
+def _adapter_of_folder(path: Path) -> str:
     if any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
-        return f"{path} is a SavedModel folder, which is not supported: {_SAVE}"
-    return f"{path} is a folder, not a model file"
+        raise CannotOpen(f"{path} is a SavedModel folder, which is not supported: {_SAVE}")
+    if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
+        return ".transformers"
+    raise CannotOpen(
+        f"{path} is a folder, not a model file, nor a Hugging Face directory with config.json and "
+        "*.safetensors"
+    )
 
 
 def _words(head: bytes) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "ModelInput",
     "OnCall",
     "Producer",
+    "Reads",
     "Runnable",
     "Slot",
     "StopForward",
@@ -236,6 +237,15 @@ class Unloaded(Protocol):
     def refuse(self, layer: str, inputs: Sequence[np.ndarray]) -> None:
         """Raises UnknownLayer where the file tells that there is no such layer, and BadInput where
         it tells that the model's inputs (none where they are drawn) have other shapes."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """What a model offers besides whose input can be a text."""
+
+    def tokens(self, text: str) -> dict[str, np.ndarray]:
+        """The inputs by name that stand for a text, a batch of one. Raises BadInput where there is
+        no tokenizer."""
 
 
 def is_model(source: object) -> TypeGuard[Model]:

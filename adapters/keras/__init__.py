@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import BadInput, CannotOpen, UnknownLayer
+from probe.listing import Listing
 
 from .loading.allow_list import refuse_code
 from .loading.file import File, listing, read, top_level
@@ -78,9 +79,10 @@ def open_model(
     return Saved(file, custom, trust, device or "cpu")
 
 
-def list_file(path: "str | os.PathLike[str]") -> "tuple[Layer, ...] | None":
+def list_file(path: "str | os.PathLike[str]") -> Listing | None:
     """The layers as the file tells them, without a framework and without running what it holds."""
-    return listing(read(Path(path)))
+    layers = listing(read(Path(path)))
+    return None if layers is None else Listing(layers)
 
 
 def _live(source: Any, keras: Any, device: str | None) -> "Opened":

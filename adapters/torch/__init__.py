@@ -9,7 +9,7 @@ from torch.export.passes import move_to_device_pass
 
 from probe.model import Model
 
-from .capture.devices import idle_gpu, moved, refuse_absent
+from .capture.devices import idle, moved, refuse_absent
 from .capture.exported_program import Program, is_program, specs_of
 from .capture.function_calls import calls_of
 from .capture.model import TorchModel, mode_of, unwrapped
@@ -69,7 +69,7 @@ def open_model(
         refuse_absent(device)
     path = Path(source)
     loaded = load(path, trust, imports, factory is not None)
-    told = _idle(device)
+    told = idle(device)
     if is_script(loaded):
         notes = ("eval() was called on the module after loading", *told)
         return _script(loaded.eval().to(device or "cpu"), str(path), notes, factory)
@@ -88,14 +88,6 @@ def open_model(
     module.eval().to(device or "cpu")
     notes = (*notes, "eval() was called on the module after loading", *told)
     return TorchModel(module, str(path), notes)
-
-
-def _idle(device: str | None) -> tuple[str, ...]:
-    """A note on a GPU that is left idle since nobody asked for it."""
-    gpu = "" if device is not None else idle_gpu()
-    return (
-        (f"a GPU is there, and this ran on the CPU: --device {gpu} runs it there",) if gpu else ()
-    )
 
 
 def _on(program: Any, device: str | None) -> Any:

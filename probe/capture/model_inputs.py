@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe import printable
 from probe.capture.images import pixels
 from probe.capture.user_arrays import Inputs, Part, Picture, Shape, Told, Unshaped, as_array
 from probe.errors import BadInput, ForwardFailed
-from probe.model import CallArguments, Capture, InputSpec, Keyworded, Model, Slot
+from probe.model import CallArguments, Capture, InputSpec, Keyworded, Model, Reads, Slot
 from probe.ops import Transpose
 
 __all__ = ["Bound", "bind", "bind_alone", "draw", "given_words", "index_of", "part_of"]
@@ -45,7 +46,7 @@ def bind(model: Model, x: Inputs | Told, shape: Shape = None, seed: int = 0) -> 
             f"{model.framework} runs this model on arrays alone; you gave the argument "
             f"{', '.join(told.literals)} (--arg), which only a PyTorch module takes"
         )
-    x, words = _read(model, told.values, shape)
+    x, words = _read(model, told.values, shape, seed)
     if x is None:
         return Bound(model, *draw(model, shape, seed))
     return Bound(model, *_in_order(model, x, words))
@@ -79,7 +80,7 @@ def _called(
     seed: int,
 ) -> Bound:
     """The inputs of a model whose call takes arguments by name, and such as are no arrays."""
-    x, words = _read(model, told.values, shape)
+    x, words = _read(model, told.values, shape, seed)
     arrays, arguments = _arguments(x, told.literals)
     literals = {name: one for name, one in arguments.named.items() if not _has_slot(one)}
     if not arrays and (x is None or isinstance(x, Mapping)):
@@ -152,8 +153,10 @@ def _has_slot(value: Any) -> bool:
     return isinstance(value, Mapping | list | tuple) and any(map(_has_slot, parts))
 
 
-def _read(model: Model, values: Any, shape: Shape) -> tuple[Inputs, str]:
-    """What a file gives that is read as the model wants it, and in words how."""
+def _read(model: Model, values: Any, shape: Shape, seed: int) -> tuple[Inputs, str]:
+    """What a text or a file gives that is read as the model wants it, and in words how."""
+    if isinstance(values, str):
+        return _tokens(model, values, seed)
     if not isinstance(values, Picture | Unshaped):
         return values, "given"
     specs = model.inputs
@@ -166,6 +169,26 @@ def _read(model: Model, values: Any, shape: Shape) -> tuple[Inputs, str]:
     if isinstance(values, Picture):
         return pixels(values, spec, first=isinstance(model, Keyworded))
     return _reshaped(values, spec, shape)
+
+
+def _tokens(model: Model, text: str, seed: int) -> tuple[dict[str, np.ndarray], str]:
+    """The inputs that stand for a text, and one drawn sample of the others, such as an image."""
+    if not isinstance(model, Reads):
+        raise BadInput(
+            "a text can only be the input of a Hugging Face directory that has a tokenizer; give "
+            "an array"
+        )
+    read, specs = model.tokens(text), model.inputs
+    drawn = draw(model, None, seed)[0] if specs is not None and len(specs) > len(read) else ()
+    others = {
+        spec.name: array[:1]
+        for spec, array in zip(specs or (), drawn, strict=False)
+        if spec.name not in read
+    }
+    count = next(iter(read.values())).shape[-1]
+    how = f"the text {printable.name(repr(text))}, {count} tokens"
+    more = f"; {' and '.join(others)} random, seed {seed}" if others else ""
+    return {**others, **read}, how + more
 
 
 def _reshaped(given: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[np.ndarray, str]:

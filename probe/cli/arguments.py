@@ -20,6 +20,7 @@ class Arguments:
     all: bool = False
     call: int | None = None
     input: str | None = None
+    text: str | None = None
     seed: int | None = None
     shape: tuple[tuple[int, ...], ...] = ()
     arg: tuple[tuple[str, Any], ...] = ()
@@ -125,6 +126,11 @@ _GROUPS: dict[str, list[click.Option]] = {
             metavar="FILE",
             help="The model's input: .npy, .npz (arrays by input name), .txt, .csv, .dat, .bin, "
             ".png or .jpg.",
+        ),
+        click.Option(
+            ["--text"],
+            metavar="TEXT",
+            help="A text as the input of a Hugging Face directory with a tokenizer.json.",
         ),
         click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
         click.Option(
@@ -263,6 +269,7 @@ _OF_ONE_LAYER = (
 """Options that need --layer."""
 _OF_A_RUN = (
     "input",
+    "text",
     "seed",
     "shape",
     "arg",
@@ -292,6 +299,7 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "the input is a file or random, the model's or the layer's",
     ),
     ("input", ("seed",), "the input is not random"),
+    ("text", ("input", "shape", "expect_input"), "the input is the text"),
     ("expect_input", ("shape", "seed"), "the input is not random"),
     ("expect_value", ("expect", "sees"), "it is the value of the single element at --at"),
     (

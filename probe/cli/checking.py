@@ -107,6 +107,8 @@ def _shaped(expected: Expected, arguments: Arguments) -> Expected:
 def _input(arguments: Arguments) -> Told:
     """The model's input, and the arguments of its call beside it."""
     path = arguments.input
+    if arguments.text is not None:
+        return Told(arguments.text, dict(arguments.arg))
     if path is not None and path.endswith(array_files.IMAGES):
         picture = Picture(path, arguments.image_layout or "", arguments.scale)
         return Told(picture, dict(arguments.arg))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from probe.errors import ProbeError
-from probe.listing import Layer
+from probe.listing import Listing
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["complete_layer", "listed"]
 
 
-def listed(path: str) -> tuple[Layer, ...]:
-    """The layers of a file that tells them, or none. Nothing that the file holds is run."""
+def listed(path: str) -> Listing | None:
+    """The layers of a file that tells them, or None. Nothing that the file holds is run."""
     gc.disable()  # as in ``opened``: what is imported stays
     try:
-        layers: tuple[Layer, ...] = import_module("probe.adapters").list_file(path) or ()
+        found: Listing | None = import_module("probe.adapters").list_file(path)
     except ProbeError:
-        return ()
+        return None
     finally:
         gc.freeze()
         gc.enable()
-    return layers
+    return found
 
 
 def complete_layer(
@@ -37,8 +37,9 @@ def complete_layer(
 
     # an option that still lacks its value leaves the arguments before it unparsed
     path = context.params.get("model") or next(iter(context.args), None)
+    found = listed(path) if path else None
     return [
         CompletionItem(layer.name, help=layer.kind)
-        for layer in (listed(path) if path else ())
+        for layer in (found.layers if found else ())
         if layer.name.startswith(incomplete)
     ]

@@ -5,7 +5,7 @@ from probe.cli.arguments import Arguments
 from probe.cli.completion import listed
 from probe.cli.opening import opened, quiet
 from probe.cli.output import say
-from probe.listing import Layer
+from probe.listing import Layer, Listing
 
 __all__ = ["show"]
 
@@ -14,12 +14,11 @@ _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 
 def show(arguments: Arguments) -> int:
     """Prints the table."""
-    more = False
     with quiet():
-        layers = listed(arguments.model)
-        if not layers:
+        found = listed(arguments.model) if arguments.factory is None else None
+        if found is None or not found.layers:
             model = opened(arguments)
-            layers, more = model.layers, model.may_be_operation("/add")
+            found = Listing(model.layers, operations=model.may_be_operation("/add"))
     rows = [
         (
             printable.name(layer.name) or "(root)",
@@ -28,14 +27,18 @@ def show(arguments: Arguments) -> int:
             str(layer.parameters),
             ", ".join(_PARTIES[party] for party in layer.checkable) or f"not checked: {layer.why}",
         )
-        for layer in layers
+        for layer in found.layers
     ]
-    head = ("layer", "class", "output shape", "parameters", "checked by")
+    head = ("layer", found.kind, "output shape", "parameters", "checked by")
     name, kind = (max(len(row[column]) for row in [head, *rows]) for column in (0, 1))
     for row in (head, *rows):
         text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[2]:<24}  {row[3]:>10}  {row[4]}"
+        if found.kind != "class":
+            text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[3]:>12}"
         say(printable.line(text))
-    if more:
+    for note in found.notes:
+        say(printable.line(f"\nnote: {note}"))
+    if found.operations:
         say("\n--all also checks the operations between these layers, which only a run shows")
     return 0
 

@@ -13,7 +13,7 @@ from probe.errors import BadInput, in_words
 
 from .restore_state import held
 
-__all__ = ["idle_gpu", "moved", "provenance", "refuse_absent"]
+__all__ = ["idle", "idle_gpu", "moved", "provenance", "refuse_absent"]
 
 
 def refuse_absent(device: str) -> None:
@@ -96,6 +96,14 @@ def _answer(ask: Any) -> Any:
 
 def _on(flag: bool) -> str:
     return "on" if flag else "off"
+
+
+def idle(device: str | None) -> tuple[str, ...]:
+    """A note on a GPU that is left idle since nobody asked for it."""
+    gpu = "" if device is not None else idle_gpu()
+    return (
+        (f"a GPU is there, and this ran on the CPU: --device {gpu} runs it there",) if gpu else ()
+    )
 
 
 def idle_gpu() -> str:

@@ -1,0 +1,165 @@
+"""Which .safetensors files of a folder make one set of tensors, and what their headers say.
+
+Without PyTorch: a header is a few kilobytes of JSON, which safetensors reads and checks without
+the numbers behind it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from probe import printable
+from probe.errors import CannotOpen, first_line
+from probe.files.size_limits import held, too_much
+
+__all__ = ["Stored", "headers", "indexed", "json_object", "same_set"]
+
+_HEADER, _JSON = 1 << 25, 1 << 25
+"""The longest header and the longest JSON file that are read; the index of 91,000 tensors has 9
+MiB."""
+_NUMBERED = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
+_TYPES = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
+
+
+class Stored(NamedTuple):
+    """One tensor of a file, as its header has it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def headers(files: Iterable[Path]) -> dict[str, Stored]:
+    """All tensors of the files by name; CannotOpen where a file is broken, or two hold the same."""
+    found: dict[str, Stored] = {}
+    for file in files:
+        for name, stored in _header(file).items():
+            if name in found:
+                raise CannotOpen(
+                    f"{found[name].file.name} and {file.name} both hold a tensor "
+                    f"{printable.name(repr(name))}: say which file is the model's with an index, "
+                    "model.safetensors.index.json"
+                )
+            found[name] = stored
+    return found
+
+
+def _header(file: Path) -> dict[str, Stored]:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            size = stream.seek(0, 2)
+            holds = held(stream)
+    except FileNotFoundError:
+        raise CannotOpen(f"the file {file} does not exist") from None
+    except OSError as error:
+        raise CannotOpen(f"{file} cannot be read: {error.strerror}") from None
+    if too_much(size, holds):
+        raise CannotOpen(f"{file} has {size:,} bytes but is sparse: only {holds:,} are stored")
+    if length > _HEADER:
+        raise CannotOpen(
+            f"{file} is not a .safetensors file, or its header of {length:,} bytes is longer than "
+            f"the {_HEADER:,} that are read"
+        )
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}
+            return {
+                name: Stored(file, tuple(one.get_shape()), _type(one.get_dtype()))
+                for name, one in slices.items()
+            }
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CannotOpen(f"{file} is a broken .safetensors file: {first_line(error)}") from None
+
+
+def _type(name: str) -> str:
+    return _TYPES.get(name, name.lower())
+
+
+def indexed(index: Path) -> list[Path]:
+    """The files that an index names, in order; CannotOpen where one is missing, outside the folder,
+    or lacks what the index says it has."""
+    weights = json_object(index).get("weight_map")
+    if not isinstance(weights, Mapping) or not weights:
+        raise CannotOpen(f"{index} has no weight_map from tensors to files")
+    names = set()
+    for name in weights.values():
+        if not isinstance(name, str) or Path(name).name != name or name in (".", "..", ""):
+            raise CannotOpen(
+                f"{index} names the file {printable.name(repr(name))}, which is not one of its "
+                "own folder"
+            )
+        names.add(name)
+    files = [index.parent / name for name in sorted(names)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CannotOpen(
+            f"{printable.several(missing, 3)} of the {len(files)} files that {index} names "
+            f"{'is' if len(missing) == 1 else 'are'} missing: download all of them"
+        )
+    if index.name.endswith(".safetensors.index.json"):
+        stored = headers(files)
+        for tensor, name in weights.items():
+            if tensor not in stored or stored[tensor].file.name != name:
+                raise CannotOpen(
+                    f"{index} says that {name} holds {printable.name(repr(tensor))}, but it does "
+                    "not: the files do not belong together"
+                )
+    return files
+
+
+def same_set(file: Path) -> list[Path]:
+    """The files that a shard, ``model-00001-of-00003.safetensors``, belongs to, itself among them;
+    any other file alone."""
+    numbered = _NUMBERED.fullmatch(file.name)
+    if not numbered:
+        return [file]
+    stem, digits, count = numbered[1], len(numbered[2]), int(numbered[3])
+    here = sum(
+        (found := _NUMBERED.fullmatch(one.name)) is not None
+        and (found[1], found[3]) == (stem, numbered[3])
+        for one in file.parent.iterdir()
+    )
+    names = [
+        f"{stem}-{number:0{digits}}-of-{numbered[3]}.safetensors"
+        for number in range(1, min(count, here + 3) + 1)
+    ]
+    missing = [name for name in names if not (file.parent / name).is_file()]
+    if missing:
+        raise CannotOpen(
+            f"{file} is one of {count:,} files, of which {missing[0]} is missing: download all "
+            "of them"
+        )
+    return [file.parent / name for name in names]
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; CannotOpen where it is something else."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_JSON + 1)
+    except FileNotFoundError:
+        raise CannotOpen(f"the file {file} does not exist") from None
+    except OSError as error:
+        raise CannotOpen(f"{file} cannot be read: {error.strerror}") from None
+    if len(content) > _JSON:
+        raise CannotOpen(f"{file} has more than {_JSON:,} bytes, the most that are read of JSON")
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise CannotOpen(f"{file} is nested too deeply") from None
+    except ValueError as error:
+        raise CannotOpen(f"{file} is not JSON: {first_line(error)}") from None
+    if not isinstance(found, dict):
+        raise CannotOpen(f"{file} is not a JSON object")
+    return found

@@ -1,0 +1,55 @@
+"""Hugging Face directories: what they hold is listed from their files, and opened with
+transformers' own class of ``architectures``.
+
+Neither transformers nor PyTorch is imported before a model has to run; what needs them is imported
+from here by name.
+"""
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe.errors import MissingExtra
+from probe.listing import Listing
+
+from .directory import listing, read
+
+if TYPE_CHECKING:
+    from probe.model import Model
+
+__all__ = ["list_file", "open_model"]
+
+
+def list_file(path: str | os.PathLike[str]) -> Listing | None:
+    """What the headers of the files and config.json tell; None of pickled files, which tell
+    nothing."""
+    directory = read(Path(path))
+    return None if directory.pickled else listing(directory)
+
+
+def open_model(
+    source: Any,
+    *,
+    trust: bool = False,
+    factory: Any = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
+) -> "Model":
+    """A directory with config.json and the parameters; with a factory the parameters alone are
+    taken from it. ``device`` None is the CPU."""
+    directory = read(Path(source))
+    if factory is None:
+        directory.architecture  # noqa: B018 - refuses what names none, before anything is imported
+    try:
+        opening = importlib.import_module(".opening", __package__)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(("probe", str(__package__))):
+            raise
+        raise MissingExtra(
+            f"opening a Hugging Face directory needs {error.name}, which is not installed: pip "
+            "install 'layerprobe[transformers]'"
+        ) from None
+    model: Model = opening.opened(directory, trust, factory, imports, device)
+    return model

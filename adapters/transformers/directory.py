@@ -1,0 +1,183 @@
+"""What a Hugging Face directory says of its model without transformers or PyTorch: config.json, and
+the headers of its .safetensors files."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probe import printable
+from probe.errors import CannotOpen
+from probe.listing import Layer, Listing
+
+from ..safetensors_files import Stored, headers, indexed, json_object, same_set
+
+__all__ = ["CONFIG", "Directory", "listing", "read"]
+
+CONFIG, _ADAPTER = "config.json", "adapter_config.json"
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_HEADS = re.compile(r"ForCausalLM|LMHead|ForConditionalGeneration|ForMaskedLM|ForPreTraining")
+_HEAD = re.compile(r"lm_head|embed_out|output_layer|decoder\.weight|predictions|generator_lm_head")
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory as far as it is read without a framework."""
+
+    path: Path
+    config: Mapping[str, Any] | None
+    """config.json, or None where there is none."""
+    files: tuple[Path, ...]
+    """Those that hold the parameters."""
+    index: bool
+    """Whether an index names them."""
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the parameters are pickles, which say nothing before they are loaded."""
+        return self.files[0].suffix == ".bin"
+
+    @cached_property
+    def tensors(self) -> dict[str, Stored]:
+        """All that the .safetensors files hold."""
+        return {} if self.pickled else headers(self.files)
+
+    @property
+    def architecture(self) -> str:
+        """The name of the class that config.json says wrote it."""
+        place = self.path / CONFIG
+        if self.config is None:
+            raise CannotOpen(
+                f"{self.path} has .safetensors files but no {CONFIG}: give what builds the module, "
+                "--factory 'package.module:Net' (factory= in Python)"
+            )
+        named = self.config.get("architectures")
+        if not (isinstance(named, list) and named and isinstance(named[0], str)):
+            raise CannotOpen(
+                f'{place} names no architectures, such as ["LlamaForCausalLM"]: add the class '
+                "that wrote it, or give what builds the module, --factory 'package.module:Net'"
+            )
+        return named[0]
+
+    @property
+    def quantisation(self) -> str:
+        """What quantised the parameters, such as "gptq, 4 bits", or ""."""
+        found = (self.config or {}).get("quantization_config")
+        if not isinstance(found, Mapping):
+            return ""
+        bits = found.get("bits")
+        method = found.get("quant_method") or (
+            "bitsandbytes" if "load_in_4bit" in found or "load_in_8bit" in found else "unknown"
+        )
+        return f"{method}, {bits} bits" if isinstance(bits, int) else str(method)
+
+    @property
+    def dtype(self) -> str:
+        """The precision that config.json asks for, such as "bfloat16", or ""."""
+        config = self.config or {}
+        found = config.get("dtype", config.get("torch_dtype"))
+        return found.removeprefix("torch.") if isinstance(found, str) else ""
+
+
+def read(path: Path) -> Directory:
+    """The directory; CannotOpen with one sentence where it holds no model, or not all of it."""
+    if (path / _ADAPTER).exists():
+        raise CannotOpen(
+            f"{path} holds an adapter of PEFT ({_ADAPTER}): merge it into its model "
+            "(merge_and_unload) and save that, or open it live from Python"
+        )
+    config = json_object(path / CONFIG) if (path / CONFIG).exists() else None
+    for name, index in ((_WHOLE, _INDEX), ("", ""), (_PICKLED, _PICKLED_INDEX)):
+        if not name:
+            others = sorted(path.glob("*.safetensors"))
+            if others:
+                sets = {tuple(same_set(one)) for one in others}
+                files = sorted({file for one in sets for file in one})
+                return Directory(path, config, tuple(files), False)
+        elif (path / name).is_file():
+            return Directory(path, config, (path / name,), False)
+        elif (path / index).is_file():
+            return Directory(path, config, tuple(indexed(path / index)), True)
+    raise CannotOpen(
+        f"{path} has a {CONFIG} but no parameters: neither *.safetensors nor {_PICKLED}"
+    )
+
+
+def listing(directory: Directory) -> Listing:
+    """The modules that the files hold tensors of, and what config.json says of the whole."""
+    modules: dict[str, dict[str, Stored]] = {}
+    for name, stored in directory.tensors.items():
+        module, _, last = name.rpartition(".")
+        modules.setdefault(module, {})[last] = stored
+    layers = tuple(
+        Layer(
+            name,
+            printable.several((_shown(last, one) for last, one in held.items()), 3),
+            parameters=sum(math.prod(one.shape) for one in held.values()),
+        )
+        for name, held in sorted(modules.items(), key=lambda one: _natural(one[0]))
+    )
+    return Listing(layers, "tensors", operations=True, notes=tuple(_notes(directory)))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts layers.2 before layers.10."""
+    return [
+        (part.isdigit(), int(part) if part.isdigit() else 0, part)
+        for part in re.split(r"(\d{1,9})", name)
+    ]
+
+
+def _shown(name: str, stored: Stored) -> str:
+    return f"{name} {stored.shape} {stored.dtype}".replace(",)", ")")
+
+
+def _notes(directory: Directory) -> list[str]:
+    tensors = directory.tensors
+    total = sum(math.prod(one.shape) for one in tensors.values())
+    count = len(directory.files)
+    notes = [
+        f"{total:,} parameters in {count} {'file' if count == 1 else 'files'}"
+        f" ({', '.join(sorted({one.dtype for one in tensors.values()}))})"
+    ]
+    if directory.config is None:
+        return notes
+    named = directory.config.get("architectures")
+    if isinstance(named, list) and named:
+        notes.insert(0, f"{CONFIG} names the class {printable.several(map(str, named), 3)}")
+    if directory.dtype:
+        notes.append(f"{CONFIG} asks for the precision {printable.name(directory.dtype)}")
+    if directory.quantisation:
+        notes.append(
+            f"{CONFIG} says that it is quantised: {printable.name(directory.quantisation)}"
+        )
+    if tied := _tied(directory):
+        notes.append(tied)
+    return notes
+
+
+def _tied(directory: Directory) -> str:
+    """What is said of an output layer that has no tensor of its own."""
+    config, tensors = directory.config or {}, directory.tensors
+    named = config.get("architectures") or [""]
+    if (
+        not _HEADS.search(str(named[0]))
+        or config.get("tie_word_embeddings") is False
+        or any(_HEAD.search(name) for name in tensors)
+    ):
+        return ""
+    inner = config.get("text_config")
+    rows = (config, inner if isinstance(inner, Mapping) else {})
+    sizes = {one.get("vocab_size") for one in rows} - {None}
+    table = next(
+        (name for name, one in tensors.items() if len(one.shape) == 2 and one.shape[0] in sizes), ""
+    )
+    return (
+        f"the output layer has no tensor of its own: it is tied to {printable.name(table)}"
+        if table
+        else ""
+    )

@@ -1,0 +1,127 @@
+"""What a model of transformers is run on where the user gives nothing: names, shapes and ranges, by
+its forward's parameters and its config."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from probe.model import InputSpec
+
+__all__ = ["drawn"]
+
+_BATCH, _TOKENS, _FRAMES = 2, 16, 24
+_SIDE = 64
+"""The side of an image of a model that takes any."""
+
+
+def drawn(module: Any) -> tuple[InputSpec, ...] | None:
+    """The inputs to draw, in the order of forward's parameters; None where its main input is of a
+    kind that the config does not give a shape."""
+    config, names = module.config, tuple(inspect.signature(module.forward).parameters)
+    wanted = [name for name in _wanted(module, names) if name in names]
+    found = {name: _SPECS[name](config) for name in wanted if name in _SPECS}
+    if len(found) < len(wanted) or None in found.values():
+        return None
+    return tuple(
+        InputSpec(name, shape, dtype, high)
+        for name in names
+        if name in found
+        for shape, dtype, high in (found[name],)
+    )
+
+
+def _wanted(module: Any, names: Sequence[str]) -> Iterator[str]:
+    main, config = module.main_input_name, module.config
+    yield main
+    if main == "pixel_values" and "input_ids" in names:
+        yield "input_ids"
+    # A model of both takes images where its text has a token that stands for one, and else always.
+    if "pixel_values" in names and not _placeholders(config):
+        yield "pixel_values"
+    if getattr(config, "is_encoder_decoder", False):
+        yield "decoder_input_ids"
+
+
+def _placeholders(config: Any) -> list[int]:
+    """The numbers of tokens that stand for images, videos and sounds."""
+    names = [
+        f"{kind}_token_{end}"
+        for kind in ("image", "video", "audio", "boi", "eoi", "vision_start", "vision_end")
+        for end in ("id", "index")
+    ]
+    found = [getattr(config, name, None) for name in names]
+    return [one for one in found if isinstance(one, int)]
+
+
+def _inner(config: Any, *names: str) -> Any:
+    """The config inside for one kind of input, or the config itself."""
+    found = (getattr(config, name, None) for name in names)
+    return next((one for one in found if one is not None), config)
+
+
+def _value(config: Any, *names: str) -> Any:
+    found = (getattr(config, name, None) for name in names)
+    return next((one for one in found if one is not None), None)
+
+
+_Drawn = tuple[tuple[int, ...], str, int | None]
+
+
+def _ids(config: Any) -> _Drawn | None:
+    return _tokens(config, _inner(config, "encoder", "text_config", "text_encoder"))
+
+
+def _decoder_ids(config: Any) -> _Drawn | None:
+    return _tokens(config, _inner(config, "decoder", "text_config"))
+
+
+def _tokens(config: Any, inner: Any) -> _Drawn | None:
+    """Ids below the vocabulary's size, and below those that stand for images."""
+    size = _value(inner, "vocab_size") or _value(config, "vocab_size")
+    if not isinstance(size, int):
+        return None
+    high = min([size, *(one for one in _placeholders(config) if one > 0)])
+    most = _value(inner, "max_position_embeddings", "n_positions", "max_target_positions")
+    length = min(_TOKENS, most - 2) if isinstance(most, int) and most > 2 else _TOKENS
+    return (_BATCH, length), "int64", high
+
+
+def _image(config: Any) -> _Drawn | None:
+    inner = _inner(config, "vision_config", "encoder", "backbone_config")
+    size = _value(inner, "image_size", "img_size") or _SIDE
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    channels = _value(inner, "num_channels", "in_channels", "in_chans") or 3
+    return (_BATCH, channels, *sides[:2]), "float32", None
+
+
+def _features(config: Any) -> _Drawn | None:
+    """(batch, mel bands, frames) of Whisper, (batch, frames, features) of others."""
+    inner = _inner(config, "audio_config", "encoder")
+    if mel := _value(inner, "num_mel_bins", "num_mel_bands"):
+        frames = _value(inner, "max_source_positions")
+        return (_BATCH, mel, 2 * frames if frames else _FRAMES), "float32", None
+    if width := _value(inner, "feature_projection_input_dim", "input_feat_per_channel"):
+        return (_BATCH, _FRAMES, width * (_value(inner, "input_channels") or 1)), "float32", None
+    return None
+
+
+def _samples(config: Any) -> _Drawn | None:
+    """(batch, samples) of a waveform, or (batch, frames, mel bands) of a spectrogram."""
+    inner = _inner(config, "audio_config", "encoder")
+    kernels, strides = _value(inner, "conv_kernel"), _value(inner, "conv_stride")
+    if kernels and strides:
+        samples = _FRAMES
+        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return (_BATCH, samples), "float32", None
+    mel, frames = _value(inner, "num_mel_bins"), _value(inner, "max_length")
+    return ((_BATCH, frames, mel), "float32", None) if mel and frames else None
+
+
+_SPECS = {
+    "decoder_input_ids": _decoder_ids,
+    "input_features": _features,
+    "input_ids": _ids,
+    "input_values": _samples,
+    "pixel_values": _image,
+}

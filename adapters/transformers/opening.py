@@ -1,0 +1,66 @@
+"""An opened directory: the module that PyTorch's adapter watches, and the inputs and texts that it
+takes."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transformers
+
+from probe.model import Model, OnCall
+
+from ..torch.capture.devices import idle, refuse_absent
+from ..torch.capture.model import TorchModel, unwrapped
+from ..torch.loading.factory import Factory, build
+from ..torch.loading.state_dict import fill
+from .directory import Directory
+from .inputs import drawn
+from .loading import QUIETLY, load, parameters
+from .tokenizer import token_ids
+
+__all__ = ["opened"]
+
+
+def opened(
+    directory: Directory,
+    trust: bool,
+    factory: Factory | None,
+    imports: Sequence[str],
+    device: str | None,
+) -> Model:
+    """The model of a directory, or of a factory that takes the directory's parameters."""
+    if device is not None:
+        refuse_absent(device)
+    source, files = str(directory.path), tuple(map(str, directory.files))
+    if factory is None:
+        module, notes = load(directory, trust, imports)
+        module.to(device or "cpu")
+        notes = (*notes, *idle(device))
+        return TransformersModel(module, source, notes, files, drawn(module), folder=directory.path)
+    module = unwrapped(build(factory))
+    notes = fill(module, parameters(directory, trust, imports), directory.path)
+    module.eval().to(device or "cpu")
+    notes = (*notes, "eval() was called on the module after loading", *idle(device))
+    return TorchModel(module, source, notes, files)
+
+
+@dataclass(frozen=True, eq=False)
+class TransformersModel(TorchModel):
+    """What ``probe.open_model`` returns for a directory (``probe.model.Model``)."""
+
+    folder: Path = Path()
+
+    @property
+    def framework(self) -> str:
+        return f"transformers {transformers.__version__} on {super().framework}"
+
+    def tokens(self, text: str) -> dict[str, np.ndarray]:
+        return {"input_ids": np.asarray([token_ids(self.folder, text)], np.int64)}
+
+    def run(
+        self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
+        with QUIETLY:
+            return super().run(inputs, wanted, on_call)
