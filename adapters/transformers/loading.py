@@ -21,7 +21,7 @@ from probe.files.size_limits import too_much
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from ..torch.loading.file import contents
+from ..torch.loading.file import contents, stored
 from ..torch.loading.file import load as load_file
 from .directory import CONFIG, Directory
 
@@ -248,7 +248,9 @@ def parameters(
     directory: Directory, trust: bool, imports: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """All parameters by name; pickles go through the restricted unpickler of PyTorch files."""
-    directory.tensors  # noqa: B018
+    if not directory.pickled:
+        directory.tensors  # noqa: B018 - reads and checks the headers
+        return stored(directory.files)
     found: dict[str, torch.Tensor] = {}
     for file in directory.files:
         state, _ = contents(file, load_file(file, trust, imports))

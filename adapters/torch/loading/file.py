@@ -26,10 +26,11 @@ from probe.errors import BadInput, CannotOpen, NotTrusted, first_line
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
+from ...safetensors_files import headers, same_set
 from ...user_modules import import_named, import_option
 from ..capture.exported_program import load_program
 
-__all__ = ["contents", "load"]
+__all__ = ["contents", "load", "stored"]
 
 _KEYS = ("state_dict", "model_state_dict", "model")
 _SCALARS = (
@@ -54,10 +55,7 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
     if _is_safetensors(head, path):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise CannotOpen(f"{path} is a broken .safetensors file: {error}") from None
+        return stored(same_set(path))
     kind = _archive(path) if head[:2] == b"PK" else "pickle" if head[:1] == b"\x80" else ""
     if not kind:
         raise CannotOpen(f"{path} is not a file written by torch.save, nor a .safetensors file")
@@ -68,6 +66,19 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
     # of TypedStorage, which quantised tensors are pickled with
     with held_back(), silenced(""), interruptible():
         return _trusted(path, imports) if trust else _restricted(path)
+
+
+def stored(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of .safetensors files that are one set."""
+    if len(files) > 1:
+        headers(files)  # refuses files that hold the same
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        try:
+            found.update(load_file(file))
+        except SafetensorError as error:
+            raise CannotOpen(f"{file} is a broken .safetensors file: {error}") from None
+    return found
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:

@@ -24,10 +24,12 @@ def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     held = printable.several(
         f"{printable.name(name)} {_shape(value)}" for name, value in state.items()
     )
+    beside = (path.parent / "config.json").is_file() and path.suffix in (".safetensors", ".bin")
     return CannotOpen(
-        f"{path} is a state_dict (parameters without the module): give a callable that builds "
-        "the module, --factory 'package.module:Net' or 'path/net.py:Net(10, wide=True)' "
-        f"(factory= in Python). It contains {held}"
+        f"{path} is a state_dict (parameters without the module): give "
+        + (f"its Hugging Face directory, {path.parent}, or " if beside else "")
+        + "a callable that builds the module, --factory 'package.module:Net' or "
+        f"'path/net.py:Net(10, wide=True)' (factory= in Python). It contains {held}"
     )
 
 
