@@ -18,7 +18,7 @@ def drawn(module: Any) -> tuple[InputSpec, ...] | None:
     """The inputs to draw, in the order of forward's parameters; None where its main input is of a
     kind that the config does not give a shape."""
     config, names = module.config, tuple(inspect.signature(module.forward).parameters)
-    wanted = [name for name in _wanted(module, names) if name in names]
+    wanted = {name for name in _wanted(module, names) if name in names}
     found = {name: _SPECS[name](config) for name in wanted if name in _SPECS}
     if len(found) < len(wanted) or None in found.values():
         return None

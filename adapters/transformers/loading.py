@@ -31,6 +31,7 @@ _PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 _COUNTED = ("layer", "block", "depth", "stage", "expert", "label", "group", "codebook", "level")
 """Words in the names of what config.json gives a number of, each of which costs time."""
 _MANY = 10_000
+_SPECIAL = ("Infinity", "-Infinity", "NaN")
 _KERNELS = ("eager", "sdpa")
 """The implementations of attention that need no package and no kernel from a server."""
 
@@ -137,7 +138,7 @@ def _config(directory: Directory, cls: Any, trust: bool) -> tuple[Any, tuple[str
         )
     _refuse_endless(directory)
     try:
-        config = cls.config_class.from_dict(values)
+        config = cls.config_class.from_dict(_decoded(values))
     except Exception as error:  # a config may be wrong in any way
         raise CannotOpen(
             f"{place} is refused by {cls.config_class.__name__}: {first_line(error)}"
@@ -150,6 +151,15 @@ def _config(directory: Directory, cls: Any, trust: bool) -> tuple[Any, tuple[str
         f"{CONFIG} asks for the attention {printable.name(repr(asked[0]))}, which is not for this "
         f"CPU: opened with {config._attn_implementation}",
     )
+
+
+def _decoded(value: Any) -> Any:
+    """transformers writes what JSON has no numbers for as {"__float__": "Infinity"}."""
+    if isinstance(value, Mapping):
+        if value.keys() == {"__float__"} and value["__float__"] in _SPECIAL:
+            return float(value["__float__"])
+        return {key: _decoded(one) for key, one in value.items()}
+    return [_decoded(one) for one in value] if isinstance(value, list) else value
 
 
 def _implementations(config: Any) -> list[str | None]:

@@ -36,8 +36,8 @@ def show(arguments: Arguments) -> int:
         if found.kind != "class":
             text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[3]:>12}"
         say(printable.line(text))
-    for note in found.notes:
-        say(printable.line(f"\nnote: {note}"))
+    if found.notes:
+        say(printable.page(["", *(f"note: {note}" for note in found.notes)]))
     if found.operations:
         say("\n--all also checks the operations between these layers, which only a run shows")
     return 0

@@ -41,6 +41,17 @@ class Reference:
         round each operation to it."""
         return precision_of(dtype) if self.recurrent else stored_in(dtype)
 
+    @property
+    def used(self) -> list[np.ndarray]:
+        """The inputs that a step is applied to."""
+        places = {
+            ref.index
+            for position, step in enumerate(self.steps)
+            for ref in step.sources(position)
+            if ref.step < 0
+        }
+        return [self.given[place] for place in sorted(places)]
+
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)

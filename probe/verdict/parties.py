@@ -33,7 +33,7 @@ def onnx_answer(
     capture: Capture, layer: Reference, threads: int
 ) -> tuple[tuple[np.ndarray, ...] | None, str]:
     """ONNX Runtime's outputs, or None and why there are none."""
-    if any(0 in np.shape(value) for value in (*layer.given, *layer.values[-1])):
+    if any(0 in np.shape(value) for value in (*layer.used, *layer.values[-1])):
         return None, "an array of this call is empty: there is nothing to compute"
     try:
         found = crosscheck(layer.steps, layer.given, layer.values, threads)

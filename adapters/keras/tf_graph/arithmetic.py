@@ -115,7 +115,7 @@ def _pair(n: Node) -> Ref:
 
 @node("FloorDiv")
 def _floor_divide(n: Node) -> Ref:
-    op = ops.FloorDiv(integers=n.integral)
+    op = ops.FloorDiv()
     return n.whole(n.build.add(op, n.ref(0), n.ref(1)))
 
 

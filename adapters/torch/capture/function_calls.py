@@ -358,6 +358,8 @@ class FunctionCalls(TorchFunctionMode):
         self.aliases |= set() if alias is None else {alias}
         if self._wanted is not None and self._wanted.isdisjoint((layer, alias)):
             return output
+        if self._wanted is None and not any(one.numel() for one in results):
+            return output  # what is empty holds nothing to check
         return self._pushed((layer, alias), func, (args, kwargs), output, results, before, made_by)
 
     def _named(self, name: str) -> tuple[str, str | None]:

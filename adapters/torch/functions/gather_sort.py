@@ -262,6 +262,39 @@ def bincount(build: Builder, input: Value, weights: Value | None = None, minleng
     )
 
 
+@function("histc", onnx="scatternd")
+def histc(build: Builder, input: Value, bins: int = 100, min: float = 0, max: float = 0) -> Ref:
+    """How many numbers fall into each of some bins of equal width; those outside into none, and the
+    largest one of all into the last."""
+    array = build.array(input)
+    low, high = float(min), float(max)
+    if low == high and array.size:
+        low, high = float(array.min()), float(array.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    inside = array[(array >= low) & (array <= high)].astype(np.float64)
+    place = (inside - low) * bins / (high - low)
+    off = np.abs(place - np.rint(place))
+    if not np.isfinite(array).all() or ((off > 0) & (off < 1e-6 * bins)).any():
+        raise Undescribed("a number lies so close to the edge of a bin that rounding decides")
+    x = build.add(ops.Reshape(shape=(-1, 1)), input)
+    less = x if not low else build.add(ops.Sub(), x, low)
+    at = build.add(ops.Div(), build.add(ops.Mul(), less, float(bins)), high - low)
+    at = build.add(ops.Clip(low=0.0, high=float(bins - 1)), build.add(ops.Floor(), at))
+    counted = build.add(
+        ops.And(),
+        build.add(ops.GreaterOrEqual(), x, low),
+        build.add(ops.LessOrEqual(), x, high),
+    )
+    ones = build.add(ops.Reshape(shape=(-1,)), build.add(ops.Cast(to=build.kinds[0]), counted))
+    return build.add(
+        ops.ScatterND(reduction="add"),
+        np.zeros(bins, np.float64),
+        build.add(ops.Cast(to="int64"), at),
+        ones,
+    )
+
+
 @function("searchsorted", onnx="reducesum", idle="out_int32")
 def searchsorted(
     build: Builder,

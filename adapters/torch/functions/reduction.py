@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
@@ -217,9 +219,15 @@ def normalize(
 def topk(
     build: Builder, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> tuple[Ref, Ref]:
-    if not sorted:
-        raise Undescribed("sorted=False is not supported: the order is undefined")
-    return _in_order(build, input, k, dim, largest, stable=False)
+    order = _in_order(build, input, k, dim, largest, stable=False)
+    if sorted or not build.rank(input):
+        return order
+    # Any order is right then: theirs is taken over, of what is chosen here.
+    values, places = build.outputs
+    axis = dim % values.ndim
+    ranks = np.argsort(np.lexsort((places, -values if largest else values), axis=axis), axis=axis)
+    first, second = (build.add(ops.GatherElements(axis=axis), one, ranks) for one in order)
+    return first, second
 
 
 def _in_order(

@@ -201,10 +201,8 @@ class Mod(_Binary):
 
 @dataclass(frozen=True, eq=False)
 class FloorDiv(_Binary):
-    """The largest whole number that is no larger than x / y; ``integers`` where both are
-    integers."""
+    """The largest whole number that is no larger than x / y."""
 
-    integers: bool = False
     symbol = "divided and floored by"
 
     def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -213,9 +211,13 @@ class FloorDiv(_Binary):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, y = inputs
         rest = _floored(graph, graph.op("Mod", x, y, fmod=1), y)
+        # Less the rest, the quotient is whole; that of floats but for one rounding. There is no
+        # Round of integers, which float64 tells apart.
         quotient = graph.op("Div", graph.op("Sub", x, rest), y)
-        # Less the rest, the quotient of floats is whole but for one rounding.
-        return (quotient if self.integers else graph.op("Round", quotient),)
+        wide = graph.op("Cast", quotient, to=_FLOAT64)
+        whole = graph.op("Round", wide)
+        rounded = graph.op("CastLike", whole, quotient)
+        return (graph.op("Where", graph.op("Equal", whole, wide), quotient, rounded),)
 
 
 def _floored(graph: Graph, rest: str, y: str) -> str:
@@ -236,7 +238,7 @@ _CODES = {
     "uint32": 12,
 }
 """TensorProto's numbers of the types in which a value may change."""
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _INT64, _FLOAT64 = 1, 7, 11
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,6 +106,11 @@ CASES = {
                 x.flatten().to(torch.promote_types(x.dtype, torch.float32)),
             ),
         ),
+        *(
+            lambda x: torch.histc((3 * x.abs()).floor().float(), 8, 0, 7),
+            lambda x: torch.histc((3 * x).floor().float(), 5, -2, 2),
+            lambda x: (3 * x).round().float().histc(7),
+        ),
     ],
     "scatterelements": [
         *(
@@ -375,6 +380,7 @@ def test_distances_of_rows_that_are_close_to_each_other(kind, offset, rows):
         lambda x: (x % 2).nonzero(),
         lambda x: x.count_nonzero(1),
         lambda x: x.abs().flatten().bincount(),
+        lambda x: torch.histc(x.float(), 4, 0, 3),
         lambda x: x.diff(),
         lambda x: x.median(),
         lambda x: torch.heaviside(x, torch.tensor(5)),
@@ -398,6 +404,31 @@ def test_integers_and_what_has_no_axes(function):
     assert [one.verdict for one in reports] == ["agree"] * len(reports), "\n".join(
         str(one) for one in reports if not one.ok
     )
+
+
+@pytest.mark.parametrize("divisor", [2, -3, torch.tensor([[1], [-2], [5]])], ids=str)
+def test_whole_quotients_of_integers_in_onnxruntime(divisor):
+    x = torch.from_numpy(np.random.default_rng(3).integers(-(2**50), 2**50, (3, 4)))
+    (report,) = probe.sweep(Net(lambda x: x // divisor).eval(), x)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, report
+    assert np.array_equal(report.outputs["onnx"], (x // divisor).numpy())
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_the_largest_in_any_order(largest, axis):
+    """Of few among many PyTorch gives the order of its selection, of which nothing is promised."""
+    x = torch.from_numpy(np.random.default_rng(0).permutation(40 * 40).reshape(40, 40) / 7.0)
+    net = Net(lambda x: x.topk(30, axis, largest=largest, sorted=False)).eval()
+    (report,) = probe.sweep(net, x)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, report
+    values, places = report.outputs["framework"]
+    other = places.copy()
+    np.moveaxis(other, axis, -1)[3, 5] = np.moveaxis(x.argsort(axis).numpy(), axis, -1)[
+        3, 3 if largest else -3
+    ]
+    wrong = probe.check(net, report.layer, x, expected=[values, other])
+    assert wrong.verdict == "diverge" and wrong.comparisons["numpy", "expected"].count == 1
 
 
 @pytest.mark.parametrize(
