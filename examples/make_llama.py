@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
 
 TEXT = """Who is right about a layer's output, where exactly, and why?
 The model runs once, and each layer is computed again from its own inputs."""
@@ -22,6 +23,7 @@ def make(folder: Path) -> None:
     tokenizer.train_from_iterator(
         [TEXT], trainers.BpeTrainer(vocab_size=300, show_progress=False, special_tokens=["<s>"])
     )
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from probe.errors import MissingExtra
 from probe.listing import Listing
+from probe.process.interrupts import held_back, interruptible
+from probe.process.log_suppression import silenced
 
 from .directory import listing, read
 
@@ -43,7 +45,9 @@ def open_model(
     if factory is None:
         directory.architecture  # noqa: B018 - refuses what names none, before anything is imported
     try:
-        opening = importlib.import_module(".opening", __package__)
+        # packages that transformers finds installed say what they miss
+        with held_back(), silenced("", logs=True), interruptible():
+            opening = importlib.import_module(".opening", __package__)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(("probe", str(__package__))):
             raise

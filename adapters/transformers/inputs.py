@@ -19,15 +19,10 @@ def drawn(module: Any) -> tuple[InputSpec, ...] | None:
     kind that the config does not give a shape."""
     config, names = module.config, tuple(inspect.signature(module.forward).parameters)
     wanted = {name for name in _wanted(module, names) if name in names}
-    found = {name: _SPECS[name](config) for name in wanted if name in _SPECS}
-    if len(found) < len(wanted) or None in found.values():
+    found = {name: spec for name in wanted if (spec := _SPECS.get(name, _unknown)(config))}
+    if len(found) < len(wanted):
         return None
-    return tuple(
-        InputSpec(name, shape, dtype, high)
-        for name in names
-        if name in found
-        for shape, dtype, high in (found[name],)
-    )
+    return tuple(InputSpec(name, *found[name]) for name in names if name in found)
 
 
 def _wanted(module: Any, names: Sequence[str]) -> Iterator[str]:
@@ -65,6 +60,10 @@ def _value(config: Any, *names: str) -> Any:
 
 
 _Drawn = tuple[tuple[int, ...], str, int | None]
+
+
+def _unknown(config: Any) -> _Drawn | None:
+    return None
 
 
 def _ids(config: Any) -> _Drawn | None:

@@ -40,7 +40,7 @@ def load(
     directory: Directory, trust: bool, imports: Sequence[str] = ()
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The module with its parameters, and what there is to say about it."""
-    with held_back(), silenced(""), QUIETLY, _OFFLINE, interruptible():
+    with held_back(), silenced("", logs=True), QUIETLY, _OFFLINE, interruptible():
         cls, notes = _class(directory, trust)
         config, told = _config(directory, cls, trust)
         if not directory.quantisation:
@@ -85,8 +85,8 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
     itself."""
     name, place = directory.architecture, directory.path / CONFIG
     own = _own_code(directory, name)
-    found = getattr(transformers, name, None) if name in dir(transformers) else None
-    if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+    found: Any = getattr(transformers, name, None) if name in dir(transformers) else None
+    if _is_model(found):
         if found.config_class is None:
             raise CannotOpen(f"{place} names {name}, which is no model of its own but a base class")
         told = (
@@ -107,6 +107,10 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
         )
     made = get_class_from_dynamic_module(own, str(directory.path), local_files_only=True)
     return made, (f"opened as {name}, code of the directory's own (--trust), in evaluation mode",)
+
+
+def _is_model(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
 
 
 def _own_code(directory: Directory, name: str) -> str:

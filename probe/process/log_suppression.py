@@ -35,6 +35,8 @@ _LOGGERS = (
     "torch.export",
     "torch.export.pt2_archive._package",
     "torch._export.serde.serialize",
+    "torch.utils._pytree",
+    "torchao",
 )
 _EXPORTERS = ("tensorflow", "tf2onnx", "torch.onnx")
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers_cases import CASES
 
 import probe as library
-from probe.errors import BadInput, CannotOpen, NotTrusted, ProbeError
+from probe.errors import BadInput, CannotOpen, ForwardFailed, NotTrusted, ProbeError
 
 SHARDS = "model.safetensors.index.json"
 
@@ -402,8 +402,10 @@ def test_inputs_by_name(probe, saved, tmp_path):
     assert report.ok and np.array_equal(report.outputs["framework"], seen[0].numpy())
     status, out, _ = probe(folder, "--layer", layer, "--input", tmp_path / "x.npz")
     assert status == 0 and "agree" in out
-    with pytest.raises(BadInput, match=r"takes input_ids, .*; you also gave inputs_ids"):
+    with pytest.raises(ForwardFailed, match="exactly one of input_ids or inputs_embeds"):
         library.check(model, layer, {"inputs_ids": ids})
+    report = library.check(model, "model.embed_tokens", {"use_cache": False})
+    assert report.how == "random, seed 0, shape (2, 16), with use_cache=False"
 
 
 def test_a_text_is_an_input(probe, copied):
@@ -426,3 +428,13 @@ def test_a_text_is_an_input(probe, copied):
 def test_a_text_for_a_model_that_reads_none():
     with pytest.raises(BadInput, match="a text can only be the input of a Hugging Face directory"):
         library.check(torch.nn.Linear(3, 4), "", "who is right")
+
+
+def test_nothing_but_the_report_is_printed(saved):
+    """transformers, and what it imports, log and show progress; neither is the user's to read."""
+    command = "from probe.cli import main; main()"
+    arguments = [saved("Llama"), "--layer", "model.norm/mul"]
+    run = subprocess.run(
+        [sys.executable, "-c", command, *arguments], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
