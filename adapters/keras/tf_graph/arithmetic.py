@@ -115,8 +115,7 @@ def _pair(n: Node) -> Ref:
 
 @node("FloorDiv")
 def _floor_divide(n: Node) -> Ref:
-    op = ops.FloorDiv()
-    return n.whole(n.build.add(op, n.ref(0), n.ref(1)))
+    return n.whole(n.build.add(ops.FloorDiv(), n.ref(0), n.ref(1)))
 
 
 @node("Pow")
