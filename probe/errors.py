@@ -12,6 +12,7 @@ from probe import printable
 __all__ = [
     "BadInput",
     "CannotOpen",
+    "CostWarning",
     "ForwardFailed",
     "MissingExtra",
     "NotCompared",
@@ -99,6 +100,11 @@ class NotCompared(ProbeError):
 
 class Undescribed(ProbeError):
     """The layer has no description, or uses an option that its description does not cover."""
+
+
+class CostWarning(UserWarning):
+    """What is about to run costs many forward passes of a large model; it says how many, and what
+    does without."""
 
 
 class UnknownLayer(ProbeError):

@@ -33,7 +33,9 @@ __all__ = [
     "Slot",
     "StopForward",
     "Unloaded",
+    "is_large",
     "is_model",
+    "parameters_of",
 ]
 
 
@@ -246,6 +248,20 @@ class Reads(Protocol):
     def tokens(self, text: str) -> dict[str, np.ndarray]:
         """The inputs by name that stand for a text, a batch of one. Raises BadInput where there is
         no tokenizer."""
+
+
+_LARGE = 200_000_000
+"""So many parameters make a forward pass dear."""
+
+
+def parameters_of(model: Model) -> int:
+    """How many parameters the model's layers have."""
+    return sum(layer.parameters for layer in model.layers)
+
+
+def is_large(model: Model) -> bool:
+    """Whether no forward pass is run that can be done without."""
+    return parameters_of(model) >= _LARGE
 
 
 def is_model(source: object) -> TypeGuard[Model]:

@@ -2,6 +2,7 @@
 result."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -14,7 +15,15 @@ from probe.capture.model_inputs import bind, bind_alone
 from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Unshaped, as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached
-from probe.model import Capture, Model, Unloaded, is_model
+from probe.model import (
+    Capture,
+    Model,
+    StopForward,
+    Unloaded,
+    is_large,
+    is_model,
+    parameters_of,
+)
 
 __all__ = ["Captured", "ModelLike", "captured", "open_model", "opened"]
 
@@ -114,11 +123,15 @@ def captured(
                 mine = theirs.inputs_of(capture) if values else None
                 own[capture.layer, capture.call] = mine
             theirs.remember(capture)
+            if large and len(calls) > (call or 0):
+                raise StopForward
 
-        watched = model.run(arrays, {layer, *others}, push)
+        large, watched = is_large(model), None
+        with suppress(StopForward):
+            watched = model.run(arrays, {layer, *others}, push)
         unused = values.keys() - theirs.used - {layer}
         said = (
-            *_faithful(model, arrays, watched),
+            *(_faithful(model, arrays, watched) if watched is not None else _ended(model, layer)),
             *_unused(unused, "they are not, or not all of, its inputs"),
         )
     calls = [one for one in calls if one.goes_by(layer)]
@@ -140,6 +153,15 @@ def _unused(names: Set[str], why: str) -> tuple[str, ...]:
         return ()
     told = printable.several(sorted(map(repr, names)), 4)
     return (f"your values of other layers were not used ({why}): {told}",)
+
+
+def _ended(model: Model, layer: str) -> tuple[str, ...]:
+    """A note on a pass of a large model that ended where the layer was done."""
+    return (
+        f"with {parameters_of(model):,} parameters the forward pass ran once and ended after this "
+        f"call of {printable.name(repr(layer))}: whether it gives the same unwatched was not "
+        "tried; --call N (call=) checks later calls",
+    )
 
 
 def _faithful(

@@ -29,8 +29,12 @@ def quiet(device: str | None = None) -> Iterator[None]:
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     import warnings
 
+    from probe.errors import CostWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("always", CostWarning)
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"probe: {message}", err=True)
         yield
 
 

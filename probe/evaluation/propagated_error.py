@@ -6,6 +6,7 @@ So the model is run a few times more with every layer's output moved at random b
 do to it, and a layer's NumPy output is watched as its input wanders.
 """
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
-from probe.model import Capture, Model, StopForward
+from probe.model import Capture, Model, StopForward, is_large, parameters_of
 from probe.numerics.dtypes import in_floats, widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
@@ -98,6 +100,15 @@ def drifts(
             _moved(output, scale, rng)
             for output, scale in zip(capture.outputs, scales[key], strict=True)
         ]
+
+    if is_large(model) and not (last and model.layers[0].name == last[0]):
+        warnings.warn(
+            "your values came through earlier layers: allowing for their rounding takes "
+            f"{1 + _RUNS} forward passes of {parameters_of(model):,} parameters, and those layers "
+            "in NumPy; given= (--expect-input) does without",
+            CostWarning,
+            stacklevel=3,
+        )
 
     def passed(on_call: Callable[[Capture], Sequence[np.ndarray] | None]) -> None:
         with suppress(StopForward):
