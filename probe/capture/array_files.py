@@ -3,7 +3,6 @@ read."""
 
 import math
 import os
-import stat
 import zipfile
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
@@ -16,6 +15,7 @@ from probe import printable
 from probe.capture.model_inputs import part_of
 from probe.capture.user_arrays import Partial, Unshaped
 from probe.errors import BadInput, in_words
+from probe.files.regular_file import refuse_irregular
 from probe.files.size_limits import held, too_much
 
 __all__ = ["FLAT", "IMAGES", "array", "given", "typed", "values"]
@@ -33,13 +33,7 @@ def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndar
     Raises BadInput with the path and the reason.
     """
     try:
-        status = Path(path).stat()
-        mode = status.st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
-            raise BadInput(f"{path} is {kind}, not an array file")
-        if not status.st_size:  # under /proc to read may never end
-            raise BadInput(f"{path} is empty: it contains no values")
+        refuse_irregular(path, "an array file")
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if too_much(size, holds := held(file)):
@@ -56,8 +50,6 @@ def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndar
                 return _archive(path, size)
             file.seek(0)
             return _array(file, size, path)
-    except FileNotFoundError:
-        raise BadInput(f"the file {path} does not exist") from None
     except BadInput:
         raise
     # what zipfile, zlib and NumPy raise for broken files has no common class

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe.capture.user_arrays import Picture
 from probe.errors import BadInput, MissingExtra, in_words
+from probe.files.regular_file import refuse_irregular
 from probe.model import InputSpec
 
 __all__ = ["pixels"]
@@ -82,13 +83,12 @@ def _opened(path: str) -> Any:
         raise MissingExtra(
             "reading images needs Pillow, which is not installed: pip install 'layerprobe[images]'"
         ) from None
+    refuse_irregular(path, "an image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             image = pillow.open(path, formats=("PNG", "JPEG"))
             image.load()
-    except FileNotFoundError:
-        raise BadInput(f"the file {path} does not exist") from None
     # what Pillow raises for broken files has no common class
     except Exception as error:
         raise BadInput(f"{path} cannot be read as a PNG or JPEG image: {in_words(error)}") from None

@@ -1,5 +1,9 @@
 """Inputs in the files that people have: numbers without a shape, bytes, images; each is said."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +11,6 @@ from repository import EXAMPLES
 from wrapping import unwrapped
 
 from probe.capture import array_files
-from probe.errors import BadInput
 
 KERAS = EXAMPLES / "digits.keras"
 """Takes (batch, 8, 8, 1)."""
@@ -224,6 +227,30 @@ def test_images_are_for_the_models_input(probe, tmp_path, conv, picture):
     assert (status, out) == (2, "") and "is an image, which is read as the model's input" in err
 
 
-def test_no_such_image():
-    with pytest.raises(BadInput, match="is an image"):
-        array_files.given("nothing.png")
+def _header(path):
+    """A PNG that says to be far larger than it is."""
+    said = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", said), (b"IDAT", b"\0"))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "x.png does not exist"),
+        (lambda path: path.mkdir(), "x.png is a folder, not an image"),
+        (lambda path: os.mkfifo(path), "x.png is a device, a pipe or a socket, not an image"),
+        (lambda path: path.write_bytes(b""), "x.png is empty"),
+        (_header, "could be decompression bomb DOS attack"),
+    ],
+)
+def test_what_is_no_image(probe, tmp_path, conv, make, words):
+    make(tmp_path / "x.png")
+    status, out, err = probe(*conv, "--input", tmp_path / "x.png")
+    assert (status, out, err.count("\n")) == (2, "", 1) and words in err, err
