@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis_examples import examples
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
+from wrapping import unwrapped
 
 import probe
 
@@ -169,10 +170,8 @@ def test_a_single_query_with_a_cache_is_not_causal_to_onnx_runtime():
         np.testing.assert_allclose(
             report.outputs["numpy"][0], ReferenceEvaluator(proto).run(None, inputs)[0], rtol=1e-4
         )
-        assert (
-            report.ok is ok
-            and ("known difference of ONNX Runtime: before opset 25" in str(report)) is not ok
-        )
+        known = "known difference of ONNX Runtime: before opset 25"
+        assert report.ok is ok and (known in unwrapped(str(report))) is not ok
 
 
 def test_the_scores_of_hidden_keys_in_onnx_runtime():
@@ -185,7 +184,7 @@ def test_the_scores_of_hidden_keys_in_onnx_runtime():
     )
     (report,) = probe.sweep(proto, list(inputs.values()))
     assert report.verdict == "diverge"
-    assert "it adds the lowest finite number to the score of a masked key" in str(report)
+    assert "it adds the lowest finite number to the score of a masked key" in unwrapped(str(report))
     lowest, theirs = report.outputs["framework"][1], ReferenceEvaluator(proto).run(None, inputs)[1]
     hidden = ~np.tri(3, dtype=bool)
     assert (lowest[..., hidden] < -1e38).all() and (theirs[..., hidden] == -np.inf).all()
