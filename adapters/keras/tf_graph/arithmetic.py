@@ -118,6 +118,27 @@ def _floor_divide(n: Node) -> Ref:
     return n.whole(n.build.add(ops.FloorDiv(), n.ref(0), n.ref(1)))
 
 
+@node("TruncateDiv")
+def _truncated_divide(n: Node) -> Ref:
+    quotient = n.build.add(ops.Div(), n.ref(0), n.ref(1))
+    return n.build.add(ops.Cast(to=n.dtypes[0]), quotient)
+
+
+@node("Atan2")
+def _atan2(n: Node) -> Ref:
+    """The angle of (x, y): atan(y / x), and half a turn where x is negative."""
+    for k in (0, 1):
+        values = n.values(k)
+        if ((values == 0) & np.signbit(values)).any():
+            raise Undescribed("its result depends on the signs of zeros, which are not compared")
+    build, y, x = n.build, n.ref(0), n.ref(1)
+    half = build.add(ops.Where(), build.add(ops.Less(), y, 0.0), -np.pi, np.pi)
+    left = build.add(ops.Where(), build.add(ops.Less(), x, 0.0), half, 0.0)
+    angle = build.add(ops.Add(), build.add(ops.Atan(), build.add(ops.Div(), y, x)), left)
+    origin = build.add(ops.And(), build.add(ops.Equal(), y, 0.0), build.add(ops.Equal(), x, 0.0))
+    return build.add(ops.Where(), origin, 0.0, angle)
+
+
 @node("Pow")
 def _pow(n: Node) -> Ref:
     n.floats()
@@ -191,6 +212,39 @@ def _bits(n: Node) -> Ref:
 @node("Invert")
 def _invert(n: Node) -> Ref:
     return n.build.add(ops.BitwiseNot(kind=n.dtypes[0]), n.ref(0))
+
+
+@node("LeftShift", "RightShift")
+def _shift(n: Node) -> Ref:
+    op = ops.BitShift(left=n.kind == "LeftShift", kind=n.dtypes[0])
+    return n.build.add(op, n.ref(0), n.ref(1))
+
+
+@node("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
+def _fake_quantised(n: Node) -> Ref:
+    """The kernel of one range that is no attribute divides by the step, the others multiply."""
+    if n.kind == "FakeQuantWithMinMaxArgs":
+        low, high = (np.asarray(n.attr(name), np.float32) for name in ("min", "max"))
+    else:
+        low, high = n.fixed(1), n.fixed(2)
+    op = ops.NudgedFakeQuantize(
+        low,
+        high,
+        int(n.attr("num_bits")),
+        bool(n.attr("narrow_range")),
+        divides=n.kind == "FakeQuantWithMinMaxVars",
+    )
+    return n.build.add(op, n.ref(0), shape=n.shape(0))
+
+
+@node("AdjustContrastv2")
+def _contrast(n: Node) -> Ref:
+    """The distance from the mean of each channel of an image times the factor."""
+    build, x = n.build, n.ref(0)
+    rank = len(n.shape(0))
+    mean = build.reduce(ops.ReduceMean, x, (rank - 3, rank - 2), True)
+    apart = build.add(ops.Mul(), build.add(ops.Sub(), x, mean), n.ref(1))
+    return build.add(ops.Add(), apart, mean)
 
 
 @node("Cast")

@@ -187,6 +187,15 @@ class Node:
             raise Undescribed(f"its input {k} depends on the data, which is not supported")
         return known
 
+    def fixed(self, k: int) -> np.ndarray:
+        """The same, or those of a variable."""
+        laid = self.inputs[k].laid
+        return self.array(k) if laid is None else laid.brought().value
+
+    def values(self, k: int) -> np.ndarray:
+        """An input as TensorFlow has it in this call."""
+        return numbers_of(self.inputs[k].later().numpy())
+
     def ints(self, k: int) -> list[int]:
         return [int(one) for one in np.ravel(self.array(k))]
 

@@ -238,11 +238,36 @@ def _rearranged(n: Node) -> Ref:
     return n.moved()
 
 
-@node("TensorScatterUpdate", "TensorScatterAdd")
+_INTO = {
+    "TensorScatterAdd": "add",
+    "TensorScatterMax": "max",
+    "TensorScatterMin": "min",
+    "TensorScatterSub": "add",
+    "TensorScatterUpdate": "none",
+}
+
+
+@node(*_INTO)
 def _scattered(n: Node) -> Ref:
     n.seen.add("bad_indices_policy")
-    how = "none" if n.kind == "TensorScatterUpdate" else "add"
-    return n.build.add(ops.ScatterND(reduction=how), n.ref(0), n.ref(1), n.ref(2), shape=n.shape(0))
+    updates = n.ref(2)
+    if n.kind == "TensorScatterSub":
+        updates = n.build.add(ops.Neg(), updates)
+    op = ops.ScatterND(reduction=_INTO[n.kind])
+    return n.build.add(op, n.ref(0), n.ref(1), updates, shape=n.shape(0))
+
+
+@node("SegmentSum", "UnsortedSegmentSum")
+def _segments(n: Node) -> Ref:
+    """The sum of the rows of each segment."""
+    ids = n.array(1)
+    count = n.ints(2)[0] if n.kind == "UnsortedSegmentSum" else int(ids.max()) + 1
+    if ids.ndim != 1 or ids.min() < 0:
+        raise Undescribed("ids of more than one axis, or below 0, are not supported")
+    shape = (count, *n.shape(0)[1:])
+    zeros = np.zeros(shape, _plain(n.dtypes[0]))
+    op = ops.ScatterND(reduction="add")
+    return n.build.add(op, zeros, ids[:, None].astype(np.int64), n.ref(0), shape=shape)
 
 
 @node("ScatterNd")

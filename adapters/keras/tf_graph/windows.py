@@ -12,7 +12,7 @@ from probe.errors import Undescribed
 
 from ..layers.conv import padding_pairs
 from ..layers.resize import resized
-from .node import Node, node
+from .node import FLOATS, Node, node
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -63,41 +63,65 @@ def _counts(
 
 
 def _kernel(
-    n: Node, k: int, axes: tuple[int, ...], form: tuple[int, ...]
+    n: Node, k: int, shape: Sequence[int], axes: tuple[int, ...], form: tuple[int, ...]
 ) -> tuple[Weight | None, tuple[Ref, ...]]:
-    """A variable as a weight, anything else as a further input, brought to the op's layout."""
-    weight = n.weight(k, axes)
+    """A variable as a weight, anything else as a further input, brought to the op's layout: first
+    to that shape, then to that order of axes."""
+    laid = n.inputs[k].laid
+    thin = None if laid is None else laid.reshaped(shape)
+    weight = None if thin is None else thin.brought(axes)
     if weight is not None:
         return weight if weight.value.shape == form else replace(weight, shape=form), ()
-    turned = n.build.transpose(n.ref(k), axes)
+    turned = n.build.transpose(n.build.reshape(n.ref(k), shape), axes)
     return None, (turned if n.build.shape(turned) == form else n.build.reshape(turned, form),)
+
+
+def _wide(sizes: Sequence[int], window: Sequence[int], pads: Pads) -> list[int]:
+    """The spatial axes that are not of size 1 with a window of 1 over them, as those that make one
+    of a convolution of fewer axes."""
+    axes = range(len(sizes))
+    found = [k for k in axes if (sizes[k], window[k], *pads[k]) != (1, 1, 0, 0)]
+    return found or [axes[-1]]
+
+
+def _picked(values: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
+    return tuple(values[axis] for axis in axes)
 
 
 @node("Conv2D", "Conv3D", "DepthwiseConv2dNative")
 def _conv(n: Node) -> Ref:
     last, depthwise = _last(n), n.kind == "DepthwiseConv2dNative"
-    x = _first(n, n.ref(0), last)
-    batch, channels, *sizes = n.build.shape(x)
-    *window, inner, outer = n.shape(1)
-    rank = len(sizes)
+    batch, *inner = n.shape(0)
+    sizes, channels = (inner[:-1], inner[-1]) if last else (inner[1:], inner[0])
+    *window, into, outer = n.shape(1)
     strides, dilations = (
         _spatial([int(one) for one in n.attr(name)], last) for name in ("strides", "dilations")
     )
     pads = _pads(n, last, sizes, window, strides, dilations)
-    filters = inner * outer if depthwise else outer
-    axes = (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank))
-    form = (filters, 1 if depthwise else inner, *window)
-    weight, computed = _kernel(n, 1, axes, form)
+    counts = _counts(sizes, pads, window, strides, dilations)
+    axes = _wide(sizes, window, pads)
+    few = _picked(sizes, axes)
+    x = n.build.reshape(n.ref(0), (batch, *few, channels) if last else (batch, channels, *few))
+    rank, kernel = len(axes), _picked(window, axes)
+    filters = into * outer if depthwise else outer
+    weight, computed = _kernel(
+        n,
+        1,
+        (*kernel, into, outer),
+        (rank, rank + 1, *range(rank)) if depthwise else (rank + 1, rank, *range(rank)),
+        (filters, 1 if depthwise else into, *kernel),
+    )
     conv = ops.Conv(
         weight=weight,
         bias=None,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        groups=channels if depthwise else channels // inner,
+        strides=_picked(strides, axes),
+        pads=_picked(pads, axes),
+        dilations=_picked(dilations, axes),
+        groups=channels if depthwise else channels // into,
     )
-    counts = _counts(sizes, pads, window, strides, dilations)
-    return _back(n, n.build.add(conv, x, *computed, shape=(batch, filters, *counts)), last)
+    shape = (batch, filters, *_picked(counts, axes))
+    y = _back(n, n.build.add(conv, _first(n, x, last), *computed, shape=shape), last)
+    return n.build.reshape(y, (batch, *counts, filters) if last else (batch, filters, *counts))
 
 
 @node("Conv2DBackpropInput", "Conv3DBackpropInputV2")
@@ -124,7 +148,9 @@ def _conv_transpose(n: Node) -> Ref:
         (before, full - size - before)
         for (before, _), full, size in zip(pads, whole, wanted, strict=True)
     )
-    weight, computed = _kernel(n, 1, (rank + 1, rank, *range(rank)), (inner, outer, *window))
+    weight, computed = _kernel(
+        n, 1, n.shape(1), (rank + 1, rank, *range(rank)), (inner, outer, *window)
+    )
     conv = ops.ConvTranspose(
         weight=weight, bias=None, strides=strides, crops=crops, dilations=dilations
     )
@@ -134,8 +160,8 @@ def _conv_transpose(n: Node) -> Ref:
 @node("MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D")
 def _pool(n: Node) -> Ref:
     last = _last(n)
-    x = _first(n, n.ref(0), last)
-    batch, channels, *sizes = n.build.shape(x)
+    batch, *inner = n.shape(0)
+    sizes, channels = (inner[:-1], inner[-1]) if last else (inner[1:], inner[0])
     if n.kind == "MaxPoolV2":
         told = [n.ints(1), n.ints(2)]
     else:
@@ -143,14 +169,23 @@ def _pool(n: Node) -> Ref:
     kernel, strides = (_spatial(one, last) for one in told)
     ones = (1,) * len(sizes)
     pads = _pads(n, last, sizes, kernel, strides, ones)
-    window: dict[str, Any] = {"kernel": kernel, "strides": strides, "pads": pads}
+    counts = _counts(sizes, pads, kernel, strides, ones)
+    axes = _wide(sizes, kernel, pads)
+    few = _picked(sizes, axes)
+    x = n.build.reshape(n.ref(0), (batch, *few, channels) if last else (batch, channels, *few))
+    window: dict[str, Any] = {
+        "kernel": _picked(kernel, axes),
+        "strides": _picked(strides, axes),
+        "pads": _picked(pads, axes),
+    }
     pool = (
-        ops.MaxPool(dilations=ones, **window)
+        ops.MaxPool(dilations=(1,) * len(axes), **window)
         if n.kind.startswith("Max")
         else ops.AveragePool(count_include_pad=False, **window)
     )
-    counts = _counts(sizes, pads, kernel, strides, ones)
-    return _back(n, n.build.add(pool, x, shape=(batch, channels, *counts)), last)
+    shape = (batch, channels, *_picked(counts, axes))
+    y = _back(n, n.build.add(pool, _first(n, x, last), shape=shape), last)
+    return n.build.reshape(y, (batch, *counts, channels) if last else (batch, channels, *counts))
 
 
 @node("LRN")
@@ -164,7 +199,7 @@ def _local_response(n: Node) -> Ref:
 
 @node("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea")
 def _resize(n: Node) -> Ref:
-    if n.inputs[0].dtype != "float32":
+    if n.inputs[0].dtype not in FLOATS:
         raise Undescribed(f"{n.inputs[0].dtype} is not supported")
     if n.kind == "ResizeArea":
         n.only(align_corners=False)

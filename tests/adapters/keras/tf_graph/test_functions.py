@@ -23,6 +23,11 @@ IDS = np.random.default_rng(1).integers(0, 4, size=(3, 5)).astype("int32")
 TABLE, KERNEL = numbers(6, 5), numbers(3, 2, 4, 5)
 
 
+def like(array, x):
+    """A constant of the code in the type of a tensor."""
+    return tf.cast(array, x.dtype)
+
+
 def one(function, *given):
     """A case of a function of tensors."""
     return function, given or (X,)
@@ -56,7 +61,7 @@ BINARY = {
 }
 BINARY |= {
     name: one(getattr(tf.math, name), POSITIVE, np.abs(Z) + 0.2)
-    for name in "pow xdivy xlogy xlog1py".split()
+    for name in "atan2 pow xdivy xlogy xlog1py".split()
 }
 BINARY |= {
     f"logical_{name}": one(
@@ -142,70 +147,94 @@ LOOKED_UP = {
     "gather_nd": one(lambda x: tf.gather_nd(x, [[0, 1], [2, 3]])),
     "embedding_lookup": one(lambda ids: tf.nn.embedding_lookup(TABLE, ids), IDS),
     "one_hot": one(lambda ids: tf.one_hot(ids, 4, on_value=2.0, off_value=-1.0, axis=1), IDS),
-    "one_hot of argmax": one(lambda x: tf.one_hot(tf.argmax(x, -1), 6) * x),
+    "one_hot of argmax": one(lambda x: tf.one_hot(tf.argmax(x, -1), 6, dtype=x.dtype) * x),
     "tensor_scatter": one(lambda x: tf.tensor_scatter_nd_update(x, [[0, 1], [2, 0]], x[1, :2] * 2)),
     "scatter_nd": one(lambda x: tf.scatter_nd([[1], [3], [1]], x, [5, 4, 6])),
     "integers": one(lambda ids: ids * 3 - ids // 2 + tf.reduce_sum(ids, axis=1)[:, None], IDS),
+    "scatter_add": one(lambda x: tf.tensor_scatter_nd_add(x, [[0], [0]], x[1:] * 2)),
+    "scatter_sub": one(lambda x: tf.tensor_scatter_nd_sub(x, [[0, 1]], x[1, :1])),
+    "scatter_max": one(lambda x: tf.tensor_scatter_nd_max(x, [[0], [2]], x[1:])),
+    "segment_sum": one(lambda x: tf.math.segment_sum(x, [0, 0, 2])),
+    "unsorted_segment_sum": one(lambda x: tf.math.unsorted_segment_sum(x, [3, 0, 3], 5)),
+    "truncated": one(lambda ids: tf.truncatediv(ids - 2, 2) + tf.truncatemod(ids - 2, 3), IDS),
+    "bits": one(
+        lambda ids: (
+            tf.bitwise.left_shift(ids, 2) + tf.bitwise.bitwise_xor(ids, 3) * tf.bitwise.invert(ids)
+        ),
+        IDS,
+    ),
     "cross": one(lambda x, z: tf.linalg.cross(x[..., :3], z[..., :3]), X, Z),
 }
 
 PRODUCTS = {
     "matmul": one(lambda x, z: tf.matmul(x, z, transpose_b=True), X, Z),
     "matmul a": one(lambda x, z: tf.matmul(x, z, transpose_a=True), X, Z),
-    "matmul table": one(lambda x: x @ TABLE),
+    "matmul table": one(lambda x: x @ like(TABLE, x)),
     "tensordot": one(lambda x, z: tf.tensordot(x, z, [[1, 2], [1, 2]]), X, Z),
     "einsum": one(lambda x, z: tf.einsum("bij,bkj->bik", x, z), X, Z),
-    "einsum dots": one(lambda x: tf.einsum("...i,ij->...j", x, TABLE)),
+    "einsum dots": one(lambda x: tf.einsum("...i,ij->...j", x, like(TABLE, x))),
     "matvec": one(lambda x, z: tf.linalg.matvec(x, z[:, 0]), X, Z),
-    "bias_add": one(lambda x: tf.nn.bias_add(x, TABLE[:, 0])),
+    "bias_add": one(lambda x: tf.nn.bias_add(x, like(TABLE[:, 0], x))),
 }
 
 WINDOWS = {
-    "conv1d": one(lambda x: tf.nn.conv1d(x, KERNEL[:, 0, :3], stride=2, padding="SAME"), SERIES),
+    "conv1d": one(
+        lambda x: tf.nn.conv1d(x, like(KERNEL[:, 0, :3], x), stride=2, padding="SAME"), SERIES
+    ),
     "conv1d dilated": one(
-        lambda x: tf.nn.conv1d(x, KERNEL[:, 0, :3], 1, "VALID", dilations=3), SERIES
+        lambda x: tf.nn.conv1d(x, like(KERNEL[:, 0, :3], x), 1, "VALID", dilations=3), SERIES
     ),
     "conv1d of an input": one(
         lambda x, k: tf.nn.conv1d(x, k, stride=1, padding="SAME"), SERIES, numbers(4, 3, 5)
     ),
-    "conv2d": one(lambda x: tf.nn.conv2d(x, KERNEL, [2, 1], "SAME"), IMAGE),
+    "conv2d": one(lambda x: tf.nn.conv2d(x, like(KERNEL, x), [2, 1], "SAME"), IMAGE),
     "conv2d explicit": one(
-        lambda x: tf.nn.conv2d(x, KERNEL, 1, [[0, 0], [2, 1], [0, 3], [0, 0]]), IMAGE
+        lambda x: tf.nn.conv2d(x, like(KERNEL, x), 1, [[0, 0], [2, 1], [0, 3], [0, 0]]), IMAGE
     ),
-    "conv2d dilated": one(lambda x: tf.nn.conv2d(x, KERNEL, 1, "SAME", dilations=[2, 3]), IMAGE),
+    "conv2d dilated": one(
+        lambda x: tf.nn.conv2d(x, like(KERNEL, x), 1, "SAME", dilations=[2, 3]), IMAGE
+    ),
     "conv3d": one(
-        lambda x: tf.nn.conv3d(x[..., None], numbers(2, 3, 2, 1, 3), [1, 1, 2, 1, 1], "SAME"), IMAGE
+        lambda x: tf.nn.conv3d(
+            x[..., None], like(numbers(2, 3, 2, 1, 3), x), [1, 1, 2, 1, 1], "SAME"
+        ),
+        IMAGE,
     ),
     "depthwise_conv2d": one(
-        lambda x: tf.nn.depthwise_conv2d(x, KERNEL, [1, 2, 2, 1], "SAME"), IMAGE
+        lambda x: tf.nn.depthwise_conv2d(x, like(KERNEL, x), [1, 2, 2, 1], "SAME"), IMAGE
     ),
     "depthwise_conv2d dilated": one(
-        lambda x: tf.nn.depthwise_conv2d(x, KERNEL, [1, 1, 1, 1], "VALID", dilations=[2, 2]), IMAGE
+        lambda x: tf.nn.depthwise_conv2d(
+            x, like(KERNEL, x), [1, 1, 1, 1], "VALID", dilations=[2, 2]
+        ),
+        IMAGE,
     ),
     "separable_conv2d": one(
         lambda x: tf.nn.separable_conv2d(
-            x, KERNEL, numbers(1, 1, 20, 3), [1, 1, 1, 1], padding="SAME"
+            x, like(KERNEL, x), like(numbers(1, 1, 20, 3), x), [1, 1, 1, 1], padding="SAME"
         ),
         IMAGE,
     ),
     "conv2d_transpose": one(
         lambda x: tf.nn.conv2d_transpose(
-            x, numbers(3, 2, 5, 4), [2, 16, 17, 5], [2, 2], padding="SAME"
+            x, like(numbers(3, 2, 5, 4), x), [2, 16, 17, 5], [2, 2], padding="SAME"
         ),
         IMAGE,
     ),
     "conv1d_transpose": one(
-        lambda x: tf.nn.conv1d_transpose(x, numbers(4, 5, 3), [2, 24, 5], 2, padding="VALID"),
+        lambda x: tf.nn.conv1d_transpose(
+            x, like(numbers(4, 5, 3), x), [2, 24, 5], 2, padding="VALID"
+        ),
         SERIES,
     ),
-    "atrous_conv2d": one(lambda x: tf.nn.atrous_conv2d(x, KERNEL, 2, "SAME"), IMAGE),
+    "atrous_conv2d": one(lambda x: tf.nn.atrous_conv2d(x, like(KERNEL, x), 2, "SAME"), IMAGE),
     "max_pool2d": one(lambda x: tf.nn.max_pool2d(x, [3, 2], [2, 1], "SAME"), IMAGE),
     "avg_pool2d": one(lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME"), IMAGE),
     "max_pool1d": one(lambda x: tf.nn.max_pool1d(x, 3, 2, "VALID"), SERIES),
     "avg_pool3d": one(lambda x: tf.nn.avg_pool3d(x[..., None], 2, 2, "VALID"), IMAGE),
     "lrn": one(lambda x: tf.nn.local_response_normalization(x, 2, 1.5, 0.3, 0.6), IMAGE),
     "batch_normalization": one(
-        lambda x: tf.nn.batch_normalization(x, *TABLE[:4, :4], 1e-3), np.abs(IMAGE)
+        lambda x: tf.nn.batch_normalization(x, *like(TABLE[:4, :4], x), 1e-3), np.abs(IMAGE)
     ),
     "fused_batch_norm": one(
         lambda x: tf.compat.v1.nn.fused_batch_norm(x, TABLE[0, :4], TABLE[1, :4])[0], IMAGE
@@ -227,6 +256,19 @@ WINDOWS = {
     "resize area": one(lambda x: tf.image.resize(x, [4, 3], "area"), IMAGE),
     "resize bicubic": one(lambda x: tf.image.resize(x, [12, 5], "bicubic"), IMAGE),
     "frame": one(lambda x: tf.signal.frame(x, 4, 2, axis=1), SERIES),
+    "contrast": one(lambda x: tf.image.adjust_contrast(x, 1.7), IMAGE),
+    "fake_quant": one(
+        lambda x: tf.quantization.fake_quant_with_min_max_vars(x, -1.1, 1.7, num_bits=5), IMAGE
+    ),
+    "fake_quant args": one(
+        lambda x: tf.quantization.fake_quant_with_min_max_args(x, -1, 2, narrow_range=True), IMAGE
+    ),
+    "fake_quant channels": one(
+        lambda x: tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            x, [-1.0, -2.0, -0.5, 0.0], [1.0, 1.5, 2.0, 3.0]
+        ),
+        IMAGE,
+    ),
     "grayscale": one(lambda x: tf.image.rgb_to_grayscale(x[..., :3]), IMAGE),
     "standardized": one(tf.image.per_image_standardization, IMAGE),
     "gradients": one(tf.image.image_gradients, IMAGE),
@@ -249,3 +291,36 @@ def checked(function, given, **options):
 def test_a_function_of_tensorflow(name):
     report = checked(*CASES[name])
     assert report.ok and list(report.outputs) == ["framework", "numpy", "onnx"], str(report)
+
+
+NO_KERNEL = {
+    "mixed_bfloat16": "rint lrn",
+    "mixed_float16": "rint lrn avg_pool3d contrast",
+    "float64": "avg_pool3d lrn contrast",
+}
+"""Functions whose kernels TensorFlow does not have for that type on a CPU."""
+IN_FLOAT32 = (
+    "cast back;contrast;fake_quant;fake_quant args;fake_quant channels;fused_batch_norm;"
+    "fused_batch_norm given;grayscale;one_hot;resize;resize area;resize bicubic;standardized;"
+    "zero_fraction"
+).split(";")
+"""Those that compute in float32 whatever they are given, or take nothing else."""
+PRECISIONS = [
+    pytest.param(policy, name, marks=() if place % 23 == 0 else pytest.mark.exhaustive)
+    for policy in NO_KERNEL
+    for place, name in enumerate(CASES)
+    if name not in NO_KERNEL[policy].split() and name not in IN_FLOAT32
+]
+
+
+@pytest.mark.parametrize(("policy", "name"), PRECISIONS)
+def test_in_another_precision(policy, name):
+    report = checked(*CASES[name], dtype=policy)
+    assert report.ok and "numpy" in report.outputs, str(report)
+
+
+@pytest.mark.parametrize("name", ["cast back", "grayscale", "resize"])
+def test_what_computes_in_a_narrower_type_says_so(name):
+    report = checked(*CASES[name], dtype="float64")
+    assert report.verdict == "unchecked", str(report)
+    assert "it computes in float32, and the layer in float64" in report.missing["numpy"]
