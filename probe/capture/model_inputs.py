@@ -96,6 +96,9 @@ def _called(
         arrays, words = draw(model, shape, seed)
     else:
         _refuse_others(arrays)
+        if words == "given" and isinstance(x, Mapping):
+            names = [name for name in arguments.named if name not in literals]
+            words = f"given by name ({', '.join(names)})"
         model, words = called_with(arguments), given_words(arrays, words)
     if literals:
         words += f", with {', '.join(f'{name}={one!r}' for name, one in literals.items())}"

@@ -74,7 +74,9 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
         )
     tail = ", :" * (rank - 2)
     if len(shape) <= 2 and (sizes := _filled(size, rank - 2, shape)):
-        return f"reshape it, x.reshape({', '.join(map(str, sizes))})"
+        text = ", ".join(map(str, sizes))
+        given = text.replace(" ", "")
+        return f"reshape it, x.reshape({text}), or give --shape {given} with a file of numbers"
     if len(shape) == rank:
         if shape[-1] == size:
             return "move the channels from the end, np.moveaxis(x, -1, 1)"
@@ -89,6 +91,8 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
     if len(shape) == rank - 2:
         return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)
+    if len(shape) < 3:
+        return f"reshape it to {wanted.shape()}, or give --shape with a file of numbers"
     return f"give it {rank} axes"
 
 

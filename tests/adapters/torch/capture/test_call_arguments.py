@@ -71,7 +71,7 @@ def test_a_module_is_called_as_the_arguments_say(block, given, args, kwargs, lay
 
 def test_the_report_says_how_it_was_called(block):
     told = str(probe.check(block, "fc", {"x": X, "mode": "relu", "scale": None}))
-    assert "given, with mode='relu', scale=None" in told
+    assert "given by name (x), with mode='relu', scale=None" in " ".join(told.split())
 
 
 def test_arguments_beside_a_drawn_input(block):
@@ -218,7 +218,7 @@ def test_the_command_takes_arrays_by_name_and_other_arguments(probe, tmp_path, b
     mine = ("--layer", "/mul:1", "--expect", tmp_path / "mine.npy")
     status, out, err = probe(*model, "--input", tmp_path / "x.npz", *options, *mine)
     assert (status, err) == (0, ""), out + err
-    assert "given, with mode='relu', times=3" in out
+    assert "given by name (x, scale), with mode='relu', times=3" in " ".join(out.split())
     status, out, err = probe(*model, "--input", tmp_path / "x.npy", *options, "--all")
     assert (status, err) == (0, "") and "/relu" in out
     status, out, err = probe(*model, "--shape", "2,6", "--arg", "scale=2.0", "--all", "--strict")
