@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
-from probe.capture.run import ModelLike, captured, opened
+from probe.capture.run import ModelLike, Named, captured, opened
 from probe.capture.user_arrays import (
     Expected,
     Inputs,
@@ -26,6 +26,7 @@ from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
 from probe.verdict.batch_chunks import judged_in_pieces
+from probe.verdict.drift import drift_before
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search, Yours
 
@@ -35,7 +36,7 @@ __all__ = ["assert_layer", "check", "sweep"]
 @undisturbed
 def check(
     model: ModelLike,
-    layer: str,
+    layer: Named,
     x: Inputs = None,
     *,
     expected: Expected | Mapping[str, Expected] = None,
@@ -59,7 +60,8 @@ def check(
         model: A path, a live Keras or PyTorch model, an ONNX ModelProto, or what ``open_model``
             returns.
         layer: The layer's name in the framework; for PyTorch the dotted name of the module, "" for
-            the root.
+            the root. A block or a whole model is checked as one layer, composed of what it calls;
+            two names are the segment from the first to the second, both included.
         x: The model's input, batch first, in the framework's layout: an array, a sequence of arrays
             or a mapping from input names. Of a PyTorch module the names are those of forward's
             parameters: it is called as ``model(**x)``, and None, numbers, strings and tuples of
@@ -101,13 +103,7 @@ def check(
     drift: Mapping[tuple[str, int], Drift] = {}
     wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
-        drift = drifts(
-            model,
-            found.arrays,
-            {(one.layer, one.call) for one in wandered},
-            last=(wandered[-1].layer, wandered[-1].call),
-            seed=seed,
-        )
+        drift = drift_before(found, layer, wandered, seed)
     best: Report | None = None
     for one in chosen:
         search = (
@@ -281,7 +277,7 @@ def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
 
 def assert_layer(
     model: ModelLike,
-    layer: str,
+    layer: Named,
     x: Inputs = None,
     expected: Expected | Mapping[str, Expected] = None,
     **options: Any,

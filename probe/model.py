@@ -18,15 +18,18 @@ from probe.description.description import Description
 from probe.listing import Layer
 
 __all__ = [
+    "Argument",
     "CallArguments",
     "CallOutput",
     "Capture",
     "Compiled",
+    "Containing",
     "InputSpec",
     "Keyworded",
     "Model",
     "ModelInput",
     "OnCall",
+    "Part",
     "Producer",
     "Reads",
     "Runnable",
@@ -58,7 +61,17 @@ class ModelInput(NamedTuple):
     position: int
 
 
-Producer = CallOutput | ModelInput
+class Argument(NamedTuple):
+    """One of the tensors that a container was called on, where nothing that is known made it."""
+
+    layer: str
+    call: int
+    position: int
+    fixed: bool = False
+    """Whether it is known not to follow from the model's input (``Capture.fixed``)."""
+
+
+Producer = CallOutput | ModelInput | Argument
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +98,8 @@ class Capture:
     """Sentences about this call that the report must carry."""
     made_by: tuple[Producer | None, ...] = ()
     """What each input is the output of, unchanged, among the calls of this pass that were asked
-    for; None where that is not known, as where an operation that is no layer lies between, and ()
-    where nothing is."""
+    for or lie within containers that were; None where that is not known, as where an operation that
+    is no layer lies between, and () where nothing is."""
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
@@ -99,10 +112,25 @@ class Capture:
     alone: Callable[[], tuple[np.ndarray, ...]] | None = None
     """For a call without description: exports the layer alone with the framework's own exporter and
     runs it in ONNX Runtime."""
+    parts: "tuple[Part, ...]" = ()
+    """Of a container: the calls that it made, in execution order."""
+    results: tuple[Producer | None, ...] = ()
+    """Of a container: what made each output."""
+    unseen: Callable[[], str] | None = None
+    """Of a container: says which values inside came from no call that was captured, though they
+    follow from the input, or ""; runs the model again."""
 
     def goes_by(self, name: str) -> bool:
         """Whether it is a call of what this name stands for."""
         return name in (self.layer, self.alias)
+
+
+class Part(NamedTuple):
+    """A call that a container made, and what the names of its weights begin with in the
+    container."""
+
+    capture: Capture
+    path: str
 
 
 @dataclass(frozen=True)
@@ -220,6 +248,16 @@ class Keyworded(Protocol):
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> "Model":
         """The same model, whose ``run`` (with ``layer`` its ``run_alone``) puts the arrays in the
         slots of these arguments. Raises BadInput where the call takes no such arguments."""
+
+
+@runtime_checkable
+class Containing(Protocol):
+    """What a model offers besides where some of its parts call others of them."""
+
+    @property
+    def containers(self) -> tuple[Layer, ...]:
+        """What calls layers and is none itself, in the order of the model's own listing: the model
+        as a whole, "", among them."""
 
 
 @runtime_checkable

@@ -8,13 +8,13 @@ known.
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from probe.model import CallOutput, ModelInput, Producer
+from probe.model import Argument, CallOutput, ModelInput, Producer
 
 __all__ = ["Producers"]
 
@@ -54,6 +54,20 @@ class Producers:
         """Takes note of what the pass is called on."""
         for index, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
             self._note(tensor, array, ModelInput(index))
+
+    def note_arguments(
+        self,
+        layer: str,
+        call: int,
+        tensors: Sequence[Tensor],
+        arrays: Sequence[np.ndarray],
+        fixed: Collection[int],
+    ) -> None:
+        """Takes note of what a container is called on, where nothing that is known made it;
+        ``fixed`` are those that do not follow from the model's input."""
+        for index, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
+            if self.of(tensor, array) is None:
+                self._note(tensor, array, Argument(layer, call, index, index in fixed))
 
     def note_outputs(
         self,

@@ -1,12 +1,12 @@
 """The calls of one layer in one forward pass, and whether watching them changed the model's
 result."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from probe import printable
 from probe.capture.model_inputs import bind, bind_alone
 from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Unshaped, as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
+from probe.composition.compose import composed
+from probe.composition.segment import segment
 from probe.errors import BadInput, NotReached
 from probe.model import (
     Capture,
@@ -25,7 +27,19 @@ from probe.model import (
     parameters_of,
 )
 
-__all__ = ["Captured", "ModelLike", "captured", "open_model", "opened"]
+__all__ = [
+    "Captured",
+    "ModelLike",
+    "Named",
+    "Passed",
+    "captured",
+    "open_model",
+    "opened",
+    "pass_through",
+]
+
+Named: TypeAlias = str | tuple[str, str]
+"""A layer, or the first and the last one of a segment."""
 
 ModelLike: TypeAlias = Any
 """What ``open_model`` takes, or has returned."""
@@ -84,7 +98,7 @@ class Captured:
 
 def captured(
     model: ModelLike,
-    layer: str,
+    layer: Named,
     x: Inputs | Told = None,
     *,
     given: Inputs | Told = None,
@@ -94,11 +108,13 @@ def captured(
     values: Mapping[str, Expected] = MappingProxyType({}),
 ) -> Captured:
     """Runs the model (or, with ``given``, the layer alone) and keeps the calls of one layer, or the
-    one that ``call`` picks.
+    one that ``call`` picks; of two layers the segment from one to the other.
 
     ``values`` are the user's own outputs by names of layers.
     """
     model = opened(model)
+    if isinstance(layer, tuple):
+        return _segment(model, layer, x, given=given, call=call, shape=shape, seed=seed)
     if isinstance(model, Unloaded) and isinstance(layer, str):  # before a framework is imported
         told = x.values if isinstance(x, Told) else x
         unknown = given is not None or isinstance(told, Mapping | Unshaped | Picture | None)
@@ -142,9 +158,65 @@ def captured(
             f"{layer!r} is called {len(calls)} times; call {call} does not exist (calls are "
             "numbered from 0)"
         )
-    return Captured(
-        model, calls if call is None else [calls[call]], arrays, how, said, given is not None, own
-    )
+    chosen = [
+        one if one.unseen is None else composed(one)
+        for one in (calls if call is None else [calls[call]])
+    ]
+    for one in chosen:
+        key = one.layer, one.call
+        if (mine := own.get(key)) is not None:  # what it takes besides is the model's own
+            own[key] = (*mine, *one.inputs[len(mine) :])
+    return Captured(model, chosen, arrays, how, said, given is not None, own)
+
+
+def _segment(
+    model: Model,
+    layers: tuple[str, ...],
+    x: Inputs | Told,
+    *,
+    given: object,
+    call: int | None,
+    shape: Shape,
+    seed: int,
+) -> Captured:
+    if len(layers) != 2:
+        raise BadInput(f"a segment has two ends, the first and the last layer; you gave {layers!r}")
+    if given is not None:
+        raise BadInput("a segment cannot run alone: give the model's input")
+    check_names(model, dict.fromkeys(layers))
+    model, arrays, how = bind(model, x, shape, seed)
+    found = pass_through(model, arrays, layers)
+    said = _faithful(model, arrays, found.outputs)
+    first, last = (found.call(name, call or 0) for name in layers)
+    made = segment(found.whole, first, last)
+    return Captured(model, [made], arrays, how, said)
+
+
+class Passed(NamedTuple):
+    """A forward pass with all its calls: the model as a whole, and the calls of some layers."""
+
+    outputs: tuple[np.ndarray, ...]
+    whole: Capture
+    calls: list[Capture]
+
+    def call(self, layer: str, number: int) -> Capture:
+        """One call of a layer; NotReached where there is none."""
+        for one in self.calls:
+            if one.goes_by(layer) and one.call == number:
+                return one
+        raise NotReached(f"the forward pass makes no call {number} of {layer!r}")
+
+
+def pass_through(model: Model, arrays: tuple[np.ndarray, ...], layers: Collection[str]) -> Passed:
+    """One pass in which the calls of the whole model are kept."""
+    calls: list[Capture] = []
+    outputs = model.run(arrays, {"", *layers}, calls.append)
+    whole = next((one for one in calls if not one.layer and one.unseen is not None), None)
+    if whole is None:
+        raise BadInput(
+            f"{layers!r}: segments need a model that calls layers, and this one is a single layer"
+        )
+    return Passed(outputs, whole, calls)
 
 
 def _unused(names: Set[str], why: str) -> tuple[str, ...]:

@@ -124,12 +124,12 @@ class Theirs:
 
 
 def of_layer(
-    layer: str, expected: Expected | Mapping[str, Expected]
+    layer: str | tuple[str, str], expected: Expected | Mapping[str, Expected]
 ) -> tuple[Expected, Mapping[str, Expected]]:
     """The values of one layer, and all where a mapping holds those of others too."""
     if not isinstance(expected, Mapping):
         return expected, {}
-    if layer not in expected:
+    if not isinstance(layer, str) or layer not in expected:
         raise BadInput(
             f"expected has values of {', '.join(map(str, expected)) or 'no layer'}, but none for "
             f"the layer {layer!r}"

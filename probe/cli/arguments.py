@@ -17,6 +17,8 @@ class Arguments:
 
     model: str
     layer: str | None = None
+    to: str | None = None
+    parts: bool = False
     all: bool = False
     call: int | None = None
     input: str | None = None
@@ -100,7 +102,21 @@ class Grouped(click.Command):
 _GROUPS: dict[str, list[click.Option]] = {
     "What to check": [
         click.Option(
-            ["--layer"], metavar="NAME", shell_complete=complete_layer, help="Check this layer."
+            ["--layer"],
+            metavar="NAME",
+            shell_complete=complete_layer,
+            help='Check this layer or block; "" is the whole model.',
+        ),
+        click.Option(
+            ["--to"],
+            metavar="NAME",
+            shell_complete=complete_layer,
+            help="With --layer: check the segment from that layer to this one, both included.",
+        ),
+        click.Option(
+            ["--parts"],
+            is_flag=True,
+            help="List the blocks that --layer also takes, not the layers.",
         ),
         click.Option(["--all"], is_flag=True, help="Check every layer; prints one line per layer."),
         click.Option(
@@ -263,7 +279,7 @@ def parameters() -> list[click.Parameter]:
 
 
 _OF_ONE_LAYER = (
-    *("call", "fold", "expect_input", "expect_at", "expect_value", "at", "sees"),
+    *("to", "call", "fold", "expect_input", "expect_at", "expect_value", "at", "sees"),
     *("rtol", "atol", "thorough", "save"),
 )
 """Options that need --layer."""
@@ -293,6 +309,8 @@ _NEEDS: tuple[tuple[str, str, str], ...] = (
 )
 _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("layer", ("all",), "check one layer or all layers"),
+    ("parts", ("layer", "all"), "it lists, and checks nothing"),
+    ("to", ("expect_input", "fold"), "a segment runs in the model alone"),
     (
         "input",
         ("shape", "expect_input"),

@@ -11,6 +11,7 @@ from probe import printable
 from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
+from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, Picture, Shape, Told, Unshaped
 from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
@@ -38,7 +39,7 @@ def check(arguments: Arguments) -> int:
     progress = on_terminal()
     report = check_layer(
         model,
-        str(arguments.layer),
+        _named(arguments),
         _input(arguments),
         expected=expected,
         given=_own_input(arguments),
@@ -77,7 +78,7 @@ def explain(arguments: Arguments) -> int:
     model = opened(arguments)
     story = explain_element(
         model,
-        str(arguments.layer),
+        _named(arguments),
         _input(arguments),
         at=arguments.at or (),
         expected=_shaped(
@@ -94,6 +95,11 @@ def explain(arguments: Arguments) -> int:
     if arguments.json:
         write(arguments.json, story.to_json())
     return STATUS[story.verdict]
+
+
+def _named(arguments: Arguments) -> Named:
+    layer = str(arguments.layer)
+    return layer if arguments.to is None else (layer, arguments.to)
 
 
 def _shaped(expected: Expected, arguments: Arguments) -> Expected:

@@ -1,13 +1,21 @@
 """``probe FILE``: the layers of a model, one line each."""
 
+from typing import TYPE_CHECKING
+
 from probe import printable
 from probe.cli.arguments import Arguments
 from probe.cli.completion import listed
 from probe.cli.opening import opened, quiet
 from probe.cli.output import say
+from probe.errors import BadInput
 from probe.listing import Layer, Listing
 
+if TYPE_CHECKING:
+    from probe.model import Model
+
 __all__ = ["show"]
+
+# ruff: noqa: PLC0415 - NumPy waits until it is needed, so that a listing starts at once.
 
 _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 
@@ -15,8 +23,11 @@ _PARTIES = {"numpy": "NumPy", "onnx": "ONNX Runtime"}
 def show(arguments: Arguments) -> int:
     """Prints the table."""
     with quiet():
-        found = listed(arguments.model) if arguments.factory is None else None
-        if found is None or not found.layers:
+        asked = arguments.factory is None and not arguments.parts
+        found = listed(arguments.model) if asked else None
+        if arguments.parts:
+            found = Listing(_containers(opened(arguments)))
+        elif found is None or not found.layers:
             model = opened(arguments)
             found = Listing(model.layers, operations=model.may_be_operation("/add"))
     rows = [
@@ -41,6 +52,16 @@ def show(arguments: Arguments) -> int:
     if found.operations:
         say("\n--all also checks the operations between these layers, which only a run shows")
     return 0
+
+
+def _containers(model: "Model") -> tuple[Layer, ...]:
+    """What calls layers and is checked as one that is composed of them."""
+    from probe.model import Containing
+
+    found = model.containers if isinstance(model, Containing) else ()
+    if not found:
+        raise BadInput(f"{model.source} has no blocks: all that it calls are layers")
+    return found
 
 
 def _shape(layer: Layer) -> str:

@@ -1,7 +1,7 @@
 """A layer as steps of ops, and what builds them."""
 
 from probe.description.builder import Builder, Value, followed_by
-from probe.description.description import Description
+from probe.description.description import Description, Site, Taken
 from probe.ops.step import Ref, Step, field_names, weights_of
 from probe.ops.weight import Grid, Weight
 
@@ -10,7 +10,9 @@ __all__ = [
     "Description",
     "Grid",
     "Ref",
+    "Site",
     "Step",
+    "Taken",
     "Value",
     "Weight",
     "field_names",

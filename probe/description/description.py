@@ -2,10 +2,33 @@
 outputs."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from probe.ops.step import Step
 
-__all__ = ["Description"]
+__all__ = ["Description", "Site", "Taken"]
+
+
+class Site(NamedTuple):
+    """Where a step of a composed layer comes from."""
+
+    call: str
+    """The call that it is a part of, named from the container."""
+    dtype: str
+    """The precision which that computes in."""
+    part: int
+    """Its place among the calls of the container (``Capture.parts``); -1: of none."""
+
+
+class Taken(NamedTuple):
+    """An input of a composed layer that a call within it gave."""
+
+    input: int
+    call: int
+    """Which of the calls of the container (``Capture.parts``); -1: none that was captured."""
+    why: str
+    """Why it is not computed; "" for integers and booleans, which such a call is checked on by
+    itself: of almost equal numbers either may come first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,3 +43,8 @@ class Description:
     """The same of the first output."""
     output_names: tuple[str, ...] = ()
     """What the outputs are called where there are several, such as ("output", "h_n", "c_n")."""
+    sites: tuple[Site, ...] = ()
+    """Of a layer that is composed of several calls: one for each step."""
+    taken: tuple[Taken, ...] = ()
+    """Of such a layer: what is not computed again from its own inputs, but taken as it was
+    captured."""

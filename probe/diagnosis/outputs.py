@@ -62,7 +62,8 @@ def of_parties(
                 )
                 case = replace(one, output_axes=described.output_axes if not output else ())
                 allowed = None if tolerance is not None else result.allowance[output]
-                rounding = Rounding(precision, None, tolerance)
+                whole = result.allowance[output] if described.sites else None
+                rounding = Rounding(precision, None, tolerance, whole)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
                 if not case.comparable or left(case, case.healthy, slack) > 1:
                     cases[output] = case, rounding, allowed

@@ -37,10 +37,12 @@ class Rounding:
     """What else is allowed: the layers before, storing."""
     tolerance: tuple[float, float] | None = None
     """The user's own rtol and atol instead of all that."""
+    composed: np.ndarray | None = None
+    """Of a layer that is composed of several calls: what it is allowed, edited or not."""
 
     def beside(self, case: Case, allowed: np.ndarray) -> "Rounding":
         """The same with all that the healthy layer was ``allowed`` beyond its own rounding."""
-        if self.tolerance is not None:
+        if self.tolerance is not None or self.composed is not None:
             return self
 
         @cache
@@ -56,6 +58,10 @@ class Rounding:
         predicted = np.asarray(values[-1][0])
         if self.tolerance is not None:
             return np.asarray(self.tolerance[1] + self.tolerance[0] * np.abs(predicted))
+        if self.composed is not None:
+            most = self.composed.max(initial=0.0)
+            same = self.composed.shape == predicted.shape
+            return self.composed if same else np.full(predicted.shape, most)
         given = [widened(x) for x in edit.inputs]
         allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
         if (

@@ -9,19 +9,22 @@ do to it, and a layer's NumPy output is watched as its input wanders.
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from probe.composition.compose import composed
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
+from probe.evaluation.monte_carlo import pooled
 from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.reference import inputs_of, recomputed
 from probe.model import Capture, Model, StopForward, is_large, parameters_of
-from probe.numerics.dtypes import in_floats, widened
+from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
-__all__ = ["Drift", "drifts"]
+__all__ = ["Drift", "drift_of", "drifts"]
 
 _RUNS = 8
 
@@ -84,9 +87,7 @@ def drifts(
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
         if key in base and capture.description is not None:
-            output = recompute(
-                capture.description.steps, in_floats(capture.inputs, capture.outputs)
-            )[-1]
+            output = recompute(capture.description.steps, inputs_of(capture))[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
                     difference = np.subtract(now, before, dtype=np.float64)
@@ -121,7 +122,7 @@ def drifts(
     return {
         key: Drift(
             tuple(
-                _slack(squares / _RUNS, output)
+                pooled(squares / _RUNS, output)
                 for squares, output in zip(sums, base[key], strict=True)
             ),
             further[key],
@@ -130,42 +131,40 @@ def drifts(
     }
 
 
+def drift_of(whole: Capture, container: Capture) -> Drift | None:
+    """The drift of a container's outputs, from the calls of the whole model before it; None where
+    there are none."""
+    own = {(one.capture.layer, one.capture.call) for one in container.parts}
+    road = composed(
+        replace(whole, outputs=container.outputs, results=container.results, unseen=None)
+    )
+    described = road.description
+    if described is None:
+        return None
+    within = {
+        place
+        for place, one in enumerate(road.parts)
+        if (one.capture.layer, one.capture.call) in own
+    }
+    exact = {at for at, site in enumerate(described.sites) if site.part in within}
+    if len(within) == len(road.parts):
+        return None
+    layer = recomputed(described, road.inputs)
+    slack = layer.wandered(stored_in(road.dtype), exact=exact)
+    if precision_of(road.dtype).unit <= precision_of("float32").unit:
+        return Drift(slack)
+    more = layer.wandered(precision_of(road.dtype), exact=exact)
+    sizes = [(_size(one), _size(other)) for one, other in zip(more, slack, strict=True)]
+    return Drift(slack, max((most / size for most, size in sizes if size), default=1.0))
+
+
 def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
     """The call in NumPy; None where it has no description, or where computing it fails, which
     judging the call says."""
     if capture.description is not None:
         with suppress(Exception):
-            return recompute(capture.description.steps, in_floats(capture.inputs, capture.outputs))
+            return recompute(capture.description.steps, inputs_of(capture))
     return None
-
-
-def _slack(variance: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Six of the scale at which each element wandered.
-
-    A few runs say little about one element, so it is given no less than the mean of those of its
-    size (between the same powers of two), a larger one no less than smaller ones, and each no less
-    than half of those that wandered at all. Infinite where it left the range.
-    """
-    if not variance.size:
-        return variance
-    finite = np.isfinite(variance)
-    moved = variance[finite & (variance > 0)]
-    if not moved.size:
-        return _six_of(variance)
-    sizes = np.frexp(np.where(np.isfinite(output), output, 0.0).astype(np.float64))[1]
-    sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
-    counts = np.bincount(sizes[finite])
-    sums = np.bincount(sizes[finite], variance[finite])
-    means = np.maximum.accumulate(
-        np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
-    )
-    pooled = np.append(means, means[-1])[np.minimum(sizes, len(means))]
-    return _six_of(np.maximum(variance, np.maximum(pooled, np.median(moved))))
-
-
-def _six_of(variance: np.ndarray) -> np.ndarray:
-    scale: np.ndarray = np.sqrt(variance)
-    return SIGMAS * scale
 
 
 class _Scale(NamedTuple):
@@ -194,7 +193,7 @@ def _scales(
             np.asarray(unit * np.abs(output).max(initial=0.0)) for output in capture.outputs
         ]
     else:
-        inputs = [widened(x) for x in in_floats(capture.inputs, capture.outputs)]
+        inputs = [widened(x) for x in inputs_of(capture)]
         # a quantised layer behind one that rounds nothing flips no level
         allowed = allowances(capture.description.steps, inputs, values, precision, exact=True)
         if precision.stored:

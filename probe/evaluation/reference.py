@@ -1,19 +1,24 @@
 """A layer in NumPy on one set of inputs, with its allowances."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from probe.description import Description
 from probe.evaluation.allowance import allowances
+from probe.evaluation.monte_carlo import Noise, noise_of, pooled, runs_of, wandering
 from probe.evaluation.numpy_reference import recompute
-from probe.numerics.dtypes import overflown, widened
+from probe.model import Capture
+from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.precision import Precision, precision_of, stored_in
-from probe.ops import Recurrence
+from probe.ops import Outputs, Recurrence
 from probe.ops.step import Step
 
-__all__ = ["Reference", "recomputed"]
+__all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
+
+_HALVES = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +30,34 @@ class Reference:
     """The inputs as they came."""
     values: list[tuple[np.ndarray, ...]]
     """The outputs of every step."""
+    dtypes: tuple[str, ...] = ()
+    """Of a layer that is composed of several calls: what each step computes in."""
+    unknown: tuple[int, ...] = ()
+    """Of such a layer: the inputs that a call within it gave which is not computed here."""
+    _known: dict[tuple[Precision, int], tuple[np.ndarray, ...]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _noise: dict[tuple[Hashable, ...], Noise] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def inputs(self) -> list[np.ndarray]:
         """The inputs in float64, where they are needed so."""
         return [widened(x) for x in self.given]
 
+    @property
+    def composed(self) -> bool:
+        """Whether it is made of several calls, which each store what they give."""
+        return bool(self.dtypes)
+
+    @cached_property
+    def sketchy(self) -> bool:
+        """Whether a step is a recurrence, whose activations an engine may approximate."""
+        return any(isinstance(step.op, Recurrence) for step in self.steps)
+
     @cached_property
     def recurrent(self) -> bool:
-        """Whether a step is a recurrence."""
-        return any(isinstance(step.op, Recurrence) for step in self.steps)
+        """Whether it is a recurrence, whose states are its outputs."""
+        return self.sketchy and not self.composed
 
     def first_look(self, dtype: str) -> Precision:
         """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences
@@ -59,15 +82,94 @@ class Reference:
 
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""
-        self.values[-1] = overflown(self.values[-1], dtype)
+        if not self.composed:
+            self.values[-1] = overflown(self.values[-1], dtype)
+            return
+        kinds = [self.dtypes[-1]] * len(self.values[-1])
+        if isinstance(self.steps[-1].op, Outputs):
+            sources = self.steps[-1].sources(len(self.steps) - 1)
+            kinds = [self.dtypes[ref.step] if ref.step >= 0 else "" for ref in sources]
+        self.values[-1] = tuple(
+            overflown([value], kind)[0] for value, kind in zip(self.values[-1], kinds, strict=True)
+        )
 
-    def allowances(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
-        return allowances(
-            self.steps, self.given if as_given else self.inputs, self.values, precision
+    def allowances(self, precision: Precision, look: int = -1) -> tuple[np.ndarray, ...]:
+        """What rounding in that arithmetic may do to each output; of a composed layer as a ``look``
+        tells it, of which each takes more runs than the one before."""
+        if not self.composed:
+            as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
+            given = self.given if as_given else self.inputs
+            return allowances(self.steps, given, self.values, precision)
+        runs = runs_of(self.values[-1])
+        number = min(look, len(runs) - 1) if look >= 0 else max(0, len(runs) - 2)
+        if (precision, number) not in self._known:
+            self._known[precision, number] = self.wandered(precision, runs[number])
+        return self._known[precision, number]
+
+    def wandered(
+        self, precision: Precision, runs: int | None = None, exact: Collection[int] = ()
+    ) -> tuple[np.ndarray, ...]:
+        """Six of the scale at which the outputs of a composed layer wander in that arithmetic, of
+        which the steps at the places ``exact`` have none."""
+        key = (precision, *exact)
+        if key not in self._noise:
+            self._noise[key] = noise_of(
+                self.steps,
+                self.inputs,
+                self.values,
+                precisions_of(self.steps, self.dtypes, precision),
+                {k: _of_unknown(self.inputs[k], precision) for k in self.unknown},
+                exact,
+            )
+        first, *more = runs_of(self.values[-1])
+        count = (more or [first])[0] if runs is None else runs
+        call = (self.steps, self.inputs, self.values, self._noise[key])
+        together = len(more) > 1 and count == first
+        return tuple(
+            pooled(variance, value, together)
+            for variance, value in zip(wandering(*call, count), self.values[-1], strict=True)
         )
 
 
-def recomputed(steps: Sequence[Step], given: Sequence[np.ndarray]) -> Reference:
-    """The steps in NumPy."""
-    return Reference(steps, given, recompute(steps, given))
+def _of_unknown(x: np.ndarray, precision: Precision) -> np.ndarray:
+    """The scale of what a call may err by of which nothing is known but what it gave."""
+    sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
+    typical = np.median(sizes) if x.size else 0.0
+    return np.asarray((precision.stored or precision.unit) * np.maximum(sizes, typical))
+
+
+def precisions_of(
+    steps: Sequence[Step], dtypes: Sequence[str], precision: Precision
+) -> list[Precision]:
+    """The arithmetic of each step for a party in half precision, of which some may be computed in
+    another dtype; any other party computes all in its own."""
+    found = []
+    for step, dtype in zip(steps, dtypes, strict=True):
+        own = precision
+        if precision.name in _HALVES and dtype != precision.name:
+            half = stored_in if precision.stored else precision_of
+            wider = "float32" if dtype.startswith("float") else dtype
+            own = half(dtype) if dtype in _HALVES else precision_of(wider)
+            own = replace(own, lossy=precision.lossy, sketches=precision.sketches)
+        if isinstance(step.op, Recurrence) and own.stored:
+            own = replace(precision_of(own.name), lossy=own.lossy, sketches=own.sketches)
+        found.append(own)
+    return found
+
+
+def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
+    """What a call was given, as its steps take it."""
+    if capture.description is not None and capture.description.sites:
+        return capture.inputs
+    return in_floats(capture.inputs, capture.outputs)
+
+
+def recomputed(description: Description, given: Sequence[np.ndarray]) -> Reference:
+    """A layer's steps in NumPy."""
+    return Reference(
+        description.steps,
+        given,
+        recompute(description.steps, given),
+        tuple(site.dtype for site in description.sites),
+        tuple(one.input for one in description.taken if one.why),
+    )

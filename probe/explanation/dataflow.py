@@ -15,7 +15,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from probe.model import Capture, Model, ModelInput, StopForward
+from probe.model import CallOutput, Capture, Model, ModelInput, StopForward
 
 __all__ = ["Made", "Watched"]
 
@@ -56,7 +56,7 @@ class Watched:
         producer = dict(enumerate(self.calls[position].made_by)).get(index)
         if isinstance(producer, ModelInput):
             return [self._made[-1, producer.position]]
-        if producer is not None:
+        if isinstance(producer, CallOutput):
             return [self._made[self._positions[producer.layer, producer.call], producer.output]]
         return [one for one in self._by_numbers[_numbers(taken)] if one.call < position]
 

@@ -6,18 +6,20 @@ its ops, whatever the weights are, and from one to those that made its inputs
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from probe.composition.compose import composed
 from probe.errors import BadInput
 from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.reference import inputs_of
 from probe.explanation.dataflow import Watched
-from probe.model import Capture, Model
-from probe.numerics.dtypes import in_floats
+from probe.model import Capture, Model, ModelInput
 from probe.ops import Outputs
 from probe.ops.step import Ref, Step
 
-__all__ = ["reach_of", "seen"]
+__all__ = ["reach_of", "seen", "seen_through"]
 
 
 def reach_of(
@@ -103,6 +105,27 @@ def seen(
     return tuple(found)
 
 
+def seen_through(
+    whole: Capture, container: Capture, mask: np.ndarray, output: int = 0
+) -> tuple[np.ndarray, ...]:
+    """The same for an output of a container, by the calls of the whole model in that pass."""
+    road = composed(
+        replace(whole, outputs=container.outputs, results=container.results, unseen=None)
+    )
+    if road.description is None:
+        raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")
+    found = [np.zeros(x.shape, bool) for x in whole.inputs]
+    reached = reach_of(road.description.steps, inputs_of(road), mask, output)
+    taken = {one.input: one.why for one in road.description.taken}
+    for index, (maker, part) in enumerate(zip(road.made_by, reached, strict=True)):
+        if isinstance(maker, ModelInput):
+            found[maker.position] |= part
+        elif part.any() and index in taken:
+            why = taken[index] or "whole numbers that a call within it makes"
+            raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {why}")
+    return tuple(found)
+
+
 def _watched(model: Model, arrays: Sequence[np.ndarray], layer: str) -> Watched:
     """A pass with all calls that are listed or described, and those of the layer."""
     calls: list[Capture] = []
@@ -125,6 +148,4 @@ def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray
     """A call's inputs that reach the masked outputs; all of them where it has no description."""
     if capture.description is None:
         return [np.ones(x.shape, bool) for x in capture.inputs]
-    return reach_of(
-        capture.description.steps, in_floats(capture.inputs, capture.outputs), mask, output
-    )
+    return reach_of(capture.description.steps, inputs_of(capture), mask, output)

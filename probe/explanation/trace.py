@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import index_of
-from probe.capture.run import Captured, ModelLike, captured, opened
+from probe.capture.run import Captured, ModelLike, Named, captured, opened, pass_through
 from probe.capture.user_arrays import Expected, Inputs, Shape
 from probe.capture.user_layer_outputs import of_layer
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
-from probe.evaluation.propagated_error import drifts
 from probe.explanation.element_report import Change, Field, Member, Origin, Story, Term, total
 from probe.explanation.matmul_column import of_column, spread_out
-from probe.explanation.receptive_field import seen
+from probe.explanation.receptive_field import seen, seen_through
 from probe.model import Capture, Unloaded
 from probe.numerics.dtypes import widened
 from probe.ops import Contributions, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.process.interrupts import undisturbed
+from probe.verdict.drift import drift_before
 from probe.verdict.judge import weighed
 from probe.verdict.options import Yours
 from probe.verdict.sentence import verdict_on
@@ -38,7 +38,7 @@ __all__ = ["explain", "origin_of"]
 @undisturbed
 def explain(
     model: ModelLike,
-    layer: str,
+    layer: Named,
     x: Inputs = None,
     *,
     at: Sequence[int],
@@ -75,7 +75,9 @@ def explain(
         BadInput: No element has that index. Other errors are those of ``probe.check``.
     """
     source = opened(model)
-    if isinstance(source, Unloaded) and not output and not call:  # before a framework is imported
+    if (
+        isinstance(source, Unloaded) and isinstance(layer, str) and not output and not call
+    ):  # before a framework is imported
         told = next((one.output_shape for one in source.layers if one.name == layer), None)
         if told is not None:
             _refuse_place(at, told, layer)
@@ -85,34 +87,29 @@ def explain(
     )
     (capture,) = found.calls
     if capture.description is None:
-        raise Undescribed(f"the output of {layer!r} cannot be broken down: {capture.why}")
+        raise Undescribed(f"the output of {capture.layer!r} cannot be broken down: {capture.why}")
     if not 0 <= output < len(capture.outputs):
         raise BadInput(
-            f"{layer!r} has {len(capture.outputs)} outputs; output {output} does not exist "
+            f"{capture.layer!r} has {len(capture.outputs)} outputs; output {output} does not exist "
             "(outputs are numbered from 0)"
         )
     shape = capture.outputs[output].shape
-    place = _place(at, shape, layer)
+    place = _place(at, shape, capture.layer)
     narrow = of_column(capture, place) if mine is None else None
     own, drift = found.own.get((capture.layer, capture.call)), None
     if mine is not None and given is None and own is None:
-        drift = drifts(
-            found.model,
-            found.arrays,
-            {(capture.layer, capture.call)},
-            last=(capture.layer, capture.call),
-            seed=seed,
-        ).get((capture.layer, capture.call))
+        before = drift_before(found, layer, [capture], seed)
+        drift = before.get((capture.layer, capture.call))
     judged = capture if narrow is None else narrow
     weighing = weighed(judged, None if mine is None else Yours(mine, drift, own))
     said, reference = verdict_on(weighing), weighing.layer
     if reference is None:
         raise Undescribed(
-            f"the output of {layer!r} cannot be broken down: {weighing.missing['numpy']}"
+            f"the output of {capture.layer!r} cannot be broken down: {weighing.missing['numpy']}"
         )
     reference.bound(capture.dtype)
     steps, axes = capture.description.steps, capture.description.output_axes
-    fields = _fields(found, capture, shape, place, output) if sees else ()
+    fields = _fields(found, layer, capture, shape, place, output) if sees else ()
     inside = place if narrow is None else (*place[:-1], 0)
     parties = {
         party: float(one[inside])
@@ -121,12 +118,19 @@ def explain(
     }
     values = reference.values if narrow is None else spread_out(reference.values, shape[-1])
     return Story(
-        layer=layer,
+        layer=capture.layer,
         kind=capture.kind,
         call=capture.call,
         at=place,
         value=float(values[-1][output][place]),
-        origin=origin_of(steps, reference.given, values, place, output),
+        origin=origin_of(
+            steps,
+            reference.given,
+            values,
+            place,
+            output,
+            [site.call for site in capture.description.sites],
+        ),
         parties=parties,
         allowance=float(weighing.results["framework"].allowance[output][inside]),
         scope="the whole layer" if narrow is None else f"this column of {shape[-1]}",
@@ -144,7 +148,12 @@ def explain(
 
 
 def _fields(
-    found: Captured, capture: Capture, shape: tuple[int, ...], place: tuple[int, ...], output: int
+    found: Captured,
+    layer: Named,
+    capture: Capture,
+    shape: tuple[int, ...],
+    place: tuple[int, ...],
+    output: int,
 ) -> tuple[Field, ...]:
     if found.alone:
         raise BadInput(
@@ -159,7 +168,13 @@ def _fields(
         if specs is None
         else [spec.name for spec in specs]
     )
-    masks = seen(found.model, found.arrays, capture.layer, capture.call, mask, output)
+    if capture.unseen is not None:
+        layers = layer if isinstance(layer, tuple) else (layer,)
+        passed = pass_through(found.model, found.arrays, layers)
+        raw = capture if isinstance(layer, tuple) else passed.call(layer, capture.call)
+        masks = seen_through(passed.whole, raw, mask, output)
+    else:
+        masks = seen(found.model, found.arrays, capture.layer, capture.call, mask, output)
     return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
 
 
@@ -189,9 +204,11 @@ def origin_of(
     values: Values,
     at: tuple[int, ...],
     output: int = 0,
+    calls: Sequence[str] = (),
 ) -> Origin:
-    """The terms and the later steps of one element of the last step's output."""
-    road = _Road(steps, [widened(x) for x in inputs], values)
+    """The terms and the later steps of one element of the last step's output; ``calls`` names the
+    call that each step is part of."""
+    road = _Road(steps, [widened(x) for x in inputs], values, calls)
     return road.trace(Ref(len(steps) - 1, output), at, tuple(range(len(at))))
 
 
@@ -216,6 +233,7 @@ class _Road:
     steps: Sequence[Step]
     inputs: Sequence[np.ndarray]
     values: Values
+    calls: Sequence[str] = ()
 
     def array(self, ref: Ref) -> np.ndarray:
         return self.inputs[ref.index] if ref.step < 0 else self.values[ref.step][ref.index]
@@ -246,6 +264,8 @@ class _Road:
                 yield from self.homes(sources[k], back[chosen], rows[chosen])
 
     def name(self, ref: Ref) -> str:
+        if ref.step >= 0 and self.calls:
+            return f"output of {self.calls[ref.step]}"
         if ref.step >= 0:
             return f"{type(self.steps[ref.step].op).__name__} output"
         return "input" if len(self.inputs) == 1 else f"input {ref.index}"

@@ -95,6 +95,9 @@ class Report:
     """The steps: each op by name, and in words."""
     parameters: tuple[dict[str, Any], ...] = ()
     """For each op what it does beside its weights, by name: strides, pads, epsilon, gates, ..."""
+    calls: tuple[str, ...] = ()
+    """Of a layer that is composed of several calls: which of them each op is part of, named from
+    the layer."""
     blind: tuple[str, ...] = ()
     """What this input could not have revealed, a sentence each."""
     visible: float | None = None

@@ -111,6 +111,7 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "output_axes": list(report.output_axes),
         "output_names": list(report.output_names),
         "ops": list(report.ops),
+        "calls": list(report.calls),
         "parameters": list(report.parameters),
         "outputs": {
             party: [

@@ -19,6 +19,8 @@ __all__ = ["line", "reasons", "render"]
 _DEEP = 13 * " "
 _WEIGHTS = 100
 """How many of a layer's weights are listed."""
+_CALLS = 24
+"""How many of the calls of a composed layer are listed."""
 
 LABELS = {"framework": "framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
 
@@ -191,7 +193,13 @@ def _explained(found: Sequence["Finding"]) -> list[str]:
 
 
 def _computed(report: "Report") -> list[str]:
-    """Each op in words, and what it does beside its weights on a line of its own."""
+    """Each op in words, and what it does beside its weights on a line of its own; of a composed
+    layer the calls."""
+    if report.calls:
+        names = [name for name in dict.fromkeys(report.calls) if name]
+        shown = ", ".join(map(printable.name, names[:_CALLS]))
+        more = f", … and {len(names) - _CALLS} more" if len(names) > _CALLS else ""
+        return [f"computed   {len(names)} calls, {len(report.ops)} steps: {shown}{more}"]
     lines: list[str] = []
     parameters = report.parameters or ({},) * len(report.ops)
     for words, values in zip(report.ops, parameters, strict=True):

@@ -10,9 +10,8 @@ import numpy as np
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
 from probe.errors import our_fault
 from probe.evaluation.party import NAMES, Arrays, PartyResult
-from probe.evaluation.reference import Reference, recomputed
+from probe.evaluation.reference import Reference, inputs_of, recomputed
 from probe.model import Capture
-from probe.numerics.dtypes import in_floats
 from probe.numerics.precision import precision_of
 from probe.ops import Recomputed
 from probe.report import Report
@@ -89,9 +88,20 @@ def weighed(
         comparisons,
         power=powers(results, capture, options.tolerance) if agree else {},
         unusual=Unusual() if agree else _unusual(layer),
+        within=_within(capture, options),
         tolerant=options.tolerance is not None,
         notes=(*dict.fromkeys(notes), *_flips(results, capture.dtype)),
     )
+
+
+def _within(capture: Capture, options: Options) -> dict[str, Judgement]:
+    """The calls within a composed layer whose whole numbers it takes as they were captured."""
+    if capture.description is None:
+        return {}
+    alone = replace(options, tolerance=None, detail=False, search=None, sparing=False)
+    pinned = {one.call for one in capture.description.taken if not one.why}
+    calls = [capture.parts[place].capture for place in sorted(pinned)]
+    return {one.layer: weighed(one, None, alone) for one in calls}
 
 
 def _computed(capture: Capture) -> tuple[Reference | None, str]:
@@ -101,7 +111,7 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
         return None, capture.why
     steps = capture.description.steps
     try:
-        return recomputed(steps, in_floats(capture.inputs, capture.outputs)), ""
+        return recomputed(capture.description, inputs_of(capture)), ""
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
@@ -148,7 +158,7 @@ def _user(
     """
     notes: tuple[str, ...] = ()
     if yours.inputs is not None and capture.description is not None:
-        layer = recomputed(capture.description.steps, yours.inputs)
+        layer = recomputed(capture.description, yours.inputs)
         layer.bound(capture.dtype)
         notes = (
             "your output is compared with NumPy run on your own values of the preceding layers",

@@ -49,6 +49,8 @@ class Judgement:
     """Where all agree: what each party's allowance can tell."""
     unusual: Unusual = field(default_factory=Unusual)
     """Where not all agree."""
+    within: Mapping[str, "Judgement"] = field(default_factory=dict)
+    """Of a composed layer: the calls within it that are judged by themselves, by name."""
     tolerant: bool = False
     """Whether the user's own rtol and atol take the place of the allowance."""
     notes: tuple[str, ...] = ()

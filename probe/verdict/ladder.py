@@ -64,7 +64,7 @@ def _first_that_holds(party: Party, rules: tuple[Rule, ...]) -> PartyResult:
 
 def first_bound(party: Party, before: PartyResult | None) -> Allowed:
     """What is probable, of sums by the squares of their terms."""
-    bound = party.layer.allowances(party.precision) if party.bound is None else party.bound
+    bound = party.layer.allowances(party.precision, 0) if party.bound is None else party.bound
     return Allowed(party.values, bound, party.precision)
 
 

@@ -97,22 +97,24 @@ def engines(
                 less = layer.allowances(replace(usual, partial=True))
                 if (found := _all_agree(capture, layer, answer, less, _ROOM)) is not None:
                     return found
-            bound = layer.allowances(usual)
+            bound = layer.allowances(usual, 0)
             if (found := _all_agree(capture, layer, answer, bound)) is not None:
                 return found
         else:
-            bound = layer.allowances(usual)
+            bound = layer.allowances(usual, 0)
     layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
-    own = replace(usual, sketches=capture.by_onnxruntime) if recurrent else usual
-    framework = judged(Party("framework", capture.outputs, layer, own, bound))
+    own = replace(usual, sketches=capture.by_onnxruntime) if layer.sketchy else usual
+    framework = judged(
+        Party("framework", capture.outputs, layer, own, bound if own == usual else None)
+    )
     if answer is None:
         return {"framework": framework}, {}
     party = Party(
         "onnx",
         answer,
         layer,
-        replace(single, sketches=True) if recurrent else single,
-        bound if single == usual else None,
+        replace(single, sketches=True) if layer.sketchy else single,
+        bound if single == usual and not layer.sketchy else None,
     )
     onnx = _shared(framework, party, recurrent) if single == usual else None
     return {"framework": framework, "onnx": judged(party) if onnx is None else onnx}, {}

@@ -67,6 +67,7 @@ def reported(
             for name, weight in weights_of(described.steps).items()
         },
         ops=_ops(layer),
+        calls=tuple(site.call for site in described.sites),
         parameters=tuple(parameters_of(step.op) for step in layer.steps),
         input_axes=described.input_axes,
         output_axes=described.output_axes,
@@ -74,7 +75,7 @@ def reported(
         known=None if yours is None else yours.party.known,
         blind=() if reference is None else blind_spots(*reference),
         visible=None
-        if reference is None or options.tolerance is not None
+        if reference is None or options.tolerance is not None or layer.composed
         else smallest_visible_change(*reference, _precision(call)),
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,

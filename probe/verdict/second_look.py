@@ -3,11 +3,14 @@ sums, and by the places of equal numbers."""
 
 import numpy as np
 
+from probe.comparison.compare import compare
 from probe.evaluation.allowance import settle
 from probe.evaluation.party import Arrays
 from probe.evaluation.reference import Reference
 from probe.numerics.precision import Precision
 from probe.verdict.discontinuities import among_equals
+
+_NEAR, _LOOKS = 2.0, 3
 
 __all__ = ["among_equal_numbers", "looked_at", "rounding"]
 
@@ -24,7 +27,16 @@ def rounding(
 def looked_at(
     layer: Reference, precision: Precision, outputs: Arrays, first: tuple[np.ndarray, ...]
 ) -> tuple[np.ndarray, ...]:
-    """The allowance after a second look at those elements of a party that lie beyond ``first``."""
+    """The allowance after a second look at those elements of a party that lie beyond ``first``.
+
+    Of a composed layer after more runs, where these may tell another scale.
+    """
+    if layer.composed:
+        for look in range(1, _LOOKS):
+            if not 1 < compare(outputs, layer.values[-1], first).ratio < _NEAR:
+                break
+            first = layer.allowances(precision, look)
+        return first
     looked = []
     for output, (allowed, value) in enumerate(zip(first, layer.values[-1], strict=True)):
         theirs = _alike(outputs, output, value)

@@ -47,6 +47,19 @@ def _unchecked(call: Judgement) -> str:
     return ""
 
 
+def _not_composed(call: Judgement) -> str:
+    """What a composed layer was not computed from its own input for, where only the framework's
+    values could tell; yours are held against these too."""
+    described = call.capture.description
+    if described is None or "expected" in call.outputs:
+        return ""
+    lost = list(dict.fromkeys(one.why for one in described.taken if one.why))
+    if not lost:
+        return ""
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return f"taken from the framework instead of computed: {lost[0]}{more}; the rest agrees"
+
+
 def _weakness(call: Judgement) -> str:
     """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in
     float32, may be no evidence at all."""
@@ -61,6 +74,10 @@ def _weakness(call: Judgement) -> str:
 
 def verdict_on(call: Judgement) -> Verdict:
     """The verdict and its reason, naming the odd one out."""
+    inner = {name: verdict_on(one) for name, one in call.within.items()}
+    for name, verdict in inner.items():
+        if verdict.word == "diverge":
+            return Verdict("diverge", f"diverge: within it {name} {verdict.sentence}")
     apart = {pair: one for pair, one in call.comparisons.items() if not one.ok}
     doubts = {name: one.doubt for name, one in call.results.items() if one.doubt}
     if apart and all(doubts.keys() & set(pair) for pair in apart):
@@ -70,7 +87,7 @@ def verdict_on(call: Judgement) -> Verdict:
 
 def _agreement(call: Judgement) -> Verdict:
     """Where no pair differs: that all agree, or why that says nothing."""
-    if reason := _unchecked(call):
+    if reason := _unchecked(call) or _not_composed(call):
         return Verdict("unchecked", f"unchecked: {reason}")
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()

@@ -24,6 +24,9 @@ def flow(model, *arrays, wanted=None, on_call=None) -> dict[str, list[object]]:
     named = {}
     made = {}
     for capture in calls:
+        for part in capture.parts:
+            one = part.capture
+            made |= {(one.layer, one.call, k): (one.layer, y) for k, y in enumerate(one.outputs)}
         name = capture.layer + (f":{capture.call}" if capture.call else "")
         assert len(capture.made_by) == len(capture.inputs), name
         named[name] = []

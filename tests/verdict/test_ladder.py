@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from probe import ops
-from probe.description import Step, Weight
+from probe.description import Description, Step, Weight
 from probe.evaluation.party import Party, compared
 from probe.evaluation.reference import recomputed
 from probe.numerics.precision import precision_of, stored_in
@@ -19,7 +19,7 @@ DENSE = Step(ops.MatMul(weight=Weight("kernel", W, W), bias=None))
 
 def party(*steps, off=0.0, dtype="float32", name="framework", x=X):
     """What a party gave whose values lie ``off`` from NumPy's, in units of the first bound."""
-    layer = recomputed(steps, (x,))
+    layer = recomputed(Description(steps), (x,))
     bound = layer.allowances(stored_in(dtype))
     outputs = tuple(
         y + off * slack if y.dtype.kind == "f" else y

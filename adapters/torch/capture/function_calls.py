@@ -33,6 +33,7 @@ from probe.process.interrupts import stop_here
 from ..describe.mixed_precision import refuse_mixture, rounding
 from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
+from .containers import Containers
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
 from .tensors import (
@@ -80,6 +81,9 @@ _WRITES = frozenset(
     for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split()
 )
 _ARRAYS = frozenset("numpy tolist __array__ __dlpack__".split())
+_FIXED = "constant"
+"""What stands in the name of a call that follows from the arguments of a container alone, and not
+from the model's input."""
 _LEAVES = _ARRAYS | frozenset("item __float__ __int__ __index__ __complex__".split())
 """What gives a tensor's numbers to code that is no PyTorch, all or one."""
 _BRINGS = frozenset("tensor as_tensor asarray scalar_tensor full frombuffer from_dlpack".split())
@@ -129,6 +133,7 @@ class _Frame:
     module: torch.nn.Module
     atomic: bool
     follows: bool
+    varies: bool
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, name: str) -> str:
@@ -162,8 +167,9 @@ class FunctionCalls(TorchFunctionMode):
 
     ``names`` gives every module's name by its id, ``atomic`` says of a module that its inside is
     its own. ``met`` maps the layers of the pass to their kinds, ``aliases`` are their names by
-    source lines, ``raised`` is what the callback raised. ``unseen`` are the tensors that came from
-    nowhere seen (NumPy, code in C++, vmap), by names like those of layers.
+    source lines, ``raised`` is what the callback raised. All calls within ``containers`` are added
+    to them. ``unseen`` are the tensors that came from nowhere seen (NumPy, code in C++, vmap), by
+    names like those of layers.
     """
 
     def __init__(
@@ -173,8 +179,10 @@ class FunctionCalls(TorchFunctionMode):
         names: Mapping[int, str],
         atomic: Callable[[torch.nn.Module], bool],
         on_call: OnCall,
+        containers: Containers | None = None,
     ) -> None:
         super().__init__()
+        self.containers = Containers() if containers is None else containers
         self.met: dict[str, str] = {}
         self.aliases: set[str] = set()
         self.raised: Exception | None = None
@@ -191,7 +199,10 @@ class FunctionCalls(TorchFunctionMode):
         self._calls: Counter[str] = Counter()
         self._producers = Producers()
         self._following: dict[int, ref[torch.Tensor]] = {}
+        self._of_arguments: dict[int, ref[torch.Tensor]] = {}
         self._made: dict[int, ref[torch.Tensor]] = {}
+        self._constant: dict[int, ref[torch.Tensor]] = {}
+        """What a module gives that takes what follows, and made it of nothing that does."""
         self._left = self._arrays_left = False
         self.unseen: dict[str, Unseen] = {}
         self._parameters = {
@@ -233,6 +244,17 @@ class FunctionCalls(TorchFunctionMode):
         known = self._following.get(id(tensor))
         return known is not None and known() is tensor
 
+    def mark_arguments(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Says of tensors that they follow from the arguments of a container, if not from the
+        model's input."""
+        for tensor in tensors:
+            self._of_arguments[id(tensor)] = ref(tensor)
+
+    def varies(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor follows from the model's input or from the arguments of a container."""
+        known = self._of_arguments.get(id(tensor))
+        return self.follows(tensor) or (known is not None and known() is tensor)
+
     def _make(self, made: Any) -> None:
         """Takes note of tensors that were there before the pass, or that a call which is seen has
         made."""
@@ -240,16 +262,21 @@ class FunctionCalls(TorchFunctionMode):
             for tensor in tensors_in(made):
                 self._made[id(tensor)] = ref(tensor)
 
+    def _is_made(self, tensor: torch.Tensor) -> bool:
+        known = self._made.get(id(tensor))
+        return known is not None and known() is tensor
+
+    def constant(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is known to follow neither from the model's input nor from the arguments
+        of a container."""
+        known = self._constant.get(id(tensor))
+        return not self.varies(tensor) or (known is not None and known() is tensor)
+
     def _strange(self, tensors: Sequence[torch.Tensor], words: str, followed: bool = False) -> None:
         """Takes note of those that came from nowhere seen; they follow from the model's input if
         arrays of it may have come back."""
         for tensor in tensors:
-            known = self._made.get(id(tensor))
-            if (
-                (known is not None and known() is tensor)
-                or id(tensor) in self._parameters
-                or self.follows(tensor)
-            ):
+            if self._is_made(tensor) or id(tensor) in self._parameters or self.follows(tensor):
                 continue
             with torch._C.DisableTorchFunction():
                 empty = tensor.is_meta
@@ -280,10 +307,11 @@ class FunctionCalls(TorchFunctionMode):
             self._strange(
                 tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}"
             )
-        follows = not self._inside and any(
-            self.follows(tensor) for tensor in tensors_in((args, kwargs))
-        )
-        self._frames.append(_Frame(self._names.get(id(module), ""), module, atomic, follows))
+        given = () if self._inside else tensors_in((args, kwargs))
+        follows = any(map(self.follows, given))
+        varies = follows or any(map(self.varies, given))
+        name = self._names.get(id(module), "")
+        self._frames.append(_Frame(name, module, atomic, follows, varies))
         self._inside += atomic
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
@@ -303,10 +331,14 @@ class FunctionCalls(TorchFunctionMode):
             )
             self._frames.pop()
         if not frame.follows:
+            if frame.varies and frame.atomic:
+                self.mark_arguments(outputs)
             return
         # What a module that is broken down gives may come from code that shows no calls, such as
         # TorchScript or vmap.
         if frame.atomic or not any(self.follows(tensor) for tensor in outputs):
+            if not frame.atomic:
+                self._constant |= {id(one): ref(one) for one in outputs if self._is_made(one)}
             self.mark(outputs)
 
     def __torch_function__(
@@ -319,11 +351,12 @@ class FunctionCalls(TorchFunctionMode):
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
         self._strange(tensors, f"the input of a call of {shown}")
+        follows = any(self.follows(tensor) for tensor in tensors)
         if (
             any(tensor.is_meta for tensor in tensors)
             or name in _CONSTRUCTORS
             or name in _NO_LAYERS
-            or not any(self.follows(tensor) for tensor in tensors)
+            or not (follows or (self.containers and any(map(self.varies, tensors))))
         ):
             output = func(*args, **kwargs)
             if not (self._left and name in _BRINGS):
@@ -338,6 +371,8 @@ class FunctionCalls(TorchFunctionMode):
             id(tensor): self._producers.of(tensor, before[id(tensor)])
             for tensor in (tensors if writes else ())
         }
+        # of what is written to only the time before tells it
+        still = {id(one) for one in tensors if self.constant(one)} if self.containers else set()
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (
@@ -345,7 +380,8 @@ class FunctionCalls(TorchFunctionMode):
         ):
             return output  # such as contiguous() of what is contiguous
         self._make(output)
-        self.mark(
+        mark = self.mark if follows else self.mark_arguments
+        mark(
             [
                 one
                 for result in results
@@ -353,32 +389,42 @@ class FunctionCalls(TorchFunctionMode):
                 if one is not None
             ]
         )
-        layer, alias = self._named(name)
-        self.met[layer] = shown
-        self.aliases |= set() if alias is None else {alias}
-        if self._wanted is not None and self._wanted.isdisjoint((layer, alias)):
+        layer, alias = self._named(named(name) if follows else f"{_FIXED}/{named(name)}")
+        if follows:
+            self.met[layer] = shown
+            self.aliases |= set() if alias is None else {alias}
+        number, self._calls[layer] = self._calls[layer], self._calls[layer] + 1
+        asked = self._wanted is None or not self._wanted.isdisjoint((layer, alias))
+        if not ((follows and asked) or self.containers):
             return output
         if self._wanted is None and not any(one.numel() for one in results):
             return output  # what is empty holds nothing to check
-        return self._pushed((layer, alias), func, (args, kwargs), output, results, before, made_by)
+        names = layer, alias if follows else None
+        capture = self._captured(
+            names, number, func, (args, kwargs), output, results, before, made_by, still
+        )
+        self.containers.add(capture, self._frames[-1].place)
+        return self._handed_on(capture, output, results, bool(before), follows and asked)
 
     def _named(self, name: str) -> tuple[str, str | None]:
         """The name of a call, and the one by its source line."""
         frame = self._frames[-1]
-        layer = f"{frame.place}/{named(name)}"
+        layer = f"{frame.place}/{name}"
         line = _line_in(_source_of(type(frame.module).forward))
         return frame.count(layer), None if line is None else frame.count(f"{layer}@{line}")
 
-    def _pushed(
+    def _captured(
         self,
         names: tuple[str, str | None],
+        number: int,
         func: Callable[..., Any],
         given: Any,
         output: Any,
         results: list[torch.Tensor],
         before: Mapping[int, np.ndarray],
         made_by: dict[int, Producer | None],
-    ) -> Any:
+        still: Collection[int],
+    ) -> Capture:
         name, shown = _known(func)
         layer, alias = names
         inputs: list[np.ndarray] = []
@@ -390,11 +436,11 @@ class FunctionCalls(TorchFunctionMode):
             if id(tensor) in seen:
                 continue
             parameter = self._parameters.get(id(tensor))
-            if parameter is not None and not self.follows(tensor):
+            if parameter is not None and not self.varies(tensor):
                 seen[id(tensor)] = _weight(parameter, self._frames[-1].place, tensor)
                 continue
             seen[id(tensor)] = Ref(-1, len(inputs))
-            if not self.follows(tensor) and id(tensor) not in before:
+            if id(tensor) in still or not (self.varies(tensor) or id(tensor) in before):
                 fixed.append(len(inputs))
             inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
             producers.append(
@@ -443,10 +489,10 @@ class FunctionCalls(TorchFunctionMode):
             else None
         )
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
-        capture = Capture(
+        return Capture(
             layer=layer,
             kind=shown,
-            call=self._calls[layer],
+            call=number,
             inputs=tuple(inputs),
             outputs=outputs,
             dtype=dtype_name((floating or results)[0]),
@@ -466,15 +512,18 @@ class FunctionCalls(TorchFunctionMode):
                 self._settings,
             ),
         )
-        self._calls[layer] += 1
-        return self._handed_on(capture, output, results, bool(before))
 
     def _handed_on(
-        self, capture: Capture, output: Any, results: list[torch.Tensor], in_place: bool
+        self,
+        capture: Capture,
+        output: Any,
+        results: list[torch.Tensor],
+        in_place: bool,
+        wanted: bool,
     ) -> Any:
         """What goes on from a call: its output, or what the callback gives in its place."""
         try:
-            replacement = self._on_call(capture)
+            replacement = self._on_call(capture) if wanted else None
         except Exception as error:
             self.raised = error
             raise

@@ -1,9 +1,10 @@
 """An opened PyTorch module: its layers, its names, and how it is run."""
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.listing import Layer
 from probe.model import CallArguments, Capture, InputSpec, OnCall
 
-from ..describe.describe import composed, opaque, refusal
+from ..describe.describe import calls_others, composed, opaque, refusal
 from ..functions import functions
 from .arguments import bound_to
 from .devices import provenance
 from .exported_program import Program
-from .function_calls import FunctionCalls
+from .function_calls import FunctionCalls, Unseen
 from .input_checks import expectation
 from .module_hooks import watch
 from .tensors import tensors_for
@@ -111,6 +112,16 @@ class TorchModel:
         )
         return replace(self, arguments=bound, notes=(*self.notes, *notes))
 
+    @property
+    def containers(self) -> tuple[Layer, ...]:
+        """Modules that are known by what they call; a shared one under its first name."""
+        return tuple(
+            _layer(name, module, ("numpy", "onnx"))
+            for name, module in _named(self.module)
+            if (composed(module) or (calls_others(module) and _is_called(module)))
+            and not unfollowed(module)
+        )
+
     def names(self) -> tuple[str, ...]:
         modules = dict(_named(self.module, shared=True))
         return (*(name for name in modules if not _graph_around(name, modules)), *self._met)
@@ -139,11 +150,6 @@ class TorchModel:
         self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
         if wanted is None:
-            modules = {
-                name: module
-                for name, module in self._atomic()
-                if opaque(module) or unfollowed(module)
-            }
             pushed = itertools.count()
 
             def counted(capture: Capture) -> Sequence[np.ndarray] | None:
@@ -151,9 +157,11 @@ class TorchModel:
                 return on_call(capture)
 
             watching = self._function_calls(self.module, None, counted)
-            outputs = self._run(self.module, inputs, modules, watching, counted)
-            if watching.unseen:
-                self._say_unseen(inputs, watching, on_call)
+            modules = dict(self._pushed_whole())
+            outputs = self._watched(self.module, inputs, modules, watching, counted)
+            for name, why in self._following(self.module, inputs, watching.unseen):
+                dtype = watching.unseen[name].dtype
+                on_call(Capture(name, "unseen", 0, (), (), dtype, why=why))
             if not next(pushed):
                 raise NotReached(
                     "no call was captured in the forward pass: the code that runs cannot be "
@@ -161,10 +169,9 @@ class TorchModel:
                 )
             return outputs
         functions = {name for name in wanted if self.may_be_operation(name)}
-        calls = self._function_calls(self.module, functions, on_call) if functions else None
         modules = {name: self._called(name) for name in wanted if name not in functions}
-        outputs = self._run(self.module, inputs, modules, calls, on_call)
-        for name in sorted(functions - self._met.keys() - (calls.aliases if calls else set())):
+        outputs, aliases = self._run(self.module, inputs, modules, functions, on_call)
+        for name in sorted(functions - self._met.keys() - aliases):
             raise UnknownLayer(name, [*self._met, *(known for known, _ in self._atomic())])
         return outputs
 
@@ -177,29 +184,69 @@ class TorchModel:
         module = self._called(name)
         if is_script(module):
             module = Script(module, name)  # takes hooks
-        self._run(module, inputs, {name: module}, None, on_call)
+        self._run(module, inputs, {name: module}, (), on_call)
 
     def _run(
         self,
         root: torch.nn.Module,
         inputs: Sequence[Any],
-        watched: dict[str, torch.nn.Module],
+        modules: Mapping[str, torch.nn.Module],
+        functions: Collection[str],
+        on_call: OnCall,
+    ) -> tuple[tuple[np.ndarray, ...], set[str]]:
+        """A pass in which these are watched, and what the containers among the modules call: its
+        outputs, and the names of the function calls by source lines."""
+        within = {
+            id(one)
+            for module in modules.values()
+            if calls_others(module)
+            for one in module.modules()
+        }
+        inside = {
+            name: module
+            for name, module in self._pushed_whole()
+            if within and id(unwrapped(module)) in within
+        }
+        calls = self._function_calls(root, functions, on_call) if functions or within else None
+
+        def unseen(name: str) -> str:
+            places = {} if calls is None else calls.unseen
+            some = {
+                place: one
+                for place, one in places.items()
+                if not name or place.startswith((f"{name}/", f"{name}."))
+            }
+            return next(self._following(root, inputs, some), ("", ""))[1]
+
+        outputs = self._watched(root, inputs, modules, calls, on_call, inside, unseen)
+        return outputs, set() if calls is None else calls.aliases
+
+    def _watched(
+        self,
+        root: torch.nn.Module,
+        inputs: Sequence[Any],
+        watched: Mapping[str, torch.nn.Module],
         calls: FunctionCalls | None,
         on_call: OnCall,
+        inside: Mapping[str, torch.nn.Module] = MappingProxyType({}),
+        unseen: Callable[[str], str] = lambda name: "",
     ) -> tuple[np.ndarray, ...]:
         names = {id(module): name for name, module in _named(self.module)}
+        given = tensors_for(root, inputs, self.module)
         try:
             return watch(
-                root,
-                tensors_for(root, inputs, self.module),
-                watched,
-                names,
-                on_call,
-                calls,
-                self.arguments,
+                root, given, watched, names, on_call, calls, self.arguments, inside, unseen
             )
         finally:
             self._met.update({} if calls is None else calls.met)
+
+    def _pushed_whole(self) -> list[tuple[str, torch.nn.Module]]:
+        """The modules that are pushed as they are, and not broken down."""
+        return [
+            (name, module)
+            for name, module in self._atomic()
+            if opaque(module) or unfollowed(module)
+        ]
 
     def _function_calls(
         self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall
@@ -209,25 +256,28 @@ class TorchModel:
             root, functions, names, lambda module: opaque(module) and not composed(module), on_call
         )
 
-    def _say_unseen(self, inputs: Sequence[Any], calls: FunctionCalls, on_call: OnCall) -> None:
-        """Pushes a call without description for each place that tensors came to from nowhere seen
-        and that follow from the input.
+    def _following(
+        self, root: torch.nn.Module, inputs: Sequence[Any], unseen: Mapping[str, Unseen]
+    ) -> Iterator[tuple[str, str]]:
+        """Places that tensors came to from nowhere seen, and why that matters: they follow from the
+        input.
 
         A constant stays what it is when the input changes; a pass on another input tells the two
         apart.
         """
-        again, follows = self._function_calls(self.module, (), lambda _: None), "depends"
+        if not unseen:
+            return
+        again, follows = self._function_calls(root, (), lambda _: None), "depends"
         try:
-            self._run(self.module, [_other(array) for array in inputs], {}, again, lambda _: None)
+            self._watched(root, [_other(array) for array in inputs], {}, again, lambda _: None)
         except ProbeError:
             follows = "may depend"  # the model does not take other numbers
-        for name, one in calls.unseen.items():
+        for name, one in unseen.items():
             if name in again.unseen and again.unseen[name].digests == one.digests:
                 continue
             rest = "" if one.followed else ", nor are functions that take only that value"
             why = f"{one.words} came from no captured call, and it {follows} on the model's input: "
-            why += f"the code that computed it is not checked{rest}"
-            on_call(Capture(name, "unseen", 0, (), (), one.dtype, why=why))
+            yield name, why + f"the code that computed it is not checked{rest}"
 
     def _called(self, name: str) -> torch.nn.Module:
         """The module of this name, which has calls of its own."""
@@ -329,7 +379,14 @@ def _is_container(module: torch.nn.Module) -> bool:
     return any(cls.__module__ == "torch.nn.modules.container" for cls in type(module).__mro__)
 
 
-def _layer(name: str, module: torch.nn.Module) -> Layer:
+def _is_called(module: torch.nn.Module) -> bool:
+    """Whether it has a forward, which lists of modules have not."""
+    return getattr(type(module), "forward", None) is not torch.nn.Module.forward or (
+        "forward" in vars(module)
+    )
+
+
+def _layer(name: str, module: torch.nn.Module, checkable: tuple[str, ...] | None = None) -> Layer:
     seen = (
         f"{kind_of(module)} is TorchScript: its calls are checked individually"
         if is_script(module)
@@ -339,6 +396,8 @@ def _layer(name: str, module: torch.nn.Module) -> Layer:
     parameters = sum(
         parameter.numel() for parameter in module.parameters() if not is_lazy(parameter)
     )
+    if checkable is not None:
+        return Layer(name, kind_of(module), checkable, "", None, parameters)
     return Layer(name, kind_of(module), () if why else ("numpy", "onnx"), why, None, parameters)
 
 

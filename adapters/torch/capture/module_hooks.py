@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ from probe.process.interrupts import Shared, held_back, interruptible, stop_here
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
-from ..describe.describe import Call, Scale, describe, opaque
+from ..describe.describe import Call, Scale, calls_others, describe, opaque
 from ..describe.mixed_precision import refuse_mixture, rounding
 from .arguments import filled
 from .function_calls import FunctionCalls
@@ -61,6 +61,8 @@ from .torchscript import Script, kind_of, within
 
 __all__ = ["watch"]
 
+_NONE: Mapping[str, torch.nn.Module] = MappingProxyType({})
+
 
 def watch(
     root: torch.nn.Module,
@@ -70,12 +72,15 @@ def watch(
     on_call: OnCall,
     calls: FunctionCalls | None = None,
     arguments: CallArguments | None = None,
+    inside: Mapping[str, torch.nn.Module] = _NONE,
+    unseen: Callable[[str], str] = lambda name: "",
 ) -> tuple[np.ndarray, ...]:
     """Calls ``root`` on the inputs once and returns its outputs.
 
     ``names`` gives every module's name by its id, for what is said on failure. ``calls`` watches
     the function calls. ``arguments`` say which of them each input is; None: they are all there is,
-    in order.
+    in order. Those of ``watched`` that call others have the calls within them in their captures, of
+    the modules ``inside`` too; ``unseen`` is what is asked of each (``Capture``).
     """
     modules = list(root.modules())
     args, kwargs = (tuple(inputs), {}) if arguments is None else filled(arguments, inputs)
@@ -88,8 +93,15 @@ def watch(
         if watched or calls is not None:
             instead = _uncompiled(root)
             watchers = [
-                _Watcher(name, instead.get(id(module), module), on_call, producers)
-                for name, module in watched.items()
+                _Watcher(
+                    name,
+                    instead.get(id(module), module),
+                    on_call if name in watched else None,
+                    producers,
+                    calls if inside or name in watched else None,
+                    unseen,
+                )
+                for name, module in {**inside, **watched}.items()
             ]
         stack.enter_context(silenced("torch."))
         stack.enter_context(torch.no_grad())
@@ -137,6 +149,7 @@ class _Begun(NamedTuple):
     scales: tuple[Scale | None, ...]
     cache: ExitStack
     made_by: tuple[Producer | None, ...]
+    fixed: tuple[int, ...]
     since: int
     """How many calls had ended when it began."""
 
@@ -146,20 +159,24 @@ class _Watcher:
     """The hooks of one module; ``raised`` is what the callback raised, which is no fault of the
     model.
 
-    Calls of other threads than the one that makes it are not the pass'.
+    Without ``on_call`` only its calls within containers are captured. Calls of other threads than
+    the one that makes it are not the pass'.
     """
 
     name: str
     module: torch.nn.Module
-    on_call: OnCall
+    on_call: OnCall | None
     producers: Producers
+    functions: FunctionCalls | None
+    unseen: Callable[[str], str]
     calls: int = 0
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
     inside: dict[str, np.ndarray] = field(default_factory=dict)
     """The same as a layer within met them, which they were changed for."""
     raised: Exception | None = None
-    begun: list[_Begun] = field(default_factory=list)
+    begun: list[_Begun | None] = field(default_factory=list)
+    """The calls that are on; None for one that is not captured."""
     hooks: list[RemovableHandle] = field(default_factory=list)
     thread: int = field(default_factory=threading.get_ident)
     settings: Settings = field(default_factory=settings_here)
@@ -178,7 +195,13 @@ class _Watcher:
         for hook in self.hooks:
             hook.remove()
         for one in self.begun:
-            one.cache.close()
+            if one is not None:
+                one.cache.close()
+
+    @property
+    def _within(self) -> bool:
+        """Whether a container that is asked for is on."""
+        return self.functions is not None and bool(self.functions.containers)
 
     def _copies(self) -> dict[str, np.ndarray]:
         """What the call writes to."""
@@ -200,14 +223,26 @@ class _Watcher:
             self._begin(module, args, kwargs)
 
     def _begin(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        if self.on_call is None and not self._within:
+            self.begun.append(None)
+            return
         given = tensors_in((args, kwargs))
         cache = ExitStack()
         self.before = self._copies()
         scales = scales_in((args, kwargs))
         inputs = [copied(tensor) for tensor in given]
+        fixed: tuple[int, ...] = ()
+        if self.functions is not None and (self.functions.containers or self._opens):
+            fixed = tuple(k for k, one in enumerate(given) if self.functions.constant(one))
+        if self.functions is not None and self._opens:
+            self.producers.note_arguments(self.name, self.calls, given, inputs, fixed)
+            self.functions.mark_arguments(given)
+            self.functions.containers.enter(self.name)
         made_by = tuple(map(self.producers.of, given, inputs))
         detached = [tensor.detach() for tensor in given]
-        self.begun.append(_Begun(inputs, detached, scales, cache, made_by, self.producers.count))
+        self.begun.append(
+            _Begun(inputs, detached, scales, cache, made_by, fixed, self.producers.count)
+        )
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is
             # what the call used.
@@ -228,8 +263,12 @@ class _Watcher:
         kind = kind_of(self.module)
         why = "it is called inside torch.func.vmap or a derivative, where tensors hold no numbers"
         self.calls += 1
+        capture = Capture(self.name, kind, self.calls - 1, (), (), "", why=why)
+        if self.functions is not None and not self._opens:
+            self.functions.containers.add(capture, self.name)
         try:
-            self.on_call(Capture(self.name, kind, self.calls - 1, (), (), "", why=why))
+            if self.on_call is not None:
+                self.on_call(capture)
         except Exception as error:
             self.raised = error
             raise
@@ -238,11 +277,17 @@ class _Watcher:
         # The arguments are those after the call: hooks made during the pass, as PEFT's for
         # `adapter_names`, add some after ours.
         begun = self.begun[-1]
+        if begun is None:
+            self.begun.pop()
+            self.calls += 1
+            return None
         try:
             with held_back(), begun.cache, interruptible():
                 self.begun.pop()
                 capture = self._capture(begun, _Given(named, begun.scales), tensors_in(output))
-            replacement = self.on_call(capture)
+            if self.functions is not None and not self._opens:
+                self.functions.containers.add(capture, self.name)
+            replacement = None if self.on_call is None else self.on_call(capture)
             given, arrays = output, capture.outputs
             if replacement is not None:
                 given = with_values(output, replacement)
@@ -261,6 +306,9 @@ class _Watcher:
         inputs, given = begun.inputs, begun.given
         description, why = self._describe(inputs, given, arguments, outputs)
         self.calls += 1
+        arrays = tuple(copied(tensor) for tensor in outputs)
+        opens = self.functions is not None and self._opens
+        parts = self.functions.containers.leave() if self.functions is not None and opens else ()
         floating = [
             tensor
             for tensor in (*outputs, *given)
@@ -271,17 +319,26 @@ class _Watcher:
             kind=kind_of(self.module),
             call=self.calls - 1,
             inputs=tuple(inputs),
-            outputs=tuple(copied(tensor) for tensor in outputs),
+            outputs=arrays,
             dtype=dtype_name((floating or outputs or given)[0]) if outputs or given else "",
             description=description,
             why=why,
             training=self.module.training,
             notes=(*_notes(self.module), *_under(outputs)),
             made_by=begun.made_by,
+            fixed=begun.fixed,
             alone=None
             if description is not None or not self._single()
             else self._alone(inputs, given, arguments.named),
+            parts=parts,
+            results=tuple(map(self.producers.of, outputs, arrays)) if opens else (),
+            unseen=functools.partial(self.unseen, self.name) if opens else None,
         )
+
+    @functools.cached_property
+    def _opens(self) -> bool:
+        """Whether it is a container that is asked for."""
+        return self.on_call is not None and calls_others(self.module)
 
     def _single(self) -> bool:
         """Whether it is a layer and no container of others."""

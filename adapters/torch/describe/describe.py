@@ -27,6 +27,7 @@ __all__ = [
     "Levels",
     "Scale",
     "batched",
+    "calls_others",
     "chain",
     "completes",
     "composed",
@@ -293,6 +294,11 @@ def composed(module: Any) -> bool:
     for, and swept as their parts."""
     owner = _definer(type(module), "forward") if framework_class(module) else None
     return owner is not None and owner.__name__ in _COMPOSED
+
+
+def calls_others(module: Any) -> bool:
+    """Whether what the module computes is known by the modules and functions that it calls."""
+    return not opaque(module) and not vars(module).get("blind")
 
 
 def public_name(cls: type) -> str:

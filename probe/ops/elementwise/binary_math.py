@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from probe.numerics.precision import UNBOUNDED, Precision
-from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
+from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
 from probe.ops.exactness import of_constant
 from probe.ops.weight import Weight
 
-__all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow"]
+__all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow", "Stored"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,3 +296,26 @@ class Cast(Op):
             return (np.ceil(slack),)
         step = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.to, 0.0)
         return (np.where(slack > 0, slack + step * np.abs(y), 0.0),)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored(Elementwise):
+    """x in the type that it is stored in: the number itself, whose rounding is allowed for."""
+
+    roundings = 0
+
+    @property
+    def stores(self) -> bool:
+        return True
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
+        return (graph.op("Identity", inputs[0]),)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (found,) = super().error_bound(of, precision)
+        if precision.stored:
+            return (found,)
+        return (found + of_constant(of.outputs[0].astype(np.float64, copy=False), precision),)

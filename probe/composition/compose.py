@@ -1,0 +1,338 @@
+"""A container as one layer: the steps of the calls that it makes, put together along the data flow.
+
+What made an array is known by its tensor's identity (``Capture.made_by``); where it is not, the one
+array before it that holds the same numbers is what it was. What neither finds is a constant where
+the adapter says so (``Capture.fixed``), and is else taken as it was captured, which has to be said.
+"""
+
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probe.description import (
+    Builder,
+    Description,
+    Ref,
+    Site,
+    Step,
+    Taken,
+    Weight,
+    field_names,
+)
+from probe.model import Argument, CallOutput, Capture, Part, Producer
+from probe.numerics.precision import precision_of
+from probe.ops import Cast, Op, Stored
+
+__all__ = ["composed"]
+
+_TOLD_APART = 16
+"""An array of more different numbers than that is told from others by its values."""
+
+
+def composed(container: Capture, reached: Collection[int] | None = None) -> Capture:
+    """The container with a description, and in ``parts`` the calls that make its outputs; without
+    one, and with why, where it cannot be composed.
+
+    Of a segment ``reached`` are the places of its calls among the ``parts``.
+    """
+    why = "" if container.unseen is None else container.unseen()
+    why = why or _undescribed(container)
+    if why:
+        return replace(container, why=why)
+    build = _Composition(container, reached)
+    description = build.description()
+    return replace(
+        container,
+        inputs=build.inputs,
+        dtype=_coarsest(build.live, container.dtype),
+        description=description,
+        why="",
+        made_by=tuple(build.makers),
+        parts=tuple(build.live),
+        notes=(*container.notes, *build.notes()),
+        alone=None,
+    )
+
+
+def _undescribed(container: Capture) -> str:
+    """Why nothing of a container can be computed; "" where something can, or it gives what it was
+    given."""
+    if any(one.capture.description is not None for one in container.parts):
+        return ""
+    if all(maker is not None and maker in container.made_by for maker in container.results):
+        return ""
+    if not container.parts:
+        return container.why
+    first = container.parts[0].capture
+    return f"none of the calls in {container.kind} has a description; {first.layer}: {first.why}"
+
+
+def _coarsest(parts: Sequence[Part], otherwise: str) -> str:
+    """The precision of the calls that errs most."""
+    floats = [one.capture.dtype for one in parts if precision_of(one.capture.dtype).unit]
+    return max(floats, key=lambda dtype: precision_of(dtype).unit, default=otherwise)
+
+
+class _Output(NamedTuple):
+    """What a call of the container gave: its place among the calls, and which of its outputs."""
+
+    place: int
+    output: int
+
+
+_Source = _Output | Ref
+"""Where an array comes from: a call, or an input of the container."""
+
+
+class _Composition(Builder):
+    """A container's steps under construction."""
+
+    def __init__(self, container: Capture, reached: Collection[int] | None) -> None:
+        super().__init__(container.inputs, container.outputs)
+        self.container, self.live = container, list[Part]()
+        self.makers: list[Producer | None] = [
+            *(container.made_by or (None,) * len(container.inputs))
+        ]
+        self._places = {
+            (one.capture.layer, one.capture.call): place
+            for place, one in enumerate(container.parts)
+            if reached is None or place in reached
+        }
+        self._inputs: dict[Hashable, int] = {}
+        """The inputs, by what made them or by their numbers."""
+        for index, maker in enumerate(self.makers):
+            self._inputs.setdefault(_key(maker, container.inputs[index]), index)
+        self._sources: dict[int, list[_Source | None]] = {}
+        self._fixed: list[int] = []
+        self._taken: list[Taken] = []
+        self._sites: list[Site] = []
+        self._weights: dict[str, np.ndarray] = {}
+
+    def description(self) -> Description:
+        results = [
+            self._source(maker, output, len(self.container.parts), False, f"output {index}")
+            for index, (maker, output) in enumerate(
+                zip(self.container.results, self.container.outputs, strict=True)
+            )
+        ]
+        needed = self._needed(results)
+        places = sorted(needed)
+        self.live = [self.container.parts[place] for place in places]
+        values: dict[_Source, Ref] = {}
+        for at, place in enumerate(places):
+            self._add_call(place, at, needed[place], values)
+        steps = self.ended(*(values.get(one, one) for one in results))  # type: ignore[arg-type]
+        self._sites += [Site("", "", -1)] * (len(steps) - len(self._sites))
+        several = len(self.live) > 1
+        return Description(
+            steps, sites=tuple(self._sites) if several else (), taken=tuple(self._taken)
+        )
+
+    def _needed(self, results: Sequence[_Source]) -> dict[int, set[int]]:
+        """The calls that the results come from, and which of their outputs are used."""
+        needed: dict[int, set[int]] = {}
+
+        def need(source: _Source | None) -> None:
+            if isinstance(source, _Output):
+                needed.setdefault(source.place, set()).add(source.output)
+
+        for one in results:
+            need(one)
+        for place in range(len(self.container.parts) - 1, -1, -1):
+            if place in needed and any(not self._pinned(place, output) for output in needed[place]):
+                self._sources[place] = self._sources_of(place)
+                for source in self._sources[place]:
+                    need(source)
+        return needed
+
+    def _sources_of(self, place: int) -> list[_Source | None]:
+        """Where the inputs of a call come from, as far as its steps use them."""
+        capture = self.container.parts[place].capture
+        assert capture.description is not None
+        used = {
+            ref.index
+            for position, step in enumerate(capture.description.steps)
+            for ref in step.sources(position)
+            if ref.step < 0
+        }
+        makers = capture.made_by or (None,) * len(capture.inputs)
+        return [
+            self._source(
+                makers[index], x, place, index in capture.fixed, f"input {index} of {capture.layer}"
+            )
+            if index in used
+            else None
+            for index, x in enumerate(capture.inputs)
+        ]
+
+    def _source(
+        self, maker: Producer | None, array: np.ndarray, before: int, fixed: bool, what: str
+    ) -> _Source:
+        """Where an array comes from that a call at the place ``before`` takes."""
+        if isinstance(maker, Argument) and maker not in self.makers:
+            # of a container within this one, which nothing that is known has made
+            fixed, maker = fixed or maker.fixed, None
+        inside = self._inside(maker)
+        if inside is not None:
+            return inside
+        if maker is None and not fixed and (same := self._by_value(array, before)) is not None:
+            return same
+        key = _key(maker, array)
+        if key not in self._inputs:
+            self._inputs[key] = len(self.inputs)
+            if fixed:
+                self._fixed.append(len(self.inputs))
+            elif maker is None:
+                why = f"{what} came from no captured call"
+                self._taken.append(Taken(len(self.inputs), -1, why))
+            self._append_input(array, maker)
+        return Ref(-1, self._inputs[key])
+
+    def _inside(self, maker: Producer | None) -> _Output | None:
+        if not isinstance(maker, CallOutput):
+            return None
+        place = self._places.get((maker.layer, maker.call))
+        return None if place is None else _Output(place, maker.output)
+
+    def _by_value(self, array: np.ndarray, before: int) -> _Source | None:
+        """The one array before that holds the same numbers, where these are told from others."""
+        if np.unique(array).size <= _TOLD_APART:
+            return None
+        alike = [
+            one
+            for one in self._by_numbers.get(_numbers(array), ())
+            if isinstance(one, Ref) or one.place < before
+        ]
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _by_numbers(self) -> dict[Hashable, list[_Source]]:
+        found: dict[Hashable, list[_Source]] = {}
+        for index, x in enumerate(self.container.inputs):
+            found.setdefault(_numbers(x), []).append(Ref(-1, index))
+        for place in self._places.values():
+            for output, y in enumerate(self.container.parts[place].capture.outputs):
+                found.setdefault(_numbers(y), []).append(_Output(place, output))
+        return found
+
+    def _append_input(self, array: np.ndarray, maker: Producer | None) -> Ref:
+        self.inputs = (*self.inputs, array)
+        self.makers.append(maker)
+        return Ref(-1, len(self.inputs) - 1)
+
+    def _pinned(self, place: int, output: int) -> bool:
+        """Whether an output is taken as it was captured: of a call without description, and whole
+        numbers that a call makes of almost equal ones as it happens to round."""
+        capture = self.container.parts[place].capture
+        if capture.description is None:
+            return True
+        if capture.outputs[output].dtype.kind not in "biu":
+            return False
+        return any(x.dtype.kind == "f" for x in capture.inputs) or any(
+            type(step.op).equally_right is not Op.equally_right
+            for step in capture.description.steps
+        )
+
+    def _add_call(self, place: int, at: int, outputs: set[int], values: dict[_Source, Ref]) -> None:
+        """Adds the steps of a call, which is the one ``at`` that place among the live ones."""
+        part = self.container.parts[place]
+        capture = part.capture
+        for output in sorted(outputs):
+            if self._pinned(place, output):
+                array, why = capture.outputs[output], ""
+                if capture.description is None:
+                    why = f"{capture.layer}: {capture.why}"
+                ref = self._append_input(array, CallOutput(capture.layer, capture.call, output))
+                self._taken.append(Taken(ref.index, at, why))
+                values[_Output(place, output)] = ref
+        if capture.description is None or place not in self._sources:
+            return
+        floats = all(one.dtype.kind == "f" for one in capture.outputs)
+        given = [
+            Ref(-1)
+            if source is None
+            else self._floats(values.get(source, source))  # type: ignore[arg-type]
+            if floats and x.dtype.kind in "biu"
+            else values.get(source, source)
+            for source, x in zip(self._sources[place], capture.inputs, strict=True)
+        ]
+        steps = tuple(
+            Step(self._renamed(step.op, part), step.inputs) for step in capture.description.steps
+        )
+        made = self.include(steps, *given)  # type: ignore[arg-type]
+        if len(made) != len(capture.outputs):
+            made = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
+        for output, ref in enumerate(made):
+            values.setdefault(_Output(place, output), ref)
+        site = Site(self._shown(capture), capture.dtype, at)
+        self._sites += [site] * (len(self.steps) - len(self._sites))
+
+    def _floats(self, ref: Ref) -> Ref:
+        """Whole numbers as the floats that a layer of floats takes them for."""
+        return self.add(Cast(to="float64"), ref)
+
+    def _shown(self, capture: Capture) -> str:
+        """The name of a call, seen from the container."""
+        name = capture.layer.removeprefix(self.container.layer).lstrip("./")
+        return (name or capture.kind) + (f":{capture.call}" if capture.call else "")
+
+    def _renamed(self, op: Op, part: Part) -> Op:
+        """The op with its weights named from the container, and numbers kept that it would round
+        to be stored."""
+        if isinstance(op, Cast) and op.to in _FLOATS:
+            return Stored()
+        kind: Any = type(op)
+        held = {
+            name: value
+            for name in field_names(kind)
+            if isinstance(value := getattr(op, name), Weight)
+        }
+        if not held:
+            return op
+        return replace(op, **{name: self._named(value, part) for name, value in held.items()})
+
+    def _named(self, weight: Weight, part: Part) -> Weight:
+        name = part.path + weight.name
+        if self._weights.setdefault(name, weight.effective) is not weight.effective:
+            name = f"{name} ({self._shown(part.capture)})"
+        return replace(weight, name=name)
+
+    def notes(self) -> Iterator[str]:
+        """What it takes besides its own arguments."""
+        count, taken = len(self.container.inputs), {one.input for one in self._taken}
+        others = [k for k in range(count, len(self.inputs)) if k not in taken]
+        outside = [k for k in others if k not in self._fixed]
+        if outside:
+            yield f"it also takes what was computed outside it: {_listed(outside)}"
+        fixed = [k for k in others if k in self._fixed]
+        if fixed:
+            yield (
+                f"{_listed(fixed)} {'is' if len(fixed) == 1 else 'are'} computed within from "
+                "constants, not from the model's input, and taken as captured"
+            )
+
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+
+
+def _listed(inputs: Sequence[int]) -> str:
+    """Such as "inputs 2 to 4"."""
+    if len(inputs) == 1:
+        return f"input {inputs[0]}"
+    if inputs == list(range(inputs[0], inputs[-1] + 1)):
+        return f"inputs {inputs[0]} to {inputs[-1]}"
+    return f"inputs {', '.join(map(str, inputs))}"
+
+
+def _key(maker: Producer | None, array: np.ndarray) -> Hashable:
+    """What an input is known by: what made it, or else its numbers."""
+    return _numbers(array) if maker is None else maker
+
+
+def _numbers(array: np.ndarray) -> tuple[Hashable, ...]:
+    """Equal for arrays of the same shape, type and numbers."""
+    return array.shape, array.dtype.str, sha256(array.tobytes()).digest()

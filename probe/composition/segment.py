@@ -1,0 +1,65 @@
+"""A segment of a model, from one layer to another, as a container of the calls between."""
+
+from collections.abc import Sequence
+
+from probe.composition.compose import composed
+from probe.errors import BadInput
+from probe.model import CallOutput, Capture, Part, Producer
+
+__all__ = ["segment"]
+
+
+def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
+    """What the first call begins and the last ends, both included, composed from the calls of the
+    whole model that lie between.
+
+    Its inputs are the first one's; what else the calls take comes after them. Raises BadInput where
+    the last does not follow from the first.
+    """
+    places = {(one.capture.layer, one.capture.call): at for at, one in enumerate(whole.parts)}
+    own = [(one.capture.layer, one.capture.call) for one in first.parts]
+    reached = {places[key] for key in own or [(first.layer, first.call)] if key in places}
+    for place, part in enumerate(whole.parts):
+        if reached.intersection(_takes(part, places)):
+            reached.add(place)
+    results = _results(last)
+    if not reached.intersection(_made(results, places)):
+        raise BadInput(
+            f"{last.layer!r} does not follow from {first.layer!r} in the forward pass: a segment "
+            "leads from a layer to one that is computed from it"
+        )
+    return composed(
+        Capture(
+            layer=f"{first.layer} to {last.layer}",
+            kind="segment",
+            call=0,
+            inputs=first.inputs,
+            outputs=last.outputs,
+            dtype=last.dtype,
+            training=last.training,
+            made_by=first.made_by,
+            parts=whole.parts,
+            results=results,
+            unseen=whole.unseen,
+        ),
+        reached,
+    )
+
+
+def _results(last: Capture) -> tuple[Producer | None, ...]:
+    if last.unseen is not None:
+        return last.results
+    return tuple(CallOutput(last.layer, last.call, k) for k in range(len(last.outputs)))
+
+
+def _takes(part: Part, places: dict[tuple[str, int], int]) -> set[int]:
+    """The calls that a call takes something from."""
+    return _made(part.capture.made_by, places)
+
+
+def _made(makers: Sequence[Producer | None], places: dict[tuple[str, int], int]) -> set[int]:
+    return {
+        places[maker.layer, maker.call]
+        for maker in makers
+        if isinstance(maker, CallOutput) and (maker.layer, maker.call) in places
+    }

@@ -1,0 +1,223 @@
+"""How far rounding may carry the outputs of many steps, by Monte Carlo arithmetic: they are run a
+few times with noise of the size of its own rounding behind each.
+
+Slack that is pushed from step to step grows as if every error had the sign that does most harm:
+60 times what happens behind one block of a transformer, 10^12 times behind twelve. Errors that are
+drawn cancel as those of rounding do (D. S. Parker, Monte Carlo Arithmetic, 1997).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.evaluation.allowance import Values, carry, rounded
+from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
+from probe.ops.base import Op
+from probe.ops.step import Step
+
+__all__ = ["Noise", "noise_of", "pooled", "runs_of", "wandering"]
+
+_FIRST, _RUNS, _MORE = 2, 8, 32
+_FEW, _MANY = 1 << 5, 1 << 9
+"""Outputs of fewer elements than the first take more runs, and of the second a few are enough to
+begin with: all elements tell the scale together."""
+_WIDTH = np.float32(2 * np.sqrt(3))
+"""The width of an even distribution of variance 1."""
+_STORING = float(np.sqrt(3))
+"""What storing may do at most, in units of its scale."""
+
+Scales = tuple[np.ndarray | None, ...]
+"""The scale of the rounding error of each of several arrays; None where it is exact."""
+
+
+class Noise(NamedTuple):
+    """How far off the inputs of a layer are, and what each of its steps may round."""
+
+    inputs: Scales
+    steps: Sequence[Scales]
+    kind: np.dtype
+    """What the noisy runs are computed in: rounding in float32 is nothing beside the noise where
+    that is rounding in float32."""
+
+
+def noise_of(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    precisions: Sequence[Precision],
+    off: Mapping[int, np.ndarray],
+    exact: Collection[int] = (),
+) -> Noise:
+    """The noise of an evaluation of which ``precisions`` has the arithmetic of every step.
+
+    ``off`` has the scales of inputs that are not exact themselves; steps at the places ``exact``
+    round nothing.
+    """
+    least = min((one.unit for one in precisions if one.unit), default=1.0)
+    kind = np.dtype(np.float32 if least >= 2.0**-24 else np.float64)
+    grids = any(step.op.on_power_of_two_grid for step in steps)
+    scales: list[Scales] = []
+    with np.errstate(all="ignore"):
+        arrived = tuple(off.get(k, _of_input(x, precisions)) for k, x in enumerate(inputs))
+        for position, step in enumerate(steps):
+            outputs = values[position]
+            if position in exact:
+                scales.append((None,) * len(outputs))
+                continue
+            given = [ref.of(inputs, values) for ref in step.sources(position)]
+            made = _of_step(step.op, given, outputs, precisions[position], grids)
+            scales.append(tuple(one if one is None else one.astype(kind) for one in made))
+    return Noise(arrived, scales, kind)
+
+
+def wandering(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    values: Values,
+    noise: Noise,
+    runs: int,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """The mean square of how far each output of the last step wanders from ``values``."""
+    given = [x.astype(noise.kind) if x.dtype.kind == "f" else x for x in inputs]
+    total = [np.zeros(np.shape(value)) for value in values[-1]]
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        for _ in range(runs):
+            begun = [_moved(x, scale, rng) for x, scale in zip(given, noise.inputs, strict=True)]
+            ended = _noisy_run(steps, begun, noise, rng)
+            for sums, now, before in zip(total, ended, values[-1], strict=True):
+                sums += _squares(now, before)
+    return [sums / runs for sums in total]
+
+
+def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """How many runs tell the scale for outputs of these sizes: the first try, and those after it
+    that tell it better."""
+    least = min((np.size(one) for one in outputs), default=0)
+    if least >= _MANY:
+        return _FIRST, _RUNS, _MORE
+    return (_RUNS, _MORE) if least >= _FEW else (_MORE,)
+
+
+def _of_input(x: np.ndarray, precisions: Sequence[Precision]) -> np.ndarray | None:
+    """The scale of what a party does to an input that it rounds first."""
+    off = rounded(x, precisions[0]) if precisions else None
+    return None if off is None else off / _STORING
+
+
+def _of_step(
+    op: Op,
+    given: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    precision: Precision,
+    grids: bool,
+) -> Scales:
+    """The scales of what a step rounds on exact inputs: six of that of a sum are what is allowed,
+    of what is stored all that storing may do."""
+    if not precision.unit:
+        return (None,) * len(outputs)
+    given = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in given]
+    inside = carry(op, given, [None] * len(given), outputs, replace(precision, stored=0.0), grids)
+    found: list[np.ndarray | None] = []
+    for y, slack in zip(outputs, inside, strict=True):
+        # in float64: the squares of what is masked away leave the range of float32
+        exact = slack is None or y.dtype.kind != "f"
+        scale = None if exact or slack is None else slack.astype(np.float64) / SIGMAS
+        # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
+        if scale is not None and not scale.max(initial=0.0) > VANISHING:
+            scale = None
+        if precision.stored and op.stores and y.dtype.kind == "f":
+            storing = sum(
+                (
+                    np.square(of_storing(part, precision) / _STORING)
+                    for part in (y, *op.intermediates(given, y))
+                ),
+                start=np.zeros(y.shape),
+            )
+            scale = np.sqrt(storing if scale is None else storing + np.square(scale))
+        found.append(None if scale is None else np.where(scale > VANISHING, scale, 0.0))
+    return tuple(found)
+
+
+def _noisy_run(
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    noise: Noise,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, ...]:
+    """The outputs of the last step; an array is forgotten after its last use."""
+    last = {
+        ref.step: position for position, step in enumerate(steps) for ref in step.sources(position)
+    }
+    values: dict[int, tuple[np.ndarray, ...]] = {}
+    for position, step in enumerate(steps):
+        sources = step.sources(position)
+        given = [
+            inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
+        ]
+        made = step.op.run(*given)
+        values[position] = tuple(
+            [
+                _moved(y.astype(noise.kind, copy=False) if y.dtype.kind == "f" else y, scale, rng)
+                for y, scale in zip(made, noise.steps[position], strict=True)
+            ]
+        )
+        for ref in sources:
+            if ref.step >= 0 and last[ref.step] == position:
+                values.pop(ref.step, None)
+    return values[len(steps) - 1]
+
+
+def _moved(y: np.ndarray, scale: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """The array with noise of that scale."""
+    if scale is None or y.dtype.kind != "f":
+        return y
+    noise = rng.random(y.shape, dtype=np.float32)
+    noise -= np.float32(0.5)
+    noise *= _WIDTH
+    moved: np.ndarray = y + (noise * scale).astype(y.dtype, copy=False)
+    return moved
+
+
+def _squares(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """How far two arrays are apart, squared: inf where one is finite and the other is not."""
+    if before.dtype.kind != "f":
+        return np.where(now == before, 0.0, np.inf)
+    difference = np.subtract(now, before, dtype=np.float64)
+    if not np.isfinite(difference.max(initial=0.0) - difference.min(initial=0.0)):
+        same = (now == before) | (np.isnan(now) & np.isnan(before))
+        difference = np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf))
+    return np.asarray(np.square(difference))
+
+
+def pooled(variance: np.ndarray, output: np.ndarray, together: bool = False) -> np.ndarray:
+    """Six of the scale at which each element wandered, or ``together`` those of its size.
+
+    A few runs say little about one element, so it is given no less than the mean of those of its
+    size (between the same powers of two), a larger one no less than smaller ones, and each no less
+    than half of those that wandered at all. Infinite where it left the range.
+    """
+    if not variance.size:
+        return variance
+    finite = np.isfinite(variance)
+    moved = variance[finite & (variance > 0)]
+    if not moved.size:
+        return _six_of(variance)
+    sizes = np.frexp(np.where(np.isfinite(output), output, 0.0).astype(np.float64))[1]
+    sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
+    counts = np.bincount(sizes[finite])
+    sums = np.bincount(sizes[finite], variance[finite])
+    means = np.maximum.accumulate(
+        np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
+    )
+    pool = np.append(means, means[-1])[np.minimum(sizes, len(means))]
+    pool = np.maximum(pool, np.median(moved))
+    return _six_of(pool if together else np.maximum(variance, pool))
+
+
+def _six_of(variance: np.ndarray) -> np.ndarray:
+    scale: np.ndarray = np.sqrt(variance)
+    return SIGMAS * scale
