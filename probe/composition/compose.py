@@ -268,8 +268,9 @@ class _Composition(Builder):
             made = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
         for output, ref in enumerate(made):
             values.setdefault(_Output(place, output), ref)
-        site = Site(self._shown(capture), capture.dtype, at)
-        self._sites += [site] * (len(self.steps) - len(self._sites))
+        for step in self.steps[len(self._sites) :]:
+            kind = step.op.to if isinstance(step.op, Stored) else capture.dtype
+            self._sites.append(Site(self._shown(capture), kind, at))
 
     def _floats(self, ref: Ref) -> Ref:
         """Whole numbers as the floats that a layer of floats takes them for."""
@@ -284,7 +285,7 @@ class _Composition(Builder):
         """The op with its weights named from the container, and numbers kept that it would round
         to be stored."""
         if isinstance(op, Cast) and op.to in _FLOATS:
-            return Stored()
+            return Stored(to=op.to)
         kind: Any = type(op)
         held = {
             name: value

@@ -23,7 +23,17 @@ from probe.explanation.matmul_column import of_column, spread_out
 from probe.explanation.receptive_field import seen, seen_through
 from probe.model import Capture, Unloaded
 from probe.numerics.dtypes import widened
-from probe.ops import Contributions, Outputs, Rearrangement, Reshape, Stage, Terms, Transpose, named
+from probe.ops import (
+    Constant,
+    Contributions,
+    Outputs,
+    Rearrangement,
+    Reshape,
+    Stage,
+    Terms,
+    Transpose,
+    named,
+)
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.process.interrupts import undisturbed
@@ -264,7 +274,7 @@ class _Road:
                 yield from self.homes(sources[k], back[chosen], rows[chosen])
 
     def name(self, ref: Ref) -> str:
-        if ref.step >= 0 and self.calls:
+        if ref.step >= 0 and self.calls and not isinstance(self.steps[ref.step].op, Constant):
             return f"output of {self.calls[ref.step]}"
         if ref.step >= 0:
             return f"{type(self.steps[ref.step].op).__name__} output"

@@ -32,8 +32,35 @@ _AS_USUAL = Options()
 
 def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_USUAL) -> Report:
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
-    call = weighed(capture, yours, options)
-    return reported(call, verdict_on(call), options, partial(_again, options=options))
+    call, again = weighed(capture, yours, options), partial(_again, options=options)
+    verdict = verdict_on(call)
+    if verdict.word == "diverge" and options.search is not None and _composed_wrongly(call):
+        report = reported(call, verdict, replace(options, search=None), again)
+        return _answered_by_calls(report, capture, options)
+    return reported(call, verdict, options, again)
+
+
+def _composed_wrongly(call: Judgement) -> bool:
+    """Whether the framework's outputs of a container are other than its calls make them."""
+    if call.layer is None or not call.layer.composed:
+        return False
+    pair = call.comparisons.get(("framework", "numpy"))
+    inside = any(verdict_on(one).word == "diverge" for one in call.within.values())
+    return inside or (pair is not None and not pair.ok)
+
+
+def _answered_by_calls(report: Report, capture: Capture, options: Options) -> Report:
+    """The report of a container with what is found of the first of its calls that diverges by
+    itself."""
+    alone = replace(options, tolerance=None, detail=False, sparing=False)
+    for part in capture.parts:
+        if judge(part.capture, None, replace(alone, search=None)).verdict == "diverge":
+            found = judge(part.capture, None, alone)
+            told = f"the first call within it that diverges is {found.layer!r}: "
+            told += found.sentence.partition(": ")[2]
+            return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
+    told = "each call within it agrees on what it was given by itself: the difference builds up"
+    return replace(report, diagnosis=(told,))
 
 
 def _again(capture: Capture, options: Options) -> Report:

@@ -302,6 +302,7 @@ class Cast(Op):
 class Stored(Elementwise):
     """x in the type that it is stored in: the number itself, whose rounding is allowed for."""
 
+    to: str
     roundings = 0
 
     @property

@@ -1,0 +1,227 @@
+"""A container of PyTorch is one layer: composed of the calls that it makes, whatever these are."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import probe
+from probe.errors import BadInput
+
+ROWS = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
+IMAGE = np.random.default_rng(1).normal(size=(2, 4, 9, 7)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _same_weights():
+    torch.manual_seed(0)
+
+
+class Block(nn.Module):
+    """A residual block: what a user would write, and write wrongly."""
+
+    def __init__(self, wrong=""):
+        super().__init__()
+        self.norm, self.a, self.b = nn.LayerNorm(6), nn.Linear(6, 8), nn.Linear(8, 6)
+        self.wrong = wrong
+
+    def forward(self, x):
+        y = x if self.wrong == "no norm" else self.norm(x)
+        y = self.a(y)
+        y = F.relu(y) if self.wrong == "relu" else F.silu(y)
+        y = self.b(y)
+        if self.wrong == "no residual":
+            return y
+        return (y if self.wrong == "residual twice" else 0.0) + x + y
+
+
+class Net(nn.Module):
+    def __init__(self, *blocks):
+        super().__init__()
+        self.first, self.blocks = nn.Linear(6, 6), nn.ModuleList(blocks)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
+
+
+def net(*blocks):
+    torch.manual_seed(0)
+    return Net(*(blocks or (Block(), Block()))).eval()
+
+
+def outputs_of(model, name, x):
+    return probe.check(model, name, x).outputs["framework"]
+
+
+def test_a_block_is_a_layer():
+    report = probe.check(net(), "blocks.1", ROWS)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}
+    assert report.calls == ("norm", "a", "silu", "b", "add", "add", "add:1")
+    weights = [f"{name}.{kind}" for name in ("norm", "a", "b") for kind in ("weight", "bias")]
+    assert list(report.weights) == weights
+    assert "norm, a, silu, b, add, add:1" in str(report)
+    whole = probe.check(net(), "", ROWS)
+    assert whole.ok and "blocks.0.a.weight" in whole.weights
+
+
+@pytest.mark.parametrize("wrong", ["no norm", "relu", "no residual", "residual twice"])
+def test_a_wrong_block_diverges(wrong):
+    right, other = net(), net(Block(), Block(wrong))
+    other.load_state_dict(right.state_dict())
+    report = probe.check(right, "blocks.1", ROWS, expected=outputs_of(other, "blocks.1", ROWS))
+    assert report.verdict == "diverge" and not report.comparisons["numpy", "expected"].ok
+    assert probe.check(right, "", ROWS, expected=outputs_of(other, "", ROWS)).verdict == "diverge"
+
+
+@pytest.mark.parametrize("name", ["blocks.0", "blocks.1", "", ("blocks.0.a", "blocks.1.b")])
+def test_the_values_of_an_honest_engine_agree(name):
+    """Float64 is further from float32 than any other engine, and errs in the layers before too."""
+    model = net()
+    wide = net().double()
+    mine = outputs_of(wide, name, ROWS.astype(np.float64))
+    assert probe.check(model, name, ROWS, expected=mine).ok
+    assert probe.check(model, name, ROWS, expected=mine * (1 + 1e-4)).verdict == "diverge"
+
+
+def test_a_segment():
+    report = probe.check(net(), ("blocks.0.b", "blocks.1.a"), ROWS)
+    assert report.ok and report.layer == "blocks.0.b to blocks.1.a"
+    assert report.calls[0] == "blocks.0.b" and report.calls[-1] == "blocks.1.a"
+    assert len(report.inputs) == 2, "the residual comes from outside"
+    assert any("input 1 " not in note and "input 1" in note for note in report.notes)
+    ends = probe.check(net(), ("blocks.0", "last"), ROWS)
+    assert ends.ok and len(ends.inputs) == 1
+    with pytest.raises(BadInput, match="does not follow from"):
+        probe.check(net(), ("blocks.1", "blocks.0"), ROWS)
+    with pytest.raises(BadInput, match="cannot run alone"):
+        probe.check(net(), ("blocks.0", "blocks.1"), given=ROWS)
+
+
+def test_one_number_is_followed_to_the_weights_inside():
+    story = probe.explain(net(), "blocks.0", ROWS, at=(1, 2), sees=True)
+    assert "output of silu[1, " in str(story) and "b.weight[2, " in str(story)
+    (field,) = story.sees
+    assert field.mask[1].all() and not field.mask[[0, 2, 3]].any()
+
+
+def test_a_container_of_one_call_is_judged_as_that():
+    report = probe.check(nn.Sequential(nn.Linear(6, 3)).eval(), "", ROWS)
+    alone = probe.check(nn.Sequential(nn.Linear(6, 3)).eval(), "0", ROWS)
+    assert report.ok and report.calls == () and report.visible is not None
+    assert list(report.weights) == ["0.weight", "0.bias"]
+    assert alone.ok
+
+
+class Sum(nn.Module):
+    """Adds what a function makes of its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.linear = function, nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.linear(x) + self.function(x)
+
+
+def through_numpy(x):
+    return torch.from_numpy(x.numpy() * 2)
+
+
+def through_a_view(x):
+    y = x * 1.0
+    y[:, :2].mul_(3)
+    return y
+
+
+@pytest.mark.parametrize("function", [through_numpy, through_a_view, torch.vmap(torch.sin)])
+def test_what_was_not_seen_is_never_agreed_on(function):
+    report = probe.check(Sum(function).eval(), "", ROWS)
+    assert report.verdict == "unchecked" and "came from no captured call" in report.sentence
+
+
+def in_place(x):
+    y = torch.zeros_like(x)
+    y[:, :3] = x[:, 1:4]
+    y += 1
+    return y.mul_(x)
+
+
+def routed(x):
+    """As a router does it: places that follow from floats."""
+    values, places = x.topk(2, dim=-1)
+    rows = torch.gather(x, 1, places.flip(-1))
+    return (rows * values.softmax(-1)).sum(-1, keepdim=True) + places[:, :1].float() // 2
+
+
+@pytest.mark.parametrize("function", [in_place, routed])
+def test_in_place_and_whole_numbers(function):
+    assert probe.check(Sum(function).eval(), "", ROWS).ok
+
+
+def test_a_call_without_description_is_named_and_the_rest_is_checked():
+    model = Sum(lambda x: torch.special.airy_ai(x)).eval()
+    report = probe.check(model, "", ROWS)
+    assert report.verdict == "unchecked" and "airy_ai" in report.sentence
+    right = report.outputs["framework"]
+    assert probe.check(model, "", ROWS, expected=right).ok
+    wrong = probe.check(model, "", ROWS, expected=right + 1e-3)
+    assert wrong.verdict == "diverge"
+
+
+def test_a_container_that_diverges_is_answered_by_its_calls():
+    model = net()
+    model.blocks[1].a.register_forward_hook(lambda module, args, output: output * 1.01)
+    report = probe.check(model, "blocks.1", ROWS)
+    assert report.verdict == "diverge" and not report.comparisons["framework", "numpy"].ok
+    assert "the first call within it that diverges is 'blocks.1.a'" in report.diagnosis[0]
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.o = (nn.Linear(6, 6) for _ in range(3))
+
+    def forward(self, x):
+        scores = self.q(x) @ self.k(x).transpose(-1, -2) / 6**0.5
+        mask = torch.full(scores.shape, torch.finfo(x.dtype).min, dtype=x.dtype).triu(1)
+        weights = F.softmax(scores + mask, dim=-1, dtype=torch.float32).to(x.dtype)
+        return self.o(weights @ x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_several_types_in_one_block(dtype):
+    model = Mixed().to(dtype).eval()
+    report = probe.check(model, "", ROWS)
+    assert report.ok and report.dtype == str(dtype).removeprefix("torch.")
+    halved = Mixed().to(dtype).eval()
+    halved.load_state_dict(model.state_dict())
+    halved.q.weight.data /= 2
+    wrong = outputs_of(halved, "", ROWS)
+    assert probe.check(model, "", ROWS, expected=wrong).verdict == "diverge"
+
+
+def test_the_listing_has_what_can_be_asked_for():
+    names = [one.name for one in probe.open_model(net()).containers]
+    assert names == ["", "blocks.0", "blocks.1"]
+
+
+def test_values_by_the_names_of_blocks():
+    model = net()
+    mine = {name: outputs_of(model, name, ROWS) for name in ("blocks.0", "blocks.1")}
+    assert probe.check(model, "blocks.1", ROWS, expected=mine).ok
+    moved = {**mine, "blocks.0": mine["blocks.0"] + 1}
+    report = probe.check(model, "blocks.1", ROWS, expected=moved)
+    assert report.verdict == "diverge", "held against NumPy on the user's own input"
+
+
+def test_nothing_is_left_behind():
+    model = net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    probe.check(model, "blocks.0", ROWS)
+    assert not any(one._forward_hooks or one._forward_pre_hooks for one in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
