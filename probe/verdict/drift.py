@@ -18,8 +18,8 @@ def drift_before(
         return drifts(
             found.model,
             found.arrays,
-            {(layer, one.call) for one in calls},
-            last=(layer, calls[-1].call),
+            {(one.layer, one.call) for one in calls},
+            last=(calls[-1].layer, calls[-1].call),
             seed=seed,
         )
     if layer == "":

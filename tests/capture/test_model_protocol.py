@@ -148,5 +148,5 @@ def test_parts_of_a_graph_have_no_call_of_their_own(make, name, words):
 def test_what_torchscript_holds_as_a_whole_runs_alone():
     model = probe.open_model(Around())
     report = probe.check(model, "inner", given=X)
-    assert report.outputs["framework"].shape == (4, 2) and "container" in report.missing["numpy"]
+    assert report.outputs["framework"].shape == (4, 2) and report.ok and len(report.calls) > 1
     assert isinstance(model.module.inner, torch.jit.ScriptModule), "put back"

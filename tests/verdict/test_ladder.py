@@ -78,7 +78,7 @@ def test_half_precision_inside_is_named_and_needs_power():
     the stored output."""
     x, w = X[:, :4], W[:4]
     step = Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None))
-    layer = recomputed((step,), (x,))
+    layer = recomputed(Description((step,)), (x,))
     first = layer.allowances(stored_in("float16"))[0]
     inside = layer.allowances(precision_of("float16"))[0]
     (y,) = layer.values[-1]
