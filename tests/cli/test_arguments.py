@@ -25,7 +25,7 @@ VALUES = {
     "atol": "0",
     "layer": "conv2d",
 }
-FLAGS = {"all", "sees", "fold", "thorough", "strict"}
+FLAGS = {"all", "sees", "fold", "parts", "thorough", "strict"}
 
 
 def flags(*names):
