@@ -440,3 +440,16 @@ def test_both_attentions_of_a_transformer_give_a_call_the_same_line(attention):
     assert report.ok and report.layer == f"layers.0.self_attn/reshape:{7 - (attention == 'sdpa')}"
     before = probe.check(net, "layers.0.self_attn.o_proj", ids).inputs[0]
     assert np.array_equal(report.outputs["framework"], before)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [torch.jit.script, None])
+def test_calls_of_a_graph_come_from_no_source_line(compiled, x):
+    class Sum(torch.nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    graph = (
+        torch.export.export(Sum(), (torch.from_numpy(x),)) if compiled is None else compiled(Sum())
+    )
+    assert [one.alias for one in probe.sweep(graph, x)] == [None]

@@ -410,7 +410,8 @@ class FunctionCalls(TorchFunctionMode):
         """The name of a call, and the one by its source line."""
         frame = self._frames[-1]
         layer = f"{frame.place}/{name}"
-        line = _line_in(_source_of(type(frame.module).forward))
+        graph = isinstance(frame.module, Program | Script)  # whose calls come from no source line
+        line = None if graph else _line_in(_source_of(type(frame.module).forward))
         return frame.count(layer), None if line is None else frame.count(f"{layer}@{line}")
 
     def _captured(
