@@ -29,8 +29,10 @@ from probe.diagnosis.search import (
     second_mistakes,
     slugs_of,
     try_all,
+    try_last,
 )
 from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.other_weights import more_samples
 from probe.report import Finding
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -117,7 +119,9 @@ def diagnose(
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
-        exact = confirmed(second_mistakes(scored, search), search)
+        last = try_last(search)
+        exact = [one for one in last if one.edit.short]
+        exact = exact or confirmed(second_mistakes(scored, search), search) or last
     chosen = _exact(case, exact) if exact else ()
     findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
     words = [*_stopped(search), *_telling(case, exact)]
@@ -143,6 +147,8 @@ def diagnose(
             if not findings:
                 words.append("no known mistake explains the difference")
         words += where_it_sits(case, allowed)
+        if more := more_samples(replace(case, allowed=allowed)):
+            words.append(more)
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
 
 
@@ -254,4 +260,6 @@ def _finding(one: Scored, party: str, tie: bool, others: Sequence[str]) -> Findi
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if one.exact else max(0.0, 1 - one.share)
     first, *also = slugs_of(one)
-    return Finding(first, claim, one.left, explained, do, tie, tuple(also), party)
+    return Finding(
+        first, claim, one.left, explained, do, tie, tuple(also), party, one.edit.recovered
+    )

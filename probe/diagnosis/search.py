@@ -39,6 +39,7 @@ __all__ = [
     "second_mistakes",
     "slugs_of",
     "try_all",
+    "try_last",
 ]
 
 Progress = Callable[[str], None]
@@ -187,7 +188,7 @@ def try_all(
     prepared: dict[int, tuple[Sample | None, float]] = {}
     for order in orders or range(len(REGISTERED)):
         one = REGISTERED[order]
-        if one.whole and view is not search.whole and few:
+        if one.last or (one.whole and view is not search.whole and few):
             continue
         where = search.whole if one.whole and not few else view
         if id(where) not in prepared:
@@ -200,6 +201,20 @@ def try_all(
                 search.progress(one.slug)
             scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
             if scored is not None:
+                found.append(scored)
+    return found
+
+
+def try_last(search: Search) -> list[Scored]:
+    """What reproduces the observation among what is tried only where nothing else does; the time
+    that it takes is its own."""
+    view, found = search.whole, list[Scored]()
+    case = replace(view.case, allowed=view.allowed)
+    for order, one in enumerate(REGISTERED):
+        for index, edit in enumerate(one.function(case) if one.last else ()):
+            search.tried += 1
+            scored = _score(view, edit, Scored(one, edit, order, index), None, _difference(case))
+            if scored is not None and scored.exact:
                 found.append(scored)
     return found
 

@@ -23,6 +23,7 @@ from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import written_values
+from probe.hypotheses import other_weights
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 
@@ -39,6 +40,7 @@ __all__ += [
     "normalization",
     "number_formats",
     "operand_precision",
+    "other_weights",
     "parameters",
     "preprocessing",
     "quantizer_levels",

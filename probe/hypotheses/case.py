@@ -7,7 +7,7 @@ the README.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -43,6 +43,10 @@ class Edit:
     """Other mistakes, by their slugs, that this edit contains."""
     main: str = ""
     """The slug to name first where that is not the hypothesis' own."""
+    short: bool = True
+    """Whether it is one thing that was done; if not, two mistakes with names come first."""
+    recovered: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Weights that were solved for, by name, in the framework's layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,8 @@ class Case:
     output_axes: tuple[str, ...] = ()
     thorough: bool = False
     """Whether there is time for edits that are many or slow."""
+    allowed: np.ndarray | None = None
+    """How far the party may be off the healthy output; None where that is not known."""
 
     @property
     def healthy(self) -> np.ndarray:

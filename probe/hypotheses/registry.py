@@ -20,6 +20,8 @@ class Hypothesis:
     family: str
     whole: bool = False
     """Whether it needs the whole batch to show."""
+    last: bool = False
+    """Whether it is tried only where no other mistake reproduces the values."""
 
     @property
     def text(self) -> str:
@@ -36,11 +38,14 @@ CAUSES: dict[str, Hypothesis] = {}
 """The one of each slug whose text explains it."""
 
 
-def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
+def hypothesis(
+    slug: str, *, whole: bool = False, last: bool = False
+) -> Callable[[Function], Function]:
     """Registers a function under its slug; it is tried in the order of registration."""
 
     def register(function: Function) -> Function:
-        CAUSES[slug] = Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole)
+        family = function.__module__.rpartition(".")[2]
+        CAUSES[slug] = Hypothesis(slug, function, family, whole, last)
         REGISTERED.append(CAUSES[slug])
         return function
 

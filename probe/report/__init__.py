@@ -38,6 +38,9 @@ class Finding:
     """Other mistakes made at the same time."""
     party: str = "expected"
     """Whose values it explains."""
+    recovered: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    """The weights that give these values, where they were solved for, by the framework's names and
+    in its layout."""
 
     def __str__(self) -> str:
         return printable.line(f"{' and '.join((self.slug, *self.also))}: {self.claim}")

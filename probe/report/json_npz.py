@@ -125,7 +125,12 @@ def as_dict(report: "Report") -> dict[str, Any]:
         "comparisons": comparisons,
         "weights": {name: _weight(weight) for name, weight in report.weights.items()},
         "findings": [
-            {**vars(one), "also": list(one.also), "left": _number(one.left)}
+            {
+                **vars(one),
+                "also": list(one.also),
+                "left": _number(one.left),
+                "recovered": {name: _array(array) for name, array in one.recovered.items()},
+            }
             for one in report.findings
         ],
         "diagnosis": list(report.diagnosis),
@@ -152,7 +157,7 @@ def save(report: "Report", path: str | Path) -> None:
 
     The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and
     ``effective:NAME``, and for quantised weights ``integer:NAME``, ``scale:NAME``,
-    ``zero_point:NAME`` and ``bits:NAME``.
+    ``zero_point:NAME`` and ``bits:NAME``; ``recovered:NAME`` where weights were solved for.
     """
     refuse_ending(path)
     suffix = Path(path).suffix
@@ -173,5 +178,7 @@ def save(report: "Report", path: str | Path) -> None:
             held[f"scale:{name}"] = np.asarray(weight.grid.scale)
             held[f"zero_point:{name}"] = np.asarray(weight.grid.zero_point)
             held[f"bits:{name}"] = np.asarray(weight.grid.bits)
+    for finding in report.findings[:1]:
+        held |= {f"recovered:{name}": array for name, array in finding.recovered.items()}
     named = {printable.line(name): array for name, array in held.items()}
     atomic_write.write(path, lambda file: np.savez(file, **named), [report.source])  # type: ignore[arg-type]

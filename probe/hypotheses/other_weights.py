@@ -1,0 +1,57 @@
+"""The layer with the weights that the values were computed with, solved for from the values."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.weight_relations import relation
+from probe.hypotheses.weights_read_back import Solved, solved_weights
+
+__all__ = ["more_samples"]
+
+_SECONDS, _LONG = 0.6, 20.0
+
+
+@hypothesis("other-weights", last=True)
+def other_weights(case: Case) -> Iterator[Edit]:
+    """The layer was computed with other weights than it holds.
+
+    A file of another epoch, a row in the wrong place, a flipped bit, a tensor quantised, pruned or
+    read only in part. Where a layer is linear in its weights they follow from enough values:
+    ``Finding.recovered`` holds them by name, in the framework's layout, and ``--save`` writes them.
+    The claim says how they differ from the layer's own.
+    """
+    for solved in _solved(case):
+        if isinstance(solved, str):
+            continue
+        relations = [
+            relation(name, case.weights[name].effective, array, solved.solved[name])
+            for name, array in solved.arrays.items()
+        ]
+        told = [one for one in relations if one is not None]
+        yield case.edit(
+            "; ".join(one.words for one in told) or "the weights differ in their last digits",
+            case.with_weights(solved.arrays),
+            do="the weights used: --save FILE.npz, or report.findings[0].recovered",
+            fitted=solved.freedoms,
+            recovered=solved.arrays,
+            short=len(told) == 1 and told[0].short,
+        )
+
+
+def more_samples(case: Case) -> str:
+    """How many more samples would tell the weights that the values were computed with; "" where
+    that is not known."""
+    return next((one for one in _solved(case) if isinstance(one, str)), "")
+
+
+def _solved(case: Case) -> Iterator[Solved | str]:
+    if case.allowed is not None and case.comparable:
+        yield from solved_weights(case, case.allowed, _until(_LONG if case.thorough else _SECONDS))
+
+
+def _until(seconds: float) -> Callable[[], bool]:
+    """Whether so many seconds of this thread's own time are up."""
+    end = time.thread_time() + seconds
+    return lambda: time.thread_time() > end

@@ -1,0 +1,269 @@
+"""How weights that were read back differ from the layer's own, in words: found among the weights
+themselves, without running the layer."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+__all__ = ["Relation", "relation"]
+
+_FEW = 4
+_ALIKE = 0.05
+"""What a relation may leave of the change, as a share of its root mean square."""
+_SAME = 1e-4
+"""Below this share of the largest weight a change is none."""
+
+
+class Relation(NamedTuple):
+    """What was done to a weight."""
+
+    words: str
+    short: bool = True
+    """Whether that says all: what the weights are, from those that the layer holds."""
+
+
+def relation(name: str, have: np.ndarray, used: np.ndarray, solved: np.ndarray) -> Relation | None:
+    """What was done to the weight ``name``, which should be ``have``, as far as entries were
+    ``solved``; None where nothing was.
+
+    The arrays are in the framework's layout.
+    """
+    have, used = have.astype(np.float64), np.where(solved, used, have).astype(np.float64)
+    changed = np.abs(used - have) > _SAME * max(np.abs(have).max(initial=0.0), 1e-30)
+    if not changed.any():
+        return None
+    count = int(changed.sum())
+    if count <= _FEW and 4 * count <= changed.size:
+        places = [tuple(int(i) for i in place) for place in np.argwhere(changed)]
+        told = [_entry(name, place, have[place], used[place]) for place in places]
+        return Relation("; ".join(told))
+    maps = chain(_zeros(name, have, used, changed), _maps(name, have, used))
+    if words := next(maps, ""):
+        return Relation(words)
+    apart = _rms(used - have) / max(_rms(have), 1e-30)
+    alike = float(np.corrcoef(have.ravel(), used.ravel())[0, 1]) if have.size > 2 else 0.0
+    where = f"{count} of the {changed.size} entries of {name} are"
+    if alike > 0.5:
+        words = (
+            f"others, {apart:.2g} times the root mean square of the layer's away from them: "
+            "another state of the same weights, as of another epoch"
+        )
+    else:
+        words = "unlike the layer's: the weights of another layer or model"
+    return Relation(f"{where} {words}", short=False)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _entry(name: str, place: tuple[int, ...], have: float, used: float) -> str:
+    at = f"{name}[{', '.join(map(str, place))}]"
+    how = ""
+    if abs(used) <= _SAME * abs(have):
+        used = 0.0
+    elif (bit := _flipped_bit(have, used)) is not None:
+        how = f": bit {bit} of its float32 is flipped"
+    elif abs(used + have) <= _SAME * abs(have):
+        how = ": its sign is turned"
+    return f"{at} is {used:.6g} instead of {have:.6g}{how}"
+
+
+def _flipped_bit(have: float, used: float) -> int | None:
+    """Which bit of a float32 turns the one number into the other, the sign's left out."""
+    bits = np.float32(have).view(np.uint32)
+    for bit in range(30, 12, -1):
+        other = float((bits ^ np.uint32(1 << bit)).view(np.float32))
+        if abs(other - used) <= 1e-5 * max(abs(other), abs(have)):
+            return bit
+    return None
+
+
+def _zeros(name: str, have: np.ndarray, used: np.ndarray, changed: np.ndarray) -> Iterator[str]:
+    """Entries that are 0 instead."""
+    zero = changed & (np.abs(used) <= _SAME * np.abs(have).max())
+    if not zero.any() or not np.array_equal(zero, changed):
+        return
+    count, of = int(zero.sum()), zero.size
+    for axis in range(zero.ndim):
+        others = tuple(i for i in range(zero.ndim) if i != axis)
+        whole = np.flatnonzero(_all(zero | (have == 0), others) & zero.any(axis=others))
+        if len(whole) and count == int(zero.sum(axis=others)[whole].sum()):
+            yield f"{_slices(name, axis, zero.ndim, whole)} {_is(whole)} 0 instead"
+            return
+    flat = zero.reshape(-1) | (have.reshape(-1) == 0)
+    tail = of - int(np.flatnonzero(~flat)[-1]) - 1 if not flat.all() else of
+    if tail >= count:
+        yield (
+            f"the last {tail} of the {of} entries of {name} are 0 instead, in the order of the "
+            "array: a file was read in part"
+        )
+        return
+    kept = np.abs(have[np.abs(used) > _SAME * np.abs(have).max()])
+    small = kept.size and np.abs(have[zero]).max() <= 1.01 * kept.min()
+    yield (
+        f"{count} of the {of} entries of {name} are 0 instead"
+        + (f", all those below {np.abs(have[zero]).max():.3g}: it was pruned" if small else "")
+    )
+
+
+def _all(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(mask.all(axis=axes))
+
+
+def _maps(name: str, have: np.ndarray, used: np.ndarray) -> Iterator[str]:
+    """What gives all of the weights that were used, in the order of how short it is to say."""
+    change = _rms(used - have)
+
+    def fits(predicted: np.ndarray) -> bool:
+        return _rms(used - predicted) <= _ALIKE * change
+
+    yield from _factors(name, have, used, fits)
+    for axis in range(have.ndim):
+        yield from _moved(name, have, used, axis)
+    for words, function in _REORDERED:
+        if (other := function(have)).shape == have.shape and fits(other):
+            yield f"{name} {words}"
+    for words, predicted in _roundings(have):
+        if fits(predicted):
+            yield f"{name} is {words}"
+    low, high = float(used.min()), float(used.max())
+    if fits(np.clip(have, low, high)):
+        yield f"{name} is clipped to between {low:.6g} and {high:.6g}"
+
+
+def _factors(
+    name: str, have: np.ndarray, used: np.ndarray, fits: Callable[[np.ndarray], bool]
+) -> Iterator[str]:
+    """One factor or one number added, for all or for each slice along an axis."""
+    if square := float(np.vdot(have, have)):
+        factor = float(np.vdot(have, used)) / square
+        if fits(factor * have):
+            yield f"{name} is multiplied by {factor:.6g}"
+    added = float((used - have).mean())
+    if have.size > _FEW and fits(have + added):
+        yield f"{added:.6g} is added to every entry of {name}"
+    for axis in range(have.ndim) if have.ndim > 1 else ():
+        others = tuple(i for i in range(have.ndim) if i != axis)
+        squares = np.square(have).sum(axis=others, keepdims=True)
+        factors = (have * used).sum(axis=others, keepdims=True) / np.maximum(squares, 1e-30)
+        if have.size >= 4 * factors.size and fits(factors * have):
+            some = ", ".join(f"{one:.4g}" for one in factors.ravel()[:3])
+            yield (
+                f"each slice along axis {axis} of {name} is multiplied by a number of its own "
+                f"({some}, ...)"
+            )
+
+
+def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator[str]:
+    """Slices along an axis that stand elsewhere."""
+    mine, theirs = (np.moveaxis(one, axis, 0).reshape(have.shape[axis], -1) for one in (have, used))
+    count = len(mine)
+    if count < 2 or (mine.shape[1] < 2 and have.ndim > 1):
+        return
+    squares = np.square(theirs).sum(axis=1)[:, None] + np.square(mine).sum(axis=1)[None, :]
+    near = squares - 2 * theirs @ mine.T
+    origin = near.argmin(axis=1)
+    best = near[np.arange(count), origin]
+    if (
+        np.array_equal(origin, np.arange(count))
+        or (
+            best > np.square(10 * _SAME) * np.maximum(np.square(mine).sum(axis=1)[origin], 1e-30)
+        ).any()
+    ):
+        return
+    along = f"along axis {axis} of {name}"
+    moved = np.flatnonzero(origin != np.arange(count))
+    if len(set(origin.tolist())) < count:
+        pairs = ", ".join(f"{i} is {origin[i]}" for i in moved[:3])
+        yield f"slices {along} are used twice ({pairs}{', ...' if len(moved) > 3 else ''})"
+    elif np.array_equal(origin, np.arange(count)[::-1]):
+        yield f"the slices {along} are in reverse order"
+    elif len(moved) == 2:
+        yield f"slices {moved[0]} and {moved[1]} {along} are exchanged"
+    elif len(set(((np.arange(count) - origin) % count).tolist())) == 1:
+        by = int((np.arange(count) - origin)[0] % count)
+        yield f"the slices {along} are rolled by {by if 2 * by <= count else by - count}"
+    elif (blocks := _blocks(origin)) > 1:
+        yield f"the slices {along} are interleaved: {blocks} blocks are read in turn"
+    else:
+        order = ", ".join(str(int(one)) for one in origin[:8])
+        yield f"the slices {along} are in the order {order}{', ...' if count > 8 else ''}"
+
+
+def _blocks(origin: np.ndarray) -> int:
+    """How many blocks are interleaved to give this order; 0 where none are."""
+    count = len(origin)
+    through = np.arange(count)
+    return next(
+        (
+            blocks
+            for blocks in range(2, count)
+            if not count % blocks
+            and np.array_equal(origin, through.reshape(blocks, -1).T.reshape(-1))
+        ),
+        0,
+    )
+
+
+def _flipped(axis: int, array: np.ndarray) -> np.ndarray:
+    return np.flip(array, axis) if axis < array.ndim else array
+
+
+_REORDERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
+    ("is transposed", np.transpose),
+    ("is read in column-major (Fortran) order", lambda a: a.reshape(a.shape, order="F")),
+    ("is written in column-major (Fortran) order", lambda a: a.ravel("F").reshape(a.shape)),
+    *((f"is reversed along axis {axis}", partial(_flipped, axis)) for axis in range(4)),
+)
+
+
+def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The weights in fewer bits."""
+    yield "rounded to float16", have.astype(np.float16).astype(np.float64)
+    yield "rounded to bfloat16", have.astype(ml_dtypes.bfloat16).astype(np.float64)
+    for bits in (8, 4, 6, 16):
+        most = 2 ** (bits - 1) - 1
+        for words, largest in _largest(have):
+            scale = np.maximum(largest, 1e-30) / most
+            yield (
+                f"quantised to {bits} bits with a scale {words} (largest / {most})",
+                np.round(have / scale) * scale,
+            )
+        low, high = min(float(have.min()), 0.0), max(float(have.max()), 0.0)
+        scale = (high - low) / (2**bits - 1) or 1.0
+        zero = round(-low / scale)
+        integers = np.clip(np.round(have / scale) + zero, 0, 2**bits - 1)
+        yield (
+            f"quantised to {bits} bits with a zero point (scale {scale:.4g})",
+            (integers - zero) * scale,
+        )
+    for places in range(1, 17):
+        step = 2.0**-places
+        for words, integers in (
+            ("rounded", np.round(have / step)),
+            ("rounded down", np.floor(have / step)),
+            ("cut off", np.trunc(have / step)),
+        ):
+            yield f"{words} to multiples of 2^-{places}", integers * step
+
+
+def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield "for all", np.abs(have).max()
+    for axis in range(have.ndim) if have.ndim > 1 else ():
+        others = tuple(i for i in range(have.ndim) if i != axis)
+        yield f"for each slice along axis {axis}", np.abs(have).max(axis=others, keepdims=True)
+
+
+def _slices(name: str, axis: int, rank: int, which: np.ndarray) -> str:
+    shown = ", ".join(str(int(one)) for one in which[:4]) + (", ..." if len(which) > 4 else "")
+    index = ", ".join("i" if i == axis else ":" for i in range(rank))
+    return f"{name}[{index}] for i = {shown}" if rank > 1 else f"{name}[{shown}]"
+
+
+def _is(which: np.ndarray) -> str:
+    return "is" if len(which) == 1 else "are"

@@ -1,0 +1,485 @@
+"""The weights that would give a party's values, solved for where a layer is linear in them.
+
+Behind the step that holds them everything is inverted where it can be: elements that a ReLU has
+made 0 say nothing. What is left is a system of linear equations for each output channel. Few wrong
+entries are found by matching pursuit (Mallat and Zhang 1993), also with fewer values than weights;
+many by normal equations, where values outnumber them. Nothing is believed before the layer with the
+solved weights has been run on everything.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from probe.hypotheses.case import Case
+from probe.numerics.dtypes import widened
+from probe.ops.along_axis.softmax import Softmax
+from probe.ops.base import Op, Rearrangement
+from probe.ops.normalization.batch_layer_group_norm import BatchNormalization
+from probe.ops.weight import Weight
+
+__all__ = ["Solved", "solved_weights"]
+
+_FEW = 4
+"""How many wrong entries of one output channel are looked for one by one."""
+_STEPS = 60
+_LARGE = 1 << 18
+"""Elements from which on functions without a formula for their inverse are left alone."""
+_ZERO = 1e-7
+"""What is smaller, as a share of the largest entry, has come of rounding."""
+_ERRORS = 4
+"""How many standard errors an entry must differ by to differ at all."""
+_RANK = 1e-4
+"""How little of a column of the matrix, as a share, may be left of it beside those before."""
+_SPARE = 0.05
+"""How many more equations than unknowns there must be, as a share of them."""
+_DENSE = 2
+"""After how many output channels in a row that needed all entries a few are not looked for."""
+_TRIED = 3
+"""After how many output channels whose values do not tell the others are not looked at."""
+_LINEAR = ("weight", "scale", "bias", "slope", "table")
+"""Fields that an op may be linear in."""
+
+Where = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Weights by their names, in the framework's layout, that give the party's values."""
+
+    position: int
+    arrays: dict[str, np.ndarray]
+    solved: dict[str, np.ndarray]
+    """Which entries were solved for."""
+    freedoms: int
+    """How many numbers were fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """A step's output as sums of factors times entries of some of its weights, in the order of
+    ``weights`` and numbered through from 1; 0 stands for none."""
+
+    weights: tuple[Weight, ...]
+    rows: Callable[[Where], tuple[np.ndarray, np.ndarray]]
+    """Of each of these elements the factors and the numbers of the entries, (elements, terms)."""
+    added: Callable[[tuple[int, ...]], int] | None = None
+    """The number of the entry that is added to this element and to all of its channel."""
+
+
+def solved_weights(
+    case: Case, allowed: np.ndarray, over: Callable[[], bool]
+) -> Iterator[Solved | str]:
+    """What each step's weights would have to be, the last step first; a sentence where the values
+    are too few to tell.
+
+    Until the time is ``over``.
+    """
+    if not case.comparable:
+        return
+    for position in range(len(case.steps) - 1, -1, -1):
+        if over():
+            return
+        try:
+            system = _system(case, position)
+            wanted = None if system is None else _wanted(case, position, allowed)
+        except (ValueError, IndexError, TypeError):
+            continue
+        if system is not None and wanted is not None:
+            found = _solve(case, position, system, *wanted, over)
+            if found is not None:
+                yield found
+
+
+def _system(case: Case, position: int) -> _System | None:
+    op: Any = case.steps[position].op
+    names = [name for name in _LINEAR if isinstance(getattr(op, name, None), Weight)]
+    inputs = [
+        case.input_of(position, i) for i in range(len(case.steps[position].sources(position)))
+    ]
+    if not names:
+        return None
+    if op.terms is not None and names[0] == "weight" and len(inputs) == 1:
+        return _of_sum(op, inputs) if inputs[0].dtype.kind == "f" else None
+    return _of_probing(op, names, inputs)
+
+
+def _of_sum(op: Any, inputs: Sequence[np.ndarray]) -> _System:
+    """Of a sum of products: its terms with weights of 1 are the factors, with numbered weights and
+    inputs of 1 the numbers."""
+    shape = op.weight.value.shape
+    fields = {"bias": None} if isinstance(getattr(op, "bias", None), Weight) else {}
+    plain = replace(op, weight=_weight(np.ones(shape)), **fields)
+    count: int = op.weight.value.size
+    numbered = replace(op, weight=_weight(1.0 + np.arange(count).reshape(shape)), **fields)
+    ones = [np.ones_like(x) for x in inputs]
+
+    def rows(where: Where) -> tuple[np.ndarray, np.ndarray]:
+        factors = plain.terms(inputs, where).reshape(len(where[0]), -1)
+        numbers = np.rint(numbered.terms(ones, where)).astype(int).reshape(len(where[0]), -1)
+        return factors, numbers
+
+    def added(at: tuple[int, ...]) -> int:
+        return 1 + count + int(op.contributions(inputs, (), at).bias_where[0])
+
+    return _System((op.weight, op.bias), rows, added) if fields else _System((op.weight,), rows)
+
+
+def _of_probing(op: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> _System | None:
+    """Of an op that multiplies or adds one entry of each weight to an element."""
+    have = {name: getattr(op, name) for name in names}
+
+    def run(**values: np.ndarray | float) -> np.ndarray:
+        fields = {
+            name: _weight(np.zeros(one.value.shape) + values.get(name, 0.0))
+            for name, one in have.items()
+        }
+        with np.errstate(all="ignore"):
+            return np.asarray(replace(op, **fields).run(*inputs)[0])
+
+    rest = run()
+    used, factors, numbers, before = [], [], [], 0
+    for name, weight in have.items():
+        factor = run(**{name: 1.0}) - rest
+        count = weight.value.size
+        through = 1.0 + np.arange(count).reshape(weight.value.shape)
+        with np.errstate(all="ignore"):
+            number = (run(**{name: through}) - rest) / factor
+        touched = np.isfinite(number) & (factor != 0)
+        linear = np.allclose(run(**{name: 2.0}) - rest, 2 * factor, rtol=1e-6, atol=1e-12)
+        number = np.rint(np.where(touched, number, 0.0))
+        if not (linear and touched.any() and number.min() >= 0 and number.max() <= count):
+            continue
+        used.append(weight)
+        factors.append(factor)
+        numbers.append(np.where(touched, number + before, 0).astype(int))
+        before += count
+    if not used:
+        return None
+    factor, number = np.stack(factors, axis=-1), np.stack(numbers, axis=-1)
+    return _System(tuple(used), lambda where: (factor[where], number[where]))
+
+
+def _weight(value: np.ndarray) -> Weight:
+    return Weight("", None, value)
+
+
+def _wanted(case: Case, position: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the step would have to give, and how far that may be off; inf where the party's values
+    do not tell."""
+    depends = {position}
+    for i in range(position + 1, len(case.steps)):
+        if any(ref.step in depends for ref in case.steps[i].sources(i)):
+            depends.add(i)
+    target, slack = case.observed, np.array(np.broadcast_to(allowed, case.observed.shape))
+    if case.known is not None:
+        slack[~case.known] = np.inf
+    i = len(case.steps) - 1
+    while i != position:
+        sources = case.steps[i].sources(i)
+        on = [j for j, ref in enumerate(sources) if ref.step in depends]
+        if len(on) != 1 or sources[on[0]].index:
+            return None
+        before = _before(case, i, on[0], target, slack)
+        if before is None:
+            return None
+        (target, slack), i = before, sources[on[0]].step
+    return target, slack
+
+
+def _before(
+    case: Case, i: int, on: int, y: np.ndarray, slack: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the input ``on`` of a step would have to be for it to give y."""
+    op = case.steps[i].op
+    given = [case.input_of(i, j) for j in range(len(case.steps[i].sources(i)))]
+    x = given[on]
+
+    def f(moved: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(op.run(*given[:on], moved, *given[on + 1 :])[0])
+
+    if isinstance(op, Rearrangement):
+        return _moved_back(op, given, on, y, slack)
+    if isinstance(op, Softmax):
+        return _log_of(case.values[i][0], x, op.axis, y, slack)
+    if y.shape != x.shape or not (op.computes_elements or isinstance(op, BatchNormalization)):
+        return None
+    if op.run(*given)[0].shape != x.shape:
+        return None
+    start, slope = f(np.zeros_like(x)), f(np.ones_like(x))
+    slope = slope - start
+    if np.allclose(f(x), start + slope * x, rtol=1e-9, atol=1e-9 * float(np.abs(y).max(initial=0))):
+        with np.errstate(all="ignore"):
+            return (y - start) / slope, np.where(slope != 0, slack / np.abs(slope), np.inf)
+    if np.array_equal(f(x), np.maximum(x, 0)):
+        return y, np.where(y > slack, slack, np.inf)
+    return None if x.size > _LARGE else _bisected(f, x, y, slack)
+
+
+def _moved_back(
+    op: Op, given: Sequence[np.ndarray], on: int, y: np.ndarray, slack: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    x = given[on]
+    numbered = [
+        1.0 + np.arange(x.size).reshape(x.shape) if j == on else np.zeros_like(one)
+        for j, one in enumerate(given)
+    ]
+    numbers = np.rint(np.asarray(op.run(*numbered)[0])).astype(int)
+    from_x = numbers > 0
+    target, left = np.zeros(x.size), np.full(x.size, np.inf)
+    target[numbers[from_x] - 1] = y[from_x]
+    left[numbers[from_x] - 1] = slack[from_x]
+    return target.reshape(x.shape), left.reshape(x.shape)
+
+
+def _log_of(
+    healthy: np.ndarray, x: np.ndarray, axis: int, y: np.ndarray, slack: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What softmax was given, which it tells up to a constant: that which leaves most as it was."""
+    with np.errstate(all="ignore"):
+        log = np.log(y)
+        log += np.median(x - log, axis=axis, keepdims=True)
+        return log, np.where(y > 4 * slack, 2 * slack / y, np.inf)
+
+
+def _bisected(
+    f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray, slack: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a function that rises, or falls, gives y."""
+    wide = max(float(np.ptp(x)), 1e-6)
+    low, high = np.full(x.shape, x.min() - 8 * wide), np.full(x.shape, x.max() + 8 * wide)
+    least, most = f(low), f(high)
+    rising = most >= least
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        up = (f(middle) < y) == rising
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+    found = (low + high) / 2
+    near = 1e-5 * wide
+    with np.errstate(all="ignore"):
+        slope = np.abs(f(found + near) - f(found - near)) / (2 * near)
+        # below what it tends to, a function that turns (GELU, SiLU) takes each value twice
+        single = np.where(rising, y - least, least - y) > slack
+        right = (np.abs(f(found) - y) <= slack + 1e-12) & (slope > 1e-3) & single
+        return found, np.where(right, slack / slope, np.inf)
+
+
+def _solve(
+    case: Case,
+    position: int,
+    system: _System,
+    target: np.ndarray,
+    slack: np.ndarray,
+    over: Callable[[], bool],
+) -> Solved | str | None:
+    """The entries that would give the target, one output channel after the other."""
+    have = widened(np.asarray(case.values[position][0]))
+    if have.shape != target.shape or have.ndim == 0:
+        return None
+    error = np.where(np.isfinite(slack), target - have, 0.0)
+    differs = np.abs(error) > slack
+    if not differs.any() or not np.isfinite(error).all():
+        return None
+    channel = _channels(system, have.shape, np.argwhere(differs)[0])
+    known, flat = np.isfinite(slack), channel.reshape(-1)
+    sizes = [one.value.size for one in system.weights]
+    changes = np.zeros(sum(sizes))
+    solved = np.zeros(sum(sizes), bool)
+    freedoms, missing, tried, dense = 0, 0, 0, 0
+    last: _Equations | None = None
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], groups := np.unique(channel[differs]))
+    ends = np.searchsorted(flat[order], groups, side="right")
+    known = known.reshape(-1)
+    for start, end in zip(starts, ends, strict=True):
+        if over():
+            return None
+        elements = order[start:end]
+        equations = _equations(system, have.shape, elements[known[elements]], last)
+        last = equations.like or equations
+        found = _of_channel(equations, error.reshape(-1), slack.reshape(-1), dense < _DENSE)
+        if isinstance(found, int):
+            missing, tried = max(missing, found), tried + 1
+            if tried == _TRIED:
+                break
+            continue
+        numbers, change = found
+        dense = dense + 1 if len(numbers) > _FEW else 0
+        changes[numbers - 1] += change
+        solved[numbers - 1] = True
+        freedoms += len(numbers)
+    if missing:
+        share = missing / max(1, have.shape[0])
+        return (
+            f"the weights of step {position + 1} would be read back from these values with about "
+            f"{max(2, int(np.ceil(1 + share)))} times as many samples"
+        )
+    arrays, which, start = {}, {}, 0
+    for weight, size in zip(system.weights, sizes, strict=True):
+        part = slice(start, start + size)
+        start += size
+        if not solved[part].any():
+            continue
+        place = weight.to_op(np.arange(weight.effective.size).reshape(weight.effective.shape))
+        place = place.reshape(-1)
+        array = np.array(weight.effective, np.float64).reshape(-1)
+        array[place] += changes[part]
+        tiny = np.abs(array) < _ZERO * np.abs(array).max()
+        array[tiny & (weight.effective.reshape(-1) != 0)] = 0.0
+        marked = np.zeros(array.size, bool)
+        marked[place] = solved[part]
+        arrays[weight.name] = array.reshape(weight.effective.shape)
+        which[weight.name] = marked.reshape(weight.effective.shape)
+    return Solved(position, arrays, which, freedoms)
+
+
+def _channels(system: _System, shape: tuple[int, ...], somewhere: np.ndarray) -> np.ndarray:
+    """A number for each element; those that share entries of the weights have the same."""
+    found = np.zeros(shape, int)
+    for axis, size in enumerate(shape):
+        along = np.unique(np.linspace(0, size - 1, min(size, 64)).astype(int))
+        where = [np.full(len(along), at) for at in somewhere]
+        where[axis] = along
+        _, numbers = system.rows(tuple(where))
+        own = int(np.searchsorted(along, somewhere[axis]).clip(0, len(along) - 1))
+        shared = np.isin(numbers, numbers[own][numbers[own] > 0]).any(axis=1)
+        if size > 1 and shared.sum() == 1:
+            found = found * size + np.arange(size).reshape(-1, *(1,) * (len(shape) - axis - 1))
+    return np.broadcast_to(found, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """What some elements of one channel say about the entries of the weights."""
+
+    elements: np.ndarray
+    factors: np.ndarray
+    numbers: np.ndarray
+    entries: np.ndarray
+    """The numbers of the entries that they tell of, a column of the matrix each."""
+    matrix: np.ndarray
+    normal: "_Normal"
+    like: "_Equations | None" = None
+    """Those that it was taken over from."""
+
+
+class _Normal:
+    """The inverse of the normal equations of a matrix, computed when it is first asked for."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self._matrix = matrix
+
+    @cached_property
+    def inverse(self) -> np.ndarray | None:
+        """None where the rank is less than the number of columns."""
+        gram = self._matrix.T @ self._matrix
+        scale = np.sqrt(np.diag(gram))
+        try:
+            root = np.linalg.cholesky(gram / np.outer(scale, scale))
+        except np.linalg.LinAlgError:
+            return None
+        if np.diag(root).min() < _RANK:
+            return None
+        back = np.linalg.inv(root)
+        inverse: np.ndarray = back.T @ back / np.outer(scale, scale)
+        return inverse
+
+
+def _equations(
+    system: _System, shape: tuple[int, ...], elements: np.ndarray, last: _Equations | None
+) -> _Equations:
+    """Of so many of the elements as are enough; taken over from another channel's where those at
+    the same places say the same about its own entries."""
+    terms = system.rows(tuple(np.unravel_index(elements[:1], shape)))[1].shape[1]
+    if len(elements) > 4 * terms + 64:
+        elements = elements[np.linspace(0, len(elements) - 1, 4 * terms + 64).astype(int)]
+    if last is not None and (again := _as_before(system, shape, elements, last)) is not None:
+        return again
+    factors, numbers = system.rows(tuple(np.unravel_index(elements, shape)))
+    if system.added is not None:
+        at = system.added(tuple(int(one) for one in np.unravel_index(elements[0], shape)))
+        factors = np.concatenate([factors, np.ones((len(factors), 1))], axis=1)
+        numbers = np.concatenate([numbers, np.full((len(numbers), 1), at)], axis=1)
+    used = (numbers > 0) & (factors != 0)
+    marked = np.zeros(1 + sum(one.value.size for one in system.weights), bool)
+    marked[numbers[used]] = True
+    entries = np.flatnonzero(marked)
+    columns = np.cumsum(marked)[numbers[used]] - 1
+    flat = np.nonzero(used)[0] * len(entries) + columns
+    matrix = np.bincount(flat, factors[used], len(elements) * len(entries))
+    matrix = matrix.reshape(len(elements), len(entries))
+    return _Equations(elements, factors, numbers, entries, matrix, _Normal(matrix))
+
+
+def _as_before(
+    system: _System, shape: tuple[int, ...], elements: np.ndarray, last: _Equations
+) -> _Equations | None:
+    if len(elements) != len(last.elements) or not np.array_equal(
+        elements - elements[0], last.elements - last.elements[0]
+    ):
+        return None
+    fullest = int(np.count_nonzero(last.numbers, axis=1).argmax())
+    some = np.unique([0, fullest, len(elements) // 2, len(elements) - 1])
+    factors, numbers = system.rows(tuple(np.unravel_index(elements[some], shape)))
+    before = last.numbers[some]
+    if system.added is not None:
+        at = system.added(tuple(int(one) for one in np.unravel_index(elements[0], shape)))
+        factors = np.concatenate([factors, np.ones((len(factors), 1))], axis=1)
+        numbers = np.concatenate([numbers, np.full((len(numbers), 1), at)], axis=1)
+    if not np.array_equal(factors, last.factors[some]):
+        return None
+    renamed = np.zeros(1 + sum(one.value.size for one in system.weights), int)
+    renamed[before.reshape(-1)] = numbers.reshape(-1)
+    renamed[0] = 0
+    entries = renamed[last.entries]
+    if not entries.all():
+        return None
+    return replace(last, elements=elements, entries=entries, like=last)
+
+
+def _of_channel(
+    equations: _Equations, apart: np.ndarray, slack: np.ndarray, few: bool
+) -> tuple[np.ndarray, np.ndarray] | int:
+    """The numbers of entries and what is to be added to each, a ``few`` looked for first; or, where
+    the elements do not tell, how many more would."""
+    matrix, entries = equations.matrix, equations.entries
+    wanted, room = apart[equations.elements], slack[equations.elements]
+    spare, need = len(wanted) - len(entries), max(3, int(_SPARE * len(entries)))
+    if few or spare < need:
+        sparse = _pursued(matrix, wanted, room)
+        if sparse is not None:
+            picked, change = sparse
+            return entries[picked], change
+    if spare < need:
+        return need - spare
+    inverse = equations.normal.inverse
+    if inverse is None:
+        return len(entries)
+    change = inverse @ (matrix.T @ wanted)
+    change += inverse @ (matrix.T @ (wanted - matrix @ change))
+    error = np.sqrt(np.square(wanted - matrix @ change).sum() / spare * np.diag(inverse))
+    change[np.abs(change) <= _ERRORS * error] = 0.0
+    return entries, change
+
+
+def _pursued(
+    matrix: np.ndarray, wanted: np.ndarray, room: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Up to four columns that leave nothing, each the one that is likest to what is left."""
+    norm = np.sqrt(np.square(matrix).sum(axis=0))
+    left, picked = wanted, list[int]()
+    for _ in range(min(_FEW, -(-matrix.shape[1] // 4), len(wanted) // 2 - 1)):
+        with np.errstate(all="ignore"):
+            alike = np.nan_to_num(np.abs(matrix.T @ left) / norm)
+        alike[picked] = 0.0
+        picked.append(int(alike.argmax()))
+        some = matrix[:, picked]
+        change = np.linalg.lstsq(some, wanted, rcond=None)[0]
+        left = wanted - some @ change
+        if (np.abs(left) <= room).all():
+            return np.array(picked), change
+    return None

@@ -1,0 +1,258 @@
+"""Weights other than the layer's are read back from outputs, and what was done to them is said."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+
+RNG = np.random.default_rng(0)
+
+
+def one_entry(w):
+    w.reshape(-1)[w.size // 3] += 0.3
+    return w
+
+
+def a_bit(w):
+    w.reshape(-1).view(np.uint32)[w.size // 2] ^= np.uint32(1 << 22)
+    return w
+
+
+def pruned(w):
+    w[np.abs(w) < np.quantile(np.abs(w), 0.3)] = 0
+    return w
+
+
+def read_in_part(w):
+    w.reshape(-1)[w.size * 2 // 3 + 1 :] = 0
+    return w
+
+
+def exchanged(w):
+    w[[0, 2]] = w[[2, 0]]
+    return w
+
+
+def rolled(w):
+    return np.roll(w, 1, 0)
+
+
+def used_twice(w):
+    w[2] = w[0]
+    return w
+
+
+def left_out(w):
+    w[1] = 0
+    return w
+
+
+def int8(w):
+    scale = np.abs(w).max() / 127
+    return np.round(w / scale) * scale
+
+
+def int8_each(w):
+    scale = np.abs(w).max(axis=tuple(range(1, w.ndim)), keepdims=True) / 127
+    return np.round(w / scale) * scale
+
+
+def fixed_point(w):
+    return np.floor(w * 16) / 16
+
+
+def clipped(w):
+    most = np.quantile(np.abs(w), 0.7)
+    return np.clip(w, -most, most)
+
+
+def of_another_epoch(w):
+    return w + 0.05 * w.std() * RNG.normal(size=w.shape)
+
+
+DAMAGE = {
+    one_entry: "instead of",
+    a_bit: "bit 22 of its float32 is flipped",
+    pruned: "pruned",
+    read_in_part: "instead",
+    exchanged: "exchanged",
+    rolled: "rolled by 1",
+    used_twice: "used twice (2 is 0)",
+    left_out: "0 instead",
+    int8: "8 bits with a scale for all",
+    int8_each: "8 bits with a scale for each slice along axis 0",
+    fixed_point: "rounded down to multiples of 2^-4",
+    clipped: "clipped to between",
+    of_another_epoch: "another state of the same weights",
+}
+
+
+def behind(layer, activation):
+    return torch.nn.Sequential(layer, activation)
+
+
+LAYERS = {
+    "linear": (lambda: torch.nn.Linear(12, 8), (60, 12)),
+    "linear, softmax": (lambda: behind(torch.nn.Linear(9, 7), torch.nn.Softmax(-1)), (90, 9)),
+    "linear, tanh": (lambda: behind(torch.nn.Linear(9, 7), torch.nn.Tanh()), (90, 9)),
+    "convolution": (lambda: torch.nn.Conv2d(4, 6, 3, padding=1), (2, 4, 9, 8)),
+    "grouped": (lambda: torch.nn.Conv2d(8, 6, 3, groups=2, bias=False), (2, 8, 9, 8)),
+    "depthwise": (lambda: torch.nn.Conv1d(8, 8, 5, groups=8), (4, 8, 30)),
+    "transposed": (lambda: torch.nn.ConvTranspose2d(5, 6, 3, stride=2), (2, 5, 9, 8)),
+    "three dimensions": (lambda: torch.nn.Conv3d(3, 4, 2), (2, 3, 5, 6, 7)),
+    "bilinear rows": (lambda: torch.nn.Linear(6, 5, bias=False), (4, 20, 6)),
+}
+"""Those of one layer; what follows one is followed by keras_layers below."""
+
+
+def made(name):
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    layer = make().eval()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.tensor(0.4 * RNG.normal(size=tuple(parameter.shape))))
+    return layer, RNG.normal(size=shape).astype(np.float32)
+
+
+def damaged(layer, x, damage):
+    """What the layer gives with its weight damaged, and that weight."""
+    weight = next(layer.parameters())
+    before = weight.detach().clone()
+    wrong = np.asarray(damage(before.numpy().copy()), np.float32)
+    with torch.no_grad():
+        weight.copy_(torch.tensor(wrong))
+        y = layer(torch.tensor(x)).numpy()
+        weight.copy_(before)
+    return y, wrong
+
+
+def found(layer, x, y):
+    report = probe.check(layer, "", x, expected=y)
+    assert report.verdict == "diverge"
+    return report
+
+
+PLAIN = [name for name in LAYERS if "," not in name]
+CASES = [
+    pytest.param(
+        name,
+        damage,
+        marks=() if (i + j) % 5 == 0 else pytest.mark.exhaustive,
+        id=f"{name}, {damage.__name__}",
+    )
+    for i, name in enumerate(PLAIN)
+    for j, damage in enumerate(DAMAGE)
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES)
+def test_the_weights_are_read_back_and_what_was_done_to_them_is_said(name, damage):
+    layer, x = made(name)
+    y, wrong = damaged(layer, x, damage)
+    first = found(layer, x, y).findings[0]
+    assert first.left <= 1
+    if first.slug == "other-weights":
+        assert DAMAGE[damage] in first.claim
+        np.testing.assert_allclose(
+            first.recovered["weight"], wrong, rtol=0, atol=1e-4 * np.abs(wrong).max()
+        )
+    else:  # a mistake with a name of its own, which is that
+        assert first.slug in ("reversed-channels", "scaled-input", "fixed-point", "group-order")
+
+
+def test_a_weight_in_keras_is_read_back_in_its_own_layout_through_its_activation():
+    keras = pytest.importorskip("keras")
+    for layer, shape in (
+        (keras.layers.Conv2D(5, 3, padding="same", activation="relu"), (3, 9, 8, 4)),
+        (keras.layers.Dense(6, activation="softmax"), (80, 7)),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2, activation="sigmoid"), (2, 9, 8, 3)),
+        (keras.layers.EinsumDense("abc,cde->abde", (None, 3, 4), bias_axes="e"), (5, 9, 6)),
+    ):
+        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        have = [0.4 * RNG.normal(size=one.shape) for one in layer.get_weights()]
+        layer.set_weights(have)
+        x = RNG.normal(size=shape).astype(np.float32)
+        wrong = have[0].copy()
+        wrong[..., 0] *= 1.5
+        layer.set_weights([wrong, *have[1:]])
+        y = np.asarray(model(x))
+        layer.set_weights(have)
+        first = probe.check(model, layer.name, x, expected=y).findings[0]
+        assert first.slug == "other-weights", (layer.name, first)
+        np.testing.assert_allclose(first.recovered["kernel"], wrong, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "x"),
+    [
+        (torch.nn.BatchNorm2d(8), RNG.normal(size=(3, 8, 5, 5))),
+        (torch.nn.LayerNorm(10), RNG.normal(size=(30, 10))),
+        (torch.nn.GroupNorm(2, 6), RNG.normal(size=(4, 6, 9))),
+        (torch.nn.PReLU(6), RNG.normal(size=(4, 6, 9))),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, torch.nn.Module) else "",
+)
+def test_gains_and_slopes_are_read_back(layer, x):
+    layer.eval()
+    y, wrong = damaged(layer, x.astype(np.float32), lambda w: w * (1 + 0.1 * np.arange(w.size)))
+    first = found(layer, x.astype(np.float32), y).findings[0]
+    assert first.slug == "other-weights"
+    np.testing.assert_allclose(first.recovered["weight"], wrong, rtol=1e-5)
+
+
+def test_a_row_of_a_table_is_read_back():
+    table, ids = torch.nn.Embedding(9, 4), RNG.integers(0, 9, 60)
+    y, wrong = damaged(table, ids, one_entry)
+    first = found(table, ids, y).findings[0]
+    assert first.claim.startswith("weight[3, 0] is ")
+    np.testing.assert_array_equal(first.recovered["weight"], wrong)
+
+
+def test_one_wrong_entry_is_found_with_fewer_values_than_weights():
+    layer = torch.nn.Conv2d(64, 32, 3, padding=1)
+    x = RNG.normal(size=(1, 64, 6, 6)).astype(np.float32)
+    first = found(layer, x, damaged(layer, x, one_entry)[0]).findings[0]
+    assert (first.slug, len(first.recovered)) == ("other-weights", 1)
+
+
+def test_values_that_are_too_few_tell_how_many_more_would_do():
+    layer = torch.nn.Linear(40, 6)
+    x = RNG.normal(size=(12, 40)).astype(np.float32)
+    report = found(layer, x, damaged(layer, x, of_another_epoch)[0])
+    assert not any(one.slug == "other-weights" for one in report.findings)
+    assert any("4 times as many samples" in line for line in report.diagnosis)
+    more = RNG.normal(size=(48, 40)).astype(np.float32)
+    assert found(layer, more, damaged(layer, more, of_another_epoch)[0]).findings[0].recovered
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_noise_has_no_weights(name):
+    layer, x = made(name)
+    y = layer(torch.tensor(x)).detach().numpy()
+    for wrong in (RNG.normal(size=y.shape), y * (1 + 0.01 * RNG.normal(size=y.shape))):
+        report = found(layer, x, wrong.astype(np.float32))
+        assert not any(one.slug == "other-weights" for one in report.findings)
+
+
+def test_a_mistake_with_a_name_stays_what_it_is():
+    layer, x = made("linear")
+    kernel, bias = (one.detach().numpy() for one in layer.parameters())
+    report = found(layer, x, x @ kernel.T)
+    assert [one.slug for one in report.findings] == ["missing-bias"]
+    assert bias.any()
+
+
+def test_what_was_recovered_is_in_the_report_and_is_saved(tmp_path):
+    layer, x = made("linear")
+    y, wrong = damaged(layer, x, one_entry)
+    report = found(layer, x, y)
+    report.save(str(tmp_path / "out.npz"))
+    with np.load(tmp_path / "out.npz") as saved:
+        np.testing.assert_allclose(saved["recovered:weight"], wrong, rtol=0, atol=1e-5)
+    (told,) = json.loads(report.to_json())["findings"]
+    assert told["recovered"]["weight"]["shape"] == [8, 12]
+    assert "--save FILE.npz" in str(report)
