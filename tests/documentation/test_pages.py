@@ -99,7 +99,7 @@ def test_the_layers_of_the_code_are_those_of_the_contract():
     assert shown.splitlines() == [line.replace(" | ", ", ") for line in contract]
 
 
-NAMED = ("missing", "outputs", "parties", "parts", "subtotals", "weights")
+NAMED = ("missing", "outputs", "parties", "parts", "recovered", "subtotals", "weights")
 """Whose keys are names: of parties, of weights, of channels."""
 
 
@@ -138,7 +138,12 @@ def test_the_keys_of_one_layer():
     x = np.ones((1, 3), np.float32)
     biased = net(torch.from_numpy(x)).detach().numpy() + net.bias.detach().numpy()
     differing = probe.check(net, "", x, expected=biased)
-    told = {key for report in (quantised, differing) for key in keys(json.loads(report.to_json()))}
+    dense, more = torch.nn.Linear(3, 2), np.random.default_rng(0).normal(size=(20, 3))
+    other = (more @ dense.weight.detach().numpy().T + 0.5).astype(np.float32)
+    rest = probe.check(dense, "", more.astype(np.float32), expected=other)
+    told = {
+        key for report in (quantised, differing, rest) for key in keys(json.loads(report.to_json()))
+    }
     assert told | {"missing.NAME"} == documented("One layer")
 
 
