@@ -1,6 +1,7 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
+from probe.capture.producers import unasked
 from probe.capture.run import ModelLike, Named, captured, opened
 from probe.capture.user_arrays import (
     Expected,
@@ -243,9 +245,11 @@ def _swept(
 
         return done
 
-    yield from judged_in_order(
-        lambda push: model.run(arrays, layers, push), prepare, model.settings()
-    )
+    def forward(push: Callable[[Capture], None]) -> None:
+        with unasked() if expected is None and layers is None else nullcontext():
+            model.run(arrays, layers, push)
+
+    yield from judged_in_order(forward, prepare, model.settings())
     theirs.close(model, arrays)
 
 

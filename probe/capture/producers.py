@@ -8,15 +8,16 @@ known.
 """
 
 import weakref
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from probe.model import Argument, CallOutput, ModelInput, Producer
 
-__all__ = ["Producers"]
+__all__ = ["Producers", "unasked"]
 
 Tensor: TypeAlias = Any
 """One of whichever framework."""
@@ -24,6 +25,20 @@ Tensor: TypeAlias = Any
 _PARTS = 64
 _SMALL = 1 << 12
 """Bytes of an array that is digested as it is."""
+
+
+_ASKED = ContextVar("_ASKED", default=True)
+
+
+@contextmanager
+def unasked() -> Iterator[None]:
+    """Passes in which nobody asks what made a tensor, which costs reading each of them twice: all
+    are then made by nothing known."""
+    before = _ASKED.set(False)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
 
 
 class _Made(NamedTuple):
@@ -39,6 +54,7 @@ class Producers:
 
     def __init__(self, writes: Callable[[Tensor], int] | None = None) -> None:
         self._writes = writes
+        self._asked = _ASKED.get()
         self._made: dict[int, _Made] = {}
         self.count = 0
         """How many calls were noted so far."""
@@ -92,6 +108,8 @@ class Producers:
             known.add(id(tensor))
 
     def _note(self, tensor: Tensor, array: np.ndarray, producer: Producer) -> None:
+        if not self._asked:
+            return
         with suppress(TypeError):  # a number of NumPy's takes no weak reference
             known = weakref.ref(tensor)
             self._made[id(tensor)] = _Made(known, producer, self._state(tensor, array), self.count)

@@ -19,7 +19,7 @@ from onnx_cases import model as onnx_model
 from torch import nn
 
 import probe
-from probe.capture.producers import Producers, _digest
+from probe.capture.producers import Producers, _digest, unasked
 from probe.model import CallOutput, ModelInput
 
 pytestmark = [
@@ -526,3 +526,12 @@ def test_a_model_that_says_nothing_is_followed_by_its_numbers():
     chain = ChainModel({name: (lambda x: np.maximum(x, 0), halved) for name in "ab"})
     (field,) = probe.explain(chain, "b", V[:, :3], at=(1, 2), sees=True).sees
     assert field.box == ((1, 2), (2, 3))
+
+
+def test_where_nobody_asks_nothing_is_noted_and_reports_are_the_same():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    with unasked():
+        assert flow(net, x) == {"0": [None], "1": [None], "2": [None]}
+    assert flow(net, x) == {"0": [0], "1": ["0"], "2": ["1"]}
+    assert [one.verdict for one in probe.sweep(net, x)] == ["agree"] * 3
