@@ -80,6 +80,17 @@ _WRITES = frozenset(
     f"__{name}__"
     for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split()
 )
+_FACTS = frozenset(
+    "shape size dim ndim numel stride dtype device layout grad_fn requires_grad is_leaf".split()
+)
+"""What is told of a tensor without its numbers."""
+_DRAWS = frozenset(
+    f"{name}_"
+    for name in (
+        "bernoulli cauchy exponential geometric log_normal normal random uniform zero".split()
+    )
+)
+"""What overwrites a tensor with numbers of its own, as functions of torch.nn.init do."""
 _ARRAYS = frozenset("numpy tolist __array__ __dlpack__".split())
 _FIXED = "constant"
 """What stands in the name of a call that follows from the arguments of a container alone, and not
@@ -350,7 +361,8 @@ class FunctionCalls(TorchFunctionMode):
         stop_here()
         tensors = tensors_in((args, kwargs))
         name, shown = _known(func)
-        self._strange(tensors, f"the input of a call of {shown}")
+        if name not in _FACTS and name not in _DRAWS and not shown.startswith("init."):
+            self._strange(tensors, f"the input of a call of {shown}")
         follows = any(self.follows(tensor) for tensor in tensors)
         if (
             any(tensor.is_meta for tensor in tensors)

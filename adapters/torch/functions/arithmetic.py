@@ -94,7 +94,20 @@ def _register(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
 def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bool) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
     def binary(build: Builder, input: Value, other: Value) -> Ref:
-        return build.add(op(), other, input) if turned else build.add(op(), input, other)
+        left, right = _of_one_kind(build, input, other)
+        return build.add(op(), right, left) if turned else build.add(op(), left, right)
+
+
+def _of_one_kind(build: Builder, input: Value, other: Value) -> tuple[Value, Value]:
+    """A truth beside an integer is 0 or 1."""
+    kinds = [build.array(one).dtype.kind for one in (input, other)]
+    if "b" not in kinds or not set(kinds) & {"i", "u"}:
+        return input, other
+    left, right = (
+        _cast(build, one, "int64") if kind == "b" else one
+        for one, kind in zip((input, other), kinds, strict=True)
+    )
+    return left, right
 
 
 for _names, (_onnx, _op) in _UNARY.items():
@@ -282,30 +295,31 @@ def nan_to_num(
     return build.add(ops.Where(), build.add(ops.Equal(), found, np.float64(-np.inf)), low, found)
 
 
-_BITS = {
-    "bitwise_and __and__ __rand__ __iand__": ("And", ops.And),
-    "bitwise_or __or__ __ror__ __ior__": ("Or", ops.Or),
-    "bitwise_xor __xor__ __rxor__ __ixor__": ("Xor", ops.Xor),
+_BITS: dict[str, tuple[str, Callable[[], ops.Op], Callable[[], ops.Op]]] = {
+    "bitwise_and __and__ __rand__ __iand__": ("And", ops.And, ops.BitwiseAnd),
+    "bitwise_or __or__ __ror__ __ior__": ("Or", ops.Or, ops.BitwiseOr),
+    "bitwise_xor __xor__ __rxor__ __ixor__": ("Xor", ops.Xor, ops.BitwiseXor),
 }
 
 
-def _register_bits(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
+def _register_bits(
+    names: str, onnx: str, of_truths: Callable[[], ops.Op], of_integers: Callable[[], ops.Op]
+) -> None:
     @function(*names.split(), onnx=onnx.lower())
     def bits(build: Builder, input: Value, other: Value) -> Ref:
-        if any(build.array(value).dtype.kind != "b" for value in (input, other)):
-            raise Undescribed("bitwise operations on integers are not supported")
-        return build.add(op(), input, other)
+        truths = build.kinds[0] == "bool"
+        left, right = _of_one_kind(build, input, other)
+        return build.add(of_truths() if truths else of_integers(), left, right)
 
 
-for _names, (_onnx, _op) in _BITS.items():
-    _register_bits(_names, _onnx, _op)
+for _names, (_onnx, _truths, _integers) in _BITS.items():
+    _register_bits(_names, _onnx, _truths, _integers)
 
 
 @function("bitwise_not", "__invert__", onnx="not")
 def invert(build: Builder, input: Value) -> Ref:
-    if build.array(input).dtype.kind != "b":
-        raise Undescribed("bitwise operations on integers are not supported")
-    return build.add(ops.Not(), input)
+    truths = build.array(input).dtype.kind == "b"
+    return build.add(ops.Not() if truths else ops.BitwiseNot(kind=build.kinds[0]), input)
 
 
 def _cast(build: Builder, input: Value, dtype: str) -> Ref:

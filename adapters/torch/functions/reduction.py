@@ -44,9 +44,13 @@ def _register(names: str, op: Callable[..., ops.Op]) -> None:
     def reduction(
         build: Builder, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
     ) -> Ref:
-        return in_type(
-            build, dtype, input, lambda x: _reduced_again(build, op, x, input, dim, keepdim)
-        )
+        counted = op in (ops.ReduceSum, ops.ReduceProd) and build.array(input).dtype.kind == "b"
+
+        def reduced(x: Value) -> Ref:
+            numbers = build.add(ops.Cast(to="int64"), x) if counted else x
+            return _reduced_again(build, op, numbers, input, dim, keepdim)
+
+        return in_type(build, dtype, input, reduced)
 
 
 for _names, _op in {

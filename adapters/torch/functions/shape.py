@@ -128,8 +128,9 @@ def repeat_interleave(
 def concat(
     build: Builder, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
 ) -> Ref:
-    """An empty tensor of one axis is left out, as PyTorch does."""
-    kept = [one for one in tensors if build.shape(one) != (0,)] or list(tensors)[:1]
+    """Empty tensors are left out beside others; of one axis everywhere, as PyTorch does."""
+    kept = [one for one in tensors if 0 not in build.shape(one)]
+    kept = kept or [one for one in tensors if build.shape(one) != (0,)] or list(tensors)[:1]
     return build.add(ops.Concat(axis=dim if axis is None else axis), *kept)
 
 

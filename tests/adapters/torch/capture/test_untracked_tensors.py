@@ -62,6 +62,7 @@ def swept(net, x=X):
         (lambda net, h: h * torch.tensor(float(h.sum())), "the input of a call of Tensor.mul, (),"),
         (lambda net, h: Tanh.apply(h), "the input of a call of relu, (2, 5),"),
         (lambda net, h: torch.func.vmap(torch.tanh)(h), "the input of a call of relu, (2, 5),"),
+        (lambda net, h: h + nn.Parameter(h[:1] * 2), "the input of a call of Tensor.add, (1, 5),"),
         (
             lambda net, h: h + torch.from_numpy(np.tanh(h.numpy()))[:1].float(),
             "the input of a call of Tensor.__getitem__, (2, 5),",
@@ -103,6 +104,13 @@ def test_the_output_of_a_module_is_named():
 HELD = torch.full((5,), 2.0)
 
 
+def made_on_the_way(net):
+    """A layer that draws parameters, which those of another take the place of."""
+    layer = nn.Linear(5, 5)
+    layer.weight, layer.bias = nn.Parameter(torch.diag(net.table)), net.a.bias
+    return layer
+
+
 @pytest.mark.parametrize(
     "between",
     [
@@ -119,6 +127,7 @@ HELD = torch.full((5,), 2.0)
         ),
         lambda net, h: h * (1.0 if h.sum().item() > 1e9 else 2.0) + net.b.weight[0],
         lambda net, h: h + torch.func.vmap(torch.tanh)(net.table),
+        lambda net, h: made_on_the_way(net)(h),
     ],
 )
 def test_constants_are_not_taken_for_it(between):
