@@ -406,11 +406,13 @@ class FunctionCalls(TorchFunctionMode):
             self.met[layer] = shown
             self.aliases |= set() if alias is None else {alias}
         number, self._calls[layer] = self._calls[layer], self._calls[layer] + 1
-        asked = self._wanted is None or not self._wanted.isdisjoint((layer, alias))
+        asked = (
+            any(one.numel() for one in results)  # what is empty holds nothing to check
+            if self._wanted is None
+            else not self._wanted.isdisjoint((layer, alias))
+        )
         if not ((follows and asked) or self.containers):
             return output
-        if self._wanted is None and not any(one.numel() for one in results):
-            return output  # what is empty holds nothing to check
         names = layer, alias if follows else None
         capture = self._captured(
             names, number, func, (args, kwargs), output, results, before, made_by, still
