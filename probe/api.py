@@ -1,7 +1,7 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
 from probe.capture.producers import unasked
-from probe.capture.run import ModelLike, Named, captured, opened
+from probe.capture.run import ModelLike, Named, captured, in_pass, opened
 from probe.capture.user_arrays import (
     Expected,
     Inputs,
@@ -23,7 +23,7 @@ from probe.capture.user_arrays import (
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
-from probe.model import Capture, Model
+from probe.model import Capture, Model, containers_of
 from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
@@ -168,11 +168,12 @@ def sweep(
     Args:
         model: As for ``check``.
         x: As for ``check``.
-        expected: Your own outputs by layer name. A layer whose inputs are among them is checked on
-            those: the first that diverges is then the first with a fault of its own.
+        expected: Your own outputs by names of layers and blocks. One whose inputs are among them is
+            checked on those: the first that diverges is then the first with a fault of its own.
+            Blocks come after the layers.
         shape: As for ``check``.
         seed: As for ``check``.
-        layers: The names to check. None: all.
+        layers: The names to check, of blocks too. None: all layers.
 
     Returns:
         The reports, one by one as the pass goes on.
@@ -215,41 +216,64 @@ def _swept(
         report = _judged(capture, yours, options)
         return replace(report, how=how, source=model.source, framework=framework)
 
+    def compared(capture: Capture, yours: Yours) -> Report:
+        try:
+            report = judged(capture, yours, Options(threads=1))
+        # the values are at fault, and the layer is judged without them
+        except BadInput as error:
+            theirs.refused(theirs.name_of(capture), str(error))
+            return judged(capture, None, Options(threads=1))
+        theirs.compared(capture, report)
+        if report.verdict != "diverge":
+            return report
+        if len(looked) < _LOOKED_INTO:
+            looked.append(capture.layer)
+            return judged(capture, yours, Options(threads=1, search=Search()))
+        unsearched = (
+            f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
+            "check it alone (--layer)"
+        )
+        return replace(report, diagnosis=(*report.diagnosis, unsearched))
+
     def prepare(capture: Capture) -> Callable[[], Report]:
         mine = theirs.of(capture)
         own = theirs.inputs_of(capture) if mine is not None else None
         theirs.remember(capture)
+        if mine is None:
+            return lambda: judged(capture, None, Options(threads=1, sparing=True))
         moved = None if own is not None else drift.get((capture.layer, capture.call))
+        return lambda: compared(capture, Yours(mine, moved, own))
 
-        def done() -> Report:
-            if mine is None:
-                return judged(capture, None, Options(threads=1, sparing=True))
-            yours = Yours(mine, moved, own)
-            try:
-                report = judged(capture, yours, Options(threads=1))
-            # the values are at fault, and the layer is judged without them
-            except BadInput as error:
-                theirs.refused(theirs.name_of(capture), str(error))
-                return judged(capture, None, Options(threads=1))
-            theirs.compared(capture, report)
-            if report.verdict != "diverge":
-                return report
-            if len(looked) < _LOOKED_INTO:
-                looked.append(capture.layer)
-                return judged(capture, yours, Options(threads=1, search=Search()))
-            unsearched = (
-                f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
-                "check it alone (--layer)"
-            )
-            return replace(report, diagnosis=(*report.diagnosis, unsearched))
-
-        return done
+    def container(name: str) -> Report | None:
+        """One that was asked for, or has values; None where its values are refused."""
+        given = (expected or {}).get(name)
+        try:
+            found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
+            (one,) = found.calls
+            if given is None:
+                return judged(one, None, Options(threads=1))
+            own = found.own.get((name, 0))
+            moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
+        except ProbeError as error:
+            if given is None:
+                raise
+            theirs.refused(name, str(error))
+            return None
+        return compared(one, Yours(given, moved.get((name, 0)), own))
 
     def forward(push: Callable[[Capture], None]) -> None:
         with unasked() if expected is None and layers is None else nullcontext():
-            model.run(arrays, layers, push)
+            model.run(arrays, rest, push)
 
-    yield from judged_in_order(forward, prepare, model.settings())
+    wanted = layers if layers is not None else (expected or ())
+    containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
+    if expected is not None and containers:
+        with suppress(ProbeError):  # whatever it is, each one says it later
+            undisturbed(model.run)(arrays, containers, theirs.remember)
+    rest = None if layers is None else {*layers} - {*containers}
+    if rest is None or rest:
+        yield from judged_in_order(forward, prepare, model.settings())
+    yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
 
 

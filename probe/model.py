@@ -36,6 +36,7 @@ __all__ = [
     "Slot",
     "StopForward",
     "Unloaded",
+    "containers_of",
     "is_large",
     "is_model",
     "parameters_of",
@@ -300,6 +301,13 @@ def parameters_of(model: Model) -> int:
 def is_large(model: Model) -> bool:
     """Whether no forward pass is run that can be done without."""
     return parameters_of(model) >= _LARGE
+
+
+def containers_of(model: Model) -> tuple[str, ...]:
+    """The names of what calls layers and is none itself, which no sweep checks by itself."""
+    found = model.containers if isinstance(model, Containing) else ()
+    listed = {one.name for one in model.layers} if found else ()
+    return tuple(one.name for one in found if one.name not in listed)
 
 
 def is_model(source: object) -> TypeGuard[Model]:

@@ -3,7 +3,7 @@ result."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -33,6 +33,7 @@ __all__ = [
     "Named",
     "Passed",
     "captured",
+    "in_pass",
     "open_model",
     "opened",
     "pass_through",
@@ -121,35 +122,55 @@ def captured(
         inputs = () if unknown else told if isinstance(told, list | tuple) else (told,)
         model.refuse(layer, [as_array(one) for one in inputs])
     check_names(model, {layer: None, **values})
+    if given is None:
+        model, arrays, how = bind(model, x, shape, seed)
+        found, watched = in_pass(model, arrays, layer, call, values)
+        said = _ended(model, layer) if watched is None else _faithful(model, arrays, watched)
+        return replace(found, how=how, notes=(*said, *found.notes))
+    calls: list[Capture] = []
+    model, arrays, how = bind_alone(model, layer, given, shape)
+    model.run_alone(layer, arrays, calls.append)
+    said = _unused(values.keys() - {layer}, "the layer ran alone, on its own input")
+    return Captured(model, _chosen(calls, layer, call), arrays, how, said, alone=True)
+
+
+def in_pass(
+    model: Model,
+    arrays: tuple[np.ndarray, ...],
+    layer: str,
+    call: int | None,
+    values: Mapping[str, Expected],
+) -> tuple[Captured, tuple[np.ndarray, ...] | None]:
+    """The calls of one layer in a forward pass on these arrays, and what the pass gives: None where
+    that of a large model ended behind them."""
     own: dict[tuple[str, int], tuple[np.ndarray, ...] | None] = {}
     calls: list[Capture] = []
-    said: tuple[str, ...]
-    if given is not None:
-        model, arrays, how = bind_alone(model, layer, given, shape)
-        model.run_alone(layer, arrays, calls.append)
-        said = _unused(values.keys() - {layer}, "the layer ran alone, on its own input")
-    else:
-        model, arrays, how = bind(model, x, shape, seed)
-        theirs = Theirs(arrays, values)
-        others = values.keys() - {spec.name for spec in model.inputs or ()}
+    theirs = Theirs(arrays, values)
+    others = values.keys() - {spec.name for spec in model.inputs or ()}
 
-        def push(capture: Capture) -> None:
-            if capture.goes_by(layer):
-                calls.append(capture)
-                mine = theirs.inputs_of(capture) if values else None
-                own[capture.layer, capture.call] = mine
-            theirs.remember(capture)
-            if large and len(calls) > (call or 0):
-                raise StopForward
+    def push(capture: Capture) -> None:
+        if capture.goes_by(layer):
+            calls.append(capture)
+            own[capture.layer, capture.call] = theirs.inputs_of(capture) if values else None
+        theirs.remember(capture)
+        if large and len(calls) > (call or 0):
+            raise StopForward
 
-        large, watched = is_large(model), None
-        with suppress(StopForward):
-            watched = model.run(arrays, {layer, *others}, push)
-        unused = values.keys() - theirs.used - {layer}
-        said = (
-            *(_faithful(model, arrays, watched) if watched is not None else _ended(model, layer)),
-            *_unused(unused, "they are not, or not all of, its inputs"),
-        )
+    large, watched = is_large(model), None
+    with suppress(StopForward):
+        watched = model.run(arrays, {layer, *others}, push)
+    chosen = _chosen(calls, layer, call)
+    for one in chosen:
+        key = one.layer, one.call
+        if (mine := own.get(key)) is not None:  # what it takes besides is the model's own
+            own[key] = (*mine, *one.inputs[len(mine) :])
+    unused = values.keys() - theirs.used - {layer}
+    said = _unused(unused, "they are not, or not all of, its inputs")
+    return Captured(model, chosen, arrays, "", said, own=own), watched
+
+
+def _chosen(calls: Sequence[Capture], layer: str, call: int | None) -> list[Capture]:
+    """The calls of the layer, or the one that is asked for, containers composed."""
     calls = [one for one in calls if one.goes_by(layer)]
     if not calls:
         raise NotReached(f"the forward pass did not call {layer!r}, so there is nothing to check")
@@ -158,15 +179,10 @@ def captured(
             f"{layer!r} is called {len(calls)} times; call {call} does not exist (calls are "
             "numbered from 0)"
         )
-    chosen = [
+    return [
         one if one.unseen is None else composed(one)
         for one in (calls if call is None else [calls[call]])
     ]
-    for one in chosen:
-        key = one.layer, one.call
-        if (mine := own.get(key)) is not None:  # what it takes besides is the model's own
-            own[key] = (*mine, *one.inputs[len(mine) :])
-    return Captured(model, chosen, arrays, how, said, given is not None, own)
 
 
 def _segment(

@@ -67,11 +67,10 @@ def outputs(net, x):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("block", "Block is a container"),
         ("unused", "the forward pass did not call it"),
         ("alias", "under another name"),
         ("block/nothing", "the forward pass made no call of this name"),
-        ("own", "has a custom forward"),
+        ("own", "came from no captured call"),
     ],
 )
 def test_a_sweep_ends_by_naming_the_values_that_it_compared_with_nothing(net, x, name, why):
@@ -210,19 +209,19 @@ def test_the_command_prints_its_reports_and_then_what_was_not_compared(command, 
     np.savez(
         files / "mine.npz",
         **{name: values[name] for name in ("block.fc", "head")},
-        block=np.zeros((2, 4)),
+        own=np.zeros((2, 3)),
     )
     for strict in ((), ("--strict",)):
         status, out, err = command("--all", "--expect", files / "mine.npz", *strict)
         assert status == 2
-        assert "6 agree, 0 diverge, 1 unchecked" in out
+        assert "6 agree, 0 diverge, 2 unchecked" in out
         assert err.startswith(
-            "probe: the values given for 1 of 3 names were not compared: 'block' (Block is a "
-            "container"
+            "probe: the values given for 1 of 3 names were not compared: 'own' (the "
+            "output of 'own', (2, 3), came from no captured call"
         )
         assert err.count("\n") == 1
     status, out, _ = command("--all", "--expect", files / "mine.npz", "--json", "-")
-    assert status == 2 and '"not_compared": {\n    "block": "Block is a container' in out
+    assert status == 2 and '"not_compared": {\n    "own": "the output of' in out
 
 
 def test_the_command_refuses_a_file_of_no_arrays(command, files):
@@ -453,3 +452,65 @@ def test_calls_of_a_graph_come_from_no_source_line(compiled, x):
         torch.export.export(Sum(), (torch.from_numpy(x),)) if compiled is None else compiled(Sum())
     )
     assert [one.alias for one in probe.sweep(graph, x)] == [None]
+
+
+class Blocks(torch.nn.Module):
+    """Two blocks and a layer behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = Block(), Block(), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x)))
+
+
+def test_values_of_blocks_are_compared_each_on_those_of_the_blocks_before(x):
+    torch.manual_seed(0)
+    net = Blocks().eval()
+
+    def of(module, values):
+        return module(torch.from_numpy(values)).detach().numpy()
+
+    first = of(net.first, x)
+    second = of(net.second, first) - first  # without the residual
+    values = {"first": first, "second": second, "head": of(net.head, second)}
+    reports = {one.layer: one for one in probe.sweep(net, x, expected=values)}
+    assert {name: reports[name].verdict for name in values} == {
+        "first": "agree",
+        "second": "diverge",
+        "head": "agree",
+    }
+    assert list(reports)[-2:] == ["first", "second"], "blocks come behind the layers"
+    assert [one for one in reports.values() if "expected" not in one.outputs] == [
+        one for name, one in reports.items() if name not in values
+    ]
+    right = {"second": of(net.second, first)}
+    assert all(one.ok for one in probe.sweep(net, x, expected=right))
+    whole = {"": of(net, x)}
+    *_, last = probe.sweep(net, x, expected=whole)
+    assert last.layer == "" and last.ok and "expected" in last.outputs
+    *_, last = probe.sweep(net, x, expected={"": whole[""] + 1})
+    assert last.verdict == "diverge"
+    *_, last = probe.sweep(net, x, expected={"first": first[:, :2]})
+    assert last.verdict == "diverge" and "Shapes differ" in last.sentence
+
+
+def test_blocks_may_be_asked_for_in_a_sweep(x):
+    net = Blocks().eval()
+    reports = list(probe.sweep(net, x, layers=["head", "first"]))
+    assert [(one.layer, one.verdict) for one in reports] == [("head", "agree"), ("first", "agree")]
+    (report,) = probe.sweep(net, x, layers=["second"], expected={"second": np.zeros((2, 4))})
+    assert report.verdict == "diverge"
+    with pytest.raises(NotCompared, match=r"'first' .it is not among the layers selected"):
+        list(probe.sweep(net, x, layers=["second"], expected={"first": np.zeros((2, 4))}))
+
+
+def test_the_command_compares_values_of_blocks(command, files, net, x):
+    values = {name: outputs(net, x)[name] for name in ("block", "head")}
+    np.savez(files / "mine.npz", **values)
+    status, out, err = command("--all", "--expect", files / "mine.npz")
+    assert (status, err) == (0, "") and "agree     block " in out
+    np.savez(files / "mine.npz", **values | {"block": values["block"] - x})
+    status, out, err = command("--all", "--expect", files / "mine.npz")
+    assert (status, err) == (1, "") and "diverge   block " in out
