@@ -254,8 +254,8 @@ def _partial(
 def _finding(one: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
     parts = (*one.also, one)
     claim = "; and ".join(part.edit.claim for part in parts)
-    if others:
-        shown = list(dict.fromkeys(others))[:3]
+    if others := [other for other in dict.fromkeys(others) if other != one.edit.claim]:
+        shown = others[:3]
         claim += f" ({', or '.join(shown)} also explains it)"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if one.exact else max(0.0, 1 - one.share)

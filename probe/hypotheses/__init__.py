@@ -5,6 +5,7 @@ A family of ops brings its own in a file of its own: one more line here, before 
 
 # ruff: noqa: I001 - this is the order in which they are tried.
 
+from probe.hypotheses import written_values
 from probe.hypotheses import parameters
 from probe.hypotheses import recurrent
 from probe.hypotheses import attention
@@ -22,7 +23,6 @@ from probe.hypotheses import number_formats
 from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
-from probe.hypotheses import written_values
 from probe.hypotheses import other_weights
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit

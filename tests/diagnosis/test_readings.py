@@ -181,3 +181,15 @@ def test_a_mistake_written_with_few_digits(dense):
     assert {"missing-bias", "printed-digits"} == {
         slug for one in report.findings for slug in (one.slug, *one.also)
     }, report
+
+
+def test_decimals_rounded_from_the_other_side():
+    """Of many values some lie so near a half that the framework's rounding decides its decimals."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(50, 200).eval()
+    x = RNG.normal(size=(400, 50)).astype(np.float32)
+    report = package.check(layer, "", given=x)
+    mine = np.round(np.asarray(report.outputs["framework"], np.float64), 4)
+    assert (np.abs(np.round(report.outputs["numpy"], 4) - mine) > 5e-5).any()
+    (finding,) = package.check(layer, "", given=x, expected=mine).findings
+    assert finding.slug == "printed-digits" and finding.left <= 1
