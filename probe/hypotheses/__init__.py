@@ -5,8 +5,8 @@ A family of ops brings its own in a file of its own: one more line here, before 
 
 # ruff: noqa: I001 - this is the order in which they are tried.
 
-from probe.hypotheses import written_values
 from probe.hypotheses import parameters
+from probe.hypotheses import written_values
 from probe.hypotheses import recurrent
 from probe.hypotheses import attention
 from probe.hypotheses import operand_precision
