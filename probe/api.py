@@ -31,6 +31,7 @@ from probe.verdict.batch_chunks import judged_in_pieces
 from probe.verdict.drift import drift_before
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search, Yours
+from probe.verdict.other_processes import configured, in_other_processes
 
 __all__ = ["assert_layer", "check", "sweep"]
 
@@ -212,23 +213,25 @@ def _swept(
     looked: list[str] = []
     framework = model.framework
 
-    def judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
-        report = _judged(capture, yours, options)
-        return replace(report, how=how, source=model.source, framework=framework)
+    def asked(capture: Capture) -> tuple[Capture, Yours | None]:
+        mine = theirs.of(capture)
+        own = theirs.inputs_of(capture) if mine is not None else None
+        theirs.remember(capture)
+        moved = None if own is not None else drift.get((capture.layer, capture.call))
+        return capture, None if mine is None else Yours(mine, moved, own)
 
-    def compared(capture: Capture, yours: Yours) -> Report:
-        try:
-            report = judged(capture, yours, Options(threads=1))
-        # the values are at fault, and the layer is judged without them
-        except BadInput as error:
-            theirs.refused(theirs.name_of(capture), str(error))
-            return judged(capture, None, Options(threads=1))
-        theirs.compared(capture, report)
-        if report.verdict != "diverge":
+    def told(capture: Capture, yours: Yours | None, report: Report, refused: str) -> Report:
+        report = replace(report, how=how, source=model.source, framework=framework)
+        if refused:
+            theirs.refused(theirs.name_of(capture), refused)
+        elif yours is not None:
+            theirs.compared(capture, report)
+        if refused or yours is None or report.verdict != "diverge":
             return report
         if len(looked) < _LOOKED_INTO:
             looked.append(capture.layer)
-            return judged(capture, yours, Options(threads=1, search=Search()))
+            report = _judged(capture, yours, Options(threads=1, search=Search()))
+            return replace(report, how=how, source=model.source, framework=framework)
         unsearched = (
             f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
             "check it alone (--layer)"
@@ -236,13 +239,8 @@ def _swept(
         return replace(report, diagnosis=(*report.diagnosis, unsearched))
 
     def prepare(capture: Capture) -> Callable[[], Report]:
-        mine = theirs.of(capture)
-        own = theirs.inputs_of(capture) if mine is not None else None
-        theirs.remember(capture)
-        if mine is None:
-            return lambda: judged(capture, None, Options(threads=1, sparing=True))
-        moved = None if own is not None else drift.get((capture.layer, capture.call))
-        return lambda: compared(capture, Yours(mine, moved, own))
+        call = asked(capture)
+        return lambda: told(*call, *_first_judged(*call))
 
     def container(name: str) -> Report | None:
         """One that was asked for, or has values; None where its values are refused."""
@@ -251,7 +249,7 @@ def _swept(
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
             (one,) = found.calls
             if given is None:
-                return judged(one, None, Options(threads=1))
+                return told(one, None, _judged(one, None, Options(threads=1)), "")
             own = found.own.get((name, 0))
             moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
         except ProbeError as error:
@@ -259,7 +257,8 @@ def _swept(
                 raise
             theirs.refused(name, str(error))
             return None
-        return compared(one, Yours(given, moved.get((name, 0)), own))
+        yours = Yours(given, moved.get((name, 0)), own)
+        return told(one, yours, *_first_judged(one, yours))
 
     def forward(push: Callable[[Capture], None]) -> None:
         with unasked() if expected is None and layers is None else nullcontext():
@@ -272,9 +271,30 @@ def _swept(
             undisturbed(model.run)(arrays, containers, theirs.remember)
     rest = None if layers is None else {*layers} - {*containers}
     if rest is None or rest:
-        yield from judged_in_order(forward, prepare, model.settings())
+        if (joblib := configured()) is None:
+            yield from judged_in_order(forward, prepare, model.settings())
+        else:
+
+            def lined_up(capture: Capture) -> Callable[[], tuple[Capture, Yours | None]]:
+                call = asked(capture)
+                return lambda: call
+
+            calls = judged_in_order(forward, lined_up, model.settings())
+            for call, judged in in_other_processes(joblib, _first_judged, calls):
+                yield told(*call, *judged)
     yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
+
+
+def _first_judged(capture: Capture, yours: Yours | None) -> tuple[Report, str]:
+    """What is said of a call of a sweep, and why the user's values are at fault where they are: the
+    layer is then judged without them."""
+    if yours is None:
+        return _judged(capture, None, Options(threads=1, sparing=True)), ""
+    try:
+        return _judged(capture, yours, Options(threads=1)), ""
+    except BadInput as error:
+        return _judged(capture, None, Options(threads=1)), str(error)
 
 
 def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:

@@ -2,6 +2,7 @@
 again when asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from probe.errors import BadInput
 from probe.model import Capture
@@ -20,14 +21,26 @@ class OnDemand(Mapping[str, Outputs]):
     """
 
     def __init__(
-        self, capture: Capture, judge: Callable[[Capture], Report], parties: tuple[str, ...]
+        self,
+        capture: Capture | None,
+        judge: Callable[[Capture], Report],
+        parties: tuple[str, ...],
     ):
         self._capture, self._judge, self._parties = capture, judge, parties
         self._found: Mapping[str, Outputs] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes without the call, which ``of`` gives back."""
+        return OnDemand, (None, self._judge, self._parties)
+
+    def of(self, capture: Capture) -> "OnDemand":
+        """The same, of this call."""
+        return OnDemand(capture, self._judge, self._parties)
+
     def __getitem__(self, party: str) -> Outputs:
         if party not in self._parties:
             raise KeyError(party)
+        assert self._capture is not None
         if party == "framework":
             outputs = self._capture.outputs
             return outputs[0] if len(outputs) == 1 else outputs
