@@ -94,7 +94,9 @@ def ended(walk: Walk, outputs: Sequence[Held]) -> tuple[Step, ...]:
     follow from no input."""
     if why := next((one.why for one in outputs if one.why), ""):
         raise Undescribed(why)
-    steps = _reached(walk.build.ended(*(walk.ref(one) for one in outputs)))
+    refs = [walk.ref(one) for one in outputs]
+    del walk.build.steps[1 + max(ref.step for ref in refs) :]
+    steps = _reached(walk.build.ended(*refs))
     fixed = any(one.ref is None or one.known is not None for one in outputs)
     if fixed or not any(ref.step < 0 for k, step in enumerate(steps) for ref in step.sources(k)):
         raise Undescribed("it returns a tensor that does not depend on its inputs")

@@ -20,6 +20,7 @@ from probe.description import Builder, Description, Ref, Step, Weight
 from probe.description.custom_layers import describe_registered, registered
 from probe.errors import Undescribed
 from probe.ops import Constant
+from probe.ops.step import weights_of
 from probe.process.interrupts import Shared, held_back, interruptible
 
 from ..describe.call import Call
@@ -102,9 +103,10 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     try:
         try:
             result = symbolic(layer, call, tensors, symbols)
-            return _between(symbols, values, result, call, tensors)
+            found = _between(symbols, values, result, call, tensors)
         except Undescribed as error:
             return _by_graph(partial(on_tensors, layer, call, tensors), values, call, error)
+        return _with_weights(found, layer, values, call, tensors)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
 
@@ -131,6 +133,22 @@ def _by_graph(
         traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in told
         raise (error if traced else failed) from None
     return found
+
+
+def _with_weights(
+    found: Description, layer: Any, values: Sequence[Any], call: Call, tensors: Tensors
+) -> Description:
+    """The same, or what TensorFlow's graph tells where numbers that Python has made while the call
+    was on follow from variables, such as a kernel that is normalised first."""
+    fixed = any(isinstance(one.op, Constant) and one.op.value.size > 1 for one in found.steps)
+    if tensors.backend != "tensorflow" or not fixed or not getattr(layer, "weights", None):
+        return found
+    made = partial(on_tensors, layer, call, tensors)
+    try:
+        graph = _by_graph(made, values, call, Failed(""))
+    except Undescribed:
+        return found
+    return graph if weights_of(graph.steps).keys() > weights_of(found.steps).keys() else found
 
 
 def on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -> Any:
