@@ -286,6 +286,7 @@ def _called(
         carried,
         masked,
         held,
+        tuple(tensors.array(tensor) for tensor in tensors.within(result)),
         tracer=symbolic_trace,
     )
     lone = (
@@ -392,7 +393,7 @@ def _pushed(
     """
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
-    outputs = tuple(tensors.array(tensor) for tensor in tensors.within(result))
+    outputs = call.outputs or ()
     try:
         description, why = _description(place, call, state)
         inputs = (

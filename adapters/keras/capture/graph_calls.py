@@ -10,7 +10,7 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from probe.description import Description, Ref
@@ -52,7 +52,7 @@ class Piece:
         return Description(ended(*self._walked(values, call)))
 
     def _walked(self, values: Sequence[Any], call: Call) -> tuple[Walk, list[Held]]:
-        build = TidyBuilder(call)
+        build = TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks)))
         tf = importlib.import_module("tensorflow")
         walk = Walk(build, tf, call.dtype, weight_of(self.model, call))
         given = captured(self.graph, walk)

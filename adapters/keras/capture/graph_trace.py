@@ -25,7 +25,7 @@ from ..describe.layer_tree import root_of
 from ..describe.op_builder import OpBuilder
 from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
-from ..describe.variables import read_variable, widened
+from ..describe.variables import read_variable
 from ..tf_graph.node import Held, Later, TidyBuilder
 from ..tf_graph.walk import Inside, Walk
 from .graph_of_call import METHODS, CalledLayer, captured, left, traced_call, weight_of
@@ -58,7 +58,10 @@ def graph_steps(
         traced = left(layer, lambda: traced_call(made, values, layer, tensors, tf, noted))
         found = left(layer, lambda: _run(lambda: traced.function(*values)))
     graph, count = traced.function.graph, len(traced.outputs)
-    build, rest = TidyBuilder(call), iter(found[count:])
+    build, rest = (
+        TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks))),
+        iter(found[count:]),
+    )
     walk = Walk(build, tf, call.dtype, weight_of(layer, call))
     given = captured(graph, walk)
     for k, (one, value) in enumerate(zip(graph.inputs, values, strict=False)):
@@ -74,8 +77,11 @@ def graph_steps(
         )
         layers.update({one.name: inside for one in note.outputs})
     steps = ended(walk, walk.outputs(graph, given, graph.outputs[:count], layers))
-    eager = left(layer, lambda: _again(lambda: tensors.made(lambda: made(values))))
-    _compared(found[:count], tensors.within(eager))
+    theirs = call.outputs
+    if theirs is None:
+        eager = left(layer, lambda: _again(lambda: tensors.made(lambda: made(values))))
+        theirs = tuple(tensors.array(one) for one in tensors.within(eager))
+    _compared([tensors.array(one) for one in found[:count]], theirs)
     return Description(steps)
 
 
@@ -131,6 +137,7 @@ def _inner(
             read=lambda key, variable, dtype: read(f"{name}{key}", variable, dtype),
             carried=(),
             masks=tuple(arrays[cut:]),
+            outputs=tuple(tensors.array(one) for one in results),
         )
         try:
             steps = describe(note.layer, inner).steps
@@ -174,7 +181,7 @@ def _again(run: Callable[[], Any]) -> Any:
         raise Undescribed(f"calling it once more failed ({type(error).__name__})") from None
 
 
-def _compared(found: Sequence[Any], others: Sequence[Any]) -> None:
+def _compared(found: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> None:
     """Undescribed where a graph gives other values than the call itself, as code does that asks
     whether it is in one; their rounding is not the same."""
     if len(found) != len(others) or any(
@@ -184,8 +191,7 @@ def _compared(found: Sequence[Any], others: Sequence[Any]) -> None:
         raise Undescribed("its graph, as TensorFlow traces it, gives other values than the call")
 
 
-def _apart(one: Any, other: Any) -> bool:
-    left, right = (np.asarray(widened(np.asarray(x.numpy()))) for x in (one, other))
+def _apart(left: np.ndarray, right: np.ndarray) -> bool:
     if left.dtype.kind != "f":
         return bool((left != right).mean() > _FEW) if left.size else False
     fine = np.isfinite(left) & np.isfinite(right)

@@ -141,7 +141,8 @@ def _with_weights(
     """The same, or what TensorFlow's graph tells where numbers that Python has made while the call
     was on follow from variables, such as a kernel that is normalised first."""
     fixed = any(isinstance(one.op, Constant) and one.op.value.size > 1 for one in found.steps)
-    if tensors.backend != "tensorflow" or not fixed or not getattr(layer, "weights", None):
+    own = root_of(type(layer)) not in ROOTS and getattr(layer, "weights", None)
+    if tensors.backend != "tensorflow" or not fixed or not own:
         return found
     made = partial(on_tensors, layer, call, tensors)
     try:
@@ -171,7 +172,7 @@ def on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -
 def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
     """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed
     where it cannot be followed."""
-    tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=())
+    tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=(), outputs=None)
     with held_back(), names_kept(call), interruptible():
         symbols, values = _inputs(inner, tensors)
         try:
@@ -360,6 +361,7 @@ def _ran(
         read=read,
         carried=(),
         masks=tuple(tensors.array(mask) for mask in masks),
+        outputs=tuple(tensors.array(one) for one in tensors.within(result)),
     )
     described = _described(operation, inner, tensors)
     for output, ref in zip(

@@ -65,6 +65,8 @@ class Call:
     inputs."""
     states: Mapping[int, tuple[np.ndarray, ...]] = field(default_factory=dict)
     """What the stateful recurrences in it held before the call, by the layers' ids."""
+    outputs: tuple[np.ndarray, ...] | None = None
+    """What the call gave, where that is known."""
     tracer: Tracer = field(default_factory=_Untraced)
 
     @property

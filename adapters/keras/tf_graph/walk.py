@@ -4,7 +4,7 @@ its loops: what each tensor is in steps."""
 import importlib
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,12 +71,8 @@ class Walk:
         layers = layers or {}
         needed, seen = _needed(wanted, layers, given)
         held = dict(given)
-        changed = set[int]()
+        changed = self._changed(graph, held)
         for operation in graph.get_operations():
-            kind = operation.type
-            if kind.startswith(_ASSIGNS):
-                handle = held.get(operation.inputs[0].name)
-                changed.add(id(None if handle is None else handle.variable))
             for tensor in operation.outputs:
                 if tensor.name in layers and tensor.name in seen and tensor.name not in held:
                     inside = layers[tensor.name]
@@ -90,6 +86,28 @@ class Walk:
             for tensor, one in zip(operation.outputs, made, strict=True):
                 held.setdefault(tensor.name, one)
         return [held[one.name] for one in wanted]
+
+    def _changed(self, graph: Any, given: Mapping[str, Held]) -> set[int]:
+        """The ids of the variables that a graph assigns to, or hands to a function that assigns to
+        any; what was read before is not what they hold now."""
+        found = set[int]()
+        for operation in graph.get_operations():
+            handles = [one for one in operation.inputs if one.dtype.name == "resource"]
+            if handles and (
+                operation.type.startswith(_ASSIGNS) or any(self._assigning(graph, operation))
+            ):
+                held = [given.get(one.name) for one in handles]
+                found.update(id(None if one is None else one.variable) for one in held)
+        return found
+
+    def _assigning(self, graph: Any, operation: Any) -> Iterator[bool]:
+        """Of each function that an operation calls, and those that these call, whether it assigns
+        to a variable."""
+        for name in _called_by(operation):
+            function = self._function(graph, name)
+            for one in function.get_operations():
+                yield one.type.startswith(_ASSIGNS)
+                yield from self._assigning(function, one)
 
     def _made(
         self, operation: Any, inputs: Sequence[Held], graph: Any, changed: set[int]
@@ -189,7 +207,7 @@ class Walk:
         if variable is None:
             raise Undescribed("it reads something that is no variable of the layer")
         if id(variable) in changed or id(None) in changed:
-            raise Undescribed("it reads a variable after the call has changed it")
+            raise Undescribed("it reads a variable that the call changes")
         weight = self.weight(variable, False)
         laid = Laid(weight, tuple(range(weight.effective.ndim)))
         later = Later(lambda: self.tensorflow.convert_to_tensor(variable.read_value()))
@@ -305,8 +323,6 @@ class Walk:
 
     def _called(self, graph: Any, name: str, inputs: Sequence[Held]) -> list[Held]:
         function = self._function(graph, name)
-        if any(one.type.startswith(_ASSIGNS) for one in function.get_operations()):
-            raise Undescribed("it calls a function that changes a variable")
         given = {one.name: held for one, held in zip(function.inputs, inputs, strict=True)}
         return self.outputs(function, given, function.outputs)
 
@@ -484,6 +500,15 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "unknown_rank"):
         return None if value.unknown_rank else [one.size for one in value.dim]
     return getattr(value, "as_datatype_enum", value)
+
+
+def _called_by(operation: Any) -> list[str]:
+    """The names of the functions that an operation calls."""
+    found = []
+    for one in operation.node_def.attr.values():
+        found += [one.func.name] if one.func.name else []
+        found += [each.name for each in one.list.func]
+    return found
 
 
 def _definition(operation: Any) -> Any:
