@@ -202,11 +202,10 @@ def _swept(
     layers: Collection[str] | None,
     seed: int,
 ) -> Iterator[Report]:
-    drift = (
-        {}
-        if expected is None
-        else undisturbed(drifts)(model, arrays, None, names=set(expected), seed=seed)
-    )
+    wanted = layers if layers is not None else (expected or ())
+    containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
+    through = () if expected is None else expected.keys() - {*containers}
+    drift = undisturbed(drifts)(model, arrays, None, names=through, seed=seed) if through else {}
     theirs = Theirs(arrays, expected or {})
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers selected by layers=")
@@ -264,8 +263,6 @@ def _swept(
         with unasked() if expected is None and layers is None else nullcontext():
             model.run(arrays, rest, push)
 
-    wanted = layers if layers is not None else (expected or ())
-    containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
     if expected is not None and containers:
         with suppress(ProbeError):  # whatever it is, each one says it later
             undisturbed(model.run)(arrays, containers, theirs.remember)

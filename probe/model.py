@@ -304,9 +304,10 @@ def is_large(model: Model) -> bool:
 
 
 def containers_of(model: Model) -> tuple[str, ...]:
-    """The names of what calls layers and is none itself, which no sweep checks by itself."""
+    """The names of what is known by what it calls, which a sweep checks in its place: blocks, and
+    modules with a forward of their own."""
     found = model.containers if isinstance(model, Containing) else ()
-    listed = {one.name for one in model.layers} if found else ()
+    listed = {one.name for one in model.layers if one.checkable} if found else ()
     return tuple(one.name for one in found if one.name not in listed)
 
 

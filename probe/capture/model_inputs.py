@@ -133,7 +133,13 @@ def _slotted(value: Any, arrays: list[np.ndarray]) -> Any:
         return type(value)([_slotted(one, arrays) for one in value])
     if isinstance(value, tuple) and all(map(_is_literal, value)):
         return value
-    arrays.append(as_array(value))
+    array = as_array(value)
+    if array.dtype.hasobject:
+        raise BadInput(
+            "an argument is an array, a number, a string, None, or a tuple, list or mapping of "
+            f"these; you gave a {type(value).__name__}"
+        )
+    arrays.append(array)
     return Slot(len(arrays) - 1)
 
 

@@ -254,3 +254,13 @@ def test_what_is_no_image(probe, tmp_path, conv, make, words):
     make(tmp_path / "x.png")
     status, out, err = probe(*conv, "--input", tmp_path / "x.png")
     assert (status, out, err.count("\n")) == (2, "", 1) and words in err, err
+
+
+@pytest.mark.tensorflow
+def test_models_that_take_arrays_alone_refuse_other_arguments(probe):
+    status, out, err = probe(KERAS, "--layer", "conv2d", "--arg", "training=False")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "runs this model on arrays alone; you gave the argument training (--arg)" in err
+    own = ("--expect-input", EXAMPLES / "digits.npy", "--arg", "training=False")
+    status, out, err = probe(KERAS, "--layer", "conv2d", *own)
+    assert (status, out) == (2, "") and "only a PyTorch module takes arguments such as" in err

@@ -514,3 +514,21 @@ def test_the_command_compares_values_of_blocks(command, files, net, x):
     np.savez(files / "mine.npz", **values | {"block": values["block"] - x})
     status, out, err = command("--all", "--expect", files / "mine.npz")
     assert (status, err) == (1, "") and "diverge   block " in out
+
+
+def test_values_of_a_module_with_its_own_forward_are_compared(x):
+    class Norm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.rand(4) + 0.5)
+
+        def forward(self, x):
+            return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), Norm(), torch.nn.Linear(4, 2)).eval()
+    right = {name: value for name, value in outputs(net, x).items() if name}
+    reports = {one.layer: one for one in probe.sweep(net, x, expected=right)}
+    assert all(reports[name].ok and "expected" in reports[name].outputs for name in right)
+    wrong = right | {"1": right["1"] * np.float32(1.01)}
+    reports = {one.layer: one.verdict for one in probe.sweep(net, x, expected=wrong)}
+    assert (reports["0"], reports["1"], reports["2"]) == ("agree", "diverge", "diverge")
