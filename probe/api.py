@@ -68,8 +68,8 @@ def check(
         x: The model's input, batch first, in the framework's layout: an array, a sequence of arrays
             or a mapping from input names. Of a PyTorch module the names are those of forward's
             parameters: it is called as ``model(**x)``, and None, numbers, strings and tuples of
-            them are passed as they are. None, or a mapping without arrays: random, drawn with
-            ``seed``.
+            them are passed as they are. Of a Hugging Face directory with a tokenizer also a text.
+            None, or a mapping without arrays: random, drawn with ``seed``.
         expected: Your own output of the layer, in the shape of the framework's. For a layer with
             several outputs an array is the first, a sequence all of them (None skips one). A
             mapping from layer names may hold your outputs of other layers, too: where they are the

@@ -9,7 +9,7 @@ from probe.model import InputSpec
 
 __all__ = ["drawn"]
 
-_BATCH, _TOKENS, _FRAMES = 2, 16, 24
+_BATCH, _TOKENS, _FRAMES, _SAMPLES = 2, 16, 24, 8000
 _SIDE = 64
 """The side of an image of a model that takes any."""
 
@@ -90,15 +90,18 @@ def _image(config: Any) -> _Drawn | None:
     size = _value(inner, "image_size", "img_size") or _SIDE
     sides = (size, size) if isinstance(size, int) else tuple(size)
     channels = _value(inner, "num_channels", "in_channels", "in_chans") or 3
-    return (_BATCH, channels, *sides[:2]), "float32", None
+    frames = _value(inner, "num_frames", "frames_per_clip")
+    several = (frames,) if isinstance(frames, int) else ()
+    return (_BATCH, *several, channels, *sides[:2]), "float32", None
 
 
 def _features(config: Any) -> _Drawn | None:
-    """(batch, mel bands, frames) of Whisper, (batch, frames, features) of others."""
-    inner = _inner(config, "audio_config", "encoder")
+    """(batch, mel bands, frames) of Whisper and its kind, (batch, frames, features) of others."""
+    inner = _inner(config, "audio_config", "encoder_config", "encoder")
     if mel := _value(inner, "num_mel_bins", "num_mel_bands"):
         frames = _value(inner, "max_source_positions")
-        return (_BATCH, mel, 2 * frames if frames else _FRAMES), "float32", None
+        size = (mel, 2 * frames) if frames else (2 * _FRAMES, mel)
+        return (_BATCH, *size), "float32", None
     if width := _value(inner, "feature_projection_input_dim", "input_feat_per_channel"):
         return (_BATCH, _FRAMES, width * (_value(inner, "input_channels") or 1)), "float32", None
     return None
@@ -114,7 +117,7 @@ def _samples(config: Any) -> _Drawn | None:
             samples = (samples - 1) * stride + kernel
         return (_BATCH, samples), "float32", None
     mel, frames = _value(inner, "num_mel_bins"), _value(inner, "max_length")
-    return ((_BATCH, frames, mel), "float32", None) if mel and frames else None
+    return (_BATCH, *((frames, mel) if mel and frames else (_SAMPLES,))), "float32", None
 
 
 _SPECS = {
@@ -123,4 +126,5 @@ _SPECS = {
     "input_ids": _ids,
     "input_values": _samples,
     "pixel_values": _image,
+    "pixel_values_videos": _image,
 }

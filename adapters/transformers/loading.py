@@ -43,8 +43,7 @@ def load(
     with held_back(), silenced("", logs=True), QUIETLY, _OFFLINE, interruptible():
         cls, notes = _class(directory, trust)
         config, told = _config(directory, cls, trust)
-        if not directory.quantisation:
-            _refuse_more_than_the_files_hold(directory, cls, config)
+        _refuse_more_than_the_files_hold(directory, cls, config)
         module, found = _filled(directory, cls, config, trust, imports)
     return module, (*notes, *told, *found)
 

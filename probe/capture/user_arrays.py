@@ -29,7 +29,8 @@ ArrayLike: TypeAlias = Any
 numbers."""
 Inputs: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike] | None
 """The inputs of a model: one, all in its order, or by their names; None where they are drawn. For a
-PyTorch module numbers, strings, tuples of them and None are arguments as they are."""
+PyTorch module numbers, strings, tuples of them and None are arguments as they are. A text for a
+Hugging Face directory with a tokenizer."""
 Expected: TypeAlias = ArrayLike | Sequence[ArrayLike | None] | None
 """A user's own output of a layer; of several outputs the first, or all in their order."""
 Shape: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | None

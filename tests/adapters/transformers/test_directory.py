@@ -195,6 +195,10 @@ def test_two_files_with_one_tensor(copied):
         ({"num_hidden_layers": 10**9}, "gives num_hidden_layers as 1,000,000,000, more than"),
         ({"num_labels": 10**9}, "gives num_labels as 1,000,000,000, more than"),
         ({"vocab_size": 10**11}, "describes a model of"),
+        (
+            {"vocab_size": 10**11, "quantization_config": {"quant_method": "gptq", "bits": 4}},
+            "describes a model of",
+        ),
         ({"hidden_size": "wide"}, "is refused by LlamaConfig"),
         ({"hidden_act": "os.system"}, "LlamaForCausalLM cannot be built from config.json"),
     ],
@@ -349,6 +353,21 @@ def test_what_quantised_it_is_told_and_refused(probe, copied):
     assert "is quantised (gptq, 4 bits), which cannot be opened here" in told
     _, out, _ = probe(folder)
     assert "note: config.json says that it is quantised: gptq, 4 bits" in out
+
+
+@pytest.mark.filterwarnings("ignore")  # of torchao, as it is imported
+def test_what_torchao_quantised_opens(saved, tmp_path):
+    """transformers saves its parameters in a form of their own."""
+    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415 - it warns
+
+    how = transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    module = transformers.LlamaForCausalLM.from_pretrained(saved("Llama"), quantization_config=how)
+    module.save_pretrained(tmp_path)
+    model = library.open_model(tmp_path)
+    assert "config.json says that it is quantised: torchao" in model.notes
+    report = library.check(model, "model.layers.0.mlp.up_proj")
+    assert report.ok, report
+    assert len(np.unique(report.weights["weight"].effective[0])) <= 255
 
 
 def test_an_adapter_is_refused(copied):
