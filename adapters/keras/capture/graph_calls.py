@@ -34,12 +34,16 @@ _MOVES = ("Cast", "Identity", "NoOp", "ReadVariableOp", "Const", "Placeholder")
 class Piece:
     """What lies between some tensors of a graph and another one."""
 
-    def __init__(self, graph: Any, sources: Sequence[Any], wanted: Any, model: Any, keras: Any):
+    def __init__(
+        self, graph: Any, sources: Sequence[Any], wanted: Any, model: Any, tensors: Tensors
+    ):
         self.graph, self.sources, self.wanted = graph, sources, wanted
-        self.model, self.keras = model, keras
+        self.model, self.tensors = model, tensors
 
     def call(self, *inputs: Any) -> Any:
-        return self._walked(inputs, Call(self, self.keras, (), ""))[1][0].later()
+        arrays = tuple(self.tensors.array(one) for one in inputs)
+        call = Call(self, self.tensors.keras, arrays, self.tensors.dtype(inputs))
+        return self._walked(inputs, call)[1][0].later()
 
     __call__ = call
 
@@ -101,11 +105,10 @@ class TracedByGraph:
     ) -> Any:
         if tensor.name not in values:
             sources, kinds = _between(tensor, values)
-            model, keras = self.place.layer, self.tensors.keras
             kind = next((one for one in kinds if one not in _MOVES), "")
             # A class of its own, since calls go by the names of their classes.
             piece = type(kind or "Cast", (Piece,), {})(
-                self.traced.function.graph, sources, tensor, model, keras
+                self.traced.function.graph, sources, tensor, self.place.layer, self.tensors
             )
             given = [values[one.name] for one in sources]
             if not sources or not kind:
@@ -135,16 +138,22 @@ def traced_by_graph(
     def noted(layer: Any) -> str | None:
         return "" if inside(layer) else None
 
-    with tensors.compiled():
-        traced = left(
-            place.layer, lambda: traced_call(made, given, place.layer, tensors, tf, noted, True)
-        )
+    traced = left(
+        place.layer, lambda: traced_call(made, given, place.layer, tensors, tf, noted, True)
+    )
     found = TracedByGraph(place, given, traced, tensors)
 
     def step(place: Place, piece: Any, args: Any, kwargs: Any) -> Any:
         return piece(*args)
 
-    ours = left(place.layer, lambda: found.run(step))
+    try:
+        ours = left(place.layer, lambda: found.run(step))
+    except Undescribed:
+        raise
+    except Exception as error:
+        raise Undescribed(
+            f"running its graph piece by piece failed ({type(error).__name__})"
+        ) from None
     if not same(ours, left(place.layer, lambda: tensors.made(own)), tensors):
         raise Undescribed(
             "its graph, as TensorFlow traces it, gives other values piece by piece than the call"

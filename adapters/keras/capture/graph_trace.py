@@ -28,12 +28,17 @@ from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import read_variable
 from ..tf_graph.node import Held, Later, TidyBuilder
 from ..tf_graph.walk import Inside, Walk
-from .graph_of_call import METHODS, CalledLayer, captured, left, traced_call, weight_of
+from .graph_of_call import METHODS, CalledLayer, TracedCall, captured, left, traced_call, weight_of
 
 __all__ = ["ended", "graph_steps", "taken"]
 
 _FEW = 0.02
 """Rounding may move a threshold here and there, and an element by so much of the largest one."""
+
+
+class _NotRun(Undescribed):
+    """A graph that TensorFlow has traced, and does not run."""
+
 
 Describe = Callable[[Any, Call], Description]
 """What describes a layer inside."""
@@ -54,9 +59,16 @@ def graph_steps(
     """
     tf = importlib.import_module("tensorflow")
     noted = partial(_noted, tensors)
-    with tensors.compiled():
+
+    def run() -> tuple[TracedCall, list[Any]]:
         traced = left(layer, lambda: traced_call(made, values, layer, tensors, tf, noted))
-        found = left(layer, lambda: _run(lambda: traced.function(*values)))
+        return traced, left(layer, lambda: _run(lambda: traced.function(*values)))
+
+    try:
+        traced, found = run()
+    except _NotRun:  # which some of what Keras compiles does
+        with tensors.compiled():
+            traced, found = run()
     graph, count = traced.function.graph, len(traced.outputs)
     build, rest = (
         TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks))),
@@ -171,7 +183,7 @@ def _run(run: Callable[[], Any]) -> list[Any]:
     try:
         return list(run())
     except Exception as error:
-        raise Undescribed(f"running its graph failed ({type(error).__name__})") from None
+        raise _NotRun(f"running its graph failed ({type(error).__name__})") from None
 
 
 def _again(run: Callable[[], Any]) -> Any:

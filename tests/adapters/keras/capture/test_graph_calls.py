@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 import probe
 
@@ -87,3 +88,23 @@ def test_a_branch_on_a_value_is_taken_as_it_goes():
     net(X)
     reports = {report.layer: report for report in probe.sweep(net, X)}
     assert reports["/if"].ok and len(reports["/if"].outputs) == 3, str(reports["/if"])
+
+
+@pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_maps_over_samples_between_layers(namespace):
+    class Mapped(namespace.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = namespace.layers.Dense(6, name="dense")
+            self.out = namespace.layers.Dense(3, name="out")
+
+        def call(self, x):
+            y = tf.map_fn(lambda row: tf.nn.softmax(row) * row[0], self.dense(x))
+            z = tf.vectorized_map(lambda row: row * row[0], y)
+            return self.out(tf.nn.relu(z))
+
+    net, x = Mapped(), X[:, 0, 0]
+    net(x)
+    reports = list(probe.sweep(net, x))
+    assert [one.layer for one in reports] == ["dense", "/relu", "out"]
+    assert all(one.ok and len(one.outputs) == 3 for one in reports), [str(one) for one in reports]

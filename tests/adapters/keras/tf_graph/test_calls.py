@@ -67,9 +67,11 @@ class TestTheQuestions:
             )
 
         model = self.model(each)
-        agrees(probe.check(model, "convolve", list(self.given)))
         right = self.by_hand(*self.given)
-        assert probe.check(model, "convolve", list(self.given), expected=right).ok
+        report = probe.check(model, "convolve", list(self.given), expected=right)
+        assert report.ok and len(report.outputs) == 4, str(report)
+        if maps == "vectorized_map":
+            return
         for_all = self.by_hand(self.given[0], np.repeat(self.given[1][:1], 4, axis=0))
         wrong = probe.check(model, "convolve", list(self.given), expected=for_all)
         assert wrong.verdict == "diverge" and wrong.comparisons["framework", "numpy"].ok
