@@ -182,6 +182,10 @@ class Saved:
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 
+    @property
+    def containers(self) -> "tuple[Layer, ...]":
+        return self._opened.containers
+
     def may_be_operation(self, name: str) -> bool:
         return self._opened.may_be_operation(name)
 

@@ -186,8 +186,8 @@ class _Composition(Builder):
             self._inputs[key] = len(self.inputs)
             if fixed:
                 self._fixed.append(len(self.inputs))
-            elif maker is None:
-                why = f"{what} came from no captured call"
+            elif maker is None:  # a mask, that Keras makes beside the calls, tells no numbers
+                why = "" if array.dtype == bool else f"{what} came from no captured call"
                 self._taken.append(Taken(len(self.inputs), -1, why))
             self._append_input(array, maker)
         return Ref(-1, self._inputs[key])
@@ -306,6 +306,10 @@ class _Composition(Builder):
         """What it takes besides its own arguments."""
         count, taken = len(self.container.inputs), {one.input for one in self._taken}
         others = [k for k in range(count, len(self.inputs)) if k not in taken]
+        masks = [one.input for one in self._taken if one.call < 0 and not one.why]
+        if masks:
+            text = "is a mask" if len(masks) == 1 else "are masks"
+            yield f"{_listed(masks)} {text} that no captured call has made, and taken as captured"
         outside = [k for k in others if k not in self._fixed]
         if outside:
             yield f"it also takes what was computed outside it: {_listed(outside)}"

@@ -126,7 +126,7 @@ def _within(capture: Capture, options: Options) -> dict[str, Judgement]:
     if capture.description is None:
         return {}
     alone = replace(options, tolerance=None, detail=False, search=None, sparing=False)
-    pinned = {one.call for one in capture.description.taken if not one.why}
+    pinned = {one.call for one in capture.description.taken if not one.why and one.call >= 0}
     calls = [capture.parts[place].capture for place in sorted(pinned)]
     return {one.layer: weighed(one, None, alone) for one in calls}
 

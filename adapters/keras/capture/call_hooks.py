@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.capture.containers import Containers
 from probe.capture.producers import Producers
 from probe.description import Description, Ref
 from probe.description.custom_layers import describe_registered, registered
@@ -69,6 +70,7 @@ class _Pass:
     thread: int = field(default_factory=threading.get_ident)
     """The one that makes the pass: calls of others are not its."""
     producers: Producers = field(default_factory=Producers)
+    containers: Containers = field(default_factory=lambda: Containers("/"))
 
     @contextlib.contextmanager
     def mute(self) -> Iterator[None]:
@@ -82,6 +84,8 @@ class _Pass:
         """Whether operations that a model of the user's own makes itself are wanted."""
         if place.role != "container" or not own_call(place.layer):
             return False
+        if self.containers or place.name in self.wanted:
+            return True
         return self.operations is None or any(
             name.rpartition("/")[0] == place.name for name in self.operations
         )
@@ -227,12 +231,15 @@ def _called(
     arguments are called."""
     tensors = state.tensors
     given, masks, arguments = received(original, args, kwargs, tensors)
-    wanted = place.name in state.wanted or (
+    asked = place.name in state.wanted or (
         place.name in state.met and (state.operations is None or place.name in state.operations)
     )
-    if wanted and not tensors.visible(given):
+    if asked and not tensors.visible(given):
         state.compiled.add(place.name)
-        wanted = False
+        asked = False
+    opens = asked and place.role == "container"
+    within = bool(state.containers) and place.role == "atomic" and tensors.visible(given)
+    wanted = asked or within
     inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
     # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
     reads = not tensors.legacy or place.kind == "MultiHeadAttention"
@@ -252,10 +259,15 @@ def _called(
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
     taken = (*given, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
+    number = state.calls.get(place.name, 0)
+    if opens:
+        state.producers.note_arguments(place.name, number, taken, (*inputs, *masked), ())
+        state.containers.enter(place.name)
     made_by = tuple(
         None if hasattr(type(tensor), "assign") else state.producers.of(tensor, array)
         for tensor, array in zip(taken, (*inputs, *masked), strict=True)
     )  # a variable stays the same where it is assigned to
+    fixed = tuple(k for k, one in enumerate(taken) if hasattr(type(one), "assign"))
     since = state.producers.count
     state.on.append(place.name)
     try:
@@ -294,7 +306,22 @@ def _called(
         if isinstance(place.layer, tensors.keras.Model)
         else (place.layer, original, arguments, tensors, (*given, *masks))
     )
-    return _pushed(place, seen, result, state, lone, made_by, since)
+    return _pushed(place, seen, result, state, lone, _Flow(made_by, fixed, since, asked, opens))
+
+
+class _Flow(NamedTuple):
+    """What is known of a call beside what it computes."""
+
+    made_by: tuple[Producer | None, ...]
+    """Of its inputs and masks."""
+    fixed: tuple[int, ...]
+    """Which of these are variables."""
+    since: int
+    """How many calls had ended when it began."""
+    asked: bool
+    """Whether it was asked for itself, and not only a container that it lies in."""
+    opens: bool
+    """Whether it is such a container."""
 
 
 def _through(
@@ -382,14 +409,12 @@ def _pushed(
     result: Any,
     state: _Pass,
     lone: tuple[Any, ...] | None,
-    made_by: tuple[Producer | None, ...],
-    since: int,
+    flow: _Flow,
 ) -> Any:
     """The call handed to the callback; its result with the callback's values in place of its own,
     where it returns any.
 
-    ``lone`` is what exports the layer alone, where it has no description. ``made_by`` is of its
-    inputs and masks, ``since`` how many calls had ended when it began.
+    ``lone`` is what exports the layer alone, where it has no description.
     """
     tensors, number = state.tensors, state.calls.get(place.name, 0)
     state.calls[place.name] = number + 1
@@ -398,7 +423,7 @@ def _pushed(
         description, why = _description(place, call, state)
         inputs = (
             (*call.inputs, *call.masks)
-            if description is not None and _uses_masks(description, call)
+            if flow.opens or (description is not None and _uses_masks(description, call))
             else call.inputs
         )
         alone = (
@@ -416,10 +441,20 @@ def _pushed(
             description,
             why,
             call.training,
-            made_by=made_by[: len(inputs)],
+            made_by=flow.made_by[: len(inputs)],
+            fixed=tuple(k for k in flow.fixed if k < len(inputs)),
             alone=alone,
+            parts=state.containers.leave() if flow.opens else (),
+            results=tuple(map(state.producers.of, tensors.within(result), outputs))
+            if flow.opens
+            else (),
+            unseen=_seen if flow.opens else None,
         )
-        replacement = state.on_call(captured)
+        if not flow.opens:
+            operation = place.name in state.met
+            owner = place.name.rpartition("/")[0] if operation else place.name
+            state.containers.add(captured, owner)
+        replacement = state.on_call(captured) if flow.asked else None
     except Exception as error:
         raise _Stopped(error) from None
     if replacement is not None:
@@ -432,9 +467,17 @@ def _pushed(
         result = tensors.packed(result, flat)
         outputs = tuple(map(tensors.array, tensors.within(result)))
     state.producers.note_outputs(
-        *(place.name, number, tensors.within(result), outputs), since, description is not None
+        *(place.name, number, tensors.within(result), outputs),
+        flow.since,
+        description is not None,
     )
     return result
+
+
+def _seen() -> str:
+    """That nothing inside a container went unseen: what is no call of Keras' own makes no tensor
+    that it knows by its identity."""
+    return ""
 
 
 def _exported(*told: Any) -> tuple[np.ndarray, ...]:

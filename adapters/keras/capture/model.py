@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from probe.process.interrupts import held_back
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
 
-from ..describe.layer_tree import Place, listed, own_call, places, root_of
+from ..describe.layer_tree import Place, layer_of, listed, own_call, places, root_of
 from ..describe.tensors import Tensors
 from ..layers import quantized  # noqa: F401 - its import registers what it completes
 from .arguments import arguments, inputs_by_name
@@ -106,7 +107,12 @@ class Opened:
         return known
 
     def names(self) -> tuple[str, ...]:
-        return (*(place.name for place in self._places() if place.name), *self._met)
+        return (*dict.fromkeys(place.name for place in self._containing()), *self._met)
+
+    @property
+    def containers(self) -> tuple[Layer, ...]:
+        found = [place for place in self._containing() if place.role == "container"]
+        return tuple(replace(layer_of(place), checkable=("numpy", "onnx")) for place in found)
 
     def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
@@ -128,11 +134,18 @@ class Opened:
                 f"{name!r} is an operation between layers, which cannot run alone: give the "
                 "model's input"
             )
-        layer = next(place.layer for place in self._places() if place.name == name)
+        layer = next(place.layer for place in self._containing() if place.name == name)
         self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
 
     def _places(self) -> tuple[Place, ...]:
         return places(self._root, self._keras)
+
+    def _containing(self) -> tuple[Place, ...]:
+        """All places, and the model as a whole."""
+        found = self._places()
+        if not isinstance(self._root, self._keras.Model) or (found and not found[0].name):
+            return found
+        return (Place("", self._root, "container"), *found)
 
     def _watch(
         self,
@@ -148,7 +161,7 @@ class Opened:
             on_device(self._device, self._keras),
         ):
             self._build(called, arrays)
-            found = self._places()
+            found = self._containing() if "" in (wanted or ()) else self._places()
             for place in found:
                 if place.role == "input" and wanted is not None and place.name in wanted:
                     raise NotReached(

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from probe.capture.containers import Containers
 from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
@@ -33,7 +34,6 @@ from probe.process.interrupts import stop_here
 from ..describe.mixed_precision import refuse_mixture, rounding
 from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
-from .containers import Containers
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
 from .tensors import (
@@ -190,10 +190,9 @@ class FunctionCalls(TorchFunctionMode):
         names: Mapping[int, str],
         atomic: Callable[[torch.nn.Module], bool],
         on_call: OnCall,
-        containers: Containers | None = None,
     ) -> None:
         super().__init__()
-        self.containers = Containers() if containers is None else containers
+        self.containers = Containers(".")
         self.met: dict[str, str] = {}
         self.aliases: set[str] = set()
         self.raised: Exception | None = None

@@ -1,0 +1,35 @@
+"""The containers that are asked for: the calls that each makes while it is on."""
+
+from probe.model import Capture, Part
+
+__all__ = ["Containers"]
+
+
+class Containers:
+    """Those that are on in one forward pass, the outermost first; ``separator`` stands between the
+    names of a layer and of one inside it."""
+
+    def __init__(self, separator: str) -> None:
+        self._separator = separator
+        self._on: list[tuple[str, list[Part]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._on)
+
+    def enter(self, name: str) -> None:
+        self._on.append((name, []))
+
+    def leave(self) -> tuple[Part, ...]:
+        """The calls that the innermost one has made."""
+        return tuple(self._on.pop()[1])
+
+    def add(self, capture: Capture, owner: str) -> None:
+        """Takes down a call; ``owner`` is the layer whose weights it names."""
+        for name, parts in self._on:
+            parts.append(Part(capture, self._path(owner, name)))
+
+    def _path(self, owner: str, container: str) -> str:
+        """What the names of a layer's weights begin with, seen from the container."""
+        start = container + self._separator if container else ""
+        path = "" if owner == container else owner.removeprefix(start)
+        return path + self._separator if path else ""
