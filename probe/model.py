@@ -104,6 +104,8 @@ class Capture:
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
+    masks: tuple[int, ...] = ()
+    """Which inputs are masks, that Keras makes beside the calls."""
     by_onnxruntime: bool = False
     """Whether ONNX Runtime is what ran it: its recurrences have a sigmoid and tanh of their own
     (``Precision.sketches``), and its cross-check is no second engine."""

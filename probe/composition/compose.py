@@ -5,12 +5,12 @@ array before it that holds the same numbers is what it was. What neither finds i
 the adapter says so (``Capture.fixed``), and is else taken as it was captured, which has to be said.
 """
 
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from probe.description import (
@@ -84,8 +84,26 @@ class _Output(NamedTuple):
     output: int
 
 
-_Source = _Output | Ref
+class _Cast(NamedTuple):
+    """The same in another type, that the framework brings it to between two calls."""
+
+    source: "_Output | Ref"
+    to: str
+
+
+_Source = _Output | Ref | _Cast
 """Where an array comes from: a call, or an input of the container."""
+
+
+class _Taker(NamedTuple):
+    """A call that takes an array: its place, the precision it computes in, and the input in
+    words."""
+
+    place: int
+    dtype: str
+    words: str
+    fixed: bool
+    mask: bool
 
 
 class _Composition(Builder):
@@ -111,10 +129,12 @@ class _Composition(Builder):
         self._taken: list[Taken] = []
         self._sites: list[Site] = []
         self._weights: dict[str, np.ndarray] = {}
+        self._numbered: dict[str, dict[Hashable, list[_Output | Ref]]] = {}
 
     def description(self) -> Description:
+        last = _Taker(len(self.container.parts), self.container.dtype, "", False, False)
         results = [
-            self._source(maker, output, len(self.container.parts), False, f"output {index}")
+            self._source(maker, output, last._replace(words=f"output {index}"))
             for index, (maker, output) in enumerate(
                 zip(self.container.results, self.container.outputs, strict=True)
             )
@@ -122,10 +142,10 @@ class _Composition(Builder):
         needed = self._needed(results)
         places = sorted(needed)
         self.live = [self.container.parts[place] for place in places]
-        values: dict[_Source, Ref] = {}
+        values: dict[_Output, Ref] = {}
         for at, place in enumerate(places):
             self._add_call(place, at, needed[place], values)
-        steps = self.ended(*(values.get(one, one) for one in results))  # type: ignore[arg-type]
+        steps = self.ended(*(self._found(one, values) for one in results))
         self._sites += [Site("", "", -1)] * (len(steps) - len(self._sites))
         several = len(self.live) > 1
         return Description(
@@ -137,6 +157,7 @@ class _Composition(Builder):
         needed: dict[int, set[int]] = {}
 
         def need(source: _Source | None) -> None:
+            source = source.source if isinstance(source, _Cast) else source
             if isinstance(source, _Output):
                 needed.setdefault(source.place, set()).add(source.output)
 
@@ -162,32 +183,36 @@ class _Composition(Builder):
         makers = capture.made_by or (None,) * len(capture.inputs)
         return [
             self._source(
-                makers[index], x, place, index in capture.fixed, f"input {index} of {capture.layer}"
+                makers[index],
+                x,
+                _Taker(
+                    *(place, capture.dtype, f"input {index} of {capture.layer}"),
+                    *(index in capture.fixed, index in capture.masks),
+                ),
             )
             if index in used
             else None
             for index, x in enumerate(capture.inputs)
         ]
 
-    def _source(
-        self, maker: Producer | None, array: np.ndarray, before: int, fixed: bool, what: str
-    ) -> _Source:
-        """Where an array comes from that a call at the place ``before`` takes."""
+    def _source(self, maker: Producer | None, array: np.ndarray, taker: "_Taker") -> _Source:
+        """Where an array comes from that is taken there."""
+        fixed = taker.fixed
         if isinstance(maker, Argument) and maker not in self.makers:
             # of a container within this one, which nothing that is known has made
             fixed, maker = fixed or maker.fixed, None
         inside = self._inside(maker)
         if inside is not None:
             return inside
-        if maker is None and not fixed and (same := self._by_value(array, before)) is not None:
+        if maker is None and not fixed and (same := self._by_value(array, taker)) is not None:
             return same
         key = _key(maker, array)
         if key not in self._inputs:
             self._inputs[key] = len(self.inputs)
             if fixed:
                 self._fixed.append(len(self.inputs))
-            elif maker is None:  # a mask, that Keras makes beside the calls, tells no numbers
-                why = "" if array.dtype == bool else f"{what} came from no captured call"
+            elif maker is None:
+                why = "" if taker.mask else f"{taker.words} came from no captured call"
                 self._taken.append(Taken(len(self.inputs), -1, why))
             self._append_input(array, maker)
         return Ref(-1, self._inputs[key])
@@ -198,26 +223,38 @@ class _Composition(Builder):
         place = self._places.get((maker.layer, maker.call))
         return None if place is None else _Output(place, maker.output)
 
-    def _by_value(self, array: np.ndarray, before: int) -> _Source | None:
-        """The one array before that holds the same numbers, where these are told from others."""
+    def _by_value(self, array: np.ndarray, taker: "_Taker") -> _Source | None:
+        """The one array before that holds the same numbers, where these are told from others, in
+        the same type or brought to the taker's."""
         if np.unique(array).size <= _TOLD_APART:
             return None
-        alike = [
-            one
-            for one in self._by_numbers.get(_numbers(array), ())
-            if isinstance(one, Ref) or one.place < before
-        ]
-        return alike[0] if len(alike) == 1 else None
+        for to in ("", taker.dtype):
+            alike = [
+                one
+                for one in self._by_numbers(to).get(_numbers(array), ())
+                if isinstance(one, Ref) or one.place < taker.place
+            ]
+            if len(alike) == 1:
+                return _Cast(alike[0], to) if to else alike[0]
+        return None
 
-    @cached_property
-    def _by_numbers(self) -> dict[Hashable, list[_Source]]:
-        found: dict[Hashable, list[_Source]] = {}
-        for index, x in enumerate(self.container.inputs):
-            found.setdefault(_numbers(x), []).append(Ref(-1, index))
-        for place in self._places.values():
-            for output, y in enumerate(self.container.parts[place].capture.outputs):
-                found.setdefault(_numbers(y), []).append(_Output(place, output))
-        return found
+    def _by_numbers(self, to: str) -> dict[Hashable, list[_Output | Ref]]:
+        """The arrays before by their numbers, or by those that they are rounded to."""
+        if to not in self._numbered:
+            found = self._numbered.setdefault(to, {})
+            for index, x in enumerate(self.container.inputs):
+                found.setdefault(_numbers(_in_type(x, to)), []).append(Ref(-1, index))
+            for place in self._places.values():
+                for output, y in enumerate(self.container.parts[place].capture.outputs):
+                    key = _numbers(_in_type(y, to))
+                    found.setdefault(key, []).append(_Output(place, output))
+        return self._numbered[to]
+
+    def _found(self, source: _Source, values: Mapping[_Output, Ref]) -> Ref:
+        """The output of a step, or the input, that a source is by now."""
+        if isinstance(source, _Cast):
+            return self.add(Stored(to=source.to), self._found(source.source, values))
+        return values[source] if isinstance(source, _Output) else source
 
     def _append_input(self, array: np.ndarray, maker: Producer | None) -> Ref:
         self.inputs = (*self.inputs, array)
@@ -237,7 +274,7 @@ class _Composition(Builder):
             for step in capture.description.steps
         )
 
-    def _add_call(self, place: int, at: int, outputs: set[int], values: dict[_Source, Ref]) -> None:
+    def _add_call(self, place: int, at: int, outputs: set[int], values: dict[_Output, Ref]) -> None:
         """Adds the steps of a call, which is the one ``at`` that place among the live ones."""
         part = self.container.parts[place]
         capture = part.capture
@@ -255,15 +292,15 @@ class _Composition(Builder):
         given = [
             Ref(-1)
             if source is None
-            else self._floats(values.get(source, source))  # type: ignore[arg-type]
+            else self._floats(self._found(source, values))
             if floats and x.dtype.kind in "biu"
-            else values.get(source, source)
+            else self._found(source, values)
             for source, x in zip(self._sources[place], capture.inputs, strict=True)
         ]
         steps = tuple(
             Step(self._renamed(step.op, part), step.inputs) for step in capture.description.steps
         )
-        made = self.include(steps, *given)  # type: ignore[arg-type]
+        made = self.include(steps, *given)
         if len(made) != len(capture.outputs):
             made = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
         for output, ref in enumerate(made):
@@ -331,6 +368,15 @@ def _listed(inputs: Sequence[int]) -> str:
     if inputs == list(range(inputs[0], inputs[-1] + 1)):
         return f"inputs {inputs[0]} to {inputs[-1]}"
     return f"inputs {', '.join(map(str, inputs))}"
+
+
+def _in_type(array: np.ndarray, to: str) -> np.ndarray:
+    """Floats rounded to a type, as a capture has them."""
+    if not to or array.dtype.kind != "f" or to not in _FLOATS:
+        return array
+    if to == "bfloat16":
+        return array.astype(ml_dtypes.bfloat16).astype(np.float32)
+    return array.astype(to)
 
 
 def _key(maker: Producer | None, array: np.ndarray) -> Hashable:

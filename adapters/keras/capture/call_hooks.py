@@ -443,6 +443,7 @@ def _pushed(
             call.training,
             made_by=flow.made_by[: len(inputs)],
             fixed=tuple(k for k in flow.fixed if k < len(inputs)),
+            masks=tuple(range(len(call.inputs), len(inputs))),
             alone=alone,
             parts=state.containers.leave() if flow.opens else (),
             results=tuple(map(state.producers.of, tensors.within(result), outputs))
@@ -475,8 +476,7 @@ def _pushed(
 
 
 def _seen() -> str:
-    """That nothing inside a container went unseen: what is no call of Keras' own makes no tensor
-    that it knows by its identity."""
+    """Nothing: a tensor that no call of Keras has made is known to none by its identity."""
     return ""
 
 
