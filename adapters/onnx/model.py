@@ -20,7 +20,7 @@ from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
 from probe.evaluation.onnxruntime_session import ran, reason
 from probe.listing import Layer
-from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Producer
+from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
 from .describe import Builder, Value, describe_node, refusal
 from .operators.control_flow import free_names
@@ -43,6 +43,8 @@ _NO_NUMPY = (*_REFUSALS, RuntimeError)
 _FULL = "Available memory of"
 """How ONNX Runtime begins to say that an allocator's limit is reached."""
 _ALLOCATOR = threading.Lock()
+_WHOLE = "graph"
+"""The kind of the model as a whole."""
 _SHAPES = ("Shape", "Size")
 """What takes no more than the shape from its input."""
 
@@ -151,7 +153,12 @@ class OnnxModel:
         return ()
 
     def names(self) -> tuple[str, ...]:
-        return tuple(self.nodes)
+        return ("", *self.nodes)
+
+    @property
+    def containers(self) -> tuple[Layer, ...]:
+        count = sum(layer.parameters for layer in self.layers)
+        return (Layer("", _WHOLE, ("numpy", "onnx"), "", None, count),)
 
     def may_be_operation(self, name: str) -> bool:
         return False
@@ -164,10 +171,13 @@ class OnnxModel:
     ) -> tuple[np.ndarray, ...]:
         """With every tensor that a wanted node takes or gives an output; after a replacement the
         rest is run node by node."""
-        names = list(self.nodes) if wanted is None else list(wanted)
-        for name in names:
+        whole = wanted is not None and "" in wanted
+        asked = set(self.nodes) if wanted is None else set(wanted) - {""}
+        for name in sorted(asked):
             if name not in self.nodes:
                 raise UnknownLayer(name, self.nodes)
+        names = list(self.nodes) if whole else list(asked)
+        parts: list[Part] = []
         chosen = {name: self.nodes[name] for name in self.nodes if name in set(names)}
         results = [one.name for one in self.proto.graph.output]
         tensors = {
@@ -187,7 +197,9 @@ class OnnxModel:
             if moved:
                 values.update(zip(node.output, self._run_node(node, values), strict=False))
             if name in chosen:
-                replacement = on_call(self._capture(name, node, values, made_by))
+                capture = self._capture(name, node, values, made_by)
+                parts += [Part(capture, "")] if whole else []
+                replacement = on_call(capture) if name in asked else None
                 given = [one for one in node.output if one]
                 made_by |= {one: CallOutput(name, 0, at) for at, one in enumerate(given)}
                 if replacement is not None:
@@ -198,9 +210,30 @@ class OnnxModel:
                         }
                     )
                     moved = moved or wanted is None
-        return tuple(values[name] for name in results)
+        outputs = tuple(values[name] for name in results)
+        if whole:
+            on_call(
+                Capture(
+                    layer="",
+                    kind=_WHOLE,
+                    call=0,
+                    inputs=tuple(feeds.values()),
+                    outputs=outputs,
+                    dtype="float32",
+                    why="a graph is composed of its nodes",
+                    made_by=tuple(map(ModelInput, range(len(feeds)))),
+                    by_onnxruntime=True,
+                    parts=tuple(parts),
+                    results=tuple(map(made_by.get, results)),
+                    unseen=lambda: "",
+                )
+            )
+        return outputs
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        if not name:
+            self.run(inputs, {""}, on_call)
+            return
         if name not in self.nodes:
             raise UnknownLayer(name, self.nodes)
         node = self.nodes[name]

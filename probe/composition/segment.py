@@ -1,6 +1,7 @@
 """A segment of a model, from one layer to another, as a container of the calls between."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from probe.composition.compose import composed
 from probe.errors import BadInput
@@ -28,22 +29,19 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
             f"{last.layer!r} does not follow from {first.layer!r} in the forward pass: a segment "
             "leads from a layer to one that is computed from it"
         )
-    return composed(
-        Capture(
-            layer=f"{first.layer} to {last.layer}",
-            kind="segment",
-            call=0,
-            inputs=first.inputs,
-            outputs=last.outputs,
-            dtype=last.dtype,
-            training=last.training,
-            made_by=first.made_by,
-            parts=whole.parts,
-            results=results,
-            unseen=whole.unseen,
-        ),
-        reached,
+    between = replace(
+        whole,
+        layer=f"{first.layer} to {last.layer}",
+        kind="segment",
+        inputs=first.inputs,
+        outputs=last.outputs,
+        dtype=last.dtype,
+        training=last.training,
+        notes=(),
+        made_by=first.made_by,
+        results=results,
     )
+    return composed(between, reached)
 
 
 def _results(last: Capture) -> tuple[Producer | None, ...]:

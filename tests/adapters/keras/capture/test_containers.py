@@ -1,0 +1,100 @@
+"""A nested or subclassed Keras model, and the model as a whole, is one layer composed of what it
+calls."""
+
+import numpy as np
+import pytest
+
+import probe
+
+IMAGE = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
+ROWS = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+
+
+def nested(keras):
+    """A residual block as a model inside a model."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    x = keras.Input((9, 8, 4))
+    y = layers.Conv2D(4, 3, padding="same", name="first")(x)
+    y = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(y))
+    y = layers.Add(name="add")([x, layers.Conv2D(4, 3, padding="same", name="second")(y)])
+    block = keras.Model(x, y, name="block")
+    image = keras.Input((9, 8, 3))
+    z = block(layers.Conv2D(4, 1, name="stem")(image))
+    return keras.Model(image, layers.Dense(3, name="head")(layers.Flatten(name="flat")(z)))
+
+
+def subclassed(keras):
+    """A model of the user's own, whose code adds and multiplies between its layers."""
+    keras.utils.set_random_seed(0)
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.last = keras.layers.Dense(6, name="inner"), keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.last(self.inner(x) * 0.5 + x)
+
+    net = Net()
+    net(ROWS)
+    return net
+
+
+def test_a_nested_model_is_a_layer(keras):
+    model = nested(keras)
+    report = probe.check(model, "block", IMAGE)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}
+    assert dict.fromkeys(report.calls).keys() >= {"first", "norm", "relu", "second", "add"}
+    assert {"first/kernel", "norm/gamma", "second/bias"} <= set(report.weights)
+    whole = probe.check(model, "", IMAGE)
+    assert whole.ok and "block/first/kernel" in whole.weights
+    assert [one.name for one in probe.open_model(model).containers] == ["", "block"]
+
+
+def test_a_segment_of_it(keras):
+    report = probe.check(nested(keras), ("block/norm", "block/second"), IMAGE)
+    assert report.ok and report.calls[0] == "block/norm" and report.calls[-1] == "block/second"
+
+
+def test_a_wrong_block_diverges(keras):
+    model = nested(keras)
+    right = probe.check(model, "block", IMAGE).outputs["framework"]
+    skipped = probe.check(model, "stem", IMAGE).outputs["framework"]
+    assert probe.check(model, "block", IMAGE, expected=right).ok
+    report = probe.check(model, "block", IMAGE, expected=right - skipped)
+    assert report.verdict == "diverge" and not report.comparisons["numpy", "expected"].ok
+
+
+def test_a_model_of_the_users_own(keras):
+    model = subclassed(keras)
+    report = probe.check(model, "", ROWS)
+    assert report.ok and "inner/kernel" in report.weights and len(report.ops) > 3
+    right = report.outputs["framework"]
+    assert probe.check(model, "", ROWS, expected=right + 1e-3).verdict == "diverge"
+
+
+def test_masks_and_recurrences(keras):
+    keras.utils.set_random_seed(0)
+    layers, tokens = keras.layers, keras.Input((7,), dtype="int32")
+    x = layers.Embedding(20, 8, mask_zero=True, name="embedding")(tokens)
+    x = layers.LSTM(6, return_sequences=True, name="lstm")(x)
+    model = keras.Model(tokens, layers.Dense(2, name="dense")(layers.GRU(4, name="gru")(x)))
+    ids = np.array([[1, 2, 3, 4, 0, 0, 0], [5, 6, 7, 8, 9, 1, 2]])
+    report = probe.check(model, "", ids)
+    assert report.ok and report.calls[-1] == "dense"
+    wrong = probe.check(model, "", np.where(ids == 0, 3, ids)).outputs["framework"]
+    assert probe.check(model, "", ids, expected=wrong).verdict == "diverge"
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_what_is_cast_between_two_layers(policy):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    dense = [keras.layers.Dense(24, "relu", dtype=policy, name=f"d{k}") for k in range(2)]
+    model = keras.Sequential(
+        [keras.Input((6,)), *dense, keras.layers.Softmax(dtype="float32", name="softmax")]
+    )
+    report = probe.check(model, "", ROWS)
+    assert report.ok and report.dtype == policy.removeprefix("mixed_")
+    assert dict.fromkeys(report.calls).keys() >= {"d0", "d1", "softmax"}
