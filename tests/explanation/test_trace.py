@@ -196,9 +196,9 @@ def test_an_element_that_is_not_there(at, words):
 def test_a_layer_without_a_description_is_a_sentence():
     class Own(torch.nn.Linear):
         def forward(self, x):
-            return 2 * super().forward(x)
+            return torch.special.airy_ai(x)
 
-    with pytest.raises(probe.ProbeError, match=r"cannot be broken down: .*Own"):
+    with pytest.raises(probe.ProbeError, match=r"cannot be broken down: .*Own.*airy_ai"):
         probe.explain(Own(4, 2).eval(), "", given=np.zeros((1, 4), np.float32), at=(0, 0))
 
 
