@@ -108,3 +108,12 @@ def test_maps_over_samples_between_layers(namespace):
     reports = list(probe.sweep(net, x))
     assert [one.layer for one in reports] == ["dense", "/relu", "out"]
     assert all(one.ok and len(one.outputs) == 3 for one in reports), [str(one) for one in reports]
+
+
+def test_the_whole_is_composed_of_layers_and_pieces():
+    net = Net()
+    net(X)
+    whole = probe.check(net, "", X)
+    assert whole.ok and list(whole.outputs) == ["framework", "numpy", "onnx"], str(whole)
+    kinds = {one.partition(":")[0] for one in whole.ops}
+    assert {"Conv", "BatchNormalization", "ReduceMean", "MatMul", "Softmax"} <= kinds

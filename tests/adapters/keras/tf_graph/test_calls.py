@@ -1,6 +1,8 @@
 """Layers whose call goes through TensorFlow's functions: with weights, layers, maps, branches and
 loops inside; and what cannot be followed, with its reason."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 import probe
+from probe import ops
 
 X = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
 
@@ -281,6 +284,19 @@ def test_what_cannot_be_followed_says_why(why):
     place = "test_calls.py:" in report.missing["numpy"]
     assert place or "TensorFlow's" not in report.missing["numpy"], report.missing["numpy"]
     assert len(report.missing["numpy"]) <= 260, report.missing["numpy"]
+
+
+def test_an_attribute_that_no_description_looks_at(monkeypatch):
+    """LeakyRelu's slope, with a description that forgets it."""
+    walk = importlib.import_module("probe.adapters.keras.tf_graph.walk")
+    monkeypatch.setitem(
+        walk.DESCRIBED, "LeakyRelu", lambda n: n.build.add(ops.LeakyRelu(alpha=0.2), n.ref(0))
+    )
+    assert of(lambda x: tf.nn.relu(x) + tf.nn.leaky_relu(x, 0.2)).ok
+    report = of(lambda x: tf.nn.relu(x) + tf.nn.leaky_relu(x, 0.3))
+    assert report.verdict == "unchecked", str(report)
+    assert "LeakyRelu" in report.missing["numpy"], report.missing
+    assert "its attribute alpha=0.3" in report.missing["numpy"], report.missing
 
 
 @pytest.mark.parametrize("first", ["assign", "read"])
