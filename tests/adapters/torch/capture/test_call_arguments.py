@@ -7,6 +7,7 @@ import torch
 
 import probe
 from probe.errors import BadInput
+from probe.model import CallArguments, Slot
 
 
 class Block(torch.nn.Module):
@@ -234,3 +235,41 @@ def test_the_command_takes_arrays_by_name_and_other_arguments(probe, tmp_path, b
         assert (status, out) == (2, "") and words in err and err.count("\n") == 1
     status, out, err = probe(*model, "--input", tmp_path / "x.npz", "--arg", "scale=1.0", "--all")
     assert (status, out) == (2, "") and "scale is given twice" in err
+
+
+class Every(torch.nn.Module):
+    """A parameter of each kind."""
+
+    def forward(self, a, /, b, *rest, c=1.0, **more):
+        y = a - b * c
+        for one in (*rest, *(more[key] for key in sorted(more))):
+            y = y * 2 + one
+        return y
+
+
+@pytest.mark.parametrize(
+    ("given", "args", "kwargs"),
+    [
+        ([X, 2 * X], (X, 2 * X), {}),
+        ([X, 2 * X, X], (X, 2 * X, X), {}),
+        ([X, 3.0, X, 0.5], (X, 3.0, X, 0.5), {}),
+        ({"a": X, "b": 2 * X}, (X, 2 * X), {}),
+        ({"b": 2 * X, "c": 0.5, "a": X}, (X, 2 * X), {"c": 0.5}),
+        ({"a": X, "b": 2.0, "z": X, "y": 3 * X}, (X, 2.0), {"y": 3 * X, "z": X}),
+    ],
+)
+def test_parameters_of_every_kind(given, args, kwargs):
+    def tensors(one):
+        return torch.from_numpy(one) if isinstance(one, np.ndarray) else one
+
+    right = Every()(*map(tensors, args), **{key: tensors(one) for key, one in kwargs.items()})
+    *_, last = reports = list(probe.sweep(Every(), given))
+    assert all(one.ok for one in reports)
+    assert np.array_equal(last.outputs["framework"], right.numpy())
+
+
+def test_a_literal_takes_a_place_and_the_arrays_the_others():
+    model = probe.open_model(Every())
+    arguments, found = CallArguments((Slot(0),), {"a": 4.0}), []
+    model.called_with(arguments).run([X], None, found.append)
+    assert np.array_equal(found[-1].outputs[0], 4 - X)
