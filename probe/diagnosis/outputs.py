@@ -60,7 +60,11 @@ def of_parties(
                     np.asarray(observed, np.float64),
                     known,
                 )
-                case = replace(one, output_axes=described.output_axes if not output else ())
+                case = replace(
+                    one,
+                    output_axes=described.output_axes if not output else (),
+                    calls=tuple(site.call for site in described.sites),
+                )
                 allowed = None if tolerance is not None else result.allowance[output]
                 whole = result.allowance[output] if described.sites else None
                 rounding = Rounding(precision, None, tolerance, whole)

@@ -208,15 +208,19 @@ def try_all(
 def try_last(search: Search) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does; the time
     that it takes is its own."""
-    view, found = search.whole, list[Scored]()
+    view = search.whole
     case = replace(view.case, allowed=view.allowed)
+    some, difference = sample(case, view.allowed), _difference(case)
     for order, one in enumerate(REGISTERED):
+        found = list[Scored]()
         for index, edit in enumerate(one.function(case) if one.last else ()):
             search.tried += 1
-            scored = _score(view, edit, Scored(one, edit, order, index), None, _difference(case))
+            scored = _score(view, edit, Scored(one, edit, order, index), some, difference)
             if scored is not None and scored.exact:
                 found.append(scored)
-    return found
+        if found:
+            return found
+    return []
 
 
 def _score(

@@ -23,6 +23,7 @@ from probe.hypotheses import number_formats
 from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
+from probe.hypotheses import data_flow
 from probe.hypotheses import other_weights
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
@@ -33,6 +34,7 @@ __all__ += [
     "activation",
     "attention",
     "channel_order",
+    "data_flow",
     "fixed_point",
     "layout",
 ]

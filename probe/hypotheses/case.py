@@ -64,6 +64,8 @@ class Case:
     output_axes: tuple[str, ...] = ()
     thorough: bool = False
     """Whether there is time for edits that are many or slow."""
+    calls: tuple[str, ...] = ()
+    """Of a layer that is composed of several calls: which one each step is of."""
     allowed: np.ndarray | None = None
     """How far the party may be off the healthy output; None where that is not known."""
 
@@ -157,6 +159,10 @@ class Case:
         new = [Step(op, (first,) if not i else None) for i, op in enumerate(before)]
         here = replace(step, inputs=(Ref(position + count - 1), *rest))
         return (*self.steps[:position], *new, here, *map(moved, self.steps[position + 1 :]))
+
+    def giving(self, steps: Steps, ref: Ref) -> Steps:
+        """The steps with this tensor as what the layer gives."""
+        return (*steps, Step(Outputs(), (ref,)))
 
     def appended(self, *ops: Op, at: int | None = None) -> Steps:
         """The steps with ops put behind all others, or behind the step at ``at``."""
