@@ -42,12 +42,16 @@ def missing_step(case: Case) -> Iterator[Edit]:
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
             continue
         for before, between in islice(_same_before(case, position), _BACK):
-            words = _steps_between(case, between)
-            yield case.edit(
-                f"{words} left out: what follows takes {_tensor(case, before)}",
-                _taking(case, made, before),
-                do=f"apply {words.removesuffix(' is').removesuffix(' are')}",
+            sources = case.steps[position].sources(position)
+            others = [one for one in sources if one != before] if before in sources else []
+            claim = (
+                f"{_listed([_tensor(case, one) for one in others])} left out of "
+                f"{_step(case, position)}"
+                if others
+                else f"{_steps_between(case, between)} left out: what follows takes "
+                f"{_tensor(case, before)}"
             )
+            yield case.edit(claim, _taking(case, made, before))
 
 
 @hypothesis("missing-input", last=True)
@@ -213,6 +217,10 @@ def _steps_between(case: Case, positions: list[int]) -> str:
     names = names or [_step(case, at) for at in positions]
     if len(names) > 4:
         names = [*names[:3], f"{len(names) - 3} more"]
+    return _listed(names)
+
+
+def _listed(names: list[str]) -> str:
     if len(names) == 1:
         return f"{names[0]} is"
     return f"{', '.join(names[:-1])} and {names[-1]} are"

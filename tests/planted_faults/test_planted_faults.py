@@ -10,9 +10,16 @@ from representatives import representatives
 import probe
 from probe.hypotheses import CAUSES, REGISTERED
 
-ELSEWHERE = {"rounding", "other-weights"}
+ELSEWHERE = {
+    "rounding",
+    "other-weights",
+    "missing-step",
+    "missing-input",
+    "swapped-inputs",
+    "other-tensor",
+}
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
-back have tests/hypotheses/test_other_weights.py."""
+back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py."""
 
 
 @pytest.mark.parametrize(
