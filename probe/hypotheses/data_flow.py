@@ -200,7 +200,15 @@ def _step(case: Case, position: int) -> str:
     """A step in words: the call that it is of where that is known."""
     op = type(case.steps[position].op).__name__
     call = case.calls[position] if position < len(case.calls) else ""
-    return f"{call} ({op})" if call else f"step {position + 1} ({op})"
+    if not call:
+        return f"step {position + 1} ({op})"
+    alike = [
+        at
+        for at, step in enumerate(case.steps[: len(case.calls)])
+        if case.calls[at] == call and type(step.op) is type(case.steps[position].op)
+    ]
+    which = f" {alike.index(position) + 1} of {len(alike)}" if len(alike) > 1 else ""
+    return f"{call} ({op}{which})"
 
 
 def _tensor(case: Case, ref: Ref) -> str:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.weight_relations import relation
+from probe.hypotheses.registry import hypothesis, more
+from probe.hypotheses.weight_relations import altered, relation
 from probe.hypotheses.weights_read_back import Solved, solved_weights
 
 __all__ = ["more_samples"]
@@ -38,6 +38,17 @@ def other_weights(case: Case) -> Iterator[Edit]:
             recovered=solved.arrays,
             short=len(told) == 1 and told[0].short,
         )
+
+
+@more("other-weights", last=True)
+def altered_weights(case: Case) -> Iterator[Edit]:
+    """What weights may have become, tried where the values are too few to solve for them."""
+    over = _until(_LONG if case.thorough else _SECONDS)
+    for name, weight in case.weights.items():
+        for words, array in altered(name, weight.effective):
+            if over():
+                return
+            yield case.edit(words, case.with_weights({name: array}))
 
 
 def more_samples(case: Case) -> str:

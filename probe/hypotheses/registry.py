@@ -52,12 +52,13 @@ def hypothesis(
     return register
 
 
-def more(slug: str, *, whole: bool = False) -> Callable[[Function], Function]:
+def more(slug: str, *, whole: bool = False, last: bool = False) -> Callable[[Function], Function]:
     """Registers a function that makes further edits of a mistake which another function
     explains."""
 
     def register(function: Function) -> Function:
-        REGISTERED.append(Hypothesis(slug, function, function.__module__.rpartition(".")[2], whole))
+        family = function.__module__.rpartition(".")[2]
+        REGISTERED.append(Hypothesis(slug, function, family, whole, last))
         return function
 
     return register

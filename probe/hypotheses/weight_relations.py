@@ -9,11 +9,14 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["Relation", "relation"]
+__all__ = ["Relation", "altered", "relation"]
 
 _FEW = 4
 _ALIKE = 0.05
 """What a relation may leave of the change, as a share of its root mean square."""
+_SLICES = 64
+"""How many slices an axis may have for each to be taken for its neighbour."""
+_HIGH = np.uint32(0xFFFF0000)
 _SAME = 1e-4
 """Below this share of the largest weight a change is none."""
 
@@ -242,6 +245,9 @@ def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             f"quantised to {bits} bits with a zero point (scale {scale:.4g})",
             (integers - zero) * scale,
         )
+    yield "cut to bfloat16", (have.astype(np.float32).view(np.uint32) & _HIGH).view(np.float32)
+    for decimals in range(1, 7):
+        yield f"rounded to {decimals} decimals", np.round(have, decimals)
     for places in range(1, 17):
         step = 2.0**-places
         for words, integers in (
@@ -250,6 +256,33 @@ def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             ("cut off", np.trunc(have / step)),
         ):
             yield f"{words} to multiples of 2^-{places}", integers * step
+
+
+def altered(name: str, have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """What a weight may have become, in words, where the values are too few to solve for it."""
+    have = have.astype(np.float64)
+    for words, function in _REORDERED:
+        if (other := function(have)).shape == have.shape:
+            yield f"{name} {words}", other
+    for words, array in _roundings(have):
+        yield f"{name} is {words}", array
+    for axis, size in enumerate(have.shape):
+        for by in (1, -1) if size > 1 else ():
+            yield (
+                f"the slices along axis {axis} of {name} are rolled by {by}",
+                np.roll(have, by, axis),
+            )
+    for axis, size in enumerate(have.shape):
+        slices = np.moveaxis(have, axis, 0)
+        for i in range(size if 1 < size <= _SLICES else 0):
+            for j in (i - 1, i + 1):
+                if 0 <= j < size:
+                    other = slices.copy()
+                    other[i] = slices[j]
+                    yield (
+                        f"slices along axis {axis} of {name} are used twice ({i} is {j})",
+                        np.moveaxis(other, 0, axis),
+                    )
 
 
 def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

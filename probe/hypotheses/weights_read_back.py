@@ -472,7 +472,7 @@ def _pursued(
     """Up to four columns that leave nothing, each the one that is likest to what is left."""
     norm = np.sqrt(np.square(matrix).sum(axis=0))
     left, picked = wanted, list[int]()
-    for _ in range(min(_FEW, -(-matrix.shape[1] // 4), len(wanted) // 2 - 1)):
+    for _ in range(min(_FEW, -(-matrix.shape[1] // 4), (len(wanted) - 1) // 2)):
         with np.errstate(all="ignore"):
             alike = np.nan_to_num(np.abs(matrix.T @ left) / norm)
         alike[picked] = 0.0

@@ -130,3 +130,21 @@ def test_an_initial_state_that_was_ignored():
     report = probe.check(block, "", [x, h], expected=y)
     assert report.findings[0].slug == "missing-input"
     assert report.findings[0].claim == "input 1 is taken as zeros"
+
+
+def test_of_a_call_with_several_steps_it_is_said_which():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = nn.Linear(6, 8)
+
+        def forward(self, x):
+            gate, up = self.both(x).chunk(2, -1)
+            return torch.tanh(gate) * up
+
+    block, x = Gated().eval(), RNG.normal(size=(9, 6)).astype(np.float32)
+    with torch.no_grad():
+        up, gate = block.both(torch.tensor(x)).chunk(2, -1)
+        y = (torch.tanh(gate) * up).numpy()
+    claim = probe.check(block, "", x, expected=y).findings[0].claim
+    assert "(Slice 1 of 2)" in claim and "(Slice 2 of 2)" in claim

@@ -256,3 +256,42 @@ def test_what_was_recovered_is_in_the_report_and_is_saved(tmp_path):
     (told,) = json.loads(report.to_json())["findings"]
     assert told["recovered"]["weight"]["shape"] == [8, 12]
     assert "--save FILE.npz" in str(report)
+
+
+def two_decimals(w):
+    return np.round(w, 2)
+
+
+def row_copied(w):
+    w[3] = w[2]
+    return w
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (two_decimals, "rounded to 2 decimals"),
+        (row_copied, "used twice (3 is 2)"),
+        (rolled, "rolled by 1"),
+        (int8_each, "8 bits with a scale for each slice along axis 0"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_what_may_have_become_of_weights_is_tried_where_values_are_too_few(damage, words):
+    layer = torch.nn.Linear(30, 6)
+    x = RNG.normal(size=(3, 30)).astype(np.float32)
+    report = found(layer, x, damaged(layer, x, damage)[0])
+    assert report.findings[0].slug == "other-weights", report.diagnosis
+    assert words in report.findings[0].claim
+    assert not report.findings[0].recovered
+
+
+def test_one_turned_sign_shows_in_three_samples():
+    def turned(w):
+        w[2, 7] *= -1
+        return w
+
+    layer = torch.nn.Linear(30, 6)
+    x = RNG.normal(size=(3, 30)).astype(np.float32)
+    (first,) = found(layer, x, damaged(layer, x, turned)[0]).findings
+    assert "its sign is turned" in first.claim
