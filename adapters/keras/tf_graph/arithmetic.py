@@ -54,6 +54,7 @@ _FUNCTIONS: dict[str, Callable[[], ops.Op]] = {
 _PAIRS: dict[str, Callable[[], ops.Op]] = {
     "Add": ops.Add,
     "AddV2": ops.Add,
+    "FloorDiv": ops.FloorDiv,
     "FloorMod": ops.Mod,
     "Greater": ops.Greater,
     "GreaterEqual": ops.GreaterOrEqual,
@@ -111,11 +112,6 @@ def _is_finite(n: Node) -> Ref:
 @node(*_PAIRS)
 def _pair(n: Node) -> Ref:
     return n.whole(n.build.add(_PAIRS[n.kind](), n.ref(0), n.ref(1)))
-
-
-@node("FloorDiv")
-def _floor_divide(n: Node) -> Ref:
-    return n.whole(n.build.add(ops.FloorDiv(), n.ref(0), n.ref(1)))
 
 
 @node("TruncateDiv")

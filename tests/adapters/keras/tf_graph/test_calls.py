@@ -348,12 +348,12 @@ def test_a_state_in_python_that_the_call_changes():
 
 def test_a_wrong_port_of_a_lambda_is_told():
     layer = keras.layers.Lambda(lambda x: tf.nn.softmax(tf.reduce_mean(x, axis=1)), name="mine")
-    x = numbers(3, 4, 6)
-    mean = x.mean(axis=1)
-    wrong = probe.check(layer, "mine", given=x, expected=mean)
-    assert wrong.verdict == "diverge" and wrong.comparisons["framework", "numpy"].ok
+    x = numbers(3, 5, 5)
     other = np.exp(x.mean(axis=2)) / np.exp(x.mean(axis=2)).sum(axis=-1, keepdims=True)
-    assert probe.check(layer, "mine", given=x, expected=other).verdict == "diverge"
+    for mine, slug in ((x.mean(axis=1), "missing-activation"), (other, "wrong-axis")):
+        wrong = probe.check(layer, "mine", given=x, expected=mine)
+        assert wrong.verdict == "diverge" and wrong.comparisons["framework", "numpy"].ok
+        assert wrong.findings[0].slug == slug, str(wrong)
 
 
 @pytest.mark.parametrize(
