@@ -119,6 +119,8 @@ class Capture:
     """Of a container: the calls that it made, in execution order."""
     results: tuple[Producer | None, ...] = ()
     """Of a container: what made each output."""
+    fixed_results: tuple[int, ...] = ()
+    """Of a container: which outputs are known not to follow from the model's input."""
     unseen: Callable[[], str] | None = None
     """Of a container: says which values inside came from no call that was captured, though they
     follow from the input, or ""; runs the model again."""

@@ -134,7 +134,11 @@ class _Composition(Builder):
     def description(self) -> Description:
         last = _Taker(len(self.container.parts), self.container.dtype, "", False, False)
         results = [
-            self._source(maker, output, last._replace(words=f"output {index}"))
+            self._source(
+                maker,
+                output,
+                last._replace(words=f"output {index}", fixed=index in self.container.fixed_results),
+            )
             for index, (maker, output) in enumerate(
                 zip(self.container.results, self.container.outputs, strict=True)
             )

@@ -40,6 +40,7 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
         notes=(),
         made_by=first.made_by,
         results=results,
+        fixed_results=last.fixed_results,
     )
     return composed(between, reached)
 

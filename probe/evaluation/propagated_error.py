@@ -136,7 +136,13 @@ def drift_of(whole: Capture, container: Capture) -> Drift | None:
     there are none."""
     own = {(one.capture.layer, one.capture.call) for one in container.parts}
     road = composed(
-        replace(whole, outputs=container.outputs, results=container.results, unseen=None)
+        replace(
+            whole,
+            outputs=container.outputs,
+            results=container.results,
+            fixed_results=container.fixed_results,
+            unseen=None,
+        )
     )
     described = road.description
     if described is None:

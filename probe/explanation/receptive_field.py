@@ -110,7 +110,13 @@ def seen_through(
 ) -> tuple[np.ndarray, ...]:
     """The same for an output of a container, by the calls of the whole model in that pass."""
     road = composed(
-        replace(whole, outputs=container.outputs, results=container.results, unseen=None)
+        replace(
+            whole,
+            outputs=container.outputs,
+            results=container.results,
+            fixed_results=container.fixed_results,
+            unseen=None,
+        )
     )
     if road.description is None:
         raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")

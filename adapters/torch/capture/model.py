@@ -120,6 +120,7 @@ class TorchModel:
             for name, module in _named(self.module)
             if (composed(module) or (calls_others(module) and _is_called(module)))
             and not unfollowed(module)
+            and "parametrizations" not in name.split(".")
         )
 
     def names(self) -> tuple[str, ...]:

@@ -233,7 +233,7 @@ class _Watcher:
         inputs = [copied(tensor) for tensor in given]
         fixed: tuple[int, ...] = ()
         if self.functions is not None and (self.functions.containers or self._opens):
-            fixed = tuple(k for k, one in enumerate(given) if self.functions.constant(one))
+            fixed = self._constants(given)
         if self.functions is not None and self._opens:
             self.producers.note_arguments(self.name, self.calls, given, inputs, fixed)
             self.functions.mark_arguments(given)
@@ -332,8 +332,13 @@ class _Watcher:
             else self._alone(inputs, given, arguments.named),
             parts=parts,
             results=tuple(map(self.producers.of, outputs, arrays)) if opens else (),
+            fixed_results=self._constants(outputs) if opens else (),
             unseen=functools.partial(self.unseen, self.name) if opens else None,
         )
+
+    def _constants(self, tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
+        assert self.functions is not None
+        return tuple(k for k, one in enumerate(tensors) if self.functions.constant(one))
 
     @functools.cached_property
     def _opens(self) -> bool:
