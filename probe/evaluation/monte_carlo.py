@@ -6,6 +6,7 @@ Slack that is pushed from step to step grows as if every error had the sign that
 drawn cancel as those of rounding do (D. S. Parker, Monte Carlo Arithmetic, 1997).
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,7 +15,8 @@ import numpy as np
 
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
-from probe.ops.base import Op
+from probe.ops.base import Op, Rearrangement
+from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
 __all__ = ["Noise", "noise_of", "pooled", "runs_of", "wandering"]
@@ -40,6 +42,8 @@ class Noise(NamedTuple):
     kind: np.dtype
     """What the noisy runs are computed in: rounding in float32 is nothing beside the noise where
     that is rounding in float32."""
+    stored: Sequence[np.ndarray]
+    """What storing each output at the end may do at most, which the steps leave out."""
 
 
 def noise_of(
@@ -58,6 +62,13 @@ def noise_of(
     least = min((one.unit for one in precisions if one.unit), default=1.0)
     kind = np.dtype(np.float32 if least >= 2.0**-24 else np.float64)
     grids = any(step.op.on_power_of_two_grid for step in steps)
+    ends = _ends(steps, len(values[-1]))
+    stored = [
+        of_storing(y, precisions[end])
+        if end is not None and end not in exact and precisions[end].stored and y.dtype.kind == "f"
+        else np.zeros(())
+        for end, y in zip(ends, values[-1], strict=True)
+    ]
     scales: list[Scales] = []
     with np.errstate(all="ignore"):
         arrived = tuple(off.get(k, _of_input(x, precisions)) for k, x in enumerate(inputs))
@@ -67,9 +78,28 @@ def noise_of(
                 scales.append((None,) * len(outputs))
                 continue
             given = [ref.of(inputs, values) for ref in step.sources(position)]
-            made = _of_step(step.op, given, outputs, precisions[position], grids)
+            last = position in ends
+            made = _of_step(step.op, given, outputs, precisions[position], grids, last)
             scales.append(tuple(one if one is None else one.astype(kind) for one in made))
-    return Noise(arrived, scales, kind)
+    return Noise(arrived, scales, kind, stored)
+
+
+def _ends(steps: Sequence[Step], outputs: int) -> list[int | None]:
+    """The step that computes each output, where what it gives is used by nothing else: behind it
+    elements are moved alone."""
+    uses = Counter(
+        ref.step for position, step in enumerate(steps) for ref in step.sources(position)
+    )
+    found: list[int | None] = []
+    for output in range(outputs):
+        at: int | None = len(steps) - 1
+        while at is not None and isinstance(steps[at].op, Rearrangement):
+            sources = steps[at].sources(at)
+            ref = sources[output] if isinstance(steps[at].op, Outputs) else sources[0]
+            several = len(sources) > 1 and not isinstance(steps[at].op, Outputs)
+            at = None if several or ref.step < 0 or uses[ref.step] > 1 else ref.step
+        found.append(at if at is not None and steps[at].op.stores else None)
+    return found
 
 
 def wandering(
@@ -114,9 +144,10 @@ def _of_step(
     outputs: Sequence[np.ndarray],
     precision: Precision,
     grids: bool,
+    last: bool,
 ) -> Scales:
     """The scales of what a step rounds on exact inputs: six of that of a sum are what is allowed,
-    of what is stored all that storing may do."""
+    of what is stored all that storing may do. What comes ``last`` is not stored here."""
     if not precision.unit:
         return (None,) * len(outputs)
     given = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in given]
@@ -129,7 +160,7 @@ def _of_step(
         # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
         if scale is not None and not scale.max(initial=0.0) > VANISHING:
             scale = None
-        if precision.stored and op.stores and y.dtype.kind == "f":
+        if precision.stored and op.stores and y.dtype.kind == "f" and not last:
             storing = sum(
                 (
                     np.square(of_storing(part, precision) / _STORING)

@@ -123,11 +123,11 @@ class Reference:
             )
         first, *more = runs_of(self.values[-1])
         count = (more or [first])[0] if runs is None else runs
-        call = (self.steps, self.inputs, self.values, self._noise[key])
-        together = len(more) > 1 and count == first
+        noise, together = self._noise[key], len(more) > 1 and count == first
+        found = wandering(self.steps, self.inputs, self.values, noise, count)
         return tuple(
-            pooled(variance, value, together)
-            for variance, value in zip(wandering(*call, count), self.values[-1], strict=True)
+            pooled(variance, value, together) + stored
+            for variance, value, stored in zip(found, self.values[-1], noise.stored, strict=True)
         )
 
 
