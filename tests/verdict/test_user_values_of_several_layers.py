@@ -123,12 +123,16 @@ def test_each_name_has_its_own_reason():
     model = keras.Model(given, inner(keras.layers.Dense(3, name="first")(given)))
     x = np.ones((2, 4), np.float32)
     values = {"given": x, "inner": np.zeros((2, 2)), "inner/last": np.asarray(model(x))}
+    reports = []
     with pytest.raises(NotCompared) as error:
-        list(probe.sweep(model, x, expected=values))
+        for report in probe.sweep(model, x, expected=values | {"first": [x, x]}):
+            reports.append(report)
     assert error.value.reasons == {
         "given": "'given' is an input of the model and computes nothing",
-        "inner": "Sequential is a container: its layers are checked individually",
+        "first": "the layer has 1 outputs; you gave 2 (use None to skip one)",
     }
+    found = {one.layer: one.verdict for one in reports if "expected" in one.outputs}
+    assert found == {"inner/last": "agree", "inner": "diverge"}
 
 
 @pytest.mark.parametrize(
