@@ -17,8 +17,14 @@ _SIDE = 64
 def drawn(module: Any) -> tuple[InputSpec, ...] | None:
     """The inputs to draw, in the order of forward's parameters; None where its main input is of a
     kind that the config does not give a shape."""
-    config, names = module.config, tuple(inspect.signature(module.forward).parameters)
-    wanted = {name for name in _wanted(module, names) if name in names}
+    config, parameters = module.config, inspect.signature(module.forward).parameters
+    names = tuple(parameters)
+    required = [
+        name
+        for name, one in parameters.items()
+        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
+    wanted = {name for name in (*required, *_wanted(module, names)) if name in names}
     found = {name: spec for name in wanted if (spec := _SPECS.get(name, _unknown)(config))}
     if len(found) < len(wanted):
         return None
@@ -108,7 +114,8 @@ def _features(config: Any) -> _Drawn | None:
 
 
 def _samples(config: Any) -> _Drawn | None:
-    """(batch, samples) of a waveform, or (batch, frames, mel bands) of a spectrogram."""
+    """(batch, samples) of a waveform, with channels before them where it has some, or (batch,
+    frames, mel bands) of a spectrogram."""
     inner = _inner(config, "audio_config", "encoder")
     kernels, strides = _value(inner, "conv_kernel"), _value(inner, "conv_stride")
     if kernels and strides:
@@ -116,6 +123,8 @@ def _samples(config: Any) -> _Drawn | None:
         for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
             samples = (samples - 1) * stride + kernel
         return (_BATCH, samples), "float32", None
+    if channels := _value(inner, "audio_channels"):
+        return (_BATCH, channels, _SAMPLES), "float32", None
     mel, frames = _value(inner, "num_mel_bins"), _value(inner, "max_length")
     return (_BATCH, *((frames, mel) if mel and frames else (_SAMPLES,))), "float32", None
 
@@ -125,6 +134,7 @@ _SPECS = {
     "input_features": _features,
     "input_ids": _ids,
     "input_values": _samples,
+    "qformer_input_ids": lambda config: _tokens(config, _inner(config, "qformer_config")),
     "pixel_values": _image,
     "pixel_values_videos": _image,
 }

@@ -60,6 +60,7 @@ _CONSTRUCTORS = frozenset(
 ) | frozenset(
     f"new_{kind}" for kind in ("zeros", "ones", "empty", "full", "tensor", "empty_strided")
 )
+_CONSTRUCTORS |= frozenset("zeros ones empty eye rand randn".split())  # sizes may be tensors
 """What takes no more than shape and type from its argument."""
 _NO_LAYERS = frozenset(
     {
@@ -483,6 +484,11 @@ class FunctionCalls(TorchFunctionMode):
             fixed=fixed,
             lengths=lengths,
             complexes=complexes,
+            layouts={
+                place.index: (tensor.stride(), int(tensor.storage_offset()))
+                for tensor in (used if name == "as_strided" else ())
+                if isinstance(place := seen[id(tensor)], Ref)
+            },
         )
         args, kwargs = _replaced(given, seen)
         description, why = _described(name, shown, build, args, kwargs, used, results)

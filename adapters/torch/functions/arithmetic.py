@@ -277,7 +277,9 @@ def where_of_tensor(build: Builder, input: Value, condition: Value, other: Value
 
 @function("masked_fill", "masked_fill_", onnx="where")
 def masked_fill(build: Builder, input: Value, mask: Value, value: Value) -> Ref:
-    return _chosen(build, mask, value, input)  # in a tensor of truths the value is one
+    whole = build.outputs[0].dtype.kind in "iu" and build.array(value).dtype.kind == "f"
+    given = _cast(build, value, build.kinds[0]) if whole else value
+    return _chosen(build, mask, given, input)  # in a tensor of truths the value is one
 
 
 @function("nan_to_num", "nan_to_num_", onnx="where")

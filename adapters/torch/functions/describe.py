@@ -51,6 +51,7 @@ class Builder(description.Builder):
         fixed: Collection[int] = (),
         lengths: Mapping[int, Sequence[int]] | None = None,
         complexes: Collection[Value] = (),
+        layouts: Mapping[int, tuple[Sequence[int], int]] | None = None,
     ) -> None:
         super().__init__(inputs, outputs)
         self.training, self.kinds = training, tuple(kinds)
@@ -58,6 +59,8 @@ class Builder(description.Builder):
         self.lengths = lengths or {}
         """For inputs that are nested tensors: how long each sample is; the arrays hold zeros behind
         the shorter ones."""
+        self.layouts = layouts or {}
+        """How inputs lie in memory, where a function is about that: strides and offset."""
         self.complexes = frozenset(map(id, complexes))
         """What stands for complex tensors, by id: their arrays have the real and imaginary parts
         along a last axis more."""

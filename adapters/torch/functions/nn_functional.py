@@ -402,14 +402,16 @@ _PADS = {
 def pad(
     build: Builder,
     input: Value,
-    pad: Sequence[int],
+    pad: Sequence[Any],
     mode: Any = "constant",
     value: float | None = None,
 ) -> Ref:
-    """``aten.constant_pad_nd`` has its value where ``pad`` has its mode."""
+    """``aten.constant_pad_nd`` has its value where ``pad`` has its mode; a number of places may be
+    a tensor."""
     if not isinstance(mode, str):
         mode, value = "constant", mode
-    return build.module(_PADS[mode], input, padding=tuple(pad), value=value or 0.0)
+    places = tuple(one if isinstance(one, int) else int(build.array(one)) for one in pad)
+    return build.module(_PADS[mode], input, padding=places, value=value or 0.0)
 
 
 @function("interpolate", "upsample", onnx="resize")

@@ -112,6 +112,38 @@ def repeat(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     )
 
 
+@function("as_strided", onnx="gather")
+def as_strided(
+    build: Builder,
+    input: Value,
+    size: Sequence[Any],
+    stride: Sequence[Any],
+    storage_offset: int | None = None,
+) -> Ref:
+    """Elements by their places in memory, as far as they are elements of the tensor itself."""
+    layout = build.layouts.get(input.index) if isinstance(input, Ref) and input.step < 0 else None
+    if layout is None:
+        raise Undescribed("how its tensor lies in memory is not known")
+    own = _in_memory(build.shape(input), *layout).reshape(-1)
+    sizes, steps = ([int(build.array(one)) for one in part] for part in (size, stride))
+    wanted = _in_memory(sizes, steps, layout[1] if storage_offset is None else storage_offset)
+    order = np.argsort(own, kind="stable")
+    found = order[np.searchsorted(own[order], wanted).clip(0, max(0, own.size - 1))]
+    if not own.size or (own[found] != wanted).any():
+        raise Undescribed("it reads memory that is not the tensor's own")
+    return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), found)
+
+
+def _in_memory(size: Sequence[int], stride: Sequence[int], offset: int) -> np.ndarray:
+    """The place in memory of each element."""
+    places = np.full((1,) * len(size), offset)
+    for axis, (length, step) in enumerate(zip(size, stride, strict=True)):
+        along = [1] * len(size)
+        along[axis] = length
+        places = places + (np.arange(length) * step).reshape(along)
+    return places
+
+
 @function("repeat_interleave", onnx="gather", idle="output_size")
 def repeat_interleave(
     build: Builder, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None

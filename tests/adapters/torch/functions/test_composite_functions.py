@@ -129,7 +129,16 @@ CASES = {
             1, torch.zeros(2, 5, 4, 6, dtype=torch.long), torch.cat([Y, Y], 1), "amax"
         ),
     ],
-    "gather": [lambda x: x.masked_select(SOME), lambda x: torch.masked_select(x, SOME[0, 0, 0])],
+    "gather": [
+        *(
+            lambda x: x.as_strided((3, 4), (5, 2)),
+            lambda x: x.as_strided((2, 3), (1, 7), 4),
+            lambda x: x.transpose(0, 3).as_strided((3, 2, 2), (2, 1, 9)),
+            lambda x: x[:, 1:].as_strided((2, torch.tensor(2), 3), (24, 6, 1)),
+        ),
+        lambda x: x.masked_select(SOME),
+        lambda x: torch.masked_select(x, SOME[0, 0, 0]),
+    ],
     "nonzero": [
         *(lambda x: (x > 0.5).nonzero(), lambda x: x.round().nonzero()),
         *(
@@ -386,6 +395,7 @@ def test_distances_of_rows_that_are_close_to_each_other(kind, offset, rows):
         lambda x: (x == (x > 0)) & (x * (x < 3) != 2),
         lambda x: (x > 0).sum(1) + (x < 5).sum() + (x > 1).prod(),
         lambda x: torch.cat([x, x[:, :0], x.new_zeros(3, 0)], 1),
+        lambda x: x.masked_fill(x > 2, 1.0) + torch.zeros(x.max() - x.max() + 4, dtype=x.dtype),
         lambda x: x.diff(),
         lambda x: x.median(),
         lambda x: torch.heaviside(x, torch.tensor(5)),

@@ -212,6 +212,7 @@ CASES = {
     "pad": [
         lambda x: F.pad(x, (1, 2)),
         lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect"),
+        lambda x: F.pad(x, (torch.tensor(2), 1)),
         lambda x: F.pad(x, (0, -1, 1, 0), value=0.1),
     ],
     "resize": [
