@@ -112,7 +112,7 @@ def traced_call(
         except Exception as error:
             line = next((one.strip() for one in str(error).split("\n") if one.strip()), "")
             failure = (
-                failure or f"TensorFlow cannot trace it ({type(error).__name__}: {line[:200]})"
+                failure or f"TensorFlow cannot trace it ({type(error).__name__}: {line[:120]})"
             )
     raise Undescribed(failure)
 
