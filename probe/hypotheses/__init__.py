@@ -5,6 +5,7 @@ A family of ops brings its own in a file of its own: one more line here, before 
 
 # ruff: noqa: I001 - this is the order in which they are tried.
 
+from probe.hypotheses import blocks
 from probe.hypotheses import parameters
 from probe.hypotheses import written_values
 from probe.hypotheses import recurrent
@@ -33,6 +34,7 @@ __all__ += [
     "accumulator_16bit",
     "activation",
     "attention",
+    "blocks",
     "channel_order",
     "data_flow",
     "fixed_point",
