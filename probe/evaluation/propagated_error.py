@@ -19,8 +19,8 @@ from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
 from probe.evaluation.monte_carlo import pooled
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.reference import inputs_of, recomputed
-from probe.model import Capture, Model, StopForward, is_large, parameters_of
+from probe.evaluation.reference import Reference, inputs_of, recomputed
+from probe.model import CallOutput, Capture, Model, StopForward, is_large, parameters_of
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
@@ -47,16 +47,20 @@ def drifts(
     names: Collection[str] = (),
     last: tuple[str, int] | None = None,
     seed: int = 0,
+    by_framework: bool = False,
 ) -> Mapping[tuple[str, int], Drift]:
     """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after
     ``last`` are not run.
+
+    It is that of NumPy's outputs, or ``by_framework`` of the framework's, of calls without
+    description too.
 
     Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts
     out.
     """
 
     def asked(capture: Capture) -> bool:
-        return capture.description is not None and (
+        return (by_framework or capture.description is not None) and (
             any(map(capture.goes_by, names))
             if wanted is None
             else (capture.layer, capture.call) in wanted
@@ -73,8 +77,9 @@ def drifts(
         nonlocal most
         key = (capture.layer, capture.call)
         values = _values(capture)
-        if values is not None and asked(capture):
-            base[key], further[key] = values[-1], most
+        if (values is not None or by_framework) and asked(capture):
+            base[key] = capture.outputs if values is None or by_framework else values[-1]
+            further[key] = most
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
         if key == last:
             raise StopForward
@@ -86,8 +91,10 @@ def drifts(
 
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
-        if key in base and capture.description is not None:
-            output = recompute(capture.description.steps, inputs_of(capture))[-1]
+        if key in base:
+            output = capture.outputs
+            if capture.description is not None and not by_framework:
+                output = recompute(capture.description.steps, inputs_of(capture))[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
                     difference = np.subtract(now, before, dtype=np.float64)
@@ -131,9 +138,15 @@ def drifts(
     }
 
 
-def drift_of(whole: Capture, container: Capture) -> Drift | None:
+def drift_of(
+    model: Model, arrays: Sequence[np.ndarray], whole: Capture, container: Capture, seed: int = 0
+) -> Drift | None:
     """The drift of a container's outputs, from the calls of the whole model before it; None where
-    there are none."""
+    there are none.
+
+    Where one of these has no description the model is run instead, as ``drifts`` does, and what
+    that does to the container's inputs is followed through its steps.
+    """
     own = {(one.capture.layer, one.capture.call) for one in container.parts}
     road = composed(
         replace(
@@ -152,14 +165,41 @@ def drift_of(whole: Capture, container: Capture) -> Drift | None:
         for place, one in enumerate(road.parts)
         if (one.capture.layer, one.capture.call) in own
     }
-    exact = {at for at, site in enumerate(described.sites) if site.part in within}
     if len(within) == len(road.parts):
         return None
-    layer = recomputed(described, road.inputs)
-    slack = layer.wandered(stored_in(road.dtype), exact=exact)
-    if precision_of(road.dtype).unit <= precision_of("float32").unit:
+    if any(one.why and one.call not in within for one in described.taken):
+        return _by_passes(model, arrays, container, seed)
+    exact = {at for at, site in enumerate(described.sites) if site.part in within}
+    return _wandered(recomputed(described, road.inputs), road.dtype, exact, {})
+
+
+def _by_passes(
+    model: Model, arrays: Sequence[np.ndarray], container: Capture, seed: int
+) -> Drift | None:
+    one = container if container.description is not None else composed(container)
+    if one.description is None:
+        return None
+    made = {k: maker for k, maker in enumerate(one.made_by) if isinstance(maker, CallOutput)}
+    calls = {(maker.layer, maker.call) for maker in made.values()}
+    before = drifts(model, arrays, calls, seed=seed, by_framework=True)
+    unit, off = precision_of(one.dtype).unit, dict[int, np.ndarray]()
+    for k, maker in made.items():
+        x = one.inputs[k]
+        if x.dtype.kind == "f":
+            drift = before.get((maker.layer, maker.call))
+            slack = np.zeros(x.shape) if drift is None else drift.slack[maker.output]
+            off[k] = slack / SIGMAS + unit * np.where(np.isfinite(x), np.abs(x), 0.0)
+    layer = recomputed(one.description, inputs_of(one))
+    return _wandered(layer, one.dtype, set(range(len(layer.steps))), off)
+
+
+def _wandered(
+    layer: Reference, dtype: str, exact: Collection[int], off: Mapping[int, np.ndarray]
+) -> Drift:
+    slack = layer.wandered(stored_in(dtype), exact=exact, off=off)
+    if off or precision_of(dtype).unit <= precision_of("float32").unit:
         return Drift(slack)
-    more = layer.wandered(precision_of(road.dtype), exact=exact)
+    more = layer.wandered(precision_of(dtype), exact=exact)
     sizes = [(_size(one), _size(other)) for one, other in zip(more, slack, strict=True)]
     return Drift(slack, max((most / size for most, size in sizes if size), default=1.0))
 

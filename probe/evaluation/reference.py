@@ -1,8 +1,9 @@
 """A layer in NumPy on one set of inputs, with its allowances."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
@@ -107,18 +108,24 @@ class Reference:
         return self._known[precision, number]
 
     def wandered(
-        self, precision: Precision, runs: int | None = None, exact: Collection[int] = ()
+        self,
+        precision: Precision,
+        runs: int | None = None,
+        exact: Collection[int] = (),
+        off: Mapping[int, np.ndarray] = MappingProxyType({}),
     ) -> tuple[np.ndarray, ...]:
         """Six of the scale at which the outputs of a composed layer wander in that arithmetic, of
-        which the steps at the places ``exact`` have none."""
-        key = (precision, *exact)
+        which the steps at the places ``exact`` have none and inputs are ``off``."""
+        key = (precision, *exact, *map(id, off.values()))
         if key not in self._noise:
             self._noise[key] = noise_of(
                 self.steps,
                 self.inputs,
                 self.values,
-                precisions_of(self.steps, self.dtypes, precision),
-                {k: _of_unknown(self.inputs[k], precision) for k in self.unknown},
+                precisions_of(
+                    self.steps, self.dtypes or [precision.name] * len(self.steps), precision
+                ),
+                {k: _of_unknown(self.inputs[k], precision) for k in self.unknown} | dict(off),
                 exact,
             )
         first, *more = runs_of(self.values[-1])

@@ -28,8 +28,11 @@ def drift_before(
     passed = pass_through(found.model, found.arrays, names)
     made = {
         (one.layer, one.call): drift_of(
+            found.model,
+            found.arrays,
             passed.whole,
             one if isinstance(layer, tuple) else passed.call(one.layer, one.call),
+            seed,
         )
         for one in calls
     }

@@ -225,3 +225,26 @@ def test_nothing_is_left_behind():
     probe.check(model, "blocks.0", ROWS)
     assert not any(one._forward_hooks or one._forward_pre_hooks for one in model.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_rounding_before_a_block_is_followed_past_a_call_without_description():
+    """The call in the middle multiplies what the first layer's rounding did by a thousand."""
+
+    class Steep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.block = nn.Linear(6, 6), Block()
+
+        def forward(self, x):
+            y = torch.special.bessel_j0(1e3 * self.first(x))
+            return self.block(y)
+
+    torch.manual_seed(0)
+    model = Steep().eval()
+    wide = Steep().double().eval()
+    wide.load_state_dict(model.state_dict())
+    mine = outputs_of(wide, "block", ROWS.astype(np.float64))
+    apart = np.abs(mine - outputs_of(model, "block", ROWS)).max()
+    report = probe.check(model, "block", ROWS, expected=mine)
+    assert report.ok and apart > 1e-5, "more than the block's own rounding"
+    assert probe.check(model, "block", ROWS, expected=mine + 0.1).verdict == "diverge"
