@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from case import Case
 
-HELPERS = {"case", "check_twins", "numpy_parts", "trained"}
+HELPERS = {"case", "check_twins", "numpy_parts", "test_ports", "trained"}
 ROUNDING = 1e-4
 VISIBLE = 1e-3
 # `what` says this where a mistake changes less than that.

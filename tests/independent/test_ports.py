@@ -1,0 +1,60 @@
+"""Ports of layers and blocks to NumPy that were written without a look at this project: the right
+ones agree with their frameworks, the wrong ones do not."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import probe
+
+HERE = Path(__file__).parent
+HELPERS = {"case", "check_twins", "numpy_parts", "trained", "test_ports"}
+FAMILIES = sorted(one.stem for one in HERE.glob("*.py") if one.stem not in HELPERS)
+WITHIN_ROUNDING = {
+    ("bert_layer", "eps_of_pytorch"),
+    ("llama_rms_norm_float16", "product_in_float32"),
+    ("torch_layer_norm_far_from_zero", "variance_in_one_pass"),
+}
+"""Mistakes that change less than an honest evaluation may differ by."""
+
+pytestmark = [
+    pytest.mark.exhaustive,
+    # ports take arrays of tensors in a way that NumPy 2 advises against
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def cases(monkeypatch):
+    """The cases of a family, which import their frameworks."""
+    monkeypatch.syspath_prepend(str(HERE))
+    yield lambda family: import_module(family).CASES
+    for name in {*FAMILIES, *HELPERS} - {"test_ports"}:
+        sys.modules.pop(name, None)
+
+
+def inputs(x):
+    return list(x) if isinstance(x, tuple) else x
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_right_ports_agree_and_wrong_ones_differ(cases, family):
+    for case in cases(family):
+        model, x = case.build()
+        opened = probe.open_model(model)
+        right = probe.check(opened, case.layer, inputs(x), expected=case.right(model, x))
+        assert right.verdict == "agree", (case.name, right)
+        assert not right.findings, case.name
+        name, mistake = next(iter(case.wrong.items()))
+        wrong = probe.check(opened, case.layer, inputs(x), expected=mistake.port(model, x))
+        verdict = "agree" if (case.name, name) in WITHIN_ROUNDING else "diverge"
+        assert wrong.verdict == verdict, (case.name, name, wrong)
+
+
+def test_there_are_as_many_as_there_were(cases):
+    """None is removed: what they show is worth as much as that they were written before."""
+    found = [case for family in FAMILIES for case in cases(family)]
+    assert len(found) == 117
+    assert sum(len(case.wrong) for case in found) == 361
