@@ -60,8 +60,7 @@ _WAVES = {
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 2,
 }
-_SMALL_TEXT = {key: value for key, value in _TEXT.items()}
-_TWO_TOWERS = {"text_config": {**_SMALL_TEXT, **_TOKENS}, "vision_config": _VIT}
+_TWO_TOWERS = {"text_config": {**_TEXT, **_TOKENS}, "vision_config": _VIT}
 
 _ALL = [
     TransformersCase("LlamaForCausalLM", _GROUPED),
@@ -239,6 +238,82 @@ _ALL = [
             "mlp_ratios": [2, 2],
             "decoder_hidden_size": 16,
             "image_size": 32,
+        },
+    ),
+    TransformersCase("BigBirdForMaskedLM", {**_TEXT, "block_size": 4}),
+    TransformersCase("LongformerForMaskedLM", {**_TEXT, "attention_window": 4}),
+    TransformersCase("ModernBertForMaskedLM", {**_TEXT, **_TOKENS, "local_attention": 6}),
+    TransformersCase(
+        "XLNetLMHeadModel",
+        {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 40},
+    ),
+    TransformersCase(
+        "GptOssForCausalLM",
+        {
+            **_GROUPED,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "head_dim": 8,
+            "sliding_window": 6,
+        },
+    ),
+    TransformersCase(
+        "JambaForCausalLM",
+        {
+            **_GROUPED,
+            "num_hidden_layers": 4,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+            "num_experts": 4,
+            "mamba_d_state": 4,
+            "mamba_dt_rank": 4,
+        },
+    ),
+    TransformersCase(
+        "RecurrentGemmaForCausalLM",
+        {
+            **_GROUPED,
+            "num_hidden_layers": 3,
+            "lru_width": 32,
+            "attention_window_size": 6,
+            "head_dim": 8,
+        },
+    ),
+    TransformersCase(
+        "LlavaForConditionalGeneration",
+        {
+            "text_config": {**_GROUPED, "model_type": "llama"},
+            "vision_config": {**_VIT, "model_type": "clip_vision_model"},
+            "image_token_index": 98,
+        },
+    ),
+    TransformersCase("VideoMAEModel", {**_VIT, "num_frames": 4, "tubelet_size": 2}),
+    TransformersCase(
+        "MobileNetV2ForImageClassification",
+        {"depth_multiplier": 0.25, "image_size": 32, "depth_divisible_by": 4},
+    ),
+    TransformersCase(
+        "ASTForAudioClassification",
+        {
+            **{key: value for key, value in _VIT.items() if key != "image_size"},
+            "max_length": 24,
+            "num_mel_bins": 16,
+            "frequency_stride": 4,
+            "time_stride": 4,
+        },
+    ),
+    TransformersCase(
+        "EncodecModel",
+        {
+            "num_filters": 4,
+            "hidden_size": 16,
+            "upsampling_ratios": [4, 2],
+            "codebook_size": 16,
+            "codebook_dim": 16,
+            "num_lstm_layers": 1,
+            "sampling_rate": 8000,
         },
     ),
 ]

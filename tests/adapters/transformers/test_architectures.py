@@ -4,20 +4,22 @@ NumPy, and nearly every one is checked."""
 import pytest
 from transformers_cases import CASES
 
-import probe
+import probe as library
 
 FEW = ("Llama", "T5", "ViT")
 SHARE = 0.005
 """Of the calls of a sweep, how many may be unchecked."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in FEW else pytest.mark.exhaustive) for name in CASES],
-)
-def test_every_call_agrees(saved, name):
+def cases(few):
+    return [
+        pytest.param(name, marks=() if name in few else pytest.mark.exhaustive) for name in CASES
+    ]
+
+
+def swept(folder):
     unchecked, count = [], 0
-    for report in probe.sweep(probe.open_model(saved(name))):
+    for report in library.sweep(library.open_model(folder)):
         count += 1
         assert report.verdict != "diverge", report
         if report.verdict == "unchecked":
@@ -25,6 +27,23 @@ def test_every_call_agrees(saved, name):
             unchecked.append((report.layer, report.kind, report.sentence))
     assert count > 10
     assert len(unchecked) <= SHARE * count, unchecked
+
+
+@pytest.mark.parametrize("name", cases(FEW))
+def test_every_call_agrees(saved, name):
+    swept(saved(name))
+
+
+@pytest.mark.parametrize("name", cases(FEW[:1]))
+def test_every_call_agrees_in_bfloat16(copied, name):
+    """As most models of the kind are: norms and softmaxes in float32 between products in it."""
+    swept(copied(name, dtype="bfloat16"))
+
+
+def test_the_command_sweeps_a_directory(probe, saved):
+    status, out, err = probe(saved("ViT"), "--all", "--strict")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].endswith(" agree, 0 diverge, 0 unchecked")
 
 
 def test_there_are_forty():
