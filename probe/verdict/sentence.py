@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.comparison.compare import PARTIES, Comparison, compare
+from probe.comparison.compare import PARTIES, Comparison
 from probe.evaluation.party import NAMES, Arrays
-from probe.numerics.dtypes import LARGEST
 from probe.verdict.detection_power import ENOUGH, SURE, blunt, computes_in
 from probe.verdict.judgement import Judgement, Pair
+from probe.verdict.overflow import leaves_range
 
 __all__ = ["Verdict", "verdict_on"]
 
@@ -129,7 +129,7 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     if (
         beyond
         and not known
-        and all(_leaves_range(party, call, odd == ["numpy"]) for party in beyond)
+        and all(leaves_range(party, call, odd == ["numpy"]) for party in beyond)
     ):
         return f"{_of_range(beyond, call)}. {_extent(apart, call)}"
     if len(odd) == 1 and len(present) > 2:
@@ -171,31 +171,6 @@ def _only_touched(pair: Pair, call: Judgement) -> bool:
     return (
         left is not None and right is not None and np.array_equal(left[~touched], right[~touched])
     )
-
-
-def _leaves_range(party: str, call: Judgement, alone: bool) -> bool:
-    """Whether what a party computes in may not hold all on the way: it has NaN or inf where NumPy
-    has not, and is right elsewhere.
-
-    With numbers at the very end of the range it need not be (1 / inf is 0), nor have any where
-    NumPy is ``alone`` against all others.
-    """
-    limit = LARGEST.get(computes_in(party, call.capture.dtype), np.finfo(np.float64).max)
-    theirs = [one for one in call.outputs[party] if one is not None]
-    ours = list(call.results[party].reference)
-    if call.unusual.products < limit or [one.shape for one in theirs] != [
-        one.shape for one in ours
-    ]:
-        return False
-    lost = [~np.isfinite(one) for one in theirs]
-    if 4 * call.unusual.largest >= limit:
-        return alone or any(gone.any() for gone in lost)
-    left, right = (
-        [np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)]
-        for side in (theirs, ours)
-    )
-    allowance = call.results[party].allowance
-    return any(gone.any() for gone in lost) and compare(left, right, allowance).ok
 
 
 def _of_range(parties: Sequence[str], call: Judgement) -> str:
