@@ -272,6 +272,20 @@ _ALL = [
         },
     ),
     TransformersCase(
+        "Qwen3NextForCausalLM",
+        {
+            **_GROUPED,
+            **_EXPERTS,
+            "num_hidden_layers": 4,
+            "head_dim": 8,
+            "shared_expert_intermediate_size": 24,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+        },
+    ),
+    TransformersCase(
         "RecurrentGemmaForCausalLM",
         {
             **_GROUPED,

@@ -102,6 +102,50 @@ def _matrix(build: Builder, input: Value, index: int) -> Ref:
     return build.add(ops.Reshape(shape=build.shape(input)[1:]), narrow(build, input, 0, index, 1))
 
 
+@function("linalg_solve_triangular", onnx="solvetriangular")
+def solve_triangular(
+    build: Builder,
+    A: Value,
+    B: Value,
+    *,
+    upper: bool = False,
+    left: bool = True,
+    unitriangular: bool = False,
+) -> Ref:
+    """Row after row: what is left of B less the rows before, each with its factor, divided by the
+    number on the diagonal."""
+    size, whole = build.shape(A)[-1], build.outputs[0].shape
+    if not left:
+        raise Undescribed("left=False is not supported")
+    if not 0 < size <= _ROWS:
+        raise Undescribed(f"systems of 1 to {_ROWS} rows are supported; this one has {size}")
+    rest = tuple((0, length) for length in build.shape(A)[:-2])
+    axis, solved = len(whole) - 2, None
+    for row in reversed(range(size)) if upper else range(size):
+        found = build.add(
+            ops.Expand(shape=(*whole[:-2], 1, whole[-1])), narrow(build, B, -2, row, 1)
+        )
+        if solved is not None:
+            columns = (row + 1, size) if upper else (0, row)
+            factors = _block(build, A, (*rest, (row, row + 1), columns))
+            found = build.add(ops.Sub(), found, build.add(ops.Product(), factors, solved))
+        if not unitriangular:
+            diagonal = _block(build, A, (*rest, (row, row + 1), (row, row + 1)))
+            found = build.add(ops.Div(), found, diagonal)
+        rows = () if solved is None else (solved,)
+        solved = build.add(ops.Concat(axis=axis), *((found, *rows) if upper else (*rows, found)))
+    assert solved is not None
+    return solved
+
+
+_ROWS = 128
+
+
+def _block(build: Builder, input: Value, bounds: Sequence[tuple[int, int]]) -> Ref:
+    starts, stops = zip(*bounds, strict=True)
+    return build.add(ops.Slice(starts=starts, stops=stops), input)
+
+
 @function("outer", "ger", onnx="einsum")
 def outer(build: Builder, input: Value, vec2: Value) -> Ref:
     return build.add(ops.Einsum(equation="i,j->ij"), input, vec2)

@@ -123,7 +123,7 @@ def as_strided(
     """Elements by their places in memory, as far as they are elements of the tensor itself."""
     layout = build.layouts.get(input.index) if isinstance(input, Ref) and input.step < 0 else None
     if layout is None:
-        raise Undescribed("how its tensor lies in memory is not known")
+        raise Undescribed("the strides of its tensor are not available")
     own = _in_memory(build.shape(input), *layout).reshape(-1)
     sizes, steps = ([int(build.array(one)) for one in part] for part in (size, stride))
     wanted = _in_memory(sizes, steps, layout[1] if storage_offset is None else storage_offset)

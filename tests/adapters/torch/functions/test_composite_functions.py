@@ -155,6 +155,18 @@ CASES = {
         ),
         lambda x: torch.searchsorted(EDGES, x[0, 0, 0, 0]),
     ],
+    "solvetriangular": [
+        *(
+            lambda x, upper=upper: torch.linalg.solve_triangular(
+                x[..., :4] + 3 * torch.eye(4, dtype=x.dtype), x, upper=upper
+            )
+            for upper in (True, False)
+        ),
+        lambda x: torch.linalg.solve_triangular(x[0, 0, :, :4], x, upper=False, unitriangular=True),
+        lambda x: torch.linalg.solve_triangular(
+            x[..., :4] / 4, x[:1, :1, :, :2], upper=True, unitriangular=True
+        ),
+    ],
     "topk": [
         *(
             lambda x: x.median(),
