@@ -339,7 +339,7 @@ class _Composition(Builder):
 
     def _named(self, weight: Weight, part: Part) -> Weight:
         name = part.path + weight.name
-        if self._weights.setdefault(name, weight.effective) is not weight.effective:
+        if not _same(self._weights.setdefault(name, weight.effective), weight.effective):
             name = f"{name} ({self._shown(part.capture)})"
         return replace(weight, name=name)
 
@@ -372,6 +372,12 @@ def _listed(inputs: Sequence[int]) -> str:
     if inputs == list(range(inputs[0], inputs[-1] + 1)):
         return f"inputs {inputs[0]} to {inputs[-1]}"
     return f"inputs {', '.join(map(str, inputs))}"
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether two readings of a parameter hold the same numbers."""
+    alike = left.shape == right.shape and left.dtype == right.dtype
+    return alike and (np.may_share_memory(left, right) or np.array_equal(left, right))
 
 
 def _in_type(array: np.ndarray, to: str) -> np.ndarray:

@@ -109,6 +109,21 @@ def test_one_number_is_followed_to_the_weights_inside():
     assert field.mask[1].all() and not field.mask[[0, 2, 3]].any()
 
 
+def test_a_block_that_is_called_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = Block()
+
+        def forward(self, x):
+            return {"y": self.block(self.block(x)), "kept": (x, None)}
+
+    report = probe.check(Twice().eval(), "", ROWS)
+    assert report.ok and len(report.outputs["numpy"]) == 2
+    assert len(report.weights) == 6, "each once"
+    assert probe.check(Twice().eval(), "block", ROWS, call=1).call == 1
+
+
 def test_a_container_of_one_call_is_judged_as_that():
     report = probe.check(nn.Sequential(nn.Linear(6, 3)).eval(), "", ROWS)
     alone = probe.check(nn.Sequential(nn.Linear(6, 3)).eval(), "0", ROWS)
