@@ -5,6 +5,7 @@ downloaded, and what config.json declares is held against what the files hold be
 for it.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,9 +29,9 @@ from .directory import CONFIG, Directory
 __all__ = ["QUIETLY", "load", "parameters"]
 
 _PRECISIONS = ("float64", "float32", "float16", "bfloat16")
-_COUNTED = ("layer", "block", "depth", "stage", "expert", "label", "group", "codebook", "level")
-"""Words in the names of what config.json gives a number of, each of which costs time."""
-_MANY = 10_000
+_COUNTED = re.compile(r"(layer|block|depth|stage|expert|head|group|codebook|level|label)s?$")
+"""How what config.json gives a number of is named, each of which costs time."""
+_MANY, _LABELS = 10_000, 1_000_000
 _SPECIAL = ("Infinity", "-Infinity", "NaN")
 _KERNELS = ("eager", "sdpa")
 """The implementations of attention that need no package and no kernel from a server."""
@@ -183,11 +184,12 @@ def _refuse_endless(directory: Directory) -> None:
         if isinstance(one, Mapping):
             for key, value in one.items():
                 sizes = value if isinstance(value, list) else [value]
-                numbers = [n for n in sizes if isinstance(n, int | float)]
-                if any(word in key for word in _COUNTED) and max(numbers, default=0) > _MANY:
+                most = max((n for n in sizes if isinstance(n, int | float)), default=0)
+                limit = _LABELS if "label" in key else _MANY
+                if _COUNTED.search(key) and most > limit:
                     raise CannotOpen(
-                        f"{directory.path / CONFIG} gives {printable.name(key)} as "
-                        f"{max(numbers):,}, more than the {_MANY:,} that are built"
+                        f"{directory.path / CONFIG} gives {printable.name(key)} as {most:,}, more "
+                        f"than the {limit:,} that are built"
                     )
             waiting += one.values()
         elif isinstance(one, list):

@@ -73,7 +73,7 @@ def _file(**given: Any) -> None:
 
     Lists the layers of MODEL, or checks one (--layer) or all of them (--all) against NumPy and ONNX
     Runtime. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a PyTorch .pt, .pth, .pt2 or
-    .safetensors file, or an ONNX .onnx file.
+    .safetensors file, a Hugging Face directory, or an ONNX .onnx file.
 
     \b
       probe model.h5

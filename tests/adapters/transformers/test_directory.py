@@ -208,6 +208,11 @@ def test_a_config_is_refused(copied, config, told):
     assert told in the_sentence(copied(**config))
 
 
+def test_large_numbers_that_cost_nothing(copied):
+    model = library.open_model(copied(block_size=131072, codebook_size=65536, num_labels=21843))
+    assert model.module.config.num_labels == 21843
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
