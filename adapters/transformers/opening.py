@@ -1,15 +1,16 @@
 """An opened directory: the module that PyTorch's adapter watches, and the inputs and texts that it
 takes."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
 
-from probe.model import Model, OnCall
+from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
 
 from ..torch.capture.devices import idle, refuse_absent
 from ..torch.capture.model import TorchModel, unwrapped
@@ -46,6 +47,13 @@ def opened(
     return TorchModel(module, source, notes, files)
 
 
+def _holds_slot(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else value
+    return isinstance(value, Slot) or (
+        isinstance(value, Mapping | list | tuple) and any(map(_holds_slot, parts))
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class TransformersModel(TorchModel):
     """What ``probe.open_model`` returns for a directory (``probe.model.Model``)."""
@@ -55,6 +63,22 @@ class TransformersModel(TorchModel):
     @property
     def framework(self) -> str:
         return f"transformers {transformers.__version__} on {super().framework}"
+
+    def called_with(self, arguments: CallArguments, layer: str | None = None) -> TorchModel:
+        bound = super().called_with(arguments, layer)
+        return bound if layer is not None else replace(bound, specs=self._named(arguments))
+
+    def _named(self, arguments: CallArguments) -> tuple[InputSpec, ...] | None:
+        """The inputs that the arguments are, in the order of the arrays; None where arrays lie
+        inside of them."""
+        names = list(inspect.signature(self.module.forward).parameters)
+        left = [name for name in names if name not in arguments.named]
+        given = {**dict(zip(left, arguments.positional, strict=False)), **arguments.named}
+        places = {one.position: name for name, one in given.items() if isinstance(one, Slot)}
+        if any(not isinstance(one, Slot) and _holds_slot(one) for one in given.values()):
+            return None
+        known = {spec.name: spec for spec in self.specs or ()}
+        return tuple(known.get(places[at], InputSpec(places[at], ())) for at in sorted(places))
 
     def tokens(self, text: str) -> dict[str, np.ndarray]:
         return {"input_ids": np.asarray([token_ids(self.folder, text)], np.int64)}

@@ -432,6 +432,20 @@ def test_inputs_by_name(probe, saved, tmp_path):
     assert report.how == "random, seed 0, shape (2, 16), with use_cache=False"
 
 
+def test_what_a_number_follows_from_goes_by_the_names_of_the_inputs(saved):
+    """In the order in which they were given, and with more of them than are drawn."""
+    model = library.open_model(saved("Whisper"))
+    assert [spec.name for spec in model.inputs] == ["input_features", "decoder_input_ids"]
+    ids, mask = np.array([[1, 5, 7]]), np.ones((1, 3), np.int64)
+    features = np.random.default_rng(0).normal(size=(1, 12, 40)).astype(np.float32)
+    given = {"decoder_attention_mask": mask, "decoder_input_ids": ids, "input_features": features}
+    story = library.explain(
+        model, "model.decoder.layers.0.self_attn.v_proj", given, at=(0, 1, 3), sees=True
+    )
+    assert "decoder_input_ids[0, 1]: 1 of 3 elements" in str(story)
+    assert "input_features: no element of (1, 12, 40)" in str(story)
+
+
 def test_a_text_is_an_input(probe, copied):
     folder = copied()
     assert "has no tokenizer.json" in probe(folder, "--all", "--text", "who is right")[2]
