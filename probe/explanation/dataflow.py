@@ -52,11 +52,11 @@ class Watched:
 
     def _same(self, position: int, taken: np.ndarray, index: int) -> list[Made]:
         """What the input is without change: one array that is known to be it, or else all of the
-        same numbers."""
+        same numbers. A call that no sweep has, such as one that makes a constant, is not known."""
         producer = dict(enumerate(self.calls[position].made_by)).get(index)
         if isinstance(producer, ModelInput):
             return [self._made[-1, producer.position]]
-        if isinstance(producer, CallOutput):
+        if isinstance(producer, CallOutput) and producer[:2] in self._positions:
             return [self._made[self._positions[producer.layer, producer.call], producer.output]]
         return [one for one in self._by_numbers[_numbers(taken)] if one.call < position]
 
