@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probe import ops
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
 from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
-__all__ = ["Noise", "noise_of", "pooled", "runs_of", "wandering"]
+__all__ = ["Noise", "jumps", "noise_of", "pooled", "runs_of", "wandering"]
 
 _FIRST, _RUNS, _MORE = 2, 8, 32
 _FEW, _MANY = 1 << 5, 1 << 9
@@ -29,6 +30,13 @@ _WIDTH = np.float32(2 * np.sqrt(3))
 """The width of an even distribution of variance 1."""
 _STORING = float(np.sqrt(3))
 """What storing may do at most, in units of its scale."""
+
+_JUMPS = (
+    *(ops.Ceil, ops.Floor, ops.FloorDiv, ops.Mod, ops.Round, ops.Sign, ops.Trunc),
+    *(ops.AbsMaxQuantize, ops.DynamicQuantize, ops.DynamicQuantizeLinear, ops.FixedPoint),
+    *(ops.Float8, ops.FloatQuantize, ops.IntQuantize, ops.MiniFloat, ops.NudgedFakeQuantize),
+    ops.SignQuantize,
+)
 
 Scales = tuple[np.ndarray | None, ...]
 """The scale of the rounding error of each of several arrays; None where it is exact."""
@@ -117,7 +125,7 @@ def wandering(
     with np.errstate(all="ignore"):
         for _ in range(runs):
             begun = [_moved(x, scale, rng) for x, scale in zip(given, noise.inputs, strict=True)]
-            ended = _noisy_run(steps, begun, noise, rng)
+            ended = _noisy_run(steps, begun, noise, rng, (given, values))
             for sums, now, before in zip(total, ended, values[-1], strict=True):
                 sums += _squares(now, before)
     return [sums / runs for sums in total]
@@ -178,8 +186,13 @@ def _noisy_run(
     inputs: Sequence[np.ndarray],
     noise: Noise,
     rng: np.random.Generator,
+    still: tuple[Sequence[np.ndarray], Values],
 ) -> tuple[np.ndarray, ...]:
-    """The outputs of the last step; an array is forgotten after its last use."""
+    """The outputs of the last step; an array is forgotten after its last use.
+
+    What jumps is given six times the noise that comes to it, so that an element jumps in some run
+    that rounding could make jump; ``still`` are inputs and values without noise.
+    """
     last = {
         ref.step: position for position, step in enumerate(steps) for ref in step.sources(position)
     }
@@ -189,6 +202,9 @@ def _noisy_run(
         given = [
             inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
         ]
+        if jumps(step.op):
+            before = [ref.of(*still) for ref in sources]
+            given = [_further(now, one) for now, one in zip(given, before, strict=True)]
         made = step.op.run(*given)
         values[position] = tuple(
             [
@@ -200,6 +216,20 @@ def _noisy_run(
             if ref.step >= 0 and last[ref.step] == position:
                 values.pop(ref.step, None)
     return values[len(steps) - 1]
+
+
+def jumps(op: Op) -> bool:
+    """Whether an output may move by a finite step where an input moves by less than anything."""
+    whole = isinstance(op, ops.Cast) and "float" not in op.to
+    return op.quantizes or whole or isinstance(op, _JUMPS)
+
+
+def _further(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Six times as far from where it was."""
+    if now.dtype.kind != "f":
+        return now
+    moved = before + SIGMAS * (now - before)
+    return np.where(np.isfinite(moved), moved, now).astype(now.dtype, copy=False)
 
 
 def _moved(y: np.ndarray, scale: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:

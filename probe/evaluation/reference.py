@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.description import Description
 from probe.evaluation.allowance import allowances
-from probe.evaluation.monte_carlo import Noise, noise_of, pooled, runs_of, wandering
+from probe.evaluation.monte_carlo import Noise, jumps, noise_of, pooled, runs_of, wandering
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
@@ -54,6 +54,11 @@ class Reference:
     def sketchy(self) -> bool:
         """Whether a step is a recurrence, whose activations an engine may approximate."""
         return any(isinstance(step.op, Recurrence) for step in self.steps)
+
+    @cached_property
+    def jumps(self) -> bool:
+        """Whether a step is a quantiser or another function that jumps."""
+        return any(jumps(step.op) for step in self.steps)
 
     @cached_property
     def recurrent(self) -> bool:

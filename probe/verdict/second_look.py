@@ -33,7 +33,8 @@ def looked_at(
     """
     if layer.composed:
         for look in range(1, _LOOKS):
-            if not 1 < compare(outputs, layer.values[-1], first).ratio < _NEAR:
+            ratio = compare(outputs, layer.values[-1], first).ratio
+            if not (1 < ratio < _NEAR or (ratio > 1 and layer.jumps)):
                 break
             first = layer.allowances(precision, look)
         return first

@@ -263,3 +263,29 @@ def test_rounding_before_a_block_is_followed_past_a_call_without_description():
     report = probe.check(model, "block", ROWS, expected=mine)
     assert report.ok and apart > 1e-5, "more than the block's own rounding"
     assert probe.check(model, "block", ROWS, expected=mine + 0.1).verdict == "diverge"
+
+
+class Rounded(nn.Module):
+    """Numbers on a grid, which rounding before moves to a neighbour here and there."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(60, 200), nn.Linear(200, 1000)
+
+    def forward(self, x):
+        return torch.round(self.b(torch.tanh(self.a(x))) / 1e-3) * 1e-3
+
+
+def test_levels_that_rounding_flips_are_no_difference():
+    x = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
+    flips = 0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        report = probe.check(Rounded().eval(), "", x)
+        assert report.ok
+        apart = np.abs(report.outputs["framework"] - report.outputs["numpy"])
+        flips += int((apart > 5e-4).sum())
+        moved = report.outputs["framework"].copy()
+        moved[3, 7] += 2e-3
+        assert probe.check(Rounded().eval(), "", x, expected=moved).verdict == "diverge"
+    assert flips
