@@ -121,7 +121,9 @@ def diagnose(
     if not exact and case.comparable:
         last = try_last(search)
         exact = [one for one in last if one.edit.short]
-        exact = exact or confirmed(second_mistakes(scored, search), search) or last
+        exact = exact or confirmed(second_mistakes(scored, search), search)
+        # weights that are unlike the layer's say less than a mistake that leaves next to nothing
+        exact = exact or ([] if _partial(case, scored, party, search) else last)
     chosen = _exact(case, exact) if exact else ()
     findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
     words = [*_stopped(search), *_telling(case, exact)]

@@ -39,7 +39,7 @@ def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
         return ()
     started = time.thread_time()
     found: dict[str, MistakenPart] = {}
-    for one in REGISTERED:
+    for one in (one for one in REGISTERED if not one.last):
         for edit in one.function(case):
             if time.thread_time() - started > _SECONDS:
                 return _at_one_place(found)

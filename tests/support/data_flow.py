@@ -3,7 +3,7 @@
 import numpy as np
 
 import probe
-from probe.model import Capture, ModelInput
+from probe.model import Argument, Capture, ModelInput
 
 __all__ = ["flow"]
 
@@ -31,8 +31,11 @@ def flow(model, *arrays, wanted=None, on_call=None) -> dict[str, list[object]]:
         assert len(capture.made_by) == len(capture.inputs), name
         named[name] = []
         for producer, taken in zip(capture.made_by, capture.inputs, strict=True):
-            if producer is None or isinstance(producer, ModelInput):
-                named[name].append(producer and producer.position)
+            if producer is None or isinstance(producer, Argument):
+                named[name].append(None)
+                continue
+            if isinstance(producer, ModelInput):
+                named[name].append(producer.position)
                 continue
             source, array = made[producer.layer, producer.call, producer.output]
             named[name].append(source + (f"[{producer.output}]" if producer.output else ""))
