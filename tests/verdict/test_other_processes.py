@@ -66,16 +66,15 @@ def test_reports_are_the_same_in_the_same_order(monkeypatch):
 
 
 def test_it_is_another_process_that_judges():
+    def process(capture, yours):  # inside, so that it is sent whole and not by its module's name
+        return replace(judge(capture), notes=(str(os.getpid()),)), ""
+
     call = next(_captures()), None
     with joblib.parallel_config(backend="loky", n_jobs=2):
         assert other_processes.configured() is joblib
-        ((_, (judged, _)),) = other_processes.in_other_processes(joblib, _process, iter([call]))
+        ((_, (judged, _)),) = other_processes.in_other_processes(joblib, process, iter([call]))
     assert judged.layer == "0" and judged.notes != (str(os.getpid()),)
     assert other_processes.configured() is None
-
-
-def _process(capture, yours):
-    return replace(judge(capture), notes=(str(os.getpid()),)), ""
 
 
 def _captures():

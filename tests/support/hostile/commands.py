@@ -348,11 +348,12 @@ for slug, layer in {
     "option": "--all",
     "markup": "[red]x[/red]",
 }.items():
+    whole = slug == "empty"  # the model itself
     _typed(
         f"layer-{slug}",
-        (("m.onnx", "--layer", layer), REFUSED),
-        (("m.h5", "--layer", layer), REFUSED),
-        (("m.pt", *bases.FACTORY, "--layer", layer), NOT_AGREES if slug != "empty" else ANY),
+        (("m.onnx", "--layer", layer), ANY if whole else REFUSED),
+        (("m.h5", "--layer", layer), ANY if whole else REFUSED),
+        (("m.pt", *bases.FACTORY, "--layer", layer), ANY if whole else NOT_AGREES),
     )
 for slug, factory in {
     "nothing": "",

@@ -144,6 +144,7 @@ OF = {
     "RNN.return_sequences": True,
     "RMSNormalization.axis": [1, 2],
     "Rescaling.scale": 3.0,
+    "STFTSpectrogram.padding": "same",
     "SeparableConv1D.groups": 5,
     "SeparableConv1D.padding": "same",
     "SeparableConv1D.strides": 2,
@@ -265,7 +266,8 @@ def called(keras, name, changed):
         else [given]
     )
     layer(*inputs)
-    if name not in ("IntegerLookup", "Normalization"):
+    # the weights of a spectrogram are what its options make them
+    if name not in ("IntegerLookup", "Normalization", "STFTSpectrogram"):
         layer.set_weights(
             [
                 one if one.dtype.kind in "iu" else rng.uniform(0.1, 1.5, one.shape)
