@@ -30,6 +30,7 @@ from probe.diagnosis.search import (
     slugs_of,
     try_all,
     try_last,
+    until,
 )
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.other_weights import more_samples
@@ -41,6 +42,8 @@ _SECONDS, _LONG = 1.3, 30.0
 _SECONDS_OF_SAMPLE = 1.1
 """What the common search has in one sample of a large batch: holding what it finds against the
 whole batch takes time too."""
+_MORE = 0.1
+"""Seconds for how many more samples would tell the weights."""
 _BUSY = 6
 """How many times the seconds of its own the common search may take by the clock, on a machine that
 does other things too."""
@@ -77,7 +80,8 @@ def diagnose(
 
     Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch
     1.1, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
-    times as many; one prediction may run into that.
+    times as many; one prediction may run into that. Where nothing reproduces the observation, what
+    steps take and other weights are looked for in half a second more, or 20 if ``thorough``.
     """
     started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
@@ -119,7 +123,9 @@ def diagnose(
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
+        since = time.thread_time(), time.monotonic()
         last = try_last(search)
+        search.paused(since)
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing
@@ -149,8 +155,9 @@ def diagnose(
             if not findings:
                 words.append("no known mistake explains the difference")
         words += where_it_sits(case, allowed)
-        if more := more_samples(replace(case, allowed=allowed)):
-            words.append(more)
+        if search.part is search.whole:
+            asked = replace(case, allowed=allowed, over=until(_MORE))
+            words += filter(None, [more_samples(asked)])
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
 
 
@@ -171,11 +178,10 @@ def _of_part(one: MistakenPart, party: str, tie: bool) -> Finding:
 
 
 def _stopped(search: Search) -> Iterator[str]:
-    if search.stopped:
+    if stopped := " and ".join(filter(None, (search.stopped, search.cut))):
         more = "" if search.thorough else "; --thorough searches longer"
         yield (
-            f"the search for the mistake stopped after {search.stopped} ({search.tried} "
-            f"candidates){more}"
+            f"the search for the mistake stopped after {stopped} ({search.tried} candidates){more}"
         )
 
 

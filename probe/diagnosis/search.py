@@ -28,6 +28,7 @@ from probe.hypotheses.case import Case, Edit
 
 __all__ = [
     "CLEARLY",
+    "LAST",
     "Progress",
     "Scored",
     "Search",
@@ -40,6 +41,7 @@ __all__ = [
     "slugs_of",
     "try_all",
     "try_last",
+    "until",
 ]
 
 Progress = Callable[[str], None]
@@ -47,6 +49,8 @@ Progress = Callable[[str], None]
 CLEARLY = 0.2
 """A mistake that does not explain all is named where it leaves no more than this share of the
 difference."""
+LAST = {False: 0.5, True: 20.0}
+"""Seconds for what is tried only where nothing else reproduces the values, at length or not."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
@@ -54,6 +58,9 @@ _FIRSTS, _MORE_FIRSTS = 12, 200
 _LARGE = 1 << 18
 """Elements of an array from which on one sample of the batch is searched and the whole only asked
 to confirm."""
+_VERY_LARGE = 1 << 21
+"""Elements of an output from which on that holds, too, for what is tried last: other weights are
+better told from a whole batch."""
 _CONFIRMED, _LATE = 6, 3
 """How many mistakes the whole batch confirms, and how many are held against it after the time is
 up."""
@@ -138,10 +145,20 @@ class Search:
     tried: int = 0
     stopped: str = ""
     """How long was looked, where the time was up; empty where all was tried."""
+    cut: str = ""
+    """The same of what is tried only where nothing else reproduces the values."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
     """The longest step so far: another one has to fit, so that looking ends in time where a
     layer is slow too."""
+
+    def paused(self, since: tuple[float, float]) -> None:
+        """Takes what was done since then for no part of the search."""
+        now = time.thread_time(), time.monotonic()
+        begun, clock = (
+            at + end - start for at, start, end in zip(self.started, since, now, strict=True)
+        )
+        self.started = begun, clock
 
     def over(self) -> bool:
         """Whether the time is up, the thread's own or that by the clock; asked before every
@@ -206,21 +223,42 @@ def try_all(
 
 
 def try_last(search: Search) -> list[Scored]:
-    """What reproduces the observation among what is tried only where nothing else does; the time
-    that it takes is its own."""
-    view = search.whole
-    case = replace(view.case, allowed=view.allowed)
+    """What reproduces the observation among what is tried only where nothing else does, in a time
+    of its own; of a very large batch in one sample, and what that shows on the whole."""
+    view, over = search.whole, until(LAST[search.thorough])
+    if view.case.healthy.size > _VERY_LARGE:
+        view = search.part
+    case = replace(view.case, allowed=view.allowed, over=over)
     some, difference = sample(case, view.allowed), _difference(case)
     for order, one in enumerate(REGISTERED):
         found = list[Scored]()
         for index, edit in enumerate(one.function(case) if one.last else ()):
             search.tried += 1
             scored = _score(view, edit, Scored(one, edit, order, index), some, difference)
+            if scored is not None and scored.exact and view is not search.whole:
+                scored = _as_edited(scored, case, search.whole)
             if scored is not None and scored.exact:
                 found.append(scored)
+            if over():
+                search.cut = f"{LAST[search.thorough]:.3g} s more"
+                return found
         if found:
             return found
     return []
+
+
+def _as_edited(one: Scored, part: Case, whole: View) -> Scored | None:
+    """An edit of one sample's case, scored on the whole batch."""
+    if one.edit.inputs is not part.inputs:
+        return on_the_whole(one, whole)
+    edit = replace(one.edit, inputs=whole.case.inputs)
+    return _score(whole, edit, replace(one, edit=edit), None, _difference(whole.case))
+
+
+def until(seconds: float) -> Callable[[], bool]:
+    """Whether so many seconds of this thread's own time have passed since."""
+    end = time.thread_time() + seconds
+    return lambda: time.thread_time() > end
 
 
 def _score(

@@ -6,7 +6,7 @@ steps and compares. Its docstring is what ``probe causes SLUG`` prints; the firs
 the README.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -66,6 +66,8 @@ class Case:
     """Whether there is time for edits that are many or slow."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which one each step is of."""
+    over: Callable[[], bool] = lambda: False
+    """Whether the time is up: asked by what works long for one edit."""
     allowed: np.ndarray | None = None
     """How far the party may be off the healthy output; None where that is not known."""
 

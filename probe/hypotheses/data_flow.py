@@ -5,11 +5,9 @@ They apply to every layer of several steps, blocks and whole models above all, a
 no mistake with a name of its own reproduces the values.
 """
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, islice
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,10 +18,6 @@ from probe.ops.step import Ref
 
 __all__: list[str] = []
 
-Place = TypeVar("Place")
-
-_SECONDS, _LONG = 0.5, 15.0
-"""Of this thread's own time, for each of the four."""
 _BACK = 3
 """How many tensors of the same shape before a step may be taken for what it gives."""
 _OTHERS = 6
@@ -37,7 +31,7 @@ def missing_step(case: Case) -> Iterator[Edit]:
     A normalisation, a residual connection, a rotation or a factor was forgotten: what comes behind
     takes what they were given. Only steps that keep the shape can be missed so.
     """
-    for position in _until(case, range(len(case.steps) - 1, -1, -1)):
+    for position in range(len(case.steps) - 1, -1, -1):
         made = Ref(position)
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
             continue
@@ -74,7 +68,7 @@ def swapped_inputs(case: Case) -> Iterator[Edit]:
 
     Query and key, gate and up, the operands of a difference or the order of a concatenation.
     """
-    for position in _until(case, range(len(case.steps) - 1, -1, -1)):
+    for position in range(len(case.steps) - 1, -1, -1):
         sources = case.steps[position].sources(position)
         for one, other in combinations(range(len(sources)), 2):
             if sources[one] != sources[other] and _shape(case, sources[one]) == _shape(
@@ -88,7 +82,7 @@ def swapped_inputs(case: Case) -> Iterator[Edit]:
                     _with_sources(case, position, tuple(changed)),
                 )
     users = _users(case)
-    for one, other in _until(case, combinations(range(len(case.steps)), 2)):
+    for one, other in combinations(range(len(case.steps)), 2):
         alike = type(case.steps[one].op) is type(case.steps[other].op)
         first, second = Ref(one), Ref(other)
         if not alike or _shape(case, first) != _shape(case, second):
@@ -113,7 +107,7 @@ def other_tensor(case: Case) -> Iterator[Edit]:
         *(Ref(at, i) for at, made in enumerate(case.values) for i in range(len(made))),
     ]:
         tensors.setdefault(_shape(case, ref), []).append(ref)
-    for position in _until(case, range(len(case.steps) - 1, -1, -1)):
+    for position in range(len(case.steps) - 1, -1, -1):
         sources = case.steps[position].sources(position)
         for index, taken in enumerate(sources):
             others = [
@@ -126,15 +120,6 @@ def other_tensor(case: Case) -> Iterator[Edit]:
                     f"{_tensor(case, taken)}",
                     _with_sources(case, position, changed),
                 )
-
-
-def _until(case: Case, places: Iterable[Place]) -> Iterator[Place]:
-    """The same, until the time is up."""
-    end = time.thread_time() + (_LONG if case.thorough else _SECONDS)
-    for one in places:
-        if time.thread_time() > end:
-            return
-        yield one
 
 
 def _shape(case: Case, ref: Ref) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """The layer with the weights that the values were computed with, solved for from the values."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis, more
@@ -9,8 +8,6 @@ from probe.hypotheses.weight_relations import altered, relation
 from probe.hypotheses.weights_read_back import Solved, solved_weights
 
 __all__ = ["more_samples"]
-
-_SECONDS, _LONG = 0.6, 20.0
 
 
 @hypothesis("other-weights", last=True)
@@ -26,7 +23,7 @@ def other_weights(case: Case) -> Iterator[Edit]:
         if isinstance(solved, str):
             continue
         relations = [
-            relation(name, case.weights[name].effective, array, solved.solved[name])
+            relation(name, case.weights[name].effective, array)
             for name, array in solved.arrays.items()
         ]
         told = [one for one in relations if one is not None]
@@ -43,11 +40,8 @@ def other_weights(case: Case) -> Iterator[Edit]:
 @more("other-weights", last=True)
 def altered_weights(case: Case) -> Iterator[Edit]:
     """What weights may have become, tried where the values are too few to solve for them."""
-    over = _until(_LONG if case.thorough else _SECONDS)
     for name, weight in case.weights.items():
         for words, array in altered(name, weight.effective):
-            if over():
-                return
             yield case.edit(words, case.with_weights({name: array}))
 
 
@@ -59,10 +53,4 @@ def more_samples(case: Case) -> str:
 
 def _solved(case: Case) -> Iterator[Solved | str]:
     if case.allowed is not None and case.comparable:
-        yield from solved_weights(case, case.allowed, _until(_LONG if case.thorough else _SECONDS))
-
-
-def _until(seconds: float) -> Callable[[], bool]:
-    """Whether so many seconds of this thread's own time are up."""
-    end = time.thread_time() + seconds
-    return lambda: time.thread_time() > end
+        yield from solved_weights(case, case.allowed, case.over)

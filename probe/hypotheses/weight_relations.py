@@ -29,13 +29,12 @@ class Relation(NamedTuple):
     """Whether that says all: what the weights are, from those that the layer holds."""
 
 
-def relation(name: str, have: np.ndarray, used: np.ndarray, solved: np.ndarray) -> Relation | None:
-    """What was done to the weight ``name``, which should be ``have``, as far as entries were
-    ``solved``; None where nothing was.
+def relation(name: str, have: np.ndarray, used: np.ndarray) -> Relation | None:
+    """What was done to the weight ``name``, which should be ``have``; None where nothing was.
 
     The arrays are in the framework's layout.
     """
-    have, used = have.astype(np.float64), np.where(solved, used, have).astype(np.float64)
+    have, used = have.astype(np.float64), used.astype(np.float64)
     changed = np.abs(used - have) > _SAME * max(np.abs(have).max(initial=0.0), 1e-30)
     if not changed.any():
         return None

@@ -26,6 +26,9 @@ __all__ = ["Solved", "solved_weights"]
 _FEW = 4
 """How many wrong entries of one output channel are looked for one by one."""
 _STEPS = 60
+_MOST, _SOME = 1 << 11, 1 << 9
+"""How many entries of one output channel are solved for together; of more a few are looked for, in
+so many elements."""
 _LARGE = 1 << 18
 """Elements from which on functions without a formula for their inverse are left alone."""
 _ZERO = 1e-7
@@ -50,10 +53,7 @@ Where = tuple[np.ndarray, ...]
 class Solved:
     """Weights by their names, in the framework's layout, that give the party's values."""
 
-    position: int
     arrays: dict[str, np.ndarray]
-    solved: dict[str, np.ndarray]
-    """Which entries were solved for."""
     freedoms: int
     """How many numbers were fitted."""
 
@@ -282,13 +282,12 @@ def _solve(
         return None
     error = np.where(np.isfinite(slack), target - have, 0.0)
     differs = np.abs(error) > slack
-    if not differs.any() or not np.isfinite(error).all():
+    if not (differs.any() and np.isfinite(error).all() and _finite_inputs(case, position)):
         return None
     channel = _channels(system, have.shape, np.argwhere(differs)[0])
     known, flat = np.isfinite(slack), channel.reshape(-1)
     sizes = [one.value.size for one in system.weights]
     changes = np.zeros(sum(sizes))
-    solved = np.zeros(sum(sizes), bool)
     freedoms, missing, tried, dense = 0, 0, 0, 0
     last: _Equations | None = None
     order = np.argsort(flat, kind="stable")
@@ -310,7 +309,6 @@ def _solve(
         numbers, change = found
         dense = dense + 1 if len(numbers) > _FEW else 0
         changes[numbers - 1] += change
-        solved[numbers - 1] = True
         freedoms += len(numbers)
     if missing:
         share = missing / max(1, have.shape[0])
@@ -318,11 +316,11 @@ def _solve(
             f"the weights of step {position + 1} would be read back from these values with about "
             f"{max(2, int(np.ceil(1 + share)))} times as many samples"
         )
-    arrays, which, start = {}, {}, 0
+    arrays, start = {}, 0
     for weight, size in zip(system.weights, sizes, strict=True):
         part = slice(start, start + size)
         start += size
-        if not solved[part].any():
+        if not changes[part].any():
             continue
         place = weight.to_op(np.arange(weight.effective.size).reshape(weight.effective.shape))
         place = place.reshape(-1)
@@ -330,11 +328,13 @@ def _solve(
         array[place] += changes[part]
         tiny = np.abs(array) < _ZERO * np.abs(array).max()
         array[tiny & (weight.effective.reshape(-1) != 0)] = 0.0
-        marked = np.zeros(array.size, bool)
-        marked[place] = solved[part]
         arrays[weight.name] = array.reshape(weight.effective.shape)
-        which[weight.name] = marked.reshape(weight.effective.shape)
-    return Solved(position, arrays, which, freedoms)
+    return Solved(arrays, freedoms) if arrays else None
+
+
+def _finite_inputs(case: Case, position: int) -> bool:
+    count = len(case.steps[position].sources(position))
+    return all(np.isfinite(case.input_of(position, i)).all() for i in range(count))
 
 
 def _channels(system: _System, shape: tuple[int, ...], somewhere: np.ndarray) -> np.ndarray:
@@ -362,21 +362,15 @@ class _Equations:
     entries: np.ndarray
     """The numbers of the entries that they tell of, a column of the matrix each."""
     matrix: np.ndarray
-    normal: "_Normal"
     like: "_Equations | None" = None
-    """Those that it was taken over from."""
-
-
-class _Normal:
-    """The inverse of the normal equations of a matrix, computed when it is first asked for."""
-
-    def __init__(self, matrix: np.ndarray) -> None:
-        self._matrix = matrix
+    """Those that it was taken over from, of the same matrix."""
 
     @cached_property
     def inverse(self) -> np.ndarray | None:
-        """None where the rank is less than the number of columns."""
-        gram = self._matrix.T @ self._matrix
+        """Of the normal equations; None where the rank is less than the number of columns."""
+        if self.like is not None:
+            return self.like.inverse
+        gram = self.matrix.T @ self.matrix
         scale = np.sqrt(np.diag(gram))
         try:
             root = np.linalg.cholesky(gram / np.outer(scale, scale))
@@ -394,16 +388,13 @@ def _equations(
 ) -> _Equations:
     """Of so many of the elements as are enough; taken over from another channel's where those at
     the same places say the same about its own entries."""
-    terms = system.rows(tuple(np.unravel_index(elements[:1], shape)))[1].shape[1]
-    if len(elements) > 4 * terms + 64:
-        elements = elements[np.linspace(0, len(elements) - 1, 4 * terms + 64).astype(int)]
+    terms = _rows(system, shape, elements[:1])[1].shape[1]
+    most = 4 * terms + 64 if terms <= _MOST else _SOME
+    if len(elements) > most:
+        elements = elements[np.linspace(0, len(elements) - 1, most).astype(int)]
     if last is not None and (again := _as_before(system, shape, elements, last)) is not None:
         return again
-    factors, numbers = system.rows(tuple(np.unravel_index(elements, shape)))
-    if system.added is not None:
-        at = system.added(tuple(int(one) for one in np.unravel_index(elements[0], shape)))
-        factors = np.concatenate([factors, np.ones((len(factors), 1))], axis=1)
-        numbers = np.concatenate([numbers, np.full((len(numbers), 1), at)], axis=1)
+    factors, numbers = _rows(system, shape, elements)
     used = (numbers > 0) & (factors != 0)
     marked = np.zeros(1 + sum(one.value.size for one in system.weights), bool)
     marked[numbers[used]] = True
@@ -412,7 +403,20 @@ def _equations(
     flat = np.nonzero(used)[0] * len(entries) + columns
     matrix = np.bincount(flat, factors[used], len(elements) * len(entries))
     matrix = matrix.reshape(len(elements), len(entries))
-    return _Equations(elements, factors, numbers, entries, matrix, _Normal(matrix))
+    return _Equations(elements, factors, numbers, entries, matrix)
+
+
+def _rows(
+    system: _System, shape: tuple[int, ...], elements: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The factors and the numbers of elements of one channel, with what is added to all of it."""
+    where = np.unravel_index(elements, shape)
+    factors, numbers = system.rows(tuple(where))
+    if system.added is None:
+        return factors, numbers
+    at = system.added(tuple(int(one[0]) for one in where))
+    ones, added = np.ones((len(factors), 1)), np.full((len(numbers), 1), at)
+    return np.concatenate([factors, ones], axis=1), np.concatenate([numbers, added], axis=1)
 
 
 def _as_before(
@@ -424,12 +428,8 @@ def _as_before(
         return None
     fullest = int(np.count_nonzero(last.numbers, axis=1).argmax())
     some = np.unique([0, fullest, len(elements) // 2, len(elements) - 1])
-    factors, numbers = system.rows(tuple(np.unravel_index(elements[some], shape)))
+    factors, numbers = _rows(system, shape, elements[some])
     before = last.numbers[some]
-    if system.added is not None:
-        at = system.added(tuple(int(one) for one in np.unravel_index(elements[0], shape)))
-        factors = np.concatenate([factors, np.ones((len(factors), 1))], axis=1)
-        numbers = np.concatenate([numbers, np.full((len(numbers), 1), at)], axis=1)
     if not np.array_equal(factors, last.factors[some]):
         return None
     renamed = np.zeros(1 + sum(one.value.size for one in system.weights), int)
@@ -456,7 +456,7 @@ def _of_channel(
             return entries[picked], change
     if spare < need:
         return need - spare
-    inverse = equations.normal.inverse
+    inverse = equations.inverse if len(entries) <= _MOST else None
     if inverse is None:
         return len(entries)
     change = inverse @ (matrix.T @ wanted)

@@ -295,3 +295,24 @@ def test_one_turned_sign_shows_in_three_samples():
     x = RNG.normal(size=(3, 30)).astype(np.float32)
     (first,) = found(layer, x, damaged(layer, x, turned)[0]).findings
     assert "its sign is turned" in first.claim
+
+
+def test_in_a_very_large_batch_one_sample_tells_and_the_whole_confirms():
+    torch.manual_seed(0)
+    layer = torch.nn.BatchNorm2d(16).eval()
+    x = RNG.normal(size=(8, 16, 144, 144)).astype(np.float32)
+    y, wrong = damaged(layer, x, one_entry)
+    (first,) = found(layer, x, y).findings
+    assert first.slug == "other-weights" and first.left <= 1
+    np.testing.assert_allclose(first.recovered["weight"], wrong, rtol=1e-5)
+
+
+def test_what_is_tried_last_takes_no_time_from_two_mistakes_at_once():
+    """Both would be missed if the time were taken for the search's own."""
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Conv2d(64, 64, 3, padding=1)).eval()
+    x = RNG.normal(size=(1, 64, 56, 56)).astype(np.float32)
+    with torch.no_grad():
+        y = torch.relu(layer(torch.tensor(x)).flip(1)).numpy()
+    (first,) = probe.check(layer, "0", x, expected=y).findings
+    assert {first.slug, *first.also} == {"reversed-channels", "extra-activation"}
