@@ -294,6 +294,7 @@ def _first_judged(capture: Capture, yours: Yours | None) -> tuple[Report, str]:
         return _judged(capture, None, Options(threads=1)), str(error)
 
 
+@np.errstate(invalid="ignore")  # NumPy warns of a signalling NaN wherever it is converted
 def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
     """What is said of a call. A fault of ours leaves it unchecked, and one in the search for a
     mistake without that."""

@@ -8,10 +8,10 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import more
+from probe.hypotheses.usual_numbers import EPSILONS
 
 __all__: list[str] = []
 
-_EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0, 1e-10, 1e-15, 1e-1)
 _SMALL = 1e-2
 """No larger number that is added is an epsilon."""
 
@@ -21,7 +21,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
     """Another number that a block adds before it takes a root."""
     for value, places in _scalars(case, ops.Add):
         if 0 < value <= _SMALL:
-            yield from _instead(case, "eps", value, places, _EPSILONS)
+            yield from _instead(case, "eps", value, places, EPSILONS)
 
 
 @more("attention-scale")

@@ -10,12 +10,12 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.usual_numbers import EPSILONS
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
 _NORMS = (ops.BatchNormalization, ops.LayerNormalization, ops.GroupNormalization)
-_USUAL = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8, 1e-4, 1e-2, 0.0, 1e-10, 1e-15, 1e-1)
 
 
 @hypothesis("other-epsilon")
@@ -27,7 +27,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
     variance is small.
     """
     for position, op in case.having(*_NORMS):
-        for epsilon in _USUAL:
+        for epsilon in EPSILONS:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(
                     f"eps = {epsilon:g}; the layer's is {op.epsilon:g}",

@@ -36,6 +36,22 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
     )
 
 
+class Copied(torch.nn.Module):
+    def forward(self, x):
+        signalling = torch.full(x.shape, 0x7FA00000, dtype=torch.int32).view(torch.float32)
+        return signalling.copy_(x) * 2
+
+
+def test_a_signalling_nan_warns_of_nothing(net):
+    """As memory that was never written may hold it, and NumPy converts it with a warning."""
+    reports = list(probe.sweep(Copied(), np.ones((3, 4), np.float32)))
+    assert [report.verdict for report in reports] == ["agree", "agree"]
+    x = np.ones((3, 4), np.float32)
+    x.view(np.uint32)[1, 2] = 0x7FA00000
+    report = probe.check(net, "0", x)
+    assert report.ok and "3 of its 9 values are NaN" in report.sentence
+
+
 def test_without_nan_nothing_is_said_of_it(net):
     report = probe.check(net, "0", np.ones((3, 4), np.float32))
     assert "NaN" not in str(report)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from probe.description import Weight
-from probe.errors import Undescribed
+from probe.errors import Undescribed, first_line
 from probe.process.interrupts import held_back, interruptible
 
 from ..describe.call import Call
@@ -110,10 +110,8 @@ def traced_call(
                 traced = tf.function(function, autograph=autograph).get_concrete_function(*specs)
             return replace(found[0], function=traced)
         except Exception as error:
-            line = next((one.strip() for one in str(error).split("\n") if one.strip()), "")
-            failure = (
-                failure or f"TensorFlow cannot trace it ({type(error).__name__}: {line[:120]})"
-            )
+            said = f"{type(error).__name__}: {first_line(error)[:120]}"
+            failure = failure or f"TensorFlow cannot trace it ({said})"
     raise Undescribed(failure)
 
 
