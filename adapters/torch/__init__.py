@@ -26,7 +26,6 @@ from .layers import (  # noqa: F401 - their import fills the table of descriptio
     resize,
     rms_lp_norm,
     shape,
-    transformer,
     transpose_conv_unpool,
 )
 from .loading.factory import Factory, build

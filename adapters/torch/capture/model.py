@@ -15,7 +15,7 @@ from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.listing import Layer
 from probe.model import CallArguments, Capture, InputSpec, OnCall
 
-from ..describe.describe import calls_others, composed, opaque, refusal
+from ..describe.describe import calls_others, opaque, refusal
 from ..functions import functions
 from .arguments import bound_to
 from .devices import provenance
@@ -118,7 +118,8 @@ class TorchModel:
         return tuple(
             _layer(name, module, ("numpy", "onnx"))
             for name, module in _named(self.module)
-            if (composed(module) or (calls_others(module) and _is_called(module)))
+            if calls_others(module)
+            and _is_called(module)
             and not unfollowed(module)
             and "parametrizations" not in name.split(".")
         )
@@ -253,9 +254,7 @@ class TorchModel:
         self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall
     ) -> FunctionCalls:
         names = {id(module): name for name, module in _named(self.module)}
-        return FunctionCalls(
-            root, functions, names, lambda module: opaque(module) and not composed(module), on_call
-        )
+        return FunctionCalls(root, functions, names, opaque, on_call)
 
     def _following(
         self, root: torch.nn.Module, inputs: Sequence[Any], unseen: Mapping[str, Unseen]
@@ -350,8 +349,8 @@ def _graph_around(name: str, modules: Mapping[str, torch.nn.Module]) -> torch.nn
 
 
 def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs (but of
-    ``composed`` ones), and childless modules."""
+    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs, and
+    childless modules."""
     found: list[tuple[str, torch.nn.Module]] = []
     seen = set[int]()
 
@@ -365,7 +364,7 @@ def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
         if type(module) is torch.nn.Module and not module._modules:
             return  # holds parameters for an exported program, and computes nothing
         children = _children(module)
-        if (opaque(module) and not composed(module)) or not (_is_container(module) or children):
+        if opaque(module) or not (_is_container(module) or children):
             found.append((name, module))
             return
         for key, child in children:

@@ -390,7 +390,7 @@ class _Watcher:
             kinds = floating_types([*given, *own]), floating_types(outputs)
             mixed = len({*kinds[0], *kinds[1]}) > 1
             name, autocast = type(self.module).__name__, autocast_in(outputs)
-            rounded = rounding(name, *kinds, autocast) if mixed else None
+            rounded = rounding(name, *kinds, autocast)
             if mixed and rounded is None:
                 refuse_mixture(name, *kinds)
             call = Call(

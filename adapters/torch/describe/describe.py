@@ -30,7 +30,6 @@ __all__ = [
     "calls_others",
     "chain",
     "completes",
-    "composed",
     "describe",
     "described",
     "described_as",
@@ -265,7 +264,7 @@ def _computes(cls: type, forward: Any) -> bool:
     ):
         return False
     if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(
-        ".functional_modules"
+        (".functional_modules", "torch.nn.modules.transformer")
     ):
         return False  # made of modules and functions that are checked one by one
     return (
@@ -278,22 +277,6 @@ def opaque(module: Any) -> bool:
     """Whether the module is a layer of its own, rather than broken down into the modules and
     functions that its forward calls."""
     return framework_class(module) or registered(module)
-
-
-_COMPOSED = (
-    "Transformer",
-    "TransformerDecoder",
-    "TransformerDecoderLayer",
-    "TransformerEncoder",
-    "TransformerEncoderLayer",
-)
-
-
-def composed(module: Any) -> bool:
-    """Whether it is one of PyTorch's modules that are described as a whole where they are asked
-    for, and swept as their parts."""
-    owner = _definer(type(module), "forward") if framework_class(module) else None
-    return owner is not None and owner.__name__ in _COMPOSED
 
 
 def calls_others(module: Any) -> bool:

@@ -21,13 +21,18 @@ _ROUNDED = frozenset(
     "linear matmul __matmul__ __rmatmul__ mm bmm mv addmm baddbmm addbmm einsum "
     "scaled_dot_product_attention conv1d conv2d conv3d "
     "conv_transpose1d conv_transpose2d conv_transpose3d "
-    "Linear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d".split()
+    "Linear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
+    "prelu PReLU MultiheadAttention LSTM GRU RNN LSTMCell GRUCell RNNCell".split()
 )
-"""Functions and modules that are products of matrices."""
+"""Functions and modules of products of matrices, and PReLU: what autocast computes in half
+precision from the first argument to the result."""
+_STATES = frozenset("LSTM GRU RNN LSTMCell GRUCell RNNCell".split())
+"""Modules that go on with what their products of matrices give."""
 _NORMS = frozenset(
     f"{kind}Norm{axes}"
     for kind, ranks in (
         ("Layer", ("",)),
+        ("RMS", ("",)),
         ("Group", ("",)),
         ("Batch", ("1d", "2d", "3d")),
         ("Instance", ("1d", "2d", "3d")),
@@ -83,8 +88,16 @@ def rounding(
     name: str, given: Collection[str], made: Collection[str], autocast: str | None
 ) -> Rounding | None:
     """What autocast does to a call with arguments and results of these floating types; ``autocast``
-    is the type that it is on in, None where it is off."""
+    is the type that it is on in, None where it is off.
+
+    Raises Undescribed where it rounds inside alone.
+    """
     kinds = {*given, *made}
+    if autocast is not None and name in _STATES and "float32" in made:
+        raise Undescribed(
+            f"torch.autocast rounds its products to {autocast} and leaves its states in float32, "
+            "which is not supported"
+        )
     if autocast is None or name not in _ROUNDED or kinds != {"float32", autocast}:
         return None
     return Rounding(autocast) if set(made) == {autocast} else None

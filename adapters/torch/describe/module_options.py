@@ -29,9 +29,6 @@ _CONV = (
     "in_channels out_channels kernel_size stride padding dilation groups bias padding_mode "
     "output_padding"
 )
-_FORMER = (
-    "d_model nhead dim_feedforward dropout activation layer_norm_eps batch_first norm_first bias"
-)
 _MOMENTS = "num_features eps momentum affine track_running_stats bias"
 _POOL = "kernel_size stride padding ceil_mode"
 _RECURRENT = (
@@ -88,10 +85,6 @@ _OPTIONS = {
     "Softplus": "beta threshold",
     "SyncBatchNorm": f"{_MOMENTS} process_group",
     "Threshold": "threshold value",
-    "Transformer": f"{_FORMER} num_encoder_layers num_decoder_layers custom_encoder custom_decoder",
-    "TransformerDecoder": "decoder_layer num_layers norm",
-    "TransformerDecoderLayer TransformerEncoderLayer": _FORMER,
-    "TransformerEncoder": "encoder_layer num_layers norm enable_nested_tensor mask_check",
     "Unflatten": "dim unflattened_size",
     "Unfold": _WINDOW,
     "Upsample UpsamplingBilinear2d UpsamplingNearest2d": _SAMPLE,
@@ -118,11 +111,6 @@ READ: dict[str, frozenset[str]] = {
 }
 """Class of torch.nn -> the options that its description reads, or needs not to read."""
 
-_MASKS = (
-    "tgt_mask memory_mask tgt_key_padding_mask memory_key_padding_mask tgt_is_causal "
-    "memory_is_causal"
-)
-
 ARGUMENTS: dict[str, frozenset[str]] = {
     name: frozenset(arguments.split())
     for names, arguments in {
@@ -133,10 +121,6 @@ ARGUMENTS: dict[str, frozenset[str]] = {
         "MultiheadAttention": (
             "key value key_padding_mask need_weights attn_mask average_attn_weights is_causal"
         ),
-        "Transformer": f"tgt src_mask src_key_padding_mask src_is_causal {_MASKS}",
-        "TransformerDecoder TransformerDecoderLayer": f"memory {_MASKS}",
-        "TransformerEncoder": "mask src_key_padding_mask is_causal",
-        "TransformerEncoderLayer": "src_mask src_key_padding_mask is_causal",
         _ranks("ConvTranspose"): "output_size",
         _ranks("MaxUnpool"): "indices output_size",
     }.items()

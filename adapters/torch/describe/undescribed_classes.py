@@ -45,6 +45,13 @@ LEFT_OUT: dict[str, str] = {
         ("Container", "ModuleDict", "ModuleList", "Sequential"),
         "it only contains other modules, which are checked individually",
     ),
+    **dict.fromkeys(
+        (
+            *("Transformer", "TransformerEncoder", "TransformerEncoderLayer"),
+            *("TransformerDecoder", "TransformerDecoderLayer"),
+        ),
+        "a block: it is composed of the attention, norms and products that it calls",
+    ),
     **dict.fromkeys(("ParameterDict", "ParameterList"), "it only contains parameters"),
     **dict.fromkeys(
         ("Module", "RNNBase", "RNNCellBase"), "a base class without a forward of its own"

@@ -91,19 +91,67 @@ def test_autocast_around_a_check_is_told_from_float32(half):
     assert not np.array_equal(mine, exact)
 
 
-@pytest.mark.parametrize(
-    ("layer", "given"),
-    [
-        (nn.MultiheadAttention(10, 2, batch_first=True), {"query": X, "key": X, "value": X}),
-        (nn.LSTM(10, 5, batch_first=True), X),
-        (nn.Sequential(nn.Linear(10, 10), nn.RMSNorm(10)), X),
-        (nn.Sequential(nn.Linear(10, 10), nn.PReLU()), X),
-    ],
-)
-def test_what_rounds_inside_of_a_layer_is_unchecked(layer, given):
+class Attends(nn.Module):
+    """Attention over one tensor, with a mask of float32."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.inner, self.weights = nn.MultiheadAttention(10, 2, batch_first=True), weights
+        self.mask = torch.triu(torch.full((4, 4), -torch.inf), 1)
+
+    def forward(self, x):
+        return self.inner(x, x, x, attn_mask=self.mask, need_weights=self.weights)
+
+
+class Transformed(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.inner = nn.TransformerEncoderLayer(10, 2, 12, batch_first=True, **options)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+INSIDE = {
+    "attention": lambda: Attends(False),
+    "attention with weights": lambda: Attends(True),
+    "lstm": lambda: nn.LSTM(10, 5, 2, batch_first=True, bidirectional=True),
+    "gru": lambda: nn.GRU(10, 5, batch_first=True),
+    "rnn": lambda: nn.RNN(10, 5, batch_first=True),
+    "rms norm": lambda: nn.RMSNorm(10),
+    "prelu": lambda: nn.PReLU(4),
+    "encoder layer": lambda: Transformed(),
+    "encoder layer, norm first": lambda: Transformed(norm_first=True, activation="gelu"),
+}
+
+
+@pytest.mark.parametrize("half", HALVES, ids=str)
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_rounds_inside_of_a_layer(name, half):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(10, 10), INSIDE[name]()).eval()
+    layer = "1.inner" if hasattr(net[1], "inner") else "1"
+    with torch.autocast("cpu", half):
+        report = probe.check(net, layer, X)
+        assert report.ok, report.sentence
+        right = report.outputs["framework"]
+        right = right[0] if isinstance(right, tuple) else right
+        assert probe.check(net, layer, X, expected=-right).verdict == "diverge"
+
+
+@pytest.mark.parametrize("name", [one for one in INSIDE if one not in ("lstm", "gru")])
+def test_what_rounds_its_own_input_of_float32(name):
+    torch.manual_seed(0)
+    net = nn.Sequential(INSIDE[name]()).eval()
     with torch.autocast("cpu", torch.bfloat16):
-        *_, last = probe.sweep(layer.eval(), given)
-    assert last.verdict == "unchecked" and "mixes bfloat16 and float32" in last.sentence
+        report = probe.check(net, "0.inner" if hasattr(net[0], "inner") else "0", X)
+    assert report.ok, report.sentence
+
+
+def test_states_of_float32_behind_products_in_half_precision_are_unchecked():
+    with torch.autocast("cpu", torch.bfloat16):
+        report = probe.check(nn.GRU(10, 5, batch_first=True).eval(), "", X)
+    assert report.verdict == "unchecked" and "leaves its states in float32" in report.sentence
 
 
 def test_types_that_meet_without_autocast_are_computed_in_the_widest():
