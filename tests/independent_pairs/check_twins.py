@@ -1,0 +1,189 @@
+"""Hold that each healthy second model gives the first's output, and that each fault shows.
+
+Run as `python tests/independent_pairs/check_twins.py [part of a pair's name ...] [-v]`.
+"""
+
+import importlib
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import onnxruntime
+import torch
+from pair import Pair
+
+HELPERS = {"check_twins", "edits", "exports", "pair", "seeded"}
+VISIBLE = 1e-4
+Outputs = dict[str, np.ndarray]
+
+
+def families() -> list[str]:
+    """The modules of pairs."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [file.stem for file in files if file.stem not in HELPERS]
+
+
+def first_tensor(output: Any) -> Any:
+    """The first tensor of what a layer returned."""
+    if hasattr(output, "to_tuple"):
+        output = output.to_tuple()
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output
+
+
+def _numpy(tensor: Any) -> np.ndarray | None:
+    if isinstance(tensor, torch.Tensor):
+        return tensor.detach().float().numpy()
+    return None if tensor is None else np.asarray(tensor, dtype=np.float32)
+
+
+def _torch_outputs(model: Any, x: Any) -> Outputs:
+    seen: Outputs = {}
+
+    def watch(name: str, module: Any) -> Any:
+        def hook(_module: Any, _args: Any, output: Any) -> None:
+            first = first_tensor(output)
+            if isinstance(first, torch.Tensor) and name not in seen:
+                seen[name] = first.detach().float().numpy().copy()
+
+        return module.register_forward_hook(hook)
+
+    hooks = [watch(name, module) for name, module in model.named_modules() if name]
+    like = next(model.parameters()).dtype
+
+    def tensor(value: np.ndarray) -> torch.Tensor:
+        given = torch.tensor(value)
+        return given.to(like) if given.is_floating_point() else given
+
+    with torch.no_grad():
+        if isinstance(x, dict):
+            output = model(**{name: tensor(value) for name, value in x.items()})
+        else:
+            output = model(*(tensor(value) for value in (x if isinstance(x, tuple) else (x,))))
+    for hook in hooks:
+        hook.remove()
+    return {**seen, "": _numpy(first_tensor(output))}
+
+
+def _keras_outputs(model: Any, x: Any) -> Outputs:
+    keras = importlib.import_module("keras")
+    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+    inner = [first_tensor(layer.output) for layer in layers]
+    every = keras.Model(model.inputs, [first_tensor(model.outputs), *inner])
+    values = every(list(x) if isinstance(x, tuple) else x, training=False)
+    names = ["", *(layer.name for layer in layers)]
+    return {name: _numpy(value) for name, value in zip(names, values, strict=True)}
+
+
+def outputs(model: Any, x: Any) -> Outputs:
+    """What layers put out, by their names; what the model does under ''."""
+    if isinstance(model, Path) and model.suffix == ".npz":
+        with np.load(model) as arrays:
+            return dict(arrays)
+    if isinstance(model, Path):
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        values = tuple(x.values()) if isinstance(x, dict) else x
+        values = values if isinstance(values, tuple) else (values,)
+        takes = [(one.name, one.type) for one in session.get_inputs()]
+        feed = {
+            name: value.astype(np.float16) if kind == "tensor(float16)" else value
+            for (name, kind), value in zip(takes, values, strict=True)
+        }
+        return {"": session.run(None, feed)[0].astype(np.float32)}
+    if isinstance(model, torch.nn.Module):
+        return _torch_outputs(model, x)
+    return _keras_outputs(model, x)
+
+
+def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The greatest difference over the greatest magnitude of what is right."""
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return float("inf")
+    difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+    return float(difference.max() / np.abs(theirs).max())
+
+
+def _final(pair: Pair, found: Outputs) -> np.ndarray:
+    return pair.from_b(found if "" not in found else found[""])
+
+
+def complaints(pair: Pair, verbose: bool) -> list[str]:
+    """What does not hold of a pair."""
+    model, x = pair.build()
+    layers = outputs(model, x)
+    theirs = layers.get("", layers)
+    found, given = [], pair.to_b(x)
+    with tempfile.TemporaryDirectory() as folder:
+        right = outputs(pair.right(Path(folder)), given)
+    honest = distance(_final(pair, right), theirs)
+    if verbose:
+        print(f"  {pair.name}: {honest:.2g}, magnitude {np.abs(theirs).max():.3g}")
+    if not honest <= pair.rounding:
+        found.append(f"right: {honest:.3g} away")
+    if theirs.std() < 1e-3 * max(1.0, np.abs(theirs).max()):
+        found.append("the output hardly varies")
+    known = {name for name, _ in getattr(model, "named_modules", lambda: [])()}
+    known |= {layer.name for layer in getattr(model, "layers", []) if hasattr(layer, "name")}
+    for name, fault in pair.wrong.items():
+        unknown = {one for names in fault.sources for one in names} - known
+        if unknown:
+            found.append(f"{name}: no layers {sorted(unknown)}")
+        with tempfile.TemporaryDirectory() as folder:
+            wrong = outputs(fault.build(Path(folder)), given)
+        bar = max(VISIBLE, 3 * honest)
+        far = distance(_final(pair, wrong), theirs)
+        shared = [one for one in right if one in wrong and one]
+        inside = max((distance(wrong[one], right[one]) for one in shared), default=0.0)
+        if not (far > bar or inside > bar):
+            found.append(f"{name}: only {far:.3g} away, {inside:.3g} in a layer")
+        elif not np.isfinite(far):
+            found.append(f"{name}: shapes differ or not finite")
+        elif verbose:
+            print(f"    {name}: {far:.3g} at the end, {inside:.3g} in a layer")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Check the pairs, and print how many there are."""
+    wanted = [one for one in arguments if not one.startswith("-")]
+    failed, names = 0, set()
+    total = {"pairs": 0, "faults": 0, "with several sources": 0}
+    for family in families():
+        pairs: list[Pair] = importlib.import_module(family).PAIRS
+        for pair in pairs:
+            assert pair.name not in names, pair.name
+            names.add(pair.name)
+            if wanted and not any(part in f"{family}.{pair.name}" for part in wanted):
+                continue
+            start = time.perf_counter()
+            try:
+                found = complaints(pair, "-v" in arguments)
+            except Exception:
+                found = [traceback.format_exc()]
+            failed += bool(found)
+            for line in found:
+                print(f"{family}.{pair.name}: {line}")
+            if "-v" in arguments:
+                print(f"  {pair.name}: {time.perf_counter() - start:.1f} s", flush=True)
+        faults = [fault for pair in pairs for fault in pair.wrong.values()]
+        total["pairs"] += len(pairs)
+        total["faults"] += len(faults)
+        total["with several sources"] += sum(len(fault.sources) > 1 for fault in faults)
+        print(f"{family}: {len(pairs)} pairs, {len(faults)} faults", flush=True)
+    print(", ".join(f"{count} {what}" for what, count in total.items()))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

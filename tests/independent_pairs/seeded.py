@@ -1,0 +1,104 @@
+"""Seeded inputs and weights: signals survive, gains are not 1, statistics are near their data."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def image(seed: int, *shape: int) -> np.ndarray:
+    """Smooth noise with some detail, like an image that was normalised."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape)
+    smooth = (x + np.roll(x, 1, -1) + np.roll(x, 1, -2) + np.roll(x, (1, 1), (-2, -1))) / 2
+    return (0.8 * smooth + 0.4 * rng.standard_normal(shape) + 0.1).astype(np.float32)
+
+
+def tokens(seed: int, *shape: int, vocabulary: int) -> np.ndarray:
+    """Ids of tokens."""
+    return np.random.default_rng(seed).integers(1, vocabulary, shape)
+
+
+def _value(rng: np.random.Generator, name: str, shape: tuple[int, ...], gain: float) -> Any:
+    noise = rng.standard_normal(shape)
+    if name.endswith(("layer_scale", "layer_scale_1.lambda1")):
+        return 0.6 + 0.2 * noise
+    if "position" in name or "token" in name or "pos_embedding" in name:
+        return 0.5 * noise
+    if "relative_attention_bias" in name or "embed" in name or "wte" in name or "wpe" in name:
+        return 0.7 * noise
+    if len(shape) >= 2:
+        return gain * noise / math.sqrt(math.prod(shape[1:]))
+    if name.endswith("weight"):
+        return 1 + 0.25 * noise
+    return 0.15 * noise
+
+
+def give_weights(model: nn.Module, seed: int, gain: float = 1.4) -> nn.Module:
+    """Fill a module of PyTorch, and put it into evaluation mode."""
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            value = _value(rng, name, tuple(tensor.shape), gain)
+            tensor.copy_(torch.from_numpy(np.asarray(value, np.float32)))
+    return model.eval()
+
+
+def give_statistics(model: nn.Module, seed: int, x: np.ndarray) -> nn.Module:
+    """Statistics of these data for each batch normalisation, moved a little as training moves them."""
+    norms = [module for module in model.modules() if isinstance(module, NORMS)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        model(torch.from_numpy(x))
+    rng = np.random.default_rng(seed)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        var = norm.running_var.numpy()
+        moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
+        norm.running_mean += torch.from_numpy(moved.astype(np.float32))
+        norm.running_var *= torch.from_numpy(rng.uniform(0.5, 1.6, var.shape).astype(np.float32))
+        norm.running_var.clamp_(min=1e-3)
+    return model.eval()
+
+
+def keras_value(rng: np.random.Generator, weight: Any, gain: float) -> np.ndarray:
+    """A value for a weight of Keras."""
+    shape, noise = tuple(weight.shape), rng.standard_normal(tuple(weight.shape))
+    if weight.name == "embeddings":
+        return 0.7 * noise
+    if weight.name in ("gamma", "scale"):
+        return 1 + 0.25 * noise
+    if "depthwise" in weight.path and len(shape) == 4:
+        return gain * noise / math.sqrt(shape[0] * shape[1])
+    if len(shape) < 2 or weight.name == "bias":
+        return 0.15 * noise
+    return gain * noise / math.sqrt(math.prod(shape[:-1]))
+
+
+def give_keras_weights(model: Any, seed: int, x: Any = None, gain: float = 1.4) -> Any:
+    """Fill a model of Keras; with data, its batch normalisations know them as if trained."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "float" in str(weight.dtype) and not weight.name.startswith("moving"):
+            weight.assign(keras_value(rng, weight, gain).astype(np.float32))
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    if x is None or not norms:
+        return model
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(x, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        var = np.asarray(norm.moving_variance)
+        moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
+        norm.moving_mean.assign(np.asarray(norm.moving_mean) + moved)
+        norm.moving_variance.assign(np.maximum(var * rng.uniform(0.5, 1.6, var.shape), 1e-3))
+    return model
