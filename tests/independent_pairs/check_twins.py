@@ -20,7 +20,7 @@ import onnxruntime
 import torch
 from pair import Pair
 
-HELPERS = {"check_twins", "edits", "exports", "pair", "seeded"}
+HELPERS = {"check_twins", "edits", "exports", "pair", "seeded", "transformer_ports"}
 VISIBLE = 1e-4
 Outputs = dict[str, np.ndarray]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from edits import Edit
+from torch import nn
 
 
 def _legacy(training: Any) -> dict[str, Any]:
@@ -78,9 +77,7 @@ def convolutions_before(model: nn.Module, x: np.ndarray) -> dict[str, str]:
     return found
 
 
-def fold_by_hand(
-    model: nn.Module, x: np.ndarray, mistake: str = "", layer: str = ""
-) -> None:
+def fold_by_hand(model: nn.Module, x: np.ndarray, mistake: str = "", layer: str = "") -> None:
     """Fold each batch normalisation into the convolution before it, one with a mistake."""
     for norm_name, conv_name in convolutions_before(model, x).items():
         norm, conv = model.get_submodule(norm_name), model.get_submodule(conv_name)

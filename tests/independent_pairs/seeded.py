@@ -31,6 +31,8 @@ def _value(rng: np.random.Generator, name: str, shape: tuple[int, ...], gain: fl
         return 0.5 * noise
     if "relative_attention_bias" in name or "embed" in name or "wte" in name or "wpe" in name:
         return 0.7 * noise
+    if len(shape) == 4 and name.endswith((".fc1.weight", ".fc2.weight")):
+        gain *= 0.4  # the gates of squeeze and excitation stay open
     if len(shape) >= 2:
         return gain * noise / math.sqrt(math.prod(shape[1:]))
     if name.endswith("weight"):
@@ -64,7 +66,7 @@ def give_statistics(model: nn.Module, seed: int, x: np.ndarray) -> nn.Module:
         moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
         norm.running_mean += torch.from_numpy(moved.astype(np.float32))
         norm.running_var *= torch.from_numpy(rng.uniform(0.5, 1.6, var.shape).astype(np.float32))
-        norm.running_var.clamp_(min=1e-3)
+        norm.running_var.clamp_(min=0.1 * float(var.mean()))
     return model.eval()
 
 
@@ -100,5 +102,7 @@ def give_keras_weights(model: Any, seed: int, x: Any = None, gain: float = 1.4) 
         var = np.asarray(norm.moving_variance)
         moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
         norm.moving_mean.assign(np.asarray(norm.moving_mean) + moved)
-        norm.moving_variance.assign(np.maximum(var * rng.uniform(0.5, 1.6, var.shape), 1e-3))
+        norm.moving_variance.assign(
+            np.maximum(var * rng.uniform(0.5, 1.6, var.shape), 0.1 * var.mean())
+        )
     return model
