@@ -1,4 +1,4 @@
-"""Convolutional nets of torchvision against their ONNX exports, faults planted before the export."""
+"""Convolutional nets of torchvision against their ONNX exports, made from faulty copies."""
 
 from collections.abc import Callable
 from typing import Any
@@ -154,7 +154,10 @@ RESNET_KEPT: Faults = {
 
 def folded(mistake: str, layer: str, what: str, convolution: str) -> Fault:
     """A fold by hand of ResNet with a mistake at one normalisation."""
-    fold = lambda model, x: fold_by_hand(model, x, mistake, layer)  # noqa: E731
+
+    def fold(model: nn.Module, x: Any) -> None:
+        fold_by_hand(model, x, mistake, layer)
+
     return Fault(exported(RESNET, "folded", None, fold), what, at(layer, convolution))
 
 

@@ -33,10 +33,10 @@ class Pair:
     """A model and the same network again.
 
     `build` gives the first model, live, and its input in its own layout: an array, a tuple of
-    arrays, or arrays by name. `right` and each `wrong` give the second: a live model, or the path of
-    an .onnx or .npz in the folder that they are given. `to_b` and `from_b` turn the input into what
-    the second takes and its output into the layout of the first; a comparison has to find out by
-    itself. `rounding` is what healthy outputs may differ by, over the greatest magnitude.
+    arrays, or arrays by name. `right` and each `wrong` give the second: a live model, or the path
+    of an .onnx or .npz in the folder that they are given. `to_b` and `from_b` turn the input into
+    what the second takes and its output into the layout of the first; a comparison has to find out
+    by itself. `rounding` is what healthy outputs may differ by, over the greatest magnitude.
     """
 
     name: str
