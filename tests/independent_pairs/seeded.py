@@ -51,7 +51,7 @@ def give_weights(model: nn.Module, seed: int, gain: float = 1.4) -> nn.Module:
 
 
 def give_statistics(model: nn.Module, seed: int, x: np.ndarray) -> nn.Module:
-    """Statistics of these data for each batch normalisation, moved a little as training moves them."""
+    """Statistics of these data for each batch normalisation, moved a little."""
     norms = [module for module in model.modules() if isinstance(module, NORMS)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

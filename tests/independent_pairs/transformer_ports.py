@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 Mistakes = Mapping[int, str]
-"""The mistake of each block with one, by the block's index; -1 is what lies outside of the blocks."""
+"""The mistake of each block that has one, by its index; -1 is what lies outside of the blocks."""
 
 
 def linear(theirs: Any, transposed: bool = False) -> nn.Linear:
@@ -367,12 +368,8 @@ class T5Block(nn.Module):
             bias = bias.transpose(-1, -2)
         x = x + self.o(attend(q, k, v, scale, None, None if self.wrong == "no bias" else bias))
         y = self.norm2(x)
-        gate = (
-            F.relu(self.gate(y))
-            if self.wrong == "relu"
-            else F.gelu(self.gate(y), approximate="tanh")
-        )
-        return x + self.back(gate * self.value(y))
+        act = F.relu if self.wrong == "relu" else partial(F.gelu, approximate="tanh")
+        return x + self.back(act(self.gate(y)) * self.value(y))
 
 
 class T5Encoder(nn.Module):
