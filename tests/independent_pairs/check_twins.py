@@ -20,7 +20,7 @@ import onnxruntime
 import torch
 from pair import Pair
 
-HELPERS = {"check_twins", "edits", "exports", "pair", "seeded", "transformer_ports"}
+HELPERS = {"check_twins", "edits", "exports", "keras_ports", "pair", "seeded", "transformer_ports"}
 VISIBLE = 1e-4
 Outputs = dict[str, np.ndarray]
 
@@ -80,7 +80,8 @@ def _keras_outputs(model: Any, x: Any) -> Outputs:
     keras = importlib.import_module("keras")
     layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
     inner = [first_tensor(layer.output) for layer in layers]
-    every = keras.Model(model.inputs, [first_tensor(model.outputs), *inner])
+    takes = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    every = keras.Model(takes, [first_tensor(model.outputs), *inner])
     values = every(list(x) if isinstance(x, tuple) else x, training=False)
     names = ["", *(layer.name for layer in layers)]
     return {name: _numpy(value) for name, value in zip(names, values, strict=True)}
