@@ -16,9 +16,8 @@ from probe.capture.user_arrays import (
     Expected,
     Inputs,
     Part,
-    Partial,
     Shape,
-    as_array,
+    part_at,
 )
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, ProbeError, our_fault
@@ -100,7 +99,7 @@ def check(
     tolerance = _tolerance(rtol, atol)
     mine, values = of_layer(layer, expected)
     if mine is not None and expected_at is not None:
-        mine = Partial(as_array(mine), part_of(expected_at))
+        mine = part_at(mine, part_of(expected_at))
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
     model, chosen = found.model, found.calls
     drift: Mapping[tuple[str, int], Drift] = {}

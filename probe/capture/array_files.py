@@ -186,17 +186,54 @@ def given(
 
 def values(
     path: str | None, layer: str, dtype: str | None = None
-) -> np.ndarray | dict[str, np.ndarray] | None:
+) -> np.ndarray | dict[str, np.ndarray] | Unshaped | None:
     """The user's values of a layer; of an .npz its only array, or all by names of layers where one
     of them is that name."""
     if path is None:
         return None
     held = array(path, dtype)
+    if isinstance(held, np.ndarray) and path.endswith(FLAT):
+        return Unshaped(held, path, _left_out(path, held))
     if not isinstance(held, dict) or layer in held:
         return held
     if len(held) == 1:
         return next(iter(held.values()))
     raise BadInput(f"{path} contains {printable.several(held)}, but no array named {layer!r}")
+
+
+_EXACT = 17
+"""Significant digits that write any float64."""
+_HALF = 0.5 * (1 + 1e-6)
+"""Of the last digit; a decimal step is no number of float64."""
+
+
+def _left_out(path: str, held: np.ndarray) -> np.ndarray | float:
+    """How far the numbers of a text may be off by the digits that it leaves out: half of the last
+    decimal where all have as many, else of the last of the most significant digits. Whole numbers
+    are what they are."""
+    if path.endswith(".bin"):
+        return 0.0
+    decimals: set[int] = set()
+    most, scientific = 0, False
+    with Path(path).open(encoding="utf-8") as file:
+        for line in file:
+            for word in line.partition("#")[0].replace(",", " ").split():
+                mantissa, exponent, _ = word.lower().partition("e")
+                whole, _, fraction = mantissa.lstrip("+-").partition(".")
+                if not whole.isdigit() and not fraction.isdigit():
+                    continue  # NaN and infinities
+                decimals.add(len(fraction))
+                most = max(most, len((whole + fraction).lstrip("0")))
+                scientific |= bool(exponent)
+                if most >= _EXACT:
+                    return 0.0
+    if scientific or len(decimals) > 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            magnitudes = np.floor(np.log10(np.abs(held)))
+        units = 10.0 ** (np.where(np.isfinite(magnitudes), magnitudes, -np.inf) - most + 1)
+        return _HALF * units
+    places = max(decimals, default=0)
+    return _HALF * 10.0**-places if places else 0.0
 
 
 def typed(value: str, at: tuple[int, ...]) -> Partial:

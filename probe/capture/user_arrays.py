@@ -22,6 +22,7 @@ __all__ = [
     "Unshaped",
     "as_array",
     "as_outputs",
+    "part_at",
 ]
 
 ArrayLike: TypeAlias = Any
@@ -46,6 +47,8 @@ class Unshaped:
     values: np.ndarray
     """Of a text of several lines of equal length a row for each."""
     path: str = ""
+    slack: np.ndarray | float = 0.0
+    """How far each may be off by the digits that a text leaves out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +76,11 @@ class Partial:
 
     values: np.ndarray
     at: tuple[int | slice, ...]
-    slack: float = 0.0
+    slack: np.ndarray | float = 0.0
     """How far they may be off by the digits that were left out."""
 
-    def spread(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """(the whole output, NaN where no value was given; where one was given)."""
+    def spread(self, shape: tuple[int, ...]) -> "Spread":
+        """As a whole output of this shape."""
         whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
         text = ",".join(
             str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}"
@@ -89,17 +92,48 @@ class Partial:
             raise BadInput(
                 f"the output has the shape {shape}, so it has no element {text}"
             ) from None
-        if [n for n in part.shape if n != 1] != [n for n in self.values.shape if n != 1]:
-            raise BadInput(
-                f"{text} selects an array of shape {part.shape} from the output of shape "
-                f"{shape}; you gave values of shape {self.values.shape}"
-            )
+        given, read = self.values.shape, ""
+        if [n for n in part.shape if n != 1] != [n for n in given if n != 1]:
+            count = self.values.size
+            if count != part.size or len(given) > 1:
+                raise BadInput(
+                    f"{text} selects an array of shape {part.shape} from the output of shape "
+                    f"{shape}; you gave values of shape {given}: "
+                    + (
+                        f"give {part.size} values, in that shape or flat"
+                        if count != part.size
+                        else f"transpose or reshape them to {part.shape}"
+                    )
+                )
+            read = f"your {count} values are read in row-major (C) order as {part.shape}"
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True
-        return whole, known
+        slack = np.zeros(shape)
+        slack[self.at] = np.broadcast_to(self.slack, given).reshape(part.shape)
+        return Spread(whole, known, slack, read)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """A part in its place."""
+
+    values: np.ndarray
+    """NaN where none was given."""
+    known: np.ndarray
+    """Where one was given."""
+    slack: np.ndarray
+    read: str
+    """How flat values are read."""
 
 
 def _end(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+def part_at(values: "Expected | Unshaped", at: tuple[int | slice, ...]) -> Partial:
+    """A user's values as those of a part of the output."""
+    if isinstance(values, Unshaped):
+        return Partial(values.values, at, values.slack)
+    return Partial(as_array(values), at)
 
 
 def as_outputs(expected: Expected, count: int) -> tuple[np.ndarray | None, ...]:

@@ -12,7 +12,7 @@ from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
-from probe.capture.user_arrays import Expected, Picture, Shape, Told, Unshaped
+from probe.capture.user_arrays import Expected, Picture, Shape, Told
 from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, on_terminal, say, with_progress, write, written
@@ -31,9 +31,7 @@ __all__ = ["check", "explain", "fold", "sweep"]
 def check(arguments: Arguments) -> int:
     """One layer."""
     model = opened(arguments)
-    expected = _shaped(
-        array_files.values(arguments.expect, str(arguments.layer), arguments.dtype), arguments
-    )
+    expected: Expected = array_files.values(arguments.expect, str(arguments.layer), arguments.dtype)
     if arguments.expect_value is not None and arguments.at is not None:
         expected = array_files.typed(arguments.expect_value, arguments.at)
     progress = on_terminal()
@@ -81,9 +79,7 @@ def explain(arguments: Arguments) -> int:
         _named(arguments),
         _input(arguments),
         at=arguments.at or (),
-        expected=_shaped(
-            array_files.values(arguments.expect, str(arguments.layer), arguments.dtype), arguments
-        ),
+        expected=array_files.values(arguments.expect, str(arguments.layer), arguments.dtype),
         given=_own_input(arguments),
         call=arguments.call or 0,
         shape=_drawn(arguments),
@@ -100,14 +96,6 @@ def explain(arguments: Arguments) -> int:
 def _named(arguments: Arguments) -> Named:
     layer = str(arguments.layer)
     return layer if arguments.to is None else (layer, arguments.to)
-
-
-def _shaped(expected: Expected, arguments: Arguments) -> Expected:
-    """The user's values of a layer; a file of numbers alone holds no shape of the output."""
-    flat = arguments.expect is not None and arguments.expect.endswith(array_files.FLAT)
-    if flat and isinstance(expected, np.ndarray) and arguments.expect_at is None:
-        return Unshaped(expected.ravel())
-    return expected
 
 
 def _input(arguments: Arguments) -> Told:

@@ -1,10 +1,11 @@
 """Whether values of another shape than the output are a part of it, or of what a mistake makes of
-it."""
+it; flat ones are read in row-major order."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -85,17 +86,45 @@ def _parts(
     if not few.size or few.ndim > value.ndim or few.size >= value.size:
         return found
     allowed = np.broadcast_to(allowed, value.shape)
-    for axes in combinations(range(value.ndim), few.ndim):
-        window = [1] * value.ndim
-        for axis, size in zip(axes, few.shape, strict=True):
-            window[axis] = size
-        if all(size <= whole for size, whole in zip(window, value.shape, strict=True)):
-            for start in _places(few.reshape(window), value, allowed):
-                place = tuple(slice(k, k + size) for k, size in zip(start, window, strict=True))
-                found[_named(start, window, value.shape, axes)] = place
-                if len(found) == _MOST:
-                    return found
+    for axes, window in (*_windows(few.shape, value.shape), *_flattened(few.shape, value.shape)):
+        for start in _places(few.reshape(window), value, allowed):
+            place = tuple(slice(k, k + size) for k, size in zip(start, window, strict=True))
+            found[_named(start, window, value.shape, axes)] = place
+            if len(found) == _MOST:
+                return found
     return found
+
+
+_Windows = Iterator[tuple[tuple[int, ...], list[int]]]
+"""The axes along which a part extends, and its size along each axis of the output."""
+
+
+def _windows(few: tuple[int, ...], whole: tuple[int, ...]) -> _Windows:
+    """The parts that have this shape."""
+    for axes in combinations(range(len(whole)), len(few)):
+        window = [1] * len(whole)
+        for axis, size in zip(axes, few, strict=True):
+            window[axis] = size
+        if all(size <= most for size, most in zip(window, whole, strict=True)):
+            yield axes, window
+
+
+def _flattened(few: tuple[int, ...], whole: tuple[int, ...]) -> _Windows:
+    """The parts of so many values in a row that hold several axes whole, but for one of them."""
+    if len(few) != 1:
+        return
+    seen: set[tuple[int, ...]] = set()
+    for full in product((False, True), repeat=len(whole)):
+        size = math.prod(n for n, all_ in zip(whole, full, strict=True) if all_)
+        if not any(full) or few[0] % size:
+            continue
+        for cut in range(len(whole)):
+            window = [n if all_ else 1 for n, all_ in zip(whole, full, strict=True)]
+            window[cut] *= few[0] // size
+            axes = tuple(axis for axis, n in enumerate(window) if n > 1)
+            if len(axes) > 1 and window[cut] <= whole[cut] and tuple(window) not in seen:
+                seen.add(tuple(window))
+                yield axes, window
 
 
 def _places(mine: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> Iterator[tuple[int, ...]]:

@@ -71,41 +71,58 @@ def symmetric_padding(case: Case) -> Iterator[Edit]:
     1 with an odd kernel size hides this.
     """
     for position, op in case.having(*_WINDOWED):
-        if not _kernel(case, position, op):
-            continue
-        do = f"pad {_told(op.pads)}"
-        even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(case, position, op)]
-        choices = [
-            [
-                pad,
-                (max(pad), max(pad)),
-                half,
-                (min(pad), min(pad)),
-                (sum(pad) // 2, sum(pad) - sum(pad) // 2),
-                (half[0] - 1, half[0]),
-            ]
-            for pad, half in zip(op.pads, even, strict=True)
+        for pads in _evenly(case, position, op):
+            yield case.edit(
+                f"padded {_told(pads)}; the layer pads {_told(op.pads)}",
+                _padded(case, position, pads),
+                do=f"pad {_told(op.pads)}",
+            )
+
+
+def _evenly(case: Case, position: int, op: Any) -> list[Pads]:
+    """Pads equal on both sides, as those of another framework, that give the same output sizes."""
+    even = [((k - 1) // 2, (k - 1) // 2) for k in _kernel(case, position, op)]
+    if not even:
+        return []
+    choices = [
+        [
+            pad,
+            (max(pad), max(pad)),
+            half,
+            (min(pad), min(pad)),
+            (sum(pad) // 2, sum(pad) - sum(pad) // 2),
+            (half[0] - 1, half[0]),
         ]
-        choices = [
-            [pad for pad in dict.fromkeys(axis) if min(pad) >= 0 and sum(pad) >= 0]
-            for axis in choices
-        ]
-        whole = [
-            tuple(axis[min(i, len(axis) - 1)] for axis in choices)
-            for i in range(max(map(len, choices)))
-        ]
-        for pads in dict.fromkeys(
-            (*whole, *(_same_size(case, position, op, choices) if len(choices) < 3 else ()))
-        ):
-            if (
-                pads != op.pads
-                and _out(case, position, op, pads) == case.values[position][0].shape[2:]
-            ):
-                yield case.edit(
-                    f"padded {_told(pads)}; the layer pads {_told(op.pads)}",
-                    _padded(case, position, pads),
-                    do=do,
-                )
+        for pad, half in zip(op.pads, even, strict=True)
+    ]
+    choices = [
+        [pad for pad in dict.fromkeys(axis) if min(pad) >= 0 and sum(pad) >= 0] for axis in choices
+    ]
+    whole = [
+        tuple(axis[min(i, len(axis) - 1)] for axis in choices)
+        for i in range(max(map(len, choices)))
+    ]
+    mixed = _same_size(case, position, op, choices) if len(choices) < 3 else ()
+    want = case.values[position][0].shape[2:]
+    return [
+        pads
+        for pads in dict.fromkeys((*whole, *mixed))
+        if pads != op.pads and _out(case, position, op, pads) == want
+    ]
+
+
+def _on_other_side(case: Case, position: int, op: Any) -> list[Pads]:
+    """The pads of one or more axes exchanged."""
+    if all(before == after for before, after in op.pads):
+        return []
+    choices = [[*dict.fromkeys(((after, before), (before, after)))] for before, after in op.pads]
+    return [*_same_size(case, position, op, choices)]
+
+
+def _starts(pads: Pads) -> tuple[int, ...]:
+    """Where the first window starts: of pads that give the same output sizes those with the same
+    starts give the same windows."""
+    return tuple(before for before, _ in pads)
 
 
 @hypothesis("padding-on-other-side")
@@ -116,10 +133,10 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
     padding is odd.
     """
     for position, op in case.having(*_WINDOWED):
-        if all(before == after for before, after in op.pads):
-            continue
-        choices = [dict.fromkeys(((after, before), (before, after))) for before, after in op.pads]
-        for pads in _same_size(case, position, op, [list(axis) for axis in choices]):
+        named = set(map(_starts, _evenly(case, position, op)))
+        for pads in _on_other_side(case, position, op):
+            if _starts(pads) in named:
+                continue
             claim = f"padded {_told(pads)}; the layer pads {_told(op.pads)}"
             yield case.edit(claim, _padded(case, position, pads), do=f"pad {_told(op.pads)}")
 
@@ -141,15 +158,17 @@ def missing_padding(case: Case) -> Iterator[Edit]:
             )
         if not case.comparable:
             continue
+        named = set(map(_starts, _evenly(case, position, op)))
+        named.update(map(_starts, _on_other_side(case, position, op)))
         shifts = [shift for shift in product((-1, 0, 1), repeat=len(op.pads)) if any(shift)]
         padding = tuple(before for before, _ in op.pads)
         for shift in dict.fromkeys((padding, tuple(-before for before in padding), *shifts)):
-            if not any(shift):
-                continue
             pads = tuple(
                 (before - by, after + by)
                 for (before, after), by in zip(op.pads, shift, strict=True)
             )
+            if not any(shift) or _starts(pads) in named:
+                continue
             yield case.edit(
                 f"the windows start {', '.join(map(str, shift))} elements later",
                 _padded(case, position, pads),

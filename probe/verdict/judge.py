@@ -106,6 +106,8 @@ def weighed(
             for pair, one in comparisons.items()
         }
     notes += tuple(note for result in results.values() for note in result.notes)
+    if capture.by_onnxruntime and "onnx" in outputs:
+        notes += (_ONE_ENGINE,)
     return Judgement(
         capture,
         outputs,
@@ -119,6 +121,12 @@ def weighed(
         tolerant=options.tolerance is not None,
         notes=(*dict.fromkeys(notes), *_flips(results, capture.dtype)),
     )
+
+
+_ONE_ENGINE = (
+    "ONNX Runtime is two of the parties: as the framework it ran the model, and it computed this "
+    "layer alone once more; only NumPy is independent of it"
+)
 
 
 def _within(capture: Capture, options: Options) -> dict[str, Judgement]:
@@ -150,8 +158,8 @@ class _Given:
     """The user's values as outputs of the layer."""
 
     outputs: Arrays
-    digits: float = 0.0
-    """How far they may be off by the digits they were typed with."""
+    digits: np.ndarray | float = 0.0
+    """How far those of the first output may be off by the digits they are written with."""
     known: np.ndarray | None = None
     """Where values were given, where not everywhere."""
     notes: tuple[str, ...] = ()
@@ -161,19 +169,42 @@ def _outputs(yours: Yours, capture: Capture) -> _Given:
     values, count = yours.values, len(capture.outputs)
     shape = capture.outputs[0].shape if capture.outputs else ()
     if isinstance(values, Partial):
-        whole, known = values.spread(shape)
+        whole = values.spread(shape)
         note = (
-            f"you gave {int(known.sum())} of the output's {known.size} values; the others are "
-            "not compared"
+            f"you gave {int(whole.known.sum())} of the output's {whole.known.size} values; the "
+            "others are not compared"
         )
-        return _Given(as_outputs(whole, count), values.slack, known, (note,))
-    if isinstance(values, Unshaped) and values.values.size == capture.outputs[0].size:
-        note = (
-            f"your file has no shape; its {values.values.size} values are read in row-major "
-            f"(C) order as {shape}"
+        notes = tuple(filter(None, (note, whole.read, _few_digits(values.values, values.slack))))
+        return _Given(as_outputs(whole.values, count), whole.slack, whole.known, notes)
+    if not isinstance(values, Unshaped):
+        return _Given(as_outputs(values, count))
+    digits = tuple(filter(None, (_few_digits(values.values, values.slack),)))
+    if values.values.size != capture.outputs[0].size:
+        return _Given(
+            as_outputs(values, count), float(np.max(values.slack, initial=0.0)), notes=digits
         )
-        return _Given(as_outputs(values.values.reshape(shape), count), notes=(note,))
-    return _Given(as_outputs(values, count))
+    note = (
+        f"your file has no shape; its {values.values.size} values are read in row-major "
+        f"(C) order as {shape}"
+    )
+    slack = np.broadcast_to(values.slack, values.values.shape).reshape(shape)
+    return _Given(as_outputs(values.values.reshape(shape), count), slack, notes=(note, *digits))
+
+
+_MANY_DIGITS = 2.0**-25
+"""Of the largest value: what float32 leaves out of it."""
+
+
+def _few_digits(values: np.ndarray, slack: np.ndarray | float) -> str:
+    """What is said of values that a text holds in fewer digits than float32 has."""
+    most = float(np.max(slack, initial=0.0))
+    largest = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
+    if most <= _MANY_DIGITS * largest:
+        return ""
+    return (
+        f"your values are written with few digits; the allowance includes up to {most:.2g} for the "
+        "digits left out"
+    )
 
 
 def _user(

@@ -211,7 +211,7 @@ def user(
     dtype: str,
     *,
     drift: Drift | None,
-    digits: float,
+    digits: np.ndarray | float,
     known: np.ndarray | None,
 ) -> PartyResult:
     """The user's values held against NumPy: they may be off by the layer's own rounding, that of
@@ -219,7 +219,7 @@ def user(
     notes: list[str] = []
     stored: list[np.ndarray] = []
     for output, one in enumerate(outputs):
-        slack = np.asarray(digits)
+        slack = np.zeros(()) if output else np.asarray(digits)
         if one is not None and one.dtype == np.float16 and dtype != "float16":
             unit = precision_of("float16").unit
             slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25

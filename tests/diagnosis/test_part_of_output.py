@@ -87,3 +87,30 @@ def test_a_part_of_nothing_gets_no_cause():
     layer(x)
     report = probe.check(layer, layer.name, given=x, expected=RNG.normal(size=(8, 9)))
     assert report.findings == () and "no known mistake" in report.diagnosis[0]
+
+
+@pytest.mark.parametrize("at", ["3", "3,:,:,5", "3,:,0:3,5", ":,3,3,:", "2:5,:,:,:", "4,:,4,:"])
+def test_flat_values_of_a_part_are_found_and_taken_at_its_place(at, right):
+    part = right[eval(f"np.s_[{at}]")]
+    full = ",".join([*at.split(","), ":", ":", ":"][:4])
+    report = probe.check(MODEL, "conv2d", X, expected=part.ravel())
+    assert f"compare them there with --expect-at {full}" in report.diagnosis[0], report.diagnosis
+    report = probe.check(MODEL, "conv2d", X, expected=part.ravel(), expected_at=full)
+    assert report.ok and f"in row-major (C) order as {part.shape}" in report.notes[-1]
+    wrong = part.ravel() + np.float32(1)
+    assert probe.check(MODEL, "conv2d", X, expected=wrong, expected_at=full).verdict == "diverge"
+    wrong = part.ravel()[::-1]
+    assert "equal" not in " ".join(probe.check(MODEL, "conv2d", X, expected=wrong).diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((4, 2), r"shape \(4, 2\): transpose or reshape them to \(2, 4\)"),
+        ((3, 2), r"shape \(3, 2\): give 8 values, in that shape or flat"),
+        ((7,), r"shape \(7,\): give 8 values, in that shape or flat"),
+    ],
+)
+def test_values_of_another_shape_than_the_part_are_told_how(shape, words):
+    with pytest.raises(probe.ProbeError, match=words):
+        probe.check(MODEL, "conv2d", X, expected=np.zeros(shape), expected_at="0,0:2,0:4,3")

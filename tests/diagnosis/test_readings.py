@@ -193,3 +193,48 @@ def test_decimals_rounded_from_the_other_side():
     assert (np.abs(np.round(report.outputs["numpy"], 4) - mine) > 5e-5).any()
     (finding,) = package.check(layer, "", given=x, expected=mine).findings
     assert finding.slug == "printed-digits" and finding.left <= 1
+
+
+@pytest.fixture
+def saved_dense(dense, tmp_path):
+    """(The command's arguments for the layer on an input, its output)."""
+    torch.save(dense.state_dict(), tmp_path / "dense.pt")
+    x = RNG.normal(size=(8, 12)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model = (tmp_path / "dense.pt", "--factory", "torch.nn:Linear(12, 9)", "--layer", "")
+    right = np.asarray(package.check(dense, "", given=x).outputs["framework"])
+    return (*model, "--input", tmp_path / "x.npy"), right
+
+
+@pytest.mark.parametrize("fmt", ["%.6f", "%.4f", "%.5g", "%.3e", "%.9g"])
+@pytest.mark.parametrize("name", ["mine.txt", "mine.csv", "mine.dat"])
+def test_the_digits_that_a_text_leaves_out_are_allowed(probe, saved_dense, tmp_path, fmt, name):
+    arguments, right = saved_dense
+    delimiter = "," if name.endswith("csv") else " "
+    np.savetxt(tmp_path / name, right, fmt=fmt, delimiter=delimiter)
+    status, out, _ = probe(*arguments, "--expect", tmp_path / name)
+    assert status == 0, out
+    assert ("written with few digits" in out) is (fmt != "%.9g")
+    np.savetxt(tmp_path / name, right[3], fmt=fmt, delimiter=delimiter)
+    status, out, _ = probe(*arguments, "--expect", tmp_path / name, "--expect-at", "3,:")
+    assert status == 0, out
+    wrong = right.copy()
+    wrong[3, 4] += 0.01
+    np.savetxt(tmp_path / name, wrong, fmt=fmt, delimiter=delimiter)
+    status, out, _ = probe(*arguments, "--expect", tmp_path / name)
+    assert status == 1 and "DIFFER at 1 of 72 elements" in out
+
+
+def test_a_mistake_in_a_text_of_few_digits_is_named_alone(probe, dense, saved_dense, tmp_path):
+    arguments, right = saved_dense
+    np.savetxt(tmp_path / "mine.txt", right - dense.bias.detach().numpy(), fmt="%.5f")
+    status, out, _ = probe(*arguments, "--expect", tmp_path / "mine.txt")
+    assert status == 1 and "why: missing-bias: " in out and "printed-digits" not in out
+
+
+def test_whole_numbers_of_a_text_are_exact(probe, saved_dense, tmp_path):
+    arguments, right = saved_dense
+    np.savetxt(tmp_path / "mine.txt", np.rint(right * 128), fmt="%d")
+    status, out, _ = probe(*arguments, "--expect", tmp_path / "mine.txt")
+    assert status == 1 and "the output times 128, rounded" in unwrapped(out)
+    assert "few digits" not in out
