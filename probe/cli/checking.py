@@ -18,7 +18,8 @@ from probe.cli.opening import opened
 from probe.cli.output import STATUS, on_terminal, say, with_progress, write, written
 from probe.errors import BadInput, NotCompared
 from probe.report.json_npz import SCHEMA, as_dict
-from probe.report.text import line, reasons
+from probe.report.text import line
+from probe.report.text import why as why_of
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -160,8 +161,8 @@ def sweep(arguments: Arguments) -> int:
             counts[report.verdict] += 1
             if report.verdict == "diverge" and first is None:
                 first = report
-            if report.verdict == "diverge" and (found := reasons(report)):
-                explained += ["", printable.name(report.layer) or "(root)", *found[1:]]
+            if report.verdict == "diverge" and (found := why_of(report)):
+                explained += ["", printable.name(report.layer) or "(root)", *found]
             if arguments.json:
                 entries.append(as_dict(report))
             if arguments.json != "-":

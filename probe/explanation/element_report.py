@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.comparison.compare import PARTIES
+from probe.report.blocks import LABELS
+from probe.report.blocks import number as _number
 from probe.report.json_npz import SCHEMA
-from probe.report.text import LABELS
-from probe.report.text import number as _number
 
 if TYPE_CHECKING:
     import numpy as np

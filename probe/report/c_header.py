@@ -14,7 +14,7 @@ import numpy as np
 
 from probe import printable
 from probe.ops.weight import Grid, Weight
-from probe.report.text import arrays
+from probe.report.blocks import arrays
 
 if TYPE_CHECKING:
     from probe.report import Report

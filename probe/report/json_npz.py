@@ -12,8 +12,8 @@ from probe.comparison.compare import PARTIES
 from probe.errors import BadInput
 from probe.files import atomic_write
 from probe.ops.weight import Weight
+from probe.report.blocks import arrays
 from probe.report.c_header import header, listing
-from probe.report.text import arrays
 
 if TYPE_CHECKING:
     from probe.report import Report

@@ -1,0 +1,355 @@
+"""A report as blocks: everything that is said of a call, put into words and in order once, for
+whatever shows it. What renders them computes nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe import printable
+from probe.comparison.compare import PARTIES, Comparison
+from probe.ops.weight import Weight
+from probe.report.parameters import as_text
+
+if TYPE_CHECKING:
+    from probe.report import Finding, Outputs, Report
+
+__all__ = ["LABELS", "Block", "Line", "Row", "arrays", "blocks", "headline", "number", "row"]
+
+_WEIGHTS = 100
+"""How many of a layer's weights are listed."""
+_CALLS = 24
+"""How many of the calls of a composed layer are listed."""
+_HEADLINE = 100
+"""Columns of a verdict in one line."""
+
+LABELS = {"framework": "framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something with a name, and what belongs below it."""
+
+    label: str
+    text: str
+    below: tuple[str, ...] = ()
+    verdict: str = ""
+    """"agree", "diverge" or "unchecked" where the text says so in words."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is said of one matter."""
+
+    name: str
+    """"head", "layer", "weights", "parties", "pairs", "worst", "limits", "note", "why" or
+    "verdict"."""
+    title: str = ""
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A call of a sweep in columns."""
+
+    verdict: str
+    name: str
+    kind: str
+    shape: str
+    text: str
+
+
+def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
+    """What is said of a call, in the order of the text: the verdict comes last. With ``every`` all
+    weights and calls are listed."""
+    return tuple(
+        block
+        for block in (
+            _head(report),
+            _layer(report, every),
+            _weights(report, every),
+            _parties(report),
+            _pairs(report),
+            _worst(report),
+            _limits(report),
+            *(Block("note", "", (Line("note", note),)) for note in report.notes),
+            *reasons(report),
+            Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),)),
+        )
+        if block.title or block.lines
+    )
+
+
+def headline(report: "Report") -> str:
+    """The verdict in one line of at most 100 columns."""
+    name = printable.name(report.layer) or "(root)"
+    call = f", call {report.call}" if report.call else ""
+    told = report.sentence.partition(": ")[2].partition(". ")[0]
+    if report.verdict == "diverge" and report.findings:
+        first = report.findings[0]
+        told = f"{' and '.join((first.slug, *first.also))}: {first.claim}"
+    text = printable.line(f"{report.verdict}: {name}{call}: {told}")
+    return text if len(text) <= _HEADLINE else f"{text[: _HEADLINE - 2].rstrip(' ;,:(')} …"
+
+
+def row(report: "Report") -> Row:
+    """The call in columns, for a sweep."""
+    call = f":{report.call}" if report.call else ""
+    first = next(iter(arrays(next(iter(report.outputs.values())))), None)
+    ratios = [comparison.ratio for comparison in report.comparisons.values()]
+    if report.verdict == "agree":
+        told = f"up to {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
+        told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
+    else:
+        told = report.sentence.partition(": ")[2]
+        told += "".join(
+            f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1]
+        )
+    return Row(
+        report.verdict,
+        printable.name(report.layer) + call,
+        printable.name(report.kind),
+        "" if first is None else str(first.shape),
+        told,
+    )
+
+
+def number(value: float) -> str:
+    """A value with enough digits to tell float32 neighbours apart."""
+    return f"{value:.9g}"
+
+
+def arrays(output: "Outputs") -> tuple[np.ndarray | None, ...]:
+    """The outputs as a tuple, also where there is one."""
+    return output if isinstance(output, tuple) else (output,)
+
+
+def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
+    if len(names) != len(shape):
+        return f"({', '.join(map(str, shape))})"
+    return "(" + ", ".join(f"{name} {size}" for name, size in zip(names, shape, strict=True)) + ")"
+
+
+def _head(report: "Report") -> Block:
+    call = f", call {report.call}" if report.call else ""
+    name, kind = printable.name(report.layer) or "(root)", printable.name(report.kind)
+    return Block("head", f"{name} ({kind}{call}) of {report.source}, {report.framework}")
+
+
+def _layer(report: "Report", every: bool) -> Block:
+    """Its other name, inputs, outputs and what is computed."""
+    lines = []
+    if report.alias is not None:
+        also = f"{printable.name(report.alias)}, by the line that calls it"
+        lines.append(Line("also", also))
+    for i, x in enumerate(report.inputs):
+        label = "input" if len(report.inputs) == 1 else f"input {i}"
+        how = f", {report.how}" if not i and report.how else ""
+        lines.append(
+            Line(label, f"{_axes(x.shape, () if i else report.input_axes)} {x.dtype}{how}")
+        )
+    first = next(iter(report.outputs.values()))
+    for i, y in enumerate(arrays(first)):
+        if y is not None:
+            label = "output" if not isinstance(first, tuple) else report.output_name(i)
+            kind = report.dtype if y.dtype.kind == "f" else y.dtype
+            lines.append(Line(label, f"{_axes(y.shape, () if i else report.output_axes)} {kind}"))
+    return Block("layer", "", (*lines, *_computed(report, every)))
+
+
+def _computed(report: "Report", every: bool) -> Iterator[Line]:
+    """Each op in words, and what it does beside its weights; of a composed layer the calls."""
+    if report.calls:
+        names = [name for name in dict.fromkeys(report.calls) if name]
+        shown = names if every else names[:_CALLS]
+        listed = ", ".join(map(printable.name, shown))
+        more = f", … and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        text = f"{len(names)} calls, {len(report.ops)} steps: {listed}{more}"
+        yield Line("computed", text)
+        return
+    label = "computed"
+    parameters = report.parameters or ({},) * len(report.ops)
+    for words, values in zip(report.ops, parameters, strict=True):
+        if words != "Transpose":
+            yield Line(label, words, (text,) if (text := as_text(values)) else ())
+            label = ""
+
+
+def _weights(report: "Report", every: bool) -> Block:
+    if not report.weights:
+        return Block("weights")
+    weights = list(report.weights.values())
+    shown = weights if every else weights[:_WEIGHTS]
+    more = [Line(f"… and {len(weights) - len(shown):,} more", "")]
+    return Block(
+        "weights",
+        f"weights, {sum(weight.effective.size for weight in weights)} parameters",
+        (*map(_weight, shown), *(more if len(weights) > len(shown) else ())),
+    )
+
+
+def _weight(weight: Weight) -> Line:
+    effective = weight.effective
+    below = [f"-> {step}" for step in weight.steps]
+    if weight.stored is None:
+        below.append(
+            "not stored under this name; computed from "
+            f"{', '.join(weight.parts) or 'other weights'}"
+        )
+    elif weight.stored.shape != effective.shape:
+        below.append(f"stored as {weight.stored.shape}")
+    elif np.array_equal(weight.stored, effective, equal_nan=effective.dtype.kind == "f"):
+        if weight.steps:
+            below.append("stored and effective values are identical")
+    else:
+        difference = np.abs(weight.stored.astype(np.float64) - effective)
+        below.append(
+            "stored and effective values differ by up to "
+            f"{float(np.max(difference)):.3g}; distinct values: "
+            f"{np.unique(weight.stored).size} stored, {np.unique(effective).size} effective"
+        )
+    shape = f"{_axes(effective.shape, ())} {effective.dtype}"
+    return Line(printable.name(weight.name), shape, tuple(below))
+
+
+def _parties(report: "Report") -> Block:
+    lines = []
+    for party in PARTIES:
+        if party in report.outputs:
+            several = isinstance(report.outputs[party], tuple)
+            for i, one in enumerate(arrays(report.outputs[party])):
+                name = f"{report.output_name(i)}: " if several else ""
+                known = report.known if party == "expected" and not i else None
+                text = "skipped" if one is None else _summary(one, known)
+                lines.append(Line("" if i else LABELS[party], f"{name}{text}"))
+        elif party in report.missing:
+            lines.append(Line(LABELS[party], f"missing: {report.missing[party]}"))
+    return Block("parties", "parties", tuple(lines))
+
+
+def _summary(values: np.ndarray, known: np.ndarray | None = None) -> str:
+    if known is not None:
+        return f"{_summary(values[known])}, {int(known.sum())} of {known.size} values"
+    if not values.size:
+        return "empty"
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return "no finite value"
+    odd = f", {values.size - finite.size} NaN or inf" if finite.size < values.size else ""
+    return (
+        f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max "
+        f"{float(finite.max()):.6g}{odd}"
+    )
+
+
+def times(ratio: float) -> str:
+    """A ratio in words; beyond a million its digits say nothing."""
+    return f"up to {ratio:.3g} x" if ratio < 1e6 else "more than 1e6 x"
+
+
+def _pairs(report: "Report") -> Block:
+    return Block("pairs", "", tuple(_pair(*one) for one in report.comparisons.items()))
+
+
+def _pair(pair: tuple[str, str], comparison: Comparison) -> Line:
+    if comparison.ok and not comparison.size:
+        said = "have the same shape and no elements"
+    elif comparison.ok and not comparison.ratio:
+        said = "are equal"
+    elif comparison.ok:
+        said = f"agree; the largest difference is {comparison.ratio:.2g} x the allowance"
+    elif comparison.reason:
+        said = f"DIFFER: {comparison.reason}"
+    else:
+        said = (
+            f"DIFFER at {comparison.count} of {comparison.size} elements, by "
+            f"{times(comparison.ratio)} the allowance"
+        )
+    verdict = "agree" if comparison.ok else "diverge"
+    return Line(f"{LABELS[pair[0]]} and {LABELS[pair[1]]}", said, verdict=verdict)
+
+
+def _worst(report: "Report") -> Block:
+    """The worst element of the worst pair, with every party's value there."""
+    failed = [one for one in report.comparisons.values() if not one.ok]
+    rated = [
+        comparison
+        for comparison in failed or report.comparisons.values()
+        if comparison.worst is not None and comparison.ratio
+    ]
+    if not rated:
+        return Block("worst")
+    worst = max(rated, key=lambda one: one.ratio).worst
+    assert worst is not None
+    several = any(isinstance(output, tuple) for output in report.outputs.values())
+    where = f"{report.output_name(worst.output)}, " if several else ""
+    named = len(report.output_axes) == len(worst.index) and not worst.output
+    at = ", ".join(
+        f"{name} {i}"
+        for name, i in zip(report.output_axes if named else (), worst.index, strict=named)
+    )
+    lines = []
+    for party in PARTIES:
+        values = arrays(report.outputs[party])[worst.output] if party in report.outputs else None
+        if (
+            values is not None
+            and len(worst.index) == values.ndim
+            and all(i < n for i, n in zip(worst.index, values.shape, strict=True))
+        ):
+            lines.append(Line(LABELS[party], number(float(values[worst.index]))))
+    lines.append(Line(f"difference {worst.error:.3g}; allowance {worst.allowance:.3g}", ""))
+    label = "worst element" if failed else "largest difference at"
+    place = f"{where}[{', '.join(map(str, worst.index))}]"
+    return Block("worst", f"{label}: {place}" + f" ({at})" * named, tuple(lines))
+
+
+def _limits(report: "Report") -> Block:
+    """What this check could have seen, and what not."""
+    lines = []
+    if report.visible is not None:
+        change = f"a relative change of {report.visible:.1g} in one weight"
+        lines.append(Line("sensitivity", f"this check would detect {change}"))
+    lines += [Line("not detectable with this input", told) for told in report.blind]
+    return Block("limits", "", tuple(lines))
+
+
+def reasons(report: "Report") -> Iterator[Block]:
+    """The mistakes found, what they explain and what to do; then what else was seen of the
+    difference."""
+    for tie, found in groupby(report.findings, lambda one: one.tie):
+        group = list(found)
+        for one in [group] if tie else [[alone] for alone in group]:
+            yield Block("why", "", (_explained(one),))
+    if report.diagnosis:
+        first, *rest = report.diagnosis
+        yield Block("why", "", (Line("" if report.findings else "why", first, tuple(rest)),))
+
+
+def _explained(found: Sequence["Finding"]) -> Line:
+    """A mistake, or several that explain the values equally well: one sentence of all, what they
+    explain, and what to do."""
+    first = found[0]
+    whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
+    names = [" and ".join((one.slug, *one.also)) for one in found]
+    claims = [f"{name} ({one.claim})" for name, one in zip(names, found, strict=True)]
+    text = (
+        f"{names[0]}{whose}: {first.claim}"
+        if len(found) == 1
+        else f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
+    )
+    below = []
+    most = max(one.left for one in found)
+    if first.slug != "rounding" and most <= 1:
+        rest = f"largest remaining difference {most:.2g} x the allowance"
+        below.append(f"reproduces these values ({rest})")
+    elif first.slug != "rounding":
+        below.append(
+            f"explains {min(one.explained for one in found):.3%} of the difference; the "
+            f"remaining difference is {times(most)} the allowance"
+        )
+    done = dict.fromkeys((one.do, name) for one, name in zip(found, names, strict=True) if one.do)
+    below += [do if len(done) == 1 else f"{name}: {do}" for do, name in done]
+    return Line("why", text, tuple(below))
