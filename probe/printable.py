@@ -4,10 +4,10 @@ the text around it, and not endless."""
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["line", "name", "page", "sentence", "several"]
+__all__ = ["WIDTH", "line", "middle", "name", "page", "sentence", "several"]
 
 _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
-_WIDTH = 100
+WIDTH = 100
 """Columns of a page."""
 _LABEL = re.compile(r" *(?:-> |[a-z]+: |\S.{0,34}? {2,})?")
 """What stands before the text of a line, which is continued below that text."""
@@ -37,6 +37,12 @@ def name(text: str) -> str:
     return line(text, _NAME)
 
 
+def middle(text: str, most: int) -> str:
+    """A longer text with what is left out of its middle as "…"."""
+    kept = most - 1
+    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
 def several(names: Iterable[str], most: int = _SEVERAL) -> str:
     """The first of them, and how many more there are."""
     names = list(names)
@@ -51,14 +57,14 @@ def page(lines: Iterable[str]) -> str:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    if len(text) <= _WIDTH:
+    if len(text) <= WIDTH:
         yield text
         return
     from textwrap import wrap  # noqa: PLC0415 - listings start without it
 
     label = _LABEL.match(text)
     indent = " " * max(2, label.end() if label else 0)
-    yield from wrap(text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    yield from wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _short(text: str, most: int) -> str:

@@ -22,6 +22,7 @@ from probe.report.text import line
 from probe.report.text import why as why_of
 
 if TYPE_CHECKING:
+    from probe.model import Model
     from probe.report import Report
 
 __all__ = ["check", "explain", "fold", "sweep"]
@@ -135,6 +136,13 @@ def _told(report: "Report", arguments: Arguments) -> int:
     return STATUS[report.verdict]
 
 
+def _columns(model: "Model") -> tuple[int, int]:
+    """How wide the names and the classes of a sweep are."""
+    names = [len(printable.name(one.name)) for one in model.layers]
+    kinds = [len(printable.name(one.kind)) for one in model.layers]
+    return min(max((8, *names)), 40), min(max((8, *kinds)), 18)
+
+
 def sweep(arguments: Arguments) -> int:
     """Every layer, one line each, why those diverge that do on the user's own values, and which was
     the first."""
@@ -149,6 +157,7 @@ def sweep(arguments: Arguments) -> int:
     entries: list[dict[str, Any]] = []
     explained: list[str] = []
     unused: NotCompared | None = None
+    widths = _columns(model)
     reports = sweep_layers(
         model,
         _input(arguments),
@@ -166,7 +175,7 @@ def sweep(arguments: Arguments) -> int:
             if arguments.json:
                 entries.append(as_dict(report))
             if arguments.json != "-":
-                say(line(report))
+                say(line(report, widths))
     except NotCompared as error:
         unused = error
     if arguments.json:

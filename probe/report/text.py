@@ -9,6 +9,11 @@ from probe.report.blocks import Block, Line, blocks, reasons, row
 if TYPE_CHECKING:
     from probe.report import Report
 
+_NAME = 60
+"""Characters of a name in a sweep."""
+_FEWEST = 28
+"""Columns that a sentence of a sweep begins in."""
+
 __all__ = ["line", "lines_of", "render", "why"]
 
 _LAYOUT = {
@@ -33,12 +38,16 @@ def why(report: "Report") -> list[str]:
     return lines_of(reasons(report))
 
 
-def line(report: "Report") -> str:
-    """The report on one line, for a sweep; what does not fit is continued below it."""
+def line(report: "Report", widths: tuple[int, int] = (26, 18)) -> str:
+    """The report on one line, for a sweep, names and classes in columns of these widths; what does
+    not fit is continued below it."""
     one = row(report)
-    return printable.page(
-        [f"{one.verdict:<9} {one.name:<26} {one.kind:<18} {one.shape:<17} {one.text}"]
-    )
+    name = printable.middle(one.name, _NAME)
+    head = f"{one.verdict:<9} {name:<{widths[0]}} {one.kind:<{widths[1]}} {one.shape:<17}"
+    if len(head) + min(len(one.text), _FEWEST) < printable.WIDTH:
+        return printable.page([f"{head} {one.text}".rstrip()])
+    head = " ".join(filter(None, (f"{one.verdict:<9}", name, one.kind, one.shape)))
+    return printable.page([head, *([f"{'':<9} {one.text}"] if one.text else [])])
 
 
 def lines_of(parts: Iterable[Block]) -> list[str]:

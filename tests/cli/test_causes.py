@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from repository import EXAMPLES, script
+from wrapping import unwrapped
 
 import probe
 
@@ -80,5 +81,6 @@ def test_one_number_needs_its_place(capsys):
 def test_a_sweep_says_why_too(raw, tmp_path):
     np.savez(tmp_path / "mine.npz", conv2d=raw)
     told = command(*CHECK, "--all", "--expect", str(tmp_path / "mine.npz"))
-    line = next(line for line in told.splitlines() if line.startswith("diverge"))
-    assert "; raw-weights: the stored kernel and bias instead of the effective values" in line
+    row = unwrapped(told[told.index("diverge ") :].partition("\nagree ")[0])
+    assert "; raw-weights: the stored kernel and bias instead of the effective values" in row
+    assert max(map(len, told.splitlines())) <= 100

@@ -15,7 +15,10 @@ from repository import EXAMPLES
 from representatives import exhaustive
 
 import probe
+from probe.printable import middle
 from probe.report import Finding
+from probe.report.blocks import row
+from probe.report.text import line
 
 WIDTH = 100
 X = np.load(EXAMPLES / "digits.npy")
@@ -134,3 +137,20 @@ def test_a_failed_assertion_shows_the_line_of_the_test():
         probe.assert_layer(torch.nn.ReLU(), "", np.ones((2, 3), np.float32), np.zeros((2, 3)))
     shown = caught.traceback.filter(caught)
     assert [entry.name for entry in shown] == ["test_a_failed_assertion_shows_the_line_of_the_test"]
+
+
+@pytest.mark.parametrize("widths", [(26, 18), (40, 18), (8, 8)])
+def test_a_call_of_a_sweep_fits_the_page(widths):
+    """The row begins with the verdict, the name and the class; what follows is indented."""
+    layer = torch.nn.Linear(4, 3)
+    x = np.ones((2, 4), np.float32)
+    reports = [probe.check(layer, "", x), probe.check(layer, "", x, expected=np.zeros((2, 3)))]
+    for name in ("a", "block.0.conv", "model.layers.0.input_layernorm/reducemean", "long" * 60):
+        for report in reports:
+            text = line(replace(report, layer=name), widths)
+            assert_narrow(text)
+            first, *rest = text.splitlines()
+            assert first.split()[:3] == [report.verdict, middle(name, 60), "Linear"]
+            assert all(one.startswith(10 * " ") for one in rest)
+            assert row(report).text in " ".join(text.split())
+    assert middle("abcdefgh", 5) == "ab…gh" and middle("abcdefgh", 8) == "abcdefgh"

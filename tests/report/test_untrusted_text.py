@@ -94,7 +94,7 @@ def test_names_of_layers(probe, tmp_path, name):
             and max(map(len, out.splitlines())) < 400
         )
         status, out, _ = probe(path, "--all", "--seed", "1")
-        assert out.count("\n") <= 3 and max(map(len, out.splitlines())) < 5000
+        assert harmless(out) and len(begun(out)) <= 3 and max(map(len, out.splitlines())) <= 100
         status, out, err = probe(path, "--layer", "another")
         assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
 
