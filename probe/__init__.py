@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from probe.description.custom_layers import describes, recomputes
     from probe.errors import ProbeError
     from probe.explanation.trace import explain
+    from probe.model_comparison.compare import assert_same, compare
+    from probe.model_comparison.result import ModelComparison
     from probe.report import Report
 
 __all__ = [
     "Description",
+    "ModelComparison",
     "ProbeError",
     "Ref",
     "Report",
@@ -25,7 +28,9 @@ __all__ = [
     "Weight",
     "__version__",
     "assert_layer",
+    "assert_same",
     "check",
+    "compare",
     "describes",
     "explain",
     "fold",
@@ -38,13 +43,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Description": "description",
+    "ModelComparison": "model_comparison.result",
     "ProbeError": "errors",
     "Ref": "description",
     "Report": "report",
     "Step": "description",
     "Weight": "description",
     "assert_layer": "api",
+    "assert_same": "model_comparison.compare",
     "check": "api",
+    "compare": "model_comparison.compare",
     "describes": "description.custom_layers",
     "explain": "explanation.trace",
     "fold": "batchnorm_folding",

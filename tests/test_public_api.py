@@ -15,6 +15,7 @@ from probe import errors as errors_of_ours
 
 NAMES = [
     "Description",
+    "ModelComparison",
     "ProbeError",
     "Ref",
     "Report",
@@ -22,7 +23,9 @@ NAMES = [
     "Weight",
     "__version__",
     "assert_layer",
+    "assert_same",
     "check",
+    "compare",
     "describes",
     "explain",
     "fold",

@@ -16,15 +16,22 @@ from probe.capture import run, user_arrays
 from probe.comparison.compare import Comparison, Worst
 from probe.explanation.element_report import Change, Story, Term
 from probe.listing import Layer
+from probe.model_comparison.result import Pair
 from probe.ops.base import Op
 from probe.ops.weight import Grid
 from probe.report import Finding
 
 __all__ = ["ops_page", "page"]
 
-FUNCTIONS = ("open_model", "check", "sweep", "explain", "fold", "assert_layer")
+FUNCTIONS = (
+    *("open_model", "check", "sweep", "explain", "fold", "assert_layer"),
+    *("compare", "assert_same"),
+)
 OWN_LAYERS = ("describes", "recomputes")
-RESULTS = (probe.Report, Comparison, Worst, Finding, Story, Term, Change)
+RESULTS = (
+    *(probe.Report, Comparison, Worst, Finding, Story, Term, Change),
+    *(probe.ModelComparison, Pair),
+)
 WEIGHTS = (probe.Weight, Grid)
 STEPS = (probe.Description, probe.Step, probe.Ref)
 OTHERS = (Layer, probe.ProbeError)

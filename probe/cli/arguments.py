@@ -8,7 +8,7 @@ import click
 
 from probe.cli.completion import complete_layer
 
-__all__ = ["Arguments", "Grouped", "parameters", "refuse_contradictions"]
+__all__ = ["Arguments", "Grouped", "parameters", "refuse_contradictions", "shapes"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any]
     return tuple(found.items())
 
 
-def _shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+def shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """Each text as a shape."""
     return tuple(_numbers(None, None, value) or () for value in values)
 
 
@@ -152,7 +153,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--shape"],
             multiple=True,
-            callback=_shapes,
+            callback=shapes,
             metavar="1,3,224,224",
             help="Shape of the random input, or of the numbers in a .txt, .csv, .dat or .bin; "
             "repeat the option for each random input.",

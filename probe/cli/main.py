@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
-from probe.cli.arguments import Arguments, Grouped, parameters, refuse_contradictions
+from probe.cli.arguments import Arguments, Grouped, parameters, refuse_contradictions, shapes
+from probe.cli.comparing import Comparing
+from probe.cli.comparing import parameters as of_comparing
 from probe.cli.output import say
 from probe.errors import BadInput, ProbeError, in_words
 
@@ -84,6 +86,27 @@ def _file(**given: Any) -> None:
     arguments = Arguments(**given)
     refuse_contradictions(arguments)
     _ended(lambda: _run(arguments))
+
+
+@command.command(
+    "compare",
+    params=of_comparing(shapes),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def _compare(**given: Any) -> None:
+    """Compare two models layer by layer: where B leaves A, and why.
+
+    A, the reference, and B are models as probe opens them, or outputs alone: an .npz or a folder of
+    .npy files by the names of layers.
+
+    \b
+      probe compare model.h5 model.onnx --input x.npy
+
+    Exit status: 0 agree, 1 diverge, 2 could not compare.
+    """
+    from probe.cli.comparing import compare
+
+    _ended(lambda: compare(Comparing(**given)))
 
 
 @command.command("causes", context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,184 @@
+"""``probe compare A B``: two models compared, and what was found printed."""
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from probe.cli.opening import quiet
+from probe.cli.output import STATUS, say, write, written
+
+if TYPE_CHECKING:
+    from probe.capture.user_arrays import Shape
+    from probe.model_comparison.result import ModelComparison
+
+__all__ = ["Comparing", "compare", "parameters"]
+
+# ruff: noqa: PLC0415 - imports wait until they are needed, so that --help starts fast.
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What was given on the command line; the fields are named as the options."""
+
+    a: str
+    b: str
+    input: str | None = None
+    input_b: str | None = None
+    seed: int | None = None
+    shape: tuple[tuple[int, ...], ...] = ()
+    pairs: str | None = None
+    save_pairs: str | None = None
+    strict: bool = False
+    a_factory: str | None = None
+    b_factory: str | None = None
+    a_imports: tuple[str, ...] = ()
+    b_imports: tuple[str, ...] = ()
+    device: str | None = None
+    trust: bool = False
+    json: str | None = None
+    html: str | None = None
+
+
+def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
+    """The arguments and options; ``shapes`` reads a shape."""
+    return [
+        click.Argument(["a"], metavar="A"),
+        click.Argument(["b"], metavar="B"),
+        click.Option(
+            ["--input"],
+            metavar="FILE",
+            help="A's input: .npy, or .npz (arrays by input name). B is given the same, in the "
+            "order of axes that it takes.",
+        ),
+        click.Option(["--input-b"], metavar="FILE", help="B's own input, where it is another."),
+        click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
+        click.Option(
+            ["--shape"],
+            multiple=True,
+            callback=shapes,
+            metavar="1,3,224,224",
+            help="Shape of the random input of A; repeat the option for each input.",
+        ),
+        click.Option(
+            ["--pairs"],
+            metavar="FILE",
+            help="Layers that stand for one another, as --save-pairs writes them.",
+        ),
+        click.Option(
+            ["--save-pairs"], metavar="FILE", help="Write the pairs that were found, to edit."
+        ),
+        click.Option(
+            ["--strict"],
+            is_flag=True,
+            help="Exit with status 2 if a layer of either model has no partner.",
+        ),
+        click.Option(["--a-factory"], metavar="PKG.MOD:NET", help="What builds A's module."),
+        click.Option(["--b-factory"], metavar="PKG.MOD:NET", help="What builds B's module."),
+        click.Option(
+            ["--a-import", "a_imports"], multiple=True, metavar="MODULE", help="Imported for A."
+        ),
+        click.Option(
+            ["--b-import", "b_imports"], multiple=True, metavar="MODULE", help="Imported for B."
+        ),
+        click.Option(
+            ["--device"], metavar="cuda|mps|cpu", help="Where models run.  [default: cpu]"
+        ),
+        click.Option(["--trust"], is_flag=True, help="Allow code embedded in the files to run."),
+        click.Option(
+            ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
+        ),
+        click.Option(["--html"], metavar="FILE", help="Write the comparison as one HTML page."),
+    ]
+
+
+def compare(given: Comparing) -> int:
+    """Compares, prints and writes; the exit status."""
+    _refuse_targets(given)
+    if given.input is not None and (given.shape or given.seed is not None):
+        raise click.UsageError("--input and --shape or --seed cannot be used together")
+    with quiet(given.device):
+        from probe.capture import array_files
+        from probe.model_comparison.compare import compare as compare_models
+
+        a = _opened(given.a, given.a_factory, given.a_imports, given)
+        b = _opened(given.b, given.b_factory, given.b_imports, given)
+        progress = _on_terminal()
+        found = compare_models(
+            a,
+            b,
+            array_files.given(given.input, None),
+            x_b=array_files.given(given.input_b, None),
+            pairs=given.pairs,
+            strict=given.strict,
+            shape=_shape(given),
+            seed=given.seed or 0,
+            progress=progress,
+        )
+        if progress is not None:
+            click.echo(f"\r{'':<70}\r", nl=False, err=True)
+        return _told(found, given)
+
+
+def _refuse_targets(given: Comparing) -> None:
+    """Raises BadInput where a file cannot be written, before the work for it is done."""
+    from probe.files import atomic_write
+
+    reading = [one for one in (given.a, given.b, given.input, given.input_b, given.pairs) if one]
+    for target in (given.json, given.html, given.save_pairs):
+        if target is not None and target != "-":
+            atomic_write.target_of(target, reading)
+
+
+def _opened(path: str, factory: str | None, imports: tuple[str, ...], given: Comparing) -> Any:
+    """A model, or the path where it holds arrays alone."""
+    from importlib import import_module
+    from pathlib import Path
+
+    from probe.errors import CannotOpen
+
+    gc.disable()
+    try:
+        return import_module("probe.adapters").open_model(
+            path, trust=given.trust, factory=factory, imports=imports, device=given.device
+        )
+    except CannotOpen:
+        if path.endswith(".npz") or (Path(path).is_dir() and any(Path(path).rglob("*.npy"))):
+            return path
+        raise
+    finally:
+        gc.enable()
+
+
+def _shape(given: Comparing) -> "Shape":
+    shapes = given.shape
+    return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
+
+
+def _on_terminal() -> Callable[[str], None] | None:
+    """Shows what is being done, on a line that is written over; None where no terminal sees it."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda what: click.echo(f"\r{what[:68]:<70}\r", nl=False, err=True)
+
+
+def _told(found: "ModelComparison", given: Comparing) -> int:
+    from probe.model_comparison.text import render
+
+    if given.json != "-":
+        say(render(found, fold=sys.stdout.isatty()))
+    if given.json:
+        write(given.json, found.to_json())
+    if given.html:
+        write(given.html, found.to_html())
+        written(given.html, beside_json=given.json == "-")
+    if given.save_pairs:
+        rows = [list(one.tensors) for one in found.pairs]
+        told = {"pairs": rows, "unpaired": dict(zip("ab", map(list, found.unpaired), strict=True))}
+        write(given.save_pairs, json.dumps(told, indent=1))
+        written(given.save_pairs, beside_json=given.json == "-")
+    return STATUS[found.verdict]

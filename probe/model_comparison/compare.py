@@ -1,0 +1,414 @@
+"""Two whole models on one input: the layers where the second leaves the first, and why."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probe import printable
+from probe.capture.model_inputs import bind
+from probe.capture.run import ModelLike
+from probe.capture.user_arrays import Inputs, Shape, Told
+from probe.comparison.compare import Comparison, Worst
+from probe.errors import BadInput, ForwardFailed, ProbeError
+from probe.model import Model
+from probe.model_comparison.axes import Way, unchanged
+from probe.model_comparison.graph import (
+    Graph,
+    Node,
+    Tensor,
+    graph_of,
+    recorded_pass,
+    tensors_alone,
+)
+from probe.model_comparison.inputs import BInputs, candidates
+from probe.model_comparison.merging import merged
+from probe.model_comparison.names import by_names
+from probe.model_comparison.normalize import normalized
+from probe.model_comparison.propagated import carried, propagated
+from probe.model_comparison.result import ModelComparison, Pair
+from probe.model_comparison.segments import Segment, names_of, segments, uncovered
+from probe.model_comparison.sides import Outputs, Side, side
+from probe.model_comparison.walk import Paired, Walk, signature
+from probe.model_comparison.weights import anchors
+from probe.model_comparison.why import reasons
+from probe.process.interrupts import undisturbed
+
+__all__ = ["Pairing", "assert_same", "compare"]
+
+Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
+"""Which layers' outputs stand for one another: names of A and of B, or a JSON file of such."""
+_EXPLAINED = 8
+"""In how many sources the mistake is looked for."""
+_ALIKE = 1e-2
+"""Outputs whose signatures lie that near need no other order of the input's axes."""
+
+
+@undisturbed
+def compare(
+    a: ModelLike,
+    b: ModelLike,
+    x: Inputs = None,
+    *,
+    x_b: Inputs = None,
+    pairs: Pairing = None,
+    strict: bool = False,
+    shape: Shape = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> ModelComparison:
+    """Compares two models layer by layer: where the second leaves the first, and why.
+
+    B is computed once in NumPy, each of its layers on A's tensors, which are found by their
+    weights and values. So an error is named where it is made, and what only inherits it is not.
+
+    Args:
+        a: The reference: what ``probe.open_model`` takes or has returned, or arrays by names (a
+            mapping, a folder of .npy, an .npz): outputs alone, as another program wrote them.
+        b: What is compared with it, in the same forms.
+        x: A's input, as for ``probe.check``. None: random.
+        x_b: B's own input. None: A's, in the order of axes that B's input shapes want.
+        pairs: Layers that stand for one another: names of A and B, or a JSON file of such.
+        strict: Whether a layer without a partner leaves the comparison unchecked at best.
+        shape: As for ``probe.check``.
+        seed: As for ``probe.check``.
+        progress: Called with what is being done.
+
+    Returns:
+        The comparison: ``verdict``, ``pairs`` in execution order, ``sources``, ``unpaired``.
+
+    Raises:
+        CannotOpen: A model cannot be opened.
+        BadInput: An array, a shape or a name does not fit, or both sides hold outputs alone and
+            share no name.
+        ForwardFailed: A model's own forward pass raises.
+    """
+    say = progress or (lambda _: None)
+    first, second = side(a), side(b)
+    if isinstance(first, Outputs) and isinstance(second, Outputs):
+        return _arrays_alone(first, second)
+    if isinstance(second, Outputs):
+        say("running A")
+        passed = _pass_of(first, x, shape, seed)
+        found = _compared(tensors_alone(second.arrays), passed, pairs, alone="b", say=say)
+        return _told(found, first, second, passed.how, (), strict)
+    if isinstance(first, Outputs):
+        say("running B")
+        passed = _pass_of(second, x if x_b is None else x_b, shape, seed)
+        found = _compared(tensors_alone(first.arrays), passed, pairs, alone="a", say=say)
+        return _told(found, first, second, passed.how, (), strict)
+    say("running A")
+    reference = _pass_of(first, x, shape, seed)
+    say("running B")
+    candidate = _pass_of_b(second, reference, x, x_b)
+    found = _compared(reference.graph, candidate, pairs, say=say)
+    return _told(found, first, second, reference.how, candidate.words, strict)
+
+
+def assert_same(a: ModelLike, b: ModelLike, x: Inputs = None, **options: Any) -> None:
+    """For tests: fails where the models differ, and where they could not be compared.
+
+    Args:
+        a: As for ``compare``.
+        b: As for ``compare``.
+        x: As for ``compare``.
+        **options: The other arguments of ``compare``.
+
+    Raises:
+        AssertionError: It carries the comparison.
+        ProbeError: As ``compare`` raises it.
+    """
+    __tracebackhide__ = True  # pytest then shows the line of the test
+    comparison = compare(a, b, x, **options)
+    if not comparison.ok:
+        raise AssertionError(str(comparison))
+
+
+class _Pass(NamedTuple):
+    """A forward pass of one model."""
+
+    graph: Graph
+    arrays: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    how: str
+    ways: tuple[Way, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
+    assert not isinstance(model, Outputs)
+    bound = bind(model, x, shape, seed)
+    calls, outputs = recorded_pass(bound.model, bound.arrays)
+    graph = normalized(graph_of(calls, bound.arrays, outputs))
+    return _Pass(graph, bound.arrays, outputs, bound.how)
+
+
+def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> _Pass:
+    """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
+    come nearest."""
+    if x_b is not None:
+        bound = bind(model, x_b, None, 0)
+        own = BInputs(bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays))
+        return _run(own, a)
+    best: tuple[float, _Pass] | None = None
+    failure: ProbeError | None = None
+    for one in candidates(model, a.arrays, x):
+        try:
+            passed = _run(one, a)
+        except (ForwardFailed, BadInput) as error:
+            failure = failure or error
+            continue
+        apart = _outputs_apart(a.outputs, passed.outputs)
+        if best is None or apart < 0.5 * best[0]:
+            best = apart, passed
+        if apart < _ALIKE:
+            break
+    if best is None:
+        raise failure or BadInput("B takes A's input in no order of axes: give B's own (x_b=)")
+    return best[1]
+
+
+def _run(given: BInputs, a: _Pass) -> _Pass:
+    calls, outputs = recorded_pass(given.model, given.arrays)
+    graph = normalized(graph_of(calls, given.arrays, outputs))
+    return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
+
+
+def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
+    """How far the outputs' signatures lie apart, in units of their size."""
+    apart = [
+        float(np.abs(signature(one) - signature(other)).max() / max(signature(one)[0], 1e-30))
+        if one.size == other.size
+        else np.inf
+        for one, other in zip(a, b, strict=False)
+        if one.dtype.kind == other.dtype.kind == "f" and one.size and other.size
+    ]
+    return max(apart, default=0.0)
+
+
+class _Found(NamedTuple):
+    """The walk, and what was concluded."""
+
+    pairs: tuple[Pair, ...]
+    unpaired: tuple[tuple[str, ...], tuple[str, ...]]
+    notes: tuple[str, ...]
+    ends_open: bool
+    """Whether an output of B has no partner and none is computed."""
+
+
+def _compared(
+    a: Graph,
+    b: _Pass,
+    pairs: Pairing,
+    alone: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> _Found:
+    """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
+    the walk is then over the other."""
+    graph = b.graph
+    say("pairing by weights")
+    held = {} if alone else anchors(a, graph)
+    given: list[tuple[Tensor, Tensor, str]] = []
+    if pairs is not None:
+        given += [(one, other, "given") for one, other in _given(pairs, a, graph, alone)]
+    if alone:
+        given += [(one, other, "name") for one, other in by_names(a, graph)]
+    say("walking B on A's tensors")
+    walk = Walk(a, graph, held, given=given, inputs=b.ways).run()
+    found = segments(walk)
+    say("propagated errors")
+    wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
+    slack_a = {} if alone else carried(a, wanted_a)
+    slack_b = carried(graph, {one.b for one in walk.pairs})
+    down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
+    innocent = [
+        one for one in found if alone and one.differs and (own := down[one]) is not None and own.ok
+    ]
+    groups = merged(found, innocent)
+    firsts = {group[0]: group for group in groups}
+    told: list[Pair] = []
+    explained = 0
+    for one in found:
+        if one.paired.b.input is not None and not one.differs:
+            continue
+        group = firsts.get(one)
+        pair = _pair(one, down[one], alone)
+        if group is not None:
+            say(f"explaining {names_of(one.b, one.paired.b)[-1]}")
+            pair = _explained(pair, group, search=explained < _EXPLAINED and not alone)
+            explained += 1
+        elif one in innocent:
+            pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
+        elif one.differs:
+            pair = replace(pair, notes=("it shows the fault of a source, see there",))
+        told.append(pair)
+    covered_a: set[Node] = {node for one in found for node in one.a}
+    covered_b: set[Node] = {node for one in found for node in one.b}
+    free_a = uncovered(a.nodes, covered_a)
+    free_b = uncovered(graph.nodes, covered_b)
+    if alone:
+        known = {tensor for one in walk.pairs for tensor in one.a.tensors}
+        free_a = tuple(one.name for one in a.loose if one not in known)
+    ends_open = not alone and any(
+        end not in walk.partner and end.root not in walk.partner for end in graph.outputs
+    )
+    unpaired = (free_b, free_a) if alone == "b" else (free_a, free_b)
+    return _Found(tuple(told), unpaired, (), ends_open)
+
+
+_INNOCENT = (
+    "these values are right on the model's own inputs: the tensor before is other in the file only"
+)
+
+
+def _given(pairs: Pairing, a: Graph, b: Graph, alone: str) -> Iterable[tuple[Tensor, Tensor]]:
+    """The user's pairs as tensors."""
+    if isinstance(pairs, str | Path):
+        try:
+            pairs = json.loads(Path(pairs).read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{pairs} cannot be read as JSON: {error}") from None
+    told: Any = pairs
+    if isinstance(told, Mapping) and isinstance(told.get("pairs"), list):
+        told = told["pairs"]
+    rows = list(told.items()) if isinstance(told, Mapping) else list(told or ())
+    for row in rows:
+        if len(row) != 2 or not all(isinstance(one, str) for one in row):
+            raise BadInput(f"a pair is a layer of A and a layer of B; you gave {row!r}")
+        first, second = row if alone != "b" else row[::-1]
+        yield _named(first, a), _named(second, b)
+
+
+def _named(name: str, graph: Graph) -> Tensor:
+    """The output of a layer: "conv", "conv:1" for its second call."""
+    found: Tensor | None = None
+    for tensor in graph.tensors:
+        if tensor.name == name and (tensor.recorded is not None):
+            found = tensor
+    if found is None:
+        names = dict.fromkeys(one.name for one in graph.tensors)
+        raise BadInput(
+            f"pairs: no layer {printable.name(repr(name))}; there are "
+            f"{printable.several(list(names), 8)}"
+        )
+    return found
+
+
+def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
+    paired = segment.paired
+    local = None if paired.local is None else _in_a(paired.local, paired)
+    a_names, b_names = (
+        names_of(segment.a, paired.a.tensor),
+        names_of(segment.b, paired.b),
+    )
+    if alone == "b":
+        a_names, b_names = b_names, a_names
+    verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"
+    if paired.vague and verdict == "agree":
+        verdict = "unchecked"
+    return Pair(
+        *(a_names, b_names, paired.way.text, paired.how, local, down, verdict),
+        fitting=paired.fitting,
+        shape=tuple(paired.a.tensor.value.shape),
+        tensors=(paired.a.tensor.name, paired.b.name),
+    )
+
+
+def _in_a(local: Comparison, paired: Paired) -> Comparison:
+    """The comparison with its worst element's index in A's axes."""
+    worst = local.worst
+    if worst is None or not paired.way.text:
+        return local
+    shape = paired.b_shape
+    place = np.ravel_multi_index(worst.index, shape) if shape else 0
+    try:
+        flags = np.zeros(shape, bool)
+        flags.flat[place] = True
+        index = tuple(int(k) for k in np.argwhere(paired.way.to_a(flags))[0])
+    except (ValueError, IndexError):
+        return local
+    return replace(local, worst=Worst(worst.output, index, worst.values, worst.allowance))
+
+
+def _explained(pair: Pair, group: Sequence[Segment], search: bool) -> Pair:
+    found = reasons(group[0], search)
+    also = [printable.name(" + ".join(names_of(one.b, one.paired.b))) for one in group[1:]]
+    notes = list(found.notes)
+    if also:
+        notes.append(f"the same fault shows at {printable.several(also, 4)}")
+    return replace(
+        pair,
+        source=True,
+        differs=tuple((one.name, one.a, one.b) for one in found.differences),
+        findings=found.findings,
+        notes=tuple(notes),
+    )
+
+
+def _told(
+    found: _Found, a: Side, b: Side, how: str, inputs: tuple[str, ...], strict: bool
+) -> ModelComparison:
+    pairs = found.pairs
+    sources = [one for one in pairs if one.source]
+    count = sum(one.verdict == "agree" for one in pairs)
+    doubtful = [
+        one
+        for one in pairs
+        if one.verdict == "unchecked" and not (one.propagated is not None and one.propagated.ok)
+    ]
+    agreeing = f"{count} of {len(pairs)} pairs agree"
+    if sources:
+        verdict, told = "diverge", _of_sources(sources)
+        sentence = f"diverge: {told}; {agreeing}"
+    elif not pairs:
+        verdict, sentence = "unchecked", "unchecked: no tensor of B was found to stand for one of A"
+    elif any(one.verdict == "diverge" for one in pairs):
+        verdict, sentence = "diverge", f"diverge: {agreeing}"
+    elif doubtful:
+        verdict = "unchecked"
+        sentence = (
+            f"unchecked: {agreeing}; {' + '.join(doubtful[0].b)} of B could not be computed from "
+            "A's tensors"
+        )
+    elif found.ends_open:
+        verdict = "unchecked"
+        sentence = f"unchecked: {agreeing}, but an output of B stands for none of A"
+    elif strict and any(found.unpaired):
+        verdict = "unchecked"
+        names = [*found.unpaired[0], *found.unpaired[1]]
+        sentence = f"unchecked: {agreeing}, but {printable.several(names, 3)} has no partner"
+    else:
+        verdict, sentence = "agree", f"agree: {agreeing}"
+    return ModelComparison(
+        *(verdict, sentence, pairs, found.unpaired, a.source, b.source, how),
+        notes=found.notes,
+        inputs=inputs,
+    )
+
+
+def _of_sources(sources: Sequence[Pair]) -> str:
+    first = sources[0]
+    name = printable.name(" + ".join(first.b))
+    why = ""
+    if first.differs:
+        field, mine, theirs = first.differs[0]
+        why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
+    if first.findings:
+        why = f" ({first.findings[0].slug})"
+    more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}" if sources[1:] else ""
+    return f"B leaves A in {name}{why}{more}"
+
+
+def _short(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _arrays_alone(a: Outputs, b: Outputs) -> ModelComparison:
+    raise BadInput(
+        f"{a.source} and {b.source} hold arrays alone, and how they were computed is not "
+        "known: give the model as one of them"
+    )

@@ -1,0 +1,114 @@
+"""B's inputs, found from A's: by name or by place, in the order of axes and the type that B
+takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.capture.model_inputs import bind
+from probe.capture.user_arrays import Inputs, Told
+from probe.errors import BadInput, ForwardFailed
+from probe.model import InputSpec, Model
+from probe.model_comparison.axes import Way, unchanged
+
+__all__ = ["BInputs", "candidates", "named_inputs"]
+
+_LAST_TO_FIRST = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
+"""Channels from the last axis to the second."""
+
+
+class BInputs(NamedTuple):
+    """What B is run on."""
+
+    model: Model
+    arrays: tuple[np.ndarray, ...]
+    ways: tuple[Way, ...]
+    """The order of axes of each, in A's."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What was done to A's inputs, a sentence each."""
+        return tuple(
+            f"input {place} of B is A's with the axes {way.text}"
+            for place, way in enumerate(self.ways)
+            if way.text
+        )
+
+
+def named_inputs(model: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Inputs | Told:
+    """A's inputs by their names, where these are known."""
+    told = x.values if isinstance(x, Told) else x
+    if isinstance(told, Mapping):
+        return x
+    return list(arrays)
+
+
+def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iterator[BInputs]:
+    """The ways to hand A's inputs to B that B's input shapes allow, the likeliest first."""
+    told = x.values if isinstance(x, Told) else x
+    literals = x.literals if isinstance(x, Told) else {}
+    if isinstance(told, Mapping):
+        try:
+            bound = bind(b, Told(told, literals))
+            yield BInputs(
+                bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays)
+            )
+            return
+        except BadInput:
+            pass
+    specs = b.inputs
+    if specs is not None and len(specs) != len(arrays):
+        raise BadInput(
+            f"A is run on {len(arrays)} inputs and B takes {len(specs)} "
+            f"({', '.join(one.name for one in specs)}): give B's own (x_b=, --input-b)"
+        )
+    spec: Sequence[InputSpec | None] = specs or [None] * len(arrays)
+    options = [list(_orders(array, one)) for array, one in zip(arrays, spec, strict=True)]
+    if not all(options):
+        place = options.index([])
+        wanted = spec[place]
+        assert wanted is not None
+        raise BadInput(
+            f"A's input {place} has the shape {arrays[place].shape}, which in no order of axes is "
+            f"B's {wanted.name} {wanted.shape}: give B's own (x_b=, --input-b)"
+        )
+    for ways in product(*options):
+        turned = [
+            _typed(np.ascontiguousarray(way.to_b(array)), one)
+            for way, array, one in zip(ways, arrays, spec, strict=True)
+        ]
+        try:
+            bound = bind(b, Told(turned[0] if len(turned) == 1 else turned, literals))
+        except (BadInput, ForwardFailed):
+            continue
+        yield BInputs(bound.model, bound.arrays, tuple(ways))
+
+
+def _orders(array: np.ndarray, spec: InputSpec | None) -> Iterator[Way]:
+    """As it is, or with the channels moved."""
+    rank = array.ndim
+    perms = [tuple(range(rank))]
+    if rank in _LAST_TO_FIRST and array.dtype.kind == "f":
+        first = _LAST_TO_FIRST[rank]
+        perms += [first, tuple(int(k) for k in np.argsort(first))]
+    for perm in dict.fromkeys(perms):
+        shape = tuple(array.shape[k] for k in perm)
+        if spec is None or _fits(shape, spec.shape):
+            yield Way(perm)
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        one in (None, other) for one, other in zip(wanted, shape, strict=True)
+    )
+
+
+def _typed(array: np.ndarray, spec: InputSpec | None) -> np.ndarray:
+    """In B's type, where that is another of the same kind."""
+    if spec is None or spec.dtype == str(array.dtype) or not hasattr(np, spec.dtype):
+        return array
+    wanted = np.dtype(spec.dtype)
+    whole = array.dtype.kind in "iu" and wanted.kind in "iu"
+    return array.astype(wanted) if whole or array.dtype.kind == wanted.kind == "f" else array

@@ -1,0 +1,127 @@
+"""Graphs brought to one form: a bias that is added behind a product belongs to it, and a product
+with a constant matrix is a layer."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from probe.model_comparison.graph import Graph, Node, Tensor
+from probe.ops import (
+    Add,
+    AddConstant,
+    BatchNormalization,
+    Constant,
+    Conv,
+    ConvTranspose,
+    MatMul,
+    Op,
+    Parameter,
+    Product,
+)
+from probe.ops.weight import Weight
+
+__all__ = ["is_constant", "normalization_behind", "normalized"]
+
+_BIASED = (MatMul, Conv, ConvTranspose)
+
+
+def normalized(graph: Graph) -> Graph:
+    """The same passes with products and their biases as one node each."""
+    gone: set[Node] = set()
+    for node in graph.nodes:
+        _take_matrix(node, gone)
+    for node in graph.nodes:
+        if node not in gone and (found := _bias_of(node)) is not None:
+            product, op = found
+            _join(product, node, op, gone)
+    graph.nodes = [one for one in graph.nodes if one not in gone]
+    return graph.numbered()
+
+
+def is_constant(tensor: Tensor) -> np.ndarray | Weight | None:
+    """The weight or the numbers that a tensor is, whatever the model is given."""
+    op = None if tensor.node is None else tensor.node.op
+    if isinstance(op, Parameter):
+        return op.weight
+    return op.value if isinstance(op, Constant) else None
+
+
+def _take_matrix(node: Node, gone: set[Node]) -> None:
+    """Makes a layer of a product with a matrix of the model's own."""
+    if not isinstance(node.op, Product) or len(node.inputs) != 2:
+        return
+    left, right = node.inputs
+    weight = is_constant(right)
+    if not isinstance(weight, Weight) or weight.value.ndim != 2 or is_constant(left) is not None:
+        return
+    node.op, node.inputs = MatMul(weight=weight, bias=None), (left,)
+    right.consumers = [one for one in right.consumers if one is not node]
+    if not right.consumers and right.node is not None:
+        gone.add(right.node)
+
+
+def _bias_of(node: Node) -> tuple[Node, Op] | None:
+    """The product that a node adds nothing but a bias to, and the op that does both."""
+    if isinstance(node.op, AddConstant):
+        source, bias = node.inputs[0], node.op.value
+    elif isinstance(node.op, Add) and len(node.inputs) == 2:
+        first, second = (is_constant(one) for one in node.inputs)
+        if (first is None) == (second is None):
+            return None
+        source = node.inputs[0] if second is not None else node.inputs[1]
+        found = second if second is not None else first
+        bias = found if isinstance(found, Weight) else Weight("bias", None, np.asarray(found))
+    else:
+        return None
+    product = source.node
+    if (
+        product is None
+        or not isinstance(product.op, _BIASED)
+        or product.op.bias is not None
+        or product.op.weight is None
+        or len(source.consumers) != 1
+    ):
+        return None
+    width, axis = _channels(product.op)
+    shape = bias.value.shape
+    rank = 1 if axis == -1 else source.value.ndim
+    lined = (1,) * (rank - len(shape)) + shape
+    wanted = tuple(width if k == axis % rank else 1 for k in range(rank))
+    if lined != wanted:
+        return None
+    flat = bias if shape == (width,) else replace(bias, shape=(width,))
+    return product, replace(product.op, bias=flat)
+
+
+def _channels(op: Op) -> tuple[int, int]:
+    """How many channels a product has, and on which axis of its output."""
+    if isinstance(op, MatMul):
+        return int(op.weight.value.shape[1]), -1
+    assert isinstance(op, Conv | ConvTranspose)
+    assert op.weight is not None
+    shape = op.weight.value.shape
+    return int(shape[0] if isinstance(op, Conv) else shape[1] * op.groups), 1
+
+
+def _join(product: Node, adding: Node, op: Op, gone: set[Node]) -> None:
+    product.op = op
+    product.outputs = adding.outputs
+    for tensor in product.outputs:
+        tensor.node = product
+    gone.add(adding)
+    for tensor in adding.inputs:
+        if tensor.node is not None and tensor.node is not product and len(tensor.consumers) == 1:
+            gone.add(tensor.node)
+
+
+def normalization_behind(tensor: Tensor) -> Node | None:
+    """The batch normalisation that takes a tensor and nothing else does, through changes of
+    layout."""
+    while len(tensor.consumers) == 1:
+        node = tensor.consumers[0]
+        if isinstance(node.op, BatchNormalization):
+            return node
+        if not node.layout:
+            return None
+        tensor = node.outputs[0]
+    return None

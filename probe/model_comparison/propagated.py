@@ -1,0 +1,74 @@
+"""What has come down from before: B's own tensors against A's, and how far rounding alone may have
+carried them apart."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from probe.comparison.compare import Comparison, compare
+from probe.model_comparison.graph import Graph, Tensor
+from probe.model_comparison.walk import Paired, bounds_of, taken
+from probe.numerics.precision import precision_of, stored_in
+
+__all__ = ["carried", "propagated"]
+
+_UNIT = precision_of("float32").unit
+
+
+def carried(graph: Graph, wanted: Collection[Tensor]) -> dict[Tensor, np.ndarray | None]:
+    """How far each of the wanted tensors may be off by all rounding before it."""
+    kept: dict[Tensor, np.ndarray | None] = {}
+    waiting = {one: len(one.consumers) for one in graph.tensors}
+    slack: dict[Tensor, np.ndarray | None] = {}
+    last = max((one.node.index for one in wanted if one.node is not None), default=-1)
+    for node in graph.nodes[: last + 1]:
+        if node.op is None:
+            for output in node.outputs:
+                slack[output] = _of_unknown(output)
+        else:
+            given = [taken(node, x.value) for x in node.inputs]
+            outputs = [x.value for x in node.outputs]
+            arrived = [slack.get(x) for x in node.inputs]
+            bounds = bounds_of(node, given, arrived, outputs, stored_in(node.call.capture.dtype))
+            slack.update(zip(node.outputs, bounds, strict=True))
+        for output in node.outputs:
+            if output in wanted:
+                kept[output] = slack[output]
+        for x in dict.fromkeys(node.inputs):
+            waiting[x] = waiting.get(x, 1) - 1
+            if not waiting[x]:
+                slack.pop(x, None)
+    return kept
+
+
+def _of_unknown(tensor: Tensor) -> np.ndarray | None:
+    if tensor.value.dtype.kind != "f":
+        return None
+    sizes = np.abs(np.nan_to_num(tensor.value.astype(np.float64), posinf=0.0, neginf=0.0))
+    return np.asarray(16 * _UNIT * (sizes + sizes.mean()))
+
+
+def propagated(
+    paired: Paired,
+    slack_a: dict[Tensor, np.ndarray | None],
+    slack_b: dict[Tensor, np.ndarray | None],
+) -> Comparison | None:
+    """B's own tensor against A's, in A's axes; None where their shapes tell nothing."""
+    source = paired.a
+    a = source.gathered([one.value for one in source.tensors])
+    b = paired.b.value
+    slacks = [_whole(one, slack_a.get(one)) for one in source.tensors]
+    allowed = source.gathered(slacks) if source.columns else slacks[0]
+    try:
+        b = paired.way.to_a(b)
+        allowed = allowed + paired.way.to_a(_whole(paired.b, slack_b.get(paired.b)))
+    except ValueError:
+        allowed = np.zeros(())
+    if a.shape == b.shape:
+        allowed = np.broadcast_to(allowed, a.shape)
+    return compare((a,), (b,), (allowed,))
+
+
+def _whole(tensor: Tensor, slack: np.ndarray | None) -> np.ndarray:
+    shape = tensor.value.shape
+    return np.zeros(shape) if slack is None else np.broadcast_to(slack, shape)

@@ -1,0 +1,121 @@
+"""What lies between a pair of tensors and the pairs before it, in either model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.model_comparison.graph import Node, Tensor
+from probe.model_comparison.walk import Paired, Walk, Wire
+from probe.ops import Constant, Outputs, Parameter
+from probe.ops.step import Ref, Step
+
+__all__ = ["Joined", "Segment", "computing", "joined", "names_of", "segments", "uncovered"]
+
+
+@dataclass(eq=False)
+class Segment:
+    """A pair, and the nodes of each model that lead to it from the pairs before."""
+
+    paired: Paired
+    a: list[Node]
+    b: list[Node]
+    wires: list[Wire] = field(default_factory=list)
+    """Inputs of B's nodes that are paired with others than A's read."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether B's nodes do not give what A has."""
+        return self.paired.local is not None and not self.paired.local.ok
+
+
+def segments(walk: Walk) -> list[Segment]:
+    """One for each pair that nodes lead to, in B's execution order."""
+    ends_b = set(walk.partner)
+    ends_a = {one for one, partners in walk.partners_of_a.items() if partners}
+    wires: dict[Node, list[Wire]] = {}
+    for wire in walk.wires:
+        wires.setdefault(wire.node, []).append(wire)
+    found = []
+    for paired in walk.pairs:
+        a = _before(paired.a.tensors, ends_a)
+        b = _before([paired.b], ends_b)
+        crossed = [wire for node in b for wire in wires.get(node, ())]
+        found.append(Segment(paired, a, b, crossed))
+    return sorted(found, key=_place)
+
+
+def _place(one: Segment) -> int:
+    return -1 if one.paired.b.node is None else one.paired.b.node.index
+
+
+def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:
+    found: dict[Node, None] = {}
+    waiting = [one.node for one in tensors if one.node is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = None
+            waiting += [x.node for x in node.inputs if x.node is not None and x not in ends]
+    return sorted(found, key=lambda one: one.index)
+
+
+def computing(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes that change numbers: without those of layout, and constants."""
+    return [one for one in nodes if not one.layout and not isinstance(one.op, Parameter | Constant)]
+
+
+def names_of(nodes: Sequence[Node], end: Tensor) -> tuple[str, ...]:
+    """The layers of a segment, without those of layout where others are there."""
+    chosen = computing(nodes) or nodes
+    return tuple(dict.fromkeys(one.call.name for one in chosen)) or (end.name,)
+
+
+def uncovered(nodes: Iterable[Node], covered: set[Node]) -> tuple[str, ...]:
+    """The layers none of whose nodes lies in a segment, but for those that change no numbers."""
+    left = dict.fromkeys(one.call.name for one in computing(nodes) if one not in covered)
+    within = {one.call.name for one in covered}
+    return tuple(name for name in left if name not in within)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The nodes of a segment as the steps of one layer."""
+
+    steps: tuple[Step, ...]
+    inputs: tuple[np.ndarray, ...]
+    tensors: tuple[Tensor, ...]
+    """What the inputs are."""
+    places: Mapping[Node, int]
+    """Which step each node is."""
+
+
+def joined(nodes: Sequence[Node], end: Tensor) -> Joined | None:
+    """The segment that ends in a tensor; None where a call in it has no description."""
+    inputs: dict[Tensor, int] = {}
+    places: dict[Node, int] = {}
+    steps: list[Step] = []
+    for node in nodes:
+        if node.op is None:
+            return None
+        refs = []
+        for x in node.inputs:
+            if x.node in places:
+                refs.append(Ref(places[x.node], x.output_of(x.node)))
+            else:
+                refs.append(Ref(-1, inputs.setdefault(x, len(inputs))))
+        places[node] = len(steps)
+        steps.append(Step(node.op, tuple(refs)))
+    if not steps or not inputs or end.node not in places:
+        return None
+    assert end.node is not None
+    which = end.output_of(end.node)
+    if places[end.node] != len(steps) - 1 or which or len(end.node.outputs) > 1:
+        steps.append(Step(Outputs(), (Ref(places[end.node], which),)))
+    arrays = tuple(
+        one.value.astype(np.float64)
+        if one.value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
+        else one.value
+        for one in inputs
+    )
+    return Joined(tuple(steps), arrays, tuple(inputs), places)

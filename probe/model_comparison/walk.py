@@ -1,0 +1,614 @@
+"""The forced walk: B is computed once, node by node, and wherever a tensor of B has a partner, A's
+tensor takes its place.
+
+So every value of B is made from A's alone: where B is right it equals a tensor of A within
+rounding, whatever went wrong before. Pairing by value, the error that is made in each segment, and
+going on behind a fault are this one loop.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from probe.comparison.compare import Comparison, compare
+from probe.evaluation.allowance import carry
+from probe.model_comparison.axes import Way, unchanged, ways
+from probe.model_comparison.graph import Graph, Node, Tensor
+from probe.model_comparison.normalize import normalization_behind
+from probe.model_comparison.weights import Anchor
+from probe.numerics.dtypes import widened
+from probe.numerics.precision import Precision, precision_of
+from probe.ops import BatchNormalization, Transpose
+
+__all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "taken"]
+
+_TRIED = 24
+"""So many tensors of A are held against one of B's."""
+_SAMPLE = 64
+_EVIDENCE = 0.1
+"""An allowance of more than that part of a tensor's deviation proves nothing."""
+_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
+"""What an op raises on an array of a shape that is not its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What takes the place of a tensor of B: a tensor of A, or columns of several."""
+
+    tensors: tuple[Tensor, ...]
+    columns: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Of several: for each the places in the joined axis, and the columns that come there."""
+    axis: int = -1
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.tensors[0]
+
+    def gathered(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """One array for each tensor -> what takes the place."""
+        if not self.columns:
+            return arrays[0]
+        count = sum(len(places) for places, _ in self.columns)
+        first = np.moveaxis(arrays[0], self.axis, -1)
+        out = np.empty((*first.shape[:-1], count), np.result_type(*arrays))
+        for array, (places, columns) in zip(arrays, self.columns, strict=True):
+            out[..., places] = np.moveaxis(array, self.axis, -1)[..., columns]
+        return np.moveaxis(out, -1, self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """A tensor of B, what of A stands for it, and how far B's segment is off."""
+
+    b: Tensor
+    a: Source
+    way: Way
+    how: str
+    local: Comparison | None
+    """None where B's segment could not be computed from A's tensors."""
+    unforced: np.ndarray | None = None
+    """What B's segment makes of A's tensors, where it is not what A has."""
+    allowed: np.ndarray | None = None
+    """In B's axes, of such a pair."""
+    fitting: int = 1
+    """How many orders of axes would have agreed as well."""
+    vague: bool = False
+    """Whether the allowance is larger than what the tensor's elements differ by."""
+    b_shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Wire:
+    """A node of B whose input is paired with another tensor than the one A's reads."""
+
+    node: Node
+    reads: Tensor
+    """Of B."""
+    instead: Tensor
+    """Of A: what its partner reads."""
+
+
+@dataclass
+class Walk:
+    """One walk over B on A's tensors."""
+
+    a: Graph
+    b: Graph
+    anchors: Mapping[Node, Sequence[Anchor]]
+    given: Sequence[tuple[Tensor, Tensor, str]] = ()
+    """Pairs (of A, of B) that are decided, and what by."""
+    inputs: Sequence[Way] = ()
+    """The way of each of the models' inputs."""
+    by_values: bool = True
+    precision_b: str = ""
+    """What B stores, where that is a level of precision and no fault."""
+    pairs: list[Paired] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.values: dict[Tensor, np.ndarray] = {}
+        self.slack: dict[Tensor, np.ndarray | None] = {}
+        self.partner: dict[Tensor, Paired] = {}
+        self.partners_of_a: dict[Tensor, list[Tensor]] = defaultdict(list)
+        self.uncomputed: set[Tensor] = set()
+        """Tensors of B that are as B recorded them, since they cannot be computed."""
+        self._slack_a: dict[Tensor, np.ndarray | None] = {}
+        self._sized: dict[int, list[Tensor]] = defaultdict(list)
+        self._signature: dict[Tensor, np.ndarray] = {}
+        self._remembered: dict[tuple[int, int], Way] = {}
+        self._decided = {b: (a, how) for a, b, how in reversed(self.given)}
+        self._awaited: dict[Tensor, list[Tensor]] = {}
+        """Tensors of B behind an anchor, and what of A they may be."""
+        self._uses: dict[Tensor, int] = {}
+
+    def run(self) -> "Walk":
+        for tensor in self.a.tensors:
+            if tensor.root is tensor and self._tells(tensor):
+                self._sized[tensor.value.size].append(tensor)
+        for a, b, way in zip(self.a.inputs, self.b.inputs, self.inputs, strict=False):
+            assert b.recorded is not None
+            self.values[b], self.slack[b] = b.recorded, None
+            self._force(b, Source((a,)), (way,), "structure")
+        for b in self.b.inputs[len(self.a.inputs) :]:
+            assert b.recorded is not None
+            self.values[b], self.slack[b] = b.recorded, None
+        for node in self.b.nodes:
+            self._step(node)
+        self._pair_outputs()
+        return self
+
+    def _tells(self, tensor: Tensor) -> bool:
+        """Whether a tensor is held against B's: of inner ones those of calls of several steps."""
+        node = tensor.node
+        if tensor.recorded is None and tensor.place is None:
+            return False
+        return node is None or node.inputs != () or tensor.recorded is not None
+
+    # One node
+
+    def _step(self, node: Node) -> None:
+        held = self.anchors.get(node, ())
+        chosen = self._chosen(node, held)
+        if chosen is not None and chosen.ordered:
+            self._prove_input(node, chosen)
+        self._compute(node)
+        for output in node.outputs:
+            if output not in self.values or output in self.uncomputed:
+                continue
+            if output in self._decided:
+                target, how = self._decided[output]
+                self._force(output, Source((target,)), self._likely(target, output), how)
+        if chosen is not None or held:
+            self._pair_anchored(node, chosen, held)
+        for output in node.outputs:
+            if output in self.partner or output not in self.values:
+                continue
+            if output in self._awaited:
+                self._take_best(output, [Source((one,)) for one in self._awaited[output]])
+            elif output not in self.uncomputed and not node.layout and self.by_values:
+                self._pair_by_value(output)
+
+    def _compute(self, node: Node) -> None:
+        """The outputs in float64 from what the inputs now are, and what rounding may do."""
+        for tensor in node.inputs:
+            if tensor not in self.values:  # made by the model from nowhere that was seen
+                self.values[tensor], self.slack[tensor] = tensor.value, None
+        outputs = (
+            None if node.op is None else evaluated(node, [self.values[x] for x in node.inputs])
+        )
+        if outputs is None:
+            for tensor in node.outputs:
+                if tensor.recorded is not None or node.op is not None:
+                    self._as_recorded(tensor)
+            return
+        given = [taken(node, self.values[x]) for x in node.inputs]
+        slacks = [self.slack[x] for x in node.inputs]
+        bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+        for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
+            self.values[tensor], self.slack[tensor] = value, bound
+
+    def _as_recorded(self, tensor: Tensor) -> None:
+        self.values[tensor], self.slack[tensor] = tensor.value, None
+        self.uncomputed.add(tensor)
+
+    # Pairs by weights
+
+    def _chosen(self, node: Node, held: Sequence[Anchor]) -> Anchor | None:
+        """The node of A that holds the same weights: of several the one whose input is the partner
+        of B's, else the first that has no partner yet."""
+        most = [one for one in held if one.share >= 0.5 and one.share > 0.9 * held[0].share]
+        if len(most) > 1:
+            partner = self._partner_root(node.inputs[0]) if node.inputs else None
+            reading = [one for one in most if one.node.inputs[0].root is partner]
+            free = [one for one in most if not self.partners_of_a.get(one.node.outputs[0])]
+            most = [one for one in reading if one in free] or reading or free or most
+        return most[0] if most else None
+
+    def _partner_root(self, tensor: Tensor) -> Tensor | None:
+        """What of A stands for a tensor of B, or for the one that it is a copy of."""
+        for one in (tensor, tensor.root):
+            if (found := self.partner.get(one)) is not None:
+                return found.a.tensor.root
+        return None
+
+    def _prove_input(self, node: Node, anchor: Anchor) -> None:
+        b, a = node.inputs[0], anchor.node.inputs[0]
+        known = self._partner_root(b)
+        if known is None:
+            if b not in self.values:
+                return
+            line_a, line_b = _turned(a), _turned(b)
+            if line_a is not None and line_b is not None:
+                (root_a, perm_a), (root_b, perm_b) = line_a, line_b
+                if root_b in self.values and root_b.node is not None:
+                    way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
+                    self._force(root_b, Source((root_a,)), (way,), "weights")
+                    self._recompute_layouts(b)
+        elif known is not a.root and not self._same_numbers(known, a.root):
+            self.wires.append(Wire(node, b, a.root))
+
+    def _same_numbers(self, left: Tensor, right: Tensor) -> bool:
+        return left.value.shape == right.value.shape and np.array_equal(left.value, right.value)
+
+    def _recompute_layouts(self, tensor: Tensor) -> None:
+        """Computes the copies between a tensor and its root again."""
+        line = []
+        while tensor.node is not None and tensor.node.layout:
+            line.append(tensor.node)
+            tensor = tensor.node.inputs[0]
+        for node in reversed(line):
+            self._compute(node)
+
+    def _pair_anchored(self, node: Node, chosen: Anchor | None, held: Sequence[Anchor]) -> None:
+        output = node.outputs[0]
+        if output not in self.values or output in self.partner:
+            return
+        if chosen is None or not self._whole(node, chosen):
+            gathered = self._gathered(node, held)
+            if gathered is not None:
+                self._force(output, gathered, (unchanged(self.values[output].ndim),), "weights")
+            elif chosen is None:
+                return
+            else:
+                self._take_best(output, [Source((chosen.node.outputs[0],))])
+            return
+        first = chosen.node.outputs[0]
+        behind_a, behind_b = normalization_behind(first), normalization_behind(output)
+        folds = not isinstance(node.op, BatchNormalization)
+        if folds and behind_a is not None and behind_b is None:
+            folded = [Source((first,)), Source((behind_a.outputs[0],))]
+            self._take_best(output, folded[:: -1 if chosen.scaled else 1])
+        elif folds and behind_b is not None and behind_a is None and chosen.scaled:
+            self._awaited[behind_b.outputs[0]] = [first]
+        else:
+            for one, other in zip(node.outputs, chosen.node.outputs, strict=False):
+                if one in self.values and one not in self.partner:
+                    self._force(one, Source((other,)), self._likely(other, one), "weights")
+
+    def _whole(self, node: Node, anchor: Anchor) -> bool:
+        """Whether the anchor's output stands for the node's, place by place."""
+        if anchor.share < 0.9 or not anchor.ordered:
+            return anchor.share >= 0.5 and anchor.same_order
+        rows = len(anchor.node.outputs) > 1 or anchor.same_order
+        return rows
+
+    def _gathered(self, node: Node, held: Sequence[Anchor]) -> Source | None:
+        """Columns of A's outputs that together are B's output."""
+        value = self.values[node.outputs[0]]
+        axis = _channel_axis(node)
+        if axis is None or len(node.outputs) > 1:
+            return None
+        width = value.shape[axis]
+        if not held or len(held[0].looked) != width:
+            return None
+        left = np.ones(width, bool)
+        tensors: list[Tensor] = []
+        columns: list[tuple[np.ndarray, np.ndarray]] = []
+        for one in held:
+            places = np.flatnonzero(left & (one.rows >= 0))
+            if len(places):
+                tensors.append(one.node.outputs[0])
+                columns.append((places, one.rows[places]))
+                left[places] = False
+        if left.any() or any(_channel_axis(one.node) != axis for one in held):
+            return None
+        found = Source(tuple(tensors), tuple(columns), axis)
+        try:
+            fits = found.gathered([one.value for one in tensors]).shape == value.shape
+        except _ODD:
+            return None
+        return found if fits else None
+
+    def _take_best(self, b: Tensor, sources: Sequence[Source]) -> None:
+        """Pairs with the one that B's segment agrees with best; where it agrees with none, the
+        first."""
+        tried = [self._tried(b, one, self._likely(one.tensor, b)) for one in sources]
+        best = min(range(len(tried)), key=lambda k: (tried[k][1].ratio if tried[k][1].ok else 2, k))
+        self._put(b, sources[best], *tried[best], "weights")
+
+    # Pairs by value
+
+    def _pair_by_value(self, b: Tensor) -> None:
+        value, slack = self.values[b], self.slack[b]
+        if value.dtype.kind != "f" or value.size < 2 or not np.isfinite(value).any():
+            return
+        own = signature(value)
+        if not own[1] > 1e-9 * own[0]:
+            return
+        typical = 0.0 if slack is None else float(np.median(slack))
+        if not typical < _EVIDENCE * own[1]:
+            return
+        largest = 0.0 if slack is None else float(np.max(np.where(slack < 1e30, slack, 0.0)))
+        near = 3 * largest + 1e-5 * own[0]
+        around = self._around(b)
+        candidates = []
+        for one in self._sized[value.size]:
+            mark = self._signature.get(one)
+            if mark is None:
+                mark = self._signature.setdefault(one, signature(one.value))
+            if np.abs(mark - own).max() <= near:
+                place = -1 if one.node is None else one.node.index
+                used = bool(self.partners_of_a.get(one))
+                other = one.node is None or b.node is None or one.node.kind != b.node.kind
+                candidates.append((used, other, abs(place - around), place, one))
+        candidates.sort(key=lambda one: one[:4])
+        for *_, a in islice(candidates, _TRIED):
+            if self._fits(b, a):
+                return
+
+    def _around(self, b: Tensor) -> float:
+        """Where in A the partners of what B's tensor is made of lie."""
+        places = [
+            partner.node.index
+            for x in (() if b.node is None else b.node.inputs)
+            if (partner := self._partner_root(x)) is not None and partner.node is not None
+        ]
+        return max(places, default=-1) + 1
+
+    def _fits(self, b: Tensor, a: Tensor) -> bool:
+        """Pairs with a tensor of A that B's lies within the allowance of, in some order of axes."""
+        value, x = self.values[b], a.value
+        slack = self._total(b, a)
+        rows = _sample(value)
+        mine = value[rows]
+        fitting: list[Way] = []
+        for way in ways(x.shape, value.shape, self._likely(a, b)):
+            theirs = way.to_b(x)
+            own = _read(slack, way)
+            if not _within(mine, theirs[rows], own[rows] if own.ndim else own):
+                continue
+            if fitting or _within(value, theirs, own):
+                fitting.append(way)
+        if not fitting:
+            return False
+        self._force(b, Source((a,)), (fitting[0],), "values", len(fitting))
+        return True
+
+    def _total(self, b: Tensor, a: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self.slack[b], self.slack_a(a)
+
+    def _likely(self, a: Tensor, b: Tensor) -> list[Way]:
+        """The ways to try first: that of the inputs, then the last that fitted such ranks."""
+        rank = (a.value.ndim, self.values[b].ndim if b in self.values else b.value.ndim)
+        found = []
+        for x in () if b.node is None else b.node.inputs:
+            paired = self.partner.get(x) or self.partner.get(x.root)
+            if paired is not None and paired.way.merged is None and len(paired.way.perm) == rank[1]:
+                found.append(paired.way)
+        if rank in self._remembered:
+            found.append(self._remembered[rank])
+        return [one for one in found if one.fits(a.value.shape)]
+
+    # Forcing
+
+    def _force(
+        self, b: Tensor, source: Source, first: Sequence[Way], how: str, fitting: int = 1
+    ) -> None:
+        self._put(b, source, *self._tried(b, source, first), how, fitting)
+
+    def _tried(
+        self, b: Tensor, source: Source, first: Sequence[Way]
+    ) -> tuple[Way, Comparison, np.ndarray, np.ndarray]:
+        """The way of axes that B's value fits A's best by, how they compare, and A's value and the
+        allowance in B's axes."""
+        value = self.values[b]
+        array = source.gathered([one.value for one in source.tensors])
+        slacks = [self.slack_a(one) for one in source.tensors]
+        slack_a = (
+            None
+            if all(one is None for one in slacks)
+            else source.gathered(
+                [
+                    np.zeros(one.value.shape)
+                    if slack is None
+                    else np.broadcast_to(slack, one.value.shape)
+                    for one, slack in zip(source.tensors, slacks, strict=True)
+                ]
+            )
+        )
+        best: tuple[Way, Comparison, np.ndarray, np.ndarray] | None = None
+        for way in islice(ways(array.shape, value.shape, first), 130):
+            theirs = way.to_b(array)
+            allowed = _read((self.slack[b], slack_a), way)
+            found = compare((theirs,), (value,), (np.broadcast_to(allowed, value.shape),))
+            if best is None or found.ratio < best[1].ratio:
+                best = way, found, theirs, allowed
+            if found.ok or (way in first and not found.ok and len(first) == 1):
+                break
+        if best is not None:
+            return best
+        way = next((one for one in first if one.fits(array.shape)), unchanged(array.ndim))
+        theirs = way.to_b(array)
+        return way, compare((theirs,), (value,), (np.zeros(()),)), theirs, np.zeros(())
+
+    def _put(
+        self,
+        b: Tensor,
+        source: Source,
+        way: Way,
+        local: Comparison,
+        theirs: np.ndarray,
+        allowed: np.ndarray,
+        how: str,
+        fitting: int = 1,
+    ) -> None:
+        computed = b not in self.uncomputed
+        paired = Paired(
+            *(b, source, way, how, local if computed else None),
+            unforced=None if local.ok or not computed else self.values[b],
+            allowed=None if local.ok else allowed,
+            fitting=fitting,
+            vague=local.ok and self._vague(b, allowed),
+            b_shape=self.values[b].shape,
+        )
+        self.pairs.append(paired)
+        self.partner[b] = paired
+        for one in source.tensors:
+            self.partners_of_a[one].append(b)
+        self.values[b] = theirs
+        recorded = all(one.recorded is not None for one in source.tensors)
+        kept = None if recorded else self.slack_a(source.tensor)
+        self.slack[b] = None if kept is None or source.columns else way.to_b(kept)
+        if way.merged is None and local.ok:
+            self._remembered[len(way.perm), len(way.perm)] = way
+        for one in source.tensors:
+            if one.recorded is not None:
+                self._slack_a[one] = None
+
+    def _vague(self, b: Tensor, allowed: np.ndarray) -> bool:
+        value = self.values[b]
+        if b.input is not None or value.dtype.kind != "f" or value.size < 2:
+            return False
+        deviation = signature(value)[1]
+        return bool(deviation and np.median(allowed) > deviation)
+
+    # A's own rounding
+
+    def slack_a(self, tensor: Tensor) -> np.ndarray | None:
+        """How far A's tensor may be off what the pairs before it give."""
+        order = [tensor]
+        while order:
+            one = order[-1]
+            if one in self._slack_a:
+                order.pop()
+                continue
+            node = one.node
+            if node is None or node.op is None:
+                self._slack_a[one] = None
+                continue
+            missing = [x for x in node.inputs if x not in self._slack_a]
+            if missing:
+                order += missing
+                continue
+            given = [taken(node, x.value) for x in node.inputs]
+            slacks = [self._slack_a[x] for x in node.inputs]
+            outputs = [x.value for x in node.outputs]
+            bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+            for output, bound in zip(node.outputs, bounds, strict=True):
+                self._slack_a.setdefault(output, bound)
+        return self._slack_a[tensor]
+
+    # What is left
+
+    def _pair_outputs(self) -> None:
+        for a, b in zip(self.a.outputs, self.b.outputs, strict=False):
+            known = self._partner_root(b)
+            if known is None and b in self.values and b.root in self.values:
+                end = b.root if b.root.node is not None else b
+                if end in self.partner or a.root.value.size != self.values[end].size:
+                    end = b
+                source = a.root if end is b.root else a
+                self._force(end, Source((source,)), self._likely(source, end), "structure")
+
+
+def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """The outputs of a node in float64; None where its op cannot take these shapes."""
+    assert node.op is not None
+    given = [taken(node, x) for x in inputs]
+    try:
+        with np.errstate(all="ignore"):
+            if node.op.takes_any_float:
+                return list(node.op.run_float64(*given))
+            return list(node.op.run(*map(widened, given)))
+    except _ODD:
+        return None
+
+
+def bounds_of(
+    node: Node,
+    inputs: Sequence[np.ndarray],
+    slacks: Sequence[np.ndarray | None],
+    outputs: Sequence[np.ndarray],
+    precision: Precision,
+) -> list[np.ndarray | None]:
+    """What rounding may do to each output of a node: nothing where it is not finite, or whole."""
+    assert node.op is not None
+    wide = list(inputs) if node.op.takes_any_float else [widened(x) for x in inputs]
+    try:
+        with np.errstate(all="ignore"):
+            found = carry(node.op, wide, slacks, list(outputs), precision, False)
+    except _ODD:
+        return [None] * len(outputs)
+    made: list[np.ndarray | None] = []
+    for bound, value in zip(found, outputs, strict=False):
+        if bound is None or value.dtype.kind != "f":
+            made.append(None)
+            continue
+        finite = np.isfinite(value)
+        clean = bound if finite.all() else np.where(finite, bound, 0.0)
+        made.append(np.where(np.isnan(clean), 0.0, clean) if np.isnan(clean).any() else clean)
+    return made + [None] * (len(outputs) - len(made))
+
+
+def taken(node: Node, x: np.ndarray) -> np.ndarray:
+    """An input as the op takes it."""
+    return x.astype(np.float64) if node.takes_floats and x.dtype.kind in "biu" else x
+
+
+def _dtype(node: Node) -> str:
+    dtype = node.call.capture.dtype
+    return dtype if dtype in ("float32", "float64") else "float32"
+
+
+def signature(value: np.ndarray) -> np.ndarray:
+    """Numbers that no order of axes changes: root mean square, deviation, mean size, ends."""
+    wide = value.astype(np.float64, copy=False).ravel()
+    finite = np.isfinite(wide)
+    if not finite.all():
+        wide = np.where(finite, wide, 0.0)
+    mean = wide.mean()
+    square = float(np.dot(wide, wide)) / wide.size
+    return np.array(
+        [
+            np.sqrt(square),
+            np.sqrt(max(0.0, square - mean**2)),
+            mean,
+            np.abs(wide).mean(),
+            wide.max(),
+            wide.min(),
+        ]
+    )
+
+
+def _sample(value: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of some elements, spread over the array."""
+    flat = np.unique(np.linspace(0, value.size - 1, min(_SAMPLE, value.size)).astype(np.intp))
+    return np.unravel_index(flat, value.shape) if value.ndim else ()
+
+
+def _read(slack: tuple[np.ndarray | None, np.ndarray | None], way: Way) -> np.ndarray:
+    """The allowance of both sides in B's axes."""
+    b, a = slack
+    total = np.zeros(()) if b is None else np.asarray(b)
+    return total if a is None else total + way.to_b(np.asarray(a))
+
+
+def _within(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(left - right) <= allowed
+    if apart.all():
+        return True
+    return bool((apart | (left == right) | (np.isnan(left) & np.isnan(right))).all())
+
+
+def _channel_axis(node: Node) -> int | None:
+    """The axis of a node's output that its rows lie on."""
+    name = node.kind
+    return -1 if name in ("MatMul", "Embedding") else 1 if name in ("Conv",) else None
+
+
+def _turned(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]] | None:
+    """The tensor that this one is, but for the order of axes, and that order; None where axes are
+    merged or split on the way."""
+    perm = tuple(range(tensor.value.ndim))
+    while tensor.node is not None and tensor.node.layout:
+        source = tensor.node.inputs[0]
+        if isinstance(tensor.node.op, Transpose):
+            perm = tuple(tensor.node.op.perm[axis] for axis in perm)
+        elif source.value.shape != tensor.value.shape:
+            return None
+        tensor = source
+    return tensor, perm

@@ -1,0 +1,95 @@
+"""Why a segment of B does not give what A has: what the descriptions differ in, proven by numbers,
+or else the mistakes that give B's values from A's layers."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from probe.diagnosis.diagnose import diagnose
+from probe.diagnosis.prediction import Rounding
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case
+from probe.model_comparison.reading import Difference, read, transplanted
+from probe.model_comparison.segments import Joined, Segment, joined
+from probe.numerics.precision import precision_of
+from probe.report import Finding
+
+__all__ = ["Reasons", "reasons"]
+
+_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
+
+
+class Reasons:
+    """What was found for one source."""
+
+    def __init__(self, differences: list[Difference]) -> None:
+        self.differences = differences
+        self.findings: tuple[Finding, ...] = ()
+        self.notes: list[str] = [one.note for one in differences if one.note]
+
+
+def reasons(segment: Segment, search: bool = True) -> Reasons:
+    """The differences that were read, the one that explains the numbers alone first; where none
+    does, the causes that do."""
+    found = Reasons(read(segment))
+    paired = segment.paired
+    observed = paired.unforced
+    if observed is None or paired.allowed is None or paired.a.columns:
+        return found
+    whole = joined(segment.a, paired.a.tensor)
+    if whole is None:
+        return found
+    try:
+        theirs = paired.way.to_a(observed)
+        allowed = paired.way.to_a(np.broadcast_to(paired.allowed, observed.shape))
+        values = recompute(whole.steps, whole.inputs)
+    except _ODD:
+        theirs, allowed, values = observed, None, None
+    if values is None:
+        return found
+    if allowed is None or allowed.shape != values[-1][0].shape:
+        allowed = None
+    proven = [one for one in found.differences if _explains(one, whole, theirs, allowed)]
+    if proven:
+        rest = [one for one in found.differences if one not in proven]
+        found.differences = proven + rest
+        found.notes.append(
+            f"with B's {proven[0].name.partition('[')[0]} in A's layers they give B's values"
+        )
+        return found
+    if not search:
+        return found
+    case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
+    if case.healthy.dtype.kind != "f" or not case.seen.size:
+        return found
+    try:
+        diagnosis = diagnose(
+            case, Rounding(precision_of("float32")), allowed=allowed, party="expected"
+        )
+    except _ODD:
+        return found
+    found.findings = diagnosis.findings
+    return found
+
+
+def _explains(
+    difference: Difference, whole: Joined, theirs: np.ndarray, allowed: np.ndarray | None
+) -> bool:
+    """Whether A's layers with B's field in them give what B's give."""
+    op = transplanted(difference)
+    if op is None or difference.node is None or difference.node not in whole.places:
+        return False
+    position = whole.places[difference.node]
+    steps = list(whole.steps)
+    steps[position] = replace(steps[position], op=op)
+    try:
+        made = np.asarray(recompute(steps, whole.inputs)[-1][0])
+    except _ODD:
+        return False
+    if made.shape != theirs.shape:
+        return False
+    slack = np.zeros(()) if allowed is None else allowed
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(made - theirs)
+    finite = np.isfinite(apart)
+    return bool((apart <= 2 * slack + 1e-6 * np.abs(made))[finite].all()) and bool(finite.any())

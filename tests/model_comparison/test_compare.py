@@ -1,0 +1,286 @@
+"""Whole models held against each other: what agrees, where a fault is made, and why."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import probe
+from probe.cli.main import command
+
+
+class Block(torch.nn.Module):
+    def __init__(self, width, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(width, 2 * width, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(2 * width)
+        self.relu = torch.nn.ReLU()
+        self.conv2 = torch.nn.Conv2d(2 * width, 2 * width, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(2 * width)
+        self.short = torch.nn.Conv2d(width, 2 * width, 1, stride)
+        self.adds = True
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + self.short(x)) if self.adds else self.relu(y)
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 6, 3, padding=1)
+        self.act = torch.nn.ReLU()
+        self.pool = torch.nn.MaxPool2d(2)
+        self.one = Block(6, 1)
+        self.two = Block(12, 2)
+        self.mean = torch.nn.AdaptiveAvgPool2d(1)
+        self.head = torch.nn.Linear(24, 7)
+
+    def forward(self, x):
+        x = self.two(self.one(self.pool(self.act(self.stem(x)))))
+        return torch.softmax(self.head(torch.flatten(self.mean(x), 1)), -1)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    made = Net().eval()
+    for one in made.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(one.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(one.running_var, 0.5, 1.5)
+            torch.nn.init.uniform_(one.weight, 0.5, 1.5)
+            torch.nn.init.normal_(one.bias, 0, 0.2)
+    return made
+
+
+X = np.random.default_rng(0).normal(size=(2, 3, 16, 12)).astype(np.float32)
+
+
+def exported(module, path, fold):
+    options = (
+        {}
+        if fold
+        else {
+            "do_constant_folding": False,
+            "training": torch.onnx.TrainingMode.PRESERVE,
+        }
+    )
+    with pytest.warns(DeprecationWarning):
+        torch.onnx.export(module, torch.tensor(X), path, dynamo=False, **options)
+    return str(path)
+
+
+def test_a_model_agrees_with_itself(net):
+    comparison = probe.compare(net, net, X)
+    assert comparison.verdict == "agree" and comparison.ok
+    assert not comparison.sources and not any(comparison.unpaired)
+    assert all(one.local.ok and one.propagated.ok for one in comparison.pairs)
+    assert len(comparison.pairs) == 22
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_an_export_agrees_folded_or_not(net, tmp_path, fold):
+    comparison = probe.compare(net, exported(net, tmp_path / "net.onnx", fold), X)
+    assert comparison.ok, str(comparison)
+    assert not any(comparison.unpaired)
+    both = [one for one in comparison.pairs if {"one.conv1", "one.bn1"} <= {*one.a}]
+    assert bool(both) == fold
+    assert sum(one.how == "weights" for one in comparison.pairs) >= 7
+
+
+def test_the_other_way_round(net, tmp_path):
+    comparison = probe.compare(exported(net, tmp_path / "net.onnx", True), net, X)
+    assert comparison.ok, str(comparison)
+    assert not any(comparison.unpaired)
+
+
+def faulty(net, fault):
+    other = copy.deepcopy(net)
+    fault(other)
+    return other
+
+
+def scaled_row(net):
+    net.one.conv2.weight.data[3] *= 1.3
+
+
+def one_weight(net):
+    net.two.conv1.weight.data[1, 2, 0, 1] += 0.5
+
+
+def other_epsilon(net):
+    net.one.bn1.eps = 1e-2
+
+
+def other_pool(net):
+    net.pool = torch.nn.AvgPool2d(2)
+
+
+def no_activation(net):
+    net.act = torch.nn.Identity()
+
+
+def leaky(net):
+    net.act = torch.nn.LeakyReLU(0.1)
+
+
+def no_bias(net):
+    net.stem.bias.data[:] = 0
+
+
+def no_shortcut(net):
+    net.two.adds = False
+
+
+def other_mean(net):
+    net.two.bn2.running_mean += 0.3
+
+
+def turned_kernel(net):
+    net.two.conv2.weight.data = net.two.conv2.weight.data.flip(2, 3)
+
+
+def turned_head(net):
+    net.head.weight.data = net.head.weight.data.flip(1)
+
+
+FAULTS = {
+    scaled_row: ("one.conv2", "weight"),
+    one_weight: ("two.conv1", "weight"),
+    other_epsilon: ("one.bn1", "epsilon"),
+    other_pool: ("pool", "steps"),
+    no_activation: ("act", "steps"),
+    leaky: ("act", "steps"),
+    no_bias: ("stem", "bias"),
+    no_shortcut: ("two.relu:1", "steps"),
+    other_mean: ("two.bn2", "mean"),
+    turned_kernel: ("two.conv2", "weight"),
+    turned_head: ("head", "weight"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
+def test_a_fault_is_the_one_source_and_read(net, fault):
+    layer, field = FAULTS[fault]
+    comparison = probe.compare(net, faulty(net, fault), X)
+    assert comparison.verdict == "diverge"
+    assert len(comparison.sources) == 1, str(comparison)
+    source = comparison.sources[0]
+    assert layer in source.b or layer in source.a, str(comparison)
+    assert any(name.startswith(field) for name, *_ in source.differs), source.differs
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [scaled_row, one_weight, other_epsilon, other_pool, other_mean, turned_kernel, turned_head],
+    ids=lambda one: one.__name__,
+)
+def test_a_fault_in_a_folded_export(net, tmp_path, fault):
+    path = exported(faulty(net, fault), tmp_path / "net.onnx", True)
+    comparison = probe.compare(net, path, X)
+    assert len(comparison.sources) == 1, str(comparison)
+    assert FAULTS[fault][0] in comparison.sources[0].a
+
+
+def test_two_faults_are_two_sources(net):
+    other = faulty(faulty(net, scaled_row), other_mean)
+    comparison = probe.compare(net, other, X)
+    assert [one.b for one in comparison.sources] == [("one.conv2",), ("two.bn2",)]
+    assert "1.3 times" in " ".join(comparison.sources[0].notes)
+
+
+def test_an_epsilon_is_proven_by_transplanting_it(net):
+    comparison = probe.compare(net, faulty(net, other_epsilon), X)
+    source = comparison.sources[0]
+    assert source.differs[0] == ("epsilon", 1e-05, 1e-02)
+    assert any("with B's epsilon" in note for note in source.notes)
+    assert not source.propagated.ok
+    assert source.local.worst.values[0] != source.local.worst.values[1]
+
+
+def test_a_missing_shortcut_names_what_is_left_out(net):
+    comparison = probe.compare(net, faulty(net, no_shortcut), X)
+    assert "two/add" in comparison.sources[0].a
+
+
+def test_named_arrays_are_a_side(net, tmp_path):
+    names = ["stem", "pool", "one.conv1", "two.bn2", "head"]
+    arrays = {one: probe.check(net, one, X).outputs["framework"] for one in names}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    comparison = probe.compare(net, str(tmp_path / "mine.npz"), X)
+    assert comparison.ok, str(comparison)
+    assert {one.how for one in comparison.pairs} == {"name"}
+    assert {one.tensors[0] for one in comparison.pairs} == {*names}
+    assert comparison.unpaired == (("/softmax",), ())
+
+
+def test_a_wrong_step_of_a_trace_is_the_source_and_not_what_follows(net):
+    calls = []
+    probe.open_model(net).run((X,), None, calls.append)
+    arrays = {f"{one.layer}:{one.call}" if one.call else one.layer: one.outputs[0] for one in calls}
+    good = dict(arrays)
+    assert probe.compare(net, good, X).ok
+    other = faulty(net, other_epsilon)
+    calls.clear()
+    probe.open_model(other).run((X,), None, calls.append)
+    bad = {f"{one.layer}:{one.call}" if one.call else one.layer: one.outputs[0] for one in calls}
+    comparison = probe.compare(net, bad, X)
+    assert [one.a for one in comparison.sources] == [("one.bn1",)]
+
+
+def test_a_tensor_that_is_other_in_the_file_only_accuses_nothing_behind_it(net):
+    names = ["stem", "act", "pool", "one.conv1"]
+    arrays = {one: probe.check(net, one, X).outputs["framework"] for one in names}
+    arrays["pool"] = arrays["pool"] * 1.01
+    comparison = probe.compare(net, arrays, X)
+    assert [one.a for one in comparison.sources] == [("pool",)]
+
+
+def test_given_pairs_and_unknown_names(net):
+    comparison = probe.compare(net, net, X, pairs={"pool": "pool"})
+    assert [one.how for one in comparison.pairs if one.a == ("pool",)] == ["given"]
+    with pytest.raises(probe.ProbeError, match="no layer 'pol'"):
+        probe.compare(net, net, X, pairs={"pol": "pool"})
+
+
+def test_arrays_on_both_sides_are_refused():
+    with pytest.raises(probe.ProbeError, match="hold arrays alone"):
+        probe.compare({"x": X}, {"x": X})
+
+
+def test_assert_same(net):
+    assert probe.assert_same(net, net, X) is None
+    with pytest.raises(AssertionError, match=r"one\.bn1"):
+        probe.assert_same(net, faulty(net, other_epsilon), X)
+
+
+def test_forms(net):
+    comparison = probe.compare(net, faulty(net, other_epsilon), X)
+    told = json.loads(comparison.to_json())
+    assert told["verdict"] == "diverge" and told["pairs"][0]["a"] == ["stem"]
+    assert "<table" in comparison.to_html() and "one.bn1" in comparison.to_html()
+    text = str(comparison)
+    assert "source: one.bn1 of B" in text and max(map(len, text.splitlines())) <= 100
+    assert "one.bn1" in repr(comparison)
+
+
+def test_the_command(net, tmp_path):
+    a = exported(net, tmp_path / "a.onnx", True)
+    b = exported(faulty(net, other_pool), tmp_path / "b.onnx", True)
+    np.save(tmp_path / "x.npy", X)
+
+    def run(*arguments):
+        return CliRunner().invoke(command, ["compare", *map(str, arguments)])
+
+    same = run(a, a, "--input", tmp_path / "x.npy", "--save-pairs", tmp_path / "pairs.json")
+    assert same.exit_code == 0, same.output
+    assert json.loads((tmp_path / "pairs.json").read_text())["pairs"]
+    again = run(a, a, "--input", tmp_path / "x.npy", "--pairs", tmp_path / "pairs.json")
+    assert again.exit_code == 0, again.output
+    found = run(a, b, "--input", tmp_path / "x.npy", "--json", "-")
+    assert found.exit_code == 1
+    assert sum(one["source"] for one in json.loads(found.output)["pairs"]) == 1
