@@ -24,6 +24,7 @@ __all__ = ["list_file", "open_model"]
 _EXTRAS = {".keras": "keras", ".torch": "torch", ".transformers": "transformers"}
 """Adapter -> the extra that installs its framework."""
 
+_RECORDING = "probe.recording"
 _ZIP = b"PK\x03\x04"
 _SAVE = (
     "load it with the framework version that wrote it and save it with model.save('model.keras')"
@@ -59,7 +60,7 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     Nothing that the file holds is run. Raises CannotOpen as ``open_model`` does.
     """
     adapter = _adapter_of_file(Path(path))
-    if adapter not in (".keras", ".transformers"):
+    if adapter not in (".keras", ".transformers", _RECORDING):
         return None
     found: Listing | None = _imported(adapter).list_file(path)
     return found
@@ -177,6 +178,8 @@ def _adapter_of_archive(path: Path) -> str:
             f"{path} is a damaged or truncated zip archive (.keras and .pt files are zip archives)"
         ) from None
     last = {name.rpartition("/")[2] for name in names}
+    if "recording.json" in names:
+        return _RECORDING
     if "config.json" in names:
         return ".keras"
     exported = any(name.endswith("models/model.json") for name in names)
@@ -205,6 +208,8 @@ def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
 def _adapter_of_folder(path: Path) -> str:
     if any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise CannotOpen(f"{path} is a SavedModel folder, which is not supported: {_SAVE}")
+    if any((path / name).is_file() for name in ("recording.json", "arrays.jsonl")):
+        return _RECORDING
     if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
         return ".transformers"
     raise CannotOpen(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probe.explanation.trace import explain
     from probe.model_comparison.compare import assert_same, compare
     from probe.model_comparison.result import ModelComparison
+    from probe.recording.record import record
     from probe.report import Report
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "fold",
     "open_model",
     "recomputes",
+    "record",
     "sweep",
 ]
 
@@ -58,6 +60,7 @@ _HOMES = {
     "fold": "batchnorm_folding",
     "open_model": "capture.run",
     "recomputes": "description.custom_layers",
+    "record": "recording.record",
     "sweep": "api",
 }
 

@@ -22,7 +22,7 @@ from probe.capture.user_arrays import (
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
-from probe.model import Capture, Model, containers_of
+from probe.model import Capture, Model, containers_of, recorded
 from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
@@ -100,6 +100,12 @@ def check(
     mine, values = of_layer(layer, expected)
     if mine is not None and expected_at is not None:
         mine = part_at(mine, part_of(expected_at))
+    model = opened(model)
+    if given is not None and mine is None and (held := recorded(model)) is not None:
+        raise BadInput(
+            f"{held.path} is a recording: {layer!r} runs on no other input without the model; give "
+            "your own output of it too (--expect), which is then compared with NumPy's"
+        )
     found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
     model, chosen = found.model, found.calls
     drift: Mapping[tuple[str, int], Drift] = {}

@@ -32,6 +32,8 @@ __all__ = [
     "Part",
     "Producer",
     "Reads",
+    "Recorded",
+    "RecordedPass",
     "Runnable",
     "Slot",
     "StopForward",
@@ -40,6 +42,7 @@ __all__ = [
     "is_large",
     "is_model",
     "parameters_of",
+    "recorded",
 ]
 
 
@@ -293,6 +296,28 @@ class Reads(Protocol):
         no tokenizer."""
 
 
+class RecordedPass(NamedTuple):
+    """The one forward pass of a recording."""
+
+    path: str
+    arrays: tuple[np.ndarray, ...]
+    """What the model was run on."""
+    how: str
+    """How these came about."""
+    seed: int
+    watching: tuple[str, ...]
+    """What was found out about capturing: whether it changes the result."""
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What a model offers besides that is a forward pass out of a file: it runs on no other
+    input."""
+
+    def recorded(self) -> RecordedPass:
+        """The pass."""
+
+
 _LARGE = 200_000_000
 """So many parameters make a forward pass dear."""
 
@@ -303,8 +328,13 @@ def parameters_of(model: Model) -> int:
 
 
 def is_large(model: Model) -> bool:
-    """Whether no forward pass is run that can be done without."""
-    return parameters_of(model) >= _LARGE
+    """Whether no forward pass is run that can be done without; one out of a file costs nothing."""
+    return recorded(model) is None and parameters_of(model) >= _LARGE
+
+
+def recorded(model: Model) -> RecordedPass | None:
+    """The one pass of a recording; None of a model that runs."""
+    return model.recorded() if isinstance(model, Recorded) else None
 
 
 def containers_of(model: Model) -> tuple[str, ...]:

@@ -1,8 +1,24 @@
 """The containers that are asked for: the calls that each makes while it is on."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from probe.model import Capture, Part
 
-__all__ = ["Containers"]
+__all__ = ["Containers", "keeping"]
+
+_KEPT = ContextVar[Callable[[Capture], Capture]]("_KEPT", default=lambda capture: capture)
+
+
+@contextmanager
+def keeping(what: Callable[[Capture], Capture]) -> Iterator[None]:
+    """Passes in which containers keep of each call what this gives, and not its arrays."""
+    before = _KEPT.set(what)
+    try:
+        yield
+    finally:
+        _KEPT.reset(before)
 
 
 class Containers:
@@ -25,6 +41,7 @@ class Containers:
 
     def add(self, capture: Capture, owner: str) -> None:
         """Takes down a call; ``owner`` is the layer whose weights it names."""
+        capture = _KEPT.get()(capture) if self._on else capture
         for name, parts in self._on:
             parts.append(Part(capture, self._path(owner, name)))
 

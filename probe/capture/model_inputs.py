@@ -12,7 +12,17 @@ from probe import printable
 from probe.capture.images import pixels
 from probe.capture.user_arrays import Inputs, Part, Picture, Shape, Told, Unshaped, as_array
 from probe.errors import BadInput, ForwardFailed
-from probe.model import CallArguments, Capture, InputSpec, Keyworded, Model, Reads, Slot
+from probe.model import (
+    CallArguments,
+    Capture,
+    InputSpec,
+    Keyworded,
+    Model,
+    Reads,
+    RecordedPass,
+    Slot,
+    recorded,
+)
 from probe.ops import Transpose
 
 __all__ = ["Bound", "bind", "bind_alone", "draw", "given_words", "index_of", "part_of"]
@@ -39,6 +49,8 @@ def bind(model: Model, x: Inputs | Told, shape: Shape = None, seed: int = 0) -> 
     drawn. Raises BadInput where names or the number of inputs do not fit.
     """
     told = x if isinstance(x, Told) else Told(x)
+    if (held := recorded(model)) is not None:
+        return _of_recording(model, held, told, shape, seed)
     if isinstance(model, Keyworded):
         return _called(model, model.called_with, told, shape, seed)
     if told.literals:
@@ -50,6 +62,46 @@ def bind(model: Model, x: Inputs | Told, shape: Shape = None, seed: int = 0) -> 
     if x is None:
         return Bound(model, *draw(model, shape, seed))
     return Bound(model, *_in_order(model, x, words))
+
+
+def _of_recording(model: Model, held: RecordedPass, told: Told, shape: Shape, seed: int) -> Bound:
+    """The input that was recorded; BadInput where another is asked for."""
+    other = ""
+    if told.literals:
+        other = f"the argument {next(iter(told.literals))}"
+    elif isinstance(told.values, str):
+        other = "a text"
+    elif shape is not None and _sizes(shape) != [one.shape for one in held.arrays]:
+        other = f"the shape {shape}"
+    elif told.values is None and seed not in (0, held.seed):
+        other = f"the seed {seed}"
+    elif told.values is not None:
+        x, words = _read(model, told.values, shape, seed)
+        if isinstance(x, Mapping) and model.inputs is None:
+            x = list(x.values())
+        given = () if isinstance(x, Mapping) and not x else _in_order(model, x, words)[0]
+        if given and not _equal(given, held.arrays):
+            other = "another input"
+    if other:
+        raise BadInput(
+            f"{held.path} holds one forward pass, on its own input ({held.how}); you gave {other}: "
+            "record the model on that (probe record), or leave it out"
+        )
+    return Bound(model, held.arrays, held.how)
+
+
+def _sizes(shape: Sequence[Any]) -> list[tuple[int, ...]]:
+    return [
+        tuple(one)
+        for one in (shape if any(isinstance(part, Iterable) for part in shape) else [shape])
+    ]
+
+
+def _equal(given: Sequence[np.ndarray], held: Sequence[np.ndarray]) -> bool:
+    return len(given) == len(held) and all(
+        one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+        for one, other in zip(given, held, strict=True)
+    )
 
 
 def bind_alone(model: Model, layer: str, given: Inputs | Told, shape: Shape = None) -> Bound:

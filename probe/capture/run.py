@@ -20,11 +20,13 @@ from probe.errors import BadInput, NotReached
 from probe.model import (
     Capture,
     Model,
+    RecordedPass,
     StopForward,
     Unloaded,
     is_large,
     is_model,
     parameters_of,
+    recorded,
 )
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "open_model",
     "opened",
     "pass_through",
+    "watching",
 ]
 
 Named: TypeAlias = str | tuple[str, str]
@@ -125,13 +128,36 @@ def captured(
     if given is None:
         model, arrays, how = bind(model, x, shape, seed)
         found, watched = in_pass(model, arrays, layer, call, values)
-        said = _ended(model, layer) if watched is None else _faithful(model, arrays, watched)
+        said = _ended(model, layer) if watched is None else watching(model, arrays, watched)
         return replace(found, how=how, notes=(*said, *found.notes))
     calls: list[Capture] = []
     model, arrays, how = bind_alone(model, layer, given, shape)
+    if (held := recorded(model)) is not None:
+        return _beside(model, held, layer, call, arrays, how, values.keys() - {layer})
     model.run_alone(layer, arrays, calls.append)
     said = _unused(values.keys() - {layer}, "the layer ran alone, on its own input")
     return Captured(model, _chosen(calls, layer, call), arrays, how, said, alone=True)
+
+
+def _beside(
+    model: Model,
+    held: RecordedPass,
+    layer: str,
+    call: int | None,
+    given: tuple[np.ndarray, ...],
+    how: str,
+    unused: Set[str],
+) -> Captured:
+    """The recorded calls of a layer, and the layer's own input that the user's values were computed
+    from: these are held against NumPy on that."""
+    found, _ = in_pass(model, held.arrays, layer, call, {})
+    own = {(one.layer, one.call): given for one in found.calls}
+    said = (
+        f"{layer!r} did not run on the input that you gave: the framework's values are those of "
+        "the recorded input, and yours are compared with NumPy's on your own",
+        *_unused(unused, "the layer's own input was given"),
+    )
+    return replace(found, how=f"{held.how}; yours: {how}", notes=said, own=own)
 
 
 def in_pass(
@@ -202,7 +228,7 @@ def _segment(
     check_names(model, dict.fromkeys(layers))
     model, arrays, how = bind(model, x, shape, seed)
     found = pass_through(model, arrays, layers)
-    said = _faithful(model, arrays, found.outputs)
+    said = watching(model, arrays, found.outputs)
     first, last = (found.call(name, call or 0) for name in layers)
     made = segment(found.whole, first, last)
     return Captured(model, [made], arrays, how, said)
@@ -252,11 +278,13 @@ def _ended(model: Model, layer: str) -> tuple[str, ...]:
     )
 
 
-def _faithful(
+def watching(
     model: Model, arrays: tuple[np.ndarray, ...], watched: tuple[np.ndarray, ...]
 ) -> tuple[str, ...]:
     """Whether the model gives the same with nobody watching, and whether it repeats itself at
     all."""
+    if (held := recorded(model)) is not None:
+        return held.watching
 
     def same(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> bool:
         return len(left) == len(right) and all(

@@ -8,7 +8,14 @@ import click
 
 from probe.cli.completion import complete_layer
 
-__all__ = ["Arguments", "Grouped", "parameters", "refuse_contradictions", "shapes"]
+__all__ = [
+    "Arguments",
+    "Grouped",
+    "parameters",
+    "recording_parameters",
+    "refuse_contradictions",
+    "shapes",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Arguments:
     trust: bool = False
     json: str | None = None
     save: str | None = None
+    record: str | None = None
 
     def given(self, name: str) -> bool:
         """Whether an option was given."""
@@ -269,8 +277,41 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
             "header (.h) or text (.txt) for a test bench.",
         ),
+        click.Option(
+            ["--record"],
+            metavar="FILE",
+            help="Keep the forward pass in a recording (run.npz, or a folder run/), and answer "
+            "from that.",
+        ),
     ],
 }
+
+
+_OF_A_RECORDING = ("What to check", "Input", "Opening the model")
+"""The groups whose options ``probe record`` takes too, but for those that check."""
+_CHECKS = ("to", "parts", "all", "call", "strict", "fold", "layer")
+
+
+def recording_parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe record``."""
+    options = [option for group in _OF_A_RECORDING for option in _GROUPS[group]]
+    return [
+        click.Argument(["model"], metavar="MODEL"),
+        click.Option(
+            ["-o", "--output", "record"],
+            metavar="FILE",
+            required=True,
+            help="The recording: run.npz, or a folder run/.",
+        ),
+        click.Option(
+            ["--layer", "patterns"],
+            multiple=True,
+            metavar="PATTERN",
+            help="Keep these layers and blocks alone: a name or a pattern such as 'block1*'; "
+            "repeat the option for more.",
+        ),
+        *(one for one in options if one.name not in _CHECKS),
+    ]
 
 
 def parameters() -> list[click.Parameter]:
@@ -295,6 +336,7 @@ _OF_A_RUN = (
     "scale",
     "expect",
     "json",
+    "record",
     "device",
 )
 """Options that need --layer or --all."""

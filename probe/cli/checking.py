@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probe.model import Model
     from probe.report import Report
 
-__all__ = ["check", "explain", "fold", "sweep"]
+__all__ = ["check", "drawn", "explain", "fold", "input_of", "sweep"]
 
 # ruff: noqa: PLC0415 - what a check does not need is imported where it is.
 
@@ -40,11 +40,11 @@ def check(arguments: Arguments) -> int:
     report = check_layer(
         model,
         _named(arguments),
-        _input(arguments),
+        input_of(arguments),
         expected=expected,
         given=_own_input(arguments),
         call=arguments.call,
-        shape=_drawn(arguments),
+        shape=drawn(arguments),
         seed=arguments.seed or 0,
         rtol=arguments.rtol,
         atol=arguments.atol,
@@ -64,8 +64,8 @@ def fold(arguments: Arguments) -> int:
     report = fold_layer(
         opened(arguments),
         str(arguments.layer),
-        _input(arguments),
-        shape=_drawn(arguments),
+        input_of(arguments),
+        shape=drawn(arguments),
         seed=arguments.seed or 0,
     )
     return _told(report, arguments)
@@ -79,12 +79,12 @@ def explain(arguments: Arguments) -> int:
     story = explain_element(
         model,
         _named(arguments),
-        _input(arguments),
+        input_of(arguments),
         at=arguments.at or (),
         expected=array_files.values(arguments.expect, str(arguments.layer), arguments.dtype),
         given=_own_input(arguments),
         call=arguments.call or 0,
-        shape=_drawn(arguments),
+        shape=drawn(arguments),
         seed=arguments.seed or 0,
         sees=arguments.sees,
     )
@@ -100,7 +100,7 @@ def _named(arguments: Arguments) -> Named:
     return layer if arguments.to is None else (layer, arguments.to)
 
 
-def _input(arguments: Arguments) -> Told:
+def input_of(arguments: Arguments) -> Told:
     """The model's input, and the arguments of its call beside it."""
     path = arguments.input
     if arguments.text is not None:
@@ -118,7 +118,7 @@ def _own_input(arguments: Arguments) -> Told | None:
     return Told(given, dict(arguments.arg))
 
 
-def _drawn(arguments: Arguments) -> Shape:
+def drawn(arguments: Arguments) -> Shape:
     """The shapes of the drawn inputs, one alone where there is one."""
     shapes = arguments.shape
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
@@ -160,9 +160,9 @@ def sweep(arguments: Arguments) -> int:
     widths = _columns(model)
     reports = sweep_layers(
         model,
-        _input(arguments),
+        input_of(arguments),
         expected=expected,
-        shape=_drawn(arguments),
+        shape=drawn(arguments),
         seed=arguments.seed or 0,
     )
     try:
@@ -181,7 +181,7 @@ def sweep(arguments: Arguments) -> int:
     if arguments.json:
         whole = {
             "schema": SCHEMA,
-            "source": arguments.model,
+            "source": model.source,
             "counts": counts,
             "not_compared": {} if unused is None else unused.reasons,
             "reports": entries,

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
-from probe.cli.arguments import Arguments, Grouped, parameters, refuse_contradictions, shapes
+from probe.cli.arguments import (
+    Arguments,
+    Grouped,
+    parameters,
+    recording_parameters,
+    refuse_contradictions,
+    shapes,
+)
 from probe.cli.comparing import Comparing
 from probe.cli.comparing import parameters as of_comparing
 from probe.cli.output import say
@@ -75,7 +83,7 @@ def _file(**given: Any) -> None:
 
     Lists the layers of MODEL, or checks one (--layer) or all of them (--all) against NumPy and ONNX
     Runtime. MODEL is a Keras .keras, .h5 or .hdf5 file (QKeras too), a PyTorch .pt, .pth, .pt2 or
-    .safetensors file, a Hugging Face directory, or an ONNX .onnx file.
+    .safetensors file, a Hugging Face directory, an ONNX .onnx file, or a recording.
 
     \b
       probe model.h5
@@ -107,6 +115,31 @@ def _compare(**given: Any) -> None:
     from probe.cli.comparing import compare
 
     _ended(lambda: compare(Comparing(**given)))
+
+
+@command.command(
+    "record",
+    params=recording_parameters(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def _record(patterns: tuple[str, ...], **given: Any) -> None:
+    """Keep one forward pass in a file, which then answers without a framework.
+
+    \b
+      probe record model.h5 -o run.npz
+      probe run.npz --layer conv2d --expect mine.npy
+    """
+    arguments = Arguments(**given)
+    refuse_contradictions(replace(arguments, all=True, record=None))
+
+    def run() -> int:
+        from probe.cli import opening
+        from probe.cli.recording import record
+
+        with opening.quiet(arguments.device):
+            return record(arguments, patterns)
+
+    _ended(run)
 
 
 @command.command("causes", context_settings={"help_option_names": ["-h", "--help"]})
@@ -149,6 +182,10 @@ def _run(arguments: Arguments) -> int:
 
     opening.refuse_targets([arguments.model], arguments)
     with opening.quiet(arguments.device):
+        if arguments.record is not None:
+            from probe.cli.recording import from_recording
+
+            arguments = from_recording(arguments)
         if arguments.all:
             return checking.sweep(arguments)
         if arguments.fold:

@@ -1,0 +1,32 @@
+"""A forward pass in a file, and opened again as a model without any framework."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from os import PathLike
+from typing import Any
+
+from probe.errors import CannotOpen
+from probe.listing import Listing
+
+__all__ = ["list_file", "open_model"]
+
+
+def open_model(
+    source: str | PathLike[str],
+    *,
+    trust: bool = False,
+    factory: Any = None,
+    imports: Sequence[str] = (),
+    device: str | None = None,
+) -> Any:
+    """The model that a recording is, or named arrays; nothing of a framework is needed for it."""
+    for name, given in (("factory", factory), ("import", imports), ("device", device)):
+        if given:
+            raise CannotOpen(f"{source} is a recording, which runs nothing: leave out --{name}")
+    return import_module("probe.recording.opening").opened(source)
+
+
+def list_file(path: str | PathLike[str]) -> Listing:
+    """Its layers."""
+    model = open_model(path)
+    return Listing(model.layers)

@@ -1,0 +1,162 @@
+"""Our frozen dataclasses as plain data, and back, by a table of their names and the types of their
+fields: no class says how it is kept.
+
+What is written down is believed only as far as it fits these types: a name out of the table, and
+for each field a value of its type.
+"""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from probe import ops
+from probe.description import Description, Grid, Ref, Site, Step, Taken, Weight
+from probe.errors import Undescribed
+from probe.listing import Layer
+from probe.model import Argument, CallOutput, Capture, InputSpec, ModelInput
+
+__all__ = ["Unfit", "as_data", "from_data", "kinds"]
+
+_OTHERS: tuple[type, ...] = (
+    *(Argument, CallOutput, Capture, Description, Grid, InputSpec, Layer, ModelInput),
+    *(Ref, Site, Step, Taken, Weight),
+)
+
+
+class Unfit(ValueError):
+    """A value that is none of those that its place takes."""
+
+
+@cache
+def kinds() -> Mapping[str, type]:
+    """All that can be written down, by name: every op but a user's own function, and what stands
+    around them."""
+    found: dict[str, type] = {one.__name__: one for one in _OTHERS}
+    waiting: list[type] = [ops.Op]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        ours = cls.__module__.startswith("probe.ops.") and cls is not ops.Recomputed
+        if ours and "__dataclass_params__" in vars(cls) and cls is not ops.Op:
+            found[cls.__name__] = cls
+    return found
+
+
+def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
+    """What ``json`` takes for a value; ``keep`` takes an array and gives its number.
+
+    Raises Undescribed where the value is none that ``from_data`` would give back.
+    """
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        return value if np.isfinite(value) else {"float": str(value)}
+    if isinstance(value, np.ndarray):
+        return {"array": keep(value)}
+    if isinstance(value, np.generic):
+        return {"number": keep(np.asarray(value))}
+    if type(value) is tuple:
+        return [as_data(one, keep) for one in value]
+    if type(value) is list:
+        return {"list": [as_data(one, keep) for one in value]}
+    if isinstance(value, Mapping):
+        return {"map": {key: as_data(one, keep) for key, one in value.items()}}
+    kind: Any = type(value)
+    if kinds().get(kind.__name__) is not kind:
+        raise Undescribed(f"{kind.__name__} has no form in a file")
+    told: dict[str, Any] = {"is": kind.__name__}
+    for name, (hint, default) in _fields(kind).items():
+        part = getattr(value, name)
+        if part is default:
+            continue
+        if not _fits(part, hint):
+            raise Undescribed(f"{kind.__name__}.{name} has no form in a file")
+        told[name] = as_data(part, keep)
+    return told
+
+
+def from_data(data: Any, array: Callable[[Any], np.ndarray]) -> Any:
+    """The value that was written down as ``data``; ``array`` gives the one of a number. Raises
+    Unfit where no such value can be meant."""
+    if data is None or isinstance(data, bool | int | float | str):
+        return data
+    if isinstance(data, list):
+        return tuple(from_data(one, array) for one in data)
+    if "is" in data:
+        return _object(data, array)
+    if len(data) == 1:
+        ((form, inner),) = data.items()
+        if form == "array":
+            return array(inner)
+        if form == "number" and (found := array(inner)).ndim == 0:
+            return found[()]
+        if form == "float" and inner in ("nan", "inf", "-inf"):
+            return float(inner)
+        if form == "list" and isinstance(inner, list):
+            return [from_data(one, array) for one in inner]
+        if form == "map" and isinstance(inner, dict):
+            return {key: from_data(one, array) for key, one in inner.items()}
+    raise Unfit(f"an entry with the keys {', '.join(map(repr, list(data)[:3])) or 'none'}")
+
+
+def _object(data: Mapping[str, Any], array: Callable[[Any], np.ndarray]) -> Any:
+    kind = kinds().get(data["is"]) if isinstance(data["is"], str) else None
+    if kind is None:
+        raise Unfit(f"the unknown kind {data['is']!r:.60}")
+    known = _fields(kind)
+    if unknown := data.keys() - known.keys() - {"is"}:
+        raise Unfit(f"{kind.__name__} with the unknown field {min(unknown)!r:.60}")
+    found: dict[str, Any] = {}
+    for name, (hint, default) in known.items():
+        if name in data:
+            found[name] = value = from_data(data[name], array)
+            if not _fits(value, hint):
+                raise Unfit(f"{kind.__name__}.{name} of the type {type(value).__name__}")
+        elif default is MISSING:
+            raise Unfit(f"{kind.__name__} without the field {name!r}")
+    return kind(**found)
+
+
+@cache
+def _fields(kind: Any) -> Mapping[str, tuple[Any, Any]]:
+    """Each field's type and what it is where nothing is said."""
+    names = {"np": np, "Op": ops.Op}
+    hints = get_type_hints(kind, localns=names)
+    if is_dataclass(kind):
+        return {
+            one.name: (hints[one.name], one.default if one.default_factory is MISSING else {})
+            for one in fields(kind)
+        }
+    return {name: (hints[name], kind._field_defaults.get(name, MISSING)) for name in kind._fields}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as far down as that is told."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        if type(value) is not tuple:
+            return False
+        if inner[1:] == (...,):
+            return all(_fits(one, inner[0]) for one in value)
+        return len(value) == len(inner) and all(map(_fits, value, inner))
+    if origin is Sequence:
+        return type(value) in (tuple, list) and all(_fits(one, inner[0]) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and _fits(one, inner[1]) for key, one in value.items()
+        )
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, float | int | np.floating | np.integer) and type(value) is not bool
+    if hint is int:
+        return isinstance(value, int | np.integer) and type(value) is not bool
+    if hint is bool:
+        return isinstance(value, bool | np.bool_)
+    return isinstance(hint, type) and isinstance(value, hint)

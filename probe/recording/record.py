@@ -1,0 +1,300 @@
+"""A forward pass written down: its calls with their arrays, weights and descriptions, as they are
+made, so that no more than one call is held in memory."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from probe import __version__
+from probe.capture.containers import keeping
+from probe.capture.model_inputs import bind
+from probe.capture.run import ModelLike, open_model, opened, watching
+from probe.capture.user_arrays import Inputs, Shape
+from probe.description import weights_of
+from probe.errors import BadInput, Undescribed, UnknownLayer
+from probe.files import atomic_write
+from probe.model import CallOutput, Capture, Containing, Model
+from probe.process.interrupts import undisturbed
+from probe.recording.plain_data import as_data
+from probe.recording.store import SCHEMA, Arrays, Folder, Store, Zip
+
+__all__ = ["record", "refuse_target"]
+
+
+@undisturbed
+def record(
+    model: ModelLike,
+    x: Inputs,
+    path: str | os.PathLike[str],
+    *,
+    layers: Collection[str] | None = None,
+    shape: Shape = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Model:
+    """Runs the model once and keeps the forward pass in a file, which opens as a model without any
+    framework.
+
+    Args:
+        model: As for ``check``.
+        x: As for ``check``.
+        path: "run.npz", or a folder "run/" that is written call by call; what an interrupt leaves
+            of it is completed by the next run.
+        layers: Names or shell patterns of the layers and blocks to keep. None: all.
+        shape: As for ``check``.
+        seed: As for ``check``.
+        progress: Called with the name of each layer as it is written.
+
+    Returns:
+        What ``open_model(path)`` returns.
+
+    Raises:
+        UnknownLayer: No layer matches one of ``layers``.
+        BadInput: The file cannot be written, or the input does not fit. Other errors are those of
+            ``check``.
+    """
+    model = opened(model)
+    refuse_target(path, [model.source, *model.other_files])
+    model, arrays, how = bind(model, x, shape, seed)
+
+    def written(store: Store) -> None:
+        _Writer(store, model, layers, progress).write(arrays, how, seed)
+
+    if _is_folder(path):
+        written(Folder(Path(path)))
+    else:
+        atomic_write.write(path, lambda file: written(Zip(file)), [model.source])
+    return open_model(path)
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir()
+
+
+def refuse_target(path: str | os.PathLike[str], reading: Collection[object] = ()) -> None:
+    """Raises BadInput where no recording can be written there, before the model is run."""
+    if _is_folder(path):
+        return
+    if Path(path).suffix != ".npz":
+        raise BadInput(
+            f"a recording is written as a file run.npz or a folder run/; {path} is neither"
+        )
+    atomic_write.target_of(path, reading)
+
+
+class _Writer:
+    """One forward pass on its way into a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        model: Model,
+        layers: Collection[str] | None,
+        progress: Callable[[str], None] | None,
+    ) -> None:
+        self._store, self._model, self._layers, self._progress = store, model, layers, progress
+        self._arrays = Arrays(store)
+        self._made: dict[CallOutput, int] = {}
+        """The array that a call gave, by its number."""
+        self._exported: dict[tuple[str, int], Any] = {}
+        self._numbers: dict[int, int] = {}
+        """The place among the calls inside of blocks, by the id of what a block has of it."""
+        self._had: list[Capture] = []
+        """What blocks have of them, which is kept for its id."""
+        self._unseen: list[tuple[dict[str, Any], Callable[[], str]]] = []
+        self._calls: list[dict[str, Any]] = []
+        self._inside: list[dict[str, Any]] = []
+        self._blocks: list[dict[str, Any]] = []
+
+    def write(self, arrays: tuple[np.ndarray, ...], how: str, seed: int) -> None:
+        model = self._model
+        given = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
+        outputs = model.run(arrays, None, self._call)
+        notes = watching(model, arrays, outputs)
+        if names := self._asked_by_name():
+            with keeping(self._call_inside):
+                model.run(arrays, names, self._block)
+        self._ask_unseen()
+        index = {
+            "schema": SCHEMA,
+            "probe": __version__,
+            "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "model": {
+                "source": model.source,
+                "sha256": _digest(model.source),
+                "framework": model.framework,
+                "versions": _versions(),
+                "notes": list(model.notes),
+            },
+            "input": {
+                "how": how,
+                "seed": seed,
+                "arrays": given,
+                "specs": None if model.inputs is None else self._data(model.inputs),
+            },
+            "outputs": [self._kept(one, f"output{k}") for k, one in enumerate(outputs)],
+            "watching": list(notes),
+            "only": None if self._layers is None else sorted(self._layers),
+            "layers": self._data(model.layers),
+            "blocks": self._data(model.containers if isinstance(model, Containing) else ()),
+            "names": list(model.names()),
+            "calls": self._calls,
+            "calls_inside": self._inside,
+            "calls_of_blocks": self._blocks,
+            "arrays": self._arrays.table,
+        }
+        self._store.finish(json.dumps(index, allow_nan=False).encode())
+
+    def _call(self, capture: Capture) -> None:
+        if self._wanted(capture.layer, capture.alias):
+            self._tell(capture)
+            self._calls.append(self._entry(capture))
+
+    def _call_inside(self, capture: Capture) -> Capture:
+        """A call within blocks: they have no more of it than its name, so that it need not stay."""
+        light = replace(capture, inputs=(), outputs=(), description=None, alone=None)
+        self._number(light, capture)
+        return light
+
+    def _number(self, had: Capture, whole: Capture) -> int:
+        if id(had) not in self._numbers:
+            self._numbers[id(had)] = len(self._inside)
+            self._had.append(had)
+            self._inside.append(self._entry(whole))
+        return self._numbers[id(had)]
+
+    def _block(self, capture: Capture) -> None:
+        self._tell(capture)
+        parts = [[self._number(one.capture, one.capture), one.path] for one in capture.parts]
+        entry = self._entry(replace(capture, parts=()))
+        if capture.unseen is not None:
+            entry["parts"] = parts
+            self._unseen.append((entry, capture.unseen))
+        self._blocks.append(entry)
+
+    def _ask_unseen(self) -> None:
+        """What each block says of values that came from nowhere, which may run the model again:
+        nothing where the model as a whole has nothing to say."""
+        whole = next((ask for entry, ask in self._unseen if not entry["capture"]["layer"]), None)
+        nothing = whole is not None and not whole()
+        for entry, ask in self._unseen:
+            entry["unseen"] = "" if nothing else ask()
+
+    def _wanted(self, *names: str | None) -> bool:
+        asked = self._layers
+        if asked is None:
+            return True
+        return any(name is not None and _matches(name, one) for name in names for one in asked)
+
+    def _asked_by_name(self) -> set[str]:
+        """The blocks, and what a sweep has no call of but is asked for."""
+        model = self._model
+        blocks = model.containers if isinstance(model, Containing) else ()
+        swept = {one["capture"]["layer"] for one in self._calls}
+        others = set(model.names()) - swept if self._layers is not None else set[str]()
+        names = {name for name in {*(one.name for one in blocks), *others} if self._wanted(name)}
+        for one in self._layers or ():
+            if not any(_matches(name, one) for name in swept | names):
+                raise UnknownLayer(one, [layer.name for layer in model.layers])
+        return names
+
+    def _tell(self, capture: Capture) -> None:
+        if self._progress is not None:
+            self._progress(capture.layer)
+
+    def _entry(self, capture: Capture) -> dict[str, Any]:
+        """A call as data; one whose description or arrays have no form in a file says so."""
+        plain = replace(capture, alone=None, unseen=None)
+        try:
+            data = self._captured(plain)
+        except Undescribed as error:
+            plain = replace(plain, description=None, why=f"a recording cannot keep it: {error}")
+            try:
+                data = self._captured(plain)
+            except Undescribed:
+                nothing: dict[str, Any] = dict.fromkeys(
+                    ("inputs", "outputs", "made_by", "fixed", "masks"), ()
+                )
+                data = self._captured(replace(plain, **nothing))
+        entry = {"capture": data}
+        if capture.alone is not None:
+            key = capture.layer, capture.call
+            if key not in self._exported:
+                self._exported[key] = self._export(capture.alone)
+            entry["exported"] = self._exported[key]
+        return entry
+
+    def _captured(self, capture: Capture) -> Any:
+        """The call as data. An input that an earlier call gave is not read again."""
+        known: dict[int, int] = {}
+        makers = capture.made_by or (None,) * len(capture.inputs)
+        for k, (maker, array) in enumerate(zip(makers, capture.inputs, strict=True)):
+            number = self._made.get(maker) if isinstance(maker, CallOutput) else None
+            known[id(array)] = self._kept(array, f"input{k}", capture) if number is None else number
+        for k, array in enumerate(capture.outputs):
+            number = known[id(array)] = self._kept(array, f"output{k}", capture)
+            self._made[CallOutput(capture.layer, capture.call, k)] = number
+        steps = () if capture.description is None else capture.description.steps
+        for weight in weights_of(steps).values():
+            known[id(weight.effective)] = self._kept(weight.effective, weight.name, capture)
+        return self._data(capture, known)
+
+    def _export(self, alone: Callable[[], tuple[np.ndarray, ...]]) -> Any:
+        """What the framework's exporter makes of a call without description."""
+        try:
+            return [self._kept(one, "exported") for one in alone()]
+        except Undescribed as error:
+            return str(error)
+
+    def _data(self, value: Any, known: Mapping[int, int] = MappingProxyType({})) -> Any:
+        def keep(array: np.ndarray) -> int:
+            number = known.get(id(array))
+            return self._arrays.keep(array, "array") if number is None else number
+
+        return as_data(value, keep)
+
+    def _kept(self, array: np.ndarray, words: str, of: Capture | None = None) -> int:
+        """The number of an array, whose name in the file says what it is, and of which call."""
+        place = () if of is None else (of.layer or "model", str(of.call) if of.call else "")
+        return self._arrays.keep(array, ".".join(filter(None, (*place, words))))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _digest(source: str) -> str | None:
+    """The sha256 of the model's file; None where it is no single file."""
+    path = Path(source)
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            found = sha256()
+            while piece := file.read(1 << 20):
+                found.update(piece)
+            return found.hexdigest()
+    except (OSError, ValueError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    """Of Python, and of what has been imported of the packages that the numbers may depend on."""
+    names = (
+        *("numpy", "onnx", "onnxruntime", "ml_dtypes", "tensorflow", "keras", "tf_keras"),
+        *("qkeras", "torch", "torchvision", "transformers", "safetensors", "h5py"),
+    )
+    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
+    python = {"python": platform.python_version(), "platform": platform.platform()}
+    return python | {name: one for name, one in found.items() if isinstance(one, str)}

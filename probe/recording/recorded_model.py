@@ -1,0 +1,333 @@
+"""A recording as a model (``probe.model.Model``): its forward pass is the one that was written
+down."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probe.description import Step
+from probe.errors import BadInput, CannotOpen, Undescribed, UnknownLayer
+from probe.listing import Layer
+from probe.model import (
+    CallOutput,
+    Capture,
+    InputSpec,
+    OnCall,
+    Part,
+    RecordedPass,
+)
+from probe.ops import ByParts, Chain, Op
+from probe.recording.members import FolderMembers, Table, ZipMembers
+from probe.recording.plain_data import Unfit, from_data
+from probe.recording.replay import Replay, Source, sources_of
+
+__all__ = ["Recording"]
+
+_NESTED = 16
+"""How deep ops may lie within ops."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A call, the numbers of its arrays, and of a block those of its calls."""
+
+    capture: Capture
+    arrays: tuple[int, ...]
+    parts: tuple[tuple[int, str], ...] = ()
+
+
+class Recording:
+    """What ``probe.open_model`` returns for a recording. Raises Unfit where what stands in the
+    index cannot be meant."""
+
+    other_files: tuple[str, ...] = ()
+    input_hint = ""
+    input_index_bound = None
+
+    def __init__(
+        self, path: Path, members: ZipMembers | FolderMembers, index: Mapping[str, Any]
+    ) -> None:
+        self._path, self._members = path, members
+        self._table = Table(members, index.get("arrays"))
+        model, given = _mapping(index, "model"), _mapping(index, "input")
+        written = _text(index, "written")
+        self.source, framework = _text(model, "source"), _text(model, "framework")
+        self.framework = f"{framework}, recorded {written} in {path}"
+        self.notes = _texts(model, "notes")
+        self.layers: tuple[Layer, ...] = self._all(index.get("layers"), Layer)
+        self.containers: tuple[Layer, ...] = self._all(index.get("blocks"), Layer)
+        self.inputs: tuple[InputSpec, ...] | None = (
+            None if given.get("specs") is None else self._all(given["specs"], InputSpec)
+        )
+        self._names = _texts(index, "names")
+        self._only = None if index.get("only") is None else _texts(index, "only")
+        seed = given.get("seed")
+        if type(seed) is not int:
+            raise Unfit("a seed that is no number")
+        self._pass = RecordedPass(
+            str(path),
+            self._arrays(given.get("arrays")),
+            _text(given, "how"),
+            seed,
+            _texts(index, "watching"),
+        )
+        self._outputs = self._arrays(index.get("outputs"))
+        self._calls = self._ordered(index.get("calls"))
+        self._inside = self._ordered(index.get("calls_inside"))
+        blocks = self._ordered(index.get("calls_of_blocks"))
+        self._blocks = [(self._place(one), one) for one in blocks]
+
+    # What it holds
+
+    def recorded(self) -> RecordedPass:
+        return self._pass
+
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def may_be_operation(self, name: str) -> bool:
+        return False
+
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return ()
+
+    def settings(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def run(
+        self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
+        """The recorded pass. What is given another input, or outputs in place of its own, is
+        computed again in NumPy, and so is all that follows from it."""
+        self._refuse(wanted)
+        replay = Replay([one.capture for one in self._calls], self._sources, self._pass.arrays)
+        replay.begin(inputs)
+        blocks = {one.capture.layer for _, one in self._blocks}
+        for place, call in enumerate(self._calls if wanted is None or wanted else ()):
+            asked = wanted is None or any(
+                call.capture.goes_by(name) and name not in blocks for name in wanted
+            )
+            if asked or replay.moves(place):
+                capture = replay.call(place, self._checked(call))
+                replacement = on_call(capture) if asked else None
+                if replacement is not None:
+                    replay.replace(place, replacement)
+            for _, block in self._blocks_after(place, wanted):
+                on_call(self._block(block))
+        for _, block in self._blocks_after(-1, wanted):
+            on_call(self._block(block))
+        return self._outputs
+
+    def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        raise BadInput(
+            f"{self._path} holds one forward pass: {name!r} cannot run alone on another input "
+            "without the model"
+        )
+
+    # Its calls
+
+    def _refuse(self, wanted: Collection[str] | None) -> None:
+        """Raises BadInput where a name is one of the model's and was not recorded, UnknownLayer
+        where it is none."""
+        if not wanted:
+            return
+        held = {
+            name
+            for one in (*self._calls, *(block for _, block in self._blocks))
+            for name in (one.capture.layer, one.capture.alias)
+        }
+        whole = {one.name for one in (*self.layers, *self.containers)} if not self._only else ()
+        for name in wanted:
+            if name in held or name in whole:
+                continue
+            if name not in self._names:
+                raise UnknownLayer(name, [one.name for one in self.layers])
+            raise BadInput(
+                f"{self._path} does not hold {name!r}: record it by its name (probe record MODEL "
+                f"--layer {name or chr(34) * 2})"
+            )
+
+    def _checked(self, call: _Call) -> Capture:
+        """The call, once the bytes of its arrays are known to be those that were written."""
+        try:
+            for number in call.arrays:
+                self._table.check(number)
+        except Unfit as error:
+            raise CannotOpen(f"{self._path} is a damaged recording: {error}") from None
+        return call.capture
+
+    def _block(self, call: _Call) -> Capture:
+        capture = self._checked(call)
+        if capture.unseen is None:
+            return capture
+        parts = tuple(
+            Part(self._checked(self._inside[number]), path) for number, path in call.parts
+        )
+        return replace(capture, parts=parts)
+
+    def _blocks_after(
+        self, place: int, wanted: Collection[str] | None
+    ) -> Iterator[tuple[int, _Call]]:
+        return (
+            (at, one)
+            for at, one in self._blocks
+            if at == place and wanted is not None and one.capture.layer in wanted
+        )
+
+    def _place(self, block: _Call) -> int:
+        """The last call before the block ends; -1 where that is not known."""
+        inside = {
+            (part.capture.layer, part.capture.call)
+            for number, _ in block.parts
+            for part in [self._inside[number]]
+        }
+        return max(
+            (
+                place
+                for place, one in enumerate(self._calls)
+                if (one.capture.layer, one.capture.call) in inside
+            ),
+            default=-1,
+        )
+
+    @cached_property
+    def _sources(self) -> list[tuple[Source | None, ...]]:
+        return sources_of([one.capture for one in self._calls], self._pass.arrays)
+
+    # What stands in the index
+
+    def _arrays(self, numbers: Any) -> tuple[np.ndarray, ...]:
+        if not isinstance(numbers, list):
+            raise Unfit("no list of arrays")
+        return tuple(map(self._table.array, numbers))
+
+    def _all(self, entries: Any, kind: type) -> Any:
+        found = from_data(entries, self._table.array) if isinstance(entries, list) else ()
+        if not isinstance(entries, list) or not all(type(one) is kind for one in found):
+            raise Unfit(f"no list of {kind.__name__}s")
+        return found
+
+    def _ordered(self, entries: Any) -> list[_Call]:
+        """Calls in the order of execution: none takes what a later one gives."""
+        if not isinstance(entries, list):
+            raise Unfit("no list of calls")
+        found = [self._call(one) for one in entries]
+        places = {(one.capture.layer, one.capture.call): place for place, one in enumerate(found)}
+        for place, one in enumerate(found):
+            for maker in one.capture.made_by:
+                if isinstance(maker, CallOutput) and (
+                    places.get(maker[:2], -1) >= place and one.capture.layer != maker.layer
+                ):
+                    raise Unfit(f"the call {one.capture.layer!r:.100} takes what a later one gives")
+        return found
+
+    def _call(self, entry: Any) -> _Call:
+        numbers: list[int] = []
+
+        def array(number: Any) -> np.ndarray:
+            found = self._table.array(number)
+            numbers.append(number)
+            return found
+
+        if not isinstance(entry, dict):
+            raise Unfit("a call that is no entry")
+        capture = from_data(entry.get("capture"), array)
+        if not isinstance(capture, Capture):
+            raise Unfit("a call that is none")
+        if capture.description is not None:
+            _refuse_references(capture.description.steps, len(capture.inputs))
+        if any(one is not None and one >= len(capture.inputs) for one in capture.fixed):
+            raise Unfit(f"the call {capture.layer!r:.100} without the input that it calls fixed")
+        if len(capture.made_by) not in (0, len(capture.inputs)):
+            raise Unfit(f"the call {capture.layer!r:.100} with makers of other inputs")
+        if "exported" in entry:
+            capture = replace(capture, alone=self._exported(entry["exported"], array))
+        parts: tuple[tuple[int, str], ...] = ()
+        if "unseen" in entry:
+            unseen, parts = entry["unseen"], self._parts(entry.get("parts"))
+            if not isinstance(unseen, str):
+                raise Unfit("a block that does not say what it has not seen")
+            if len(capture.results) != len(capture.outputs):
+                raise Unfit(f"the block {capture.layer!r:.100} with makers of other outputs")
+            capture = replace(capture, unseen=lambda: unseen)
+        return _Call(capture, tuple(dict.fromkeys(numbers)), parts)
+
+    def _parts(self, entries: Any) -> tuple[tuple[int, str], ...]:
+        if not isinstance(entries, list):
+            raise Unfit("a block without calls")
+        for one in entries:
+            if not (
+                isinstance(one, list)
+                and len(one) == 2
+                and type(one[0]) is int
+                and 0 <= one[0] < len(self._inside)
+                and isinstance(one[1], str)
+            ):
+                raise Unfit(f"a block with the call {one!r:.60}, of which there is none")
+        return tuple((number, path) for number, path in entries)
+
+    def _exported(
+        self, told: Any, array: Callable[[Any], np.ndarray]
+    ) -> Callable[[], tuple[np.ndarray, ...]]:
+        if isinstance(told, list):
+            arrays = tuple(map(array, told))
+            return lambda: arrays
+
+        def refuse() -> tuple[np.ndarray, ...]:
+            raise Undescribed(str(told))
+
+        return refuse
+
+
+def _refuse_references(steps: Sequence[Step], inputs: int, depth: int = 0) -> None:
+    """Raises Unfit where a step takes what is not there yet, or ops lie within ops without end."""
+    if depth > _NESTED:
+        raise Unfit("ops nested too deeply")
+    if not steps:
+        raise Unfit("a description without steps")
+    for position, step in enumerate(steps):
+        if not isinstance(step.op, Op):
+            raise Unfit("a step without an op")
+        for ref in step.sources(position):
+            known = position if ref.step >= 0 else 0
+            if not (-1 <= ref.step < position or (ref.step == -1 and not known)) or (
+                ref.index < 0 or (ref.step == -1 and ref.index >= inputs)
+            ):
+                raise Unfit(f"a step that takes {ref}, which is not there")
+        if isinstance(step.op, ByParts):
+            _refuse_references(step.op.steps, 1 << 16, depth + 1)
+        _refuse_nested(step.op, depth)
+
+
+def _refuse_nested(op: Op, depth: int) -> None:
+    if isinstance(op, Chain):
+        if depth > _NESTED:
+            raise Unfit("ops nested too deeply")
+        for part in op.parts:
+            _refuse_nested(part, depth + 1)
+
+
+def _mapping(index: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = index.get(key)
+    if not isinstance(found, dict):
+        raise Unfit(f"no entry {key!r}")
+    return found
+
+
+def _text(index: Mapping[str, Any], key: str) -> str:
+    found = index.get(key)
+    if not isinstance(found, str):
+        raise Unfit(f"no text {key!r}")
+    return found
+
+
+def _texts(index: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = index.get(key)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Unfit(f"no list of texts {key!r}")
+    return tuple(found)

@@ -1,0 +1,216 @@
+"""Where a recording is written: a zip of stored, aligned .npy members, or a folder of the same.
+
+``Arrays`` keeps each array once, by its content.
+"""
+
+import io
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import ml_dtypes
+import numpy as np
+
+from probe.errors import BadInput, Undescribed
+from probe.files import atomic_write
+
+__all__ = ["INDEX", "JOURNAL", "NAME", "SCHEMA", "Arrays", "Folder", "Store", "Zip", "npy_header"]
+
+SCHEMA = 1
+"""The version of the index: another one where a key changes its meaning or goes."""
+
+INDEX, JOURNAL = "recording.json", "arrays.jsonl"
+"""The member that says what the arrays are; and the arrays so far, of a folder that is not
+finished."""
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+"""What an array may be called: its member is that with .npy."""
+_ALIGNMENT, _ZIP64 = 64, 1 << 31
+_PADDING = 0xD935
+"""The extra field of zip members that zipalign fills up with zeros."""
+
+
+class Store(Protocol):
+    """Where members go."""
+
+    def known(self) -> list[dict[str, Any]]:
+        """The arrays that it holds already, as ``Arrays`` tells them."""
+
+    def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
+        """One array."""
+
+    def finish(self, index: bytes) -> None:
+        """The member that says what they are, the last one."""
+
+
+class Zip:
+    """An open file that becomes a zip."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+
+    def known(self) -> list[dict[str, Any]]:
+        return []
+
+    def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
+        self._member(f"{entry['name']}.npy", header, content)
+
+    def finish(self, index: bytes) -> None:
+        self._member(INDEX, index)
+        self._zip.close()
+
+    def _member(self, name: str, *content: bytes | memoryview) -> None:
+        info = zipfile.ZipInfo(name)
+        large = sum(map(len, content)) >= _ZIP64
+        fill = -(self._file.tell() + 30 + len(name) + 4 + 20 * large) % _ALIGNMENT
+        info.extra = struct.pack("<HH", _PADDING, fill) + bytes(fill)
+        info.external_attr = 0o644 << 16
+        with self._zip.open(info, "w", force_zip64=large) as member:
+            for part in content:
+                member.write(part)
+
+
+class Folder:
+    """A folder that is written array by array; what an interrupt has left is taken up again.
+
+    Raises BadInput where it holds other files, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._journal = path, path / JOURNAL
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()) and not (
+                {INDEX, JOURNAL} & {one.name for one in path.iterdir()}
+            ):
+                raise BadInput(
+                    f"{path} holds files that are no recording: give a new folder for it"
+                )
+            self._known = [one for one in self._told() if self._holds(one)]
+            lines = b"".join(map(_line, self._known))
+            atomic_write.write(self._journal, lambda file: file.write(lines))
+            (path / INDEX).unlink(missing_ok=True)
+        except OSError as error:
+            raise BadInput(f"cannot write {path}: {error.strerror or error}") from None
+
+    def known(self) -> list[dict[str, Any]]:
+        return self._known
+
+    def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
+        def written(file: IO[bytes]) -> None:
+            file.write(header)
+            file.write(content)
+
+        atomic_write.write(self._path / f"{entry['name']}.npy", written)
+        with self._journal.open("ab") as journal:
+            journal.write(_line(entry))
+
+    def finish(self, index: bytes) -> None:
+        atomic_write.write(self._path / INDEX, lambda file: file.write(index))
+        self._journal.unlink(missing_ok=True)
+
+    def _told(self) -> list[Any]:
+        """The arrays of the journal, or else of the whole recording that was here before."""
+        for name in (JOURNAL, INDEX):
+            try:
+                text = (self._path / name).read_text("utf-8")
+                found = (
+                    [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+                    if name == JOURNAL
+                    else json.loads(text)["arrays"]
+                )
+                return found if isinstance(found, list) else []
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                return []
+        return []
+
+    def _holds(self, entry: Any) -> bool:
+        """Whether the array's file is there, whole."""
+        try:
+            name, size = str(entry["name"]), int(entry["bytes"])
+            file = self._path / f"{name}.npy"
+            return (
+                NAME.fullmatch(name) is not None
+                and file.stat().st_size % 64 == size % 64
+                and (0 < file.stat().st_size - size < 1 << 16)
+            )
+        except (KeyError, TypeError, ValueError, OSError):
+            return False
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+class Arrays:
+    """The table of arrays, each of which ``store`` gets once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.table: list[dict[str, Any]] = list(store.known())
+        self._numbers = {_key(entry): number for number, entry in enumerate(self.table)}
+
+    def keep(self, array: np.ndarray, words: str) -> int:
+        """The number of an array, whose name begins with that and ends with ``words`` if it is new.
+        Raises Undescribed for what .npy has no form for."""
+        held, dtype = _as_npy(array)
+        by_column = held.flags.f_contiguous and not held.flags.c_contiguous
+        flat = (held.T if by_column else held).reshape(-1, order="C")
+        content = memoryview(np.ascontiguousarray(flat).view(np.uint8).data)
+        entry = {
+            "name": "",
+            "dtype": dtype,
+            "shape": list(array.shape),
+            "fortran_order": by_column,
+            "bytes": len(content),
+            "sha256": sha256(content).hexdigest(),
+        }
+        key = _key(entry)
+        if key not in self._numbers:
+            self._numbers[key] = number = len(self.table)
+            words = re.sub(r"[^A-Za-z0-9_.-]+", "_", words)[:80]
+            entry["name"] = f"{number:05d}.{words}"
+            self._store.add(entry, npy_header(held.dtype, array.shape, by_column), content)
+            self.table.append(entry)
+        return self._numbers[key]
+
+
+def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        entry["dtype"],
+        tuple(entry["shape"]),
+        bool(entry["fortran_order"]),
+        entry["sha256"],
+    )
+
+
+def _as_npy(array: np.ndarray) -> tuple[np.ndarray, str]:
+    """The array as .npy holds it, and what its dtype is called: numbers that NumPy itself has no
+    type for (bfloat16, float8, int4) as the integers of the same bits, strings by their length."""
+    name = array.dtype.name
+    if array.dtype.hasobject:
+        texts = array.ravel().tolist()
+        kind = next((one for one in (str, bytes) if all(type(x) is one for x in texts)), None)
+        held = None if kind is None else np.array(texts, kind).reshape(array.shape)
+        if held is not None and held.ravel().tolist() == texts:
+            return held, "object"
+    elif hasattr(ml_dtypes, name) and array.dtype == getattr(ml_dtypes, name):
+        return array.view(f"u{array.dtype.itemsize}"), name
+    elif array.dtype.kind in "biufcSU":
+        return array, array.dtype.str
+    raise Undescribed(f"an array of dtype {name} has no form in a file")
+
+
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], by_column: bool) -> bytes:
+    """What stands before the numbers, a multiple of 64 bytes."""
+    header = io.BytesIO()
+    told = {"descr": dtype.str, "fortran_order": by_column, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, told)
+    return header.getvalue()
