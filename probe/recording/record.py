@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -74,7 +74,12 @@ def record(
     if _is_folder(path):
         written(Folder(Path(path)))
     else:
-        atomic_write.write(path, lambda file: written(Zip(file)), [model.source])
+
+        def zipped(file: IO[bytes]) -> None:
+            with Zip(file) as store:
+                written(store)
+
+        atomic_write.write(path, zipped, [model.source])
     return open_model(path)
 
 
@@ -107,7 +112,10 @@ class _Writer:
         self._arrays = Arrays(store)
         self._made: dict[CallOutput, int] = {}
         """The array that a call gave, by its number."""
-        self._exported: dict[tuple[str, int], Any] = {}
+        self._alone: dict[
+            tuple[str, int], tuple[Callable[[], tuple[np.ndarray, ...]], list[dict[str, Any]]]
+        ] = {}
+        """What exports calls without description, and their entries."""
         self._numbers: dict[int, int] = {}
         """The place among the calls inside of blocks, by the id of what a block has of it."""
         self._had: list[Capture] = []
@@ -126,6 +134,10 @@ class _Writer:
             with keeping(self._call_inside):
                 model.run(arrays, names, self._block)
         self._ask_unseen()
+        for alone, entries in self._alone.values():
+            exported = self._exported(alone)
+            for entry in entries:
+                entry["exported"] = exported
         index = {
             "schema": SCHEMA,
             "probe": __version__,
@@ -229,10 +241,9 @@ class _Writer:
                 data = self._captured(replace(plain, **nothing))
         entry = {"capture": data}
         if capture.alone is not None:
-            key = capture.layer, capture.call
-            if key not in self._exported:
-                self._exported[key] = self._export(capture.alone)
-            entry["exported"] = self._exported[key]
+            self._alone.setdefault((capture.layer, capture.call), (capture.alone, []))[1].append(
+                entry
+            )
         return entry
 
     def _captured(self, capture: Capture) -> Any:
@@ -250,7 +261,7 @@ class _Writer:
             known[id(weight.effective)] = self._kept(weight.effective, weight.name, capture)
         return self._data(capture, known)
 
-    def _export(self, alone: Callable[[], tuple[np.ndarray, ...]]) -> Any:
+    def _exported(self, alone: Callable[[], tuple[np.ndarray, ...]]) -> Any:
         """What the framework's exporter makes of a call without description."""
         try:
             return [self._kept(one, "exported") for one in alone()]

@@ -54,6 +54,13 @@ class Zip:
         self._file = file
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
 
+    def __enter__(self) -> "Zip":
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:
+            self._zip.fp = None  # so that it does not end what is thrown away
+
     def known(self) -> list[dict[str, Any]]:
         return []
 

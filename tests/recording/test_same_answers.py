@@ -1,0 +1,169 @@
+"""A recording answers what the model itself does, field for field, but for what ran it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from recorded import assert_same, differences, recorded
+
+import probe
+from probe.explanation.trace import explain
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = torch.nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return torch.relu(self.bn(self.conv(x))) + x
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3, stride=2)
+        self.block = Block()
+        self.query, self.key = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.head = torch.nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.block(self.stem(x)).flatten(2).transpose(1, 2)
+        x = torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), -1) @ x
+        return self.head(x.mean(1))
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    made = Net().eval()
+    made.block.bn.running_mean.uniform_(-1, 1)
+    made.block.bn.running_var.uniform_(0.5, 2)
+    return probe.open_model(made)
+
+
+X = np.random.default_rng(0).normal(size=(2, 3, 9, 11)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def kept(net, tmp_path_factory):
+    return recorded(net, X, tmp_path_factory.mktemp("kept"))
+
+
+def test_a_sweep(net, tmp_path):
+    assert_same(net, X, tmp_path)
+
+
+def layers(net):
+    return [one.layer for one in probe.sweep(net, X)]
+
+
+def test_every_layer_and_block(net, kept):
+    blocks = [one.name for one in net.containers]
+    assert "" in blocks and "block" in blocks
+    assert [one.name for one in kept.containers] == blocks
+    for name in [*layers(net), *blocks]:
+        assert not differences(probe.check(net, name, X), probe.check(kept, name)), name
+
+
+def test_a_segment(net, kept):
+    ends = ("stem", "block.bn")
+    assert not differences(probe.check(net, ends, X), probe.check(kept, ends))
+
+
+@pytest.mark.parametrize("layer", ["stem", "block.conv", "query", "head", "block", ""])
+def test_values_of_the_users_own(net, kept, layer):
+    """What earlier layers' rounding does is found along the recorded data flow: the allowance is
+    another drawing of the same."""
+    right = probe.check(net, layer, X).outputs["framework"]
+    mine = right * np.float32(1 + 1e-7)
+    live, ours = (probe.check(one, layer, x, expected=mine) for one, x in ((net, X), (kept, None)))
+    assert live.verdict == ours.verdict == "agree"
+    one, other = (report.comparisons["framework", "expected"].ratio for report in (live, ours))
+    assert other == pytest.approx(one, rel=0.5)
+
+
+def test_a_mistake_of_the_users_own(net, kept):
+    """An activation left out, in a block behind others."""
+    values = probe.check(net, "block.bn", X).outputs["framework"]
+    mine = values + probe.check(net, "stem", X).outputs["framework"]
+    live = probe.check(net, "block", X, expected=mine)
+    ours = probe.check(kept, "block", expected=mine)
+    assert live.verdict == ours.verdict == "diverge" and live.findings
+    assert [one.slug for one in live.findings] == [one.slug for one in ours.findings]
+
+
+def test_a_pass_that_watching_changes(tmp_path):
+    """Attention has a kernel that it takes only where not all calls are watched: the recording says
+    so."""
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    model, x = (
+        probe.open_model(torch.nn.Sequential(layer)),
+        np.ones((2, 5, 8), np.float32) * X[0, 0, 0, 0],
+    )
+    kept = recorded(model, x, tmp_path)
+    notes = probe.check(kept, next(iter(probe.sweep(kept))).layer).notes
+    assert any("capturing activations changes the result" in one for one in notes)
+
+
+def test_a_part_and_tolerances(net, kept):
+    y = probe.check(net, "stem", X).outputs["framework"]
+    options = {"expected": y[0, :2, :3, 0] + 1e-3, "expected_at": "0,:2,:3,0"}
+    for more in ({}, {"rtol": 1e-2, "atol": 1e-2}):
+        assert not differences(
+            probe.check(net, "stem", X, **options, **more),
+            probe.check(kept, "stem", **options, **more),
+        )
+
+
+def test_values_of_all_layers(net, kept):
+    values = {one.layer: one.outputs["framework"] for one in probe.sweep(net, X)}
+    values = {name: one for name, one in values.items() if isinstance(one, np.ndarray)}
+    values["block.bn"] = values["block.bn"] * 1.01
+    live = {one.layer: one.verdict for one in probe.sweep(net, X, expected=values)}
+    assert {one.layer: one.verdict for one in probe.sweep(kept, expected=values)} == live
+    assert live["block.bn"] == "diverge"
+
+
+@pytest.mark.parametrize("sees", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "at"), [("stem", (0, 1, 1, 0)), ("head", (1, 2)), ("block", (0, 1, 2, 2))]
+)
+def test_an_element(net, kept, layer, at, sees):
+    live, ours = (
+        json.loads(explain(one, layer, x, at=at, sees=sees).to_json())
+        for one, x in ((net, X), (kept, None))
+    )
+    live.pop("framework"), ours.pop("framework")
+    assert live == ours
+
+
+def test_folding(net, kept):
+    live, ours = probe.fold(net, "block.conv", X), probe.fold(kept, "block.conv")
+    assert live.verdict == "agree" and not differences(live, ours)
+
+
+def test_what_is_saved(net, kept, tmp_path):
+    for name, one, x in (("live", net, X), ("kept", kept, None)):
+        probe.check(one, "stem", x).save(str(tmp_path / f"{name}.npz"))
+    live, ours = np.load(tmp_path / "live.npz"), np.load(tmp_path / "kept.npz")
+    assert live.files == ours.files
+    assert all(np.array_equal(live[name], ours[name]) for name in live.files)
+
+
+def test_own_input_of_a_layer(net, kept):
+    """The user's values are held against NumPy on the user's own input, the framework's stay those
+    of the recorded one."""
+    given = np.random.default_rng(1).normal(size=(2, 3, 9, 11)).astype(np.float32)
+    mine = probe.check(net, "stem", given=given).outputs["framework"]
+    report = probe.check(kept, "stem", given=given, expected=mine)
+    assert report.ok and any(
+        "did not run on the input that you gave" in one for one in report.notes
+    )
+    assert not probe.check(kept, "stem", given=given, expected=mine * 1.01).ok
+    assert not probe.check(kept, "stem", expected=mine).ok
+    with pytest.raises(probe.ProbeError, match="runs on no other input without the model"):
+        probe.check(kept, "stem", given=given)

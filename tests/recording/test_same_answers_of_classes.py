@@ -1,0 +1,60 @@
+"""The same for each class that the adapters describe."""
+
+import explained_cases
+import keras
+import keras_cases
+import onnx_cases
+import pytest
+from recorded import assert_same
+
+pytestmark = pytest.mark.tensorflow
+SAMPLE = (
+    *("torch-Conv2d", "torch-MaxPool2d", "torch-Embedding", "torch-GroupNorm"),
+    *("keras-Conv2D", "keras-LayerNormalization", "keras-Dense", "keras-MultiHeadAttention"),
+    *("tf_keras-DepthwiseConv2D", "qkeras-QDense", "qkeras-QConv2D"),
+    *(
+        "LSTM",
+        "Bidirectional",
+        "GroupNormalization",
+        "Conv",
+        "BatchNormalization",
+        "QuantizeLinear",
+    ),
+)
+"""What the default run tries; the rest is exhaustive."""
+RANDOM = ("AugMix",)
+"""Exported by Keras, it draws numbers anew each time."""
+
+
+def parameters(cases):
+    """(id, values) as parameters."""
+    return [
+        pytest.param(*values, id=name, marks=[] if name in SAMPLE else [pytest.mark.exhaustive])
+        for name, values in cases
+    ]
+
+
+EXPLAINED = [(one.id, one.values[1:]) for one in explained_cases.LAYERS]
+KERAS = [(name, (name,)) for name in keras_cases.names() if name not in RANDOM]
+ONNX = [(case[0], (case,)) for case in onnx_cases.CASES]
+
+
+@pytest.mark.parametrize(("layer", "shapes"), parameters(EXPLAINED))
+def test_layers_of_the_frameworks(layer, shapes, tmp_path):
+    assert_same(layer, list(explained_cases.drawn(layer, shapes)), tmp_path)
+
+
+@pytest.mark.parametrize("name", parameters(KERAS))
+def test_described_classes_of_keras(name, tmp_path):
+    layer, x = keras_cases.build(keras, name) or pytest.skip(f"this Keras has no {name}")
+    assert_same(layer, x, tmp_path)
+
+
+@pytest.mark.parametrize("case", parameters(ONNX))
+def test_described_operators_of_onnx(case, tmp_path):
+    assert_same(*onnx_cases.single(*case), tmp_path)
+
+
+def test_the_sample_is_there():
+    named = {name for cases in (EXPLAINED, KERAS, ONNX) for name, _ in cases}
+    assert not set(SAMPLE) - named
