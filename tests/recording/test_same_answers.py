@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from chain_model import ChainModel
 from recorded import assert_same, differences, recorded
 
 import probe
+from probe import ops
 from probe.explanation.trace import explain
 
 
@@ -96,17 +98,19 @@ def test_a_mistake_of_the_users_own(net, kept):
 
 
 def test_a_pass_that_watching_changes(tmp_path):
-    """Attention has a kernel that it takes only where not all calls are watched: the recording says
-    so."""
-    torch.manual_seed(0)
-    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
-    model, x = (
-        probe.open_model(torch.nn.Sequential(layer)),
-        np.ones((2, 5, 8), np.float32) * X[0, 0, 0, 0],
-    )
-    kept = recorded(model, x, tmp_path)
-    notes = probe.check(kept, next(iter(probe.sweep(kept))).layer).notes
-    assert any("capturing activations changes the result" in one for one in notes)
+    """What was found out when it was recorded is said of each call."""
+
+    class Differs(ChainModel):
+        def run(self, inputs, wanted, on_call):
+            (y,) = super().run(inputs, wanted, on_call)
+            return (y if wanted is None or wanted else y + 1,)
+
+    halved = probe.Description((probe.Step(ops.Relu()),))
+    model = Differs({"relu": (lambda x: np.maximum(x, 0), halved)})
+    x = X[0, 0, :3, :3]
+    live, ours = probe.check(model, "relu", x), probe.check(recorded(model, x, tmp_path), "relu")
+    assert ours.ok and not differences(live, ours)
+    assert any("capturing activations changes the result" in one for one in ours.notes)
 
 
 def test_a_part_and_tolerances(net, kept):
