@@ -31,6 +31,7 @@ NAMES = [
     "fold",
     "open_model",
     "recomputes",
+    "record",
     "sweep",
 ]
 

@@ -451,7 +451,7 @@ class OnnxModel:
         ):
             codes, scale, *rest = (self.initializers[one] for one in maker.input if one)
             how = {one.name: one.i for one in maker.attribute}
-            if codes.dtype.kind in "iuV":
+            if codes.dtype.name.startswith(("int", "uint")):  # float8 has no integers
                 return dequantized(
                     codes,
                     maker.input[0],
