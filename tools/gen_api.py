@@ -25,7 +25,7 @@ __all__ = ["ops_page", "page"]
 
 FUNCTIONS = (
     *("open_model", "check", "sweep", "explain", "fold", "assert_layer"),
-    *("compare", "assert_same"),
+    *("compare", "assert_same", "record"),
 )
 OWN_LAYERS = ("describes", "recomputes")
 RESULTS = (
