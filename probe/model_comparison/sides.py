@@ -34,7 +34,8 @@ def side(source: ModelLike | Mapping[str, Any]) -> Side:
         return Outputs(arrays, f"{len(arrays)} arrays by name")
     if isinstance(source, str | Path):
         path = Path(source)
-        if path.is_dir() and (files := sorted(path.rglob("*.npy"))):
+        recording = (path / "recording.json").is_file()
+        if path.is_dir() and not recording and (files := sorted(path.rglob("*.npy"))):
             return Outputs(
                 {str(one.relative_to(path).with_suffix("")): _array(one) for one in files},
                 str(path),

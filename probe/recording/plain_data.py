@@ -66,15 +66,16 @@ def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
     if isinstance(value, Mapping):
         return {"map": {key: as_data(one, keep) for key, one in value.items()}}
     kind: Any = type(value)
-    if kinds().get(kind.__name__) is not kind:
-        raise Undescribed(f"{kind.__name__} has no form in a file")
-    told: dict[str, Any] = {"is": kind.__name__}
+    called: str = kind.__name__
+    if kinds().get(called) is not kind:
+        raise Undescribed(f"{called} has no form in a file")
+    told: dict[str, Any] = {"is": called}
     for name, (hint, default) in _fields(kind).items():
         part = getattr(value, name)
         if part is default:
             continue
         if not _fits(part, hint):
-            raise Undescribed(f"{kind.__name__}.{name} has no form in a file")
+            raise Undescribed(f"{called}.{name} has no form in a file")
         told[name] = as_data(part, keep)
     return told
 
