@@ -121,7 +121,7 @@ VIT_FAULTS: Faults = {
     "norm_after_attention": (
         forward(_block(2), _norm_after),
         "one block normalises after its attention",
-        at(_block(2), _block(2, ".ln_1")),
+        at(_block(2), _block(2, ".ln_1"), _block(2, ".self_attention")),
     ),
     "shortcut_from_norm": (
         forward(_block(1), _shortcut_from_norm),

@@ -87,7 +87,7 @@ RESNET_FOLDED: Faults = {
     "no_shortcut": (
         forward("layer2.1", _without_shortcut),
         "the shortcut of a block is missing",
-        at("layer2.1"),
+        at("layer2.1", "layer2.1.relu"),
     ),
     "average_for_maximum": (
         put("maxpool", lambda old: nn.AvgPool2d(3, 2, 1)),
@@ -124,7 +124,7 @@ RESNET_KEPT: Faults = {
     "shortcut_from_another_tensor": (
         forward("layer1.1", _shortcut_from_convolution),
         "the shortcut starts behind the first convolution of the block",
-        at("layer1.1"),
+        at("layer1.1", "layer1.1.relu"),
     ),
     "dilated": (
         option("layer2.1.conv2", dilation=(2, 2), padding=(2, 2)),

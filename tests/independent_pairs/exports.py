@@ -39,6 +39,7 @@ def exported(
     way: str,
     edit: Edit | None = None,
     fold: Callable[[nn.Module, np.ndarray], Any] | None = None,
+    kind: torch.dtype = torch.float32,
 ) -> Callable[[Path], Path]:
     """What builds the model again, edits it, folds it where `fold` does, and exports it."""
 
@@ -48,7 +49,7 @@ def exported(
             edit(model)
         if fold is not None:
             fold(model, x)
-        return export(model, x, folder / "b.onnx", way)
+        return export(model.to(kind), torch.from_numpy(x).to(kind), folder / "b.onnx", way)
 
     return write
 

@@ -17,10 +17,11 @@ class Fault:
     """A second model with a fault, the fault in words, and where it lies.
 
     `build` writes into the folder that it is given where the model is a file. `sources` holds one
-    tuple for each source: the layers of the first model, each named as its framework names it, in
-    whose own computation the fault lies. Where a tuple has several, a comparison is right with any
-    of them, because the second model computes them as one (a folded batch normalisation) or because
-    the fault lies between them (an addition belongs to the block that holds it).
+    tuple for each fault that was planted: the layers of the first model, named as its framework
+    names them, in whose own computation it lies. A tuple has several where the second model
+    computes them as one (a folded batch normalisation) or the fault lies between them (an addition
+    belongs to the block that holds it). A comparison is right where it names at least one layer of
+    each tuple, and none outside of them.
     """
 
     build: Callable[[Path], Any]

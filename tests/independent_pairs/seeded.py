@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
 
 def image(seed: int, *shape: int) -> np.ndarray:
     """Smooth noise with some detail, like an image that was normalised."""
@@ -51,23 +49,23 @@ def give_weights(model: nn.Module, seed: int, gain: float = 1.4) -> nn.Module:
 
 
 def give_statistics(model: nn.Module, seed: int, x: np.ndarray) -> nn.Module:
-    """Statistics of these data for each batch normalisation, moved a little."""
-    norms = [module for module in model.modules() if isinstance(module, NORMS)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train()
-    with torch.no_grad():
-        model(torch.from_numpy(x))
+    """Statistics near those of these data for each batch normalisation, one after the other."""
     rng = np.random.default_rng(seed)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        var = norm.running_var.numpy()
-        moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
-        norm.running_mean += torch.from_numpy(moved.astype(np.float32))
-        norm.running_var *= torch.from_numpy(rng.uniform(0.5, 1.6, var.shape).astype(np.float32))
-        norm.running_var.clamp_(min=0.1 * float(var.mean()))
-    return model.eval()
+
+    def fit(norm: nn.Module, args: Any) -> None:
+        mean, var = args[0].mean((0, 2, 3)), args[0].var((0, 2, 3))
+        moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var.numpy())
+        norm.running_mean.copy_(mean + torch.from_numpy(moved.astype(np.float32)))
+        factors = rng.uniform(0.5, 1.6, var.shape).astype(np.float32)
+        norm.running_var.copy_((var * torch.from_numpy(factors)).clamp(min=0.1 * float(var.mean())))
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
+    with torch.no_grad():
+        model.eval()(torch.from_numpy(x))
+    for hook in hooks:
+        hook.remove()
+    return model
 
 
 def keras_value(rng: np.random.Generator, weight: Any, gain: float) -> np.ndarray:

@@ -319,12 +319,12 @@ GPT2_PORT = ported(
         "order_of_split": (
             {1: "order of split"},
             "queries and keys are exchanged",
-            at(block(1, ".attn")),
+            at(block(1, ".attn"), block(1, ".attn.c_attn")),
         ),
         "split_by_heads": (
             {0: "split by heads"},
             "query, key and value are split within each head",
-            at(block(0, ".attn")),
+            at(block(0, ".attn"), block(0, ".attn.c_attn")),
         ),
         "no_scale": ({2: "no scale"}, "scores are not scaled", at(block(2, ".attn"))),
         "mask_off_by_one": (
@@ -356,7 +356,7 @@ GPT2_PORT = ported(
 )
 
 
-def _bert_build() -> tuple[nn.Module, Any]:
+def bert_build() -> tuple[nn.Module, Any]:
     config = hf.BertConfig(
         **{**SMALL, "num_key_value_heads": None}, type_vocab_size=2, hidden_act="gelu"
     )
@@ -373,7 +373,7 @@ def bert(index: int, rest: str = "") -> str:
 
 BERT_PORT = ported(
     "bert_port",
-    _bert_build,
+    bert_build,
     Bert,
     {
         "gelu_by_tanh": (
@@ -409,7 +409,10 @@ BERT_PORT = ported(
         "two_faults": (
             {0: "scale", 1: "keys for values"},
             "scores of one attention are halved, the next mixes keys for values",
-            ((bert(0, ".attention.self"),), (bert(1, ".attention.self"),)),
+            (
+                (bert(0, ".attention.self"),),
+                (bert(1, ".attention.self"), bert(1, ".attention.self.value")),
+            ),
         ),
     },
 )
@@ -531,7 +534,7 @@ GEMMA_COPY = copied(
 )
 
 
-def _half(kind: torch.dtype) -> Edit:
+def half(kind: torch.dtype) -> Edit:
     """All weights in half precision; the rates of rotations stay, as transformers loads them."""
 
     def edit(model: nn.Module) -> None:
@@ -575,7 +578,7 @@ LLAMA_BFLOAT16 = copied(
             ((layer(0, ".mlp.down_proj"),), (layer(2, ".post_attention_layernorm"),)),
         ),
     },
-    _half(torch.bfloat16),
+    half(torch.bfloat16),
     0.1,
 )
 GPT2_FLOAT16 = copied(
@@ -598,7 +601,7 @@ GPT2_FLOAT16 = copied(
             at("transformer.wpe"),
         ),
     },
-    _half(torch.float16),
+    half(torch.float16),
     2e-2,
 )
 
