@@ -18,7 +18,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import onnxruntime
 import torch
-from pair import Pair
+from pair import Fault, Pair
 
 HELPERS = {"check_twins", "edits", "exports", "keras_ports", "pair", "seeded", "transformer_ports"}
 VISIBLE = 1e-4
@@ -119,6 +119,21 @@ def _final(pair: Pair, found: Outputs) -> np.ndarray:
     return pair.from_b(found if "" not in found else found[""])
 
 
+def misplaced(fault: Fault, layers: Outputs, right: Outputs, wrong: Outputs) -> list[str]:
+    """The first layer that differs, unless it is a source, or holds one, or is held by one."""
+    differ = [
+        layer
+        for layer in layers
+        if layer and layer in wrong and distance(wrong[layer], right[layer]) > 1e-6
+    ]
+    named = [one for names in fault.sources for one in names]
+    for layer in differ[:1]:
+        nested = [(f"{one}.", f"{layer}.") for one in named]
+        if any(one.startswith(other) or other.startswith(one) for one, other in nested):
+            return []
+    return differ[:1]
+
+
 def complaints(pair: Pair, verbose: bool) -> list[str]:
     """What does not hold of a pair."""
     model, x = pair.build()
@@ -141,7 +156,8 @@ def complaints(pair: Pair, verbose: bool) -> list[str]:
         if unknown:
             found.append(f"{name}: no layers {sorted(unknown)}")
         with tempfile.TemporaryDirectory() as folder:
-            wrong = outputs(fault.build(Path(folder)), given)
+            other = fault.build(Path(folder))
+            wrong = outputs(other, given)
         bar = max(VISIBLE, 3 * honest)
         far = distance(_final(pair, wrong), theirs)
         shared = [one for one in right if one in wrong and one]
@@ -150,7 +166,10 @@ def complaints(pair: Pair, verbose: bool) -> list[str]:
             found.append(f"{name}: only {far:.3g} away, {inside:.3g} in a layer")
         elif not np.isfinite(far):
             found.append(f"{name}: shapes differ or not finite")
-        elif verbose:
+        elif type(other) is type(model) or getattr(other, "suffix", "") == ".npz":
+            first = misplaced(fault, layers, right, wrong)
+            found += [f"{name}: {layer} is the first that differs" for layer in first]
+        if verbose:
             print(f"    {name}: {far:.3g} at the end, {inside:.3g} in a layer")
     return found
 

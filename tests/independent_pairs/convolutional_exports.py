@@ -1,6 +1,8 @@
 """Convolutional nets of torchvision against their ONNX exports, made from faulty copies."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,13 +32,14 @@ Faults = dict[str, tuple[Edit, str, Sources]]
 def net(make: Callable[..., nn.Module], seed: int, size: int = 64, **options: Any) -> Build:
     """What builds a net with ten classes and an input of two images."""
 
-    def build() -> tuple[nn.Module, Any]:
+    @cache
+    def made() -> tuple[nn.Module, Any]:
         torch.manual_seed(seed)
         model = give_weights(make(num_classes=10, **options), seed)
         give_statistics(model, seed + 1, image(seed + 2, 8, 3, size, size))
         return model, image(seed + 3, 2, 3, size, size)
 
-    return build
+    return lambda: deepcopy(made())
 
 
 def pair(name: str, build: Build, way: str, faults: Faults) -> Pair:

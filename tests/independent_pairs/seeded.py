@@ -88,19 +88,27 @@ def give_keras_weights(model: Any, seed: int, x: Any = None, gain: float = 1.4) 
     for weight in model.weights:
         if "float" in str(weight.dtype) and not weight.name.startswith("moving"):
             weight.assign(keras_value(rng, weight, gain).astype(np.float32))
-    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    if x is None or not norms:
+    if x is None:
         return model
-    momenta = [norm.momentum for norm in norms]
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     for norm in norms:
-        norm.momentum = 0.0
-    model(x, training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        var = np.asarray(norm.moving_variance)
-        moved = 0.3 * rng.standard_normal(var.shape) * np.sqrt(var)
-        norm.moving_mean.assign(np.asarray(norm.moving_mean) + moved)
-        norm.moving_variance.assign(
-            np.maximum(var * rng.uniform(0.5, 1.6, var.shape), 0.1 * var.mean())
-        )
+        object.__setattr__(norm, "call", _fitting(norm, rng))
+    model(x, training=False)
+    for norm in norms:
+        object.__delattr__(norm, "call")
     return model
+
+
+def _fitting(norm: Any, rng: np.random.Generator) -> Any:
+    """A call of a batch normalisation that first takes statistics near those of its input."""
+
+    def call(x: Any, training: Any = None, mask: Any = None) -> Any:
+        values = np.asarray(x)
+        axes = tuple(range(values.ndim - 1))
+        mean, var = values.mean(axes), values.var(axes)
+        norm.moving_mean.assign(mean + 0.3 * rng.standard_normal(var.shape) * np.sqrt(var))
+        scaled = var * rng.uniform(0.5, 1.6, var.shape)
+        norm.moving_variance.assign(np.maximum(scaled, 0.1 * var.mean()))
+        return type(norm).call(norm, x, training=False)
+
+    return call

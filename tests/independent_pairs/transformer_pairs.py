@@ -1,7 +1,8 @@
 """Small language models of transformers against ports to plain PyTorch and against copies."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ SMALL = {
 def build(make: Callable[[], nn.Module], seed: int, length: int = 12) -> Build:
     """What builds a model with seeded weights and two sequences of tokens."""
 
-    def built() -> tuple[nn.Module, Any]:
+    @cache
+    def made() -> tuple[nn.Module, Any]:
         model = give_weights(make(), seed, gain=1.2)
         return model, {"input_ids": tokens(seed + 1, 2, length, vocabulary=60)}
 
-    return built
+    return lambda: deepcopy(made())
 
 
 def ported(
