@@ -7,7 +7,7 @@ from probe.composition.compose import composed
 from probe.errors import BadInput
 from probe.model import CallOutput, Capture, Part, Producer
 
-__all__ = ["segment"]
+__all__ = ["results_of", "segment"]
 
 
 def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
@@ -23,7 +23,7 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
     for place, part in enumerate(whole.parts):
         if reached.intersection(_takes(part, places)):
             reached.add(place)
-    results = _results(last)
+    results = results_of(last)
     if not reached.intersection(_made(results, places)):
         raise BadInput(
             f"{last.layer!r} does not follow from {first.layer!r} in the forward pass: a segment "
@@ -45,7 +45,8 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
     return composed(between, reached)
 
 
-def _results(last: Capture) -> tuple[Producer | None, ...]:
+def results_of(last: Capture) -> tuple[Producer | None, ...]:
+    """What made each output of a call."""
     if last.unseen is not None:
         return last.results
     return tuple(CallOutput(last.layer, last.call, k) for k in range(len(last.outputs)))

@@ -69,7 +69,8 @@ def noise_of(
     """
     least = min((one.unit for one in precisions if one.unit), default=1.0)
     kind = np.dtype(np.float32 if least >= 2.0**-24 else np.float64)
-    grids = any(step.op.on_power_of_two_grid for step in steps)
+    # a level behind what rounds nothing does not flip
+    grids = any(step.op.on_power_of_two_grid or jumps(step.op) for step in steps)
     ends = _ends(steps, len(values[-1]))
     stored = [
         of_storing(y, precisions[end])

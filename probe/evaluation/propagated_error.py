@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.composition.compose import composed
+from probe.composition.segment import results_of
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
 from probe.evaluation.monte_carlo import pooled
@@ -27,6 +28,8 @@ from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 __all__ = ["Drift", "drift_of", "drifts"]
 
 _RUNS = 8
+_MOST = 1 << 27
+"""More elements than that are not kept at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,36 +142,43 @@ def drifts(
 
 
 def drift_of(
-    model: Model, arrays: Sequence[np.ndarray], whole: Capture, container: Capture, seed: int = 0
+    model: Model, arrays: Sequence[np.ndarray], whole: Capture, call: Capture, seed: int = 0
 ) -> Drift | None:
-    """The drift of a container's outputs, from the calls of the whole model before it; None where
-    there are none.
+    """The drift of the outputs of a call or a container, from the calls of the whole model before
+    it; None where there are none.
 
-    Where one of these has no description the model is run instead, as ``drifts`` does, and what
-    that does to the container's inputs is followed through its steps.
+    Where one of these has no description, or they give too much to keep, the model is run instead,
+    as ``drifts`` does; what that does to a container's inputs is followed through its steps.
     """
-    own = {(one.capture.layer, one.capture.call) for one in container.parts}
+    plain = call.unseen is None and not call.parts
+    own = {(one.capture.layer, one.capture.call) for one in call.parts}
+    own = own or {(call.layer, call.call)}
     road = composed(
         replace(
             whole,
-            outputs=container.outputs,
-            results=container.results,
-            fixed_results=container.fixed_results,
+            outputs=call.outputs,
+            results=results_of(call),
+            fixed_results=call.fixed_results,
             unseen=None,
         )
     )
-    described = road.description
-    if described is None:
-        return None
     within = {
         place
         for place, one in enumerate(road.parts)
         if (one.capture.layer, one.capture.call) in own
     }
-    if len(within) == len(road.parts):
+    described = road.description
+    if described is not None and len(within) == len(road.parts):
         return None
-    if any(one.why and one.call not in within for one in described.taken):
-        return _by_passes(model, arrays, container, seed)
+    if (
+        described is None
+        or any(one.why and one.call not in within for one in described.taken)
+        or sum(one.size for part in road.parts for one in part.capture.outputs) > _MOST
+    ):
+        if plain:
+            key = call.layer, call.call
+            return drifts(model, arrays, {key}, last=key, seed=seed).get(key)
+        return _by_passes(model, arrays, call, seed)
     exact = {at for at, site in enumerate(described.sites) if site.part in within}
     return _wandered(recomputed(described, road.inputs), road.dtype, exact, {})
 

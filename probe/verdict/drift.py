@@ -5,26 +5,27 @@ from collections.abc import Mapping, Sequence
 
 from probe.capture.run import Captured, Named, pass_through
 from probe.evaluation.propagated_error import Drift, drift_of, drifts
-from probe.model import Capture
+from probe.model import Capture, Containing, Model
 
 __all__ = ["drift_before"]
+
+_SEVERAL = 4
+"""The rounding before more calls of a layer than that is told by passes of the model, which are the
+same for all."""
 
 
 def drift_before(
     found: Captured, layer: Named, calls: Sequence[Capture], seed: int
 ) -> Mapping[tuple[str, int], Drift]:
     """What the layers before may have done to the input of these calls of a layer."""
-    if isinstance(layer, str) and all(one.unseen is None for one in calls):
-        return drifts(
-            found.model,
-            found.arrays,
-            {(one.layer, one.call) for one in calls},
-            last=(calls[-1].layer, calls[-1].call),
-            seed=seed,
-        )
     if layer == "":
         return {}
     names = layer if isinstance(layer, tuple) else (layer,)
+    plain = isinstance(layer, str) and all(one.unseen is None for one in calls)
+    keys = {(one.layer, one.call) for one in calls}
+    if plain and (len(keys) > _SEVERAL or not _followed(found.model)):
+        last = calls[-1].layer, calls[-1].call
+        return drifts(found.model, found.arrays, keys, last=last, seed=seed)
     passed = pass_through(found.model, found.arrays, names)
     made = {
         (one.layer, one.call): drift_of(
@@ -37,3 +38,8 @@ def drift_before(
         for one in calls
     }
     return {key: one for key, one in made.items() if one is not None}
+
+
+def _followed(model: Model) -> bool:
+    """Whether the model as a whole is known by what it calls."""
+    return isinstance(model, Containing) and any(not one.name for one in model.containers)

@@ -131,6 +131,43 @@ def test_drift_is_far_below_a_fault():
     assert probe.check(net, "8", x, expected=wrong).verdict == "diverge"
 
 
+def test_earlier_layers_are_run_no_more_than_the_check_itself_runs_them():
+    """Once for the layer, once for all before it, once unwatched; noise is put on NumPy's steps."""
+    net, size = nets()["small"]
+    net = randomised(net)
+    x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
+    passes = []
+    net[0].register_forward_hook(lambda *given: passes.append(given[0]))
+    right = probe.check(net, "8", x).outputs["framework"]
+    passes.clear()
+    report = probe.check(net, "8", x, expected=right)
+    assert report.ok and len(passes) <= 3
+    assert any("propagated from the preceding layers" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_values_through_layers_in_half_precision_have_a_sharp_allowance(dtype):
+    """Before, what moved passes of the network allowed was many times what rounding does."""
+    net, size = nets()["small"]
+    net = randomised(net)
+    x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
+    half = net.to(getattr(torch, dtype))
+    of_half = {name: probe.check(half, name, x).outputs["framework"] for name in ("8", "10")}
+    wide = half.double()
+    for name, given in of_half.items():
+        mine = probe.check(wide, name, x.astype(np.float64)).outputs["framework"]
+        half = net.to(getattr(torch, dtype))
+        for right in (mine.astype(np.float32), given):
+            report = probe.check(half, name, x, expected=right)
+            assert report.ok, str(report)
+        for wrong in (0 * mine, -mine, mine / 2, np.roll(mine, 1, axis=1)):
+            report = probe.check(half, name, x, expected=wrong.astype(np.float32))
+            assert report.verdict == "diverge"
+        allowed = report.comparisons["numpy", "expected"].worst.allowance
+        assert allowed < 0.25 * mine.std()
+        wide = net.double()
+
+
 def test_the_first_layer_has_no_drift():
     net, size = nets()["small"]
     model = probe.open_model(net.eval())

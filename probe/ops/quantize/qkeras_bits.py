@@ -14,6 +14,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.exactness import without_rounding
 from probe.ops.quantize.qkeras_float32 import (
     TINY,
     emit_capped,
@@ -109,6 +110,11 @@ class _Fixed(Elementwise, Quantizer):
         )
         wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
         return (self._allowed(wander, self._unquantized(x), y, precision),)
+
+    def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
+        (x,) = inputs
+        mixed = self._unquantized(x)
+        return not self.before() and without_rounding([(2, [mixed])], [self.f(x)], precision)
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
         """What the quantised value is mixed with."""
