@@ -20,7 +20,7 @@ from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
-__all__ = ["Noise", "jumps", "noise_of", "pooled", "runs_of", "wandering"]
+__all__ = ["Noise", "jumps", "noise_of", "pooled", "runs_of", "usual_runs", "wandering"]
 
 _FIRST, _RUNS, _MORE = 2, 8, 32
 _FEW, _MANY = 1 << 5, 1 << 9
@@ -139,6 +139,12 @@ def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
     if least >= _MANY:
         return _FIRST, _RUNS, _MORE
     return (_RUNS, _MORE) if least >= _FEW else (_MORE,)
+
+
+def usual_runs(outputs: Sequence[np.ndarray]) -> int:
+    """How many runs tell the scale of each element by itself, where there is one look alone."""
+    first, *more = runs_of(outputs)
+    return more[0] if more else first
 
 
 def _of_input(x: np.ndarray, precisions: Sequence[Precision]) -> np.ndarray | None:

@@ -9,7 +9,15 @@ import numpy as np
 
 from probe.description import Description
 from probe.evaluation.allowance import allowances
-from probe.evaluation.monte_carlo import Noise, jumps, noise_of, pooled, runs_of, wandering
+from probe.evaluation.monte_carlo import (
+    Noise,
+    jumps,
+    noise_of,
+    pooled,
+    runs_of,
+    usual_runs,
+    wandering,
+)
 from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
@@ -134,7 +142,7 @@ class Reference:
                 exact,
             )
         first, *more = runs_of(self.values[-1])
-        count = (more or [first])[0] if runs is None else runs
+        count = usual_runs(self.values[-1]) if runs is None else runs
         noise, together = self._noise[key], len(more) > 1 and count == first
         found = wandering(self.steps, self.inputs, self.values, noise, count)
         return tuple(

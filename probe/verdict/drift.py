@@ -1,11 +1,14 @@
 """What rounding in the layers before may have done to the user's input of a layer, whatever kind of
 layer it is."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from probe.capture.run import Captured, Named, pass_through
+from probe.errors import CostWarning
+from probe.evaluation.monte_carlo import usual_runs
 from probe.evaluation.propagated_error import Drift, drift_of, drifts
-from probe.model import Capture, Containing, Model
+from probe.model import Capture, Containing, Model, is_large, parameters_of
 
 __all__ = ["drift_before"]
 
@@ -26,6 +29,15 @@ def drift_before(
     if plain and (len(keys) > _SEVERAL or not _followed(found.model)):
         last = calls[-1].layer, calls[-1].call
         return drifts(found.model, found.arrays, keys, last=last, seed=seed)
+    if is_large(found.model) and found.model.layers[0].name != names[0]:
+        warnings.warn(
+            "your values came through earlier layers: allowing for their rounding takes one more "
+            f"forward pass of {parameters_of(found.model):,} parameters, and those layers "
+            f"{1 + usual_runs(calls[0].outputs)} times in NumPy; given= (--expect-input) does "
+            "without",
+            CostWarning,
+            stacklevel=3,
+        )
     passed = pass_through(found.model, found.arrays, names)
     made = {
         (one.layer, one.call): drift_of(
