@@ -38,7 +38,7 @@ from probe.process.interrupts import (
 )
 from probe.process.model_lock import Reader, reading_for
 
-__all__ = ["judged_in_order"]
+__all__ = ["judged_in_order", "one_thread"]
 
 _WORKERS = 4
 _WAITING = 3
@@ -206,7 +206,7 @@ def judged_in_order(
     def produce() -> None:
         with suppress(StopForward), _SINGLE, reading_for(reader), ends_when(line.go_on):
             try:
-                with settings or nullcontext(), _one_thread():
+                with settings or nullcontext(), one_thread():
                     forward(push)
             except StopForward:
                 raise
@@ -289,7 +289,7 @@ _COUNTED = Shared(_as_many_as_before)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch computes on one thread, for the thread that enters; others that have computed keep
     what they have.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from probe.model import Argument, CallOutput, ModelInput, Producer
 
-__all__ = ["Producers", "unasked"]
+__all__ = ["Producers", "digest", "unasked"]
 
 Tensor: TypeAlias = Any
 """One of whichever framework."""
@@ -115,10 +115,10 @@ class Producers:
             self._made[id(tensor)] = _Made(known, producer, self._state(tensor, array), self.count)
 
     def _state(self, tensor: Tensor, array: np.ndarray) -> tuple[int, int] | None:
-        return None if self._writes is None else (self._writes(tensor), _digest(array))
+        return None if self._writes is None else (self._writes(tensor), digest(array))
 
 
-def _digest(array: np.ndarray) -> int:
+def digest(array: np.ndarray) -> int:
     """A number that other values of the array would hardly give: of a large one the sums of its
     parts and some elements, at the speed of its memory."""
     if array.dtype.hasobject:  # strings

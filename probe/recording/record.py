@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -19,6 +19,8 @@ import numpy as np
 from probe import __version__
 from probe.capture.containers import keeping
 from probe.capture.model_inputs import bind
+from probe.capture.pipeline import one_thread
+from probe.capture.producers import digest
 from probe.capture.run import ModelLike, open_model, opened, watching
 from probe.capture.user_arrays import Inputs, Shape
 from probe.description import weights_of
@@ -112,6 +114,9 @@ class _Writer:
         self._arrays = Arrays(store)
         self._made: dict[CallOutput, int] = {}
         """The array that a call gave, by its number."""
+        self._read: dict[Hashable, int] = {}
+        """What was read before, by what it is of and a quick digest: blocks have the calls of the
+        sweep again."""
         self._alone: dict[
             tuple[str, int], tuple[Callable[[], tuple[np.ndarray, ...]], list[dict[str, Any]]]
         ] = {}
@@ -128,12 +133,14 @@ class _Writer:
     def write(self, arrays: tuple[np.ndarray, ...], how: str, seed: int) -> None:
         model = self._model
         given = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
-        outputs = model.run(arrays, None, self._call)
-        notes = watching(model, arrays, outputs)
-        if names := self._asked_by_name():
-            with keeping(self._call_inside):
-                model.run(arrays, names, self._block)
-        self._ask_unseen()
+        with one_thread():  # as in a sweep
+            outputs = model.run(arrays, None, self._call)
+            notes = watching(model, arrays, outputs)
+            self._made.clear()
+            if names := self._asked_by_name():
+                with keeping(self._call_inside):
+                    model.run(arrays, names, self._block)
+            self._ask_unseen()
         for alone, entries in self._alone.values():
             exported = self._exported(alone)
             for entry in entries:
@@ -278,7 +285,11 @@ class _Writer:
     def _kept(self, array: np.ndarray, words: str, of: Capture | None = None) -> int:
         """The number of an array, whose name in the file says what it is, and of which call."""
         place = () if of is None else (of.layer or "model", str(of.call) if of.call else "")
-        return self._arrays.keep(array, ".".join(filter(None, (*place, words))))
+        name = ".".join(filter(None, (*place, words)))
+        key = name, array.shape, array.strides, array.dtype.str, digest(array)
+        if key not in self._read:
+            self._read[key] = self._arrays.keep(array, name)
+        return self._read[key]
 
 
 def _matches(name: str, pattern: str) -> bool:
