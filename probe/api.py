@@ -22,7 +22,7 @@ from probe.capture.user_arrays import (
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
-from probe.model import Capture, Model, containers_of, recorded
+from probe.model import Capture, Model, Recorded, containers_of, recorded
 from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
@@ -128,7 +128,7 @@ def check(
             how=found.how,
             source=model.source,
             framework=model.framework,
-            notes=(*model.notes, *found.notes, *report.notes),
+            notes=(*model.notes, *found.notes, *report.notes, *_untraced(model, one, yours)),
         )
         if (
             best is None
@@ -142,6 +142,21 @@ def check(
             best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}")
         )
     return best
+
+
+def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, ...]:
+    """A note on user values whose way through a recording is not known to its beginning."""
+    if yours is None or yours.inputs is not None or not isinstance(model, Recorded):
+        return ()
+    held = model.untraced(capture.layer, capture.call)
+    return (
+        (
+            f"rounding before {held} is not allowed for in your values, as the recording cannot "
+            "make that again: give the layer's own input (--expect-input)",
+        )
+        if held
+        else ()
+    )
 
 
 def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
@@ -230,6 +245,7 @@ def _swept(
             theirs.refused(theirs.name_of(capture), refused)
         elif yours is not None:
             theirs.compared(capture, report)
+        report = replace(report, notes=(*report.notes, *_untraced(model, capture, yours)))
         if refused or yours is None or report.verdict != "diverge":
             return report
         if len(looked) < _LOOKED_INTO:

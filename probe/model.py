@@ -317,6 +317,10 @@ class Recorded(Protocol):
     def recorded(self) -> RecordedPass:
         """The pass."""
 
+    def untraced(self, layer: str, call: int) -> str:
+        """The calls before this one that cannot be made again from other numbers, in words; ""
+        where all can."""
+
 
 _LARGE = 200_000_000
 """So many parameters make a forward pass dear."""

@@ -21,6 +21,8 @@ __all__ = ["FolderMembers", "Members", "Table", "ZipMembers"]
 
 _LOCAL_HEADER, _SIGNATURE = 30, b"PK\x03\x04"
 _AXES = 64
+_HELD = 16 << 20
+"""How many bytes of arrays may be read before their memory is given back."""
 
 
 class Members(Protocol):
@@ -28,6 +30,9 @@ class Members(Protocol):
 
     def content(self, name: str) -> memoryview:
         """The bytes of a member, of which none is read yet. Raises Unfit where there is none."""
+
+    def release(self) -> None:
+        """Lets the system take back the memory of what was read; it is read again where needed."""
 
 
 class ZipMembers:
@@ -64,6 +69,9 @@ class ZipMembers:
             raise Unfit(f"the member {name!r:.100} longer than the file")
         return memoryview(self._map)[start : start + info.file_size]
 
+    def release(self) -> None:
+        _released(self._map)
+
     def index(self) -> bytes:
         """The bytes of the index, whose checksum is right."""
         self.content(INDEX)
@@ -76,6 +84,7 @@ class FolderMembers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._maps: list[mmap.mmap] = []
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(one.name for one in self._path.iterdir()))
@@ -87,10 +96,20 @@ class FolderMembers:
         with place.open("rb") as file:
             if not file.seek(0, io.SEEK_END):
                 raise Unfit(f"the empty file {name!r:.100}")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(self._maps[-1])
+
+    def release(self) -> None:
+        for one in self._maps:
+            _released(one)
 
     def index(self) -> bytes:
         return bytes(self.content(INDEX))
+
+
+def _released(held: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):  # of a file only what is in memory goes
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 class Table:
@@ -104,6 +123,7 @@ class Table:
         self._arrays: dict[int, np.ndarray] = {}
         self._content: dict[int, memoryview] = {}
         self._whole: set[int] = set()
+        self._read = 0
 
     def array(self, number: Any) -> np.ndarray:
         """An array that is not read yet; it cannot be written to."""
@@ -114,7 +134,12 @@ class Table:
         return self._arrays[number]
 
     def check(self, number: int) -> None:
-        """Raises Unfit where the bytes of an array are not those that were written."""
+        """Raises Unfit where the bytes of an array are not those that were written. What was
+        checked some time ago does not stay in memory."""
+        self._read += len(self._content[number])
+        if self._read > _HELD:
+            self._members.release()
+            self._read = 0
         if number in self._whole:
             return
         entry = self._entries[number]

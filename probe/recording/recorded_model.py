@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from probe import printable
 from probe.description import Step
 from probe.errors import BadInput, CannotOpen, Undescribed, UnknownLayer
 from probe.listing import Layer
@@ -86,6 +87,25 @@ class Recording:
 
     def recorded(self) -> RecordedPass:
         return self._pass
+
+    def untraced(self, layer: str, call: int) -> str:
+        calls = [one.capture for one in self._calls]
+        places = {(one.layer, one.call): place for place, one in enumerate(calls)}
+        waiting = [places[layer, call]] if (layer, call) in places else []
+        seen, found = set(waiting), list[str]()
+        while waiting:
+            place = waiting.pop()
+            one = calls[place]
+            if one.description is None and (one.layer, one.call) != (layer, call):
+                found.append(repr(one.layer))
+                continue
+            for k, source in enumerate(self._sources[place]):
+                if source is None and k not in one.fixed and one.inputs[k].dtype.kind == "f":
+                    found.append(f"what made input {k} of {one.layer!r}")
+                elif source is not None and source[0] >= 0 and source[0] not in seen:
+                    seen.add(source[0])
+                    waiting.append(source[0])
+        return printable.several(found, 3) if found else ""
 
     def names(self) -> tuple[str, ...]:
         return self._names

@@ -219,3 +219,28 @@ def test_a_function_of_the_users_own(tmp_path):
     assert report.verdict == "unchecked"
     assert "a recording cannot keep it: Recomputed has no form in a file" in report.sentence
     assert np.array_equal(report.outputs["framework"], X * 2)
+
+
+def test_what_rounding_before_is_not_known_of_is_said(tmp_path):
+    """A call without description on the way, or one that was not recorded."""
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    relu = probe.Description((probe.Step(ops.Relu()),))
+    gap = ChainModel(
+        {
+            "first": (lambda x: np.maximum(x, 0), relu),
+            "gap": (lambda x: x * 2, None),
+            "last": (lambda x: np.maximum(x, 0), relu),
+        }
+    )
+    mine = np.maximum(x, 0) * 2
+    for layers, told in (
+        (None, "rounding before 'gap' is not"),
+        (["last"], "what made input 0 of"),
+    ):
+        kept = probe.record(gap, x, tmp_path / "run.npz", layers=layers)
+        report = probe.check(kept, "last", expected=mine)
+        assert report.ok and any(told in one for one in report.notes)
+        assert not any("rounding before" in one for one in probe.check(kept, "last").notes)
+    kept = probe.record(chain("first", "last"), x, tmp_path / "run.npz")
+    report = probe.check(kept, "last", expected=np.maximum(x, 0))
+    assert not any("rounding before" in one for one in report.notes)
