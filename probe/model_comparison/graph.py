@@ -11,7 +11,18 @@ import numpy as np
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.reference import inputs_of
 from probe.model import CallOutput, Capture, Model, ModelInput
-from probe.ops import Cast, Identity, Op, Outputs, Reshape, Squeeze, Stored, Transpose, Unsqueeze
+from probe.ops import (
+    Cast,
+    Identity,
+    Op,
+    Outputs,
+    Recurrence,
+    Reshape,
+    Squeeze,
+    Stored,
+    Transpose,
+    Unsqueeze,
+)
 from probe.ops.step import Step
 
 __all__ = ["Call", "Graph", "Node", "Tensor", "graph_of", "recorded_pass", "tensors_alone"]
@@ -232,7 +243,9 @@ class _Building:
             for ref in step.sources(place)
             if ref.step == position
         )
-        return max(least, *used, 1)
+        op = steps[position].op
+        all_of_them = 1 + op.state_count if isinstance(op, Recurrence) else 1
+        return max(least, all_of_them, *used)
 
     def _node(
         self,

@@ -15,6 +15,7 @@ from probe.ops import (
     ConvTranspose,
     MatMul,
     Op,
+    Pad,
     Parameter,
     Product,
 )
@@ -30,6 +31,8 @@ def normalized(graph: Graph) -> Graph:
     gone: set[Node] = set()
     for node in graph.nodes:
         _take_matrix(node, gone)
+    for node in graph.nodes:
+        _take_pads(node, gone)
     for node in graph.nodes:
         if node not in gone and (found := _bias_of(node)) is not None:
             product, op = found
@@ -58,6 +61,26 @@ def _take_matrix(node: Node, gone: set[Node]) -> None:
     right.consumers = [one for one in right.consumers if one is not node]
     if not right.consumers and right.node is not None:
         gone.add(right.node)
+
+
+def _take_pads(node: Node, gone: set[Node]) -> None:
+    """Makes zeros that are put around the input of a convolution its own pads."""
+    if not isinstance(node.op, Conv) or node.inputs[0].node is None:
+        return
+    source = node.inputs[0]
+    before = source.node
+    if before is None or not isinstance(before.op, Pad) or len(source.consumers) != 1:
+        return
+    pad = before.op
+    if pad.mode != "constant" or pad.value or any(map(any, pad.pads[:2])) or len(before.inputs) > 1:
+        return
+    pads = tuple(
+        (first + one, last + other)
+        for (first, last), (one, other) in zip(node.op.pads, pad.pads[2:], strict=True)
+    )
+    node.op = replace(node.op, pads=pads)
+    node.inputs = (before.inputs[0], *node.inputs[1:])
+    gone.add(before)
 
 
 def _bias_of(node: Node) -> tuple[Node, Op] | None:

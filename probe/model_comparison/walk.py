@@ -20,7 +20,7 @@ from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.normalize import normalization_behind
 from probe.model_comparison.weights import Anchor
 from probe.numerics.dtypes import widened
-from probe.numerics.precision import Precision, precision_of
+from probe.numerics.precision import UNBOUNDED, Precision, precision_of
 from probe.ops import BatchNormalization, Transpose
 
 __all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "taken"]
@@ -223,7 +223,8 @@ class Walk:
             line_a, line_b = _turned(a), _turned(b)
             if line_a is not None and line_b is not None:
                 (root_a, perm_a), (root_b, perm_b) = line_a, line_b
-                if root_b in self.values and root_b.node is not None:
+                same = root_b in self.values and self.values[root_b].size == root_a.value.size
+                if same and root_b.node is not None:
                     way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
                     self._force(root_b, Source((root_a,)), (way,), "weights")
                     self._recompute_layouts(b)
@@ -270,10 +271,9 @@ class Walk:
 
     def _whole(self, node: Node, anchor: Anchor) -> bool:
         """Whether the anchor's output stands for the node's, place by place."""
-        if anchor.share < 0.9 or not anchor.ordered:
-            return anchor.share >= 0.5 and anchor.same_order
-        rows = len(anchor.node.outputs) > 1 or anchor.same_order
-        return rows
+        if anchor.counts[0] != anchor.counts[1]:
+            return False
+        return len(anchor.node.outputs) > 1 or anchor.same_order
 
     def _gathered(self, node: Node, held: Sequence[Anchor]) -> Source | None:
         """Columns of A's outputs that together are B's output."""
@@ -531,7 +531,7 @@ def bounds_of(
         with np.errstate(all="ignore"):
             found = carry(node.op, wide, slacks, list(outputs), precision, False)
     except _ODD:
-        return [None] * len(outputs)
+        return [np.full(y.shape, UNBOUNDED) if y.dtype.kind == "f" else None for y in outputs]
     made: list[np.ndarray | None] = []
     for bound, value in zip(found, outputs, strict=False):
         if bound is None or value.dtype.kind != "f":

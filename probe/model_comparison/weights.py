@@ -48,6 +48,8 @@ class Anchor:
     """Which rows of B those are."""
     scale: np.ndarray
     """How many times A's row B's is."""
+    counts: tuple[int, int] = (0, 0)
+    """The rows of A's weight, and of B's."""
 
     @property
     def same_order(self) -> bool:
@@ -63,7 +65,7 @@ class Anchor:
 
 def held_weights(node: Node) -> Iterator[tuple[str, Weight]]:
     """The weights of a node by the names of its op's fields."""
-    if node.op is None:
+    if node.op is None or not node.inputs:
         return
     for name in field_names(type(node.op)):  # type: ignore[arg-type]
         value = getattr(node.op, name)
@@ -108,6 +110,8 @@ class _Rows:
     """(rows, directions), or (rows, sorted sizes)."""
     norms: np.ndarray
     places: np.ndarray
+    count: int
+    """Of the whole weight."""
 
 
 def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) -> _Rows | None:
@@ -131,7 +135,7 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     else:
         sizes = np.sort(np.abs(rows), axis=1) * np.sqrt(length)
         marks = sizes[:, np.linspace(0, length - 1, _SORTED).astype(int)]
-    return _Rows(node, length, marks, norms, places)
+    return _Rows(node, length, marks, norms, places, count)
 
 
 def _directions(length: int) -> np.ndarray:
@@ -216,5 +220,5 @@ class _Table:
             scale = np.where(matched, rows.norms / self.norms[at], 1.0)
             yield Anchor(
                 *(self.parts[owner].node, ordered, float(matched.mean())),
-                *(sources, rows.places, scale),
+                *(sources, rows.places, scale, (self.parts[owner].count, rows.count)),
             )
