@@ -25,6 +25,7 @@ from probe.model_comparison.graph import (
     tensors_alone,
 )
 from probe.model_comparison.inputs import BInputs, candidates
+from probe.model_comparison.level import Level, level_between
 from probe.model_comparison.merging import merged
 from probe.model_comparison.names import by_names
 from probe.model_comparison.normalize import normalized
@@ -32,6 +33,7 @@ from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
+from probe.model_comparison.structure import refined
 from probe.model_comparison.walk import Paired, Walk, signature
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import reasons
@@ -217,12 +219,13 @@ def _compared(
     if alone:
         given += [(one, other, "name") for one, other in by_names(a, graph)]
     say("walking B on A's tensors")
-    walk = Walk(a, graph, held, given=given, inputs=b.ways).run()
-    found = segments(walk)
+    level = Level() if alone else level_between(a, graph, held)
+    walk = Walk(a, graph, held, given=given, inputs=b.ways, level=level).run()
+    found = segments(walk) if alone else refined(walk)
     say("propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a)
-    slack_b = carried(graph, {one.b for one in walk.pairs})
+    slack_b = carried(graph, {one.b for one in walk.pairs}, level.unit)
     down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
     innocent = [
         one for one in found if alone and one.differs and (own := down[one]) is not None and own.ok
@@ -256,7 +259,7 @@ def _compared(
         end not in walk.partner and end.root not in walk.partner for end in graph.outputs
     )
     unpaired = (free_b, free_a) if alone == "b" else (free_a, free_b)
-    return _Found(tuple(told), unpaired, (), ends_open)
+    return _Found(tuple(told), unpaired, level.notes, ends_open)
 
 
 _INNOCENT = (

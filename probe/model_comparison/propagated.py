@@ -6,8 +6,11 @@ from collections.abc import Collection
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare
-from probe.model_comparison.graph import Graph, Tensor
-from probe.model_comparison.walk import Paired, bounds_of, taken
+from probe.model_comparison.graph import Graph, Node, Tensor
+from probe.model_comparison.level import of_weights
+from probe.model_comparison.walk import Paired, bounds_of, signature, taken
+from probe.model_comparison.weights import held_weights
+from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in
 
 __all__ = ["carried", "propagated"]
@@ -15,8 +18,11 @@ __all__ = ["carried", "propagated"]
 _UNIT = precision_of("float32").unit
 
 
-def carried(graph: Graph, wanted: Collection[Tensor]) -> dict[Tensor, np.ndarray | None]:
-    """How far each of the wanted tensors may be off by all rounding before it."""
+def carried(
+    graph: Graph, wanted: Collection[Tensor], level: float = 0.0
+) -> dict[Tensor, np.ndarray | None]:
+    """How far each of the wanted tensors may be off by all rounding before it; ``level`` is the
+    unit roundoff of the weights, where these are rounded ones of another model's."""
     kept: dict[Tensor, np.ndarray | None] = {}
     waiting = {one: len(one.consumers) for one in graph.tensors}
     slack: dict[Tensor, np.ndarray | None] = {}
@@ -30,7 +36,11 @@ def carried(graph: Graph, wanted: Collection[Tensor]) -> dict[Tensor, np.ndarray
             outputs = [x.value for x in node.outputs]
             arrived = [slack.get(x) for x in node.inputs]
             bounds = bounds_of(node, given, arrived, outputs, stored_in(node.call.capture.dtype))
-            slack.update(zip(node.outputs, bounds, strict=True))
+            if level and (_weighs(node) or not node.inputs):
+                more = of_weights(node.op, [*map(widened, given)], outputs, level)
+                bounds[0] = more if bounds[0] is None else bounds[0] + more
+            capped = [_capped(*one) for one in zip(bounds, outputs, strict=True)]
+            slack.update(zip(node.outputs, capped, strict=True))
         for output in node.outputs:
             if output in wanted:
                 kept[output] = slack[output]
@@ -39,6 +49,18 @@ def carried(graph: Graph, wanted: Collection[Tensor]) -> dict[Tensor, np.ndarray
             if not waiting[x]:
                 slack.pop(x, None)
     return kept
+
+
+def _capped(bound: np.ndarray | None, value: np.ndarray) -> np.ndarray | None:
+    """No more than the tensor's deviation, which is as far as a wrong tensor lies: bounds that take
+    every step's worst have no end."""
+    if bound is None or value.dtype.kind != "f" or not value.size:
+        return bound
+    return np.asarray(np.minimum(bound, signature(value)[1]))
+
+
+def _weighs(node: Node) -> bool:
+    return next(iter(held_weights(node)), None) is not None
 
 
 def _of_unknown(tensor: Tensor) -> np.ndarray | None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from probe.model_comparison.axes import Way
-from probe.model_comparison.graph import Node
+from probe.model_comparison.graph import Node, Tensor
+from probe.model_comparison.normalize import is_constant
 from probe.model_comparison.segments import Segment, computing
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
@@ -22,6 +23,8 @@ __all__ = ["Difference", "read", "transplanted"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
+_ENDLESS = 1e30
+"""A mask subtracts this or more, or infinity: one is as good as the other."""
 _AXES = ("axis", "axes")
 
 
@@ -51,6 +54,8 @@ def read(segment: Segment) -> list[Difference]:
     pairs, only_a, only_b = _matched(a, b)
     for left, right in pairs:
         found += _fields(left, right, segment.paired.way)
+    for left, right in pairs:
+        found += _constants(left, right)
     for left, right in pairs:
         found += _weights(left, right)
     if only_a or only_b:
@@ -127,6 +132,39 @@ def _fields(a: Node, b: Node, way: Way) -> Iterator[Difference]:
             continue
         value = getattr(b.op, name, None) if type(a.op) is type(b.op) else None
         yield Difference(name, _shown(left), _shown(right), a, name, value)
+
+
+def _constants(a: Node, b: Node) -> Iterator[Difference]:
+    """The numbers that two ops of one kind are applied to, where they are others."""
+    held_a, held_b = (
+        [(x, y) for x in node.inputs if (y := _own(x)) is not None] for node in (a, b)
+    )
+    for (left, mine), (_, theirs) in zip(held_a, held_b, strict=False):
+        one, other = (
+            widened(x.value if isinstance(x, Weight) else np.asarray(x)) for x in (mine, theirs)
+        )
+        if one.shape != other.shape and one.size == other.size:
+            other = other.reshape(one.shape)
+        if one.shape == other.shape and one.dtype.kind in "fiu" and not _close(one, other).all():
+            held = isinstance(mine, Weight)
+            value = Weight("", None, other) if held else other
+            field = "weight" if held else "value"
+            at = (
+                np.unravel_index(int(np.argmax(np.abs(one - other))), one.shape) if one.ndim else ()
+            )
+            note = _relation(one, other, ~_close(one, other))
+            name = f"constant of {a.kind}" + (
+                f" at [{', '.join(map(str, at))}]" if one.size > 1 else ""
+            )
+            yield Difference(name, float(one[at]), float(other[at]), left.node, field, value, note)
+
+
+def _own(tensor: Tensor) -> Weight | np.ndarray | None:
+    """What a model has from itself: a weight, numbers, or an array that it made."""
+    found = is_constant(tensor)
+    if found is None and tensor.node is None and tensor.input is None:
+        return tensor.recorded
+    return found
 
 
 def _turned(axes: Any, way: Way, b: Node) -> Any:
@@ -210,6 +248,7 @@ def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Differe
 
 
 def _close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    left, right = (np.clip(one, -_ENDLESS, _ENDLESS) for one in (left, right))
     with np.errstate(invalid="ignore"):
         near = np.abs(left - right) <= _SAME * np.maximum(np.abs(left), np.abs(right))
     return np.asarray(near | (left == right))
@@ -219,7 +258,7 @@ def _relation(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> str:
     """How B's numbers follow from A's, where they do simply."""
     with np.errstate(all="ignore"):
         ratio = b[other] / a[other]
-        if np.isfinite(ratio).all() and np.ptp(ratio) <= 1e-4 * np.abs(ratio).max():
+        if np.isfinite(ratio).all() and ratio.all() and np.ptp(ratio) <= 1e-4 * np.abs(ratio).max():
             return f"B's are {float(np.median(ratio)):.6g} times A's there"
         shift = b[other] - a[other]
         if shift.size > 1 and np.ptp(shift) <= 1e-4 * np.abs(shift).max():

@@ -17,13 +17,14 @@ from probe.comparison.compare import Comparison, compare
 from probe.evaluation.allowance import carry
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Graph, Node, Tensor
+from probe.model_comparison.level import Level, of_weights
 from probe.model_comparison.normalize import normalization_behind
 from probe.model_comparison.weights import Anchor
 from probe.numerics.dtypes import widened
-from probe.numerics.precision import UNBOUNDED, Precision, precision_of
+from probe.numerics.precision import UNBOUNDED, Precision, precision_of, stored_in
 from probe.ops import BatchNormalization, Transpose
 
-__all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "taken"]
+__all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "evaluated", "signature", "taken"]
 
 _TRIED = 24
 """So many tensors of A are held against one of B's."""
@@ -78,6 +79,8 @@ class Paired:
     vague: bool = False
     """Whether the allowance is larger than what the tensor's elements differ by."""
     b_shape: tuple[int, ...] = ()
+    origin: Tensor | None = None
+    """Of a pair within a segment that failed: where that ended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +106,7 @@ class Walk:
     inputs: Sequence[Way] = ()
     """The way of each of the models' inputs."""
     by_values: bool = True
-    precision_b: str = ""
-    """What B stores, where that is a level of precision and no fault."""
+    level: Level = field(default_factory=Level)
     pairs: list[Paired] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
 
@@ -175,7 +177,7 @@ class Walk:
         """The outputs in float64 from what the inputs now are, and what rounding may do."""
         for tensor in node.inputs:
             if tensor not in self.values:  # made by the model from nowhere that was seen
-                self.values[tensor], self.slack[tensor] = tensor.value, None
+                self.values[tensor], self.slack[tensor] = tensor.value, self._stored(tensor)
         outputs = (
             None if node.op is None else evaluated(node, [self.values[x] for x in node.inputs])
         )
@@ -185,10 +187,30 @@ class Walk:
                     self._as_recorded(tensor)
             return
         given = [taken(node, self.values[x]) for x in node.inputs]
-        slacks = [self.slack[x] for x in node.inputs]
-        bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+        bounds = self.bounds(node, given, [self.slack[x] for x in node.inputs], outputs)
         for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
             self.values[tensor], self.slack[tensor] = value, bound
+
+    def bounds(
+        self,
+        node: Node,
+        given: Sequence[np.ndarray],
+        slacks: Sequence[np.ndarray | None],
+        outputs: Sequence[np.ndarray],
+    ) -> list[np.ndarray | None]:
+        """What rounding may do to the outputs of a node of B, and rounded weights at a level."""
+        bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+        if node in self.level.rounded and node.op is not None:
+            more = of_weights(node.op, [*map(widened, given)], outputs, self.level.rounded[node])
+            bounds[0] = more if bounds[0] is None else bounds[0] + more
+        return bounds
+
+    def _stored(self, tensor: Tensor) -> np.ndarray | None:
+        """What storing an array of its own at the level of precision may do to it."""
+        value = tensor.value
+        if self.level.side != "B" or value.dtype.kind != "f":
+            return None
+        return self.level.unit * np.where(np.isfinite(value), np.abs(value), 0.0)
 
     def _as_recorded(self, tensor: Tensor) -> None:
         self.values[tensor], self.slack[tensor] = tensor.value, None
@@ -486,7 +508,7 @@ class Walk:
             given = [taken(node, x.value) for x in node.inputs]
             slacks = [self._slack_a[x] for x in node.inputs]
             outputs = [x.value for x in node.outputs]
-            bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+            bounds = bounds_of(node, given, slacks, outputs, stored_in(_own_dtype(node)))
             for output, bound in zip(node.outputs, bounds, strict=True):
                 self._slack_a.setdefault(output, bound)
         return self._slack_a[tensor]
@@ -551,6 +573,11 @@ def taken(node: Node, x: np.ndarray) -> np.ndarray:
 def _dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
     return dtype if dtype in ("float32", "float64") else "float32"
+
+
+def _own_dtype(node: Node) -> str:
+    dtype = node.call.capture.dtype
+    return dtype if dtype in ("float64", "float16", "bfloat16") else "float32"
 
 
 def signature(value: np.ndarray) -> np.ndarray:

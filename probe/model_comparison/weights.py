@@ -218,7 +218,7 @@ class _Table:
             matched = at >= 0
             sources = np.where(matched, self.places[at], -1)
             scale = np.where(matched, rows.norms / self.norms[at], 1.0)
-            yield Anchor(
-                *(self.parts[owner].node, ordered, float(matched.mean())),
-                *(sources, rows.places, scale, (self.parts[owner].count, rows.count)),
-            )
+            part = self.parts[owner]
+            counts = part.count, rows.count
+            share = float(matched.mean())
+            yield Anchor(part.node, ordered, share, sources, rows.places, scale, counts)

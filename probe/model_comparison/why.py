@@ -54,7 +54,7 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
         rest = [one for one in found.differences if one not in proven]
         found.differences = proven + rest
         found.notes.append(
-            f"with B's {proven[0].name.partition('[')[0]} in A's layers they give B's values"
+            f"with B's {proven[0].name.partition('[')[0].removesuffix(' at ')} in A's layers they give B's values"
         )
         return found
     if not search:

@@ -1,0 +1,211 @@
+"""Pairs within a segment that fails, by the order of its steps: kept only where what follows them
+agrees.
+
+A step of B and one of A of the same kind are taken for each other, A's tensor put in the place of
+B's, and the rest of the segment computed again. Where that still fails, the pair was none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import SequenceMatcher
+from itertools import islice
+
+import numpy as np
+
+from probe.comparison.compare import Comparison, compare
+from probe.model_comparison.axes import Way, ways
+from probe.model_comparison.graph import Node, Tensor
+from probe.model_comparison.segments import Segment, computing, segments
+from probe.model_comparison.walk import Paired, Source, Walk, evaluated, taken
+
+__all__ = ["refined"]
+
+_ROUNDS = 12
+"""So many times a segment is computed again."""
+_MOST = 400
+"""Steps of a segment that is looked into."""
+
+
+def refined(walk: Walk) -> list[Segment]:
+    """The segments of a walk, those that fail split where the order of their steps allows it."""
+    found = segments(walk)
+    changed = False
+    for one in found:
+        if one.differs and 1 < len(one.b) <= _MOST and len(one.a) > 1 and not one.paired.a.columns:
+            changed = _split(walk, one) or changed
+    return segments(walk) if changed else found
+
+
+def _split(walk: Walk, segment: Segment) -> bool:
+    wanted = _candidates(walk, segment)
+    for _ in range(_ROUNDS):
+        if not wanted:
+            return False
+        made = _computed(walk, segment, wanted)
+        if made is None:
+            return False
+        wrong = _doubtful(segment, made, wanted)
+        if not wrong:
+            break
+        for tensor in wrong:
+            wanted.pop(tensor, None)
+    else:
+        return False
+    made = _needed(walk, segment, made, wanted)
+    end = made[segment.paired.b]
+    if not end.local.ok and not any(made[one].local.ok for one in wanted):
+        return False
+    old = segment.paired
+    for tensor in wanted:
+        paired = replace(made[tensor].paired, origin=old.b)
+        walk.pairs.append(paired)
+        walk.partner[tensor] = paired
+        walk.partners_of_a[paired.a.tensor].append(tensor)
+    place = walk.pairs.index(old)
+    unforced = None if end.local.ok else end.value
+    allowed = None if end.local.ok else end.allowed
+    new = replace(old, local=end.local, unforced=unforced, allowed=allowed, origin=old.b)
+    walk.pairs[place] = walk.partner[old.b] = new
+    return True
+
+
+def _needed(
+    walk: Walk,
+    segment: Segment,
+    made: dict[Tensor, "_Made"],
+    wanted: dict[Tensor, tuple[Tensor, Way]],
+) -> dict[Tensor, "_Made"]:
+    """Leaves out of the pairs those that differ without anything behind them noticing: a mask of
+    -inf for one of large numbers."""
+    for tensor in [one for one in wanted if not made[one].local.ok][:_ROUNDS]:
+        without = {one: source for one, source in wanted.items() if one is not tensor}
+        again = _computed(walk, segment, without)
+        if again is not None and all(
+            one.local.ok or not made[key].local.ok for key, one in again.items()
+        ):
+            wanted.pop(tensor)
+            made = again
+    return made
+
+
+def _candidates(walk: Walk, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
+    """For tensors of B within the segment what of A they may be."""
+    a, b = computing(segment.a), computing(segment.b)
+    kinds = [[one.kind for one in nodes] for nodes in (a, b)]
+    found: dict[Tensor, tuple[Tensor, Way]] = {}
+    matcher = SequenceMatcher(None, kinds[0], kinds[1], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for k in range(block.size):
+            left, right = a[block.a + k].outputs[0], b[block.b + k].outputs[0]
+            if right is segment.paired.b or right in walk.partner or walk.partners_of_a.get(left):
+                continue
+            if right not in walk.values or left.value.size != walk.values[right].size:
+                continue
+            way = next(islice(ways(left.value.shape, walk.values[right].shape), 1), None)
+            if way is not None and left.value.dtype.kind == "f":
+                found[right] = left, way
+    return found
+
+
+class _Made:
+    """A tensor of the segment that A's takes the place of."""
+
+    def __init__(
+        self, value: np.ndarray, local: Comparison, allowed: np.ndarray, paired: Paired
+    ) -> None:
+        self.value, self.local, self.allowed, self.paired = value, local, allowed, paired
+
+
+def _computed(
+    walk: Walk, segment: Segment, wanted: Mapping[Tensor, tuple[Tensor, Way]]
+) -> dict[Tensor, _Made] | None:
+    """The segment once more, with A's tensors in the places that are wanted."""
+    values: dict[Tensor, np.ndarray] = {}
+    slack: dict[Tensor, np.ndarray | None] = {}
+    made: dict[Tensor, _Made] = {}
+    for node in segment.b:
+        if node.op is None:
+            return None
+        given = [values.get(x, walk.values.get(x, x.value)) for x in node.inputs]
+        arrived = [slack[x] if x in slack else walk.slack.get(x) for x in node.inputs]
+        outputs = evaluated(node, given)
+        if outputs is None:
+            return None
+        bounds = walk.bounds(node, [taken(node, x) for x in given], arrived, outputs)
+        for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
+            values[tensor], slack[tensor] = value, bound
+            source = wanted.get(tensor)
+            if source is not None:
+                a, way = source
+                one = _held(
+                    tensor, value, bound, Source((a,)), _best(walk, a, value, bound, way), walk
+                )
+                made[tensor] = one
+                values[tensor], slack[tensor] = one.paired.way.to_b(a.value), None
+                if a.recorded is None and (own := walk.slack_a(a)) is not None:
+                    slack[tensor] = one.paired.way.to_b(own)
+    end = segment.paired
+    if end.b not in values:
+        return None
+    made[end.b] = _held(end.b, values[end.b], slack[end.b], end.a, end.way, walk)
+    return made
+
+
+def _best(walk: Walk, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way) -> Way:
+    """The way that agrees, else the one whose numbers lie nearest."""
+    best, least = first, np.inf
+    for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
+        apart = float(np.abs(np.nan_to_num(way.to_b(a.value) - value)).mean())
+        if apart < least * (1 - 1e-9):
+            best, least = way, apart
+    return best
+
+
+def _held(
+    tensor: Tensor,
+    value: np.ndarray,
+    bound: np.ndarray | None,
+    source: Source,
+    way: Way,
+    walk: Walk,
+) -> _Made:
+    theirs = way.to_b(source.gathered([one.value for one in source.tensors]))
+    own = walk.slack_a(source.tensor)
+    allowed = np.zeros(()) if bound is None else bound
+    if own is not None and not source.columns:
+        allowed = allowed + way.to_b(np.broadcast_to(own, source.tensor.value.shape))
+    whole = np.broadcast_to(allowed, value.shape) if theirs.shape == value.shape else allowed
+    local = compare((theirs,), (value,), (whole,))
+    paired = Paired(
+        *(tensor, source, way, "structure", local),
+        unforced=None if local.ok else value,
+        allowed=None if local.ok else whole,
+        b_shape=value.shape,
+    )
+    return _Made(value, local, whole, paired)
+
+
+def _doubtful(
+    segment: Segment,
+    made: Mapping[Tensor, _Made],
+    wanted: Mapping[Tensor, tuple[Tensor, Way]],
+) -> set[Tensor]:
+    """The pairs that fail, and behind which what reads them fails too."""
+    failing = {one for one in wanted if not made[one].local.ok}
+    doubtful: set[Tensor] = set()
+    for tensor, one in made.items():
+        if one.local.ok:
+            continue
+        waiting = [] if tensor.node is None else [tensor.node]
+        seen: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node in seen or node not in segment.b:
+                continue
+            seen.add(node)
+            for x in node.inputs:
+                if x in failing:
+                    doubtful.add(x)
+                elif x not in made and x.node is not None:
+                    waiting.append(x.node)
+    return doubtful
