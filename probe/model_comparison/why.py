@@ -53,9 +53,8 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
     if proven:
         rest = [one for one in found.differences if one not in proven]
         found.differences = proven + rest
-        found.notes.append(
-            f"with B's {proven[0].name.partition('[')[0].removesuffix(' at ')} in A's layers they give B's values"
-        )
+        name = proven[0].name.partition("[")[0].removesuffix(" at ")
+        found.notes.append(f"with B's {name} in A's layers they give B's values")
         return found
     if not search:
         return found
