@@ -66,7 +66,8 @@ def of_parties(
                     calls=tuple(site.call for site in described.sites),
                 )
                 allowed = None if tolerance is not None else result.allowance[output]
-                whole = result.allowance[output] if described.sites else None
+                drawn = result.party.layer.drawn(result.party.precision)
+                whole = result.allowance[output] if drawn else None
                 rounding = Rounding(precision, None, tolerance, whole)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
                 if not case.comparable or left(case, case.healthy, slack) > 1:

@@ -28,6 +28,10 @@ from probe.ops.step import Step
 __all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
 
 _HALVES = ("bfloat16", "float16")
+_LONG = 12
+"""From so many steps on slack that is pushed may have grown past all use."""
+_USELESS, _UNITS = 0.01, 50
+"""It has where it is more than this share of what the output varies by, and so many roundings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,7 @@ class Reference:
     _known: dict[tuple[Precision, int], tuple[np.ndarray, ...]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _grown: dict[Precision, bool] = field(default_factory=dict, init=False, repr=False)
     _noise: dict[tuple[Hashable, ...], Noise] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -107,13 +112,31 @@ class Reference:
             overflown([value], kind)[0] for value, kind in zip(self.values[-1], kinds, strict=True)
         )
 
+    def drawn(self, precision: Precision) -> bool:
+        """Whether it is runs with noise that tell its allowance: that of several calls, and of many
+        steps in one, where slack that is pushed through them says nothing any more."""
+        if self.composed or len(self.steps) < _LONG or self.sketchy:
+            return self.composed
+        if precision not in self._grown:
+            pushed = self._known[precision, -1] = self._pushed(precision)
+            pairs = zip(pushed, self.values[-1], strict=True)
+            share = max(_USELESS, _UNITS * precision.unit)
+            self._grown[precision] = any(_useless(slack, value, share) for slack, value in pairs)
+        return self._grown[precision]
+
+    def _pushed(self, precision: Precision) -> tuple[np.ndarray, ...]:
+        """What rounding may do, carried from step to step."""
+        if (precision, -1) in self._known:
+            return self._known[precision, -1]
+        as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
+        given = self.given if as_given else self.inputs
+        return allowances(self.steps, given, self.values, precision)
+
     def allowances(self, precision: Precision, look: int = -1) -> tuple[np.ndarray, ...]:
         """What rounding in that arithmetic may do to each output; of a composed layer as a ``look``
         tells it, of which each takes more runs than the one before."""
-        if not self.composed:
-            as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
-            given = self.given if as_given else self.inputs
-            return allowances(self.steps, given, self.values, precision)
+        if not self.drawn(precision):
+            return self._pushed(precision)
         runs = runs_of(self.values[-1])
         number = min(look, len(runs) - 1) if look >= 0 else max(0, len(runs) - 2)
         if (precision, number) not in self._known:
@@ -149,6 +172,15 @@ class Reference:
             pooled(variance, value, together) + stored
             for variance, value, stored in zip(found, self.values[-1], noise.stored, strict=True)
         )
+
+
+def _useless(slack: np.ndarray, value: np.ndarray, share: float) -> bool:
+    """Whether slack is more than that share of what the output varies by."""
+    finite = np.isfinite(value) if value.dtype.kind == "f" else np.zeros(value.shape, bool)
+    if not finite.any():
+        return False
+    with np.errstate(all="ignore"):
+        return not np.median(slack[finite]) <= share * np.std(value[finite])
 
 
 def _of_unknown(x: np.ndarray, precision: Precision) -> np.ndarray:

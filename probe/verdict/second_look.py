@@ -29,9 +29,9 @@ def looked_at(
 ) -> tuple[np.ndarray, ...]:
     """The allowance after a second look at those elements of a party that lie beyond ``first``.
 
-    Of a composed layer after more runs, where these may tell another scale.
+    Of runs with noise after more of them, where these may tell another scale.
     """
-    if layer.composed:
+    if layer.drawn(precision):
         for look in range(1, _LOOKS):
             ratio = compare(outputs, layer.values[-1], first).ratio
             if not (1 < ratio < _NEAR or (ratio > 1 and layer.jumps)):

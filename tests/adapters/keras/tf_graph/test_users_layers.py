@@ -283,6 +283,16 @@ def test_no_layer_is_called_wrong(name, policy, scale):
         assert used == set(report.weights), str(report)
 
 
+def test_slack_that_grows_from_step_to_step_hides_no_fault():
+    """Through three rounds of routing slack that is pushed grows to 10**149 times the output."""
+    layer, x = Mine(LAYERS["routing"]), 30 * numbers(2, 5, 6)
+    report = probe.check(layer, "mine", given=x)
+    right = report.outputs["framework"]
+    assert report.ok and len(report.calls) == 0, str(report)
+    for wrong in (0 * right, -right, right / 2, right * 1.001, np.roll(right, 1)):
+        assert probe.check(layer, "mine", given=x, expected=wrong).verdict == "diverge"
+
+
 @pytest.mark.parametrize("name", ["attention", "rms_norm", "squeeze_excite", "gram", "recurrence"])
 def test_a_fault_is_seen(name):
     layer, x = Mine(LAYERS[name]), numbers(2, 5, 6)
