@@ -50,21 +50,21 @@ def several(names: Iterable[str], most: int = _SEVERAL) -> str:
     return ", ".join(map(name, names[:most])) + more
 
 
-def page(lines: Iterable[str]) -> str:
+def page(lines: Iterable[str], width: int = WIDTH) -> str:
     """The lines under one another, wrapped at words; what continues a line is indented, so that
     none makes others."""
-    return "\n".join(part for text in lines for part in _wrapped(line(text)))
+    return "\n".join(part for text in lines for part in _wrapped(line(text), width))
 
 
-def _wrapped(text: str) -> Iterator[str]:
-    if len(text) <= WIDTH:
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    if len(text) <= width:
         yield text
         return
     from textwrap import wrap  # noqa: PLC0415 - listings start without it
 
     label = _LABEL.match(text)
     indent = " " * max(2, label.end() if label else 0)
-    yield from wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    yield from wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _short(text: str, most: int) -> str:

@@ -14,7 +14,8 @@ import probe
 from probe import ops
 from probe.capture import run, user_arrays
 from probe.comparison.compare import Comparison, Worst
-from probe.explanation.element_report import Change, Story, Term
+from probe.explanation.element_report import Story
+from probe.explanation.origin import Change, Term
 from probe.listing import Layer
 from probe.model_comparison.result import Pair
 from probe.ops.base import Op

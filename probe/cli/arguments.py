@@ -52,8 +52,13 @@ class Arguments:
     device: str | None = None
     trust: bool = False
     json: str | None = None
+    html: str | None = None
+    junit: str | None = None
     save: str | None = None
     record: str | None = None
+    color: str | None = None
+    quiet: bool = False
+    verbose: bool = False
 
     def given(self, name: str) -> bool:
         """Whether an option was given."""
@@ -272,6 +277,16 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Write the report as JSON to a file, or print it (-).",
         ),
         click.Option(
+            ["--html"],
+            metavar="FILE",
+            help="Write the report as one page of HTML, with pictures of the differences.",
+        ),
+        click.Option(
+            ["--junit"],
+            metavar="FILE",
+            help="Write JUnit XML, a test case for each call, for a CI server.",
+        ),
+        click.Option(
             ["--save"],
             metavar="FILE",
             help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
@@ -282,6 +297,17 @@ _GROUPS: dict[str, list[click.Option]] = {
             metavar="FILE",
             help="Keep the forward pass in a recording (run.npz, or a folder run/), and answer "
             "from that.",
+        ),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            help="Colour the verdicts.  [default: on a terminal, unless NO_COLOR is set]",
+        ),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print the verdict alone, in one line."),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            help="Print all weights, calls and agreeing layers, however many.",
         ),
     ],
 }
@@ -337,7 +363,11 @@ _OF_A_RUN = (
     "expect",
     "json",
     "record",
+    "html",
+    "junit",
     "device",
+    "quiet",
+    "verbose",
 )
 """Options that need --layer or --all."""
 _NEEDS: tuple[tuple[str, str, str], ...] = (
@@ -353,6 +383,7 @@ _NEEDS: tuple[tuple[str, str, str], ...] = (
 _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("layer", ("all",), "check one layer or all layers"),
     ("parts", ("layer", "all"), "it lists, and checks nothing"),
+    ("quiet", ("verbose",), "print less or more"),
     ("to", ("expect_input", "fold"), "a segment runs in the model alone"),
     (
         "input",
@@ -377,7 +408,9 @@ _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 """Options that are about files of such names."""
 _FLAT = (".txt", ".csv", ".dat", ".bin")
 """Files that hold no shape, which --shape then gives."""
-_OF_AN_EXPLANATION: tuple[str, ...] = ("save", "expect_at", "rtol", "atol", "thorough")
+_OF_AN_EXPLANATION: tuple[str, ...] = (
+    *("save", "expect_at", "rtol", "atol", "thorough", "junit", "verbose"),
+)
 """What --at alone, without --expect-value, leaves without a meaning."""
 
 

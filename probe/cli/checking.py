@@ -2,9 +2,11 @@
 reports printed."""
 
 import json
+import shlex
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
 from probe import printable
@@ -13,12 +15,17 @@ from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, Picture, Shape, Told
+from probe.cli import terminal
 from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
-from probe.cli.output import STATUS, on_terminal, say, with_progress, write, written
+from probe.cli.output import STATUS, say, write, written
+from probe.cli.status import status
 from probe.errors import BadInput, NotCompared
+from probe.report import junit
+from probe.report.blocks import headline
+from probe.report.html import Entry, entry, report_page, sweep_page
 from probe.report.json_npz import SCHEMA, as_dict
-from probe.report.text import line
+from probe.report.text import line, render
 from probe.report.text import why as why_of
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ def check(arguments: Arguments) -> int:
     expected: Expected = array_files.values(arguments.expect, str(arguments.layer), arguments.dtype)
     if arguments.expect_value is not None and arguments.at is not None:
         expected = array_files.typed(arguments.expect_value, arguments.at)
-    progress = on_terminal()
+    status.show("forward pass")
     report = check_layer(
         model,
         _named(arguments),
@@ -50,10 +57,8 @@ def check(arguments: Arguments) -> int:
         atol=arguments.atol,
         expected_at=arguments.expect_at,
         thorough=arguments.thorough,
-        progress=progress,
+        progress=lambda slug: status.show(f"searching for the mistake: {slug}"),
     )
-    if progress is not None:
-        click.echo(f"\r{'':<60}\r", nl=False, err=True)
     return _told(report, arguments)
 
 
@@ -88,10 +93,18 @@ def explain(arguments: Arguments) -> int:
         seed=arguments.seed or 0,
         sees=arguments.sees,
     )
-    if arguments.json != "-":
+    if arguments.json == "-":
+        pass
+    elif arguments.quiet:
+        say(printable.line(f"{story.verdict}: {repr(story)[1:-1]}"))
+    elif terminal.on_terminal(arguments.color or ""):
+        _show(printable.page(story.lines, terminal.columns()), arguments)
+    else:
         say(str(story))
     if arguments.json:
         write(arguments.json, story.to_json())
+    if arguments.html:
+        write(arguments.html, story.page(_command()))
     return STATUS[story.verdict]
 
 
@@ -126,21 +139,37 @@ def drawn(arguments: Arguments) -> Shape:
 
 def _told(report: "Report", arguments: Arguments) -> int:
     """Prints and writes a report; the exit status."""
-    if arguments.json != "-":
-        say(str(report))
+    if arguments.json == "-":
+        pass
+    elif arguments.quiet:
+        _show(headline(report), arguments)
+    elif terminal.on_terminal(arguments.color or ""):
+        _show(terminal.report_lines(report, arguments.verbose), arguments)
+    else:
+        say(render(report, arguments.verbose))
     if arguments.json:
         write(arguments.json, report.to_json())
+    if arguments.html:
+        write(arguments.html, report_page(report, _command()))
+    if arguments.junit:
+        write(arguments.junit, junit.suite(report.source, [junit.case(report)]))
     if arguments.save:
         report.save(arguments.save)
         written(arguments.save, beside_json=arguments.json == "-")
     return STATUS[report.verdict]
 
 
-def _columns(model: "Model") -> tuple[int, int]:
-    """How wide the names and the classes of a sweep are."""
-    names = [len(printable.name(one.name)) for one in model.layers]
-    kinds = [len(printable.name(one.kind)) for one in model.layers]
-    return min(max((8, *names)), 40), min(max((8, *kinds)), 18)
+def _show(text: str, arguments: Arguments) -> None:
+    """Prints, with verdicts in colour where a terminal sees them."""
+    color = arguments.color or "auto"
+    if terminal.on_terminal(color):
+        say(terminal.coloured(text, color), color=True)
+    else:
+        say(text)
+
+
+def _command() -> str:
+    return shlex.join(["probe", *sys.argv[1:]])
 
 
 def sweep(arguments: Arguments) -> int:
@@ -152,12 +181,8 @@ def sweep(arguments: Arguments) -> int:
         raise BadInput(
             "with --all, --expect must be an .npz file whose array names are layer names"
         )
-    counts = dict.fromkeys(STATUS, 0)
-    first: Report | None = None
-    entries: list[dict[str, Any]] = []
-    explained: list[str] = []
-    unused: NotCompared | None = None
-    widths = _columns(model)
+    total = len(model.layers)
+    status.step("layer", 0, total, "")
     reports = sweep_layers(
         model,
         input_of(arguments),
@@ -165,38 +190,121 @@ def sweep(arguments: Arguments) -> int:
         shape=drawn(arguments),
         seed=arguments.seed or 0,
     )
+    swept = _Swept(arguments, model.source, _columns(model))
+    unused: NotCompared | None = None
     try:
-        for report in with_progress(reports, len(model.layers)):
-            counts[report.verdict] += 1
-            if report.verdict == "diverge" and first is None:
-                first = report
-            if report.verdict == "diverge" and (found := why_of(report)):
-                explained += ["", printable.name(report.layer) or "(root)", *found]
-            if arguments.json:
-                entries.append(as_dict(report))
-            if arguments.json != "-":
-                say(line(report, widths))
+        for report in reports:
+            swept.add(report)
+            status.step("layer", swept.count, total, printable.name(report.layer))
     except NotCompared as error:
         unused = error
-    if arguments.json:
-        whole = {
-            "schema": SCHEMA,
-            "source": model.source,
-            "counts": counts,
-            "not_compared": {} if unused is None else unused.reasons,
-            "reports": entries,
-        }
-        write(arguments.json, json.dumps(whole, indent=2, allow_nan=False))
-    if arguments.json != "-":
-        say(printable.page([*explained, ""]))
-        if first is not None:
-            name, why = printable.name(repr(first.layer)), first.sentence.partition(": ")[2]
-            say(printable.line(f"the first diverging layer is {name}: {why}"))
-        say(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    swept.end(unused)
     if unused is not None:
         raise unused
-    if counts["diverge"]:
+    if swept.counts["diverge"]:
         return 1
-    if not counts["agree"]:
+    if not swept.counts["agree"]:
         return 2
-    return 2 if arguments.strict and counts["unchecked"] else 0
+    return 2 if arguments.strict and swept.counts["unchecked"] else 0
+
+
+_AT_LENGTH = 20
+"""How many calls that do not agree a page shows with pictures."""
+
+
+class _Swept:
+    """What is kept of a sweep as it goes on, printed call by call."""
+
+    def __init__(self, arguments: Arguments, source: str, widths: tuple[int, int]):
+        self.arguments = arguments
+        self.source = source
+        self.widths = widths
+        self.counts = dict.fromkeys(STATUS, 0)
+        self.first: Report | None = None
+        self.framework = ""
+        self.json: list[dict[str, Any]] = []
+        self.entries: list[Entry] = []
+        self.cases: list[junit.Case] = []
+        self.explained: list[str] = []
+        self.loud = arguments.json != "-" and not arguments.quiet
+        self.rows = (
+            terminal.Rows(arguments.verbose)
+            if self.loud and terminal.on_terminal(arguments.color or "")
+            else None
+        )
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
+    def add(self, report: "Report") -> None:
+        """One more call."""
+        self.counts[report.verdict] += 1
+        self.framework = report.framework
+        if report.verdict == "diverge":
+            self.first = self.first or report
+            if found := why_of(report):
+                self.explained += ["", printable.name(report.layer) or "(root)", *found]
+        if self.arguments.json:
+            self.json.append(as_dict(report))
+        if self.arguments.junit:
+            self.cases.append(junit.case(report, self.arguments.strict))
+        if self.arguments.html:
+            full = self.count - self.counts["agree"] <= _AT_LENGTH
+            self.entries.append(entry(report, self.count, full))
+        if self.rows is not None:
+            self._print(self.rows.add(report))
+        elif self.loud:
+            say(line(report, self.widths))
+
+    def end(self, unused: NotCompared | None) -> None:
+        """What is said and written of all."""
+        arguments, source = self.arguments, self.source
+        if arguments.json:
+            whole = {
+                "schema": SCHEMA,
+                "source": source,
+                "counts": self.counts,
+                "not_compared": {} if unused is None else unused.reasons,
+                "reports": self.json,
+            }
+            write(arguments.json, json.dumps(whole, indent=2, allow_nan=False))
+        if self.rows is not None:
+            self._print(self.rows.end())
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
+        if arguments.json != "-":
+            self._sum_up(counts)
+        if arguments.html:
+            notes = () if unused is None else (str(unused),)
+            page = sweep_page(
+                self.entries,
+                source,
+                counts,
+                notes=notes,
+                framework=self.framework,
+                command=_command(),
+            )
+            write(arguments.html, page)
+        if arguments.junit:
+            write(arguments.junit, junit.suite(source, self.cases))
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for text in lines:
+            _show(text, self.arguments)
+
+    def _sum_up(self, counts: str) -> None:
+        width = terminal.columns() if self.rows is not None else printable.WIDTH
+        if self.loud:
+            _show(printable.page([*self.explained, ""], width), self.arguments)
+        if self.first is not None:
+            name, told = printable.name(repr(self.first.layer)), self.first.sentence
+            first = f"the first diverging layer is {name}: {told.partition(': ')[2]}"
+            _show(printable.page([first], width), self.arguments)
+        _show(counts, self.arguments)
+
+
+def _columns(model: "Model") -> tuple[int, int]:
+    """How wide the names and the classes of a sweep are."""
+    names = [len(printable.name(one.name)) for one in model.layers]
+    kinds = [len(printable.name(one.kind)) for one in model.layers]
+    return min(max((8, *names)), 40), min(max((8, *kinds)), 18)

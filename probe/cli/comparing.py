@@ -11,6 +11,7 @@ import click
 
 from probe.cli.opening import quiet
 from probe.cli.output import STATUS, say, write, written
+from probe.cli.status import status
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
@@ -107,7 +108,6 @@ def compare(given: Comparing) -> int:
 
         a = _opened(given.a, given.a_factory, given.a_imports, given)
         b = _opened(given.b, given.b_factory, given.b_imports, given)
-        progress = _on_terminal()
         found = compare_models(
             a,
             b,
@@ -117,10 +117,8 @@ def compare(given: Comparing) -> int:
             strict=given.strict,
             shape=_shape(given),
             seed=given.seed or 0,
-            progress=progress,
+            progress=status.show,
         )
-        if progress is not None:
-            click.echo(f"\r{'':<70}\r", nl=False, err=True)
         return _told(found, given)
 
 
@@ -157,13 +155,6 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], given: Com
 def _shape(given: Comparing) -> "Shape":
     shapes = given.shape
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
-
-
-def _on_terminal() -> Callable[[str], None] | None:
-    """Shows what is being done, on a line that is written over; None where no terminal sees it."""
-    if not sys.stderr.isatty():
-        return None
-    return lambda what: click.echo(f"\r{what[:68]:<70}\r", nl=False, err=True)
 
 
 def _told(found: "ModelComparison", given: Comparing) -> int:

@@ -172,6 +172,17 @@ def _tell_causes(slug: str | None) -> int:
 
 
 def _run(arguments: Arguments) -> int:
+    from probe.cli.status import status
+
+    status.show(f"opening {printable.name(arguments.model)}")
+    try:
+        return _asked(arguments)
+    finally:
+        status.clear()
+
+
+def _asked(arguments: Arguments) -> int:
+    """Lists or checks; the exit status."""
     from probe.cli import opening
 
     if arguments.layer is None and not arguments.all:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from probe import printable
 from probe.cli.arguments import Arguments
+from probe.cli.status import status
 
 if TYPE_CHECKING:
     from probe.model import Model
@@ -31,10 +33,14 @@ def quiet(device: str | None = None) -> Iterator[None]:
 
     from probe.errors import CostWarning
 
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        status.clear()
+        click.echo(f"probe: {message}", err=True)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", CostWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"probe: {message}", err=True)
+        warnings.showwarning = tell
         yield
 
 
@@ -46,13 +52,14 @@ def opened(arguments: Arguments) -> "Model":
     # a seventh of the start.
     gc.disable()
     try:
-        model: Model = import_module("probe.adapters").open_model(
-            arguments.model,
-            trust=arguments.trust,
-            factory=arguments.factory,
-            imports=arguments.imports,
-            device=arguments.device,
-        )
+        with status.importing(f"opening {printable.name(arguments.model)}"):
+            model: Model = import_module("probe.adapters").open_model(
+                arguments.model,
+                trust=arguments.trust,
+                factory=arguments.factory,
+                imports=arguments.imports,
+                device=arguments.device,
+            )
     finally:
         gc.freeze()
         gc.enable()
@@ -62,7 +69,8 @@ def opened(arguments: Arguments) -> "Model":
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     """Raises BadInput where a file cannot be written, before the work for it is done."""
-    targets = [one for one in (arguments.json, arguments.save) if one is not None and one != "-"]
+    told = (arguments.json, arguments.save, arguments.html, arguments.junit)
+    targets = [one for one in told if one is not None and one != "-"]
     if not targets:
         return
     from probe.files import atomic_write
@@ -74,4 +82,4 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     arrays = (arguments.input, arguments.expect, arguments.expect_input)
     reading = [*models, *modules, *(one for one in arrays if one)]
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
-        raise click.UsageError("--json and --save must not name the same file")
+        raise click.UsageError("two outputs must not name the same file")

@@ -2,99 +2,26 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.comparison.compare import PARTIES
+from probe.explanation.origin import Change, Origin, Term, named_element, number, total
+from probe.explanation.waterfall import waterfall
 from probe.report.blocks import LABELS
-from probe.report.blocks import number as _number
+from probe.report.html import page
 from probe.report.json_npz import SCHEMA
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Change", "Field", "Member", "Origin", "Story", "Term", "total"]
+__all__ = ["Field", "Story"]
 
 SHOWN, SHOWN_INSIDE, OPENED = 12, 5, 3
 """Terms listed one by one, of a sum and of a sum inside it, and how many of the latter."""
-
-
-def total(values: Iterable[float]) -> float:
-    """The sum without rounding in between (math.fsum, which raises where infinities meet and where
-    the sum overflows)."""
-    values = list(values)
-    try:
-        return math.fsum(values)
-    except (ValueError, OverflowError):
-        return sum(values)
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of a sum, by the framework's own indices; without a weight, an input that is
-    added as it is.
-
-    ``input`` is "input" ("input 0", … where the call has several), or "Conv output" for a value in
-    between, whose own making is ``inner``. A term of padding has no input index.
-    """
-
-    input: str
-    input_index: tuple[int, ...] | None
-    input_value: float
-    weight: str | None
-    weight_index: tuple[int, ...] | None
-    weight_value: float | None
-    weight_stored: float | None
-    """What the model stores in place of ``weight_value``, where that is another number (quantised
-    weights)."""
-    product: float
-    padding: bool = False
-    channel: int | None = None
-    inner: "Origin | None" = None
-
-
-@dataclass(frozen=True)
-class Member:
-    """An element that a step takes besides the value itself: of a window, of a group, of a
-    softmax's axis."""
-
-    input: str
-    input_index: tuple[int, ...] | None
-    value: float
-
-
-@dataclass(frozen=True)
-class Change:
-    """One step on the way from the terms to the value: what is done, and the value after it."""
-
-    words: str
-    value: float
-    members: tuple[Member, ...] = ()
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The terms of a sum, and what happened to it."""
-
-    terms: tuple[Term, ...]
-    bias: float | None
-    """The one element of the bias that is added, or None."""
-    total: float
-    """The products and the bias, added up without rounding in between."""
-    computed: float | None
-    """What the recomputation has for ``total``, where it holds it as a value of its own."""
-    steps: tuple[Change, ...]
-
-    @property
-    def subtotals(self) -> dict[int, float]:
-        """The sum of the products of each input channel, where the sum runs over channels."""
-        channels = sorted({term.channel for term in self.terms if term.channel is not None})
-        return {
-            channel: total(term.product for term in self.terms if term.channel == channel)
-            for channel in channels
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +72,7 @@ class Field:
         return f"  {self.name}[{ranges}]{among}: {self.count} of {self.mask.size} elements"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Story:
     """How one element of an output is computed; ``str(story)`` is what the command prints."""
 
@@ -191,8 +118,46 @@ class Story:
         """The sum of the products of each input channel, where the sum runs over channels."""
         return self.origin.subtotals
 
+    @property
+    def lines(self) -> list[str]:
+        """What is said of the element, before it is wrapped."""
+        return _lines(self)
+
     def __str__(self) -> str:
-        return _render(self)
+        return printable.page(self.lines)
+
+    def __repr__(self) -> str:
+        place = ", ".join(map(str, self.at))
+        name = printable.name(self.layer) or "(root)"
+        return f"<Story {name}[{place}] = {number(self.value)}: {self.verdict}>"
+
+    def to_html(self) -> str:
+        """The element as a page of its own, with a waterfall of its terms."""
+        return self.page()
+
+    def page(self, command: str = "") -> str:
+        """The same, with the command that it comes from."""
+        bars, zero = waterfall(self.origin)
+        padding = sum(term.padding for term in self.terms)
+        more = f"; {padding} terms of padding are 0" if padding else ""
+        name = printable.name(self.layer) or "(root)"
+        where = f"[{', '.join(map(str, self.at))}]"
+        return page(
+            "element.html",
+            command,
+            title=f"output{where} of {name} = {number(self.value)}",
+            heading=f"{name} ({printable.name(self.kind)}) of {self.source}, {self.framework}",
+            verdict=self.verdict,
+            sentence=f"{self.scope}: {self.sentence.partition(': ')[2]}",
+            caption=f"{len(self.terms)} terms, the largest first{more}",
+            bars=bars,
+            zero=zero,
+            text=str(self).splitlines(),
+            framework=self.framework,
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
@@ -207,11 +172,6 @@ class Story:
         return json.dumps(_plain(told), indent=2, allow_nan=False)
 
 
-def number(value: float) -> str:
-    """A value with enough digits to tell float32 neighbours apart; a zero without its sign."""
-    return _number(value + 0.0)
-
-
 def _plain(value: Any) -> Any:
     """JSON has no NaN and no inf: they become strings."""
     if isinstance(value, Mapping):
@@ -221,19 +181,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _named(name: str, index: tuple[int, ...] | None) -> str:
-    return "padding" if index is None else f"{printable.name(name)}[{', '.join(map(str, index))}]"
-
-
 def _row(term: Term) -> tuple[str, ...]:
     """A term in columns: input, its value, weight, its value, product."""
     if term.weight is None:
-        return (_named(term.input, term.input_index), "", "", "", number(term.product))
-    weight = f"×  {_named(term.weight, term.weight_index)}"
+        return (named_element(term.input, term.input_index), "", "", "", number(term.product))
+    weight = f"×  {named_element(term.weight, term.weight_index)}"
     value = "" if term.weight_value is None else number(term.weight_value)
     value += "" if term.weight_stored is None else f" (stored {term.weight_stored:.6g})"
     return (
-        _named(term.input, term.input_index),
+        named_element(term.input, term.input_index),
         number(term.input_value),
         weight,
         value,
@@ -294,7 +250,11 @@ def _members(change: Change) -> list[str]:
     )
     listed = ranked if len(ranked) <= SHOWN + 1 else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
     rows = _aligned(
-        [(_named(member.input, member.input_index), number(member.value)) for member in listed], 6
+        [
+            (named_element(member.input, member.input_index), number(member.value))
+            for member in listed
+        ],
+        6,
     )
     if len(listed) < len(ranked):
         rows.insert(SHOWN // 2, f"      … {len(ranked) - len(listed)} more between …")
@@ -323,7 +283,7 @@ def _heading(story: Story) -> list[str]:
     ]
 
 
-def _render(story: Story) -> str:
+def _lines(story: Story) -> list[str]:
     lines = [*_heading(story), ""]
     if len(story.terms) > 1 or any(term.weight for term in story.terms):
         lines.append(
@@ -371,4 +331,4 @@ def _render(story: Story) -> str:
         ]
     for note in story.notes:
         lines += ["", f"note: {note}"]
-    return printable.page([*lines, "", f"{story.scope}: {story.sentence}"])
+    return [*lines, "", f"{story.scope}: {story.sentence}"]

@@ -18,8 +18,9 @@ from probe.capture.user_arrays import Expected, Inputs, Shape
 from probe.capture.user_layer_outputs import of_layer
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
-from probe.explanation.element_report import Change, Field, Member, Origin, Story, Term, total
+from probe.explanation.element_report import Field, Story
 from probe.explanation.matmul_column import of_column, spread_out
+from probe.explanation.origin import Change, Member, Origin, Term, total
 from probe.explanation.receptive_field import seen, seen_through
 from probe.model import Capture, Unloaded
 from probe.numerics.dtypes import widened

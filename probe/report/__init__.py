@@ -9,10 +9,12 @@ import numpy as np
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
+from probe.report import markdown
+from probe.report.html import fragment, report_page
 from probe.report.json_npz import save, to_json
 from probe.report.text import render
 
-__all__ = ["PARTIES", "Finding", "Outputs", "Report"]
+__all__ = ["PARTIES", "Finding", "Held", "Outputs", "Report"]
 
 Outputs = np.ndarray | tuple[np.ndarray | None, ...]
 """One array for a layer with one output, otherwise a tuple of them."""
@@ -47,6 +49,14 @@ class Finding:
 
     def __repr__(self) -> str:
         return f"<Finding {self}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a party's outputs were compared with, and how far each element may lie from it."""
+
+    reference: tuple[np.ndarray, ...]
+    allowance: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,6 +127,9 @@ class Report:
     """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
     what it is where other calls come before it."""
 
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """What each party but NumPy was held against, where one call is checked alone."""
+
     def output_name(self, output: int) -> str:
         """What the framework calls an output, or its number.
 
@@ -144,6 +157,21 @@ class Report:
             An object whose arrays are given by shape, dtype and summary; NaN and inf are strings.
         """
         return to_json(self)
+
+    def to_markdown(self) -> str:
+        """The report for an issue or the summary of a hosted test run."""
+        return markdown.render(self)
+
+    def to_html(self) -> str:
+        """The report as a page of its own, with pictures of the differences.
+
+        Returns:
+            One self-contained file: no network, readable without script and style sheet.
+        """
+        return report_page(self)
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
 
     def save(self, path: str) -> None:
         """Writes inputs, stored and effective weights and every party's output.

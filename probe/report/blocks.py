@@ -83,16 +83,17 @@ def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
     )
 
 
-def headline(report: "Report") -> str:
-    """The verdict in one line of at most 100 columns."""
+def headline(report: "Report", width: int = _HEADLINE) -> str:
+    """The verdict in one line of at most 100 columns, or ``width``."""
     name = printable.name(report.layer) or "(root)"
     call = f", call {report.call}" if report.call else ""
     told = report.sentence.partition(": ")[2].partition(". ")[0]
     if report.verdict == "diverge" and report.findings:
         first = report.findings[0]
         told = f"{' and '.join((first.slug, *first.also))}: {first.claim}"
+    told = told.replace("the largest difference is", "up to")
     text = printable.line(f"{report.verdict}: {name}{call}: {told}")
-    return text if len(text) <= _HEADLINE else f"{text[: _HEADLINE - 2].rstrip(' ;,:(')} …"
+    return text if len(text) <= width else f"{text[: width - 2].rstrip(' ;,:(')} …"
 
 
 def row(report: "Report") -> Row:

@@ -47,6 +47,8 @@ def line(report: "Report", widths: tuple[int, int] = (26, 18)) -> str:
     if len(head) + min(len(one.text), _FEWEST) < printable.WIDTH:
         return printable.page([f"{head} {one.text}".rstrip()])
     head = " ".join(filter(None, (f"{one.verdict:<9}", name, one.kind, one.shape)))
+    if len(head) + len(one.text) < printable.WIDTH:
+        return printable.page([f"{head} {one.text}".rstrip()])
     return printable.page([head, *([f"{'':<9} {one.text}"] if one.text else [])])
 
 

@@ -16,7 +16,7 @@ from probe.model import Capture
 from probe.numerics.precision import Precision
 from probe.ops.step import weights_of
 from probe.ops.weight import Weight
-from probe.report import Outputs, Report
+from probe.report import Held, Outputs, Report
 from probe.report.parameters import parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
@@ -79,7 +79,19 @@ def reported(
         else smallest_visible_change(*reference, _precision(call)),
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
+        held=_held(call, options) if options.detail else {},
     )
+
+
+def _held(call: Judgement, options: Options) -> dict[str, Held]:
+    """What each party was compared with, by its allowance or the user's tolerance."""
+    if options.tolerance is None:
+        return {name: Held(one.reference, one.allowance) for name, one in call.results.items()}
+    rtol, atol = options.tolerance
+    return {
+        name: Held(one.party.values, tuple(atol + rtol * np.abs(y) for y in one.party.values))
+        for name, one in call.results.items()
+    }
 
 
 def _precision(call: Judgement) -> Precision:

@@ -25,7 +25,7 @@ VALUES = {
     "atol": "0",
     "layer": "conv2d",
 }
-FLAGS = {"all", "sees", "fold", "parts", "thorough", "strict"}
+FLAGS = {"all", "sees", "fold", "parts", "thorough", "strict", "quiet", "verbose"}
 
 
 def flags(*names):

@@ -14,7 +14,7 @@ from explained_cases import LAYERS, call_of, drawn
 import probe
 from probe.description import Weight, weights_of
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.element_report import number
+from probe.explanation.origin import number
 from probe.explanation.trace import origin_of
 from probe.numerics.dtypes import widened
 from probe.ops import Concat, Identity, Mul

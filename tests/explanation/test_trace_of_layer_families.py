@@ -15,7 +15,7 @@ from explained_layers import attention, stateful
 import probe
 from probe.capture.run import captured
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.element_report import number
+from probe.explanation.origin import number
 from probe.explanation.trace import origin_of
 from probe.numerics.dtypes import widened
 

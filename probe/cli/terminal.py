@@ -1,0 +1,123 @@
+"""Reports as a terminal shows them: the verdict first and last, within its width, words that are
+coloured too. rich is imported here alone, and only where a terminal sees what is printed."""
+
+import os
+import sys
+from collections.abc import Iterator
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
+
+from probe import printable
+
+if TYPE_CHECKING:
+    from probe.report import Report
+    from probe.report.blocks import Row
+
+__all__ = ["Rows", "coloured", "columns", "on_terminal", "report_lines"]
+
+# ruff: noqa: PLC0415 - rich waits until a terminal is known to be there.
+
+_NARROWEST = 60
+_WORDS = (
+    r"(?P<diverge>^diverge\b|\bDIFFER\b)",
+    r"(?P<agree>^agree\b|(?<=   )(?:agree|are equal)\b)",
+    r"(?P<unchecked>^unchecked\b|\bmissing:)",
+    r"(?P<why>^why:)",
+    r"(?P<note>^note:|^sensitivity:)",
+)
+_STYLES = {
+    "diverge": "bold red",
+    "agree": "green",
+    "unchecked": "yellow",
+    "why": "bold",
+    "note": "dim",
+}
+_FOLDED = 4
+"""Agreeing layers in a row that are shown as one line."""
+
+
+def on_terminal(color: str) -> bool:
+    """Whether a terminal sees standard output, or it is to be taken for one."""
+    return color == "always" or (color != "never" and sys.stdout.isatty())
+
+
+def columns() -> int:
+    """Of the page: the terminal's, from 60 to 100."""
+    return max(_NARROWEST, min(get_terminal_size((100, 24)).columns, printable.WIDTH))
+
+
+def coloured(text: str, color: str) -> str:
+    """The text with its verdicts in colour, as far as the terminal has any and NO_COLOR leaves
+    them."""
+    if color != "always" and ("NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"):
+        return text
+    from rich.console import Console
+    from rich.highlighter import RegexHighlighter
+    from rich.text import Text
+    from rich.theme import Theme
+
+    class Words(RegexHighlighter):
+        highlights = [f"(?m){one}" for one in _WORDS]  # noqa: RUF012 - as rich declares it
+
+    environment: dict[str, str] | None = {} if color == "always" else None
+    console = Console(
+        force_terminal=True,
+        color_system="standard",
+        theme=Theme(_STYLES),
+        highlight=False,
+        _environ=environment,
+    )
+    with console.capture() as captured:
+        console.print(Words()(Text(text)), soft_wrap=True, end="")
+    return captured.get()
+
+
+def report_lines(report: "Report", every: bool) -> str:
+    """A check: its verdict in one line, the report, and that line again."""
+    from probe.report.blocks import blocks, headline
+    from probe.report.text import lines_of
+
+    first = headline(report, columns())
+    return printable.page([first, "", *lines_of(blocks(report, every)), "", first], columns())
+
+
+class Rows:
+    """The rows of a sweep; runs of agreeing layers are one line, unless ``every`` is asked for."""
+
+    def __init__(self, every: bool):
+        self._every = every
+        self._run: list[Row] = []
+        self._largest = 0.0
+
+    def add(self, report: "Report") -> Iterator[str]:
+        """The lines to print now."""
+        from probe.report.blocks import row
+
+        one = row(report)
+        if one.verdict == "agree" and not self._every and "NaN" not in one.text:
+            self._run.append(one)
+            ratios = (comparison.ratio for comparison in report.comparisons.values())
+            self._largest = max(self._largest, *ratios, 0.0)
+            return
+        yield from self.end()
+        yield _laid_out(one)
+
+    def end(self) -> Iterator[str]:
+        """What is left of a run."""
+        run, largest = self._run, self._largest
+        self._run, self._largest = [], 0.0
+        if len(run) < _FOLDED:
+            yield from map(_laid_out, run)
+            return
+        width = max(12, (columns() - 52) // 2)
+        first, last = (printable.middle(one.name, width) for one in (run[0], run[-1]))
+        told = f"up to {largest:.2g} x the allowance" if largest else "equal"
+        yield printable.page([f"agree     {len(run)} calls, {first} to {last}: {told}"], columns())
+
+
+def _laid_out(one: "Row") -> str:
+    """A row within the terminal: the name shortened in the middle."""
+    width = columns()
+    name = printable.middle(one.name, max(16, width - 62))
+    head = f"{one.verdict:<9} {name:<{max(16, width - 62)}} {one.kind:<18} {one.shape:<17}"
+    return printable.page([f"{head} {one.text}".rstrip()], width)

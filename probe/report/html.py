@@ -1,0 +1,168 @@
+"""A report, a sweep or one element as a page of HTML: one file that needs nothing else, and reads
+without style sheets and scripts too.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe import printable
+from probe.report import pictures
+from probe.report.blocks import Block, Row, blocks, row
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["Entry", "entry", "fragment", "page", "report_page", "sweep_page"]
+
+_FOLDER = Path(__file__).parent / "templates"
+_SHADES = ("#c9a400", "#e8590c", "#d6336c", "#9c1b5a", "#5f0f40")
+_FILLS = {"": "#2a78c2", "agree": "#2a78c2", "diverge": "#d6336c", "rest": "#808080"}
+_CAPTIONS = {"layer": "the layer", "pairs": "pair by pair"}
+_WIDE = 220
+"""Pixels of a map."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The pictures of a call."""
+
+    histogram: pictures.Histogram | None = None
+    maps: tuple[Mapping[str, Any], ...] = ()
+    scatters: tuple[pictures.Scatter, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A call of a sweep: its row, and what is said of it at length where it does not agree."""
+
+    anchor: str
+    row: Row
+    ratio: str
+    blocks: tuple[Block, ...] = ()
+    drawn: Drawn = field(default_factory=Drawn)
+
+
+@cache
+def _environment() -> Any:
+    jinja2 = import_module("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable.line(value) if type(value) is str else value,
+    )
+    environment.filters["zip"] = lambda left, right: zip(left, right, strict=True)
+    environment.globals |= {
+        "colours": _SHADES,
+        "fills": _FILLS,
+        "captions": _CAPTIONS,
+        "levels": ", ".join(f"{level:g}" for level in pictures.LEVELS),
+    }
+    return environment
+
+
+def page(name: str, command: str, **values: Any) -> str:
+    """A template of this package filled in; ``command`` and versions stand at the end."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2, which reports do without
+
+    about = {
+        "style": Markup((_FOLDER / "style.css").read_text("utf-8")),
+        "script": Markup((_FOLDER / "sweep.js").read_text("utf-8")),
+        "versions": _versions(values.pop("framework", "")),
+        "command": command,
+    }
+    text: str = _environment().get_template(name).render(**about, **values)
+    return text
+
+
+def _versions(framework: str) -> str:
+    from probe import __version__  # noqa: PLC0415 - the package imports this file
+
+    parts = (
+        f"probe {__version__}",
+        framework,
+        f"Python {'.'.join(map(str, sys.version_info[:3]))}",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _drawn(report: "Report") -> Drawn:
+    return Drawn(
+        pictures.spread(report),
+        tuple(map(_sized, pictures.maps(report))),
+        (*pictures.scatters(report),),
+    )
+
+
+def _sized(one: pictures.ErrorMap) -> Mapping[str, Any]:
+    """The map with its size on the page."""
+    down, across = one.shape
+    height = max(12, min(_WIDE, round(_WIDE * down / across)))
+    return vars(one) | {"width": _WIDE, "height": height}
+
+
+def fragment(report: "Report") -> str:
+    """For a notebook: no script, no style, no colour of its own."""
+    parts = blocks(report)
+    text: str = (
+        _environment().get_template("fragment.html").render(blocks=parts, title=_title(parts))
+    )
+    return text
+
+
+def _title(parts: Sequence[Block]) -> str:
+    return next(one.title for one in parts if one.name == "head")
+
+
+def report_page(report: "Report", command: str = "") -> str:
+    """One check."""
+    parts = blocks(report)
+    return page(
+        "report.html",
+        command,
+        title=_title(parts),
+        blocks=[one for one in parts if one.name != "head"],
+        worst=any(one.name == "worst" for one in parts),
+        drawn=_drawn(report),
+        framework=report.framework,
+    )
+
+
+def entry(report: "Report", place: int, full: bool) -> Entry:
+    """A call of a sweep; ``full``: with the layer, its weights and pictures."""
+    ratio = max((one.ratio for one in report.comparisons.values()), default=math.nan)
+    shown = "" if math.isnan(ratio) else f"{ratio:.3g}"
+    if report.verdict == "agree":
+        return Entry(f"call-{place}", row(report), shown)
+    left_out = ("head",) if full else ("head", "layer", "weights", "parties", "limits", "note")
+    parts = tuple(one for one in blocks(report) if one.name not in left_out)
+    return Entry(f"call-{place}", row(report), shown, parts, _drawn(report) if full else Drawn())
+
+
+def sweep_page(
+    entries: Sequence[Entry],
+    source: str,
+    counts: str,
+    *,
+    framework: str = "",
+    notes: Sequence[str] = (),
+    command: str = "",
+) -> str:
+    """All calls in a table, and those that do not agree at length."""
+    return page(
+        "sweep.html",
+        command,
+        title=f"every layer of {source}",
+        entries=entries,
+        counts=counts,
+        first=next((one for one in entries if one.row.verdict == "diverge"), None),
+        notes=notes,
+        framework=framework,
+    )

@@ -1,0 +1,205 @@
+"""What the pages draw, as numbers: where the error lies, how large it is, stored weights against
+effective ones, the terms of one element.
+
+Renderers draw them as they are.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe.comparison.compare import PARTIES
+from probe.ops.weight import Weight
+from probe.report.blocks import LABELS, arrays
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["Bar", "ErrorMap", "Histogram", "Scatter", "error_of", "maps", "scatters", "spread"]
+
+_CELLS = 48
+"""Along each side of a map."""
+LEVELS = (0.5, 1.0, 10.0, 1e3, 1e6)
+"""Where the shades of a map begin, in units of the allowance; below the first nothing is drawn."""
+_POINTS = 150
+_WEIGHTS = 12
+_SPATIAL = ("height", "width")
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorMap:
+    """The largest error over two axes of an output (one, where there is one), in cells of equal
+    numbers of elements."""
+
+    title: str
+    down: str
+    across: str
+    shape: tuple[int, int]
+    """Cells down and across."""
+    shades: tuple[tuple[tuple[int, int, int], ...], ...]
+    """For each of LEVELS the runs of cells: row, first column, length."""
+    most: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a histogram or a waterfall."""
+
+    label: str
+    start: float
+    stop: float
+    """Both of 0 .. 1."""
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many elements have an error of which size."""
+
+    title: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Stored against effective values of a weight."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    """Both of 0 .. 1."""
+    low: float
+    high: float
+    shown: str
+    """How many of how many values."""
+
+
+def error_of(report: "Report") -> tuple[str, np.ndarray] | None:
+    """(whose, the error of each element of the first output in units of its allowance) of the party
+    that lies furthest off NumPy; None where that was not kept."""
+    found: tuple[str, np.ndarray] | None = None
+    for party in PARTIES:
+        held = report.held.get(party)
+        if held is None or party not in report.outputs:
+            continue
+        values = arrays(report.outputs[party])[0]
+        reference = held.reference[0]
+        if values is None or values.shape != reference.shape or not values.size:
+            if party == "expected":
+                return None  # a map of others would hide that it has another shape
+            continue
+        with np.errstate(all="ignore"):
+            apart = np.abs(values.astype(np.float64) - reference)
+            ratio = np.where(apart, apart / held.allowance[0], 0.0)
+            odd = np.isfinite(values) != np.isfinite(reference)
+        known = report.known if party == "expected" else None
+        ratio = np.where(odd, np.inf, np.nan_to_num(ratio, nan=0.0, posinf=np.inf))
+        ratio = ratio if known is None else np.where(known, ratio, 0.0)
+        if found is None or ratio.max() > found[1].max():
+            found = party, ratio
+    return found
+
+
+def maps(report: "Report") -> Iterator[ErrorMap]:
+    """Where the error lies: over the image or time and features, and over samples and channels."""
+    if (error := error_of(report)) is None or not error[1].any():
+        return
+    party, ratio = error
+    names = report.output_axes if len(report.output_axes) == ratio.ndim else ()
+    whose = f"{LABELS[party]} and NumPy"
+    for axes in _planes(ratio.shape, names):
+        label = [names[axis] if names else f"axis {axis}" for axis in axes]
+        others = tuple(axis for axis in range(ratio.ndim) if axis not in axes)
+        plane = ratio.max(axis=others) if others else ratio
+        plane = plane.reshape(1, -1) if plane.ndim == 1 else plane
+        yield _map(plane, whose, label if len(label) == 2 else ["", *label])
+
+
+def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, ...]]:
+    wide = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(wide) <= 2:
+        yield tuple(wide or range(min(1, len(shape))))
+        return
+    spatial = [axis for axis in wide if names and names[axis] in _SPATIAL]
+    first = tuple(spatial) if len(spatial) == 2 else tuple(wide[-2:])
+    yield first
+    rest = [axis for axis in wide if axis not in first][:2]
+    if rest:
+        yield tuple(rest)
+
+
+def _map(plane: np.ndarray, whose: str, label: Sequence[str]) -> ErrorMap:
+    plane = _pooled(_pooled(plane, 0), 1)
+    level = np.searchsorted(LEVELS, plane, side="right")
+    return ErrorMap(
+        f"largest difference between {whose}, in units of the allowance",
+        label[0],
+        label[1],
+        (plane.shape[0], plane.shape[1]),
+        tuple(tuple(_runs(level == k)) for k in range(1, len(LEVELS) + 1)),
+        float(plane.max()),
+    )
+
+
+def _pooled(plane: np.ndarray, axis: int) -> np.ndarray:
+    size = plane.shape[axis]
+    if size <= _CELLS:
+        return plane
+    starts = np.unique(np.linspace(0, size, _CELLS, endpoint=False).astype(int))
+    pooled: np.ndarray = np.maximum.reduceat(plane, starts, axis=axis)
+    return pooled
+
+
+def _runs(cells: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    for row, line in enumerate(cells):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])))
+        for start, stop in edges.reshape(-1, 2).tolist():
+            yield row, start, stop - start
+
+
+_EDGES = (0.0, 1e-3, 1e-2, 0.1, 0.5, 1.0, 10.0, 1e3, 1e6, math.inf)
+
+
+def spread(report: "Report") -> Histogram | None:
+    """How many elements lie how far off, in units of the allowance."""
+    if (error := error_of(report)) is None:
+        return None
+    party, ratio = error
+    counts = [int((ratio == 0).sum())]
+    names = ["equal"]
+    for low, high in pairwise(_EDGES):
+        counts.append(int(((ratio > low) & (ratio <= high)).sum()))
+        names.append(f"up to {high:g} x" if math.isfinite(high) else f"more than {low:g} x")
+    most = max(counts)
+    bars = tuple(
+        Bar(name, 0.0, count / most, str(count), "diverge" if k > _EDGES.index(1.0) else "agree")
+        for k, (name, count) in enumerate(zip(names, counts, strict=True))
+    )
+    return Histogram(f"elements by their difference between {LABELS[party]} and NumPy", bars)
+
+
+def scatters(report: "Report") -> Iterator[Scatter]:
+    """Of each weight whose stored values are others than the effective ones."""
+    for weight in list(report.weights.values())[:_WEIGHTS]:
+        if (found := _scatter(weight)) is not None:
+            yield found
+
+
+def _scatter(weight: Weight) -> Scatter | None:
+    stored, effective = weight.stored, weight.effective
+    if stored is None or stored.shape != effective.shape or np.array_equal(stored, effective):
+        return None
+    pair = np.stack([stored.ravel(), effective.ravel()]).astype(np.float64)
+    pair = pair[:, np.isfinite(pair).all(axis=0)]
+    if not pair.size:
+        return None
+    low, high = float(pair.min()), float(pair.max())
+    ranked = pair[:, np.argsort(pair[0], kind="stable")]
+    chosen = ranked[:, np.unique(np.linspace(0, pair.shape[1] - 1, _POINTS).astype(int))]
+    points = (chosen - low) / ((high - low) or 1.0)
+    shown = f"{chosen.shape[1]} of {effective.size} values"
+    return Scatter(weight.name, tuple(map(tuple, points.T.tolist())), low, high, shown)

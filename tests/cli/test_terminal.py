@@ -1,0 +1,165 @@
+"""What a terminal shows: the verdict first and last, colours beside words, its own width, and what
+is going on from the first moment; and what a pipe gets."""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from repository import EXAMPLES
+
+import probe as package
+from probe.cli import terminal
+from probe.cli.status import Status
+
+fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+
+PROBE = str(Path(sys.executable).with_name("probe"))
+MODEL = (
+    *(str(EXAMPLES / "digits.pt"), "--factory", f"{EXAMPLES / 'digits_net.py'}:DigitsNet"),
+    *("--shape", "2,1,8,8"),
+)
+CODES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def on_a_terminal(*arguments, columns=80, **environment):
+    """(exit status, what the terminal got, seconds until the first of it)."""
+    started = time.monotonic()
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(PROBE, [PROBE, *arguments], os.environ | {"TERM": "xterm"} | environment)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    got, first = b"", None
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        first = first or time.monotonic() - started
+        got += part
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), got.decode(), first
+
+
+def shown(text):
+    """The lines that stay, without what was written over."""
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    return [line.rsplit("\r", 1)[-1] for line in lines]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_check_has_its_verdict_first_and_last_and_fits(columns):
+    status, got, _ = on_a_terminal(*MODEL, "--layer", "conv", columns=columns)
+    assert status == 0 and "\x1b[32magree\x1b[0m" in got
+    lines = [CODES.sub("", line) for line in shown(got)]
+    assert lines[0] == lines[-1] and lines.count(lines[0]) == 2
+    assert lines[0].startswith("agree: conv: the framework, NumPy and ONNX Runtime")
+    assert all(len(line) <= columns for line in lines), lines
+    assert "opening" in got and "importing PyTorch" in got and "forward pass" in got
+
+
+def test_a_sweep_folds_what_agrees_and_a_pipe_has_it_whole():
+    status, got, _ = on_a_terminal(*MODEL, "--all", columns=60)
+    lines = [CODES.sub("", line) for line in shown(got)]
+    told = " ".join(" ".join(lines).split())
+    assert status == 0 and told.startswith("agree 11 calls, conv to logsoftmax: up to")
+    assert lines[-1] == "11 agree, 0 diverge, 0 unchecked" and "of 11 [###" in got
+    assert all(len(line) <= 60 for line in lines)
+    status, got, _ = on_a_terminal(*MODEL, "--all", "-v", columns=80)
+    assert sum(CODES.sub("", line).startswith("agree ") for line in shown(got)) == 11
+    piped = subprocess.run([PROBE, *MODEL, "--all"], capture_output=True, text=True)
+    assert (piped.returncode, piped.stderr) == (0, "") and "\x1b" not in piped.stdout
+    assert sum(line.startswith("agree ") for line in piped.stdout.splitlines()) == 11
+
+
+@pytest.mark.parametrize("settings", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_codes_where_they_are_not_wanted(settings):
+    status, got, _ = on_a_terminal(*MODEL, "--layer", "relu", **settings)
+    assert status == 0 and "\x1b" not in got and "agree: relu" in got
+    assert ("opening" in got) is ("TERM" not in settings)
+
+
+def test_color_and_quiet():
+    def piped(*options):
+        run = subprocess.run([PROBE, *MODEL, *options], capture_output=True, text=True)
+        assert run.returncode == 0 and run.stderr == "", run.stderr
+        return run.stdout
+
+    assert "\x1b[32magree" in piped("--layer", "relu", "--color", "always")
+    quiet = piped("--layer", "relu", "-q")
+    assert (
+        quiet
+        == "agree: relu: the framework, NumPy and ONNX Runtime agree; all values are identical\n"
+    )
+    assert piped("--all", "-q") == "11 agree, 0 diverge, 0 unchecked\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*MODEL, "--layer", "relu"),
+        (*MODEL, "--all"),
+        (*MODEL, "--layer", "relu", "--at", "0,0,0,0"),
+        MODEL[:3],
+    ],
+    ids=["check", "sweep", "element", "listing"],
+)
+def test_something_is_said_at_once(arguments):
+    took = min(on_a_terminal(*arguments)[2] for _ in range(2))
+    assert took < 1, took  # 0.3 s on a quiet machine
+
+
+def test_a_run_ends_where_a_layer_does_not_agree():
+    layer = torch.nn.Linear(4, 3).eval()
+    x = np.ones((2, 4), np.float32)
+    right, wrong = (
+        package.check(layer, "", x),
+        package.check(layer, "", x, expected=np.zeros((2, 3))),
+    )
+    rows = terminal.Rows(every=False)
+    lines = [text for one in (*5 * [right], wrong, right, right) for text in rows.add(one)]
+    lines += rows.end()
+    begun = [line.split()[:2] for line in lines]
+    assert begun[0] == ["agree", "5"] and begun[1][0] == "diverge"
+    assert [one[0] for one in begun[2:]] == ["agree", "agree"], "two are no run"
+
+
+def test_nothing_is_shown_where_no_terminal_is(capsys):
+    line = Status()
+    line.show("opening")
+    line.step("layer", 3, 4, "conv")
+    with line.importing("opening"):
+        pass
+    line.clear()
+    assert capsys.readouterr().err == ""
+
+
+def test_pages_and_junit_of_the_command(probe, tmp_path):
+    page, cases = tmp_path / "r.html", tmp_path / "r.xml"
+    status, _, err = probe(*MODEL, "--all", "--html", page, "--junit", cases)
+    assert (status, err) == (0, "") and cases.read_text().count("<testcase") == 11
+    assert page.read_text().count("<tr>") == 12 and page.stat().st_size < 300_000
+    status, _, _ = probe(*MODEL, "--layer", "conv", "--html", page, "--junit", cases)
+    assert status == 0 and "<h1>conv (Conv2d) of " in page.read_text()
+    status, _, _ = probe(*MODEL, "--layer", "conv", "--at", "0,0,0,0", "--html", page)
+    assert status == 0 and "<h1>output[0, 0, 0, 0] of conv = " in page.read_text()
+    for options, words in (
+        (("--layer", "conv", "--html", "a", "--junit", "a"), "must not name the same file"),
+        (("--layer", "conv", "--html", str(tmp_path / "no" / "r.html")), "No such file"),
+        (("--layer", "conv", "-q", "-v"), "cannot be used together"),
+        (("--layer", "conv", "--at", "0,0,0,0", "--junit", "a"), "cannot be used with --at"),
+        (("--layer", "conv", "--html", MODEL[0]), "being read"),
+    ):
+        status, _, err = probe(*MODEL, *options)
+        assert status == 2 and words in err, err
+    status, _, err = probe(MODEL[0], "--html", page)
+    assert status == 2 and "--html needs --layer NAME or --all" in err

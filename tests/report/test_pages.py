@@ -1,0 +1,202 @@
+"""Reports as pages, Markdown, JUnit and one-line values: all of what the text says, one file, and
+nothing that needs a network, a script or a style sheet."""
+
+import re
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from repository import EXAMPLES
+
+import probe
+from probe.explanation.waterfall import waterfall
+from probe.report import junit, pictures
+from probe.report.blocks import blocks, headline
+from probe.report.html import entry, sweep_page
+
+X = np.random.default_rng(0).normal(size=(2, 3, 9, 70)).astype(np.float32)
+VOID = {"meta", "br", "rect", "path", "circle", "input"}
+
+
+class Page(HTMLParser):
+    """The text of a page; fails where tags do not match."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.words, self.tags, self.ids, self.links = [], [], set(), set(), set()
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        held = dict(attributes)
+        assert not {"style", "src", "onclick", "onload"} & set(held), held
+        assert "id" not in held or held["id"] not in self.ids
+        self.ids.add(held.get("id"))
+        if tag == "a":
+            self.links.add(held["href"].removeprefix("#"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag in VOID
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def conv():
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(3, 5, 3, padding=1).eval()
+
+
+@pytest.fixture(scope="module")
+def reports(conv):
+    """One of each verdict."""
+    right = np.asarray(probe.check(conv, "", given=X).outputs["framework"])
+    wrong = right.copy()
+    wrong[1, 2, 3, 4:] += 1
+    many = torch.nn.LSTM(3, 4, batch_first=True).eval()
+    sequence = X[:, 0, :, :3]
+    found = [
+        probe.check(conv, "", given=X),
+        probe.check(conv, "", given=X, expected=wrong),
+        probe.check(conv, "", given=X, expected=np.moveaxis(right, 1, 3)),
+        probe.check(conv, "", given=X, expected=right[0, 0], expected_at="0,0"),
+        probe.check(conv, "", given=X, expected=wrong, rtol=1e-3, atol=1e-3),
+        probe.check(many, "", given=sequence),
+        probe.check(torch.nn.ReLU(), "", given=np.full((2, 3), np.nan, np.float32)),
+    ]
+    assert {one.verdict for one in found} == {"agree", "diverge", "unchecked"}
+    return found
+
+
+def test_a_page_holds_all_that_the_text_says(reports):
+    for report in reports:
+        page = report.to_html()
+        assert len(page) < 60_000 and "http" not in page and "<script" not in page
+        told = Page(page).text
+        for block in blocks(report):
+            for line in block.lines:
+                for text in (line.label, line.text.partition(": ")[2] or line.text, *line.below):
+                    assert " ".join(text.split()) in told, text
+
+
+def test_a_notebook_gets_markup_without_script_and_style(reports):
+    for report in reports:
+        page = report._repr_html_()
+        assert {"script", "style"}.isdisjoint(Page(page).tags)
+        assert page.index(report.verdict) < page.index("<details>")
+        assert len(repr(report)) < 200 and "\n" not in repr(report)
+
+
+def test_names_out_of_a_file_are_no_markup(reports):
+    evil = "<script>alert(1)</script>\x1b[31m"
+    report = replace(reports[1], layer=evil, source=evil, notes=(evil,))
+    for page in (report.to_html(), report._repr_html_()):
+        assert "<script" not in page and "\x1b" not in page
+    swept = sweep_page([entry(report, 1, True)], evil, "1 diverge")
+    assert swept.count("<script") == 1 and "\x1b" not in swept
+    text = report.to_markdown().replace("<br>", "")
+    assert re.search(r"(?<!\\)<", text) is None and "\x1b" not in text
+    case = junit.suite(evil, [junit.case(report)])
+    assert "\x1b" not in case and ElementTree.fromstring(case) is not None
+
+
+def test_markdown_has_the_verdict_first_and_a_table_for_each_matter(reports):
+    for report in reports:
+        text = report.to_markdown()
+        assert text.startswith(f"**{report.verdict}**: ")
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
+
+
+def test_the_map_shows_where_the_error_is(reports):
+    first, second = pictures.maps(reports[1])
+    assert (first.down, first.across) == ("height", "width")
+    assert (second.down, second.across) == ("batch", "channels")
+    assert first.shape == (9, 48), "more than 48 cells are pooled"
+    assert first.most == pytest.approx(reports[1].comparisons["numpy", "expected"].ratio, rel=1e-5)
+    assert {row for shade in first.shades[1:] for row, *_ in shade} == {3}
+    assert [one for shade in second.shades[1:] for one in shade] == [(1, 2, 1)]
+    assert list(pictures.maps(reports[2])) == [], "another shape has no map"
+
+
+def test_the_histogram_counts_every_element(reports):
+    for report in (reports[0], reports[1]):
+        bars = pictures.spread(report).bars
+        assert sum(int(bar.text) for bar in bars) == report.outputs["numpy"].size
+        beyond = sum(int(bar.text) for bar in bars if bar.kind == "diverge")
+        assert beyond == sum(one.count for one in report.comparisons.values()) / 3 * (beyond > 0)
+
+
+def test_stored_weights_are_drawn_against_effective_ones():
+    report = probe.check(EXAMPLES / "digits_qkeras.h5", "conv2d", np.load(EXAMPLES / "digits.npy"))
+    assert [one.name for one in pictures.scatters(report)] == ["kernel", "bias"]
+    page = report.to_html()
+    assert page.count("<circle") > 100 and "16 effective" in page
+
+
+def test_a_sweep_of_200_layers_is_small_and_quick(reports):
+    made = [replace(one, layer=f"block.{k}.conv") for k in range(29) for one in reports][:200]
+    started = time.perf_counter()
+    entries = [entry(one, k, k < 20) for k, one in enumerate(made)]
+    page = sweep_page(entries, "net.pt", "many", framework="torch 2", command="probe net.pt --all")
+    took = time.perf_counter() - started
+    held = Page(page)
+    assert len(page.encode()) <= 300_000, len(page.encode())
+    assert took < 2, took  # 0.5 s on a quiet machine
+    assert held.links <= held.ids and "probe net.pt --all" in held.text
+    assert "http" not in page and len(page.partition("<script>")[2]) < 20_000
+    assert all(f"block.{k}.conv" in held.text for k in range(28))
+
+
+def test_the_waterfall_ends_at_the_element(conv):
+    story = probe.explain(conv, "", X, at=(0, 1, 1, 1))
+    bars, zero = waterfall(story.origin)
+    assert bars[-1].after.startswith(f"{story.value:.6g}"[:6])
+    assert {"the other 15 terms", "bias"} <= {bar.label for bar in bars}
+    assert all(0 <= bar.start <= 1 and bar.width <= 1 for bar in bars) and 0 <= zero <= 1
+    page = Page(story.to_html())
+    assert "the whole layer" in page.text and bars[0].label in page.text
+    assert repr(story) == f"<Story (root)[0, 1, 1, 1] = {story.value:.9g}: agree>"
+    assert "<script" not in story._repr_html_()
+
+
+def test_junit_has_a_case_for_each_call(reports):
+    held = ElementTree.fromstring(junit.suite("net.pt", [junit.case(one) for one in reports]))
+    (suite,) = held
+    assert [int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")] == [
+        len(reports),
+        sum(one.verdict == "diverge" for one in reports),
+        0,
+        sum(one.verdict == "unchecked" for one in reports),
+    ]
+    for case, report in zip(suite, reports, strict=True):
+        verdict = case.find("properties/property[@name='verdict']").get("value")
+        assert verdict == report.verdict
+        wrong = case.find("failure")
+        assert (wrong is not None) is (report.verdict == "diverge")
+        assert wrong is None or wrong.get("message") == headline(report)
+    strict = junit.case(reports[-1], strict=True)
+    assert strict.outcome == "failure"
+
+
+def test_the_headline_is_one_line_of_100_columns(reports):
+    for report in reports:
+        for one in (report, replace(report, layer="name" * 60)):
+            assert headline(one).startswith(f"{report.verdict}: ")
+            assert len(headline(one)) <= 100 and "\n" not in headline(one)
