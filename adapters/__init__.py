@@ -185,6 +185,8 @@ def _adapter_of_archive(path: Path) -> str:
     exported = any(name.endswith("models/model.json") for name in names)
     if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:
         return ".torch"
+    if names and all(name.endswith(".npy") for name in names):
+        return _RECORDING
     raise CannotOpen(
         f"{path} is a zip archive, but not one of Keras or PyTorch: it contains "
         f"{', '.join(names[:3]) or 'nothing'}"
@@ -212,6 +214,8 @@ def _adapter_of_folder(path: Path) -> str:
         return _RECORDING
     if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
         return ".transformers"
+    if any(path.rglob("*.npy")):
+        return _RECORDING
     raise CannotOpen(
         f"{path} is a folder, not a model file, nor a Hugging Face directory with config.json and "
         "*.safetensors"

@@ -29,6 +29,7 @@ __all__ = [
     "Model",
     "ModelInput",
     "OnCall",
+    "OutputsAlone",
     "Part",
     "Producer",
     "Reads",
@@ -294,6 +295,14 @@ class Reads(Protocol):
     def tokens(self, text: str) -> dict[str, np.ndarray]:
         """The inputs by name that stand for a text, a batch of one. Raises BadInput where there is
         no tokenizer."""
+
+
+@runtime_checkable
+class OutputsAlone(Protocol):
+    """What stands for a model and is arrays by names, which another program wrote."""
+
+    def outputs_alone(self) -> Mapping[str, np.ndarray]:
+        """The arrays."""
 
 
 class RecordedPass(NamedTuple):

@@ -18,7 +18,7 @@ from probe.errors import BadInput, in_words
 from probe.files.regular_file import refuse_irregular
 from probe.files.size_limits import held, too_much
 
-__all__ = ["FLAT", "IMAGES", "array", "given", "typed", "values"]
+__all__ = ["FLAT", "IMAGES", "array", "by_name", "given", "typed", "values"]
 
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
@@ -57,6 +57,28 @@ def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndar
         raise BadInput(
             f"{path} cannot be read as .npy, .npz, .txt, .csv, .dat or .bin: {in_words(error)}"
         ) from None
+
+
+def by_name(path: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by their names, or of a folder those of its .npy files; BadInput where
+    there are none."""
+    if not Path(path).is_dir():
+        found = array(path)
+        if isinstance(found, dict):
+            return found
+        raise BadInput(
+            f"{path} holds one array without a name: give an .npz or a folder of .npy files, whose "
+            "names are layer names"
+        )
+    place = Path(path)
+    arrays: dict[str, np.ndarray] = {}
+    for file in sorted(place.rglob("*.npy")):
+        one = array(str(file))
+        assert isinstance(one, np.ndarray)
+        arrays[file.relative_to(place).with_suffix("").as_posix()] = one
+    if not arrays:
+        raise BadInput(f"{path} is a folder without .npy files")
+    return arrays
 
 
 def _numbers(path: str) -> np.ndarray:

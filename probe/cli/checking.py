@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from probe import printable
 from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
@@ -20,7 +18,7 @@ from probe.cli.arguments import Arguments
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
-from probe.errors import BadInput, NotCompared
+from probe.errors import NotCompared
 from probe.report import junit
 from probe.report.blocks import headline
 from probe.report.html import Entry, entry, report_page, sweep_page
@@ -176,11 +174,11 @@ def sweep(arguments: Arguments) -> int:
     """Every layer, one line each, why those diverge that do on the user's own values, and which was
     the first."""
     model = opened(arguments)
-    expected = None if arguments.expect is None else array_files.array(arguments.expect)
-    if isinstance(expected, np.ndarray):
-        raise BadInput(
-            "with --all, --expect must be an .npz file whose array names are layer names"
-        )
+    expected = None
+    if arguments.expect is not None:
+        from probe.recording.opening import values_by_layer
+
+        expected = values_by_layer(arguments.expect)
     total = len(model.layers)
     status.step("layer", 0, total, "")
     reports = sweep_layers(

@@ -1,16 +1,14 @@
 """``probe record``, and ``--record`` beside a check."""
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import click
 
 from probe import printable
 from probe.cli.arguments import Arguments
 from probe.cli.checking import drawn, input_of
 from probe.cli.opening import opened
 from probe.cli.output import say
+from probe.cli.status import status
 from probe.recording.record import record as record_pass
 from probe.recording.record import refuse_target
 
@@ -42,11 +40,6 @@ def _recorded(arguments: Arguments, patterns: tuple[str, ...] = ()) -> "Model":
     assert arguments.record is not None
     refuse_target(arguments.record, [arguments.model])
     model = opened(arguments)
-    seen = sys.stderr.isatty()
-
-    def show(layer: str) -> None:
-        click.echo(f"\r{printable.name(f'recording {layer}'):<70.70}\r", nl=False, err=True)
-
     found = record_pass(
         model,
         input_of(arguments),
@@ -54,8 +47,7 @@ def _recorded(arguments: Arguments, patterns: tuple[str, ...] = ()) -> "Model":
         layers=patterns or None,
         shape=drawn(arguments),
         seed=arguments.seed or 0,
-        progress=show if seen else None,
+        progress=lambda layer: status.show(printable.name(f"recording {layer}")),
     )
-    if seen:
-        click.echo(f"\r{'':<70}\r", nl=False, err=True)
+    status.clear()
     return found

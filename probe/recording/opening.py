@@ -1,17 +1,48 @@
 """A recording on the disk opened as a model; what is broken about it is one sentence."""
 
 import json
+import zipfile
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from probe.errors import CannotOpen, in_words
+import numpy as np
+
+from probe.capture import array_files
+from probe.errors import BadInput, CannotOpen, in_words
+from probe.model import Capture
 from probe.recording.members import FolderMembers, ZipMembers
+from probe.recording.named_arrays import NamedArrays
 from probe.recording.plain_data import Unfit
 from probe.recording.recorded_model import Recording
 from probe.recording.store import INDEX, JOURNAL, SCHEMA
 
-__all__ = ["opened"]
+__all__ = ["opened", "values_by_layer"]
+
+
+def values_by_layer(path: str) -> Mapping[str, Any]:
+    """Outputs by names of layers: of an .npz or a folder of arrays, or what a recording holds of
+    the first call of each layer."""
+    place = Path(path)
+    try:
+        kept = place.is_dir() and (place / INDEX).is_file()
+        if zipfile.is_zipfile(place):
+            with zipfile.ZipFile(place) as archive:
+                kept = INDEX in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        kept = False  # reading it says why
+    if not kept:
+        return array_files.by_name(path)
+    found: dict[str, Any] = {}
+    opened(path).run(
+        (), None, lambda one: found.setdefault(one.layer, _outputs(one)) is None or None
+    )
+    return found
+
+
+def _outputs(capture: Capture) -> np.ndarray | list[np.ndarray]:
+    return capture.outputs[0] if len(capture.outputs) == 1 else list(capture.outputs)
 
 
 def opened(source: str | PathLike[str]) -> Any:
@@ -19,12 +50,14 @@ def opened(source: str | PathLike[str]) -> Any:
     path = Path(source)
     try:
         members = FolderMembers(path) if path.is_dir() else ZipMembers(path)
-        if INDEX not in members.names():
-            if JOURNAL in members.names():
-                raise CannotOpen(
-                    f"{path} is a recording that was interrupted: run the same probe record again "
-                    "to complete it"
-                )
+        names = members.names()
+        if INDEX not in names and JOURNAL in names:
+            raise CannotOpen(
+                f"{path} is a recording that was interrupted: run the same probe record again to "
+                "complete it"
+            )
+        if INDEX not in names:
+            return NamedArrays(str(path), array_files.by_name(str(path)))
         index: Any = json.loads(members.index())
         if not isinstance(index, dict) or type(index.get("schema")) is not int:
             raise Unfit("no schema number")
@@ -36,6 +69,8 @@ def opened(source: str | PathLike[str]) -> Any:
         if index["schema"] < 1:
             raise Unfit(f"the schema {index['schema']}")
         return Recording(path, members, index)
+    except BadInput as error:
+        raise CannotOpen(str(error)) from None
     except CannotOpen:
         raise
     except Unfit as error:

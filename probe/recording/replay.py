@@ -63,7 +63,7 @@ class Replay:
 
     def begin(self, inputs: Sequence[np.ndarray]) -> None:
         """Says what the model is run on."""
-        for k, (one, held) in enumerate(zip(inputs, self._arrays, strict=True)):
+        for k, (one, held) in enumerate(zip(inputs, self._arrays, strict=False)):
             if one is not held:
                 self._moved[-1, k] = one
 

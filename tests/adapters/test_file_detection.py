@@ -136,8 +136,9 @@ def test_text_and_bytes_that_are_no_model(tmp_path):
 
 
 def test_archives_that_are_no_model(tmp_path):
-    np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    sentence(tmp_path / "arrays.npz", "not one of Keras or PyTorch", "a.npy")
+    with zipfile.ZipFile(tmp_path / "letters.zip", "w") as archive:
+        archive.writestr("a.txt", "dear")
+    sentence(tmp_path / "letters.zip", "not one of Keras or PyTorch", "a.txt")
     with zipfile.ZipFile(tmp_path / "empty.keras", "w"):
         pass
     sentence(tmp_path / "empty.keras")

@@ -1,0 +1,61 @@
+"""Outputs alone: arrays by the names of layers, as another program wrote them, which can be listed
+and compared with but hold no layer that could be checked."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from probe.errors import BadInput
+from probe.listing import Layer
+from probe.model import InputSpec, OnCall
+
+__all__ = ["NamedArrays"]
+
+
+class NamedArrays:
+    """What ``probe.open_model`` returns for them (``probe.model.Model``)."""
+
+    framework = "outputs alone"
+    notes: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()
+    input_hint = ""
+    input_index_bound = None
+    inputs: tuple[InputSpec, ...] | None = ()
+
+    def __init__(self, source: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self.source, self._arrays = source, arrays
+
+    def outputs_alone(self) -> Mapping[str, np.ndarray]:
+        """The arrays."""
+        return self._arrays
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return tuple(
+            Layer(name, one.dtype.name, (), "outputs alone", one.shape)
+            for name, one in self._arrays.items()
+        )
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._arrays)
+
+    def may_be_operation(self, name: str) -> bool:
+        return False
+
+    def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return ()
+
+    def settings(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def run(
+        self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
+    ) -> tuple[np.ndarray, ...]:
+        raise BadInput(
+            f"{self.source} holds outputs alone, and no layer to check: give the model, and these "
+            f"as your values (probe MODEL --all --expect {self.source})"
+        )
+
+    def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
+        self.run(inputs, {name}, on_call)
