@@ -14,6 +14,10 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Threads would wait for each other longer than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import numpy as np
 import onnxruntime
@@ -93,7 +97,11 @@ def outputs(model: Any, x: Any) -> Outputs:
         with np.load(model) as arrays:
             return dict(arrays)
     if isinstance(model, Path):
-        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
         values = tuple(x.values()) if isinstance(x, dict) else x
         values = values if isinstance(values, tuple) else (values,)
         takes = [(one.name, one.type) for one in session.get_inputs()]

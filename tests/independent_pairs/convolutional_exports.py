@@ -129,6 +129,11 @@ RESNET_KEPT: Faults = {
         "the shortcut starts behind the first convolution of the block",
         at("layer1.1", "layer1.1.relu"),
     ),
+    "reflected": (
+        option("layer1.1.conv1", padding_mode="reflect"),
+        "padding by reflection for zeros",
+        at("layer1.1.conv1"),
+    ),
     "dilated": (
         option("layer2.1.conv2", dilation=(2, 2), padding=(2, 2)),
         "dilation 2 and padding 2, which keep the shape",

@@ -244,7 +244,9 @@ class GPT2(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         place = torch.arange(input_ids.shape[1])
-        x = self.words(input_ids) + self.places(place + (self.outside == "places from one"))
+        x = self.words(input_ids) + self.places(
+            place + (1 if self.outside == "places from one" else 0)
+        )
         for block in self.blocks:
             x = block(x)
         x = self.final(x)
