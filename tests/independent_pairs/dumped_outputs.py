@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from check_twins import outputs
 from convolutional_exports import MOBILE, SQUEEZE
 from edits import Edit, option, removed, tensor
 from keras_pairs import bidirectional, channels_last, convolutional
 from pair import Fault, Pair, Sources, at
+from running import outputs
 from transformer_pairs import LLAMA, layer
 
 Arrays = dict[str, np.ndarray]
