@@ -37,7 +37,8 @@ class Pair:
     arrays, or arrays by name. `right` and each `wrong` give the second: a live model, or the path
     of an .onnx or .npz in the folder that they are given. `to_b` and `from_b` turn the input into
     what the second takes and its output into the layout of the first; a comparison has to find out
-    by itself. `rounding` is what healthy outputs may differ by, over the greatest magnitude.
+    by itself. Where the second is in half precision, so is the input it is given. `rounding` is
+    what healthy outputs may differ by, over the greatest magnitude.
     """
 
     name: str
