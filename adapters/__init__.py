@@ -81,6 +81,11 @@ def _imported(adapter: str) -> Any:
 def _adapter_of_object(source: Any) -> str:
     if importlib.import_module(".keras", __name__).is_live(source):
         return ".keras"
+    if any(
+        (cls.__module__, cls.__name__) == ("transformers.modeling_utils", "PreTrainedModel")
+        for cls in type(source).__mro__
+    ):
+        return ".transformers"
     # A Keras 3 layer on the torch backend is a torch module too.
     if any(
         cls.__module__.startswith("torch.nn.") and cls.__name__ == "Module"

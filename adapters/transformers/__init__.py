@@ -1,5 +1,5 @@
 """Hugging Face directories: what they hold is listed from their files, and opened with
-transformers' own class of ``architectures``.
+transformers' own class of ``architectures``; and live models of these classes.
 
 Neither transformers nor PyTorch is imported before a model has to run; what needs them is imported
 from here by name.
@@ -40,14 +40,22 @@ def open_model(
     device: str | None = None,
 ) -> "Model":
     """A directory with config.json and the parameters; with a factory the parameters alone are
-    taken from it. ``device`` None is the CPU."""
+    taken from it. Or a live model. ``device`` None is the CPU, for a live one where it is."""
+    if not isinstance(source, str | os.PathLike):
+        live: Model = _opening().live(source, device)
+        return live
     directory = read(Path(source))
     if factory is None:
         directory.architecture  # noqa: B018 - refuses what names none, before anything is imported
+    model: Model = _opening().opened(directory, trust, factory, imports, device)
+    return model
+
+
+def _opening() -> Any:
     try:
         # packages that transformers finds installed say what they miss
         with held_back(), silenced("", logs=True), interruptible():
-            opening = importlib.import_module(".opening", __package__)
+            return importlib.import_module(".opening", __package__)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(("probe", str(__package__))):
             raise
@@ -55,5 +63,3 @@ def open_model(
             f"opening a Hugging Face directory needs {error.name}, which is not installed: pip "
             "install 'layerprobe[transformers]'"
         ) from None
-    model: Model = opening.opened(directory, trust, factory, imports, device)
-    return model

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import transformers
 
+from probe.errors import BadInput
 from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
 
+from ..torch import open_model as open_module
 from ..torch.capture.devices import idle, refuse_absent
 from ..torch.capture.model import TorchModel, unwrapped
 from ..torch.loading.factory import Factory, build
@@ -21,7 +23,7 @@ from .inputs import drawn
 from .loading import QUIETLY, load, parameters
 from .tokenizer import token_ids
 
-__all__ = ["opened"]
+__all__ = ["live", "opened"]
 
 
 def opened(
@@ -47,6 +49,13 @@ def opened(
     return TorchModel(module, source, notes, files)
 
 
+def live(module: Any, device: str | None) -> Model:
+    """A live model as PyTorch's adapter opens it, with inputs to draw."""
+    known = open_module(module, device=device)
+    assert isinstance(known, TorchModel)
+    return TransformersModel(known.module, known.source, known.notes, (), drawn(known.module))
+
+
 def _holds_slot(value: Any) -> bool:
     parts = value.values() if isinstance(value, Mapping) else value
     return isinstance(value, Slot) or (
@@ -58,7 +67,8 @@ def _holds_slot(value: Any) -> bool:
 class TransformersModel(TorchModel):
     """What ``probe.open_model`` returns for a directory (``probe.model.Model``)."""
 
-    folder: Path = Path()
+    folder: Path | None = None
+    """The directory; None of a live model."""
 
     @property
     def framework(self) -> str:
@@ -81,6 +91,10 @@ class TransformersModel(TorchModel):
         return tuple(known.get(places[at], InputSpec(places[at], ())) for at in sorted(places))
 
     def tokens(self, text: str) -> dict[str, np.ndarray]:
+        if self.folder is None:
+            raise BadInput(
+                "a live model has no tokenizer, so a text cannot be its input: give input_ids"
+            )
         return {"input_ids": np.asarray([token_ids(self.folder, text)], np.int64)}
 
     def run(

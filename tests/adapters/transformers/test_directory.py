@@ -92,6 +92,19 @@ def test_a_directory_opens_as_transformers_opens_it(saved):
     assert any("LlamaForCausalLM of transformers" in note for note in report.notes)
 
 
+def test_a_live_model_gets_the_input_that_is_drawn_for_its_directory(saved):
+    folder = saved("Llama")
+    live = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    name = "model.layers.0.self_attn"
+    report, other = library.check(live, name), library.check(folder, name)
+    assert report.ok and report.how == other.how and report.framework == other.framework
+    ids = np.arange(8).reshape(1, 8)
+    for given in (ids, [ids, np.ones_like(ids)], {"input_ids": ids, "use_cache": False}):
+        assert library.check(live, name, given).ok
+    with pytest.raises(BadInput, match="a live model has no tokenizer"):
+        library.check(live, name, "a text")
+
+
 @pytest.mark.parametrize("index", [True, False], ids=["index", "numbered"])
 def test_shards_are_one_model(saved, copied, index):
     whole, parts = checked(saved("Llama")), checked(sharded(copied(), index=index))
