@@ -21,9 +21,21 @@ from probe.ops.base import Indices, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__ = ["Rounding", "Sample", "at", "everywhere", "most_apart", "rms", "rms_apart", "sample"]
+__all__ = [
+    "Rounding",
+    "Sample",
+    "as_healthy",
+    "at",
+    "everywhere",
+    "most_apart",
+    "rms",
+    "rms_apart",
+    "sample",
+]
 
 _TERMS = 1 << 17
+_CHANGED = 4.0
+"""How many times what the healthy layer is allowed a changed one is."""
 _DRAWN = 1 << 14
 """Elements among which those of a sample are chosen where that leaves enough that are wrong."""
 
@@ -78,6 +90,17 @@ class Rounding:
         return np.asarray(
             allowed + (extra if extra.shape == allowed.shape else extra.max(initial=0.0))
         )
+
+
+def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """What a changed layer is allowed of which only the healthy one's allowance is known: some
+    times as much, and more where its values are larger."""
+    size = rms(case.healthy)
+    grown = max(1.0, rms(predicted) / size) if size else 1.0
+    same = allowed.shape == predicted.shape
+    least = float(np.median(allowed)) if allowed.size else 0.0
+    most = np.maximum(allowed, least) if same else np.full(predicted.shape, allowed.max(initial=0))
+    return np.asarray(_CHANGED * grown * most)
 
 
 def everywhere(case: Case, edit: Edit) -> Values | None:

@@ -15,6 +15,7 @@ import numpy as np
 from probe.diagnosis.prediction import (
     Rounding,
     Sample,
+    as_healthy,
     at,
     everywhere,
     most_apart,
@@ -23,6 +24,7 @@ from probe.diagnosis.prediction import (
     sample,
 )
 from probe.evaluation.allowance import Values
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
 
@@ -51,6 +53,8 @@ CLEARLY = 0.2
 difference."""
 LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
+_SHARE = 0.6
+"""Of the time that the common search has left this share is given to what is tried last."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
@@ -61,6 +65,12 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
+_TURN = 0.4
+"""Of the time that is left each part of what is tried last has this share."""
+_OF_WEIGHTS = "other_weights"
+"""The family of what is read back."""
+_COMPARED = 12
+"""How many explanations are compared on other inputs."""
 _CONFIRMED, _LATE = 6, 3
 """How many mistakes the whole batch confirms, and how many are held against it after the time is
 up."""
@@ -225,14 +235,20 @@ def try_all(
 def try_last(search: Search) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does, in a time
     of its own; of a very large batch in one sample, and what that shows on the whole."""
-    view, over = search.whole, until(LAST[search.thorough])
+    rest = max(0.0, search.limit - (time.thread_time() - search.started[0]))
+    over = _Turns(LAST[search.thorough], LAST[search.thorough] + _SHARE * rest)
+    view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
     case = replace(view.case, allowed=view.allowed, over=over)
     some, difference = sample(case, view.allowed), _difference(case)
+    vague: list[Scored] = []
     for order, one in enumerate(REGISTERED):
+        if not one.last:
+            continue
         found = list[Scored]()
-        for index, edit in enumerate(one.function(case) if one.last else ()):
+        over.turn(one.family)
+        for index, edit in enumerate(one.function(case)):
             search.tried += 1
             scored = _score(view, edit, Scored(one, edit, order, index), some, difference)
             if scored is not None and scored.exact and view is not search.whole:
@@ -240,11 +256,62 @@ def try_last(search: Search) -> list[Scored]:
             if scored is not None and scored.exact:
                 found.append(scored)
             if over():
-                search.cut = f"{LAST[search.thorough]:.3g} s more"
-                return found
-        if found:
-            return found
-    return []
+                break
+        if any(scored.edit.short for scored in found):
+            return _different(search.whole.case, found)
+        vague = vague or found
+        if over():
+            search.cut = f"{LAST[search.thorough]:.3g} s more"
+    return vague
+
+
+class _Turns:
+    """Whether the time is up: of all that is tried last after ``most`` seconds, of each part of it
+    after a share of what is left, of weights that are read back, which works long for one edit,
+    after ``seconds``."""
+
+    def __init__(self, seconds: float, most: float) -> None:
+        self.seconds, self.end = seconds, time.thread_time() + most
+        self.until = self.end
+
+    def turn(self, family: str) -> None:
+        """The next hypothesis is of that family."""
+        now = time.thread_time()
+        most = self.seconds if family == _OF_WEIGHTS else _TURN * (self.end - now)
+        self.until = min(self.end, now + most)
+
+    def __call__(self) -> bool:
+        return time.thread_time() > self.until
+
+
+def _different(case: Case, found: Sequence[Scored]) -> list[Scored]:
+    """Without those that give on other inputs, too, what one before gives: the same layer in other
+    words."""
+    rng = np.random.default_rng(0)
+    inputs = tuple(
+        (x + rng.normal(scale=x.std() or 1.0, size=x.shape)).astype(x.dtype)
+        if x.dtype.kind == "f"
+        else x
+        for x in case.inputs
+    )
+    kept: list[Scored] = []
+    given: list[np.ndarray] = []
+    for one in found[:_COMPARED]:
+        if one.edit.inputs is not case.inputs or len(found) == 1:
+            kept.append(one)
+            continue
+        try:
+            y = np.asarray(recompute(one.edit.steps, inputs)[-1][0])
+        except (ValueError, IndexError, TypeError):
+            kept.append(one)
+            continue
+        alike = (
+            other.shape == y.shape and np.allclose(other, y, equal_nan=True) for other in given
+        )
+        if not any(alike):
+            kept.append(one)
+            given.append(y)
+    return kept
 
 
 def _as_edited(one: Scored, part: Case, whole: View) -> Scored | None:
@@ -293,12 +360,12 @@ def _score(
         return None
     predicted = np.asarray(values[-1][0])
     if not case.comparable:
-        most = left(case, predicted, view.rounding.of(edit, values, case.observed))
+        most = left(case, predicted, _allowed(view, edit, values, case.observed))
         return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
     share = _apart(case, predicted) / difference if difference else np.inf
     if not share < _HELPS and np.isfinite(difference):
         return replace(scored, share=share)
-    allowed = view.rounding.of(edit, values, case.observed if share < CLEARLY else None)
+    allowed = _allowed(view, edit, values, case.observed if share < CLEARLY else None)
     with np.errstate(all="ignore"):
         if not (
             np.abs(case.pick(predicted - case.healthy))
@@ -306,6 +373,12 @@ def _score(
         ).any():
             return None
     return replace(scored, share=share, left=left(case, predicted, allowed))
+
+
+def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None) -> np.ndarray:
+    if not edit.as_healthy or view.rounding.tolerance is not None:
+        return view.rounding.of(edit, values, observed)
+    return as_healthy(view.case, view.allowed, np.asarray(values[-1][0]))
 
 
 def _everywhere(case: Case, edit: Edit) -> Values | None:

@@ -26,6 +26,7 @@ from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import data_flow
 from probe.hypotheses import other_weights
+from probe.hypotheses import generic_edits
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 
@@ -38,6 +39,7 @@ __all__ += [
     "channel_order",
     "data_flow",
     "fixed_point",
+    "generic_edits",
     "layout",
 ]
 __all__ += [

@@ -12,10 +12,10 @@ from probe.ops.base import Elementwise, Op
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.weight import Weight
 
-__all__: list[str] = []
+__all__ = ["COMMON"]
 
 _ALONG = (ops.Softmax, ops.LogSoftmax, ops.Sparsemax, ops.Softmin)
-_COMMON: tuple[tuple[str, Op], ...] = (
+COMMON: tuple[tuple[str, Op], ...] = (
     ("ReLU", ops.Relu()),
     ("sigmoid", ops.Sigmoid()),
     ("tanh", ops.Tanh()),
@@ -73,7 +73,7 @@ def extra_activation(case: Case) -> Iterator[Edit]:
 
     The values are the output of the activation that follows the layer, often a separate layer.
     """
-    for name, op in _COMMON:
+    for name, op in COMMON:
         yield case.edit(
             f"{name} was applied to the layer's output",
             case.appended(op),
@@ -218,7 +218,7 @@ def other_activation(case: Case) -> Iterator[Edit]:
     and an unquantised activation for a quantised one.
     """
     for position, op in _activations(case):
-        for name, other in _COMMON:
+        for name, other in COMMON:
             if type(other) is not type(op):
                 yield case.edit(
                     f"{name} instead of {_name(op)}",

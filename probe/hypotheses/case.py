@@ -45,6 +45,9 @@ class Edit:
     """The slug to name first where that is not the hypothesis' own."""
     short: bool = True
     """Whether it is one thing that was done; if not, two mistakes with names come first."""
+    as_healthy: bool = False
+    """Whether it is allowed what the healthy layer is, in the measure of how large it makes the
+    values: its steps do not say what rounding may do to them."""
     recovered: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Weights that were solved for, by name, in the framework's layout."""
 
@@ -66,8 +69,13 @@ class Case:
     """Whether there is time for edits that are many or slow."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which one each step is of."""
+    words: tuple[str, ...] = ()
+    """Of a layer whose ops are taken apart: what each step gives, in words; "" where the op says
+    it."""
     over: Callable[[], bool] = lambda: False
     """Whether the time is up: asked by what works long for one edit."""
+    inner: bool = False
+    """Whether it is one step of a recurrence, which is computed for every step."""
     allowed: np.ndarray | None = None
     """How far the party may be off the healthy output; None where that is not known."""
 

@@ -17,9 +17,15 @@ ELSEWHERE = {
     "missing-input",
     "swapped-inputs",
     "other-tensor",
+    "moved-step",
+    "changed-step",
+    "rearranged-tensor",
+    "extra-step",
+    "scaled-tensor",
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
-back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py."""
+back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
+test_generic_edits.py."""
 
 
 @pytest.mark.parametrize(

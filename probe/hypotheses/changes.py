@@ -1,0 +1,231 @@
+"""One change in the steps of a layer, what it would give, and which of many changes give what was
+observed."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from probe.hypotheses.case import Case, Edit, Steps
+from probe.numerics.dtypes import widened
+from probe.ops.shape.rearrange import Outputs
+from probe.ops.step import Ref, Step
+
+__all__ = ["Change", "Flow", "edit", "inserted", "shared", "taking", "with_sources"]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One thing done otherwise: steps that stand in place of a layer's, and new ones."""
+
+    what: str
+    """What was done, with its verb."""
+    where: str
+    """At which step; "" where ``what`` says it."""
+    steps: Mapping[int, Step]
+    """Steps by their positions; those from the number of the layer's steps on are new."""
+    after: int = -1
+    """Behind which step the new ones run."""
+    out: Ref | None = None
+    """What the layer gives, where that is no longer what its last step gives."""
+    key: Hashable = None
+    """Equal for the same change at other steps."""
+    part: Hashable = None
+    """What is changed: of several values that give what was observed the first is taken."""
+    inputs: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """Inputs of the call that are others."""
+
+    @property
+    def claim(self) -> str:
+        return f"{self.what} in {self.where}" if self.where else self.what
+
+    def applied(self, steps: Steps) -> Steps:
+        """All steps, in an order in which they can run."""
+        count = len(steps)
+        new = sorted(position for position in self.steps if position >= count)
+        order = [*range(self.after + 1), *new, *range(self.after + 1, count)]
+        place = {old: at for at, old in enumerate(order)}
+
+        def moved(ref: Ref) -> Ref:
+            return replace(ref, step=place[ref.step]) if ref.step >= 0 else ref
+
+        made = []
+        for old in order:
+            step = self.steps.get(old) or steps[old]
+            sources = step.sources(old)
+            same = len(new) == 0 and old not in self.steps
+            made.append(step if same else Step(step.op, tuple(map(moved, sources))))
+        if self.out is not None:
+            made.append(Step(Outputs(), (moved(self.out),)))
+        return tuple(made)
+
+
+class Flow:
+    """The steps of a case with what each gives, to be changed."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.count = case, len(case.steps)
+        self.given = [widened(x) for x in case.inputs]
+
+    def predicted(self, change: Change) -> np.ndarray | None:
+        """The output with a change; None where it cannot be computed or nothing is changed by
+        it."""
+        case, made = self.case, dict[int, tuple[np.ndarray, ...]]()
+        given = [
+            widened(change.inputs[k]) if k in change.inputs else x for k, x in enumerate(self.given)
+        ]
+        new = sorted(position for position in change.steps if position >= self.count)
+        begin = min((p for p in change.steps if p < self.count), default=self.count)
+        if change.inputs:
+            begin = 0
+        begin = min(begin, change.after + 1) if new else begin
+        order = [
+            *range(begin, change.after + 1),
+            *new,
+            *range(max(begin, change.after + 1), self.count),
+        ]
+
+        def value(ref: Ref) -> np.ndarray:
+            if ref.step < 0:
+                return given[ref.index]
+            if ref.step in made:
+                return made[ref.step][ref.index]
+            return np.asarray(case.values[ref.step][ref.index])
+
+        try:
+            with np.errstate(all="ignore"):
+                for position in order:
+                    step = change.steps.get(position)
+                    sources = (step or case.steps[position]).sources(position)
+                    if step is None:
+                        if not any(
+                            ref.step in made or (ref.step < 0 and ref.index in change.inputs)
+                            for ref in sources
+                        ):
+                            continue
+                        step = case.steps[position]
+                    found = step.op.run(*map(value, sources))
+                    if position < self.count and _same(found, case.values[position]):
+                        continue
+                    made[position] = found
+                out = Ref(self.count - 1) if change.out is None else change.out
+                if out == Ref(self.count - 1) and self.count - 1 not in made:
+                    return None
+                return np.asarray(value(out))
+        except Exception:  # what a field is changed to need not make sense to its op
+            return None
+
+    def nearest(self, changes: Iterable[Change], over: Callable[[], bool]) -> Iterator[Change]:
+        """The changes whose output is what was observed, or nearly."""
+        case = self.case
+        seen = case.seen
+        finite = np.isfinite(seen)
+        seen = seen[finite]
+        if not seen.size:
+            return
+        apart = case.pick(case.healthy)[finite] - seen if case.comparable else seen
+        limit = _NEAR * float(np.abs(apart).max(initial=0.0))
+        # one that is wrong is met first
+        order = np.argsort(-np.abs(apart), kind="stable")[:_LOOKED_AT]
+        found = set[Hashable]()
+        for change in changes:
+            if over():
+                return
+            if change.part in found:
+                continue
+            y = self.predicted(change)
+            if y is None or y.shape != case.observed.shape:
+                continue
+            y = case.pick(y)[finite]
+            with np.errstate(all="ignore"):
+                if (np.abs(y[order] - seen[order]) <= limit).all() and (
+                    np.abs(y - seen) <= limit
+                ).all():
+                    if change.part is not None:
+                        found.add(change.part)
+                    yield change
+
+
+_NEAR = 0.02
+"""What may be left, as a share of the largest difference, for an exact look."""
+_LOOKED_AT = 16
+
+
+def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    return len(one) == len(other) and all(
+        a is b
+        or (
+            a.shape == b.shape
+            and a.size < (1 << 16)
+            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> Iterator[Change]:
+    """The changes of so many steps, and before them those that are made at all steps of a kind
+    alike."""
+    groups: dict[Hashable, list[Change]] = {}
+    listed = []
+    for one in changes:
+        if over():
+            return
+        listed.append(one)
+        if one.key is not None and one.out is None and max(one.steps, default=count) < count:
+            groups.setdefault(one.key, []).append(one)
+    told = set[Hashable]()
+    for one in listed:
+        members = groups.get(one.key, ())
+        if len(members) > 1 and one.key not in told:
+            told.add(one.key)
+            steps = {at: step for member in members for at, step in member.steps.items()}
+            places = list(dict.fromkeys(member.where for member in members))
+            shown = ", ".join(places[:3]) + (
+                f" and {len(places) - 3} more" if len(places) > 3 else ""
+            )
+            if len(steps) == sum(len(member.steps) for member in members):
+                yield replace(one, where=shown, steps=steps, key=None, part=None)
+        yield one
+
+
+def edit(case: Case, change: Change, slug: str) -> Edit:
+    """The change as a hypothesis gives it."""
+    inputs = case.inputs
+    if change.inputs:
+        inputs = tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
+    return case.edit(change.claim, change.applied(case.steps), inputs, main=slug, as_healthy=True)
+
+
+def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = None) -> Change:
+    """All that take the one tensor take another; where it is what the layer gives, the layer gives
+    the other."""
+    steps = {
+        position: Step(step.op, tuple(ref if one == instead_of else one for one in sources))
+        for position, step in enumerate(case.steps)
+        if instead_of in (sources := step.sources(position))
+    }
+    out = ref if instead_of.step == len(case.steps) - 1 else None
+    return Change(what, "", steps, out=out, key=key)
+
+
+def with_sources(
+    case: Case, position: int, sources: Sequence[Ref], what: str, key: Hashable = None
+) -> Change:
+    """A step takes these tensors."""
+    return Change(what, "", {position: Step(case.steps[position].op, tuple(sources))}, key=key)
+
+
+def inserted(
+    case: Case, ref: Ref, step: Step, what: str, key: Hashable = None, user: int | None = None
+) -> Change:
+    """A step put behind a tensor, for all that take it or for one step."""
+    new = Ref(len(case.steps))
+    steps = {new.step: step}
+    for position, other in enumerate(case.steps):
+        sources = other.sources(position)
+        if ref in sources and user in (None, position):
+            renamed = tuple(new if one == ref else one for one in sources)
+            steps[position] = Step(other.op, renamed)
+    out = new if user is None and ref.step == len(case.steps) - 1 else None
+    return Change(what, "", steps, ref.step, out, key)

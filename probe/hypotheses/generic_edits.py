@@ -1,0 +1,490 @@
+"""Mistakes that nobody listed: a number, an axis, a mode or the kind of a step is another one, or a
+tensor is turned, moved, read in another order, scaled.
+
+They are tried last, on all steps, and on those that a norm, an attention or a cell is made of.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
+from itertools import combinations, permutations, product, zip_longest
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.activation import COMMON
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.changes import Change, inserted
+from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.reproducing import reproducing
+from probe.hypotheses.step_words import listed, step_name, tensor_name
+from probe.hypotheses.tensor_maps import Map, maps, scalings, whole_numbers
+from probe.hypotheses.usual_numbers import EPSILONS
+from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+
+@hypothesis("changed-step", last=True)
+def changed_step(case: Case) -> Iterator[Edit]:
+    """A step of the layer is another one: a flag, a number, an axis or a mode, or its kind.
+
+    A sum for a mean, a maximum for a minimum, a softmax over another axis, a constant that is
+    squared or left out, another activation within a block.
+    """
+    yield from reproducing(case, _changed, "changed-step")
+
+
+def _changed(case: Case) -> Iterator[Change]:
+    yield from _activations(case)
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
+            key = ("field", type(op), words)
+            yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
+        for words, other in _together(case, position, op):
+            yield _op_changed(case, position, words, other, None, "two fields")
+        for other in _siblings(op):
+            words = f"{_name(other)} instead of {_name(op)}"
+            yield _op_changed(case, position, words, other, ("kind", words))
+
+
+def _activations(case: Case) -> Iterator[Change]:
+    """Another activation in place of several steps that are one: x * sigmoid(1.702 x), a GELU."""
+    for last in range(len(case.steps) - 1, -1, -1):
+        found = _made_of_one(case, last)
+        if found is None:
+            continue
+        first, between = found
+        made = Ref(last)
+        for name, op in COMMON:
+            what = f"{name} of {tensor_name(case, first)} instead of {tensor_name(case, made)}"
+            held = inserted(case, made, Step(op, (first,)), what, ("instead", between, name))
+            yield replace(held, where="")
+
+
+def _made_of_one(case: Case, last: int) -> tuple[Ref, int] | None:
+    """The one tensor that a step's output is a function of, element by element, and how many steps
+    lie between; None where that is a single step or not curved."""
+    refs, inside = {Ref(last)}, set[int]()
+    found = None
+    while refs:
+        latest = max(refs, key=lambda ref: ref.step)
+        if latest.step < 0:
+            break
+        step = case.steps[latest.step]
+        single = isinstance(step.op, Elementwise | ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Pow)
+        if not single or np.shape(case.values[latest.step][0]) != np.shape(case.values[last][0]):
+            break
+        refs.remove(latest)
+        inside.add(latest.step)
+        refs |= {ref for ref in step.sources(latest.step) if not _is_number(case, ref)}
+        if len(refs) == 1 and len(inside) > 1:
+            curved = any(type(case.steps[at].op) in _CURVED for at in inside)
+            found = (next(iter(refs)), len(inside)) if curved else found
+    return found
+
+
+_CURVED = {ops.Sigmoid, ops.Tanh, ops.Erf, ops.HardSigmoid, ops.Relu6, ops.Exp, ops.Softplus}
+
+
+def _is_number(case: Case, ref: Ref) -> bool:
+    return ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant)
+
+
+def _op_changed(
+    case: Case, position: int, words: str, op: Op, key: Hashable, part: str = "kind"
+) -> Change:
+    step = Step(op, case.steps[position].sources(position))
+    where = step_name(case, position)
+    return Change(words, where, {position: step}, key=key, part=(position, part))
+
+
+def _name(op: Op) -> str:
+    return type(op).__name__.lstrip("_")
+
+
+# Another kind.
+
+_FAMILIES: tuple[tuple[type, ...], ...] = (
+    (ops.Add, ops.Sub, ops.Mul, ops.Div),
+    (ops.Max, ops.Min, ops.Add),
+    (ops.Mean, ops.Add, ops.Max),
+    (
+        *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceL2),
+        *(ops.ReduceL1, ops.ReduceSumSquare, ops.ReduceStd, ops.ReduceVar),
+    ),
+    (ops.GlobalMaxPool, ops.GlobalAveragePool),
+    (ops.Square, ops.Abs, ops.Identity),
+    (ops.Sqrt, ops.Identity, ops.Square),
+    (ops.Round, ops.Floor, ops.Ceil, ops.Trunc),
+    (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
+    (ops.Neg, ops.Identity, ops.Abs),
+    (ops.Sin, ops.Cos),
+    (ops.CumSum, ops.CumProd),
+)
+
+
+def _siblings(op: Op) -> Iterator[Op]:
+    held = {part.name: getattr(op, part.name) for part in fields(op)}
+    for family in _FAMILIES:
+        if type(op) is family[0] or (type(op) in family and ops.Identity not in family):
+            for kind in family:
+                names = {part.name for part in fields(kind)}
+                if kind is not type(op):
+                    yield kind(**{name: held[name] for name in names & held.keys()})
+    if isinstance(op, ops.ReduceMean):
+        yield _MeanOfLess(op.axes, op.keepdims)
+    if isinstance(op, Elementwise | ops.Softmax | ops.LogSoftmax) and type(op) in _ACTIVATIONS:
+        for _, other in COMMON:
+            if type(other) is not type(op):
+                yield other
+
+
+_ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
+
+
+@dataclass(frozen=True, eq=False)
+class _MeanOfLess(ops.ReduceSum):
+    """The sum divided by one less than there are."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        count = math.prod(inputs[0].shape[axis] for axis in self.axes)
+        return (super().run(*inputs)[0] / (count - 1),)
+
+
+# Other fields.
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "coordinates": (
+        *("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
+        *("tf_half_pixel_for_nn", "half_pixel_symmetric"),
+    ),
+    "rounding": (
+        *("floor", "ceil", "round_prefer_floor", "round_prefer_ceil"),
+        *("even", "RND", "TRN", "RND_CONV", "half_up", "half_away"),
+    ),
+    "mode": (
+        *("constant", "reflect", "edge", "wrap", "symmetric"),
+        *("linear", "cubic", "nearest", "mean", "sum", "max"),
+    ),
+    "outside": ("edge", "zero", "renormalize", "exclude"),
+    "padding": ("zeros", "border", "reflection"),
+    "approximate": ("none", "tanh"),
+    "overflow": ("WRAP", "SAT", "SAT_SYM"),
+}
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """The op with one field changed, in words."""
+    kind: Any = type(op)
+    types = _types(kind)
+    for part in fields(op):
+        value = getattr(op, part.name)
+        for other in _others(case, position, part.name, value, types[part.name]):
+            words = f"{part.name} is {_shown(other)} instead of {_shown(value)}"
+            if other is None:
+                words = f"{part.name} is left out"
+            yield words, replace(op, **{part.name: other})
+
+
+def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """Two fields of an op changed at once, which often have to fit to each other."""
+    kind: Any = type(op)
+    types = _types(kind)
+    tried = [
+        (part.name, list(_others(case, position, part.name, value, types[part.name])))
+        for part in fields(op)
+        if isinstance(value := getattr(op, part.name), int | tuple)
+    ]
+    for (one, left), (other, right) in combinations(tried, 2):
+        for first, second in product(left[:_FEW], right[:_FEW]):
+            yield (
+                f"{one} is {first} and {other} is {second} instead of {getattr(op, one)} and "
+                f"{getattr(op, other)}",
+                replace(op, **{one: first, other: second}),
+            )
+
+
+_FEW = 8
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Op):
+        return _name(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iterator[Any]:
+    x = case.input_of(position)
+    if value is not None and type(None) in getattr(kind, "__args__", ()):
+        yield None
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, str):
+        yield from (one for one in _CHOICES.get(name, ()) if one != value)
+    elif isinstance(value, int):
+        if name == "axis":
+            yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))
+        else:
+            parts = (size // value for size in x.shape if value > 1 and size % value == 0)
+            near = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
+            yield from (one for one in dict.fromkeys(near) if one != value)
+    elif isinstance(value, float):
+        yield from (one for one in _usual(value, x.shape) if one != value)
+    elif isinstance(value, tuple) and value and all(type(one) is int for one in value):
+        yield from (one for one in _tuples(name, value, x) if one != value)
+    elif name in ("pads", "crops") and value:
+        yield from (one for one in _pads(value) if one != value)
+    elif isinstance(value, Op):
+        yield from (one for _, one in COMMON if type(one) is not type(value))
+    if (
+        value is not None
+        and not isinstance(value, bool)
+        and type(None) in getattr(kind, "__args__", ())
+    ):
+        yield None
+
+
+def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[int, ...]]:
+    if name == "axes":
+        for count in range(1, x.ndim + 1):
+            yield from combinations(range(x.ndim), count)
+    elif name == "perm":
+        if len(value) <= 4:
+            yield from permutations(value)
+    elif name != "shape" and len(value) <= 6:
+        yield value[::-1]
+        yield (1,) * len(value)
+        for by in (1, -1):
+            yield tuple(one + by for one in value)
+            for at in range(len(value)):
+                yield (*value[:at], value[at] + by, *value[at + 1 :])
+
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def _pads(value: Pads) -> Iterator[Pads]:
+    yield tuple((after, before) for before, after in value)
+    yield value[::-1]
+    yield tuple((before + after, 0) for before, after in value)
+    yield tuple((0, before + after) for before, after in value)
+    for by in (1, -1):
+        yield tuple((before + by, after - by) for before, after in value)
+        yield tuple((before + by, after + by) for before, after in value)
+        for at, (before, after) in enumerate(value):
+            for pad in ((before + by, after - by), (before + by, after), (before, after + by)):
+                yield (*value[:at], pad, *value[at + 1 :])
+
+
+def _usual(value: float, shape: Sequence[int]) -> Iterator[float]:
+    if 0 < value <= 1e-2:
+        yield from EPSILONS
+    yield from (0.0, 1.0, -value, value**2, 2 * value, value / 2)
+    if value > 0:
+        yield from (math.sqrt(value), 1 / value, 1 / math.sqrt(value))
+    yield from (value + 1, value - 1, 0.5, 2.0)
+    for size in dict.fromkeys(reversed(shape)):
+        if size > 1:
+            yield from (1 / math.sqrt(size), math.sqrt(size), 1.0 / size, float(size))
+            yield from (value / size, value * size, value / math.sqrt(size))
+
+
+def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """A constant with another value."""
+    if not isinstance(op, ops.Constant) or op.value.size != 1 or op.value.dtype.kind not in "fiu":
+        return
+    value = float(op.value)
+    if op.value.dtype.kind in "iu" and not value:
+        return
+    sizes = sorted({size for made in case.values for y in made for size in y.shape if size > 1})
+    for other in dict.fromkeys(_usual(value, sizes[-4:])):
+        if other != value and np.isfinite(other):
+            yield (
+                f"{other:.6g} is taken instead of {value:.6g}",
+                replace(op, value=np.full(op.value.shape, other)),
+            )
+
+
+# Tensors.
+
+
+@hypothesis("scaled-tensor", last=True)
+def scaled_tensor(case: Case) -> Iterator[Edit]:
+    """A tensor within the layer, or a parameter, is multiplied by a usual number, squared, rounded
+    or otherwise changed element by element.
+
+    The square root of a size, 1/255, a sign, one added, a magnitude taken, a cast to fewer bits.
+    """
+    yield from reproducing(case, _scaled, "scaled-tensor", parts_alone=True)
+
+
+def _scaled(case: Case) -> Iterator[Change]:
+    """The commonest factors of all tensors, then others."""
+    each = []
+    for ref in _tensors(case):
+        x = ref.of(case.inputs, case.values)
+        some = scalings(x.shape, case.inner) if x.dtype.kind == "f" else whole_numbers()
+        each.append([change for one in some for change in _mapped(case, ref, one)])
+    for turn in zip_longest(*each):
+        yield from (change for change in turn if change is not None)
+    yield from _weights(case, scalings)
+
+
+@hypothesis("extra-step", last=True)
+def extra_step(case: Case) -> Iterator[Edit]:
+    """An activation is applied within the layer where there is none.
+
+    A ReLU between the two convolutions of a separable one, a second softmax, an activation behind
+    the last convolution of a block.
+    """
+    yield from reproducing(case, _extra, "extra-step", parts_alone=True)
+
+
+def _extra(case: Case) -> Iterator[Change]:
+    for ref in _tensors(case) if not case.inner else ():
+        for name, op in COMMON:
+            what = f"{name} is applied to {tensor_name(case, ref)}"
+            yield inserted(case, ref, Step(op, (ref,)), what, ("extra", name))
+
+
+@hypothesis("rearranged-tensor", last=True)
+def rearranged_tensor(case: Case) -> Iterator[Edit]:
+    """A tensor within the layer, or a parameter, is turned, moved or read in another order.
+
+    Reversed or rolled along an axis, transposed by a reshape, its halves exchanged, interleaved for
+    split, tiled for repeated, shifted by one, its first slice taken for all.
+    """
+    yield from reproducing(case, _rearranged, "rearranged-tensor", parts_alone=True)
+
+
+def _rearranged(case: Case) -> Iterator[Change]:
+    for ref in _tensors(case, moved=True):
+        x = ref.of(case.inputs, case.values)
+        if x.size > 1:
+            for one in maps(x.shape, partial(_axis, case, ref), _batched(case, ref)):
+                yield from _mapped(case, ref, one)
+        yield from _along_another_axis(case, ref)
+    yield from _weights(case, lambda shape: maps(shape, "axis {}".format, False))
+
+
+def _along_another_axis(case: Case, ref: Ref) -> Iterator[Change]:
+    """A vector that lies along one axis of what it is added to or multiplied with, along
+    another."""
+    x = ref.of(case.inputs, case.values)
+    axes = [axis for axis, size in enumerate(x.shape) if size > 1]
+    if len(axes) != 1:
+        return
+    for position, step in enumerate(case.steps):
+        sources = step.sources(position)
+        if ref not in sources or not isinstance(step.op, ops.Add | ops.Mul | ops.Sub | ops.Div):
+            continue
+        whole = np.shape(case.values[position][0])
+        mine = axes[0] + len(whole) - x.ndim
+        for axis, size in enumerate(whole):
+            if axis not in (mine, 0) and size == x.size:
+                shape = tuple(size if k == axis else 1 for k in range(len(whole)))
+                what = f"{tensor_name(case, ref)} runs along axis {axis} of {whole}, not {mine}"
+                turned = Step(ops.Reshape(shape), (ref,))
+                yield inserted(case, ref, turned, what, user=position)
+
+
+def _tensors(case: Case, moved: bool = False) -> Iterator[Ref]:
+    """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
+    only one step takes that acts on each element alone: it may happen behind that."""
+    users: dict[Ref, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in step.sources(position):
+            users.setdefault(ref, []).append(position)
+    for position in range(len(case.steps) - 1, -2, -1):
+        made = case.inputs if position < 0 else case.values[position]
+        for index, array in enumerate(made):
+            taken = users.get(Ref(position, index), [])
+            alone = moved and len(taken) == 1 and _alone(case.steps[taken[0]].op)
+            number = position >= 0 and not case.steps[position].sources(position)
+            if (taken or position == len(case.steps) - 1) and not alone:
+                if not number or np.size(array) > 1:
+                    yield Ref(position, index)
+
+
+def _alone(op: Op) -> bool:
+    return isinstance(op, Elementwise) and not isinstance(op, Rearrangement) and op.pointwise
+
+
+def _batched(case: Case, ref: Ref) -> bool:
+    """Whether the first axis of a tensor is that of the samples."""
+    if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant | ops.Parameter):
+        return False
+    shape = np.shape(ref.of(case.inputs, case.values))
+    return bool(shape) and bool(case.inputs) and shape[:1] == case.inputs[0].shape[:1]
+
+
+def _axis(case: Case, ref: Ref, axis: int) -> str:
+    shape = np.shape(ref.of(case.inputs, case.values))
+    last = ref.step == len(case.steps) - 1
+    if last and len(case.output_axes) == len(shape):
+        return f"axis {axis} ({case.output_axes[axis]})"
+    return f"axis {axis} of {tuple(shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped(Op):
+    """A map of a tensor."""
+
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.map.function(inputs[0])),)
+
+
+def _mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
+    what = f"{listed([tensor_name(case, ref)])} {one.words}"
+    step = Step(_Mapped(one), (ref,))
+    yield inserted(case, ref, step, what)
+    users = [
+        position for position, other in enumerate(case.steps) if ref in other.sources(position)
+    ]
+    for user in users if 1 < len(users) <= 3 else ():
+        told = f"{what} where {step_name(case, user)} takes it"
+        yield inserted(case, ref, step, told, user=user)
+
+
+@dataclass(frozen=True, eq=False)
+class _WithMapped(Op):
+    """An op with one of its parameters mapped in the framework's layout."""
+
+    op: Op
+    name: str
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        weight = getattr(self.op, self.name)
+        changed = self.map.function(weight.effective.astype(np.float64))
+        return replace(self.op, **{self.name: replace(weight, effective=changed)}).run(*inputs)
+
+
+def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
+    """A parameter that an op holds, mapped."""
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for part in fields(op):
+            weight = getattr(op, part.name)
+            if isinstance(op, ops.Parameter) or not isinstance(weight, Weight):
+                continue
+            shape = weight.effective.shape
+            for one in of(shape) if weight.effective.size > 1 else ():
+                step = Step(_WithMapped(op, part.name, one), case.steps[position].sources(position))
+                what = f"{weight.name} {shape} is {one.words}"
+                yield Change(
+                    what, "", {position: step}, key=("weight", type(op), part.name, one.words)
+                )

@@ -1,0 +1,89 @@
+"""Which of many changes reproduce what was observed: tried on the layer's steps, taken apart, and
+within the cells of its recurrences."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.changes import Change, Flow, edit, shared
+from probe.hypotheses.primitives import Scanned, taken_apart, taken_together
+from probe.ops.base import Op
+from probe.ops.step import Step
+
+__all__ = ["reproducing"]
+
+Changes = Callable[[Case], Iterator[Change]]
+_LARGE = 1 << 14
+"""Elements of an output from which on one sample of a batch is looked at first."""
+
+
+def reproducing(
+    case: Case, changes: Changes, slug: str, parts_alone: bool = False
+) -> Iterator[Edit]:
+    """The edits that such changes make and that give what was observed, or nearly: of the layer's
+    own steps, then of those that these are made of, or of these alone."""
+    for whole in _readings(case)[-1:] if parts_alone else _readings(case):
+        flow = _flow(whole)
+        found = flow.nearest(
+            shared(_with_cells(flow.case, changes), flow.count, case.over), case.over
+        )
+        for one in found:
+            yield edit(whole, one, slug)
+
+
+def _readings(case: Case) -> list[Case]:
+    """The layer by its calls, by its steps, and by what these are made of."""
+    sums = taken_apart(case, sums=True)
+    calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
+    return [
+        *(one for one in dict.fromkeys(calls) if one is not case),
+        *dict.fromkeys((sums, taken_apart(case))),
+    ]
+
+
+@lru_cache(maxsize=8)
+def _flow(case: Case) -> Flow:
+    """Of one sample where the batch is large and the layer works sample by sample."""
+    if case.healthy.size > _LARGE and case.observed.ndim and len(case.observed) > 1:
+        return Flow(case.sample(0) or case)
+    return Flow(case)
+
+
+def _with_cells(case: Case, changes: Changes) -> Iterator[Change]:
+    yield from changes(case)
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        if isinstance(op, Scanned):
+            yield from _in_cell(case, position, op, changes)
+
+
+def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterator[Change]:
+    """The changes of a cell's steps, as it stands in the middle of the sequence."""
+    step = case.steps[position]
+    inputs = [ref.of(case.inputs, case.values) for ref in step.sources(position)]
+    middle = len(inputs[0]) // 2
+    states = op.begun(inputs)
+    for t in range(middle):
+        states = op.next_states(inputs[0][t], states)
+    given = (inputs[0][middle], *states)
+    inner = Case(op.body, given, recompute(op.body, given), case.observed, words=op.words, calls=())
+    for one in changes(inner):
+        if one.out is None and not one.inputs:
+            made = {position: Step(_Changed(op, one), step.sources(position))}
+            key, part = ("cell", one.what, one.where), (position, one.part)
+            yield Change(one.claim, "", made, key=key, part=one.part and part)
+
+
+@dataclass(frozen=True, eq=False)
+class _Changed(Op):
+    """A recurrence with a change in its cell."""
+
+    cell: Scanned
+    change: Change
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return replace(self.cell, body=self.change.applied(self.cell.body)).run(*inputs)

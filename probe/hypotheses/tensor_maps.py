@@ -1,0 +1,194 @@
+"""What may happen to a tensor on its way: turned, moved, read in another order, scaled, cut.
+
+One list serves inputs, parameters and what steps give; each map comes with its words, which follow
+"is" or "are".
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import combinations, permutations
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+__all__ = ["Map", "maps", "scalings", "whole_numbers"]
+
+
+class Map(NamedTuple):
+    """A function of an array that keeps its shape."""
+
+    words: str
+    function: Callable[[np.ndarray], np.ndarray]
+    rearranges: bool = True
+    """Whether it only moves or repeats elements: what acts on each element alone may then come
+    before it or behind."""
+
+
+def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) -> Iterator[Map]:
+    """What keeps a shape; ``along`` says an axis in words, ``batch``: the first axis holds
+    samples, which stay where they are."""
+    axes = [axis for axis in range(int(batch), len(shape)) if shape[axis] > 1]
+    for axis in axes:
+        yield Map(f"reversed along {along(axis)}", partial(np.flip, axis=axis))
+    for one, other in combinations(axes, 2):
+        if shape[one] == shape[other]:
+            words = f"transposed: {along(one)} and {along(other)} are exchanged"
+            yield Map(words, partial(np.swapaxes, axis1=one, axis2=other))
+    yield from _reread(shape, axes)
+    for axis in axes:
+        yield from _along(shape[axis], axis, along(axis))
+    for one, other in combinations(axes, 2):
+        words = f"reversed along {along(one)} and {along(other)}"
+        yield Map(words, partial(np.flip, axis=(one, other)))
+        for by in (1, -1):
+            words = f"rolled by {by} along {along(one)} and {along(other)}"
+            yield Map(words, partial(np.roll, shift=(by, by), axis=(one, other)))
+
+
+def _reread(shape: Sequence[int], axes: Sequence[int]) -> Iterator[Map]:
+    """The elements written in one order of the axes and read in another."""
+    if not 2 <= len(axes) <= 4:
+        return
+    for order in permutations(axes):
+        if list(order) != list(axes):
+            perm = list(range(len(shape)))
+            for place, axis in zip(axes, order, strict=True):
+                perm[place] = axis
+            turned = tuple(shape[axis] for axis in perm)
+            back = tuple(int(axis) for axis in np.argsort(perm))
+            if turned != tuple(shape):
+                words = f"read as {turned}, without moving the axes"
+                yield Map(words, partial(_read_as, turned=turned, back=back))
+                yield Map(
+                    f"transposed to {turned} and read as {tuple(shape)}",
+                    partial(_written_as, perm=perm),
+                )
+
+
+def _read_as(x: np.ndarray, turned: tuple[int, ...], back: tuple[int, ...]) -> np.ndarray:
+    return x.reshape((-1, *turned[1:])).transpose(back)
+
+
+def _written_as(x: np.ndarray, perm: Sequence[int]) -> np.ndarray:
+    return x.transpose(perm).reshape(x.shape)
+
+
+def _along(size: int, axis: int, name: str) -> Iterator[Map]:
+    """What moves the slices along one axis."""
+    places = np.arange(size)
+    orders: dict[str, np.ndarray] = {}
+    for by in (1, -1, 2, -2):
+        if abs(by) < size and 2 * abs(by) != size:
+            orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
+    for parts in _divisors(size):
+        turned = places.reshape(parts, -1)
+        if parts == 2:
+            order = turned[::-1].ravel()
+            orders[f"taken with the two halves along {name} exchanged"] = order
+        elif parts <= 4:
+            for which in permutations(range(parts)):
+                if which != tuple(range(parts)):
+                    told = ", ".join(map(str, which))
+                    words = f"taken with its {parts} parts along {name} in the order {told}"
+                    orders[words] = turned[list(which)].ravel()
+        orders[f"interleaved along {name}: {parts} blocks are read in turn"] = turned.T.ravel()
+        words = f"taken from the first of {parts} blocks along {name} for all blocks"
+        orders[words] = np.tile(places[: size // parts], parts)
+        words = f"repeated for runs of {size // parts} along {name}"
+        orders[words] = np.repeat(places[: size // parts], parts)
+        words = f"taken from the first of each {size // parts} along {name}"
+        orders[words] = places - places % (size // parts)
+        if parts < size // 2:
+            inner = turned[:, ::-1].ravel()
+            orders[f"reversed within blocks of {size // parts} along {name}"] = inner
+    orders.setdefault(f"taken from the first place along {name} for all", np.zeros(size, int))
+    orders[f"taken from the last place along {name} for all"] = np.full(size, size - 1)
+    for by in (1, -1):
+        words = f"shifted by {by} along {name}, the end repeated"
+        orders[words] = np.clip(places - by, 0, size - 1)
+    seen = {tuple(places.tolist())}
+    for words, order in orders.items():
+        if (key := tuple(order.tolist())) not in seen:
+            seen.add(key)
+            yield Map(words, partial(np.take, indices=order, axis=axis))
+    for by in (1, -1):
+        words = f"shifted by {by} along {name}, with zeros behind it"
+        yield Map(words, partial(_shifted, by=by, axis=axis), False)
+    yield Map(f"0 at the first place along {name}", partial(_zeroed, at=0, axis=axis), False)
+    yield Map(f"0 at the last place along {name}", partial(_zeroed, at=-1, axis=axis), False)
+    yield Map(f"the mean along {name} for all", partial(_mean, axis=axis), False)
+    yield Map(f"summed up along {name}", partial(np.cumsum, axis=axis), False)
+
+
+def _divisors(size: int) -> list[int]:
+    return [parts for parts in range(2, size // 2 + 1) if size % parts == 0 and parts <= 16]
+
+
+def _shifted(x: np.ndarray, by: int, axis: int) -> np.ndarray:
+    out = np.roll(x, by, axis)
+    gone = [slice(None)] * x.ndim
+    gone[axis] = slice(0, by) if by > 0 else slice(by, None)
+    out[tuple(gone)] = 0
+    return out
+
+
+def _zeroed(x: np.ndarray, at: int, axis: int) -> np.ndarray:
+    out = x.copy()
+    out[(slice(None),) * axis + (at,)] = 0
+    return out
+
+
+def _mean(x: np.ndarray, axis: int) -> np.ndarray:
+    return np.broadcast_to(x.mean(axis=axis, keepdims=True), x.shape)
+
+
+def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:
+    """Usual factors and functions of each element, the commonest first, or no more than these."""
+    yield Map("subtracted from 1", partial(np.subtract, 1.0), False)
+    for added in (1.0, -1.0):
+        yield Map(f"taken {added:+g}", partial(np.add, added), False)
+    factors: dict[str, float] = {"-1": -1.0, "2": 2.0, "1/2": 0.5}
+    for size in dict.fromkeys(size for size in reversed(shape) if size > 2 and not few):
+        factors[f"sqrt({size})"] = math.sqrt(size)
+        factors[f"1 / sqrt({size})"] = 1 / math.sqrt(size)
+        factors[f"{size}"] = float(size)
+        factors[f"1 / {size}"] = 1 / size
+    for number in (3, 4, 255, 128, 256) if not few else ():
+        factors.setdefault(f"{number}", float(number))
+        factors.setdefault(f"1 / {number}", 1 / number)
+    seen = set[float]()
+    for words, factor in factors.items():
+        if factor not in seen:
+            seen.add(factor)
+            yield Map(f"multiplied by {words}", partial(np.multiply, factor), False)
+    yield Map("taken as its magnitude", np.abs, False)
+    yield Map("squared", np.square, False)
+    if few:
+        return
+    for added in (0.5, -0.5):
+        yield Map(f"taken {added:+g}", partial(np.add, added), False)
+    yield Map("taken under a square root", np.sqrt, False)
+    yield Map("inverted (1 / x)", np.reciprocal, False)
+    yield Map("rounded to float16", partial(_cast, to=np.float16), False)
+    yield Map("rounded to bfloat16", partial(_cast, to=ml_dtypes.bfloat16), False)
+    yield Map("rounded to whole numbers", np.rint, False)
+    yield Map("cut off to whole numbers", np.trunc, False)
+
+
+def _cast(x: np.ndarray, to: type) -> np.ndarray:
+    return x.astype(to).astype(np.float64)
+
+
+def whole_numbers() -> Iterator[Map]:
+    """What indices may become."""
+    for added in (1, -1, 2, -2):
+        yield Map(f"taken {added:+d}", partial(np.add, added), False)
+    for modulus in (256, 128, 65536):
+        words = f"taken modulo {modulus}, as a type of few bits wraps around"
+        yield Map(words, partial(_modulo, by=modulus), False)
+
+
+def _modulo(x: np.ndarray, by: int) -> np.ndarray:
+    return x % by

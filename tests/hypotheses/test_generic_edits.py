@@ -1,0 +1,192 @@
+"""Mistakes that no hypothesis lists: found by changing one step, or one tensor, of the layer or of
+what its ops are made of."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import probe
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def varied(module, scale=0.3):
+    """A module whose parameters are all different from what they begin as."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for one in module.parameters():
+            one.add_(scale * torch.randn_like(one))
+    return module.eval()
+
+
+class Mlp(nn.Module):
+    """A gated feed-forward block around a residual connection."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.gate, self.up, self.down = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        h = self.norm(x)
+        return x + self.down(F.gelu(self.gate(h)) * self.up(h))
+
+
+def block(m, x, norm=None, gate=None, hidden=None, merged=None):
+    h = m.norm(x) if norm is None else norm(m, x)
+    opened = m.gate(h) if hidden is None else hidden(m.gate(h))
+    opened = F.gelu(opened) if gate is None else gate(opened)
+    both = opened * m.up(h) if merged is None else merged(opened, m.up(h))
+    return x + m.down(both)
+
+
+def centred_after(m, x):
+    """x / std - mean, for want of parentheses."""
+    root = torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + m.norm.eps)
+    return (x / root - x.mean(-1, keepdim=True)) * m.norm.weight + m.norm.bias
+
+
+def root_of_sum(m, x):
+    part = x - x.mean(-1, keepdim=True)
+    root = torch.sqrt(part.square().sum(-1, keepdim=True) + m.norm.eps)
+    return part / root * m.norm.weight + m.norm.bias
+
+
+def squared_within(x):
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**2)
+    return 0.5 * x * (1 + torch.tanh(inner))
+
+
+BLOCK = {
+    "centred behind the division": ({"norm": centred_after}, "moved-step", "mean of norm is subtr"),
+    "sum for mean": ({"norm": root_of_sum}, "changed-step", "ReduceSum instead of ReduceMean"),
+    "another activation": ({"gate": torch.relu}, "changed-step", "instead of"),
+    "added for multiplied": ({"merged": torch.add}, "changed-step", "Add instead of Mul in mul"),
+    "halves exchanged": (
+        {"hidden": lambda h: torch.cat([h[..., 4:], h[..., :4]], -1)},
+        "rearranged-tensor",
+        "halves",
+    ),
+    "rolled": ({"hidden": lambda h: h.roll(1, -1)}, "rearranged-tensor", "rolled by 1"),
+    "a factor": ({"hidden": lambda h: h / math.sqrt(8)}, "scaled-tensor", "1 / sqrt(8)"),
+    "an activation too many": ({"merged": lambda a, b: a * b.relu()}, "extra-step", "ReLU"),
+}
+
+
+@pytest.mark.parametrize("name", BLOCK)
+def test_one_change_in_a_block(name):
+    changed, slug, words = BLOCK[name]
+    m, x = varied(Mlp()), drawn(3, 5, 8)
+    with torch.no_grad():
+        y = block(m, torch.tensor(x), **changed).numpy()
+        right = block(m, torch.tensor(x)).numpy()
+    assert probe.check(m, "", x, expected=right).verdict == "agree"
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings, report.diagnosis
+    assert report.findings[0].left <= 1
+    if name == "another activation":
+        assert report.findings[0].slug in (slug, "other-activation")
+        return
+    assert report.findings[0].slug == slug, report.findings
+    assert words in report.findings[0].claim
+
+
+def test_a_number_within_an_activation():
+    m, x = nn.GELU(approximate="tanh"), drawn(4, 9)
+    y = squared_within(torch.tensor(x)).numpy()
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings[0].slug == "changed-step"
+    assert report.findings[0].claim == "2 is taken instead of 3 in the exponent"
+
+
+def lstm(m, x, forget=0.0, shown=torch.tanh, carried=False):
+    """An LSTM of one layer over (batch, time, features), the state begun for each sample, or
+    carried from one to the next."""
+    h, c = torch.zeros(1, 6), torch.zeros(1, 6)
+    out = []
+    for sample in x:
+        if not carried:
+            h, c = torch.zeros(1, 6), torch.zeros(1, 6)
+        for step in sample:
+            z = step @ m.weight_ih_l0.T + m.bias_ih_l0 + h @ m.weight_hh_l0.T + m.bias_hh_l0
+            i, f, g, o = z.chunk(4, -1)
+            c = torch.sigmoid(f + forget) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * shown(c)
+            out.append(h)
+    return torch.cat(out).reshape(len(x), -1, 6)
+
+
+CELL = {
+    "one added to the forget gate": ({"forget": 1.0}, "+1"),
+    "tanh of the cell left out": ({"shown": lambda c: c}, "the activated cell state is left out"),
+    "state carried": ({"carried": True}, "carried is True"),
+}
+
+
+@pytest.mark.parametrize("name", CELL)
+def test_one_change_within_a_cell(name):
+    changed, words = CELL[name]
+    m, x = varied(nn.LSTM(4, 6, batch_first=True)), drawn(3, 5, 4)
+    with torch.no_grad():
+        right, y = lstm(m, torch.tensor(x)).numpy(), lstm(m, torch.tensor(x), **changed).numpy()
+    assert probe.check(m, "", x, expected=right).verdict == "agree"
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings, report.diagnosis
+    assert report.findings[0].left <= 1
+    assert words in report.findings[0].claim
+
+
+def test_both_directions_with_the_same_mistake_are_one():
+    m = varied(nn.GRU(4, 5, batch_first=True, bidirectional=True))
+    x = drawn(2, 6, 4)
+
+    def direction(x, suffix):
+        h, out = torch.zeros(len(x), 5), []
+        w, u, b, c = (
+            getattr(m, f"{name}_l0{suffix}")
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        for t in range(x.shape[1]):
+            r, z, n = (x[:, t] @ w.T + b).chunk(3, -1)
+            hr, hz, hn = (h @ u.T + c).chunk(3, -1)
+            z = torch.sigmoid(z + hz)
+            new = torch.tanh(n + torch.sigmoid(r + hr) * hn)
+            h = z * new + (1 - z) * h
+            out.append(h)
+        return torch.stack(out, 1)
+
+    with torch.no_grad():
+        forward = direction(torch.tensor(x), "")
+        backward = direction(torch.tensor(x).flip(1), "_reverse").flip(1)
+        y = torch.cat([forward, backward], -1).numpy()
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings, report.diagnosis
+    assert report.findings[0].left <= 1
+    assert "gate" in report.findings[0].claim
+
+
+@pytest.mark.parametrize("size", [0.0, 3e-5, 0.01])
+def test_noise_has_no_cause(size):
+    m, x = varied(Mlp()), drawn(3, 5, 8)
+    with torch.no_grad():
+        y = m(torch.tensor(x)).numpy()
+    noise = RNG.normal(size=y.shape) if not size else y * (1 + size * RNG.normal(size=y.shape))
+    report = probe.check(m, "", x, expected=noise.astype(np.float32))
+    assert not any(one.left <= 1 for one in report.findings)
+
+
+def test_one_wrong_element_has_no_generic_cause():
+    m, x = varied(Mlp()), drawn(3, 5, 8)
+    with torch.no_grad():
+        y = m(torch.tensor(x)).numpy()
+    y[1, 2, 3] += 0.5
+    report = probe.check(m, "", x, expected=y)
+    assert not any(one.left <= 1 for one in report.findings)
