@@ -17,7 +17,9 @@ from probe.diagnosis.localization import where_it_sits
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
+    ASIDE,
     CLEARLY,
+    LAST,
     Progress,
     Scored,
     Search,
@@ -125,7 +127,7 @@ def diagnose(
     if not exact and case.comparable:
         since = time.thread_time(), time.monotonic()
         last = try_last(search)
-        search.paused(since)
+        search.paused(since, LAST[thorough] + ASIDE)
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing

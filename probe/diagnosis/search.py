@@ -29,6 +29,7 @@ from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
 
 __all__ = [
+    "ASIDE",
     "CLEARLY",
     "LAST",
     "Progress",
@@ -53,6 +54,8 @@ CLEARLY = 0.2
 difference."""
 LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
+ASIDE = 0.2
+"""Seconds more that are not taken from the search for two mistakes."""
 _SHARE = 0.6
 """Of the time that the common search has left this share is given to what is tried last."""
 _HELPS = 0.97
@@ -65,8 +68,9 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
-_TURN = 0.4
-"""Of the time that is left each part of what is tried last has this share."""
+_TURN, _TURN_OF_WEIGHTS = 0.3, 0.6
+"""Of the time that is left each part of what is tried last has this share, and what is read
+back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
 _COMPARED = 12
@@ -162,13 +166,11 @@ class Search:
     """The longest step so far: another one has to fit, so that looking ends in time where a
     layer is slow too."""
 
-    def paused(self, since: tuple[float, float]) -> None:
-        """Takes what was done since then for no part of the search."""
-        now = time.thread_time(), time.monotonic()
-        begun, clock = (
-            at + end - start for at, start, end in zip(self.started, since, now, strict=True)
-        )
-        self.started = begun, clock
+    def paused(self, since: tuple[float, float], most: float) -> None:
+        """Takes what was done since then for no part of the search, as far as it took no more than
+        ``most`` of the thread's own seconds."""
+        worked = min(time.thread_time() - since[0], most)
+        self.started = self.started[0] + worked, self.started[1] + time.monotonic() - since[1]
 
     def over(self) -> bool:
         """Whether the time is up, the thread's own or that by the clock; asked before every
@@ -277,8 +279,9 @@ class _Turns:
     def turn(self, family: str) -> None:
         """The next hypothesis is of that family."""
         now = time.thread_time()
-        most = self.seconds if family == _OF_WEIGHTS else _TURN * (self.end - now)
-        self.until = min(self.end, now + most)
+        left = self.end - now
+        most = min(self.seconds, _TURN_OF_WEIGHTS * left) if family == _OF_WEIGHTS else _TURN * left
+        self.until = now + most
 
     def __call__(self) -> bool:
         return time.thread_time() > self.until

@@ -25,8 +25,10 @@ from probe.hypotheses import quantizer_levels
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import data_flow
+from probe.hypotheses import changed_steps
+from probe.hypotheses import moved_steps
 from probe.hypotheses import other_weights
-from probe.hypotheses import generic_edits
+from probe.hypotheses import changed_tensors
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 
@@ -36,13 +38,15 @@ __all__ += [
     "activation",
     "attention",
     "blocks",
+    "changed_steps",
+    "changed_tensors",
     "channel_order",
     "data_flow",
     "fixed_point",
-    "generic_edits",
     "layout",
 ]
 __all__ += [
+    "moved_steps",
     "normalization",
     "number_formats",
     "operand_precision",

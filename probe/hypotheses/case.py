@@ -8,7 +8,7 @@ the README.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -21,7 +21,7 @@ from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
 
-__all__ = ["Case", "Edit"]
+__all__ = ["Case", "Edit", "of_output", "once"]
 
 Steps = tuple[Step, ...]
 Kind = TypeVar("Kind", bound=Op)
@@ -78,6 +78,8 @@ class Case:
     """Whether it is one step of a recurrence, which is computed for every step."""
     allowed: np.ndarray | None = None
     """How far the party may be off the healthy output; None where that is not known."""
+    made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """What is made of it but once (``once``)."""
 
     @property
     def healthy(self) -> np.ndarray:
@@ -232,6 +234,23 @@ class Case:
         return replace(
             self, inputs=inputs, values=values, observed=self.observed[part], known=known
         )
+
+
+Made = TypeVar("Made")
+
+
+def once(function: Callable[..., Made]) -> Callable[..., Made]:
+    """A function of a case that is computed once for it, and kept as long as the case is."""
+
+    @wraps(function)
+    def kept(case: Case, *more: Any) -> Made:
+        key = (function, *more)
+        if key not in case.made:
+            case.made[key] = function(case, *more)
+        made: Made = case.made[key]
+        return made
+
+    return kept
 
 
 def of_output(

@@ -6,12 +6,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.case import Case, Edit, Steps, once
 from probe.numerics.dtypes import widened
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
 
-__all__ = ["Change", "Flow", "edit", "inserted", "shared", "taking", "with_sources"]
+__all__ = [
+    "Change",
+    "Flow",
+    "edit",
+    "inserted",
+    "shape_of",
+    "shared",
+    "taking",
+    "users_of",
+    "with_sources",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +174,8 @@ def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
 
 
 def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> Iterator[Change]:
-    """The changes of so many steps, and before them those that are made at all steps of a kind
-    alike."""
+    """The changes of so many steps: those that are made at all steps of a kind alike, those that
+    are possible at one alone, then the first ones at each."""
     groups: dict[Hashable, list[Change]] = {}
     listed = []
     for one in changes:
@@ -186,7 +196,9 @@ def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> I
             )
             if len(steps) == sum(len(member.steps) for member in members):
                 yield replace(one, where=shown, steps=steps, key=None, part=None)
-        yield one
+        if len(members) < 2:
+            yield one
+    yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
 
 
 def edit(case: Case, change: Change, slug: str) -> Edit:
@@ -195,6 +207,20 @@ def edit(case: Case, change: Change, slug: str) -> Edit:
     if change.inputs:
         inputs = tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
     return case.edit(change.claim, change.applied(case.steps), inputs, main=slug, as_healthy=True)
+
+
+def shape_of(case: Case, ref: Ref) -> tuple[int, ...]:
+    return np.shape(ref.of(case.inputs, case.values))
+
+
+@once
+def users_of(case: Case) -> dict[Ref, list[int]]:
+    """The steps that take each tensor."""
+    found: dict[Ref, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in dict.fromkeys(step.sources(position)):
+            found.setdefault(ref, []).append(position)
+    return found
 
 
 def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = None) -> Change:

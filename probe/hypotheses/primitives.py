@@ -4,15 +4,15 @@ floating point in range, so that an edit can reach what is inside."""
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Steps
-from probe.ops.base import Op
+from probe.hypotheses.case import Case, Steps, once
+from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -399,22 +399,32 @@ class Scanned(Op):
         ahead: dict[int, tuple[np.ndarray, bool]],
         t: int,
     ) -> tuple[np.ndarray, ...]:
-        given, values = (x, *states), list[tuple[np.ndarray, ...]]()
+        given, values = (x, *states), list[Any]()
         for position, (run, refs) in enumerate(self._plan):
             if (known := ahead.get(position)) is not None:
-                values.append((known[0][t] if known[1] else known[0],))
+                values.append(known[0][t] if known[1] else known[0])
             else:
-                chosen = [given[at] if step < 0 else values[step][at] for step, at in refs]
-                values.append(run(*chosen))
-        return values[-1]
+                values.append(run(*[given[at] if step < 0 else values[step] for step, at in refs]))
+        return tuple(values[-1])
 
     @cached_property
     def _plan(self) -> list[tuple[Callable[..., Any], list[tuple[int, int]]]]:
-        """What each step of the body runs, and on what."""
+        """What each step of the body runs, and on what; the last one gives all states."""
         return [
-            (step.op.run, [(ref.step, ref.index) for ref in step.sources(position)])
+            (_quick(step.op), [(ref.step, ref.index) for ref in step.sources(position)])
             for position, step in enumerate(self.body)
         ]
+
+
+def _quick(op: Op) -> Callable[..., Any]:
+    """The function of an op of one output, without what only large arrays need."""
+    if isinstance(op, Elementwise) and op.pointwise:
+        return op.f
+    if isinstance(op, ops.Add | ops.Sub | ops.Mul):
+        return lambda x, *more: reduce(type(op).function, more, x)
+    if isinstance(op, ops.Outputs):
+        return op.run
+    return lambda *given: op.run(*given)[0]
 
 
 _GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "g": "candidate"}
@@ -525,7 +535,7 @@ def _recurrence(op: Any, to: _Parts) -> Ref | None:
 # The whole.
 
 
-@lru_cache(maxsize=4)
+@once
 def taken_apart(case: Case, sums: bool = False) -> Case:
     """The case with every op taken apart that holds several operations, or biases alone (``sums``);
     as it is where that would not give the same values."""
@@ -608,7 +618,7 @@ class Gathered(Op):
         return recompute(self.body, inputs)[-1]
 
 
-@lru_cache(maxsize=4)
+@once
 def taken_together(case: Case, depth: int = 0) -> Case:
     """The case with the steps of each call of several as one step, which can be left out or moved:
     of the innermost calls, or of those at a depth within the container; as it is where there are

@@ -3,12 +3,11 @@ within the cells of its recurrences."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.changes import Change, Flow, edit, shared
 from probe.hypotheses.primitives import Scanned, taken_apart, taken_together
 from probe.ops.base import Op
@@ -35,9 +34,10 @@ def reproducing(
             yield edit(whole, one, slug)
 
 
+@once
 def _readings(case: Case) -> list[Case]:
     """The layer by its calls, by its steps, and by what these are made of."""
-    sums = taken_apart(case, sums=True)
+    sums = taken_apart(case, True)
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
     return [
         *(one for one in dict.fromkeys(calls) if one is not case),
@@ -45,7 +45,7 @@ def _readings(case: Case) -> list[Case]:
     ]
 
 
-@lru_cache(maxsize=8)
+@once
 def _flow(case: Case) -> Flow:
     """Of one sample where the batch is large and the layer works sample by sample."""
     if case.healthy.size > _LARGE and case.observed.ndim and len(case.observed) > 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from probe.hypotheses.case import Case
+from probe.hypotheses.case import Case, once
 from probe.hypotheses.primitives import Gathered
 from probe.ops.step import Ref
 
@@ -18,6 +18,7 @@ def _word(case: Case, position: int) -> str:
     return case.words[position] if position < len(case.words) else ""
 
 
+@once
 def step_name(case: Case, position: int) -> str:
     """A step in words: what it gives, or its op, and the call that it is of where that is
     known."""

@@ -25,7 +25,7 @@ ELSEWHERE = {
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
-test_generic_edits.py."""
+test_changes.py."""
 
 
 @pytest.mark.parametrize(

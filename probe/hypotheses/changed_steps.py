@@ -1,14 +1,13 @@
-"""Mistakes that nobody listed: a number, an axis, a mode or the kind of a step is another one, or a
-tensor is turned, moved, read in another order, scaled.
+"""Mistakes that nobody listed: a number, an axis, a mode or the kind of a step is another one.
 
 They are tried last, on all steps, and on those that a norm, an attention or a cell is made of.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, partial
-from itertools import combinations, permutations, product, zip_longest
+from functools import cache
+from itertools import combinations, permutations, product
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -17,14 +16,14 @@ from probe import ops
 from probe.hypotheses.activation import COMMON
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, inserted
+from probe.hypotheses.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
-from probe.hypotheses.step_words import listed, step_name, tensor_name
-from probe.hypotheses.tensor_maps import Map, maps, scalings, whole_numbers
+from probe.hypotheses.step_words import step_name, tensor_name
+from probe.hypotheses.tensor_maps import scalings
 from probe.hypotheses.usual_numbers import EPSILONS
-from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref, Step
-from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
@@ -40,7 +39,12 @@ def changed_step(case: Case) -> Iterator[Edit]:
 
 
 def _changed(case: Case) -> Iterator[Change]:
-    yield from _activations(case)
+    if case.inner:
+        made = [ref for ref in tensors_of(case) if ref.step < 0 or case.steps[ref.step].inputs]
+        for one, ref in product(scalings((), few=True), made):
+            yield from mapped(case, ref, one)
+    else:
+        yield from _activations(case)
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
@@ -314,177 +318,3 @@ def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
                 f"{other:.6g} is taken instead of {value:.6g}",
                 replace(op, value=np.full(op.value.shape, other)),
             )
-
-
-# Tensors.
-
-
-@hypothesis("scaled-tensor", last=True)
-def scaled_tensor(case: Case) -> Iterator[Edit]:
-    """A tensor within the layer, or a parameter, is multiplied by a usual number, squared, rounded
-    or otherwise changed element by element.
-
-    The square root of a size, 1/255, a sign, one added, a magnitude taken, a cast to fewer bits.
-    """
-    yield from reproducing(case, _scaled, "scaled-tensor", parts_alone=True)
-
-
-def _scaled(case: Case) -> Iterator[Change]:
-    """The commonest factors of all tensors, then others."""
-    each = []
-    for ref in _tensors(case):
-        x = ref.of(case.inputs, case.values)
-        some = scalings(x.shape, case.inner) if x.dtype.kind == "f" else whole_numbers()
-        each.append([change for one in some for change in _mapped(case, ref, one)])
-    for turn in zip_longest(*each):
-        yield from (change for change in turn if change is not None)
-    yield from _weights(case, scalings)
-
-
-@hypothesis("extra-step", last=True)
-def extra_step(case: Case) -> Iterator[Edit]:
-    """An activation is applied within the layer where there is none.
-
-    A ReLU between the two convolutions of a separable one, a second softmax, an activation behind
-    the last convolution of a block.
-    """
-    yield from reproducing(case, _extra, "extra-step", parts_alone=True)
-
-
-def _extra(case: Case) -> Iterator[Change]:
-    for ref in _tensors(case) if not case.inner else ():
-        for name, op in COMMON:
-            what = f"{name} is applied to {tensor_name(case, ref)}"
-            yield inserted(case, ref, Step(op, (ref,)), what, ("extra", name))
-
-
-@hypothesis("rearranged-tensor", last=True)
-def rearranged_tensor(case: Case) -> Iterator[Edit]:
-    """A tensor within the layer, or a parameter, is turned, moved or read in another order.
-
-    Reversed or rolled along an axis, transposed by a reshape, its halves exchanged, interleaved for
-    split, tiled for repeated, shifted by one, its first slice taken for all.
-    """
-    yield from reproducing(case, _rearranged, "rearranged-tensor", parts_alone=True)
-
-
-def _rearranged(case: Case) -> Iterator[Change]:
-    for ref in _tensors(case, moved=True):
-        x = ref.of(case.inputs, case.values)
-        if x.size > 1:
-            for one in maps(x.shape, partial(_axis, case, ref), _batched(case, ref)):
-                yield from _mapped(case, ref, one)
-        yield from _along_another_axis(case, ref)
-    yield from _weights(case, lambda shape: maps(shape, "axis {}".format, False))
-
-
-def _along_another_axis(case: Case, ref: Ref) -> Iterator[Change]:
-    """A vector that lies along one axis of what it is added to or multiplied with, along
-    another."""
-    x = ref.of(case.inputs, case.values)
-    axes = [axis for axis, size in enumerate(x.shape) if size > 1]
-    if len(axes) != 1:
-        return
-    for position, step in enumerate(case.steps):
-        sources = step.sources(position)
-        if ref not in sources or not isinstance(step.op, ops.Add | ops.Mul | ops.Sub | ops.Div):
-            continue
-        whole = np.shape(case.values[position][0])
-        mine = axes[0] + len(whole) - x.ndim
-        for axis, size in enumerate(whole):
-            if axis not in (mine, 0) and size == x.size:
-                shape = tuple(size if k == axis else 1 for k in range(len(whole)))
-                what = f"{tensor_name(case, ref)} runs along axis {axis} of {whole}, not {mine}"
-                turned = Step(ops.Reshape(shape), (ref,))
-                yield inserted(case, ref, turned, what, user=position)
-
-
-def _tensors(case: Case, moved: bool = False) -> Iterator[Ref]:
-    """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
-    only one step takes that acts on each element alone: it may happen behind that."""
-    users: dict[Ref, list[int]] = {}
-    for position, step in enumerate(case.steps):
-        for ref in step.sources(position):
-            users.setdefault(ref, []).append(position)
-    for position in range(len(case.steps) - 1, -2, -1):
-        made = case.inputs if position < 0 else case.values[position]
-        for index, array in enumerate(made):
-            taken = users.get(Ref(position, index), [])
-            alone = moved and len(taken) == 1 and _alone(case.steps[taken[0]].op)
-            number = position >= 0 and not case.steps[position].sources(position)
-            if (taken or position == len(case.steps) - 1) and not alone:
-                if not number or np.size(array) > 1:
-                    yield Ref(position, index)
-
-
-def _alone(op: Op) -> bool:
-    return isinstance(op, Elementwise) and not isinstance(op, Rearrangement) and op.pointwise
-
-
-def _batched(case: Case, ref: Ref) -> bool:
-    """Whether the first axis of a tensor is that of the samples."""
-    if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant | ops.Parameter):
-        return False
-    shape = np.shape(ref.of(case.inputs, case.values))
-    return bool(shape) and bool(case.inputs) and shape[:1] == case.inputs[0].shape[:1]
-
-
-def _axis(case: Case, ref: Ref, axis: int) -> str:
-    shape = np.shape(ref.of(case.inputs, case.values))
-    last = ref.step == len(case.steps) - 1
-    if last and len(case.output_axes) == len(shape):
-        return f"axis {axis} ({case.output_axes[axis]})"
-    return f"axis {axis} of {tuple(shape)}"
-
-
-@dataclass(frozen=True, eq=False)
-class _Mapped(Op):
-    """A map of a tensor."""
-
-    map: Map
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (np.asarray(self.map.function(inputs[0])),)
-
-
-def _mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
-    what = f"{listed([tensor_name(case, ref)])} {one.words}"
-    step = Step(_Mapped(one), (ref,))
-    yield inserted(case, ref, step, what)
-    users = [
-        position for position, other in enumerate(case.steps) if ref in other.sources(position)
-    ]
-    for user in users if 1 < len(users) <= 3 else ():
-        told = f"{what} where {step_name(case, user)} takes it"
-        yield inserted(case, ref, step, told, user=user)
-
-
-@dataclass(frozen=True, eq=False)
-class _WithMapped(Op):
-    """An op with one of its parameters mapped in the framework's layout."""
-
-    op: Op
-    name: str
-    map: Map
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        weight = getattr(self.op, self.name)
-        changed = self.map.function(weight.effective.astype(np.float64))
-        return replace(self.op, **{self.name: replace(weight, effective=changed)}).run(*inputs)
-
-
-def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
-    """A parameter that an op holds, mapped."""
-    for position in range(len(case.steps) - 1, -1, -1):
-        op = case.steps[position].op
-        for part in fields(op):
-            weight = getattr(op, part.name)
-            if isinstance(op, ops.Parameter) or not isinstance(weight, Weight):
-                continue
-            shape = weight.effective.shape
-            for one in of(shape) if weight.effective.size > 1 else ():
-                step = Step(_WithMapped(op, part.name, one), case.steps[position].sources(position))
-                what = f"{weight.name} {shape} is {one.words}"
-                yield Change(
-                    what, "", {position: step}, key=("weight", type(op), part.name, one.words)
-                )

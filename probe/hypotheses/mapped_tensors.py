@@ -1,0 +1,77 @@
+"""The tensors of a flow, and a map of one of them as a change of the layer. Nothing is registered
+here, so that importing it leaves the order in which mistakes are tried."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case
+from probe.hypotheses.changes import Change, inserted
+from probe.hypotheses.step_words import listed, step_name, tensor_name
+from probe.hypotheses.tensor_maps import Map
+from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.step import Ref, Step
+
+__all__ = ["axis_name", "batched", "mapped", "tensors_of"]
+
+
+def tensors_of(case: Case, moved: bool = False) -> Iterator[Ref]:
+    """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
+    only one step takes that acts on each element alone: it may happen behind that."""
+    users: dict[Ref, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in step.sources(position):
+            users.setdefault(ref, []).append(position)
+    for position in range(len(case.steps) - 1, -2, -1):
+        made = case.inputs if position < 0 else case.values[position]
+        for index, array in enumerate(made):
+            taken = users.get(Ref(position, index), [])
+            alone = moved and len(taken) == 1 and _alone(case.steps[taken[0]].op)
+            number = position >= 0 and not case.steps[position].sources(position)
+            if (taken or position == len(case.steps) - 1) and not alone:
+                if not number or np.size(array) > 1:
+                    yield Ref(position, index)
+
+
+def _alone(op: Op) -> bool:
+    return isinstance(op, Elementwise) and not isinstance(op, Rearrangement) and op.pointwise
+
+
+def batched(case: Case, ref: Ref) -> bool:
+    """Whether the first axis of a tensor is that of the samples."""
+    if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant | ops.Parameter):
+        return False
+    shape = np.shape(ref.of(case.inputs, case.values))
+    return bool(shape) and bool(case.inputs) and shape[:1] == case.inputs[0].shape[:1]
+
+
+def axis_name(case: Case, ref: Ref, axis: int) -> str:
+    shape = np.shape(ref.of(case.inputs, case.values))
+    last = ref.step == len(case.steps) - 1
+    if last and len(case.output_axes) == len(shape):
+        return f"axis {axis} ({case.output_axes[axis]})"
+    return f"axis {axis} of {tuple(shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped(Op):
+    """A map of a tensor."""
+
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.map.function(inputs[0])),)
+
+
+def mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
+    what = f"{listed([tensor_name(case, ref)])} {one.words}"
+    step = Step(_Mapped(one), (ref,))
+    yield inserted(case, ref, step, what)
+    users = [
+        position for position, other in enumerate(case.steps) if ref in other.sources(position)
+    ]
+    for user in users if 1 < len(users) <= 3 else ():
+        told = f"{what} where {step_name(case, user)} takes it"
+        yield inserted(case, ref, step, told, user=user)

@@ -1,0 +1,183 @@
+"""A step that stands at another place of the flow, or is done twice."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.changes import Change, inserted, shape_of, users_of
+from probe.hypotheses.primitives import Masked, Scanned
+from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.reproducing import reproducing
+from probe.hypotheses.step_words import listed, step_name, tensor_name
+from probe.ops.base import Rearrangement
+from probe.ops.shape.rearrange import Outputs
+from probe.ops.step import Ref, Step
+
+__all__: list[str] = []
+
+_DEEP = 3
+"""Before how many steps one is moved."""
+_FAR = 4
+"""Behind how many steps one is moved."""
+
+
+@hypothesis("moved-step", last=True)
+def moved_step(case: Case) -> Iterator[Edit]:
+    """A step stands at another place: behind a step that follows it, or before the one that it
+    should follow; or it is done twice.
+
+    The bias added behind the activation, a norm of the sum for the norm of a summand, a mask that
+    zeroes weights behind the softmax, an activation of each operand for that of their sum.
+    """
+    yield from reproducing(case, _moved, "moved-step")
+
+
+def _moved(case: Case) -> Iterator[Change]:
+    users = users_of(case)
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        if isinstance(op, Outputs | ops.Constant | ops.Parameter | Scanned):
+            continue
+        if len(case.values[position]) == 1:
+            yield from _behind(case, position, users)
+            yield from _before(case, position, users)
+            yield from _twice(case, position)
+
+
+def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
+    """The step behind those that follow it, one after the other."""
+    step, made = case.steps[position], Ref(position)
+    for index, main in enumerate(step.sources(position)):
+        if shape_of(case, main) == shape_of(case, made) and not isinstance(step.op, Rearrangement):
+            for first in users.get(made, ()):
+                yield from _behind_others(case, position, index, first, users)
+
+
+def _behind_others(
+    case: Case, position: int, index: int, first: int, users: Mapping[Ref, list[int]]
+) -> Iterator[Change]:
+    """The step, whose main input is that at ``index``, behind the step ``first`` that takes it,
+    and behind those that follow this one; what it takes besides is rearranged on the way."""
+    step = case.steps[position]
+    rest = list(step.sources(position))
+    shape = shape_of(case, rest[index])
+    wide = [np.size(ref.of(case.inputs, case.values)) > 1 and ref != rest[index] for ref in rest]
+    changed: dict[int, Step] = {}
+    at, far, new = first, 0, len(case.steps)
+    sources = tuple(
+        rest[index] if ref == Ref(position) else ref for ref in case.steps[first].sources(first)
+    )
+    changed[first] = Step(case.steps[first].op, sources)
+    while far < _FAR:
+        following = case.steps[at]
+        if len(case.values[at]) != 1 or isinstance(following.op, Outputs):
+            return
+        if isinstance(following.op, Rearrangement) and len(following.sources(at)) == 1:
+            for other in (k for k in range(len(rest)) if wide[k]):
+                if rest[other].step < len(case.steps):
+                    changed[new] = Step(ops.Expand((1, *shape[1:])), (rest[other],))
+                    rest[other], new = Ref(new), new + 1
+                changed[new] = Step(_on_one(following.op), (rest[other],))
+                rest[other], new = Ref(new), new + 1
+        else:
+            far += 1
+            op = replace(step.op, value=0.0) if isinstance(step.op, Masked) else step.op
+            moved = {**changed, new: Step(op, (*rest[:index], Ref(at), *rest[index + 1 :]))}
+            for user in users.get(Ref(at), []):
+                theirs = case.steps[user].sources(user)
+                moved[user] = Step(
+                    case.steps[user].op,
+                    tuple(Ref(new) if ref == Ref(at) else ref for ref in theirs),
+                )
+            out = Ref(new) if at == len(case.steps) - 1 else None
+            what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
+            yield Change(what, "", moved, at, out)
+        following_users = users.get(Ref(at), [])
+        if len(following_users) != 1:
+            return
+        at = following_users[0]
+
+
+def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
+    """The step before the one of several inputs that it follows: of each of these, of all, and of
+    what they are made of."""
+    step = case.steps[position]
+    sources = step.sources(position)
+    for index, main in enumerate(sources):
+        if main.step < 0 or len(case.values[main.step]) != 1:
+            continue
+        if shape_of(case, main) != shape_of(case, Ref(position)):
+            continue
+        found = list(_operands(case, main, _DEEP))
+        for some in [[one] for one in found] + ([found[:2]] if len(found) > 1 else []):
+            new, steps = len(case.steps), dict[int, Step]()
+            for user, ref in some:
+                given = (*sources[:index], ref, *sources[index + 1 :])
+                steps[new] = Step(step.op, given)
+                before = steps.get(user, case.steps[user])
+                refs = tuple(Ref(new) if one == ref else one for one in before.sources(user))
+                steps[user], new = Step(before.op, refs), new + 1
+            after = min(user for user, _ in some) - 1
+            if any(ref.step > after for k, ref in enumerate(sources) if k != index):
+                continue
+            for user in users.get(Ref(position), []):
+                theirs = case.steps[user].sources(user)
+                refs = tuple(main if one == Ref(position) else one for one in theirs)
+                steps[user] = Step(case.steps[user].op, refs)
+            names = [tensor_name(case, ref) for _, ref in some]
+            each = "each of " if len(names) > 1 else ""
+            what = (
+                f"{_action(case, position, index)} to {each}{' and '.join(names)}, not to "
+                f"{tensor_name(case, main)}"
+            )
+            out = main if position == len(case.steps) - 1 else None
+            yield Change(what, "", steps, after, out)
+
+
+def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
+    """The operands that a sum or another step of several inputs is made of, as (taker, tensor), the
+    nearest first."""
+    if ref.step < 0 or isinstance(case.steps[ref.step].op, Outputs):
+        return
+    operands = case.steps[ref.step].sources(ref.step)
+    if len(operands) < 2 and not isinstance(case.steps[ref.step].op, ops.Identity):
+        return
+    if len(operands) > 1:
+        yield from ((ref.step, one) for one in operands)
+    for one in operands if deep > 1 else ():
+        yield from _operands(case, one, deep - 1)
+
+
+def _twice(case: Case, position: int) -> Iterator[Change]:
+    step, made = case.steps[position], Ref(position)
+    sources = step.sources(position)
+    for index, main in enumerate(sources):
+        if shape_of(case, main) == shape_of(case, made):
+            again = Step(step.op, (*sources[:index], made, *sources[index + 1 :]))
+            yield inserted(
+                case,
+                made,
+                again,
+                f"{_action(case, position, index)} twice",
+                ("twice", type(step.op)),
+            )
+
+
+def _action(case: Case, position: int, index: int) -> str:
+    """Applying a step, in words, with the verb."""
+    step = case.steps[position]
+    others = [ref for k, ref in enumerate(step.sources(position)) if k != index]
+    verbs: dict[type, str] = {ops.Add: "added", ops.Mul: "multiplied", ops.Div: "divided by"}
+    verbs |= {ops.Sub: "subtracted", Masked: "applied"}
+    if others and type(step.op) in verbs:
+        names = [tensor_name(case, one) for one in others]
+        return f"{listed(names)} {verbs[type(step.op)]}"
+    return f"{step_name(case, position)} is applied"
+
+
+def _on_one(op: ops.Op) -> ops.Op:
+    """A rearrangement for one sample of a batch."""
+    return replace(op, shape=(1, *op.shape[1:])) if isinstance(op, ops.Reshape) else op
