@@ -266,6 +266,9 @@ class _Writer:
         steps = () if capture.description is None else capture.description.steps
         for weight in weights_of(steps).values():
             known[id(weight.effective)] = self._kept(weight.effective, weight.name, capture)
+            if weight.stored is not None:
+                stored = f"{weight.name}.stored"
+                known[id(weight.stored)] = self._kept(weight.stored, stored, capture)
         return self._data(capture, known)
 
     def _exported(self, alone: Callable[[], tuple[np.ndarray, ...]]) -> Any:
