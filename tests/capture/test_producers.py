@@ -466,6 +466,7 @@ assert told == {"first": [0], "second": ["first"], "second:1": [None]}, told
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tensorflow
 def test_keras_on_pytorch_sees_what_was_written_to():
     path = os.pathsep.join(one for one in sys.path if one)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from repository import EXAMPLES
+from representatives import exhaustive
 
 KERAS, QKERAS = str(EXAMPLES / "digits.keras"), str(EXAMPLES / "digits_qkeras.h5")
 WITHOUT = """
@@ -36,7 +37,7 @@ def without(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("model", [KERAS, QKERAS])
+@pytest.mark.parametrize("model", [QKERAS, *exhaustive(KERAS)])
 def test_a_name_an_input_and_an_element(without, model):
     for asked, words in (
         (("--layer", "conv2"), "did you mean 'conv2d'"),

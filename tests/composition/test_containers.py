@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from representatives import exhaustive
 from torch import nn
 from torch.nn import functional as F
 
@@ -208,7 +209,7 @@ class Mixed(nn.Module):
         return self.o(weights @ x)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, *exhaustive(torch.float32, torch.float16)])
 def test_several_types_in_one_block(dtype):
     model = Mixed().to(dtype).eval()
     report = probe.check(model, "", ROWS)

@@ -5,17 +5,12 @@ from typing import Any
 
 import pytest
 
-__all__ = ["ONE_KERAS", "exhaustive", "representatives"]
+__all__ = ["exhaustive", "representatives"]
 
 
 def exhaustive(*values: Any) -> list:
     """Values of one parameter that other values of it stand for."""
     return [pytest.param(value, marks=pytest.mark.exhaustive) for value in values]
-
-
-ONE_KERAS = pytest.mark.parametrize("keras", ["keras", *exhaustive("tf_keras")], indirect=True)
-"""For a test by which Keras 3 stands for Keras 2 too: what differs between them has tests of its
-own."""
 
 
 def representatives(

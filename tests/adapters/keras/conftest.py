@@ -5,13 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
+from representatives import exhaustive
 
 import probe
 
 
-@pytest.fixture(scope="session", params=["keras", "tf_keras"])
+@pytest.fixture(scope="session", params=["keras", *exhaustive("tf_keras")])
 def keras(request):
-    """The two frameworks that the descriptions serve, by the name of their module."""
+    """The two frameworks that the descriptions serve, by the name of their module. By default the
+    tests of QKeras stand for Keras 2, on which it is built."""
     return importlib.import_module(request.param)
 
 

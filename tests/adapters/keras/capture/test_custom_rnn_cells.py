@@ -5,7 +5,7 @@ import importlib
 
 import numpy as np
 import pytest
-from representatives import ONE_KERAS, exhaustive
+from representatives import exhaustive
 
 import probe
 
@@ -112,7 +112,6 @@ def test_stacked_with_other_cells(keras, made, masked):
     ).ok
 
 
-@ONE_KERAS
 def test_states_that_were_given_or_kept(keras, made):
     layer = keras.layers.RNN(made["Plain"](5), return_sequences=True)
     given, state = keras.Input(X.shape[1:]), keras.Input((5,))
@@ -128,7 +127,6 @@ def test_states_that_were_given_or_kept(keras, made):
     )
 
 
-@ONE_KERAS
 def test_a_fault_is_seen(keras, made):
     layer = keras.layers.RNN(made["Plain"](5), return_sequences=True)
     right = np.asarray(model(keras, layer)(X))
@@ -146,7 +144,6 @@ def test_a_fault_is_seen(keras, made):
         np.testing.assert_array_equal(held.stored, array)
 
 
-@ONE_KERAS
 def test_what_cannot_be_followed_is_unchecked(keras, made):
     layer = keras.layers.RNN(made["Drawing"](5))
     drawn = probe.check(model(keras, layer), layer.name, X)

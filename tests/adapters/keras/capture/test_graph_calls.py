@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from representatives import exhaustive
 
 import probe
 
@@ -40,7 +41,7 @@ class Net(keras.Model):
 ORDER = "conv norm /mul block/dense block/drop block/relu out /softmax".split()
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", *exhaustive("mixed_bfloat16")])
 def test_pieces_between_layers(policy):
     net = Net(dtype=policy)
     net(X)

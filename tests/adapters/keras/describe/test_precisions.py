@@ -40,7 +40,7 @@ def judged(keras, name, policy):
         return str(error)
 
 
-@pytest.mark.parametrize("policy", ["float64", *exhaustive("mixed_bfloat16"), *SLOW])
+@pytest.mark.parametrize("policy", [*exhaustive("float64", "mixed_bfloat16"), *SLOW])
 def test_every_class_in_every_precision(keras, policy):
     """No two parties differ; what is not judged has a reason, and what does not run is refused by
     the framework itself."""
@@ -86,6 +86,7 @@ for layer, given, claim in (
 """
 
 
+@pytest.mark.exhaustive
 def test_float32_that_tensorflow_computes_in_bfloat16_is_named():
     """What is asked for here, CPUs without such instructions do not do: there all agree."""
     environment = os.environ | {"TF_SET_ONEDNN_FPMATH_MODE": "BF16"}

@@ -241,7 +241,7 @@ class _Tokenizer:
 
 
 @pytest.mark.filterwarnings("ignore:.*quantiz:UserWarning")  # of the layers that Keras passes over
-@pytest.mark.parametrize("mode", ["gptq", "awq"])
+@pytest.mark.parametrize("mode", ["awq", *exhaustive("gptq")])
 def test_calibrated_layers(mode, capsys):
     """Keras leaves `call` behind on each layer that it looked at, which is the layer's own."""
     rng = np.random.default_rng(0)

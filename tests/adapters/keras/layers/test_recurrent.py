@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
-from representatives import ONE_KERAS, exhaustive
+from representatives import exhaustive
 
 import probe
 
@@ -114,7 +114,6 @@ def test_stacked_cells_of_another_precision_than_their_stack():
     )
 
 
-@ONE_KERAS
 def test_cells_in_a_layer(keras, agrees):
     layers = keras.layers
     stacks = [
@@ -214,7 +213,6 @@ def test_masks(keras, kind):
     check(keras, model, np.random.default_rng(0).integers(0, 3, size=(3, 6)))
 
 
-@ONE_KERAS
 def test_keras_zeroes_the_wrong_steps_of_an_unrolled_layer_that_reads_backwards(keras):
     """With zero_output_for_mask both Keras put the mask, in the order of time, on outputs in the
     order of reading."""
@@ -288,7 +286,6 @@ def test_time_major_of_keras_2():
         assert report.input_axes[:2] == ("time", "batch")
 
 
-@ONE_KERAS
 def test_cells_by_their_path(keras):
     inputs, x, layers = keras.Input((6, 4)), masked_input(), keras.layers
     stack = layers.RNN(

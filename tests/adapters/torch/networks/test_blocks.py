@@ -4,6 +4,7 @@ it."""
 import numpy as np
 import pytest
 import torch
+from representatives import exhaustive
 
 import probe
 
@@ -89,7 +90,7 @@ def other_epsilon(model):
         layer.input_layernorm.variance_epsilon = 1e-5
 
 
-@pytest.mark.parametrize("wrong", [scaled, turned, other_epsilon])
+@pytest.mark.parametrize("wrong", [other_epsilon, *exhaustive(scaled, turned)])
 def test_a_wrong_port_of_the_whole_model_is_seen(wrong):
     right, port = (network("Llama", attn_implementation="eager") for _ in range(2))
     assert probe.check(right, "", IDS, expected=logits(port)).ok

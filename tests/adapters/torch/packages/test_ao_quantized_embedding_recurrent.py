@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from representatives import representatives
+from representatives import exhaustive, representatives
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import quantized as nnq
@@ -470,7 +470,7 @@ def test_what_is_left_unquantised_diverges(name, signal):
     )
 
 
-@pytest.mark.parametrize("seed", [25, 148])
+@pytest.mark.parametrize("seed", [148, *exhaustive(25)])
 def test_levels_that_flip_in_a_layer_that_is_not_seen(seed, using):
     """Where a state of the first layer lies within rounding of a threshold, PyTorch and NumPy take
     it to levels beside each other."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from module_state import bits, unchanged
-from representatives import representatives
+from representatives import exhaustive, representatives
 from torch import nn
 
 import probe
@@ -353,7 +353,10 @@ def test_every_quantizer_of_weights_and_biases(name, tmp_path, signal):
     assert unchanged(before, model.module)
 
 
-@pytest.mark.parametrize("name", [name for name in QUANTIZERS if "Act" in name])
+@pytest.mark.parametrize(
+    "name",
+    [*exhaustive(*DYNAMIC), *(one for one in QUANTIZERS if "Act" in one and one not in DYNAMIC)],
+)
 def test_every_quantizer_of_activations(name, tmp_path):
     """Saved and reopened; bit for bit on ties, limits, zeros, subnormal and very large numbers."""
     options = {"min_val": -1.25, "max_val": 1.75} if "Init" in name else {}
