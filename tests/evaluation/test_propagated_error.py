@@ -145,7 +145,7 @@ def test_earlier_layers_are_run_no_more_than_the_check_itself_runs_them():
     assert any("propagated from the preceding layers" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", *exhaustive("float16")])
 def test_values_through_layers_in_half_precision_have_a_sharp_allowance(dtype):
     """Before, what moved passes of the network allowed was many times what rounding does."""
     net, size = nets()["small"]

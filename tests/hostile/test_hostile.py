@@ -14,7 +14,7 @@ GROUPS = sorted(
     {(case.format, case.kind) for case in CASES.values()},
     key=lambda group: (ORDER.index(FAMILY[group[0]]), *group),
 )
-EACH = 32
+EACH = 64
 """How many cases of a group one of them stands for in the sample."""
 # Tried again as processes of their own, where nothing is imported yet and the interpreter ends:
 # these, and the others exhaustively.

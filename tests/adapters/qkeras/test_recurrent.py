@@ -76,7 +76,7 @@ LAYERS = {
 
 @pytest.mark.parametrize(
     "kind",
-    ["simple", "gru", "both ways", *exhaustive("lstm", "lstm of functions", "gru reset before")],
+    ["simple", "both ways", *exhaustive("gru", "lstm", "lstm of functions", "gru reset before")],
 )
 @pytest.mark.parametrize(
     "state",

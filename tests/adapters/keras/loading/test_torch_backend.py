@@ -132,6 +132,7 @@ assert not any(name.startswith("tensorflow.") for name in sys.modules)
 """
 
 
+@pytest.mark.exhaustive
 def test_keras_3_on_pytorch():
     pytest.importorskip("torch")
     environment = os.environ | {"KERAS_BACKEND": "torch"}
