@@ -14,6 +14,7 @@ __all__ = [
     "parameters",
     "recording_parameters",
     "refuse_contradictions",
+    "reproduction_parameters",
     "shapes",
 ]
 
@@ -337,6 +338,26 @@ def recording_parameters() -> list[click.Parameter]:
             "repeat the option for more.",
         ),
         *(one for one in options if one.name not in _CHECKS),
+    ]
+
+
+def reproduction_parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe repro``."""
+    groups = ("What to check", "Input", "Your values", "Opening the model")
+    left_out = {"to", "parts", "all", "strict", "fold", "layer", "thorough", "expect_value"}
+    options = [one for group in groups for one in _GROUPS[group] if one.name not in left_out]
+    return [
+        click.Argument(["model"], metavar="MODEL"),
+        click.Option(
+            ["--layer"], metavar="NAME", required=True, help="The layer that it is about."
+        ),
+        click.Option(
+            ["-o", "--output", "folder"], metavar="DIR", required=True, help="The folder to write."
+        ),
+        click.Option(
+            ["--anyway"], is_flag=True, help="Write it where all agree and --expect is not given."
+        ),
+        *options,
     ]
 
 

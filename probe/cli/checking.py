@@ -30,19 +30,23 @@ if TYPE_CHECKING:
     from probe.model import Model
     from probe.report import Report
 
-__all__ = ["check", "drawn", "explain", "fold", "input_of", "sweep"]
+__all__ = ["check", "check_of", "drawn", "explain", "fold", "input_of", "sweep"]
 
 # ruff: noqa: PLC0415 - what a check does not need is imported where it is.
 
 
 def check(arguments: Arguments) -> int:
     """One layer."""
-    model = opened(arguments)
+    return _told(check_of(opened(arguments), arguments), arguments)
+
+
+def check_of(model: "Model", arguments: Arguments) -> "Report":
+    """The report on one layer."""
     expected: Expected = array_files.values(arguments.expect, str(arguments.layer), arguments.dtype)
     if arguments.expect_value is not None and arguments.at is not None:
         expected = array_files.typed(arguments.expect_value, arguments.at)
     status.show("forward pass")
-    report = check_layer(
+    return check_layer(
         model,
         _named(arguments),
         input_of(arguments),
@@ -57,7 +61,6 @@ def check(arguments: Arguments) -> int:
         thorough=arguments.thorough,
         progress=lambda slug: status.show(f"searching for the mistake: {slug}"),
     )
-    return _told(report, arguments)
 
 
 def fold(arguments: Arguments) -> int:

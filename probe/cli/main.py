@@ -19,6 +19,7 @@ from probe.cli.arguments import (
     parameters,
     recording_parameters,
     refuse_contradictions,
+    reproduction_parameters,
     shapes,
 )
 from probe.cli.comparing import Comparing
@@ -138,6 +139,30 @@ def _record(patterns: tuple[str, ...], **given: Any) -> None:
 
         with opening.quiet(arguments.device):
             return record(arguments, patterns)
+
+    _ended(run)
+
+
+@command.command(
+    "repro",
+    params=reproduction_parameters(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def _repro(folder: str, anyway: bool, **given: Any) -> None:
+    """Write the smallest thing that shows a difference, for an issue tracker.
+
+    \b
+      probe repro model.h5 --layer conv2d --expect mine.npy -o conv2d/
+    """
+    arguments = Arguments(**given)
+    refuse_contradictions(arguments)
+
+    def run() -> int:
+        from probe.cli import opening
+        from probe.cli.recording import reproduce
+
+        with opening.quiet(arguments.device):
+            return reproduce(arguments, folder, anyway)
 
     _ended(run)
 

@@ -1,21 +1,27 @@
-"""``probe record``, and ``--record`` beside a check."""
+"""``probe record``, ``--record`` beside a check, and ``probe repro``."""
 
+import shlex
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.cli.arguments import Arguments
-from probe.cli.checking import drawn, input_of
+from probe.cli.checking import check_of, drawn, input_of
 from probe.cli.opening import opened
-from probe.cli.output import say
+from probe.cli.output import STATUS, say
 from probe.cli.status import status
+from probe.errors import BadInput
 from probe.recording.record import record as record_pass
 from probe.recording.record import refuse_target
+from probe.recording.reproduction import CALL, refuse_folder
+from probe.recording.reproduction import reproduce as write_reproduction
 
 if TYPE_CHECKING:
     from probe.model import Model
 
-__all__ = ["from_recording", "record"]
+__all__ = ["from_recording", "record", "reproduce"]
 
 
 def record(arguments: Arguments, patterns: tuple[str, ...]) -> int:
@@ -24,6 +30,33 @@ def record(arguments: Arguments, patterns: tuple[str, ...]) -> int:
     count = len(model.layers)
     say(printable.line(f"written: {arguments.record} ({count} layers)"))
     return 0
+
+
+def reproduce(arguments: Arguments, folder: str, anyway: bool) -> int:
+    """Writes the folder, and prints the report that it shows."""
+    place, layer = Path(folder), str(arguments.layer)
+    refuse_folder(place)
+    model = opened(arguments)
+    report = check_of(model, arguments)
+    if report.ok and arguments.expect is None and not anyway:
+        raise BadInput(
+            f"{layer!r} agrees, so there is nothing to show: give your own values (--expect), or "
+            "--anyway"
+        )
+    kept = record_pass(
+        model,
+        input_of(arguments),
+        place / CALL,
+        layers=[layer],
+        shape=drawn(arguments),
+        seed=arguments.seed or 0,
+        progress=lambda name: status.show(printable.name(f"recording {name}")),
+    )
+    names = write_reproduction(kept, report, place, f"probe {shlex.join(sys.argv[1:])}")
+    status.clear()
+    say(str(report))
+    say(printable.line(f"\nwritten to {folder}: {', '.join(names)}"))
+    return STATUS[report.verdict]
 
 
 def from_recording(arguments: Arguments) -> Arguments:

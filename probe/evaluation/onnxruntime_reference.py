@@ -23,7 +23,7 @@ from probe.evaluation.onnxruntime_session import reason
 from probe.ops.step import Step, field_names
 from probe.ops.weight import Weight
 
-__all__ = ["crosscheck"]
+__all__ = ["crosscheck", "layer_model"]
 
 _REFUSALS = (
     state.NotImplemented,
@@ -224,6 +224,18 @@ def _emitted(
         for name, value in zip(names[-1], values[position], strict=True):
             graph.shapes[name] = value.shape
     return graph, list(names[-1])
+
+
+def layer_model(
+    steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Sequence[tuple[np.ndarray, ...]]
+) -> bytes:
+    """An ONNX model of the steps, which holds their weights and takes the call's inputs in their
+    order. Raises Undescribed where they have no ONNX form."""
+    graph, outputs = _emitted(steps, inputs, values)
+    for name, (source, _) in graph.fed.items():
+        if isinstance(source, Weight):
+            graph.constants.append(numpy_helper.from_array(graph.feeds.pop(name), name))
+    return graph.model(outputs, values[-1])
 
 
 _PLAIN = frozenset({type(None), bool, int, str})

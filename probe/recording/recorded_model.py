@@ -82,6 +82,9 @@ class Recording:
         self._inside = self._ordered(index.get("calls_inside"))
         blocks = self._ordered(index.get("calls_of_blocks"))
         self._blocks = [(self._place(one), one) for one in blocks]
+        if self._only is not None:  # what was left out is known by nothing
+            held = {one.capture.layer for one in blocks}
+            self.containers = tuple(one for one in self.containers if one.name in held)
 
     # What it holds
 

@@ -1,0 +1,136 @@
+"""The smallest thing that shows what was found in one call, for an issue tracker: its recording,
+every party's values, a script that needs NumPy alone, and a model of the one layer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from probe import __version__, printable
+from probe.capture.run import captured
+from probe.errors import BadInput, Undescribed
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import layer_model
+from probe.evaluation.reference import inputs_of
+from probe.files import atomic_write
+from probe.model import Model
+from probe.report import PARTIES, Report
+from probe.report.blocks import arrays
+
+__all__ = ["CALL", "refuse_folder", "reproduce"]
+
+CALL, VALUES, SCRIPT = "call.npz", "values.npz", "show.py"
+MODEL, README = "layer.onnx", "README.md"
+
+
+def refuse_folder(folder: Path) -> None:
+    """Makes the folder; BadInput where it holds anything that is not ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = {one.name for one in folder.iterdir()} - {CALL, VALUES, SCRIPT, MODEL, README}
+    except OSError as error:
+        raise BadInput(f"cannot write {folder}: {error.strerror or error}") from None
+    if others:
+        raise BadInput(f"{folder} holds other files ({min(others)}): name a new folder")
+
+
+def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[str, ...]:
+    """Writes what shows the report, whose call is recorded in ``folder``; the names of the
+    files."""
+    report.save(str(folder / VALUES))
+    (call,) = captured(kept, report.layer, call=report.call).calls
+    names = [CALL, VALUES, SCRIPT, README]
+    without = call.why
+    if call.description is not None:
+        steps, inputs = call.description.steps, inputs_of(call)
+        try:
+            content = layer_model(steps, inputs, recompute(steps, inputs))
+            atomic_write.write(folder / MODEL, lambda file: file.write(content))
+            names.append(MODEL)
+        except Undescribed as error:
+            without = str(error)
+    for name, text in (
+        (SCRIPT, _script(report)),
+        (README, _readme(report, command, "" if MODEL in names else without)),
+    ):
+        data = text.encode()
+        atomic_write.write(folder / name, lambda file, data=data: file.write(data))  # type: ignore[misc]
+    return tuple(names)
+
+
+def _worst(report: Report) -> tuple[tuple[str, str], int, tuple[int, ...]]:
+    """The pair of parties that lies furthest apart, and where."""
+    found = [one for one in report.comparisons.items() if one[1].worst is not None]
+    if not found:
+        return ("framework", "framework"), 0, ()
+    pair, comparison = max(found, key=lambda one: (not one[1].ok, one[1].ratio))
+    assert comparison.worst is not None
+    return pair, comparison.worst.output, comparison.worst.index
+
+
+def _script(report: Report) -> str:
+    (left, right), output, index = _worst(report)
+    shapes = _shapes(report, output)
+    same = shapes.get(left) == shapes.get(right)
+    lines = [
+        f'"""{_plain(report.sentence)}"""',
+        "",
+        "import pathlib",
+        "",
+        "import numpy as np",
+        "",
+        f'values = np.load(pathlib.Path(__file__).parent / "{VALUES}")',
+        f"worst = {index!r}",
+        f"for party in {tuple(shapes)!r}:",
+        f'    array = values[f"{{party}}_{output}"]',
+        "    inside = len(worst) == array.ndim and all(map(int.__lt__, worst, array.shape))",
+        '    print(f"{party:<10}", array.shape, array[worst] if inside else "")',
+    ]
+    if same and left != right:
+        lines += [
+            f'left, right = (values[f"{{party}}_{output}"] for party in {(left, right)!r})',
+            f'print("{left} - {right} at", list(worst), float(left[worst]) - float(right[worst]))',
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _shapes(report: Report, output: int) -> Mapping[str, tuple[int, ...]]:
+    """The parties that have this output."""
+    found: dict[str, tuple[int, ...]] = {}
+    for party in PARTIES:
+        if party in report.outputs:
+            held = arrays(report.outputs[party])
+            one = held[output] if output < len(held) else None
+            if isinstance(one, np.ndarray):
+                found[party] = one.shape
+    return found
+
+
+def _plain(text: str) -> str:
+    return printable.line(text).replace("\\", "/").replace('"', "'")
+
+
+def _readme(report: Report, command: str, without: str) -> str:
+    model = f"`{MODEL}` is the layer alone in ONNX, with its weights (float32)."
+    return "\n".join(
+        [
+            f"# {printable.name(report.layer) or '(root)'} ({printable.name(report.kind)})",
+            "",
+            printable.line(report.sentence),
+            "",
+            f"- model: {printable.line(report.source)}",
+            f"- framework: {printable.line(report.framework)}",
+            f"- probe {__version__}, NumPy {np.__version__}",
+            f"- command: `{printable.line(command)}`",
+            "",
+            f"`python {SCRIPT}` needs NumPy alone and prints every party's value at the worst",
+            f"element, out of `{VALUES}`. `probe {CALL} --layer {report.layer!r}` checks the",
+            "recorded call again without any framework.",
+            model if not without else f"There is no {MODEL}: {printable.line(without)}",
+            "",
+            "```text",
+            str(report),
+            "```",
+            "",
+        ]
+    )
