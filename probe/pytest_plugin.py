@@ -1,0 +1,306 @@
+"""probe in pytest: a test for each layer of a model, or for each pair of layers of two models, and
+forward passes that are recorded once and compared with later ones.
+
+Nothing but pytest is imported before a test asks for it.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from probe.model_comparison.result import ModelComparison, Pair
+    from probe.report import Report
+
+__all__ = ["Layer", "Run"]
+
+# ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
+
+_OPENING = ("factory", "imports", "trust", "device")
+_CHECKING = ("input", "against", "layers", "shape", "seed", "strict")
+_KEPT: pytest.StashKey[dict[Any, Any]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("probe", "layers of neural networks")
+    group.addoption(
+        "--probe-update",
+        action="store_true",
+        help="Record the forward passes that probe_run compares with.",
+    )
+    group.addoption(
+        "--probe-report", metavar="DIR", help="Write a page of HTML for each layer that fails."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_KEPT] = {}
+    config.addinivalue_line(
+        "markers",
+        "probe(model, input=None, against=None, layers=None, shape=None, seed=0, strict=False, "
+        "**opening): one test for each layer of a model file, which the argument `layer` is.",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("probe")
+    if marker is None:
+        return
+    if "layer" not in metafunc.fixturenames:
+        pytest.fail("a test marked with probe takes the argument `layer`", pytrace=False)
+    asked = _asked(marker, metafunc.definition.path, metafunc.config)
+    names = asked.names()
+    metafunc.parametrize(
+        "layer",
+        [(asked, name) for name in names],
+        indirect=True,
+        ids=[name or "(root)" for name in names],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a mark says, with its files found."""
+
+    model: str
+    options: Mapping[str, Any]
+    opening: Mapping[str, Any]
+    kept: dict[Any, Any] = field(repr=False)
+    """What the session has opened and compared."""
+
+    @property
+    def key(self) -> str:
+        return repr((self.model, sorted(self.options.items()), sorted(self.opening.items())))
+
+    def names(self) -> list[str]:
+        """The names to test: as the file tells them, or else as the opened model does."""
+        wanted = self.options.get("layers")
+        if wanted is not None:
+            return [wanted] if isinstance(wanted, str) else list(wanted)
+        listing = None
+        if not self.opening:
+            listing = import_module("probe.adapters").list_file(self.model)
+        found = listing.layers if listing is not None and listing.layers else self.opened().layers
+        return [layer.name for layer in found]
+
+    def opened(self) -> Any:
+        """The model, opened once in a session."""
+        key = ("model", self.model, repr(sorted(self.opening.items())))
+        if key not in self.kept:
+            from probe import open_model
+
+            self.kept[key] = open_model(self.model, **self.opening)
+        return self.kept[key]
+
+    def input(self) -> Any:
+        from probe.capture.array_files import given
+
+        return given(self.options.get("input"))
+
+    def drawn(self) -> dict[str, Any]:
+        """How a random input is drawn."""
+        return {name: self.options[name] for name in ("shape", "seed") if name in self.options}
+
+    def compared(self) -> "ModelComparison":
+        """The model and the one that it is compared with, once in a session."""
+        key = ("compared", self.key)
+        if key not in self.kept:
+            from probe import compare
+
+            self.kept[key] = compare(
+                self.opened(), self.options["against"], self.input(), **self.drawn()
+            )
+        found: ModelComparison = self.kept[key]
+        return found
+
+    def command(self, name: str) -> str:
+        """What repeats a check on the command line."""
+        against = self.options.get("against")
+        words = ["probe", *(["compare"] if against else []), self.model]
+        words += [against] if against else ["--layer", name]
+        if self.options.get("input"):
+            words += ["--input", self.options["input"]]
+        if "shape" in self.options:
+            words += ["--shape", ",".join(map(str, self.options["shape"]))]
+        if "seed" in self.options:
+            words += ["--seed", str(self.options["seed"])]
+        prefix = "--a-" if against else "--"
+        if "factory" in self.opening:
+            words += [f"{prefix}factory", str(self.opening["factory"])]
+        for module in self.opening.get("imports", ()):
+            words += [f"{prefix}import", module]
+        words += ["--trust"] if self.opening.get("trust") else []
+        return shlex.join(words)
+
+
+def _asked(marker: pytest.Mark, test: Path, config: pytest.Config) -> _Asked:
+    unknown = marker.kwargs.keys() - {*_OPENING, *_CHECKING}
+    if len(marker.args) != 1 or unknown:
+        known = ", ".join((*_CHECKING, *_OPENING))
+        pytest.fail(f"the mark probe takes a model's file and the options {known}", pytrace=False)
+    options = {name: marker.kwargs[name] for name in _CHECKING if name in marker.kwargs}
+    for name in ("input", "against"):
+        if options.get(name) is not None:
+            options[name] = _file(options[name], test, config)
+    opening = {name: marker.kwargs[name] for name in _OPENING if name in marker.kwargs}
+    if ".py:" in str(opening.get("factory", "")):
+        path, _, rest = str(opening["factory"]).partition(".py:")
+        opening["factory"] = f"{_file(f'{path}.py', test, config)}:{rest}"
+    return _Asked(_file(marker.args[0], test, config), options, opening, config.stash[_KEPT])
+
+
+def _file(name: Any, test: Path, config: pytest.Config) -> str:
+    """A file beside the test, or in pytest's root."""
+    places = [test.parent / name, config.rootpath / name]
+    places = places[:1] if Path(name).is_absolute() or places[0] == places[1] else places
+    for place in places:
+        if place.exists():
+            return str(place)
+    pytest.fail(f"there is no file {' or '.join(map(str, places))}", pytrace=False)
+
+
+@pytest.fixture
+def layer(request: pytest.FixtureRequest) -> "Layer":
+    """One layer of the model that the mark ``probe`` names."""
+    if not hasattr(request, "param"):
+        pytest.fail("the fixture `layer` needs the mark probe", pytrace=False)
+    asked, name = request.param
+    return Layer(name, asked, request.node)
+
+
+@pytest.fixture
+def probe_run(request: pytest.FixtureRequest) -> "Run":
+    """Forward passes, recorded with ``--probe-update`` and compared without."""
+    return Run(request.node)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer under test."""
+
+    name: str
+    asked: _Asked = field(repr=False)
+    node: pytest.Item = field(repr=False)
+
+    @cached_property
+    def report(self) -> "Report":
+        """The layer checked against NumPy and ONNX Runtime."""
+        from probe import check
+
+        asked = self.asked
+        return check(asked.opened(), self.name, asked.input(), **asked.drawn())
+
+    def assert_agrees(self) -> None:
+        """Fails where the layer diverges; skips where it is unchecked (fails with ``strict``), and
+        where it only inherits what an earlier layer does.
+
+        Raises:
+            AssertionError: Its first line is the verdict; the report follows, and the command that
+                repeats it.
+        """
+        __tracebackhide__ = True
+        if self.asked.options.get("against") is not None:
+            self._assert_pair()
+            return
+        from probe.report.blocks import headline
+        from probe.report.junit import properties
+
+        report = self.report
+        self.node.user_properties += properties(report).items()
+        if report.ok:
+            return
+        if report.verdict == "unchecked" and not self.asked.options.get("strict"):
+            pytest.skip(report.sentence)
+        _fail(self.node, headline(report), str(report), report, self.asked.command(self.name))
+
+    def _assert_pair(self) -> None:
+        __tracebackhide__ = True
+        comparison = self.asked.compared()
+        pair = next((one for one in comparison.pairs if self.name in one.a), None)
+        if pair is None:
+            pytest.skip(f"no layer of the other model stands for {self.name!r}")
+        self.node.user_properties += [("verdict", pair.verdict), ("source", str(pair.source))]
+        inherits = pair.propagated is not None and not pair.propagated.ok and not pair.source
+        if inherits and (source := _before(pair, comparison)) is not None:
+            pytest.skip(f"it inherits the difference that {' + '.join(source.b)} makes")
+        if pair.source or pair.verdict == "diverge":
+            _fail(
+                self.node,
+                f"diverge: {self.name}: {comparison.sentence.partition(': ')[2]}",
+                str(comparison),
+                comparison,
+                self.asked.command(self.name),
+            )
+        if pair.verdict == "unchecked" and not self.asked.options.get("strict"):
+            pytest.skip("unchecked: " + ("; ".join(pair.notes) or comparison.sentence))
+
+
+def _before(pair: "Pair", comparison: "ModelComparison") -> "Pair | None":
+    """The last source before a pair, or else the first of all."""
+    before = comparison.pairs[: comparison.pairs.index(pair)]
+    return next((one for one in reversed(before) if one.source), None) or next(
+        iter(comparison.sources), None
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The recordings of one test, in a folder beside its file that is named as the file."""
+
+    node: pytest.Item
+
+    def check(self, model: Any, x: Any = None, name: str = "") -> None:
+        """Records a forward pass with ``--probe-update``; otherwise compares one with the
+        recording, each layer by its allowance for rounding.
+
+        Args:
+            model: As for ``probe.check``.
+            x: The model's input.
+            name: Of the recording, where a test makes several.
+
+        Raises:
+            AssertionError: A layer gives another result than was recorded, or nothing was.
+        """
+        __tracebackhide__ = True
+        from probe import compare, record
+
+        path = self._path(name)
+        if self.node.config.getoption("probe_update"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record(model, x, path)
+            return
+        if not path.exists():
+            raise AssertionError(f"there is no recording {path}: run pytest --probe-update once")
+        found = compare(str(path), model, x)
+        self.node.user_properties.append(("verdict", found.verdict))
+        if not found.ok:
+            again = "pytest; --probe-update records anew"
+            _fail(self.node, found.sentence, str(found), found, again)
+
+    def _path(self, name: str) -> Path:
+        stem = _as_file(f"{self.node.name}{'-' * bool(name)}{name}")
+        return self.node.path.with_suffix("") / f"{stem}.npz"
+
+
+def _as_file(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
+def _fail(node: pytest.Item, verdict: str, text: str, shown: Any, command: str) -> None:
+    """Raises AssertionError, and writes the page where one was asked for."""
+    __tracebackhide__ = True
+    folder, page = node.config.getoption("probe_report"), ""
+    if folder:
+        place = Path(folder) / f"{_as_file(node.nodeid)}.html"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(shown.to_html(), encoding="utf-8")
+        node.user_properties.append(("report", str(place)))
+        page = f"\npage: {place}"
+    raise AssertionError(f"{verdict}\n\n{text}\n\nrepeat: {command}{page}")

@@ -1,0 +1,190 @@
+"""The pytest plugin: a test for each layer or pair, failures that say the verdict first, recordings
+that later runs are compared with."""
+
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from xml.etree import ElementTree
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from repository import ROOT
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, 3)).astype(np.float32)
+WEIGHT = RNG.normal(size=(3, 4)).astype(np.float32)
+BIAS = RNG.normal(size=4).astype(np.float32)
+PLUGIN = () if "probe" in entry_points(group="pytest11").names else ("-p", "probe.pytest_plugin")
+
+
+def net(path, *, bias=BIAS, layers=1):
+    """A dense layer and so many activations."""
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="dense"),
+        helper.make_node("Add", ["m", "b"], ["y0"], name="bias"),
+        *(
+            helper.make_node("Tanh", [f"y{k}"], [f"y{k + 1}"], name=f"tanh_{k}")
+            for k in range(layers)
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, [2, 3])],
+        [value(f"y{layers}", TensorProto.FLOAT, [2, 4])],
+        [numpy_helper.from_array(WEIGHT, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path
+    )
+    np.save(path.with_name("x.npy"), X)
+
+
+def run(folder, text, *options):
+    """(exit status, what pytest prints) for one file of tests in a folder."""
+    (folder / "test_it.py").write_text(f"import pytest\nimport probe\n{text}")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    done = subprocess.run(
+        [
+            *command,
+            *PLUGIN,
+            "-q",
+            "-W",
+            "error",
+            "--strict-markers",
+            *map(str, options),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+ONE = """
+@pytest.mark.probe("net.onnx", input="x.npy"{more})
+def test_layers(layer):
+    layer.assert_agrees()
+"""
+
+
+def test_a_test_for_each_layer_by_name(tmp_path):
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, ONE.format(more=""), "-vv")
+    assert status == 0 and "3 passed" in out, out
+    assert "test_layers[dense]" in out and "test_layers[tanh_0]" in out
+    status, out = run(tmp_path, ONE.format(more=', layers=["bias"]'), "-k", "bias")
+    assert status == 0 and "1 passed" in out
+
+
+def test_pairs_name_their_source_and_skip_what_inherits(tmp_path):
+    net(tmp_path / "net.onnx")
+    net(tmp_path / "other.onnx", bias=BIAS + np.float32(0.5))
+    status, out = run(
+        tmp_path,
+        ONE.format(more=', against="other.onnx"'),
+        "-rs",
+        "--junit-xml",
+        tmp_path / "r.xml",
+        "--probe-report",
+        tmp_path / "pages",
+    )
+    assert status == 1 and "it inherits the difference that" in out, out
+    assert "repeat: probe compare " in out and "AssertionError: diverge: " in out
+    cases = {one.get("name"): one for one in ElementTree.parse(tmp_path / "r.xml").iter("testcase")}
+    (failed,) = [name for name, one in cases.items() if one.find("failure") is not None]
+    assert failed == "test_layers[dense]", "which the bias follows"
+    assert cases["test_layers[tanh_0]"].find("skipped") is not None
+    assert cases[failed].find("properties/property[@name='source']").get("value") == "True"
+    (page,) = (tmp_path / "pages").iterdir()
+    assert page.read_text().startswith("<!doctype html>")
+    net(tmp_path / "other.onnx")
+    status, out = run(tmp_path, ONE.format(more=', against="other.onnx"'))
+    assert status == 0 and "failed" not in out, out
+
+
+def test_a_layer_that_diverges_says_its_verdict_first(tmp_path):
+    text = """
+from probe.pytest_plugin import Layer
+
+@pytest.mark.probe("net.onnx", input="x.npy", layers="dense")
+def test_layers(layer):
+    model, x = layer.asked.opened(), layer.asked.input()
+    wrong = probe.check(model, "dense", x, expected=[[0.0] * 4] * 2)
+    vars(layer)["report"] = wrong
+    layer.assert_agrees()
+"""
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, text, "--junit-xml", tmp_path / "r.xml", "--probe-report", "pages")
+    lines = [line for line in out.splitlines() if line.startswith("E ")]
+    assert status == 1 and lines[0].startswith("E       AssertionError: diverge: dense: "), out
+    told = "\n".join(lines)
+    assert "worst element: [" in told and "allowance" in told and "  yours " in told
+    assert "repeat: probe " in told and "--layer dense --input " in told
+    held = ElementTree.parse(tmp_path / "r.xml").find(".//properties")
+    told = {one.get("name"): one.get("value") for one in held}
+    assert told["verdict"] == "diverge" and float(told["ratio"]) > 1
+    assert "dense (MatMul)" in (tmp_path / told["report"]).read_text()
+
+
+def test_a_forward_pass_is_recorded_and_compared_later(tmp_path):
+    text = """
+import numpy as np
+
+def test_net(probe_run):
+    probe_run.check("net.onnx", np.load("x.npy"))
+"""
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, text)
+    assert status == 1 and "run pytest --probe-update once" in out
+    status, out = run(tmp_path, text, "--probe-update")
+    assert status == 0 and (tmp_path / "test_it" / "test_net.npz").exists(), out
+    status, out = run(tmp_path, text)
+    assert status == 0, out
+    net(tmp_path / "net.onnx", bias=BIAS + np.float32(1e-3))
+    status, out = run(tmp_path, text)
+    assert status == 1 and "E       AssertionError: diverge: " in out, out
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ('"missing.onnx"', "there is no file"),
+        ('"net.onnx", inputs="x.npy"', "takes a model's file and the options input, against"),
+        ('"net.onnx", input="y.npy"', "there is no file"),
+    ],
+)
+def test_a_wrong_mark_is_one_sentence(tmp_path, mark, words):
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n")
+    assert status == 2 and words in out and "Traceback" not in out, out
+
+
+def test_a_mark_needs_the_argument(tmp_path):
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, '@pytest.mark.probe("net.onnx")\ndef test_it(): pass\n')
+    assert status == 2 and "takes the argument `layer`" in out
+    status, out = run(tmp_path, "def test_it(layer): pass\n")
+    assert status == 1 and "needs the mark probe" in out
+
+
+def test_200_layers_are_collected_at_once(tmp_path):
+    net(tmp_path / "net.onnx", layers=198)
+    started = time.monotonic()
+    status, out = run(tmp_path, ONE.format(more=""), "--collect-only")
+    assert status == 0 and "200 tests collected" in out
+    assert time.monotonic() - started < 20  # 1 s beyond pytest's own on a quiet machine
+
+
+def test_nothing_is_imported_before_a_test_asks(tmp_path):
+    code = (
+        "import sys, probe.pytest_plugin; "
+        "print(sorted({'numpy', 'onnx', 'torch', 'tensorflow', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
