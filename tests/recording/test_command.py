@@ -1,0 +1,102 @@
+"""``probe record`` and what it wrote, from the command line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from repository import EXAMPLES
+
+WITHOUT = """
+import sys
+
+class Without:
+    def find_spec(self, name, *_):
+        if name in ("keras", "qkeras", "tensorflow", "tf_keras", "torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+sys.argv[0] = "probe"
+from probe.cli import main
+main()
+"""
+DIGITS = ("--input", EXAMPLES / "digits.npy")
+MODELS = {
+    "digits.keras": (EXAMPLES / "digits.keras", *DIGITS),
+    "digits_qkeras.h5": (EXAMPLES / "digits_qkeras.h5", *DIGITS),
+    "digits.pt": (
+        *(EXAMPLES / "digits.pt", "--factory", f"{EXAMPLES / 'digits_net.py'}:DigitsNet"),
+        *("--shape", "2,1,8,8"),
+    ),
+}
+
+
+def alone(*arguments):
+    """The command where no framework can be imported: (exit status, output, errors)."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *map(str, arguments)], capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", MODELS)
+def test_the_examples(name, probe, tmp_path):
+    """Each is recorded, and asked again where no framework is installed: the same reports."""
+    model = MODELS[name]
+    status, live, _ = probe(*model, "--all", "--json", tmp_path / "live.json")
+    assert status == 0
+    assert probe("record", *model, "-o", tmp_path / "run.npz")[0] == 0
+    status, out, err = alone(tmp_path / "run.npz", "--all", "--json", tmp_path / "kept.json")
+    assert (status, out, err) == (0, live, "")
+    one, other = (json.loads((tmp_path / f"{x}.json").read_text()) for x in ("live", "kept"))
+    for report in (*one["reports"], *other["reports"]):
+        report["framework"] = report["framework"].partition(", recorded ")[0]
+    assert one == other
+    listed = probe(*model[:3] if "pt" in name else model[:1])[1]
+    assert alone(tmp_path / "run.npz")[1].splitlines()[1] == listed.splitlines()[1]
+
+
+def test_a_check_that_keeps_what_it_saw(probe, tmp_path):
+    model = MODELS["digits.pt"]
+    asked = (*model, "--layer", "fc", "--record", tmp_path / "run.npz")
+    status, out, _ = probe(*asked)
+    assert status == 0 and "recorded" in out
+    status, again, err = alone(tmp_path / "run.npz", "--layer", "fc")
+    assert (status, again, err) == (0, out, "")
+    y = np.load(tmp_path / "run.npz")
+    assert "recording.json" in y.files
+    assert alone(tmp_path / "run.npz", "--layer", "fd")[::2] == (
+        2,
+        "probe: the model has no layer 'fd'; did you mean 'fc'?\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seed", "3"), "you gave the seed 3"),
+        (("--shape", "1,1,8,8"), "you gave the shape"),
+        (("--input", "OTHER"), "you gave another input"),
+        (("--text", "word"), "you gave a text"),
+        (("--factory", "a.py:B"), "is a recording, which runs nothing: leave out --factory"),
+        (("--device", "cuda"), "is a recording, which runs nothing: leave out --device"),
+    ],
+)
+def test_what_would_need_the_model_again(options, words, probe, tmp_path):
+    assert probe("record", *MODELS["digits.pt"], "-o", tmp_path / "run.npz")[0] == 0
+    np.save(tmp_path / "other.npy", np.ones((2, 1, 8, 8), np.float32))
+    options = [tmp_path / "other.npy" if one == "OTHER" else one for one in options]
+    status, out, err = probe(tmp_path / "run.npz", "--layer", "fc", *options)
+    assert (status, out) == (2, "") and words in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("run.h5", "is neither"), ("nowhere/run.npz", "cannot write"), ("digits.npz", "same file as")],
+)
+def test_where_nothing_can_be_written(target, words, probe, tmp_path):
+    (tmp_path / "digits.npz").symlink_to(EXAMPLES / "digits.pt")
+    status, _, err = probe("record", *MODELS["digits.pt"], "-o", tmp_path / target)
+    assert status == 2 and words in err
