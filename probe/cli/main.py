@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -200,10 +201,31 @@ def _run(arguments: Arguments) -> int:
     from probe.cli.status import status
 
     status.show(f"opening {printable.name(arguments.model)}")
+    before, began = set(sys.modules), monotonic()
     try:
-        return _asked(arguments)
+        answer = _asked(arguments)
     finally:
         status.clear()
+    started = [name for name in ("tensorflow", "torch") if name in sys.modules.keys() - before]
+    checks = arguments.layer is not None or arguments.all
+    if started and checks and arguments.record is None and status.seen:
+        _hint(monotonic() - began, arguments.model)
+    return answer
+
+
+_LONG = 5.0
+"""Seconds of waiting for a framework, after which a recording is worth a word."""
+
+
+def _hint(seconds: float, model: str) -> None:
+    if seconds > _LONG:
+        click.echo(
+            printable.line(
+                f"this took {seconds:.0f} s with the start of the framework; a recording (probe "
+                f"record {model} -o run.npz) makes the next answers immediate"
+            ),
+            err=True,
+        )
 
 
 def _asked(arguments: Arguments) -> int:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from repository import EXAMPLES
 
 WITHOUT = """
@@ -100,3 +101,26 @@ def test_where_nothing_can_be_written(target, words, probe, tmp_path):
     (tmp_path / "digits.npz").symlink_to(EXAMPLES / "digits.pt")
     status, _, err = probe("record", *MODELS["digits.pt"], "-o", tmp_path / target)
     assert status == 2 and words in err
+
+
+def on_a_terminal(monkeypatch, seconds):
+    """Standard error of a check that imports PyTorch and takes so long, seen on a terminal."""
+    times = iter((0.0, seconds))
+    command = sys.modules["probe.cli.main"]  # the package has a function of that name
+    monkeypatch.setattr(command, "monotonic", lambda: next(times))
+    monkeypatch.setattr("probe.cli.status.Status.seen", True)
+
+    def asked(arguments):
+        sys.modules["torch"] = torch
+        return 0
+
+    monkeypatch.setattr(command, "_asked", asked)
+    monkeypatch.delitem(sys.modules, "torch")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(6.2, 1), (4.0, 0)])
+def test_a_long_start_is_worth_a_word(seconds, told, monkeypatch, probe):
+    on_a_terminal(monkeypatch, seconds)
+    _, out, err = probe("net.pt", "--layer", "fc")
+    assert out == ""
+    assert err.count("(probe record net.pt -o run.npz) makes the next answers immediate") == told
