@@ -22,10 +22,10 @@ from probe.ops.step import Step
 
 __all__ = ["Noise", "jumps", "noise_of", "pooled", "runs_of", "usual_runs", "wandering"]
 
-_FIRST, _RUNS, _MORE = 2, 8, 32
-_FEW, _MANY = 1 << 5, 1 << 9
-"""Outputs of fewer elements than the first take more runs, and of the second a few are enough to
-begin with: all elements tell the scale together."""
+_RUNS, _MORE = 8, 32
+_FEW, _MANY, _PLENTY = 1 << 5, 1 << 9, 1 << 12
+"""Outputs of fewer elements than the first take more runs. From the second on two are enough to
+begin with, and from the third one is: all elements tell the scale together."""
 _WIDTH = np.float32(2 * np.sqrt(3))
 """The width of an even distribution of variance 1."""
 _STORING = float(np.sqrt(3))
@@ -122,7 +122,7 @@ def wandering(
     """The mean square of how far each output of the last step wanders from ``values``."""
     given = [x.astype(noise.kind) if x.dtype.kind == "f" else x for x in inputs]
     total = [np.zeros(np.shape(value)) for value in values[-1]]
-    rng = np.random.default_rng(seed)
+    rng = np.random.Generator(np.random.SFC64(seed))
     with np.errstate(all="ignore"):
         for _ in range(runs):
             begun = [_moved(x, scale, rng) for x, scale in zip(given, noise.inputs, strict=True)]
@@ -137,7 +137,7 @@ def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
     that tell it better."""
     least = min((np.size(one) for one in outputs), default=0)
     if least >= _MANY:
-        return _FIRST, _RUNS, _MORE
+        return 1 if least >= _PLENTY else 2, _RUNS, _MORE
     return (_RUNS, _MORE) if least >= _FEW else (_MORE,)
 
 
@@ -243,11 +243,11 @@ def _moved(y: np.ndarray, scale: np.ndarray | None, rng: np.random.Generator) ->
     """The array with noise of that scale."""
     if scale is None or y.dtype.kind != "f":
         return y
-    noise = rng.random(y.shape, dtype=np.float32)
-    noise -= np.float32(0.5)
-    noise *= _WIDTH
-    moved: np.ndarray = y + (noise * scale).astype(y.dtype, copy=False)
-    return moved
+    noise = np.asarray(rng.random(y.shape, dtype=np.float32), y.dtype)
+    noise -= noise.dtype.type(0.5)
+    noise *= _WIDTH * scale
+    noise += y
+    return noise
 
 
 def _squares(now: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -10,7 +10,9 @@ from probe.evaluation.reference import Reference
 from probe.numerics.precision import Precision
 from probe.verdict.discontinuities import among_equals
 
-_NEAR, _LOOKS = 2.0, 3
+_NEAR = 100.0, 2.0
+"""What lies so many times beyond what a few runs with noise tell, or more of them, may lie within
+what yet more tell: errors that all elements share are drawn but once a run."""
 
 __all__ = ["among_equal_numbers", "looked_at", "rounding"]
 
@@ -32,9 +34,9 @@ def looked_at(
     Of runs with noise after more of them, where these may tell another scale.
     """
     if layer.drawn(precision):
-        for look in range(1, _LOOKS):
+        for look, near in enumerate(_NEAR, start=1):
             ratio = compare(outputs, layer.values[-1], first).ratio
-            if not (1 < ratio < _NEAR or (ratio > 1 and layer.jumps)):
+            if not (1 < ratio < near or (ratio > 1 and layer.jumps)):
                 break
             first = layer.allowances(precision, look)
         return first
