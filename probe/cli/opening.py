@@ -11,6 +11,7 @@ import click
 
 from probe import printable
 from probe.cli.arguments import Arguments
+from probe.cli.imports import only_what_is_needed
 from probe.cli.status import status
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def quiet(device: str | None = None) -> Iterator[None]:
         status.clear()
         click.echo(f"probe: {message}", err=True)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), only_what_is_needed():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", CostWarning)
         warnings.showwarning = tell
