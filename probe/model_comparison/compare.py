@@ -29,6 +29,7 @@ from probe.model_comparison.level import Level, level_between
 from probe.model_comparison.merging import merged
 from probe.model_comparison.names import by_names
 from probe.model_comparison.normalize import normalized
+from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, segments, uncovered
@@ -36,7 +37,7 @@ from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
 from probe.model_comparison.walk import Paired, Walk, signature
 from probe.model_comparison.weights import anchors
-from probe.model_comparison.why import reasons
+from probe.model_comparison.why import Reasons, reasons, reasons_alone
 from probe.process.interrupts import undisturbed
 
 __all__ = ["Pairing", "assert_same", "compare"]
@@ -199,6 +200,8 @@ class _Found(NamedTuple):
     notes: tuple[str, ...]
     ends_open: bool
     """Whether an output of B has no partner and none is computed."""
+    uncopied: str = ""
+    """Says that no weights are shared."""
 
 
 def _compared(
@@ -241,7 +244,13 @@ def _compared(
         pair = _pair(one, down[one], alone)
         if group is not None:
             say(f"explaining {names_of(one.b, one.paired.b)[-1]}")
-            pair = _explained(pair, group, search=explained < _EXPLAINED and not alone)
+            search = explained < _EXPLAINED
+            if alone:
+                why = reasons_alone(one, walk.values, search)
+                why.notes += of_dumped(one, graph, a)
+            else:
+                why = reasons(one, search)
+            pair = _explained(pair, group, why)
             explained += 1
         elif one in innocent:
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
@@ -259,7 +268,24 @@ def _compared(
         end not in walk.partner and end.root not in walk.partner for end in graph.outputs
     )
     unpaired = (free_b, free_a) if alone == "b" else (free_a, free_b)
-    return _Found(tuple(told), unpaired, level.notes, ends_open)
+    mistakes = [*of_dump(a)] if alone else [*of_modes(a, graph)]
+    uncopied = "" if alone else nothing_copied(a, graph, held)
+    notes = (*filter(None, [uncopied]), *mistakes, *level.notes, *_ties(found, slack_a, slack_b))
+    return _Found(tuple(told), unpaired, notes, ends_open, uncopied)
+
+
+def _ties(
+    found: Sequence[Segment],
+    slack_a: Mapping[Tensor, np.ndarray | None],
+    slack_b: Mapping[Tensor, np.ndarray | None],
+) -> list[str]:
+    """What is to be said of the largest of the last outputs."""
+    last = next((one.paired for one in reversed(found) if not one.paired.b.consumers), None)
+    if last is None or last.a.columns or last.way.text or last.b.value.dtype.kind != "f":
+        return []
+    slacks = [slack_a.get(last.a.tensor), slack_b.get(last.b)]
+    allowed = sum((one for one in slacks if one is not None), np.zeros(()))
+    return [*filter(None, [ties(last.a.tensor.value, last.b.value, allowed)])]
 
 
 _INNOCENT = (
@@ -336,8 +362,7 @@ def _in_a(local: Comparison, paired: Paired) -> Comparison:
     return replace(local, worst=Worst(worst.output, index, worst.values, worst.allowance))
 
 
-def _explained(pair: Pair, group: Sequence[Segment], search: bool) -> Pair:
-    found = reasons(group[0], search)
+def _explained(pair: Pair, group: Sequence[Segment], found: Reasons) -> Pair:
     also = [printable.name(" + ".join(names_of(one.b, one.paired.b))) for one in group[1:]]
     notes = list(found.notes)
     if also:
@@ -363,7 +388,9 @@ def _told(
         if one.verdict == "unchecked" and not (one.propagated is not None and one.propagated.ok)
     ]
     agreeing = f"{count} of {len(pairs)} pairs agree"
-    if sources:
+    if found.uncopied and (sources or not pairs):
+        verdict, sentence = "diverge", f"diverge: {found.uncopied}"
+    elif sources:
         verdict, told = "diverge", _of_sources(sources)
         sentence = f"diverge: {told}; {agreeing}"
     elif not pairs:

@@ -41,9 +41,10 @@ class Level:
         if not self.name:
             return ()
         other = "A" if self.side == "B" else "B"
+        reference = "; the reference is the less precise of the two" if self.side == "A" else ""
         return (
             f"{self.side} holds {other}'s weights rounded to {self.name}: a level of precision and "
-            "no fault, so B's layers are computed with A's weights",
+            f"no fault, so B's layers are computed with A's weights{reference}",
         )
 
 

@@ -90,8 +90,12 @@ class Joined:
     """Which step each node is."""
 
 
-def joined(nodes: Sequence[Node], end: Tensor) -> Joined | None:
-    """The segment that ends in a tensor; None where a call in it has no description."""
+def joined(
+    nodes: Sequence[Node], end: Tensor, values: Mapping[Tensor, np.ndarray] | None = None
+) -> Joined | None:
+    """The segment that ends in a tensor; None where a call in it has no description. ``values`` are
+    what tensors before it hold, where that is not what was recorded."""
+    held = {} if values is None else values
     inputs: dict[Tensor, int] = {}
     places: dict[Node, int] = {}
     steps: list[Step] = []
@@ -113,9 +117,10 @@ def joined(nodes: Sequence[Node], end: Tensor) -> Joined | None:
     if places[end.node] != len(steps) - 1 or which or len(end.node.outputs) > 1:
         steps.append(Step(Outputs(), (Ref(places[end.node], which),)))
     arrays = tuple(
-        one.value.astype(np.float64)
-        if one.value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
-        else one.value
+        value.astype(np.float64)
+        if value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
+        else value
         for one in inputs
+        for value in [held.get(one, one.value)]
     )
     return Joined(tuple(steps), arrays, tuple(inputs), places)

@@ -17,7 +17,7 @@ from probe.ops import BatchNormalization, Conv, ConvTranspose, MatMul, Recurrenc
 from probe.ops.step import field_names
 from probe.ops.weight import Weight
 
-__all__ = ["Anchor", "anchors", "held_weights"]
+__all__ = ["Anchor", "anchors", "held_weights", "telling"]
 
 _DIRECTIONS = 5
 _CLOSE = 8e-3
@@ -71,6 +71,15 @@ def held_weights(node: Node) -> Iterator[tuple[str, Weight]]:
         value = getattr(node.op, name)
         if isinstance(value, Weight):
             yield name, value
+
+
+def telling(node: Node) -> bool:
+    """Whether a node has weights of several axes that tell it from others."""
+    return any(
+        weight.value.ndim > 1 and _marked(node, matrix, True, 4) is not None
+        for _, weight in held_weights(node)
+        for matrix in _rows(node)
+    )
 
 
 def _rows(node: Node) -> Iterator[np.ndarray]:

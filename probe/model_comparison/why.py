@@ -1,6 +1,7 @@
 """Why a segment of B does not give what A has: what the descriptions differ in, proven by numbers,
 or else the mistakes that give B's values from A's layers."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,14 @@ from probe.diagnosis.diagnose import diagnose
 from probe.diagnosis.prediction import Rounding
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
+from probe.model_comparison.graph import Tensor
+from probe.model_comparison.own_mistakes import of_input
 from probe.model_comparison.reading import Difference, read, transplanted
 from probe.model_comparison.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.report import Finding
 
-__all__ = ["Reasons", "reasons"]
+__all__ = ["Reasons", "reasons", "reasons_alone"]
 
 _ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
 
@@ -31,8 +34,13 @@ class Reasons:
 def reasons(segment: Segment, search: bool = True) -> Reasons:
     """The differences that were read, the one that explains the numbers alone first; where none
     does, the causes that do."""
-    found = Reasons(read(segment))
     paired = segment.paired
+    if paired.b.input is not None:
+        found = Reasons([])
+        source = paired.way.to_b(paired.a.tensor.value)
+        found.notes += filter(None, [of_input(source, paired.b.value)])
+        return found
+    found = Reasons(read(segment))
     observed = paired.unforced
     if observed is None or paired.allowed is None or paired.a.columns:
         return found
@@ -68,6 +76,28 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
     except _ODD:
         return found
     found.findings = diagnosis.findings
+    return found
+
+
+def reasons_alone(segment: Segment, values: Mapping[Tensor, np.ndarray], search: bool) -> Reasons:
+    """The same where one side is arrays alone: the mistakes that give these from the model's
+    layers."""
+    found, paired = Reasons([]), segment.paired
+    whole = joined(segment.b, paired.b, values) if search else None
+    if whole is None or paired.unforced is None or paired.allowed is None:
+        return found
+    theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
+    try:
+        made = recompute(whole.steps, whole.inputs)
+        case = Case(whole.steps, whole.inputs, made, theirs)
+        if case.healthy.dtype.kind != "f" or not case.seen.size:
+            return found
+        allowed = np.asarray(paired.allowed)
+        same = allowed.shape == case.healthy.shape
+        rounding = Rounding(precision_of("float32"))
+        found.findings = diagnose(case, rounding, allowed=allowed if same else None).findings
+    except _ODD:
+        return found
     return found
 
 
