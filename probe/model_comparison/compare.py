@@ -339,11 +339,19 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     if paired.vague and verdict == "agree":
         verdict = "unchecked"
     return Pair(
-        *(a_names, b_names, paired.way.text, paired.how, local, down, verdict),
+        *(a_names, b_names, _axes(paired), paired.how, local, down, verdict),
         fitting=paired.fitting,
         shape=tuple(paired.a.tensor.value.shape),
         tensors=(paired.a.tensor.name, paired.b.name),
     )
+
+
+def _axes(paired: Paired) -> str:
+    """The order of the axes of B's tensor, as the framework gave it, in A's."""
+    _, perm = paired.b.shown
+    if paired.way.merged is not None or len(paired.way.perm) != len(perm):
+        return paired.way.text
+    return Way(tuple(paired.way.perm[axis] for axis in perm)).text
 
 
 def _in_a(local: Comparison, paired: Paired) -> Comparison:

@@ -81,6 +81,19 @@ class Tensor:
         return node.outputs.index(self)
 
     @property
+    def shown(self) -> tuple["Tensor", tuple[int, ...]]:
+        """The tensor in the axes that the framework gave it in, where it is one within a call; and
+        the order of these axes."""
+        tensor, perm = self, tuple(range(self.value.ndim))
+        while tensor.recorded is None and len(tensor.consumers) == 1:
+            node = tensor.consumers[0]
+            if not isinstance(node.op, Transpose) or node.call is not (self.place or (None,))[0]:
+                break
+            perm = tuple(perm[axis] for axis in node.op.perm)
+            tensor = node.outputs[0]
+        return (tensor, perm) if tensor.recorded is not None else (self, tuple(range(len(perm))))
+
+    @property
     def root(self) -> "Tensor":
         """The tensor whose elements these are, in the same or another layout."""
         tensor = self

@@ -69,6 +69,12 @@ def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
     """What an array that differs is instead: another layer's, or this one's without its
     residual."""
     dump, own = segment.paired.a.tensor.value, segment.paired.b
+    for other in alone.loose:
+        alike = other.value.shape == dump.shape == own.value.shape and other.value is not dump
+        if alike and _same(own.value, dump + other.value):
+            name = printable.name(other.name)
+            yield f"with {name} added they are the model's: the residual is kept apart"
+            return
     mark = signature(dump)
     for tensor in model.tensors:
         if tensor is own or tensor.recorded is None or tensor.value.size != dump.size:
@@ -82,14 +88,6 @@ def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
                 "used again"
             )
             return
-    if own.value.shape != dump.shape:
-        return
-    for other in alone.loose:
-        if other.value.shape == dump.shape and other.value is not dump:
-            if _same(own.value, dump + other.value):
-                name = printable.name(other.name)
-                yield f"with {name} added they are the model's: the residual is kept apart"
-                return
 
 
 def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:

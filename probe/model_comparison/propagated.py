@@ -56,6 +56,10 @@ def _capped(bound: np.ndarray | None, value: np.ndarray) -> np.ndarray | None:
     every step's worst have no end."""
     if bound is None or value.dtype.kind != "f" or not value.size:
         return bound
+    if not float(bound.max(initial=0.0)) > 1e-3 * float(
+        np.abs(value.reshape(-1)[:4096]).max(initial=0.0)
+    ):
+        return bound
     return np.asarray(np.minimum(bound, signature(value)[1]))
 
 
@@ -78,7 +82,8 @@ def propagated(
     """B's own tensor against A's, in A's axes; None where their shapes tell nothing."""
     source = paired.a
     a = source.gathered([one.value for one in source.tensors])
-    b = paired.b.value
+    shown, perm = paired.b.shown
+    b = shown.value.transpose(np.argsort(perm))
     slacks = [_whole(one, slack_a.get(one)) for one in source.tensors]
     allowed = source.gathered(slacks) if source.columns else slacks[0]
     try:

@@ -155,7 +155,8 @@ def _best(walk: Walk, a: Tensor, value: np.ndarray, bound: np.ndarray | None, fi
     """The way that agrees, else the one whose numbers lie nearest."""
     best, least = first, np.inf
     for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
-        apart = float(np.abs(np.nan_to_num(way.to_b(a.value) - value)).mean())
+        with np.errstate(all="ignore"):
+            apart = float(np.abs(np.clip(way.to_b(a.value) - value, -1e30, 1e30)).mean())
         if apart < least * (1 - 1e-9):
             best, least = way, apart
     return best

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["differing", "names_of", "ratio_of", "render"]
 
-_WIDE, _LEAST = 34, 4
+_WIDE, _LEAST = 31, 4
 """Columns of a model's layers; and how many agreeing pairs in a row are told as one."""
 _SHOWN = 12
 

@@ -21,7 +21,7 @@ from probe.model_comparison.level import Level, of_weights
 from probe.model_comparison.normalize import normalization_behind
 from probe.model_comparison.weights import Anchor
 from probe.numerics.dtypes import widened
-from probe.numerics.precision import UNBOUNDED, Precision, precision_of, stored_in
+from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of, stored_in
 from probe.ops import BatchNormalization, Transpose
 
 __all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "evaluated", "signature", "taken"]
@@ -129,7 +129,7 @@ class Walk:
     def run(self) -> "Walk":
         for tensor in self.a.tensors:
             if tensor.root is tensor and self._tells(tensor):
-                self._sized[tensor.value.size].append(tensor)
+                self._sized[tensor.value.size].append(tensor.shown[0])
         for a, b, way in zip(self.a.inputs, self.b.inputs, self.inputs, strict=False):
             assert b.recorded is not None
             self.values[b], self.slack[b] = b.recorded, None
@@ -225,16 +225,20 @@ class Walk:
         if len(most) > 1:
             partner = self._partner_root(node.inputs[0]) if node.inputs else None
             reading = [one for one in most if one.node.inputs[0].root is partner]
-            free = [one for one in most if not self.partners_of_a.get(one.node.outputs[0])]
+            free = [one for one in most if not self.partners_of_a.get(one.node.outputs[0].shown[0])]
             most = [one for one in reading if one in free] or reading or free or most
         return most[0] if most else None
 
     def _partner_root(self, tensor: Tensor) -> Tensor | None:
         """What of A stands for a tensor of B, or for the one that it is a copy of."""
-        for one in (tensor, tensor.root):
-            if (found := self.partner.get(one)) is not None:
-                return found.a.tensor.root
-        return None
+        found = self._paired(tensor)
+        return None if found is None else found.a.tensor.root
+
+    def _paired(self, tensor: Tensor) -> Paired | None:
+        """The pair of a tensor of B, or of one that it is a copy of."""
+        while tensor not in self.partner and tensor.node is not None and tensor.node.layout:
+            tensor = tensor.node.inputs[0]
+        return self.partner.get(tensor)
 
     def _prove_input(self, node: Node, anchor: Anchor) -> None:
         b, a = node.inputs[0], anchor.node.inputs[0]
@@ -257,9 +261,9 @@ class Walk:
         return left.value.shape == right.value.shape and np.array_equal(left.value, right.value)
 
     def _recompute_layouts(self, tensor: Tensor) -> None:
-        """Computes the copies between a tensor and its root again."""
+        """Computes the copies between a tensor and the pair that it is a copy of again."""
         line = []
-        while tensor.node is not None and tensor.node.layout:
+        while tensor not in self.partner and tensor.node is not None and tensor.node.layout:
             line.append(tensor.node)
             tensor = tensor.node.inputs[0]
         for node in reversed(line):
@@ -276,20 +280,21 @@ class Walk:
             elif chosen is None:
                 return
             else:
-                self._take_best(output, [Source((chosen.node.outputs[0],))])
+                self._take_best(output, [Source((chosen.node.outputs[0].shown[0],))])
             return
-        first = chosen.node.outputs[0]
-        behind_a, behind_b = normalization_behind(first), normalization_behind(output)
+        first = chosen.node.outputs[0].shown[0]
+        behind_a, behind_b = (normalization_behind(one) for one in (chosen.node.outputs[0], output))
         folds = not isinstance(node.op, BatchNormalization)
         if folds and behind_a is not None and behind_b is None:
-            folded = [Source((first,)), Source((behind_a.outputs[0],))]
+            folded = [Source((first,)), Source((behind_a.outputs[0].shown[0],))]
             self._take_best(output, folded[:: -1 if chosen.scaled else 1])
         elif folds and behind_b is not None and behind_a is None and chosen.scaled:
             self._awaited[behind_b.outputs[0]] = [first]
         else:
             for one, other in zip(node.outputs, chosen.node.outputs, strict=False):
                 if one in self.values and one not in self.partner:
-                    self._force(one, Source((other,)), self._likely(other, one), "weights")
+                    shown = other.shown[0]
+                    self._force(one, Source((shown,)), self._likely(shown, one), "weights")
 
     def _whole(self, node: Node, anchor: Anchor) -> bool:
         """Whether the anchor's output stands for the node's, place by place."""
@@ -340,7 +345,7 @@ class Walk:
         own = signature(value)
         if not own[1] > 1e-9 * own[0]:
             return
-        typical = 0.0 if slack is None else float(np.median(slack))
+        typical = 0.0 if slack is None else float(np.median(_some(slack)))
         if not typical < _EVIDENCE * own[1]:
             return
         largest = 0.0 if slack is None else float(np.max(np.where(slack < 1e30, slack, 0.0)))
@@ -397,7 +402,7 @@ class Walk:
         rank = (a.value.ndim, self.values[b].ndim if b in self.values else b.value.ndim)
         found = []
         for x in () if b.node is None else b.node.inputs:
-            paired = self.partner.get(x) or self.partner.get(x.root)
+            paired = self._paired(x)
             if paired is not None and paired.way.merged is None and len(paired.way.perm) == rank[1]:
                 found.append(paired.way)
         if rank in self._remembered:
@@ -484,8 +489,11 @@ class Walk:
         value = self.values[b]
         if b.input is not None or value.dtype.kind != "f" or value.size < 2:
             return False
+        typical = float(np.median(_some(np.broadcast_to(allowed, value.shape))))
+        if typical < 1e-3 * float(np.abs(_some(value)).max(initial=0.0)):
+            return False
         deviation = signature(value)[1]
-        return bool(deviation and np.median(allowed) > deviation)
+        return bool(deviation and typical > deviation)
 
     # A's own rounding
 
@@ -508,7 +516,10 @@ class Walk:
             given = [taken(node, x.value) for x in node.inputs]
             slacks = [self._slack_a[x] for x in node.inputs]
             outputs = [x.value for x in node.outputs]
-            bounds = bounds_of(node, given, slacks, outputs, stored_in(_own_dtype(node)))
+            precision = stored_in(_own_dtype(node))
+            bounds = bounds_of(node, given, slacks, outputs, precision)
+            if precision.stored and node.op.stores:
+                bounds = _as_stored(node, given, outputs, bounds, precision.stored)
             for output, bound in zip(node.outputs, bounds, strict=True):
                 self._slack_a.setdefault(output, bound)
         return self._slack_a[tensor]
@@ -522,7 +533,7 @@ class Walk:
                 end = b.root if b.root.node is not None else b
                 if end in self.partner or a.root.value.size != self.values[end].size:
                     end = b
-                source = a.root if end is b.root else a
+                source = a.root.shown[0] if end is b.root else a
                 self._force(end, Source((source,)), self._likely(source, end), "structure")
 
 
@@ -565,6 +576,27 @@ def bounds_of(
     return made + [None] * (len(outputs) - len(made))
 
 
+def _as_stored(
+    node: Node,
+    given: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    bounds: Sequence[np.ndarray | None],
+    unit: float,
+) -> list[np.ndarray | None]:
+    """With what storing has done to outputs that are rounded already: six of its scale, as for all
+    that adds up by chance."""
+    assert node.op is not None
+    made: list[np.ndarray | None] = []
+    for bound, y in zip(bounds, outputs, strict=True):
+        if y.dtype.kind != "f":
+            made.append(bound)
+            continue
+        parts = (y, *node.op.intermediates([widened(x) for x in given], widened(y)))
+        sizes = sum(np.abs(np.where(np.isfinite(one), one, 0.0)) for one in parts)
+        made.append(SIGMAS / np.sqrt(3) * unit * sizes + (0.0 if bound is None else bound))
+    return made
+
+
 def taken(node: Node, x: np.ndarray) -> np.ndarray:
     """An input as the op takes it."""
     return x.astype(np.float64) if node.takes_floats and x.dtype.kind in "biu" else x
@@ -600,6 +632,12 @@ def signature(value: np.ndarray) -> np.ndarray:
     )
 
 
+def _some(array: np.ndarray) -> np.ndarray:
+    """Some elements, spread over an array."""
+    flat = array.reshape(-1)
+    return flat[:: max(1, flat.size // 2048)]
+
+
 def _sample(value: np.ndarray) -> tuple[np.ndarray, ...]:
     """Indices of some elements, spread over the array."""
     flat = np.unique(np.linspace(0, value.size - 1, min(_SAMPLE, value.size)).astype(np.intp))
@@ -631,7 +669,7 @@ def _turned(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]] | None:
     """The tensor that this one is, but for the order of axes, and that order; None where axes are
     merged or split on the way."""
     perm = tuple(range(tensor.value.ndim))
-    while tensor.node is not None and tensor.node.layout:
+    while tensor.recorded is None and tensor.node is not None and tensor.node.layout:
         source = tensor.node.inputs[0]
         if isinstance(tensor.node.op, Transpose):
             perm = tuple(tensor.node.op.perm[axis] for axis in perm)

@@ -1,0 +1,167 @@
+"""A tiny Llama of transformers against its own port and its copies in half precision."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import probe
+
+HEADS, GROUPS, SIZE, WIDTH, INNER, WORDS = 4, 2, 8, 32, 48, 97
+IDS = np.random.default_rng(0).integers(0, WORDS, (1, 11))
+
+
+@pytest.fixture(scope="module")
+def llama():
+    torch.manual_seed(0)
+    made = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=WORDS,
+            hidden_size=WIDTH,
+            intermediate_size=INNER,
+            num_hidden_layers=2,
+            num_attention_heads=HEADS,
+            num_key_value_heads=GROUPS,
+            max_position_embeddings=64,
+            attn_implementation="eager",
+            use_cache=False,
+        )
+    ).eval()
+    for name, one in made.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(one, 0.5, 1.5)
+    return made
+
+
+def linear(*weights):
+    weight = torch.cat(weights)
+    made = torch.nn.Linear(weight.shape[1], len(weight), bias=False)
+    made.weight.data = weight.clone()
+    return made
+
+
+class Port(torch.nn.Module):
+    """The same model by hand: fused q, k, v and gate and up, norms in single operations."""
+
+    def __init__(self, model, **mistake):
+        super().__init__()
+        held = model.state_dict()
+        self.mistake, self.epsilon = mistake, model.config.rms_norm_eps
+        self.embed = torch.nn.Embedding(WORDS, WIDTH)
+        self.embed.weight.data = held["model.embed_tokens.weight"].clone()
+        self.blocks = torch.nn.ModuleList()
+        for number in range(2):
+            of = {
+                name: held[f"model.layers.{number}.{name}.weight"]
+                for name in (
+                    *(f"self_attn.{one}_proj" for one in "qkvo"),
+                    *(f"mlp.{one}_proj" for one in ("gate", "up", "down")),
+                    *("input_layernorm", "post_attention_layernorm"),
+                )
+            }
+            block = torch.nn.Module()
+            block.qkv = linear(*(of[f"self_attn.{one}_proj"] for one in "qkv"))
+            block.o = linear(of["self_attn.o_proj"])
+            block.both = linear(of["mlp.gate_proj"], of["mlp.up_proj"])
+            block.down = linear(of["mlp.down_proj"])
+            block.first = torch.nn.Parameter(of["input_layernorm"].clone())
+            block.second = torch.nn.Parameter(of["post_attention_layernorm"].clone())
+            self.blocks.append(block)
+        self.norm = torch.nn.Parameter(held["model.norm.weight"].clone())
+        self.head = linear(held["lm_head.weight"])
+
+    def normed(self, x, weight):
+        return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon))
+
+    def forward(self, ids):
+        count, length = ids.shape
+        base = self.mistake.get("base", 10000.0)
+        turns = 1.0 / (base ** (torch.arange(0, SIZE, 2).float() / SIZE))
+        angles = torch.outer(torch.arange(length).float(), turns)
+        angles = torch.cat([angles, angles], -1)
+        cos, sin = angles.cos(), angles.sin()
+        late = 1 + self.mistake.get("later", 0)
+        mask = torch.triu(torch.full((length, length), float("-inf")), late)
+
+        def turned(t):
+            return t * cos + torch.cat([-t[..., SIZE // 2 :], t[..., : SIZE // 2]], -1) * sin
+
+        x = self.embed(ids)
+        for number, block in enumerate(self.blocks):
+            offset = self.mistake.get("offset") == number
+            h = self.normed(x, block.first + 1 if offset else block.first)
+            parts = block.qkv(h).split([WIDTH, WIDTH // 2, WIDTH // 2], -1)
+            q, k, v = (one.view(count, length, -1, SIZE).transpose(1, 2) for one in parts)
+            q, k = turned(q), turned(k)
+            if self.mistake.get("tile"):
+                k, v = k.repeat(1, 2, 1, 1), v.repeat(1, 2, 1, 1)
+            else:
+                k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+            scores = q @ k.transpose(-1, -2) * self.mistake.get("scale", SIZE**-0.5) + mask
+            y = (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(count, length, WIDTH)
+            y = block.o(y)
+            x = y if self.mistake.get("left_out") == number else x + y
+            gate, up = block.both(self.normed(x, block.second)).chunk(2, -1)
+            x = x + block.down(torch.nn.functional.silu(gate) * up)
+        return self.head(self.normed(x, self.norm))
+
+
+def compared(a, b):
+    return probe.compare(a, b.eval(), {"input_ids": IDS}, x_b=IDS)
+
+
+def test_the_port_agrees(llama):
+    comparison = compared(llama, Port(llama))
+    assert comparison.ok, str(comparison)
+    assert not any(comparison.unpaired)
+    assert sum(one.how == "weights" for one in comparison.pairs) >= 10
+
+
+MISTAKES = {
+    "base": ({"base": 1e5}, 1, "self_attn/mul"),
+    "mask": ({"later": 1}, 1, "self_attn/add"),
+    "heads": ({"tile": True}, 2, "self_attn/matmul"),
+    "scale": ({"scale": 0.3}, 2, "self_attn/mul"),
+    "offset": ({"offset": 1}, 1, "layers.1.input_layernorm"),
+    "residual": ({"left_out": 1}, 1, "layers.1/add"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_a_port_is_the_source(llama, name):
+    mistake, count, layer = MISTAKES[name]
+    comparison = compared(llama, Port(llama, **mistake))
+    assert comparison.verdict == "diverge"
+    assert len(comparison.sources) == count, str(comparison)
+    assert any(layer in one for one in comparison.sources[0].a), str(comparison)
+
+
+def test_an_offset_of_a_norm_is_read(llama):
+    source = compared(llama, Port(llama, offset=1)).sources[0]
+    assert "B's are A's plus 1 there" in source.notes
+
+
+def halved(model):
+    return copy.deepcopy(model).to(torch.bfloat16)
+
+
+def test_bfloat16_is_a_level_and_no_fault(llama):
+    comparison = probe.compare(llama, halved(llama), {"input_ids": IDS})
+    assert comparison.ok, str(comparison)
+    assert any("rounded to bfloat16" in one for one in comparison.notes)
+    again = probe.compare(halved(llama), llama, {"input_ids": IDS})
+    assert again.verdict == "agree", str(again)
+
+
+def test_faults_stand_out_in_bfloat16(llama):
+    other = halved(llama)
+    other.model.layers[1].mlp.up_proj.weight.data[3] *= 1.3
+    other.model.layers[0].input_layernorm.variance_epsilon = 0.1
+    comparison = probe.compare(llama, other, {"input_ids": IDS})
+    assert len(comparison.sources) == 2, str(comparison)
+    first, second = comparison.sources
+    assert any(name.startswith("constant of Add") for name, *_ in first.differs)
+    assert second.b == ("model.layers.1.mlp.up_proj",)
+    assert second.local.count == IDS.size

@@ -1,0 +1,104 @@
+"""Mistakes of the comparison itself are named before a model is blamed."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+
+X = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (torch.nn.Linear(12, 12) for _ in range(3))
+        self.norm = torch.nn.LayerNorm(12)
+        torch.nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+
+    def forward(self, x):
+        x = torch.relu(self.one(x))
+        x = x + self.two(x)
+        return self.norm(self.three(x))
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def dumped(net):
+    names = ("one", "two", "three", "norm")
+    return {name: probe.check(net, name, X).outputs["framework"] for name in names}
+
+
+def test_nothing_was_copied(net):
+    torch.manual_seed(1)
+    comparison = probe.compare(net, Net().eval(), X)
+    assert comparison.verdict == "diverge"
+    assert "the weights were not copied" in comparison.sentence
+
+
+def test_another_input(net):
+    comparison = probe.compare(net, net, X, x_b=X / 255)
+    assert len(comparison.sources) == 1
+    assert "another preprocessing" in comparison.sources[0].notes[0]
+    assert all(one.local.ok for one in comparison.pairs if not one.source)
+
+
+def test_another_mode(net):
+    other = copy.deepcopy(net).train()
+    comparison = probe.compare(net, other, X)
+    assert "B ran in training mode and A in inference mode (eval())" in comparison.notes
+
+
+def test_the_values_of_another_layer(net):
+    arrays = dumped(net)
+    arrays["three"] = arrays["norm"]
+    comparison = probe.compare(net, arrays, X)
+    assert len(comparison.sources) == 1
+    assert "holds the output of norm" in comparison.sources[0].notes[0]
+
+
+def test_identical_arrays(net):
+    arrays = dict.fromkeys(("one", "two", "three"), dumped(net)["norm"])
+    comparison = probe.compare(net, arrays, X)
+    assert any("hold identical arrays" in one for one in comparison.notes)
+
+
+def test_a_residual_that_is_kept_apart(net):
+    calls = []
+    probe.open_model(net).run((X,), None, calls.append)
+    found = {one.layer: one.outputs[0] for one in calls}
+    arrays = dumped(net) | {"/relu": found["/relu"], "/add": found["/add"] - found["/relu"]}
+    comparison = probe.compare(net, arrays, X)
+    source = next(one for one in comparison.sources if one.a == ("/add",))
+    assert "with /relu added they are the model's" in source.notes[0]
+
+
+def test_a_tie_of_logits(net):
+    class Head(torch.nn.Module):
+        def __init__(self, more):
+            super().__init__()
+            self.two = torch.nn.Linear(12, 4)
+            weight = torch.linspace(-1, 1, 12).repeat(4, 1)
+            weight[2:] -= 5 * torch.sign(torch.tensor(X[0]))
+            self.two.weight.data, self.two.bias.data = weight, torch.tensor([0, more, 0, 0])
+
+        def forward(self, x):
+            return self.two(x)
+
+    comparison = probe.compare(Head(0.0).eval(), Head(1e-7).eval(), X[:1])
+    assert any(note.endswith("at 1 within rounding: a tie") for note in comparison.notes)
+
+
+def test_fixed_point_of_a_trace_is_named(net):
+    arrays = dumped(net)
+    arrays["two"] = np.floor(arrays["two"] * 2**6) / 2**6
+    comparison = probe.compare(net, arrays, X)
+    source = comparison.sources[0]
+    assert source.tensors == ("two", "two")
+    assert source.findings[0].slug == "fixed-point", str(comparison)
