@@ -1,8 +1,11 @@
 """What ``probe MODEL`` lists; without NumPy, so that listing a file starts at once."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Layer", "Listing"]
+from probe import printable
+
+__all__ = ["Layer", "Listing", "Shown"]
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,33 @@ class Listing:
     """Whether there are operations between the layers, which only a run shows."""
     notes: tuple[str, ...] = ()
     """Sentences about the model."""
+
+
+class _Listed(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+
+
+class Shown:
+    """How a model shows itself: in one line, and in a notebook as the table of its layers. A file
+    that lists them without its framework is not loaded for that."""
+
+    def __repr__(self: _Listed) -> str:
+        count = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        return printable.name(f"<Model {self.source}: {count}>")
+
+    def _repr_html_(self: _Listed) -> str:
+        from html import escape  # noqa: PLC0415 - a listing does without
+
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{escape(printable.name(cell))}</td>" for cell in cells) + "</tr>"
+            for cells in (
+                (one.name or "(root)", one.kind, f"{one.parameters:,}", one.why or "checked")
+                for one in self.layers
+            )
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("layer", "class", "parameters", ""))
+        caption = escape(printable.line(self.source))
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"

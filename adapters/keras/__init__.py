@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.errors import BadInput, CannotOpen, UnknownLayer
-from probe.listing import Listing
+from probe.listing import Listing, Shown
 
 from .loading.allow_list import refuse_code
 from .loading.file import File, listing, read, top_level
@@ -98,7 +98,7 @@ def _live(source: Any, keras: Any, device: str | None) -> "Opened":
     return model
 
 
-class Saved:
+class Saved(Shown):
     """``probe.model.Model`` for a file: what the file tells, until the model has to be loaded."""
 
     def __init__(self, file: File, custom: Mapping[str, Any], trust: bool, device: str):

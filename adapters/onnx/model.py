@@ -19,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
 from probe.evaluation.onnxruntime_session import ran, reason
-from probe.listing import Layer
+from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
 from .describe import Builder, Value, describe_node, refusal
@@ -49,8 +49,8 @@ _SHAPES = ("Shape", "Size")
 """What takes no more than the shape from its input."""
 
 
-@dataclass(frozen=True, eq=False)
-class OnnxModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class OnnxModel(Shown):
     """What ``probe.open_model`` returns for ONNX (``probe.model.Model``)."""
 
     proto: onnx.ModelProto

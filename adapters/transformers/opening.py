@@ -63,7 +63,7 @@ def _holds_slot(value: Any) -> bool:
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TransformersModel(TorchModel):
     """What ``probe.open_model`` returns for a directory (``probe.model.Model``)."""
 

@@ -1,6 +1,7 @@
 """What a comparison of two models found out, as a value."""
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from probe import printable
@@ -102,6 +103,9 @@ class ModelComparison:
         from probe.model_comparison.as_json import to_json  # noqa: PLC0415
 
         return to_json(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def to_html(self) -> str:
         """One self-contained page.

@@ -29,7 +29,7 @@ class Grid:
         return ((effective / self.scale).round() + self.zero_point).astype("int64")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Weight:
     """A parameter as the framework stores it and as the layer uses it, both in the framework's
     layout.
@@ -51,6 +51,10 @@ class Weight:
     rows: tuple[int, int] | None = None
     grid: Grid | None = None
     """The integers that the effective values stand for, where they are multiples of a scale."""
+
+    def __repr__(self) -> str:
+        shape = ", ".join(map(str, self.effective.shape))
+        return f"<Weight {self.name} ({shape}) {self.effective.dtype}>"
 
     @property
     def value(self) -> "np.ndarray":

@@ -13,7 +13,7 @@ import numpy as np
 from probe import printable
 from probe.description import Step
 from probe.errors import BadInput, CannotOpen, Undescribed, UnknownLayer
-from probe.listing import Layer
+from probe.listing import Layer, Shown
 from probe.model import (
     CallOutput,
     Capture,
@@ -42,7 +42,7 @@ class _Call:
     parts: tuple[tuple[int, str], ...] = ()
 
 
-class Recording:
+class Recording(Shown):
     """What ``probe.open_model`` returns for a recording. Raises Unfit where what stands in the
     index cannot be meant."""
 

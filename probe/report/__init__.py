@@ -51,12 +51,15 @@ class Finding:
         return f"<Finding {self}>"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Held:
     """What a party's outputs were compared with, and how far each element may lie from it."""
 
     reference: tuple[np.ndarray, ...]
     allowance: tuple[np.ndarray, ...]
+
+    def __repr__(self) -> str:
+        return f"<Held against {', '.join(str(one.shape) for one in self.reference)}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

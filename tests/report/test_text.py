@@ -154,3 +154,22 @@ def test_a_call_of_a_sweep_fits_the_page(widths):
             assert all(one.startswith(10 * " ") for one in rest)
             assert row(report).text in " ".join(text.split())
     assert middle("abcdefgh", 5) == "ab…gh" and middle("abcdefgh", 8) == "abcdefgh"
+
+
+@pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5", "digits.pt"])
+def test_models_and_what_they_hold_show_themselves_in_a_line(file, tmp_path):
+    factory = f"{EXAMPLES / 'digits_net.py'}:DigitsNet" if file.endswith(".pt") else None
+    model = probe.open_model(EXAMPLES / file, factory=factory)
+    x = X.transpose(0, 3, 1, 2) if factory else X
+    name = model.layers[0].name
+    report = probe.check(model, name, x)
+    recording = probe.record(model, x, tmp_path / "run.npz")
+    values = [model, recording, report, *report.weights.values(), *report.held.values()]
+    values.append(probe.compare(recording, recording, x))
+    for value in values:
+        assert len(repr(value)) < 200 and "\n" not in repr(value), repr(value)
+    assert f"{len(model.layers)} layers" in repr(model) and file in repr(model)
+    for value in (model, recording, values[-1]):
+        page = value._repr_html_()
+        assert "<script" not in page and "style=" not in page
+    assert model._repr_html_().count("<tr>") == 1 + len(model.layers)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.listing import Layer
+from probe.listing import Layer, Shown
 from probe.model import InputSpec, OnCall
 from probe.process.interrupts import held_back
 from probe.process.log_suppression import silenced
@@ -36,7 +36,7 @@ def uses_qkeras(root: Any) -> bool:
     )
 
 
-class Opened:
+class Opened(Shown):
     """``probe.model.Model`` for a model or a single layer of Keras. A live one is called without
     saying which mode."""
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
-from probe.listing import Layer
+from probe.listing import Layer, Shown
 from probe.model import CallArguments, Capture, InputSpec, OnCall
 
 from ..describe.describe import calls_others, opaque, refusal
@@ -30,8 +30,8 @@ from .torchscript import Script, is_script, kind_of, unfollowed
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 
 
-@dataclass(frozen=True, eq=False)
-class TorchModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class TorchModel(Shown):
     """What ``probe.open_model`` returns for PyTorch (``probe.model.Model``)."""
 
     module: torch.nn.Module
