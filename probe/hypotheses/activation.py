@@ -218,7 +218,10 @@ def other_activation(case: Case) -> Iterator[Edit]:
     and an unquantised activation for a quantised one.
     """
     for position, op in _activations(case):
+        shape = case.values[position][0].shape
         for name, other in COMMON:
+            if isinstance(other, _ALONG) and shape[other.axis : other.axis + 1 or None] == (1,):
+                continue  # 1 everywhere: no activation that anybody takes
             if type(other) is not type(op):
                 yield case.edit(
                     f"{name} instead of {_name(op)}",

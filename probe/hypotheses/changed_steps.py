@@ -195,9 +195,10 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     for part in fields(op):
         value = getattr(op, part.name)
         for other in _others(case, position, part.name, value, types[part.name]):
-            words = f"{part.name} is {_shown(other)} instead of {_shown(value)}"
+            name = part.name.replace("_", " ")
+            words = f"{name} is {_shown(other)} instead of {_shown(value)}"
             if other is None:
-                words = f"{part.name} is left out"
+                words = f"{name} is left out"
             yield words, replace(op, **{part.name: other})
 
 

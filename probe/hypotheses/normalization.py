@@ -191,6 +191,13 @@ def batch_statistics(case: Case) -> Iterator[Edit]:
                 steps,
                 do="use the stored statistics: eval mode",
             )
+        if op.axis == 1 and x.ndim > 2:
+            each = ops.GroupNormalization(op.scale, op.bias, x.shape[1], op.epsilon)
+            yield case.edit(
+                "mean and variance of each sample instead of the stored ones",
+                case.with_op(position, each),
+                do="use the stored statistics",
+            )
 
 
 @hypothesis("dropout-active")

@@ -161,12 +161,11 @@ def _attention(op: Any, to: _Parts) -> Ref | tuple[Ref, ...] | None:
             scale = to.number("the scale", op.scale)
             scores = to.add("the scores", ops.Mul(), scores, scale)
     low = -np.inf if op.empty in ("nan", "zero") else -1e9
-    rows, columns = np.arange(queries)[:, None], np.arange(positions)
     seen: list[Ref] = []
     if op.causal:
-        seen.append(to.number("the causal mask", rows >= columns))
+        seen.append(to.add("the causal mask", _Causal(queries, positions)))
     if op.window is not None:
-        seen.append(to.number("the mask of the window", np.abs(rows - columns) < op.window))
+        seen.append(to.add("the mask of the window", _Window(queries, positions, op.window)))
     for kind, mask in zip(op.masks, masks, strict=True):
         if kind == "add":
             scores = to.add("the masked scores", ops.Add(), scores, mask)
@@ -210,6 +209,37 @@ class _Repeated(Op):
         if self.tiled:
             return (np.concatenate([inputs[0]] * self.count, axis=self.axis),)
         return (np.repeat(inputs[0], self.count, axis=self.axis),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Causal(Op):
+    """Which of the positions each query sees: those up to its own, and so many later ones.
+
+    With ``from_last`` the last query is the last position's, else the first one is the first's.
+    """
+
+    queries: int
+    positions: int
+    later_positions: int = 0
+    from_last: bool = False
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        own = np.arange(self.queries) + (self.positions - self.queries) * self.from_last
+        seen = own[:, None] + self.later_positions >= np.arange(self.positions)
+        return (seen.astype(np.float64),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window(Op):
+    """Which of the positions are less than ``size`` away from each query."""
+
+    queries: int
+    positions: int
+    size: int
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        away = np.abs(np.arange(self.queries)[:, None] - np.arange(self.positions))
+        return ((away < self.size).astype(np.float64),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,6 +103,16 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
         if parts < size // 2:
             inner = turned[:, ::-1].ravel()
             orders[f"reversed within blocks of {size // parts} along {name}"] = inner
+    for outer, inner in _two_levels(size):
+        blocks = places.reshape(outer, inner, -1)
+        words = (
+            f"read as ({inner}, {outer}, {blocks.shape[2]}) along {name}, which is {blocks.shape}"
+        )
+        orders[words] = blocks.reshape(inner, outer, -1).swapaxes(0, 1).ravel()
+        words = f"ordered as ({inner}, {outer}, {blocks.shape[2]}) along {name}, not {blocks.shape}"
+        orders[words] = blocks.swapaxes(0, 1).ravel()
+        words = f"interleaved along {name} within each of {outer} blocks: {inner} parts in turn"
+        orders[words] = blocks.swapaxes(1, 2).ravel()
     orders.setdefault(f"taken from the first place along {name} for all", np.zeros(size, int))
     orders[f"taken from the last place along {name} for all"] = np.full(size, size - 1)
     for by in (1, -1):
@@ -120,6 +130,19 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
     yield Map(f"0 at the last place along {name}", partial(_zeroed, at=-1, axis=axis), False)
     yield Map(f"the mean along {name} for all", partial(_mean, axis=axis), False)
     yield Map(f"summed up along {name}", partial(np.cumsum, axis=axis), False)
+
+
+def _two_levels(size: int) -> Iterator[tuple[int, int]]:
+    """Into how many blocks of blocks an axis can be split: heads and their parts, or taps and
+    channels."""
+    for outer in _divisors(size):
+        for inner in _divisors(size // outer):
+            if 3 in (outer, inner) or outer * inner <= _BLOCKS:
+                yield outer, inner
+
+
+_BLOCKS = 36
+"""How many blocks of blocks are taken in another order."""
 
 
 def _divisors(size: int) -> list[int]:

@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import probe
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case
+from probe.hypotheses.primitives import taken_apart
+from probe.hypotheses.tensor_maps import maps, scalings
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 
 RNG = np.random.default_rng(0)
 
@@ -190,3 +197,86 @@ def test_one_wrong_element_has_no_generic_cause():
     y[1, 2, 3] += 0.5
     report = probe.check(m, "", x, expected=y)
     assert not any(one.left <= 1 for one in report.findings)
+
+
+def weight(*shape):
+    return Weight("w", None, RNG.normal(size=shape))
+
+
+def positive(*shape):
+    return Weight("v", None, RNG.uniform(0.5, 2, size=shape))
+
+
+def recurrence(kind, gates, **more):
+    n = len(gates) * 3
+    return kind(
+        kernel=weight(4, n),
+        recurrent=weight(3, n),
+        bias=weight(n),
+        recurrent_bias=weight(n),
+        gates=gates,
+        **more,
+    )
+
+
+HEADS = [(2, 4, 5, 6), (2, 2, 5, 6), (2, 2, 5, 6)]
+APART = {
+    "Conv": (ops.Conv(weight(4, 3, 3, 3), weight(4), (1, 1), ((1, 1),) * 2, (1, 1)), (2, 3, 5, 6)),
+    "MatMul": (ops.MatMul(weight(4, 5), weight(5)), (2, 3, 4)),
+    "LayerNormalization": (ops.LayerNormalization(weight(4), weight(4), 1e-3, (2,)), (2, 3, 4)),
+    "GroupNormalization": (ops.GroupNormalization(weight(6), weight(6), 3, 1e-3), (2, 6, 5)),
+    "RMSNormalization": (ops.RMSNormalization(weight(4), 1e-6, (2,), True), (2, 3, 4)),
+    "BatchNormalization": (
+        ops.BatchNormalization(weight(3), weight(3), weight(3), positive(3), 1e-3),
+        (2, 3, 4),
+    ),
+    "Standardize": (ops.Standardize(weight(4), positive(4), 1e-7), (2, 4)),
+    "Gelu": (ops.Gelu(), (3, 4)),
+    "Gelu (tanh)": (ops.Gelu("tanh"), (3, 4)),
+    "Swish": (ops.Swish(1.702), (3, 4)),
+    "HardSwish": (ops.HardSwish(), (3, 40)),
+    "Softplus": (ops.Softplus(2.0), (3, 4)),
+    "Selu": (ops.Selu(), (3, 4)),
+    "Elu": (ops.Elu(0.7), (3, 4)),
+    "LeakyRelu": (ops.LeakyRelu(0.3), (3, 4)),
+    "PRelu": (ops.PRelu(weight(4)), (3, 4)),
+    "Glu": (ops.Glu(1), (3, 6)),
+    "Attention": (ops.Attention(0.4, causal=True, window=3, groups=2), *HEADS),
+    "AdditiveAttention": (
+        ops.AdditiveAttention(1.0, outer=weight(6)),
+        (2, 5, 6),
+        (2, 4, 6),
+        (2, 4, 6),
+    ),
+    "RNN": (recurrence(ops.RNN, "h"), (5, 2, 4)),
+    "LSTM": (recurrence(ops.LSTM, "ifgo", reverse=True), (5, 2, 4)),
+    "GRU": (recurrence(ops.GRU, "zrh"), (5, 2, 4)),
+    "GRU (reset before)": (recurrence(ops.GRU, "zrh", reset_after=False), (5, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_an_op_is_made_of_gives_the_same(name):
+    op, *shapes = APART[name]
+    inputs = tuple(RNG.normal(size=shape) for shape in shapes)
+    steps = (
+        Step(op, tuple(Ref(-1, k) for k in range(len(inputs)))),
+        Step(ops.Outputs(), (Ref(0),)),
+    )
+    values = recompute(steps, inputs)
+    case = Case(steps, inputs, values, values[-1][0])
+    apart = taken_apart(case)
+    assert len(apart.steps) >= len(steps)
+    assert not any(step.op is op for step in apart.steps)
+    np.testing.assert_allclose(apart.healthy, case.healthy, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 12), (3, 4, 4), (2, 3, 4, 5), (5,)])
+def test_maps_keep_the_shape_and_are_all_different(shape):
+    x = RNG.normal(size=shape)
+    every = [*maps(shape, "axis {}".format), *scalings(shape)]
+    with np.errstate(invalid="ignore"):
+        given = [np.asarray(one.function(x)) for one in every]
+    assert {y.shape for y in given} == {shape}
+    assert len({one.words for one in every}) == len(every)
+    assert not any(np.array_equal(y, x) for y in given)
