@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import combinations, permutations, product
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from probe.hypotheses.activation import COMMON
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, inserted
 from probe.hypotheses.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.primitives import Causal, Scanned
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import step_name, tensor_name
@@ -109,7 +110,7 @@ def _op_changed(
 
 
 def _name(op: Op) -> str:
-    return type(op).__name__.lstrip("_")
+    return str(getattr(op, "told", type(op).__name__.lstrip("_")))
 
 
 # Another kind.
@@ -143,6 +144,8 @@ def _siblings(op: Op) -> Iterator[Op]:
                     yield kind(**{name: held[name] for name in names & held.keys()})
     if isinstance(op, ops.ReduceMean):
         yield _MeanOfLess(op.axes, op.keepdims)
+    if isinstance(op, ops.Softmax):
+        yield _SoftmaxOfSample(op.axis)
     if isinstance(op, Elementwise | ops.Softmax | ops.LogSoftmax) and type(op) in _ACTIVATIONS:
         for _, other in COMMON:
             if type(other) is not type(op):
@@ -156,9 +159,22 @@ _ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
 class _MeanOfLess(ops.ReduceSum):
     """The sum divided by one less than there are."""
 
+    told: ClassVar[str] = "the sum divided by n - 1"
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
         return (super().run(*inputs)[0] / (count - 1),)
+
+
+@dataclass(frozen=True, eq=False)
+class _SoftmaxOfSample(ops.Softmax):
+    """Over all axes of a sample together."""
+
+    told: ClassVar[str] = "a softmax over all axes of a sample"
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        flat = ops.Softmax(1).run(inputs[0].reshape(len(inputs[0]), -1))[0]
+        return (flat.reshape(inputs[0].shape),)
 
 
 # Other fields.
@@ -199,7 +215,19 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
             words = f"{name} is {_shown(other)} instead of {_shown(value)}"
             if other is None:
                 words = f"{name} is left out"
+            words = _TOLD.get((type(op), part.name), words)
             yield words, replace(op, **{part.name: other})
+
+
+_TOLD: dict[tuple[type, str], str] = {
+    (
+        Causal,
+        "from_last",
+    ): "the last query is aligned with the last position, not first with first,",
+    (Scanned, "carried"): "each sample begins with the state that the one before ended in",
+    (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
+    (Scanned, "reverse"): "the sequence is read in the other direction",
+}
 
 
 def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
@@ -209,7 +237,7 @@ def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     tried = [
         (part.name, list(_others(case, position, part.name, value, types[part.name])))
         for part in fields(op)
-        if isinstance(value := getattr(op, part.name), int | tuple)
+        if isinstance(value := getattr(op, part.name), int | tuple | str | float)
     ]
     for (one, left), (other, right) in combinations(tried, 2):
         for first, second in product(left[:_FEW], right[:_FEW]):

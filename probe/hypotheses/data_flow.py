@@ -7,7 +7,9 @@ the values.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations, islice
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import listed, step_name, steps_name, tensor_name
 from probe.ops.shape.rearrange import Outputs
-from probe.ops.step import Ref, Step
+from probe.ops.step import Ref, Step, field_names
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
@@ -95,6 +98,7 @@ def _swapped(case: Case) -> Iterator[Change]:
                 yield with_sources(
                     case, position, changed, f"{what} in {step_name(case, position)}"
                 )
+    yield from _parameters(case)
     users = users_of(case)
     for one, other in combinations(range(len(case.steps)), 2):
         alike = type(case.steps[one].op) is type(case.steps[other].op)
@@ -104,6 +108,35 @@ def _swapped(case: Case) -> Iterator[Change]:
         if all(user > other for user in users.get(first, ())):
             what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged"
             yield Change(what, "", _renamed(case, {first: second, second: first}))
+
+
+def _parameters(case: Case) -> Iterator[Change]:
+    """The parameters of two steps of a kind exchanged, or those of one used in both."""
+    held: dict[object, list[tuple[int, dict[str, Weight]]]] = {}
+    for position, step in enumerate(case.steps):
+        kind: Any = type(step.op)
+        parts = {name: getattr(step.op, name) for name in field_names(kind)}
+        weights = {name: one for name, one in parts.items() if isinstance(one, Weight)}
+        shapes = tuple((name, one.value.shape) for name, one in weights.items())
+        if weights:
+            held.setdefault((kind, shapes), []).append((position, weights))
+    for group in held.values():
+        for (first, mine), (second, theirs) in combinations(group, 2):
+            names = step_name(case, first), step_name(case, second)
+            own = _with(case, first, theirs), _with(case, second, mine)
+            what = f"the parameters of {names[0]} and {names[1]} are exchanged"
+            yield Change(what, "", {first: own[0], second: own[1]})
+            yield Change(f"{names[1]} uses the parameters of {names[0]}", "", {second: own[1]})
+            yield Change(f"{names[0]} uses the parameters of {names[1]}", "", {first: own[0]})
+            for name in mine if len(mine) > 1 else ():
+                for at, other in ((second, mine), (first, theirs)):
+                    what = f"{step_name(case, at)} uses {other[name].name}"
+                    yield Change(what, "", {at: _with(case, at, {name: other[name]})})
+
+
+def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
+    step = case.steps[position]
+    return Step(replace(step.op, **weights), step.sources(position))
 
 
 @hypothesis("other-tensor", last=True)

@@ -16,7 +16,7 @@ from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__ = ["Gathered", "Masked", "Scanned", "taken_apart", "taken_together"]
+__all__ = ["Causal", "Gathered", "Masked", "Scanned", "taken_apart", "taken_together"]
 
 _SUMS = (ops.Conv, ops.ConvTranspose, ops.MatMul)
 _LARGE = 1 << 22
@@ -163,7 +163,7 @@ def _attention(op: Any, to: _Parts) -> Ref | tuple[Ref, ...] | None:
     low = -np.inf if op.empty in ("nan", "zero") else -1e9
     seen: list[Ref] = []
     if op.causal:
-        seen.append(to.add("the causal mask", _Causal(queries, positions)))
+        seen.append(to.add("the causal mask", Causal(queries, positions)))
     if op.window is not None:
         seen.append(to.add("the mask of the window", _Window(queries, positions, op.window)))
     for kind, mask in zip(op.masks, masks, strict=True):
@@ -212,7 +212,7 @@ class _Repeated(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class _Causal(Op):
+class Causal(Op):
     """Which of the positions each query sees: those up to its own, and so many later ones.
 
     With ``from_last`` the last query is the last position's, else the first one is the first's.

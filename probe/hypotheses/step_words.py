@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from probe.hypotheses.case import Case, once
-from probe.hypotheses.primitives import Gathered
+from probe.hypotheses.primitives import Gathered, Scanned
 from probe.ops.step import Ref
 
 __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
@@ -33,7 +33,7 @@ def step_name(case: Case, position: int) -> str:
         for at, step in enumerate(case.steps)
         if type(step.op) is kind and call_of(case, at) == call and not _word(case, at)
     ]
-    op = kind.__name__.lstrip("_")
+    op = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
     which = f" {alike.index(position) + 1} of {len(alike)}" if len(alike) > 1 else ""
     return f"{call} ({op}{which})" if call else f"{op}{which}"
 

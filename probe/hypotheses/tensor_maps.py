@@ -103,15 +103,15 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
         if parts < size // 2:
             inner = turned[:, ::-1].ravel()
             orders[f"reversed within blocks of {size // parts} along {name}"] = inner
-    for outer, inner in _two_levels(size):
-        blocks = places.reshape(outer, inner, -1)
+    for many, inner in _two_levels(size):
+        blocks = places.reshape(many, inner, -1)
         words = (
-            f"read as ({inner}, {outer}, {blocks.shape[2]}) along {name}, which is {blocks.shape}"
+            f"read as ({inner}, {many}, {blocks.shape[2]}) along {name}, which is {blocks.shape}"
         )
-        orders[words] = blocks.reshape(inner, outer, -1).swapaxes(0, 1).ravel()
-        words = f"ordered as ({inner}, {outer}, {blocks.shape[2]}) along {name}, not {blocks.shape}"
+        orders[words] = blocks.reshape(inner, many, -1).swapaxes(0, 1).ravel()
+        words = f"ordered as ({inner}, {many}, {blocks.shape[2]}) along {name}, not {blocks.shape}"
         orders[words] = blocks.swapaxes(0, 1).ravel()
-        words = f"interleaved along {name} within each of {outer} blocks: {inner} parts in turn"
+        words = f"interleaved along {name} within each of {many} blocks: {inner} parts in turn"
         orders[words] = blocks.swapaxes(1, 2).ravel()
     orders.setdefault(f"taken from the first place along {name} for all", np.zeros(size, int))
     orders[f"taken from the last place along {name} for all"] = np.full(size, size - 1)
@@ -205,7 +205,8 @@ def _cast(x: np.ndarray, to: type) -> np.ndarray:
 
 
 def whole_numbers() -> Iterator[Map]:
-    """What indices may become."""
+    """What indices and masks may become."""
+    yield Map("taken as 1 everywhere", np.ones_like, False)
     for added in (1, -1, 2, -2):
         yield Map(f"taken {added:+d}", partial(np.add, added), False)
     for modulus in (256, 128, 65536):
