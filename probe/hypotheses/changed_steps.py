@@ -110,7 +110,7 @@ def _op_changed(
 
 
 def _name(op: Op) -> str:
-    return str(getattr(op, "told", type(op).__name__.lstrip("_")))
+    return str(getattr(op, "in_words", type(op).__name__.lstrip("_")))
 
 
 # Another kind.
@@ -159,7 +159,7 @@ _ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
 class _MeanOfLess(ops.ReduceSum):
     """The sum divided by one less than there are."""
 
-    told: ClassVar[str] = "the sum divided by n - 1"
+    in_words: ClassVar[str] = "the sum divided by n - 1"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)
@@ -170,7 +170,7 @@ class _MeanOfLess(ops.ReduceSum):
 class _SoftmaxOfSample(ops.Softmax):
     """Over all axes of a sample together."""
 
-    told: ClassVar[str] = "a softmax over all axes of a sample"
+    in_words: ClassVar[str] = "a softmax over all axes of a sample"
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         flat = ops.Softmax(1).run(inputs[0].reshape(len(inputs[0]), -1))[0]
@@ -223,7 +223,7 @@ _TOLD: dict[tuple[type, str], str] = {
     (
         Causal,
         "from_last",
-    ): "the last query is aligned with the last position, not first with first,",
+    ): "the last query sees all, not the first one the first",
     (Scanned, "carried"): "each sample begins with the state that the one before ended in",
     (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
     (Scanned, "reverse"): "the sequence is read in the other direction",

@@ -101,8 +101,8 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
         words = f"taken from the first of each {size // parts} along {name}"
         orders[words] = places - places % (size // parts)
         if parts < size // 2:
-            inner = turned[:, ::-1].ravel()
-            orders[f"reversed within blocks of {size // parts} along {name}"] = inner
+            words = f"reversed within blocks of {size // parts} along {name}"
+            orders[words] = turned[:, ::-1].ravel()
     for many, inner in _two_levels(size):
         blocks = places.reshape(many, inner, -1)
         words = (
