@@ -96,7 +96,8 @@ def test_one_change_in_a_block(name):
         y = block(m, torch.tensor(x), **changed).numpy()
         right = block(m, torch.tensor(x)).numpy()
     assert probe.check(m, "", x, expected=right).verdict == "agree"
-    report = probe.check(m, "", x, expected=y)
+    # what is tried last may not get its turn on a busy machine
+    report = probe.check(m, "", x, expected=y, thorough=slug.endswith("tensor"))
     assert report.findings, report.diagnosis
     assert report.findings[0].left <= 1
     if name == "another activation":
@@ -134,7 +135,7 @@ def lstm(m, x, forget=0.0, shown=torch.tanh, carried=False):
 CELL = {
     "one added to the forget gate": ({"forget": 1.0}, "+1"),
     "tanh of the cell left out": ({"shown": lambda c: c}, "the activated cell state is left out"),
-    "state carried": ({"carried": True}, "carried is True"),
+    "state carried": ({"carried": True}, "the state is carried from each sample"),
 }
 
 
