@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import cache, partial
 from numbers import Real
 from typing import Any
 
@@ -11,7 +12,14 @@ import numpy as np
 from probe.capture.model_inputs import bind, part_of
 from probe.capture.pipeline import judged_in_order
 from probe.capture.producers import unasked
-from probe.capture.run import ModelLike, Named, captured, in_pass, opened
+from probe.capture.run import (
+    ModelLike,
+    Named,
+    captured,
+    in_pass,
+    opened,
+    weights_of_others,
+)
 from probe.capture.user_arrays import (
     Expected,
     Inputs,
@@ -112,12 +120,13 @@ def check(
     wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
         drift = drift_before(found, layer, wandered, seed)
+    others = cache(partial(weights_of_others, found, layer, thorough))
     best: Report | None = None
     for one in chosen:
         search = (
             None
             if best is not None and best.verdict == "diverge"
-            else Search(thorough=thorough, progress=progress)
+            else Search(thorough, progress, others)
         )
         key = (one.layer, one.call)
         moved, own = drift.get(key), found.own.get(key)

@@ -16,7 +16,7 @@ from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Un
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.composition.compose import composed
 from probe.composition.segment import segment
-from probe.errors import BadInput, NotReached
+from probe.errors import BadInput, NotReached, ProbeError
 from probe.model import (
     Capture,
     Model,
@@ -28,6 +28,7 @@ from probe.model import (
     parameters_of,
     recorded,
 )
+from probe.ops.step import weights_of
 
 __all__ = [
     "Captured",
@@ -40,6 +41,7 @@ __all__ = [
     "opened",
     "pass_through",
     "watching",
+    "weights_of_others",
 ]
 
 Named: TypeAlias = str | tuple[str, str]
@@ -193,6 +195,30 @@ def in_pass(
     unused = values.keys() - theirs.used - {layer}
     said = _unused(unused, "they are not, or not all of, its inputs")
     return Captured(model, chosen, arrays, "", said, own=own), watched
+
+
+_PASSED_AGAIN = 10_000_000
+"""So many parameters make a pass for those of all layers too dear to look at them in passing."""
+
+
+def weights_of_others(
+    found: Captured, layer: Named, thorough: bool = False
+) -> dict[str, np.ndarray]:
+    """The parameters of the model's other layers, in words; another forward pass, of no large model
+    and of no layer that was run alone."""
+    kept: dict[str, np.ndarray] = {}
+
+    def push(capture: Capture) -> None:
+        own = isinstance(layer, str) and capture.goes_by(layer)
+        steps = () if own or capture.description is None else capture.description.steps
+        for name, weight in weights_of(steps).items():
+            kept.setdefault(f"{capture.layer}'s {name}", weight.effective)
+
+    dear = is_large(found.model) or parameters_of(found.model) > _PASSED_AGAIN
+    if not found.alone and (thorough or not dear):
+        with suppress(ProbeError):
+            found.model.run(found.arrays, None, push)
+    return kept
 
 
 def _chosen(calls: Sequence[Capture], layer: str, call: int | None) -> list[Capture]:

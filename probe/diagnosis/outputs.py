@@ -1,7 +1,7 @@
 """Whose values are diagnosed, and which of a layer's outputs: the way from a judged call to the
 engine and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,9 +34,12 @@ def of_parties(
     *,
     thorough: bool = False,
     progress: Progress | None = None,
+    others: Callable[[], Mapping[str, np.ndarray]] = dict,
 ) -> Diagnosis | None:
-    """The diagnosis of yours, or else of the framework's outputs, where they differ from
-    NumPy's."""
+    """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
+
+    ``others`` gives the parameters of the model's other layers.
+    """
     with np.errstate(all="ignore"):
         for party, pair in (
             ("expected", ("numpy", "expected")),
@@ -64,6 +67,7 @@ def of_parties(
                     one,
                     output_axes=described.output_axes if not output else (),
                     calls=tuple(site.call for site in described.sites),
+                    others=others,
                 )
                 allowed = None if tolerance is not None else result.allowance[output]
                 drawn = result.party.layer.drawn(result.party.precision)

@@ -78,6 +78,8 @@ class Case:
     """Whether it is one step of a recurrence, which is computed for every step."""
     allowed: np.ndarray | None = None
     """How far the party may be off the healthy output; None where that is not known."""
+    others: Callable[[], Mapping[str, np.ndarray]] = dict
+    """The parameters of the model's other layers in words, asked where nothing else helps."""
     made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """What is made of it but once (``once``)."""
 
@@ -216,10 +218,14 @@ class Case:
     def sample(self, index: int) -> "Case | None":
         """The case of one sample of the batch; None where the layer does not work sample by
         sample."""
+        return self.samples(slice(index, index + 1))
+
+    def samples(self, part: slice) -> "Case | None":
+        """The case of some samples of the batch; None where the layer does not work sample by
+        sample."""
         count = self.healthy.shape[:1]
         if not self.comparable or any(x.shape[:1] != count for x in self.inputs):
             return None
-        part = slice(index, index + 1)
         inputs = tuple(x[part] for x in self.inputs)
         try:
             values = recompute(self.steps, inputs)

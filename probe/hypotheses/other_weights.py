@@ -1,13 +1,26 @@
 """The layer with the weights that the values were computed with, solved for from the values."""
 
+import time
 from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.weight_relations import altered, relation
+from probe.hypotheses.weights_by_newton import iterated_weights, weights_of_recurrences
 from probe.hypotheses.weights_read_back import Solved, solved_weights
 
 __all__ = ["more_samples"]
+
+_DIGITS = 1e-7
+"""What a table's rows may be off by, as a share of the largest, where nothing is rounded."""
+_SECONDS = {False: 0.5, True: 10.0}
+"""For weights that the layer is not linear in, at length or not."""
 
 
 @hypothesis("other-weights", last=True)
@@ -19,38 +32,94 @@ def other_weights(case: Case) -> Iterator[Edit]:
     ``Finding.recovered`` holds them by name, in the framework's layout, and ``--save`` writes them.
     The claim says how they differ from the layer's own.
     """
-    for solved in _solved(case):
-        if isinstance(solved, str):
-            continue
-        relations = [
-            relation(name, case.weights[name].effective, array)
-            for name, array in solved.arrays.items()
-        ]
-        told = [one for one in relations if one is not None]
-        yield case.edit(
-            "; ".join(one.words for one in told) or "the weights differ in their last digits",
-            case.with_weights(solved.arrays),
-            do="the weights used: --save FILE.npz, or report.findings[0].recovered",
-            fitted=solved.freedoms,
-            recovered=solved.arrays,
-            short=len(told) == 1 and told[0].short,
-        )
+    if case.allowed is None or not case.comparable:
+        return
+    edits, names = _linear(case)
+    yield from (edit for edit in edits if edit.short or names >= case.weights.keys())
 
 
 @more("other-weights", last=True)
 def altered_weights(case: Case) -> Iterator[Edit]:
-    """What weights may have become, tried where the values are too few to solve for them."""
+    """What weights may have become, tried where they are not solved for."""
     for name, weight in case.weights.items():
-        for words, array in altered(name, weight.effective):
-            yield case.edit(words, case.with_weights({name: array}))
+        for words, array in altered(name, weight.effective, case.others):
+            told = {name: array} if array.size < case.seen.size else {}
+            yield case.edit(words, case.with_weights({name: array}), recovered=told)
+
+
+@more("other-weights", last=True)
+def weights_inside(case: Case) -> Iterator[Edit]:
+    """Weights that the layer is not linear in, such as those in front of attention, and what takes
+    many words to say."""
+    if case.allowed is None or not case.comparable:
+        return
+    linear, end = _linear(case), time.thread_time() + _SECONDS[case.thorough]
+    solved = iterated_weights(case, case.allowed, linear.names, lambda: time.thread_time() > end)
+    inside = [_edit(case, one) for one in solved]
+    yield from sorted([*linear.edits, *inside], key=lambda edit: not edit.short)
+
+
+class _Linear(NamedTuple):
+    """What solves the linear systems of a layer, and the names of all the weights in these."""
+
+    edits: list[Edit]
+    names: set[str]
+
+
+_FOUND: WeakKeyDictionary[Case, _Linear] = WeakKeyDictionary()
+
+
+def _linear(case: Case) -> _Linear:
+    if case not in _FOUND:
+        assert case.allowed is not None
+        tried = list(solved_weights(case, case.allowed, case.over))
+        solved = [one.found for one in tried if isinstance(one.found, Solved)]
+        solved = [one for one in solved if _gives(case, one)]
+        solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
+        names = {name for one in tried for name in one.names}
+        _FOUND[case] = _Linear([_edit(case, one) for one in solved], names)
+    return _FOUND[case]
+
+
+def _gives(case: Case, solved: Solved) -> bool:
+    """Whether the layer gives about the party's values with those weights."""
+    assert case.allowed is not None
+    try:
+        made = np.asarray(recompute(case.with_weights(solved.arrays), case.inputs)[-1][0])
+    except (ValueError, IndexError, TypeError):
+        return False
+    # where the layer's own values are 0 little is allowed, and others may stand now
+    with np.errstate(all="ignore"):
+        near = 4 * float(np.max(case.allowed, initial=0.0)) + _DIGITS * float(
+            np.abs(case.seen).max(initial=0.0)
+        )
+        off = np.abs(case.observed - made) > near
+    return not case.pick(off).any()
+
+
+def _edit(case: Case, solved: Solved) -> Edit:
+    """The layer with weights that were solved for, and how they differ from its own in words."""
+    relations = [
+        relation(
+            name, case.weights[name].effective, array, partial(solved.centred, name), case.others
+        )
+        for name, array in solved.arrays.items()
+    ]
+    told = [one for one in relations if one is not None]
+    return case.edit(
+        "; ".join(one.words for one in told) or "the weights differ in their last digits",
+        case.with_weights(solved.arrays),
+        do="the weights used: --save FILE.npz, or report.findings[0].recovered",
+        fitted=solved.freedoms,
+        recovered=solved.arrays,
+        short=len(told) == 1 and told[0].short,
+    )
 
 
 def more_samples(case: Case) -> str:
     """How many more samples would tell the weights that the values were computed with; "" where
     that is not known."""
-    return next((one for one in _solved(case) if isinstance(one, str)), "")
-
-
-def _solved(case: Case) -> Iterator[Solved | str]:
-    if case.allowed is not None and case.comparable:
-        yield from solved_weights(case, case.allowed, case.over)
+    if case.allowed is None or not case.comparable:
+        return ""
+    tried = solved_weights(case, case.allowed, case.over)
+    return next((one.found for one in tried if isinstance(one.found, str)), "")

@@ -1,7 +1,7 @@
 """How weights that were read back differ from the layer's own, in words: found among the weights
 themselves, without running the layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -10,6 +10,8 @@ import ml_dtypes
 import numpy as np
 
 __all__ = ["Relation", "altered", "relation"]
+
+Others = Callable[[], Mapping[str, np.ndarray]]
 
 _FEW = 4
 _ALIKE = 0.05
@@ -29,25 +31,35 @@ class Relation(NamedTuple):
     """Whether that says all: what the weights are, from those that the layer holds."""
 
 
-def relation(name: str, have: np.ndarray, used: np.ndarray) -> Relation | None:
+def relation(
+    name: str,
+    have: np.ndarray,
+    used: np.ndarray,
+    centred: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+    others: Others = dict,
+) -> Relation | None:
     """What was done to the weight ``name``, which should be ``have``; None where nothing was.
 
-    The arrays are in the framework's layout.
+    The arrays are in the framework's layout. ``centred`` leaves out of one what is not known of
+    ``used``; ``others`` gives the parameters of the model's other layers.
     """
     have, used = have.astype(np.float64), used.astype(np.float64)
     changed = np.abs(used - have) > _SAME * max(np.abs(have).max(initial=0.0), 1e-30)
     if not changed.any():
         return None
     count = int(changed.sum())
+    if have.ndim == 1 and (words := next(_moved(name, have, used, 0), "")):
+        return Relation(words)
     if count <= _FEW and 4 * count <= changed.size:
         places = [tuple(int(i) for i in place) for place in np.argwhere(changed)]
         told = [_entry(name, place, have[place], used[place]) for place in places]
         return Relation("; ".join(told))
-    maps = chain(_zeros(name, have, used, changed), _maps(name, have, used))
+    maps = chain(_zeros(name, have, used, changed), _maps(name, have, used, centred, others))
     if words := next(maps, ""):
         return Relation(words)
-    apart = _rms(used - have) / max(_rms(have), 1e-30)
-    alike = float(np.corrcoef(have.ravel(), used.ravel())[0, 1]) if have.size > 2 else 0.0
+    mine, theirs = centred(have), centred(used)
+    apart = _rms(theirs - mine) / max(_rms(mine), 1e-30)
+    alike = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1]) if have.size > 2 else 0.0
     where = f"{count} of the {changed.size} entries of {name} are"
     if alike > 0.5:
         words = (
@@ -87,46 +99,65 @@ def _flipped_bit(have: float, used: float) -> int | None:
 
 def _zeros(name: str, have: np.ndarray, used: np.ndarray, changed: np.ndarray) -> Iterator[str]:
     """Entries that are 0 instead."""
-    zero = changed & (np.abs(used) <= _SAME * np.abs(have).max())
+    nothing = np.abs(used) <= _SAME * np.abs(have).max()
+    zero = changed & nothing
     if not zero.any() or not np.array_equal(zero, changed):
         return
     count, of = int(zero.sum()), zero.size
-    for axis in range(zero.ndim):
-        others = tuple(i for i in range(zero.ndim) if i != axis)
-        whole = np.flatnonzero(_all(zero | (have == 0), others) & zero.any(axis=others))
-        if len(whole) and count == int(zero.sum(axis=others)[whole].sum()):
-            yield f"{_slices(name, axis, zero.ndim, whole)} {_is(whole)} 0 instead"
-            return
-    flat = zero.reshape(-1) | (have.reshape(-1) == 0)
-    tail = of - int(np.flatnonzero(~flat)[-1]) - 1 if not flat.all() else of
-    if tail >= count:
+    kept = np.abs(have[~nothing])
+    small = count > 1 and kept.size and np.abs(have[zero]).max() <= 1.01 * kept.min()
+    pruned = (
+        f"{count} of the {of} entries of {name} are 0 instead, all those below "
+        f"{np.abs(have[zero]).max():.3g}: it was pruned"
+    )
+    if small and zero.ndim == 1:
+        yield pruned
+        return
+    tail = of - int(np.flatnonzero(~nothing)[-1]) - 1 if not nothing.all() else of
+    slices = list(_whole_slices(name, nothing, zero))
+    if tail >= count and (zero.ndim == 1 or not slices):
         yield (
             f"the last {tail} of the {of} entries of {name} are 0 instead, in the order of the "
             "array: a file was read in part"
         )
         return
-    kept = np.abs(have[np.abs(used) > _SAME * np.abs(have).max()])
-    small = kept.size and np.abs(have[zero]).max() <= 1.01 * kept.min()
-    yield (
-        f"{count} of the {of} entries of {name} are 0 instead"
-        + (f", all those below {np.abs(have[zero]).max():.3g}: it was pruned" if small else "")
-    )
+    yield from slices
+    yield pruned if small else f"{count} of the {of} entries of {name} are 0 instead"
+
+
+def _whole_slices(name: str, nothing: np.ndarray, zero: np.ndarray) -> Iterator[str]:
+    """The zeros as slices along one axis, where they are."""
+    for axis in range(zero.ndim):
+        others = tuple(i for i in range(zero.ndim) if i != axis)
+        whole = np.flatnonzero(_all(nothing, others) & zero.any(axis=others))
+        if len(whole) and zero.sum() == zero.sum(axis=others)[whole].sum():
+            yield f"{_slices(name, axis, zero.ndim, whole)} {_is(whole)} 0 instead"
+            return
 
 
 def _all(mask: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return np.asarray(mask.all(axis=axes))
 
 
-def _maps(name: str, have: np.ndarray, used: np.ndarray) -> Iterator[str]:
+def _maps(
+    name: str,
+    have: np.ndarray,
+    used: np.ndarray,
+    centred: Callable[[np.ndarray], np.ndarray],
+    others: Others,
+) -> Iterator[str]:
     """What gives all of the weights that were used, in the order of how short it is to say."""
-    change = _rms(used - have)
+    mine, theirs = centred(have), centred(used)
+    change = _rms(theirs - mine)
 
     def fits(predicted: np.ndarray) -> bool:
-        return _rms(used - predicted) <= _ALIKE * change
+        return _rms(theirs - centred(predicted)) <= _ALIKE * change
 
-    yield from _factors(name, have, used, fits)
+    yield from _factors(name, mine, theirs, fits)
     for axis in range(have.ndim):
         yield from _moved(name, have, used, axis)
+        if not np.array_equal(mine, have):
+            yield from _moved(name, mine, theirs, axis)
     for words, function in _REORDERED:
         if (other := function(have)).shape == have.shape and fits(other):
             yield f"{name} {words}"
@@ -136,6 +167,19 @@ def _maps(name: str, have: np.ndarray, used: np.ndarray) -> Iterator[str]:
     low, high = float(used.min()), float(used.max())
     if fits(np.clip(have, low, high)):
         yield f"{name} is clipped to between {low:.6g} and {high:.6g}"
+    for words, predicted in _from_elsewhere(have, others):
+        if fits(predicted):
+            yield f"{name} is {words}"
+
+
+def _from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:
+    """The parameters of other layers that this one may have been taken for."""
+    for other, array in others().items():
+        wide = array.astype(np.float64)
+        if wide.shape == have.shape:
+            yield f"{other}, a parameter of another layer", wide
+        elif wide.T.shape == have.shape and have.ndim == 2:
+            yield f"{other} transposed, a parameter of another layer", wide.T
 
 
 def _factors(
@@ -170,12 +214,13 @@ def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator
     squares = np.square(theirs).sum(axis=1)[:, None] + np.square(mine).sum(axis=1)[None, :]
     near = squares - 2 * theirs @ mine.T
     origin = near.argmin(axis=1)
-    best = near[np.arange(count), origin]
+    apart = np.square(theirs - mine[origin]).sum(axis=1)
+    size = np.square(mine).sum(axis=1)
+    allowed = 0.1 * _SAME if have.ndim == 1 else 10 * _SAME
+    least = np.square(0.1 * _SAME) * size.max() if have.ndim == 1 else 1e-30
     if (
         np.array_equal(origin, np.arange(count))
-        or (
-            best > np.square(10 * _SAME) * np.maximum(np.square(mine).sum(axis=1)[origin], 1e-30)
-        ).any()
+        or (apart > np.maximum(np.square(allowed) * size[origin], least)).any()
     ):
         return
     along = f"along axis {axis} of {name}"
@@ -257,7 +302,7 @@ def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{words} to multiples of 2^-{places}", integers * step
 
 
-def altered(name: str, have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def altered(name: str, have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:
     """What a weight may have become, in words, where the values are too few to solve for it."""
     have = have.astype(np.float64)
     for words, function in _REORDERED:
@@ -282,6 +327,8 @@ def altered(name: str, have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
                         f"slices along axis {axis} of {name} are used twice ({i} is {j})",
                         np.moveaxis(other, 0, axis),
                     )
+    for words, other in _from_elsewhere(have, others):
+        yield f"{name} is {words}", other
 
 
 def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -7,10 +7,11 @@ many by normal equations, where values outnumber them. Nothing is believed befor
 solved weights has been run on everything.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,11 +20,13 @@ from probe.numerics.dtypes import widened
 from probe.ops.along_axis.softmax import Softmax
 from probe.ops.base import Op, Rearrangement
 from probe.ops.normalization.batch_layer_group_norm import BatchNormalization
+from probe.ops.shape.rearrange import Outputs
+from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["Solved", "solved_weights"]
+__all__ = ["FEW", "Attempt", "Solved", "Wanted", "solved_weights", "wanted_of"]
 
-_FEW = 4
+FEW = 4
 """How many wrong entries of one output channel are looked for one by one."""
 _STEPS = 60
 _MOST, _SOME = 1 << 11, 1 << 9
@@ -41,6 +44,11 @@ _SPARE = 0.05
 """How many more equations than unknowns there must be, as a share of them."""
 _DENSE = 2
 """After how many output channels in a row that needed all entries a few are not looked for."""
+_NOTHING = 1e-6
+"""Where less is allowed, as a share of the most, the layer's own value is 0; what stands there
+instead may be off as others are."""
+_UNEQUAL = 2.0
+"""How many times as far off as others some values may be to count for as much as they."""
 _TRIED = 3
 """After how many output channels whose values do not tell the others are not looked at."""
 _LINEAR = ("weight", "scale", "bias", "slope", "table")
@@ -56,6 +64,17 @@ class Solved:
     arrays: dict[str, np.ndarray]
     freedoms: int
     """How many numbers were fitted."""
+    centred: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array
+    """An array like the weight of that name without what the values do not tell of it: behind
+    softmax the mean over the classes."""
+
+
+class Attempt(NamedTuple):
+    """What came of solving for the weights of a step."""
+
+    names: tuple[str, ...]
+    found: Solved | str | None
+    """A sentence where the values are too few to tell, None where nothing is to be solved for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +87,13 @@ class _System:
     """Of each of these elements the factors and the numbers of the entries, (elements, terms)."""
     added: Callable[[tuple[int, ...]], int] | None = None
     """The number of the entry that is added to this element and to all of its channel."""
+    channels: np.ndarray | None = None
+    """For each element a number that those have alike which share entries, where that is known."""
 
 
-def solved_weights(
-    case: Case, allowed: np.ndarray, over: Callable[[], bool]
-) -> Iterator[Solved | str]:
-    """What each step's weights would have to be, the last step first; a sentence where the values
-    are too few to tell.
-
-    Until the time is ``over``.
-    """
+def solved_weights(case: Case, allowed: np.ndarray, over: Callable[[], bool]) -> Iterator[Attempt]:
+    """What each step's weights would have to be, the last step first, until the time is
+    ``over``."""
     if not case.comparable:
         return
     for position in range(len(case.steps) - 1, -1, -1):
@@ -85,13 +101,13 @@ def solved_weights(
             return
         try:
             system = _system(case, position)
-            wanted = None if system is None else _wanted(case, position, allowed)
+            wanted = [] if system is None else list(wanted_of(case, position, allowed))
         except (ValueError, IndexError, TypeError):
             continue
-        if system is not None and wanted is not None:
-            found = _solve(case, position, system, *wanted, over)
-            if found is not None:
-                yield found
+        for one in wanted:
+            assert system is not None
+            names = tuple(weight.name for weight in system.weights)
+            yield Attempt(names, _solve(case, position, system, one, over))
 
 
 def _system(case: Case, position: int) -> _System | None:
@@ -108,19 +124,26 @@ def _system(case: Case, position: int) -> _System | None:
 
 
 def _of_sum(op: Any, inputs: Sequence[np.ndarray]) -> _System:
-    """Of a sum of products: its terms with weights of 1 are the factors, with numbered weights and
-    inputs of 1 the numbers."""
-    shape = op.weight.value.shape
+    """Of a sum of products: its terms with weights of 1 are the factors; with weights that count
+    along an axis, and inputs of 1, the places of the entries."""
+    shape: tuple[int, ...] = op.weight.value.shape
     fields = {"bias": None} if isinstance(getattr(op, "bias", None), Weight) else {}
-    plain = replace(op, weight=_weight(np.ones(shape)), **fields)
-    count: int = op.weight.value.size
-    numbered = replace(op, weight=_weight(1.0 + np.arange(count).reshape(shape)), **fields)
+    plain = replace(op, weight=_weight(np.broadcast_to(1.0, shape)), **fields)
+    count = math.prod(shape)
+    counted = []
+    for axis, size in enumerate(shape):
+        through = 1.0 + np.arange(size).reshape(-1, *(1,) * (len(shape) - axis - 1))
+        weight = _weight(np.broadcast_to(through, shape))
+        counted.append((replace(op, weight=weight, **fields), math.prod(shape[axis + 1 :])))
     ones = [np.ones_like(x) for x in inputs]
 
     def rows(where: Where) -> tuple[np.ndarray, np.ndarray]:
         factors = plain.terms(inputs, where).reshape(len(where[0]), -1)
-        numbers = np.rint(numbered.terms(ones, where)).astype(int).reshape(len(where[0]), -1)
-        return factors, numbers
+        numbers = np.zeros(factors.shape, int)
+        for one, stride in counted:
+            places = np.rint(one.terms(ones, where)).astype(int).reshape(factors.shape)
+            numbers += np.where(places > 0, (places - 1) * stride, -count)
+        return factors, np.maximum(numbers + 1, 0)
 
     def added(at: tuple[int, ...]) -> int:
         return 1 + count + int(op.contributions(inputs, (), at).bias_where[0])
@@ -160,41 +183,57 @@ def _of_probing(op: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> 
     if not used:
         return None
     factor, number = np.stack(factors, axis=-1), np.stack(numbers, axis=-1)
-    return _System(tuple(used), lambda where: (factor[where], number[where]))
+    rows = lambda where: (factor[where], number[where])  # noqa: E731
+    return _System(tuple(used), rows, channels=number[..., 0])
 
 
 def _weight(value: np.ndarray) -> Weight:
     return Weight("", None, value)
 
 
-def _wanted(case: Case, position: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the step would have to give, and how far that may be off; inf where the party's values
-    do not tell."""
+class Wanted(NamedTuple):
+    """What a step would have to give, and how far that may be off; inf where the party's values do
+    not tell. Of what softmax was given only differences are told along ``classes``."""
+
+    target: np.ndarray
+    slack: np.ndarray
+    classes: int | None = None
+
+
+def wanted_of(case: Case, position: int, allowed: np.ndarray) -> Iterator[Wanted]:
+    """What the step would have to give for the layer to give the party's values."""
     depends = {position}
     for i in range(position + 1, len(case.steps)):
         if any(ref.step in depends for ref in case.steps[i].sources(i)):
             depends.add(i)
-    target, slack = case.observed, np.array(np.broadcast_to(allowed, case.observed.shape))
+    slack = np.array(np.broadcast_to(allowed, case.observed.shape))
+    if (nothing := slack < _NOTHING * slack.max(initial=0.0)).any():
+        slack[nothing] = np.median(slack[~nothing])
     if case.known is not None:
         slack[~case.known] = np.inf
-    i = len(case.steps) - 1
-    while i != position:
-        sources = case.steps[i].sources(i)
-        on = [j for j, ref in enumerate(sources) if ref.step in depends]
-        if len(on) != 1 or sources[on[0]].index:
-            return None
-        before = _before(case, i, on[0], target, slack)
-        if before is None:
-            return None
-        (target, slack), i = before, sources[on[0]].step
-    return target, slack
+    several = any(isinstance(case.steps[i].op, Softmax) for i in depends)
+    for mean in (False, True) if several else (False,):
+        found: Wanted | None = Wanted(case.observed, slack)
+        ref = Ref(len(case.steps) - 1)
+        while ref.step != position and found is not None:
+            i, sources = ref.step, case.steps[ref.step].sources(ref.step)
+            if isinstance(case.steps[i].op, Outputs):
+                ref = sources[ref.index]
+                continue
+            on = [j for j, one in enumerate(sources) if one.step in depends]
+            if len(on) != 1 or ref.index:
+                return
+            found = _before(case, i, on[0], found, mean)
+            ref = sources[on[0]]
+        if ref.index:
+            return
+        if found is not None:
+            yield found
 
 
-def _before(
-    case: Case, i: int, on: int, y: np.ndarray, slack: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the input ``on`` of a step would have to be for it to give y."""
-    op = case.steps[i].op
+def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted | None:
+    """What the input ``on`` of a step would have to be for it to give what is wanted."""
+    op, (y, slack, classes) = case.steps[i].op, wanted
     given = [case.input_of(i, j) for j in range(len(case.steps[i].sources(i)))]
     x = given[on]
 
@@ -203,9 +242,13 @@ def _before(
             return np.asarray(op.run(*given[:on], moved, *given[on + 1 :])[0])
 
     if isinstance(op, Rearrangement):
-        return _moved_back(op, given, on, y, slack)
+        if classes is not None:
+            return None
+        return Wanted(*_moved_back(op, given, on, y, slack))
     if isinstance(op, Softmax):
-        return _log_of(case.values[i][0], x, op.axis, y, slack)
+        if classes is not None:
+            return None
+        return Wanted(*_log_of(x, op.axis, y, slack, mean), op.axis % x.ndim)
     if y.shape != x.shape or not (op.computes_elements or isinstance(op, BatchNormalization)):
         return None
     if op.run(*given)[0].shape != x.shape:
@@ -214,10 +257,11 @@ def _before(
     slope = slope - start
     if np.allclose(f(x), start + slope * x, rtol=1e-9, atol=1e-9 * float(np.abs(y).max(initial=0))):
         with np.errstate(all="ignore"):
-            return (y - start) / slope, np.where(slope != 0, slack / np.abs(slope), np.inf)
+            off = np.where(slope != 0, slack / np.abs(slope), np.inf)
+            return Wanted((y - start) / slope, off, classes)
     if np.array_equal(f(x), np.maximum(x, 0)):
-        return y, np.where(y > slack, slack, np.inf)
-    return None if x.size > _LARGE else _bisected(f, x, y, slack)
+        return Wanted(y, np.where(y > slack, slack, np.inf), classes)
+    return None if x.size > _LARGE else Wanted(*_bisected(f, x, y, slack), classes)
 
 
 def _moved_back(
@@ -237,13 +281,16 @@ def _moved_back(
 
 
 def _log_of(
-    healthy: np.ndarray, x: np.ndarray, axis: int, y: np.ndarray, slack: np.ndarray
+    x: np.ndarray, axis: int, y: np.ndarray, slack: np.ndarray, mean: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What softmax was given, which it tells up to a constant: that which leaves most as it was."""
+    """What softmax was given, which it tells up to a constant: that which leaves most as it was,
+    or the mean over the classes."""
     with np.errstate(all="ignore"):
-        log = np.log(y)
-        log += np.median(x - log, axis=axis, keepdims=True)
-        return log, np.where(y > 4 * slack, 2 * slack / y, np.inf)
+        log, off = np.log(y), np.where(y > 4 * slack, 2 * slack / y, np.inf)
+        if mean:
+            log += np.mean(x - log, axis=axis, keepdims=True)
+            return log, off + off.mean(axis=axis, keepdims=True)
+        return log + np.median(x - log, axis=axis, keepdims=True), off
 
 
 def _bisected(
@@ -272,11 +319,11 @@ def _solve(
     case: Case,
     position: int,
     system: _System,
-    target: np.ndarray,
-    slack: np.ndarray,
+    wanted: Wanted,
     over: Callable[[], bool],
 ) -> Solved | str | None:
-    """The entries that would give the target, one output channel after the other."""
+    """The entries that would give what is wanted, one output channel after the other."""
+    target, slack, classes = wanted
     have = widened(np.asarray(case.values[position][0]))
     if have.shape != target.shape or have.ndim == 0:
         return None
@@ -284,7 +331,9 @@ def _solve(
     differs = np.abs(error) > slack
     if not (differs.any() and np.isfinite(error).all() and _finite_inputs(case, position)):
         return None
-    channel = _channels(system, have.shape, np.argwhere(differs)[0])
+    channel = system.channels
+    if channel is None:
+        channel = _channels(system, have.shape, np.argwhere(differs)[0])
     known, flat = np.isfinite(slack), channel.reshape(-1)
     sizes = [one.value.size for one in system.weights]
     changes = np.zeros(sum(sizes))
@@ -307,7 +356,7 @@ def _solve(
                 break
             continue
         numbers, change = found
-        dense = dense + 1 if len(numbers) > _FEW else 0
+        dense = dense + 1 if len(numbers) > FEW else 0
         changes[numbers - 1] += change
         freedoms += len(numbers)
     if missing:
@@ -316,20 +365,80 @@ def _solve(
             f"the weights of step {position + 1} would be read back from these values with about "
             f"{max(2, int(np.ceil(1 + share)))} times as many samples"
         )
+    together = None if classes is None else _together(system, have.shape, classes)
+    if together is not None:
+        _settle(changes, _entries(system), together)
     arrays, start = {}, 0
     for weight, size in zip(system.weights, sizes, strict=True):
         part = slice(start, start + size)
         start += size
-        if not changes[part].any():
-            continue
-        place = weight.to_op(np.arange(weight.effective.size).reshape(weight.effective.shape))
-        place = place.reshape(-1)
-        array = np.array(weight.effective, np.float64).reshape(-1)
-        array[place] += changes[part]
-        tiny = np.abs(array) < _ZERO * np.abs(array).max()
-        array[tiny & (weight.effective.reshape(-1) != 0)] = 0.0
-        arrays[weight.name] = array.reshape(weight.effective.shape)
-    return Solved(arrays, freedoms) if arrays else None
+        if changes[part].any():
+            arrays[weight.name] = _with_changes(weight, changes[part])
+    if not arrays:
+        return None
+    if together is None:
+        return Solved(arrays, freedoms)
+    return Solved(arrays, freedoms, partial(_centred, system, together))
+
+
+def _with_changes(weight: Weight, change: np.ndarray) -> np.ndarray:
+    """The weight in the framework's layout with what is added to its entries in the op's."""
+    numbers = np.flatnonzero(change)
+    at = weight.index_of(np.unravel_index(numbers, weight.value.shape))
+    array = np.array(weight.effective, np.float64)
+    entries = array[at] + change[numbers]
+    largest = max(float(weight.effective.max()), -float(weight.effective.min()))
+    array[at] = np.where(np.abs(entries) < _ZERO * largest, 0.0, entries)
+    return array
+
+
+def _places(weight: Weight) -> np.ndarray:
+    """Where each entry in the op's layout stands in the framework's."""
+    place = weight.to_op(np.arange(weight.effective.size).reshape(weight.effective.shape))
+    return place.reshape(-1)
+
+
+def _entries(system: _System) -> np.ndarray:
+    return np.concatenate([one.value.reshape(-1) for one in system.weights]).astype(np.float64)
+
+
+def _together(system: _System, shape: tuple[int, ...], classes: int) -> np.ndarray:
+    """The entries that multiply the same for each class, (terms, classes), from 0; a number added
+    to all of a row of them goes through softmax unseen."""
+    where = [np.zeros(shape[classes], int) for _ in shape]
+    where[classes] = np.arange(shape[classes])
+    flat = np.ravel_multi_index(where, shape)
+    rows = [_rows(system, shape, flat[i : i + 1])[1][0] for i in range(len(flat))]
+    return np.stack(rows, axis=1) - 1
+
+
+def _settle(changes: np.ndarray, entries: np.ndarray, together: np.ndarray) -> None:
+    """Adds that number to each row which leaves most of its entries as they were, or 0."""
+    used = entries[together] + changes[together]
+    wanted = entries[together][:, :, None] - used[:, :, None]
+    near = 1e-5 * np.abs(entries).max()
+    shifts = np.concatenate([wanted[..., 0], -used], axis=1)
+    shifted = used[:, None, :] + shifts[:, :, None]
+    same = np.abs(shifted - entries[together][:, None, :]) < near
+    hits = (same | (np.abs(shifted) < near)).sum(axis=2)
+    best = hits.argmax(axis=1)
+    rows = np.arange(len(together))
+    told = hits[rows, best] >= np.maximum(2, 0.25 * together.shape[1])
+    shift = np.where(told, shifts[rows, best], 0.0)
+    changes[together] += shift[:, None]
+
+
+def _centred(system: _System, together: np.ndarray, name: str, array: np.ndarray) -> np.ndarray:
+    """The array without the mean over the classes."""
+    start, flat = 0, np.array(array, np.float64).reshape(-1)
+    for weight in system.weights:
+        size = weight.value.size
+        if weight.name == name:
+            rows = together[((together >= start) & (together < start + size)).all(axis=1)] - start
+            at = _places(weight)[rows]
+            flat[at] -= flat[at].mean(axis=1, keepdims=True)
+        start += size
+    return flat.reshape(array.shape)
 
 
 def _finite_inputs(case: Case, position: int) -> bool:
@@ -446,8 +555,12 @@ def _of_channel(
 ) -> tuple[np.ndarray, np.ndarray] | int:
     """The numbers of entries and what is to be added to each, a ``few`` looked for first; or, where
     the elements do not tell, how many more would."""
-    matrix, entries = equations.matrix, equations.entries
-    wanted, room = apart[equations.elements], slack[equations.elements]
+    entries, wanted, room = equations.entries, apart[equations.elements], slack[equations.elements]
+    if room.max(initial=0.0) > _UNEQUAL * room.min(initial=np.inf):
+        scale = room.min() / room
+        equations = replace(equations, matrix=equations.matrix * scale[:, None], like=None)
+        wanted, room = wanted * scale, room * scale
+    matrix = equations.matrix
     spare, need = len(wanted) - len(entries), max(3, int(_SPARE * len(entries)))
     if few or spare < need:
         sparse = _pursued(matrix, wanted, room)
@@ -472,7 +585,7 @@ def _pursued(
     """Up to four columns that leave nothing, each the one that is likest to what is left."""
     norm = np.sqrt(np.square(matrix).sum(axis=0))
     left, picked = wanted, list[int]()
-    for _ in range(min(_FEW, -(-matrix.shape[1] // 4), (len(wanted) - 1) // 2)):
+    for _ in range(min(FEW, -(-matrix.shape[1] // 4), (len(wanted) - 1) // 2)):
         with np.errstate(all="ignore"):
             alike = np.nan_to_num(np.abs(matrix.T @ left) / norm)
         alike[picked] = 0.0

@@ -1,6 +1,6 @@
 """What is asked of a call: the user's values, and how it is judged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ class Search:
     thorough: bool = False
     progress: Callable[[str], object] | None = None
     """Called with the slugs as they are tried."""
+    others: Callable[[], Mapping[str, np.ndarray]] = dict
+    """Gives the parameters of the model's other layers, which takes a forward pass."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         options.tolerance,
         thorough=search.thorough,
         progress=search.progress,
+        others=search.others,
     )
     return found
 

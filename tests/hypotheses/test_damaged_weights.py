@@ -1,0 +1,38 @@
+"""The matrix of layers and damages to their weights (tests/support/damaged_weights.py): what was
+done is said, and the weights that were used are given."""
+
+from functools import cache
+
+import pytest
+from damaged_weights import SUBJECTS, asked, cells
+
+import probe
+
+SAMPLE = 11
+"""Every how many cells are asked by default."""
+
+
+@cache
+def built(name):
+    (subject,) = (one for one in SUBJECTS if one.name == name)
+    made = subject.build()
+    return made, probe.open_model(made.model)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("subject", "damage"),
+    [
+        pytest.param(
+            subject,
+            damage,
+            id=f"{subject.name}, {damage.name}",
+            marks=() if i % SAMPLE == 0 else pytest.mark.exhaustive,
+        )
+        for i, (subject, damage) in enumerate(cells())
+    ],
+)
+def test_what_was_done_to_a_weight_is_said(subject, damage):
+    found = asked(*built(subject.name), subject, damage)
+    assert found.right, found.told
+    assert found.recovered or not found.told.startswith("other-weights"), found.told
