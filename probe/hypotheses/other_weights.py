@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.weight_relations import altered, relation
 from probe.hypotheses.weights_by_newton import iterated_weights, weights_of_recurrences
@@ -66,19 +65,15 @@ class _Linear(NamedTuple):
     names: set[str]
 
 
-_FOUND: WeakKeyDictionary[Case, _Linear] = WeakKeyDictionary()
-
-
+@once
 def _linear(case: Case) -> _Linear:
-    if case not in _FOUND:
-        assert case.allowed is not None
-        tried = list(solved_weights(case, case.allowed, case.over))
-        solved = [one.found for one in tried if isinstance(one.found, Solved)]
-        solved = [one for one in solved if _gives(case, one)]
-        solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
-        names = {name for one in tried for name in one.names}
-        _FOUND[case] = _Linear([_edit(case, one) for one in solved], names)
-    return _FOUND[case]
+    assert case.allowed is not None
+    tried = list(solved_weights(case, case.allowed, case.over))
+    solved = [one.found for one in tried if isinstance(one.found, Solved)]
+    solved = [one for one in solved if _gives(case, one)]
+    solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
+    names = {name for one in tried for name in one.names}
+    return _Linear([_edit(case, one) for one in solved], names)
 
 
 def _gives(case: Case, solved: Solved) -> bool:
