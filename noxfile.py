@@ -38,6 +38,7 @@ BENCHMARKS = (
     "diagnosis",
     "onnx_node_cases",
     "truth",
+    "recordings",
 )
 """All that write a section of benchmarks/RESULTS.md."""
 

@@ -21,7 +21,7 @@ __all__ = ["FolderMembers", "Members", "Table", "ZipMembers"]
 
 _LOCAL_HEADER, _SIGNATURE = 30, b"PK\x03\x04"
 _AXES = 64
-_HELD = 16 << 20
+_HELD = 8 << 20
 """How many bytes of arrays may be read before their memory is given back."""
 
 
