@@ -112,6 +112,7 @@ BARS = {
 
 def main() -> int:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         examples = HERE.parent / "examples"
