@@ -89,18 +89,20 @@ def _numbers(path: str) -> np.ndarray:
         return np.array(list(map(float, words)))
     except UnicodeDecodeError:
         raise BadInput(
-            f"{path} is no text: call it .bin and give --dtype if it holds numbers as bytes"
+            f"{path} is not text; if it holds numbers as bytes, name it .bin and give --dtype"
         ) from None
 
 
 def _bytes(file: IO[bytes], size: int, path: str, dtype: str | None) -> np.ndarray:
     """The numbers of a file of nothing else."""
     if dtype is None:
-        raise BadInput(f"{path} says no dtype of its numbers: give it, --dtype float32")
+        raise BadInput(
+            f"{path} does not tell the dtype of its numbers: give --dtype, such as --dtype float32"
+        )
     kind = dtype_of(dtype)
     if size % kind.itemsize:
         raise BadInput(
-            f"{path} has {size:,} bytes, which is no whole number of {kind.name} of "
+            f"{path} has {size:,} bytes, which is not a multiple of a {kind.name}'s "
             f"{kind.itemsize} bytes"
         )
     file.seek(0)

@@ -298,9 +298,9 @@ def _unused(names: Set[str], why: str) -> tuple[str, ...]:
 def _ended(model: Model, layer: str) -> tuple[str, ...]:
     """A note on a pass of a large model that ended where the layer was done."""
     return (
-        f"with {parameters_of(model):,} parameters the forward pass ran once and ended after this "
-        f"call of {printable.name(repr(layer))}: whether it gives the same unwatched was not "
-        "tried; --call N (call=) checks later calls",
+        f"of this model of {parameters_of(model):,} parameters one forward pass ran, to this call "
+        f"of {printable.name(repr(layer))}: not tested whether capturing changes its result; "
+        "--call N (call=) checks later calls",
     )
 
 

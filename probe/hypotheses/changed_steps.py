@@ -223,7 +223,7 @@ _TOLD: dict[tuple[type, str], str] = {
     (
         Causal,
         "from_last",
-    ): "the last query sees all, not the first one the first",
+    ): "the last query attends to all keys, instead of the first query to the first key",
     (Scanned, "carried"): "the state is carried from each sample to the next",
     (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
     (Scanned, "reverse"): "the sequence is read in the other direction",

@@ -122,12 +122,22 @@ def test_expected_values_without_a_shape(probe, tmp_path, conv):
 @pytest.mark.parametrize(
     ("name", "content", "options", "words"),
     [
-        ("x.bin", b"1234", (), "says no dtype of its numbers: give it, --dtype float32"),
-        ("x.bin", b"12345", ("--dtype", "float32"), "5 bytes, which is no whole number of float32"),
+        ("x.bin", b"1234", (), "does not tell the dtype of its numbers: give --dtype"),
+        (
+            "x.bin",
+            b"12345",
+            ("--dtype", "float32"),
+            "5 bytes, which is not a multiple of a float32's 4",
+        ),
         ("x.bin", b"1234", ("--dtype", "float31"), "--dtype is a NumPy dtype of numbers"),
         ("x.bin", b"1234", ("--dtype", "O"), "--dtype is a NumPy dtype of numbers"),
         ("x.dat", b"1 2 x", (), "could not convert string to float"),
-        ("x.dat", bytes(range(250, 256)), (), "x.dat is no text: call it .bin and give --dtype"),
+        (
+            "x.dat",
+            bytes(range(250, 256)),
+            (),
+            "x.dat is not text; if it holds numbers as bytes, name it .bin",
+        ),
         ("x.png", b"1234", (), "cannot be read as a PNG or JPEG image"),
         ("x.npy", b"1234", ("--dtype", "float32"), "--dtype needs a .bin file"),
         ("x.png", b"1234", ("--scale", "nan"), "--scale must be a positive number; you gave nan"),

@@ -53,7 +53,8 @@ def test_the_pass_ends_behind_the_layer_and_is_not_repeated(net, layer, call, ra
     assert report.ok and report.call == (call or 0)
     assert net.ran == ran
     assert any(
-        note.startswith("with 105 parameters the forward pass ran once") for note in report.notes
+        note.startswith("of this model of 105 parameters one forward pass ran")
+        for note in report.notes
     )
     assert not any(len(one._forward_hooks) > 1 for one in net.modules())
 
