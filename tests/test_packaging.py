@@ -168,9 +168,10 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
     [
         (["digits.keras"], [*FRAMEWORKS, "numpy", "h5py", "onnx", "onnxruntime"]),
         (["digits_qkeras.h5"], [*FRAMEWORKS, "onnx", "onnxruntime"]),
-        (
+        pytest.param(
             ["digits.keras", "--layer", "conv2d"],
             ["torch", "qkeras", "tensorflow_model_optimization"],
+            marks=pytest.mark.exhaustive,
         ),
         (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
         (

@@ -22,6 +22,7 @@ from keras_cases import CASES
 from probe.adapters.keras.describe.described_classes import DESCRIBED
 from probe.adapters.keras.loading.allow_list import objects, refuse_code
 from probe.adapters.keras.loading.config_limits import oversized
+from representatives import exhaustive
 
 import probe
 from probe.errors import CannotOpen, NotTrusted
@@ -646,7 +647,7 @@ def test_rings_and_names_of_the_same_numbers_inside_a_file_are_no_harm(tmp_path,
 
 
 @pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".h5")])
-@pytest.mark.parametrize("of", ["groups", "chunks"])
+@pytest.mark.parametrize("of", ["groups", *exhaustive("chunks")])
 def test_a_ring_made_by_hand_is_refused(tmp_path, namespace, suffix, of):
     """The HDF5 library itself follows a tree whose node is its own child until the process dies."""
     path = saved(small(namespace), tmp_path / f"model{suffix}")

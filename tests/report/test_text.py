@@ -34,6 +34,7 @@ def test_reports_of_onnx_operators():
             assert_narrow(report)
 
 
+@pytest.mark.exhaustive
 def test_reports_of_keras_layers():
     seen = 0
     for name in keras_cases.names():

@@ -283,7 +283,9 @@ PADDING = np.arange(5) >= np.array([[5], [2], [4]])
     ("options", "given"),
     [
         ({"norm_first": True}, [SEQUENCES, CAUSAL]),
-        ({"activation": "gelu"}, [SEQUENCES, CAUSAL, PADDING]),
+        pytest.param(
+            {"activation": "gelu"}, [SEQUENCES, CAUSAL, PADDING], marks=pytest.mark.exhaustive
+        ),
         pytest.param({}, [SEQUENCES], marks=pytest.mark.exhaustive),
         pytest.param(
             {"layer_norm_eps": 1e-3},
