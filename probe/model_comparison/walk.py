@@ -437,13 +437,15 @@ class Walk:
             )
         )
         best: tuple[Way, Comparison, np.ndarray, np.ndarray] | None = None
+        likely = False
         for way in islice(ways(array.shape, value.shape, first), 130):
             theirs = way.to_b(array)
             allowed = _read((self.slack[b], slack_a), way)
             found = compare((theirs,), (value,), (np.broadcast_to(allowed, value.shape),))
-            if best is None or found.ratio < best[1].ratio:
-                best = way, found, theirs, allowed
-            if found.ok or (way in first and not found.ok and len(first) == 1):
+            # where none agrees, the way of what it is made of decides, not the nearest
+            if found.ok or best is None or (not likely and found.ratio < best[1].ratio):
+                best, likely = (way, found, theirs, allowed), likely or way in first
+            if found.ok:
                 break
         if best is not None:
             return best

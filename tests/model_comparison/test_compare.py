@@ -284,3 +284,29 @@ def test_the_command(net, tmp_path):
     found = run(a, b, "--input", tmp_path / "x.npy", "--json", "-")
     assert found.exit_code == 1
     assert sum(one["source"] for one in json.loads(found.output)["pairs"]) == 1
+
+
+class Square(torch.nn.Module):
+    """Kernels, maps and channels of one size, where the order of axes shows in the values alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(8, 8, 3, padding=1)
+        self.middle = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.last = torch.nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return x + self.last(torch.relu(self.middle(x)))
+
+
+def test_a_fault_in_square_maps_turns_no_axes():
+    torch.manual_seed(0)
+    net = Square().eval()
+    other = copy.deepcopy(net)
+    other.middle.weight.data = net.middle.weight.data.transpose(2, 3).contiguous()
+    x = np.random.default_rng(3).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    comparison = probe.compare(net, other, x)
+    assert [one.b for one in comparison.sources] == [("middle",)], str(comparison)
+    assert comparison.sources[0].axes == ""
+    assert "B's are A's with two axes exchanged" in comparison.sources[0].notes
