@@ -97,7 +97,7 @@ def explain(arguments: Arguments) -> int:
     if arguments.json == "-":
         pass
     elif arguments.quiet:
-        say(printable.line(f"{story.verdict}: {repr(story)[1:-1]}"))
+        say(f"{story.verdict}: {story.headline}")
     elif terminal.on_terminal(arguments.color or ""):
         _show(printable.page(story.lines, terminal.columns()), arguments)
     else:

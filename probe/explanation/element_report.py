@@ -126,10 +126,14 @@ class Story:
     def __str__(self) -> str:
         return printable.page(self.lines)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The element and its value in one line."""
         place = ", ".join(map(str, self.at))
-        name = printable.name(self.layer) or "(root)"
-        return f"<Story {name}[{place}] = {number(self.value)}: {self.verdict}>"
+        return f"{printable.name(self.layer) or '(root)'}[{place}] = {number(self.value)}"
+
+    def __repr__(self) -> str:
+        return f"<Story {self.headline}: {self.verdict}>"
 
     def to_html(self) -> str:
         """The element as a page of its own, with a waterfall of its terms."""

@@ -100,6 +100,8 @@ def test_color_and_quiet():
         quiet
         == "agree: relu: the framework, NumPy and ONNX Runtime agree; all values are identical\n"
     )
+    one = piped("--layer", "conv", "--at", "0,0,0,0", "-q")
+    assert one.startswith("agree: conv[0, 0, 0, 0] = ") and one.count("\n") == 1
     assert piped("--all", "-q") == "11 agree, 0 diverge, 0 unchecked\n"
 
 
