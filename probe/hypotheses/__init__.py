@@ -10,6 +10,7 @@ from probe.hypotheses import parameters
 from probe.hypotheses import written_values
 from probe.hypotheses import recurrent
 from probe.hypotheses import attention
+from probe.hypotheses import rotary_and_heads
 from probe.hypotheses import operand_precision
 from probe.hypotheses import layout
 from probe.hypotheses import activation
@@ -58,6 +59,7 @@ __all__ += [
 __all__ += [
     "recurrent",
     "resize",
+    "rotary_and_heads",
     "sliding_windows",
     "transpose_conv",
     "written_values",

@@ -1,0 +1,77 @@
+"""Steps with others put between them: what an edit of the data flow needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from probe.hypotheses.case import Case, Steps
+from probe.ops.base import Op
+from probe.ops.step import Ref, Step
+
+__all__ = ["Change", "rewired", "taking"]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Some steps take a tensor otherwise."""
+
+    ref: Ref | None
+    """Which tensor; None: they take one input more."""
+    ops: tuple[Op, ...]
+    """What is done to it, one after the other."""
+    users: Callable[[int], bool] = lambda position: True
+    """Whether the step at a position does; the layer's output is behind the last."""
+    source: Ref | None = None
+    """What the first of the ops takes, where that is another one."""
+    copies: int = 1
+    """How often the first of the ops takes it; 0 for what takes nothing."""
+
+
+def rewired(case: Case, changes: Sequence[Change]) -> Steps:
+    """The steps with all of these changes, none of which sees another."""
+    new: list[Step] = []
+    places: list[int] = []
+    made: dict[int, Ref] = {}
+
+    def moved(ref: Ref) -> Ref:
+        return replace(ref, step=places[ref.step]) if ref.step >= 0 else ref
+
+    def put(k: int) -> Ref:
+        if k not in made:
+            change = changes[k]
+            start = change.source if change.source is not None else change.ref
+            sources = () if start is None else (moved(start),) * change.copies
+            for op in change.ops:
+                new.append(Step(op, sources))
+                sources = (Ref(len(new) - 1),)
+            made[k] = sources[0]
+        return made[k]
+
+    def taken(ref: Ref, position: int) -> Ref:
+        for k, change in enumerate(changes):
+            if change.ref == ref and change.users(position):
+                return put(k)
+        return moved(ref)
+
+    for position, step in enumerate(case.steps):
+        inputs = tuple(taken(ref, position) for ref in step.sources(position))
+        more = [k for k, one in enumerate(changes) if one.ref is None and one.users(position)]
+        inputs = (*inputs, *(put(k) for k in more))
+        places.append(len(new))
+        new.append(replace(step, inputs=inputs))
+    last = Ref(len(case.steps) - 1)
+    for k, change in enumerate(changes):
+        if change.ref == last and change.users(len(case.steps)):
+            put(k)
+    return tuple(new)
+
+
+def taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
+    """The steps in which all that take the one tensor take another; where it is what the layer
+    gives, the layer gives the other."""
+    steps = tuple(
+        replace(step, inputs=tuple(ref if one == instead_of else one for one in sources))
+        if instead_of in (sources := step.sources(position))
+        else step
+        for position, step in enumerate(case.steps)
+    )
+    return case.giving(steps, ref) if instead_of.step == len(case.steps) - 1 else steps

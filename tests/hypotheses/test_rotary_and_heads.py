@@ -1,0 +1,113 @@
+"""Mistakes of a port of a language model's attention: its own loops in NumPy against Hugging
+Face's Llama."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+import probe
+
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+HEADS, KV, SIZE, STEPS = 4, 2, 8, 10
+
+
+@cache
+def made():
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV,
+        vocab_size=50,
+        attn_implementation="eager",
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).eval()
+    attention = model.model.layers[0].self_attn
+    with torch.no_grad():
+        for one in attention.parameters():
+            one.copy_(0.5 * torch.randn_like(one))
+    ids = np.random.default_rng(0).integers(0, 50, (1, STEPS))
+    kept = {}
+
+    def keep(module, args, named):
+        kept["x"] = named["hidden_states"] if "hidden_states" in named else args[0]
+
+    hook = attention.register_forward_pre_hook(keep, with_kwargs=True)
+    with torch.no_grad():
+        model(torch.tensor(ids))
+    hook.remove()
+    weights = {name: one.detach().double().numpy() for name, one in attention.named_parameters()}
+    return model, ids, kept["x"][0].double().numpy(), weights
+
+
+def rotated(vector, position, base=1e4, neighbours=False, sign=1.0):
+    out = vector.copy()
+    half = SIZE // 2
+    for i in range(half):
+        angle = position * base ** (-2 * i / SIZE)
+        a, b = (2 * i, 2 * i + 1) if neighbours else (i, i + half)
+        cos, sin = np.cos(angle), sign * np.sin(angle)
+        out[a], out[b] = vector[a] * cos - vector[b] * sin, vector[b] * cos + vector[a] * sin
+    return out
+
+
+def port(
+    q_position=lambda p: p,
+    k_position=lambda p: p,
+    shared=lambda h: h // (HEADS // KV),
+    sees=lambda i, j: j <= i,
+    rotates=True,
+    **rope,
+):
+    _, _, x, held = made()
+    q, k, v = (
+        (x @ held[f"{name}_proj.weight"].T).reshape(STEPS, -1, SIZE) for name in ("q", "k", "v")
+    )
+    out = np.zeros((STEPS, HEADS, SIZE))
+    for h in range(HEADS):
+        g = shared(h)
+        for i in range(STEPS):
+            seen = [j for j in range(STEPS) if sees(i, j)] or [0]
+            query = rotated(q[i, h], q_position(i), **rope) if rotates else q[i, h]
+            scores = []
+            for j in seen:
+                key = rotated(k[j, g], k_position(j), **rope) if rotates else k[j, g]
+                scores.append(query @ key / np.sqrt(SIZE))
+            share = np.exp(np.array(scores) - max(scores))
+            out[i, h] = (share / share.sum()) @ v[seen, g]
+    return (out.reshape(STEPS, -1) @ held["o_proj.weight"].T)[None].astype(np.float32)
+
+
+def asked(y):
+    model, ids, *_ = made()
+    return probe.check(model, "model.layers.0.self_attn", {"input_ids": ids}, expected=[y, None])
+
+
+def test_the_right_port_agrees():
+    assert asked(port()).verdict == "agree"
+
+
+MISTAKES = {
+    "rope-layout": {"neighbours": True},
+    "rope-base": {"base": 5e5},
+    "rope-direction": {"sign": -1.0},
+    "rope-offset": {"k_position": lambda p: p + 1},
+    "rope-dims": {"rotates": False},
+    "grouped-heads": {"shared": lambda h: h % KV},
+    "mask-off-by-one": {"sees": lambda i, j: j <= i + 1},
+}
+
+
+@pytest.mark.parametrize("slug", MISTAKES)
+def test_a_mistake_is_named(slug):
+    report = asked(port(**MISTAKES[slug]))
+    assert report.verdict == "diverge"
+    assert report.findings, report.diagnosis
+    named = [one.slug for one in report.findings if one.tie] or [report.findings[0].slug]
+    assert slug in named, report.findings
+    assert all(one.left <= 1 for one in report.findings if one.slug == slug)
