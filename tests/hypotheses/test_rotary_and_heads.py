@@ -111,3 +111,101 @@ def test_a_mistake_is_named(slug):
     named = [one.slug for one in report.findings if one.tie] or [report.findings[0].slug]
     assert slug in named, report.findings
     assert all(one.left <= 1 for one in report.findings if one.slug == slug)
+
+
+class Fused(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.both = torch.nn.Linear(8, 24)
+
+    def forward(self, x):
+        return self.given(self.both(x).chunk(3, -1))
+
+    @staticmethod
+    def given(parts):
+        q, k, v = parts
+        return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+
+
+class Capped(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.nn.Linear(8, 6)
+
+    def forward(self, x):
+        return torch.softmax(2.0 * torch.tanh(self.scores(x) / 2.0), -1)
+
+
+class Windowed(torch.nn.Module):
+    def forward(self, x, mask):
+        return torch.softmax(x @ x.transpose(-1, -2) + mask, -1) @ x
+
+
+class Routed(torch.nn.Module):
+    def __init__(self, first=True):
+        super().__init__()
+        self.gate, self.first = torch.nn.Linear(8, 6), first
+
+    def forward(self, x):
+        if not self.first:
+            return torch.softmax(self.gate(x).topk(2, -1).values, -1)
+        values = torch.softmax(self.gate(x), -1).topk(2, -1).values
+        return values / values.sum(-1, keepdim=True)
+
+
+def window(width, steps=8):
+    apart = np.arange(steps)[:, None] - np.arange(steps)
+    return np.where((apart >= 0) & (apart < width), 0.0, -1e9).astype(np.float32)
+
+
+def drawn(*shape):
+    return np.random.default_rng(3).normal(size=shape).astype(np.float32)
+
+
+def norm_offset():
+    layer, x = torch.nn.RMSNorm(8, eps=1e-5), drawn(3, 8)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(drawn(8)))
+    root = np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5)
+    return layer, x, x / root * (1 + layer.weight.detach().numpy())
+
+
+def packed_order():
+    layer, x = Fused(), drawn(2, 5, 8)
+    out = layer.both(torch.tensor(x))
+    return layer, x, layer.given(out.unflatten(-1, (8, 3)).unbind(-1)).detach().numpy()
+
+
+def soft_cap():
+    layer, x = Capped(), 3 * drawn(5, 8)
+    return layer, x, torch.softmax(layer.scores(torch.tensor(x)), -1).detach().numpy()
+
+
+def window_off_by_one():
+    layer, x = Windowed(), drawn(2, 8, 4)
+    y = layer(torch.tensor(x), torch.tensor(window(4))).numpy()
+    return layer, (x, window(3)), y
+
+
+def topk_normalisation():
+    layer, x = Routed(), drawn(9, 8)
+    return layer, x, torch.softmax(layer.gate(torch.tensor(x)), -1).topk(2, -1).values.detach()
+
+
+def router_order():
+    layer, x = Routed(first=False), drawn(9, 8)
+    return layer, x, torch.softmax(layer.gate(torch.tensor(x)), -1).topk(2, -1).values.detach()
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [norm_offset, packed_order, soft_cap, window_off_by_one, topk_normalisation, router_order],
+    ids=lambda one: one.__name__,
+)
+def test_a_mistake_of_a_part_is_named(plant):
+    torch.manual_seed(0)
+    layer, x, y = plant()
+    report = probe.check(layer.eval(), "", x, expected=np.asarray(y, np.float32))
+    assert report.findings, report.diagnosis
+    named = [one.slug for one in report.findings if one.tie] or [report.findings[0].slug]
+    assert plant.__name__.replace("_", "-") in named, report.findings
