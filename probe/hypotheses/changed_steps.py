@@ -23,7 +23,7 @@ from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import step_name, tensor_name
 from probe.hypotheses.tensor_maps import scalings
 from probe.hypotheses.usual_numbers import EPSILONS
-from probe.ops.base import Elementwise, Op
+from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
@@ -51,11 +51,15 @@ def _changed(case: Case) -> Iterator[Change]:
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
             key = ("field", type(op), words)
             yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
-        for words, other in _together(case, position, op):
+        for words, other in _together(case, position, op) if not _only_moves(op) else ():
             yield _op_changed(case, position, words, other, None, "two fields")
         for other in _siblings(op):
             words = f"{_name(other)} instead of {_name(op)}"
             yield _op_changed(case, position, words, other, ("kind", words))
+
+
+def _only_moves(op: Op) -> bool:
+    return isinstance(op, Rearrangement | Scanned)
 
 
 def _activations(case: Case) -> Iterator[Change]:

@@ -87,7 +87,7 @@ def _with_gain(op: Any, to: _Parts, x: Ref, shape: Sequence[int]) -> Ref:
     if op.scale is not None:
         x = to.add("what is multiplied by the gain", ops.Mul(), x, to.weight(op.scale, shape))
     if getattr(op, "bias", None) is not None:
-        x = to.add("", ops.Add(), x, to.weight(op.bias, shape))
+        x = to.add("the output", ops.Add(), x, to.weight(op.bias, shape))
     return x
 
 
@@ -272,7 +272,7 @@ def _times_gate(op: Any, to: _Parts) -> Ref:
     x = X
     if getattr(op, "alpha", 1.0) != 1.0:
         x = to.add("the scaled input", ops.Mul(), X, to.number("alpha", op.alpha))
-    return to.add("", ops.Mul(), X, to.add("the gate", gate[type(op)], x))
+    return to.add("the output", ops.Mul(), X, to.add("the gate", gate[type(op)], x))
 
 
 _of(ops.Swish, ops.HardSwish)(_times_gate)
@@ -286,12 +286,12 @@ def _gelu(op: ops.Gelu, to: _Parts) -> Ref:
         part = to.add("0.044715 x^3", ops.Mul(), cube, to.number("0.044715", 0.044715))
         summed = to.add("x + 0.044715 x^3", ops.Add(), X, part)
         root = to.number("sqrt(2 / pi)", math.sqrt(2 / math.pi))
-        inner = to.add("", ops.Tanh(), to.add("tanh's argument", ops.Mul(), summed, root))
+        inner = to.add("the tanh", ops.Tanh(), to.add("tanh's argument", ops.Mul(), summed, root))
     else:
         root = to.number("1 / sqrt(2)", math.sqrt(0.5))
         inner = to.add("erf", ops.Erf(), to.add("erf's argument", ops.Mul(), X, root))
     gate = to.add("the gate", ops.Mul(), to.add("1 + erf", ops.Add(), one, inner), half)
-    return to.add("", ops.Mul(), X, gate)
+    return to.add("the output", ops.Mul(), X, gate)
 
 
 @_of(ops.Softplus)
@@ -300,7 +300,7 @@ def _softplus(op: ops.Softplus, to: _Parts) -> Ref | None:
         return None
     scaled = to.add("beta x", ops.Mul(), X, to.number("beta", op.beta))
     y = to.add("softplus(beta x)", ops.Softplus(), scaled)
-    return to.add("", ops.Div(), y, to.number("beta", op.beta))
+    return to.add("the output", ops.Div(), y, to.number("beta", op.beta))
 
 
 @_of(ops.Selu, ops.Elu, ops.LeakyRelu, ops.PRelu)
@@ -321,7 +321,7 @@ def _two_sides(op: Any, to: _Parts) -> Ref:
         scale = to.number("the scale 1.0507", 1.0507009873554805)
         above = to.add("the scaled positive side", ops.Mul(), above, scale)
         below = to.add("the scaled negative side", ops.Mul(), below, scale)
-    return to.add("", ops.Add(), above, below)
+    return to.add("the output", ops.Add(), above, below)
 
 
 @_of(ops.Glu)
@@ -330,7 +330,7 @@ def _glu(op: ops.Glu, to: _Parts) -> Ref:
     half = to.shapes[0][axis] // 2
     first = to.add("the first half", ops.Take(axis, tuple(range(half))), X)
     second = to.add("the second half", ops.Take(axis, tuple(range(half, 2 * half))), X)
-    return to.add("", ops.Mul(), first, to.add("the gate", ops.Sigmoid(), second))
+    return to.add("the output", ops.Mul(), first, to.add("the gate", ops.Sigmoid(), second))
 
 
 @_of(ops.Standardize)
@@ -339,7 +339,9 @@ def _standardize(op: ops.Standardize, to: _Parts) -> Ref | None:
         return None
     centred = to.add("what is centred", ops.Sub(), X, to.weight(op.mean, op.mean.value.shape))
     variance = to.weight(op.variance, op.variance.value.shape)
-    return to.add("", ops.Div(), centred, to.add("the standard deviation", ops.Sqrt(), variance))
+    return to.add(
+        "the output", ops.Div(), centred, to.add("the standard deviation", ops.Sqrt(), variance)
+    )
 
 
 # Recurrences.
@@ -532,11 +534,11 @@ def _gru(op: ops.GRU, to: _Parts) -> tuple[Ref, ...]:
     n = to.add("the candidate", op.activation, to.add("the sum", ops.Add(), share, inner))
     kept = to.add("the state that is kept", ops.Mul(), z, H)
     rest = to.add("1 - the update gate", ops.Sub(), to.number("1", 1.0), z)
-    return (to.add("", ops.Add(), kept, to.add("what is new", ops.Mul(), rest, n)),)
+    return (to.add("the new state", ops.Add(), kept, to.add("what is new", ops.Mul(), rest, n)),)
 
 
 def _rnn(op: ops.RNN, to: _Parts) -> tuple[Ref, ...]:
-    return (to.add("", op.activation, _Gate(op, "h", "the state").summed(to, H)),)
+    return (to.add("the new state", op.activation, _Gate(op, "h", "the state").summed(to, H)),)
 
 
 _CELLS: dict[type, Callable[[Any, _Parts], tuple[Ref, ...]]] = {
@@ -559,7 +561,9 @@ def _recurrence(op: Any, to: _Parts) -> Ref | None:
         name: getattr(op, name) for name in ("reverse", "has_mask", "has_states", "zero_masked")
     }
     given = tuple(Ref(-1, k) for k in range(len(to.shapes)))
-    return to.add("", Scanned(tuple(cell.steps), tuple(cell.words), sizes, **flags), *given)
+    return to.add(
+        "the recurrence", Scanned(tuple(cell.steps), tuple(cell.words), sizes, **flags), *given
+    )
 
 
 # The whole.

@@ -25,13 +25,22 @@ def reproducing(
 ) -> Iterator[Edit]:
     """The edits that such changes make and that give what was observed, or nearly: of the layer's
     own steps, then of those that these are made of, or of these alone."""
-    for whole in _readings(case)[-1:] if parts_alone else _readings(case):
+    readings = _readings(case)
+    for number, whole in enumerate(readings[-1:] if parts_alone else readings):
         flow = _flow(whole)
-        found = flow.nearest(
-            shared(_with_cells(flow.case, changes), flow.count, case.over), case.over
-        )
+        made = _with_cells(flow.case, changes)
+        if number and number == len(readings) - 1:
+            made = (one for one in made if _within(whole, one))
+        found = flow.nearest(shared(made, flow.count, case.over), case.over)
         for one in found:
             yield edit(whole, one, slug)
+
+
+def _within(case: Case, change: Change) -> bool:
+    """Whether a change is one of what an op is made of: others were made of its whole steps."""
+    taken = {ref.step for at, step in change.steps.items() for ref in step.sources(at)}
+    touched = {*change.steps, *taken, -1 if change.out is None else change.out.step}
+    return not change.steps or any(case.words[at] for at in touched if 0 <= at < len(case.steps))
 
 
 @once
@@ -70,7 +79,8 @@ def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterat
     for t in range(middle):
         states = op.next_states(inputs[0][t], states)
     given = (inputs[0][middle], *states)
-    inner = Case(op.body, given, recompute(op.body, given), case.observed, words=op.words, calls=())
+    values = recompute(op.body, given)
+    inner = Case(op.body, given, values, case.observed, words=op.words, inner=True)
     for one in changes(inner):
         if one.out is None and not one.inputs:
             made = {position: Step(_Changed(op, one), step.sources(position))}
