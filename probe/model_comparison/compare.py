@@ -13,6 +13,7 @@ from probe.capture.model_inputs import bind
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape, Told
 from probe.comparison.compare import Comparison, Worst
+from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
 from probe.model_comparison.axes import Way, unchanged
@@ -27,7 +28,7 @@ from probe.model_comparison.graph import (
 from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.level import Level, level_between
 from probe.model_comparison.merging import merged
-from probe.model_comparison.names import by_names
+from probe.model_comparison.names import by_names, names_of_layers, repeated
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.propagated import carried, propagated
@@ -35,9 +36,10 @@ from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
-from probe.model_comparison.walk import Paired, Walk, signature
+from probe.model_comparison.walk import Paired, Walk, digits, signature
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import Reasons, reasons, reasons_alone
+from probe.numerics.dtypes import widened
 from probe.process.interrupts import undisturbed
 
 __all__ = ["Pairing", "assert_same", "compare"]
@@ -202,6 +204,8 @@ class _Found(NamedTuple):
     """Whether an output of B has no partner and none is computed."""
     uncopied: str = ""
     """Says that no weights are shared."""
+    unheld: tuple[str, ...] = ()
+    """Arrays named after layers of the model that stand for none of its tensors."""
 
 
 def _compared(
@@ -230,9 +234,7 @@ def _compared(
     slack_a = {} if alone else carried(a, wanted_a)
     slack_b = carried(graph, {one.b for one in walk.pairs}, level.unit)
     down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
-    innocent = [
-        one for one in found if alone and one.differs and (own := down[one]) is not None and own.ok
-    ]
+    innocent = [one for one in found if alone and one.differs and _innocent(one.paired)]
     groups = merged(found, innocent)
     firsts = {group[0]: group for group in groups}
     told: list[Pair] = []
@@ -257,13 +259,19 @@ def _compared(
         elif one.differs:
             pair = replace(pair, notes=("it shows the fault of a source, see there",))
         told.append(pair)
+    if alone:
+        told += [_repeated(*one) for one in repeated(a, graph)]
     covered_a: set[Node] = {node for one in found for node in one.a}
     covered_b: set[Node] = {node for one in found for node in one.b}
     free_a = uncovered(a.nodes, covered_a)
     free_b = uncovered(graph.nodes, covered_b)
+    unheld: tuple[str, ...] = ()
     if alone:
         known = {tensor for one in walk.pairs for tensor in one.a.tensors}
+        known |= {array for array, _, _ in repeated(a, graph)}
         free_a = tuple(one.name for one in a.loose if one not in known)
+        layers = names_of_layers(graph)
+        unheld = tuple(name for name in free_a if name in layers)
     ends_open = not alone and any(
         end not in walk.partner and end.root not in walk.partner for end in graph.outputs
     )
@@ -271,7 +279,7 @@ def _compared(
     mistakes = [*of_dump(a)] if alone else [*of_modes(a, graph)]
     uncopied = "" if alone else nothing_copied(a, graph, held)
     notes = (*filter(None, [uncopied]), *mistakes, *level.notes, *_ties(found, slack_a, slack_b))
-    return _Found(tuple(told), unpaired, notes, ends_open, uncopied)
+    return _Found(tuple(told), unpaired, notes, ends_open, uncopied, unheld)
 
 
 def _ties(
@@ -288,6 +296,39 @@ def _ties(
     return [*filter(None, [ties(last.a.tensor.value, last.b.value, allowed)])]
 
 
+def _repeated(array: Tensor, first: Tensor, tensor: Tensor) -> Pair:
+    """An array against another that stands for the same tensor of the model."""
+    slack = digits(first.value)
+    local = compare_arrays((first.value,), (array.value,), (2 * slack,))
+    return Pair(
+        *((array.name,), (array.name,), "", "name", local, None),
+        verdict="agree" if local.ok else "diverge",
+        source=not local.ok,
+        shape=tuple(array.value.shape),
+        tensors=(array.name, tensor.name),
+        notes=(f"{first.name} is the same tensor of the model",),
+    )
+
+
+def _innocent(paired: Paired) -> bool:
+    """Whether a given array lies much nearer to what the model itself has there than to what the
+    model's layer makes of the arrays given before: then it is one of these that is wrong."""
+    if paired.unforced is None:
+        return False
+    shown, perm = paired.b.shown
+    own = shown.value.transpose(np.argsort(perm))
+    given = paired.a.gathered([one.value for one in paired.a.tensors])
+    try:
+        apart, local = (
+            np.abs(given - paired.way.to_a(widened(one))).max(initial=0.0)
+            for one in (own, paired.unforced)
+        )
+    except ValueError:  # of another shape
+        return False
+    return bool(apart < _MUCH_NEARER * local)
+
+
+_MUCH_NEARER = 0.1
 _INNOCENT = (
     "these values are right on the model's own inputs: the tensor before is other in the file only"
 )
@@ -410,6 +451,12 @@ def _told(
         sentence = (
             f"unchecked: {agreeing}; {' + '.join(doubtful[0].b)} of B could not be computed from "
             "A's tensors"
+        )
+    elif found.unheld:
+        verdict = "unchecked"
+        sentence = (
+            f"unchecked: {agreeing}, but no tensor of the model was found for "
+            f"{printable.several(found.unheld, 3)}; name its pair with --pairs"
         )
     elif found.ends_open:
         verdict = "unchecked"

@@ -5,24 +5,43 @@ from collections.abc import Iterator
 
 from probe.model_comparison.graph import Graph, Tensor
 
-__all__ = ["by_names"]
+__all__ = ["by_names", "names_of_layers", "repeated"]
 
 _ACTIVATED = ("_linear", "_relu", "_softmax", "_tanh", "_sigmoid", "_elu", "_selu", "_hard_sigmoid")
 """What hls4ml puts behind a layer's name where it makes a layer of the activation."""
 _PLAIN = re.compile(r"[^a-z0-9]+")
+_INTO = re.compile(r"[./]")
 
 
 def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
-    """(array, tensor of the model) of one name: exactly, else but for case and punctuation."""
+    """(array, tensor of the model) of one name: exactly, else but for case and punctuation; for
+    each tensor the first array."""
+    taken: set[Tensor] = set()
+    for array, tensor in _named(alone, model):
+        if tensor not in taken:
+            taken.add(tensor)
+            yield array, tensor
+
+
+def repeated(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(array, the first array, tensor of the model) where several names stand for one tensor, as
+    those of a block and of its last layer."""
+    first: dict[Tensor, Tensor] = {}
+    for array, tensor in _named(alone, model):
+        if first.setdefault(tensor, array) is not array:
+            yield array, first[tensor], tensor
+
+
+def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
     exact: dict[str, Tensor] = {}
     plain: dict[str, list[Tensor]] = {}
     given = {array.name for array in alone.loose}
     for tensor in model.tensors:
         if tensor.recorded is not None and tensor.node is not None:
             exact[tensor.name] = tensor
+    exact |= {name: one for name, one in _blocks(model).items() if name not in exact}
     for name, tensor in exact.items():
         plain.setdefault(_plain(name), []).append(tensor)
-    taken: set[Tensor] = set()
     for array in alone.loose:
         found = exact.get(array.name)
         if found is not None and any(f"{array.name}{end}" in given for end in _ACTIVATED):
@@ -33,9 +52,33 @@ def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
         if found is None:
             alike = plain.get(_plain(array.name), [])
             found = alike[0] if len(alike) == 1 else None
-        if found is not None and found not in taken:
-            taken.add(found)
+        if found is not None:
             yield array, found
+
+
+def names_of_layers(model: Graph) -> frozenset[str]:
+    """The names of a model's calls and of the blocks around them."""
+    names = {node.call.name for node in model.nodes}
+    return frozenset(names.union(*map(_around, names)))
+
+
+def _blocks(model: Graph) -> dict[str, Tensor]:
+    """What the blocks of a model give: the one tensor made within that is read outside."""
+    read: dict[str, set[Tensor]] = {}
+    for tensor in model.tensors:
+        if tensor.recorded is None or tensor.node is None:
+            continue
+        readers = [_around(one.call.name) for one in tensor.consumers]
+        for block in _around(tensor.name):
+            if not readers or any(block not in one for one in readers):
+                read.setdefault(block, set()).add(tensor)
+    return {block: next(iter(tensors)) for block, tensors in read.items() if len(tensors) == 1}
+
+
+def _around(name: str) -> frozenset[str]:
+    """The blocks that hold a call: of "features.9/concat" these are features and features.9."""
+    ends = [one.start() for one in _INTO.finditer(name)]
+    return frozenset(name[:end] for end in ends if end)
 
 
 def _before_activation(tensor: Tensor) -> Tensor:

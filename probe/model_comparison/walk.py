@@ -24,7 +24,17 @@ from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of, stored_in
 from probe.ops import BatchNormalization, Transpose
 
-__all__ = ["Paired", "Source", "Walk", "Wire", "bounds_of", "evaluated", "signature", "taken"]
+__all__ = [
+    "Paired",
+    "Source",
+    "Walk",
+    "Wire",
+    "bounds_of",
+    "digits",
+    "evaluated",
+    "signature",
+    "taken",
+]
 
 _TRIED = 24
 """So many tensors of A are held against one of B's."""
@@ -33,6 +43,9 @@ _EVIDENCE = 0.1
 """An allowance of more than that part of a tensor's deviation proves nothing."""
 _ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
 """What an op raises on an array of a shape that is not its own."""
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+_SEVEN_DIGITS = 5e-7
+"""Half a unit in the seventh digit, relative: arrays often pass through text on their way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -479,13 +492,13 @@ class Walk:
             self.partners_of_a[one].append(b)
         self.values[b] = theirs
         recorded = all(one.recorded is not None for one in source.tensors)
-        kept = None if recorded else self.slack_a(source.tensor)
+        kept = None if recorded and not self.a.loose else self.slack_a(source.tensor)
         self.slack[b] = None if kept is None or source.columns else way.to_b(kept)
         if way.merged is None and local.ok:
             self._remembered[len(way.perm), len(way.perm)] = way
         for one in source.tensors:
             if one.recorded is not None:
-                self._slack_a[one] = None
+                self._slack_a[one] = self._digits(one)
 
     def _vague(self, b: Tensor, allowed: np.ndarray) -> bool:
         value = self.values[b]
@@ -509,7 +522,7 @@ class Walk:
                 continue
             node = one.node
             if node is None or node.op is None:
-                self._slack_a[one] = None
+                self._slack_a[one] = self._digits(one)
                 continue
             missing = [x for x in node.inputs if x not in self._slack_a]
             if missing:
@@ -526,6 +539,9 @@ class Walk:
                 self._slack_a.setdefault(output, bound)
         return self._slack_a[tensor]
 
+    def _digits(self, tensor: Tensor) -> np.ndarray | None:
+        return digits(tensor.value) if self.a.loose else None
+
     # What is left
 
     def _pair_outputs(self) -> None:
@@ -537,6 +553,14 @@ class Walk:
                     end = b
                 source = a.root.shown[0] if end is b.root else a
                 self._force(end, Source((source,)), self._likely(source, end), "structure")
+
+
+def digits(value: np.ndarray) -> np.ndarray:
+    """What an array that another program wrote holds no digits of."""
+    if value.dtype.name not in _FLOATS:
+        return np.zeros(value.shape)
+    unit = max(_SEVEN_DIGITS, precision_of(value.dtype.name).unit)
+    return np.asarray(unit * np.where(np.isfinite(value), np.abs(value), 0.0), np.float64)
 
 
 def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:

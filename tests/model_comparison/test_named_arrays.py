@@ -1,0 +1,112 @@
+"""Outputs alone, as another program wrote them: of layers, of blocks, under two names."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import probe
+
+X = np.random.default_rng(0).normal(size=(3, 4, 9, 8)).astype(np.float32)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(x + self.two(torch.relu(self.one(x))))
+
+
+class Split(nn.Module):
+    """A block of which two tensors are read outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        first = self.one(x)
+        return first, torch.sigmoid(first)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block() for _ in range(8)))
+        self.split = Split()
+        self.head = nn.Sequential(nn.Conv2d(4, 3, 3), nn.ReLU())
+
+    def forward(self, x):
+        first, gate = self.split(self.blocks(x))
+        return self.head(first * gate)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+@pytest.fixture
+def arrays(net):
+    """The outputs of blocks and layers with seven digits, as a text file holds them."""
+    found = {}
+    names = [f"blocks.{k}" for k in range(8)] + ["split.one", "head.0", "head"]
+    modules = dict(net.named_modules())
+    hooks = [
+        modules[name].register_forward_hook(
+            lambda module, given, output, name=name: found.update({name: output.numpy().copy()})
+        )
+        for name in names
+    ]
+    with torch.no_grad():
+        net(torch.from_numpy(X))
+    for hook in hooks:
+        hook.remove()
+    digits = np.vectorize(lambda value: float(f"{value:.6e}"), otypes=[np.float32])
+    return {name: digits(array) for name, array in found.items()}
+
+
+def test_arrays_of_seven_digits_agree(net, arrays):
+    comparison = probe.compare(net, arrays, X)
+    assert comparison.verdict == "agree", str(comparison)
+    assert len(comparison.pairs) == len(arrays)
+
+
+WRONG = {
+    "turned": lambda y: y[..., ::-1],
+    "of another channel": lambda y: np.roll(y, 1, 1),
+    "a channel lost": lambda y: y * (np.arange(4) != 2)[:, None, None],
+    "samples exchanged": lambda y: y[[1, 0, 2]],
+    "a thousandth larger": lambda y: y * np.float32(1.001),
+    "one value": lambda y: np.where(np.arange(y.size).reshape(y.shape) == 70, y + 0.01, y),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", ["blocks.5", "split.one"])
+def test_a_wrong_array_is_the_one_source(net, arrays, name, wrong):
+    """Deep in a net, where rounding before it may have come to much; and the layers behind it,
+    which agree with the model's own input, are not blamed."""
+    arrays[name] = np.ascontiguousarray(WRONG[wrong](arrays[name]), np.float32)
+    comparison = probe.compare(net, arrays, X)
+    assert comparison.verdict == "diverge"
+    assert [one.b for one in comparison.sources] == [(name,)], str(comparison)
+
+
+def test_two_names_of_one_tensor(net, arrays):
+    arrays["head.1"] = arrays["head"].copy()
+    assert probe.compare(net, arrays, X).ok
+    arrays["head.1"] = np.clip(arrays["head"], 0, 0.1)
+    comparison = probe.compare(net, arrays, X)
+    assert comparison.verdict == "diverge" and len(comparison.sources) == 1
+    assert "is the same tensor of the model" in str(comparison)
+
+
+def test_a_layer_without_a_tensor_of_its_own_is_no_agreement(net, arrays):
+    arrays["split"] = arrays["split.one"] - 1
+    comparison = probe.compare(net, arrays, X)
+    assert comparison.verdict == "unchecked"
+    assert "no tensor of the model was found for split" in comparison.sentence
