@@ -1,5 +1,6 @@
-"""The matrix of layers and damages to their weights (tests/support/damaged_weights.py): what was
-done is said, and the weights that were used are given."""
+"""Of the matrix of layers and damages to their weights (tests/support/damaged_weights.py) a sample:
+what was done is said, and the weights that were used are given. The whole matrix, of which not
+every cell is named, is counted by benchmarks/weights.py."""
 
 from functools import cache
 
@@ -27,7 +28,7 @@ def built(name):
             subject,
             damage,
             id=f"{subject.name}, {damage.name}",
-            marks=() if i % SAMPLE == 0 else pytest.mark.exhaustive,
+            marks=() if i % SAMPLE == 0 else pytest.mark.slow,
         )
         for i, (subject, damage) in enumerate(cells())
     ],
