@@ -336,7 +336,7 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"the window is {wide + by} positions wide instead of {wide}",
                 case.changed(position, window=wide + by),
-                do=f"a query sees {wide} positions, its own among them",
+                do=f"a query attends to {wide} positions, its own included",
             )
     for index, keep, apart in _masks(case):
         width = int(apart[keep].max(initial=0)) + 1

@@ -31,10 +31,15 @@ CODES = re.compile(r"\x1b\[[0-9;]*m")
 def on_a_terminal(*arguments, columns=80, **environment):
     """(exit status, what the terminal got, seconds until the first of it)."""
     started = time.monotonic()
-    child, terminal = pty.fork()
-    if not child:
-        os.execve(PROBE, [PROBE, *arguments], os.environ | {"TERM": "xterm"} | environment)
+    terminal, screen = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    child = subprocess.Popen(
+        [PROBE, *arguments],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), screen),
+        env=os.environ | {"TERM": "xterm"} | environment,
+        start_new_session=True,
+    )
+    os.close(screen)
     got, first = b"", None
     while True:
         try:
@@ -46,8 +51,7 @@ def on_a_terminal(*arguments, columns=80, **environment):
         first = first or time.monotonic() - started
         got += part
     os.close(terminal)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), got.decode(), first
+    return child.wait(), got.decode(), first
 
 
 def shown(text):
