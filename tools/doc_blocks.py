@@ -196,7 +196,9 @@ def _comparable(text: str) -> str:
     text = re.sub(r"\d+\.\d+\.\d+(\+\w+)?", "VERSION", text)
     text = re.sub(r"in \d+\.\d+s\b( \(\d+:\d+:\d+\))?", "in SECONDS", text)
     text = re.sub(r"\b0\.\d+ x the allowance", "SHARE x the allowance", text)
-    text = re.sub(r"\b0\.\d+(?= +\S+ +agree$)", "SHARE", text, flags=re.MULTILINE)  # of a comparison
+    text = re.sub(
+        r"\b0\.\d+(?= +\S+ +agree$)", "SHARE", text, flags=re.MULTILINE
+    )  # of a comparison
     return re.sub(
         r"-?\d+(\.\d+)?(e[+-]\d+)?",
         lambda match: f"{float(match[0]):.2g}" if abs(float(match[0])) > 1e-3 else "SMALL",
