@@ -219,12 +219,19 @@ def _adapter_of_folder(path: Path) -> str:
         return _RECORDING
     if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
         return ".transformers"
-    if any(path.rglob("*.npy")):
+    if _arrays_alone(path):
         return _RECORDING
     raise CannotOpen(
         f"{path} is a folder, not a model file, nor a Hugging Face directory with config.json and "
-        "*.safetensors"
+        "*.safetensors, nor a folder of nothing but .npy files"
     )
+
+
+def _arrays_alone(path: Path) -> bool:
+    """Whether a folder holds .npy files and no other; it is read up to the first that is none."""
+    names = (name for _, _, files in os.walk(path) for name in files if not name.startswith("."))
+    first = next(names, "")
+    return first.endswith(".npy") and all(name.endswith(".npy") for name in names)
 
 
 def _words(head: bytes) -> str:

@@ -9,6 +9,7 @@ from representatives import representatives
 
 import probe
 from probe.hypotheses import CAUSES, REGISTERED
+from probe.printable import WIDTH
 
 ELSEWHERE = {
     "rounding",
@@ -51,7 +52,9 @@ def test_the_planted_mistake_is_named(row):
     assert named, report
     assert named[0] == slug or (slug in named and report.findings[0].tie), report
     assert report.findings[0].left <= 1
-    assert slug in str(report)
+    text = str(report)
+    assert slug in text
+    assert all(len(line) <= WIDTH for line in text.splitlines()), text
 
 
 def test_every_cause_is_planted_and_explained():

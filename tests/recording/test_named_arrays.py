@@ -68,3 +68,11 @@ def test_both_sides_of_a_comparison(outputs, model, tmp_path):
     for a in (str(model), kept):
         comparison = library.compare(a, str(outputs), X)
         assert comparison.ok, str(comparison)
+
+
+def test_a_folder_that_holds_other_files_too_is_refused(outputs, probe):
+    """As the one that somebody works in: its arrays belong to nothing in common."""
+    folder = outputs.parent
+    (folder / "notes.txt").write_text("mine")
+    status, out, err = probe(folder)
+    assert (status, out) == (2, "") and "a folder of nothing but .npy files" in err

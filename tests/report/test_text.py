@@ -4,7 +4,6 @@ debugger."""
 import json
 from dataclasses import replace
 
-import fault_catalogue
 import keras
 import keras_cases
 import numpy as np
@@ -12,7 +11,6 @@ import onnx_cases
 import pytest
 import torch
 from repository import EXAMPLES
-from representatives import exhaustive
 
 import probe
 from probe.printable import middle
@@ -43,19 +41,6 @@ def test_reports_of_keras_layers():
             assert_narrow(probe.check(layer, layer.name, given=arrays))
             seen += 1
     assert seen > 80
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        *range(0, len(fault_catalogue.ROWS), 40),
-        *exhaustive(*(k for k in range(len(fault_catalogue.ROWS)) if k % 40)),
-    ],
-)
-def test_reports_of_planted_mistakes(row):
-    report = fault_catalogue.asked(fault_catalogue.ROWS[row][2])
-    assert report.findings
-    assert_narrow(report)
 
 
 @pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5"])
