@@ -90,7 +90,8 @@ def wheel(session: nox.Session) -> None:
     wanted = {
         f"{name}/{path.relative_to(top).as_posix()}"
         for name, top in sources.items()
-        for path in top.rglob("*.py")
+        for pattern in ("*.py", "templates/*")
+        for path in top.rglob(pattern)
     }
     if differing := shipped ^ wanted ^ {"probe/py.typed"}:
         session.error(f"in the wheel or in the sources, not in both: {sorted(differing)}")
