@@ -88,3 +88,11 @@ def test_an_infinite_loss_that_is_left_out():
     proto, inputs = single("NegativeLogLikelihoodLoss", [x, np.array([7, 1])], {"ignore_index": 7})
     (report,) = probe.sweep(proto, inputs)
     assert report.ok and report.outputs["numpy"] == 3.0
+
+
+def test_a_target_that_is_left_out_beyond_all_classes():
+    """Noise on the targets would look up another."""
+    x, target = np.array([[[0.125, -0.5, 0.75]]]), np.array([[0, 99, 99]], np.int32)
+    options = {"reduction": "none", "ignore_index": 99}
+    (report,) = probe.sweep(*single("NegativeLogLikelihoodLoss", [x, target], options, 13))
+    assert report.verdict == "agree" and not report.missing, str(report)
