@@ -3,6 +3,7 @@ observed."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -125,18 +126,25 @@ class Flow:
         except Exception:  # what a field is changed to need not make sense to its op
             return None
 
+    @cached_property
+    def _observed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """What was observed as far as it is finite, where that is, which values of it differ most,
+        and how far a change may be off."""
+        case, seen = self.case, self.case.seen
+        finite = np.isfinite(seen)
+        seen = seen[finite]
+        apart = np.abs(case.pick(case.healthy)[finite] - seen if case.comparable else seen)
+        order = np.arange(apart.size)
+        if apart.size > _LOOKED_AT:
+            order = np.argpartition(apart, -_LOOKED_AT)[-_LOOKED_AT:]
+        return seen, finite, order, _NEAR * float(apart.max(initial=0.0))
+
     def nearest(self, changes: Iterable[Change], over: Callable[[], bool]) -> Iterator[Change]:
         """The changes whose output is what was observed, or nearly."""
         case = self.case
-        seen = case.seen
-        finite = np.isfinite(seen)
-        seen = seen[finite]
+        seen, finite, order, limit = self._observed
         if not seen.size:
             return
-        apart = case.pick(case.healthy)[finite] - seen if case.comparable else seen
-        limit = _NEAR * float(np.abs(apart).max(initial=0.0))
-        # one that is wrong is met first
-        order = np.argsort(-np.abs(apart), kind="stable")[:_LOOKED_AT]
         found = set[Hashable]()
         for change in changes:
             if over():

@@ -23,6 +23,8 @@ __all__ = ["iterated_weights", "weights_of_recurrences"]
 
 _MOST = {False: 1 << 10, True: 1 << 13}
 """How many entries are solved for together, at length or not."""
+_CELLS = 1 << 22
+"""How many slopes are kept at a time: of more values some are looked at, drawn at random."""
 _STEP = 1e-6
 """What an entry is moved by to see what it does, as a share of the largest."""
 _TURNS = 14
@@ -133,13 +135,18 @@ def _of_weight(case: Case, name: str, slack: np.ndarray) -> _Problem:
     slack = np.maximum(slack, _LEAST * slack.max(initial=0.0))
     slack = slack if case.known is None else np.where(case.known, slack, np.inf)
 
+    count, most = case.observed.size, _CELLS // have.size
+    some: slice | np.ndarray = slice(None)
+    if count > most:
+        some = np.random.default_rng(0).choice(count, most, replace=False)
+
     def run(entries: np.ndarray) -> np.ndarray:
         steps = case.with_weights({name: entries.reshape(have.shape)})
-        return _through(case, steps, dirty).reshape(-1, 1)
+        return _through(case, steps, dirty).reshape(-1, 1)[some]
 
     columns = np.arange(have.size)[:, None]
-    target = case.observed.reshape(-1, 1)
-    return _Problem(have.reshape(-1), run, target, slack.reshape(-1, 1), columns)
+    target = case.observed.reshape(-1, 1)[some]
+    return _Problem(have.reshape(-1), run, target, slack.reshape(-1, 1)[some], columns)
 
 
 def _depending(case: Case, name: str) -> set[int]:
