@@ -1,6 +1,5 @@
 """The layer with the weights that the values were computed with, solved for from the values."""
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,8 +17,6 @@ __all__ = ["more_samples"]
 
 _DIGITS = 1e-7
 """What a table's rows may be off by, as a share of the largest, where nothing is rounded."""
-_SECONDS = {False: 0.5, True: 10.0}
-"""For weights that the layer is not linear in, at length or not."""
 
 
 @hypothesis("other-weights", last=True)
@@ -52,8 +49,8 @@ def weights_inside(case: Case) -> Iterator[Edit]:
     many words to say."""
     if case.allowed is None or not case.comparable:
         return
-    linear, end = _linear(case), time.thread_time() + _SECONDS[case.thorough]
-    solved = iterated_weights(case, case.allowed, linear.names, lambda: time.thread_time() > end)
+    linear = _linear(case)
+    solved = iterated_weights(case, case.allowed, linear.names, case.over)
     inside = [_edit(case, one) for one in solved]
     yield from sorted([*linear.edits, *inside], key=lambda edit: not edit.short)
 
