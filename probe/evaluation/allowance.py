@@ -79,7 +79,12 @@ def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
     if not precision.casts or x.dtype.kind != "f":
         return None
     sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
-    return np.maximum(precision.unit * sizes, np.minimum(sizes, precision.tiny))
+    # A format holds whole numbers up to 1 / unit: an index given as a float is no other one in it.
+    held = (sizes == np.rint(sizes)) & (sizes <= 1 / precision.unit)
+    if held.all():
+        return None
+    off = np.maximum(precision.unit * sizes, np.minimum(sizes, precision.tiny))
+    return np.where(held, 0.0, off)
 
 
 def carry(

@@ -22,15 +22,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.precision import Precision, precision_of, stored_in
-from probe.ops import (
-    Gather,
-    GatherElements,
-    GatherND,
-    Outputs,
-    Recurrence,
-    ScatterElements,
-    ScatterND,
-)
+from probe.ops import Outputs, Recurrence
 from probe.ops.step import Step
 
 __all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
@@ -38,7 +30,6 @@ __all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
 _HALVES = ("bfloat16", "float16")
 _LONG = 12
 """From so many steps on slack that is pushed may have grown past all use."""
-_INDEXED = (Gather, GatherElements, GatherND, ScatterElements, ScatterND)
 _USELESS, _UNITS = 0.01, 50
 """It has where it is more than this share of what the output varies by, and so many roundings."""
 
@@ -76,12 +67,6 @@ class Reference:
     def sketchy(self) -> bool:
         """Whether a step is a recurrence, whose activations an engine may approximate."""
         return any(isinstance(step.op, Recurrence) for step in self.steps)
-
-    @cached_property
-    def indexed(self) -> bool:
-        """Whether a step is told by a tensor which elements it takes: noise on such would make
-        another of a whole number."""
-        return any(isinstance(step.op, _INDEXED) for step in self.steps)
 
     @cached_property
     def jumps(self) -> bool:
@@ -130,7 +115,7 @@ class Reference:
     def drawn(self, precision: Precision) -> bool:
         """Whether it is runs with noise that tell its allowance: that of several calls, and of many
         steps in one, where slack that is pushed through them says nothing any more."""
-        if self.composed or len(self.steps) < _LONG or self.sketchy or self.indexed:
+        if self.composed or len(self.steps) < _LONG or self.sketchy:
             return self.composed
         if precision not in self._grown:
             pushed = self._known[precision, -1] = self._pushed(precision)
