@@ -7,7 +7,7 @@ from probe.hypotheses.case import Case, Steps
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 
-__all__ = ["Change", "rewired", "taking"]
+__all__ = ["Change", "rewired"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +63,3 @@ def rewired(case: Case, changes: Sequence[Change]) -> Steps:
         if change.ref == last and change.users(len(case.steps)):
             put(k)
     return tuple(new)
-
-
-def taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
-    """The steps in which all that take the one tensor take another; where it is what the layer
-    gives, the layer gives the other."""
-    steps = tuple(
-        replace(step, inputs=tuple(ref if one == instead_of else one for one in sources))
-        if instead_of in (sources := step.sources(position))
-        else step
-        for position, step in enumerate(case.steps)
-    )
-    return case.giving(steps, ref) if instead_of.step == len(case.steps) - 1 else steps

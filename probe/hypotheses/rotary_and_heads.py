@@ -11,8 +11,9 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.changes import taking
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.rewiring import Change, rewired, taking
+from probe.hypotheses.rewiring import Change, rewired
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
@@ -55,6 +56,10 @@ def _ropes(case: Case) -> list[_Rope]:
 
 def _is(case: Case, ref: Ref, *kinds: type) -> bool:
     return ref.step >= 0 and isinstance(case.steps[ref.step].op, kinds)
+
+
+def _taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
+    return taking(case, instead_of, ref, "").applied(case.steps)
 
 
 def _source(case: Case, ref: Ref) -> Ref:
@@ -160,7 +165,7 @@ def rope_dims(case: Case) -> Iterator[Edit]:
     for some, where in _some(_ropes(case)):
         steps: Steps = case.steps
         for rope in some:
-            steps = taking(case.became_steps(steps), Ref(rope.add), rope.x)
+            steps = _taking(case.became_steps(steps), Ref(rope.add), rope.x)
         yield case.edit(
             f"positions are not rotated{where}", steps, do="rotate queries and keys by position"
         )
@@ -437,12 +442,12 @@ def soft_cap(case: Case) -> Iterator[Edit]:
         scores, cap = _source(case, before), float(case.steps[other].op.value)  # type: ignore[attr-defined]
         yield case.edit(
             f"scores are not capped at {cap:g}",
-            taking(case, Ref(after[0]), scores),
+            _taking(case, Ref(after[0]), scores),
             do=f"{cap:g} · tanh(scores / {cap:g})",
         )
         yield case.edit(
             f"scores are not multiplied by {cap:g} behind the tanh",
-            taking(case, Ref(after[0]), Ref(position)),
+            _taking(case, Ref(after[0]), Ref(position)),
             do=f"{cap:g} · tanh(scores / {cap:g})",
         )
         for value in _CAPS:
@@ -596,7 +601,7 @@ def topk_normalisation(case: Case) -> Iterator[Edit]:
         if _is(case, sources[1], ops.ReduceSum) and _source(case, sources[1]) == sources[0]:
             yield case.edit(
                 "the weights of the chosen experts are not divided by their sum",
-                taking(case, Ref(position), sources[0]),
+                _taking(case, Ref(position), sources[0]),
                 do="divide them by their sum",
             )
     for position, op in case.having(ops.TopK):
@@ -640,6 +645,6 @@ def router_order(case: Case) -> Iterator[Edit]:
         if behind and all(isinstance(case.steps[at].op, ops.TopK) for at in behind):
             yield case.edit(
                 "the scores of the router are used as they are, without a softmax",
-                taking(case, Ref(position), _source(case, Ref(position))),
+                _taking(case, Ref(position), _source(case, Ref(position))),
                 do="take the softmax of the scores",
             )
