@@ -23,8 +23,10 @@ SAMPLE = (
     ),
 )
 """What the default run tries; the rest is exhaustive."""
-RANDOM = ("AugMix",)
-"""Exported by Keras, it draws numbers anew each time."""
+RANDOM = ("AugMix", "RandomHeight", "RandomWidth")
+"""They draw anew each time: the first exported by Keras, the others in training mode."""
+ELSEWHERE = ("hgq.", "ClusterWeights", "PruneLowMagnitude", "QuantizeLayer", "QuantizeWrapper")
+"""Classes of packages that neither Keras holds begin so."""
 
 
 def parameters(cases):
@@ -39,7 +41,7 @@ EXPLAINED = [(one.id, one.values[1:]) for one in explained_cases.LAYERS]
 KERAS = [
     (name, (name,))
     for name in keras_cases.names()
-    if name not in RANDOM and not name.startswith("hgq.")  # HGQ2 has an environment of its own
+    if name not in RANDOM and not name.startswith(ELSEWHERE)
 ]
 ONNX = [(case[0], (case,)) for case in onnx_cases.CASES]
 
