@@ -1,6 +1,7 @@
 """The pytest plugin: a test for each layer or pair, failures that say the verdict first, recordings
 that later runs are compared with."""
 
+import os
 import subprocess
 import sys
 import time
@@ -48,6 +49,8 @@ def run(folder, text, *options):
     """(exit status, what pytest prints) for one file of tests in a folder."""
     (folder / "test_it.py").write_text(f"import pytest\nimport probe\n{text}")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    # Options meant for the tests of this project would reach the run inside.
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     done = subprocess.run(
         [
             *command,
@@ -61,6 +64,7 @@ def run(folder, text, *options):
         capture_output=True,
         text=True,
         cwd=folder,
+        env=env,
     )
     assert done.stderr == ""
     return done.returncode, done.stdout
