@@ -28,7 +28,7 @@ from probe.capture.user_arrays import (
     part_at,
 )
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
-from probe.errors import BadInput, ProbeError, our_fault
+from probe.errors import BadInput, NotReached, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
 from probe.model import Capture, Model, Recorded, containers_of, recorded
 from probe.ops import Recomputed
@@ -210,6 +210,7 @@ def sweep(
 
     Raises:
         NotCompared: After the last report, where some of the values were compared with nothing.
+        NotReached: After the last report, where the pass does not call a block of ``layers``.
         CannotOpen: As in ``check``, like its other errors.
     """
     model = opened(model)
@@ -239,6 +240,7 @@ def _swept(
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers selected by layers=")
     looked: list[str] = []
+    unreached: list[NotReached] = []
     framework = model.framework
 
     def asked(capture: Capture) -> tuple[Capture, Yours | None]:
@@ -272,7 +274,8 @@ def _swept(
         return lambda: told(*call, *_first_judged(*call))
 
     def container(name: str) -> Report | None:
-        """One that was asked for, or has values; None where its values are refused."""
+        """One that was asked for, or has values; None where its values are refused, or the pass
+        does not call it."""
         given = (expected or {}).get(name)
         try:
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
@@ -283,7 +286,10 @@ def _swept(
             moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
         except ProbeError as error:
             if given is None:
-                raise
+                if not isinstance(error, NotReached):
+                    raise
+                unreached.append(error)
+                return None
             theirs.refused(name, str(error))
             return None
         yours = Yours(given, moved.get((name, 0)), own)
@@ -311,6 +317,8 @@ def _swept(
                 yield told(*call, *judged)
     yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
+    if unreached:
+        raise unreached[0]
 
 
 def _first_judged(capture: Capture, yours: Yours | None) -> tuple[Report, str]:

@@ -148,13 +148,15 @@ def through_numpy(x):
     return torch.from_numpy(x.numpy() * 2)
 
 
-def through_a_view(x):
-    y = x * 1.0
-    y[:, :2].mul_(3)
-    return y
+def through_a_view_of_a_view(x):
+    y = (x * 1.0).t()
+    y[:2].mul_(3)
+    return y.t()
 
 
-@pytest.mark.parametrize("function", [through_numpy, through_a_view, torch.vmap(torch.sin)])
+@pytest.mark.parametrize(
+    "function", [through_numpy, through_a_view_of_a_view, torch.vmap(torch.sin)]
+)
 def test_what_was_not_seen_is_never_agreed_on(function):
     report = probe.check(Sum(function).eval(), "", ROWS)
     assert report.verdict == "unchecked" and "came from no captured call" in report.sentence
@@ -174,7 +176,17 @@ def routed(x):
     return (rows * values.softmax(-1)).sum(-1, keepdim=True) + places[:, :1].float() // 2
 
 
-@pytest.mark.parametrize("function", [in_place, routed])
+def through_a_view(x):
+    """Part by part into memory that nothing has written before, as DeepSeek's keys are."""
+    y = (x * 1.0).contiguous()
+    y[1:, ::2].mul_(3)
+    parts = x.new_empty(*x.shape[:-1], 9)
+    parts[..., :6].copy_(y)
+    parts[..., 6:].copy_(torch.sin(x[:, :3]))
+    return parts[:, 1:7] * y
+
+
+@pytest.mark.parametrize("function", [in_place, routed, through_a_view])
 def test_in_place_and_whole_numbers(function):
     assert probe.check(Sum(function).eval(), "", ROWS).ok
 
@@ -219,6 +231,34 @@ def test_several_types_in_one_block(dtype):
     halved.q.weight.data /= 2
     wrong = outputs_of(halved, "", ROWS)
     assert probe.check(model, "", ROWS, expected=wrong).verdict == "diverge"
+
+
+class Table(nn.Module):
+    """Takes no tensor: what it gives follows from a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(5, 6))
+
+    def forward(self, rows: int):
+        return torch.tanh(self.table)[torch.arange(rows)] * 2
+
+
+def test_a_container_that_takes_no_tensor():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = Table()
+
+        def forward(self, x):
+            return x + self.bias(len(x))
+
+    model = Net().eval()
+    report = probe.check(model, "bias", ROWS)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}
+    assert list(report.weights) == ["table"] and len(report.calls) > 2
+    right = report.outputs["framework"]
+    assert probe.check(model, "bias", ROWS, expected=right * 1.001).verdict == "diverge"
 
 
 def test_the_listing_has_what_can_be_asked_for():

@@ -377,7 +377,8 @@ def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
     try:
         described_name(operation, call.watched)
     except Undescribed:
-        if root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED:
+        keras_own = root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED
+        if keras_own and not isinstance(operation, call.namespace.Model):  # a model calls others
             raise
         return _followed(operation, call, tensors)
     return describe(operation, call)

@@ -31,17 +31,18 @@ _TOLD = {
             "compat.v1.ones_like",
             "compat.v1.zeros_like",
         ),
-        "dtype",
+        ("dtype",),
     ),
-    **dict.fromkeys(("one_hot", "ones_like", "zeros_like"), "dtype"),
+    **dict.fromkeys(("one_hot", "ones_like", "zeros_like"), ("dtype",)),
     **dict.fromkeys(
-        ("compat.v1.argmax", "compat.v1.argmin", "math.argmax", "math.argmin"), "output_type"
+        ("compat.v1.argmax", "compat.v1.argmin", "math.argmax", "math.argmin"), ("output_type",)
     ),
-    "compat.v1.shape": "out_type",
-    "unstack": "num",
+    "ConvertToTensor": ("sparse", "ragged"),
+    "compat.v1.shape": ("out_type",),
+    "unstack": ("num",),
 }
-"""What the shape tells already, or the type of results that are the same small whole numbers in any
-type."""
+"""What the shape tells already, the type of results that are the same small whole numbers in any
+type, or what says something of sparse tensors alone, which are no arrays."""
 
 
 class _Arguments(Mapping[str, Any]):
@@ -79,7 +80,7 @@ def described_by_reading(
     )
     for name, default in () if call.legacy else _parameters(type(operation).__init__):
         value = vars(operation).get(name, vars(operation).get(f"_{name}", default))
-        seen = name in options or f"_{name}" in options or name == _TOLD.get(kind)
+        seen = name in options or f"_{name}" in options or name in _TOLD.get(kind, ())
         if not seen and not _same(value, default) and not (name == "dtype" and value == call.dtype):
             raise Undescribed(
                 f"{kind} has option {name}={value!r:.60}, which its description does not support"
@@ -96,7 +97,7 @@ def described_by_reading(
         if (
             name in arguments
             or name in _IDLE
-            or name == _TOLD.get(kind)
+            or name in _TOLD.get(kind, ())
             or _same(value, defaults.get(name))
             or any(ref in used or ref == Ref(-1) for ref in refs)
         ):

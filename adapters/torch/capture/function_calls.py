@@ -17,18 +17,19 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from threading import get_ident
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from probe import ops
 from probe.capture.containers import Containers
 from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
-from probe.model import Capture, OnCall, Producer
+from probe.model import Capture, OnCall, Part, Producer
 from probe.process.interrupts import stop_here
 
 from ..describe.mixed_precision import refuse_mixture, rounding
@@ -173,6 +174,15 @@ class Unseen:
     digests: list[str] = field(default_factory=list)
 
 
+class _Whole(NamedTuple):
+    """What a call writes a part of through a view, as it was before, and what had made it."""
+
+    tensor: torch.Tensor
+    before: np.ndarray
+    maker: Producer | None
+    constant: bool
+
+
 class FunctionCalls(TorchFunctionMode):
     """Enter it around a forward pass of ``root``; ``wanted`` names the function layers to push,
     None is all of them.
@@ -211,7 +221,10 @@ class FunctionCalls(TorchFunctionMode):
         self._producers = Producers()
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._of_arguments: dict[int, ref[torch.Tensor]] = {}
+        self._of_nothing: list[bool] = []
+        """Of each container that is on, whether it was called on no tensors."""
         self._made: dict[int, ref[torch.Tensor]] = {}
+        self._uninitialised: dict[int, ref[torch.Tensor]] = {}
         self._constant: dict[int, ref[torch.Tensor]] = {}
         """What a module gives that takes what follows, and made it of nothing that does."""
         self._left = self._arrays_left = False
@@ -261,10 +274,27 @@ class FunctionCalls(TorchFunctionMode):
         for tensor in tensors:
             self._of_arguments[id(tensor)] = ref(tensor)
 
+    def enter_container(self, name: str, given: Sequence[torch.Tensor]) -> None:
+        """Notes that a container that is asked for is called on these tensors; of one that is
+        called on none the calls on parameters are followed."""
+        self.mark_arguments(given)
+        self._of_nothing.append(not given)
+        self.containers.enter(name)
+
+    def leave_container(self) -> tuple[Part, ...]:
+        """The calls that it has made."""
+        self._of_nothing.pop()
+        return self.containers.leave()
+
     def varies(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor follows from the model's input or from the arguments of a container."""
         known = self._of_arguments.get(id(tensor))
         return self.follows(tensor) or (known is not None and known() is tensor)
+
+    def _in_container(self, tensor: torch.Tensor) -> bool:
+        """Whether a call on the tensor is one of a container's."""
+        own = any(self._of_nothing) and id(tensor) in self._parameters
+        return own or self.varies(tensor)
 
     def _make(self, made: Any) -> None:
         """Takes note of tensors that were there before the pass, or that a call which is seen has
@@ -368,11 +398,13 @@ class FunctionCalls(TorchFunctionMode):
             any(tensor.is_meta for tensor in tensors)
             or name in _CONSTRUCTORS
             or name in _NO_LAYERS
-            or not (follows or (self.containers and any(map(self.varies, tensors))))
+            or not (follows or (self.containers and any(map(self._in_container, tensors))))
         ):
             output = func(*args, **kwargs)
             if not (self._left and name in _BRINGS):
                 self._make(output)
+            if "empty" in name and isinstance(output, torch.Tensor):
+                self._uninitialised[id(output)] = ref(output)
             return output
         self._left |= name in _LEAVES
         self._arrays_left |= name in _ARRAYS
@@ -383,6 +415,11 @@ class FunctionCalls(TorchFunctionMode):
             id(tensor): self._producers.of(tensor, before[id(tensor)])
             for tensor in (tensors if writes else ())
         }
+        wholes = [
+            _Whole(base, x := copied(base), self._producers.of(base, x), self.constant(base))
+            for tensor in (tensors if writes and self.containers else ())
+            if (base := tensor._base) is not None
+        ]
         # of what is written to only the time before tells it
         still = {id(one) for one in tensors if self.constant(one)} if self.containers else set()
         output = func(*args, **kwargs)
@@ -418,7 +455,47 @@ class FunctionCalls(TorchFunctionMode):
             names, number, func, (args, kwargs), output, results, before, made_by, still
         )
         self.containers.add(capture, self._frames[-1].place)
-        return self._handed_on(capture, output, results, bool(before), follows and asked)
+        output = self._handed_on(capture, output, results, bool(before), follows and asked)
+        for whole in wholes:
+            if results[0]._base is whole.tensor:
+                self._written_through(capture, results[0], whole)
+        return output
+
+    def _written_through(self, call: Capture, view: torch.Tensor, whole: "_Whole") -> None:
+        """Adds what a call has made of the tensor that it wrote a part of, through a view."""
+        base, before = whole.tensor, whole.before
+        if not base.is_contiguous() or base.dtype != view.dtype or base.is_complex():
+            return
+        places = np.lib.stride_tricks.as_strided(
+            np.arange(base.numel())[view.storage_offset() - base.storage_offset() :],
+            tuple(view.shape),
+            tuple(8 * step for step in view.stride()),
+        )
+        known = self._uninitialised.get(id(base))
+        if whole.maker is None and known is not None and known() is base:
+            before = np.zeros_like(before)  # what no call has written yet
+        part, after = copied(view), before.copy()
+        after.reshape(-1)[places] = part
+        build = Builder((before, part), (after,), [dtype_name(base)])
+        flat = [build.add(ops.Reshape(shape=(-1,)), Ref(-1, k)) for k in (0, 1)]
+        scattered = build.add(ops.ScatterND(), flat[0], places.reshape(-1, 1), flat[1])
+        written = Capture(
+            layer=f"{call.layer}/whole",
+            kind=f"the tensor that {call.kind} writes a part of",
+            call=call.call,
+            inputs=(before, part),
+            outputs=(after,),
+            dtype=dtype_name(base),
+            description=Description(build.ended(build.reshaped(scattered))),
+            made_by=(whole.maker, self._producers.of(view, part)),
+            fixed=(0,) if whole.constant else (),
+        )
+        self.containers.add(written, self._frames[-1].place)
+        self._producers.note_outputs(
+            *(written.layer, written.call, [base], [copied(base)]),
+            self._producers.count,
+            described=True,
+        )
 
     def _named(self, name: str) -> tuple[str, str | None]:
         """The name of a call, and the one by its source line."""

@@ -6,6 +6,7 @@ statistics. None of these packages is imported.
 """
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -28,8 +29,8 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 @contextmanager
 def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations
-    and the random states.
+    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations,
+    hooks and the random states.
 
     The version counters of tensors too: what holds the same bits as before is what a backward pass
     to come has saved.
@@ -78,6 +79,8 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
     # what is compiled holds them elsewhere
     cls, attributes = type(module), {} if is_script(module) else dict(vars(module))
     registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
+    # transformers registers hooks in the first call, and notes in an attribute that it has
+    hooks = [(one, one.copy()) for one in attributes.values() if type(one) is OrderedDict]
     # An embedding with max_norm changes its weight in its forward.
     changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
     states = [
@@ -94,6 +97,10 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
             _put_back(vars(module), attributes)
             for name, entries in registries.items():
                 _put_back(attributes[name], entries)
+        for current, before in hooks:
+            if current != before:
+                current.clear()
+                current.update(before)
         for state, clone in clones:
             if state.shape != clone.shape:
                 state.resize_(clone.shape)  # observers make room for the channels that they meet

@@ -1,10 +1,13 @@
 """Architectures of transformers, opened from their directories and swept: every call is right in
 NumPy, and nearly every one is checked."""
 
+import contextlib
+
 import pytest
 from transformers_cases import CASES
 
 import probe as library
+from probe.errors import NotReached
 
 FEW = ("Llama", "T5", "ViT")
 SHARE = 0.005
@@ -46,6 +49,19 @@ def test_every_call_agrees(saved, name):
 def test_every_call_agrees_in_bfloat16(copied, name):
     """As most models of the kind are: norms and softmaxes in float32 between products in it."""
     swept(copied(name, dtype="bfloat16"))
+
+
+@pytest.mark.parametrize("name", cases(FEW))
+def test_every_block_agrees(saved, name):
+    """Attention blocks, norms, experts, rotary embeddings and the whole model, each as one layer;
+    what a config leaves unused is not called."""
+    model, count = library.open_model(saved(name)), 0
+    reports = library.sweep(model, layers=[one.name for one in model.containers])
+    with contextlib.suppress(NotReached):
+        for report in reports:
+            count += 1
+            assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, report
+    assert count > 5
 
 
 def test_the_command_sweeps_a_directory(probe, saved):

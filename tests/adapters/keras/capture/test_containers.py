@@ -74,6 +74,35 @@ def test_a_model_of_the_users_own(keras):
     assert probe.check(model, "", ROWS, expected=right + 1e-3).verdict == "diverge"
 
 
+def test_a_layer_of_the_users_own_with_a_model_inside(keras):
+    """As an encoder is usually written, with a Sequential for what follows the attention."""
+    keras.utils.set_random_seed(0)
+
+    class Encoder(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="encoder")
+            layers = keras.layers
+            self.attention = layers.MultiHeadAttention(2, 3, name="attention")
+            self.norms = [layers.LayerNormalization(name=f"norm{k}") for k in range(2)]
+            self.mlp = keras.Sequential([layers.Dense(9, "relu"), layers.Dense(6)], name="mlp")
+
+        def call(self, x):
+            x = self.norms[0](x + self.attention(x, x))
+            return self.norms[1](x + self.mlp(x))
+
+    inputs = keras.Input((5, 6))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(Encoder()(inputs)))
+    x = np.random.default_rng(2).normal(size=(3, 5, 6)).astype(np.float32)
+    report = probe.check(model, "encoder", x)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}
+    assert "attention.query/kernel" in report.weights
+    assert {name.partition(".")[0] for name in report.weights} >= {"attention", "norm0", "mlp"}
+    assert probe.check(model, "", x).ok and probe.check(model, "encoder/mlp", x).ok
+    assert all(one.ok for one in probe.sweep(model, x))
+    right = report.outputs["framework"]
+    assert probe.check(model, "encoder", x, expected=right * 1.001).verdict == "diverge"
+
+
 def test_masks_and_recurrences(keras):
     keras.utils.set_random_seed(0)
     layers, tokens = keras.layers, keras.Input((7,), dtype="int32")

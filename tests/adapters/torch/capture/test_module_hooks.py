@@ -189,6 +189,29 @@ def test_nothing_is_left_behind(block, fails):
     assert not parametrize._cache and not parametrize._cache_enabled
 
 
+class Collecting(nn.Module):
+    """Registers a hook in its first call, and notes that it has, as models of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.found = nn.Linear(3, 3), []
+
+    def forward(self, x):
+        if not getattr(self, "ready", False):
+            self.linear.register_forward_hook(lambda module, args, y: self.found.append(y))
+            self.ready = True
+        self.found.clear()
+        self.linear(x)
+        return torch.cat(self.found, -1)
+
+
+def test_hooks_that_a_pass_registers_are_not_there_twice():
+    module, x = Collecting().eval(), np.ones((2, 3), np.float32)
+    for _ in range(2):
+        assert probe.check(module, "", x).outputs["framework"].shape == (2, 3)
+    assert not module.linear._forward_hooks and not hasattr(module, "ready")
+
+
 def test_a_backward_pass_survives_probing(net):
     loss = net(torch.from_numpy(X)).sum()
     probe.check(net, "bn", X)
