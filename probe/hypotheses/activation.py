@@ -130,6 +130,7 @@ def hard_sigmoid_definition(case: Case) -> Iterator[Edit]:
         yield case.edit(
             "x * clip(0.2 x + 0.5, 0, 1) instead of x * relu6(x + 3) / 6",
             case.with_op(position, _Gated(0.2)),
+            as_healthy=True,
         )
 
 

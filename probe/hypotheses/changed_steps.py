@@ -5,10 +5,10 @@ They are tried last, on all steps, and on those that a norm, an attention or a c
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from itertools import combinations, permutations, product
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import step_name, tensor_name
 from probe.hypotheses.tensor_maps import scalings
 from probe.hypotheses.usual_numbers import EPSILONS
+from probe.hypotheses.variants import siblings
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 
@@ -53,7 +54,7 @@ def _changed(case: Case) -> Iterator[Change]:
             yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
         for words, other in _together(case, position, op) if not _only_moves(op) else ():
             yield _op_changed(case, position, words, other, None, "two fields")
-        for other in _siblings(op):
+        for other in siblings(op):
             words = f"{_name(other)} instead of {_name(op)}"
             yield _op_changed(case, position, words, other, ("kind", words))
 
@@ -110,75 +111,12 @@ def _op_changed(
 ) -> Change:
     step = Step(op, case.steps[position].sources(position))
     where = step_name(case, position)
+    where = "" if words.endswith(f"instead of {where}") else where
     return Change(words, where, {position: step}, key=key, part=(position, part))
 
 
 def _name(op: Op) -> str:
     return str(getattr(op, "in_words", type(op).__name__.lstrip("_")))
-
-
-# Another kind.
-
-_FAMILIES: tuple[tuple[type, ...], ...] = (
-    (ops.Add, ops.Sub, ops.Mul, ops.Div),
-    (ops.Max, ops.Min, ops.Add),
-    (ops.Mean, ops.Add, ops.Max),
-    (
-        *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceL2),
-        *(ops.ReduceL1, ops.ReduceSumSquare, ops.ReduceStd, ops.ReduceVar),
-    ),
-    (ops.GlobalMaxPool, ops.GlobalAveragePool),
-    (ops.Square, ops.Abs, ops.Identity),
-    (ops.Sqrt, ops.Identity, ops.Square),
-    (ops.Round, ops.Floor, ops.Ceil, ops.Trunc),
-    (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
-    (ops.Neg, ops.Identity, ops.Abs),
-    (ops.Sin, ops.Cos),
-    (ops.CumSum, ops.CumProd),
-)
-
-
-def _siblings(op: Op) -> Iterator[Op]:
-    held = {part.name: getattr(op, part.name) for part in fields(op)}
-    for family in _FAMILIES:
-        if type(op) is family[0] or (type(op) in family and ops.Identity not in family):
-            for kind in family:
-                names = {part.name for part in fields(kind)}
-                if kind is not type(op):
-                    yield kind(**{name: held[name] for name in names & held.keys()})
-    if isinstance(op, ops.ReduceMean):
-        yield _MeanOfLess(op.axes, op.keepdims)
-    if isinstance(op, ops.Softmax):
-        yield _SoftmaxOfSample(op.axis)
-    if isinstance(op, Elementwise | ops.Softmax | ops.LogSoftmax) and type(op) in _ACTIVATIONS:
-        for _, other in COMMON:
-            if type(other) is not type(op):
-                yield other
-
-
-_ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
-
-
-@dataclass(frozen=True, eq=False)
-class _MeanOfLess(ops.ReduceSum):
-    """The sum divided by one less than there are."""
-
-    in_words: ClassVar[str] = "the sum divided by n - 1"
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        count = math.prod(inputs[0].shape[axis] for axis in self.axes)
-        return (super().run(*inputs)[0] / (count - 1),)
-
-
-@dataclass(frozen=True, eq=False)
-class _SoftmaxOfSample(ops.Softmax):
-    """Over all axes of a sample together."""
-
-    in_words: ClassVar[str] = "a softmax over all axes of a sample"
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        flat = ops.Softmax(1).run(inputs[0].reshape(len(inputs[0]), -1))[0]
-        return (flat.reshape(inputs[0].shape),)
 
 
 # Other fields.
@@ -230,6 +168,7 @@ _TOLD: dict[tuple[type, str], str] = {
     ): "the last query attends to all keys, instead of the first query to the first key",
     (Scanned, "carried"): "the state is carried from each sample to the next",
     (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
+    (Scanned, "in_place"): "each unit of the state is overwritten before the next is computed",
     (Scanned, "reverse"): "the sequence is read in the other direction",
 }
 

@@ -366,6 +366,8 @@ class Scanned(Op):
     carried: bool = False
     zero_states: bool = False
     """Whether a step that is skipped sets the states to 0."""
+    in_place: bool = False
+    """Whether each unit of a state overwrites the old one before the next unit is computed."""
 
     def begun(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         if self.has_states:
@@ -396,7 +398,7 @@ class Scanned(Op):
         shares = self._ahead(x)
         times = range(len(x) - 1, -1, -1) if self.reverse else range(len(x))
         for t in times:
-            after = self._step(x[t], states, shares, t)
+            after = (self._one_by_one if self.in_place else self._step)(x[t], states, shares, t)
             if mask is None:
                 out[t] = after[0]
             else:
@@ -409,6 +411,20 @@ class Scanned(Op):
                 out[t] = held
             states = after
         return (out, *states)
+
+    def _one_by_one(
+        self,
+        x: np.ndarray,
+        states: Sequence[np.ndarray],
+        ahead: dict[int, tuple[np.ndarray, bool]],
+        t: int,
+    ) -> tuple[np.ndarray, ...]:
+        now = [state.copy() for state in states]
+        for unit in range(max(state.shape[-1] for state in now)):
+            for state, new in zip(now, self._step(x, now, ahead, t), strict=True):
+                if unit < state.shape[-1]:
+                    state[..., unit] = new[..., unit]
+        return tuple(now)
 
     def next_states(self, x: np.ndarray, states: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return self._step(x, states, self._ahead(x[None]), 0)

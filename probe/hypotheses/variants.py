@@ -1,0 +1,228 @@
+"""Ops as a port may write them otherwise, where no field says so: of another kind with the same
+name, in another order, with another rounding."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.activation import COMMON
+from probe.ops.base import Elementwise, Op
+
+__all__ = ["siblings"]
+
+
+def siblings(op: Op) -> Iterator[Op]:
+    """Ops that one may be taken for, each with its words (``in_words``, or its name)."""
+    held = {part.name: getattr(op, part.name) for part in fields(op)}
+    for family in _FAMILIES:
+        if type(op) is family[0] or (type(op) in family and ops.Identity not in family):
+            for kind in family:
+                names = {part.name for part in fields(kind)}
+                if kind is not type(op):
+                    yield kind(**{name: held[name] for name in names & held.keys()})
+    for kinds, variants in _VARIANTS:
+        if isinstance(op, kinds):
+            yield from variants(op)
+    if isinstance(op, Elementwise | ops.Softmax | ops.LogSoftmax) and type(op) in _ACTIVATIONS:
+        for _, other in COMMON:
+            if type(other) is not type(op):
+                yield other
+        if isinstance(op, Elementwise):
+            yield from _tables(op)
+
+
+_ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
+
+_FAMILIES: tuple[tuple[type, ...], ...] = (
+    (ops.Add, ops.Sub, ops.Mul, ops.Div),
+    (ops.Max, ops.Min, ops.Add),
+    (ops.Mean, ops.Add, ops.Max),
+    (
+        *(ops.ReduceMean, ops.ReduceSum, ops.ReduceMax, ops.ReduceMin, ops.ReduceL2),
+        *(ops.ReduceL1, ops.ReduceSumSquare, ops.ReduceStd, ops.ReduceVar),
+    ),
+    (ops.GlobalMaxPool, ops.GlobalAveragePool),
+    (ops.Square, ops.Abs, ops.Identity),
+    (ops.Sqrt, ops.Identity, ops.Square),
+    (ops.Round, ops.Floor, ops.Ceil, ops.Trunc),
+    (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
+    (ops.Neg, ops.Identity, ops.Abs),
+    (ops.Sin, ops.Cos),
+    (ops.CumSum, ops.CumProd),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Variant(Op):
+    """An op computed by another function of it and its inputs."""
+
+    op: Any
+    function: Callable[..., np.ndarray]
+    in_words: str
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.function(self.op, *inputs)),)
+
+
+def _ways(*ways: tuple[str, Callable[..., np.ndarray]]) -> Callable[[Any], Iterator[Op]]:
+    return lambda op: (_Variant(op, function, words) for words, function in ways)
+
+
+def _divided_by_less(op: Any, x: np.ndarray) -> np.ndarray:
+    count = math.prod(x.shape[axis] for axis in op.axes)
+    return np.asarray(ops.ReduceSum(op.axes, op.keepdims).run(x)[0] / (count - 1))
+
+
+def _softmax_of_sample(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(ops.Softmax(1).run(x.reshape(len(x), -1))[0].reshape(x.shape))
+
+
+def _smallest(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(-op.run(-x)[0])
+
+
+def _of_largest_magnitude(op: Any, x: np.ndarray) -> np.ndarray:
+    most, least = op.run(x)[0], _smallest(op, x)
+    return np.where(most >= -least, most, least)
+
+
+def _as_maximum(op: Any, x: np.ndarray) -> np.ndarray:
+    """max(x, slope x): the same for slopes up to 1."""
+    slope = -op.run(np.full_like(x, -1.0))[0]
+    return np.asarray(np.maximum(x, slope * x))
+
+
+def _wrapped(op: Any, x: np.ndarray) -> np.ndarray:
+    """What a type of so many numbers does where nothing is clipped."""
+    low, high = op.low, op.high
+    if low is None or high is None or not (float(high - low).is_integer() and high > low):
+        raise ValueError("no range to wrap around in")
+    return np.asarray((x - low) % (high - low + 1) + low)
+
+
+@dataclass(frozen=True, eq=False)
+class _OtherWindows(ops.AdaptiveAveragePool):
+    """The mean over windows that end elsewhere; ``ends``: "floor", or all of n // out elements."""
+
+    ends: str = "floor"
+
+    @property
+    def in_words(self) -> str:
+        return {
+            "floor": "windows that end at floor((i + 1) n / out), not at the ceiling of it,",
+            "equal": "windows of n // out elements, with what is left over at the end unused,",
+            "last": "windows of n // out elements, the last one with what is left over,",
+        }[self.ends]
+
+    def _cells(self, sizes: Any) -> list[list[tuple[int, int]]]:
+        found = []
+        for size, out in zip(sizes, self.output_size, strict=True):
+            each = size // out
+            cells = [(i * size // out, (i + 1) * size // out) for i in range(out)]
+            if self.ends != "floor":
+                cells = [(i * each, (i + 1) * each) for i in range(out)]
+            if self.ends == "last":
+                cells[-1] = (cells[-1][0], size)
+            found.append(cells)
+        return found
+
+
+def _other_windows(op: Any) -> Iterator[Op]:
+    for ends in ("floor", "equal", "last"):
+        yield _OtherWindows(op.output_size, ends)
+
+
+@dataclass(frozen=True, eq=False)
+class _NearestToEven(ops.ResizeNearest):
+    """Halves of a coordinate go to the even element, as NumPy's ``round`` takes them."""
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.coordinates} coordinates with halves rounded to even"
+
+    def _source(self, scale: float, size: int, have: int) -> np.ndarray:
+        at = np.arange(size, dtype=np.float64)
+        match self.coordinates:
+            case "align_corners":
+                at = at * ((have - 1) / (size - 1) if size > 1 else 0.0)
+            case "half_pixel":
+                at = (at + 0.5) / scale - 0.5
+            case _:
+                at = at / scale
+        return np.asarray(np.clip(np.rint(at).astype(int), 0, have - 1))
+
+
+def _nearest_to_even(op: Any) -> Iterator[Op]:
+    for coordinates in ("align_corners", "half_pixel", "asymmetric"):
+        yield _NearestToEven(op.scales, op.sizes, coordinates, op.rounding)
+
+
+def _zeros_outside(op: Any, x: np.ndarray) -> np.ndarray:
+    """Elements beyond the edge count as 0."""
+    if op.table or op.antialias or op.mode == "area":
+        raise ValueError("nothing outside")
+    rank = len(op.sizes)
+    taps = replace(op, outside="zeros").taps(x.shape[-rank:])
+    wide = replace(op, outside="excluded").taps(x.shape[-rank:])
+    for axis, (one, inside) in enumerate(zip(taps, wide, strict=True), start=x.ndim - rank):
+        matrix = np.zeros((len(one.places), x.shape[axis]))
+        rows = np.arange(len(one.places))[:, None]
+        np.add.at(matrix, (rows, one.places), np.where(inside.near, one.weights, 0.0))
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis)
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class _Table(Elementwise):
+    """A function looked up in a table."""
+
+    op: Any
+    reach: float
+    step: float
+    rounded: Callable[[np.ndarray], np.ndarray] = np.rint
+
+    @property
+    def in_words(self) -> str:
+        how = "the nearest" if self.rounded is np.rint else "the lower"
+        return (
+            f"{how} of a table's values of {type(self.op).__name__} in steps of {self.step:g} "
+            f"from {-self.reach:g} to {self.reach:g}"
+        )
+
+    def f(self, x: np.ndarray) -> np.ndarray:
+        last = int(2 * self.reach / self.step) - (self.rounded is np.floor)
+        number = np.clip(self.rounded((x + self.reach) / self.step), 0, last)
+        return np.asarray(self.op.f(number * self.step - self.reach))
+
+
+_REACHES = (4.0, 8.0)
+_STEPS = tuple(2.0**-k for k in range(1, 9))
+
+
+def _tables(op: Op) -> Iterator[Op]:
+    for step in _STEPS:
+        for reach in _REACHES:
+            yield _Table(op, reach, step)
+            yield _Table(op, reach, step, np.floor)
+
+
+_VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (
+    ((ops.ReduceMean,), _ways(("the sum divided by n - 1", _divided_by_less))),
+    ((ops.Softmax,), _ways(("a softmax over all axes of a sample", _softmax_of_sample))),
+    (
+        (ops.MaxPool,),
+        _ways(
+            ("the value of the largest magnitude", _of_largest_magnitude),
+            ("the smallest value", _smallest),
+        ),
+    ),
+    ((ops.PRelu, ops.LeakyRelu), _ways(("max(x, slope x)", _as_maximum))),
+    ((ops.Clip,), _ways(("wrapping around at the ends", _wrapped))),
+    ((ops.AdaptiveAveragePool,), _other_windows),
+    ((ops.ResizeNearest,), _nearest_to_even),
+    ((ops.Resize,), _ways(("zeros beyond the border", _zeros_outside))),
+)
