@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.altered_weights import altered, fitted
 from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.registry import hypothesis, more
-from probe.hypotheses.weight_relations import altered, relation
+from probe.hypotheses.weight_relations import relation
 from probe.hypotheses.weights_by_newton import iterated_weights, weights_of_recurrences
 from probe.hypotheses.weights_read_back import Solved, solved_weights
 
@@ -36,11 +37,15 @@ def other_weights(case: Case) -> Iterator[Edit]:
 
 @more("other-weights", last=True)
 def altered_weights(case: Case) -> Iterator[Edit]:
-    """What weights may have become, tried where they are not solved for."""
-    for name, weight in case.weights.items():
-        for words, array in altered(name, weight.effective, case.others):
-            told = {name: array} if array.size < case.seen.size else {}
-            yield case.edit(words, case.with_weights({name: array}), recovered=told)
+    """What weights may have become, one of them or all, tried where they are not solved for."""
+    yield from altered(case)
+
+
+@more("other-weights", last=True)
+def fitted_weights(case: Case) -> Iterator[Edit]:
+    """A weight that one number has changed, which is fitted: a factor, what was pruned or
+    clipped."""
+    yield from fitted(case)
 
 
 @more("other-weights", last=True)

@@ -114,8 +114,8 @@ class _OtherWindows(ops.AdaptiveAveragePool):
     def in_words(self) -> str:
         return {
             "floor": "windows that end at floor((i + 1) n / out), not at the ceiling of it,",
-            "equal": "windows of n // out elements, with what is left over at the end unused,",
-            "last": "windows of n // out elements, the last one with what is left over,",
+            "equal": "windows of n // out elements, the rest at the end unused,",
+            "last": "windows of n // out elements, the last one up to the end,",
         }[self.ends]
 
     def _cells(self, sizes: Any) -> list[list[tuple[int, int]]]:

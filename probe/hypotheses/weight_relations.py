@@ -9,15 +9,13 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["Relation", "altered", "relation"]
+__all__ = ["REORDERED", "Others", "Relation", "from_elsewhere", "relation", "roundings"]
 
 Others = Callable[[], Mapping[str, np.ndarray]]
 
 _FEW = 4
 _ALIKE = 0.05
 """What a relation may leave of the change, as a share of its root mean square."""
-_SLICES = 64
-"""How many slices an axis may have for each to be taken for its neighbour."""
 _HIGH = np.uint32(0xFFFF0000)
 _SAME = 1e-4
 """Below this share of the largest weight a change is none."""
@@ -158,21 +156,21 @@ def _maps(
         yield from _moved(name, have, used, axis)
         if not np.array_equal(mine, have):
             yield from _moved(name, mine, theirs, axis)
-    for words, function in _REORDERED:
+    for words, function in REORDERED:
         if (other := function(have)).shape == have.shape and fits(other):
             yield f"{name} {words}"
-    for words, predicted in _roundings(have):
+    for words, predicted in roundings(have):
         if fits(predicted):
             yield f"{name} is {words}"
     low, high = float(used.min()), float(used.max())
     if fits(np.clip(have, low, high)):
         yield f"{name} is clipped to between {low:.6g} and {high:.6g}"
-    for words, predicted in _from_elsewhere(have, others):
+    for words, predicted in from_elsewhere(have, others):
         if fits(predicted):
             yield f"{name} is {words}"
 
 
-def _from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:
+def from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:
     """The parameters of other layers that this one may have been taken for."""
     for other, array in others().items():
         wide = array.astype(np.float64)
@@ -261,7 +259,7 @@ def _flipped(axis: int, array: np.ndarray) -> np.ndarray:
     return np.flip(array, axis) if axis < array.ndim else array
 
 
-_REORDERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
+REORDERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("is transposed", np.transpose),
     ("is read in column-major (Fortran) order", lambda a: a.reshape(a.shape, order="F")),
     ("is written in column-major (Fortran) order", lambda a: a.ravel("F").reshape(a.shape)),
@@ -269,7 +267,7 @@ _REORDERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
 )
 
 
-def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """The weights in fewer bits."""
     yield "rounded to float16", have.astype(np.float16).astype(np.float64)
     yield "rounded to bfloat16", have.astype(ml_dtypes.bfloat16).astype(np.float64)
@@ -300,35 +298,6 @@ def _roundings(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             ("cut off", np.trunc(have / step)),
         ):
             yield f"{words} to multiples of 2^-{places}", integers * step
-
-
-def altered(name: str, have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:
-    """What a weight may have become, in words, where the values are too few to solve for it."""
-    have = have.astype(np.float64)
-    for words, function in _REORDERED:
-        if (other := function(have)).shape == have.shape:
-            yield f"{name} {words}", other
-    for words, array in _roundings(have):
-        yield f"{name} is {words}", array
-    for axis, size in enumerate(have.shape):
-        for by in (1, -1) if size > 1 else ():
-            yield (
-                f"the slices along axis {axis} of {name} are rolled by {by}",
-                np.roll(have, by, axis),
-            )
-    for axis, size in enumerate(have.shape):
-        slices = np.moveaxis(have, axis, 0)
-        for i in range(size if 1 < size <= _SLICES else 0):
-            for j in (i - 1, i + 1):
-                if 0 <= j < size:
-                    other = slices.copy()
-                    other[i] = slices[j]
-                    yield (
-                        f"slices along axis {axis} of {name} are used twice ({i} is {j})",
-                        np.moveaxis(other, 0, axis),
-                    )
-    for words, other in _from_elsewhere(have, others):
-        yield f"{name} is {words}", other
 
 
 def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

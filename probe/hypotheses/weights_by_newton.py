@@ -19,7 +19,7 @@ from probe.ops.recurrent.gate_blocks import Gated
 from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
 from probe.ops.weight import Weight
 
-__all__ = ["iterated_weights", "weights_of_recurrences"]
+__all__ = ["depending", "iterated_weights", "through", "weights_of_recurrences"]
 
 _MOST = {False: 1 << 10, True: 1 << 13}
 """How many entries are solved for together, at length or not."""
@@ -131,7 +131,7 @@ def _few_samples(case: Case, allowed: np.ndarray) -> tuple[Case, np.ndarray]:
 def _of_weight(case: Case, name: str, slack: np.ndarray) -> _Problem:
     """The whole layer as a function of one weight."""
     have = case.weights[name].effective.astype(np.float64)
-    dirty = _depending(case, name)
+    dirty = depending(case, name)
     slack = np.maximum(slack, _LEAST * slack.max(initial=0.0))
     slack = slack if case.known is None else np.where(case.known, slack, np.inf)
 
@@ -142,14 +142,14 @@ def _of_weight(case: Case, name: str, slack: np.ndarray) -> _Problem:
 
     def run(entries: np.ndarray) -> np.ndarray:
         steps = case.with_weights({name: entries.reshape(have.shape)})
-        return _through(case, steps, dirty).reshape(-1, 1)[some]
+        return through(case, steps, dirty).reshape(-1, 1)[some]
 
     columns = np.arange(have.size)[:, None]
     target = case.observed.reshape(-1, 1)[some]
     return _Problem(have.reshape(-1), run, target, slack.reshape(-1, 1)[some], columns)
 
 
-def _depending(case: Case, name: str) -> set[int]:
+def depending(case: Case, name: str) -> set[int]:
     """The steps whose outputs a weight changes."""
     found = set[int]()
     for i, step in enumerate(case.steps):
@@ -160,7 +160,7 @@ def _depending(case: Case, name: str) -> set[int]:
     return found
 
 
-def _through(case: Case, steps: Steps, dirty: Collection[int]) -> np.ndarray:
+def through(case: Case, steps: Steps, dirty: Collection[int]) -> np.ndarray:
     """What the layer gives with other steps, of which those are run anew."""
     values = list(case.values)
     with np.errstate(all="ignore"):

@@ -47,6 +47,9 @@ _DENSE = 2
 _NOTHING = 1e-6
 """Where less is allowed, as a share of the most, the layer's own value is 0; what stands there
 instead may be off as others are."""
+_FAR, _DIGITS = 16.0, 2.0**-22
+"""How many times the layer's largest value one is that may be off by its own digits, and the
+share of it that these are."""
 _UNEQUAL = 2.0
 """How many times as far off as others some values may be to count for as much as they."""
 _TRIED = 3
@@ -209,6 +212,10 @@ def wanted_of(case: Case, position: int, allowed: np.ndarray) -> Iterator[Wanted
     slack = np.array(np.broadcast_to(allowed, case.observed.shape))
     if (nothing := slack < _NOTHING * slack.max(initial=0.0)).any():
         slack[nothing] = np.median(slack[~nothing])
+    # a sum of much larger numbers is rounded to their digits
+    size = np.nan_to_num(np.abs(case.observed), nan=0.0)
+    far = size > _FAR * float(np.abs(case.healthy).max(initial=0.0))
+    slack[far] = np.maximum(slack, _DIGITS * size)[far]
     if case.known is not None:
         slack[~case.known] = np.inf
     several = any(isinstance(case.steps[i].op, Softmax) for i in depends)

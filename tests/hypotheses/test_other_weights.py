@@ -267,6 +267,11 @@ def row_copied(w):
     return w
 
 
+def topmost_bit(w):
+    w.view(np.uint32)[4, 7] ^= np.uint32(1 << 30)
+    return w
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -274,6 +279,9 @@ def row_copied(w):
         (row_copied, "used twice (3 is 2)"),
         (rolled, "rolled by 1"),
         (int8_each, "8 bits with a scale for each slice along axis 0"),
+        (pruned, "it was pruned"),
+        (clipped, "clipped to between"),
+        (topmost_bit, "bit 30 of its float32 is flipped"),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
@@ -283,7 +291,35 @@ def test_what_may_have_become_of_weights_is_tried_where_values_are_too_few(damag
     report = found(layer, x, damaged(layer, x, damage)[0])
     assert report.findings[0].slug == "other-weights", report.diagnosis
     assert words in report.findings[0].claim
-    assert not report.findings[0].recovered
+    assert bool(report.findings[0].recovered) == (damage is topmost_bit)
+
+
+def test_all_parameters_of_another_layer_and_a_bias_beside_another_kernel():
+    model = torch.nn.Sequential(torch.nn.Linear(9, 9), torch.nn.Tanh(), torch.nn.Linear(9, 9))
+    first, _, last = model.eval()
+    x = RNG.normal(size=(3, 9)).astype(np.float32)
+    with torch.no_grad():
+        swapped = last(torch.tensor(x)).numpy()
+        both = (torch.tensor(x) @ first.weight + last.bias).numpy()
+    claim = probe.check(model, "0", x, expected=swapped).findings[0].claim
+    assert claim == "weight, bias are those of 2, another layer of the model"
+    claim = probe.check(model, "0", x, expected=both).findings[0].claim
+    assert claim == "weight is transposed; bias is 2's bias, a parameter of another layer"
+
+
+def test_what_lora_adds_to_a_kernel_is_multiplied_by_a_number():
+    keras = pytest.importorskip("keras")
+    layer = keras.layers.Dense(8, name="dense")
+    model = keras.Sequential([keras.Input((6,)), layer])
+    layer.enable_lora(2, lora_alpha=6)
+    layer.lora_kernel_a.assign(RNG.normal(size=(6, 2)))
+    layer.lora_kernel_b.assign(RNG.normal(size=(2, 8)))
+    x = RNG.normal(size=(3, 6)).astype(np.float32)
+    parts = (layer._kernel, layer.lora_kernel_a, layer.lora_kernel_b)
+    kernel, a, b = (one.numpy() for one in parts)
+    report = probe.check(model, "dense", x, expected=x @ (kernel + a @ b))
+    (first,) = report.findings
+    assert first.claim.startswith("what is added to the stored kernel is multiplied by 0.333333")
 
 
 def test_one_turned_sign_shows_in_three_samples():

@@ -67,7 +67,7 @@ FAULTS = {
         nn.Upsample(scale_factor=2, mode="bicubic"),
         lambda m, x: zeros_beyond(x),
     ),
-    "left over at the end unused": (nn.AdaptiveAvgPool2d(4), lambda m, x: equal_windows(x)),
+    "the rest at the end unused": (nn.AdaptiveAvgPool2d(4), lambda m, x: equal_windows(x)),
     "not at the ceiling": (nn.AdaptiveAvgPool2d(4), lambda m, x: until_floor(x)),
     "clip(0.2 x + 0.5, 0, 1)": (nn.Hardswish(), lambda m, x: old_hard_swish(x)),
     "a table's values of Tanh in steps of 0.0625": (nn.Tanh(), lambda m, x: of_table(x)),
