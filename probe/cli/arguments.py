@@ -11,6 +11,7 @@ from probe.cli.completion import complete_layer
 __all__ = [
     "Arguments",
     "Grouped",
+    "options_of",
     "parameters",
     "recording_parameters",
     "refuse_contradictions",
@@ -312,6 +313,11 @@ _GROUPS: dict[str, list[click.Option]] = {
         ),
     ],
 }
+
+
+def options_of(group: str) -> list[click.Option]:
+    """The options of ``probe FILE`` in one group of its help."""
+    return _GROUPS[group]
 
 
 _OF_A_RECORDING = ("What to check", "Input", "Opening the model")

@@ -15,7 +15,7 @@ from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, Picture, Shape, Told
 from probe.cli import terminal
 from probe.cli.arguments import Arguments
-from probe.cli.opening import opened
+from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.errors import NotCompared
@@ -23,7 +23,7 @@ from probe.report import junit
 from probe.report.blocks import headline
 from probe.report.html import Entry, entry, report_page, sweep_page
 from probe.report.json_npz import SCHEMA, as_dict
-from probe.report.text import line, render
+from probe.report.text import Columns, columns_for, line, render
 from probe.report.text import why as why_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def explain(arguments: Arguments) -> int:
     elif arguments.quiet:
         say(f"{story.verdict}: {story.headline}")
     elif terminal.on_terminal(arguments.color or ""):
-        _show(printable.page(story.lines, terminal.columns()), arguments)
+        *lines, last = story.lines
+        _show(printable.page([*lines, *hint(arguments), last], terminal.columns()), arguments)
     else:
         say(str(story))
     if arguments.json:
@@ -145,7 +146,8 @@ def _told(report: "Report", arguments: Arguments) -> int:
     elif arguments.quiet:
         _show(headline(report), arguments)
     elif terminal.on_terminal(arguments.color or ""):
-        _show(terminal.report_lines(report, arguments.verbose), arguments)
+        told = terminal.report_lines(report, arguments.verbose, hint(arguments))
+        _show(told, arguments)
     else:
         say(render(report, arguments.verbose))
     if arguments.json:
@@ -191,7 +193,7 @@ def sweep(arguments: Arguments) -> int:
         shape=drawn(arguments),
         seed=arguments.seed or 0,
     )
-    swept = _Swept(arguments, model.source, _columns(model))
+    swept = _Swept(arguments, model)
     unused: NotCompared | None = None
     try:
         for report in reports:
@@ -216,10 +218,10 @@ _AT_LENGTH = 20
 class _Swept:
     """What is kept of a sweep as it goes on, printed call by call."""
 
-    def __init__(self, arguments: Arguments, source: str, widths: tuple[int, int]):
+    def __init__(self, arguments: Arguments, model: "Model"):
         self.arguments = arguments
-        self.source = source
-        self.widths = widths
+        self.source = model.source
+        self.columns = _columns(model, printable.WIDTH, short=False)
         self.counts = dict.fromkeys(STATUS, 0)
         self.first: Report | None = None
         self.framework = ""
@@ -229,7 +231,7 @@ class _Swept:
         self.explained: list[str] = []
         self.loud = arguments.json != "-" and not arguments.quiet
         self.rows = (
-            terminal.Rows(arguments.verbose)
+            terminal.Rows(arguments.verbose, _columns(model, terminal.columns(), short=True))
             if self.loud and terminal.on_terminal(arguments.color or "")
             else None
         )
@@ -256,7 +258,7 @@ class _Swept:
         if self.rows is not None:
             self._print(self.rows.add(report))
         elif self.loud:
-            say(line(report, self.widths))
+            say(line(report, self.columns))
 
     def end(self, unused: NotCompared | None) -> None:
         """What is said and written of all."""
@@ -301,11 +303,12 @@ class _Swept:
             name, told = printable.name(repr(self.first.layer)), self.first.sentence
             first = f"the first diverging layer is {name}: {told.partition(': ')[2]}"
             _show(printable.page([first], width), self.arguments)
+        if self.rows is not None and (lines := hint(self.arguments)):
+            _show(printable.page(lines, width), self.arguments)
         _show(counts, self.arguments)
 
 
-def _columns(model: "Model") -> tuple[int, int]:
-    """How wide the names and the classes of a sweep are."""
+def _columns(model: "Model", page: int, short: bool) -> Columns:
     names = [len(printable.name(one.name)) for one in model.layers]
     kinds = [len(printable.name(one.kind)) for one in model.layers]
-    return min(max((8, *names)), 40), min(max((8, *kinds)), 18)
+    return columns_for(max((0, *names)), max((0, *kinds)), page, short)

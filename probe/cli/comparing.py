@@ -2,13 +2,14 @@
 
 import gc
 import json
-import sys
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from probe.cli.arguments import options_of
 from probe.cli.opening import quiet
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
@@ -43,6 +44,9 @@ class Comparing:
     trust: bool = False
     json: str | None = None
     html: str | None = None
+    color: str | None = None
+    quiet: bool = False
+    verbose: bool = False
 
 
 def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
@@ -94,6 +98,7 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
             ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
         ),
         click.Option(["--html"], metavar="FILE", help="Write the comparison as one HTML page."),
+        *(one for one in options_of("Output") if one.name in ("color", "quiet", "verbose")),
     ]
 
 
@@ -102,6 +107,12 @@ def compare(given: Comparing) -> int:
     _refuse_targets(given)
     if given.input is not None and (given.shape or given.seed is not None):
         raise click.UsageError("--input and --shape or --seed cannot be used together")
+    if given.quiet and given.verbose:
+        raise click.UsageError("--quiet and --verbose cannot be used together: print less or more")
+    if not (given.a_imports or given.b_imports):
+        # QKeras needs it before TensorFlow is imported, for Keras 3 in this process too; modules of
+        # the user's own are left the `tf.keras` that they ask for.
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with quiet(given.device):
         from probe.capture import array_files
         from probe.model_comparison.compare import compare as compare_models
@@ -158,10 +169,7 @@ def _shape(given: Comparing) -> "Shape":
 
 
 def _told(found: "ModelComparison", given: Comparing) -> int:
-    from probe.model_comparison.text import render
-
-    if given.json != "-":
-        say(render(found, fold=sys.stdout.isatty()))
+    _print(found, given)
     if given.json:
         write(given.json, found.to_json())
     if given.html:
@@ -173,3 +181,21 @@ def _told(found: "ModelComparison", given: Comparing) -> int:
         write(given.save_pairs, json.dumps(told, indent=1))
         written(given.save_pairs, beside_json=given.json == "-")
     return STATUS[found.verdict]
+
+
+def _print(found: "ModelComparison", given: Comparing) -> None:
+    """The verdict, on a terminal first and last; runs of pairs that agree are one line there."""
+    from probe.cli import terminal
+    from probe.model_comparison.text import headline, render
+
+    color = given.color or "auto"
+    if given.json == "-":
+        return
+    if not terminal.on_terminal(color):
+        say(headline(found) if given.quiet else render(found, fold=False))
+        return
+    page = terminal.columns()
+    text = headline(found, page)
+    if not given.quiet:
+        text = f"{text}\n\n{render(found, not given.verbose, page)}"
+    say(terminal.coloured(text, color), color=True)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +25,7 @@ from probe.cli.arguments import (
 from probe.cli.comparing import Comparing
 from probe.cli.comparing import parameters as of_comparing
 from probe.cli.output import say
+from probe.cli.status import status
 from probe.errors import BadInput, ProbeError, in_words
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _file(**given: Any) -> None:
     """
     arguments = Arguments(**given)
     refuse_contradictions(arguments)
-    _ended(lambda: _run(arguments))
+    _ended(lambda: _asked(arguments), f"opening {arguments.model}")
 
 
 @command.command(
@@ -114,9 +114,13 @@ def _compare(**given: Any) -> None:
 
     Exit status: 0 agree, 1 diverge, 2 could not compare.
     """
-    from probe.cli.comparing import compare
 
-    _ended(lambda: compare(Comparing(**given)))
+    def run() -> int:
+        from probe.cli.comparing import compare
+
+        return compare(Comparing(**given))
+
+    _ended(run, f"opening {given['a']}")
 
 
 @command.command(
@@ -141,7 +145,7 @@ def _record(patterns: tuple[str, ...], **given: Any) -> None:
         with opening.quiet(arguments.device):
             return record(arguments, patterns)
 
-    _ended(run)
+    _ended(run, f"opening {arguments.model}")
 
 
 @command.command(
@@ -165,7 +169,7 @@ def _repro(folder: str, anyway: bool, **given: Any) -> None:
         with opening.quiet(arguments.device):
             return reproduce(arguments, folder, anyway)
 
-    _ended(run)
+    _ended(run, f"opening {arguments.model}")
 
 
 @command.command("causes", context_settings={"help_option_names": ["-h", "--help"]})
@@ -176,7 +180,7 @@ def _causes(slug: str | None) -> None:
     \b
       probe causes raw-weights
     """
-    _ended(lambda: _tell_causes(slug))
+    _ended(lambda: _tell_causes(slug), "reading the causes")
 
 
 def _tell_causes(slug: str | None) -> int:
@@ -195,37 +199,6 @@ def _tell_causes(slug: str | None) -> int:
         raise BadInput(f"unknown cause {slug!r}; {hint}")
     say(f"{slug}: {CAUSES[slug].text}")
     return 0
-
-
-def _run(arguments: Arguments) -> int:
-    from probe.cli.status import status
-
-    status.show(f"opening {printable.name(arguments.model)}")
-    before, began = set(sys.modules), monotonic()
-    try:
-        answer = _asked(arguments)
-    finally:
-        status.clear()
-    started = [name for name in ("tensorflow", "torch") if name in sys.modules.keys() - before]
-    checks = arguments.layer is not None or arguments.all
-    if started and checks and arguments.record is None and status.seen:
-        _hint(monotonic() - began, arguments.model)
-    return answer
-
-
-_LONG = 5.0
-"""Seconds of waiting for a framework, after which a recording is worth a word."""
-
-
-def _hint(seconds: float, model: str) -> None:
-    if seconds > _LONG:
-        click.echo(
-            printable.line(
-                f"this took {seconds:.0f} s with the start of the framework; a recording (probe "
-                f"record {model} -o run.npz) makes the next answers immediate"
-            ),
-            err=True,
-        )
 
 
 def _asked(arguments: Arguments) -> int:
@@ -253,16 +226,22 @@ def _asked(arguments: Arguments) -> int:
         return checking.check(arguments)
 
 
-def _ended(run: Callable[[], int]) -> None:
-    """Exits with what ``run`` returns; what nobody foresaw is kept from click's own handlers."""
+def _ended(run: Callable[[], int], doing: str) -> None:
+    """Exits with what ``run`` returns; what nobody foresaw is kept from click's own handlers.
+
+    A terminal is told at once what is going on, before anything is imported for it.
+    """
+    status.show(printable.name(doing))
     try:
-        status = run()
+        answer = run()
     except (ProbeError, click.ClickException, click.exceptions.Exit, KeyboardInterrupt):
         raise
     # click takes EOFError for an interrupt, a broken pipe for its own, SystemExit for the answer
     except BaseException as error:
         raise _Unforeseen from error
-    sys.exit(status)
+    finally:
+        status.clear()
+    sys.exit(answer)
 
 
 class _Unforeseen(Exception):

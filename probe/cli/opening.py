@@ -3,8 +3,10 @@ the work for them is done."""
 
 import gc
 import os
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +19,7 @@ from probe.cli.status import status
 if TYPE_CHECKING:
     from probe.model import Model
 
-__all__ = ["opened", "quiet", "refuse_targets"]
+__all__ = ["hint", "opened", "quiet", "refuse_targets"]
 
 # ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
 
@@ -66,6 +68,24 @@ def opened(arguments: Arguments) -> "Model":
         gc.enable()
     refuse_targets(model.other_files, arguments)
     return model
+
+
+_BEGAN = monotonic()
+_LONG = 5.0
+"""Seconds of waiting for a framework, after which a recording is worth a word."""
+
+
+def hint(arguments: Arguments) -> list[str]:
+    """That a recording would answer at once, where a person has waited for a framework."""
+    started = any(name in sys.modules for name in ("tensorflow", "torch"))
+    seconds = monotonic() - _BEGAN
+    if not started or seconds < _LONG or not sys.stdout.isatty():
+        return []
+    return [
+        f"this took {seconds:.0f} s with the start of the framework; a recording (probe record "
+        f"{printable.name(arguments.model)} -o run.npz) makes the next answers immediate",
+        "",
+    ]
 
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:

@@ -3,7 +3,7 @@ coloured too. rich is imported here alone, and only where a terminal sees what i
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from probe import printable
 if TYPE_CHECKING:
     from probe.report import Report
     from probe.report.blocks import Row
+    from probe.report.text import Columns
 
 __all__ = ["Rows", "coloured", "columns", "on_terminal", "report_lines"]
 
@@ -72,20 +73,23 @@ def coloured(text: str, color: str) -> str:
     return captured.get()
 
 
-def report_lines(report: "Report", every: bool) -> str:
-    """A check: its verdict in one line, the report, and that line again."""
+def report_lines(report: "Report", every: bool, hint: Sequence[str] = ()) -> str:
+    """A check: its verdict in one line, the report, a hint, and that line again."""
     from probe.report.blocks import blocks, headline
     from probe.report.text import lines_of
 
     first = headline(report, columns())
-    return printable.page([first, "", *lines_of(blocks(report, every)), "", first], columns())
+    return printable.page(
+        [first, "", *lines_of(blocks(report, every)), "", *hint, first], columns()
+    )
 
 
 class Rows:
     """The rows of a sweep; runs of agreeing layers are one line, unless ``every`` is asked for."""
 
-    def __init__(self, every: bool):
+    def __init__(self, every: bool, laid_out: "Columns"):
         self._every = every
+        self._columns = laid_out
         self._run: list[Row] = []
         self._largest = 0.0
 
@@ -100,24 +104,23 @@ class Rows:
             self._largest = max(self._largest, *ratios, 0.0)
             return
         yield from self.end()
-        yield _laid_out(one)
+        yield self._row(one)
 
     def end(self) -> Iterator[str]:
         """What is left of a run."""
         run, largest = self._run, self._largest
         self._run, self._largest = [], 0.0
         if len(run) < _FOLDED:
-            yield from map(_laid_out, run)
+            yield from map(self._row, run)
             return
-        width = max(12, (columns() - 52) // 2)
+        width = max(12, (self._columns.page - 52) // 2)
         first, last = (printable.middle(one.name, width) for one in (run[0], run[-1]))
         told = f"up to {largest:.2g} x the allowance" if largest else "equal"
-        yield printable.page([f"agree     {len(run)} calls, {first} to {last}: {told}"], columns())
+        yield printable.page(
+            [f"agree     {len(run)} calls, {first} to {last}: {told}"], self._columns.page
+        )
 
+    def _row(self, one: "Row") -> str:
+        from probe.report.text import laid_out
 
-def _laid_out(one: "Row") -> str:
-    """A row within the terminal: the name shortened in the middle."""
-    width = columns()
-    name = printable.middle(one.name, max(16, width - 62))
-    head = f"{one.verdict:<9} {name:<{max(16, width - 62)}} {one.kind:<18} {one.shape:<17}"
-    return printable.page([f"{head} {one.text}".rstrip()], width)
+        return laid_out(one, self._columns)

@@ -12,33 +12,40 @@ from probe.comparison.compare import Comparison
 if TYPE_CHECKING:
     from probe.model_comparison.result import ModelComparison, Pair
 
-__all__ = ["differing", "names_of", "ratio_of", "render"]
+__all__ = ["differing", "headline", "names_of", "ratio_of", "render"]
 
-_WIDE, _LEAST = 31, 4
-"""Columns of a model's layers; and how many agreeing pairs in a row are told as one."""
+_NUMBERS, _LEAST = 36, 4
+"""Columns beside the layers; and how many agreeing pairs in a row are told as one."""
 _SHOWN = 12
 
 
-def render(comparison: "ModelComparison", fold: bool) -> str:
-    """The whole report; with ``fold`` a run of pairs that agree is one line."""
+def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
+    """The whole report within so many columns; with ``fold`` a run of pairs that agree is one
+    line."""
     lines = [
         f"A: {comparison.a}",
         f"B: {comparison.b}",
         *([f"input: {comparison.how}"] if comparison.how else []),
         *comparison.inputs,
         "",
-        *_table(comparison.pairs, fold),
+        *_table(comparison.pairs, fold, (page - _NUMBERS - 2) // 2),
         *_unpaired(comparison),
     ]
     for one in comparison.sources:
         lines += ["", *_source(one, comparison)]
     lines += [""] * bool(comparison.notes)
     lines += [f"note: {one}" for one in comparison.notes]
-    return printable.page([*lines, "", comparison.sentence])
+    return printable.page([*lines, "", comparison.sentence], page)
 
 
-def _table(pairs: Sequence["Pair"], fold: bool) -> Iterator[str]:
-    yield f"{'A':<{_WIDE}} {'B':<{_WIDE}} {'local':>8} {'propag.':>8}  verdict"
+def headline(comparison: "ModelComparison", page: int = printable.WIDTH) -> str:
+    """The verdict in one line."""
+    text = printable.line(comparison.sentence)
+    return text if len(text) <= page else f"{text[: page - 2].rstrip(' ;,:(')} …"
+
+
+def _table(pairs: Sequence["Pair"], fold: bool, wide: int) -> Iterator[str]:
+    yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}  verdict"
     for agrees, group in groupby(pairs, key=lambda one: one.verdict == "agree"):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
@@ -49,15 +56,13 @@ def _table(pairs: Sequence["Pair"], fold: bool) -> Iterator[str]:
         for one in run:
             told = f"{one.verdict}{', source' if one.source else ''}"
             yield (
-                f"{_cell(one.a)} {_cell(one.b)} {ratio_of(one.local):>8} "
+                f"{_cell(one.a, wide)} {_cell(one.b, wide)} {ratio_of(one.local):>8} "
                 f"{ratio_of(one.propagated):>8}  {told}"
             )
 
 
-def _cell(names: Sequence[str]) -> str:
-    text = printable.line(names_of(names))
-    short = text if len(text) <= _WIDE else f"{text[: _WIDE - 13]}…{text[-12:]}"
-    return f"{short:<{_WIDE}}"
+def _cell(names: Sequence[str], wide: int) -> str:
+    return f"{printable.middle(printable.line(names_of(names)), wide):<{wide}}"
 
 
 def names_of(names: Sequence[str]) -> str:

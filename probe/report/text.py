@@ -1,20 +1,26 @@
 """A report's blocks as a page of plain text."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from probe import printable
-from probe.report.blocks import Block, Line, blocks, reasons, row
+from probe.report.blocks import Block, Line, Row, blocks, reasons, row
 
 if TYPE_CHECKING:
     from probe.report import Report
 
 _NAME = 60
 """Characters of a name in a sweep."""
+_SAID = 26
+"""Columns of what is said of a call that agrees."""
 _FEWEST = 28
 """Columns that a sentence of a sweep begins in."""
+_SHAPE = 17
+_LEAST = 16
+"""Columns of a name, below which others are left out for it."""
 
-__all__ = ["line", "lines_of", "render", "why"]
+__all__ = ["Columns", "columns_for", "laid_out", "line", "lines_of", "render", "why"]
 
 _LAYOUT = {
     "layer": (0, 10, 13),
@@ -38,18 +44,55 @@ def why(report: "Report") -> list[str]:
     return lines_of(reasons(report))
 
 
-def line(report: "Report", widths: tuple[int, int] = (26, 18)) -> str:
-    """The report on one line, for a sweep, names and classes in columns of these widths; what does
-    not fit is continued below it."""
-    one = row(report)
-    name = printable.middle(one.name, _NAME)
-    head = f"{one.verdict:<9} {name:<{widths[0]}} {one.kind:<{widths[1]}} {one.shape:<17}"
-    if len(head) + min(len(one.text), _FEWEST) < printable.WIDTH:
-        return printable.page([f"{head} {one.text}".rstrip()])
-    head = " ".join(filter(None, (f"{one.verdict:<9}", name, one.kind, one.shape)))
-    if len(head) + len(one.text) < printable.WIDTH:
-        return printable.page([f"{head} {one.text}".rstrip()])
-    return printable.page([head, *([f"{'':<9} {one.text}"] if one.text else [])])
+@dataclass(frozen=True)
+class Columns:
+    """How wide the columns of a sweep are; 0: left out."""
+
+    name: int = 26
+    kind: int = 18
+    shape: int = _SHAPE
+    page: int = printable.WIDTH
+    short: bool = False
+    """Whether what is longer is shortened in the middle; otherwise it is continued below."""
+
+
+def columns_for(name: int, kind: int, page: int, short: bool) -> Columns:
+    """For names and classes of at most these lengths. Where ``short``, a narrow page has no shapes,
+    and a narrower one no classes."""
+    name, kind = max(8, name), min(max(8, kind), 18)
+    for kinds, shapes in ((kind, _SHAPE), (kind, 0), (0, 0)):
+        taken = 10 + sum(width + 1 for width in (kinds, shapes) if width)
+        room = page - taken - 1 - _SAID
+        if not short or room >= min(name, _LEAST):
+            break
+    return Columns(min(name, room), kinds, shapes, page, short)
+
+
+def line(report: "Report", columns: Columns | None = None) -> str:
+    """The report on one line, for a sweep; what does not fit is continued below it."""
+    return laid_out(row(report), columns or Columns())
+
+
+def laid_out(one: Row, columns: Columns) -> str:
+    """A row in its columns; what is too long for one takes from the room of the next."""
+    name = printable.middle(one.name, columns.name if columns.short else _NAME)
+    kind = printable.middle(one.kind, columns.kind) if columns.short and columns.kind else one.kind
+    cells = ((name, columns.name), (kind, columns.kind), (one.shape, columns.shape))
+    begun, start = f"{one.verdict:<10}", 10
+    parts = [begun]
+    for text, width in cells:
+        if width:
+            start += width + 1
+            begun = f"{begun}{text} ".ljust(start)
+            parts.append(text)
+    if len(begun) + min(len(one.text), _FEWEST) <= columns.page:
+        return printable.page([f"{begun}{one.text}".rstrip()], columns.page)
+    if len(one.text) > _SAID:
+        return printable.page([begun.rstrip(), f"{'':<10}{one.text}"], columns.page)
+    *most, shape = parts if columns.shape else [*parts, ""]
+    below = f"{shape:<{columns.shape}} " if columns.shape else ""
+    below = f"{'':<{start - len(below)}}{below}{one.text}"
+    return printable.page([f"{most[0]}{' '.join(most[1:])}", below], columns.page)
 
 
 def lines_of(parts: Iterable[Block]) -> list[str]:

@@ -17,6 +17,7 @@ from repository import EXAMPLES
 import probe as package
 from probe.cli import terminal
 from probe.cli.status import Status
+from probe.report.text import Columns
 
 fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
 
@@ -87,6 +88,30 @@ def test_a_sweep_folds_what_agrees_and_a_pipe_has_it_whole():
     assert sum(line.startswith("agree ") for line in piped.stdout.splitlines()) == 11
 
 
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_comparison_has_its_verdict_first_and_last_and_fits(columns):
+    both = ("compare", MODEL[0], MODEL[0], "--a-factory", MODEL[2], "--b-factory", MODEL[2])
+    status, got, _ = on_a_terminal(*both, *MODEL[3:], columns=columns)
+    lines = [CODES.sub("", line) for line in shown(got)]
+    assert status == 0 and "\x1b[32magree\x1b[0m" in got
+    assert lines[0].startswith("agree: ") and lines[-1].endswith(lines[0][-20:].rstrip(" …"))
+    assert any(line.strip().startswith("9 pairs agree, ") for line in lines), lines
+    assert all(len(line) <= columns for line in lines), lines
+    status, got, _ = on_a_terminal(*both, *MODEL[3:], "-v", columns=columns)
+    assert status == 0 and sum("agree" in line for line in shown(got)) >= 9
+    refused = subprocess.run([PROBE, *both, "-q", "-v"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "cannot be used together" in refused.stderr
+
+
+def test_keras_3_and_qkeras_are_compared_in_one_command():
+    both = (str(EXAMPLES / "digits.keras"), str(EXAMPLES / "digits_qkeras.h5"))
+    command = [PROBE, "compare", *both, "--input", str(EXAMPLES / "digits.npy"), "-q"]
+    clean = {name: one for name, one in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    run = subprocess.run(command, capture_output=True, text=True, env=clean)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert run.stdout.startswith("diverge: ") and run.stdout.count("\n") == 1
+
+
 @pytest.mark.parametrize("settings", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_codes_where_they_are_not_wanted(settings):
     status, got, _ = on_a_terminal(*MODEL, "--layer", "relu", **settings)
@@ -118,12 +143,27 @@ def test_color_and_quiet():
         (*MODEL, "--all"),
         (*MODEL, "--layer", "relu", "--at", "0,0,0,0"),
         MODEL[:3],
+        ("compare", MODEL[0], str(EXAMPLES / "digits.keras"), "--a-factory", MODEL[2]),
+        ("record", *MODEL, "-o", "/dev/null/run.npz"),
+        ("causes", "raw-weights"),
     ],
-    ids=["check", "sweep", "element", "listing"],
+    ids=["check", "sweep", "element", "listing", "comparison", "recording", "causes"],
 )
 def test_something_is_said_at_once(arguments):
     took = min(on_a_terminal(*arguments)[2] for _ in range(2))
     assert took < 1, took  # 0.3 s on a quiet machine
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_listing_fits_and_an_error_takes_the_status_away(columns):
+    status, got, _ = on_a_terminal(*MODEL[:3], columns=columns)
+    lines = [CODES.sub("", line) for line in shown(got)]
+    assert status == 0 and lines[0].startswith("layer ") and lines[0].endswith("checked by")
+    assert sum("NumPy, ONNX Runtime" in line for line in lines) == 11
+    assert all(len(line) <= columns for line in lines), lines
+    status, got, _ = on_a_terminal("compare", "no.h5", "no.onnx", columns=columns)
+    (complaint,) = shown(got)
+    assert status == 2 and complaint.startswith("probe: ") and "no.h5" in complaint
 
 
 def test_a_run_ends_where_a_layer_does_not_agree():
@@ -133,7 +173,7 @@ def test_a_run_ends_where_a_layer_does_not_agree():
         package.check(layer, "", x),
         package.check(layer, "", x, expected=np.zeros((2, 3))),
     )
-    rows = terminal.Rows(every=False)
+    rows = terminal.Rows(False, Columns())
     lines = [text for one in (*5 * [right], wrong, right, right) for text in rows.add(one)]
     lines += rows.end()
     begun = [line.split()[:2] for line in lines]

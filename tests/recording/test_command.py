@@ -9,6 +9,9 @@ import pytest
 import torch
 from repository import EXAMPLES
 
+from probe.cli import opening
+from probe.cli.arguments import Arguments
+
 WITHOUT = """
 import sys
 
@@ -103,24 +106,18 @@ def test_where_nothing_can_be_written(target, words, probe, tmp_path):
     assert status == 2 and words in err
 
 
-def on_a_terminal(monkeypatch, seconds):
-    """Standard error of a check that imports PyTorch and takes so long, seen on a terminal."""
-    times = iter((0.0, seconds))
-    command = sys.modules["probe.cli.main"]  # the package has a function of that name
-    monkeypatch.setattr(command, "monotonic", lambda: next(times))
-    monkeypatch.setattr("probe.cli.status.Status.seen", True)
-
-    def asked(arguments):
-        sys.modules["torch"] = torch
-        return 0
-
-    monkeypatch.setattr(command, "_asked", asked)
-    monkeypatch.delitem(sys.modules, "torch")
-
-
 @pytest.mark.parametrize(("seconds", "told"), [(6.2, 1), (4.0, 0)])
-def test_a_long_start_is_worth_a_word(seconds, told, monkeypatch, probe):
-    on_a_terminal(monkeypatch, seconds)
-    _, out, err = probe("net.pt", "--layer", "fc")
-    assert out == ""
-    assert err.count("(probe record net.pt -o run.npz) makes the next answers immediate") == told
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_start_is_worth_a_word(seconds, told, started, terminal, monkeypatch):
+    """On a terminal alone, where a framework was started and a person has waited for it."""
+    monkeypatch.setattr(opening, "_BEGAN", 0.0)
+    monkeypatch.setattr(opening, "monotonic", lambda: seconds)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    for name in ("tensorflow", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    if started:
+        monkeypatch.setitem(sys.modules, "torch", torch)
+    lines = opening.hint(Arguments("net.pt", layer="fc"))
+    words = "(probe record net.pt -o run.npz) makes the next answers immediate"
+    assert " ".join(lines).count(words) == told * started * terminal

@@ -16,7 +16,7 @@ import probe
 from probe.printable import middle
 from probe.report import Finding
 from probe.report.blocks import row
-from probe.report.text import line
+from probe.report.text import Columns, columns_for, line
 
 WIDTH = 100
 X = np.load(EXAMPLES / "digits.npy")
@@ -133,13 +133,40 @@ def test_a_call_of_a_sweep_fits_the_page(widths):
     reports = [probe.check(layer, "", x), probe.check(layer, "", x, expected=np.zeros((2, 3)))]
     for name in ("a", "block.0.conv", "model.layers.0.input_layernorm/reducemean", "long" * 60):
         for report in reports:
-            text = line(replace(report, layer=name), widths)
+            text = line(replace(report, layer=name), Columns(*widths))
             assert_narrow(text)
             first, *rest = text.splitlines()
             assert first.split()[:3] == [report.verdict, middle(name, 60), "Linear"]
             assert all(one.startswith(10 * " ") for one in rest)
             assert row(report).text in " ".join(text.split())
     assert middle("abcdefgh", 5) == "ab…gh" and middle("abcdefgh", 8) == "abcdefgh"
+
+
+@pytest.mark.parametrize("page", [60, 80, 100])
+@pytest.mark.parametrize("short", [True, False])
+def test_the_columns_of_a_sweep_stay_where_they_are(page, short):
+    """Whatever the lengths of names and classes: what is said of agreeing calls begins in one
+    column, unless a long name has taken its room; one line where names are shortened."""
+    report = probe.check(torch.nn.ReLU(), "", np.ones((2, 4), np.float32))
+    assert row(report).text == "equal"
+    page = page if short else 100
+    for names, kinds in ((6, 6), (21, 11), (38, 18), (70, 40)):
+        columns = columns_for(names, kinds, page, short)
+        begun = set()
+        for name in ("conv", "n" * names, "n" * 58):
+            told = line(replace(report, layer=name, kind="k" * min(kinds, 18)), columns)
+            *_, last = told.splitlines()
+            assert all(len(one) <= page for one in told.splitlines()), told
+            assert not short or told == last
+            taken = len(last.partition(" equal")[0].rstrip())
+            if short or len(name) <= columns.name or told != last:
+                begun.add(last.index("equal"))
+            else:
+                assert last.index("equal") in (*begun, taken + 1)
+        assert len(begun) == 1, (names, kinds, told)
+    assert columns_for(21, 11, 100, short=True).shape == 17
+    assert [columns_for(21, 11, wide, short=True).shape for wide in (60, 80)] == [0, 0]
+    assert [columns_for(21, 11, wide, short=True).kind for wide in (60, 80)] == [0, 11]
 
 
 @pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5", "digits.pt"])
