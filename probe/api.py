@@ -123,13 +123,13 @@ def check(
     others = cache(partial(weights_of_others, found, layer, thorough))
     best: Report | None = None
     for one in chosen:
+        key = (one.layer, one.call)
+        moved, own = drift.get(key), found.own.get(key)
         search = (
             None
             if best is not None and best.verdict == "diverge"
-            else Search(thorough, progress, others)
+            else Search(thorough, progress, others, None if moved is None else moved.road)
         )
-        key = (one.layer, one.call)
-        moved, own = drift.get(key), found.own.get(key)
         yours = None if mine is None else Yours(mine, moved, own)
         report = _judged(one, yours, Options(tolerance, detail=True, search=search))
         report = replace(

@@ -3,7 +3,7 @@ engine and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,15 +14,29 @@ from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
+from probe.evaluation.propagated_error import Road
 from probe.hypotheses.case import Case, Edit, of_output
+from probe.hypotheses.primitives import as_last_step
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
 
 __all__ = ["of_parties"]
 
-Asked = tuple[Case, Rounding, np.ndarray | None]
-"""The case of an output, the rounding of its layer, and what the healthy layer is allowed in
-all."""
+_SECONDS, _SECONDS_BEFORE = 0.9, 0.4
+"""What is looked for in the layer and before it, where both can be."""
+_LARGE = 1 << 20
+"""Elements of all arrays before a layer from which on nothing is looked for there."""
+
+
+class Asked(NamedTuple):
+    """What is asked of an output."""
+
+    case: Case
+    rounding: Rounding
+    allowed: np.ndarray | None
+    """What the healthy layer is allowed in all."""
+    road: Case | None
+    """The same output, of the steps from the model's input on: the layer is the last of them."""
 
 
 def of_parties(
@@ -35,10 +49,12 @@ def of_parties(
     thorough: bool = False,
     progress: Progress | None = None,
     others: Callable[[], Mapping[str, np.ndarray]] = dict,
+    road: Road | None = None,
 ) -> Diagnosis | None:
     """The diagnosis of yours, or else of the framework's outputs, where they differ from NumPy's.
 
-    ``others`` gives the parameters of the model's other layers.
+    ``others`` gives the parameters of the model's other layers; ``road`` is the way by which yours
+    came from the model's input.
     """
     with np.errstate(all="ignore"):
         for party, pair in (
@@ -75,13 +91,29 @@ def of_parties(
                 rounding = Rounding(precision, None, tolerance, whole)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
                 if not case.comparable or left(case, case.healthy, slack) > 1:
-                    cases[output] = case, rounding, allowed
+                    way = _road_of(case, road, output) if party == "expected" else None
+                    cases[output] = Asked(case, rounding, allowed, way)
             if cases:
                 options = {"certain": comparison.certain, "party": party}
                 return _of_outputs(
                     cases, described, {**options, "thorough": thorough, "progress": progress}
                 )
         return None
+
+
+def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
+    """The steps before a layer as a case of their own, with the layer as the last step."""
+    if road is None or not case.comparable:
+        return None
+    layer, sites = road.layer, road.description.sites
+    whole = of_output(
+        tuple(layer.steps), tuple(layer.given), layer.values, output, case.observed, case.known
+    )
+    calls = tuple(site.call for site in sites)
+    before = as_last_step(replace(whole, calls=calls), road.own, "the layer")
+    size = sum(y.size for made in before.values for y in made)
+    alike = before.healthy.shape == case.healthy.shape
+    return before if alike and 1 < len(before.steps) and size < _LARGE else None
 
 
 def _of_outputs(
@@ -94,7 +126,7 @@ def _of_outputs(
     if not others:
         return found if not first else _said_of(found, _output_name(described, first))
     agreeing = [
-        [_gives(edit, first, output, *cases[output]) for output in others] for edit in found.edits
+        [_gives(edit, first, output, cases[output]) for output in others] for edit in found.edits
     ]
     if found.edits and any(all(one) for one in agreeing):
         kept = [position for position, one in enumerate(agreeing) if all(one)]
@@ -118,10 +150,13 @@ def _of_outputs(
 
 def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant."""
-    case, rounding, allowed = asked
-    found = diagnose(case, rounding, allowed=allowed, **options)
+    case, rounding, allowed, road = asked
+    limit = None if road is None or options["thorough"] else _SECONDS
+    found = diagnose(case, rounding, allowed=allowed, seconds=limit, **options)
     if found.edits:
         return found
+    if road is not None and (earlier := _before(road, rounding, allowed, options)).edits:
+        return earlier
     likely: Diagnosis | None = None
     for reading in readings(case):
         again = diagnose(reading.case, rounding, allowed=allowed, **options)
@@ -131,6 +166,17 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
         if likely is None and reading.likeness > ALIKE:
             likely = told
     return found if likely is None or found.findings else likely
+
+
+def _before(
+    road: Case, rounding: Rounding, allowed: np.ndarray | None, options: Mapping[str, Any]
+) -> Diagnosis:
+    """The diagnosis of the steps before the layer."""
+    limit = None if options["thorough"] else _SECONDS_BEFORE
+    rounding = replace(rounding, extra=None, composed=allowed)
+    found = diagnose(road, rounding, allowed=allowed, seconds=limit, **options)
+    told = (replace(one, claim=f"before this layer: {one.claim}") for one in found.findings)
+    return replace(found, findings=tuple(told))
 
 
 def _output_name(described: Description, output: int) -> str:
@@ -147,10 +193,9 @@ def _said_of(found: Diagnosis, name: str) -> Diagnosis:
     return replace(found, findings=findings, words=tuple(f"{name}: {word}" for word in found.words))
 
 
-def _gives(
-    edit: Edit, first: int, output: int, case: Case, rounding: Rounding, allowed: np.ndarray | None
-) -> bool:
+def _gives(edit: Edit, first: int, output: int, asked: Asked) -> bool:
     """Whether an edit made for one output reproduces what was observed of another."""
+    case, rounding, allowed, _ = asked
     last = len(edit.steps) - 1
     (ref,) = edit.steps[last].sources(last)
     if not isinstance(edit.steps[last].op, Outputs) or ref.index != first:

@@ -16,6 +16,7 @@ import numpy as np
 
 from probe.composition.compose import composed
 from probe.composition.segment import results_of
+from probe.description import Description
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
 from probe.evaluation.monte_carlo import pooled
@@ -25,11 +26,22 @@ from probe.model import CallOutput, Capture, Model, StopForward, is_large, param
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
-__all__ = ["Drift", "drift_of", "drifts"]
+__all__ = ["Drift", "Road", "drift_of", "drifts"]
 
 _RUNS = 8
 _MOST = 1 << 27
 """More elements than that are not kept at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Road:
+    """The way from the model's input to a layer's output."""
+
+    description: Description
+    layer: Reference
+    """The whole of it in NumPy."""
+    own: frozenset[int]
+    """The positions of the layer's own steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +52,8 @@ class Drift:
     further: float = 1.0
     """How many times that where the layers before round to half precision inside, too, and not only
     what they give."""
+    road: Road | None = None
+    """Where it is known."""
 
 
 def drifts(
@@ -179,8 +193,10 @@ def drift_of(
             key = call.layer, call.call
             return drifts(model, arrays, {key}, last=key, seed=seed).get(key)
         return _by_passes(model, arrays, call, seed)
-    exact = {at for at, site in enumerate(described.sites) if site.part in within}
-    return _wandered(recomputed(described, road.inputs), road.dtype, exact, {})
+    exact = frozenset(at for at, site in enumerate(described.sites) if site.part in within)
+    layer = recomputed(described, road.inputs)
+    drift = _wandered(layer, road.dtype, exact, {})
+    return replace(drift, road=Road(described, layer, exact))
 
 
 def _by_passes(

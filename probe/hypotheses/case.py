@@ -179,10 +179,18 @@ class Case:
         return (*steps, Step(Outputs(), (ref,)))
 
     def appended(self, *ops: Op, at: int | None = None) -> Steps:
-        """The steps with ops put behind all others, or behind the step at ``at``."""
+        """The steps with ops put behind all others, or behind the step at ``at``, for all that take
+        what it gives."""
         if at is None or at == len(self.steps) - 1:
             return (*self.steps, *(Step(op) for op in ops))
-        return self.inserted(at + 1, *ops)
+        count, behind = len(ops), [(k, step) for k, step in enumerate(self.steps) if k > at]
+
+        def moved(ref: Ref) -> Ref:
+            by = count if ref.step > at or ref == Ref(at) else 0
+            return replace(ref, step=ref.step + by)
+
+        rest = (Step(step.op, tuple(map(moved, step.sources(k)))) for k, step in behind)
+        return (*self.steps[: at + 1], *(Step(op) for op in ops), *rest)
 
     @cached_property
     def weights(self) -> dict[str, Weight]:

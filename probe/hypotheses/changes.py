@@ -4,6 +4,8 @@ observed."""
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import heapify, heappop, heappush
+from typing import Any
 
 import numpy as np
 
@@ -81,50 +83,66 @@ class Flow:
     def predicted(self, change: Change) -> np.ndarray | None:
         """The output with a change; None where it cannot be computed or nothing is changed by
         it."""
-        case, made = self.case, dict[int, tuple[np.ndarray, ...]]()
-        given = [
-            widened(change.inputs[k]) if k in change.inputs else x for k, x in enumerate(self.given)
-        ]
-        new = sorted(position for position in change.steps if position >= self.count)
-        begin = min((p for p in change.steps if p < self.count), default=self.count)
+        given = self.given
         if change.inputs:
-            begin = 0
-        begin = min(begin, change.after + 1) if new else begin
-        order = [
-            *range(begin, change.after + 1),
-            *new,
-            *range(max(begin, change.after + 1), self.count),
-        ]
-
-        def value(ref: Ref) -> np.ndarray:
-            if ref.step < 0:
-                return given[ref.index]
-            if ref.step in made:
-                return made[ref.step][ref.index]
-            return np.asarray(case.values[ref.step][ref.index])
-
+            given = [widened(change.inputs.get(k, x)) for k, x in enumerate(self.case.inputs)]
         try:
             with np.errstate(all="ignore"):
-                for position in order:
-                    step = change.steps.get(position)
-                    sources = (step or case.steps[position]).sources(position)
-                    if step is None:
-                        if not any(
-                            ref.step in made or (ref.step < 0 and ref.index in change.inputs)
-                            for ref in sources
-                        ):
-                            continue
-                        step = case.steps[position]
-                    found = step.op.run(*map(value, sources))
-                    if position < self.count and _same(found, case.values[position]):
-                        continue
-                    made[position] = found
+                made = self._made(change, given)
                 out = Ref(self.count - 1) if change.out is None else change.out
-                if out == Ref(self.count - 1) and self.count - 1 not in made:
+                if out.step in made:
+                    return np.asarray(made[out.step][out.index])
+                if out == Ref(self.count - 1):
                     return None
-                return np.asarray(value(out))
+                return np.asarray(out.of(given, self.case.values))
         except Exception:  # what a field is changed to need not make sense to its op
             return None
+
+    def _made(
+        self, change: Change, given: Sequence[np.ndarray]
+    ) -> dict[int, tuple[np.ndarray, ...]]:
+        """What the steps give that give something else than before."""
+        count, values = self.count, self.case.values
+        made: dict[int, tuple[np.ndarray, ...]] = {}
+        new = sorted(position for position in change.steps if position >= count)
+        line = [position for position in change.steps if position < count]
+        line += [at for k in change.inputs for at in self._takers.get((-1, k), ())]
+        heapify(line)
+        last = -1
+        while line or new:
+            if new and (not line or line[0] > change.after):
+                position = new.pop(0)
+            elif (position := heappop(line)) == last:
+                continue
+            last = position
+            step = change.steps.get(position)
+            run, refs = self._plan[position] if step is None else _planned(step, position)
+            found = run(
+                *[
+                    given[k] if at < 0 else made[at][k] if at in made else values[at][k]
+                    for at, k in refs
+                ]
+            )
+            if position < count:
+                if _same(found, values[position]):
+                    continue
+                for taker in self._takers.get((position, 0), ()):
+                    heappush(line, taker)
+            made[position] = found
+        return made
+
+    @cached_property
+    def _plan(self) -> list[tuple[Callable[..., Any], Sequence[tuple[int, int]]]]:
+        return [_planned(step, at) for at, step in enumerate(self.case.steps)]
+
+    @cached_property
+    def _takers(self) -> dict[tuple[int, int], list[int]]:
+        """Which steps take each input (-1, k), or something of each step (position, 0)."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for ref, users in users_of(self.case).items():
+            key = (ref.step, 0 if ref.step >= 0 else ref.index)
+            found.setdefault(key, []).extend(users)
+        return found
 
     @cached_property
     def _observed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -164,21 +182,28 @@ class Flow:
                     yield change
 
 
+def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tuple[int, int]]]:
+    """What a step runs, and on what."""
+    return step.op.run, [(ref.step, ref.index) for ref in step.sources(position)]
+
+
 _NEAR = 0.02
 """What may be left, as a share of the largest difference, for an exact look."""
 _LOOKED_AT = 16
 
 
 def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
-    return len(one) == len(other) and all(
-        a is b
-        or (
-            a.shape == b.shape
-            and a.size < (1 << 16)
-            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        )
-        for a, b in zip(one, other, strict=True)
-    )
+    return len(one) == len(other) and all(map(_equal, one, other))
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    if a is b:
+        return True
+    if a.shape != b.shape or a.size >= (1 << 16):
+        return False
+    if a.size and a.dtype.kind == "f" and a.item(0) != b.item(0) and a.item(0) == a.item(0):
+        return False
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> Iterator[Change]:

@@ -2,7 +2,7 @@
 floating point in range, so that an edit can reach what is inside."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -16,7 +16,15 @@ from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__ = ["Causal", "Gathered", "Masked", "Scanned", "taken_apart", "taken_together"]
+__all__ = [
+    "Causal",
+    "Gathered",
+    "Masked",
+    "Scanned",
+    "as_last_step",
+    "taken_apart",
+    "taken_together",
+]
 
 _SUMS = (ops.Conv, ops.ConvTranspose, ops.MatMul)
 _LARGE = 1 << 22
@@ -716,6 +724,26 @@ def taken_together(case: Case, depth: int = 0) -> Case:
             calls.append(case.calls[position] if position < len(case.calls) else "")
         values.append(case.values[position])
     return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=())
+
+
+def as_last_step(case: Case, own: Collection[int], name: str) -> Case:
+    """The case with these steps, and all that follow from them, as one step behind the others."""
+    members = set(own)
+    for position, step in enumerate(case.steps):
+        if members.intersection(ref.step for ref in step.sources(position)):
+            members.add(position)
+    before = [position for position in range(len(case.steps)) if position not in members]
+    places = {position: at for at, position in enumerate(before)}
+
+    def moved(sources: Iterable[Ref]) -> tuple[Ref, ...]:
+        return tuple(replace(one, step=places.get(one.step, -1)) for one in sources)
+
+    body, given = _body(case, sorted(members))
+    steps = [Step(case.steps[at].op, moved(case.steps[at].sources(at))) for at in before]
+    steps.append(Step(Gathered(body), moved(given)))
+    values = [*(case.values[at] for at in before), case.values[-1]]
+    calls = (*(case.calls[at] if at < len(case.calls) else "" for at in before), name)
+    return replace(case, steps=tuple(steps), values=values, calls=calls)
 
 
 def _body(case: Case, members: Sequence[int]) -> tuple[Steps, tuple[Ref, ...]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.capture.user_arrays import Expected
-from probe.evaluation.propagated_error import Drift
+from probe.evaluation.propagated_error import Drift, Road
 
 __all__ = ["Options", "Search", "Yours"]
 
@@ -33,6 +33,8 @@ class Search:
     """Called with the slugs as they are tried."""
     others: Callable[[], Mapping[str, np.ndarray]] = dict
     """Gives the parameters of the model's other layers, which takes a forward pass."""
+    road: Road | None = None
+    """The way from the model's input to the layer, where the user's values came by it."""
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
         thorough=search.thorough,
         progress=search.progress,
         others=search.others,
+        road=search.road,
     )
     return found
 

@@ -13,6 +13,7 @@ from probe.printable import WIDTH
 
 ELSEWHERE = {
     "rounding",
+    "embedding-scale",
     "other-weights",
     "missing-step",
     "missing-input",
@@ -39,7 +40,8 @@ ELSEWHERE = {
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
-test_changes.py, parts of language models test_rotary_and_heads.py."""
+test_changes.py, parts of language models test_rotary_and_heads.py, mistakes before the
+layer tests/diagnosis/test_before_the_layer.py."""
 
 
 @pytest.mark.parametrize(
