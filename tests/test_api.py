@@ -59,6 +59,23 @@ def test_watched_and_unwatched_are_compared(net, words):
     assert (words in notes) if words else ("watching" not in notes and "repeat" not in notes)
 
 
+def test_an_opened_model_runs_unwatched_once_for_an_input_and_a_result():
+    passes = []
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU()).eval()
+    net.register_forward_hook(lambda *_: passes.append(1))
+
+    def counted(x):
+        passes.clear()
+        assert probe.check(model, "0", x).ok
+        return len(passes)
+
+    model = probe.open_model(net)
+    assert [counted(X), counted(X), counted(X + 1), counted(X)] == [2, 1, 2, 1]
+    with torch.no_grad():
+        net[0].bias += 1
+    assert counted(X) == 2
+
+
 def test_every_call_is_checked_and_one_can_be_picked():
     net = Twice().eval()
     assert [(report.layer, report.call) for report in probe.sweep(net, X)] == [

@@ -4,14 +4,16 @@ result."""
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from probe import printable
-from probe.capture.model_inputs import bind, bind_alone
+from probe.capture.model_inputs import Bound, bind, bind_alone
 from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Unshaped, as_array
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.composition.compose import composed
@@ -128,10 +130,13 @@ def captured(
         model.refuse(layer, [as_array(one) for one in inputs])
     check_names(model, {layer: None, **values})
     if given is None:
-        model, arrays, how = bind(model, x, shape, seed)
-        found, watched = in_pass(model, arrays, layer, call, values)
-        said = _ended(model, layer) if watched is None else watching(model, arrays, watched)
-        return replace(found, how=how, notes=(*said, *found.notes))
+        bound = bind(model, x, shape, seed)
+        found, watched = in_pass(bound.model, bound.arrays, layer, call, values)
+        if watched is None:
+            said = _ended(bound.model, layer)
+        else:
+            said = _watching_once(model, bound, watched)
+        return replace(found, how=bound.how, notes=(*said, *found.notes))
     calls: list[Capture] = []
     model, arrays, how = bind_alone(model, layer, given, shape)
     if (held := recorded(model)) is not None:
@@ -302,6 +307,22 @@ def _ended(model: Model, layer: str) -> tuple[str, ...]:
         f"of {printable.name(repr(layer))}: not tested whether capturing changes its result; "
         "--call N (call=) checks later calls",
     )
+
+
+_WATCHED: "WeakKeyDictionary[Model, dict[bytes, tuple[str, ...]]]" = WeakKeyDictionary()
+"""What ``watching`` found, by opened model and by the digest of input and result."""
+
+
+def _watching_once(opened: Model, bound: Bound, watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
+    """What ``watching`` finds, found out once for an opened model, an input and a result."""
+    digest = blake2b(bound.how.encode())
+    for one in (*bound.arrays, *watched):
+        digest.update(f"{one.dtype} {one.shape} ".encode())
+        digest.update(repr(one.tolist()).encode() if one.dtype.hasobject else one.tobytes())
+    found = _WATCHED.setdefault(opened, {})
+    if (key := digest.digest()) not in found:
+        found[key] = watching(bound.model, bound.arrays, watched)
+    return found[key]
 
 
 def watching(
