@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+from collections import defaultdict
+from zlib import crc32
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -59,6 +61,20 @@ def pytest_cmdline_main(config):
         option.numprocesses, option.dist = "auto", "worksteal"
 
 
+def leave_out_of_samples(items):
+    """Of the cases of a test that is marked ``sample(n)``, n drawn once and for all stand for the
+    others, which are exhaustive."""
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample") and not item.get_closest_marker("exhaustive"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for alike in cases.values():
+        (count,) = alike[0].get_closest_marker("sample").args
+        # By their names, so that one case more does not draw all others anew.
+        for item in sorted(alike, key=lambda item: crc32(item.nodeid.encode()))[count:]:
+            item.add_marker(pytest.mark.exhaustive)
+
+
 def pytest_configure(config):
     if config.getoption("--without-tensorflow"):
         # a None there is an ImportError
@@ -74,7 +90,9 @@ def pytest_ignore_collect(collection_path, config):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    leave_out_of_samples(items)
     if config.getoption("--without-tensorflow"):
         left_out = [item for item in items if item.get_closest_marker("tensorflow")]
         config.hook.pytest_deselected(items=left_out)

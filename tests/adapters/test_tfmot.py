@@ -128,6 +128,7 @@ def some(*others):
     )
 
 
+@pytest.mark.sample(2)
 @some((network, clustered), (recurrent, pruned))
 def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, forms, tmp_path):
     model = treat(build())

@@ -136,6 +136,7 @@ def test_color_and_quiet():
     assert piped("--all", "-q") == "11 agree, 0 diverge, 0 unchecked\n"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments",
     [

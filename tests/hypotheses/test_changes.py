@@ -88,6 +88,7 @@ BLOCK = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", BLOCK)
 def test_one_change_in_a_block(name):
     changed, slug, words = BLOCK[name]

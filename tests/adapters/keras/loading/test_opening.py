@@ -80,6 +80,7 @@ def captured(model, inputs, wanted=None):
     return calls
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
 @pytest.mark.parametrize(
     "make",

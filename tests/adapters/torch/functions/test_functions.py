@@ -534,6 +534,7 @@ def test_places_of_equal_numbers(function, kind):
         ).ok
 
 
+@pytest.mark.sample(80)
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize(("function", "name"), ALL)
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16], ids=str)
