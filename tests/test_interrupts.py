@@ -31,6 +31,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", FEW)
 def test_interrupts_at_random_moments_leave_nothing_behind(name):
     _unharmed(name, FEW[name], every=5)
@@ -305,6 +306,7 @@ def interrupt_main() -> None:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("name", "checks"),
     [
