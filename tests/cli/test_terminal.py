@@ -30,7 +30,7 @@ CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def on_a_terminal(*arguments, columns=80, **environment):
-    """(exit status, what the terminal got, which share of the time had passed before the first of it)."""
+    """(exit status, what the terminal got, share of the time before the first of it)."""
     started = time.monotonic()
     terminal, screen = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -124,6 +124,7 @@ def test_no_codes_where_they_are_not_wanted(settings):
     assert ("opening" in got) is ("TERM" not in settings)
 
 
+@pytest.mark.exhaustive
 def test_color_and_quiet():
     def piped(*options):
         run = subprocess.run([PROBE, *MODEL, *options], capture_output=True, text=True)

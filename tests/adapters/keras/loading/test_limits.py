@@ -121,6 +121,7 @@ def test_a_length_behind_a_layer_of_unknown_length_is_not_guessed():
     assert not built_slowly({"class_name": "Sequential", "config": {"layers": layers}})
 
 
+@pytest.mark.exhaustive
 def test_more_layers_than_keras_2_can_add(tmp_path):
     layers = [tf_keras.layers.Input((2,)), *(tf_keras.layers.ReLU() for _ in range(250))]
     path = saved(tf_keras.Sequential(layers), tmp_path / "m.h5")

@@ -568,6 +568,7 @@ def test_nothing_of_the_frameworks_on_standard_error(saved, name):
     assert done.stdout.startswith("agree keras 3" if name == "k3" else "agree tf_keras 2")
 
 
+@pytest.mark.exhaustive
 def test_keras_files_open_where_only_torch_is_installed(saved):
     done = python(
         "import sys; sys.modules['tensorflow'] = None\nimport probe\n"
@@ -580,6 +581,7 @@ def test_keras_files_open_where_only_torch_is_installed(saved):
     assert " on torch " in done.stdout and done.stdout.count("'agree'") == 10
 
 
+@pytest.mark.exhaustive
 def test_qkeras_on_the_wrong_keras_is_said(saved):
     open_it = (
         f"import probe\ntry: probe.open_model({str(saved / 'q.keras')!r}).names()\nexcept "
