@@ -30,7 +30,15 @@ from probe.capture.user_arrays import (
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, NotReached, ProbeError, our_fault
 from probe.evaluation.propagated_error import Drift, drifts
-from probe.model import Capture, Model, Recorded, containers_of, recorded
+from probe.model import (
+    CallOutput,
+    Capture,
+    Model,
+    Producer,
+    Recorded,
+    containers_of,
+    recorded,
+)
 from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
@@ -153,6 +161,12 @@ def check(
     return best
 
 
+def _call_name(made_by: Producer | None) -> str | None:
+    if not isinstance(made_by, CallOutput):
+        return None
+    return f"{made_by.layer}:{made_by.call}" if made_by.call else made_by.layer
+
+
 def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, ...]:
     """A note on user values whose way through a recording is not known to its beginning."""
     if yours is None or yours.inputs is not None or not isinstance(model, Recorded):
@@ -189,6 +203,7 @@ def sweep(
     shape: Shape = None,
     seed: int = 0,
     layers: Collection[str] | None = None,
+    flow: bool = False,
 ) -> Iterator[Report]:
     """Checks every call of every atomic layer in execution order, in one forward pass.
 
@@ -204,6 +219,8 @@ def sweep(
         shape: As for ``check``.
         seed: As for ``check``.
         layers: The names to check, of blocks too. None: all layers.
+        flow: Whether each report says which calls made its inputs (``inputs_from``); it costs
+            reading every tensor once more.
 
     Returns:
         The reports, one by one as the pass goes on.
@@ -217,7 +234,7 @@ def sweep(
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
-    return _swept(model, arrays, how, expected, layers, seed)
+    return _swept(model, arrays, how, expected, layers, seed, flow)
 
 
 _LOOKED_INTO = 20
@@ -231,6 +248,7 @@ def _swept(
     expected: Mapping[str, Expected] | None,
     layers: Collection[str] | None,
     seed: int,
+    flow: bool,
 ) -> Iterator[Report]:
     wanted = layers if layers is not None else (expected or ())
     containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
@@ -256,13 +274,16 @@ def _swept(
             theirs.refused(theirs.name_of(capture), refused)
         elif yours is not None:
             theirs.compared(capture, report)
-        report = replace(report, notes=(*report.notes, *_untraced(model, capture, yours)))
+        made_by = tuple(map(_call_name, capture.made_by)) if flow else ()
+        notes = (*report.notes, *_untraced(model, capture, yours))
+        report = replace(report, notes=notes, inputs_from=made_by)
         if refused or yours is None or report.verdict != "diverge":
             return report
         if len(looked) < _LOOKED_INTO:
             looked.append(capture.layer)
             report = _judged(capture, yours, Options(threads=1, search=Search()))
-            return replace(report, how=how, source=model.source, framework=framework)
+            report = replace(report, how=how, source=model.source, framework=framework)
+            return replace(report, inputs_from=made_by)
         unsearched = (
             f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
             "check it alone (--layer)"
@@ -295,8 +316,10 @@ def _swept(
         yours = Yours(given, moved.get((name, 0)), own)
         return told(one, yours, *_first_judged(one, yours))
 
+    asking = flow or expected is not None or layers is not None
+
     def forward(push: Callable[[Capture], None]) -> None:
-        with unasked() if expected is None and layers is None else nullcontext():
+        with nullcontext() if asking else unasked():
             model.run(arrays, rest, push)
 
     if expected is not None and containers:

@@ -192,6 +192,7 @@ def sweep(arguments: Arguments) -> int:
         expected=expected,
         shape=drawn(arguments),
         seed=arguments.seed or 0,
+        flow=arguments.html is not None,
     )
     swept = _Swept(arguments, model)
     unused: NotCompared | None = None

@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -173,8 +175,11 @@ def _told(found: "ModelComparison", given: Comparing) -> int:
     if given.json:
         write(given.json, found.to_json())
     if given.html:
-        write(given.html, found.to_html())
-        written(given.html, beside_json=given.json == "-")
+        from probe.model_comparison.html import to_html
+
+        write(given.html, to_html(found, shlex.join(["probe", *sys.argv[1:]])))
+        if not given.quiet:
+            written(given.html, beside_json=given.json == "-")
     if given.save_pairs:
         rows = [list(one.tensors) for one in found.pairs]
         told = {"pairs": rows, "unpaired": dict(zip("ab", map(list, found.unpaired), strict=True))}

@@ -33,7 +33,7 @@ from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.result import ModelComparison, Pair
-from probe.model_comparison.segments import Segment, names_of, segments, uncovered
+from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
 from probe.model_comparison.walk import Paired, Walk, digits, signature
@@ -384,6 +384,7 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         fitting=paired.fitting,
         shape=tuple(paired.a.tensor.value.shape),
         tensors=(paired.a.tensor.name, paired.b.name),
+        after=read_by(segment),
     )
 
 

@@ -1,67 +1,79 @@
-"""A comparison of two models as one page that needs nothing else."""
+"""A comparison of two models as a page that needs nothing else, and for a notebook."""
 
-from html import escape
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from probe import printable
-from probe.model_comparison.text import differing, names_of, ratio_of
+from probe.comparison.compare import Comparison
+from probe.model_comparison.text import names_of, ratio_of, source_lines
+from probe.report import graph
+from probe.report.html import filled, page
 
 if TYPE_CHECKING:
     from probe.model_comparison.result import ModelComparison, Pair
 
-__all__ = ["to_html"]
-
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .7em;text-align:left;border-bottom:1px solid #ddd}"
-    "td.n{text-align:right}tr.diverge{background:#fee0d2}tr.source{background:#fc9272}"
-    "tr.unchecked{background:#eee}"
-)
+__all__ = ["fragment", "to_html"]
 
 
-def to_html(comparison: "ModelComparison") -> str:
-    rows = "\n".join(map(_row, comparison.pairs))
-    parts = [
-        f"<h1>{_text(comparison.sentence)}</h1>",
-        f"<p>A: {_text(comparison.a)}<br>B: {_text(comparison.b)}</p>",
-        "<table><tr><th>A</th><th>B</th><th>local</th><th>propagated</th><th>axes</th>"
-        f"<th>paired by</th><th>verdict</th></tr>\n{rows}\n</table>",
-        *(
-            f"<p>unpaired in {side}: {_text(', '.join(names))}</p>"
-            for side, names in zip("AB", comparison.unpaired, strict=True)
-            if names
-        ),
-        *map(_source, comparison.sources),
-        *(f"<p>{_text(note)}</p>" for note in comparison.notes),
-    ]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>probe compare</title>'
-        f"<style>{_STYLE}</style></head><body>\n{body}\n</body></html>"
+def to_html(comparison: "ModelComparison", command: str = "") -> str:
+    """The page; ``command`` is what wrote it."""
+    return page(
+        "comparison.html",
+        command,
+        title="two models compared",
+        graph=_graph(comparison.pairs),
+        **_values(comparison),
     )
 
 
-def _row(pair: "Pair") -> str:
-    kind = "source" if pair.source else pair.verdict
-    cells = (
-        f"<td>{_text(names_of(pair.a))}</td><td>{_text(names_of(pair.b))}</td>"
-        f'<td class="n">{ratio_of(pair.local)}</td><td class="n">{ratio_of(pair.propagated)}</td>'
-        f"<td>{_text(pair.axes)}</td><td>{pair.how}</td><td>{pair.verdict}</td>"
-    )
-    return f'<tr class="{kind}">{cells}</tr>'
+def fragment(comparison: "ModelComparison") -> str:
+    """For a notebook: no script, no style, no colour of its own."""
+    return filled("comparison_fragment.html", **_values(comparison))
 
 
-def _source(pair: "Pair") -> str:
-    told = [
-        *([f"local: {pair.local}"] if pair.local is not None else []),
-        *([f"propagated: {pair.propagated}"] if pair.propagated is not None else []),
-        *(f"differs: {differing(*one)}" for one in pair.differs),
-        *(f"cause: {one}" for one in pair.findings),
-        *pair.notes,
-    ]
-    items = "".join(f"<li>{_text(one)}</li>" for one in told)
-    return f"<h2>source: {_text(names_of(pair.b))}</h2><ul>{items}</ul>"
+def _values(comparison: "ModelComparison") -> dict[str, Any]:
+    sources = comparison.sources
+    anchors = {id(one): f"source-{place}" for place, one in enumerate(sources, 1)}
+    return {
+        "comparison": comparison,
+        "unpaired_sides": tuple(zip("AB", comparison.unpaired, strict=True)),
+        "rows": [_row(one, anchors.get(id(one), "")) for one in comparison.pairs],
+        "sources": [
+            {
+                "name": f"{names_of(one.b)} of B, for {names_of(one.a)} of A",
+                "lines": [line.strip() for line in source_lines(one, comparison)][1:],
+            }
+            for one in sources
+        ],
+    }
 
 
-def _text(text: str) -> str:
-    return escape(printable.line(text))
+def _row(pair: "Pair", anchor: str) -> dict[str, Any]:
+    return {
+        "verdict": pair.verdict,
+        "source": pair.source,
+        "anchor": anchor,
+        "a": names_of(pair.a),
+        "b": names_of(pair.b),
+        "local": ratio_of(pair.local),
+        "propagated": ratio_of(pair.propagated),
+        "axes": pair.axes,
+        "how": pair.how,
+    }
+
+
+def _graph(pairs: Sequence["Pair"]) -> graph.Graph | None:
+    places: dict[str, int] = {}
+    vertices = []
+    for place, one in enumerate(pairs):
+        after = tuple(places[name] for name in one.after if name in places)
+        a, b = names_of(one.a), names_of(one.b)
+        ratio = _ratio(one.local)
+        verdict = "diverge" if one.source else one.verdict
+        vertices.append(graph.Vertex(b if a == b else f"{a} ~ {b}", "", verdict, ratio, after))
+        places[one.tensors[1]] = place
+    return graph.laid_out(vertices)
+
+
+def _ratio(one: Comparison | None) -> float:
+    return math.nan if one is None else one.ratio

@@ -1,7 +1,6 @@
 """What a comparison of two models found out, as a value."""
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from probe import printable
@@ -45,6 +44,8 @@ class Pair:
     """Of A's tensor."""
     tensors: tuple[str, str] = ("", "")
     """The layers whose outputs the two are."""
+    after: tuple[str, ...] = ()
+    """The tensors of B that its layers take, as ``tensors`` names them."""
 
     def __repr__(self) -> str:
         names = f"{' + '.join(self.a)} ~ {' + '.join(self.b)}"
@@ -105,13 +106,15 @@ class ModelComparison:
         return to_json(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        from probe.model_comparison.html import fragment  # noqa: PLC0415
+
+        return fragment(self)
 
     def to_html(self) -> str:
         """One self-contained page.
 
         Returns:
-            HTML with the table of pairs and the sources in full.
+            HTML with the table of pairs, their graph and the sources in full.
         """
         from probe.model_comparison.html import to_html  # noqa: PLC0415
 

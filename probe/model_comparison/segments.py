@@ -10,7 +10,16 @@ from probe.model_comparison.walk import Paired, Walk, Wire
 from probe.ops import Constant, Outputs, Parameter
 from probe.ops.step import Ref, Step
 
-__all__ = ["Joined", "Segment", "computing", "joined", "names_of", "segments", "uncovered"]
+__all__ = [
+    "Joined",
+    "Segment",
+    "computing",
+    "joined",
+    "names_of",
+    "read_by",
+    "segments",
+    "uncovered",
+]
 
 
 @dataclass(eq=False)
@@ -69,6 +78,13 @@ def names_of(nodes: Sequence[Node], end: Tensor) -> tuple[str, ...]:
     """The layers of a segment, without those of layout where others are there."""
     chosen = computing(nodes) or nodes
     return tuple(dict.fromkeys(one.call.name for one in chosen)) or (end.name,)
+
+
+def read_by(segment: Segment) -> tuple[str, ...]:
+    """The tensors of B that its nodes take from before."""
+    inside = set(segment.b)
+    read = (x for node in segment.b for x in node.inputs if x.node not in inside)
+    return tuple(dict.fromkeys(one.name for one in read))
 
 
 def uncovered(nodes: Iterable[Node], covered: set[Node]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from probe.comparison.compare import Comparison
 if TYPE_CHECKING:
     from probe.model_comparison.result import ModelComparison, Pair
 
-__all__ = ["differing", "headline", "names_of", "ratio_of", "render"]
+__all__ = ["differing", "headline", "names_of", "ratio_of", "render", "source_lines"]
 
 _NUMBERS, _LEAST = 36, 4
 """Columns beside the layers; and how many agreeing pairs in a row are told as one."""
@@ -32,7 +32,7 @@ def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDT
         *_unpaired(comparison),
     ]
     for one in comparison.sources:
-        lines += ["", *_source(one, comparison)]
+        lines += ["", *source_lines(one, comparison)]
     lines += [""] * bool(comparison.notes)
     lines += [f"note: {one}" for one in comparison.notes]
     return printable.page([*lines, "", comparison.sentence], page)
@@ -87,7 +87,8 @@ def _unpaired(comparison: "ModelComparison") -> Iterator[str]:
             yield f"unpaired in {side}: {printable.several(names, _SHOWN)}"
 
 
-def _source(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
+def source_lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
+    """A source in full, the first line its name."""
     yield f"source: {names_of(pair.b)} of B, for {names_of(pair.a)} of A"
     local = pair.local
     if local is not None:

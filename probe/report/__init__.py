@@ -130,8 +130,17 @@ class Report:
     """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
     what it is where other calls come before it."""
 
+    inputs_from: tuple[str | None, ...] = ()
+    """In a sweep with ``flow``: the call that made each input, as ``call_name`` has it; None for
+    the model's own inputs and where it is not known."""
+
     held: Mapping[str, Held] = field(default_factory=dict)
     """What each party but NumPy was held against, where one call is checked alone."""
+
+    @property
+    def call_name(self) -> str:
+        """Its layer, with the number of a call that is not the first: "relu:1"."""
+        return f"{self.layer}:{self.call}" if self.call else self.layer
 
     def output_name(self, output: int) -> str:
         """What the framework calls an output, or its number.

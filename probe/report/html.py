@@ -5,24 +5,26 @@ without style sheets and scripts too.
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
-from probe.report import pictures
+from probe.report import graph, pictures
 from probe.report.blocks import Block, Row, blocks, row
 
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Entry", "entry", "fragment", "page", "report_page", "sweep_page"]
+__all__ = ["Entry", "entry", "filled", "fragment", "page", "report_page", "sweep_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 _SHADES = ("#c9a400", "#e8590c", "#d6336c", "#9c1b5a", "#5f0f40")
 _FILLS = {"": "#2a78c2", "agree": "#2a78c2", "diverge": "#d6336c", "rest": "#808080"}
+_VERTICES = ("#2a78c2", "#1f8a8a", "#8f7700", "#e8590c", "#d6336c", "#808080")
+"""Of graph.SHADES."""
 _CAPTIONS = {"layer": "the layer", "pairs": "pair by pair"}
 _WIDE = 220
 """Pixels of a map."""
@@ -43,9 +45,17 @@ class Entry:
 
     anchor: str
     row: Row
-    ratio: str
+    ratio: float
     blocks: tuple[Block, ...] = ()
     drawn: Drawn = field(default_factory=Drawn)
+    name: str = ""
+    """As ``inputs_from`` has it."""
+    inputs_from: tuple[str | None, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The ratio in words."""
+        return "" if math.isnan(self.ratio) else f"{self.ratio:.3g}"
 
 
 @cache
@@ -63,23 +73,30 @@ def _environment() -> Any:
         "colours": _SHADES,
         "fills": _FILLS,
         "captions": _CAPTIONS,
+        "vertex_colours": _VERTICES,
+        "vertex_shades": graph.SHADES,
         "levels": ", ".join(f"{level:g}" for level in pictures.LEVELS),
     }
     return environment
 
 
+def filled(name: str, **values: Any) -> str:
+    """A template of this package filled in."""
+    text: str = _environment().get_template(name).render(**values)
+    return text
+
+
 def page(name: str, command: str, **values: Any) -> str:
-    """A template of this package filled in; ``command`` and versions stand at the end."""
+    """A page from a template; ``command`` and versions stand at the end."""
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2, which reports do without
 
     about = {
         "style": Markup((_FOLDER / "style.css").read_text("utf-8")),
-        "script": Markup((_FOLDER / "sweep.js").read_text("utf-8")),
+        "script": Markup((_FOLDER / "tables.js").read_text("utf-8")),
         "versions": _versions(values.pop("framework", "")),
         "command": command,
     }
-    text: str = _environment().get_template(name).render(**about, **values)
-    return text
+    return filled(name, **about, **values)
 
 
 def _versions(framework: str) -> str:
@@ -111,10 +128,7 @@ def _sized(one: pictures.ErrorMap) -> Mapping[str, Any]:
 def fragment(report: "Report") -> str:
     """For a notebook: no script, no style, no colour of its own."""
     parts = blocks(report)
-    text: str = (
-        _environment().get_template("fragment.html").render(blocks=parts, title=_title(parts))
-    )
-    return text
+    return filled("fragment.html", blocks=parts, title=_title(parts))
 
 
 def _title(parts: Sequence[Block]) -> str:
@@ -138,12 +152,28 @@ def report_page(report: "Report", command: str = "") -> str:
 def entry(report: "Report", place: int, full: bool) -> Entry:
     """A call of a sweep; ``full``: with the layer, its weights and pictures."""
     ratio = max((one.ratio for one in report.comparisons.values()), default=math.nan)
-    shown = "" if math.isnan(ratio) else f"{ratio:.3g}"
+    found = Entry(
+        f"call-{place}",
+        row(report),
+        ratio,
+        name=report.call_name,
+        inputs_from=report.inputs_from,
+    )
     if report.verdict == "agree":
-        return Entry(f"call-{place}", row(report), shown)
+        return found
     left_out = ("head",) if full else ("head", "layer", "weights", "parties", "limits", "note")
     parts = tuple(one for one in blocks(report) if one.name not in left_out)
-    return Entry(f"call-{place}", row(report), shown, parts, _drawn(report) if full else Drawn())
+    return replace(found, blocks=parts, drawn=_drawn(report) if full else Drawn())
+
+
+def _graph(entries: Sequence[Entry]) -> graph.Graph | None:
+    places: dict[str, int] = {}
+    vertices = []
+    for place, one in enumerate(entries):
+        after = tuple(places[name] for name in one.inputs_from if name in places)
+        vertices.append(graph.Vertex(one.row.name, one.row.kind, one.row.verdict, one.ratio, after))
+        places[one.name] = place
+    return graph.laid_out(vertices)
 
 
 def sweep_page(
@@ -161,6 +191,7 @@ def sweep_page(
         command,
         title=f"every layer of {source}",
         entries=entries,
+        graph=_graph(entries),
         counts=counts,
         first=next((one for one in entries if one.row.verdict == "diverge"), None),
         notes=notes,

@@ -1,8 +1,10 @@
 """Reports as pages, Markdown, JUnit and one-line values: all of what the text says, one file, and
 nothing that needs a network, a script or a style sheet."""
 
+import copy
 import re
 import time
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -14,9 +16,11 @@ from repository import EXAMPLES
 
 import probe
 from probe.explanation.waterfall import waterfall
-from probe.report import junit, pictures
+from probe.model_comparison.text import render
+from probe.report import graph, junit, pictures
 from probe.report.blocks import blocks, headline
 from probe.report.html import entry, sweep_page
+from probe.report.text import line as row_of
 
 X = np.random.default_rng(0).normal(size=(2, 3, 9, 70)).astype(np.float32)
 VOID = {"meta", "br", "rect", "path", "circle", "input"}
@@ -93,6 +97,108 @@ def test_a_page_holds_all_that_the_text_says(reports):
             for line in block.lines:
                 for text in (line.label, line.text.partition(": ")[2] or line.text, *line.below):
                     assert " ".join(text.split()) in told, text
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def assert_holds_the_numbers(page, text):
+    """Without style sheet and script, the page has every number of the text as often as the text
+    has it, or oftener."""
+    told = Counter(NUMBER.findall(Page(page).text))
+    wanted = Counter(NUMBER.findall(" ".join(text.split())))
+    assert len(wanted) > 3 and not wanted - told, wanted - told
+
+
+def test_a_page_holds_every_number_of_the_text(reports, conv):
+    for report in reports:
+        assert_holds_the_numbers(report.to_html(), str(report))
+        assert_holds_the_numbers(report._repr_html_(), str(report))
+    story = probe.explain(conv, "", X, at=(0, 1, 1, 1))
+    assert_holds_the_numbers(story.to_html(), str(story))
+    entries = [entry(one, k, True) for k, one in enumerate(reports)]
+    rows = "\n".join(row_of(one) for one in reports)
+    assert_holds_the_numbers(sweep_page(entries, "net.pt", "2 agree, 5 diverge"), rows)
+
+
+def test_a_page_of_two_models_holds_all_that_the_text_says(branching):
+    twin = copy.deepcopy(branching)
+    twin.norm.eps = 1e-3
+    x = X[:, :, :, :9]
+    for other, sources in ((branching, 0), (twin, 1)):
+        found = probe.compare(branching, other, x)
+        page, held = found.to_html(), Page(found.to_html())
+        assert len(found.sources) == sources == page.count("<summary>source: ")
+        assert_holds_the_numbers(page, render(found, fold=False))
+        assert held.links <= held.ids and page.count("<script>") == 1 and "http" not in page
+        assert {"script", "style"}.isdisjoint(Page(found._repr_html_()).tags)
+        assert_holds_the_numbers(found._repr_html_(), render(found, fold=False))
+        assert page.count("<rect x=") == sources, "what diverges is a square"
+    assert "norm: " in held.text and ", diverge" in held.text
+
+
+class Branching(torch.nn.Module):
+    """A residual block and what comes after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+        self.norm, self.last = torch.nn.BatchNorm2d(3), torch.nn.ReLU()
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(self.norm(self.second(x)) + x)
+
+
+@pytest.fixture(scope="module")
+def branching():
+    torch.manual_seed(0)
+    return Branching().eval()
+
+
+def test_a_sweep_knows_what_each_call_takes(branching):
+    reports = list(probe.sweep(branching, X[:, :, :, :9], flow=True))
+    told = {one.call_name: one.inputs_from for one in reports}
+    assert told["first"] == (None,) and told["norm"] == ("second",)
+    assert set(told["/add"]) == {"norm", "first"} and told["last"] == ("/add",)
+    assert all(one.inputs_from == () for one in probe.sweep(branching, X[:, :, :, :9]))
+    page = sweep_page([entry(one, k, True) for k, one in enumerate(reports)], "net", "5 agree")
+    assert page.count("<circle cx=") == 5 + len(graph.SHADES) and "the graph of calls" in page
+    assert "the graph" not in sweep_page(
+        [entry(replace(reports[0], inputs_from=()), 0, True)], "", ""
+    )
+
+
+def test_branches_open_lanes_and_joins_close_them():
+    def drawn(*after):
+        return graph.laid_out(
+            [graph.Vertex(str(k), "", "agree", 0.5 * k, one) for k, one in enumerate(after)]
+        )
+
+    chain = drawn((), (0,), (1,))
+    assert (chain.lanes, [one.lane for one in chain.vertices]) == (1, [0, 0, 0])
+    residual = drawn((), (0,), (1,), (2, 0), (3,))
+    assert [one.lane for one in residual.vertices] == [0, 1, 1, 0, 0]
+    assert graph.Edge(0, 0, 3, 0) in residual.edges and residual.lanes == 2
+    assert drawn((), ()) is None, "nothing is joined"
+    many = drawn(*[(), *((k,) for k in range(graph.MOST + 9))])
+    assert (len(many.vertices), many.left_out) == (graph.MOST, 10)
+    # No vertex lies on the way of an edge that does not end there.
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        after = [tuple(sorted({*rng.integers(0, k, 2).tolist()})) for k in range(1, 30)]
+        found = drawn((), *after)
+        for edge in found.edges:
+            for row in range(edge.row + 1, edge.to_row):
+                assert found.vertices[row].lane != edge.lane
+    assert [graph.shade_of(one) for one in (0.0, 0.5, 1.0, 1.1, np.inf, np.nan)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_a_notebook_gets_markup_without_script_and_style(reports):
