@@ -115,6 +115,7 @@ class Grouped(click.Command):
                 formatter.write_dl([record for record in records if record is not None])
 
 
+_EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."
 _GROUPS: dict[str, list[click.Option]] = {
     "What to check": [
         click.Option(
@@ -132,7 +133,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--parts"],
             is_flag=True,
-            help="List the blocks that --layer also takes, not the layers.",
+            help="List the blocks, which --layer also takes, instead of the layers.",
         ),
         click.Option(["--all"], is_flag=True, help="Check every layer; prints one line per layer."),
         click.Option(
@@ -178,32 +179,31 @@ _GROUPS: dict[str, list[click.Option]] = {
             multiple=True,
             callback=_literals,
             metavar="NAME=VALUE",
-            help="An argument of a PyTorch forward that is no array, e.g. use_cache=False; "
-            "repeat the option for more.",
+            help="An argument of a PyTorch module's forward that is not an array, such as "
+            "use_cache=False; repeat the option for more.",
         ),
         click.Option(
             ["--dtype"],
             metavar="float32",
-            help="What the bytes of a .bin file are, by NumPy's name; >i2 is big-endian.",
+            help="NumPy dtype of the numbers in a .bin file; >i2 is big-endian.",
         ),
         click.Option(
             ["--image-layout"],
             type=click.Choice(["hwc", "chw"]),
-            help="Axis order that an image is given to the model in.  [default: the model's]",
+            help="Axis order in which the model takes an image.  [default: the model's own]",
         ),
         click.Option(
             ["--scale"],
             type=float,
             metavar="255",
-            help="Divide the pixels of an image by this.",
+            help="Number by which the pixels of an image are divided.",
         ),
     ],
     "Your values": [
         click.Option(
             ["--expect"],
             metavar="FILE",
-            help="Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin. With --all "
-            "an .npz keyed by layer names.",
+            help=f"{_EXPECT} With --all: an .npz keyed by layer names.",
         ),
         click.Option(
             ["--expect-input"],
@@ -297,8 +297,8 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--record"],
             metavar="FILE",
-            help="Keep the forward pass in a recording (run.npz, or a folder run/), and answer "
-            "from that.",
+            help="Also write the forward pass to a recording (run.npz, or a folder run/), and check "
+            "that.",
         ),
         click.Option(
             ["--color"],
@@ -334,13 +334,13 @@ def recording_parameters() -> list[click.Parameter]:
             ["-o", "--output", "record"],
             metavar="FILE",
             required=True,
-            help="The recording: run.npz, or a folder run/.",
+            help="The recording to write: run.npz, or a folder run/.",
         ),
         click.Option(
             ["--layer", "patterns"],
             multiple=True,
             metavar="PATTERN",
-            help="Keep these layers and blocks alone: a name or a pattern such as 'block1*'; "
+            help="Record only these layers and blocks: a name or a pattern such as 'block1*'; "
             "repeat the option for more.",
         ),
         *(one for one in options if one.name not in _CHECKS),
@@ -351,18 +351,20 @@ def reproduction_parameters() -> list[click.Parameter]:
     """The argument and the options of ``probe repro``."""
     groups = ("What to check", "Input", "Your values", "Opening the model")
     left_out = {"to", "parts", "all", "strict", "fold", "layer", "thorough", "expect_value"}
+    left_out.add("expect")  # it says what --all takes
     options = [one for group in groups for one in _GROUPS[group] if one.name not in left_out]
     return [
         click.Argument(["model"], metavar="MODEL"),
-        click.Option(
-            ["--layer"], metavar="NAME", required=True, help="The layer that it is about."
-        ),
+        click.Option(["--layer"], metavar="NAME", required=True, help="The layer to reproduce."),
         click.Option(
             ["-o", "--output", "folder"], metavar="DIR", required=True, help="The folder to write."
         ),
         click.Option(
-            ["--anyway"], is_flag=True, help="Write it where all agree and --expect is not given."
+            ["--anyway"],
+            is_flag=True,
+            help="Write the folder even if all results agree and --expect is not given.",
         ),
+        click.Option(["--expect"], metavar="FILE", help=_EXPECT),
         *options,
     ]
 
@@ -401,21 +403,21 @@ _NEEDS: tuple[tuple[str, str, str], ...] = (
     ("strict", "all", "it counts the layers that could not be checked"),
     ("rtol", "atol", "specify both, or neither"),
     ("atol", "rtol", "specify both, or neither"),
-    ("sees", "at", "it is about one element"),
-    ("image_layout", "input", "it is about an image"),
-    ("scale", "input", "it is about an image"),
+    ("sees", "at", "it shows the receptive field of one element"),
+    ("image_layout", "input", "it is the axis order of an image"),
+    ("scale", "input", "it divides the pixels of an image"),
     ("expect_at", "expect", "it says which part of the output the file contains"),
     ("expect_value", "at", "it is the value of the single element at --at"),
 )
 _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("layer", ("all",), "check one layer or all layers"),
-    ("parts", ("layer", "all"), "it lists, and checks nothing"),
-    ("quiet", ("verbose",), "print less or more"),
-    ("to", ("expect_input", "fold"), "a segment runs in the model alone"),
+    ("parts", ("layer", "all"), "--parts lists the blocks and checks nothing"),
+    ("quiet", ("verbose",), "one prints less, the other more"),
+    ("to", ("expect_input", "fold"), "a segment is checked only in a run of the whole model"),
     (
         "input",
         ("shape", "expect_input"),
-        "the input is a file or random, the model's or the layer's",
+        "there is one input: a file or random values, the model's or the layer's",
     ),
     ("input", ("seed",), "the input is not random"),
     ("text", ("input", "shape", "expect_input"), "the input is the text"),

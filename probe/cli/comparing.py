@@ -59,10 +59,10 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
         click.Option(
             ["--input"],
             metavar="FILE",
-            help="A's input: .npy, or .npz (arrays by input name). B is given the same, in the "
-            "order of axes that it takes.",
+            help="A's input: .npy, or .npz (arrays by input name). B gets the same values, with the "
+            "axes in its own order.",
         ),
-        click.Option(["--input-b"], metavar="FILE", help="B's own input, where it is another."),
+        click.Option(["--input-b"], metavar="FILE", help="B's own input, if it differs from A's."),
         click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
         click.Option(
             ["--shape"],
@@ -74,28 +74,30 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
         click.Option(
             ["--pairs"],
             metavar="FILE",
-            help="Layers that stand for one another, as --save-pairs writes them.",
+            help="JSON file of the layers of A and B that correspond, as --save-pairs writes it.",
         ),
         click.Option(
-            ["--save-pairs"], metavar="FILE", help="Write the pairs that were found, to edit."
+            ["--save-pairs"],
+            metavar="FILE",
+            help="Write the pairs of layers that probe found, to edit and give to --pairs.",
         ),
         click.Option(
             ["--strict"],
             is_flag=True,
-            help="Exit with status 2 if a layer of either model has no partner.",
+            help="Exit with status 2 if no layer of the other model corresponds to a layer of A or B.",
         ),
-        click.Option(["--a-factory"], metavar="PKG.MOD:NET", help="What builds A's module."),
-        click.Option(["--b-factory"], metavar="PKG.MOD:NET", help="What builds B's module."),
+        _factory("a"),
+        _factory("b"),
+        _import("a"),
+        _import("b"),
         click.Option(
-            ["--a-import", "a_imports"], multiple=True, metavar="MODULE", help="Imported for A."
+            ["--device"], metavar="cuda|mps|cpu", help="Where both models run.  [default: cpu]"
         ),
         click.Option(
-            ["--b-import", "b_imports"], multiple=True, metavar="MODULE", help="Imported for B."
+            ["--trust"],
+            is_flag=True,
+            help="Allow code embedded in the files to run (trusted files only).",
         ),
-        click.Option(
-            ["--device"], metavar="cuda|mps|cpu", help="Where models run.  [default: cpu]"
-        ),
-        click.Option(["--trust"], is_flag=True, help="Allow code embedded in the files to run."),
         click.Option(
             ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
         ),
@@ -104,11 +106,30 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
     ]
 
 
+def _factory(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-factory"],
+        metavar="PKG.MOD:NET",
+        help=f"Callable that builds {model.upper()}'s PyTorch module, such as net.py:Net.",
+    )
+
+
+def _import(model: str) -> click.Option:
+    return click.Option(
+        [f"--{model}-import", f"{model}_imports"],
+        multiple=True,
+        metavar="MODULE",
+        help=f"Python module to import before {model.upper()} is opened.",
+    )
+
+
 def compare(given: Comparing) -> int:
     """Compares, prints and writes; the exit status."""
     _refuse_targets(given)
     if given.input is not None and (given.shape or given.seed is not None):
-        raise click.UsageError("--input and --shape or --seed cannot be used together")
+        raise click.UsageError(
+            "--input cannot be used with --shape or --seed: the input is not random"
+        )
     if given.quiet and given.verbose:
         raise click.UsageError("--quiet and --verbose cannot be used together: print less or more")
     if not (given.a_imports or given.b_imports):

@@ -104,10 +104,10 @@ def _file(**given: Any) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _compare(**given: Any) -> None:
-    """Compare two models layer by layer: where B leaves A, and why.
+    """Compare two models layer by layer: where B differs from A, and why.
 
-    A, the reference, and B are models as probe opens them, or outputs alone: an .npz or a folder of
-    .npy files by the names of layers.
+    A is the reference. Each is a file that probe opens, or only the outputs of layers: an .npz or a
+    folder of .npy files, named after the layers.
 
     \b
       probe compare model.h5 model.onnx --input x.npy
@@ -129,7 +129,7 @@ def _compare(**given: Any) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _record(patterns: tuple[str, ...], **given: Any) -> None:
-    """Keep one forward pass in a file, which then answers without a framework.
+    """Record one forward pass, to check its layers without the framework.
 
     \b
       probe record model.h5 -o run.npz
@@ -154,7 +154,10 @@ def _record(patterns: tuple[str, ...], **given: Any) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _repro(folder: str, anyway: bool, **given: Any) -> None:
-    """Write the smallest thing that shows a difference, for an issue tracker.
+    """Write a folder that shows one layer's difference, for a bug report.
+
+    It contains a recording of the layer's call, the layer alone in ONNX, all values, and a script
+    that needs only NumPy.
 
     \b
       probe repro model.h5 --layer conv2d --expect mine.npy -o conv2d/
