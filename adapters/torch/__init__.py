@@ -70,7 +70,7 @@ def open_model(
     loaded = load(path, trust, imports, factory is not None)
     told = idle(device)
     if is_script(loaded):
-        notes = ("eval() was called on the module after loading", *told)
+        notes = ("probe called eval() on the module after loading", *told)
         return _script(loaded.eval().to(device or "cpu"), str(path), notes, factory)
     if is_program(loaded):
         return _program(_on(loaded, device), str(path), factory, told)
@@ -85,7 +85,7 @@ def open_model(
         module = unwrapped(build(factory))
         notes = (*notes, *fill(module, found, path))
     module.eval().to(device or "cpu")
-    notes = (*notes, "eval() was called on the module after loading", *told)
+    notes = (*notes, "probe called eval() on the module after loading", *told)
     return TorchModel(module, str(path), notes)
 
 

@@ -45,7 +45,7 @@ def opened(
     module = unwrapped(build(factory))
     notes = fill(module, parameters(directory, trust, imports), directory.path)
     module.eval().to(device or "cpu")
-    notes = (*notes, "eval() was called on the module after loading", *idle(device))
+    notes = (*notes, "probe called eval() on the module after loading", *idle(device))
     return TorchModel(module, source, notes, files)
 
 

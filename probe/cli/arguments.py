@@ -297,7 +297,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--record"],
             metavar="FILE",
-            help="Also write the forward pass to a recording (run.npz, or a folder run/), and check "
+            help="Write the forward pass to a recording (run.npz, or a folder run/) and check "
             "that.",
         ),
         click.Option(

@@ -59,8 +59,8 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
         click.Option(
             ["--input"],
             metavar="FILE",
-            help="A's input: .npy, or .npz (arrays by input name). B gets the same values, with the "
-            "axes in its own order.",
+            help="A's input: .npy, or .npz (arrays by input name). B gets the same values, with "
+            "the axes in its own order.",
         ),
         click.Option(["--input-b"], metavar="FILE", help="B's own input, if it differs from A's."),
         click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
@@ -84,7 +84,7 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
         click.Option(
             ["--strict"],
             is_flag=True,
-            help="Exit with status 2 if no layer of the other model corresponds to a layer of A or B.",
+            help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
         ),
         _factory("a"),
         _factory("b"),

@@ -265,8 +265,9 @@ def _finding(one: Scored, party: str, tie: bool, others: Sequence[str]) -> Findi
     parts = (*one.also, one)
     claim = "; and ".join(part.edit.claim for part in parts)
     if others := [other for other in dict.fromkeys(others) if other != one.edit.claim]:
-        shown = others[:3]
-        claim += f" ({', or '.join(shown)} also explains it)"
+        many = len(others) > 1
+        told = f"{len(others)} other variants of it give" if many else "another variant of it gives"
+        claim += f"; {told} the same values{', such as' if many else ''}: {others[0]}"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if one.exact else max(0.0, 1 - one.share)
     first, *also = slugs_of(one)

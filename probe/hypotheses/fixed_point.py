@@ -51,7 +51,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
                 fraction,
                 last,
                 end,
-                f"the output has {fraction} fraction bits (rounded {last})",
+                f"the output has {fraction} fraction bits, rounded {last}",
                 1,
             )
     sums = summing(case)
@@ -79,10 +79,10 @@ def fixed_point(case: Case) -> Iterator[Edit]:
             for given, told in (
                 ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),)
             ):
-                sides = f"{told} have {fraction + finer} fraction bits (rounded {mode})"
+                sides = f"{told} have {fraction + finer} fraction bits, rounded {mode}"
                 for last in _ROUNDED:
                     for end in ends:
-                        claim = f"{sides}, the output has {fraction} (rounded {last})"
+                        claim = f"{sides}, and the output has {fraction}, rounded {last}"
                         yield _ended(
                             case, weights, given, fraction, last, end, claim, 2 if same else 3
                         )
@@ -122,7 +122,7 @@ class _End:
 
     def told(self, fraction: int) -> str:
         if self.integer is None:
-            return f"; the values need {max(1, self.needed + fraction) + 1} bits including the sign"
+            return f"; its values need {max(1, self.needed + fraction) + 1} bits including the sign"
         word = f"a {self.integer + fraction + self.signed}-bit word" + (
             "" if self.signed else ", unsigned"
         )

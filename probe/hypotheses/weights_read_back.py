@@ -368,9 +368,10 @@ def _solve(
         freedoms += len(numbers)
     if missing:
         share = missing / max(1, have.shape[0])
+        names = " and ".join(weight.name for weight in system.weights if weight is not None)
         return (
-            f"the weights of step {position + 1} would be read back from these values with about "
-            f"{max(2, int(np.ceil(1 + share)))} times as many samples"
+            f"with about {max(2, int(np.ceil(1 + share)))} times as many samples, probe could "
+            f"compute from your values which {names} they were made with"
         )
     together = None if classes is None else _together(system, have.shape, classes)
     if together is not None:

@@ -134,6 +134,11 @@ def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
     return "(" + ", ".join(f"{name} {size}" for name, size in zip(names, shape, strict=True)) + ")"
 
 
+def _from(how: str) -> str:
+    """Where an input comes from: the model's own input, unless the layer's was given."""
+    return f", {how}" if how.startswith("the layer's own input") else f"; model input: {how}"
+
+
 def _head(report: "Report") -> Block:
     call = f", call {report.call}" if report.call else ""
     name, kind = printable.name(report.layer) or "(root)", printable.name(report.kind)
@@ -148,7 +153,7 @@ def _layer(report: "Report", every: bool) -> Block:
         lines.append(Line("also", also))
     for i, x in enumerate(report.inputs):
         label = "input" if len(report.inputs) == 1 else f"input {i}"
-        how = f", {report.how}" if not i and report.how else ""
+        how = _from(report.how) if not i and report.how else ""
         lines.append(
             Line(label, f"{_axes(x.shape, () if i else report.input_axes)} {x.dtype}{how}")
         )
@@ -224,7 +229,7 @@ def _parties(report: "Report") -> Block:
             for i, one in enumerate(arrays(report.outputs[party])):
                 name = f"{report.output_name(i)}: " if several else ""
                 known = report.known if party == "expected" and not i else None
-                text = "skipped" if one is None else _summary(one, known)
+                text = "not given" if one is None else _summary(one, known)
                 lines.append(Line("" if i else LABELS[party], f"{name}{text}"))
         elif party in report.missing:
             lines.append(Line(LABELS[party], f"missing: {report.missing[party]}"))

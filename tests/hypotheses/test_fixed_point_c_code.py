@@ -79,7 +79,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
         (
             {"fraction": 8},
             "fixed-point",
-            ["inputs and weights have 8 fraction bits", "the output has 8 (rounded half up)"],
+            ["inputs and weights have 8 fraction bits", "the output has 8, rounded half up"],
             (),
         ),
         (
@@ -125,5 +125,5 @@ def test_an_einsum_without_a_bias_on_a_grid():
     found = probe.check(layer, "l", x, expected=mine)
     assert (
         found.findings[0].slug == "fixed-point"
-        and "6 fraction bits (rounded down" in found.findings[0].claim
+        and "6 fraction bits, rounded down" in found.findings[0].claim
     ), str(found)

@@ -135,7 +135,7 @@ DAMAGES = (
     Damage(
         "fixed point",
         _fixed_point,
-        r"(rounded down to multiples of 2\^-5|5 fraction bits \(rounded down)",
+        r"(rounded down to multiples of 2\^-5|5 fraction bits, rounded down)",
         ("fixed-point",),
     ),
     Damage("bfloat16", _bfloat16, r"\bbfloat16\b", ("reduced-precision",)),

@@ -233,7 +233,8 @@ def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> st
         for place in places:
             sizes.insert(place, 1)
         if _fits(wanted, sizes):
-            return f"add {words}, x[{_index(places, rank)}]"
+            shape = ",".join(map(str, sizes))
+            return f"add {words}, x[{_index(places, rank)}] (for a random input: --shape {shape})"
     if rank == len(given):
         for source, target in ((1, -1), (-1, 1)):
             sizes = list(given)

@@ -41,9 +41,9 @@ def expectation(module: Any) -> Expectation | None:
     return None
 
 
-def mismatch(module: Any, shape: tuple[int, ...]) -> str | None:
+def mismatch(module: Any, shape: tuple[int, ...], *, given: bool = True) -> str | None:
     """A sentence that names the axes and the way out, where the shape is not what the module
-    expects."""
+    expects; ``given``: it is the shape of the model's input."""
     wanted = expectation(module)
     if wanted is None:
         return None
@@ -57,13 +57,13 @@ def mismatch(module: Any, shape: tuple[int, ...]) -> str | None:
         return None  # A convolution takes a single sample too.
     what = wanted.axes[wanted.fixed]
     axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
-    return (
-        f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: "
-        f"{_advice(wanted, shape, rigid)}"
-    )
+    advice = _advice(wanted, shape, rigid, given)
+    if not given:
+        return f"{kind} expects {axes} with {wanted.size} {what}: {advice}"
+    return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {advice}"
 
 
-def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
+def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool, given: bool) -> str:
     size, rank, what = wanted.size, len(wanted.axes), wanted.axes[wanted.fixed]
     if not rigid:
         if len(shape) > 2 and size == _product(shape[1:]):
@@ -87,7 +87,9 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool) -> str:
                 "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
             )
         if shape[0] == size and size > 1:
-            return "add a batch axis, x[None]"
+            sizes = ",".join(map(str, (1, *shape)))
+            random = f" (for a random input: --shape {sizes})" if given else ""
+            return f"add a batch axis to the model's input, x[None]{random}"
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
     if len(shape) == rank - 2:
         return f"add a batch and a channel axis, x[None, None{tail}]" + _more(size, what)

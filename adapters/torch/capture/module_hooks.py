@@ -572,7 +572,8 @@ def _failure(
             given = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
         trace = trace.tb_next
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
-    wrong = mismatch(module, tuple(given[0].shape)) if given else None
+    inner = not inputs or not given or given[0].shape != inputs[0].shape
+    wrong = mismatch(module, tuple(given[0].shape), given=not inner) if given else None
     name, kind = names.get(id(module), ""), type(module).__name__
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
     empty = [
@@ -585,12 +586,7 @@ def _failure(
             f"the forward pass failed in {place}: {', '.join(empty)} is on the meta device, which "
             "holds no numbers; load the weights first"
         )
-    if (
-        wrong
-        and inputs
-        and given[0].shape == inputs[0].shape
-        and (module is root or given[0].data_ptr() == inputs[0].data_ptr())
-    ):
+    if wrong and not inner and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "

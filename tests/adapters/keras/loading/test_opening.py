@@ -381,7 +381,8 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
             drawn(32, 100),
             (
                 "Conv1D expects (batch, steps, channels); you gave (32, "
-                "100): add a channel axis, x[..., None]"
+                "100): add a channel axis, x[..., None] "
+                "(for a random input: --shape 32,100,1)"
             ),
         )
         refused(
@@ -389,12 +390,17 @@ def test_shapes_are_compared_before_anything_is_called(namespace):
             drawn(100),
             (
                 "Conv1D expects (batch, steps, channels); you gave (100,): add a "
-                "batch and a channel axis, x[None, :, None]"
+                "batch and a channel axis, x[None, :, None] "
+                "(for a random input: --shape 1,100,1)"
             ),
         )
     image = namespace.Sequential([namespace.Input((8, 8, 3)), layers.Conv2D(2, 3)])
     words = "Conv2D expects (batch, height, width, channels); you gave"
-    refused(image, drawn(8, 8, 3), f"{words} (8, 8, 3): add a batch axis, x[None]")
+    refused(
+        image,
+        drawn(8, 8, 3),
+        f"{words} (8, 8, 3): add a batch axis, x[None] (for a random input: --shape 1,8,8,3)",
+    )
     refused(
         image,
         drawn(5, 3, 8, 8),

@@ -514,7 +514,7 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
         ),
         (nn.Conv2d(3, 4, 2), (2, 6, 5, 3), r"np.moveaxis\(x, -1, 1\)"),
         (nn.Conv2d(3, 4, 2), (6, 5, 3), r"np.moveaxis\(x, -1, 0\)\[None\]"),
-        (nn.BatchNorm2d(3), (3, 6, 5), r"add a batch axis, x\[None\]"),
+        (nn.BatchNorm2d(3), (3, 6, 5), r"x\[None\] \(for a random input: --shape 1,3,6,5\)$"),
         (
             nn.Linear(30, 4),
             (2, 6, 5),
@@ -536,6 +536,16 @@ def test_a_wrong_shape_is_one_sentence_with_the_way_out(module, shape, said):
     with pytest.raises(BadInput, match=said) as caught:
         probe.open_model(module).run([np.zeros(shape, np.float32)], (), lambda call: None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_missing_batch_axis_that_shows_in_a_later_layer_is_told():
+    net = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4))  # a convolution takes one sample too
+    said = (
+        r"'1' \(BatchNorm2d\), called on \(4, 5, 7\): BatchNorm2d expects .* with 4 channels: add "
+        r"a batch axis to the model's input, x\[None\]$"
+    )
+    with pytest.raises(ForwardFailed, match=said):
+        probe.open_model(net).run([np.zeros((3, 6, 8), np.float32)], (), lambda call: None)
 
 
 def test_a_failing_forward_is_one_sentence():

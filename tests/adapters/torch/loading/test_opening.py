@@ -66,7 +66,8 @@ def test_a_state_dict_opens_with_a_factory(folder, net, factory, legacy):
     path = saved(folder, net.state_dict(), _use_new_zipfile_serialization=not legacy)
     model = probe.open_model(str(path), factory=factory)
     assert (
-        model.source == str(path) and "eval() was called on the module after loading" in model.notes
+        model.source == str(path)
+        and "probe called eval() on the module after loading" in model.notes
     )
     assert [layer.name for layer in model.layers] == [
         "conv",
@@ -117,7 +118,7 @@ def test_a_prefix_is_dropped_and_said(folder, net, prefix):
 def test_a_prefix_that_the_module_has_too_stays(folder, net):
     path = saved(folder, torch.nn.DataParallel(net).state_dict())
     assert probe.open_model(path, factory=lambda: torch.nn.DataParallel(net)).notes == (
-        "eval() was called on the module after loading",
+        "probe called eval() on the module after loading",
     )
 
 
