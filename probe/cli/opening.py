@@ -82,8 +82,8 @@ def hint(arguments: Arguments) -> list[str]:
     if not started or seconds < _LONG or not sys.stdout.isatty():
         return []
     return [
-        f"this took {seconds:.0f} s with the start of the framework; a recording (probe record "
-        f"{printable.name(arguments.model)} -o run.npz) makes the next answers immediate",
+        f"this took {seconds:.0f} s, including the start of the framework; a recording "
+        f"(probe record {printable.name(arguments.model)} -o run.npz) is checked without it",
         "",
     ]
 
