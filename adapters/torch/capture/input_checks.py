@@ -63,7 +63,7 @@ def mismatch(module: Any, shape: tuple[int, ...], *, given: bool = True) -> str 
     return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {advice}"
 
 
-def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool, given: bool) -> str:
+def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool, at_root: bool) -> str:
     size, rank, what = wanted.size, len(wanted.axes), wanted.axes[wanted.fixed]
     if not rigid:
         if len(shape) > 2 and size == _product(shape[1:]):
@@ -87,8 +87,8 @@ def _advice(wanted: Expectation, shape: tuple[int, ...], rigid: bool, given: boo
                 "move the channels from the end and add a batch axis, np.moveaxis(x, -1, 0)[None]"
             )
         if shape[0] == size and size > 1:
-            sizes = ",".join(map(str, (1, *shape)))
-            random = f" (for a random input: --shape {sizes})" if given else ""
+            whole = ",".join(map(str, (1, *shape)))
+            random = f" (for a random input: --shape {whole})" if at_root else ""
             return f"add a batch axis to the model's input, x[None]{random}"
         return f"add a channel axis, x[:, None{tail}]" + _more(size, what)
     if len(shape) == rank - 2:
