@@ -6,8 +6,11 @@ for it.
 """
 
 import re
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import huggingface_hub.constants
@@ -17,7 +20,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import logging
 
 from probe import printable
-from probe.errors import CannotOpen, NotTrusted, ProbeError, first_line
+from probe.errors import CannotOpen, MissingExtra, NotTrusted, ProbeError, first_line
 from probe.files.size_limits import too_much
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
@@ -38,14 +41,15 @@ _KERNELS = ("eager", "sdpa")
 
 
 def load(
-    directory: Directory, trust: bool, imports: Sequence[str] = ()
+    directory: Directory, trust: bool, imports: Sequence[str] = (), disk: bool = False
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """The module with its parameters, and what there is to say about it."""
+    """The module with its parameters, and what there is to say about it; with ``disk`` accelerate
+    reads those of each module while it runs."""
     with held_back(), silenced("", logs=True), QUIETLY, _OFFLINE, interruptible():
         cls, notes = _class(directory, trust)
         config, told = _config(directory, cls, trust)
         _refuse_more_than_the_files_hold(directory, cls, config)
-        module, found = _filled(directory, cls, config, trust, imports)
+        module, found = _filled(directory, cls, config, trust, imports, disk)
     return module, (*notes, *told, *found)
 
 
@@ -219,12 +223,21 @@ def _refuse_more_than_the_files_hold(directory: Directory, cls: Any, config: Any
 
 
 def _filled(
-    directory: Directory, cls: Any, config: Any, trust: bool, imports: Sequence[str]
+    directory: Directory,
+    cls: Any,
+    config: Any,
+    trust: bool,
+    imports: Sequence[str],
+    disk: bool,
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
     state = _state(directory, trust, imports)
     given: dict[str, Any] = (
         {"state_dict": state} if state is not None else {"use_safetensors": True}
     )
+    # what transformers does not take as it is in the files, such as merged experts, it writes there
+    written = _folder_on_disk() if disk else None
+    if written is not None:
+        given |= {"device_map": {"": "disk"}, "offload_folder": written.name}
     with torch.random.fork_rng(devices=[]):
         try:
             module, info = cls.from_pretrained(
@@ -244,7 +257,18 @@ def _filled(
             )
             raise CannotOpen(f"{directory.path} {what}: {first_line(error)}") from None
     _refuse_misfit(directory, cls, info)
+    if written is not None:
+        weakref.finalize(module, written.cleanup)
     return module, tuple(_notes(directory, module, info, state))
+
+
+def _folder_on_disk() -> "TemporaryDirectory[str]":
+    if find_spec("accelerate") is None:
+        raise MissingExtra(
+            "reading parameters from the disk while they are needed takes accelerate, which is not "
+            "installed: pip install 'layerprobe[transformers]'"
+        )
+    return TemporaryDirectory(prefix="probe")
 
 
 def _state(

@@ -14,13 +14,14 @@ from probe.errors import BadInput
 from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
 
 from ..torch import open_model as open_module
-from ..torch.capture.devices import idle, refuse_absent
+from ..torch.capture.devices import DISK, idle, refuse_absent
 from ..torch.capture.model import TorchModel, unwrapped
 from ..torch.loading.factory import Factory, build
 from ..torch.loading.state_dict import fill
 from .directory import Directory
 from .inputs import drawn
 from .loading import QUIETLY, load, parameters
+from .memory import beyond_memory
 from .tokenizer import token_ids
 
 __all__ = ["live", "opened"]
@@ -34,14 +35,22 @@ def opened(
     device: str | None,
 ) -> Model:
     """The model of a directory, or of a factory that takes the directory's parameters."""
-    if device is not None:
+    if device not in (None, DISK):
         refuse_absent(device)
     source, files = str(directory.path), tuple(map(str, directory.files))
     if factory is None:
-        module, notes = load(directory, trust, imports)
-        module.to(device or "cpu")
+        told = beyond_memory(directory) if device is None else ""
+        disk = device == DISK or bool(told)
+        module, notes = load(directory, trust, imports, disk)
+        if not disk:
+            module.to(device or "cpu")
+        notes = (*notes, told) if told else notes
         notes = (*notes, *idle(device))
         return TransformersModel(module, source, notes, files, drawn(module), folder=directory.path)
+    if device == DISK:
+        raise BadInput(
+            f"--device {DISK} opens a directory by transformers' own class: leave --factory out"
+        )
     module = unwrapped(build(factory))
     notes = fill(module, parameters(directory, trust, imports), directory.path)
     module.eval().to(device or "cpu")

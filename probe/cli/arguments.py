@@ -263,8 +263,9 @@ _GROUPS: dict[str, list[click.Option]] = {
         ),
         click.Option(
             ["--device"],
-            metavar="cuda|mps|cpu",
-            help="Where the model runs; cuda:1 is the second GPU.  [default: cpu]",
+            metavar="cuda|mps|cpu|disk",
+            help="Where the model runs; cuda:1 is the second GPU. disk: on the CPU, the parameters "
+            "of a Hugging Face directory stay on the disk.  [default: cpu]",
         ),
         click.Option(
             ["--trust"],

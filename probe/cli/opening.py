@@ -29,7 +29,7 @@ def quiet(device: str | None = None) -> Iterator[None]:
     """The frameworks' chatter is switched off before they are imported, and a GPU that nobody asked
     for is hidden from them: they would fill its memory."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if device in (None, "cpu"):
+    if device in (None, "cpu", "disk"):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     import warnings

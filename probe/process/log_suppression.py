@@ -37,6 +37,7 @@ _LOGGERS = (
     "torch._export.serde.serialize",
     "torch.utils._pytree",
     "torchao",
+    "accelerate.big_modeling",
 )
 _EXPORTERS = ("tensorflow", "tf2onnx", "torch.onnx")
 

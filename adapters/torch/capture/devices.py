@@ -13,11 +13,19 @@ from probe.errors import BadInput, in_words
 
 from .restore_state import held
 
-__all__ = ["idle", "idle_gpu", "moved", "provenance", "refuse_absent"]
+__all__ = ["DISK", "idle", "idle_gpu", "moved", "provenance", "refuse_absent"]
+
+DISK = "disk"
+"""Where the parameters of a Hugging Face directory may stay, in accelerate's words."""
 
 
 def refuse_absent(device: str) -> None:
     """Raises BadInput where PyTorch has no such device here."""
+    if device == DISK:
+        raise BadInput(
+            f"--device {DISK} reads the parameters of a Hugging Face directory while they are "
+            "needed; this model is none"
+        )
     try:
         wanted = torch.device(device)
     except RuntimeError:
@@ -61,7 +69,10 @@ def _same(device: torch.device, wanted: torch.device) -> bool:
 def provenance(module: torch.nn.Module) -> str:
     """What is said of where it runs: the device unless that is the CPU alone, and the flags that
     are not the CPU's own."""
-    devices = sorted({str(tensor.device) for tensor in held(list(module.modules()))})
+    modules = list(module.modules())
+    devices = sorted({str(tensor.device) for tensor in held(modules)})
+    if any("_hf_hook" in vars(one) for one in modules):  # accelerate brings them
+        devices = [DISK if one == "meta" else one for one in devices]
     beyond = [one for one in devices if one != "cpu"]
     if "cuda" in {one.partition(":")[0] for one in beyond}:
         name = torch.cuda.get_device_name(

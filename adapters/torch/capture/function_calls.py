@@ -29,7 +29,7 @@ from probe.capture.containers import Containers
 from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
-from probe.model import Capture, OnCall, Part, Producer
+from probe.model import Capture, OnCall, Producer
 from probe.process.interrupts import stop_here
 
 from ..describe.mixed_precision import refuse_mixture, rounding
@@ -221,8 +221,6 @@ class FunctionCalls(TorchFunctionMode):
         self._producers = Producers()
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._of_arguments: dict[int, ref[torch.Tensor]] = {}
-        self._of_nothing: list[bool] = []
-        """Of each container that is on, whether it was called on no tensors."""
         self._made: dict[int, ref[torch.Tensor]] = {}
         self._uninitialised: dict[int, ref[torch.Tensor]] = {}
         self._constant: dict[int, ref[torch.Tensor]] = {}
@@ -274,27 +272,10 @@ class FunctionCalls(TorchFunctionMode):
         for tensor in tensors:
             self._of_arguments[id(tensor)] = ref(tensor)
 
-    def enter_container(self, name: str, given: Sequence[torch.Tensor]) -> None:
-        """Notes that a container that is asked for is called on these tensors; of one that is
-        called on none the calls on parameters are followed."""
-        self.mark_arguments(given)
-        self._of_nothing.append(not given)
-        self.containers.enter(name)
-
-    def leave_container(self) -> tuple[Part, ...]:
-        """The calls that it has made."""
-        self._of_nothing.pop()
-        return self.containers.leave()
-
     def varies(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor follows from the model's input or from the arguments of a container."""
         known = self._of_arguments.get(id(tensor))
         return self.follows(tensor) or (known is not None and known() is tensor)
-
-    def _in_container(self, tensor: torch.Tensor) -> bool:
-        """Whether a call on the tensor is one of a container's."""
-        own = any(self._of_nothing) and id(tensor) in self._parameters
-        return own or self.varies(tensor)
 
     def _make(self, made: Any) -> None:
         """Takes note of tensors that were there before the pass, or that a call which is seen has
@@ -394,11 +375,14 @@ class FunctionCalls(TorchFunctionMode):
         if name not in _FACTS and name not in _DRAWS and not shown.startswith("init."):
             self._strange(tensors, f"the input of a call of {shown}")
         follows = any(self.follows(tensor) for tensor in tensors)
+        varies = follows or any(map(self.varies, tensors))
+        # what containers make of parameters alone, such as 1 + weight, is computed within as well
+        learned = not varies and any(id(tensor) in self._parameters for tensor in tensors)
         if (
             any(tensor.is_meta for tensor in tensors)
             or name in _CONSTRUCTORS
             or name in _NO_LAYERS
-            or not (follows or (self.containers and any(map(self._in_container, tensors))))
+            or not (follows or (self.containers and (varies or learned)))
         ):
             output = func(*args, **kwargs)
             if not (self._left and name in _BRINGS):
@@ -429,15 +413,14 @@ class FunctionCalls(TorchFunctionMode):
         ):
             return output  # such as contiguous() of what is contiguous
         self._make(output)
-        mark = self.mark if follows else self.mark_arguments
-        mark(
-            [
-                one
-                for result in results
-                for one in (result, result._base if writes else None)
-                if one is not None
-            ]
-        )
+        made = [
+            one
+            for result in results
+            for one in (result, result._base if writes else None)
+            if one is not None
+        ]
+        if varies:
+            (self.mark if follows else self.mark_arguments)(made)
         layer, alias = self._named(named(name) if follows else f"{_FIXED}/{named(name)}")
         if follows:
             self.met[layer] = shown
@@ -454,6 +437,10 @@ class FunctionCalls(TorchFunctionMode):
         capture = self._captured(
             names, number, func, (args, kwargs), output, results, before, made_by, still
         )
+        if learned and capture.description is None:
+            return output  # a constant to what follows
+        if learned:
+            self.mark_arguments(made)
         self.containers.add(capture, self._frames[-1].place)
         output = self._handed_on(capture, output, results, bool(before), follows and asked)
         for whole in wholes:

@@ -236,7 +236,8 @@ class _Watcher:
             fixed = self._constants(given)
         if self.functions is not None and self._opens:
             self.producers.note_arguments(self.name, self.calls, given, inputs, fixed)
-            self.functions.enter_container(self.name, given)
+            self.functions.mark_arguments(given)
+            self.functions.containers.enter(self.name)
         made_by = tuple(map(self.producers.of, given, inputs))
         detached = [tensor.detach() for tensor in given]
         self.begun.append(
@@ -307,7 +308,7 @@ class _Watcher:
         self.calls += 1
         arrays = tuple(copied(tensor) for tensor in outputs)
         opens = self.functions is not None and self._opens
-        parts = self.functions.leave_container() if self.functions is not None and opens else ()
+        parts = self.functions.containers.leave() if self.functions is not None and opens else ()
         floating = [
             tensor
             for tensor in (*outputs, *given)

@@ -1,0 +1,125 @@
+"""Parameters that memory does not hold stay on the disk, and are read while their module runs."""
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from probe.adapters.transformers import memory
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers_cases import CASES, build
+
+import probe as library
+from probe.errors import BadInput
+
+
+def verdicts(model):
+    return [(one.layer, one.verdict) for one in library.sweep(model)]
+
+
+@pytest.mark.parametrize("name", ["Llama", pytest.param("Mixtral", marks=pytest.mark.exhaustive)])
+def test_a_sweep_from_the_disk_is_the_same(saved, name):
+    """Mixtral's experts are one tensor in transformers, and many in the files."""
+    model = library.open_model(saved(name), device="disk")
+    assert {one.device.type for one in model.module.parameters()} == {"meta"}
+    assert model.framework.endswith("on cpu and disk")
+    found = verdicts(model)
+    assert found == verdicts(library.open_model(saved(name)))
+    assert {verdict for _, verdict in found} == {"agree"}
+    assert {one.device.type for one in model.module.parameters()} == {"meta"}
+
+
+def test_a_block_and_values_of_yours(saved):
+    model, layer = library.open_model(saved("Llama"), device="disk"), "model.layers.1"
+    right = library.check(saved("Llama"), layer).outputs["framework"]
+    assert library.check(model, layer, expected=right).ok
+    report = library.check(model, layer, expected=right * 1.01)
+    assert report.verdict == "diverge" and "mlp.down_proj.weight" in report.weights
+
+
+def test_what_had_to_be_written_is_removed(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = library.open_model(saved("Mixtral"), device="disk")
+    assert any(one.is_file() for one in tmp_path.rglob("*"))
+    del model
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_memory_does_not_hold(saved, tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    limit.write_text("100000\n")
+    monkeypatch.setattr(memory, "_CGROUPS", (str(limit),))
+    model = library.open_model(saved("Llama"))
+    assert {one.device.type for one in model.module.parameters()} == {"meta"}
+    assert any("read from the disk while it runs" in note for note in model.notes)
+    limit.write_text("max\n")
+    model = library.open_model(saved("Llama"))
+    assert {one.device.type for one in model.module.parameters()} == {"cpu"}
+
+
+def test_the_command(probe, saved):
+    status, out, err = probe(saved("Llama"), "--all", "--strict", "--device", "disk")
+    assert status == 0 and out.splitlines()[-1].endswith(" agree, 0 diverge, 0 unchecked")
+    assert not err
+
+
+def test_what_is_no_directory():
+    file = Path(__file__).parents[3] / "examples" / "digits.pt"
+    with pytest.raises(BadInput, match="parameters of a Hugging Face directory"):
+        library.open_model(file, device="disk")
+    with pytest.raises(BadInput, match="parameters of a Hugging Face directory"):
+        library.open_model(build(CASES["ViT"]), device="disk")
+
+
+SWEEP = """
+import resource, sys
+import probe
+
+def taken(field):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(one.split()[1]) for one in lines if one.startswith(field)) << 10
+
+model = probe.open_model(sys.argv[1], device="disk")
+limit = taken("VmData") + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+ids = {"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}
+verdicts = [one.verdict for one in probe.sweep(model, ids)]
+assert len(verdicts) > 300 and set(verdicts) == {"agree"}
+print(taken("VmHWM"))
+"""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits the memory of a process")
+def test_a_sweep_takes_the_memory_of_a_few_blocks(tmp_path):
+    """Three blocks and 512 MiB, where the parameters take 1.4 GiB; the system holds it to that."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=1000,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=8,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=256,
+    )
+    module = LlamaForCausalLM(config)
+    module.save_pretrained(tmp_path, max_shard_size="60MB")
+    block, whole = (
+        sum(one.numel() * one.element_size() for one in part.parameters())
+        for part in (module.model.layers[0], module)
+    )
+    del module
+    limit = 3 * block + (512 << 20)
+    assert limit < 0.8 * whole
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SWEEP, str(tmp_path), str(limit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < limit
