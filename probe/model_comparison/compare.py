@@ -36,7 +36,7 @@ from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
-from probe.model_comparison.walk import Paired, Walk, digits, signature
+from probe.model_comparison.walk import Given, Paired, Walk, digits, signature
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import Reasons, reasons, reasons_alone
 from probe.numerics.dtypes import widened
@@ -220,15 +220,15 @@ def _compared(
     graph = b.graph
     say("pairing by weights")
     held = {} if alone else anchors(a, graph)
-    given: list[tuple[Tensor, Tensor, str]] = []
+    given: list[Given] = []
     if pairs is not None:
-        given += [(one, other, "given") for one, other in _given(pairs, a, graph, alone)]
+        given += [Given(one, other, "given") for one, other in _given(pairs, a, graph, alone)]
     if alone:
-        given += [(one, other, "name") for one, other in by_names(a, graph)]
+        given += [Given(one, other, "name") for one, other in by_names(a, graph)]
     say("walking B on A's tensors")
     level = Level() if alone else level_between(a, graph, held)
     walk = Walk(a, graph, held, given=given, inputs=b.ways, level=level).run()
-    found = segments(walk) if alone else refined(walk)
+    walk, found = (walk, segments(walk)) if alone else refined(walk)
     say("propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
+import ml_dtypes
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
@@ -27,6 +28,7 @@ from probe.ops.step import Step
 
 __all__ = ["Call", "Graph", "Node", "Tensor", "graph_of", "recorded_pass", "tensors_alone"]
 
+_HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _FEW = 2
 """An array of fewer elements is not known by its values."""
 
@@ -281,10 +283,33 @@ class _Building:
             return self._made[maker]
         if isinstance(maker, ModelInput) and maker.position < len(self.inputs):
             return self.inputs[maker.position]
-        if index not in capture.fixed and (same := self.by_value(array)) is not None:
-            return same
+        if index not in capture.fixed:
+            if (same := self.by_value(array)) is not None:
+                return same
+            if (wider := self._rounded_to(array, capture.dtype)) is not None:
+                return self._cast(wider, array, call)
         key = _bits(array)
         return self._strays.setdefault(key, Tensor(f"input {index} of {call.name}", array))
+
+    def _rounded_to(self, array: np.ndarray, dtype: str) -> Tensor | None:
+        """The latest tensor that an array of half precision is the rounded values of."""
+        if dtype not in _HALVES or array.dtype.kind != "f" or array.size < _FEW:
+            return None
+        half, alike = _HALVES[dtype], array.astype(np.float32)
+        for tensor in reversed(self._known):
+            known = tensor.recorded
+            if known is not None and known.dtype == np.float32 and known.shape == array.shape:
+                with np.errstate(over="ignore"):
+                    if np.array_equal(known.astype(half).astype(np.float32), alike):
+                        return tensor
+        return None
+
+    def _cast(self, wider: Tensor, array: np.ndarray, call: Call) -> Tensor:
+        """What a layer rounds the tensor to before it computes."""
+        made = Tensor(call.name, array)
+        self._node(Cast(to=call.capture.dtype), (wider,), (made,), call)
+        self._known.append(made)
+        return made
 
     def by_value(self, array: np.ndarray, last: bool = False) -> Tensor | None:
         """The latest tensor that holds the same numbers; of what the model gives (``last``) a

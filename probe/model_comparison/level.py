@@ -17,7 +17,7 @@ from probe.numerics.precision import precision_of
 from probe.ops import Cast, Op, Sum
 from probe.ops.weight import Weight
 
-__all__ = ["Level", "level_between", "of_weights"]
+__all__ = ["Level", "level_between", "of_weights", "rounding_of"]
 
 _TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
@@ -84,7 +84,7 @@ def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> dict
     for node in b.nodes:
         if isinstance(node.op, Cast) and node.op.to in _TYPES:
             node.op = replace(node.op, to="float32")
-            node.__dict__.pop("layout", None)
+            node.__dict__["layout"] = True
             continue
         fields = dict(held_weights(node)) or _parameter(node)
         if not fields or node.op is None:
@@ -144,3 +144,14 @@ def of_weights(
     if isinstance(op, Sum):
         return np.asarray(6 * unit * np.sqrt(op.sum_of_squares(list(given)).astype(np.float64)))
     return np.asarray(2 * unit * np.abs(outputs[0]))
+
+
+def rounding_of(a: np.ndarray, b: np.ndarray) -> float:
+    """The unit roundoff of the type that one array is another rounded to; 0 where it is none."""
+    if a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f" or np.array_equal(a, b):
+        return 0.0
+    with np.errstate(all="ignore"):
+        for name, dtype in _TYPES.items():
+            if np.array_equal(a.astype(dtype).astype(np.float64), b.astype(np.float64)):
+                return precision_of(name).unit
+    return 0.0

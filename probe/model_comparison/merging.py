@@ -24,7 +24,7 @@ def _alike(found: Sequence[Segment]) -> set[Tensor]:
         for nodes, known in zip((one.a, one.b), sides, strict=True):
             for x in (x for node in nodes for x in node.inputs if x.node is None):
                 if x not in known and x.value.dtype.kind == "f" and x.value.size:
-                    known[x] = signature(np.clip(x.value, -1e30, 1e30))
+                    known[x] = signature(np.clip(x.value.astype(np.float64), -1e30, 1e30))
     alike: set[Tensor] = set()
     for mine, theirs in (sides, sides[::-1]):
         marks = [(x.value.size, mark) for x, mark in theirs.items()]

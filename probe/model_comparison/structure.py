@@ -6,7 +6,6 @@ B's, and the rest of the segment computed again. Where that still fails, the pai
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import islice
 
@@ -16,57 +15,106 @@ from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.axes import Way, ways
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.segments import Segment, computing, segments
-from probe.model_comparison.walk import Paired, Source, Walk, evaluated, taken
+from probe.model_comparison.walk import Given, Paired, Source, Walk, evaluated, taken
 
 __all__ = ["refined"]
 
+_WALKS = 12
+"""So many segments are split."""
 _ROUNDS = 12
 """So many times a segment is computed again."""
 _MOST = 400
 """Steps of a segment that is looked into."""
 
 
-def refined(walk: Walk) -> list[Segment]:
-    """The segments of a walk, those that fail split where the order of their steps allows it."""
+def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
+    """The walk and its segments, once more for what the first showed: outputs in another order that
+    nothing behind them puts right, and pairs within segments that fail."""
     found = segments(walk)
-    changed = False
+    walk, found = _in_place(walk, found)
+    seen: set[frozenset[Node]] = set()
+    for _ in range(_WALKS):
+        pairs = _split_first(walk, found, seen)
+        if not pairs:
+            break
+        known = {one.b for one in pairs}
+        given = [*pairs, *(one for one in walk.given if one.b not in known)]
+        walk = walk.again(given=given)
+        found = segments(walk)
+    return walk, found
+
+
+def _in_place(walk: Walk, found: list[Segment]) -> tuple[Walk, list[Segment]]:
+    """Takes outputs that are another's in another order for that, place by place, where what reads
+    them then agrees."""
+    readers: dict[Node, list[Tensor]] = {}
     for one in found:
-        if one.differs and 1 < len(one.b) <= _MOST and len(one.a) > 1 and not one.paired.a.columns:
-            changed = _split(walk, one) or changed
-    return segments(walk) if changed else found
+        for b in _read_by(one) if one.differs else ():
+            paired = walk.partner.get(b)
+            if paired is not None and len(paired.a.columns) == 1 and b.node is not None:
+                readers.setdefault(b.node, []).append(one.paired.b)
+    if not readers:
+        return walk, found
+    again = walk.again(in_place=frozenset(readers))
+    helped = frozenset(
+        node
+        for node, ends in readers.items()
+        if all(one not in again.partner or again.agrees(one) for one in ends)
+    )
+    if helped and helped != frozenset(readers):
+        again = walk.again(in_place=helped)
+    made = segments(again)
+    if helped and sum(one.differs for one in made) <= sum(one.differs for one in found):
+        return again, made
+    return walk, found
 
 
-def _split(walk: Walk, segment: Segment) -> bool:
+def _read_by(segment: Segment) -> set[Tensor]:
+    within = set(segment.b)
+    return {x for node in segment.b for x in node.inputs if x.node not in within}
+
+
+def _split_first(walk: Walk, found: list[Segment], seen: set[frozenset[Node]]) -> list[Given]:
+    """The pairs within the first segment that fails and can be split; each is tried once."""
+    for one in found:
+        nodes = frozenset(one.b)
+        if (
+            one.differs
+            and 1 < len(one.b) <= _MOST
+            and len(one.a) > 1
+            and not one.paired.a.columns
+            and nodes not in seen
+        ):
+            seen.add(nodes)
+            if pairs := _split(walk, one):
+                return pairs
+    return []
+
+
+def _split(walk: Walk, segment: Segment) -> list[Given]:
     wanted = _candidates(walk, segment)
     for _ in range(_ROUNDS):
         if not wanted:
-            return False
+            return []
         made = _computed(walk, segment, wanted)
         if made is None:
-            return False
+            return []
         wrong = _doubtful(segment, made, wanted)
         if not wrong:
             break
         for tensor in wrong:
             wanted.pop(tensor, None)
     else:
-        return False
+        return []
     made = _needed(walk, segment, made, wanted)
     end = made[segment.paired.b]
     if not end.local.ok and not any(made[one].local.ok for one in wanted):
-        return False
+        return []
     old = segment.paired
-    for tensor in wanted:
-        paired = replace(made[tensor].paired, origin=old.b)
-        walk.pairs.append(paired)
-        walk.partner[tensor] = paired
-        walk.partners_of_a[paired.a.tensor].append(tensor)
-    place = walk.pairs.index(old)
-    unforced = None if end.local.ok else end.value
-    allowed = None if end.local.ok else end.allowed
-    new = replace(old, local=end.local, unforced=unforced, allowed=allowed, origin=old.b)
-    walk.pairs[place] = walk.partner[old.b] = new
-    return True
+    origin = old.origin or old.b
+    pairs = [(one, made[one].paired.a.tensor, made[one].paired.way) for one in wanted]
+    inner = [Given(a, b, "structure", way, origin) for b, a, way in pairs]
+    return [*inner, Given(old.a.tensor, old.b, old.how, old.way, origin)]
 
 
 def _needed(

@@ -7,9 +7,10 @@ going on behind a fault are this one loop.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,15 @@ from probe.comparison.compare import Comparison, compare
 from probe.evaluation.allowance import carry
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Graph, Node, Tensor
-from probe.model_comparison.level import Level, of_weights
-from probe.model_comparison.normalize import normalization_behind
-from probe.model_comparison.weights import Anchor
+from probe.model_comparison.level import Level, of_weights, rounding_of
+from probe.model_comparison.normalize import is_constant, normalization_behind
+from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of, stored_in
 from probe.ops import BatchNormalization, Transpose
 
 __all__ = [
+    "Given",
     "Paired",
     "Source",
     "Walk",
@@ -44,6 +46,10 @@ _EVIDENCE = 0.1
 _ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
 """What an op raises on an array of a shape that is not its own."""
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
+_MAJORITY = 0.5
+"""What part of a node's rows must be another's."""
+_AHEAD = 4
+"""So many steps behind an output that differs are looked at."""
 _SEVEN_DIGITS = 5e-7
 """Half a unit in the seventh digit, relative: arrays often pass through text on their way."""
 
@@ -107,6 +113,17 @@ class Wire:
     """Of A: what its partner reads."""
 
 
+class Given(NamedTuple):
+    """A pair that is decided."""
+
+    a: Tensor
+    b: Tensor
+    how: str
+    way: Way | None = None
+    origin: Tensor | None = None
+    """As of ``Paired``."""
+
+
 @dataclass
 class Walk:
     """One walk over B on A's tensors."""
@@ -114,8 +131,10 @@ class Walk:
     a: Graph
     b: Graph
     anchors: Mapping[Node, Sequence[Anchor]]
-    given: Sequence[tuple[Tensor, Tensor, str]] = ()
-    """Pairs (of A, of B) that are decided, and what by."""
+    given: Sequence[Given] = ()
+    in_place: frozenset[Node] = frozenset()
+    """Nodes of B whose outputs stand for A's place by place, though their weights are in another
+    order."""
     inputs: Sequence[Way] = ()
     """The way of each of the models' inputs."""
     by_values: bool = True
@@ -134,19 +153,28 @@ class Walk:
         self._sized: dict[int, list[Tensor]] = defaultdict(list)
         self._signature: dict[Tensor, np.ndarray] = {}
         self._remembered: dict[tuple[int, int], Way] = {}
-        self._decided = {b: (a, how) for a, b, how in reversed(self.given)}
+        self._decided = {one.b: one for one in reversed(self.given)}
         self._awaited: dict[Tensor, list[Tensor]] = {}
         """Tensors of B behind an anchor, and what of A they may be."""
-        self._uses: dict[Tensor, int] = {}
+        self._readers: dict[Tensor, list[Node]] = defaultdict(list)
+        """The nodes of A with weights that read a tensor, or a copy of it."""
+        self._holders: dict[Node, list[Node]] = defaultdict(list)
+        """The nodes of B that hold the weights of one of A's."""
 
     def run(self) -> "Walk":
         for tensor in self.a.tensors:
             if tensor.root is tensor and self._tells(tensor):
                 self._sized[tensor.value.size].append(tensor.shown[0])
+        for node in self.a.nodes:
+            if len(node.inputs) == 1 and next(held_weights(node), None) is not None:
+                self._readers[node.inputs[0].root].append(node)
+        for node, held in self.anchors.items():
+            for one in held:
+                if one.share >= _MAJORITY:
+                    self._holders[one.node].append(node)
         for a, b, way in zip(self.a.inputs, self.b.inputs, self.inputs, strict=False):
             assert b.recorded is not None
-            self.values[b], self.slack[b] = b.recorded, None
-            self._force(b, Source((a,)), (way,), "structure")
+            self._take_input(a, b, way)
         for b in self.b.inputs[len(self.a.inputs) :]:
             assert b.recorded is not None
             self.values[b], self.slack[b] = b.recorded, None
@@ -155,12 +183,40 @@ class Walk:
         self._pair_outputs()
         return self
 
+    def _take_input(self, a: Tensor, b: Tensor, way: Way) -> None:
+        """Pairs an input of B with A's, which it may be rounded to the type that B takes."""
+        assert a.recorded is not None
+        assert b.recorded is not None
+        self.values[b], self.slack[b] = b.recorded, None
+        theirs = way.to_b(a.recorded) if way.fits(a.recorded.shape) else a.recorded
+        rounded = rounding_of(theirs, b.recorded)
+        if rounded:
+            self.slack[b] = np.abs(theirs.astype(np.float64) - b.recorded)
+        self._force(b, Source((a,)), (way,), "structure")
+        unit = max(rounded, self.level.unit if self.level.side == "B" else 0.0)
+        if unit and self.values[b].dtype.kind == "f":
+            self.slack[b] = unit * np.abs(self.values[b].astype(np.float64))
+
     def _tells(self, tensor: Tensor) -> bool:
         """Whether a tensor is held against B's: of inner ones those of calls of several steps."""
         node = tensor.node
         if tensor.recorded is None and tensor.place is None:
             return False
         return node is None or node.inputs != () or tensor.recorded is not None
+
+    def again(
+        self, given: Sequence[Given] | None = None, in_place: frozenset[Node] | None = None
+    ) -> "Walk":
+        """The same walk with other pairs decided."""
+        made = replace(
+            self,
+            given=self.given if given is None else given,
+            in_place=self.in_place if in_place is None else in_place,
+            pairs=[],
+            wires=[],
+        )
+        made._signature = self._signature
+        return made.run()
 
     # One node
 
@@ -174,15 +230,17 @@ class Walk:
             if output not in self.values or output in self.uncomputed:
                 continue
             if output in self._decided:
-                target, how = self._decided[output]
-                self._force(output, Source((target,)), self._likely(target, output), how)
+                one = self._decided[output]
+                likely = self._likely(one.a, output)
+                first = likely if one.way is None else [one.way, *likely]
+                self._force(output, Source((one.a,)), first, one.how)
         if chosen is not None or held:
             self._pair_anchored(node, chosen, held)
         for output in node.outputs:
             if output in self.partner or output not in self.values:
                 continue
             if output in self._awaited:
-                self._take_best(output, [Source((one,)) for one in self._awaited[output]])
+                self._take_best(output, self._awaited[output])
             elif output not in self.uncomputed and not node.layout and self.by_values:
                 self._pair_by_value(output)
 
@@ -214,7 +272,9 @@ class Walk:
         """What rounding may do to the outputs of a node of B, and rounded weights at a level."""
         bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
         if node in self.level.rounded and node.op is not None:
-            more = of_weights(node.op, [*map(widened, given)], outputs, self.level.rounded[node])
+            more = of_weights(
+                node.op, [widened(x) for x in given], outputs, self.level.rounded[node]
+            )
             bounds[0] = more if bounds[0] is None else bounds[0] + more
         return bounds
 
@@ -234,13 +294,46 @@ class Walk:
     def _chosen(self, node: Node, held: Sequence[Anchor]) -> Anchor | None:
         """The node of A that holds the same weights: of several the one whose input is the partner
         of B's, else the first that has no partner yet."""
-        most = [one for one in held if one.share >= 0.5 and one.share > 0.9 * held[0].share]
-        if len(most) > 1:
-            partner = self._partner_root(node.inputs[0]) if node.inputs else None
-            reading = [one for one in most if one.node.inputs[0].root is partner]
-            free = [one for one in most if not self.partners_of_a.get(one.node.outputs[0].shown[0])]
-            most = [one for one in reading if one in free] or reading or free or most
-        return most[0] if most else None
+        most = [one for one in held if one.share >= _MAJORITY and one.share > 0.9 * held[0].share]
+        if not most:
+            return None
+        partner = self._partner_root(node.inputs[0]) if node.inputs else None
+        reading = [
+            one
+            for one in most
+            if partner is not None
+            and (
+                one.node.inputs[0].root is partner
+                or self._same_numbers(one.node.inputs[0].root, partner)
+            )
+        ]
+        free = [one for one in most if self._is_free(one.node)]
+        if partner is not None and not reading:
+            standing = self._standing(node, partner)
+            if standing is not None:
+                return Anchor.of_place(standing)
+        most = [one for one in reading if one in free] or reading or free or most
+        return most[0]
+
+    def _is_free(self, node: Node) -> bool:
+        """Whether what a node of A gives has no partner."""
+        return not self.partners_of_a.get(node.outputs[0].shown[0])
+
+    def _standing(self, node: Node, partner: Tensor) -> Node | None:
+        """The node of A in whose place one of B stands that holds the weights of another: the only
+        one of its kind and shape that reads what B's reads, and that no other of B stands for."""
+        shapes = _shapes(node)
+        found = [
+            one
+            for one in self._readers[partner]
+            if one.kind == node.kind and _shapes(one) == shapes and self._is_free(one)
+        ]
+        if len(found) != 1:
+            return None
+        mine = node.inputs[0].root
+        if any(holder.inputs[0].root is mine for holder in self._holders[found[0]]):
+            return None
+        return found[0]
 
     def _partner_root(self, tensor: Tensor) -> Tensor | None:
         """What of A stands for a tensor of B, or for the one that it is a copy of."""
@@ -263,12 +356,20 @@ class Walk:
             if line_a is not None and line_b is not None:
                 (root_a, perm_a), (root_b, perm_b) = line_a, line_b
                 same = root_b in self.values and self.values[root_b].size == root_a.value.size
-                if same and root_b.node is not None:
+                elsewhere = [*self.partners_of_a[root_a], *self.partners_of_a[root_a.root]]
+                if any(self.agrees(one) for one in elsewhere):
+                    self.wires.append(Wire(node, b, a.root))  # what A reads is elsewhere in B
+                elif same and root_b.node is not None:
                     way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
                     self._force(root_b, Source((root_a,)), (way,), "weights")
                     self._recompute_layouts(b)
         elif known is not a.root and not self._same_numbers(known, a.root):
             self.wires.append(Wire(node, b, a.root))
+
+    def agrees(self, b: Tensor) -> bool:
+        """Whether a tensor has a partner that it agrees with."""
+        local = self.partner[b].local if b in self.partner else None
+        return local is not None and local.ok
 
     def _same_numbers(self, left: Tensor, right: Tensor) -> bool:
         return left.value.shape == right.value.shape and np.array_equal(left.value, right.value)
@@ -290,30 +391,64 @@ class Walk:
             gathered = self._gathered(node, held)
             if gathered is not None:
                 self._force(output, gathered, (unchanged(self.values[output].ndim),), "weights")
-            elif chosen is None:
-                return
-            else:
-                self._take_best(output, [Source((chosen.node.outputs[0].shown[0],))])
+            elif chosen is not None:
+                self._take_best(output, [chosen.node.outputs[0]])
             return
-        first = chosen.node.outputs[0].shown[0]
-        behind_a, behind_b = (normalization_behind(one) for one in (chosen.node.outputs[0], output))
+        first = chosen.node.outputs[0]
+        behind_a, behind_b = (normalization_behind(one) for one in (first, output))
         folds = not isinstance(node.op, BatchNormalization)
         if folds and behind_a is not None and behind_b is None:
-            folded = [Source((first,)), Source((behind_a.outputs[0].shown[0],))]
+            folded = [first, behind_a.outputs[0]]
             self._take_best(output, folded[:: -1 if chosen.scaled else 1])
         elif folds and behind_b is not None and behind_a is None and chosen.scaled:
             self._awaited[behind_b.outputs[0]] = [first]
         else:
+            how = "weights" if chosen.share else "structure"
             for one, other in zip(node.outputs, chosen.node.outputs, strict=False):
                 if one in self.values and one not in self.partner:
-                    shown = other.shown[0]
-                    self._force(one, Source((shown,)), self._likely(shown, one), "weights")
+                    self._take_here_or_behind(one, other, how)
+
+    def _take_here_or_behind(self, b: Tensor, inner: Tensor, how: str) -> None:
+        """Pairs an output with A's; where they differ, with what B makes of it by itself next, if
+        that agrees: a crop or a reversal that A's layer holds and B does apart."""
+        shown = inner.shown[0]
+        source = Source((shown,))
+        tried = self._tried(b, source, self._likely(shown, b, inner))
+        if not tried[1].ok:
+            for end in self._ahead(b):
+                if end in self._decided or self.values[end].size != shown.value.size:
+                    continue
+                found = self._tried(end, source, self._likely(shown, end, inner))
+                if found[1].ok and not self._vague(end, found[3]):
+                    self._awaited[end] = [inner]
+                    return
+        self._put(b, source, *tried, how)
+
+    def _ahead(self, b: Tensor) -> Iterator[Tensor]:
+        """The tensors that follow from one alone, computed."""
+        for _ in range(_AHEAD):
+            if len(b.consumers) != 1 or len(b.consumers[0].outputs) != 1:
+                return
+            node = b.consumers[0]
+            if node in self.anchors or node.op is None or b not in self.values:
+                return
+            if any(x is not b and is_constant(x) is None for x in node.inputs):
+                return
+            self._compute(node)
+            b = node.outputs[0]
+            if b not in self.values or b in self.uncomputed:
+                self.uncomputed.discard(b)
+                return
+            yield b
 
     def _whole(self, node: Node, anchor: Anchor) -> bool:
         """Whether the anchor's output stands for the node's, place by place."""
         if anchor.counts[0] != anchor.counts[1]:
             return False
-        return len(anchor.node.outputs) > 1 or anchor.same_order
+        if len(anchor.node.outputs) > 1 or anchor.same_order or node in self.in_place:
+            return True
+        ends = [one.root for one in self.b.outputs]  # nothing puts these in order again
+        return node.outputs[0] in ends and not _beside(node.outputs[0])
 
     def _gathered(self, node: Node, held: Sequence[Anchor]) -> Source | None:
         """Columns of A's outputs that together are B's output."""
@@ -342,10 +477,14 @@ class Walk:
             return None
         return found if fits else None
 
-    def _take_best(self, b: Tensor, sources: Sequence[Source]) -> None:
-        """Pairs with the one that B's segment agrees with best; where it agrees with none, the
-        first."""
-        tried = [self._tried(b, one, self._likely(one.tensor, b)) for one in sources]
+    def _take_best(self, b: Tensor, inner: Sequence[Tensor]) -> None:
+        """Pairs with the one of A's tensors that B's segment agrees with best; where it agrees with
+        none, the first."""
+        sources = [Source((one.shown[0],)) for one in inner]
+        tried = [
+            self._tried(b, source, self._likely(source.tensor, b, one))
+            for source, one in zip(sources, inner, strict=True)
+        ]
         best = min(range(len(tried)), key=lambda k: (tried[k][1].ratio if tried[k][1].ok else 2, k))
         self._put(b, sources[best], *tried[best], "weights")
 
@@ -410,10 +549,13 @@ class Walk:
     def _total(self, b: Tensor, a: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
         return self.slack[b], self.slack_a(a)
 
-    def _likely(self, a: Tensor, b: Tensor) -> list[Way]:
-        """The ways to try first: that of the inputs, then the last that fitted such ranks."""
+    def _likely(self, a: Tensor, b: Tensor, inner: Tensor | None = None) -> list[Way]:
+        """The ways to try first: that of the op where ``inner`` is what it gives (its axes are the
+        same in every framework), that of the inputs, then the last that fitted such ranks."""
         rank = (a.value.ndim, self.values[b].ndim if b in self.values else b.value.ndim)
         found = []
+        if inner is not None and rank[0] == rank[1]:
+            found.append(Way(tuple(int(k) for k in np.argsort(inner.shown[1]))))
         for x in () if b.node is None else b.node.inputs:
             paired = self._paired(x)
             if paired is not None and paired.way.merged is None and len(paired.way.perm) == rank[1]:
@@ -485,6 +627,7 @@ class Walk:
             fitting=fitting,
             vague=local.ok and self._vague(b, allowed),
             b_shape=self.values[b].shape,
+            origin=self._decided[b].origin if b in self._decided else None,
         )
         self.pairs.append(paired)
         self.partner[b] = paired
@@ -687,8 +830,18 @@ def _within(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> bool:
 
 def _channel_axis(node: Node) -> int | None:
     """The axis of a node's output that its rows lie on."""
-    name = node.kind
-    return -1 if name in ("MatMul", "Embedding") else 1 if name in ("Conv",) else None
+    return -1 if node.kind == "MatMul" else 1 if node.kind == "Conv" else None
+
+
+def _shapes(node: Node) -> list[tuple[int, ...]]:
+    return [weight.value.shape for _, weight in held_weights(node)]
+
+
+def _beside(tensor: Tensor) -> bool:
+    """Whether something computes with a tensor."""
+    return any(
+        not node.layout or any(_beside(one) for one in node.outputs) for node in tensor.consumers
+    )
 
 
 def _turned(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]] | None:

@@ -51,6 +51,12 @@ class Anchor:
     counts: tuple[int, int] = (0, 0)
     """The rows of A's weight, and of B's."""
 
+    @classmethod
+    def of_place(cls, node: Node) -> "Anchor":
+        """A node in whose place one of other weights stands."""
+        none = np.zeros(0, int)
+        return cls(node, False, 0.0, none, none, np.zeros(0), (0, 0))
+
     @property
     def same_order(self) -> bool:
         found = self.rows >= 0

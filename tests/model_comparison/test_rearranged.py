@@ -1,0 +1,121 @@
+"""Outputs in another order, weights in another layer's place, steps that one side does apart."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import probe
+
+X = np.random.default_rng(0).normal(size=(2, 3, 9, 8)).astype(np.float32)
+
+
+class Chain(nn.Module):
+    """Two blocks of equal shapes on a stream, a normalisation that is used twice, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.scale = 3.0
+        self.norm = nn.LayerNorm(8)
+        self.one, self.two = (nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(2))
+        self.third = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8))
+        self.again = False
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2) * self.scale
+        y = self.norm(x)
+        x = x + self.one(y)
+        x = x + self.two(self.norm(x) if self.again else y)
+        return self.head(x + self.third(x))
+
+
+@pytest.fixture(scope="module")
+def chain():
+    torch.manual_seed(0)
+    made = Chain().eval()
+    nn.init.uniform_(made.norm.weight, 0.5, 1.5)
+    nn.init.normal_(made.norm.bias)
+    return made
+
+
+def sources(a, b, x=X):
+    return [one.a for one in probe.compare(a, b, x).sources]
+
+
+def rolled(layer):
+    layer.weight.data, layer.bias.data = layer.weight.data.roll(1, 0), layer.bias.data.roll(1, 0)
+
+
+@pytest.mark.parametrize("name", ["head", "one.0", "third.0"])
+def test_rows_in_another_order_are_the_fault_of_their_layer(chain, name):
+    """Not of what reads them; and the last layer's stay in that order."""
+    other = copy.deepcopy(chain)
+    rolled(other.get_submodule(name))
+    assert sources(chain, other) == [(name,)]
+
+
+def test_an_order_that_the_next_layer_undoes_is_no_fault(chain):
+    other = copy.deepcopy(chain)
+    rolled(other.third[0])
+    other.third[2].weight.data = other.third[2].weight.data.roll(1, 1)
+    assert probe.compare(chain, other, X).ok
+
+
+def test_weights_of_each_other_are_two_faults(chain):
+    first = copy.deepcopy(chain)
+    first.again = True  # else both read the same, and their sum is the same
+    other = copy.deepcopy(first)
+    other.one, other.two = other.two, other.one
+    assert sources(first, other) == [("one.0",), ("two.0",)]
+
+
+def test_a_layer_that_reads_another_tensor_is_the_source(chain):
+    other = copy.deepcopy(chain)
+    other.again = True
+    [source] = probe.compare(chain, other, X).sources
+    assert source.a == ("norm",)
+    assert any(name == "input" for name, *_ in source.differs)
+
+
+def test_a_scale_of_the_stream_is_one_fault(chain):
+    """Though all that reads the stream is off until the next layer of weights."""
+    other = copy.deepcopy(chain)
+    other.scale = 1.0
+    assert len(sources(chain, other)) == 1
+
+
+class Larger(nn.Module):
+    def __init__(self, cuts):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 4, 3, 2, padding=0 if cuts else 1)
+        self.back = nn.Conv2d(4, 3, 1)
+        self.cuts = cuts
+
+    def forward(self, x):
+        y = self.up(x)
+        return self.back(y[..., 1:-1, 1:-1] if self.cuts else y)
+
+
+def test_a_crop_that_one_side_does_apart():
+    torch.manual_seed(0)
+    whole, apart = Larger(False).eval(), Larger(True).eval()
+    apart.load_state_dict(whole.state_dict())
+    comparison = probe.compare(whole, apart, X)
+    assert comparison.ok, str(comparison)
+    assert comparison.pairs[0].b == ("up", "/slice"), str(comparison)
+    rolled(apart.up)
+    assert not probe.compare(whole, apart, X).ok
+
+
+def test_an_input_that_is_rounded_to_half_precision_is_no_source():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Sigmoid()).eval()
+    half = copy.deepcopy(net).half()
+    comparison = probe.compare(net, half, X, x_b=X.astype(np.float16))
+    assert comparison.ok, str(comparison)
+    half[0].weight.data[2] *= 1.01
+    assert [one.b for one in probe.compare(net, half, X).sources] == [("0",)]
