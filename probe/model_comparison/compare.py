@@ -28,7 +28,7 @@ from probe.model_comparison.graph import (
 from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.level import Level, level_between
 from probe.model_comparison.merging import merged
-from probe.model_comparison.names import by_names, names_of_layers, repeated
+from probe.model_comparison.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.propagated import carried, propagated
@@ -228,7 +228,11 @@ def _compared(
     say("walking B on A's tensors")
     level = Level() if alone else level_between(a, graph, held)
     walk = Walk(a, graph, held, given=given, inputs=b.ways, level=level).run()
-    walk, found = (walk, segments(walk)) if alone else refined(walk)
+    if alone:
+        walk = in_one_layout(walk)
+        found = segments(walk)
+    else:
+        walk, found = refined(walk)
     say("propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a)

@@ -1,11 +1,14 @@
 """Arrays by names against the layers of a model: which of them a name stands for."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
+from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Graph, Tensor
+from probe.model_comparison.walk import Given, Walk
 
-__all__ = ["by_names", "names_of_layers", "repeated"]
+__all__ = ["by_names", "in_one_layout", "names_of_layers", "repeated"]
 
 _ACTIVATED = ("_linear", "_relu", "_softmax", "_tanh", "_sigmoid", "_elu", "_selu", "_hard_sigmoid")
 """What hls4ml puts behind a layer's name where it makes a layer of the activation."""
@@ -54,6 +57,37 @@ def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
             found = alike[0] if len(alike) == 1 else None
         if found is not None:
             yield array, found
+
+
+def in_one_layout(walk: Walk) -> Walk:
+    """The walk, once more where an array agrees with the model's tensor only in axes that the other
+    arrays of its rank are not in, though it has the shape for theirs: one program writes all."""
+    counts: dict[int, Counter[Way]] = {}
+    for one in walk.pairs:
+        if _moved(one.way):
+            counts.setdefault(len(one.way.perm), Counter())[one.way] += 1
+    given: list[Given] = []
+    odd = False
+    for decided in walk.given:
+        paired = walk.partner.get(decided.b)
+        if paired is not None and _moved(paired.way):
+            usual = max(counts[len(paired.way.perm)].items(), key=_preferred)[0]
+            shape = decided.a.value.shape
+            if tuple(shape[k] for k in usual.perm) == paired.b_shape:
+                odd = odd or (paired.way != usual and walk.agrees(decided.b))
+                decided = decided._replace(way=usual, only=True)
+        given.append(decided)
+    return walk.again(given=given) if odd else walk
+
+
+def _moved(way: Way) -> bool:
+    return way.merged is None and len(way.perm) > 2
+
+
+def _preferred(one: tuple[Way, int]) -> tuple[int, bool]:
+    """By how many arrays are in that order; of as many the one where nothing moves."""
+    way, count = one
+    return count, not way.text
 
 
 def names_of_layers(model: Graph) -> frozenset[str]:

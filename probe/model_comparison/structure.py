@@ -5,14 +5,14 @@ A step of B and one of A of the same kind are taken for each other, A's tensor p
 B's, and the rest of the segment computed again. Where that still fails, the pair was none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from itertools import islice
 
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare
-from probe.model_comparison.axes import Way, ways
+from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.segments import Segment, computing, segments
 from probe.model_comparison.walk import Given, Paired, Source, Walk, evaluated, taken
@@ -45,28 +45,55 @@ def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
 
 
 def _in_place(walk: Walk, found: list[Segment]) -> tuple[Walk, list[Segment]]:
-    """Takes outputs that are another's in another order for that, place by place, where what reads
-    them then agrees."""
-    readers: dict[Node, list[Tensor]] = {}
+    """Takes outputs that are another's in another order, or in other axes of the same lengths, for
+    that place by place, where what reads them then agrees."""
+    readers: dict[Tensor, list[Tensor]] = {}
     for one in found:
         for b in _read_by(one) if one.differs else ():
-            paired = walk.partner.get(b)
-            if paired is not None and len(paired.a.columns) == 1 and b.node is not None:
-                readers.setdefault(b.node, []).append(one.paired.b)
+            if (paired := walk.partner.get(b)) is not None and _rearranged(paired):
+                readers.setdefault(b, []).append(one.paired.b)
     if not readers:
         return walk, found
-    again = walk.again(in_place=frozenset(readers))
-    helped = frozenset(
-        node
-        for node, ends in readers.items()
+    again = _placed(walk, readers)
+    helped = [
+        b
+        for b, ends in readers.items()
         if all(one not in again.partner or again.agrees(one) for one in ends)
-    )
-    if helped and helped != frozenset(readers):
-        again = walk.again(in_place=helped)
+    ]
+    if helped and len(helped) < len(readers):
+        again = _placed(walk, helped)
     made = segments(again)
     if helped and sum(one.differs for one in made) <= sum(one.differs for one in found):
         return again, made
     return walk, found
+
+
+def _rearranged(paired: Paired) -> bool:
+    a, way = paired.a, paired.way
+    if a.columns:
+        return len(a.columns) == 1 and paired.b.node is not None
+    if (
+        not way.text
+        or way.merged is not None
+        or paired.how == "given"
+        or paired.b.input is not None
+    ):
+        return False
+    return a.tensor.value.shape == paired.b_shape
+
+
+def _placed(walk: Walk, tensors: Iterable[Tensor]) -> Walk:
+    """A walk on which these tensors of B stand for A's place by place."""
+    pairs = [walk.partner[one] for one in tensors]
+    nodes = {one.b.node for one in pairs if one.a.columns and one.b.node is not None}
+    given = [
+        Given(one.a.tensor, one.b, one.how, unchanged(len(one.b_shape)), only=True)
+        for one in pairs
+        if not one.a.columns
+    ]
+    known = {one.b for one in given}
+    kept = [one for one in walk.given if one.b not in known]
+    return walk.again(given=[*given, *kept], in_place=walk.in_place | nodes)
 
 
 def _read_by(segment: Segment) -> set[Tensor]:

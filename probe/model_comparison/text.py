@@ -49,7 +49,10 @@ def _table(pairs: Sequence["Pair"], fold: bool, wide: int) -> Iterator[str]:
     for agrees, group in groupby(pairs, key=lambda one: one.verdict == "agree"):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
-            most = max((one.local.ratio for one in run if one.local is not None), default=0.0)
+            most = max(
+                (one.local.ratio for one in run if one.local is not None and one.local.ok),
+                default=0.0,
+            )
             ends = f"{names_of(run[0].a)} to {names_of(run[-1].a)}"
             yield f"  {len(run)} pairs agree, {ends}: local at most {most:.2g} x the allowance"
             continue

@@ -122,6 +122,8 @@ class Given(NamedTuple):
     way: Way | None = None
     origin: Tensor | None = None
     """As of ``Paired``."""
+    only: bool = False
+    """Whether no other way is tried."""
 
 
 @dataclass
@@ -233,7 +235,7 @@ class Walk:
                 one = self._decided[output]
                 likely = self._likely(one.a, output)
                 first = likely if one.way is None else [one.way, *likely]
-                self._force(output, Source((one.a,)), first, one.how)
+                self._force(output, Source((one.a,)), first, one.how, only=one.only)
         if chosen is not None or held:
             self._pair_anchored(node, chosen, held)
         for output in node.outputs:
@@ -357,14 +359,26 @@ class Walk:
                 (root_a, perm_a), (root_b, perm_b) = line_a, line_b
                 same = root_b in self.values and self.values[root_b].size == root_a.value.size
                 elsewhere = [*self.partners_of_a[root_a], *self.partners_of_a[root_a.root]]
-                if any(self.agrees(one) for one in elsewhere):
-                    self.wires.append(Wire(node, b, a.root))  # what A reads is elsewhere in B
+                elsewhere = [one for one in elsewhere if self.agrees(one)]
+                if elsewhere and not self._follows(root_b, elsewhere):
+                    self.wires.append(Wire(node, b, a.root))
                 elif same and root_b.node is not None:
                     way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
                     self._force(root_b, Source((root_a,)), (way,), "weights")
                     self._recompute_layouts(b)
         elif known is not a.root and not self._same_numbers(known, a.root):
             self.wires.append(Wire(node, b, a.root))
+
+    def _follows(self, b: Tensor, tensors: Sequence[Tensor]) -> bool:
+        """Whether a tensor of B is made of one of these alone: a step more than A has."""
+        while b not in tensors:
+            if b in self.partner or b.node is None:
+                return False
+            data = [x for x in b.node.inputs if is_constant(x) is None]
+            if len(data) != 1:
+                return False
+            b = data[0]
+        return True
 
     def agrees(self, b: Tensor) -> bool:
         """Whether a tensor has a partner that it agrees with."""
@@ -410,7 +424,7 @@ class Walk:
 
     def _take_here_or_behind(self, b: Tensor, inner: Tensor, how: str) -> None:
         """Pairs an output with A's; where they differ, with what B makes of it by itself next, if
-        that agrees: a crop or a reversal that A's layer holds and B does apart."""
+        that agrees, or is the first of its size: a crop or a reversal that B does apart."""
         shown = inner.shown[0]
         source = Source((shown,))
         tried = self._tried(b, source, self._likely(shown, b, inner))
@@ -419,7 +433,8 @@ class Walk:
                 if end in self._decided or self.values[end].size != shown.value.size:
                     continue
                 found = self._tried(end, source, self._likely(shown, end, inner))
-                if found[1].ok and not self._vague(end, found[3]):
+                agrees = found[1].ok and not self._vague(end, found[3])
+                if agrees or self.values[b].size != shown.value.size:
                     self._awaited[end] = [inner]
                     return
         self._put(b, source, *tried, how)
@@ -567,12 +582,18 @@ class Walk:
     # Forcing
 
     def _force(
-        self, b: Tensor, source: Source, first: Sequence[Way], how: str, fitting: int = 1
+        self,
+        b: Tensor,
+        source: Source,
+        first: Sequence[Way],
+        how: str,
+        fitting: int = 1,
+        only: bool = False,
     ) -> None:
-        self._put(b, source, *self._tried(b, source, first), how, fitting)
+        self._put(b, source, *self._tried(b, source, first, only), how, fitting)
 
     def _tried(
-        self, b: Tensor, source: Source, first: Sequence[Way]
+        self, b: Tensor, source: Source, first: Sequence[Way], only: bool = False
     ) -> tuple[Way, Comparison, np.ndarray, np.ndarray]:
         """The way of axes that B's value fits A's best by, how they compare, and A's value and the
         allowance in B's axes."""
@@ -593,7 +614,7 @@ class Walk:
         )
         best: tuple[Way, Comparison, np.ndarray, np.ndarray] | None = None
         likely = False
-        for way in islice(ways(array.shape, value.shape, first), 130):
+        for way in islice(ways(array.shape, value.shape, first), 1 if only else 130):
             theirs = way.to_b(array)
             allowed = _read((self.slack[b], slack_a), way)
             found = compare((theirs,), (value,), (np.broadcast_to(allowed, value.shape),))

@@ -97,6 +97,20 @@ def test_a_wrong_array_is_the_one_source(net, arrays, name, wrong):
     assert [one.b for one in comparison.sources] == [(name,)], str(comparison)
 
 
+def test_one_array_in_other_axes_than_the_rest(net):
+    """On square maps its height and width may be exchanged without that its shape tells it."""
+    x = np.ascontiguousarray(X[..., :8, :])
+    names = [f"blocks.{k}.one" for k in range(8)]
+    arrays = {name: probe.check(net, name, x).outputs["framework"].copy() for name in names}
+    assert probe.compare(net, arrays, x).ok
+    last = {name: array.transpose(0, 2, 3, 1).copy() for name, array in arrays.items()}
+    assert probe.compare(net, last, x).ok
+    for given, axes in ((arrays, (0, 1, 3, 2)), (last, (0, 2, 1, 3))):
+        wrong = {**given, "blocks.5.one": given["blocks.5.one"].transpose(axes).copy()}
+        comparison = probe.compare(net, wrong, x)
+        assert [one.b for one in comparison.sources] == [("blocks.5.one",)], str(comparison)
+
+
 def test_two_names_of_one_tensor(net, arrays):
     arrays["head.1"] = arrays["head"].copy()
     assert probe.compare(net, arrays, X).ok

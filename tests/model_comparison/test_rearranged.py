@@ -97,12 +97,12 @@ class Larger(nn.Module):
 
     def forward(self, x):
         y = self.up(x)
-        return self.back(y[..., 1:-1, 1:-1] if self.cuts else y)
+        return self.back(y[..., self.cuts, self.cuts] if self.cuts else y)
 
 
 def test_a_crop_that_one_side_does_apart():
     torch.manual_seed(0)
-    whole, apart = Larger(False).eval(), Larger(True).eval()
+    whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
     apart.load_state_dict(whole.state_dict())
     comparison = probe.compare(whole, apart, X)
     assert comparison.ok, str(comparison)
@@ -119,3 +119,13 @@ def test_an_input_that_is_rounded_to_half_precision_is_no_source():
     assert comparison.ok, str(comparison)
     half[0].weight.data[2] *= 1.01
     assert [one.b for one in probe.compare(net, half, X).sources] == [("0",)]
+
+
+def test_a_crop_at_the_other_side_is_one_fault():
+    torch.manual_seed(0)
+    whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
+    apart.load_state_dict(whole.state_dict())
+    apart.cuts = slice(0, -2)
+    comparison = probe.compare(whole, apart, X)
+    assert [one.b for one in comparison.sources] == [("up", "/slice")], str(comparison)
+    assert comparison.sources[0].findings[0].slug == "transpose-crop"
