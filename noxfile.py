@@ -1,8 +1,8 @@
 """What a change must pass: ``nox -l`` lists the sessions, ``nox`` alone runs `fast`; what follows
 ``--`` is handed to the tool.
 
-They run in the environment that is active (``pip install -e '.[all,dev]'``); only `hgq` and `wheel`
-make environments of their own.
+They run in the environment that is active (``pip install -e '.[all,dev]'``); only `browser`, `hgq`
+and `wheel` make environments of their own.
 """
 
 import shutil
@@ -70,6 +70,16 @@ def hgq(session: nox.Session) -> None:
     """HGQ2, in an environment of its own: its package `qkeras` would overwrite QKeras'."""
     session.install("-e", ".[hgq]", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "tests/adapters/hgq", *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def browser(session: nox.Session) -> None:
+    """The pages in the distribution's Chromium, headless and offline: keyboard, print, and what
+    axe-core says of contrast and structure."""
+    if shutil.which("chromium") is None:
+        session.error("chromium is not on PATH: apt-get install chromium")
+    session.install("-e", ".", "playwright>=1.49", "axe-playwright-python>=0.1.4", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-n", "0", "tests/browser", *session.posargs)
 
 
 @nox.session(venv_backend="venv")

@@ -1,0 +1,178 @@
+"""The pages in a browser: offline, without an error on its console, by keyboard, without scripts,
+and what axe-core says of contrast and structure.
+
+Run by its name, in an environment of its own: ``nox -s browser``.
+"""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from onnx import TensorProto, helper, numpy_helper
+from playwright.sync_api import sync_playwright
+
+import probe
+from probe.report.html import entry, sweep_page
+
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    "first.weight": RNG.normal(size=(3, 3, 3, 3)),
+    "second.weight": RNG.normal(size=(3, 3, 3, 3)),
+    "first.bias": RNG.normal(size=3),
+    "second.bias": RNG.normal(size=3),
+}
+X = RNG.normal(size=(2, 3, 8, 7)).astype(np.float32)
+TABLE = "table.sortable tbody tr"
+NAMES = ("agree", "diverge", "sweep", "element", "comparison")
+
+
+def net(path, *, wrong=False):
+    """A residual block of two convolutions; ``wrong``: the second without its bias."""
+    value = helper.make_tensor_value_info
+    second = ["r", "second.weight"] if wrong else ["r", "second.weight", "second.bias"]
+    nodes = [
+        helper.make_node(
+            "Conv", ["x", "first.weight", "first.bias"], ["a"], "first", pads=[1, 1, 1, 1]
+        ),
+        helper.make_node("Relu", ["a"], ["r"], "relu"),
+        helper.make_node("Conv", second, ["b"], "second", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["a", "b"], ["s"], "add"),
+        helper.make_node("Sigmoid", ["s"], ["y"], "sigmoid"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, X.shape)],
+        [value("y", TensorProto.FLOAT, X.shape)],
+        [numpy_helper.from_array(one.astype(np.float32), name) for name, one in WEIGHTS.items()],
+    )
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[opset]), path)
+    return probe.open_model(path)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A file of each kind of page."""
+    folder = tmp_path_factory.mktemp("pages")
+    model, other = net(folder / "net.onnx"), net(folder / "other.onnx", wrong=True)
+    agrees = probe.check(model, "second", X)
+    wrong = np.array(agrees.outputs["framework"])
+    wrong[1, 2, 3:, 2:] += 1
+    diverges = probe.check(model, "second", X, expected=wrong)
+    swept = [*probe.sweep(model, X, flow=True), diverges]
+    texts = {
+        "agree": agrees.to_html(),
+        "diverge": diverges.to_html(),
+        "sweep": sweep_page(
+            [entry(one, place, True) for place, one in enumerate(swept, 1)],
+            "net.onnx",
+            "5 agree, 1 diverge, 0 unchecked",
+            command="probe net.onnx --all",
+        ),
+        "element": probe.explain(model, "second", X, at=(0, 1, 1, 1)).to_html(),
+        "comparison": probe.compare(model, other, X).to_html(),
+    }
+    assert tuple(texts) == NAMES
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, "utf-8")
+    return {name: (folder / f"{name}.html").as_uri() for name in texts}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium")
+    assert found, "chromium is not on PATH"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Opens a page by its name; fails where it says an error or asks for another file."""
+    contexts, told = [], []
+
+    def open_(name, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("request", lambda one: one.url == pages[name] or told.append(one.url))
+        page.goto(pages[name])
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert told == []
+
+
+def rows(page, column):
+    return [one.inner_text() for one in page.locator(f"{TABLE} td:nth-child({column})").all()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_axe_has_nothing_to_say(opened, name, scheme):
+    page = opened(name, color_scheme=scheme)
+    for one in page.locator("details").all():
+        one.evaluate("one => { one.open = true }")
+    page.set_viewport_size({"width": 500, "height": 800})
+    found = Axe().run(page).response["violations"]
+    told = [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in found]
+    assert told == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_page_is_no_wider_than_the_window(opened, name, width):
+    page = opened(name, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("name", ["sweep", "comparison"])
+def test_a_table_is_sorted_and_filtered_by_keyboard(opened, name):
+    page = opened(name)
+    before = rows(page, 1)
+    assert before == [str(place + 1) for place in range(len(before))]
+    head = page.locator("thead th", has_text="difference" if name == "sweep" else "local")
+    column = page.locator("thead th").all_inner_texts().index(head.inner_text()) + 1
+    head.locator("button").focus()
+    for direction in ("ascending", "descending"):
+        page.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == direction
+        values = [float(one.replace(">", "")) for one in rows(page, column)]
+        assert values == sorted(values, reverse=direction == "descending")
+    page.get_by_label("show layers with").fill("relu")
+    shown = [one for one in page.locator(TABLE).all() if one.is_visible()]
+    assert len(shown) == 1 and "relu" in shown[0].inner_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_reads_without_scripts(opened, name):
+    page = opened(name, java_script_enabled=False)
+    assert page.locator("table").first.is_visible() and page.locator("h1").is_visible()
+    assert not page.locator("input").is_visible()
+
+
+def test_a_link_opens_what_it_leads_to(opened):
+    page = opened("sweep")
+    detail = page.locator("details[id]").first
+    detail.evaluate("one => { one.open = false }")
+    page.locator(f"a[href='#{detail.get_attribute('id')}']").first.click()
+    page.wait_for_function("document.querySelector('details[id]').open")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_printed_page_shows_what_is_folded(opened, name):
+    page = opened(name)
+    for one in page.locator("details").all():
+        one.evaluate("one => { one.open = false }")
+    page.emulate_media(media="print")
+    for one in page.locator("details > :not(summary)").all():
+        assert one.is_visible()
