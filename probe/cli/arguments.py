@@ -55,6 +55,7 @@ class Arguments:
     trust: bool = False
     json: str | None = None
     html: str | None = None
+    model_explorer: str | None = None
     junit: str | None = None
     save: str | None = None
     record: str | None = None
@@ -290,6 +291,11 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Write JUnit XML, a test case for each call, for a CI server.",
         ),
         click.Option(
+            ["--model-explorer"],
+            metavar="DIR",
+            help="With --all: write the graph and its errors as files that Model Explorer opens.",
+        ),
+        click.Option(
             ["--save"],
             metavar="FILE",
             help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
@@ -401,6 +407,7 @@ _OF_A_RUN = (
 )
 """Options that need --layer or --all."""
 _NEEDS: tuple[tuple[str, str, str], ...] = (
+    ("model_explorer", "all", "it is the graph of all layers"),
     ("strict", "all", "it counts the layers that could not be checked"),
     ("rtol", "atol", "specify both, or neither"),
     ("atol", "rtol", "specify both, or neither"),

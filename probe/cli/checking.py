@@ -19,7 +19,7 @@ from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.errors import NotCompared
-from probe.report import junit
+from probe.report import junit, model_explorer
 from probe.report.blocks import headline
 from probe.report.html import Entry, entry, report_page, sweep_page
 from probe.report.json_npz import SCHEMA, as_dict
@@ -192,7 +192,7 @@ def sweep(arguments: Arguments) -> int:
         expected=expected,
         shape=drawn(arguments),
         seed=arguments.seed or 0,
-        flow=arguments.html is not None,
+        flow=arguments.html is not None or arguments.model_explorer is not None,
     )
     swept = _Swept(arguments, model)
     unused: NotCompared | None = None
@@ -253,8 +253,9 @@ class _Swept:
             self.json.append(as_dict(report))
         if self.arguments.junit:
             self.cases.append(junit.case(report, self.arguments.strict))
-        if self.arguments.html:
-            full = self.count - self.counts["agree"] <= _AT_LENGTH
+        if self.arguments.html or self.arguments.model_explorer:
+            disagreeing = self.count - self.counts["agree"]
+            full = self.arguments.html is not None and disagreeing <= _AT_LENGTH
             self.entries.append(entry(report, self.count, full))
         if self.rows is not None:
             self._print(self.rows.add(report))
@@ -291,6 +292,12 @@ class _Swept:
             write(arguments.html, page)
         if arguments.junit:
             write(arguments.junit, junit.suite(source, self.cases))
+        if arguments.model_explorer:
+            folder = arguments.model_explorer
+            model_explorer.write(folder, model_explorer.of_sweep(source, self.entries))
+            if not arguments.quiet:
+                words = shlex.join(model_explorer.command(folder))
+                written(f"{folder}; open it: {words}", beside_json=arguments.json == "-")
 
     def _print(self, lines: Iterable[str]) -> None:
         for text in lines:

@@ -46,6 +46,7 @@ class Comparing:
     trust: bool = False
     json: str | None = None
     html: str | None = None
+    model_explorer: str | None = None
     color: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -102,6 +103,11 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
             ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
         ),
         click.Option(["--html"], metavar="FILE", help="Write the comparison as one HTML page."),
+        click.Option(
+            ["--model-explorer"],
+            metavar="DIR",
+            help="Write both graphs, the errors and the pairs as files that Model Explorer opens.",
+        ),
         *(one for one in options_of("Output") if one.name in ("color", "quiet", "verbose")),
     ]
 
@@ -160,6 +166,10 @@ def _refuse_targets(given: Comparing) -> None:
     """Raises BadInput where a file cannot be written, before the work for it is done."""
     from probe.files import atomic_write
 
+    if given.model_explorer is not None:
+        from probe.report import model_explorer
+
+        model_explorer.refuse_folder(given.model_explorer)
     reading = [one for one in (given.a, given.b, given.input, given.input_b, given.pairs) if one]
     for target in (given.json, given.html, given.save_pairs):
         if target is not None and target != "-":
@@ -201,10 +211,19 @@ def _told(found: "ModelComparison", given: Comparing) -> int:
         write(given.html, to_html(found, shlex.join(["probe", *sys.argv[1:]])))
         if not given.quiet:
             written(given.html, beside_json=given.json == "-")
+    if given.model_explorer:
+        from probe.model_comparison.model_explorer import files
+        from probe.report import model_explorer
+
+        model_explorer.write(given.model_explorer, files(found))
+        if not given.quiet:
+            words = shlex.join(model_explorer.command(given.model_explorer))
+            told = f"{given.model_explorer}; open it: {words}, and {model_explorer.PAIRS} there"
+            written(told, beside_json=given.json == "-")
     if given.save_pairs:
         rows = [list(one.tensors) for one in found.pairs]
-        told = {"pairs": rows, "unpaired": dict(zip("ab", map(list, found.unpaired), strict=True))}
-        write(given.save_pairs, json.dumps(told, indent=1))
+        kept = {"pairs": rows, "unpaired": dict(zip("ab", map(list, found.unpaired), strict=True))}
+        write(given.save_pairs, json.dumps(kept, indent=1))
         written(given.save_pairs, beside_json=given.json == "-")
     return STATUS[found.verdict]
 

@@ -90,6 +90,10 @@ def hint(arguments: Arguments) -> list[str]:
 
 def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     """Raises BadInput where a file cannot be written, before the work for it is done."""
+    if arguments.model_explorer is not None:
+        from probe.report import model_explorer
+
+        model_explorer.refuse_folder(arguments.model_explorer)
     told = (arguments.json, arguments.save, arguments.html, arguments.junit)
     targets = [one for one in told if one is not None and one != "-"]
     if not targets:

@@ -4,65 +4,27 @@ and what axe-core says of contrast and structure.
 Run by its name, in an environment of its own: ``nox -s browser``.
 """
 
-import shutil
-
 import numpy as np
-import onnx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from onnx import TensorProto, helper, numpy_helper
-from playwright.sync_api import sync_playwright
 
 import probe
 from probe.report.html import entry, sweep_page
 
-RNG = np.random.default_rng(0)
-WEIGHTS = {
-    "first.weight": RNG.normal(size=(3, 3, 3, 3)),
-    "second.weight": RNG.normal(size=(3, 3, 3, 3)),
-    "first.bias": RNG.normal(size=3),
-    "second.bias": RNG.normal(size=3),
-}
-X = RNG.normal(size=(2, 3, 8, 7)).astype(np.float32)
 TABLE = "table.sortable tbody tr"
 NAMES = ("agree", "diverge", "sweep", "element", "comparison")
 
 
-def net(path, *, wrong=False):
-    """A residual block of two convolutions; ``wrong``: the second without its bias."""
-    value = helper.make_tensor_value_info
-    second = ["r", "second.weight"] if wrong else ["r", "second.weight", "second.bias"]
-    nodes = [
-        helper.make_node(
-            "Conv", ["x", "first.weight", "first.bias"], ["a"], "first", pads=[1, 1, 1, 1]
-        ),
-        helper.make_node("Relu", ["a"], ["r"], "relu"),
-        helper.make_node("Conv", second, ["b"], "second", pads=[1, 1, 1, 1]),
-        helper.make_node("Add", ["a", "b"], ["s"], "add"),
-        helper.make_node("Sigmoid", ["s"], ["y"], "sigmoid"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", TensorProto.FLOAT, X.shape)],
-        [value("y", TensorProto.FLOAT, X.shape)],
-        [numpy_helper.from_array(one.astype(np.float32), name) for name, one in WEIGHTS.items()],
-    )
-    opset = helper.make_opsetid("", 17)
-    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[opset]), path)
-    return probe.open_model(path)
-
-
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(models, tmp_path_factory):
     """A file of each kind of page."""
     folder = tmp_path_factory.mktemp("pages")
-    model, other = net(folder / "net.onnx"), net(folder / "other.onnx", wrong=True)
-    agrees = probe.check(model, "second", X)
+    model, other, x = models
+    agrees = probe.check(model, "second", x)
     wrong = np.array(agrees.outputs["framework"])
     wrong[1, 2, 3:, 2:] += 1
-    diverges = probe.check(model, "second", X, expected=wrong)
-    swept = [*probe.sweep(model, X, flow=True), diverges]
+    diverges = probe.check(model, "second", x, expected=wrong)
+    swept = [*probe.sweep(model, x, flow=True), diverges]
     texts = {
         "agree": agrees.to_html(),
         "diverge": diverges.to_html(),
@@ -72,23 +34,13 @@ def pages(tmp_path_factory):
             "5 agree, 1 diverge, 0 unchecked",
             command="probe net.onnx --all",
         ),
-        "element": probe.explain(model, "second", X, at=(0, 1, 1, 1)).to_html(),
-        "comparison": probe.compare(model, other, X).to_html(),
+        "element": probe.explain(model, "second", x, at=(0, 1, 1, 1)).to_html(),
+        "comparison": probe.compare(model, other, x).to_html(),
     }
     assert tuple(texts) == NAMES
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, "utf-8")
     return {name: (folder / f"{name}.html").as_uri() for name in texts}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = shutil.which("chromium")
-    assert found, "chromium is not on PATH"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

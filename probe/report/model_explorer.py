@@ -1,0 +1,164 @@
+"""A forward pass as files that Model Explorer opens: its graph, and the error of each call as node
+data.
+
+The formats are those of ``graph_builder.py`` and ``node_data_builder.py`` of its package
+ai-edge-model-explorer; a ``.json`` with ``label`` and ``graphs`` opens as a model.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe import printable
+from probe.errors import BadInput
+from probe.files import atomic_write
+
+if TYPE_CHECKING:
+    from probe.report.html import Entry
+
+__all__ = [
+    "ERROR",
+    "GRAPH",
+    "PAIRS",
+    "VERDICT",
+    "Node",
+    "command",
+    "graph_of",
+    "of_sweep",
+    "refuse_folder",
+    "values",
+    "write",
+]
+
+GRAPH, ERROR, VERDICT, PAIRS = "graph.json", "error.json", "verdict.json", "pairs.json"
+_OURS = {GRAPH, ERROR, VERDICT, PAIRS}
+_MOST = 1e9
+"""What stands for an infinite error, as JSON holds none."""
+_THRESHOLDS = ((0.0, "#deebf7"), (0.5, "#d5efe8"), (1.0, "#fff2b3"), (10.0, "#fdbe85"))
+_BEYOND = "#f768a1"
+_VERDICTS = {"agree": "#d5efe8", "diverge": "#f768a1", "unchecked": "#d9d9d9"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A call."""
+
+    id: str
+    name: str
+    kind: str = ""
+    verdict: str = ""
+    ratio: float = math.nan
+    """The largest error in units of the allowance; NaN where nothing was compared."""
+    after: tuple[str, ...] = ()
+    """The ids of the calls that it takes something from."""
+    attributes: Mapping[str, str] | None = None
+
+
+def graph_of(name: str, nodes: Sequence[Node]) -> dict[str, Any]:
+    """A ``Graph``."""
+    return {"id": name, "nodes": [_node(one) for one in nodes]}
+
+
+def _node(one: Node) -> dict[str, Any]:
+    *around, label = [part for part in re.split(r"[./]", one.name) if part] or ["(root)"]
+    told = {"class": one.kind, "verdict": one.verdict, **(one.attributes or {})}
+    return {
+        "id": one.id,
+        "label": label,
+        "namespace": "/".join(around),
+        "attrs": [{"key": key, "value": text} for key, text in told.items() if text],
+        "incomingEdges": [
+            {"sourceNodeId": source, "sourceNodeOutputId": "0", "targetNodeInputId": str(place)}
+            for place, source in enumerate(one.after)
+        ],
+    }
+
+
+def values(nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ``GraphNodeData`` of the errors, and that of the verdicts."""
+    errors = {
+        one.id: {"value": one.ratio}
+        if math.isfinite(one.ratio)
+        else {"value": _MOST, "bgColor": _BEYOND, "textColor": "black"}
+        for one in nodes
+        if not math.isnan(one.ratio)
+    }
+    thresholds = (*_THRESHOLDS, (_MOST, _BEYOND))
+    verdicts = {
+        one.id: {"value": one.verdict, "bgColor": _VERDICTS[one.verdict], "textColor": "black"}
+        for one in nodes
+        if one.verdict
+    }
+    return (
+        {
+            "name": "error / allowance for rounding",
+            "results": errors,
+            "thresholds": [
+                {"value": value, "bgColor": colour, "textColor": "black"}
+                for value, colour in thresholds
+            ],
+            "hideAggregatedStats": ["sum"],
+        },
+        {
+            "name": "verdict",
+            "results": verdicts,
+            "showExpandedSummaryOnGroupNode": True,
+            "showLabelCountColumnsInChildrenStatsTable": True,
+        },
+    )
+
+
+def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, Any]:
+    """The files of a sweep by their names."""
+    known: set[str] = set()
+    nodes = []
+    for one in entries:
+        name = printable.name(one.name) or "(root)"
+        after = (printable.name(call) or "(root)" for call in one.inputs_from if call is not None)
+        nodes.append(
+            Node(
+                *(name, name, one.row.kind, one.row.verdict, one.ratio),
+                tuple(call for call in after if call in known),
+                {"output": one.row.shape, "what is said": printable.line(one.row.text)},
+            )
+        )
+        known.add(name)
+    label = printable.name(source)
+    errors, verdicts = values(nodes)
+    return {
+        GRAPH: {"label": label, "graphs": [graph_of(label, nodes)]},
+        ERROR: {label: errors},
+        VERDICT: {label: verdicts},
+    }
+
+
+def refuse_folder(folder: str) -> None:
+    """Makes the folder; BadInput where it holds anything that is not ours."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        others = {one.name for one in path.iterdir()} - _OURS
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot write {folder}: {error}") from None
+    if others:
+        raise BadInput(f"{folder} holds other files ({min(others)}): name a new folder")
+
+
+def write(folder: str, files: Mapping[str, Any]) -> None:
+    """Writes the files, each whole or not at all."""
+    for name, held in files.items():
+        _write(Path(folder) / name, json.dumps(held, indent=1, allow_nan=False).encode())
+
+
+def _write(path: Path, text: bytes) -> None:
+    atomic_write.write(path, lambda file: file.write(text))
+
+
+def command(folder: str) -> list[str]:
+    """What opens them."""
+    data = ",".join(str(Path(folder) / name) for name in (ERROR, VERDICT))
+    return ["model-explorer", str(Path(folder) / GRAPH), f"--node_data_paths={data}"]
