@@ -32,10 +32,10 @@ __all__: list[str] = []
 
 @hypothesis("changed-step", last=True)
 def changed_step(case: Case) -> Iterator[Edit]:
-    """A step of the layer is another one: a flag, a number, an axis or a mode, or its kind.
+    """A step of the layer has another option, number, axis or mode, or is another operation.
 
-    A sum for a mean, a maximum for a minimum, a softmax over another axis, a constant that is
-    squared or left out, another activation within a block.
+    Such as a sum instead of a mean, a maximum instead of a minimum, a softmax over another axis, a
+    constant that is squared or left out, or another activation within a block.
     """
     yield from reproducing(case, _changed, "changed-step")
 

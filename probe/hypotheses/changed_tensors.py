@@ -26,10 +26,11 @@ __all__: list[str] = []
 
 @hypothesis("scaled-tensor", last=True)
 def scaled_tensor(case: Case) -> Iterator[Edit]:
-    """A tensor within the layer, or a parameter, is multiplied by a usual number, squared, rounded
-    or otherwise changed element by element.
+    """A tensor within the layer, or a parameter, is multiplied by a common factor, squared, rounded
+    or changed element by element in another way.
 
-    The square root of a size, 1/255, a sign, one added, a magnitude taken, a cast to fewer bits.
+    Such as a factor 1/255, -1 or the square root of a size, 1 added, the absolute value taken, or a
+    cast to fewer bits.
     """
     yield from reproducing(case, _scaled, "scaled-tensor", parts_alone=True)
 
@@ -48,9 +49,9 @@ def _scaled(case: Case) -> Iterator[Change]:
 
 @hypothesis("extra-step", last=True)
 def extra_step(case: Case) -> Iterator[Edit]:
-    """An activation is applied within the layer where there is none.
+    """An activation is applied within the layer where the layer has none.
 
-    A ReLU between the two convolutions of a separable one, a second softmax, an activation behind
+    A ReLU between the two convolutions of a separable one, a second softmax, an activation after
     the last convolution of a block.
     """
     yield from reproducing(case, _extra, "extra-step", parts_alone=True)
@@ -65,10 +66,12 @@ def _extra(case: Case) -> Iterator[Change]:
 
 @hypothesis("rearranged-tensor", last=True)
 def rearranged_tensor(case: Case) -> Iterator[Edit]:
-    """A tensor within the layer, or a parameter, is turned, moved or read in another order.
+    """A tensor within the layer, or a parameter, is transposed, reversed, shifted or read in
+    another order.
 
-    Reversed or rolled along an axis, transposed by a reshape, its halves exchanged, interleaved for
-    split, tiled for repeated, shifted by one, its first slice taken for all.
+    Reversed or rolled along an axis, reshaped instead of transposed, with its halves exchanged,
+    interleaved instead of split, tiled instead of repeated, shifted by one, or its first slice used
+    for all.
     """
     yield from reproducing(case, _rearranged, "rearranged-tensor", parts_alone=True)
 

@@ -159,8 +159,8 @@ def norm_over_neighbours(case: Case) -> Iterator[Edit]:
 
 @hypothesis("missing-centring")
 def missing_centring(case: Case) -> Iterator[Edit]:
-    """The mean was subtracted where the layer does not, or the reverse: layer normalisation instead
-    of RMS normalisation."""
+    """The mean was subtracted although the layer does not, or the reverse: layer normalisation
+    instead of RMS normalisation."""
     for position, op in case.having(ops.RMSNormalization):
         layer = ops.LayerNormalization(scale=op.scale, bias=None, epsilon=op.epsilon, axes=op.axes)
         yield case.edit(
@@ -235,7 +235,7 @@ class _Recounted(ops.Op):
 
 @hypothesis("place-counting")
 def place_counting(case: Case) -> Iterator[Edit]:
-    """The indices of maxima are counted in another order or from another start.
+    """The indices that max pooling returns are counted in another order, or not from 0.
 
     PyTorch counts within one channel plane, row by row; ONNX within the whole tensor, batch and
     channels included; TensorFlow's max_pool_with_argmax within one sample, channels last. Matlab

@@ -32,10 +32,10 @@ _OTHERS = 6
 
 @hypothesis("missing-step", last=True)
 def missing_step(case: Case) -> Iterator[Edit]:
-    """A step of the layer, or several in a row, are left out.
+    """One step of the layer, or several in a row, are left out.
 
-    A normalisation, a residual connection, a rotation or a factor was forgotten: what comes behind
-    takes what they were given. Only steps that keep the shape can be missed so.
+    A normalisation, a residual connection, a rotation or a factor was forgotten: the next
+    step takes their input. Only steps that keep the shape can be left out like this.
     """
     yield from reproducing(case, _left_out, "missing-step")
 
@@ -61,9 +61,9 @@ def _left_out(case: Case) -> Iterator[Change]:
 
 @hypothesis("missing-input", last=True)
 def missing_input(case: Case) -> Iterator[Edit]:
-    """One of several inputs was ignored: zeros are taken in its place.
+    """One of several inputs was ignored: zeros were used in its place.
 
-    An initial state, a bias that comes as an input, the second operand of a sum.
+    Such as an initial state, a bias that is an input, or the second operand of a sum.
     """
     yield from reproducing(case, _ignored, "missing-input")
 
@@ -79,7 +79,7 @@ def _ignored(case: Case) -> Iterator[Change]:
 def swapped_inputs(case: Case) -> Iterator[Edit]:
     """Two tensors of the same shape are exchanged.
 
-    Query and key, gate and up, the operands of a difference or the order of a concatenation.
+    Such as query and key, gate and up, or the operands of a difference or a concatenation.
     """
     yield from reproducing(case, _swapped, "swapped-inputs")
 
@@ -141,10 +141,10 @@ def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
 
 @hypothesis("other-tensor", last=True)
 def other_tensor(case: Case) -> Iterator[Edit]:
-    """A step takes another tensor of the same shape than it should.
+    """A step uses another tensor of the same shape as its input.
 
-    The residual of what is normalised for that of what was before it, the input of the block for
-    the sum behind attention, a key that was not rotated.
+    Such as a residual taken after the normalisation instead of before it, the input of the block
+    instead of the sum after attention, or a key before instead of after its rotation.
     """
     yield from reproducing(case, _others_taken, "other-tensor")
 

@@ -26,11 +26,11 @@ _FAR = 4
 
 @hypothesis("moved-step", last=True)
 def moved_step(case: Case) -> Iterator[Edit]:
-    """A step stands at another place: behind a step that follows it, or before the one that it
-    should follow; or it is done twice.
+    """A step is computed at another place: after a step that should follow it, or before one that
+    it should follow; or it is computed twice.
 
-    The bias added behind the activation, a norm of the sum for the norm of a summand, a mask that
-    zeroes weights behind the softmax, an activation of each operand for that of their sum.
+    Such as the bias added after the activation, a sum normalised instead of one summand, a mask
+    that zeroes weights after the softmax, or each operand activated instead of their sum.
     """
     yield from reproducing(case, _moved, "moved-step")
 

@@ -24,10 +24,10 @@ _DIGITS = 1e-7
 def other_weights(case: Case) -> Iterator[Edit]:
     """The layer was computed with other weights than it holds.
 
-    A file of another epoch, a row in the wrong place, a flipped bit, a tensor quantised, pruned or
-    read only in part. Where a layer is linear in its weights they follow from enough values:
-    ``Finding.recovered`` holds them by name, in the framework's layout, and ``--save`` writes them.
-    The claim says how they differ from the layer's own.
+    Such as a file of another epoch, a row in the wrong place, a flipped bit, or a tensor that was
+    quantised, pruned or read only in part. If a layer is linear in its weights, probe computes them
+    from enough output values: ``Finding.recovered`` has them by name, in the framework's layout,
+    and ``--save`` writes them. The claim says how they differ from the layer's own.
     """
     if case.allowed is None or not case.comparable:
         return

@@ -108,8 +108,8 @@ def _some(ropes: Sequence[_Rope]) -> Iterator[tuple[list[_Rope], str]]:
 
 @hypothesis("rope-layout")
 def rope_layout(case: Case) -> Iterator[Edit]:
-    """The rotation of positions pairs the features otherwise: neighbours (2i, 2i + 1) in place of
-    the two halves (i, i + d/2).
+    """Rotary position embedding (RoPE) pairs other features: neighbours (2i, 2i + 1) instead of the
+    two halves (i, i + d/2).
 
     Meta's and GPT-J's code pairs neighbours, Hugging Face's the halves, with the rows of the query
     and key weights permuted. Position 0 is exact, since it is not rotated.
@@ -142,10 +142,10 @@ def rope_layout(case: Case) -> Iterator[Edit]:
 
 @hypothesis("rope-direction")
 def rope_direction(case: Case) -> Iterator[Edit]:
-    """The rotation of positions turns the other way: the sign of the sine is wrong.
+    """Rotary position embedding (RoPE) rotates in the other direction: the sine has the wrong sign.
 
-    Position 0 is exact. Of queries and keys both turned, only scores between different positions
-    differ.
+    Position 0 is exact. If both queries and keys are affected, only scores between different
+    positions differ.
     """
     for some, where in _some(_ropes(case)):
         changes = [Change(rope.sin[1], (ops.Neg(),), _at(rope.sin[0])) for rope in some]
@@ -158,7 +158,7 @@ def rope_direction(case: Case) -> Iterator[Edit]:
 
 @hypothesis("rope-dims")
 def rope_dims(case: Case) -> Iterator[Edit]:
-    """The rotation of positions is not applied, to queries, keys or both.
+    """Rotary position embedding (RoPE) is not applied to queries, to keys, or to both.
 
     Position 0 is exact; the error grows with the distance between positions.
     """
@@ -226,9 +226,9 @@ def _rotated_otherwise(
 
 @hypothesis("rope-base")
 def rope_base(case: Case) -> Iterator[Edit]:
-    """The rotation of positions has another base, or positions are scaled.
+    """Rotary position embedding (RoPE) has another base, or its positions are scaled.
 
-    10000 is the usual one; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
+    The usual base is 10000; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
     grows with the position: few positions hardly show it.
     """
     ropes = _ropes(case)
@@ -262,10 +262,10 @@ def rope_base(case: Case) -> Iterator[Edit]:
 
 @hypothesis("rope-offset")
 def rope_offset(case: Case) -> Iterator[Edit]:
-    """Queries or keys are rotated by the position before or behind: counted from 1, or the start of
-    a cache forgotten.
+    """Rotary position embedding (RoPE) takes the position before or after: counted from 1, or
+    without the length of the cache.
 
-    Moved alike, both give the same scores: it shows where one of them is moved.
+    It shows only if queries and keys are shifted differently: shifted alike, the scores are equal.
     """
     ropes = _ropes(case)
     for some, where in _some(ropes):
@@ -298,10 +298,10 @@ def _moved_by(
 
 @hypothesis("grouped-heads")
 def grouped_heads(case: Case) -> Iterator[Edit]:
-    """Key and value heads that several query heads share are tiled (0 1 0 1) where they are to be
-    repeated (0 0 1 1).
+    """Key and value heads that several query heads share are tiled (0 1 0 1) instead of repeated
+    (0 0 1 1).
 
-    The first head is right, and with one key-value head all are.
+    The first head is right; with a single key-value head all heads are.
     """
     changes, changed = [], case
     for position, _ in case.having(ops.Reshape):
@@ -332,8 +332,8 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
 def window_off_by_one(case: Case) -> Iterator[Edit]:
     """A sliding window is one position wider or narrower, or not applied.
 
-    Some code counts the query itself among the W positions, some sees W before it. Exact up to
-    position W - 1: sequences that are no longer than the window show nothing.
+    Some code counts the query itself among the W positions, other code takes W positions before it.
+    Exact up to position W - 1: a sequence that is not longer than the window shows no difference.
     """
     for position, op in case.having(ops.Attention):
         wide: int = op.window or 0
@@ -420,7 +420,7 @@ def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
 
 @hypothesis("soft-cap")
 def soft_cap(case: Case) -> Iterator[Edit]:
-    """The scores are not capped, c · tanh(x / c), or with another constant.
+    """The scores are not soft-capped, c · tanh(x / c), or with another constant c.
 
     Gemma 2 caps attention at 50 and logits at 30. Small scores hardly show it.
     """
@@ -471,9 +471,10 @@ def _constant(case: Case, position: int, beside_it: Ref) -> int | None:
 
 @hypothesis("norm-offset")
 def norm_offset(case: Case) -> Iterator[Edit]:
-    """The gain of a norm is w where the layer has 1 + w, or the reverse, or 1 is added twice.
+    """A normalisation multiplies by w instead of 1 + w, or the reverse, or adds 1 twice.
 
-    Gemma and others store the gain less 1. The output is off by w / (1 + w) for each channel.
+    Gemma and others store the gain minus 1. The output is wrong by the factor w / (1 + w) in each
+    channel.
     """
     gains = _gains(case)
     groups = [gains, *([one] for one in gains if 1 < len(gains) <= 8)] if gains else []
@@ -513,11 +514,11 @@ def _gains(case: Case) -> list[str]:
 
 @hypothesis("packed-order")
 def packed_order(case: Case) -> Iterator[Edit]:
-    """The parts of a packed projection are taken otherwise: query, key and value (or gate and up)
-    head by head or feature by feature, or in another order.
+    """The parts of a packed projection, query, key and value (or gate and up), are split head by
+    head or feature by feature instead of in blocks, or in another order.
 
-    GPT-2 packs three thirds, GPT-NeoX the three of each head one after the other. The first third,
-    or head 0, may be right.
+    GPT-2 packs three blocks, GPT-NeoX the three parts of each head together. The first block, or
+    head 0, may be right.
     """
     for position, op in case.having(ops.MatMul):
         width = op.weight.value.shape[-1]
@@ -591,10 +592,10 @@ def _reordered(op: Any, order: np.ndarray) -> Any:
 
 @hypothesis("topk-normalisation")
 def topk_normalisation(case: Case) -> Iterator[Edit]:
-    """The weights of the chosen experts are not divided by their sum, or are where the layer's are
-    not.
+    """The weights of the chosen experts are not divided by their sum, or are divided although the
+    layer does not.
 
-    The experts are right, and their mixture is scaled by a number for each token.
+    The experts are right; their weighted sum is scaled by one factor per token.
     """
     for position, _ in case.having(ops.Div):
         sources = case.steps[position].sources(position)
@@ -623,11 +624,11 @@ def topk_normalisation(case: Case) -> Iterator[Edit]:
 
 @hypothesis("router-order")
 def router_order(case: Case) -> Iterator[Edit]:
-    """The softmax of a router is taken at another place: before the top k are chosen instead of
-    behind it, or not at all.
+    """The softmax of a router is computed before the top k experts are chosen instead of after it,
+    or not at all.
 
-    Over all experts the chosen weights add up to less than 1. Where they are divided by their sum
-    both are the same.
+    Computed over all experts, the weights of the chosen ones sum to less than 1. If they are then
+    divided by their sum, both orders give the same values.
     """
     for position, op in case.having(ops.Softmax):
         source = _source(case, Ref(position))
