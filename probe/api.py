@@ -174,8 +174,8 @@ def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str,
     held = model.untraced(capture.layer, capture.call)
     return (
         (
-            f"rounding before {held} is not allowed for in your values, as the recording cannot "
-            "make that again: give the layer's own input (--expect-input)",
+            f"the allowance for your values leaves out rounding before {held}, which a recording "
+            "cannot compute again: give the layer's own input (--expect-input)",
         )
         if held
         else ()

@@ -225,7 +225,7 @@ class Layer:
         comparison = self.asked.compared()
         pair = next((one for one in comparison.pairs if self.name in one.a), None)
         if pair is None:
-            pytest.skip(f"no layer of the other model stands for {self.name!r}")
+            pytest.skip(f"no layer of the other model corresponds to {self.name!r}")
         self.node.user_properties += [("verdict", pair.verdict), ("source", str(pair.source))]
         inherits = pair.propagated is not None and not pair.propagated.ok and not pair.source
         if inherits and (source := _before(pair, comparison)) is not None:

@@ -348,4 +348,4 @@ def _notes(
         )
     if info["unexpected_keys"]:
         names = printable.several(sorted(info["unexpected_keys"]), 3)
-        yield f"{type(module).__name__} has no use for these tensors of the files: {names}"
+        yield f"{type(module).__name__} does not use these tensors of the files: {names}"

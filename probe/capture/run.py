@@ -200,7 +200,7 @@ def in_pass(
         if (mine := own.get(key)) is not None:  # what it takes besides is the model's own
             own[key] = (*mine, *one.inputs[len(mine) :])
     unused = values.keys() - theirs.used - {layer}
-    said = _unused(unused, "they are not, or not all of, its inputs")
+    said = _unused(unused, "they are not all of its inputs")
     return Captured(model, chosen, arrays, "", said, own=own), watched
 
 
@@ -305,9 +305,9 @@ def _unused(names: Set[str], why: str) -> tuple[str, ...]:
 def _ended(model: Model, layer: str) -> tuple[str, ...]:
     """A note on a pass of a large model that ended where the layer was done."""
     return (
-        f"of this model of {parameters_of(model):,} parameters one forward pass ran, to this call "
-        f"of {printable.name(repr(layer))}: not tested whether capturing changes its result; "
-        "--call N (call=) checks later calls",
+        f"the model has {parameters_of(model):,} parameters, so one forward pass ran, up to this "
+        f"call of {printable.name(repr(layer))}; probe did not test whether capturing changes its "
+        "result; --call N (call=) checks later calls",
     )
 
 

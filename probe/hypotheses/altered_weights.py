@@ -241,7 +241,7 @@ def _altered(name: str, have: np.ndarray, others: Others) -> Iterator[tuple[str,
                     other = slices.copy()
                     other[i] = slices[j]
                     yield (
-                        f"slices along axis {axis} of {name} are used twice ({i} is {j})",
+                        f"slices along axis {axis} of {name} are used twice ({i} is a copy of {j})",
                         np.moveaxis(other, 0, axis),
                     )
     for words, other in from_elsewhere(have, others):

@@ -82,18 +82,18 @@ def _sum(op: Any, to: _Parts) -> Ref | None:
 def _standardised(op: Any, to: _Parts, x: Ref, axes: tuple[int, ...]) -> Ref:
     """(x - mean) / sqrt(variance + epsilon)."""
     mean = to.add("the mean", ops.ReduceMean(axes, True), x)
-    centred = to.add("what is centred", ops.Sub(), x, mean)
+    centred = to.add("the centred input", ops.Sub(), x, mean)
     square = to.add("the squares", ops.Square(), centred)
     variance = to.add("the variance", ops.ReduceMean(axes, True), square)
     epsilon = to.number("epsilon", op.epsilon)
     summed = to.add("the variance + epsilon", ops.Add(), variance, epsilon)
     root = to.add("the standard deviation", ops.Sqrt(), summed)
-    return to.add("what is normalised", ops.Div(), centred, root)
+    return to.add("the normalised input", ops.Div(), centred, root)
 
 
 def _with_gain(op: Any, to: _Parts, x: Ref, shape: Sequence[int]) -> Ref:
     if op.scale is not None:
-        x = to.add("what is multiplied by the gain", ops.Mul(), x, to.weight(op.scale, shape))
+        x = to.add("the product with the gain", ops.Mul(), x, to.weight(op.scale, shape))
     if getattr(op, "bias", None) is not None:
         x = to.add("the output", ops.Add(), x, to.weight(op.bias, shape))
     return x
@@ -111,7 +111,7 @@ def _group_norm(op: ops.GroupNormalization, to: _Parts) -> Ref:
     split = (-1, op.groups, channels // op.groups, *spatial)
     groups = to.add("the groups", ops.Reshape(split), X)
     y = _standardised(op, to, groups, tuple(range(2, len(split))))
-    y = to.add("what is normalised", ops.Reshape((-1, *shape[1:])), y)
+    y = to.add("the normalised input", ops.Reshape((-1, *shape[1:])), y)
     return _with_gain(op, to, y, (channels, *(1,) * len(spatial)))
 
 
@@ -120,13 +120,13 @@ def _rms_norm(op: ops.RMSNormalization, to: _Parts) -> Ref:
     part = X
     if op.centred:
         mean = to.add("the mean", ops.ReduceMean(op.axes, True), X)
-        part = to.add("what is centred", ops.Sub(), X, mean)
+        part = to.add("the centred input", ops.Sub(), X, mean)
     square = to.add("the squares", ops.Square(), part)
     power = to.add("the mean of the squares", ops.ReduceMean(op.axes, True), square)
     epsilon = to.number("epsilon", op.epsilon)
     summed = to.add("the mean of the squares + epsilon", ops.Add(), power, epsilon)
     root = to.add("the root of the mean square", ops.Sqrt(), summed)
-    y = to.add("what is normalised", ops.Div(), X, root)
+    y = to.add("the normalised input", ops.Div(), X, root)
     return _with_gain(op, to, y, [n if k in op.axes else 1 for k, n in enumerate(to.shapes[0])])
 
 
@@ -136,12 +136,12 @@ def _batch_norm(op: ops.BatchNormalization, to: _Parts) -> Ref:
     shape[op.axis] = to.shapes[0][op.axis]
     y = X
     if op.mean is not None:
-        y = to.add("what is centred", ops.Sub(), y, to.weight(op.mean, shape))
+        y = to.add("the centred input", ops.Sub(), y, to.weight(op.mean, shape))
     if op.variance is not None:
         variance, epsilon = to.weight(op.variance, shape), to.number("epsilon", op.epsilon)
         summed = to.add("the variance + epsilon", ops.Add(), variance, epsilon)
         root = to.add("the standard deviation", ops.Sqrt(), summed)
-        y = to.add("what is normalised", ops.Div(), y, root)
+        y = to.add("the normalised input", ops.Div(), y, root)
     return _with_gain(op, to, y, shape)
 
 
@@ -179,12 +179,12 @@ def _attention(op: Any, to: _Parts) -> Ref | tuple[Ref, ...] | None:
             scores = to.add("the masked scores", ops.Add(), scores, mask)
         else:
             one = to.number("1", 1.0)
-            part = mask if kind == "keep" else to.add("the mask turned", ops.Sub(), one, mask)
+            part = mask if kind == "keep" else to.add("the inverted mask", ops.Sub(), one, mask)
             seen.append(part)
     for one in seen:
         scores = to.add("the masked scores", Masked(low), scores, one)
-    weights = to.add("the attention's weights", _Softmax(-1), scores)
-    out = to.add("the attention's values", ops.Product(), weights, v)
+    weights = to.add("the attention weights", _Softmax(-1), scores)
+    out = to.add("the weighted values", ops.Product(), weights, v)
     return (out, weights) if op.weights else out
 
 
@@ -345,7 +345,7 @@ def _glu(op: ops.Glu, to: _Parts) -> Ref:
 def _standardize(op: ops.Standardize, to: _Parts) -> Ref | None:
     if op.invert:
         return None
-    centred = to.add("what is centred", ops.Sub(), X, to.weight(op.mean, op.mean.value.shape))
+    centred = to.add("the centred input", ops.Sub(), X, to.weight(op.mean, op.mean.value.shape))
     variance = to.weight(op.variance, op.variance.value.shape)
     return to.add(
         "the output", ops.Div(), centred, to.add("the standard deviation", ops.Sqrt(), variance)
@@ -507,19 +507,21 @@ class _Gate:
 
     def of_input(self, to: _Parts) -> Ref:
         kernel = to.weight(self.kernel, self.kernel.value.shape)
-        share = to.add(f"the input's share of {self.name}", ops.Product(), X, kernel)
+        share = to.add(f"the input term of {self.name}", ops.Product(), X, kernel)
         return self._with(to, share, 0)
 
     def of_state(self, to: _Parts, state: Ref) -> Ref:
         kernel = to.weight(self.recurrent, self.recurrent.value.shape)
-        share = to.add(f"the state's share of {self.name}", ops.Product(), state, kernel)
+        share = to.add(f"the recurrent term of {self.name}", ops.Product(), state, kernel)
         return self._with(to, share, 1)
 
     def _with(self, to: _Parts, y: Ref, which: int) -> Ref:
         bias = self.biases[which]
         if bias is None:
             return y
-        return to.add(f"a share of {self.name}", ops.Add(), y, to.weight(bias, bias.value.shape))
+        return to.add(
+            f"a term of {self.name} with its bias", ops.Add(), y, to.weight(bias, bias.value.shape)
+        )
 
     def summed(self, to: _Parts, state: Ref) -> Ref:
         return to.add(
@@ -536,8 +538,8 @@ def _lstm(op: ops.LSTM, to: _Parts) -> tuple[Ref, ...]:
         function = op.activation if letter == "g" else op.recurrent_activation
         summed = _Gate(op, letter, "").summed(to, H)
         gates[letter] = to.add(f"the {_GATES[letter]}", function, summed)
-    kept = to.add("the cell state that is kept", ops.Mul(), gates["f"], C)
-    new = to.add("what comes to the cell state", ops.Mul(), gates["i"], gates["g"])
+    kept = to.add("the product of forget gate and cell state", ops.Mul(), gates["f"], C)
+    new = to.add("the product of input gate and candidate", ops.Mul(), gates["i"], gates["g"])
     cell = to.add("the cell state", ops.Add(), kept, new)
     shown = to.add("the activated cell state", op.activation, cell)
     h = to.add("the state", ops.Mul(), gates["o"], shown)
@@ -552,13 +554,22 @@ def _gru(op: ops.GRU, to: _Parts) -> tuple[Ref, ...]:
     gate = _Gate(op, "h", "")
     share = gate.of_input(to)
     if op.reset_after:
-        inner = to.add("what is reset", ops.Mul(), r, gate.of_state(to, H))
+        inner = to.add(
+            "the product of reset gate and recurrent term", ops.Mul(), r, gate.of_state(to, H)
+        )
     else:
-        inner = gate.of_state(to, to.add("the state that is reset", ops.Mul(), r, H))
+        inner = gate.of_state(to, to.add("the product of reset gate and state", ops.Mul(), r, H))
     n = to.add("the candidate", op.activation, to.add("the sum", ops.Add(), share, inner))
-    kept = to.add("the state that is kept", ops.Mul(), z, H)
+    kept = to.add("the product of update gate and state", ops.Mul(), z, H)
     rest = to.add("1 - the update gate", ops.Sub(), to.number("1", 1.0), z)
-    return (to.add("the new state", ops.Add(), kept, to.add("what is new", ops.Mul(), rest, n)),)
+    return (
+        to.add(
+            "the new state",
+            ops.Add(),
+            kept,
+            to.add("the product of 1 - update gate and candidate", ops.Mul(), rest, n),
+        ),
+    )
 
 
 def _rnn(op: ops.RNN, to: _Parts) -> tuple[Ref, ...]:

@@ -384,7 +384,7 @@ def mask_off_by_one(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 words,
                 rewired(free, [Change(None, (ops.Constant(keep),), here, copies=0)]),
-                do="mask what is behind the query alone",
+                do="mask only the positions after the query",
             )
 
 
@@ -446,7 +446,7 @@ def soft_cap(case: Case) -> Iterator[Edit]:
             do=f"{cap:g} · tanh(scores / {cap:g})",
         )
         yield case.edit(
-            f"scores are not multiplied by {cap:g} behind the tanh",
+            f"scores are not multiplied by {cap:g} after the tanh",
             _taking(case, Ref(after[0]), Ref(position)),
             do=f"{cap:g} · tanh(scores / {cap:g})",
         )

@@ -58,14 +58,14 @@ def relation(
     mine, theirs = centred(have), centred(used)
     apart = _rms(theirs - mine) / max(_rms(mine), 1e-30)
     alike = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1]) if have.size > 2 else 0.0
-    where = f"{count} of the {changed.size} entries of {name} are"
+    where = f"{count} of the {changed.size} entries of {name}"
     if alike > 0.5:
         words = (
-            f"others, {apart:.2g} times the root mean square of the layer's away from them: "
-            "another state of the same weights, as of another epoch"
+            f"differ, by {apart:.2g} x the RMS of the layer's: another state of the same weights, "
+            "such as of another epoch"
         )
     else:
-        words = "unlike the layer's: the weights of another layer or model"
+        words = "are unlike the layer's: the weights of another layer or model"
     return Relation(f"{where} {words}", short=False)
 
 
@@ -81,7 +81,7 @@ def _entry(name: str, place: tuple[int, ...], have: float, used: float) -> str:
     elif (bit := _flipped_bit(have, used)) is not None:
         how = f": bit {bit} of its float32 is flipped"
     elif abs(used + have) <= _SAME * abs(have):
-        how = ": its sign is turned"
+        how = ": its sign is flipped"
     return f"{at} is {used:.6g} instead of {have:.6g}{how}"
 
 
@@ -198,7 +198,7 @@ def _factors(
         if have.size >= 4 * factors.size and fits(factors * have):
             some = ", ".join(f"{one:.4g}" for one in factors.ravel()[:3])
             yield (
-                f"each slice along axis {axis} of {name} is multiplied by a number of its own "
+                f"each slice along axis {axis} of {name} is multiplied by a factor of its own "
                 f"({some}, ...)"
             )
 
@@ -224,7 +224,7 @@ def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator
     along = f"along axis {axis} of {name}"
     moved = np.flatnonzero(origin != np.arange(count))
     if len(set(origin.tolist())) < count:
-        pairs = ", ".join(f"{i} is {origin[i]}" for i in moved[:3])
+        pairs = ", ".join(f"{i} is a copy of {origin[i]}" for i in moved[:3])
         yield f"slices {along} are used twice ({pairs}{', ...' if len(moved) > 3 else ''})"
     elif np.array_equal(origin, np.arange(count)[::-1]):
         yield f"the slices {along} are in reverse order"

@@ -172,7 +172,9 @@ def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> 
         if apart < _ALIKE:
             break
     if best is None:
-        raise failure or BadInput("B takes A's input in no order of axes: give B's own (x_b=)")
+        raise failure or BadInput(
+            "B takes A's input in no order of its axes: give B's own (x_b=, --input-b)"
+        )
     return best[1]
 
 
@@ -218,14 +220,14 @@ def _compared(
     """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
     the walk is then over the other."""
     graph = b.graph
-    say("pairing by weights")
+    say("pairing layers by their weights")
     held = {} if alone else anchors(a, graph)
     given: list[Given] = []
     if pairs is not None:
         given += [Given(one, other, "given") for one, other in _given(pairs, a, graph, alone)]
     if alone:
         given += [Given(one, other, "name") for one, other in by_names(a, graph)]
-    say("walking B on A's tensors")
+    say("computing B's layers on A's tensors")
     level = Level() if alone else level_between(a, graph, held)
     walk = Walk(a, graph, held, given=given, inputs=b.ways, level=level).run()
     if alone:
@@ -233,7 +235,7 @@ def _compared(
         found = segments(walk)
     else:
         walk, found = refined(walk)
-    say("propagated errors")
+    say("computing propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a)
     slack_b = carried(graph, {one.b for one in walk.pairs}, level.unit)
@@ -261,7 +263,7 @@ def _compared(
         elif one in innocent:
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
         elif one.differs:
-            pair = replace(pair, notes=("it shows the fault of a source, see there",))
+            pair = replace(pair, notes=("this difference is explained at a source listed below",))
         told.append(pair)
     if alone:
         told += [_repeated(*one) for one in repeated(a, graph)]
@@ -334,7 +336,7 @@ def _innocent(paired: Paired) -> bool:
 
 _MUCH_NEARER = 0.1
 _INNOCENT = (
-    "these values are right on the model's own inputs: the tensor before is other in the file only"
+    "these values are right for the model's own inputs: only in the file the tensor before differs"
 )
 
 
@@ -420,7 +422,7 @@ def _explained(pair: Pair, group: Sequence[Segment], found: Reasons) -> Pair:
     also = [printable.name(" + ".join(names_of(one.b, one.paired.b))) for one in group[1:]]
     notes = list(found.notes)
     if also:
-        notes.append(f"the same fault shows at {printable.several(also, 4)}")
+        notes.append(f"the same difference also appears at {printable.several(also, 4)}")
     return replace(
         pair,
         source=True,
@@ -448,7 +450,7 @@ def _told(
         verdict, told = "diverge", _of_sources(sources)
         sentence = f"diverge: {told}; {agreeing}"
     elif not pairs:
-        verdict, sentence = "unchecked", "unchecked: no tensor of B was found to stand for one of A"
+        verdict, sentence = "unchecked", "unchecked: no tensor of B corresponds to one of A"
     elif any(one.verdict == "diverge" for one in pairs):
         verdict, sentence = "diverge", f"diverge: {agreeing}"
     elif doubtful:
@@ -465,11 +467,11 @@ def _told(
         )
     elif found.ends_open:
         verdict = "unchecked"
-        sentence = f"unchecked: {agreeing}, but an output of B stands for none of A"
+        sentence = f"unchecked: {agreeing}, but an output of B corresponds to none of A"
     elif strict and any(found.unpaired):
         verdict = "unchecked"
         names = [*found.unpaired[0], *found.unpaired[1]]
-        sentence = f"unchecked: {agreeing}, but {printable.several(names, 3)} has no partner"
+        sentence = f"unchecked: {agreeing}, without a partner: {printable.several(names, 3)}"
     else:
         verdict, sentence = "agree", f"agree: {agreeing}"
     return ModelComparison(
@@ -489,7 +491,7 @@ def _of_sources(sources: Sequence[Pair]) -> str:
     if first.findings:
         why = f" ({first.findings[0].slug})"
     more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}" if sources[1:] else ""
-    return f"B leaves A in {name}{why}{more}"
+    return f"B differs from A in {name}{why}{more}"
 
 
 def _short(value: object) -> str:
@@ -499,6 +501,6 @@ def _short(value: object) -> str:
 
 def _arrays_alone(a: Outputs, b: Outputs) -> ModelComparison:
     raise BadInput(
-        f"{a.source} and {b.source} hold arrays alone, and how they were computed is not "
-        "known: give the model as one of them"
+        f"{a.source} and {b.source} contain only arrays, not how they were computed: give the "
+        "model as one of them"
     )

@@ -71,8 +71,8 @@ def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iter
         wanted = spec[place]
         assert wanted is not None
         raise BadInput(
-            f"A's input {place} has the shape {arrays[place].shape}, which in no order of axes is "
-            f"B's {wanted.name} {wanted.shape}: give B's own (x_b=, --input-b)"
+            f"A's input {place} has the shape {arrays[place].shape}, which in no order of its axes "
+            f"is that of B's {wanted.name} {wanted.shape}: give B's own (x_b=, --input-b)"
         )
     for ways in product(*options):
         turned = [

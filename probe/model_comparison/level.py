@@ -43,8 +43,8 @@ class Level:
         other = "A" if self.side == "B" else "B"
         reference = "; the reference is the less precise of the two" if self.side == "A" else ""
         return (
-            f"{self.side} holds {other}'s weights rounded to {self.name}: a level of precision and "
-            f"no fault, so B's layers are computed with A's weights{reference}",
+            f"{self.side} holds {other}'s weights rounded to {self.name}: that is no fault, "
+            f"and B's layers are computed with A's weights{reference}",
         )
 
 

@@ -25,7 +25,7 @@ def nothing_copied(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]])
     if len(asked) < 2 or any(one in anchors for one in asked):
         return ""
     return (
-        f"none of B's {len(asked)} layers with weights holds those of a layer of A: the weights "
+        f"none of B's {len(asked)} layers with weights has those of a layer of A: the weights "
         "were not copied"
     )
 
@@ -46,7 +46,7 @@ def of_input(a: np.ndarray, b: np.ndarray) -> str:
         return ""
     factor, shift = np.polyfit(left, right, 1)
     if np.abs(factor * left + shift - right).max() > _NEAR * (np.abs(right).max() + 1e-30):
-        return "B's input holds other numbers than A's"
+        return "B's input has other values than A's"
     return f"B's input is A's times {factor:.6g} plus {shift:.6g}: another preprocessing"
 
 
@@ -61,7 +61,7 @@ def of_dump(alone: Graph) -> Iterator[str]:
         if len(names) > 2:
             yield (
                 f"{printable.several(names, 4)} hold identical arrays: a buffer was read after it "
-                "was used again, or the dump was taken from a captured graph"
+                "was reused, or the dump was taken from a captured graph"
             )
 
 
@@ -73,7 +73,7 @@ def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
         alike = other.value.shape == dump.shape == own.value.shape and other.value is not dump
         if alike and _same(own.value, dump + other.value):
             name = printable.name(other.name)
-            yield f"with {name} added they are the model's: the residual is kept apart"
+            yield f"with {name} added these values are the model's: they are without the residual"
             return
     mark = signature(dump)
     for tensor in model.tensors:
@@ -85,7 +85,7 @@ def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
             yield (
                 f"the array {printable.name(segment.paired.a.tensor.name)} holds the output of "
                 f"{printable.name(tensor.name)}: it was read at another place, or the buffer was "
-                "used again"
+                "reused"
             )
             return
 
@@ -108,7 +108,7 @@ def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:
     )
     tied = int((other & near).sum())
     places = f"{int(other.sum())} of {other.size} places"
-    return f"the largest output is another one at {places}, at {tied} within rounding: a tie"
+    return f"the largest output (argmax) differs at {places}, at {tied} within rounding: a tie"
 
 
 def _near(left: np.ndarray, right: np.ndarray) -> bool:

@@ -62,7 +62,7 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
         rest = [one for one in found.differences if one not in proven]
         found.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
-        found.notes.append(f"with B's {name} in A's layers they give B's values")
+        found.notes.append(f"A's layers with B's {name} give B's values")
         return found
     if not search:
         return found

@@ -128,7 +128,7 @@ class Table:
     def array(self, number: Any) -> np.ndarray:
         """An array that is not read yet; it cannot be written to."""
         if type(number) is not int or not 0 <= number < len(self._entries):
-            raise Unfit(f"the array {number!r:.60}, of which there is none")
+            raise Unfit(f"the array {number!r:.60}, which does not exist")
         if number not in self._arrays:
             self._arrays[number] = self._mapped(number)
         return self._arrays[number]

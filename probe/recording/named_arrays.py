@@ -53,8 +53,8 @@ class NamedArrays:
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
         raise BadInput(
-            f"{self.source} holds outputs alone, and no layer to check: give the model, and these "
-            f"as your values (probe MODEL --all --expect {self.source})"
+            f"{self.source} contains only outputs, and no layer to check: give the model, and the "
+            f"outputs as your values (probe MODEL --all --expect {self.source})"
         )
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:

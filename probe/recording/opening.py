@@ -64,7 +64,7 @@ def opened(source: str | PathLike[str]) -> Any:
         if index["schema"] > SCHEMA:
             raise CannotOpen(
                 f"{path} is a recording of schema {index['schema']}, and this version of probe "
-                f"reads {SCHEMA}: it needs a newer one (pip install -U layerprobe)"
+                f"reads {SCHEMA}: install a newer version (pip install -U layerprobe)"
             )
         if index["schema"] < 1:
             raise Unfit(f"the schema {index['schema']}")

@@ -68,14 +68,14 @@ def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
     kind: Any = type(value)
     called: str = kind.__name__
     if kinds().get(called) is not kind:
-        raise Undescribed(f"{called} has no form in a file")
+        raise Undescribed(f"{called} cannot be stored in a file")
     told: dict[str, Any] = {"is": called}
     for name, (hint, default) in _fields(kind).items():
         part = getattr(value, name)
         if part is default:
             continue
         if not _fits(part, hint):
-            raise Undescribed(f"{called}.{name} has no form in a file")
+            raise Undescribed(f"{called}.{name} cannot be stored in a file")
         told[name] = as_data(part, keep)
     return told
 

@@ -69,7 +69,7 @@ class Recording(Shown):
         self._only = None if index.get("only") is None else _texts(index, "only")
         seed = given.get("seed")
         if type(seed) is not int:
-            raise Unfit("a seed that is no number")
+            raise Unfit("a seed that is not a number")
         self._pass = RecordedPass(
             str(path),
             self._arrays(given.get("arrays")),
@@ -258,25 +258,25 @@ class Recording(Shown):
             return found
 
         if not isinstance(entry, dict):
-            raise Unfit("a call that is no entry")
+            raise Unfit("an entry of a call that is not an object")
         capture = from_data(entry.get("capture"), array)
         if not isinstance(capture, Capture):
-            raise Unfit("a call that is none")
+            raise Unfit("an entry that is not a call")
         if capture.description is not None:
             _refuse_references(capture.description.steps, len(capture.inputs))
         if any(one is not None and one >= len(capture.inputs) for one in capture.fixed):
-            raise Unfit(f"the call {capture.layer!r:.100} without the input that it calls fixed")
+            raise Unfit(f"the call {capture.layer!r:.100} without the input that it says is fixed")
         if len(capture.made_by) not in (0, len(capture.inputs)):
-            raise Unfit(f"the call {capture.layer!r:.100} with makers of other inputs")
+            raise Unfit(f"the call {capture.layer!r:.100} with the sources of other inputs")
         if "exported" in entry:
             capture = replace(capture, alone=self._exported(entry["exported"], array))
         parts: tuple[tuple[int, str], ...] = ()
         if "unseen" in entry:
             unseen, parts = entry["unseen"], self._parts(entry.get("parts"))
             if not isinstance(unseen, str):
-                raise Unfit("a block that does not say what it has not seen")
+                raise Unfit("a block that does not say what was not captured")
             if len(capture.results) != len(capture.outputs):
-                raise Unfit(f"the block {capture.layer!r:.100} with makers of other outputs")
+                raise Unfit(f"the block {capture.layer!r:.100} with the sources of other outputs")
             capture = replace(capture, unseen=lambda: unseen)
         return _Call(capture, tuple(dict.fromkeys(numbers)), parts)
 
@@ -291,7 +291,7 @@ class Recording(Shown):
                 and 0 <= one[0] < len(self._inside)
                 and isinstance(one[1], str)
             ):
-                raise Unfit(f"a block with the call {one!r:.60}, of which there is none")
+                raise Unfit(f"a block with the call {one!r:.60}, which does not exist")
         return tuple((number, path) for number, path in entries)
 
     def _exported(
@@ -321,7 +321,7 @@ def _refuse_references(steps: Sequence[Step], inputs: int, depth: int = 0) -> No
             if not (-1 <= ref.step < position or (ref.step == -1 and not known)) or (
                 ref.index < 0 or (ref.step == -1 and ref.index >= inputs)
             ):
-                raise Unfit(f"a step that takes {ref}, which is not there")
+                raise Unfit(f"a step that takes {ref}, which does not exist")
         if isinstance(step.op, ByParts):
             _refuse_references(step.op.steps, 1 << 16, depth + 1)
         _refuse_nested(step.op, depth)

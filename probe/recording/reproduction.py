@@ -31,7 +31,7 @@ def refuse_folder(folder: Path) -> None:
     except OSError as error:
         raise BadInput(f"cannot write {folder}: {error.strerror or error}") from None
     if others:
-        raise BadInput(f"{folder} holds other files ({min(others)}): name a new folder")
+        raise BadInput(f"{folder} holds other files ({min(others)}): give a new folder")
 
 
 def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[str, ...]:

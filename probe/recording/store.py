@@ -96,7 +96,7 @@ class Folder:
                 {INDEX, JOURNAL} & {one.name for one in path.iterdir()}
             ):
                 raise BadInput(
-                    f"{path} holds files that are no recording: give a new folder for it"
+                    f"{path} contains files that are not of a recording: give a new folder for it"
                 )
             self._known = [one for one in self._told() if self._holds(one)]
             lines = b"".join(map(_line, self._known))
@@ -212,7 +212,7 @@ def _as_npy(array: np.ndarray) -> tuple[np.ndarray, str]:
         return array.view(f"u{array.dtype.itemsize}"), name
     elif array.dtype.kind in "biufcSU":
         return array, array.dtype.str
-    raise Undescribed(f"an array of dtype {name} has no form in a file")
+    raise Undescribed(f"an array of dtype {name} cannot be stored in a file")
 
 
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], by_column: bool) -> bytes:

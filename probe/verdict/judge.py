@@ -59,7 +59,7 @@ def _answered_by_calls(report: Report, capture: Capture, options: Options) -> Re
             told = f"the first call within it that diverges is {found.layer!r}: "
             told += found.sentence.partition(": ")[2]
             return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
-    told = "each call within it agrees on what it was given by itself: the difference builds up"
+    told = "each call within it agrees on its own inputs: the difference accumulates over the calls"
     return replace(report, diagnosis=(told,))
 
 

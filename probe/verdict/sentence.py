@@ -200,7 +200,7 @@ def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
             "onnx": f"{agreed}, so ONNX Runtime gives another result for the layer alone: {known}",
         }[odd]
     return {
-        "framework": f"{agreed}, so the framework does not compute what the layer is configured to",
+        "framework": f"{agreed}, so the framework does not compute what the layer's options say",
         "numpy": f"{agreed}, so this is an error in probe's NumPy computation: please report it",
         "onnx": f"{agreed}, so ONNX Runtime computes this layer differently: {known}",
     }[odd]

@@ -53,7 +53,7 @@ def test_the_pass_ends_behind_the_layer_and_is_not_repeated(net, layer, call, ra
     assert report.ok and report.call == (call or 0)
     assert net.ran == ran
     assert any(
-        note.startswith("of this model of 105 parameters one forward pass ran")
+        note.startswith("the model has 105 parameters, so one forward pass ran")
         for note in report.notes
     )
     assert not any(len(one._forward_hooks) > 1 for one in net.modules())
@@ -91,7 +91,9 @@ def test_the_command_says_it_on_standard_error(tmp_path, probe_command):
     np.save(tmp_path / "mine.npy", np.zeros((2, 3)))
     status, _, err = probe_command(*model, "1", "--input", tmp_path / "x.npy", *mine)
     assert status == 1 and err.startswith("probe: your values came through earlier layers")
-    assert err.count("\n") == 1 and "given= (--expect-input) does without" in err
+    assert (
+        err.count("\n") == 1 and "the layer's own input (--expect-input, given=) avoids that" in err
+    )
     status, _, err = probe_command(*model, "1", "--expect-input", tmp_path / "x.npy", *mine)
     assert (status, err) == (1, "")
     np.save(tmp_path / "mine.npy", np.zeros((2, 6)))

@@ -80,7 +80,7 @@ DAMAGE = {
     read_in_part: "instead",
     exchanged: "exchanged",
     rolled: "rolled by 1",
-    used_twice: "used twice (2 is 0)",
+    used_twice: "used twice (2 is a copy of 0)",
     left_out: "0 instead",
     int8: "8 bits with a scale for all",
     int8_each: "8 bits with a scale for each slice along axis 0",
@@ -277,7 +277,7 @@ def topmost_bit(w):
     ("damage", "words"),
     [
         (two_decimals, "rounded to 2 decimals"),
-        (row_copied, "used twice (3 is 2)"),
+        (row_copied, "used twice (3 is a copy of 2)"),
         (rolled, "rolled by 1"),
         (int8_each, "8 bits with a scale for each slice along axis 0"),
         (pruned, "it was pruned"),
@@ -331,7 +331,7 @@ def test_one_turned_sign_shows_in_three_samples():
     layer = torch.nn.Linear(30, 6)
     x = RNG.normal(size=(3, 30)).astype(np.float32)
     (first,) = found(layer, x, damaged(layer, x, turned)[0]).findings
-    assert "its sign is turned" in first.claim
+    assert "its sign is flipped" in first.claim
 
 
 def test_in_a_very_large_batch_one_sample_tells_and_the_whole_confirms():

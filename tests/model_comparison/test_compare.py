@@ -198,7 +198,7 @@ def test_an_epsilon_is_proven_by_transplanting_it(net):
     comparison = probe.compare(net, faulty(net, other_epsilon), X)
     source = comparison.sources[0]
     assert source.differs[0] == ("epsilon", 1e-05, 1e-02)
-    assert any("with B's epsilon" in note for note in source.notes)
+    assert any("with B's epsilon give" in note for note in source.notes)
     assert not source.propagated.ok
     assert source.local.worst.values[0] != source.local.worst.values[1]
 
@@ -249,7 +249,7 @@ def test_given_pairs_and_unknown_names(net):
 
 
 def test_arrays_on_both_sides_are_refused():
-    with pytest.raises(probe.ProbeError, match="hold arrays alone"):
+    with pytest.raises(probe.ProbeError, match="contain only arrays"):
         probe.compare({"x": X}, {"x": X})
 
 

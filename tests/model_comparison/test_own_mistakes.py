@@ -76,7 +76,7 @@ def test_a_residual_that_is_kept_apart(net):
     arrays = dumped(net) | {"/relu": found["/relu"], "/add": found["/add"] - found["/relu"]}
     comparison = probe.compare(net, arrays, X)
     source = next(one for one in comparison.sources if one.a == ("/add",))
-    assert "with /relu added they are the model's" in source.notes[0]
+    assert "with /relu added these values are the model's" in source.notes[0]
 
 
 def test_a_tie_of_logits(net):

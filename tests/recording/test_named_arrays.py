@@ -60,7 +60,7 @@ def test_a_recording_holds_values_of_all_layers(model, tmp_path, probe):
 @pytest.mark.parametrize("asked", [("--all",), ("--layer", "relu")])
 def test_no_layer_of_them_is_checked(outputs, asked, probe):
     status, _, err = probe(outputs, *asked)
-    assert status == 2 and "holds outputs alone, and no layer to check: give the model" in err
+    assert status == 2 and "contains only outputs, and no layer to check: give the model" in err
 
 
 def test_both_sides_of_a_comparison(outputs, model, tmp_path):

@@ -137,9 +137,9 @@ def test_every_op_that_can_be_made_is_known():
 
 def test_what_has_no_form_is_refused():
     function = ops.Recomputed(lambda layer, x: x, None)
-    with pytest.raises(Undescribed, match="Recomputed has no form"):
+    with pytest.raises(Undescribed, match="Recomputed cannot be stored"):
         as_data(Step(function), lambda array: 0)
-    with pytest.raises(Undescribed, match=r"LeakyRelu\.alpha has no form"):
+    with pytest.raises(Undescribed, match=r"LeakyRelu\.alpha cannot be stored"):
         as_data(ops.LeakyRelu(alpha="much"), lambda array: 0)
 
 

@@ -183,7 +183,7 @@ def test_a_failure_leaves_the_file_that_was_there(path):
 def test_other_folders_and_names_are_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(probe.ProbeError, match="holds files that are no recording"):
+    with pytest.raises(probe.ProbeError, match="contains files that are not of a recording"):
         probe.record(chain("first"), X, tmp_path / "mine")
     with pytest.raises(probe.ProbeError, match=r"a file run\.npz or a folder run/"):
         probe.record(chain("first"), X, tmp_path / "run.h5")
@@ -217,7 +217,7 @@ def test_a_function_of_the_users_own(tmp_path):
     kept = probe.record(ChainModel({"own": (lambda x: x * 2, own)}), X, tmp_path / "run.npz")
     (report,) = probe.sweep(kept)
     assert report.verdict == "unchecked"
-    assert "a recording cannot keep it: Recomputed has no form in a file" in report.sentence
+    assert "a recording cannot keep it: Recomputed cannot be stored in a file" in report.sentence
     assert np.array_equal(report.outputs["framework"], X * 2)
 
 
@@ -234,7 +234,7 @@ def test_what_rounding_before_is_not_known_of_is_said(tmp_path):
     )
     mine = np.maximum(x, 0) * 2
     for layers, told in (
-        (None, "rounding before 'gap' is not"),
+        (None, "leaves out rounding before 'gap', which"),
         (["last"], "what made input 0 of"),
     ):
         kept = probe.record(gap, x, tmp_path / "run.npz", layers=layers)

@@ -167,7 +167,7 @@ class Node:
         held = self.inputs[k]
         if held.ref is None:
             if held.known is None and held.laid is None:
-                raise Undescribed("its input is no tensor of numbers")
+                raise Undescribed("its input is not a tensor of numbers")
             held.ref = self.build.ref(held.known if held.laid is None else held.laid.brought())
         return held.ref
 
@@ -230,7 +230,7 @@ class Node:
         numbers = np.arange(1, int(np.prod(shape)) + 1, dtype=np.int64).reshape(shape)
         found = self.run(k, numbers)
         if (found < 1).any() and self.dtypes[0] not in FLOATS:
-            raise Undescribed(f"filling up {self.dtypes[0]} is not supported")
+            raise Undescribed(f"padding {self.dtypes[0]} is not supported")
         return self.build.picked(self.ref(k), found - 1)
 
 

@@ -232,9 +232,9 @@ def _rearranged(n: Node) -> Ref:
         n.array(k)
     n.seen.update(("align", "batch_dim", "ksizes", "padding", "rates", "seq_dim", "strides"))
     if n.kind in ("MatrixDiagV2", "MatrixDiagV3") and n.number(4):
-        raise Undescribed("filling up with numbers other than 0 is not supported")
+        raise Undescribed("padding with numbers other than 0 is not supported")
     if n.kind in ("MatrixDiagPartV2", "MatrixDiagPartV3") and n.number(2):
-        raise Undescribed("filling up with numbers other than 0 is not supported")
+        raise Undescribed("padding with numbers other than 0 is not supported")
     return n.moved()
 
 

@@ -205,7 +205,7 @@ class Walk:
     def _read(self, handle: Held, changed: set[int]) -> Held:
         variable = handle.variable
         if variable is None:
-            raise Undescribed("it reads something that is no variable of the layer")
+            raise Undescribed("it reads a tensor that is not a variable of the layer")
         if id(variable) in changed or id(None) in changed:
             raise Undescribed("it reads a variable that the call changes")
         weight = self.weight(variable, False)
@@ -260,7 +260,7 @@ class Walk:
                 len(sizes) != len(ours)
                 or any(n is not None and n != m for n, m in zip(sizes, ours, strict=True))
             ):
-                raise Undescribed(f"it is described as giving {ours}, and gives {tuple(sizes)}")
+                raise Undescribed(f"its description gives shape {ours}, TensorFlow {tuple(sizes)}")
             outputs.append(Held(dtype, later(k), ref=refs[k]))
         return outputs
 
@@ -363,7 +363,7 @@ class Walk:
 
     def _items(self, held: Held) -> list[Held | None]:
         if held.items is None:
-            raise Undescribed("its input is no list of tensors")
+            raise Undescribed("its input is not a list of tensors")
         return list(held.items)
 
     def _from_tensor(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:

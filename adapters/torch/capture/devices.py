@@ -113,7 +113,9 @@ def idle(device: str | None) -> tuple[str, ...]:
     """A note on a GPU that is left idle since nobody asked for it."""
     gpu = "" if device is not None else idle_gpu()
     return (
-        (f"a GPU is there, and this ran on the CPU: --device {gpu} runs it there",) if gpu else ()
+        (f"a GPU is available, but the model ran on the CPU: --device {gpu} runs it on the GPU",)
+        if gpu
+        else ()
     )
 
 

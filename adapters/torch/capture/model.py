@@ -106,7 +106,10 @@ class TorchModel(Shown):
         )
         bound, others = bound_to(module, arguments, self.specs, alone=layer is not None)
         notes = (
-            (f"forward passes on as **kwargs, unread by probe: {', '.join(map(repr, others))}",)
+            (
+                f"these arguments go into **kwargs, and whether they are used is not known: "
+                f"{', '.join(map(repr, others))}",
+            )
             if others
             else ()
         )

@@ -76,7 +76,7 @@ def test_a_gpu_that_was_left_idle_is_named(file, monkeypatch):
     model = probe.open_model(path, factory=factory)
     assert not any("GPU" in note for note in model.notes) or torch.cuda.device_count()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    note = "a GPU is there, and this ran on the CPU: --device cuda runs it there"
+    note = "a GPU is available, but the model ran on the CPU: --device cuda runs it on the GPU"
     assert note in probe.check(probe.open_model(path, factory=factory), "0", X).notes
     assert note not in probe.open_model(path, factory=factory, device="cpu").notes
     assert note not in probe.open_model(net()).notes
