@@ -130,7 +130,7 @@ def drifts(
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes "
             f"{1 + _RUNS} forward passes of {parameters_of(model):,} parameters, and those layers "
-            "in NumPy; the layer's own input (--expect-input, given=) avoids that",
+            "in NumPy; given= (--expect-input) avoids that",
             CostWarning,
             stacklevel=3,
         )

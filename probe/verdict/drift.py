@@ -33,8 +33,8 @@ def drift_before(
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes one more "
             f"forward pass of {parameters_of(found.model):,} parameters, and those layers "
-            f"{1 + usual_runs(calls[0].outputs)} times in NumPy; the layer's own "
-            "input (--expect-input, given=) avoids that",
+            f"{1 + usual_runs(calls[0].outputs)} times in NumPy; given= (--expect-input) "
+            "avoids that",
             CostWarning,
             stacklevel=3,
         )
