@@ -1,6 +1,6 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -42,6 +42,7 @@ from probe.model import (
 from probe.ops import Recomputed
 from probe.process.interrupts import undisturbed
 from probe.report import Report
+from probe.report.sweep import Sweep
 from probe.verdict.batch_chunks import judged_in_pieces
 from probe.verdict.drift import drift_before
 from probe.verdict.judge import judge
@@ -223,7 +224,7 @@ def sweep(
             reading every tensor once more.
 
     Returns:
-        The reports, one by one as the pass goes on.
+        The reports, one by one as the pass goes on; a notebook shows their table.
 
     Raises:
         NotCompared: After the last report, where some of the values were compared with nothing.
@@ -234,7 +235,7 @@ def sweep(
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
-    return _swept(model, arrays, how, expected, layers, seed, flow)
+    return Sweep(_swept(model, arrays, how, expected, layers, seed, flow), model.source)
 
 
 _LOOKED_INTO = 20
@@ -249,7 +250,7 @@ def _swept(
     layers: Collection[str] | None,
     seed: int,
     flow: bool,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     wanted = layers if layers is not None else (expected or ())
     containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
     through = () if expected is None else expected.keys() - {*containers}

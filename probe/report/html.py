@@ -18,7 +18,7 @@ from probe.report.blocks import Block, Row, blocks, row
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Entry", "entry", "filled", "fragment", "page", "report_page", "sweep_page"]
+__all__ = ["Entry", "brief", "entry", "filled", "fragment", "page", "report_page", "sweep_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 _SHADES = ("#c9a400", "#e8590c", "#d6336c", "#9c1b5a", "#5f0f40")
@@ -149,16 +149,21 @@ def report_page(report: "Report", command: str = "") -> str:
     )
 
 
-def entry(report: "Report", place: int, full: bool) -> Entry:
-    """A call of a sweep; ``full``: with the layer, its weights and pictures."""
+def brief(report: "Report", place: int) -> Entry:
+    """The row of a call of a sweep."""
     ratio = max((one.ratio for one in report.comparisons.values()), default=math.nan)
-    found = Entry(
+    return Entry(
         f"call-{place}",
         row(report),
         ratio,
         name=report.call_name,
         inputs_from=report.inputs_from,
     )
+
+
+def entry(report: "Report", place: int, full: bool) -> Entry:
+    """A call of a sweep; ``full``: with the layer, its weights and pictures."""
+    found = brief(report, place)
     if report.verdict == "agree":
         return found
     left_out = ("head",) if full else ("head", "layer", "weights", "parties", "limits", "note")

@@ -169,6 +169,19 @@ def test_a_sweep_knows_what_each_call_takes(branching):
     )
 
 
+def test_a_sweep_shows_its_table_in_a_notebook(branching):
+    swept = probe.sweep(branching, X[:, :, :, :9])
+    assert next(swept).layer == "first"
+    assert repr(swept) == "<Sweep of a live Branching (torch.nn.Module): 1 call so far>"
+    page = Page(swept._repr_html_())
+    assert "5 agree, 0 diverge, 0 unchecked" in page.text and "Conv2d" in page.text
+    assert {"script", "style"}.isdisjoint(page.tags) and swept._repr_html_().count("<tr>") == 6
+    assert list(swept) == [], "the pass is over"
+    values = {"first": np.zeros((2, 3, 9, 9), np.float32), "last": np.zeros(3, np.float32)}
+    shown = Page(probe.sweep(branching, X[:, :, :, :9], expected=values)._repr_html_()).text
+    assert "diverge" in shown
+
+
 def test_branches_open_lanes_and_joins_close_them():
     def drawn(*after):
         return graph.laid_out(

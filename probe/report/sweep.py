@@ -1,0 +1,61 @@
+"""The reports of a sweep, one by one, and what a notebook shows of them."""
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+from probe import printable
+from probe.errors import NotCompared
+from probe.report.html import Entry, brief, filled
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["Sweep"]
+
+
+class Sweep(Iterator["Report"]):
+    """An iterator over reports that keeps a row of each in words, and no array.
+
+    At the end of a notebook cell it shows the table of all calls, for which the pass goes on to its
+    end.
+    """
+
+    def __init__(self, reports: "Generator[Report, None, None]", source: str) -> None:
+        self._reports = reports
+        self._source = source
+        self._entries: list[Entry] = []
+
+    def __iter__(self) -> "Sweep":
+        return self
+
+    def __next__(self) -> "Report":
+        report = next(self._reports)
+        self._entries.append(brief(report, len(self._entries) + 1))
+        return report
+
+    def close(self) -> None:
+        """Ends the pass where it is."""
+        self._reports.close()
+
+    def __repr__(self) -> str:
+        count = len(self._entries)
+        return printable.name(f"<Sweep of {self._source}: {count} call{'s' * (count != 1)} so far>")
+
+    def _repr_html_(self) -> str:
+        notes: tuple[str, ...] = ()
+        try:
+            for _ in self:
+                pass
+        except NotCompared as error:
+            notes = (str(error),)
+        counts = Counter(one.row.verdict for one in self._entries)
+        return filled(
+            "sweep_fragment.html",
+            title=f"every layer of {self._source}",
+            counts=", ".join(
+                f"{counts[verdict]} {verdict}" for verdict in ("agree", "diverge", "unchecked")
+            ),
+            entries=self._entries,
+            notes=notes,
+        )
