@@ -67,16 +67,18 @@ def open_model(
         return _live(source, keras, device)
     file = read(Path(source))
     custom: Mapping[str, Any] = {}
+    names: Mapping[str, Any] = {}
     if imports:
         keras = importlib.import_module(".loading.import_framework", __package__).framework(
             file.namespace, file.quantised
         )
-        custom = importlib.import_module(".loading.load", __package__).imported(imports, keras)
+        load = importlib.import_module(".loading.load", __package__)
+        custom, names = load.imported(imports, keras)
     if not trust:
         refuse_code(
             str(source), file.config, custom.keys(), {value.__module__ for value in custom.values()}
         )
-    return Saved(file, custom, trust, device or "cpu")
+    return Saved(file, custom, names, trust, device or "cpu")
 
 
 def list_file(path: "str | os.PathLike[str]") -> Listing | None:
@@ -101,12 +103,20 @@ def _live(source: Any, keras: Any, device: str | None) -> "Opened":
 class Saved(Shown):
     """``probe.model.Model`` for a file: what the file tells, until the model has to be loaded."""
 
-    def __init__(self, file: File, custom: Mapping[str, Any], trust: bool, device: str):
+    def __init__(
+        self,
+        file: File,
+        custom: Mapping[str, Any],
+        names: Mapping[str, Any],
+        trust: bool,
+        device: str,
+    ):
         self._device = device
         self.source = str(file.path)
         self.other_files: tuple[str, ...] = ()
         self._file = file
         self._custom = custom
+        self._names = names
         self._trust = trust
 
     @cached_property
@@ -116,11 +126,12 @@ class Saved(Shown):
         )
         devices = importlib.import_module(".capture.devices", __package__)
         with devices.on_device(devices.device_of(self._device, keras), keras):
-            root = importlib.import_module(".loading.load", __package__).load(
-                self._file, keras, self._custom, self._trust
+            root, told = importlib.import_module(".loading.load", __package__).load(
+                self._file, keras, self._custom, self._names, self._trust
             )
+        notes = (*self._told_notes, *told)
         model: Opened = importlib.import_module(".capture.model", __package__).Opened(
-            self.source, root, keras, live=False, notes=self._told_notes, device=self._device
+            self.source, root, keras, live=False, notes=notes, device=self._device
         )
         return model
 

@@ -553,4 +553,6 @@ def _sentence(error: BaseException) -> str:
         if line.strip() and not line.startswith("Exception encountered when calling")
     ]
     text = re.sub(r"^\{\{[^}]*\}\} | \[Op:\w+\].*$", "", lines[0] if lines else "")
+    if isinstance(error, NameError) and error.name:  # of a Lambda that was read from a file
+        text += f"; name the module that defines {error.name}: --import MODULE (imports=)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -4,6 +4,7 @@ for hours."""
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,37 @@ from ..describe.described_classes import ADAPTERS
 from .config_limits import STEPS, built_slowly, too_deep
 from .file import File, refuse_foreign_weights
 from .import_framework import package
+from .lambda_globals import completed
 from .run_limits import refuse_large
 
 __all__ = ["imported", "load"]
 
 
-def imported(names: Sequence[str], keras: Any) -> dict[str, Any]:
+def imported(names: Sequence[str], keras: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The user's own layers and functions, by class name and by registered name, from modules named
-    "my_layers" or "path/layers.py"."""
+    "my_layers" or "path/layers.py"; and all that has a name in these modules."""
     modules = {id(module): module for module in map(import_named, names)}
     own = {module.__name__ for module in modules.values()}
-    found = {name: value for module in modules.values() for name, value in vars(module).items()}
-    found.update(keras.saving.get_custom_objects())
-    return {
+    everything = {
+        name: value for module in modules.values() for name, value in vars(module).items()
+    }
+    found = {**everything, **keras.saving.get_custom_objects()}
+    custom = {
         name: value
         for name, value in found.items()
         if callable(value) and getattr(value, "__module__", None) in own
     }
+    return custom, everything
 
 
-def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
-    """The model in the file. It is not compiled: that would build losses and optimizers, which only
-    training needs."""
+def load(
+    file: File, keras: Any, custom: Mapping[str, Any], names: Mapping[str, Any], trust: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """The model in the file, and what there is to say about it. It is not compiled: that would
+    build losses and optimizers, which only training needs.
+
+    ``names`` are the user's for what the functions of Lambda layers call.
+    """
     refuse_foreign_weights(file)
     if keras.__name__ == "tf_keras":
         if deep := too_deep(file.config):
@@ -51,10 +61,12 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
     for name in (one for one in ADAPTERS if one in packages):
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
+    told: dict[str, str] = {}
     with (
         held_back(),
         silenced("", logs=True),
         tempfile.TemporaryDirectory() as folder,
+        completed(keras, names, told) if trust else nullcontext(),
         interruptible(),
     ):
         path = file.path
@@ -76,7 +88,12 @@ def load(file: File, keras: Any, custom: Mapping[str, Any], trust: bool) -> Any:
             ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
-    return loaded
+    taken = ", ".join(f"{name} for {place}" for name, place in sorted(told.items()))
+    return loaded, (
+        (f"the file does not say what names in its Lambda functions mean; taken: {taken}",)
+        if told
+        else ()
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -87,11 +104,16 @@ def _reason(error: Exception) -> str:
 
 def _missing(path: Path, error: Exception) -> str:
     """The way out where a class or function of the user's own was not found."""
-    found = re.search(r"(?:Could not locate \w+|Unknown [a-z ]+:?) '?(?:[\w.]+>)?(\w+)", str(error))
+    found = re.search(
+        r"(?:Could not locate \w+|Unknown [a-z ]+:?) '?(?:[\w.]+>)?(\w+)"
+        r"|name '(\w+)' is not defined",
+        str(error),
+    )
     if found is None:
         return ""
-    option = import_option(path, defines=found[1])
-    return f"; if {found[1]} is yours, name the module that defines it: {option} (imports=)"
+    name = found[1] or found[2]
+    option = import_option(path, defines=name)
+    return f"; if {name} is yours, name the module that defines it: {option} (imports=)"
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:
