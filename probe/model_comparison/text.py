@@ -17,6 +17,7 @@ __all__ = ["differing", "headline", "names_of", "ratio_of", "render", "source_li
 _NUMBERS, _LEAST = 36, 4
 """Columns beside the layers; and how many agreeing pairs in a row are told as one."""
 _SHOWN = 12
+_LEGEND = "local: B's layers on A's tensors; propag.: B's own tensors; in units of the allowance"
 
 
 def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
@@ -29,6 +30,7 @@ def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDT
         *comparison.inputs,
         "",
         *_table(comparison.pairs, fold, (page - _NUMBERS - 2) // 2),
+        *([_LEGEND] if comparison.pairs else []),
         *_unpaired(comparison),
     ]
     for one in comparison.sources:

@@ -179,7 +179,7 @@ def _computed(report: "Report", every: bool) -> Iterator[Line]:
     label = "computed"
     parameters = report.parameters or ({},) * len(report.ops)
     for words, values in zip(report.ops, parameters, strict=True):
-        if words != "Transpose":
+        if words not in ("Transpose", "Outputs"):  # they compute nothing
             yield Line(label, words, (text,) if (text := as_text(values)) else ())
             label = ""
 
