@@ -32,10 +32,12 @@ from probe.model_comparison.names import by_names, in_one_layout, names_of_layer
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.propagated import carried, propagated
+from probe.model_comparison.reading import hidden
 from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
+from probe.model_comparison.text import differing
 from probe.model_comparison.walk import Given, Paired, Walk, digits, signature
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import Reasons, reasons, reasons_alone
@@ -264,6 +266,8 @@ def _compared(
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
         elif one.differs:
             pair = replace(pair, notes=("this difference is explained at a source listed below",))
+        elif not alone and (unseen := hidden(one)):
+            pair = replace(pair, differs=tuple(unseen))
         told.append(pair)
     if alone:
         told += [_repeated(*one) for one in repeated(a, graph)]
@@ -284,8 +288,28 @@ def _compared(
     unpaired = (free_b, free_a) if alone == "b" else (free_a, free_b)
     mistakes = [*of_dump(a)] if alone else [*of_modes(a, graph)]
     uncopied = "" if alone else nothing_copied(a, graph, held)
-    notes = (*filter(None, [uncopied]), *mistakes, *level.notes, *_ties(found, slack_a, slack_b))
+    notes = (
+        *filter(None, [uncopied]),
+        *mistakes,
+        *level.notes,
+        *_hidden(told),
+        *_ties(found, slack_a, slack_b),
+    )
     return _Found(tuple(told), unpaired, notes, ends_open, uncopied, unheld)
+
+
+def _hidden(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What options differ in without that this input shows it."""
+    found = [one for one in pairs if one.differs and one.verdict == "agree"]
+    for one in found[:_TOLD]:
+        where = printable.name(" + ".join(one.b))
+        yield f"{differing(*one.differs[0])} ({where}): hidden by rounding on this input"
+    if len(found) > _TOLD:
+        yield f"{len(found) - _TOLD} more options differ, hidden by rounding on this input"
+
+
+_TOLD = 8
+"""So many hidden differences are told one by one."""
 
 
 def _ties(
@@ -296,6 +320,8 @@ def _ties(
     """What is to be said of the largest of the last outputs."""
     last = next((one.paired for one in reversed(found) if not one.paired.b.consumers), None)
     if last is None or last.a.columns or last.way.text or last.b.value.dtype.kind != "f":
+        return []
+    if last.a.tensor.value.shape != last.b.value.shape:
         return []
     slacks = [slack_a.get(last.a.tensor), slack_b.get(last.b)]
     allowed = sum((one for one in slacks if one is not None), np.zeros(()))

@@ -19,7 +19,7 @@ from probe.ops.step import field_names
 from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
 
-__all__ = ["Difference", "read", "transplanted"]
+__all__ = ["Difference", "hidden", "read", "transplanted"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
@@ -62,6 +62,20 @@ def read(segment: Segment) -> list[Difference]:
         found.append(Difference("steps", ", ".join(_kinds(a)), ", ".join(_kinds(b))))
     found += _wires(segment)
     return found
+
+
+def hidden(segment: Segment) -> list[tuple[str, float, float]]:
+    """The numbers among the options that differ though the results agree: a small epsilon, a slope
+    that no value here reaches."""
+    a, b = computing(segment.a), computing(segment.b)
+    if _kinds(a) != _kinds(b):
+        return []
+    return [
+        (one.name, one.a, one.b)
+        for left, right in zip(a, b, strict=True)
+        for one in _fields(left, right, segment.paired.way)
+        if isinstance(one.a, float) and isinstance(one.b, float)
+    ]
 
 
 def _folded(nodes: list[Node]) -> list[Node]:

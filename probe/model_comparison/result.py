@@ -35,7 +35,8 @@ class Pair:
     findings: tuple[Finding, ...] = ()
     """The mistakes that give B's values from A's layers, best first."""
     differs: tuple[tuple[str, Any, Any], ...] = ()
-    """What the two descriptions differ in: (field, A's, B's)."""
+    """What the two descriptions differ in: (field, A's, B's); of a pair that agrees, numbers that
+    this input does not show."""
     notes: tuple[str, ...] = ()
     """What else is to be said of it, a sentence each."""
     fitting: int = 1

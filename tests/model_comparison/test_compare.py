@@ -311,3 +311,15 @@ def test_a_fault_in_square_maps_turns_no_axes():
     assert [one.b for one in comparison.sources] == [("middle",)], str(comparison)
     assert comparison.sources[0].axes == ""
     assert "B's are A's with two axes exchanged" in comparison.sources[0].notes
+
+
+def test_an_epsilon_that_rounding_hides_is_told(net):
+    other = copy.deepcopy(net)
+    other.one.bn1.eps = 1.0001e-5
+    comparison = probe.compare(net, other, X)
+    assert comparison.ok
+    told = [one for one in comparison.pairs if one.differs]
+    assert [one.b for one in told] == [("one.bn1",)]
+    assert told[0].differs == (("epsilon", 1e-5, 1.0001e-5),)
+    assert any("hidden by rounding on this input" in one for one in comparison.notes)
+    assert not any(one.differs for one in probe.compare(net, net, X).pairs)
