@@ -379,7 +379,8 @@ def _score(
 
 
 def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None) -> np.ndarray:
-    if not edit.as_healthy or view.rounding.tolerance is not None:
+    own = not edit.as_healthy and view.rounding.composed is None
+    if own or view.rounding.tolerance is not None:
         return view.rounding.of(edit, values, observed)
     return as_healthy(view.case, view.allowed, np.asarray(values[-1][0]))
 

@@ -23,6 +23,7 @@ from probe.hypotheses import preprocessing
 from probe.hypotheses import wrong_input
 from probe.hypotheses import number_formats
 from probe.hypotheses import quantizer_levels
+from probe.hypotheses import quantised_weights
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import data_flow
@@ -30,6 +31,7 @@ from probe.hypotheses import changed_steps
 from probe.hypotheses import moved_steps
 from probe.hypotheses import other_weights
 from probe.hypotheses import changed_tensors
+from probe.hypotheses import fitted_numbers
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 
@@ -43,6 +45,7 @@ __all__ += [
     "changed_tensors",
     "channel_order",
     "data_flow",
+    "fitted_numbers",
     "fixed_point",
     "layout",
 ]
@@ -54,6 +57,7 @@ __all__ += [
     "other_weights",
     "parameters",
     "preprocessing",
+    "quantised_weights",
     "quantizer_levels",
 ]
 __all__ += [

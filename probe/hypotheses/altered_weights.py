@@ -50,7 +50,7 @@ def fitted(case: Case) -> Iterator[Edit]:
     if not case.comparable:
         return
     for name, weight in case.weights.items():
-        if weight.effective.size <= _LARGE and weight.effective.dtype.kind == "f":
+        if 1 < weight.effective.size <= _LARGE and weight.effective.dtype.kind == "f":
             yield from _in_proportion(case, name)
     for name, weight in case.weights.items():
         if 8 <= weight.effective.size <= _LARGE and weight.effective.dtype.kind == "f":

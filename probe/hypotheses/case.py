@@ -21,10 +21,20 @@ from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
 
-__all__ = ["Case", "Edit", "of_output", "once"]
+__all__ = ["Case", "Edit", "Gathered", "of_output", "once", "weights_in"]
 
 Steps = tuple[Step, ...]
 Kind = TypeVar("Kind", bound=Op)
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered(Op):
+    """The steps of one call as one step; its weights are among those of the layer."""
+
+    body: Steps
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return recompute(self.body, inputs)[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,24 +204,12 @@ class Case:
 
     @cached_property
     def weights(self) -> dict[str, Weight]:
-        return weights_of(self.steps)
+        return weights_in(self.steps)
 
     def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Steps:
         """The steps with other effective values, in the framework's layout, for the weights of
         these names."""
-        steps = []
-        for step in self.steps:
-            parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
-            held = {
-                name: value
-                for name, value in parts.items()
-                if isinstance(value, Weight) and value.name in arrays
-            }
-            changed = {
-                name: replace(value, effective=arrays[value.name]) for name, value in held.items()
-            }
-            steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
-        return tuple(steps)
+        return _with_weights(self.steps, arrays)
 
     def became_steps(self, steps: Steps) -> "Case":
         """A case with other steps, to edit further; its values are still those of the old ones."""
@@ -248,6 +246,30 @@ class Case:
         return replace(
             self, inputs=inputs, values=values, observed=self.observed[part], known=known
         )
+
+
+def weights_in(steps: Steps) -> dict[str, Weight]:
+    """The weights of steps by their names, those of whole calls too."""
+    found = weights_of(steps)
+    for step in steps:
+        if isinstance(step.op, Gathered):
+            found = {**weights_in(step.op.body), **found}
+    return found
+
+
+def _with_weights(steps: Steps, arrays: Mapping[str, np.ndarray]) -> Steps:
+    made = []
+    for step in steps:
+        parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
+        changed: dict[str, Any] = {
+            name: replace(value, effective=arrays[value.name])
+            for name, value in parts.items()
+            if isinstance(value, Weight) and value.name in arrays
+        }
+        if isinstance(step.op, Gathered) and weights_in(step.op.body).keys() & arrays.keys():
+            changed = {"body": _with_weights(step.op.body, arrays)}
+        made.append(replace(step, op=replace(step.op, **changed)) if changed else step)
+    return tuple(made)
 
 
 Made = TypeVar("Made")

@@ -4,7 +4,7 @@ another order, scaled, or goes through an activation too many."""
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -40,7 +40,9 @@ def _scaled(case: Case) -> Iterator[Change]:
     each = []
     for ref in tensors_of(case) if not case.inner else ():
         x = ref.of(case.inputs, case.values)
-        some = scalings(x.shape) if x.dtype.kind == "f" else whole_numbers()
+        some = scalings(x.shape) if x.dtype.kind == "f" else iter(())
+        if x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
+            some = chain(whole_numbers(), some)
         each.append([change for one in some for change in mapped(case, ref, one)])
     for turn in zip_longest(*each):
         yield from (change for change in turn if change is not None)

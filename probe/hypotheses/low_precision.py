@@ -1,10 +1,11 @@
 """Floats as narrower formats hold them: TF32, bfloat16, float16."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Steps
+from probe.hypotheses.case import Case, Gathered, Steps
 from probe.ops.base import Elementwise, Sum
 
 __all__ = ["SWITCHES", "WAYS", "Stored", "narrow_weights", "narrowed", "summing"]
@@ -68,10 +69,20 @@ def summing(case: Case) -> list[tuple[int, Sum]]:
     ]
 
 
+def _sums(steps: Steps) -> Iterator[Sum]:
+    """The sums of products with weights, those within whole calls too."""
+    for step in steps:
+        if isinstance(step.op, Gathered):
+            yield from _sums(step.op.body)
+        elif isinstance(step.op, Sum) and getattr(step.op, "weight", None) is not None:
+            yield step.op
+
+
 def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
     """The steps with the weights of sums as a narrower format holds them: the kernels alone, and
     the biases too."""
-    parts = ([getattr(op, part, None) for _, op in summing(case)] for part in ("weight", "bias"))
+    sums = list(_sums(case.steps))
+    parts = ([getattr(op, part, None) for op in sums] for part in ("weight", "bias"))
     kernels, biases = (
         {
             one.name: narrowed(one.effective, name, way, np.float32)

@@ -13,7 +13,7 @@ from probe.hypotheses.primitives import Scanned, taken_apart, taken_together
 from probe.ops.base import Op
 from probe.ops.step import Step
 
-__all__ = ["reproducing"]
+__all__ = ["flow_of", "reproducing"]
 
 Changes = Callable[[Case], Iterator[Change]]
 _LARGE = 1 << 14
@@ -27,7 +27,7 @@ def reproducing(
     own steps, then of those that these are made of, or of these alone."""
     readings = _readings(case)
     for number, whole in enumerate(readings[-1:] if parts_alone else readings):
-        flow = _flow(whole)
+        flow = flow_of(whole)
         made = _with_cells(flow.case, changes)
         if number and number == len(readings) - 1:
             made = (one for one in made if _within(whole, one))
@@ -55,7 +55,7 @@ def _readings(case: Case) -> list[Case]:
 
 
 @once
-def _flow(case: Case) -> Flow:
+def flow_of(case: Case) -> Flow:
     """Of one sample where the batch is large and the layer works sample by sample."""
     if case.healthy.size > _LARGE and case.observed.ndim and len(case.observed) > 1:
         return Flow(case.sample(0) or case)

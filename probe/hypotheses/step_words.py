@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from probe.hypotheses.case import Case, once
-from probe.hypotheses.primitives import Gathered, Scanned
+from probe.hypotheses.case import Case, Gathered, once
+from probe.hypotheses.primitives import Scanned
 from probe.ops.step import Ref
 
 __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]

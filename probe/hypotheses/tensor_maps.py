@@ -100,9 +100,11 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
         orders[words] = np.repeat(places[: size // parts], parts)
         words = f"taken from the first of each {size // parts} along {name}"
         orders[words] = places - places % (size // parts)
-        if parts < size // 2:
-            words = f"reversed within blocks of {size // parts} along {name}"
-            orders[words] = turned[:, ::-1].ravel()
+        words = f"reversed within blocks of {size // parts} along {name}"
+        orders[words] = turned[:, ::-1].ravel()
+    if size % 2 == 0 and size > 2:
+        pairs = places.reshape(-1, 2)[:, ::-1].ravel()
+        orders[f"reversed within blocks of 2 along {name}"] = pairs
     for many, inner in _two_levels(size):
         blocks = places.reshape(many, inner, -1)
         words = (
@@ -212,6 +214,12 @@ def whole_numbers() -> Iterator[Map]:
     for modulus in (256, 128, 65536):
         words = f"taken modulo {modulus}, as a type of few bits wraps around"
         yield Map(words, partial(_modulo, by=modulus), False)
+    for bits in (8, 16):
+        yield Map(f"wrapped around in int{bits}", partial(_wrapped, half=2 ** (bits - 1)), False)
+
+
+def _wrapped(x: np.ndarray, half: int) -> np.ndarray:
+    return (x + half) % (2 * half) - half
 
 
 def _modulo(x: np.ndarray, by: int) -> np.ndarray:

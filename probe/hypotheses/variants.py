@@ -48,7 +48,6 @@ _FAMILIES: tuple[tuple[type, ...], ...] = (
     (ops.GlobalMaxPool, ops.GlobalAveragePool),
     (ops.Square, ops.Abs, ops.Identity),
     (ops.Sqrt, ops.Identity, ops.Square),
-    (ops.Round, ops.Floor, ops.Ceil, ops.Trunc),
     (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
     (ops.Neg, ops.Identity, ops.Abs),
     (ops.Sin, ops.Cos),
@@ -69,12 +68,48 @@ class _Variant(Op):
 
 
 def _ways(*ways: tuple[str, Callable[..., np.ndarray]]) -> Callable[[Any], Iterator[Op]]:
-    return lambda op: (_Variant(op, function, words) for words, function in ways)
+    return lambda op: (
+        _Variant(op, function, words.format(type(op).__name__)) for words, function in ways
+    )
 
 
 def _divided_by_less(op: Any, x: np.ndarray) -> np.ndarray:
     count = math.prod(x.shape[axis] for axis in op.axes)
     return np.asarray(ops.ReduceSum(op.axes, op.keepdims).run(x)[0] / (count - 1))
+
+
+def _to_whole(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """That function of numbers of which those next to a whole one are that, as rounding makes
+    them."""
+
+    def run(op: Any, x: np.ndarray) -> np.ndarray:
+        whole = np.rint(x)
+        near = np.abs(x - whole) <= 2.0**-22 * np.abs(whole)
+        return np.asarray(function(np.where(near, whole, x)))
+
+    return run
+
+
+def _half_up(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.floor(x + 0.5))
+
+
+_WHOLE = (
+    *(("Floor", np.floor), ("Ceil", np.ceil), ("Trunc", np.trunc)),
+    *(("Round", np.rint), ("Round with halves up", _half_up)),
+)
+
+
+def _other_whole(op: Any) -> Iterator[Op]:
+    for words, function in _WHOLE:
+        if words != type(op).__name__:
+            yield _Variant(op, _to_whole(function), words)
+
+
+def _in_float16(op: Any, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        narrow = x.astype(np.float16)
+        return np.asarray(op.run(narrow)[0].astype(np.float16).astype(x.dtype))
 
 
 def _softmax_of_sample(op: Any, x: np.ndarray) -> np.ndarray:
@@ -212,6 +247,10 @@ def _tables(op: Op) -> Iterator[Op]:
 
 _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (
     ((ops.ReduceMean,), _ways(("the sum divided by n - 1", _divided_by_less))),
+    (
+        (ops.ReduceMean, ops.ReduceSum, ops.ReduceSumSquare),
+        _ways(("{} in float16", _in_float16)),
+    ),
     ((ops.Softmax,), _ways(("a softmax over all axes of a sample", _softmax_of_sample))),
     (
         (ops.MaxPool,),
@@ -221,6 +260,7 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
         ),
     ),
     ((ops.PRelu, ops.LeakyRelu), _ways(("max(x, slope x)", _as_maximum))),
+    ((ops.Round, ops.Floor, ops.Ceil, ops.Trunc), _other_whole),
     ((ops.Clip,), _ways(("wrapping around at the ends", _wrapped))),
     ((ops.AdaptiveAveragePool,), _other_windows),
     ((ops.ResizeNearest,), _nearest_to_even),

@@ -48,7 +48,7 @@ def relation(
     count = int(changed.sum())
     if have.ndim == 1 and (words := next(_moved(name, have, used, 0), "")):
         return Relation(words)
-    if count <= _FEW and 4 * count <= changed.size:
+    if changed.size == 1 or (count <= _FEW and 4 * count <= changed.size):
         places = [tuple(int(i) for i in place) for place in np.argwhere(changed)]
         told = [_entry(name, place, have[place], used[place]) for place in places]
         return Relation("; ".join(told))
@@ -74,7 +74,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _entry(name: str, place: tuple[int, ...], have: float, used: float) -> str:
-    at = f"{name}[{', '.join(map(str, place))}]"
+    at = f"{name}[{', '.join(map(str, place))}]" if place else name
     how = ""
     if abs(used) <= _SAME * abs(have):
         used = 0.0

@@ -7,12 +7,12 @@ it: then each unit depends on its own columns alone, and few equations are solve
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Steps
+from probe.hypotheses.case import Case, Steps, weights_in
 from probe.hypotheses.weights_read_back import FEW, Solved, wanted_of
 from probe.numerics.dtypes import widened
 from probe.ops.recurrent.gate_blocks import Gated
@@ -153,9 +153,7 @@ def depending(case: Case, name: str) -> set[int]:
     """The steps whose outputs a weight changes."""
     found = set[int]()
     for i, step in enumerate(case.steps):
-        held = (getattr(step.op, part.name) for part in fields(step.op))
-        own = any(isinstance(one, Weight) and one.name == name for one in held)
-        if own or any(ref.step in found for ref in step.sources(i)):
+        if name in weights_in((step,)) or any(ref.step in found for ref in step.sources(i)):
             found.add(i)
     return found
 

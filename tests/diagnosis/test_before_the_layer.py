@@ -1,5 +1,6 @@
 """Mistakes before the layer that is asked for: it is right by itself, on an input that is wrong."""
 
+import copy
 import math
 
 import numpy as np
@@ -83,3 +84,30 @@ def test_nothing_before_the_layer_is_named_for_noise():
     y = port(m)
     y = y + np.random.default_rng(0).normal(scale=0.1, size=y.shape).astype(np.float32)
     assert not probe.check(m, "block", IDS, expected=y).findings
+
+
+def test_weights_of_the_layer_and_of_those_before_it_are_rounded_alike():
+    torch.manual_seed(3)
+    model = torch.nn.Sequential(torch.nn.Linear(9, 8), torch.nn.Tanh(), torch.nn.Linear(8, 7))
+    x = np.random.default_rng(3).normal(size=(3, 9)).astype(np.float32)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for one in other.parameters():
+            one.copy_(torch.round(one, decimals=2))
+        y = other(torch.tensor(x)).numpy()
+    (first,) = probe.check(model, "2", x, expected=y).findings
+    assert first.claim == "before this layer: the weights have 2 digits after the decimal point"
+
+
+def test_an_edited_block_is_allowed_what_its_own_values_need():
+    """Rounding in a convolution that gives larger values than the layer's is larger too."""
+    torch.manual_seed(4)
+    layers = [torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.BatchNorm2d(12), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        model[1].running_mean.normal_(0, 3)
+        model[1].running_var.uniform_(0.01, 0.1)
+        x = torch.rand(2, 3, 8, 8)
+        y = model(x.flip(1)).numpy()
+    (first,) = probe.check(model, "2", x.numpy(), expected=y).findings
+    assert (first.slug, first.left <= 1) == ("reversed-channels", True)

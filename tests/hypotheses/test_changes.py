@@ -283,3 +283,25 @@ def test_maps_keep_the_shape_and_are_all_different(shape):
     assert {y.shape for y in given} == {shape}
     assert len({one.words for one in every}) == len(every)
     assert not any(np.array_equal(y, x) for y in given)
+
+
+def test_a_number_that_is_no_usual_one():
+    """A zero point, and what a sum is multiplied by, as somebody remembered them."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(6, 5)
+            self.register_buffer("point", torch.tensor(97.0))
+
+        def forward(self, x):
+            return torch.tanh(self.dense((64 * x - self.point) / 64) * 0.37)
+
+    m, x = varied(Scaled()), drawn(4, 6)
+    with torch.no_grad():
+        inner = m.dense(torch.tensor(x) - 131 / 64)
+        point = torch.tanh(inner * 0.37).numpy()
+        factor = torch.tanh(m.dense(torch.tensor(x) - 97 / 64) * 0.412).numpy()
+    claims = [probe.check(m, "", x, expected=y).findings[0].claim for y in (point, factor)]
+    assert claims[0] == "point is 131 instead of 97"
+    assert "0.412 is taken instead of 0.37" in claims[1]
