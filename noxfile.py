@@ -72,6 +72,14 @@ def hgq(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/adapters/hgq", *session.posargs)
 
 
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """The example notebook in a kernel; fails where a cell does."""
+    written = Path(session.create_tmp()).resolve() / "digits.ipynb"
+    with session.chdir(ROOT / "examples"):
+        session.run("jupyter", "execute", "digits.ipynb", "--output", str(written))
+
+
 @nox.session(venv_backend="venv", reuse_venv=True)
 def browser(session: nox.Session) -> None:
     """The pages in the distribution's Chromium, headless and offline: keyboard, print, and what
