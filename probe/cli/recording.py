@@ -55,7 +55,8 @@ def reproduce(arguments: Arguments, folder: str, anyway: bool) -> int:
     names = write_reproduction(kept, report, place, f"probe {shlex.join(sys.argv[1:])}")
     status.clear()
     say(str(report))
-    say(printable.line(f"\nwritten to {folder}: {', '.join(names)}"))
+    say("")
+    say(printable.line(f"written to {folder}: {', '.join(names)}"))
     return STATUS[report.verdict]
 
 

@@ -115,8 +115,8 @@ def columns_in_another_order(case: Case) -> Iterator[Edit]:
 
 @hypothesis("norm-over-neighbours")
 def norm_over_neighbours(case: Case) -> Iterator[Edit]:
-    """Local response normalisation with another window, or with alpha divided by the window size or
-    not.
+    """Local response normalisation with another window, or with alpha divided by the window size
+    although the layer does not, or the reverse.
 
     PyTorch, Caffe and ONNX divide alpha by the number of channels in the window; TensorFlow does
     not. TensorFlow takes a radius, the others a size. For an even size the odd channel is on one

@@ -141,7 +141,7 @@ def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
 
 @hypothesis("other-tensor", last=True)
 def other_tensor(case: Case) -> Iterator[Edit]:
-    """A step uses another tensor of the same shape as its input.
+    """A step takes its input from another tensor of the same shape.
 
     Such as a residual taken after the normalisation instead of before it, the input of the block
     instead of the sum after attention, or a key before instead of after its rotation.

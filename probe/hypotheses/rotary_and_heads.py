@@ -361,7 +361,7 @@ def mask_off_by_one(case: Case) -> Iterator[Edit]:
     """The causal mask begins one position too early or too late: a query sees the next position, or
     not its own.
 
-    ``triu(diagonal=1)`` hides what comes behind; ``triu(diagonal=0)`` hides the query's own
+    ``triu(diagonal=1)`` hides the later positions; ``triu(diagonal=0)`` hides the query's own
     position too.
     """
     for index, keep, apart in _masks(case):

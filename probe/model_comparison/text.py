@@ -116,11 +116,17 @@ def source_lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
         yield f"  cause: {one}"
     for note in pair.notes:
         yield f"  {note}"
+    for command in dict.fromkeys(_commands(pair, comparison)):
+        yield f"  look closer: {command}"
+
+
+def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
+    """What checks the last layer of each side alone."""
     for source, names in ((comparison.a, pair.a), (comparison.b, pair.b)):
         if names and Path(source).exists() and names[-1] != "(root)":
             name, _, call = names[-1].partition(":")
             number = f" --call {call}" if call.isdigit() else ""
-            yield f"  look closer: probe {source} --layer {name}{number}"
+            yield f"probe {source} --layer {name}{number}"
 
 
 def differing(name: str, a: object, b: object) -> str:

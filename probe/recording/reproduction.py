@@ -15,7 +15,7 @@ from probe.evaluation.reference import inputs_of
 from probe.files import atomic_write
 from probe.model import Model
 from probe.report import PARTIES, Report
-from probe.report.blocks import arrays
+from probe.report.blocks import LABELS, arrays
 
 __all__ = ["CALL", "refuse_folder", "reproduce"]
 
@@ -81,15 +81,17 @@ def _script(report: Report) -> str:
         "",
         f'values = np.load(pathlib.Path(__file__).parent / "{VALUES}")',
         f"worst = {index!r}",
-        f"for party in {tuple(shapes)!r}:",
+        f"names = { {party: LABELS[party] for party in shapes}!r}",
+        "for party in names:",
         f'    array = values[f"{{party}}_{output}"]',
         "    inside = len(worst) == array.ndim and all(map(int.__lt__, worst, array.shape))",
-        '    print(f"{party:<10}", array.shape, array[worst] if inside else "")',
+        '    print(f"{names[party]:<12}", array.shape, array[worst] if inside else "")',
     ]
     if same and left != right:
         lines += [
             f'left, right = (values[f"{{party}}_{output}"] for party in {(left, right)!r})',
-            f'print("{left} - {right} at", list(worst), float(left[worst]) - float(right[worst]))',
+            "apart = float(left[worst]) - float(right[worst])",
+            f'print("{LABELS[left]} - {LABELS[right]} at", list(worst), apart)',
         ]
     return "\n".join([*lines, ""])
 
@@ -123,8 +125,8 @@ def _readme(report: Report, command: str, without: str) -> str:
             f"- probe {__version__}, NumPy {np.__version__}",
             f"- command: `{printable.line(command)}`",
             "",
-            f"`python {SCRIPT}` needs NumPy alone and prints every party's value at the worst",
-            f"element, out of `{VALUES}`. `probe {CALL} --layer {report.layer!r}` checks the",
+            f"`python {SCRIPT}` needs only NumPy and prints every party's value at the worst",
+            f"element, from `{VALUES}`. `probe {CALL} --layer {report.layer!r}` checks the",
             "recorded call again without any framework.",
             model if not without else f"There is no {MODEL}: {printable.line(without)}",
             "",

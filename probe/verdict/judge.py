@@ -218,9 +218,7 @@ def _user(
     if yours.inputs is not None and capture.description is not None:
         layer = recomputed(capture.description, yours.inputs)
         layer.bound(capture.dtype)
-        notes = (
-            "your output is compared with NumPy run on your own values of the preceding layers",
-        )
+        notes = ("your output is compared with NumPy run on your own values of the layer's input",)
     result = user(
         mine.outputs,
         layer,

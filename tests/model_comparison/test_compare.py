@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -267,6 +268,15 @@ def test_forms(net):
     text = str(comparison)
     assert "source: one.bn1 of B" in text and max(map(len, text.splitlines())) <= 100
     assert "one.bn1" in repr(comparison)
+    assert "in units of the allowance" in text
+
+
+def test_a_command_of_both_sides_is_given_once(net, tmp_path):
+    file = tmp_path / "net.pt"
+    file.touch()
+    comparison = probe.compare(net, faulty(net, other_epsilon), X)
+    text = str(replace(comparison, a=str(file), b=str(file)))
+    assert text.count("look closer: probe ") == 1
 
 
 def test_the_command(net, tmp_path):

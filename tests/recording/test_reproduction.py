@@ -36,7 +36,7 @@ def given(tmp_path):
 def test_what_is_written(given, tmp_path, probe):
     folder = tmp_path / "shown"
     status, out, _ = probe("repro", *given, "--expect", tmp_path / "mine.npy", "-o", folder)
-    assert status == 1 and "written to" in out
+    assert status == 1 and f"\n\nwritten to {folder}: call.npz, " in out
     assert {one.name for one in folder.iterdir()} == {
         *("call.npz", "values.npz", "show.py", "layer.onnx", "README.md"),
     }
@@ -45,7 +45,9 @@ def test_what_is_written(given, tmp_path, probe):
     )
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:-1]] == ["framework", "numpy", "onnx", "expected"]
+    assert [line.split(" (")[0].strip() for line in lines[:-1]] == [
+        *("framework", "NumPy", "ONNX Runtime", "yours")
+    ]
     assert "at [1, 2]" in lines[-1] and abs(float(lines[-1].split()[-1])) == pytest.approx(
         0.25, rel=1e-4
     )
@@ -88,7 +90,7 @@ def test_another_shape(given, tmp_path, probe):
     assert probe("repro", *given, "--expect", tmp_path / "short.npy", "-o", folder)[0] == 1
     shown = subprocess.run([sys.executable, folder / "show.py"], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    assert "expected   (2, 3)" in shown.stdout
+    assert "yours        (2, 3)" in shown.stdout
 
 
 def test_a_folder_with_other_files(given, tmp_path, probe):

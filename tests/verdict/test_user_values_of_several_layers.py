@@ -156,7 +156,7 @@ def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
     for before in ("block", "block/add"):
         report = probe.check(net, "head", x, expected={before: wrong, "head": head})
         assert report.ok, report
-        assert any("your own values of the preceding layers" in note for note in report.notes)
+        assert any("your own values of the layer's input" in note for note in report.notes)
         assert (
             probe.check(net, "head", x, expected={before: wrong, "head": right["head"]}).verdict
             == "diverge"
