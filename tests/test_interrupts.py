@@ -180,11 +180,11 @@ def test_one_that_comes_while_python_collects_garbage_is_not_lost():
         with pytest.raises(KeyboardInterrupt):
             with held_back(), interruptible():
                 gc.collect()
-                while time.monotonic() < start + 5:
+                while time.monotonic() < start + 60:
                     time.sleep(0.01)
     finally:
         gc.callbacks.remove(told)
-    assert done == ["collecting"] and time.monotonic() < start + 3
+    assert done == ["collecting"] and time.monotonic() < start + 30
 
 
 def test_one_that_comes_while_python_collects_an_object_is_not_lost():
