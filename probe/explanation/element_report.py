@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
@@ -12,7 +11,7 @@ from probe.comparison.compare import PARTIES
 from probe.explanation.origin import Change, Origin, Term, named_element, number, total
 from probe.explanation.waterfall import waterfall
 from probe.report.blocks import LABELS
-from probe.report.html import page
+from probe.report.html import filled, page
 from probe.report.json_npz import SCHEMA
 
 if TYPE_CHECKING:
@@ -141,27 +140,28 @@ class Story:
 
     def page(self, command: str = "") -> str:
         """The same, with the command that it comes from."""
+        return page("element.html", command, framework=self.framework, **self._values())
+
+    def _repr_html_(self) -> str:
+        return filled("element_fragment.html", **self._values())
+
+    def _values(self) -> dict[str, Any]:
+        """What the templates show."""
         bars, zero = waterfall(self.origin)
         padding = sum(term.padding for term in self.terms)
         more = f"; {padding} terms of padding are 0" if padding else ""
         name = printable.name(self.layer) or "(root)"
         where = f"[{', '.join(map(str, self.at))}]"
-        return page(
-            "element.html",
-            command,
-            title=f"output{where} of {name} = {number(self.value)}",
-            heading=f"{name} ({printable.name(self.kind)}) of {self.source}, {self.framework}",
-            verdict=self.verdict,
-            sentence=f"{self.scope}: {self.sentence.partition(': ')[2]}",
-            caption=f"{len(self.terms)} terms, the largest first{more}",
-            bars=bars,
-            zero=zero,
-            text=str(self).splitlines(),
-            framework=self.framework,
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return {
+            "title": f"output{where} of {name} = {number(self.value)}",
+            "heading": f"{name} ({printable.name(self.kind)}) of {self.source}, {self.framework}",
+            "verdict": self.verdict,
+            "sentence": f"{self.scope}: {self.sentence.partition(': ')[2]}",
+            "caption": f"{len(self.terms)} terms, the largest first{more}",
+            "bars": bars,
+            "zero": zero,
+            "text": str(self).splitlines(),
+        }
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""

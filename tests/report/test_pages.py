@@ -292,7 +292,10 @@ def test_the_waterfall_ends_at_the_element(conv):
     page = Page(story.to_html())
     assert "the whole layer" in page.text and bars[0].label in page.text
     assert repr(story) == f"<Story (root)[0, 1, 1, 1] = {story.value:.9g}: agree>"
-    assert "<script" not in story._repr_html_()
+    shown = Page(story._repr_html_())
+    assert {"script", "style"}.isdisjoint(shown.tags)
+    assert story._repr_html_().count("<rect") == len(bars)
+    assert_holds_the_numbers(story._repr_html_(), str(story))
 
 
 def test_junit_has_a_case_for_each_call(reports):
