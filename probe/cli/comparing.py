@@ -37,6 +37,7 @@ class Comparing:
     shape: tuple[tuple[int, ...], ...] = ()
     pairs: str | None = None
     save_pairs: str | None = None
+    types: str | None = None
     strict: bool = False
     a_factory: str | None = None
     b_factory: str | None = None
@@ -81,6 +82,12 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
             ["--save-pairs"],
             metavar="FILE",
             help="Write the pairs of layers that probe found, to edit and give to --pairs.",
+        ),
+        click.Option(
+            ["--types"],
+            metavar="FILE",
+            help="Fixed-point types planned for the layers, as hls4ml's configuration has them "
+            "(JSON): values beyond them are told.",
         ),
         click.Option(
             ["--strict"],
@@ -157,6 +164,7 @@ def compare(given: Comparing) -> int:
             strict=given.strict,
             shape=_shape(given),
             seed=given.seed or 0,
+            types=given.types,
             progress=status.show,
         )
         return _told(found, given)
@@ -170,7 +178,11 @@ def _refuse_targets(given: Comparing) -> None:
         from probe.report import model_explorer
 
         model_explorer.refuse_folder(given.model_explorer)
-    reading = [one for one in (given.a, given.b, given.input, given.input_b, given.pairs) if one]
+    reading = [
+        one
+        for one in (given.a, given.b, given.input, given.input_b, given.pairs, given.types)
+        if one
+    ]
     for target in (given.json, given.html, given.save_pairs):
         if target is not None and target != "-":
             atomic_write.target_of(target, reading)

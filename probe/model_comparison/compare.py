@@ -38,6 +38,7 @@ from probe.model_comparison.segments import Segment, names_of, read_by, segments
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
 from probe.model_comparison.text import differing
+from probe.model_comparison.types import Types, beyond, read_types
 from probe.model_comparison.walk import Given, Paired, Walk, digits, signature
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import Reasons, reasons, reasons_alone
@@ -65,6 +66,7 @@ def compare(
     strict: bool = False,
     shape: Shape = None,
     seed: int = 0,
+    types: Types = None,
     progress: Callable[[str], None] | None = None,
 ) -> ModelComparison:
     """Compares two models layer by layer: where the second leaves the first, and why.
@@ -82,6 +84,9 @@ def compare(
         strict: Whether a layer without a partner leaves the comparison unchecked at best.
         shape: As for ``probe.check``.
         seed: As for ``probe.check``.
+        types: Fixed-point types planned for the layers of the model (of A, where both are models),
+            as hls4ml's configuration has them, or a JSON file of it: what lies beyond them on this
+            input is told in the notes.
         progress: Called with what is being done.
 
     Returns:
@@ -94,6 +99,7 @@ def compare(
         ForwardFailed: A model's own forward pass raises.
     """
     say = progress or (lambda _: None)
+    planned = None if types is None else read_types(types)
     first, second = side(a), side(b)
     if isinstance(first, Outputs) and isinstance(second, Outputs):
         return _arrays_alone(first, second)
@@ -101,18 +107,22 @@ def compare(
         say("running A")
         passed = _pass_of(first, x, shape, seed)
         found = _compared(tensors_alone(second.arrays), passed, pairs, alone="b", say=say)
-        return _told(found, first, second, passed.how, (), strict)
-    if isinstance(first, Outputs):
+        told = _told(found, first, second, passed.how, (), strict)
+    elif isinstance(first, Outputs):
         say("running B")
         passed = _pass_of(second, x if x_b is None else x_b, shape, seed)
         found = _compared(tensors_alone(first.arrays), passed, pairs, alone="a", say=say)
-        return _told(found, first, second, passed.how, (), strict)
-    say("running A")
-    reference = _pass_of(first, x, shape, seed)
-    say("running B")
-    candidate = _pass_of_b(second, reference, x, x_b)
-    found = _compared(reference.graph, candidate, pairs, say=say)
-    return _told(found, first, second, reference.how, candidate.words, strict)
+        told = _told(found, first, second, passed.how, (), strict)
+    else:
+        say("running A")
+        passed = _pass_of(first, x, shape, seed)
+        say("running B")
+        candidate = _pass_of_b(second, passed, x, x_b)
+        found = _compared(passed.graph, candidate, pairs, say=say)
+        told = _told(found, first, second, passed.how, candidate.words, strict)
+    if planned is None:
+        return told
+    return replace(told, notes=(*beyond(planned, passed.graph), *told.notes))
 
 
 def assert_same(a: ModelLike, b: ModelLike, x: Inputs = None, **options: Any) -> None:

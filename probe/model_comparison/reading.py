@@ -339,6 +339,9 @@ def _gated(a: Node, b: Node) -> Iterator[Difference]:
 def _wires(segment: Segment) -> Iterator[Difference]:
     for wire in segment.wires:
         yield Difference("input", wire.instead.name, wire.reads.name)
+    for mine, theirs in segment.orders:
+        first, second = (", ".join(one.name for one in side) for side in (mine, theirs))
+        yield Difference("order of inputs", first, second)
 
 
 def transplanted(difference: Difference) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.walk import Paired, Walk, Wire
-from probe.ops import Constant, Outputs, Parameter
+from probe.ops import Add, Constant, Mul, Outputs, Parameter
 from probe.ops.step import Ref, Step
 
 __all__ = [
@@ -31,6 +31,8 @@ class Segment:
     b: list[Node]
     wires: list[Wire] = field(default_factory=list)
     """Inputs of B's nodes that are paired with others than A's read."""
+    orders: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
+    """Inputs of A's nodes that B's take in another order, and these."""
 
     @property
     def differs(self) -> bool:
@@ -50,8 +52,28 @@ def segments(walk: Walk) -> list[Segment]:
         a = _before(paired.a.tensors, ends_a)
         b = _before([paired.b], ends_b)
         crossed = [wire for node in b for wire in wires.get(node, ())]
-        found.append(Segment(paired, a, b, crossed))
+        one = Segment(paired, a, b, crossed)
+        if one.differs:
+            _compare_inputs(walk, one)
+        found.append(one)
     return sorted(found, key=_place)
+
+
+def _compare_inputs(walk: Walk, segment: Segment) -> None:
+    """Notes what nodes of several inputs read, where the nodes correspond."""
+    a, b = computing(segment.a), computing(segment.b)
+    if [one.kind for one in a] != [one.kind for one in b]:
+        return
+    for left, right in zip(a, b, strict=True):
+        mine = [x.root for x in left.inputs]
+        theirs = [walk.partner_root(x) for x in right.inputs]
+        if len(mine) < 2 or len(mine) != len(theirs) or None in theirs:
+            continue
+        other = [x for x, root in zip(right.inputs, theirs, strict=True) if root not in mine]
+        missing = [root for root in mine if root not in theirs]
+        segment.wires += [Wire(right, *one) for one in zip(other, missing, strict=False)]
+        if not other and not missing and mine != theirs and not isinstance(left.op, Add | Mul):
+            segment.orders.append((list(left.inputs), list(right.inputs)))
 
 
 def _place(one: Segment) -> int:

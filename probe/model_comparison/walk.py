@@ -299,7 +299,7 @@ class Walk:
         most = [one for one in held if one.share >= _MAJORITY and one.share > 0.9 * held[0].share]
         if not most:
             return None
-        partner = self._partner_root(node.inputs[0]) if node.inputs else None
+        partner = self.partner_root(node.inputs[0]) if node.inputs else None
         reading = [
             one
             for one in most
@@ -337,7 +337,7 @@ class Walk:
             return None
         return found[0]
 
-    def _partner_root(self, tensor: Tensor) -> Tensor | None:
+    def partner_root(self, tensor: Tensor) -> Tensor | None:
         """What of A stands for a tensor of B, or for the one that it is a copy of."""
         found = self._paired(tensor)
         return None if found is None else found.a.tensor.root
@@ -350,7 +350,7 @@ class Walk:
 
     def _prove_input(self, node: Node, anchor: Anchor) -> None:
         b, a = node.inputs[0], anchor.node.inputs[0]
-        known = self._partner_root(b)
+        known = self.partner_root(b)
         if known is None:
             if b not in self.values:
                 return
@@ -538,7 +538,7 @@ class Walk:
         places = [
             partner.node.index
             for x in (() if b.node is None else b.node.inputs)
-            if (partner := self._partner_root(x)) is not None and partner.node is not None
+            if (partner := self.partner_root(x)) is not None and partner.node is not None
         ]
         return max(places, default=-1) + 1
 
@@ -710,7 +710,7 @@ class Walk:
 
     def _pair_outputs(self) -> None:
         for a, b in zip(self.a.outputs, self.b.outputs, strict=False):
-            known = self._partner_root(b)
+            known = self.partner_root(b)
             if known is None and b in self.values and b.root in self.values:
                 end = b.root if b.root.node is not None else b
                 if end in self.partner or a.root.value.size != self.values[end].size:

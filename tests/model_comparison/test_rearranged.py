@@ -129,3 +129,30 @@ def test_a_crop_at_the_other_side_is_one_fault():
     comparison = probe.compare(whole, apart, X)
     assert [one.b for one in comparison.sources] == [("up", "/slice")], str(comparison)
     assert comparison.sources[0].findings[0].slug == "transpose-crop"
+
+
+class Joined(nn.Module):
+    """Three tensors, two of which are added and all joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(3, 4, 1) for _ in range(3))
+        self.added, self.order = ("one", "two"), ("one", "two", "three")
+
+    def forward(self, x):
+        made = {name: torch.relu(getattr(self, name)(x)) for name in ("one", "two", "three")}
+        total = made[self.added[0]] + made[self.added[1]]
+        return torch.cat([total, *(made[name] for name in self.order)], 1)
+
+
+def test_what_is_added_and_in_which_order_it_is_joined_is_read():
+    torch.manual_seed(0)
+    net = Joined().eval()
+    other = copy.deepcopy(net)
+    other.added = ("one", "three")
+    [source] = probe.compare(net, other, X).sources
+    assert ("input", "/relu:1", "/relu:2") in source.differs
+    other = copy.deepcopy(net)
+    other.order = ("two", "one", "three")
+    [source] = probe.compare(net, other, X).sources
+    assert [name for name, *_ in source.differs] == ["order of inputs"]
