@@ -149,7 +149,7 @@ def _one(
                 left.size,
                 math.inf,
                 worst,
-                f"the positions of NaN or inf differ at {int(apart.sum())} elements",
+                f"the positions of NaN or inf differ at {apart.sum():,} of {apart.size:,} elements",
             )
         found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert found is not None

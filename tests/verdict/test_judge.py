@@ -107,7 +107,7 @@ def test_nan_in_one_party_only_diverges_and_in_all_agrees():
     spoiled = capture.outputs[0].copy()
     spoiled[1, 2] = np.nan
     assert (
-        "The positions of NaN or inf differ at 1 elements"
+        "The positions of NaN or inf differ at 1 of 120 elements"
         in judge(capture, Yours(spoiled)).sentence
     )
     x = capture.inputs[0].copy()
