@@ -22,7 +22,7 @@ from probe.ops import Outputs
 
 __all__ = ["of_parties"]
 
-_SECONDS, _SECONDS_BEFORE = 0.9, 0.4
+_SECONDS, _SECONDS_BEFORE = 0.9, 0.3
 """What is looked for in the layer and before it, where both can be."""
 _LARGE = 1 << 20
 """Elements of all arrays before a layer from which on nothing is looked for there."""

@@ -56,8 +56,9 @@ LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
 ASIDE = 0.2
 """Seconds more that are not taken from the search for two mistakes."""
-_SHARE = 0.6
-"""Of the time that the common search has left this share is given to what is tried last."""
+_SHARE, _SHARE_OF_BLOCK = 0.6, 0.8
+"""Of the time that the common search has left this share is given to what is tried last: more in a
+layer of several calls, where most mistakes are with what one takes from another."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
@@ -68,7 +69,7 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
-_TURN, _TURN_OF_WEIGHTS = 0.3, 0.6
+_TURN, _TURN_OF_WEIGHTS = 0.45, 0.5
 """Of the time that is left each part of what is tried last has this share, and what is read
 back."""
 _OF_WEIGHTS = "other_weights"
@@ -238,7 +239,9 @@ def try_last(search: Search) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does, in a time
     of its own; of a very large batch in one sample, and what that shows on the whole."""
     rest = max(0.0, search.limit - (time.thread_time() - search.started[0]))
-    over = _Turns(LAST[search.thorough], LAST[search.thorough] + _SHARE * rest)
+    share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
+    own = min(search.limit, LAST[search.thorough])
+    over = _Turns(own, own + share * rest)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part

@@ -29,6 +29,7 @@ from probe.hypotheses import fixed_point
 from probe.hypotheses import data_flow
 from probe.hypotheses import changed_steps
 from probe.hypotheses import moved_steps
+from probe.hypotheses import tensors_of_blocks
 from probe.hypotheses import other_weights
 from probe.hypotheses import changed_tensors
 from probe.hypotheses import fitted_numbers
@@ -65,6 +66,7 @@ __all__ += [
     "resize",
     "rotary_and_heads",
     "sliding_windows",
+    "tensors_of_blocks",
     "transpose_conv",
     "written_values",
     "wrong_input",

@@ -52,11 +52,30 @@ def _changed(case: Case) -> Iterator[Change]:
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
             key = ("field", type(op), words)
             yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
-        for words, other in _together(case, position, op) if not _only_moves(op) else ():
-            yield _op_changed(case, position, words, other, None, "two fields")
+        for words, other in _read_otherwise(case, position, op):
+            yield _op_changed(case, position, words, other, ("read", words), "shape")
         for other in siblings(op):
             words = f"{_name(other)} instead of {_name(op)}"
             yield _op_changed(case, position, words, other, ("kind", words))
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for words, other in _together(case, position, op) if not _only_moves(op) else ():
+            yield _op_changed(case, position, words, other, None, "two fields")
+
+
+def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """Axes that are not moved but read as if they were, and a split in the other order."""
+    shape = np.shape(case.values[position][0])
+    if isinstance(op, ops.Transpose):
+        if [axis for axis in op.perm if shape[op.perm.index(axis)] > 1] != sorted(
+            axis for axis in op.perm if shape[op.perm.index(axis)] > 1
+        ):
+            yield f"a reshape instead of moving the axes to {op.perm}", ops.Reshape(shape)
+    elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
+        for at in range(1, len(shape) - 1):
+            if shape[at] != shape[at + 1]:
+                other = (*shape[:at], shape[at + 1], shape[at], *shape[at + 2 :])
+                yield f"split as {other} instead of {shape}", ops.Reshape(other)
 
 
 def _only_moves(op: Op) -> bool:
@@ -238,6 +257,8 @@ def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[
     elif name == "perm":
         if len(value) <= 4:
             yield from permutations(value)
+    elif name == "indices" and len(value) > 6:
+        yield from _turned(value)
     elif name != "shape" and len(value) <= 6:
         yield value[::-1]
         yield (1,) * len(value)
@@ -278,15 +299,26 @@ def _usual(value: float, shape: Sequence[int]) -> Iterator[float]:
 
 def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     """A constant with another value."""
-    if not isinstance(op, ops.Constant) or op.value.size != 1 or op.value.dtype.kind not in "fiu":
+    if not isinstance(op, ops.Constant) or op.value.dtype.kind not in "fiu":
         return
-    value = float(op.value)
-    if op.value.dtype.kind in "iu" and not value:
+    if op.value.size != 1:
+        order = tuple(op.value.tolist()) if op.value.ndim == 1 else ()
+        for inverse in _turned(order):
+            yield "places are taken in the inverse order", replace(op, value=np.array(inverse))
+        return
+    value, whole = float(op.value), op.value.dtype.kind in "iu"
+    if whole and not value:
         return
     sizes = sorted({size for made in case.values for y in made for size in y.shape if size > 1})
     for other in dict.fromkeys(_usual(value, sizes[-4:])):
-        if other != value and np.isfinite(other):
+        if other != value and np.isfinite(other) and (not whole or other == int(other)):
             yield (
                 f"{other:.6g} is taken instead of {value:.6g}",
                 replace(op, value=np.full(op.value.shape, other)),
             )
+
+
+def _turned(order: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
+    """The inverse of an order of places: of a roll, the roll the other way."""
+    if len(order) > 2 and sorted(order) == list(range(len(order))):
+        yield tuple(np.argsort(order).tolist())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heapify, heappop, heappush
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "Change",
     "Flow",
     "edit",
+    "in_turn",
     "inserted",
     "shape_of",
     "shared",
@@ -232,6 +234,12 @@ def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> I
         if len(members) < 2:
             yield one
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
+
+
+def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:
+    """The first of each, then the second of each, and so on, or no more than ``few`` of each."""
+    for turn in islice(zip_longest(*each), few):
+        yield from (change for change in turn if change is not None)
 
 
 def edit(case: Case, change: Change, slug: str) -> Edit:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from probe import ops
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.changes import Change, shape_of, taking, users_of, with_sources
+from probe.hypotheses.changes import Change, inserted, shape_of, taking, users_of, with_sources
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import listed, step_name, steps_name, tensor_name
@@ -87,10 +88,10 @@ def swapped_inputs(case: Case) -> Iterator[Edit]:
 def _swapped(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         sources = case.steps[position].sources(position)
+        joins = isinstance(case.steps[position].op, ops.Concat)
         for one, other in combinations(range(len(sources)), 2):
-            if sources[one] != sources[other] and shape_of(case, sources[one]) == shape_of(
-                case, sources[other]
-            ):
+            alike = shape_of(case, sources[one]) == shape_of(case, sources[other])
+            if sources[one] != sources[other] and (alike or joins):
                 changed = list(sources)
                 changed[one], changed[other] = changed[other], changed[one]
                 names = (tensor_name(case, sources[one]), tensor_name(case, sources[other]))
@@ -173,6 +174,27 @@ def _others_taken(case: Case) -> Iterator[Change]:
                 yield with_sources(
                     case, position, (*sources[:index], one, *sources[index + 1 :]), what
                 )
+    yield from _sums_taken(case)
+
+
+def _sums_taken(case: Case) -> Iterator[Change]:
+    """A step takes the sum of a tensor and another one that is added elsewhere: of what follows a
+    residual connection in place of what goes past it."""
+    added = {
+        ref: None
+        for position, _ in case.having(ops.Add)
+        for ref in case.steps[position].sources(position)
+        if shape_of(case, ref) == np.shape(case.values[position][0])
+    }
+    for ref, users in users_of(case).items():
+        for other in added if ref in added else ():
+            for user in users:
+                later = max(ref.step, other.step)
+                if other != ref and later < user and other not in case.steps[user].sources(user):
+                    what = f"{step_name(case, user)} takes {tensor_name(case, ref)} plus "
+                    what += tensor_name(case, other)
+                    both = Step(ops.Add(), (ref, other))
+                    yield replace(inserted(case, ref, both, what, user=user), after=later)
 
 
 def _same_before(case: Case, position: int) -> Iterator[tuple[Ref, list[int]]]:

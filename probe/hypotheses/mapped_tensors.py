@@ -1,20 +1,23 @@
 """The tensors of a flow, and a map of one of them as a change of the layer. Nothing is registered
 here, so that importing it leaves the order in which mistakes are tried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.activation import COMMON
 from probe.hypotheses.case import Case
-from probe.hypotheses.changes import Change, inserted
+from probe.hypotheses.changes import Change, in_turn, inserted
 from probe.hypotheses.step_words import listed, step_name, tensor_name
-from probe.hypotheses.tensor_maps import Map
+from probe.hypotheses.tensor_maps import Map, maps, scalings, whole_numbers
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 
-__all__ = ["axis_name", "batched", "mapped", "tensors_of"]
+__all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "tensors_of"]
 
 
 def tensors_of(case: Case, moved: bool = False) -> Iterator[Ref]:
@@ -75,3 +78,60 @@ def mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
     for user in users if 1 < len(users) <= 3 else ():
         told = f"{what} where {step_name(case, user)} takes it"
         yield inserted(case, ref, step, told, user=user)
+
+
+def _all_mapped(case: Case, ref: Ref, some: Iterable[Map]) -> Iterator[Change]:
+    for one in some:
+        yield from mapped(case, ref, one)
+
+
+def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest factors of all tensors, then others, or ``few`` of each."""
+    each = []
+    for ref in tensors_of(case) if not case.inner else ():
+        x = ref.of(case.inputs, case.values)
+        some = scalings(x.shape) if x.dtype.kind == "f" else iter(())
+        if x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
+            some = chain(whole_numbers(), some)
+        each.append(_all_mapped(case, ref, some))
+    yield from in_turn(each, few)
+
+
+def extra(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest activations behind all tensors, then others, or ``few`` of them."""
+    for name, op in COMMON[:few] if not case.inner else ():
+        for ref in tensors_of(case):
+            what = f"{name} is applied to {tensor_name(case, ref)}"
+            yield inserted(case, ref, Step(op, (ref,)), what, ("extra", name))
+
+
+def rearranged(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest maps of all tensors, then others, or ``few`` of each."""
+    each: list[Iterator[Change]] = []
+    for ref in tensors_of(case, moved=True):
+        x = ref.of(case.inputs, case.values)
+        some = maps(x.shape, partial(axis_name, case, ref), batched(case, ref))
+        whole = _all_mapped(case, ref, some if x.size > 1 else ())
+        each.append(chain(whole, _along_another_axis(case, ref)))
+    yield from in_turn(each, few)
+
+
+def _along_another_axis(case: Case, ref: Ref) -> Iterator[Change]:
+    """A vector that lies along one axis of what it is added to or multiplied with, along
+    another."""
+    x = ref.of(case.inputs, case.values)
+    axes = [axis for axis, size in enumerate(x.shape) if size > 1]
+    if len(axes) != 1:
+        return
+    for position, step in enumerate(case.steps):
+        sources = step.sources(position)
+        if ref not in sources or not isinstance(step.op, ops.Add | ops.Mul | ops.Sub | ops.Div):
+            continue
+        whole = np.shape(case.values[position][0])
+        mine = axes[0] + len(whole) - x.ndim
+        for axis, size in enumerate(whole):
+            if axis not in (mine, 0) and size == x.size:
+                shape = tuple(size if k == axis else 1 for k in range(len(whole)))
+                what = f"{tensor_name(case, ref)} runs along axis {axis} of {whole}, not {mine}"
+                turned = Step(ops.Reshape(shape), (ref,))
+                yield inserted(case, ref, turned, what, user=position)

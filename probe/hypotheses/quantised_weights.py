@@ -12,7 +12,7 @@ from probe.hypotheses.changes import Change
 from probe.hypotheses.mapped_tensors import axis_name, mapped
 from probe.hypotheses.primitives import by_integers
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.reproducing import reproducing
+from probe.hypotheses.reproducing import PARTS, reproducing
 from probe.hypotheses.tensor_maps import Map, maps
 from probe.ops.step import Ref
 
@@ -27,7 +27,7 @@ def _mistakes(
     """The maps of the integers, zero points or scales of the layer's quantised weights that give
     what was observed."""
     if any(map(by_integers, case.weights.values())):
-        yield from reproducing(case, partial(_mapped, what=what, of=of), slug, parts_alone=True)
+        yield from reproducing(case, partial(_mapped, what=what, of=of), slug, PARTS)
 
 
 def _mapped(

@@ -13,20 +13,20 @@ from probe.hypotheses.primitives import Scanned, taken_apart, taken_together
 from probe.ops.base import Op
 from probe.ops.step import Step
 
-__all__ = ["flow_of", "reproducing"]
+__all__ = ["ALL", "PARTS", "STEPS", "flow_of", "reproducing"]
 
 Changes = Callable[[Case], Iterator[Change]]
+ALL, STEPS, PARTS = slice(None), slice(-2, -1), slice(-1, None)
+"""All readings of a layer, that by its own steps, and that by what these are made of."""
 _LARGE = 1 << 14
 """Elements of an output from which on one sample of a batch is looked at first."""
 
 
-def reproducing(
-    case: Case, changes: Changes, slug: str, parts_alone: bool = False
-) -> Iterator[Edit]:
+def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> Iterator[Edit]:
     """The edits that such changes make and that give what was observed, or nearly: of the layer's
-    own steps, then of those that these are made of, or of these alone."""
-    readings = _readings(case)
-    for number, whole in enumerate(readings[-1:] if parts_alone else readings):
+    own steps, then of those that these are made of, or of ``which`` of these."""
+    readings = _readings(case)[which]
+    for number, whole in enumerate(readings):
         flow = flow_of(whole)
         made = _with_cells(flow.case, changes)
         if number and number == len(readings) - 1:

@@ -2,7 +2,7 @@
 may see, the offset of norms, packed projections and routers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -14,44 +14,46 @@ from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.changes import taking
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rewiring import Change, rewired
+from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
-_BASES = (1e4, 5e5, 1e6, 1e5, 1.6e5, 1e3, 8e6)
+_BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
 _CAPS = (50.0, 30.0, 20.0)
 _HIDDEN = -1e3
 """What is added to a score that is not to count, or less."""
 
 
 class _Rope(NamedTuple):
-    """x cos + rotated(x) sin, at the step that adds the two: what is rotated, and the two factors
+    """x cos + turned(x) sin, at the step that adds the two: what is rotated, and the two factors
     as their products take them."""
 
     add: int
     x: Ref
-    cos: tuple[int, Ref]
-    sin: tuple[int, Ref]
+    cos: Ref
+    sin: Ref
+    pairs: str
+    """Which features are rotated together: "halves", (i, i + d/2), or "neighbours"."""
 
 
 def _ropes(case: Case) -> list[_Rope]:
-    """The rotations whose pairs are the two halves of the features."""
+    """The rotations, the last one first."""
     found = []
     for position, _ in case.having(ops.Add):
         sources = case.steps[position].sources(position)
         for plain, turned in permutations(sources, 2):
             if not all(one.step >= 0 and _is(case, one, ops.Mul) for one in (plain, turned)):
                 continue
-            for k, ref in enumerate(case.steps[turned.step].sources(turned.step)):
-                x = _turned(case, ref)
-                factors = case.steps[plain.step].sources(plain.step)
-                if x is None or x not in factors:
-                    continue
-                cos = factors[1 - factors.index(x)]
-                sin = case.steps[turned.step].sources(turned.step)[1 - k]
-                found.append(_Rope(position, x, (plain.step, cos), (turned.step, sin)))
-    return found
+            factors = case.steps[plain.step].sources(plain.step)
+            products = case.steps[turned.step].sources(turned.step)
+            for k, ref in enumerate(products):
+                x, pairs = _turned(case, ref)
+                if x is not None and x in factors and pairs:
+                    cos, sin = factors[1 - factors.index(x)], products[1 - k]
+                    found.append(_Rope(position, x, cos, sin, pairs))
+    return found[::-1]
 
 
 def _is(case: Case, ref: Ref, *kinds: type) -> bool:
@@ -67,77 +69,155 @@ def _source(case: Case, ref: Ref) -> Ref:
     return case.steps[ref.step].sources(ref.step)[0]
 
 
-def _turned(case: Case, ref: Ref) -> Ref | None:
-    """x, where the tensor is its second half negated and then its first."""
-    if not _is(case, ref, ops.Concat):
-        return None
-    halves = case.steps[ref.step].sources(ref.step)
-    if len(halves) != 2 or not _is(case, halves[0], ops.Neg):
-        return None
-    second, first = _sliced(case, _source(case, halves[0])), _sliced(case, halves[1])
-    return second if second == first else None
+def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
+    """x, where the tensor holds its features in another order, some of them negated, and which are
+    exchanged; "" where that is no rotation."""
+    halves, rest = [], [ref]
+    while rest:
+        one = rest.pop()
+        if _is(case, one, ops.Slice):
+            halves.append(_source(case, one))
+        elif _is(case, one, Rearrangement, ops.Neg, ops.Concat) and one.step > ref.step - 12:
+            rest += case.steps[one.step].sources(one.step)
+        else:
+            return None, ""
+    if len(halves) != 2 or halves[0] != halves[1]:
+        return None, ""
+    x, y = (one.of(case.inputs, case.values) for one in (halves[0], ref))
+    for pairs in ("halves", "neighbours"):
+        if x.shape == y.shape and not x.shape[-1] % 2 and np.array_equal(_quarter(x, pairs), y):
+            return halves[0], pairs
+    return None, ""
 
 
-def _sliced(case: Case, ref: Ref) -> Ref | None:
-    """What a tensor is cut out of."""
-    while _is(case, ref, ops.Reshape):
-        ref = _source(case, ref)
-    return _source(case, ref) if _is(case, ref, ops.Slice) else None
+def _quarter(x: np.ndarray, pairs: str) -> np.ndarray:
+    """Each pair of features turned by a right angle."""
+    if pairs == "halves":
+        first, second = np.split(x, 2, axis=-1)
+        return np.concatenate([-second, first], axis=-1)
+    return np.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
+
+
+def _spread(angles: np.ndarray, pairs: str) -> np.ndarray:
+    """The angles of pairs (position, pair) for each of their features."""
+    if pairs == "halves":
+        return np.concatenate([angles, angles], axis=-1)
+    return np.repeat(angles, 2, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rotation(ops.Op):
+    """Pairs of features rotated by their angles (position, pair), the same for all heads."""
+
+    angles: np.ndarray
+    scale: float = 1.0
+    pairs: str = "halves"
+    reordered: bool = False
+    """Whether neighbours are brought to the two halves before."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        if self.reordered:
+            x = np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
+        angles = _spread(self.angles, self.pairs)
+        turned = x * np.cos(angles) + _quarter(x, self.pairs) * np.sin(angles)
+        return (self.scale * turned,)
+
+
+class _Angles(NamedTuple):
+    """The angles by which a rotation turns, as far as its factors tell."""
+
+    scale: float
+    each: np.ndarray
+    """Of one position, for each pair of features."""
+    positions: np.ndarray
+
+    def rotation(self, pairs: str, **other: Any) -> _Rotation:
+        """The rotation with some of these being others."""
+        held = self._replace(**{name: other.pop(name) for name in [*other] if name in self._fields})
+        return _Rotation(held.positions[:, None] * held.each, held.scale, pairs, **other)
+
+
+def _angles(case: Case, rope: _Rope) -> _Angles | None:
+    """None where the positions are not one after the other, the same for all samples and heads."""
+    cos, sin = (one.of(case.inputs, case.values) for one in (rope.cos, rope.sin))
+    size = cos.shape[-1] if cos.ndim else 0
+    if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
+        return None
+    scale, angle = np.hypot(cos, sin), np.arctan2(sin, cos).astype(np.float64)
+    angle = angle.reshape(-1, *cos.shape[-2:])[0]
+    angle = angle[:, : size // 2] if rope.pairs == "halves" else angle[:, ::2]
+    each = np.angle(np.exp(1j * (angle[1] - angle[0])))
+    if not each.all() or (each < 0).any():
+        return None
+    begin = np.rint(angle[0, np.argmin(each)] / each.min())
+    found = _Angles(float(scale.mean()), each, begin + np.arange(cos.shape[-2]))
+    again = found.positions[:, None] * each
+    spread = _spread(again, rope.pairs)
+    near = np.allclose(np.cos(spread) * found.scale, cos, atol=1e-3)
+    near = near and np.allclose(np.sin(spread) * found.scale, sin, atol=1e-3)
+    return found if near else None
+
+
+def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
+    """All rotations with their angles, and each of a few."""
+    each = [(rope, angles) for rope in _ropes(case) if (angles := _angles(case, rope)) is not None]
+    if each:
+        yield each, ""
+    if 1 < len(each) <= 4:
+        for number, one in enumerate(each):
+            yield [one], f" in rotation {len(each) - number} of {len(each)}"
+
+
+def _rotated(
+    case: Case, some: Sequence[tuple[_Rope, _Angles]], of: Callable[[_Rope, _Angles], _Rotation]
+) -> Steps:
+    """The steps with other rotations."""
+    changes = [
+        Change(Ref(rope.add), (of(rope, angles),), _behind(rope.add), source=rope.x)
+        for rope, angles in some
+    ]
+    return rewired(case, changes)
 
 
 def _at(position: int) -> Callable[[int], bool]:
     return lambda other: other == position
 
 
-def _upto(position: int) -> Callable[[int], bool]:
-    return lambda other: other <= position
-
-
 def _behind(position: int) -> Callable[[int], bool]:
     return lambda other: other > position
 
 
-def _some(ropes: Sequence[_Rope]) -> Iterator[tuple[list[_Rope], str]]:
-    """All rotations, and each of a few, the last of them first."""
-    last = sorted(ropes, key=lambda one: -one.add)
-    yield last, ""
-    if 1 < len(ropes) <= 4:
-        for number, one in enumerate(ropes):
-            yield [one], f" in rotation {number + 1} of {len(ropes)}"
+_OTHER = {"halves": "neighbours", "neighbours": "halves"}
+_WORDS = {"halves": "(i, i + d/2)", "neighbours": "(2i, 2i + 1)"}
 
 
 @hypothesis("rope-layout")
 def rope_layout(case: Case) -> Iterator[Edit]:
     """Rotary position embedding (RoPE) pairs other features: neighbours (2i, 2i + 1) instead of the
-    two halves (i, i + d/2).
+    two halves (i, i + d/2), or the reverse.
 
-    Meta's and GPT-J's code pairs neighbours, Hugging Face's the halves, with the rows of the query
-    and key weights permuted. Position 0 is exact, since it is not rotated.
+    Meta's, Cohere's and GPT-J's code pairs neighbours, Hugging Face's Llama the halves, with the
+    rows of the query and key weights permuted. Position 0 is exact, since it is not rotated.
     """
-    for some, where in _some(_ropes(case)):
-        conjugated, plain = [], []
-        for rope in some:
-            shape = np.shape(rope.x.of(case.inputs, case.values))
-            half = shape[-1] // 2
-            swap = ops.Transpose((*range(len(shape) - 1), len(shape), len(shape) - 1))
-            apart = (ops.Reshape((*shape[:-1], half, 2)), swap, ops.Reshape(shape))
-            back = (ops.Reshape((*shape[:-1], 2, half)), swap, ops.Reshape(shape))
-            inside = Change(rope.x, apart, _upto(rope.add))
-            behind = Change(Ref(rope.add), back, _behind(rope.add))
-            conjugated += [inside, behind]
-            plain.append(inside)
+    for some, where in _some(case):
+        own = some[0][0].pairs
+        what = "neighbouring features are" if own == "halves" else "the two halves are"
         yield case.edit(
-            f"neighbouring features are rotated together, (2i, 2i + 1){where}; the layer rotates "
-            "(i, i + d/2)",
-            rewired(case, conjugated),
-            do="pair feature i with feature i + d/2",
+            f"{what} rotated together, {_WORDS[_OTHER[own]]}{where}; the layer rotates "
+            f"{_WORDS[own]}",
+            _rotated(case, some, lambda rope, angles: angles.rotation(_OTHER[rope.pairs])),
+            do=f"rotate features {_WORDS[own]} together",
         )
-        yield case.edit(
-            f"features are reordered from neighbours to halves before the rotation{where}, as for "
-            "weights that are not permuted yet",
-            rewired(case, plain),
-            do="leave the rows of the query and key weights as they are",
-        )
+        if own == "halves":
+            yield case.edit(
+                "features are reordered from neighbours to halves before the rotation"
+                f"{where}, as for weights that are not permuted yet",
+                _rotated(
+                    case, some, lambda rope, angles: angles.rotation("halves", reordered=True)
+                ),
+                do="leave the rows of the query and key weights as they are",
+            )
 
 
 @hypothesis("rope-direction")
@@ -147,117 +227,141 @@ def rope_direction(case: Case) -> Iterator[Edit]:
     Position 0 is exact. If both queries and keys are affected, only scores between different
     positions differ.
     """
-    for some, where in _some(_ropes(case)):
-        changes = [Change(rope.sin[1], (ops.Neg(),), _at(rope.sin[0])) for rope in some]
+    for some, where in _some(case):
         yield case.edit(
             f"the sine of the rotation has the other sign{where}",
-            rewired(case, changes),
+            _rotated(case, some, lambda r, angles: angles.rotation(r.pairs, each=-angles.each)),
             do="rotate (a, b) to (a cos - b sin, b cos + a sin)",
         )
 
 
 @hypothesis("rope-dims")
 def rope_dims(case: Case) -> Iterator[Edit]:
-    """Rotary position embedding (RoPE) is not applied to queries, to keys, or to both.
+    """Rotary position embedding (RoPE) is not applied to queries, to keys, or to both, is applied
+    to values, or to all features of a head instead of the first ones.
 
     Position 0 is exact; the error grows with the distance between positions.
     """
-    for some, where in _some(_ropes(case)):
+    for some, where in _some(case):
         steps: Steps = case.steps
-        for rope in some:
+        for rope, _ in some:
             steps = _taking(case.became_steps(steps), Ref(rope.add), rope.x)
         yield case.edit(
             f"positions are not rotated{where}", steps, do="rotate queries and keys by position"
         )
+        if where:
+            continue
+        if all(_wide(case, rope) for rope, _ in some):
+            yield case.edit(
+                "all features of a head are rotated; the layer rotates the first "
+                f"{2 * some[0][1].each.size}",
+                rewired(case, [change for one in some for change in _all_rotated(case, *one)]),
+                do="rotate the first features (partial_rotary_factor of the config)",
+            )
+        rope, angles = some[0]
+        for ref in _like(case, rope):
+            change = Change(ref, (angles.rotation(rope.pairs),))
+            yield case.edit(
+                "values are rotated by position, too",
+                rewired(case, [change]),
+                do="rotate queries and keys alone",
+            )
 
 
-class _Angles(NamedTuple):
-    """The angles by which a rotation turns, as far as its factors tell."""
-
-    scale: np.ndarray
-    each: np.ndarray
-    """Of one position, for each feature."""
-    positions: np.ndarray
-
-    def factors(self, positions: np.ndarray, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        angles = positions[:, None] * each
-        return self.scale * np.cos(angles), self.scale * np.sin(angles)
+def _like(case: Case, rope: _Rope) -> Iterator[Ref]:
+    """Tensors that are no rotation's and have the shape of what is rotated, as it is made."""
+    taken = {one.x for one in _ropes(case)}
+    kind, shape = type(case.steps[rope.x.step].op), np.shape(case.values[rope.add][0])
+    for position, step in enumerate(case.steps):
+        ref = Ref(position)
+        alike = type(step.op) is kind and np.shape(case.values[position][0]) == shape
+        if alike and ref not in taken and not _is(case, ref, ops.Add):
+            yield ref
 
 
-def _angles(case: Case, rope: _Rope) -> _Angles | None:
-    """None where the positions are not one after the other."""
-    cos, sin = (one.of(case.inputs, case.values) for _, one in (rope.cos, rope.sin))
-    if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or cos.shape[-1] % 2:
+def _wide(case: Case, rope: _Rope) -> tuple[Ref, int] | None:
+    """The whole heads of which a rotation takes the first features, and the step that puts the
+    rotated ones and the others together; None where it takes all."""
+    cut = rope.x
+    while _is(case, cut, ops.Reshape):
+        cut = _source(case, cut)
+    if not _is(case, cut, ops.Slice):
         return None
-    angle = np.arctan2(sin, cos).astype(np.float64)
-    step = angle[..., 1, :] - angle[..., 0, :]
-    each = np.angle(np.exp(1j * step)).reshape(-1, cos.shape[-1])[0]
-    first = angle.reshape(-1, *cos.shape[-2:])[0, 0]
-    if not each.all() or (each < 0).any():
-        return None
-    begin = np.rint(first[np.argmin(each)] / each[np.argmin(each)])
-    positions = begin + np.arange(cos.shape[-2])
-    found = _Angles(np.hypot(cos, sin), each, positions)
-    again = found.factors(positions, each)
-    near = all(
-        np.allclose(made, given, atol=1e-3) for made, given in zip(again, (cos, sin), strict=True)
-    )
-    return found if near else None
+    whole = _source(case, cut)
+    for position, _ in case.having(ops.Concat):
+        same = np.shape(case.values[position][0]) == np.shape(whole.of(case.inputs, case.values))
+        if same and case.steps[position].sources(position)[0] == Ref(rope.add):
+            return whole, position
+    return None
 
 
-def _rotated_otherwise(
-    case: Case,
-    some: Sequence[_Rope],
-    change: Callable[[_Angles], tuple[np.ndarray, np.ndarray]],
-) -> Steps | None:
-    """The steps in which rotations turn by other angles: positions and, of one, each feature's."""
-    changes = []
-    for rope in some:
-        angles = _angles(case, rope)
-        if angles is None:
-            return None
-        values = angles.factors(*change(angles))
-        for (at, ref), value in zip((rope.cos, rope.sin), values, strict=True):
-            held = np.broadcast_to(value, np.shape(ref.of(case.inputs, case.values)))
-            here = _at(at)
-            changes.append(Change(ref, (ops.Constant(np.array(held)),), here, copies=0))
-    return rewired(case, changes)
+def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Change]:
+    found = _wide(case, rope)
+    assert found is not None
+    whole, joined = found
+    size = np.shape(whole.of(case.inputs, case.values))[-1]
+    each = _frequencies(_base(angles), size // 2)
+    rotation = angles.rotation(rope.pairs, each=each)
+    return [Change(Ref(joined), (rotation,), _behind(joined), source=whole)]
+
+
+def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:
+    """Of so many pairs of features, the first of a head of that size."""
+    return np.asarray(base ** (-2.0 * np.arange(count) / (size or 2 * count)))
+
+
+def _base(angles: _Angles) -> float:
+    """The base of the angles, as their first two tell; 10000 where there is but one."""
+    count = angles.each.size
+    return float((angles.each[1] / angles.each[0]) ** -count) if count > 1 else 1e4
 
 
 @hypothesis("rope-base")
 def rope_base(case: Case) -> Iterator[Edit]:
-    """Rotary position embedding (RoPE) has another base, or its positions are scaled.
+    """Rotary position embedding (RoPE) has another base, or scaled positions or frequencies.
 
     The usual base is 10000; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
     grows with the position: few positions hardly show it.
     """
-    ropes = _ropes(case)
-    angles = _angles(case, ropes[0]) if ropes else None
-    if angles is None:
+    some, _ = next(_some(case), ([], ""))
+    if not some:
         return
-    size = len(angles.each)
-    half = np.arange(size // 2)
-    base = float((angles.each[1] / angles.each[0]) ** (-size / 2)) if size > 2 else 0.0
-    own = f"; the layer's base is about {base:.4g}" if size > 2 else ""
-    some = sorted(ropes, key=lambda one: -one.add)
-    for other in _BASES:
-        each = np.tile(other ** (-2.0 * half / size), 2)
+    rope, angles = some[0]
+    count, base = angles.each.size, _base(angles)
+    own = _frequencies(base, count)
+    told, factors = f"; the layer's base is about {base:.4g}", [1]
+    if not np.allclose(own, angles.each, rtol=1e-3):
+        told = "; the layer's frequencies are scaled, each by its own factor"
+        factors += [2, 4, 8, 16, 32]
+    tried = {
+        f"with the base {other:.6g}" + f" and all frequencies divided by {factor}" * (factor > 1): (
+            _frequencies(other, count) / factor
+        )
+        for factor in factors
+        for other in _BASES
+    }
+    if found := _wide(case, rope):
+        size = np.shape(found[0].of(case.inputs, case.values))[-1]
+        words = f"with the frequencies of a head of {size} features, not of {2 * count}"
+        tried[words] = _frequencies(base if count > 1 else 1e4, count, size)
+    for words, each in tried.items():
         if np.abs(each - angles.each).max() > 1e-6:
-            steps = _rotated_otherwise(case, some, partial(_with_angles, each=each))
-            if steps is not None:
-                yield case.edit(
-                    f"positions are rotated with the base {other:.6g}{own}",
-                    steps,
-                    do=f"use the base {base:.4g} (rope_theta of the config)",
-                )
-    for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
-        steps = _rotated_otherwise(case, some, partial(_moved_by, factor=factor))
-        if steps is not None:
+            of = partial(_with, each=each)
             yield case.edit(
-                f"positions are divided by {factor:g} before they are rotated",
-                steps,
-                do="scale positions as the config says (rope_scaling)",
+                f"positions are rotated {words}{told}",
+                _rotated(case, some, of),
+                do="use the base and the scaling of the config (rope_theta, rope_scaling)",
             )
+    for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
+        yield case.edit(
+            f"positions are divided by {factor:g} before they are rotated",
+            _rotated(case, some, partial(_with, each=angles.each / factor)),
+            do="scale positions as the config says (rope_scaling)",
+        )
+
+
+def _with(rope: _Rope, angles: _Angles, **other: Any) -> _Rotation:
+    return angles.rotation(rope.pairs, **other)
 
 
 @hypothesis("rope-offset")
@@ -267,30 +371,15 @@ def rope_offset(case: Case) -> Iterator[Edit]:
 
     It shows only if queries and keys are shifted differently: shifted alike, the scores are equal.
     """
-    ropes = _ropes(case)
-    for some, where in _some(ropes):
-        moves: tuple[float, ...] = (1.0, -1.0)
-        angles = _angles(case, some[0]) if some else None
-        if angles is not None and angles.positions[0]:
-            moves = (*moves, -float(angles.positions[0]))
-        for by in moves:
-            steps = _rotated_otherwise(case, some, partial(_moved_by, by=by))
-            if steps is not None:
-                yield case.edit(
-                    f"positions are moved by {by:+g} before they are rotated{where}",
-                    steps,
-                    do="count positions from the same start for queries and keys",
-                )
-
-
-def _with_angles(angles: _Angles, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return angles.positions, each
-
-
-def _moved_by(
-    angles: _Angles, by: float = 0.0, factor: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    return angles.positions / factor + by, angles.each
+    for some, where in _some(case):
+        first = float(some[0][1].positions[0])
+        for by in (1.0, -1.0, *((-first,) if first else ())):
+            positions = some[0][1].positions + by
+            yield case.edit(
+                f"positions are moved by {by:+g} before they are rotated{where}",
+                _rotated(case, some, partial(_with, positions=positions)),
+                do="count positions from the same start for queries and keys",
+            )
 
 
 # Heads.

@@ -7,7 +7,7 @@ One list serves inputs, parameters and what steps give; each map comes with its 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import combinations, permutations
+from itertools import combinations, permutations, zip_longest
 from typing import NamedTuple
 
 import ml_dtypes
@@ -36,15 +36,26 @@ def maps(shape: Sequence[int], along: Callable[[int], str], batch: bool = True) 
         if shape[one] == shape[other]:
             words = f"transposed: {along(one)} and {along(other)} are exchanged"
             yield Map(words, partial(np.swapaxes, axis1=one, axis2=other))
+            for parts in _divisors(shape[one]):
+                order = np.arange(shape[one]).reshape(parts, -1).T.ravel()
+                words = f"read column by column for row by row along {along(one)} and "
+                words += f"{along(other)}, of {parts} rows"
+                yield Map(words, partial(_along_both, order=order, axes=(one, other)))
+    for turn in zip_longest(*(_along(shape[axis], axis, along(axis)) for axis in axes)):
+        yield from filter(None, turn)
     yield from _reread(shape, axes)
-    for axis in axes:
-        yield from _along(shape[axis], axis, along(axis))
     for one, other in combinations(axes, 2):
         words = f"reversed along {along(one)} and {along(other)}"
         yield Map(words, partial(np.flip, axis=(one, other)))
         for by in (1, -1):
             words = f"rolled by {by} along {along(one)} and {along(other)}"
             yield Map(words, partial(np.roll, shift=(by, by), axis=(one, other)))
+
+
+def _along_both(x: np.ndarray, order: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    for axis in axes:
+        x = np.take(x, order, axis)
+    return x
 
 
 def _reread(shape: Sequence[int], axes: Sequence[int]) -> Iterator[Map]:
@@ -79,9 +90,8 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
     """What moves the slices along one axis."""
     places = np.arange(size)
     orders: dict[str, np.ndarray] = {}
-    for by in (1, -1, 2, -2):
-        if abs(by) < size and 2 * abs(by) != size:
-            orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
+    for by in (1, -1):
+        orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
     for parts in _divisors(size):
         turned = places.reshape(parts, -1)
         if parts == 2:
@@ -105,6 +115,9 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
     if size % 2 == 0 and size > 2:
         pairs = places.reshape(-1, 2)[:, ::-1].ravel()
         orders[f"reversed within blocks of 2 along {name}"] = pairs
+    for by in (2, -2):
+        if abs(by) < size and 2 * abs(by) != size:
+            orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
     for many, inner in _two_levels(size):
         blocks = places.reshape(many, inner, -1)
         words = (

@@ -2,6 +2,7 @@
 Face's Llama."""
 
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -209,3 +210,97 @@ def test_a_mistake_of_a_part_is_named(plant):
     assert report.findings, report.diagnosis
     named = [one.slug for one in report.findings if one.tie] or [report.findings[0].slug]
     assert plant.__name__.replace("_", "-") in named, report.findings
+
+
+def block_of(model, ids):
+    """What the first block of a model gives."""
+    kept = []
+    hook = model.layers[0].register_forward_hook(lambda module, given, y: kept.append(y))
+    with torch.no_grad():
+        model(torch.tensor(ids))
+    hook.remove()
+    (y,) = kept
+    return (y[0] if isinstance(y, tuple) else y).numpy()
+
+
+def neox(**rotary):
+    config = transformers.GPTNeoXConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, **rotary},
+    )
+    return varied(transformers.GPTNeoXModel(config))
+
+
+def llama(**rotary):
+    config = transformers.LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        rope_parameters={"rope_theta": 100.0, "rope_type": "default", **rotary},
+    )
+    return varied(transformers.LlamaModel(config))
+
+
+def cohere():
+    config = transformers.CohereConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    return varied(transformers.CohereModel(config))
+
+
+def varied(model):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for one in model.parameters():
+            one.add_(0.3 * torch.randn_like(one))
+    return model.eval()
+
+
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+OTHER_MODELS = {
+    "all features": (neox, lambda: neox(partial_rotary_factor=1.0), "rope-dims"),
+    "frequencies scaled": (lambda: llama(**LLAMA_3), llama, "rope-base"),
+    "halves for neighbours": (cohere, cohere, "rope-layout"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_MODELS)
+def test_a_model_that_rotates_otherwise(name, monkeypatch):
+    """The same weights in a model of another configuration, or with another one's rotation."""
+    right, other, slug = OTHER_MODELS[name]
+    ids = np.random.default_rng(0).integers(0, 50, (2, 8))
+    model, wrong = right(), other()
+    wrong.load_state_dict(dict(model.named_parameters()), strict=False)
+    if name == "halves for neighbours":
+        modeling_cohere, modeling_llama = (
+            import_module(f"transformers.models.{one}.modeling_{one}")
+            for one in ("cohere", "llama")
+        )
+        with monkeypatch.context() as patched:
+            patched.setattr(modeling_cohere, "rotate_half", modeling_llama.rotate_half)
+            wrong.rotary_emb = modeling_llama.LlamaRotaryEmbedding(wrong.config)
+            y = block_of(wrong, ids)
+    else:
+        y = block_of(wrong, ids)
+    report = probe.check(model, "layers.0", {"input_ids": ids}, expected=y)
+    assert report.verdict == "diverge"
+    assert report.findings[0].slug == slug and report.findings[0].left <= 1
