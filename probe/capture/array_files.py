@@ -6,6 +6,7 @@ import os
 import zipfile
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
+from itertools import count, takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from probe.errors import BadInput, in_words
 from probe.files.regular_file import refuse_irregular
 from probe.files.size_limits import held, too_much
 
-__all__ = ["FLAT", "IMAGES", "array", "by_name", "given", "typed", "values"]
+__all__ = ["FLAT", "IMAGES", "array", "by_name", "given", "own_input", "typed", "values"]
 
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
@@ -206,6 +207,21 @@ def given(
     if isinstance(held, dict):
         return next(iter(held.values())) if len(held) == 1 else held
     return Unshaped(held, path) if path.endswith(FLAT) else held
+
+
+_OF_A_REPORT = ("framework_0", "numpy_0", "onnx_0", "expected_0")
+
+
+def own_input(
+    path: str, dtype: str | None = None
+) -> np.ndarray | list[np.ndarray] | dict[str, np.ndarray] | Unshaped | None:
+    """A layer's own input file: of a report that --save wrote, the inputs in their order."""
+    held = given(path, dtype)
+    if not isinstance(held, dict) or not any(name in held for name in _OF_A_REPORT):
+        return held
+    names = takewhile(held.__contains__, map("input_{}".format, count()))
+    inputs = [held[name] for name in names]
+    return held if not inputs else inputs[0] if len(inputs) == 1 else inputs
 
 
 def values(

@@ -209,7 +209,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--expect-input"],
             metavar="FILE",
-            help="The layer input that your output was computed from.",
+            help="The layer's input that your output was computed from; the .npz of --save has it.",
         ),
         click.Option(
             ["--expect-at"],

@@ -129,7 +129,7 @@ def input_of(arguments: Arguments) -> Told:
 def _own_input(arguments: Arguments) -> Told | None:
     if arguments.expect_input is None:
         return None
-    given = array_files.given(arguments.expect_input, arguments.dtype)
+    given = array_files.own_input(arguments.expect_input, arguments.dtype)
     return Told(given, dict(arguments.arg))
 
 

@@ -104,6 +104,23 @@ def test_a_module_that_declares_no_shape_is_told_one(probe, tmp_path, conv):
     assert (status, out) == (2, "") and "reshape it, x.reshape(1, 3, 6, 6)" in err
 
 
+def test_a_saved_report_gives_the_layers_own_input(probe, tmp_path, conv):
+    report, given = tmp_path / "report.npz", ("--expect-input", tmp_path / "report.npz")
+    assert probe(*conv, "--shape", "2,3,6,6", "--save", report)[0] == 0
+    np.save(tmp_path / "y.npy", np.load(report)["framework_0"])
+    status, out, err = probe(*conv, *given, "--expect", tmp_path / "y.npy")
+    assert (status, err) == (0, "") and "the layer's own input, given by you" in unwrapped(out)
+
+    torch.save(torch.nn.Bilinear(3, 4, 2).state_dict(), tmp_path / "net.pt")
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef net():\n    return torch.nn.Bilinear(3, 4, 2)\n"
+    )
+    assert probe(*conv, "--shape", "5,3", "--shape", "5,4", "--save", report)[0] == 0
+    np.save(tmp_path / "y.npy", np.load(report)["framework_0"])
+    status, _, err = probe(*conv, *given, "--expect", tmp_path / "y.npy")
+    assert (status, err) == (0, "")
+
+
 def test_expected_values_without_a_shape(probe, tmp_path, conv):
     x = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
