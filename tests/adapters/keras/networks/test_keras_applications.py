@@ -2,6 +2,7 @@
 stays unchecked."""
 
 import importlib
+import re
 from collections import Counter
 
 import numpy as np
@@ -40,6 +41,31 @@ def swept(model):
         found[report.layer] += 1
     assert set(found) == {layer.name for layer in probe.open_model(model).layers}
     return found
+
+
+BLOCKS = {
+    "ResNet50": r"(conv\d_block\d+)_",
+    "MobileNetV3Small": r"(expanded_conv(?:_\d+)?)[_/]",
+    "ConvNeXtTiny": r"(convnext_tiny_stage_\d_block_\d)_",
+    "EfficientNetB0": r"(block\d[a-z])_",
+}
+"""What the names of a block's layers begin with."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_each_block_as_a_whole(keras, name):
+    """From a block's first layer to its last, and the network itself."""
+    model = network(keras, name)
+    x = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    blocks: dict[str, list[str]] = {}
+    for layer in model.layers:
+        if found := re.match(BLOCKS[name], layer.name):
+            blocks.setdefault(found[1], []).append(layer.name)
+    assert len(blocks) > 10
+    for asked in ("", *((one[0], one[-1]) for one in blocks.values())):
+        report = probe.check(model, asked, x)
+        assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
 
 def test_the_smallest():
