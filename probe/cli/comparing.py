@@ -87,7 +87,7 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
             ["--types"],
             metavar="FILE",
             help="Fixed-point types planned for the layers, as hls4ml's configuration has them "
-            "(JSON): values beyond them are told.",
+            "(JSON): values outside their range are reported.",
         ),
         click.Option(
             ["--strict"],

@@ -350,7 +350,8 @@ class _Composition(Builder):
         masks = [one.input for one in self._taken if one.call < 0 and not one.why]
         if masks:
             text = "is a mask" if len(masks) == 1 else "are masks"
-            yield f"{_listed(masks)} {text} that no captured call has made, and taken as captured"
+            made = f"{_listed(masks)} {text} that no captured call made"
+            yield f"{made}; the captured values were used"
         outside = [k for k in others if k not in self._fixed]
         if outside:
             yield f"it also takes what was computed outside it: {_listed(outside)}"
@@ -358,7 +359,7 @@ class _Composition(Builder):
         if fixed:
             yield (
                 f"{_listed(fixed)} {'is' if len(fixed) == 1 else 'are'} computed within from "
-                "constants, not from the model's input, and taken as captured"
+                "constants, not from the model's input; the captured values were used"
             )
 
 

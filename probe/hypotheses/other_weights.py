@@ -106,7 +106,7 @@ def _edit(case: Case, solved: Solved) -> Edit:
     return case.edit(
         "; ".join(one.words for one in told) or "the weights differ in their last digits",
         case.with_weights(solved.arrays),
-        do="the weights used: --save FILE.npz, or report.findings[0].recovered",
+        do="get the weights that were used: --save FILE.npz, or report.findings[0].recovered",
         fitted=solved.freedoms,
         recovered=solved.arrays,
         short=len(told) == 1 and told[0].short,

@@ -121,7 +121,7 @@ def _dequantised(weight: Weight, to: _Parts) -> Ref:
 def _abs_max_quantize(op: ops.AbsMaxQuantize, to: _Parts) -> Ref:
     size = to.add("the magnitudes", ops.Abs(), X)
     most = to.add("the largest magnitude", ops.ReduceMax(op.axes, True), size)
-    most = to.add("what is divided by", ops.Add(), most, to.number("epsilon", op.epsilon))
+    most = to.add("the divisor", ops.Add(), most, to.number("epsilon", op.epsilon))
     step = to.add("the factor", ops.Div(), to.number("the highest level", op.high), most)
     y = to.add("the scaled input", ops.Mul(), X, step)
     y = to.add("the input's integers", ops.Round(), y)

@@ -121,7 +121,7 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
                 count += 1
                 yield from _outside(printable.name(name), part, np.asarray(array, float), one)
     if found:
-        yield f"types: {count} types of {len(found)} layers were held against their values"
+        yield f"types: {count} types of {len(found)} layers were compared with their values"
 
 
 def _same_call(node: Any, model: Graph) -> list[Any]:

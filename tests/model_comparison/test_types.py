@@ -59,7 +59,7 @@ def test_values_beyond_a_type_are_told_with_the_bits_that_hold_them(net):
 
 def test_types_that_hold_all_are_said_to(net):
     comparison = probe.compare(net, net, X, types={"fc1": "ap_fixed<16,6>", "act": "ufixed<8,4>"})
-    assert comparison.notes[0] == "types: 4 types of 2 layers were held against their values"
+    assert comparison.notes[0] == "types: 4 types of 2 layers were compared with their values"
 
 
 def test_values_below_the_step_and_names_of_no_layer_are_told(net):
