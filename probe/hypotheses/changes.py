@@ -208,9 +208,10 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> Iterator[Change]:
-    """The changes of so many steps: those that are made at all steps of a kind alike, those that
-    are possible at one alone, then the first ones at each."""
+def shared(changes: Iterable[Change], steps: Steps, over: Callable[[], bool]) -> Iterator[Change]:
+    """The changes of these steps: those that are made at all steps of a kind alike, those that are
+    possible at one alone, then the first ones at each."""
+    count = len(steps)
     groups: dict[Hashable, list[Change]] = {}
     listed = []
     for one in changes:
@@ -224,13 +225,16 @@ def shared(changes: Iterable[Change], count: int, over: Callable[[], bool]) -> I
         members = groups.get(one.key, ())
         if len(members) > 1 and one.key not in told:
             told.add(one.key)
-            steps = {at: step for member in members for at, step in member.steps.items()}
+            merged = _merged(members, steps)
             places = list(dict.fromkeys(member.where for member in members))
             shown = ", ".join(places[:3]) + (
                 f" and {len(places) - 3} more" if len(places) > 3 else ""
             )
-            if len(steps) == sum(len(member.steps) for member in members):
-                yield replace(one, where=shown, steps=steps, key=None, part=None)
+            if merged:
+                what = (
+                    one.what if one.where else " and ".join(member.what for member in members[:2])
+                )
+                yield replace(one, what=what, where=shown, steps=merged, key=None, part=None)
         if len(members) < 2:
             yield one
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
@@ -240,6 +244,25 @@ def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterato
     """The first of each, then the second of each, and so on, or no more than ``few`` of each."""
     for turn in islice(zip_longest(*each), few):
         yield from (change for change in turn if change is not None)
+
+
+def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
+    """The steps with all of the changes; none where two change the same otherwise."""
+    made: dict[int, Step] = {}
+    for member in members:
+        for at, step in member.steps.items():
+            before = made.setdefault(at, step)
+            if before is step:
+                continue
+            if not (step.op is before.op is steps[at].op):
+                return {}
+            refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
+            if any(old != one != other != old for old, one, other in refs):
+                return {}
+            refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
+            both = tuple(one if other == old else other for old, one, other in refs)
+            made[at] = Step(step.op, both)
+    return made
 
 
 def edit(case: Case, change: Change, slug: str) -> Edit:

@@ -58,6 +58,35 @@ def _left_out(case: Case) -> Iterator[Change]:
                     f"{tensor_name(case, before)}"
                 )
             yield taking(case, made, before, what, ("out", type(case.steps[position].op)))
+    yield from _not_turned(case)
+
+
+def _not_turned(case: Case) -> Iterator[Change]:
+    """A transposition and the one that undoes it left out together."""
+    turned = list(case.having(ops.Transpose))
+    for (first, one), (last, other) in combinations(turned, 2):
+        if len(one.perm) == len(other.perm) and all(
+            one.perm[axis] == k for k, axis in enumerate(other.perm)
+        ):
+            left = (first, last, *_unused(case))
+            steps = {at: Step(ops.Identity(), case.steps[at].sources(at)[:1]) for at in left}
+            what = f"the axes are not brought to the order {one.perm}, nor back"
+            yield Change(what, "", steps)
+
+
+def _unused(case: Case) -> Iterator[int]:
+    """The steps that other outputs alone come from: they may not fit any more."""
+    line, used = [Ref(len(case.steps) - 1)], set[int]()
+    while line:
+        ref = line.pop()
+        if ref.step >= 0:
+            used.add(ref.step)
+            sources = case.steps[ref.step].sources(ref.step)
+            several = isinstance(case.steps[ref.step].op, Outputs) and len(sources) > 1
+            line += [sources[ref.index]] if several else sources
+    for at, step in enumerate(case.steps):
+        if at not in used and step.sources(at):
+            yield at
 
 
 @hypothesis("missing-input", last=True)

@@ -129,6 +129,17 @@ def _abs_max_quantize(op: ops.AbsMaxQuantize, to: _Parts) -> Ref:
     return to.add("the quantised input", ops.Div(), y, step)
 
 
+@_of(ops.MaskedMean)
+def _masked_mean(op: ops.MaskedMean, to: _Parts) -> Ref | None:
+    if len(to.shapes) != 2 or len(to.shapes[0]) != 3:
+        return None
+    kept = to.add("the mask", ops.Unsqueeze((3 - op.axis,)), Ref(-1, 1))
+    part = to.add("the steps that are kept", ops.Mul(), X, kept)
+    total = to.add("the sum", ops.ReduceSum((op.axis,), op.keepdims), part)
+    count = to.add("the number of steps", ops.ReduceSum((op.axis,), op.keepdims), kept)
+    return to.add("the mean", ops.Div(), total, count)
+
+
 def _standardised(op: Any, to: _Parts, x: Ref, axes: tuple[int, ...]) -> Ref:
     """(x - mean) / sqrt(variance + epsilon)."""
     mean = to.add("the mean", ops.ReduceMean(axes, True), x)

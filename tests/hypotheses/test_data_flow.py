@@ -148,3 +148,42 @@ def test_of_a_call_with_several_steps_it_is_said_which():
         y = (torch.tanh(gate) * up).numpy()
     claim = probe.check(block, "", x, expected=y).findings[0].claim
     assert "(Slice 1 of 2)" in claim and "(Slice 2 of 2)" in claim
+
+
+def test_two_normalisations_are_left_out_together():
+    keras = pytest.importorskip("keras")
+    one, other = keras.Input((4, 6)), keras.Input((5, 6))
+    model = keras.Model([one, other], keras.layers.Dot(2, normalize=True, name="dot")([one, other]))
+    rng = np.random.default_rng(7)
+    x, y = (rng.normal(size=(2, n, 6)).astype(np.float32) for n in (4, 5))
+    (first,) = probe.check(model, "dot", [x, y], expected=x @ y.swapaxes(1, 2)).findings
+    assert first.slug == "missing-step" and first.left <= 1
+    assert "LpNormalization 1 of 2" in first.claim and "LpNormalization 2 of 2" in first.claim
+
+
+def test_a_mean_of_steps_that_are_kept_is_divided_by_all_of_them():
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            keras.layers.Embedding(9, 4, mask_zero=True),
+            keras.layers.GlobalAveragePooling1D(name="mean"),
+        ]
+    )
+    ids = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 0], [1, 1, 1, 1, 1, 1]])
+    (table,) = model.layers[0].get_weights()
+    y = (table[ids] * (ids > 0)[..., None]).sum(1) / 6
+    (first,) = probe.check(model, "mean", ids, expected=y.astype(np.float32)).findings
+    assert first.claim == "the mask is taken as 1 everywhere where the number of steps takes it"
+
+
+def test_the_axes_of_a_sequence_are_left_as_they_are():
+    torch.manual_seed(0)
+    m = nn.RNN(4, 5, batch_first=True).eval()
+    x = np.random.default_rng(8).normal(size=(3, 6, 4)).astype(np.float32)
+    other = nn.RNN(4, 5).eval()
+    other.load_state_dict(m.state_dict())
+    with torch.no_grad():
+        y = other(torch.tensor(x))[0].numpy()
+    (first,) = probe.check(m, "", x, expected=y).findings
+    assert first.slug == "missing-step" and "are not brought to the order" in first.claim
