@@ -22,6 +22,8 @@ __all__ = ["Anchor", "anchors", "held_weights", "telling"]
 _DIRECTIONS = 5
 _CLOSE = 8e-3
 """How far projections of unit rows may lie apart: twice what rounding to bfloat16 does."""
+_EQUAL = 1e-5
+"""How far those of equal rows may, summed in float32."""
 _SORTED = 14
 _ALIKE = 1e-2
 """How far sorted sizes may lie apart, of a row whose mean square is 1."""
@@ -136,7 +138,9 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     places = np.arange(count)
     if limit is not None and count > limit:
         places = np.unique(np.linspace(0, count - 1, limit).astype(int))
-    rows = matrix[places].astype(np.float64)
+    rows = matrix[places].astype(
+        np.float32 if matrix.dtype == np.float32 else np.float64, copy=False
+    )
     norms = np.linalg.norm(rows, axis=1)
     telling = (norms > 0) & np.isfinite(norms) & (np.ptp(rows, axis=1) > 1e-6 * norms)
     rows, norms, places = rows[telling], norms[telling], places[telling]
@@ -144,7 +148,7 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
         return None
     rows = rows / norms[:, None]
     if ordered:
-        marks = rows @ _directions(length)
+        marks = (rows @ _directions(length).astype(rows.dtype)).astype(np.float64)
         sign = np.sign(marks[np.arange(len(marks)), np.abs(marks).argmax(axis=1)])
         marks, norms = marks * sign[:, None], norms * sign
     else:
@@ -225,8 +229,8 @@ class _Table:
                     hits[owner] = np.full(count, -1), np.full(count, np.inf)
                 at, best = hits[owner]
                 # of equal rows the one at the same place
-                if distance < best[row] - 1e-6 or (
-                    distance <= best[row] + 1e-6 and self.places[place] == rows.places[row]
+                if distance < best[row] - _EQUAL or (
+                    distance <= best[row] + _EQUAL and self.places[place] == rows.places[row]
                 ):
                     at[row], best[row] = place, distance
         for owner, (at, _) in hits.items():
