@@ -188,6 +188,20 @@ def through_a_view(x):
     return parts[:, 1:7] * y
 
 
+@pytest.mark.parametrize("bound", [0.3, 64504.0])
+def test_bounds_of_another_type(bound):
+    """As T5 keeps float16 from overflowing: bounds in float32 without axes."""
+
+    def clamped(x):
+        limit = torch.where(torch.isinf(x).any(), bound - 0.1, bound)
+        assert limit.dtype == torch.float32
+        return torch.clamp(x, min=-limit, max=limit)
+
+    model = Sum(clamped).eval().half()
+    report = probe.check(model, "", torch.from_numpy(ROWS).half())
+    assert report.ok and "clip" in " ".join(report.calls)
+
+
 @pytest.mark.parametrize("function", [in_place, routed, through_a_view])
 def test_in_place_and_whole_numbers(function):
     assert probe.check(Sum(function).eval(), "", ROWS).ok

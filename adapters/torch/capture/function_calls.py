@@ -78,6 +78,9 @@ _NO_LAYERS = frozenset(
 _CASTS = frozenset(
     "to type type_as _to_copy float double half bfloat16 bool byte int long short char".split()
 )
+_BOUNDED = frozenset("clamp clamp_ clip clip_ clamp_min clamp_max maximum minimum".split())
+"""What gives one of its arguments, in the type of those that have axes: bounds without axes may be
+of another, as T5's are in float16."""
 _WRITES = frozenset(
     f"__{name}__"
     for name in "setitem iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor".split()
@@ -715,7 +718,8 @@ def _described(
 ) -> tuple[Description | None, str]:
     used = [*given, *results]
     try:
-        kinds = floating_types(given), floating_types(results)
+        typed = [one for one in given if one.dim()] if name in _BOUNDED else given
+        kinds = floating_types(typed or given), floating_types(results)
         mixed = len({*kinds[0], *kinds[1]}) > 1 and name not in _CASTS
         rounded = rounding(name, *kinds, autocast_in(results)) if mixed else None
         if mixed and rounded is None:
