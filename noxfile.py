@@ -82,10 +82,10 @@ def notebook(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv", reuse_venv=True)
 def browser(session: nox.Session) -> None:
-    """The pages in the distribution's Chromium, headless and offline: keyboard, print, and what
+    """The pages in Chromium or Chrome as installed, headless and offline: keyboard, print, and what
     axe-core says of contrast and structure; and Model Explorer's files in Model Explorer."""
-    if shutil.which("chromium") is None:
-        session.error("chromium is not on PATH: apt-get install chromium")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        session.error("neither chromium nor google-chrome is on PATH: apt-get install chromium")
     tools = ("playwright>=1.49", "axe-playwright-python>=0.1.4", "ai-edge-model-explorer>=0.1.30")
     session.install("-e", ".", *tools, *TEST_TOOLS)
     session.run("python", "-m", "pytest", "-n", "0", "tests/browser", *session.posargs)

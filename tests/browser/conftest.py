@@ -1,4 +1,4 @@
-"""A small network, right and wrong, and the distribution's Chromium."""
+"""A small network, right and wrong, and Chromium or Chrome as installed."""
 
 import shutil
 
@@ -56,8 +56,8 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    found = shutil.which("chromium")
-    assert found, "chromium is not on PATH"
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "neither chromium nor google-chrome is on PATH"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield started
