@@ -166,7 +166,7 @@ def _cut(case: Case, name: str) -> Iterator[Edit]:
         yield _edit(case, words, {name: pruned(most)}, fitted=1)
     start = _best(levels, lambda level: _apart(case, run(clipped(level))), case)
     level = None if start is None else _fitted(case, name, clipped, float(start))
-    if level is not None and 0 < level < levels[-1]:
+    if level is not None and levels[1] < level < levels[-1]:
         words = f"{name} is clipped to between {-level:.6g} and {level:.6g}"
         yield _edit(case, words, {name: clipped(level)}, fitted=1)
 

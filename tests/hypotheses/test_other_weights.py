@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import probe
+from probe.hypotheses.weight_relations import relation
 
 RNG = np.random.default_rng(0)
 
@@ -353,3 +354,12 @@ def test_what_is_tried_last_takes_no_time_from_two_mistakes_at_once():
         y = torch.relu(layer(torch.tensor(x)).flip(1)).numpy()
     (first,) = probe.check(layer, "0", x, expected=y).findings
     assert {first.slug, *first.also} == {"reversed-channels", "extra-activation"}
+
+
+def test_weights_that_are_nearly_the_same_were_not_clipped_to_that():
+    have = RNG.normal(size=12)
+    used = 1 + 0.003 * RNG.normal(size=12)
+    told = relation("gamma", np.abs(have) + 2, used)
+    assert told is not None and "clipped" not in told.words
+    clipped = relation("gamma", have, np.clip(have, -0.5, 0.5))
+    assert clipped is not None and "clipped to between -0.5 and 0.5" in clipped.words
