@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+_FEW = 0.02
+"""Of the largest value: so far rounding alone does not get."""
+
+
 class Failed(Undescribed):
     """The call itself fails on symbolic tensors, or node by node."""
 
@@ -201,7 +205,24 @@ def _between(
         raise
     except Exception as error:
         raise Failed(f"running its operations one by one failed ({type(error).__name__})") from None
+    _refuse_others(call, outputs, tensors)
     return Description(build.ended(*(held[id(one)][1] for one in outputs)))
+
+
+def _refuse_others(call: Call, outputs: Sequence[Any], tensors: Tensors) -> None:
+    """Undescribed where masked inputs make the call give other values than its operations: layers
+    inside take the masks that Keras carries on tensors, which its operations do not have."""
+    if call.outputs is None or all(place is None for place in call.carried):
+        return
+    found = [tensors.array(one) for one in outputs]
+    for one, other in zip(found, call.outputs, strict=False):
+        largest = np.abs(other[np.isfinite(other)]).max(initial=0.0) if other.size else 0.0
+        if one.shape == other.shape and not np.allclose(
+            one, other, rtol=0, atol=_FEW * largest, equal_nan=True
+        ):
+            raise Undescribed(
+                "layers inside take the mask that Keras carries on its input, which is not followed"
+            )
 
 
 def _advice(layer: Any, why: str) -> str:

@@ -106,6 +106,31 @@ def test_a_layer_of_the_users_own_with_a_model_inside(keras):
     assert probe.check(model, "encoder", x, expected=right * 1.001).verdict == "diverge"
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_mask_that_only_layers_inside_take(keras, own):
+    """Keras hands the embedding's mask to the attention, past the code in between: never a false
+    alarm."""
+    keras.utils.set_random_seed(0)
+
+    class Encoder(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="encoder")
+            self.supports_masking = True
+            self.attention = keras.layers.MultiHeadAttention(2, 3)
+
+        def call(self, x, mask=None):
+            allowed = mask[:, None, :] if own and mask is not None else None
+            return x + self.attention(x, x, attention_mask=allowed)
+
+    tokens = keras.Input((7,), dtype="int32")
+    x = keras.layers.Embedding(20, 6, mask_zero=True)(tokens)
+    model = keras.Model(tokens, keras.layers.Dense(2)(Encoder()(x)))
+    ids = np.array([[1, 2, 3, 4, 0, 0, 0], [5, 6, 7, 8, 9, 1, 2]])
+    for name in ("encoder", ""):
+        assert probe.check(model, name, ids).verdict != "diverge"
+    assert probe.check(model, "encoder", np.where(ids == 0, 3, ids)).ok
+
+
 def test_masks_and_recurrences(keras):
     keras.utils.set_random_seed(0)
     layers, tokens = keras.layers, keras.Input((7,), dtype="int32")
