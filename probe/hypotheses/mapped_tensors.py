@@ -68,7 +68,23 @@ class _Mapped(Op):
         return (np.asarray(self.map.function(inputs[0])),)
 
 
+@dataclass(frozen=True, eq=False)
+class _MappedParameter(Op):
+    """A parameter that is mapped wherever it is used."""
+
+    op: ops.Parameter
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.map.function(self.op.run()[0])),)
+
+
 def mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
+    op = case.steps[ref.step].op if ref.step >= 0 else None
+    if isinstance(op, ops.Parameter):
+        what, key = f"{op.weight.name} is {one.words}", ("parameter", op.weight.name, one.words)
+        yield Change(what, "", {ref.step: Step(_MappedParameter(op, one), ())}, key=key)
+        return
     what = f"{listed([tensor_name(case, ref)])} {one.words}"
     step = Step(_Mapped(one), (ref,))
     yield inserted(case, ref, step, what)

@@ -305,3 +305,30 @@ def test_a_number_that_is_no_usual_one():
     claims = [probe.check(m, "", x, expected=y).findings[0].claim for y in (point, factor)]
     assert claims[0] == "point is 131 instead of 97"
     assert "0.412 is taken instead of 0.37" in claims[1]
+
+
+class Experts(nn.Module):
+    """A packed parameter that two experts take their parts of, gate and up in halves."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.packed = nn.Parameter(torch.randn(2, 16, 6))
+        self.down = nn.Linear(8, 6)
+
+    def forward(self, x, halves=(0, 1)):
+        h, y = self.norm(x), x
+        for expert in range(2):
+            parts = F.linear(h, self.packed[expert]).chunk(2, dim=-1)
+            y = y + self.down(F.silu(parts[halves[0]]) * parts[halves[1]])
+        return y
+
+
+def test_a_parameter_is_read_otherwise_wherever_it_is_used():
+    m, x = varied(Experts()), drawn(3, 6)
+    with torch.no_grad():
+        y = m(torch.tensor(x), halves=(1, 0)).numpy()
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings[0].left <= 1
+    assert report.findings[0].slug == "rearranged-tensor"
+    assert "packed is taken with the two halves along axis 1" in report.findings[0].claim
