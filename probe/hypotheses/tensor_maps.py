@@ -104,6 +104,9 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
                     words = f"taken with its {parts} parts along {name} in the order {told}"
                     orders[words] = turned[list(which)].ravel()
         orders[f"interleaved along {name}: {parts} blocks are read in turn"] = turned.T.ravel()
+        if size // parts > _PARTS:
+            words = f"split along {name} into each {parts}th slice instead of {parts} blocks"
+            orders[words] = places.reshape(-1, parts).T.ravel()
         words = f"taken from the first of {parts} blocks along {name} for all blocks"
         orders[words] = np.tile(places[: size // parts], parts)
         words = f"repeated for runs of {size // parts} along {name}"
@@ -156,12 +159,14 @@ def _two_levels(size: int) -> Iterator[tuple[int, int]]:
                 yield outer, inner
 
 
+_PARTS = 16
+"""Into how many parts an axis is split at most."""
 _BLOCKS = 36
 """How many blocks of blocks are taken in another order."""
 
 
 def _divisors(size: int) -> list[int]:
-    return [parts for parts in range(2, size // 2 + 1) if size % parts == 0 and parts <= 16]
+    return [parts for parts in range(2, size // 2 + 1) if size % parts == 0 and parts <= _PARTS]
 
 
 def _shifted(x: np.ndarray, by: int, axis: int) -> np.ndarray:

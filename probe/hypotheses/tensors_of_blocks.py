@@ -12,7 +12,7 @@ from probe.hypotheses.reproducing import STEPS, reproducing
 
 __all__: list[str] = []
 
-_MAPS, _FACTORS, _ACTIVATIONS = 16, 8, 8
+_MAPS, _FACTORS, _ACTIVATIONS = 20, 8, 8
 """How many of them are tried on each tensor."""
 
 
