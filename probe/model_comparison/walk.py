@@ -360,7 +360,10 @@ class Walk:
                 same = root_b in self.values and self.values[root_b].size == root_a.value.size
                 elsewhere = [*self.partners_of_a[root_a], *self.partners_of_a[root_a.root]]
                 elsewhere = [one for one in elsewhere if self.agrees(one)]
-                if elsewhere and not self._follows(root_b, elsewhere):
+                moved = same and np.allclose(
+                    signature(self.values[root_b]), signature(root_a.value)
+                )
+                if elsewhere and (moved or not self._follows(root_b, elsewhere)):
                     self.wires.append(Wire(node, b, a.root))
                 elif same and root_b.node is not None:
                     way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
