@@ -116,7 +116,8 @@ def _beside_a_bias(case: Case, position: int) -> Iterator[Edit]:
         told = relation(bias.name, bias.effective, used, others=case.others)
         if told is not None and told.short:
             arrays = {weight.name: array, bias.name: used}
-            yield _edit(case, f"{words}; {told.words}", arrays, fitted=len(shift))
+            both = f"{words}; {told.words}"
+            yield _edit(case, both, arrays, fitted=len(shift), short=False)
 
 
 def _in_proportion(case: Case, name: str) -> Iterator[Edit]:
