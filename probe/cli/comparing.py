@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -213,7 +213,32 @@ def _shape(given: Comparing) -> "Shape":
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
 
 
+def _options(given: Comparing, *, of_b: bool, same_input: bool) -> str:
+    """The options of ``probe A`` (``of_b``: B) that open the model and give its input."""
+    factory, imports = (
+        (given.b_factory, given.b_imports) if of_b else (given.a_factory, given.a_imports)
+    )
+    words = ["--factory", factory] if factory else []
+    words += [word for one in imports for word in ("--import", one)]
+    words += ["--trust"] if given.trust else []
+    own = given.input_b if of_b else None
+    if own or (given.input and same_input):
+        words += ["--input", own or given.input or ""]
+    elif same_input:
+        words += [word for shape in given.shape for word in ("--shape", ",".join(map(str, shape)))]
+        words += ["--seed", str(given.seed)] if given.seed else []
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
 def _told(found: "ModelComparison", given: Comparing) -> int:
+    same = not found.inputs
+    found = replace(
+        found,
+        options=(
+            _options(given, of_b=False, same_input=True),
+            _options(given, of_b=True, same_input=same),
+        ),
+    )
     _print(found, given)
     if given.json:
         write(given.json, found.to_json())

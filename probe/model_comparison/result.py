@@ -77,6 +77,8 @@ class ModelComparison:
     """Notes on the models, their inputs and the comparison, a sentence each."""
     inputs: tuple[str, ...] = field(default=())
     """How B's inputs follow from A's, a sentence each."""
+    options: tuple[str, str] = ("", "")
+    """The options of the command that open A and B and give their inputs."""
 
     @property
     def ok(self) -> bool:

@@ -122,11 +122,12 @@ def source_lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
 
 def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
     """What checks the last layer of each side alone."""
-    for source, names in ((comparison.a, pair.a), (comparison.b, pair.b)):
+    sides = zip((comparison.a, comparison.b), (pair.a, pair.b), comparison.options, strict=True)
+    for source, names, options in sides:
         if names and Path(source).exists() and names[-1] != "(root)":
             name, _, call = names[-1].partition(":")
             number = f" --call {call}" if call.isdigit() else ""
-            yield f"probe {source} --layer {name}{number}"
+            yield f"probe {source} --layer {name}{number}{options}"
 
 
 def differing(name: str, a: object, b: object) -> str:

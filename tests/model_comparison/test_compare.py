@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -295,6 +296,11 @@ def test_the_command(net, tmp_path):
     found = run(a, b, "--input", tmp_path / "x.npy", "--json", "-")
     assert found.exit_code == 1
     assert sum(one["source"] for one in json.loads(found.output)["pairs"]) == 1
+    told = " ".join(run(a, b, "--input", tmp_path / "x.npy").output.split())
+    closer = re.findall(r"look closer: probe (\S+ --layer \S+ --input \S+)", told)
+    assert len(closer) == 2, told
+    for one in closer:
+        assert CliRunner().invoke(command, one.split()).exit_code == 0, one
 
 
 class Square(torch.nn.Module):
