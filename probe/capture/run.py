@@ -8,7 +8,7 @@ from hashlib import blake2b
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 
@@ -311,8 +311,9 @@ def _ended(model: Model, layer: str) -> tuple[str, ...]:
     )
 
 
-_WATCHED: "WeakKeyDictionary[Model, dict[bytes, tuple[str, ...]]]" = WeakKeyDictionary()
-"""What ``watching`` found, by opened model and by the digest of input and result."""
+_WATCHED: dict[int, dict[bytes, tuple[str, ...]]] = {}
+"""What ``watching`` found, by the identity of the opened model while it lives, and by the digest of
+input and result."""
 
 
 def _watching_once(opened: Model, bound: Bound, watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
@@ -321,7 +322,10 @@ def _watching_once(opened: Model, bound: Bound, watched: tuple[np.ndarray, ...])
     for one in (*bound.arrays, *watched):
         digest.update(f"{one.dtype} {one.shape} ".encode())
         digest.update(repr(one.tolist()).encode() if one.dtype.hasobject else one.tobytes())
-    found = _WATCHED.setdefault(opened, {})
+    if id(opened) not in _WATCHED:
+        _WATCHED[id(opened)] = {}
+        finalize(opened, _WATCHED.pop, id(opened), None)
+    found = _WATCHED[id(opened)]
     if (key := digest.digest()) not in found:
         found[key] = watching(bound.model, bound.arrays, watched)
     return found[key]

@@ -113,6 +113,8 @@ class View:
     allowed: np.ndarray
     tolerated: Rounding
     """The rounding without what the healthy layer is allowed beside it."""
+    as_healthy: bool = False
+    """Whether an edit made the layer that is allowed what the healthy one is."""
 
     def of_sample(self) -> "View":
         """The sample that differs at most places, where the layer is large and works sample by
@@ -139,7 +141,9 @@ class View:
         if values is None:
             return None
         return replace(
-            self, case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values)
+            self,
+            case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values),
+            as_healthy=edit.as_healthy,
         )
 
 
@@ -229,6 +233,8 @@ def try_all(
             search.tried += 1
             if search.progress is not None:
                 search.progress(one.slug)
+            if view.as_healthy:
+                edit = replace(edit, as_healthy=True)
             scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
             if scored is not None:
                 found.append(scored)

@@ -231,9 +231,8 @@ def shared(changes: Iterable[Change], steps: Steps, over: Callable[[], bool]) ->
                 f" and {len(places) - 3} more" if len(places) > 3 else ""
             )
             if merged:
-                what = (
-                    one.what if one.where else " and ".join(member.what for member in members[:2])
-                )
+                both = dict.fromkeys(member.what for member in members[:2])
+                what = one.what if one.where else " and ".join(both)
                 yield replace(one, what=what, where=shown, steps=merged, key=None, part=None)
         if len(members) < 2:
             yield one

@@ -37,6 +37,10 @@ ELSEWHERE = {
     "packed-order",
     "topk-normalisation",
     "router-order",
+    "zero-point",
+    "ignored-scale",
+    "transposed-scale",
+    "nibble-order",
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits

@@ -127,7 +127,7 @@ DAMAGES = (
     Damage("pruned", _pruned, r"pruned"),
     Damage("two filters exchanged", _exchanged, r"slices 0 and 2 .*are exchanged", ()),
     Damage("filters moved by one", _rolled, r"rolled by 1\b", ("gate-order", "off-by-one")),
-    Damage("a filter used twice", _used_twice, r"used twice \(2 is 0\)"),
+    Damage("a filter used twice", _used_twice, r"used twice \(2 is a copy of 0\)"),
     Damage("a filter left out", _left_out, r"(are|is) 0 instead"),
     Damage("scaled", _scaled, r"1\.25\b", ("scaled-input", "attention-scale", "scaled-output")),
     Damage("int8, one scale", _int8, r"8 bits with a scale for all"),

@@ -30,7 +30,9 @@ def test_nan_of_the_users_is_counted_wherever_it_hides_something(net):
         assert "are NaN, which would hide an error there" in line(report)
     report = probe.check(net, "0", x)
     assert "3 of its 9 values are NaN" in report.sentence
-    assert "given; it contains 1 NaN and 1 infinite among 12 values" in str(report)
+    assert "given; it contains 1 NaN and 1 infinite among 12 values" in " ".join(
+        str(report).split()
+    )
     assert "the layer's own input, given by you; it contains 1 NaN" in str(
         probe.check(net, "0", given=x)
     )

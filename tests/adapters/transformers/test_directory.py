@@ -144,7 +144,9 @@ def test_tensors_without_a_use_are_told(copied):
     state = load_file(folder / "model.safetensors") | {"extra.weight": torch.zeros(2)}
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     model = library.open_model(folder)
-    assert any("no use for these tensors of the files: extra.weight" in one for one in model.notes)
+    assert any(
+        "does not use these tensors of the files: extra.weight" in one for one in model.notes
+    )
 
 
 def test_a_missing_tensor(copied):

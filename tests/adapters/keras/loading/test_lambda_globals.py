@@ -47,7 +47,7 @@ def test_a_kernel_for_each_sample(keras, tmp_path, suffix):
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_usual_names_and_the_users_own(keras, tmp_path, suffix):
+def test_usual_names_and_the_users_own(keras, tmp_path, suffix, monkeypatch):
     path = saved(
         keras,
         tmp_path,
@@ -55,6 +55,7 @@ def test_usual_names_and_the_users_own(keras, tmp_path, suffix):
         lambda x: tf.reduce_sum(x, -1, keepdims=True) * np.float32(2) * SCALE,
         (7, 3),
     )
+    monkeypatch.delitem(globals(), "SCALE")  # Keras 2 looks into the function's module
     module = tmp_path / "of_mine.py"
     module.write_text("SCALE = 5.0\n")
     x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)

@@ -122,7 +122,7 @@ def test_names_that_go_on_as_keywords_are_named():
     torch.manual_seed(0)
     report = probe.check(Wrapper(Block().eval()), "inner.fc", {"x": X, "times": 2})
     assert report.ok
-    assert any("passes on as **kwargs" in note and "'x', 'times'" in note for note in report.notes)
+    assert any("go into **kwargs" in note and "'x', 'times'" in note for note in report.notes)
 
 
 def test_a_layer_alone_takes_its_arguments_by_name(block):
