@@ -49,6 +49,9 @@ _MORE = 0.1
 _BUSY = 6
 """How many times the seconds of its own the common search may take by the clock, on a machine that
 does other things too."""
+_NEARLY = 0.99
+"""Share of the difference from which on a mistake that does not reproduce the values says more than
+weights that do, of which nothing is known but that they are others."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def diagnose(
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing
-        exact = exact or ([] if _partial(case, scored, party, search) else last)
+        near = [one for one in _partial(case, scored, party, search) if one.explained > _NEARLY]
+        exact = exact or ([] if near else last)
     chosen = _exact(case, exact) if exact else ()
     findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
     words = [*_stopped(search), *_telling(case, exact)]

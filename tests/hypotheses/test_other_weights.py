@@ -363,3 +363,14 @@ def test_weights_that_are_nearly_the_same_were_not_clipped_to_that():
     assert told is not None and "clipped" not in told.words
     clipped = relation("gamma", have, np.clip(have, -0.5, 0.5))
     assert clipped is not None and "clipped to between -0.5 and 0.5" in clipped.words
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_bias_comes_before_a_mistake_that_leaves_a_part(seed):
+    """With seed 2 a factor and an offset of the input give 88 % of the difference."""
+    torch.manual_seed(seed)
+    layer, x = torch.nn.Linear(3, 2), np.random.default_rng(0).normal(size=(20, 3))
+    other = (x @ layer.weight.detach().numpy().T + 0.5).astype(np.float32)
+    report = probe.check(layer, "", x.astype(np.float32), expected=other)
+    assert [one.slug for one in report.findings] == ["other-weights"]
+    np.testing.assert_allclose(report.findings[0].recovered["bias"], 0.5, rtol=1e-4)
