@@ -29,8 +29,10 @@ from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.level import Level, level_between
 from probe.model_comparison.merging import merged
 from probe.model_comparison.names import by_names, in_one_layout, names_of_layers, repeated
+from probe.model_comparison.node_values import digits, signature
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
+from probe.model_comparison.paired import Given, Paired
 from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.reading import hidden
 from probe.model_comparison.result import ModelComparison, Pair
@@ -39,7 +41,7 @@ from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
 from probe.model_comparison.text import differing
 from probe.model_comparison.types import Types, beyond, read_types
-from probe.model_comparison.walk import Given, Paired, Walk, digits, signature
+from probe.model_comparison.walk import Walk
 from probe.model_comparison.weights import anchors
 from probe.model_comparison.why import Reasons, reasons, reasons_alone
 from probe.numerics.dtypes import widened

@@ -5,8 +5,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 
 from probe.model_comparison.graph import Node, Tensor
+from probe.model_comparison.node_values import signature
 from probe.model_comparison.segments import Segment, computing
-from probe.model_comparison.walk import signature
 
 __all__ = ["merged"]
 

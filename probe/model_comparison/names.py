@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Graph, Tensor
-from probe.model_comparison.walk import Given, Walk
+from probe.model_comparison.paired import Given
+from probe.model_comparison.walk import Walk
 
 __all__ = ["by_names", "in_one_layout", "names_of_layers", "repeated"]
 

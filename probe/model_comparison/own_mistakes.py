@@ -8,8 +8,8 @@ import numpy as np
 
 from probe import printable
 from probe.model_comparison.graph import Graph, Node
+from probe.model_comparison.node_values import signature
 from probe.model_comparison.segments import Segment
-from probe.model_comparison.walk import signature
 from probe.model_comparison.weights import Anchor, telling
 
 __all__ = ["nothing_copied", "of_dump", "of_dumped", "of_input", "of_modes", "ties"]

@@ -8,7 +8,8 @@ import numpy as np
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.level import of_weights
-from probe.model_comparison.walk import Paired, bounds_of, signature, taken
+from probe.model_comparison.node_values import bounds_of, signature, taken
+from probe.model_comparison.paired import Paired
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in

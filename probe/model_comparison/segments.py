@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probe.model_comparison.graph import Node, Tensor
-from probe.model_comparison.walk import Paired, Walk, Wire
+from probe.model_comparison.paired import Paired, Wire
+from probe.model_comparison.walk import Walk
 from probe.ops import Add, Constant, Mul, Outputs, Parameter
 from probe.ops.step import Ref, Step
 

@@ -14,8 +14,10 @@ import numpy as np
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Node, Tensor
+from probe.model_comparison.node_values import evaluated, taken
+from probe.model_comparison.paired import Given, Paired, Source
 from probe.model_comparison.segments import Segment, computing, segments
-from probe.model_comparison.walk import Given, Paired, Source, Walk, evaluated, taken
+from probe.model_comparison.walk import Walk
 
 __all__ = ["refined"]
 

@@ -10,120 +10,39 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare
-from probe.evaluation.allowance import carry
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.level import Level, of_weights, rounding_of
+from probe.model_comparison.node_values import (
+    as_stored,
+    bounds_of,
+    digits,
+    evaluated,
+    signature,
+    taken,
+)
 from probe.model_comparison.normalize import is_constant, normalization_behind
+from probe.model_comparison.paired import Given, Paired, Source, Wire
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
-from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of, stored_in
+from probe.numerics.precision import precision_of, stored_in
 from probe.ops import BatchNormalization, Transpose
 
-__all__ = [
-    "Given",
-    "Paired",
-    "Source",
-    "Walk",
-    "Wire",
-    "bounds_of",
-    "digits",
-    "evaluated",
-    "signature",
-    "taken",
-]
+__all__ = ["Walk"]
 
 _TRIED = 24
 """So many tensors of A are held against one of B's."""
 _SAMPLE = 64
 _EVIDENCE = 0.1
 """An allowance of more than that part of a tensor's deviation proves nothing."""
-_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
-"""What an op raises on an array of a shape that is not its own."""
-_FLOATS = ("float64", "float32", "float16", "bfloat16")
 _MAJORITY = 0.5
 """What part of a node's rows must be another's."""
 _AHEAD = 4
 """So many steps behind an output that differs are looked at."""
-_SEVEN_DIGITS = 5e-7
-"""Half a unit in the seventh digit, relative: arrays often pass through text on their way."""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What takes the place of a tensor of B: a tensor of A, or columns of several."""
-
-    tensors: tuple[Tensor, ...]
-    columns: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-    """Of several: for each the places in the joined axis, and the columns that come there."""
-    axis: int = -1
-
-    @property
-    def tensor(self) -> Tensor:
-        return self.tensors[0]
-
-    def gathered(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """One array for each tensor -> what takes the place."""
-        if not self.columns:
-            return arrays[0]
-        count = sum(len(places) for places, _ in self.columns)
-        first = np.moveaxis(arrays[0], self.axis, -1)
-        out = np.empty((*first.shape[:-1], count), np.result_type(*arrays))
-        for array, (places, columns) in zip(arrays, self.columns, strict=True):
-            out[..., places] = np.moveaxis(array, self.axis, -1)[..., columns]
-        return np.moveaxis(out, -1, self.axis)
-
-
-@dataclass(frozen=True, eq=False)
-class Paired:
-    """A tensor of B, what of A stands for it, and how far B's segment is off."""
-
-    b: Tensor
-    a: Source
-    way: Way
-    how: str
-    local: Comparison | None
-    """None where B's segment could not be computed from A's tensors."""
-    unforced: np.ndarray | None = None
-    """What B's segment makes of A's tensors, where it is not what A has."""
-    allowed: np.ndarray | None = None
-    """In B's axes, of such a pair."""
-    fitting: int = 1
-    """How many orders of axes would have agreed as well."""
-    vague: bool = False
-    """Whether the allowance is larger than what the tensor's elements differ by."""
-    b_shape: tuple[int, ...] = ()
-    origin: Tensor | None = None
-    """Of a pair within a segment that failed: where that ended."""
-
-
-@dataclass(frozen=True, eq=False)
-class Wire:
-    """A node of B whose input is paired with another tensor than the one A's reads."""
-
-    node: Node
-    reads: Tensor
-    """Of B."""
-    instead: Tensor
-    """Of A: what its partner reads."""
-
-
-class Given(NamedTuple):
-    """A pair that is decided."""
-
-    a: Tensor
-    b: Tensor
-    how: str
-    way: Way | None = None
-    origin: Tensor | None = None
-    """As of ``Paired``."""
-    only: bool = False
-    """Whether no other way is tried."""
 
 
 @dataclass
@@ -491,7 +410,7 @@ class Walk:
         found = Source(tuple(tensors), tuple(columns), axis)
         try:
             fits = found.gathered([one.value for one in tensors]).shape == value.shape
-        except _ODD:
+        except (ValueError, IndexError):  # axes or sizes that do not fit
             return None
         return found if fits else None
 
@@ -701,7 +620,7 @@ class Walk:
             precision = stored_in(_own_dtype(node))
             bounds = bounds_of(node, given, slacks, outputs, precision)
             if precision.stored and node.op.stores:
-                bounds = _as_stored(node, given, outputs, bounds, precision.stored)
+                bounds = as_stored(node, given, outputs, bounds, precision.stored)
             for output, bound in zip(node.outputs, bounds, strict=True):
                 self._slack_a.setdefault(output, bound)
         return self._slack_a[tensor]
@@ -722,79 +641,6 @@ class Walk:
                 self._force(end, Source((source,)), self._likely(source, end), "structure")
 
 
-def digits(value: np.ndarray) -> np.ndarray:
-    """What an array that another program wrote holds no digits of."""
-    if value.dtype.name not in _FLOATS:
-        return np.zeros(value.shape)
-    unit = max(_SEVEN_DIGITS, precision_of(value.dtype.name).unit)
-    return np.asarray(unit * np.where(np.isfinite(value), np.abs(value), 0.0), np.float64)
-
-
-def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """The outputs of a node in float64; None where its op cannot take these shapes."""
-    assert node.op is not None
-    given = [taken(node, x) for x in inputs]
-    try:
-        with np.errstate(all="ignore"):
-            if node.op.takes_any_float:
-                return list(node.op.run_float64(*given))
-            return list(node.op.run(*map(widened, given)))
-    except _ODD:
-        return None
-
-
-def bounds_of(
-    node: Node,
-    inputs: Sequence[np.ndarray],
-    slacks: Sequence[np.ndarray | None],
-    outputs: Sequence[np.ndarray],
-    precision: Precision,
-) -> list[np.ndarray | None]:
-    """What rounding may do to each output of a node: nothing where it is not finite, or whole."""
-    assert node.op is not None
-    wide = list(inputs) if node.op.takes_any_float else [widened(x) for x in inputs]
-    try:
-        with np.errstate(all="ignore"):
-            found = carry(node.op, wide, slacks, list(outputs), precision, False)
-    except _ODD:
-        return [np.full(y.shape, UNBOUNDED) if y.dtype.kind == "f" else None for y in outputs]
-    made: list[np.ndarray | None] = []
-    for bound, value in zip(found, outputs, strict=False):
-        if bound is None or value.dtype.kind != "f":
-            made.append(None)
-            continue
-        finite = np.isfinite(value)
-        clean = bound if finite.all() else np.where(finite, bound, 0.0)
-        made.append(np.where(np.isnan(clean), 0.0, clean) if np.isnan(clean).any() else clean)
-    return made + [None] * (len(outputs) - len(made))
-
-
-def _as_stored(
-    node: Node,
-    given: Sequence[np.ndarray],
-    outputs: Sequence[np.ndarray],
-    bounds: Sequence[np.ndarray | None],
-    unit: float,
-) -> list[np.ndarray | None]:
-    """With what storing has done to outputs that are rounded already: six of its scale, as for all
-    that adds up by chance."""
-    assert node.op is not None
-    made: list[np.ndarray | None] = []
-    for bound, y in zip(bounds, outputs, strict=True):
-        if y.dtype.kind != "f":
-            made.append(bound)
-            continue
-        parts = (y, *node.op.intermediates([widened(x) for x in given], widened(y)))
-        sizes = sum(np.abs(np.where(np.isfinite(one), one, 0.0)) for one in parts)
-        made.append(SIGMAS / np.sqrt(3) * unit * sizes + (0.0 if bound is None else bound))
-    return made
-
-
-def taken(node: Node, x: np.ndarray) -> np.ndarray:
-    """An input as the op takes it."""
-    return x.astype(np.float64) if node.takes_floats and x.dtype.kind in "biu" else x
-
-
 def _dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
     return dtype if dtype in ("float32", "float64") else "float32"
@@ -803,26 +649,6 @@ def _dtype(node: Node) -> str:
 def _own_dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
     return dtype if dtype in ("float64", "float16", "bfloat16") else "float32"
-
-
-def signature(value: np.ndarray) -> np.ndarray:
-    """Numbers that no order of axes changes: root mean square, deviation, mean size, ends."""
-    wide = value.astype(np.float64, copy=False).ravel()
-    finite = np.isfinite(wide)
-    if not finite.all():
-        wide = np.where(finite, wide, 0.0)
-    mean = wide.mean()
-    square = float(np.dot(wide, wide)) / wide.size
-    return np.array(
-        [
-            np.sqrt(square),
-            np.sqrt(max(0.0, square - mean**2)),
-            mean,
-            np.abs(wide).mean(),
-            wide.max(),
-            wide.min(),
-        ]
-    )
 
 
 def _some(array: np.ndarray) -> np.ndarray:
