@@ -29,11 +29,9 @@ from ..describe.variables import read_variable
 from ..tf_graph.node import Held, Later, TidyBuilder
 from ..tf_graph.walk import Inside, Walk
 from .graph_of_call import METHODS, CalledLayer, TracedCall, captured, left, traced_call, weight_of
+from .same_values import refuse_others
 
 __all__ = ["ended", "graph_steps", "taken"]
-
-_FEW = 0.02
-"""Rounding may move a threshold here and there, and an element by so much of the largest one."""
 
 
 class _NotRun(Undescribed):
@@ -93,7 +91,9 @@ def graph_steps(
     if theirs is None:
         eager = left(layer, lambda: _again(lambda: tensors.made(lambda: made(values))))
         theirs = tuple(tensors.array(one) for one in tensors.within(eager))
-    _compared([tensors.array(one) for one in found[:count]], theirs)
+    # Code may ask whether it is in a graph; rounding is not the same in one.
+    why = "its graph, as TensorFlow traces it, gives other values than the call"
+    refuse_others([tensors.array(one) for one in found[:count]], theirs, call, why)
     return Description(steps)
 
 
@@ -191,26 +191,6 @@ def _again(run: Callable[[], Any]) -> Any:
         return run()
     except Exception as error:
         raise Undescribed(f"calling it once more failed ({type(error).__name__})") from None
-
-
-def _compared(found: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> None:
-    """Undescribed where a graph gives other values than the call itself, as code does that asks
-    whether it is in one; their rounding is not the same."""
-    if len(found) != len(others) or any(
-        one.shape != other.shape or one.dtype != other.dtype or _apart(one, other)
-        for one, other in zip(found, others, strict=True)
-    ):
-        raise Undescribed("its graph, as TensorFlow traces it, gives other values than the call")
-
-
-def _apart(left: np.ndarray, right: np.ndarray) -> bool:
-    if left.dtype.kind != "f":
-        return bool((left != right).mean() > _FEW) if left.size else False
-    fine = np.isfinite(left) & np.isfinite(right)
-    same = fine | (left == right) | ((left != left) & (right != right))
-    largest = np.abs(right[fine]).max(initial=0.0)
-    far = np.abs(left[fine].astype(np.float64) - right[fine]).max(initial=0.0)
-    return not same.all() or bool(far > _FEW * largest)
 
 
 def _reached(steps: Sequence[Step]) -> tuple[Step, ...]:

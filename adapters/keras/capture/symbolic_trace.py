@@ -31,6 +31,7 @@ from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import read_variable
 from .arguments import received
+from .same_values import MASKED, refuse_others
 from .unrolled_loops import unrolled
 
 __all__ = [
@@ -43,10 +44,6 @@ __all__ = [
     "on_tensors",
     "symbolic",
 ]
-
-
-_FEW = 0.02
-"""Of the largest value: so far rounding alone does not get."""
 
 
 class Failed(Undescribed):
@@ -134,8 +131,8 @@ def _by_graph(
     except Undescribed as error:
         # Which of the two says more: Keras of a function that takes no symbolic tensor, or
         # TensorFlow of the operation behind it.
-        traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in told
-        raise (error if traced else failed) from None
+        masked, traced = str(error) == MASKED, str(error).startswith("TensorFlow's ")
+        raise (error if masked or traced or "TensorFlow function" in told else failed) from None
     return found
 
 
@@ -205,24 +202,9 @@ def _between(
         raise
     except Exception as error:
         raise Failed(f"running its operations one by one failed ({type(error).__name__})") from None
-    _refuse_others(call, outputs, tensors)
+    if call.outputs is not None and call.masks:
+        refuse_others([tensors.array(one) for one in outputs], call.outputs, call, MASKED)
     return Description(build.ended(*(held[id(one)][1] for one in outputs)))
-
-
-def _refuse_others(call: Call, outputs: Sequence[Any], tensors: Tensors) -> None:
-    """Undescribed where masked inputs make the call give other values than its operations: layers
-    inside take the masks that Keras carries on tensors, which its operations do not have."""
-    if call.outputs is None or all(place is None for place in call.carried):
-        return
-    found = [tensors.array(one) for one in outputs]
-    for one, other in zip(found, call.outputs, strict=False):
-        largest = np.abs(other[np.isfinite(other)]).max(initial=0.0) if other.size else 0.0
-        if one.shape == other.shape and not np.allclose(
-            one, other, rtol=0, atol=_FEW * largest, equal_nan=True
-        ):
-            raise Undescribed(
-                "layers inside take the mask that Keras carries on its input, which is not followed"
-            )
 
 
 def _advice(layer: Any, why: str) -> str:

@@ -5,6 +5,7 @@ of: it holds their bytecode alone, without the imports of the module that they w
 """
 
 import builtins
+import dis
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ _USUAL = {
     "torch": "torch",
 }
 """What a name stands for in most programs."""
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 _LOADING = threading.RLock()
 _LOADERS = {
     "keras": "keras.src.utils.python_utils",
@@ -39,7 +41,7 @@ _LOADERS = {
 def completed(keras: Any, own: Mapping[str, Any], told: dict[str, str]) -> Iterator[None]:
     """Functions that Keras makes of bytecode meanwhile find the names of ``own``, which are the
     user's, and the usual names of modules; ``told`` takes down what these stand for."""
-    module = importlib.import_module(_LOADERS[keras.__name__])
+    module: Any = importlib.import_module(_LOADERS[keras.__name__])
 
     def with_names(*args: Any, **kwargs: Any) -> FunctionType:
         function = made(*args, **kwargs)
@@ -65,14 +67,16 @@ def completed(keras: Any, own: Mapping[str, Any], told: dict[str, str]) -> Itera
 
     with _LOADING:
         made: Callable[..., FunctionType] = module.func_load
-        module.func_load = with_names  # type: ignore[attr-defined]
+        module.func_load = with_names
         try:
             yield
         finally:
-            module.func_load = made  # type: ignore[attr-defined]
+            module.func_load = made
 
 
 def _names(code: CodeType) -> set[str]:
-    """The global names and attributes that a function uses, and those within it."""
+    """The global names that a function uses, and those within it; ``co_names`` has attributes
+    too."""
+    own = (one.argval for one in dis.get_instructions(code) if one.opname in _LOADS)
     inner = [one for one in code.co_consts if isinstance(one, CodeType)]
-    return {*code.co_names, *(name for one in inner for name in _names(one))}
+    return {*own, *(name for one in inner for name in _names(one))}

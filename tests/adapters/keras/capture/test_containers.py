@@ -106,8 +106,9 @@ def test_a_layer_of_the_users_own_with_a_model_inside(keras):
     assert probe.check(model, "encoder", x, expected=right * 1.001).verdict == "diverge"
 
 
+@pytest.mark.parametrize("share", [1.0, 0.003])
 @pytest.mark.parametrize("own", [False, True])
-def test_a_mask_that_only_layers_inside_take(keras, own):
+def test_a_mask_that_only_layers_inside_take(keras, own, share):
     """Keras hands the embedding's mask to the attention, past the code in between: never a false
     alarm."""
     keras.utils.set_random_seed(0)
@@ -120,7 +121,7 @@ def test_a_mask_that_only_layers_inside_take(keras, own):
 
         def call(self, x, mask=None):
             allowed = mask[:, None, :] if own and mask is not None else None
-            return x + self.attention(x, x, attention_mask=allowed)
+            return x + share * self.attention(x, x, attention_mask=allowed)
 
     tokens = keras.Input((7,), dtype="int32")
     x = keras.layers.Embedding(20, 6, mask_zero=True)(tokens)

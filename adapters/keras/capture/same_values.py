@@ -1,0 +1,43 @@
+"""Whether what a call is followed as gives the values that the call itself gave."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from probe.errors import Undescribed
+from probe.numerics.precision import precision_of
+
+from ..describe.call import Call
+
+__all__ = ["MASKED", "refuse_others"]
+
+_FEW = 0.02
+"""Rounding may move a threshold here and there, and an element by so much of the largest one."""
+_ROUNDINGS = 1 << 10
+"""Where inputs have masks, by so many roundings of the largest one."""
+MASKED = "layers inside take the mask that Keras carries on its input, which is not followed"
+
+
+def refuse_others(
+    found: Sequence[np.ndarray], others: Sequence[np.ndarray], call: Call, why: str
+) -> None:
+    """Undescribed for that reason where the call gave other values than these, or because of the
+    masks that inputs have: Keras carries them past the code of the layer, to the layers inside."""
+    share = _FEW
+    if call.masks:
+        why, share = MASKED, min(share, _ROUNDINGS * precision_of(call.dtype).unit)
+    if len(found) != len(others) or any(
+        one.shape != other.shape or one.dtype != other.dtype or _apart(one, other, share)
+        for one, other in zip(found, others, strict=True)
+    ):
+        raise Undescribed(why)
+
+
+def _apart(left: np.ndarray, right: np.ndarray, share: float) -> bool:
+    if left.dtype.kind != "f":
+        return bool((left != right).mean() > _FEW) if left.size else False
+    fine = np.isfinite(left) & np.isfinite(right)
+    same = fine | (left == right) | ((left != left) & (right != right))
+    largest = np.abs(right[fine]).max(initial=0.0)
+    far = np.abs(left[fine].astype(np.float64) - right[fine]).max(initial=0.0)
+    return not same.all() or bool(far > share * largest)
