@@ -1,5 +1,6 @@
 """Steps left out, inputs ignored, tensors exchanged: in blocks of the user's own code."""
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -151,7 +152,6 @@ def test_of_a_call_with_several_steps_it_is_said_which():
 
 
 def test_two_normalisations_are_left_out_together():
-    keras = pytest.importorskip("keras")
     one, other = keras.Input((4, 6)), keras.Input((5, 6))
     model = keras.Model([one, other], keras.layers.Dot(2, normalize=True, name="dot")([one, other]))
     rng = np.random.default_rng(7)
@@ -162,7 +162,6 @@ def test_two_normalisations_are_left_out_together():
 
 
 def test_a_mean_of_steps_that_are_kept_is_divided_by_all_of_them():
-    keras = pytest.importorskip("keras")
     model = keras.Sequential(
         [
             keras.Input((6,), dtype="int32"),

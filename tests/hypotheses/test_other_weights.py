@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -166,7 +167,6 @@ def test_the_weights_are_read_back_and_what_was_done_to_them_is_said(name, damag
 
 
 def test_a_weight_in_keras_is_read_back_in_its_own_layout_through_its_activation():
-    keras = pytest.importorskip("keras")
     for layer, shape in (
         (keras.layers.Conv2D(5, 3, padding="same", activation="relu"), (3, 9, 8, 4)),
         (keras.layers.Dense(6, activation="softmax"), (80, 7)),
@@ -310,7 +310,6 @@ def test_all_parameters_of_another_layer_and_a_bias_beside_another_kernel():
 
 
 def test_what_lora_adds_to_a_kernel_is_multiplied_by_a_number():
-    keras = pytest.importorskip("keras")
     layer = keras.layers.Dense(8, name="dense")
     model = keras.Sequential([keras.Input((6,)), layer])
     layer.enable_lora(2, lora_alpha=6)

@@ -1,5 +1,6 @@
 """Integers behind weights that a port has otherwise: their scale, zero point, order and type."""
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +20,6 @@ def named(report, slug, words):
 
 
 def keras_dense():
-    keras = pytest.importorskip("keras")
     layer = keras.layers.Dense(16, name="dense")
     model = keras.Sequential([keras.Input((12,)), layer])
     layer.set_weights([RNG.normal(size=one.shape) for one in layer.get_weights()])

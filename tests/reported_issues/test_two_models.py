@@ -1,5 +1,6 @@
 """Cases from issue trackers: two whole models, of which the second is a port or a conversion."""
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -220,7 +221,6 @@ def test_onnx2tf_960(pads, lost):
 def test_keras_16363(stride):
     """A ResNet's stem from Keras to PyTorch: the padding is at one side with stride 2 and equal
     with stride 1, epsilon is 0.001, and the last layer's rows follow the channels last."""
-    keras = pytest.importorskip("keras")
     layers = keras.layers
     given = layers.Input((12, 12, 3))
     x = layers.Conv2D(8, 3, strides=stride, padding="same", name="conv")(given)

@@ -457,9 +457,9 @@ class FunctionCalls(TorchFunctionMode):
         if not base.is_contiguous() or base.dtype != view.dtype or base.is_complex():
             return
         places = np.lib.stride_tricks.as_strided(
-            np.arange(base.numel())[view.storage_offset() - base.storage_offset() :],
+            (every := np.arange(base.numel()))[view.storage_offset() - base.storage_offset() :],
             tuple(view.shape),
-            tuple(8 * step for step in view.stride()),
+            tuple(every.itemsize * step for step in view.stride()),
         )
         known = self._uninitialised.get(id(base))
         if whole.maker is None and known is not None and known() is base:
