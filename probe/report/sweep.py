@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from probe import printable
-from probe.errors import NotCompared
+from probe.errors import NotCompared, NotReached
 from probe.report.html import Entry, brief, filled
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Sweep(Iterator["Report"]):
         try:
             for _ in self:
                 pass
-        except NotCompared as error:
+        except (NotCompared, NotReached) as error:  # after the last report
             notes = (str(error),)
         counts = Counter(one.row.verdict for one in self._entries)
         return filled(

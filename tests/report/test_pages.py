@@ -182,6 +182,21 @@ def test_a_sweep_shows_its_table_in_a_notebook(branching):
     assert "diverge" in shown
 
 
+def test_a_block_that_the_pass_does_not_call_is_a_note_below_the_table():
+    class Unused(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used = torch.nn.Linear(3, 2)
+            self.block = torch.nn.Sequential(torch.nn.Linear(3, 2))
+
+        def forward(self, x):
+            return self.used(x)
+
+    swept = probe.sweep(Unused(), np.ones((2, 3), np.float32), layers=["used", "block"])
+    shown = Page(swept._repr_html_()).text
+    assert "1 agree" in shown and "did not call 'block'" in shown
+
+
 def test_branches_open_lanes_and_joins_close_them():
     def drawn(*after):
         return graph.laid_out(
