@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 
@@ -18,6 +18,8 @@ __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]
 _PROBED, _MOST = 4, 8
 _FEWEST = 4
 """Different values of a part that a mistake may be read off."""
+_LOOKED_AT = 10**9
+"""Elements that the shapes of flat values are looked for among."""
 _SECONDS = 1.0
 """What the search for a mistake in a part may take."""
 
@@ -110,21 +112,30 @@ def _windows(few: tuple[int, ...], whole: tuple[int, ...]) -> _Windows:
 
 
 def _flattened(few: tuple[int, ...], whole: tuple[int, ...]) -> _Windows:
-    """The parts of so many values in a row that hold several axes whole, but for one of them."""
+    """The parts of so many values in a row that extend along several axes: first those that hold
+    the most axes whole, and of those in a large output only the first."""
     if len(few) != 1:
         return
-    seen: set[tuple[int, ...]] = set()
-    for full in product((False, True), repeat=len(whole)):
-        size = math.prod(n for n, all_ in zip(whole, full, strict=True) if all_)
-        if not any(full) or few[0] % size:
-            continue
-        for cut in range(len(whole)):
-            window = [n if all_ else 1 for n, all_ in zip(whole, full, strict=True)]
-            window[cut] *= few[0] // size
-            axes = tuple(axis for axis, n in enumerate(window) if n > 1)
-            if len(axes) > 1 and window[cut] <= whole[cut] and tuple(window) not in seen:
-                seen.add(tuple(window))
-                yield axes, window
+    windows = sorted(_boxes(few[0], whole), key=lambda window: _cut_axes(window, whole))
+    for window in windows[: max(1, _LOOKED_AT // math.prod(whole))]:
+        axes = tuple(axis for axis, size in enumerate(window) if size > 1)
+        if len(axes) > 1:
+            yield axes, list(window)
+
+
+def _boxes(count: int, whole: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The shapes of so many elements that fit into ``whole``."""
+    size, *others = whole
+    if not others:
+        yield from [(count,)] if count <= size else []
+        return
+    for first in range(1, min(count, size) + 1):
+        if count % first == 0:
+            yield from ((first, *rest) for rest in _boxes(count // first, tuple(others)))
+
+
+def _cut_axes(window: tuple[int, ...], whole: tuple[int, ...]) -> int:
+    return sum(1 < size < most for size, most in zip(window, whole, strict=True))
 
 
 def _places(mine: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> Iterator[tuple[int, ...]]:
