@@ -36,6 +36,7 @@ BENCHMARKS = (
     "recurrent",
     "linear",
     "diagnosis",
+    "independent",
     "onnx_node_cases",
     "truth",
     "recordings",
