@@ -94,6 +94,11 @@ class Reference:
         }
         return [self.given[place] for place in sorted(places)]
 
+    @property
+    def empty(self) -> bool:
+        """Whether one of those, or an output, has no elements."""
+        return any(0 in np.shape(value) for value in (*self.used, *self.values[-1]))
+
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)
@@ -218,10 +223,7 @@ def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
 
 def recomputed(description: Description, given: Sequence[np.ndarray]) -> Reference:
     """A layer's steps in NumPy."""
-    return Reference(
-        description.steps,
-        given,
-        recompute(description.steps, given),
-        tuple(site.dtype for site in description.sites),
-        tuple(one.input for one in description.taken if one.why),
-    )
+    dtypes = tuple(site.dtype for site in description.sites)
+    unknown = tuple(one.input for one in description.taken if one.why)
+    values = recompute(description.steps, given)
+    return Reference(description.steps, given, values, dtypes, unknown)

@@ -143,10 +143,12 @@ def powers(
             found |= {party: found["framework"]} if "framework" in found else {}
             continue
         values: Arrays = result.reference
+        allowed: Sequence[np.ndarray] = result.allowance
         known = result.party.known
         if known is not None and values[0] is not None:
             values = (np.where(known, values[0], np.nan), *values[1:])
-        allowed = result.allowance if tolerance is None else tolerated(values, tolerance)
+        if tolerance is not None:
+            allowed = tolerated(values, tolerance)
         told = power(values, allowed)
         if told is not None and (
             told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)

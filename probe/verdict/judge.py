@@ -1,7 +1,6 @@
 """One captured call, judged: every party's output, every pair against the allowance, and the
 verdict in a sentence."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,14 +8,13 @@ import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
 from probe.errors import our_fault
-from probe.evaluation.party import NAMES, Arrays, PartyResult
+from probe.evaluation.party import Arrays, PartyResult
 from probe.evaluation.reference import Reference, inputs_of, recomputed
 from probe.model import Capture
-from probe.numerics.precision import precision_of
 from probe.ops import Recomputed
 from probe.report import Report
 from probe.verdict.detection_power import powers
-from probe.verdict.discontinuities import flipped, quantises
+from probe.verdict.discontinuities import flips
 from probe.verdict.engine_differences import known_differences, magnitudes, touched
 from probe.verdict.judgement import Judgement, Unusual
 from probe.verdict.options import Options, Yours
@@ -105,7 +103,8 @@ def weighed(
             else one
             for pair, one in comparisons.items()
         }
-    notes += tuple(note for result in results.values() for note in result.notes)
+    for result in results.values():
+        notes += result.notes
     if capture.by_onnxruntime and "onnx" in outputs:
         notes += (_ONE_ENGINE,)
     return Judgement(
@@ -119,7 +118,7 @@ def weighed(
         unusual=Unusual() if agree else _unusual(layer),
         within=_within(capture, options),
         tolerant=options.tolerance is not None,
-        notes=(*dict.fromkeys(notes), *_flips(results, capture.dtype)),
+        notes=(*dict.fromkeys(notes), *flips(results, capture.dtype)),
     )
 
 
@@ -237,21 +236,3 @@ def _unusual(layer: Reference) -> Unusual:
     call = (layer.steps, layer.inputs, layer.values)
     largest, products = magnitudes(*call)
     return Unusual(known_differences(*call), touched(*call), largest, products)
-
-
-def _flips(results: Mapping[str, PartyResult], dtype: str) -> Iterator[str]:
-    """How many values of each party are on another level of a quantiser than NumPy's."""
-    for name, result in results.items():
-        layer = result.party.layer
-        if not quantises(layer.steps) or result.party.known is not None:
-            continue
-        count = flipped(
-            layer.values[-1], result.party.outputs, result.allowance, precision_of(dtype)
-        )
-        if count:
-            yield (
-                f"boundary-flip: {count} of {sum(one.size for one in layer.values[-1])} "
-                f"values of {NAMES[name]} are on a neighbouring quantisation level; their "
-                "input is within rounding error of the threshold, so this is not counted as "
-                "a difference"
-            )

@@ -15,7 +15,7 @@ from probe.evaluation.propagated_error import Drift
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.numerics.dtypes import overflown
-from probe.numerics.precision import precision_of
+from probe.numerics.precision import Precision, precision_of
 from probe.ops import Transpose
 from probe.ops.base import Sum
 from probe.verdict.judgement import Pair
@@ -33,7 +33,7 @@ def onnx_answer(
     capture: Capture, layer: Reference, threads: int
 ) -> tuple[tuple[np.ndarray, ...] | None, str]:
     """ONNX Runtime's outputs, or None and why there are none."""
-    if any(0 in np.shape(value) for value in (*layer.used, *layer.values[-1])):
+    if layer.empty:
         return None, "an array of this call is empty: there is nothing to compute"
     try:
         found = crosscheck(layer.steps, layer.given, layer.values, threads)
@@ -95,10 +95,10 @@ def engines(
         if answer is not None and single == usual:
             if sparing and _divisible(layer):
                 less = layer.allowances(replace(usual, partial=True))
-                if (found := _all_agree(capture, layer, answer, less, _ROOM)) is not None:
+                if (found := _all_agree(capture, layer, answer, usual, less, _ROOM)) is not None:
                     return found
             bound = layer.allowances(usual, 0)
-            if (found := _all_agree(capture, layer, answer, bound)) is not None:
+            if (found := _all_agree(capture, layer, answer, usual, bound)) is not None:
                 return found
         else:
             bound = layer.allowances(usual, 0)
@@ -157,6 +157,7 @@ def _all_agree(
     capture: Capture,
     layer: Reference,
     answer: tuple[np.ndarray, ...],
+    usual: Precision,
     allowance: tuple[np.ndarray, ...],
     room: float = 0.0,
 ) -> tuple[dict[str, PartyResult], dict[Pair, Comparison]] | None:
@@ -183,7 +184,6 @@ def _all_agree(
     near = compare_three(theirs, value, third, allowance[0], looks, room > 0)
     if near is None or not all(near):
         return None
-    usual = layer.first_look(capture.dtype)
     framework = Party("framework", capture.outputs, layer, usual)
     allowed = Allowed(framework.values, allowance, usual)
     onnx = Party("onnx", answer, layer, usual)

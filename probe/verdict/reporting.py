@@ -58,6 +58,7 @@ def reported(
     seen, yours = agree and options.detail, call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
     reference = (layer.steps, layer.inputs, layer.values) if seen else None
+    sharp = seen and options.tolerance is None and not layer.composed
     return report(
         outputs=OnDemand(call.capture, again, tuple(outputs))
         if options.sparing and agree
@@ -68,15 +69,15 @@ def reported(
         },
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
-        parameters=tuple(parameters_of(step.op) for step in layer.steps),
+        parameters=tuple(map(parameters_of, [step.op for step in layer.steps])),
         input_axes=described.input_axes,
         output_axes=described.output_axes,
         output_names=described.output_names,
         known=None if yours is None else yours.party.known,
         blind=() if reference is None else blind_spots(*reference),
-        visible=None
-        if reference is None or options.tolerance is not None or layer.composed
-        else smallest_visible_change(*reference, _precision(call)),
+        visible=smallest_visible_change(*reference, _precision(call))
+        if reference is not None and sharp
+        else None,
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
         held=_held(call, options) if options.detail else {},
