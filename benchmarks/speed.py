@@ -17,14 +17,16 @@ import sys
 import warnings
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 ROUNDS = 5
 REST = 0.3
 ONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 PEER, PLAIN = "peer", "peer, nothing optimised"
+LINEAR = "Linear of 4096 x 4096 in bfloat16"
 BARS: list[tuple[str, str, str, float | None]] = [
+    (LINEAR, "sweep", "a float64 product", 2.6),
     ("resnet50", "NumPy, all layers", "a float64 product", 1.7),
     ("resnet50", "NumPy, all layers", "onnx.reference", 1 / 3),
     ("resnet50", "NumPy, convolutions", "onnx.reference, Conv", 0.9),
@@ -39,6 +41,7 @@ BARS: list[tuple[str, str, str, float | None]] = [
     ("sweep mobilenet_v3_large, one thread", "sweep", PLAIN, None),
 ]
 SINGLE = {
+    LINEAR,
     "resnet50",
     "MobileNetV2",
     "sweep resnet50, one thread",
@@ -217,7 +220,35 @@ def mobilenet() -> dict[str, list[float]]:
     )
 
 
+def linear() -> dict[str, list[float]]:
+    """A whole sweep of one Linear on 128 tokens next to its product alone, in processor time."""
+    import numpy as np
+    import torch
+
+    import probe
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    layer = torch.nn.Linear(4096, 4096, bias=False).bfloat16()
+    model, x = torch.nn.Sequential(layer).eval(), torch.randn(128, 4096).bfloat16()
+    left, right = x.double().numpy(), layer.weight.detach().double().numpy().T
+    out = np.empty((128, 4096))
+
+    def ours() -> float:
+        start = process_time()
+        assert [report.verdict for report in probe.sweep(model, x)] == ["agree"]
+        return process_time() - start
+
+    def product() -> float:
+        start = process_time()
+        np.matmul(left, right, out=out)
+        return process_time() - start
+
+    return rounds({"sweep": ours, "a float64 product": product})
+
+
 MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
+    LINEAR: linear,
     "resnet50": lambda: recomputation(
         torchvision_model("resnet50"), image(), exported(torchvision_model("resnet50"))
     ),
@@ -253,7 +284,7 @@ def main() -> int:
         mine, other = taken[name][ours], taken[name][theirs]
         ratio = median(left / right for left, right in zip(mine, other, strict=True))
         fine = fine and not math.isnan(ratio) and (bar is None or ratio <= bar)
-        single = " (one thread)" if name in ("resnet50", "MobileNetV2") else ""
+        single = " (one thread)" if name in SINGLE and "one thread" not in name else ""
         told = f"{ratio:.2f} | {'' if bar is None else f'{bar:.2f}'}"
         lines.append(
             f"| {name}{single}: {ours} | {median(mine):.2f} | {theirs} | "

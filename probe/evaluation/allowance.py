@@ -14,11 +14,12 @@ import numpy as np
 from probe.numerics.blocks import places
 from probe.numerics.precision import UNBOUNDED, Precision, of_storing
 from probe.numerics.sum_error import LOOK_BLOCK_TERMS, of_partial_sums, of_sums
-from probe.ops.base import Evaluated, Op
+from probe.ops.base import Evaluated, Op, Sum
 from probe.ops.step import Step, weights_of
 
 __all__ = [
     "LEAST_HOPE",
+    "SumBounds",
     "allowances",
     "carry",
     "rounded",
@@ -36,6 +37,8 @@ LEAST_HOPE = 100
 where all err alike."""
 Values = Sequence[tuple[np.ndarray, ...]]
 """The outputs of every step, as ``recompute`` keeps them."""
+SumBounds = dict[tuple[int, Precision], tuple[np.ndarray, ...]]
+"""What rounding may do in the sums among the steps whose inputs are exact, before it is stored."""
 
 
 def allowances(
@@ -45,12 +48,14 @@ def allowances(
     precision: Precision,
     look: tuple[int, tuple[np.ndarray, ...]] | None = None,
     exact: bool = False,
+    sums: SumBounds | None = None,
 ) -> tuple[np.ndarray, ...]:
     """What rounding may do to each output of the last step, carried from step to step.
 
     ``look`` names a step and the indices of those of its elements whose true partial sums are to
     decide. With ``exact``, or where a step's outputs lie on a grid, each step is asked whether it
-    rounds at all on these inputs.
+    rounds at all on these inputs. ``sums`` keeps what was found of sums of products, for another
+    precision that computes them alike.
     """
     arrived = [rounded(x, precision) for x in inputs]
     carried: list[tuple[np.ndarray | None, ...]] = []
@@ -66,7 +71,13 @@ def allowances(
                     for slack in slacks
                 ]
             where = look[1] if look is not None and look[0] == position else None
-            carried.append(carry(step.op, given, slacks, values[position], precision, grids, where))
+            kept = None
+            if sums is not None and where is None:
+                of = Evaluated(given, slacks, values[position])
+                kept = _kept(step.op, position, of, precision, sums)
+            carried.append(
+                carry(step.op, given, slacks, values[position], precision, grids, where, kept)
+            )
     return tuple(
         np.zeros(y.shape) if one is None else one
         for y, one in zip(values[-1], carried[-1], strict=True)
@@ -87,6 +98,19 @@ def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
     return np.where(held, 0.0, off)
 
 
+def _kept(
+    op: Op, position: int, of: Evaluated, precision: Precision, sums: SumBounds
+) -> tuple[np.ndarray, ...] | None:
+    """What rounding may do in a sum of products on exact inputs, which is found once: half
+    precision is computed as float32 is. None for any other op."""
+    if not isinstance(op, Sum) or any(slack is not None for slack in of.slacks):
+        return None
+    key = position, replace(precision, name="", stored=0.0)
+    if key not in sums:
+        sums[key] = op.error_bound(of, precision)
+    return sums[key]
+
+
 def carry(
     op: Op,
     given: Sequence[np.ndarray],
@@ -95,12 +119,15 @@ def carry(
     precision: Precision,
     grids: bool,
     where: tuple[np.ndarray, ...] | None = None,
+    kept: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[np.ndarray | None, ...]:
-    """The allowance of one op; with ``grids`` None for outputs that are exact, since all they are
-    made of is."""
+    """The allowance of one op, from what is ``kept`` of its own rounding where given; with
+    ``grids`` None for outputs that are exact, since all they are made of is."""
     if grids and all(slack is None for slack in slacks) and op.is_exact(given, precision):
         return (None,) * len(outputs)
-    made = op.error_bound(Evaluated(given, slacks, outputs, where), precision)
+    made = kept
+    if made is None:
+        made = op.error_bound(Evaluated(given, slacks, outputs, where), precision)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
         made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
     if precision.stored and op.stores:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from probe.description import Description
-from probe.evaluation.allowance import allowances
+from probe.evaluation.allowance import SumBounds, allowances
 from probe.evaluation.monte_carlo import (
     Noise,
     jumps,
@@ -50,6 +50,7 @@ class Reference:
     _known: dict[tuple[Precision, int], tuple[np.ndarray, ...]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _sums: SumBounds = field(default_factory=dict, init=False, repr=False)
     _grown: dict[Precision, bool] = field(default_factory=dict, init=False, repr=False)
     _noise: dict[tuple[Hashable, ...], Noise] = field(default_factory=dict, init=False, repr=False)
 
@@ -135,7 +136,7 @@ class Reference:
             return self._known[precision, -1]
         as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
         given = self.given if as_given else self.inputs
-        return allowances(self.steps, given, self.values, precision)
+        return allowances(self.steps, given, self.values, precision, sums=self._sums)
 
     def allowances(self, precision: Precision, look: int = -1) -> tuple[np.ndarray, ...]:
         """What rounding in that arithmetic may do to each output; of a composed layer as a ``look``

@@ -15,6 +15,7 @@ from probe.capture import pipeline
 from probe.capture.pipeline import judged_in_order
 from probe.errors import BadInput
 from probe.model import Capture
+from probe.ops import MatMul
 from probe.verdict.batch_chunks import _LARGE, judged_in_pieces
 from probe.verdict.judge import judge
 from probe.verdict.options import Options
@@ -317,3 +318,34 @@ def test_squares_of_a_part_say_what_all_of_them_say(make):
         assert (
             judge(wrong).verdict == judge(wrong, options=Options(sparing=True)).verdict == "diverge"
         )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_sum_stored_in_half_precision_has_its_squares_found_once(dtype, monkeypatch):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1024, 64).to(getattr(torch, dtype))
+    x = np.maximum(np.random.default_rng(0).normal(size=(700, 1024)), 0).astype(np.float32)
+    x[:, ::8] *= 0.1
+    found = []
+    for name in ("sum_of_squares", "partial_squares"):
+        plain = getattr(MatMul, name)
+        monkeypatch.setattr(
+            MatMul,
+            name,
+            lambda op, inputs, name=name, plain=plain: found.append(name) or plain(op, inputs),
+        )
+    calls = []
+    probe.open_model(model).run((x.astype(dtype),), None, calls.append)
+    whole = judge(calls[0])
+    assert found == ["sum_of_squares"]
+    spared = judge(calls[0], options=Options(sparing=True))
+    assert found == ["sum_of_squares", "partial_squares"]
+    assert whole.verdict == spared.verdict == "agree"
+    for pair, comparison in whole.comparisons.items():
+        assert 0.5 * comparison.ratio <= spared.comparisons[pair].ratio <= 1
+        assert spared.comparisons[pair].size == comparison.size
+    wrong = calls[0].outputs[0].copy()
+    wrong.flat[np.abs(wrong).argmax()] *= 2
+    wrong = replace(calls[0], outputs=(wrong,))
+    assert judge(wrong).verdict == "diverge"
+    assert judge(wrong, options=Options(sparing=True)).verdict == "diverge"

@@ -56,8 +56,18 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
         torch.float32,
         torch.float64,
     ):
-        tensor = tensor.float()
+        return _widened(tensor)
     return tensor.numpy(force=True)
+
+
+def _widened(tensor: torch.Tensor) -> np.ndarray:
+    """The values in float32. In memory of NumPy's, which comes in large pages: in PyTorch's own
+    that takes three times as long."""
+    if not tensor.is_contiguous():
+        return tensor.float().numpy(force=True)
+    values = np.empty(tensor.shape, np.float32)
+    torch.from_numpy(values).copy_(tensor.detach())
+    return values
 
 
 def copied(tensor: torch.Tensor) -> np.ndarray:
