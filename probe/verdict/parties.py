@@ -102,7 +102,8 @@ def engines(
                 return found
         else:
             if answer is not None and sparing and usual.stored and _divisible(layer):
-                if (stored := _all_agree_as_stored(capture, layer, answer)) is not None:
+                stored = _all_agree_as_stored(capture, layer, answer, usual)
+                if stored is not None:
                     return stored, {}
             bound = layer.allowances(usual, 0)
     layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
@@ -198,11 +199,10 @@ def _all_agree(
 
 
 def _all_agree_as_stored(
-    capture: Capture, layer: Reference, answer: tuple[np.ndarray, ...]
+    capture: Capture, layer: Reference, answer: tuple[np.ndarray, ...], usual: Precision
 ) -> dict[str, PartyResult] | None:
     """The same by a part of what is allowed for a sum that the framework stores in half precision,
     and that ONNX Runtime gives in float32."""
-    usual = layer.first_look(capture.dtype)
     less = layer.allowances(replace(usual, partial=True))
     framework = compared(
         Party("framework", capture.outputs, layer, usual),
@@ -213,7 +213,7 @@ def _all_agree_as_stored(
     single = precision_of("float32")
     alone = replace(capture, outputs=answer, dtype="float32")
     part = layer.allowances(replace(single, partial=True))
-    found = _all_agree(alone, layer, answer, part, _ROOM)
+    found = _all_agree(alone, layer, answer, single, part, _ROOM)
     values = layer.values[-1][0]
     if found is None or not _reaches(values, _ROOM * _largest(less[0])):
         return None
