@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.diagnosis.localization import where_it_sits
+from probe.diagnosis.localization import unlike_rounding, where_it_sits
+from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
@@ -34,6 +35,7 @@ from probe.diagnosis.search import (
     try_last,
     until,
 )
+from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.other_weights import more_samples
 from probe.report import Finding
@@ -49,6 +51,8 @@ _MORE = 0.1
 _BUSY = 6
 """How many times the seconds of its own the common search may take by the clock, on a machine that
 does other things too."""
+_REST = 1000.0
+"""A mistake that leaves as many times the allowance, or more, is no part of the reason."""
 _NEARLY = 0.99
 """Share of the difference from which on a mistake that does not reproduce the values says more than
 weights that do, of which nothing is known but that they are others."""
@@ -147,7 +151,8 @@ def diagnose(
         )
     if not exact:
         findings = _partial(case, scored, party, search)
-        if certain is False and not findings:
+        unlike = "" if certain is not False or findings else unlike_rounding(case, allowed)
+        if certain is False and not findings and not unlike:
             claim = (
                 "no known mistake reproduces these values; another order of summation "
                 "(Winograd, FFT, sorted terms) could explain the difference"
@@ -160,10 +165,14 @@ def diagnose(
             findings = tuple(_of_part(one, party, len(mistaken) > 1) for one in mistaken)
             if not findings:
                 words.append("no known mistake explains the difference")
+        if unlike:
+            words.append(f"the difference is not rounding: {unlike}")
         words += where_it_sits(case, allowed)
         if search.part is search.whole:
             asked = replace(case, allowed=allowed, over=until(_MORE))
             words += filter(None, [more_samples(asked)])
+        if not findings and case.comparable:
+            words += filter(None, [_ruled_out(search), next_input(case)])
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
 
 
@@ -189,6 +198,15 @@ def _stopped(search: Search) -> Iterator[str]:
         yield (
             f"the search for the mistake stopped after {stopped} ({search.tried} candidates){more}"
         )
+
+
+def _ruled_out(search: Search) -> str:
+    return (
+        f"ruled out: {search.tried} changes of the layer, of {len(search.causes)} of the "
+        f"{len(CAUSES)} causes that probe causes lists"
+        if search.tried
+        else ""
+    )
 
 
 def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:
@@ -246,9 +264,7 @@ def _partial(
     """The one that leaves clearly less than any other, where there is one and enough values to say
     so."""
     enough = [
-        one
-        for one in scored
-        if np.isfinite(one.left) and case.seen.size >= 8 * (1 + one.edit.fitted)
+        one for one in scored if one.left < _REST and case.seen.size >= 8 * (1 + one.edit.fitted)
     ]
     ranked = sorted(enough, key=lambda one: one.share)
     if not ranked or ranked[0].share > CLEARLY:
@@ -261,7 +277,9 @@ def _partial(
     firsts = [next(one for one in close if one.hypothesis.slug == slug) for slug in slugs]
     if search.part is not search.whole:
         again = [on_the_whole(one, search.whole) for one in firsts]
-        firsts = [one for one in again if one is not None and one.share <= CLEARLY]
+        firsts = [
+            one for one in again if one is not None and one.share <= CLEARLY and one.left < _REST
+        ]
     return tuple(_finding(one, party, len(firsts) > 1, ()) for one in firsts)
 
 

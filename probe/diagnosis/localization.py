@@ -1,15 +1,120 @@
-"""Where the error sits, in words, for when no known mistake explains it."""
+"""Where the error sits, in words, for when no known mistake explains it, and what in it no rounding
+leaves."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from probe.hypotheses.case import Case
+from probe.ops.base import Indices
+from probe.ops.step import Ref
 
-__all__ = ["where_it_sits"]
+__all__ = ["unlike_rounding", "where_it_sits"]
 
 _LOOKED_AT = 1 << 16
 """How many values of a large output lines are fitted to."""
+_FEW, _MOST, _EACH = 0.25, 0.9, 16
+"""An error with that share of its squares in so few places of an axis, of so many elements each,
+keeps to them."""
+_SMOOTH, _BINS = 0.1, 32
+"""The share of an error's squares from which on it is a function of another number, looked at in so
+many ranges of that."""
+_ELEMENTS = 1 << 12
+"""How many elements of a channel the products are looked at of."""
+_SIGMAS = 6.0
+"""How improbable it has to be that rounding leaves that."""
+_SPATIAL = {"depth", "height", "width", "length", "time"}
+"""Axes along which Winograd's tiles mix large numbers with small ones."""
+
+
+def unlike_rounding(case: Case, allowed: np.ndarray) -> str:
+    """What another order of summation does not do to the values, in words; empty where it could.
+
+    Errors of rounding are spread as the allowance is, and follow none of the layer's numbers.
+    """
+    with np.errstate(all="ignore"):
+        error = (case.observed - case.healthy) / allowed
+    error = np.where(np.isfinite(error), error, 0.0)
+    return next(_unlike_rounding(case, error), "") if error.any() else ""
+
+
+def _unlike_rounding(case: Case, error: np.ndarray) -> Iterator[str]:
+    for axis, size in enumerate(error.shape if case.known is None else ()):
+        energy = np.square(error).sum(axis=tuple(i for i in range(error.ndim) if i != axis))
+        order = np.argsort(energy)[::-1]
+        share = np.cumsum(energy[order]) / energy.sum()
+        few = order[: 1 + int(np.argmax(share > _MOST))]
+        spread = error.size < _EACH * size or len(few) > _FEW * size
+        if not spread and _name(case, axis) not in _SPATIAL:
+            told = ", ".join(map(str, few[:4])) + (", ..." if len(few) > 4 else "")
+            yield f"along {_name(case, axis)}, most of it is at index {told} (of 0..{size - 1})"
+    for tensor, told in _tensors(case):
+        if (share := _followed(case.pick(tensor), case.pick(error))) > _SMOOTH:
+            yield f"{share:.0%} of it (squared) is a function of {told}"
+    likeness = max(_along_products(case, error), default=0.0)
+    if likeness:
+        yield f"it follows one of the products that are summed (r = {likeness:.2f})"
+
+
+def _tensors(case: Case) -> Iterator[tuple[np.ndarray, str]]:
+    """Tensors of the output's shape, the output first."""
+    inputs = [(x, f"input {i}") for i, x in enumerate(case.inputs)]
+    values = [(made[0], f"the value of step {i}") for i, made in enumerate(case.values[:-1])]
+    for x, told in ((case.healthy, "the output"), *inputs, *values):
+        if x.shape == case.healthy.shape and x.dtype.kind == "f":
+            yield x, told
+
+
+def _followed(x: np.ndarray, error: np.ndarray) -> float:
+    """The share of the error's squares that its means over ranges of x make up; 0 where chance
+    may do that."""
+    step = 1 + x.size // _LOOKED_AT
+    x, error = x[::step], error[::step]
+    bins = min(_BINS, x.size // _EACH)
+    if bins < 2:
+        return 0.0
+    ranges = np.array_split(error[np.argsort(x, kind="stable")], bins)
+    share = sum(one.size * one.mean() ** 2 for one in ranges) / float(error @ error)
+    return share if share * x.size > bins + _SIGMAS * math.sqrt(2 * bins) else 0.0
+
+
+def _along_products(case: Case, error: np.ndarray) -> Iterator[float]:
+    """How the error correlates with the likest of the products behind the elements that share an
+    index with the worst one, axis by axis, where that is more than chance."""
+    worst = np.unravel_index(int(np.abs(error).argmax()), error.shape)
+    for axis, at in enumerate(worst):
+        beside = np.flatnonzero(np.broadcast_to(_numbers(error.shape, axis) == at, error.shape))
+        beside = beside[:: 1 + beside.size // _ELEMENTS]
+        where = np.unravel_index(beside, error.shape)
+        if beside.size < _EACH or (terms := _products(case, where)) is None:
+            continue
+        e = error[where] - error[where].mean()
+        t = terms - terms.mean(axis=0)
+        with np.errstate(all="ignore"):
+            r = np.abs(e @ t) / np.sqrt(np.square(t).sum(axis=0) * (e @ e))
+        likest = float(np.nan_to_num(r).max(initial=0.0))
+        if likest * math.sqrt(beside.size) > _SIGMAS:
+            yield likest
+
+
+def _numbers(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    return np.arange(shape[axis]).reshape(-1, *(1,) * (len(shape) - axis - 1))
+
+
+def _products(case: Case, where: Indices) -> np.ndarray | None:
+    """What is summed for each of these elements of the output by the last sum, (elements, terms);
+    None where each is not made of one sum."""
+    for position in range(len(case.steps) - 1, -1, -1):
+        op, sources = case.steps[position].op, case.steps[position].sources(position)
+        given = [case.input_of(position, i) for i in range(len(sources))]
+        if op.terms is not None:
+            return np.asarray(op.terms(given, where)).reshape(len(where[0]), -1)
+        origin = op.input_index(where, given) if sources == (Ref(position - 1),) else None
+        if origin is None:
+            return None
+        where = origin
+    return None
 
 
 def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:

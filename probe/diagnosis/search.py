@@ -7,7 +7,7 @@ mistakes the whole batch confirms.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -162,6 +162,8 @@ class Search:
     started: tuple[float, float]
     """When it began, in the thread's own time and by the clock."""
     tried: int = 0
+    causes: set[str] = field(default_factory=set)
+    """Those of which something was tried."""
     stopped: str = ""
     """How long was looked, where the time was up; empty where all was tried."""
     cut: str = ""
@@ -231,6 +233,7 @@ def try_all(
             if search.over():
                 return found
             search.tried += 1
+            search.causes.add(one.slug)
             if search.progress is not None:
                 search.progress(one.slug)
             if view.as_healthy:
@@ -261,6 +264,7 @@ def try_last(search: Search) -> list[Scored]:
         over.turn(one.family)
         for index, edit in enumerate(one.function(case)):
             search.tried += 1
+            search.causes.add(one.slug)
             scored = _score(view, edit, Scored(one, edit, order, index), some, difference)
             if scored is not None and scored.exact and view is not search.whole:
                 scored = _as_edited(scored, case, search.whole)

@@ -10,7 +10,8 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.rounding_modes import MODES, FixedPoint
-from probe.ops.base import Elementwise
+from probe.numerics.precision import Precision
+from probe.ops.base import Elementwise, Evaluated
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
@@ -20,6 +21,7 @@ _BITS = (8, 16, 32)
 _ALIKE = 0.5
 """What the correlation with the healthy values must exceed."""
 _SOME = 1 << 12
+_LAST_BITS = 2.0**-50
 _FEWEST = 4
 """Different values that are needed to see either."""
 
@@ -43,6 +45,11 @@ class _Written(Elementwise):
     def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         # held in float32, where a decimal step may come out shorter than it is
         return super()._moved(x, y, slack) * (1 + 2.0**-20)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        # a decimal number is no binary one: ours may be the neighbour of the one that was read
+        (bound,) = super().error_bound(of, precision)
+        return (bound + _LAST_BITS * np.abs(of.outputs[0]),)
 
 
 @hypothesis("printed-digits")
@@ -90,7 +97,7 @@ def _least(values: np.ndarray, most: int, significant: bool) -> _Written | None:
 
 def _holds(written: _Written, values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
-    return bool((np.abs(written.f(finite) - finite) <= 2.0**-50 * np.abs(finite)).all())
+    return bool((np.abs(written.f(finite) - finite) <= _LAST_BITS * np.abs(finite)).all())
 
 
 @hypothesis("integer-values")

@@ -527,7 +527,7 @@ def _of_sources(sources: Sequence[Pair]) -> str:
         field, mine, theirs = first.differs[0]
         why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
     if first.findings:
-        why = f" ({first.findings[0].slug})"
+        why = f" ({first.findings[0].named})"
     more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}" if sources[1:] else ""
     return f"B differs from A in {name}{why}{more}"
 

@@ -44,8 +44,14 @@ class Finding:
     """The weights that give these values, where they were solved for, by the framework's names and
     in its layout."""
 
+    @property
+    def named(self) -> str:
+        """All mistakes by their slugs, and whether they are a part of the reason only."""
+        part = self.left > 1 and self.slug != "rounding"
+        return " and ".join((self.slug, *self.also)) + " (in part)" * part
+
     def __str__(self) -> str:
-        return printable.line(f"{' and '.join((self.slug, *self.also))}: {self.claim}")
+        return printable.line(f"{self.named}: {self.claim}")
 
     def __repr__(self) -> str:
         return f"<Finding {self}>"

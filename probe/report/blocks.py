@@ -89,8 +89,7 @@ def headline(report: "Report", width: int = _HEADLINE) -> str:
     call = f", call {report.call}" if report.call else ""
     told = report.sentence.partition(": ")[2].partition(". ")[0]
     if report.verdict == "diverge" and report.findings:
-        first = report.findings[0]
-        told = f"{' and '.join((first.slug, *first.also))}: {first.claim}"
+        told = str(report.findings[0])
     told = told.replace("the largest difference is", "up to")
     text = printable.line(f"{report.verdict}: {name}{call}: {told}")
     return text if len(text) <= width else f"{text[: width - 2].rstrip(' ;,:(')} …"
@@ -106,9 +105,7 @@ def row(report: "Report") -> Row:
         told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
         told = report.sentence.partition(": ")[2]
-        told += "".join(
-            f"; {' and '.join((one.slug, *one.also))}: {one.claim}" for one in report.findings[:1]
-        )
+        told += "".join(f"; {one}" for one in report.findings[:1])
     return Row(
         report.verdict,
         printable.name(report.layer) + call,
@@ -339,7 +336,7 @@ def _explained(found: Sequence["Finding"]) -> Line:
     explain, and what to do."""
     first = found[0]
     whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
-    names = [" and ".join((one.slug, *one.also)) for one in found]
+    names = [one.named for one in found]
     claims = [f"{name} ({one.claim})" for name, one in zip(names, found, strict=True)]
     text = (
         f"{names[0]}{whose}: {first.claim}"

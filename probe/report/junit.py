@@ -38,7 +38,7 @@ def properties(report: "Report") -> dict[str, str]:
     if ratio is not None:
         found["ratio"] = f"{ratio:.6g}"
     if report.findings:
-        found["cause"] = " and ".join((report.findings[0].slug, *report.findings[0].also))
+        found["cause"] = report.findings[0].named
     return found
 
 

@@ -164,6 +164,7 @@ def test_text_of_few_digits(dense, tmp_path, fmt):
     report = package.check(dense, "", given=x, expected=mine)
     assert report.verdict == "diverge", "a smaller mistake would not show"
     assert [one.slug for one in report.findings] == ["printed-digits"], report
+    assert report.findings[0].left <= 1
     word = "decimals" if fmt.endswith("f") else "significant digits"
     digits = int(fmt[2]) + fmt.endswith("e")
     assert f"agree to the {digits} {word}" in report.findings[0].claim
