@@ -52,6 +52,7 @@ def _pair(pair: "Pair") -> dict[str, Any]:
         "fitting": pair.fitting,
         "local": _compared(pair.local),
         "propagated": _compared(pair.propagated),
+        "expected": None if pair.expected is None else _number(pair.expected),
         "differs": [[name, _plain(a), _plain(b)] for name, a, b in pair.differs],
         "findings": [
             {

@@ -26,7 +26,7 @@ from probe.model_comparison.graph import (
     tensors_alone,
 )
 from probe.model_comparison.inputs import BInputs, candidates
-from probe.model_comparison.level import Level, level_between
+from probe.model_comparison.level import Level, expected_error, level_between
 from probe.model_comparison.merging import merged
 from probe.model_comparison.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.node_values import digits, signature
@@ -34,6 +34,7 @@ from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.paired import Given, Paired
 from probe.model_comparison.propagated import carried, propagated
+from probe.model_comparison.quantized import quantizes, take_integers_away
 from probe.model_comparison.reading import hidden
 from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
@@ -194,7 +195,10 @@ def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> 
 
 def _run(given: BInputs, a: _Pass) -> _Pass:
     calls, outputs = recorded_pass(given.model, given.arrays)
-    graph = normalized(graph_of(calls, given.arrays, outputs))
+    graph = graph_of(calls, given.arrays, outputs)
+    if not quantizes(a.graph):
+        graph = take_integers_away(graph)
+    graph = normalized(graph)
     return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
 
 
@@ -252,7 +256,7 @@ def _compared(
     say("computing propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a)
-    slack_b = carried(graph, {one.b for one in walk.pairs}, level.unit)
+    slack_b = carried(graph, {one.b for one in walk.pairs}, level)
     down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
     innocent = [one for one in found if alone and one.differs and _innocent(one.paired)]
     groups = merged(found, innocent)
@@ -263,7 +267,9 @@ def _compared(
         if one.paired.b.input is not None and not one.differs:
             continue
         group = firsts.get(one)
-        pair = _pair(one, down[one], alone)
+        against = one.paired.a.tensor.value
+        made_by_format = expected_error(one.b, one.paired.b, level, against)
+        pair = replace(_pair(one, down[one], alone), expected=made_by_format)
         if group is not None:
             say(f"explaining {names_of(one.b, one.paired.b)[-1]}")
             search = explained < _EXPLAINED
@@ -304,10 +310,23 @@ def _compared(
         *filter(None, [uncopied]),
         *mistakes,
         *level.notes,
+        *_made_by_format(told),
+        *level.cut(walk.values),
         *_hidden(told),
         *_ties(found, slack_a, slack_b),
     )
     return _Found(tuple(told), unpaired, notes, ends_open, uncopied, unheld)
+
+
+def _made_by_format(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What the number format is expected to do in one layer, at most."""
+    most = max(pairs, key=lambda one: one.expected or 0.0, default=None)
+    if most is not None and most.expected:
+        yield (
+            "B's number format is expected to make an error of at most "
+            f"{100 * most.expected:.2g} % of the deviation in one layer, in "
+            f"{printable.name(' + '.join(most.b))}"
+        )
 
 
 def _hidden(pairs: Sequence[Pair]) -> Iterable[str]:

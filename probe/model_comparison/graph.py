@@ -149,6 +149,9 @@ class Graph:
     """Arrays by names that no node makes: of outputs alone."""
     training: bool = False
     """Whether a layer ran in training mode."""
+    steps: dict[Node, float] = field(default_factory=dict)
+    """The distance of neighbouring values of what a node gives, where that was rounded to the
+    numbers that integers stand for."""
 
     @property
     def tensors(self) -> Iterator[Tensor]:

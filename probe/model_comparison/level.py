@@ -1,28 +1,39 @@
-"""A level of precision: one model holds the other's weights rounded to a narrower type.
+"""A level of precision: one model holds the other's weights rounded to a narrower type, or B the
+integers that stand for them.
 
 That is no fault. So B is walked with A's weights wherever its own are these, rounded; what differs
 by more stays B's own and stands out. What B rounds besides, in arrays that it makes itself and in
-weights that were matched with none, is allowed for.
+weights that were matched with none, is allowed for. What the formats are expected to do to each
+segment is told beside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
 
-from probe.model_comparison.graph import Graph, Node
+from probe import printable
+from probe.model_comparison.graph import Graph, Node, Tensor
+from probe.model_comparison.node_values import evaluated, taken
+from probe.model_comparison.normalize import normalization_behind, with_normalization
+from probe.model_comparison.quantized import beyond_range, cut_off, step_of
 from probe.model_comparison.weights import Anchor, held_weights
-from probe.numerics.precision import precision_of
-from probe.ops import Cast, Op, Sum
+from probe.numerics.dtypes import widened
+from probe.numerics.precision import SIGMAS, precision_of
+from probe.ops import Cast, Clip, Conv, MatMul, Mul, Op, Sum
 from probe.ops.weight import Weight
 
-__all__ = ["Level", "level_between", "of_weights", "rounding_of"]
+__all__ = ["Level", "expected_error", "level_between", "rounding_of"]
 
 _TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 
 
 _FIRST = 256
+_INTEGERS = "integers"
+_TOLD = 3
+_FOLDED = 4.0
+"""How many roundings of the narrower type lie in weights that a normalisation was folded into."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +43,16 @@ class Level:
     name: str = ""
     side: str = ""
     """Whose weights are the rounded ones: "A" or "B"."""
-    rounded: Mapping[Node, float] = field(default_factory=dict)
-    """Nodes of B with rounded weights that A's did not take the place of, and the unit roundoff."""
+    rounded: frozenset[Node] = frozenset()
+    """Nodes of B with rounded weights that A's did not take the place of."""
+    steps: Mapping[Node, float] = field(default_factory=dict)
+    """Of integers: the step of each node of B behind which values are rounded."""
+    bits: tuple[int, ...] = ()
 
     @property
     def unit(self) -> float:
-        return precision_of(self.name).unit if self.name else 0.0
+        """The unit roundoff of a narrower type of floats; 0 of integers."""
+        return precision_of(self.name).unit if self.name in _TYPES else 0.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -46,9 +61,67 @@ class Level:
         other = "A" if self.side == "B" else "B"
         reference = "; the reference is the less precise of the two" if self.side == "A" else ""
         return (
-            f"{self.side} holds {other}'s weights rounded to {self.name}: that is no fault, "
+            f"{self.side} holds {other}'s weights rounded to {self.words}: that is no fault, "
             f"and B's layers are computed with A's weights{reference}",
         )
+
+    @property
+    def words(self) -> str:
+        """The format in words."""
+        if self.name != _INTEGERS:
+            return self.name
+        return f"integers of {' and '.join(map(str, self.bits))} bits"
+
+    def of_weights(
+        self, node: Node, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> np.ndarray | None:
+        """What rounded weights may do to the first output of a node; None where they are not."""
+        if node.op is None:
+            return None
+        if self.name == _INTEGERS:
+            return _of_steps(node.op, given)
+        if isinstance(node.op, Sum):
+            squares = node.op.sum_of_squares(list(given)).astype(np.float64)
+            return np.asarray(SIGMAS * self.unit * np.sqrt(squares))
+        return np.asarray(2 * self.unit * np.abs(outputs[0]))
+
+    def evaluated(self, node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """The outputs of a node of B without what the level rounds."""
+        if (ends := self._range(node)) is not None:
+            return [cut_off(taken(node, inputs[0]).astype(np.float64), *ends, self.steps[node])]
+        return evaluated(node, inputs)
+
+    def _range(self, node: Node) -> tuple[float, float] | None:
+        """The ends of the range of a quantiser."""
+        op = node.op
+        if node not in self.steps or not isinstance(op, Clip) or op.low is None or op.high is None:
+            return None
+        return op.low, op.high
+
+    def cut(self, values: Mapping[Tensor, np.ndarray]) -> Iterator[str]:
+        """A sentence for the quantisers that cut off the most values, which B is given."""
+        found = []
+        for node in self.steps:
+            ends, x = self._range(node), values.get(node.inputs[0])
+            if ends is None or x is None:
+                continue
+            if count := beyond_range(x, *ends, self.steps[node]):
+                found.append((count / x.size, count, x, ends, node.call.name))
+        for _, count, x, (low, high), name in sorted(found, key=lambda one: -one[0])[:_TOLD]:
+            yield (
+                f"{printable.name(name)} cuts off {count} of {x.size} values, from {x.min():.4g} "
+                f"to {x.max():.4g}, at the ends of its range [{low:.4g}, {high:.4g}]"
+            )
+
+
+def _of_steps(op: Op, given: Sequence[np.ndarray]) -> np.ndarray | None:
+    """What weights within half a step may do: as for all that adds up by chance."""
+    weight = getattr(op, "weight", None)
+    step = step_of(weight) if isinstance(weight, Weight) else None
+    if step is None or not isinstance(op, Conv | MatMul):
+        return None
+    spread = replace(op, weight=Weight("", None, step / np.sqrt(12)), bias=None)
+    return np.asarray(SIGMAS * np.sqrt(spread.sum_of_squares(list(given)).astype(np.float64)))
 
 
 def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> Level:
@@ -63,9 +136,24 @@ def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) 
         side, held = ("A", mine) if sum(mine) > sum(theirs) else ("B", theirs)
         if sum(held) < 0.5 * len(pairs):
             continue
-        rounded = _take(b, anchors, name)
-        return Level(name, side, rounded)
+        return Level(name, side, _take(b, anchors, name))
+    bits = {bits for node, one in pairs if (bits := _more_bits(node, one.node))}
+    if bits:
+        rounded = _take(b, anchors, _INTEGERS)
+        return Level(_INTEGERS, "B", rounded, b.steps, tuple(sorted(bits)))
     return Level()
+
+
+def _more_bits(node: Node, of_a: Node) -> int:
+    """How many bits the integers behind a node's weights have; 0 where there are none, or A's
+    weights are quantised too."""
+    mine, theirs = ([w.grid for _, w in held_weights(one)] for one in (node, of_a))
+    found = [grid.bits for grid in mine if grid is not None and grid.bits <= _MOST_BITS]
+    return max(found, default=0) if not any(theirs) else 0
+
+
+_MOST_BITS = 16
+"""Integers of more bits are a bias's."""
 
 
 def _lies_in(node: Node, name: str) -> bool:
@@ -84,11 +172,10 @@ def _held(values: np.ndarray, name: str) -> bool:
         )
 
 
-def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> dict[Node, float]:
-    unit, least = precision_of(name).unit, 2.0**-24 if name == "float16" else 2.0**-133
-    rounded: dict[Node, float] = {}
+def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> frozenset[Node]:
+    rounded: set[Node] = set()
     for node in b.nodes:
-        if isinstance(node.op, Cast) and node.op.to in _TYPES:
+        if isinstance(node.op, Cast) and node.op.to in _TYPES and name in _TYPES:
             node.op = replace(node.op, to="float32")
             node.__dict__["layout"] = True
             continue
@@ -96,14 +183,15 @@ def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> dict
         if not fields or node.op is None:
             continue
         taken: dict[str, Weight] = {}
+        held = anchors.get(node, ())
         for part, weight in fields.items():
-            if (theirs := _of_a(part, weight, anchors.get(node, ()))) is not None:
-                taken[part] = _mixed(weight, theirs, unit, least)
+            if (found := _of_a(node, part, weight, held)) is not None:
+                taken[part] = _mixed(weight, *found, name)
         if taken:
             node.op = replace(node.op, **taken)
         if len(taken) < len(fields):
-            rounded[node] = unit
-    return rounded
+            rounded.add(node)
+    return frozenset(rounded)
 
 
 def _parameter(node: Node) -> dict[str, Weight]:
@@ -111,45 +199,135 @@ def _parameter(node: Node) -> dict[str, Weight]:
     return {"weight": value} if isinstance(value, Weight) and not node.inputs else {}
 
 
-def _of_a(part: str, weight: Weight, held: Sequence[Anchor]) -> np.ndarray | None:
-    """A's values for a weight of B, in the layout of the op; rows of several nodes put together."""
+def _of_a(
+    node: Node, part: str, weight: Weight, held: Sequence[Anchor]
+) -> tuple[np.ndarray, float] | None:
+    """A's values for a weight of B, in the layout of the op, rows of several nodes put together;
+    and how many roundings lie between."""
     if not held:
         return None
-    first = getattr(held[0].node.op, part, None)
+    first = _weight_of(held[0], node, part)
     shape = weight.value.shape
     whole = held[0].counts[0] == held[0].counts[1] and held[0].same_order
-    if whole and isinstance(first, Weight) and first.value.shape == shape:
-        return first.value
+    if whole and first is not None and first[0].value.shape == shape:
+        return first[0].value, first[1]
     axis = 1 if held[0].node.kind == "MatMul" and len(shape) == 2 else 0
     if len(held[0].looked) != shape[axis if len(shape) > 1 else 0]:
         return None
     out = np.moveaxis(weight.value.astype(np.float64), axis if len(shape) > 1 else 0, 0).copy()
+    roundings = 1.0
     for one in held:
-        theirs = getattr(one.node.op, part, None)
-        if not isinstance(theirs, Weight) or theirs.value.ndim != len(shape):
+        theirs = _weight_of(one, node, part)
+        if theirs is None or theirs[0].value.ndim != len(shape):
             return None
-        rows = np.moveaxis(theirs.value, axis if len(shape) > 1 else 0, 0)
+        rows = np.moveaxis(theirs[0].value, axis if len(shape) > 1 else 0, 0)
         places = np.flatnonzero(one.rows >= 0)
         if rows.shape[1:] != out.shape[1:]:
             return None
         out[places] = rows[one.rows[places]]
-    return np.moveaxis(out, 0, axis if len(shape) > 1 else 0)
+        roundings = max(roundings, theirs[1])
+    return np.moveaxis(out, 0, axis if len(shape) > 1 else 0), roundings
 
 
-def _mixed(weight: Weight, theirs: np.ndarray, unit: float, least: float) -> Weight:
+def _weight_of(anchor: Anchor, node: Node, part: str) -> tuple[Weight, float] | None:
+    """A weight of the anchor's node, with the normalisation behind it where B's has it folded in;
+    and how many roundings that costs."""
+    op, roundings = anchor.node.op, 1.0
+    behind = normalization_behind(anchor.node.outputs[0])
+    if behind is not None and normalization_behind(node.outputs[0]) is None:
+        folded = with_normalization(op, behind.op)
+        op, roundings = (op, 1.0) if folded is None else (folded, _FOLDED)
+    found = getattr(op, part, None)
+    return (found, roundings) if isinstance(found, Weight) else None
+
+
+def _mixed(weight: Weight, theirs: np.ndarray, roundings: float, name: str) -> Weight:
     """A's values where B's are these at the level, else B's own."""
     mine = weight.value.astype(np.float64)
-    near = np.abs(mine - theirs) <= unit * np.maximum(np.abs(theirs), np.abs(mine)) + least
-    return Weight(weight.name, None, np.where(near, theirs, mine))
+    size = np.maximum(np.abs(theirs), np.abs(mine))
+    apart = np.abs(mine - theirs)
+    if name in _TYPES:
+        least = 2.0**-24 if name == "float16" else 2.0**-133
+        near = apart <= roundings * (precision_of(name).unit * size + least)
+    else:
+        step = step_of(weight)
+        if step is None:  # a bias that stayed as it was
+            near = apart <= _AS_FLOAT * size.max(initial=0.0)
+        else:
+            near = _rounded_to_steps(mine, theirs, step)
+    step = step_of(weight)
+    grid = None if weight.grid is None or step is None else replace(weight.grid, scale=step)
+    return Weight(weight.name, None, np.where(near, theirs, mine), grid=grid)
 
 
-def of_weights(
-    op: Op, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray], unit: float
-) -> np.ndarray:
-    """What weights that are rounded may do to the first output of an op."""
-    if isinstance(op, Sum):
-        return np.asarray(6 * unit * np.sqrt(op.sum_of_squares(list(given)).astype(np.float64)))
-    return np.asarray(2 * unit * np.abs(outputs[0]))
+_AS_FLOAT = 1e-6
+_HALF = 0.501
+_UNBIASED = 0.25
+"""How far a rounding up or down by choice leaves the mean, in steps."""
+
+
+def _rounded_to_steps(mine: np.ndarray, theirs: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Which integers are those nearest to A's values; where all lie within a step and the mean
+    stays, those that were rounded up or down by choice."""
+    room = _AS_FLOAT * np.abs(theirs)
+    apart = (mine - theirs) / step
+    ends = (mine == mine.max(initial=0.0)) | (mine == mine.min(initial=0.0))
+    near = np.abs(apart) <= _HALF + room / step + 0.5 * ends
+    if not near.all() and (np.abs(apart) <= 1 + room / step).all():
+        rows = apart.reshape(len(apart), -1)
+        if rows.size >= 64 and abs(float(rows.mean())) <= _UNBIASED:
+            return np.ones(mine.shape, bool)
+    return np.asarray(near)
+
+
+def expected_error(
+    nodes: Sequence[Node], end: Tensor, level: Level, against: np.ndarray
+) -> float | None:
+    """What the formats are expected to do within a segment of B, as a part of the deviation of what
+    A has; None where nothing is rounded."""
+    if not level.name or against.dtype.kind != "f" or against.size < 2:
+        return None
+    spread: dict[Tensor, float] = {}
+    for node in nodes:
+        if not node.outputs:
+            continue
+        out = node.outputs[0]
+        spread[out] = _through(node, [spread.get(x, 0.0) for x in node.inputs], level)
+        if node in level.steps:
+            spread[out] += level.steps[node] ** 2 / 12
+        elif level.unit and not node.layout and out.value.dtype.kind == "f":
+            spread[out] += (level.unit * _root(out.value)) ** 2 / 3
+    deviation = float(np.std(widened(against)))
+    found = spread.get(end, 0.0)
+    return float(np.sqrt(found) / deviation) if found and deviation else None
+
+
+def _through(node: Node, arrived: Sequence[float], level: Level) -> float:
+    """The mean square of the errors that a node passes on, and that its weights make."""
+    weight = getattr(node.op, "weight", None)
+    if isinstance(node.op, Conv | MatMul) and isinstance(weight, Weight):
+        value = widened(weight.value)
+        rows = value.shape[1] if isinstance(node.op, MatMul) else len(value)
+        taps = value.size / max(1, rows)
+        step = step_of(weight)
+        own = (
+            float(np.mean(step**2)) / 12
+            if step is not None
+            else (level.unit * _root(value)) ** 2 / 3
+        )
+        return (
+            arrived[0] * float(np.sum(value**2)) / rows
+            + own * taps * _root(node.inputs[0].value) ** 2
+        )
+    if isinstance(node.op, Mul) and len(node.inputs) == 2:
+        first, second = (_root(x.value) ** 2 for x in node.inputs)
+        return arrived[0] * second + arrived[1] * first
+    return sum(arrived)
+
+
+def _root(value: np.ndarray) -> float:
+    wide = widened(value).ravel()
+    return float(np.sqrt(np.mean(np.where(np.isfinite(wide), wide, 0.0) ** 2)))
 
 
 def rounding_of(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graph import Graph, Node, Tensor
-from probe.model_comparison.level import of_weights
+from probe.model_comparison.level import Level
 from probe.model_comparison.node_values import bounds_of, signature, taken
 from probe.model_comparison.paired import Paired
 from probe.model_comparison.weights import held_weights
@@ -17,13 +17,14 @@ from probe.numerics.precision import precision_of, stored_in
 __all__ = ["carried", "propagated"]
 
 _UNIT = precision_of("float32").unit
+_NO_LEVEL = Level()
 
 
 def carried(
-    graph: Graph, wanted: Collection[Tensor], level: float = 0.0
+    graph: Graph, wanted: Collection[Tensor], level: Level = _NO_LEVEL
 ) -> dict[Tensor, np.ndarray | None]:
-    """How far each of the wanted tensors may be off by all rounding before it; ``level`` is the
-    unit roundoff of the weights, where these are rounded ones of another model's."""
+    """How far each of the wanted tensors may be off by all rounding before it; ``level`` is what
+    the weights are, where these are rounded ones of another model's."""
     kept: dict[Tensor, np.ndarray | None] = {}
     waiting = {one: len(one.consumers) for one in graph.tensors}
     slack: dict[Tensor, np.ndarray | None] = {}
@@ -37,9 +38,12 @@ def carried(
             outputs = [x.value for x in node.outputs]
             arrived = [slack.get(x) for x in node.inputs]
             bounds = bounds_of(node, given, arrived, outputs, stored_in(node.call.capture.dtype))
-            if level and (_weighs(node) or not node.inputs):
-                more = of_weights(node.op, [*map(widened, given)], outputs, level)
-                bounds[0] = more if bounds[0] is None else bounds[0] + more
+            more: np.ndarray | float = level.steps.get(node, 0.0) / 2
+            if level.name and (_weighs(node) or not node.inputs):
+                weighed = level.of_weights(node, [*map(widened, given)], outputs)
+                more = more if weighed is None else more + weighed
+            if np.any(more):
+                bounds[0] = np.asarray(more if bounds[0] is None else bounds[0] + more)
             capped = [_capped(*one) for one in zip(bounds, outputs, strict=True)]
             slack.update(zip(node.outputs, capped, strict=True))
         for output in node.outputs:

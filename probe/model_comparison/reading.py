@@ -10,11 +10,12 @@ import numpy as np
 
 from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Node, Tensor
-from probe.model_comparison.normalize import is_constant
+from probe.model_comparison.normalize import is_constant, with_normalization
+from probe.model_comparison.quantized import relation, step_of
 from probe.model_comparison.segments import Segment, computing
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
-from probe.ops import BatchNormalization, Conv, MatMul, Op, Recurrence
+from probe.ops import Recurrence
 from probe.ops.step import field_names
 from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
@@ -83,32 +84,12 @@ def _folded(nodes: list[Node]) -> list[Node]:
     found: list[Node] = []
     for node in nodes:
         before = found[-1] if found else None
-        joint = None if before is None else _with_normalization(before.op, node.op)
+        joint = None if before is None else with_normalization(before.op, node.op)
         if before is not None and joint is not None and len(node.inputs) == 1:
             found[-1] = Node(joint, before.inputs, node.outputs, before.call, before.index)
         else:
             found.append(node)
     return found
-
-
-def _with_normalization(op: Op | None, behind: Op | None) -> Op | None:
-    """One product that does what a product and the batch normalisation behind it do."""
-    if not isinstance(op, Conv | MatMul) or not isinstance(behind, BatchNormalization):
-        return None
-    if op.weight is None:
-        return None
-    width = op.weight.value.shape[0 if isinstance(op, Conv) else 1]
-
-    def of(weight: Weight | None, otherwise: float) -> np.ndarray:
-        value = np.full(width, otherwise) if weight is None else weight.value
-        return np.asarray(value, np.float64).ravel()
-
-    gain = of(behind.scale, 1.0) / np.sqrt(of(behind.variance, 1.0) + behind.epsilon)
-    bias = (of(op.bias, 0.0) - of(behind.mean, 0.0)) * gain + of(behind.bias, 0.0)
-    kernel = widened(op.weight.value)
-    shape = (-1, *[1] * (kernel.ndim - 1)) if isinstance(op, Conv) else (-1,)
-    weight = Weight(f"{op.weight.name}, folded", None, kernel * gain.reshape(shape))
-    return replace(op, weight=weight, bias=Weight("bias, folded", None, bias))
 
 
 def _kinds(nodes: Sequence[Node]) -> list[str]:
@@ -255,7 +236,8 @@ def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Differe
     at = np.unravel_index(int(np.argmax(np.nan_to_num(apart, nan=np.inf))), apart.shape)
     index = ", ".join(map(str, at))
     more = f" and {count - 1} more of {mine.size}" if count > 1 else f", 1 of {mine.size}"
-    note = _relation(mine, theirs, ~same)
+    step = step_of(right)
+    note = _relation(mine, theirs, ~same) if step is None else relation(mine, theirs, step)
     yield Difference(
         *(f"{name}[{index}]{more}", float(mine[at]), float(theirs[at]), a, name, right, note)
     )

@@ -45,6 +45,9 @@ class Pair:
     """Of A's tensor."""
     tensors: tuple[str, str] = ("", "")
     """The layers whose outputs the two are."""
+    expected: float | None = None
+    """The error that B's number format is expected to make in these layers, as a part of the
+    deviation of A's tensor; None where B has A's precision."""
     after: tuple[str, ...] = ()
     """The tensors of B that its layers take, as ``tensors`` names them."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Node, Tensor
-from probe.model_comparison.node_values import evaluated, taken
+from probe.model_comparison.node_values import taken
 from probe.model_comparison.paired import Given, Paired, Source
 from probe.model_comparison.segments import Segment, computing, segments
 from probe.model_comparison.walk import Walk
@@ -205,7 +205,7 @@ def _computed(
             return None
         given = [values.get(x, walk.values.get(x, x.value)) for x in node.inputs]
         arrived = [slack[x] if x in slack else walk.slack.get(x) for x in node.inputs]
-        outputs = evaluated(node, given)
+        outputs = walk.level.evaluated(node, given)
         if outputs is None:
             return None
         bounds = walk.bounds(node, [taken(node, x) for x in given], arrived, outputs)

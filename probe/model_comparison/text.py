@@ -17,6 +17,8 @@ __all__ = ["differing", "headline", "names_of", "ratio_of", "render", "source_li
 _NUMBERS, _LEAST = 36, 4
 """Columns beside the layers; and how many agreeing pairs in a row are told as one."""
 _SHOWN = 12
+_FORMAT_WIDE = 9
+_FORMAT = "format: the error that B's number format is expected to make, of A's deviation"
 _LEGEND = "local: B's layers on A's tensors; propag.: B's own tensors; in units of the allowance"
 
 
@@ -31,6 +33,7 @@ def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDT
         "",
         *_table(comparison.pairs, fold, (page - _NUMBERS - 2) // 2),
         *([_LEGEND] if comparison.pairs else []),
+        *([_FORMAT] if _rounds(comparison.pairs) else []),
         *_unpaired(comparison),
     ]
     for one in comparison.sources:
@@ -47,7 +50,10 @@ def headline(comparison: "ModelComparison", page: int = printable.WIDTH) -> str:
 
 
 def _table(pairs: Sequence["Pair"], fold: bool, wide: int) -> Iterator[str]:
-    yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}  verdict"
+    rounds = _rounds(pairs)
+    wide -= _FORMAT_WIDE // 2 * rounds
+    more = f"{'format':>{_FORMAT_WIDE}}" * rounds
+    yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
     for agrees, group in groupby(pairs, key=lambda one: one.verdict == "agree"):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
@@ -60,10 +66,19 @@ def _table(pairs: Sequence["Pair"], fold: bool, wide: int) -> Iterator[str]:
             continue
         for one in run:
             told = f"{one.verdict}{', source' if one.source else ''}"
+            more = f"{_part(one.expected):>{_FORMAT_WIDE}}" * rounds
             yield (
                 f"{_cell(one.a, wide)} {_cell(one.b, wide)} {ratio_of(one.local):>8} "
-                f"{ratio_of(one.propagated):>8}  {told}"
+                f"{ratio_of(one.propagated):>8}{more}  {told}"
             )
+
+
+def _rounds(pairs: Sequence["Pair"]) -> bool:
+    return any(one.expected is not None for one in pairs)
+
+
+def _part(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2g} %"
 
 
 def _cell(names: Sequence[str], wide: int) -> str:

@@ -16,12 +16,11 @@ import numpy as np
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Graph, Node, Tensor
-from probe.model_comparison.level import Level, of_weights, rounding_of
+from probe.model_comparison.level import Level, rounding_of
 from probe.model_comparison.node_values import (
     as_stored,
     bounds_of,
     digits,
-    evaluated,
     signature,
     taken,
 )
@@ -171,7 +170,9 @@ class Walk:
             if tensor not in self.values:  # made by the model from nowhere that was seen
                 self.values[tensor], self.slack[tensor] = tensor.value, self._stored(tensor)
         outputs = (
-            None if node.op is None else evaluated(node, [self.values[x] for x in node.inputs])
+            None
+            if node.op is None
+            else self.level.evaluated(node, [self.values[x] for x in node.inputs])
         )
         if outputs is None:
             for tensor in node.outputs:
@@ -192,10 +193,10 @@ class Walk:
     ) -> list[np.ndarray | None]:
         """What rounding may do to the outputs of a node of B, and rounded weights at a level."""
         bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
-        if node in self.level.rounded and node.op is not None:
-            more = of_weights(
-                node.op, [widened(x) for x in given], outputs, self.level.rounded[node]
-            )
+        more = None
+        if node in self.level.rounded:
+            more = self.level.of_weights(node, [widened(x) for x in given], outputs)
+        if more is not None:
             bounds[0] = more if bounds[0] is None else bounds[0] + more
         return bounds
 

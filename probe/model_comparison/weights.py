@@ -129,6 +129,8 @@ class _Rows:
     places: np.ndarray
     count: int
     """Of the whole weight."""
+    loose: np.ndarray
+    """How far rounding to integers may have moved each mark."""
 
 
 def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) -> _Rows | None:
@@ -144,6 +146,7 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     norms = np.linalg.norm(rows, axis=1)
     telling = (norms > 0) & np.isfinite(norms) & (np.ptp(rows, axis=1) > 1e-6 * norms)
     rows, norms, places = rows[telling], norms[telling], places[telling]
+    loose = _by_rounding(node, matrix, length)[places] / norms if ordered else np.zeros(len(norms))
     if not len(rows):
         return None
     rows = rows / norms[:, None]
@@ -154,7 +157,25 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     else:
         sizes = np.sort(np.abs(rows), axis=1) * np.sqrt(length)
         marks = sizes[:, np.linspace(0, length - 1, _SORTED).astype(int)]
-    return _Rows(node, length, marks, norms, places, count)
+    return _Rows(node, length, marks, norms, places, count, loose)
+
+
+def _by_rounding(node: Node, matrix: np.ndarray, length: int) -> np.ndarray:
+    """How far each row's projections lie off by rounding of its entries to whole steps."""
+    weight = getattr(node.op, "weight", None)
+    grid = weight.grid if isinstance(weight, Weight) else None
+    none = np.zeros(len(matrix))
+    if grid is None or weight is None or weight.value.size != matrix.size:
+        return none
+    if not isinstance(node.op, Conv | MatMul):
+        return none
+    size = np.broadcast_to(np.asarray(grid.scale, np.float64), weight.effective.shape)
+    size = weight.to_op(size)
+    rows = size.T if isinstance(node.op, MatMul) else size.reshape(len(size), -1)
+    return np.asarray(_SIGMAS * np.sqrt(np.square(rows).sum(axis=1) / 12))
+
+
+_SIGMAS = 4.0
 
 
 def _directions(length: int) -> np.ndarray:
@@ -216,13 +237,14 @@ class _Table:
 
     def nearest(self, rows: _Rows, close: float, ordered: bool) -> Iterator[Anchor]:
         count = len(rows.marks)
-        left = np.searchsorted(self.first, rows.marks[:, 0] - close)
-        right = np.searchsorted(self.first, rows.marks[:, 0] + close)
+        room = close + rows.loose
+        left = np.searchsorted(self.first, rows.marks[:, 0] - room)
+        right = np.searchsorted(self.first, rows.marks[:, 0] + room)
         hits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for row in range(count):
             near = self.order[left[row] : right[row]]
             apart = np.abs(self.marks[near] - rows.marks[row]).max(axis=1, initial=0.0)
-            close_by = apart <= close
+            close_by = apart <= room[row]
             for place, distance in zip(near[close_by], apart[close_by], strict=True):
                 owner = int(self.owner[place])
                 if owner not in hits:

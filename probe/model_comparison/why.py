@@ -12,6 +12,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
 from probe.model_comparison.graph import Tensor
 from probe.model_comparison.own_mistakes import of_input
+from probe.model_comparison.quantized import mismatches
 from probe.model_comparison.reading import Difference, read, transplanted
 from probe.model_comparison.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
@@ -41,6 +42,7 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
         found.notes += filter(None, [of_input(source, paired.b.value)])
         return found
     found = Reasons(read(segment))
+    found.notes += mismatches(segment.b)
     observed = paired.unforced
     if observed is None or paired.allowed is None or paired.a.columns:
         return found
