@@ -1,15 +1,22 @@
 """What this input, on these weights, could not have revealed: mistakes that would have left the
 output as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 
 from probe.evaluation.allowance import Values
-from probe.ops import Transpose
-from probe.ops.step import Step
+from probe.ops import Add, Attention, Mul, Product, Transpose
+from probe.ops.step import Step, weights_of
+from probe.ops.weight import Weight
 
 __all__ = ["blind_spots"]
+
+_SAME = 2.0**-22
+"""What differs by less of the largest value is float32's rounding."""
 
 
 def blind_spots(
@@ -24,8 +31,89 @@ def blind_spots(
         given = [ref.of(inputs, values) for ref in step.sources(position)]
         if given and given[0].size:
             sentences += step.op.undetected(given)
-    if inputs and inputs[0].size > 1 and inputs[0].min() == inputs[0].max():
-        sentences.append(
-            "the input is constant, so a wrong order of its elements gives the same output"
-        )
+            sentences += _epsilon(step.op, given, values[position][0])
+            sentences += _gain(step.op)
+            sentences += _heads(step.op, given)
+        if isinstance(step.op, Add):
+            sentences += _rotation(steps, position, inputs, values)
+    for weight in weights_of(tuple(steps)).values():
+        sentences += _scales(weight)
+    for number, x in enumerate(inputs):
+        sentences += _constant(x, "the input" if len(inputs) == 1 else f"input {number}")
     return tuple(dict.fromkeys(sentences))
+
+
+def _constant(x: np.ndarray, name: str) -> Iterator[str]:
+    if x.size < 2 or x.min() != x.max():
+        return
+    if x.flat[0]:
+        yield f"{name} is constant, so a wrong order of its elements gives the same output"
+    else:
+        yield f"{name} is all zero, so what multiplies it could be anything"
+
+
+def _epsilon(op: Any, given: Sequence[np.ndarray], y: np.ndarray) -> Iterator[str]:
+    """Of an op that keeps a denominator from 0."""
+    if not getattr(op, "epsilon", 0.0) or y.dtype.kind != "f":
+        return
+    with np.errstate(all="ignore"):
+        other = np.asarray(replace(op, epsilon=10 * op.epsilon).run(*given)[0])
+        moved = np.abs(other - y).max(initial=0.0)
+    if moved <= _SAME * np.abs(y).max(initial=0.0):
+        yield (
+            f"an epsilon of {10 * op.epsilon:g} instead of {op.epsilon:g} changes less than "
+            "rounding does, so another epsilon would not be detected"
+        )
+
+
+def _gain(op: Any) -> Iterator[str]:
+    gain = getattr(op, "scale", None)
+    if isinstance(gain, Weight) and (gain.value == 1).all():
+        yield f"{gain.name} is all one, so omitting it would not change the output"
+
+
+def _heads(op: Any, given: Sequence[np.ndarray]) -> Iterator[str]:
+    """Of scores of several heads of queries, (batch, heads, queries, d), with one of keys."""
+    if not isinstance(op, Attention | Product) or given[0].ndim < 4 or given[1].ndim < 4:
+        return
+    if given[0].shape[-3] > 1 and (given[1] == given[1][..., :1, :, :]).all():
+        yield (
+            "one key and value head serves all heads of queries, so another order of repeating "
+            "heads would not be detected"
+        )
+
+
+def _rotation(
+    steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray], values: Values
+) -> Iterator[str]:
+    """Of x cos + turned(x) sin, where no feature is turned."""
+    for plain, turned in permutations(steps[position].sources(position), 2):
+        if not all(
+            ref.step >= 0 and isinstance(steps[ref.step].op, Mul) for ref in (plain, turned)
+        ):
+            continue
+        cosines, sines = (
+            [one.of(inputs, values) for one in steps[ref.step].sources(ref.step)]
+            for ref in (plain, turned)
+        )
+        if any((one == 1).all() for one in cosines) and any(not one.any() for one in sines):
+            yield (
+                "every angle of the rotary embedding is 0 (position 0 alone), so other pairs of "
+                "features, another base or direction would not be detected"
+            )
+            return
+
+
+def _scales(weight: Weight) -> Iterator[str]:
+    """Of a weight that has several scales."""
+    scale = None if weight.grid is None else np.asarray(weight.grid.scale)
+    if scale is None or scale.size < 2:
+        return
+    blocks = scale.reshape([size for size in scale.shape if size > 1])
+    if (scale == scale.flat[0]).all():
+        yield f"all scales of {weight.name} are equal, so those of another axis would not differ"
+    elif blocks.ndim == 2 and np.array_equal(blocks, blocks.T):
+        yield (
+            f"the scales of {weight.name} are the same read by rows or by columns, so transposed "
+            "ones would not be detected"
+        )

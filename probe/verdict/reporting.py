@@ -57,6 +57,7 @@ def reported(
     agree = verdict.word == "agree"
     seen, yours = agree and options.detail, call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
+    tied = mistake is not None and any(one.tie for one in mistake.findings)
     reference = (layer.steps, layer.inputs, layer.values) if seen else None
     sharp = seen and options.tolerance is None and not layer.composed
     return report(
@@ -74,7 +75,9 @@ def reported(
         output_axes=described.output_axes,
         output_names=described.output_names,
         known=None if yours is None else yours.party.known,
-        blind=() if reference is None else blind_spots(*reference),
+        blind=blind_spots(layer.steps, layer.inputs, layer.values)
+        if options.detail and (agree or tied)
+        else (),
         visible=smallest_visible_change(*reference, _precision(call))
         if reference is not None and sharp
         else None,

@@ -324,7 +324,7 @@ class _Watcher:
             description=description,
             why=why,
             training=self.module.training,
-            notes=(*_notes(self.module), *_under(outputs)),
+            notes=(*_notes(self.module), *_within_window(self.module, inputs), *_under(outputs)),
             made_by=begun.made_by,
             fixed=begun.fixed,
             alone=None
@@ -527,6 +527,22 @@ def _notes(module: torch.nn.Module) -> Iterator[str]:
                     f"it has a user-registered forward hook, {called}, which runs {when} it "
                     "and may change its output"
                 )
+
+
+def _within_window(module: torch.nn.Module, inputs: Sequence[np.ndarray]) -> Iterator[str]:
+    """That the sequence is too short for an attention of transformers to leave any of it out."""
+    config = getattr(module, "config", None)
+    window = getattr(module, "sliding_window", getattr(config, "sliding_window", None))
+    sizes = [x.shape[1] if x.ndim == 3 else x.shape[-1] for x in inputs if x.ndim in (3, 4)]
+    if (
+        isinstance(window, int)
+        and "Attention" in type(module).__name__
+        and 0 < max(sizes, default=0) <= window
+    ):
+        yield (
+            f"{max(sizes)} positions all lie within the sliding window of {window}, so another "
+            "window, or none, would not be detected"
+        )
 
 
 def _under(outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ __all__ = ["Attention"]
 
 _BOOL = 9
 """onnx.TensorProto.BOOL."""
+_HIDDEN = -1e3
+"""What is added to a score that is not to count, or less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,32 @@ class Attention(Op):
     @property
     def _factor(self) -> float:
         return self.scale if self.gain is None else self.scale * float(self.gain.value)
+
+    def undetected(self, inputs: Arrays) -> list[str]:
+        q, k, _, *masks = inputs
+        queries, positions = q.shape[-2], k.shape[-2]
+        if positions == 1:
+            return ["there is one position, so queries, keys and their scale could be anything"]
+        told = []
+        if self.window is not None and self.window >= max(queries, positions):
+            told.append(
+                f"{positions} positions all lie within the window of {self.window}, so another "
+                "window, or none, would not be detected"
+            )
+        for kind, mask in zip(self.masks, masks, strict=True):
+            seen = mask > _HIDDEN if kind == "add" else (mask != 0) == (kind == "keep")
+            if (mask == 0).all() if kind == "add" else seen.all():
+                told.append("a mask hides no position, so omitting it would not be detected")
+            elif (
+                seen.shape[-2:] == (queries, positions)
+                and queries > 1
+                and not (seen ^ np.tri(queries, positions, positions - queries, dtype=bool)).any()
+            ):
+                told.append(
+                    f"the mask hides later positions alone, so a window of {positions} positions "
+                    "or more, or none, would not be detected"
+                )
+        return told
 
     def raw_scores(
         self, q: np.ndarray, k: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None

@@ -15,7 +15,11 @@ from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
 from probe.ops.weight import Weight, zero_bias
-from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
+from probe.ops.window.same_padding import (
+    hides_asymmetry,
+    symmetric_padding,
+    unreached_padding,
+)
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen, under
 
 __all__ = ["Conv"]
@@ -85,6 +89,9 @@ class Conv(Sum):
                 "the border of the input is zero, so another padding mode would give the "
                 "same result"
             )
+        span = self._kernel(inputs).shape[2:]
+        if x.ndim == len(self.strides) + 2:
+            sentences += unreached_padding(x.shape, span, self.strides, self.pads, self.dilations)
         return sentences + [symmetric_padding(x.shape)] * self.hides_same_padding(x.shape)
 
     def _kernel(self, inputs: Arrays) -> np.ndarray:

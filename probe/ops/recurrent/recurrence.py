@@ -19,7 +19,7 @@ from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.running_error import Ball, Rounded, summed
-from probe.ops.weight import Weight
+from probe.ops.weight import Weight, zero_bias
 
 __all__ = ["Before", "Recurrence"]
 
@@ -124,6 +124,24 @@ class Recurrence(Op):
             if self.has_states
             else tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x)),
         )
+
+    def undetected(self, inputs: Arrays) -> list[str]:
+        x, _, states = self.given(inputs)
+        told = zero_bias(self.bias) + zero_bias(self.recurrent_bias)
+        zero = not any(state.any() for state in states)
+        if x.shape[1] == 1:
+            told.append(
+                "the batch is one sample, so a state that is carried from one sample to the next "
+                "would not be detected"
+            )
+        if x.shape[0] == 1 and zero:
+            told.append(
+                f"there is one step and its state is zero, so {self.recurrent.name} could be "
+                "anything"
+            )
+        if self.has_states and zero:
+            told.append("the initial states are zero, so omitting them would not be detected")
+        return told
 
     def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
         return [(x.shape[1], self.recurrent.value.shape[0])] * self.state_count

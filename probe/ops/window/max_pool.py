@@ -13,7 +13,11 @@ from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.engine_differences import NAN_IN_EXTREME
-from probe.ops.window.same_padding import hides_asymmetry, symmetric_padding
+from probe.ops.window.same_padding import (
+    hides_asymmetry,
+    symmetric_padding,
+    unreached_padding,
+)
 from probe.ops.window.sliding_windows import Pads, flat, padded, seen
 
 __all__ = ["AdaptiveMaxPool", "GlobalMaxPool", "MaxPool"]
@@ -28,7 +32,11 @@ class Pool(Op):
 
     def undetected(self, inputs: Arrays) -> list[str]:
         shape = inputs[0].shape
-        return [symmetric_padding(shape)] * self.hides_same_padding(shape)
+        told = [symmetric_padding(shape)] * self.hides_same_padding(shape)
+        if len(shape) == len(self.strides) + 2 and not getattr(self, "ceil_mode", False):
+            dilations = getattr(self, "dilations", None)
+            told += unreached_padding(shape, self.kernel, self.strides, self.pads, dilations)
+        return told
 
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
@@ -119,6 +127,14 @@ class MaxPool(Pool):
 
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)
+
+    def undetected(self, inputs: Arrays) -> list[str]:
+        told = super().undetected(inputs)
+        if any(map(any, self.pads)) and inputs[0].min() >= 0:
+            told.append(
+                "no value is negative, so padding with 0 instead of -inf would not be detected"
+            )
+        return told
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return (apart(self._pooled, inputs[0], range(2, inputs[0].ndim)),)

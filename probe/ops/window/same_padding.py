@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from probe.ops.window.sliding_windows import Pads
 
-__all__ = ["hides_asymmetry", "same_padding", "symmetric_padding"]
+__all__ = ["hides_asymmetry", "same_padding", "symmetric_padding", "unreached_padding"]
 
 
 def hides_asymmetry(
@@ -39,6 +39,28 @@ def symmetric_padding(shape: Sequence[int]) -> str:
         f"for an input of {' x '.join(map(str, shape[2:]))} the padding is equal on both "
         "sides, so padding an odd element at the wrong end would not be detected"
     )
+
+
+def unreached_padding(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int] | None = None,
+) -> list[str]:
+    """What goes undetected where an axis is padded at its end alone and no window reaches that."""
+    told = []
+    for axis, (size, k, d, stride, (before, after)) in enumerate(
+        zip(shape[2:], kernel, dilations or (1,) * len(strides), strides, pads, strict=True)
+    ):
+        reach = (k - 1) * d + 1
+        last = (size + before + after - reach) // stride * stride + reach - before
+        if after and not before and last <= size:
+            told.append(
+                f"no window reaches the padding of {after} at the end of axis {axis + 2}, so "
+                "omitting it would not be detected"
+            )
+    return told
 
 
 def same_padding(size: int, span: int, stride: int) -> int:
