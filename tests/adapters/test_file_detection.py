@@ -251,6 +251,7 @@ def test_what_is_no_file_is_not_read(tmp_path):
         probe.open_model(tmp_path / "nul\0.keras")
 
 
+@pytest.mark.exhaustive
 def test_an_archive_that_fills_the_memory_is_not_unpacked(files, tmp_path):
     for name in ("k2.keras", "k3.keras", "zip.pt"):
         with (

@@ -177,6 +177,7 @@ def with_stored(wrapper, name, weights, x):
     return plain(x).numpy()
 
 
+@pytest.mark.sample(1)
 @some(
     (network, pruned), (network, clustered), (network, clustered_by_channel), (recurrent, clustered)
 )

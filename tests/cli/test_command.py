@@ -391,6 +391,7 @@ def test_an_interrupt_is_one(probe, monkeypatch):
     assert (status, out) == (2, "") and err.strip() == "probe: interrupted"
 
 
+@pytest.mark.exhaustive
 def test_standard_streams_that_are_full_or_closed(tmp_path):
     """On a model of ONNX, for which no framework has to start."""
     script, model = Path(sys.executable).parent / "probe", tmp_path / "relu.onnx"

@@ -79,6 +79,7 @@ def test_text_with_the_channels_last(probe, conv, without_bias, tmp_path):
     assert "written in the axis order (0, 2, 3, 1), (2, 8, 10, 5)" in unwrapped(out)
 
 
+@pytest.mark.exhaustive
 def test_noise_of_another_shape_gives_no_finding(conv):
     noise = RNG.normal(size=2 * 5 * 8 * 10)
     report = package.check(conv, "", given=X, expected=noise)

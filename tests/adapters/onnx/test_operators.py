@@ -254,6 +254,7 @@ def test_the_branch_that_ran(holds):
     assert probe.check(proto, "node", given=[np.array(holds), np.abs(V)]).ok
 
 
+@pytest.mark.exhaustive
 def test_a_fault_in_a_body_is_a_divergence():
     wrong = onnx.GraphProto()
     wrong.CopyFrom(STEP)

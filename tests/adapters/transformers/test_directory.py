@@ -485,6 +485,7 @@ def test_a_text_for_a_model_that_reads_none():
         library.check(torch.nn.Linear(3, 4), "", "who is right")
 
 
+@pytest.mark.exhaustive
 def test_nothing_but_the_report_is_printed(saved):
     """transformers, and what it imports, log and show progress; neither is the user's to read."""
     command = "from probe.cli import main; main()"

@@ -281,7 +281,7 @@ def int8(namespace):
     return model, drawn(2, 9)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "make",
     [

@@ -284,6 +284,7 @@ def test_no_layer_is_called_wrong(name, policy, scale):
         assert used == set(report.weights), str(report)
 
 
+@pytest.mark.exhaustive
 def test_slack_that_grows_from_step_to_step_hides_no_fault():
     """Through three rounds of routing slack that is pushed grows to 10**149 times the output."""
     layer, x = Mine(LAYERS["routing"]), 30 * numbers(2, 5, 6)

@@ -305,6 +305,7 @@ def by_hand(layer, rows, sizes, of_all=False):
     return torch.cat(made)
 
 
+@pytest.mark.exhaustive
 def test_states_take_the_range_of_the_samples_that_a_step_has(using, signal):
     """The kernel bit by bit; with the range of the samples that have ended, or of each sample
     alone, it would be another layer."""
@@ -451,6 +452,7 @@ def test_integers_for_weights_are_named(signal):
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNNCell"])
 def test_what_is_left_unquantised_diverges(name, signal):
     """The same weights in a float layer: the difference is far beyond the allowance."""
