@@ -26,6 +26,7 @@ from probe.hypotheses import quantizer_levels
 from probe.hypotheses import quantised_weights
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
+from probe.hypotheses import fixed_point_types
 from probe.hypotheses import data_flow
 from probe.hypotheses import changed_steps
 from probe.hypotheses import moved_steps
@@ -48,6 +49,7 @@ __all__ += [
     "data_flow",
     "fitted_numbers",
     "fixed_point",
+    "fixed_point_types",
     "layout",
 ]
 __all__ += [

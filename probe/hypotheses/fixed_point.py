@@ -11,10 +11,10 @@ from probe.hypotheses.low_precision import summing
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rounding_modes import FixedPoint
 
-__all__: list[str] = []
+__all__ = ["fraction_of"]
 
 
-def _fraction(values: np.ndarray) -> int | None:
+def fraction_of(values: np.ndarray) -> int | None:
     """The number of fraction bits of the coarsest binary grid that holds all values; None beyond
     2^-24."""
     finite = values[np.isfinite(values)]
@@ -35,10 +35,10 @@ def fixed_point(case: Case) -> Iterator[Edit]:
     largest of them; rounding modes, and weights and inputs with the same or other fraction bits,
     are tried. If values are outside the type's range, saturation or wrap-around is named first.
     """
-    fraction = _fraction(case.seen)
+    fraction = fraction_of(case.seen)
     if not case.comparable or fraction is None or case.seen.size < 4:
         return
-    usual = _fraction(case.pick(case.healthy))
+    usual = fraction_of(case.pick(case.healthy))
     if usual is not None and usual <= fraction:
         return
     ends = _ends(case, fraction)
@@ -229,7 +229,7 @@ def _width(low: float, high: float) -> str:
     end = high if np.isfinite(high) else -low
     integer = int(np.ceil(np.log2(end))) if end > 0 else 0
     fraction = (
-        None if not np.isfinite(high) or high <= 0 else _fraction(np.array([2.0**integer - high]))
+        None if not np.isfinite(high) or high <= 0 else fraction_of(np.array([2.0**integer - high]))
     )
     if high == 2.0**integer:
         fraction = None
