@@ -9,7 +9,7 @@ from probe.model_comparison.graph import Graph, Tensor
 from probe.model_comparison.paired import Given
 from probe.model_comparison.walk import Walk
 
-__all__ = ["by_names", "in_one_layout", "names_of_layers", "repeated"]
+__all__ = ["before_activation", "by_names", "in_one_layout", "names_of_layers", "repeated"]
 
 _ACTIVATED = ("_linear", "_relu", "_softmax", "_tanh", "_sigmoid", "_elu", "_selu", "_hard_sigmoid")
 """What hls4ml puts behind a layer's name where it makes a layer of the activation."""
@@ -49,7 +49,7 @@ def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
     for array in alone.loose:
         found = exact.get(array.name)
         if found is not None and any(f"{array.name}{end}" in given for end in _ACTIVATED):
-            found = _before_activation(found)
+            found = before_activation(found)
         for end in _ACTIVATED:
             if found is None and array.name.endswith(end):
                 found = exact.get(array.name.removesuffix(end))
@@ -116,7 +116,7 @@ def _around(name: str) -> frozenset[str]:
     return frozenset(name[:end] for end in ends if end)
 
 
-def _before_activation(tensor: Tensor) -> Tensor:
+def before_activation(tensor: Tensor) -> Tensor:
     """What a layer has before the activation that it ends with."""
     node = tensor.node
     while node is not None and node.layout:

@@ -11,8 +11,8 @@ import numpy as np
 
 from probe import printable
 from probe.errors import BadInput
-from probe.model_comparison.graph import Graph, tensors_alone
-from probe.model_comparison.names import by_names
+from probe.model_comparison.graph import Graph, Tensor, tensors_alone
+from probe.model_comparison.names import before_activation, by_names
 from probe.model_comparison.weights import held_weights
 
 __all__ = ["FixedType", "Types", "beyond", "read_types"]
@@ -65,19 +65,28 @@ def read_types(given: Types) -> dict[str, dict[str, FixedType]]:
     layers = given.get("LayerName", {name: one for name, one in given.items() if name != "Model"})
     if not isinstance(layers, Mapping):
         raise BadInput("types: LayerName is no object of types by the names of layers")
-    found = {str(name): dict(_types(name, one)) for name, one in layers.items()}
     whole = given.get("Model")
-    if isinstance(whole, Mapping):
-        found[""] = dict(_types("Model", whole))
+    found = {"": dict(_types("Model", whole))} if isinstance(whole, Mapping) else {}
+    usual = found.get("", {}).get(_WHOLE)
+    for name, one in layers.items():
+        found[str(name)] = dict(_types(name, one, usual))
     return found
 
 
-def _types(name: str, given: Any) -> Iterator[tuple[str, FixedType]]:
+def _types(
+    name: str, given: Any, usual: "FixedType | None" = None
+) -> Iterator[tuple[str, FixedType]]:
+    """The types of one layer; for "auto" of weights, biases and the accumulator hls4ml takes the
+    model's, for a result one that loses nothing."""
     if isinstance(given, Mapping):
         given = given.get("Precision", {} if "Trace" in given else given)
     parts = given if isinstance(given, Mapping) else {_WHOLE: given}
     for part, text in parts.items():
         if text == "auto":
+            if usual is not None and part in ("weight", "bias"):
+                yield part, usual
+            if usual is not None and part == "weight" and "accum" not in parts:
+                yield "accum", usual
             continue
         found = _WORDS.fullmatch(str(text).strip())
         if found is None:
@@ -95,6 +104,8 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
     layers = {name: one for name, one in types.items() if name}
     named = tensors_alone({name: np.zeros(0) for name in layers})
     found = {array.name: tensor for array, tensor in by_names(named, model)}
+    inputs = [name for name in layers if name not in found and name.startswith("input")]
+    found |= dict(zip(inputs, model.inputs, strict=False))  # hls4ml's layers of the inputs
     missing = [name for name in layers if name not in found]
     if missing:
         yield f"types: no layer of the model is named {printable.several(missing, 4)}"
@@ -108,6 +119,8 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
     count = 0
     for name, tensor in found.items():
         values = {"result": tensor.value}
+        if "accum" in layers[name]:
+            values["accum"] = _sums(tensor)
         nodes = [] if tensor.node is None else [tensor.node, *_same_call(tensor.node, model)]
         for node in nodes:
             values |= {
@@ -122,6 +135,11 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
                 yield from _outside(printable.name(name), part, np.asarray(array, float), one)
     if found:
         yield f"types: {count} types of {len(found)} layers were compared with their values"
+
+
+def _sums(tensor: Tensor) -> np.ndarray:
+    """What a layer adds up, before the activation that it ends with."""
+    return before_activation(tensor).value
 
 
 def _same_call(node: Any, model: Graph) -> list[Any]:

@@ -11,6 +11,7 @@ from probe.diagnosis.prediction import Rounding
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
 from probe.model_comparison.graph import Tensor
+from probe.model_comparison.narrow_types import narrow_types
 from probe.model_comparison.own_mistakes import of_input
 from probe.model_comparison.quantized import mismatches
 from probe.model_comparison.reading import Difference, read, transplanted
@@ -91,6 +92,9 @@ def reasons_alone(segment: Segment, values: Mapping[Tensor, np.ndarray], search:
     theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
     try:
         made = recompute(whole.steps, whole.inputs)
+        if narrow := narrow_types(whole.steps, made, whole.inputs, theirs):
+            found.findings = narrow
+            return found
         case = Case(whole.steps, whole.inputs, made, theirs)
         if case.healthy.dtype.kind != "f" or not case.seen.size:
             return found
