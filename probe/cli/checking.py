@@ -20,9 +20,9 @@ from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.errors import NotCompared
 from probe.report import junit, model_explorer
+from probe.report.as_json import SCHEMA, as_dict
 from probe.report.blocks import headline
 from probe.report.html import Entry, entry, report_page, sweep_page
-from probe.report.json_npz import SCHEMA, as_dict
 from probe.report.text import Columns, columns_for, line, render
 from probe.report.text import why as why_of
 

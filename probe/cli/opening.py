@@ -99,7 +99,7 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     if not targets:
         return
     from probe.files import atomic_write
-    from probe.report.json_npz import refuse_ending
+    from probe.report.saving import refuse_ending
 
     if arguments.save is not None:
         refuse_ending(arguments.save)

@@ -1,6 +1,5 @@
 """How one element is computed, as a value; as a person reads it, and as JSON."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,9 +9,9 @@ from probe import printable
 from probe.comparison.compare import PARTIES
 from probe.explanation.origin import Change, Origin, Term, named_element, number, total
 from probe.explanation.waterfall import waterfall
+from probe.report.as_json import dumped, plain
 from probe.report.blocks import LABELS
 from probe.report.html import filled, page
-from probe.report.json_npz import SCHEMA
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,24 +164,10 @@ class Story:
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
-        told = {"schema": SCHEMA} | {
-            name: value for name, value in vars(self).items() if name not in ("origin", "sees")
-        }
+        told = {name: one for name, one in vars(self).items() if name not in ("origin", "sees")}
         told["sees"] = [one.as_dict() for one in self.sees]
-        told |= {
-            **asdict(self.origin),
-            "subtotals": {str(channel): value for channel, value in self.subtotals.items()},
-        }
-        return json.dumps(_plain(told), indent=2, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no inf: they become strings."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        told |= {**asdict(self.origin), "subtotals": self.subtotals}
+        return dumped(plain(told))
 
 
 def _row(term: Term) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from probe.model_comparison.node_values import digits, signature
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.paired import Given, Paired
+from probe.model_comparison.pictures import drawn
 from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.quantized import quantizes, take_integers_away
 from probe.model_comparison.reading import hidden
@@ -54,6 +55,8 @@ Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
 """Which layers' outputs stand for one another: names of A and of B, or a JSON file of such."""
 _EXPLAINED = 8
 """In how many sources the mistake is looked for."""
+_DRAWN = 24
+"""Of how many pairs that differ there are pictures: of sources first."""
 _ALIKE = 1e-2
 """Outputs whose signatures lie that near need no other order of the input's axes."""
 
@@ -261,6 +264,8 @@ def _compared(
     innocent = [one for one in found if alone and one.differs and _innocent(one.paired)]
     groups = merged(found, innocent)
     firsts = {group[0]: group for group in groups}
+    apart = [one for one, off in down.items() if one.differs or (off is not None and not off.ok)]
+    shown = {*sorted(apart, key=lambda one: one not in firsts)[:_DRAWN]}
     told: list[Pair] = []
     explained = 0
     for one in found:
@@ -286,6 +291,8 @@ def _compared(
             pair = replace(pair, notes=("this difference is explained at a source listed below",))
         elif not alone and (unseen := hidden(one)):
             pair = replace(pair, differs=tuple(unseen))
+        if one in shown:
+            pair = replace(pair, drawn=drawn(one.paired, slack_a, slack_b))
         told.append(pair)
     if alone:
         told += [_repeated(*one) for one in repeated(a, graph)]

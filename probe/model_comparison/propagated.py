@@ -14,7 +14,7 @@ from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in
 
-__all__ = ["carried", "propagated"]
+__all__ = ["carried", "propagated", "whole"]
 
 _UNIT = precision_of("float32").unit
 _NO_LEVEL = Level()
@@ -85,6 +85,17 @@ def propagated(
     slack_b: dict[Tensor, np.ndarray | None],
 ) -> Comparison | None:
     """B's own tensor against A's, in A's axes; None where their shapes tell nothing."""
+    a, b, allowed = whole(paired, slack_a, slack_b)
+    return compare((a,), (b,), (allowed,))
+
+
+def whole(
+    paired: Paired,
+    slack_a: dict[Tensor, np.ndarray | None],
+    slack_b: dict[Tensor, np.ndarray | None],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A's tensor, B's own in A's axes where it fits these, and how far apart rounding may have
+    carried them."""
     source = paired.a
     a = source.gathered([one.value for one in source.tensors])
     shown, perm = paired.b.shown
@@ -98,7 +109,7 @@ def propagated(
         allowed = np.zeros(())
     if a.shape == b.shape:
         allowed = np.broadcast_to(allowed, a.shape)
-    return compare((a,), (b,), (allowed,))
+    return a, b, allowed
 
 
 def _whole(tensor: Tensor, slack: np.ndarray | None) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 from probe import printable
 from probe.comparison.compare import Comparison
 from probe.report import Finding
+from probe.report.pictures import Drawn
 
 __all__ = ["ModelComparison", "Pair"]
 
@@ -50,6 +51,8 @@ class Pair:
     deviation of A's tensor; None where B has A's precision."""
     after: tuple[str, ...] = ()
     """The tensors of B that its layers take, as ``tensors`` names them."""
+    drawn: Drawn = field(default_factory=Drawn)
+    """Pictures of its errors, for a page; of the first pairs that differ."""
 
     def __repr__(self) -> str:
         names = f"{' + '.join(self.a)} ~ {' + '.join(self.b)}"

@@ -10,8 +10,9 @@ from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
 from probe.report import markdown
+from probe.report.as_json import to_json
 from probe.report.html import fragment, report_page
-from probe.report.json_npz import save, to_json
+from probe.report.saving import save
 from probe.report.text import render
 
 __all__ = ["PARTIES", "Finding", "Held", "Outputs", "Report"]

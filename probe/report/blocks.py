@@ -2,22 +2,36 @@
 whatever shows it. What renders them computes nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
-from probe.ops.weight import Weight
 from probe.report.parameters import as_text
+from probe.report.summaries import Summary, WeightSummary
 
 if TYPE_CHECKING:
     from probe.report import Finding, Outputs, Report
 
-__all__ = ["LABELS", "Block", "Line", "Row", "arrays", "blocks", "headline", "number", "row"]
+__all__ = [
+    "LABELS",
+    "Block",
+    "Line",
+    "Row",
+    "arrays",
+    "blocks",
+    "compared",
+    "facts",
+    "headline",
+    "number",
+    "reasons",
+    "row",
+    "times",
+]
 
 _WEIGHTS = 100
 """How many of a layer's weights are listed."""
@@ -49,6 +63,9 @@ class Block:
     "verdict"."""
     title: str = ""
     lines: tuple[Line, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs, by the keys of the JSON: numbers, words, mappings and sequences of
+    them, or what gives such as its ``facts()``."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +82,30 @@ class Row:
 def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
     """What is said of a call, in the order of the text: the verdict comes last. With ``every`` all
     weights and calls are listed."""
-    return tuple(
-        block
-        for block in (
-            _head(report),
-            _layer(report, every),
-            _weights(report, every),
-            _parties(report),
-            _pairs(report),
-            _worst(report),
-            _limits(report),
-            *(Block("note", "", (Line("note", note),)) for note in report.notes),
-            *reasons(report),
-            Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),)),
-        )
-        if block.title or block.lines
-    )
+    return tuple(one for one in _all(report, every) if one.title or one.lines)
+
+
+def facts(report: "Report") -> dict[str, Any]:
+    """The facts of all blocks, by the keys of the JSON."""
+    return {name: value for one in _all(report) for name, value in one.facts.items()}
+
+
+def _all(report: "Report", every: bool = False) -> Iterator[Block]:
+    """Every block, those too that have nothing to be read."""
+    yield _head(report)
+    yield _layer(report, every)
+    yield _weights(report, every)
+    yield _parties(report)
+    yield _pairs(report)
+    yield _worst(report)
+    yield _limits(report)
+    yield Block("note", facts={"notes": report.notes})
+    yield from (Block("note", "", (Line("note", note),)) for note in report.notes)
+    found = [_finding(one) for one in report.findings]
+    yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis})
+    yield from reasons(report)
+    told = {"verdict": report.verdict, "ok": report.ok, "sentence": report.sentence}
+    yield Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),), told)
 
 
 def headline(report: "Report", width: int = _HEADLINE) -> str:
@@ -139,7 +164,12 @@ def _from(how: str) -> str:
 def _head(report: "Report") -> Block:
     call = f", call {report.call}" if report.call else ""
     name, kind = printable.name(report.layer) or "(root)", printable.name(report.kind)
-    return Block("head", f"{name} ({kind}{call}) of {report.source}, {report.framework}")
+    told = ("layer", "alias", "kind", "call", "source", "framework")
+    return Block(
+        "head",
+        f"{name} ({kind}{call}) of {report.source}, {report.framework}",
+        facts={field: getattr(report, field) for field in told},
+    )
 
 
 def _layer(report: "Report", every: bool) -> Block:
@@ -160,7 +190,10 @@ def _layer(report: "Report", every: bool) -> Block:
             label = "output" if not isinstance(first, tuple) else report.output_name(i)
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(Line(label, f"{_axes(y.shape, () if i else report.output_axes)} {kind}"))
-    return Block("layer", "", (*lines, *_computed(report, every)))
+    told = ("dtype", "input_axes", "output_axes", "output_names", "ops", "calls", "parameters")
+    facts = {"input": report.how, "inputs": [*map(Summary, report.inputs)]}
+    facts |= {field: getattr(report, field) for field in told}
+    return Block("layer", "", (*lines, *_computed(report, every)), facts)
 
 
 def _computed(report: "Report", every: bool) -> Iterator[Line]:
@@ -182,19 +215,22 @@ def _computed(report: "Report", every: bool) -> Iterator[Line]:
 
 
 def _weights(report: "Report", every: bool) -> Block:
-    if not report.weights:
-        return Block("weights")
-    weights = list(report.weights.values())
-    shown = weights if every else weights[:_WEIGHTS]
+    weights = {name: WeightSummary(weight) for name, weight in report.weights.items()}
+    facts = {"weights": weights}
+    if not weights:
+        return Block("weights", facts=facts)
+    shown = [*weights.values()][: None if every else _WEIGHTS]
     more = [Line(f"… and {len(weights) - len(shown):,} more", "")]
     return Block(
         "weights",
-        f"weights, {sum(weight.effective.size for weight in weights)} parameters",
+        f"weights, {sum(one.weight.effective.size for one in weights.values())} parameters",
         (*map(_weight, shown), *(more if len(weights) > len(shown) else ())),
+        facts,
     )
 
 
-def _weight(weight: Weight) -> Line:
+def _weight(summary: WeightSummary) -> Line:
+    weight = summary.weight
     effective = weight.effective
     below = [f"-> {step}" for step in weight.steps]
     if weight.stored is None:
@@ -204,15 +240,13 @@ def _weight(weight: Weight) -> Line:
         )
     elif weight.stored.shape != effective.shape:
         below.append(f"stored as {weight.stored.shape}")
-    elif np.array_equal(weight.stored, effective, equal_nan=effective.dtype.kind == "f"):
+    elif summary.same:
         if weight.steps:
             below.append("stored and effective values are identical")
     else:
-        difference = np.abs(weight.stored.astype(np.float64) - effective)
         below.append(
-            "stored and effective values differ by up to "
-            f"{float(np.max(difference)):.3g}; distinct values: "
-            f"{np.unique(weight.stored).size} stored, {np.unique(effective).size} effective"
+            f"stored and effective values differ by up to {summary.largest_difference:.3g}; "
+            f"distinct values: {summary.distinct_stored} stored, {summary.distinct} effective"
         )
     shape = f"{_axes(effective.shape, ())} {effective.dtype}"
     return Line(printable.name(weight.name), shape, tuple(below))
@@ -220,32 +254,37 @@ def _weight(weight: Weight) -> Line:
 
 def _parties(report: "Report") -> Block:
     lines = []
+    given: dict[str, list[Summary | None]] = {}
     for party in PARTIES:
         if party in report.outputs:
             several = isinstance(report.outputs[party], tuple)
-            for i, one in enumerate(arrays(report.outputs[party])):
+            given[party] = [*_outputs(report, party)]
+            for i, one in enumerate(given[party]):
                 name = f"{report.output_name(i)}: " if several else ""
-                known = report.known if party == "expected" and not i else None
-                text = "not given" if one is None else _summary(one, known)
+                text = "not given" if one is None else _summary(one)
                 lines.append(Line("" if i else LABELS[party], f"{name}{text}"))
         elif party in report.missing:
             lines.append(Line(LABELS[party], f"missing: {report.missing[party]}"))
-    return Block("parties", "parties", tuple(lines))
+    facts = {"outputs": given, "missing": report.missing}
+    return Block("parties", "parties", tuple(lines), facts)
 
 
-def _summary(values: np.ndarray, known: np.ndarray | None = None) -> str:
-    if known is not None:
-        return f"{_summary(values[known])}, {int(known.sum())} of {known.size} values"
-    if not values.size:
-        return "empty"
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if not finite.size:
-        return "no finite value"
-    odd = f", {values.size - finite.size} NaN or inf" if finite.size < values.size else ""
-    return (
-        f"min {float(finite.min()):.6g}  mean {float(finite.mean(dtype=np.float64)):.6g}  max "
-        f"{float(finite.max()):.6g}{odd}"
-    )
+def _outputs(report: "Report", party: str) -> Iterator[Summary | None]:
+    """What a party gives, output by output."""
+    for i, one in enumerate(arrays(report.outputs[party])):
+        known = report.known if party == "expected" and not i else None
+        yield None if one is None else Summary(one, known)
+
+
+def _summary(one: Summary) -> str:
+    part = "" if one.known is None else f", {one.values.size} of {one.known.size} values"
+    if not one.values.size:
+        return f"empty{part}"
+    if not one.finite.size:
+        return f"no finite value{part}"
+    odd = one.values.size - one.finite.size
+    told = f"min {one.low:.6g}  mean {one.mean:.6g}  max {one.high:.6g}"
+    return told + (f", {odd} NaN or inf" if odd else "") + part
 
 
 def times(ratio: float) -> str:
@@ -254,7 +293,18 @@ def times(ratio: float) -> str:
 
 
 def _pairs(report: "Report") -> Block:
-    return Block("pairs", "", tuple(_pair(*one) for one in report.comparisons.items()))
+    told = [{"parties": pair} | compared(one) for pair, one in report.comparisons.items()]
+    lines = tuple(_pair(*one) for one in report.comparisons.items())
+    return Block("pairs", "", lines, {"comparisons": told})
+
+
+def compared(one: Comparison) -> dict[str, Any]:
+    """The facts of a comparison."""
+    told = {name: getattr(one, name) for name in ("ok", "count", "size", "ratio", "reason")}
+    told["certain"] = one.certain
+    if one.worst is not None:
+        told["worst"] = vars(one.worst)
+    return told
 
 
 def _pair(pair: tuple[str, str], comparison: Comparison) -> Line:
@@ -316,7 +366,8 @@ def _limits(report: "Report") -> Block:
         change = f"a relative change of {report.visible:.1g} in one weight"
         lines.append(Line("sensitivity", f"this check would detect {change}"))
     lines += [Line("not detectable with this input", told) for told in report.blind]
-    return Block("limits", "", tuple(lines))
+    facts = {"blind": report.blind, "smallest_visible_change": report.visible}
+    return Block("limits", "", tuple(lines), facts)
 
 
 def reasons(report: "Report") -> Iterator[Block]:
@@ -329,6 +380,11 @@ def reasons(report: "Report") -> Iterator[Block]:
     if report.diagnosis:
         first, *rest = report.diagnosis
         yield Block("why", "", (Line("" if report.findings else "why", first, tuple(rest)),))
+
+
+def _finding(one: "Finding") -> dict[str, Any]:
+    recovered = {name: Summary(array) for name, array in one.recovered.items()}
+    return vars(one) | {"recovered": recovered}
 
 
 def _explained(found: Sequence["Finding"]) -> Line:

@@ -4,7 +4,7 @@ without style sheets and scripts too.
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any
 from probe import printable
 from probe.report import graph, pictures
 from probe.report.blocks import Block, Row, blocks, row
+from probe.report.pictures import Drawn
 
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Entry", "brief", "entry", "filled", "fragment", "page", "report_page", "sweep_page"]
+__all__ = [
+    "Entry",
+    "affordable",
+    "brief",
+    "entry",
+    "filled",
+    "fragment",
+    "page",
+    "report_page",
+    "sweep_page",
+]
 
 _FOLDER = Path(__file__).parent / "templates"
 _SHADES = ("#c9a400", "#e8590c", "#d6336c", "#9c1b5a", "#5f0f40")
@@ -28,15 +39,8 @@ _VERTICES = ("#2a78c2", "#1f8a8a", "#8f7700", "#e8590c", "#d6336c", "#808080")
 _CAPTIONS = {"layer": "the layer", "pairs": "pair by pair"}
 _WIDE = 220
 """Pixels of a map."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The pictures of a call."""
-
-    histogram: pictures.Histogram | None = None
-    maps: tuple[Mapping[str, Any], ...] = ()
-    scatters: tuple[pictures.Scatter, ...] = ()
+_MARKS = 10_000
+"""What the pictures of a page may weigh: about ten bytes each."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def _environment() -> Any:
         "captions": _CAPTIONS,
         "vertex_colours": _VERTICES,
         "vertex_shades": graph.SHADES,
+        "map_width": _WIDE,
+        "map_height": _height,
         "levels": ", ".join(f"{level:g}" for level in pictures.LEVELS),
     }
     return environment
@@ -111,18 +117,23 @@ def _versions(framework: str) -> str:
 
 
 def _drawn(report: "Report") -> Drawn:
-    return Drawn(
-        pictures.spread(report),
-        tuple(map(_sized, pictures.maps(report))),
-        (*pictures.scatters(report),),
-    )
+    errors = pictures.errors_of(report)
+    return pictures.drawn(() if errors is None else (errors,), [*report.weights.values()])
 
 
-def _sized(one: pictures.ErrorMap) -> Mapping[str, Any]:
-    """The map with its size on the page."""
-    down, across = one.shape
-    height = max(12, min(_WIDE, round(_WIDE * down / across)))
-    return vars(one) | {"width": _WIDE, "height": height}
+def _height(picture: pictures.ErrorMap) -> int:
+    """Pixels of a map."""
+    down, across = picture.shape
+    return max(12, min(_WIDE, round(_WIDE * down / across)))
+
+
+def affordable(drawn: Iterable[Drawn]) -> Iterator[Drawn]:
+    """The pictures of one page, one after the other, without those that would make it large."""
+    left = _MARKS
+    for one in drawn:
+        kept = one if one.marks <= left else replace(one, maps=(), scatters=())
+        left -= kept.marks
+        yield kept
 
 
 def fragment(report: "Report") -> str:
@@ -191,11 +202,15 @@ def sweep_page(
     command: str = "",
 ) -> str:
     """All calls in a table, and those that do not agree at length."""
+    shown = [
+        replace(one, drawn=drawn)
+        for one, drawn in zip(entries, affordable(one.drawn for one in entries), strict=True)
+    ]
     return page(
         "sweep.html",
         command,
         title=f"every layer of {source}",
-        entries=entries,
+        entries=shown,
         graph=_graph(entries),
         counts=counts,
         first=next((one for one in entries if one.row.verdict == "diverge"), None),

@@ -19,7 +19,20 @@ from probe.report.blocks import LABELS, arrays
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Bar", "ErrorMap", "Histogram", "Scatter", "error_of", "maps", "scatters", "spread"]
+__all__ = [
+    "Bar",
+    "Drawn",
+    "ErrorMap",
+    "Errors",
+    "Histogram",
+    "Scatter",
+    "drawn",
+    "errors_of",
+    "maps",
+    "ratios",
+    "scatters",
+    "spread",
+]
 
 _CELLS = 48
 """Along each side of a map."""
@@ -78,10 +91,55 @@ class Scatter:
     """How many of how many values."""
 
 
-def error_of(report: "Report") -> tuple[str, np.ndarray] | None:
-    """(whose, the error of each element of the first output in units of its allowance) of the party
-    that lies furthest off NumPy; None where that was not kept."""
-    found: tuple[str, np.ndarray] | None = None
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """How far each element of an output is off."""
+
+    what: str
+    """Such as "difference between yours and NumPy"."""
+    ratio: np.ndarray
+    """In units of its allowance."""
+    axes: tuple[str, ...] = ()
+    """What the output's axes are called; () where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The pictures of a call, or of a pair of tensors."""
+
+    histograms: tuple[Histogram, ...] = ()
+    maps: tuple[ErrorMap, ...] = ()
+    scatters: tuple[Scatter, ...] = ()
+
+    @property
+    def marks(self) -> int:
+        """How many bars and points are drawn: what the pictures weigh."""
+        runs = sum(len(shade) for one in self.maps for shade in one.shades)
+        return runs + sum(len(one.points) for one in self.scatters)
+
+
+def drawn(errors: Sequence[Errors], weights: Sequence[Weight] = ()) -> Drawn:
+    """All pictures of these errors and weights."""
+    return Drawn(
+        tuple(map(spread, errors)),
+        tuple(one for found in errors for one in maps(found)),
+        tuple(scatters(weights)),
+    )
+
+
+def ratios(values: np.ndarray, reference: np.ndarray, allowance: np.ndarray) -> np.ndarray:
+    """The error of each element in units of its allowance; inf where one side alone is finite."""
+    with np.errstate(all="ignore"):
+        apart = np.abs(values.astype(np.float64) - reference)
+        ratio = np.where(apart, apart / allowance, 0.0)
+        odd = np.isfinite(values) != np.isfinite(reference)
+    return np.asarray(np.where(odd, np.inf, np.nan_to_num(ratio, nan=0.0, posinf=np.inf)))
+
+
+def errors_of(report: "Report") -> Errors | None:
+    """Of the first output, for the party that lies furthest off NumPy; None where that was not
+    kept."""
+    found: Errors | None = None
     for party in PARTIES:
         held = report.held.get(party)
         if held is None or party not in report.outputs:
@@ -92,31 +150,27 @@ def error_of(report: "Report") -> tuple[str, np.ndarray] | None:
             if party == "expected":
                 return None  # a map of others would hide that it has another shape
             continue
-        with np.errstate(all="ignore"):
-            apart = np.abs(values.astype(np.float64) - reference)
-            ratio = np.where(apart, apart / held.allowance[0], 0.0)
-            odd = np.isfinite(values) != np.isfinite(reference)
+        ratio = ratios(values, reference, held.allowance[0])
         known = report.known if party == "expected" else None
-        ratio = np.where(odd, np.inf, np.nan_to_num(ratio, nan=0.0, posinf=np.inf))
         ratio = ratio if known is None else np.where(known, ratio, 0.0)
-        if found is None or ratio.max() > found[1].max():
-            found = party, ratio
+        if found is None or ratio.max() > found.ratio.max():
+            what = f"difference between {LABELS[party]} and NumPy"
+            found = Errors(what, ratio, report.output_axes)
     return found
 
 
-def maps(report: "Report") -> Iterator[ErrorMap]:
+def maps(errors: Errors) -> Iterator[ErrorMap]:
     """Where the error lies: over the image or time and features, and over samples and channels."""
-    if (error := error_of(report)) is None or not error[1].any():
+    ratio = errors.ratio
+    if not ratio.any():
         return
-    party, ratio = error
-    names = report.output_axes if len(report.output_axes) == ratio.ndim else ()
-    whose = f"{LABELS[party]} and NumPy"
+    names = errors.axes if len(errors.axes) == ratio.ndim else ()
     for axes in _planes(ratio.shape, names):
         label = [names[axis] if names else f"axis {axis}" for axis in axes]
         others = tuple(axis for axis in range(ratio.ndim) if axis not in axes)
         plane = ratio.max(axis=others) if others else ratio
         plane = plane.reshape(1, -1) if plane.ndim == 1 else plane
-        yield _map(plane, whose, label if len(label) == 2 else ["", *label])
+        yield _map(plane, errors.what, label if len(label) == 2 else ["", *label])
 
 
 def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, ...]]:
@@ -132,11 +186,11 @@ def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, .
         yield tuple(rest)
 
 
-def _map(plane: np.ndarray, whose: str, label: Sequence[str]) -> ErrorMap:
+def _map(plane: np.ndarray, what: str, label: Sequence[str]) -> ErrorMap:
     plane = _pooled(_pooled(plane, 0), 1)
     level = np.searchsorted(LEVELS, plane, side="right")
     return ErrorMap(
-        f"largest difference between {whose}, in units of the allowance",
+        f"largest {what}, in units of the allowance",
         label[0],
         label[1],
         (plane.shape[0], plane.shape[1]),
@@ -164,11 +218,9 @@ def _runs(cells: np.ndarray) -> Iterator[tuple[int, int, int]]:
 _EDGES = (0.0, 1e-3, 1e-2, 0.1, 0.5, 1.0, 10.0, 1e3, 1e6, math.inf)
 
 
-def spread(report: "Report") -> Histogram | None:
+def spread(errors: Errors) -> Histogram:
     """How many elements lie how far off, in units of the allowance."""
-    if (error := error_of(report)) is None:
-        return None
-    party, ratio = error
+    ratio = errors.ratio
     counts = [int((ratio == 0).sum())]
     names = ["equal"]
     for low, high in pairwise(_EDGES):
@@ -179,12 +231,12 @@ def spread(report: "Report") -> Histogram | None:
         Bar(name, 0.0, count / most, str(count), "diverge" if k > _EDGES.index(1.0) else "agree")
         for k, (name, count) in enumerate(zip(names, counts, strict=True))
     )
-    return Histogram(f"elements by their difference between {LABELS[party]} and NumPy", bars)
+    return Histogram(f"elements by their {errors.what}", bars)
 
 
-def scatters(report: "Report") -> Iterator[Scatter]:
+def scatters(weights: Sequence[Weight]) -> Iterator[Scatter]:
     """Of each weight whose stored values are others than the effective ones."""
-    for weight in list(report.weights.values())[:_WEIGHTS]:
+    for weight in weights[:_WEIGHTS]:
         if (found := _scatter(weight)) is not None:
             yield found
 

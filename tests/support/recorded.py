@@ -3,7 +3,7 @@
 import numpy as np
 
 import probe
-from probe.report.json_npz import as_dict
+from probe.report.as_json import as_dict
 
 __all__ = ["assert_same", "differences", "recorded"]
 

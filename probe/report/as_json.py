@@ -1,0 +1,53 @@
+"""The facts of a report's blocks as JSON."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probe.report.blocks import facts
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["SCHEMA", "as_dict", "dumped", "plain", "to_json"]
+
+SCHEMA = 1
+"""The version of what ``--json`` writes: another one where a key changes its meaning or goes."""
+
+
+def to_json(report: "Report") -> str:
+    """The report as JSON (no NaN, no inf, no array values)."""
+    return dumped(as_dict(report))
+
+
+def as_dict(report: "Report") -> dict[str, Any]:
+    """The report as plain lists, dicts, strings and numbers."""
+    return plain(facts(report))
+
+
+def plain(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as plain lists, dicts, strings and numbers, with the version of the schema."""
+    return {"schema": SCHEMA} | {name: _plain(value) for name, value in told.items()}
+
+
+def dumped(told: Mapping[str, Any]) -> str:
+    """Plain facts as text."""
+    return json.dumps(told, indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """NaN and inf become strings, as JSON has neither."""
+    if hasattr(value, "facts"):
+        return _plain(value.facts())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,56 @@
+"""The arrays of a report in a file: .npz, a C header, or numbers a line each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probe import printable
+from probe.errors import BadInput
+from probe.files import atomic_write
+from probe.report.blocks import arrays
+from probe.report.c_header import header, listing
+
+if TYPE_CHECKING:
+    from probe.report import Report
+
+__all__ = ["refuse_ending", "save"]
+
+
+def refuse_ending(path: str | Path) -> None:
+    """Raises BadInput where the name does not say which of the forms to write."""
+    if Path(path).suffix not in (".npz", ".h", ".txt"):
+        raise BadInput(f"a report is saved as .npz, .h or .txt; {path} has none of these suffixes")
+
+
+def save(report: "Report", path: str | Path) -> None:
+    """Writes what a test bench needs, whole or not at all (``writing``): a C header (.h), numbers a
+    line each (.txt), or an .npz.
+
+    The .npz holds ``input_0``, ``framework_0``, ``numpy_0``, …, ``stored:NAME`` and
+    ``effective:NAME``, and for quantised weights ``integer:NAME``, ``scale:NAME``,
+    ``zero_point:NAME`` and ``bits:NAME``; ``recovered:NAME`` where weights were solved for.
+    """
+    refuse_ending(path)
+    suffix = Path(path).suffix
+    if suffix in (".h", ".txt"):
+        text = header(report) if suffix == ".h" else listing(report)
+        atomic_write.write(path, lambda file: file.write(text.encode()), [report.source])
+        return
+    held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
+    for party, output in report.outputs.items():
+        held |= {f"{party}_{i}": one for i, one in enumerate(arrays(output)) if one is not None}
+    for name, weight in report.weights.items():
+        held[f"effective:{name}"] = weight.effective
+        if weight.stored is not None:
+            held[f"stored:{name}"] = weight.stored
+        held |= {f"part:{name}:{part}": array for part, array in weight.parts.items()}
+        if weight.grid is not None:
+            held[f"integer:{name}"] = weight.grid.integers(weight.effective)
+            held[f"scale:{name}"] = np.asarray(weight.grid.scale)
+            held[f"zero_point:{name}"] = np.asarray(weight.grid.zero_point)
+            held[f"bits:{name}"] = np.asarray(weight.grid.bits)
+    for finding in report.findings[:1]:
+        held |= {f"recovered:{name}": array for name, array in finding.recovered.items()}
+    named = {printable.line(name): array for name, array in held.items()}
+    atomic_write.write(path, lambda file: np.savez(file, **named), [report.source])  # type: ignore[arg-type]
