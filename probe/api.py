@@ -1,7 +1,7 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
 from numbers import Real
@@ -258,6 +258,8 @@ def _swept(
     theirs = Theirs(arrays, expected or {})
     for name in () if layers is None or expected is None else expected.keys() - set(layers):
         theirs.refused(name, "it is not among the layers selected by layers=")
+    following: set[tuple[str, int]] = set()
+    """Calls with values of the user's whose inputs these do not say."""
     looked: list[str] = []
     unreached: list[NotReached] = []
     framework = model.framework
@@ -265,6 +267,8 @@ def _swept(
     def asked(capture: Capture) -> tuple[Capture, Yours | None]:
         mine = theirs.of(capture)
         own = theirs.inputs_of(capture) if mine is not None else None
+        if mine is not None and own is None:
+            following.add((capture.layer, capture.call))
         theirs.remember(capture)
         moved = None if own is not None else drift.get((capture.layer, capture.call))
         return capture, None if mine is None else Yours(mine, moved, own)
@@ -329,7 +333,7 @@ def _swept(
     rest = None if layers is None else {*layers} - {*containers}
     if rest is None or rest:
         if (joblib := configured()) is None:
-            yield from judged_in_order(forward, prepare, model.settings())
+            yield from _inheriting(judged_in_order(forward, prepare, model.settings()), following)
         else:
 
             def lined_up(capture: Capture) -> Callable[[], tuple[Capture, Yours | None]]:
@@ -337,12 +341,25 @@ def _swept(
                 return lambda: call
 
             calls = judged_in_order(forward, lined_up, model.settings())
-            for call, judged in in_other_processes(joblib, _first_judged, calls):
-                yield told(*call, *judged)
+            judged = in_other_processes(joblib, _first_judged, calls)
+            yield from _inheriting((told(*call, *one) for call, one in judged), following)
     yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
     if unreached:
         raise unreached[0]
+
+
+def _inheriting(
+    reports: Generator[Report, None, None], following: Collection[tuple[str, int]]
+) -> Iterator[Report]:
+    """The same in their order, with what may only come from a layer before that diverges."""
+    last = ""
+    with closing(reports):
+        for report in reports:
+            beyond = report.verdict == "diverge" and "expected" in report.outputs
+            follows = beyond and (report.layer, report.call) in following
+            yield replace(report, inherits=last) if follows else report
+            last = report.call_name if beyond else last
 
 
 def _first_judged(capture: Capture, yours: Yours | None) -> tuple[Report, str]:

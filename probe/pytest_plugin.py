@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from probe.model_comparison.result import ModelComparison, Pair
+    from probe.model_comparison.result import ModelComparison
     from probe.report import Report
 
 __all__ = ["Layer", "Run"]
@@ -222,32 +222,21 @@ class Layer:
 
     def _assert_pair(self) -> None:
         __tracebackhide__ = True
+        from probe.model_comparison.blocks import outcome
+        from probe.model_comparison.junit import properties
+        from probe.model_comparison.text import pair_text
+
         comparison = self.asked.compared()
         pair = next((one for one in comparison.pairs if self.name in one.a), None)
         if pair is None:
             pytest.skip(f"no layer of the other model corresponds to {self.name!r}")
-        self.node.user_properties += [("verdict", pair.verdict), ("source", str(pair.source))]
-        inherits = pair.propagated is not None and not pair.propagated.ok and not pair.source
-        if inherits and (source := _before(pair, comparison)) is not None:
-            pytest.skip(f"it inherits the difference that {' + '.join(source.b)} makes")
-        if pair.source or pair.verdict == "diverge":
-            _fail(
-                self.node,
-                f"diverge: {self.name}: {comparison.sentence.partition(': ')[2]}",
-                str(comparison),
-                comparison,
-                self.asked.command(self.name),
-            )
-        if pair.verdict == "unchecked" and not self.asked.options.get("strict"):
-            pytest.skip("unchecked: " + ("; ".join(pair.notes) or comparison.sentence))
-
-
-def _before(pair: "Pair", comparison: "ModelComparison") -> "Pair | None":
-    """The last source before a pair, or else the first of all."""
-    before = comparison.pairs[: comparison.pairs.index(pair)]
-    return next((one for one in reversed(before) if one.source), None) or next(
-        iter(comparison.sources), None
-    )
+        self.node.user_properties += properties(pair).items()
+        found = outcome(pair, comparison, bool(self.asked.options.get("strict")))
+        if found.word == "skipped":
+            pytest.skip(found.said)
+        if found.word == "failure":
+            command = self.asked.command(self.name)
+            _fail(self.node, found.said, pair_text(pair, comparison), comparison, command)
 
 
 @dataclass(frozen=True, eq=False)

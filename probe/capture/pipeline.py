@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import lru_cache
@@ -184,7 +184,7 @@ def judged_in_order(
     forward: Callable[[Callable[[Capture], None]], object],
     prepare: Callable[[Capture], Callable[[], T]],
     settings: AbstractContextManager[None] | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """What came of each call that ``forward`` pushes to its callback, in order.
 
     ``prepare`` is called on the forward pass' thread, in order, and returns what is then done on

@@ -21,7 +21,7 @@ from probe.cli.status import status
 from probe.errors import NotCompared
 from probe.report import junit, model_explorer
 from probe.report.as_json import SCHEMA, as_dict
-from probe.report.blocks import headline
+from probe.report.blocks import headline, row
 from probe.report.html import Entry, entry, report_page, sweep_page
 from probe.report.text import Columns, columns_for, line, render
 from probe.report.text import why as why_of
@@ -213,7 +213,7 @@ def sweep(arguments: Arguments) -> int:
 
 
 _AT_LENGTH = 20
-"""How many calls that do not agree a page shows with pictures."""
+"""Of how many calls that diverge, and that are unchecked, more is said than a row."""
 
 
 class _Swept:
@@ -245,18 +245,18 @@ class _Swept:
         """One more call."""
         self.counts[report.verdict] += 1
         self.framework = report.framework
+        full = report.verdict != "agree" and self.counts[report.verdict] <= _AT_LENGTH
         if report.verdict == "diverge":
             self.first = self.first or report
-            if found := why_of(report):
+            if full and (found := why_of(report)):
                 self.explained += ["", printable.name(report.layer) or "(root)", *found]
         if self.arguments.json:
             self.json.append(as_dict(report))
         if self.arguments.junit:
             self.cases.append(junit.case(report, self.arguments.strict))
         if self.arguments.html or self.arguments.model_explorer:
-            disagreeing = self.count - self.counts["agree"]
-            full = self.arguments.html is not None and disagreeing <= _AT_LENGTH
-            self.entries.append(entry(report, self.count, full))
+            at_length = full and self.arguments.html is not None
+            self.entries.append(entry(report, self.count, at_length))
         if self.rows is not None:
             self._print(self.rows.add(report))
         elif self.loud:
@@ -306,14 +306,19 @@ class _Swept:
     def _sum_up(self, counts: str) -> None:
         width = terminal.columns() if self.rows is not None else printable.WIDTH
         if self.loud:
-            _show(printable.page([*self.explained, ""], width), self.arguments)
+            _show(printable.page([*self.explained, *self._untold(), ""], width), self.arguments)
         if self.first is not None:
-            name, told = printable.name(repr(self.first.layer)), self.first.sentence
-            first = f"the first diverging layer is {name}: {told.partition(': ')[2]}"
+            name, told = printable.name(repr(self.first.layer)), row(self.first)
+            first = f"the first diverging layer is {name}: {told.cause or told.text}"
             _show(printable.page([first], width), self.arguments)
         if self.rows is not None and (lines := hint(self.arguments)):
             _show(printable.page(lines, width), self.arguments)
         _show(counts, self.arguments)
+
+    def _untold(self) -> list[str]:
+        """How many diverging layers nothing more is said of."""
+        more = self.counts["diverge"] - _AT_LENGTH
+        return ["", f"{more} more layers diverge: check one alone (--layer)"] * (more > 0)
 
 
 def _columns(model: "Model", page: int, short: bool) -> Columns:

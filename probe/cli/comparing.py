@@ -47,6 +47,7 @@ class Comparing:
     trust: bool = False
     json: str | None = None
     html: str | None = None
+    junit: str | None = None
     model_explorer: str | None = None
     color: str | None = None
     quiet: bool = False
@@ -110,6 +111,9 @@ def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
             ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
         ),
         click.Option(["--html"], metavar="FILE", help="Write the comparison as one HTML page."),
+        click.Option(
+            ["--junit"], metavar="FILE", help="Write JUnit XML with a test case for each pair."
+        ),
         click.Option(
             ["--model-explorer"],
             metavar="DIR",
@@ -183,7 +187,7 @@ def _refuse_targets(given: Comparing) -> None:
         for one in (given.a, given.b, given.input, given.input_b, given.pairs, given.types)
         if one
     ]
-    for target in (given.json, given.html, given.save_pairs):
+    for target in (given.json, given.html, given.junit, given.save_pairs):
         if target is not None and target != "-":
             atomic_write.target_of(target, reading)
 
@@ -248,6 +252,10 @@ def _told(found: "ModelComparison", given: Comparing) -> int:
         write(given.html, to_html(found, shlex.join(["probe", *sys.argv[1:]])))
         if not given.quiet:
             written(given.html, beside_json=given.json == "-")
+    if given.junit:
+        from probe.model_comparison.junit import suite
+
+        write(given.junit, suite(found, given.strict))
     if given.model_explorer:
         from probe.model_comparison.model_explorer import files
         from probe.report import model_explorer
@@ -268,7 +276,8 @@ def _told(found: "ModelComparison", given: Comparing) -> int:
 def _print(found: "ModelComparison", given: Comparing) -> None:
     """The verdict, on a terminal first and last; runs of pairs that agree are one line there."""
     from probe.cli import terminal
-    from probe.model_comparison.text import headline, render
+    from probe.model_comparison.blocks import headline
+    from probe.model_comparison.text import render
 
     color = given.color or "auto"
     if given.json == "-":
@@ -279,5 +288,5 @@ def _print(found: "ModelComparison", given: Comparing) -> None:
     page = terminal.columns()
     text = headline(found, page)
     if not given.quiet:
-        text = f"{text}\n\n{render(found, not given.verbose, page)}"
+        text = f"{text}\n\n{render(found, not given.verbose, page, last=text)}"
     say(terminal.coloured(text, color), color=True)

@@ -714,8 +714,9 @@ def taken_apart(case: Case, sums: bool = False) -> Case:
     except (ValueError, IndexError, TypeError):
         return case
     again, healthy = np.asarray(values[-1][0]), case.healthy
+    largest = float(np.abs(healthy[np.isfinite(healthy)]).max(initial=0))
     if again.shape != healthy.shape or not np.allclose(
-        again, healthy, rtol=1e-7, atol=1e-7 * float(np.abs(healthy).max(initial=0)), equal_nan=True
+        again, healthy, rtol=1e-7, atol=1e-7 * largest, equal_nan=True
     ):
         return case
     return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=tuple(words))

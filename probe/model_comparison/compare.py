@@ -17,6 +17,7 @@ from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
 from probe.model_comparison.axes import Way, unchanged
+from probe.model_comparison.blocks import differing
 from probe.model_comparison.graph import (
     Graph,
     Node,
@@ -41,7 +42,6 @@ from probe.model_comparison.result import ModelComparison, Pair
 from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
-from probe.model_comparison.text import differing
 from probe.model_comparison.types import Types, beyond, read_types
 from probe.model_comparison.walk import Walk
 from probe.model_comparison.weights import anchors

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
-from probe.model_comparison.text import ratio_of
+from probe.model_comparison.blocks import ratio_of
 from probe.report.model_explorer import ERROR, GRAPH, PAIRS, VERDICT, Node, graph_of, values
 
 if TYPE_CHECKING:

@@ -43,10 +43,17 @@ def _local(paired: Paired, a: np.ndarray) -> Iterator[Errors]:
 
 
 def _axes(paired: Paired, a: np.ndarray) -> tuple[str, ...]:
-    """What A's layer calls the axes of its first output; () where the tensor is not that."""
-    tensor = paired.a.tensor
-    call = None if tensor.node is None else tensor.node.call.capture
-    if call is None or call.description is None or tensor.recorded is None:
-        return ()
-    first = call.outputs and call.outputs[0] is tensor.recorded
-    return call.description.output_axes if first and a.shape == tensor.value.shape else ()
+    """What A's layer calls the axes of its first output, or the layer before whose output an
+    elementwise one takes; () where nothing is said."""
+    tensor: Tensor | None = paired.a.tensor
+    while tensor is not None and tensor.node is not None and tensor.value.shape == a.shape:
+        node = tensor.node
+        described, outputs = node.call.capture.description, node.call.capture.outputs
+        if described is None or not outputs or outputs[0] is not tensor.recorded:
+            return ()
+        if described.output_axes:
+            return described.output_axes
+        if not node.op or node.layout or len(described.steps) > 1:
+            return ()
+        tensor = next(iter(node.inputs), None)
+    return ()

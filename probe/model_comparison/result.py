@@ -6,6 +6,7 @@ from typing import Any
 from probe import printable
 from probe.comparison.compare import Comparison
 from probe.report import Finding
+from probe.report.as_json import dumped, plain
 from probe.report.pictures import Drawn
 
 __all__ = ["ModelComparison", "Pair"]
@@ -110,9 +111,15 @@ class ModelComparison:
         Returns:
             An object with the pairs in execution order; NaN and inf are strings.
         """
-        from probe.model_comparison.as_json import to_json  # noqa: PLC0415
+        from probe.model_comparison.blocks import facts  # noqa: PLC0415
 
-        return to_json(self)
+        return dumped(plain(facts(self)))
+
+    def to_markdown(self) -> str:
+        """The comparison for an issue or the summary of a hosted test run."""
+        from probe.model_comparison.markdown import render  # noqa: PLC0415
+
+        return render(self)
 
     def _repr_html_(self) -> str:
         from probe.model_comparison.html import fragment  # noqa: PLC0415

@@ -141,6 +141,10 @@ class Report:
     """In a sweep with ``flow``: the call that made each input, as ``call_name`` has it; None for
     the model's own inputs and where it is not known."""
 
+    inherits: str = ""
+    """In a sweep over your own values: the last layer before this one whose values diverge, where
+    those of this one's inputs are not among yours; its difference may come from there."""
+
     held: Mapping[str, Held] = field(default_factory=dict)
     """What each party but NumPy was held against, where one call is checked alone."""
 

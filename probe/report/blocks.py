@@ -27,6 +27,7 @@ __all__ = [
     "compared",
     "facts",
     "headline",
+    "inherited",
     "number",
     "reasons",
     "row",
@@ -77,6 +78,15 @@ class Row:
     kind: str
     shape: str
     text: str
+    cause: str = ""
+    """The mistake found, by its name."""
+    claim: str = ""
+    """The same in words."""
+
+    @property
+    def said(self) -> str:
+        """The text and the cause."""
+        return f"{self.text}; {self.cause}" if self.cause else self.text
 
 
 def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
@@ -104,7 +114,7 @@ def _all(report: "Report", every: bool = False) -> Iterator[Block]:
     found = [_finding(one) for one in report.findings]
     yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis})
     yield from reasons(report)
-    told = {"verdict": report.verdict, "ok": report.ok, "sentence": report.sentence}
+    told = {name: getattr(report, name) for name in ("verdict", "ok", "sentence", "inherits")}
     yield Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),), told)
 
 
@@ -129,15 +139,24 @@ def row(report: "Report") -> Row:
         told = f"up to {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
         told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
-        told = report.sentence.partition(": ")[2]
-        told += "".join(f"; {one}" for one in report.findings[:1])
+        # what every difference beyond rounding has in common is left to the report at length
+        told = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
+        told += f"; {inherited(report)}" if report.inherits else ""
+    found = report.findings[0] if report.findings else None
     return Row(
         report.verdict,
         printable.name(report.layer) + call,
         printable.name(report.kind),
         "" if first is None else str(first.shape),
         told,
+        "" if found is None else found.named,
+        "" if found is None else found.claim,
     )
+
+
+def inherited(report: "Report") -> str:
+    """Where a difference in your values may come from."""
+    return f"it may come from {printable.name(report.inherits)}: your values do not say its inputs"
 
 
 def number(value: float) -> str:

@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent / "templates"
-_SHADES = ("#c9a400", "#e8590c", "#d6336c", "#9c1b5a", "#5f0f40")
+_SHADES = ("#e0b000", "#f08c00", "#e03131", "#b0206e", "#7b2d8e")
 _FILLS = {"": "#2a78c2", "agree": "#2a78c2", "diverge": "#d6336c", "rest": "#808080"}
 _VERTICES = ("#2a78c2", "#1f8a8a", "#8f7700", "#e8590c", "#d6336c", "#808080")
 """Of graph.SHADES."""
-_CAPTIONS = {"layer": "the layer", "pairs": "pair by pair"}
+_CAPTIONS = {"layer": "the layer", "pairs": "pair by pair", "sides": "what was compared"}
 _WIDE = 220
 """Pixels of a map."""
-_MARKS = 10_000
+_MARKS = 6_000
 """What the pictures of a page may weigh: about ten bytes each."""
 
 
@@ -81,7 +81,6 @@ def _environment() -> Any:
         "vertex_shades": graph.SHADES,
         "map_width": _WIDE,
         "map_height": _height,
-        "levels": ", ".join(f"{level:g}" for level in pictures.LEVELS),
     }
     return environment
 
@@ -173,13 +172,12 @@ def brief(report: "Report", place: int) -> Entry:
 
 
 def entry(report: "Report", place: int, full: bool) -> Entry:
-    """A call of a sweep; ``full``: with the layer, its weights and pictures."""
+    """A call of a sweep; ``full``: with what is said at length, where it does not agree."""
     found = brief(report, place)
-    if report.verdict == "agree":
+    if report.verdict == "agree" or not full:
         return found
-    left_out = ("head",) if full else ("head", "layer", "weights", "parties", "limits", "note")
-    parts = tuple(one for one in blocks(report) if one.name not in left_out)
-    return replace(found, blocks=parts, drawn=_drawn(report) if full else Drawn())
+    parts = tuple(one for one in blocks(report) if one.name != "head")
+    return replace(found, blocks=parts, drawn=_drawn(report))
 
 
 def _graph(entries: Sequence[Entry]) -> graph.Graph | None:

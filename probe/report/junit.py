@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from probe import printable
-from probe.report.blocks import headline
+from probe.report.blocks import headline, inherited
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -43,12 +43,15 @@ def properties(report: "Report") -> dict[str, str]:
 
 
 def case(report: "Report", strict: bool = False) -> Case:
-    """A call; one that is unchecked is skipped, and with ``strict`` fails."""
+    """A call; one that is unchecked is skipped, and with ``strict`` fails; one whose difference may
+    come from a layer before is skipped and names it."""
     call = f":{report.call}" if report.call else ""
     name = (printable.name(report.layer) or "(root)") + call
     kind = printable.name(report.kind)
     if report.verdict == "agree":
         return Case(name, kind, properties(report))
+    if report.inherits:
+        return Case(name, kind, properties(report), "skipped", inherited(report), str(report))
     outcome = "failure" if report.verdict == "diverge" or strict else "skipped"
     text = str(report) if report.verdict == "diverge" else report.sentence
     return Case(name, kind, properties(report), outcome, headline(report), text)

@@ -1,7 +1,7 @@
 """A report's blocks as Markdown, for the step summary of a hosted test run or an issue."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probe import printable
@@ -10,36 +10,51 @@ from probe.report.blocks import Block, blocks
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["render"]
+__all__ = ["escaped", "render", "rendered", "table"]
 
 
 def render(report: "Report") -> str:
     """The verdict first, then what the text has, in its order."""
-    parts = blocks(report)
-    first = ("verdict", "why")
-    ordered = [one for name in first for one in parts if one.name == name]
-    ordered += [one for one in parts if one.name not in first]
-    return "\n\n".join("\n".join(_block(one)) for one in ordered) + "\n"
+    return rendered(blocks(report))
+
+
+def rendered(parts: Sequence[Block], *tables: str) -> str:
+    """Blocks, those first that say what it comes to; ``tables`` come after these."""
+    first = ("verdict", "why", "source")
+    ordered = ["\n".join(_block(one)) for name in first for one in parts if one.name == name]
+    rest = ["\n".join(_block(one)) for one in parts if one.name not in first]
+    return "\n\n".join((*ordered, *tables, *rest)) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows below a head."""
+    told = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in told)
 
 
 def _block(block: Block) -> Iterator[str]:
     if block.name == "head":
-        yield _escaped(block.title)
+        yield escaped(block.title)
     elif block.name == "verdict":
         word, _, rest = block.lines[0].text.partition(": ")
-        yield f"**{word}**: {_escaped(rest)}"
-    elif block.name in ("why", "note", "limits"):
+        yield f"**{word}**: {escaped(rest)}"
+    elif block.name == "source":
+        yield from (f"**{escaped(block.title)}**", "")
         for line in block.lines:
-            yield (f"**{line.label}**: " if line.label else "") + _escaped(line.text)
-            yield from (f"- {_escaped(text)}" for text in line.below)
+            yield f"- {f'{line.label}: ' if line.label else ''}{escaped(line.text)}"
+    elif block.name in ("why", "note", "limits", "unpaired"):
+        for line in block.lines:
+            yield (f"**{line.label}**: " if line.label else "") + escaped(line.text)
+            yield from (f"- {escaped(text)}" for text in line.below)
     else:
         if block.title:
-            yield from (f"**{_escaped(block.title)}**", "")
+            yield from (f"**{escaped(block.title)}**", "")
         yield from ("| | |", "|---|---|")
         for line in block.lines:
-            cell = "<br>".join(map(_escaped, (line.text, *line.below)))
-            yield f"| {_escaped(line.label)} | {cell} |"
+            cell = "<br>".join(map(escaped, (line.text, *line.below)))
+            yield f"| {escaped(line.label)} | {cell} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that is no markup."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", printable.line(text))

@@ -36,8 +36,10 @@ __all__ = [
 
 _CELLS = 48
 """Along each side of a map."""
-LEVELS = (0.5, 1.0, 10.0, 1e3, 1e6)
-"""Where the shades of a map begin, in units of the allowance; below the first nothing is drawn."""
+_LEVELS = (0.5, 1.0)
+_PARTS = (0.4, 0.7, 0.9)
+"""Where the shades of a map begin, in units of the allowance, and above which parts of the cells
+beyond it further ones do; below the first nothing is drawn."""
 _POINTS = 150
 _WEIGHTS = 12
 _SPATIAL = ("height", "width")
@@ -54,7 +56,9 @@ class ErrorMap:
     shape: tuple[int, int]
     """Cells down and across."""
     shades: tuple[tuple[tuple[int, int, int], ...], ...]
-    """For each of LEVELS the runs of cells: row, first column, length."""
+    """For each of ``levels`` the runs of cells: row, first column, length."""
+    levels: tuple[float, ...]
+    """Where the shades begin, in units of the allowance."""
     most: float
 
 
@@ -188,13 +192,17 @@ def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, .
 
 def _map(plane: np.ndarray, what: str, label: Sequence[str]) -> ErrorMap:
     plane = _pooled(_pooled(plane, 0), 1)
-    level = np.searchsorted(LEVELS, plane, side="right")
+    beyond = plane[(plane > _LEVELS[-1]) & np.isfinite(plane)]
+    further = np.unique(np.quantile(beyond, _PARTS, method="nearest")) if beyond.size else ()
+    levels = (*_LEVELS, *map(float, further))
+    level = np.searchsorted(levels, plane, side="right")
     return ErrorMap(
         f"largest {what}, in units of the allowance",
         label[0],
         label[1],
         (plane.shape[0], plane.shape[1]),
-        tuple(tuple(_runs(level == k)) for k in range(1, len(LEVELS) + 1)),
+        tuple(tuple(_runs(level == k)) for k in range(1, len(levels) + 1)),
+        levels,
         float(plane.max()),
     )
 
@@ -219,7 +227,7 @@ _EDGES = (0.0, 1e-3, 1e-2, 0.1, 0.5, 1.0, 10.0, 1e3, 1e6, math.inf)
 
 
 def spread(errors: Errors) -> Histogram:
-    """How many elements lie how far off, in units of the allowance."""
+    """How many elements lie how far off, in units of the allowance, from the least to the most."""
     ratio = errors.ratio
     counts = [int((ratio == 0).sum())]
     names = ["equal"]
@@ -227,9 +235,16 @@ def spread(errors: Errors) -> Histogram:
         counts.append(int(((ratio > low) & (ratio <= high)).sum()))
         names.append(f"up to {high:g} x" if math.isfinite(high) else f"more than {low:g} x")
     most = max(counts)
+    held = [k for k, count in enumerate(counts) if count]
     bars = tuple(
-        Bar(name, 0.0, count / most, str(count), "diverge" if k > _EDGES.index(1.0) else "agree")
-        for k, (name, count) in enumerate(zip(names, counts, strict=True))
+        Bar(
+            names[k],
+            0.0,
+            counts[k] / most,
+            str(counts[k]),
+            "diverge" if k > _EDGES.index(1.0) else "agree",
+        )
+        for k in range(held[0], held[-1] + 1)
     )
     return Histogram(f"elements by their {errors.what}", bars)
 

@@ -85,13 +85,13 @@ def laid_out(one: Row, columns: Columns) -> str:
             start += width + 1
             begun = f"{begun}{text} ".ljust(start)
             parts.append(text)
-    if len(begun) + min(len(one.text), _FEWEST) <= columns.page:
-        return printable.page([f"{begun}{one.text}".rstrip()], columns.page)
-    if len(one.text) > _SAID:
-        return printable.page([begun.rstrip(), f"{'':<10}{one.text}"], columns.page)
+    if len(begun) + min(len(one.said), _FEWEST) <= columns.page:
+        return printable.page([f"{begun}{one.said}".rstrip()], columns.page)
+    if len(one.said) > _SAID:
+        return printable.page([begun.rstrip(), f"{'':<10}{one.said}"], columns.page)
     *most, shape = parts if columns.shape else [*parts, ""]
     below = f"{shape:<{columns.shape}} " if columns.shape else ""
-    below = f"{'':<{start - len(below)}}{below}{one.text}"
+    below = f"{'':<{start - len(below)}}{below}{one.said}"
     return printable.page([f"{most[0]}{' '.join(most[1:])}", below], columns.page)
 
 

@@ -82,5 +82,7 @@ def test_a_sweep_says_why_too(raw, tmp_path):
     np.savez(tmp_path / "mine.npz", conv2d=raw)
     told = command(*CHECK, "--all", "--expect", str(tmp_path / "mine.npz"))
     row = unwrapped(told[told.index("diverge ") :].partition("\nagree ")[0])
-    assert "; raw-weights: the stored kernel and bias instead of the effective values" in row
+    assert row.endswith("; raw-weights"), "what it says is told below, once"
+    assert unwrapped(told).count("the stored kernel and bias instead of the effective values") == 1
+    assert "the first diverging layer is 'conv2d': raw-weights" in told
     assert max(map(len, told.splitlines())) <= 100

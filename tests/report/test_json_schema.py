@@ -1,5 +1,6 @@
 """What --json writes is what docs/report.schema.json says, and nothing beside it."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import torch
 from repository import EXAMPLES, ROOT
 
 import probe
+from probe.model_comparison import blocks as pair_blocks
+from probe.report import blocks as report_blocks
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 QKERAS, DIGITS = str(EXAMPLES / "digits_qkeras.h5"), str(EXAMPLES / "digits.npy")
@@ -35,6 +38,46 @@ def test_every_answer_of_the_command(probe, tmp_path):
     ):
         _, out, _ = probe(QKERAS, *more, *asked)
         valid(out, kind)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Two models that agree, two that do not, and arrays of one of them."""
+    torch.manual_seed(0)
+    a = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.LayerNorm(3), torch.nn.ReLU()).eval()
+    b = copy.deepcopy(a)
+    b[1].eps = 0.1
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    arrays = {"0": np.full((2, 3), np.nan, np.float32), "1": np.zeros((2, 3), np.float32)}
+    return [probe.compare(a, other, x) for other in (a, b, arrays)]
+
+
+def test_a_comparison_of_two_models(pairs):
+    assert [one.ok for one in pairs] == [True, False, False]
+    for one in pairs:
+        told = valid(one.to_json(), "models")
+        assert len(told["pairs"]) == len(one.pairs)
+        assert [pair["source"] for pair in told["pairs"]] == [pair.source for pair in one.pairs]
+    wrong = next(pair for pair in json.loads(pairs[1].to_json())["pairs"] if pair["source"])
+    assert ["epsilon", 1e-5, 0.1] in wrong["differs"]
+    assert wrong["local"]["ratio"] == pairs[1].sources[0].local.ratio
+
+
+def test_json_is_the_facts_of_the_blocks_and_the_text_has_no_other_numbers(pairs):
+    report = probe.check(QKERAS, "conv2d", np.load(DIGITS), expected=np.ones((10, 8, 8, 16)))
+    for found, made in ((report, report_blocks), (pairs[1], pair_blocks)):
+        told = json.loads(found.to_json())
+        facts = made.facts(found)
+        assert list(told) == ["schema", *facts]
+        held = sum(len(one.facts) for one in made._all(found))
+        assert held == len(facts), "no two blocks hold the same key"
+    told = json.loads(report.to_json())
+    words = str(report)
+    for party, (one,) in told["outputs"].items():
+        assert f"min {one['min']:.6g}  mean {one['mean']:.6g}  max {one['max']:.6g}" in words, party
+    kernel = told["weights"]["kernel"]
+    assert f"differ by up to {kernel['largest_difference']:.3g}; " in words
+    assert f"{kernel['distinct_values']} effective" in words
 
 
 def layers():

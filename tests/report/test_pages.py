@@ -16,6 +16,8 @@ from repository import EXAMPLES
 
 import probe
 from probe.explanation.waterfall import waterfall
+from probe.model_comparison import junit as pairs_junit
+from probe.model_comparison.blocks import headline as pair_headline
 from probe.model_comparison.text import render
 from probe.report import graph, junit, pictures
 from probe.report.blocks import blocks, headline
@@ -133,8 +135,55 @@ def test_a_page_of_two_models_holds_all_that_the_text_says(branching):
         assert held.links <= held.ids and page.count("<script>") == 1 and "http" not in page
         assert {"script", "style"}.isdisjoint(Page(found._repr_html_()).tags)
         assert_holds_the_numbers(found._repr_html_(), render(found, fold=False))
-        assert page.count("<rect x=") == sources, "what diverges is a square"
+        squares = re.findall(r'<rect x="\d+" y=', page)
+        assert len(squares) == sources, "what diverges is a square"
+        assert held.text.count("elements by their local error") == sources
     assert "norm: " in held.text and ", diverge" in held.text
+
+
+def test_a_page_of_two_models_shows_where_a_pair_differs(branching):
+    twin = copy.deepcopy(branching)
+    with torch.no_grad():
+        twin.second.bias[1] += 1
+    found = probe.compare(branching, twin, X[:, :, :, :9])
+    (source,) = found.sources
+    local, propagated = (one.ratio for one in (source.local, source.propagated))
+    image, channels, *_ = source.drawn.maps
+    assert (image.down, image.across, image.shape) == ("height", "width", (9, 9))
+    assert (channels.down, channels.across) == ("batch", "channels")
+    drawn = {(row, first, length) for shade in channels.shades for row, first, length in shade}
+    assert drawn == {(0, 1, 1), (1, 1, 1)}, "the channel that is wrong, of both samples"
+    assert image.most == pytest.approx(local, rel=1e-5)
+    assert [one.most for one in source.drawn.maps[2:]] == [pytest.approx(propagated, rel=1e-5)] * 2
+    for histogram in source.drawn.histograms:
+        beyond = sum(int(bar.text) for bar in histogram.bars if bar.kind == "diverge")
+        assert beyond == source.local.count == 2 * 9 * 9
+    below = [one for one in found.pairs if one.drawn.histograms and not one.source]
+    assert [one.b[-1] for one in below] == ["norm", "/add", "last"]
+    page = Page(found.to_html())
+    assert "where differences come down from before" in page.text
+    worst = ", ".join(map(str, below[0].propagated.worst.index))
+    assert f"worst: [{worst}] A" in page.text and "height down, width across" in page.text
+
+
+def noisy():
+    """Pictures of an error that is another everywhere."""
+    ratio = np.random.default_rng(0).uniform(0, 100, size=(1, 1, 64, 64))
+    made = pictures.drawn([pictures.Errors("local error", ratio)] * 2)
+    assert made.marks > 2_000
+    return made
+
+
+def test_a_page_of_200_pairs_is_small(branching):
+    twin = copy.deepcopy(branching)
+    twin.norm.eps = 1e-3
+    found = probe.compare(branching, twin, X[:, :, :, :9])
+    (source,) = found.sources
+    wrong = replace(source, drawn=noisy())
+    pairs = [replace(found.pairs[0], tensors=(str(k), str(k))) for k in range(176)] + [wrong] * 24
+    page = replace(found, pairs=tuple(pairs)).to_html()
+    assert len(page.encode()) <= 300_000, len(page.encode())
+    assert page.count("<figure>") > 0 and page.count("elements by their local error") == 48
 
 
 class Branching(torch.nn.Module):
@@ -299,6 +348,17 @@ def test_a_sweep_of_200_layers_is_small_and_quick(reports):
     assert all(f"block.{k}.conv" in held.text for k in range(28))
 
 
+def test_a_sweep_of_200_layers_that_all_diverge_is_small(reports):
+    wrong = reports[1]
+    noise = np.random.default_rng(0).lognormal(3, 3, size=wrong.outputs["numpy"].shape)
+    values = wrong.outputs["numpy"] + noise.astype(np.float32) * 1e-6
+    held = replace(wrong, outputs=wrong.outputs | {"expected": values})
+    entries = [entry(replace(held, layer=f"block.{k}.conv"), k, k < 20) for k in range(200)]
+    page = sweep_page(entries, "net.pt", "200 diverge")
+    assert len(page.encode()) <= 300_000, len(page.encode())
+    assert all(f"block.{k}.conv" in page for k in range(200)) and "<path stroke" in page
+
+
 def test_the_waterfall_ends_at_the_element(conv):
     story = probe.explain(conv, "", X, at=(0, 1, 1, 1))
     bars, zero = waterfall(story.origin)
@@ -331,6 +391,61 @@ def test_junit_has_a_case_for_each_call(reports):
         assert wrong is None or wrong.get("message") == headline(report)
     strict = junit.case(reports[-1], strict=True)
     assert strict.outcome == "failure"
+
+
+def test_junit_of_two_models_fails_at_the_source_alone(branching):
+    twin = copy.deepcopy(branching)
+    twin.norm.eps = 1e-3
+    x = X[:, :, :, :9]
+    found = probe.compare(branching, twin, x)
+    (suite,) = ElementTree.fromstring(pairs_junit.suite(found))
+    told = {one.get("name").partition(" ~ ")[0]: [below.tag for below in one][1:] for one in suite}
+    failed, passed = {"norm": ["failure"]}, {"first": [], "second": []}
+    assert told == {**passed, **failed, "/add": ["skipped"], "last": ["skipped"]}
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "2")
+    failure, skipped = suite.find(".//failure"), suite.find(".//skipped")
+    assert failure.get("message").startswith("diverge: norm: epsilon 1e-05 in A, 0.001 in B")
+    worst = ", ".join(map(str, found.sources[0].local.worst.index))
+    assert f"worst: [{worst}]" in failure.text
+    assert skipped.get("message") == "it inherits the difference that norm makes"
+    agree = ElementTree.fromstring(pairs_junit.suite(probe.compare(branching, branching, x)))
+    assert agree.find(".//failure") is None and agree.find(".//skipped") is None
+    sentence = "unchecked: 5 of 5 pairs agree, without a partner: more"
+    open_ = replace(probe.compare(branching, branching, x), verdict="unchecked", sentence=sentence)
+    (suite,) = ElementTree.fromstring(pairs_junit.suite(open_))
+    assert suite[-1].get("name") == "both models", "where no pair says the verdict"
+    assert suite[-1].find("skipped").get("message") == pair_headline(open_) == sentence
+    assert pairs_junit.suite(open_, strict=True).count("<failure") == 1
+
+
+def test_a_layer_whose_inputs_your_values_do_not_say_is_skipped_behind_one_that_diverges(branching):
+    x = X[:, :, :, :9]
+    right = {one.call_name: np.array(one.outputs["framework"]) for one in probe.sweep(branching, x)}
+    values = {"first": right["first"] + 1, "norm": right["norm"] + 1, "last": right["last"] + 1}
+    first, norm, last = (
+        one for one in probe.sweep(branching, x, expected=values) if "expected" in one.outputs
+    )
+    assert {one.verdict for one in (first, norm, last)} == {"diverge"}
+    assert (first.inherits, norm.inherits, last.inherits) == ("", "first", "norm")
+    cases = [junit.case(one) for one in (first, norm, last)]
+    assert [one.outcome for one in cases] == ["failure", "skipped", "skipped"]
+    assert "it may come from first" in row_of(norm) and "first" in cases[1].headline
+    values = {"first": right["first"] + 1, "second": right["second"] + 1}
+    _, second = (
+        one for one in probe.sweep(branching, x, expected=values) if "expected" in one.outputs
+    )
+    assert second.inherits == "", "its input is among the values: it is judged on that"
+
+
+def test_markdown_of_two_models_has_the_verdict_the_source_and_the_table(branching):
+    twin = copy.deepcopy(branching)
+    twin.norm.eps = 1e-3
+    found = probe.compare(branching, twin, X[:, :, :, :9])
+    text = found.to_markdown()
+    assert text.startswith("**diverge**: B differs from A in norm")
+    assert text.index("**source: norm") < text.index("| verdict | layers of A |")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "agree" in line]
+    assert len(rows) == 4 and "- differs: epsilon 1e-05 in A, 0.001 in B" in text
 
 
 def test_the_headline_is_one_line_of_100_columns(reports):
