@@ -25,8 +25,10 @@ REST = 0.3
 ONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 PEER, PLAIN = "peer", "peer, nothing optimised"
 LINEAR = "Linear of 4096 x 4096 in bfloat16"
+BLOCK = "Llama block of hidden size 1024"
 BARS: list[tuple[str, str, str, float | None]] = [
     (LINEAR, "sweep", "a float64 product", 2.6),
+    (BLOCK, "the block", "its calls", 1.1),
     ("resnet50", "NumPy, all layers", "a float64 product", 1.7),
     ("resnet50", "NumPy, all layers", "onnx.reference", 1 / 3),
     ("resnet50", "NumPy, convolutions", "onnx.reference, Conv", 0.9),
@@ -42,6 +44,7 @@ BARS: list[tuple[str, str, str, float | None]] = [
 ]
 SINGLE = {
     LINEAR,
+    BLOCK,
     "resnet50",
     "MobileNetV2",
     "sweep resnet50, one thread",
@@ -247,8 +250,47 @@ def linear() -> dict[str, list[float]]:
     return rounds({"sweep": ours, "a float64 product": product})
 
 
+def block() -> dict[str, list[float]]:
+    """What a sweep takes to judge one decoder block on 128 tokens, and all calls within it, in
+    processor time."""
+    import numpy as np
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    import probe
+    from probe.capture.run import in_pass
+    from probe.verdict.judge import judge
+    from probe.verdict.options import Options
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    config = LlamaConfig(
+        vocab_size=1000,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=1,
+        num_attention_heads=16,
+        attn_implementation="eager",
+    )
+    model = probe.open_model(LlamaModel(config).eval())
+    ids = np.random.default_rng(0).integers(0, 1000, (1, 128))
+    found, _ = in_pass(model, (ids,), "layers.0", 0, {})
+    (one,) = found.calls
+    options = Options(threads=1, sparing=True)
+
+    def seconds(*calls: Any) -> float:
+        start = process_time()
+        for call in calls:
+            assert judge(call, options=options).verdict == "agree"
+        return process_time() - start
+
+    parts = [part.capture for part in one.parts]
+    return rounds({"the block": lambda: seconds(one), "its calls": lambda: seconds(*parts)})
+
+
 MEASUREMENTS: dict[str, Callable[[], dict[str, list[float]]]] = {
     LINEAR: linear,
+    BLOCK: block,
     "resnet50": lambda: recomputation(
         torchvision_model("resnet50"), image(), exported(torchvision_model("resnet50"))
     ),

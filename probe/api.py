@@ -307,7 +307,7 @@ def _swept(
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
             (one,) = found.calls
             if given is None:
-                return told(one, None, _judged(one, None, Options(threads=1)), "")
+                return told(one, None, *_first_judged(one, None))
             own = found.own.get((name, 0))
             moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
         except ProbeError as error:

@@ -6,6 +6,7 @@ Slack that is pushed from step to step grows as if every error had the sign that
 drawn cancel as those of rounding do (D. S. Parker, Monte Carlo Arithmetic, 1997).
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import numpy as np
 from probe import ops
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
-from probe.ops.base import Op, Rearrangement
+from probe.ops.base import Op, Rearrangement, Sum
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
@@ -165,6 +166,8 @@ def _of_step(
     of what is stored all that storing may do. What comes ``last`` is not stored here."""
     if not precision.unit:
         return (None,) * len(outputs)
+    if precision.partial:
+        return tuple(_part_of(op, given, y, precision, grids, last) for y in outputs)
     given = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in given]
     inside = carry(op, given, [None] * len(given), outputs, replace(precision, stored=0.0), grids)
     found: list[np.ndarray | None] = []
@@ -186,6 +189,27 @@ def _of_step(
             scale = np.sqrt(storing if scale is None else storing + np.square(scale))
         found.append(None if scale is None else np.where(scale > VANISHING, scale, 0.0))
     return tuple(found)
+
+
+def _part_of(
+    op: Op,
+    given: Sequence[np.ndarray],
+    y: np.ndarray,
+    precision: Precision,
+    grids: bool,
+    last: bool,
+) -> np.ndarray | None:
+    """Most of the scale of what a step rounds, without the squares of its terms: of what is stored
+    in half precision that alone, else of a sum what its result tells."""
+    if y.dtype.kind != "f":
+        return None
+    if precision.stored:
+        return of_storing(y, precision) / _STORING if op.stores and not last else None
+    if not isinstance(op, Sum) or (grids and op.is_exact(given, precision)):
+        return None
+    scale = np.abs(y, dtype=np.float32)
+    scale *= np.float32(precision.unit * math.sqrt(op.term_count(given, (y,))) / 3)
+    return scale
 
 
 def _noisy_run(

@@ -23,6 +23,7 @@ from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.precision import Precision, precision_of, stored_in
 from probe.ops import Outputs, Recurrence
+from probe.ops.base import Sum
 from probe.ops.step import Step
 
 __all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
@@ -104,6 +105,13 @@ class Reference:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)
         return [ref.of(self.given, self.values) for ref in sources]
+
+    def pays(self, position: int) -> bool:
+        """Whether a step is a sum of which a part of the squares is much less work than all."""
+        op = self.steps[position].op
+        if not isinstance(op, Sum):
+            return False
+        return op.partial_squares_pay(self.taken(position), self.values[position])
 
     def bound(self, dtype: str) -> None:
         """Makes infinite what lies beyond the range of the layer's dtype."""
@@ -208,7 +216,12 @@ def precisions_of(
             half = stored_in if precision.stored else precision_of
             wider = "float32" if dtype.startswith("float") else dtype
             own = half(dtype) if dtype in _HALVES else precision_of(wider)
-            own = replace(own, lossy=precision.lossy, sketches=precision.sketches)
+            own = replace(
+                own,
+                lossy=precision.lossy,
+                sketches=precision.sketches,
+                partial=precision.partial,
+            )
         if isinstance(step.op, Recurrence) and own.stored:
             own = replace(precision_of(own.name), lossy=own.lossy, sketches=own.sketches)
         found.append(own)

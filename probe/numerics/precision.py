@@ -56,7 +56,7 @@ class Precision:
     """Whether sums over whole axes look at the true partial sums of every line."""
     partial: bool = False
     """Whether sums may be given less than their allowance, found from a part of their terms
-    (``Sum.partial_squares``)."""
+    (``Sum.partial_squares``), and several calls less noise than they make."""
     sketches: bool = False
     """Whether the party's recurrences have a sigmoid and tanh of their own, good to a few units of
     1: ONNX Runtime's."""

@@ -92,16 +92,17 @@ def engines(
     single = precision_of("float32", casts=capture.dtype == "float64")
     bound = None
     if not recurrent:
+        spared = sparing and answer is not None and _divisible(layer)
         if answer is not None and single == usual:
-            if sparing and _divisible(layer):
-                less = layer.allowances(replace(usual, partial=True))
+            if spared:
+                less = layer.allowances(replace(usual, partial=True), 0)
                 if (found := _all_agree(capture, layer, answer, usual, less, _ROOM)) is not None:
                     return found
             bound = layer.allowances(usual, 0)
             if (found := _all_agree(capture, layer, answer, usual, bound)) is not None:
                 return found
         else:
-            if answer is not None and sparing and usual.stored and _divisible(layer):
+            if answer is not None and spared and usual.stored:
                 stored = _all_agree_as_stored(capture, layer, answer, usual)
                 if stored is not None:
                     return stored, {}
@@ -146,15 +147,12 @@ def _sum_at(layer: Reference) -> int | None:
 
 
 def _divisible(layer: Reference) -> bool:
-    """Whether less than the whole allowance may do, for a sum of many products: their squares are
-    most of the work."""
+    """Whether less than the whole allowance may do, for a sum of many products or several calls
+    with one among them: their squares are most of the work."""
+    if layer.composed:
+        return len(layer.values[-1]) == 1 and any(map(layer.pays, range(len(layer.steps))))
     position = _sum_at(layer)
-    if position is None:
-        return False
-    op = layer.steps[position].op
-    return isinstance(op, Sum) and op.partial_squares_pay(
-        layer.taken(position), layer.values[position]
-    )
+    return position is not None and layer.pays(position)
 
 
 def _all_agree(
@@ -203,7 +201,7 @@ def _all_agree_as_stored(
 ) -> dict[str, PartyResult] | None:
     """The same by a part of what is allowed for a sum that the framework stores in half precision,
     and that ONNX Runtime gives in float32."""
-    less = layer.allowances(replace(usual, partial=True))
+    less = layer.allowances(replace(usual, partial=True), 0)
     framework = compared(
         Party("framework", capture.outputs, layer, usual),
         Allowed(tuple(layer.values[-1]), less, usual),
@@ -212,10 +210,11 @@ def _all_agree_as_stored(
         return None
     single = precision_of("float32")
     alone = replace(capture, outputs=answer, dtype="float32")
-    part = layer.allowances(replace(single, partial=True))
+    part = layer.allowances(replace(single, partial=True), 0)
     found = _all_agree(alone, layer, answer, single, part, _ROOM)
-    values = layer.values[-1][0]
-    if found is None or not _reaches(values, _ROOM * _largest(less[0])):
+    # of several calls it is nearly the whole: what is stored is most of what they round
+    room = 0.0 if layer.composed else _ROOM
+    if found is None or not _reaches(layer.values[-1][0], room * _largest(less[0])):
         return None
     return {"framework": framework, "onnx": found[0]["onnx"]}
 

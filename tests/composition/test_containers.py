@@ -1,5 +1,7 @@
 """A container of PyTorch is one layer: composed of the calls that it makes, whatever these are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import probe
+from probe.capture.run import in_pass
 from probe.errors import BadInput
+from probe.evaluation.reference import inputs_of, recomputed
+from probe.numerics.precision import stored_in
+from probe.ops import MatMul
+from probe.verdict.judge import judge
+from probe.verdict.options import Options
 
 ROWS = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
 IMAGE = np.random.default_rng(1).normal(size=(2, 4, 9, 7)).astype(np.float32)
@@ -289,6 +297,41 @@ def test_values_by_the_names_of_blocks():
     moved = {**mine, "blocks.0": mine["blocks.0"] + 1}
     report = probe.check(model, "blocks.1", ROWS, expected=moved)
     assert report.verdict == "diverge", "held against NumPy on the user's own input"
+
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.a, self.b = nn.LayerNorm(128), nn.Linear(128, 160), nn.Linear(160, 128)
+
+    def forward(self, x):
+        return x + self.b(F.gelu(self.a(self.norm(x))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_block_of_a_sweep_is_held_against_less(dtype, monkeypatch):
+    """Noise that takes no squares of products tells most of what all of it does, and nothing more
+    is computed where all agree within that."""
+    model = probe.open_model(Wide().to(getattr(torch, dtype)).eval())
+    x = np.random.default_rng(2).normal(size=(64, 128)).astype(np.float32)
+    found, _ = in_pass(model, (x,), "", 0, {})
+    (call,) = found.calls
+    layer = recomputed(call.description, inputs_of(call))
+    usual = stored_in(dtype)
+    less, whole = (
+        layer.allowances(replace(usual, partial=part), 0)[0] for part in (True, False)
+    )
+    rms = [float(np.sqrt(np.square(one).mean())) for one in (less, whole)]
+    assert 0.5 * rms[1] < rms[0] < 1.1 * rms[1]
+    assert judge(call).verdict == "agree"
+    with monkeypatch.context() as patched:
+        patched.delattr(MatMul, "sum_of_squares")
+        assert [one.verdict for one in probe.sweep(model, x, layers=[""])] == ["agree"]
+    wrong = call.outputs[0].copy()
+    wrong[3] *= -1
+    wrong = replace(call, outputs=(wrong,))
+    for options in (Options(), Options(sparing=True)):
+        assert judge(wrong, options=options).verdict == "diverge"
 
 
 def test_nothing_is_left_behind():
