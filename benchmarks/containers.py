@@ -61,7 +61,7 @@ def module_of(name: str, depth: int, dtype: torch.dtype) -> Any:
     sizes = {key: depth for key in DEPTH if key in case.config}
     module = build(TransformersCase(case.cls, {**case.config, **sizes}))
     for part in module.modules():
-        if isinstance(part, torch.nn.Linear):  # as training leaves them: scores that tell places apart
+        if isinstance(part, torch.nn.Linear):  # scores then tell places apart, as trained ones do
             torch.nn.init.normal_(part.weight, std=part.in_features**-0.5)
     module = module.to(dtype)
     module.set_attn_implementation("eager")
@@ -118,9 +118,7 @@ def single(capture: Capture) -> Any:
     with np.errstate(all="ignore"):
         for position, step in enumerate(capture.description.steps):
             made = step.op.run(*(ref.of(given, values) for ref in step.sources(position)))
-            values.append(
-                tuple(y.astype(np.float32) if y.dtype.kind == "f" else y for y in made)
-            )
+            values.append(tuple(y.astype(np.float32) if y.dtype.kind == "f" else y for y in made))
     return values[-1]
 
 
