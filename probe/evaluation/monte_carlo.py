@@ -207,7 +207,7 @@ def _part_of(
         return of_storing(y, precision) / _STORING if op.stores and not last else None
     if not isinstance(op, Sum) or (grids and op.is_exact(given, precision)):
         return None
-    scale = np.abs(y, dtype=np.float32)
+    scale: np.ndarray = np.abs(y, dtype=np.float32)
     scale *= np.float32(precision.unit * math.sqrt(op.term_count(given, (y,))) / 3)
     return scale
 
