@@ -13,6 +13,7 @@ __all__ = [
     "Grouped",
     "options_of",
     "parameters",
+    "recording_command",
     "recording_parameters",
     "refuse_contradictions",
     "reproduction_parameters",
@@ -332,9 +333,35 @@ _OF_A_RECORDING = ("What to check", "Input", "Opening the model")
 _CHECKS = ("to", "parts", "all", "call", "strict", "fold", "layer")
 
 
+def _of_a_recording() -> list[click.Option]:
+    options = [option for group in _OF_A_RECORDING for option in _GROUPS[group]]
+    return [one for one in options if one.name not in _CHECKS]
+
+
+def recording_command(arguments: Arguments) -> list[str]:
+    """The words of the command that records what these arguments open and run."""
+    own_layer = arguments.expect_input is not None  # its input is the layer's, not the model's
+    words = ["probe", "record", arguments.model]
+    for option in _of_a_recording():
+        name = str(option.name)
+        of_a_file = name == "dtype" and not (arguments.input or "").endswith(".bin")
+        if not arguments.given(name) or of_a_file or (name == "shape" and own_layer):
+            continue
+        value = getattr(arguments, name)
+        for one in value if option.multiple else (value,):
+            words += [_flag(name)] if option.is_flag else [_flag(name), _told(name, one)]
+    return [*words, "-o", "run.npz"]
+
+
+def _told(name: str, value: Any) -> str:
+    """One value of an option as it is typed."""
+    if name == "shape":
+        return ",".join(map(str, value))
+    return f"{value[0]}={value[1]!r}" if name == "arg" else str(value)
+
+
 def recording_parameters() -> list[click.Parameter]:
     """The argument and the options of ``probe record``."""
-    options = [option for group in _OF_A_RECORDING for option in _GROUPS[group]]
     return [
         click.Argument(["model"], metavar="MODEL"),
         click.Option(
@@ -350,7 +377,7 @@ def recording_parameters() -> list[click.Parameter]:
             help="Record only these layers and blocks: a name or a pattern such as 'block1*'; "
             "repeat the option for more.",
         ),
-        *(one for one in options if one.name not in _CHECKS),
+        *_of_a_recording(),
     ]
 
 

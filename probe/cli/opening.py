@@ -3,6 +3,7 @@ the work for them is done."""
 
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from probe import printable
-from probe.cli.arguments import Arguments
+from probe.cli.arguments import Arguments, recording_command
 from probe.cli.imports import only_what_is_needed
 from probe.cli.status import status
 
@@ -81,9 +82,10 @@ def hint(arguments: Arguments) -> list[str]:
     seconds = monotonic() - _BEGAN
     if not started or seconds < _LONG or not sys.stdout.isatty():
         return []
+    command = printable.line(shlex.join(recording_command(arguments)))
     return [
         f"this took {seconds:.0f} s, including the start of the framework; a recording "
-        f"(probe record {printable.name(arguments.model)} -o run.npz) is checked without it",
+        f"({command}) is checked without it",
         "",
     ]
 

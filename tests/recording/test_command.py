@@ -10,7 +10,8 @@ import torch
 from repository import EXAMPLES
 
 from probe.cli import opening
-from probe.cli.arguments import Arguments
+from probe.cli.arguments import Arguments, recording_command
+from probe.cli.main import command
 
 WITHOUT = """
 import sys
@@ -122,3 +123,31 @@ def test_a_long_start_is_worth_a_word(seconds, told, started, terminal, monkeypa
     lines = opening.hint(Arguments("net.pt", layer="fc"))
     words = "(probe record net.pt -o run.npz) is checked without it"
     assert " ".join(lines).count(words) == told * started * terminal
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("net.pt", "--factory", "net.py:Net(10, wide=True)", "--shape", "1,3,8,8", "--seed", "3"),
+        ("net.keras", "--import", "mine", "--import", "a b.py", "--trust", "--input", "x.npy"),
+        ("folder", "--text", "it's so", "--arg", "use_cache=False", "--arg", "mode='mean'"),
+        ("net.onnx", "--input", "x.bin", "--shape", "2,3", "--dtype", ">i2", "--device", "cuda"),
+        ("net.h5", "--input", "x.png", "--scale", "255.0", "--image-layout", "chw"),
+    ],
+)
+def test_the_whole_command_is_told(given):
+    """What opens the model and feeds it is in the command that records it, and nothing else."""
+    asked = command.commands["FILE"].make_context("FILE", [*given, "--layer", "fc"])
+    told = recording_command(Arguments(**asked.params))
+    assert sorted(told) == sorted(["probe", "record", *given, "-o", "run.npz"])
+    again = command.commands["record"].make_context("record", told[2:]).params
+    same = again.keys() & asked.params.keys() - {"record"}
+    assert same >= {"factory", "shape", "input", "arg", "trust", "imports"}
+    assert {name: again[name] for name in same} == {name: asked.params[name] for name in same}
+
+
+def test_what_is_the_layers_own_is_no_input_of_the_recording():
+    arguments = Arguments(
+        "net.pt", layer="fc", expect_input="x.txt", shape=((2, 3),), expect="y.bin", dtype=">i2"
+    )
+    assert recording_command(arguments) == ["probe", "record", "net.pt", "-o", "run.npz"]
