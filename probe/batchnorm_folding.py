@@ -21,7 +21,7 @@ from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import Inputs, Shape
 from probe.description import Builder, Description
 from probe.errors import BadInput, NotReached, UnknownLayer
-from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.reference import values_of
 from probe.model import Capture, Model
 from probe.numerics.blocks import same_bits
 from probe.numerics.dtypes import widened
@@ -66,9 +66,9 @@ def fold(
     first, second = _pair(model, arrays, layer)
     pair = _joined(first, second)
     weights, folded = _folded(first, second)
-    deployed = recompute(folded, [widened(one) for one in first.inputs])[-1][0].astype(
-        second.outputs[0].dtype
-    )
+    whole = replace(pair, description=Description(folded))
+    given = [widened(one) for one in first.inputs]
+    deployed = values_of(whole, given)[-1][0].astype(second.outputs[0].dtype)
     report = judge(pair, Yours(deployed), Options(detail=True))
     told = (
         (

@@ -24,6 +24,7 @@ __all__ = [
     "Capture",
     "Compiled",
     "Containing",
+    "Held",
     "InputSpec",
     "Keyworded",
     "Model",
@@ -128,10 +129,20 @@ class Capture:
     unseen: Callable[[], str] | None = None
     """Of a container: says which values inside came from no call that was captured, though they
     follow from the input, or ""; runs the model again."""
+    held: "Held | None" = None
+    """Of a call that comes from a file: what that has of it, which bounds what may be computed of
+    it (``probe.evaluation.reference.bounded``)."""
 
     def goes_by(self, name: str) -> bool:
         """Whether it is a call of what this name stands for."""
         return name in (self.layer, self.alias)
+
+
+class Held(NamedTuple):
+    """A file, and how many bytes of arrays it has of a call."""
+
+    path: str
+    bytes: int
 
 
 class Part(NamedTuple):

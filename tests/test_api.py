@@ -1,6 +1,7 @@
 """The road itself: faithful capture, repeated calls, and sweeps that end early."""
 
 import threading
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -74,6 +75,49 @@ def test_an_opened_model_runs_unwatched_once_for_an_input_and_a_result():
     with torch.no_grad():
         net[0].bias += 1
     assert counted(X) == 2
+
+
+RAN: list[str] = []
+
+
+class Reaching(torch.nn.Module):
+    """It tells what it has run, layer by layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+        for name in ("first", "last"):
+            hook = partial(lambda name, *_: RAN.append(name), name)
+            getattr(self, name).register_forward_pre_hook(hook)
+
+    def forward(self, x):
+        return self.last(self.first(self.first(x)))
+
+
+def test_later_passes_end_behind_the_layer(tmp_path):
+    """Of a model out of a file: once it is known that watching changes nothing, and how often the
+    layer is called."""
+
+    def ran(model, *asked, **options):
+        RAN.clear()
+        assert probe.check(model, *asked, **options).ok
+        return " ".join(RAN)
+
+    torch.save(Reaching().state_dict(), tmp_path / "net.pt")
+    kept = probe.open_model(tmp_path / "net.pt", factory=Reaching)
+    whole = "first first last"
+    assert ran(kept, "first", X) == f"{whole} {whole}"
+    assert ran(kept, "first", X) == "first first"
+    assert ran(kept, "first", X, call=0) == "first"
+    assert ran(kept, "first", X, call=1) == "first first"
+    assert ran(kept, "last", X) == whole
+    assert ran(kept, "first", X + 1) == f"{whole} {whole}"
+    reports = [probe.check(kept, "first", X) for _ in range(2)]
+    assert str(reports[0]) == str(reports[1]) and "called 2 times" in str(reports[0])
+    with pytest.raises(probe.ProbeError, match="called 2 times; call 2 does not exist"):
+        probe.check(kept, "first", X, call=2)
+    live = probe.open_model(Reaching().eval())  # which its owner may change
+    assert [ran(live, "first", X) for _ in range(2)] == [f"{whole} {whole}", whole]
 
 
 def test_every_call_is_checked_and_one_can_be_picked():

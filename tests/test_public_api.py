@@ -6,12 +6,14 @@ import dataclasses
 import inspect
 import itertools
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import probe
 from probe import errors as errors_of_ours
+from probe import ops
 
 NAMES = [
     "Description",
@@ -143,3 +145,22 @@ def test_each_field_is_documented(name):
     for method, function in vars(cls).items():
         if inspect.isfunction(function) and not method.startswith("_"):
             assert inspect.getdoc(function), f"{name}.{method}"
+
+
+def test_the_table_of_ops_names_what_their_files_export():
+    """And every file that exports an op; asking for one imports no other family."""
+    told = {file: names.split() for file, names in ops._FILES.items()}
+    for file, names in told.items():
+        assert list(import_module(f"probe.ops.{file}").__all__) == names, file
+    folder = Path(ops.__file__).parent
+    for path in folder.rglob("*.py"):
+        module = ".".join(path.relative_to(folder).with_suffix("").parts)
+        if module not in told and path.name != "__init__.py":
+            exported = vars(import_module(f"probe.ops.{module}"))
+            named = [exported[name] for name in exported["__all__"]]
+            assert not [one for one in named if _op(one) and not one.__subclasses__()], module
+    assert {*ops._HOMES} <= {*dir(ops)}
+
+
+def _op(kind):
+    return isinstance(kind, type) and issubclass(kind, ops.Op)

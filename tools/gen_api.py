@@ -211,7 +211,7 @@ def page() -> str:
 def ops_page() -> str:
     """docs/ops.md."""
     families: dict[str, list[str]] = {}
-    for name, op in sorted(vars(ops).items()):
+    for name, op in inspect.getmembers(ops):
         if isinstance(op, type) and issubclass(op, Op) and is_dataclass(op) and op is not Op:
             family = op.__module__.split(".")[2].replace("_", " ")
             given = inspect.signature(op).parameters

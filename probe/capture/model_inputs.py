@@ -491,7 +491,7 @@ def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
         ]
 
 
-def _drawn(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
+def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
     if spec.high is not None or spec.dtype.startswith(("int", "uint")):
         dtype = spec.dtype if spec.dtype.startswith(("int", "uint", "float")) else "int64"
         return rng.integers(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from weakref import finalize
@@ -133,11 +134,17 @@ def captured(
     check_names(model, {layer: None, **values})
     if given is None:
         bound = bind(model, x, shape, seed)
-        found, watched = in_pass(bound.model, bound.arrays, layer, call, values)
-        if watched is None:
-            said = _ended(bound.model, layer)
+        known = _known(model, bound)
+        enough = known.calls.get(layer)
+        if call is not None and known.passed is not None:
+            enough = call + 1
+        found, watched = in_pass(bound.model, bound.arrays, layer, call, values, enough)
+        if watched is not None:
+            said = _watching_once(bound, watched, known)
+            if call is None and _out_of_a_file(model):
+                known.passed, known.calls[layer] = said, len(found.calls)
         else:
-            said = _watching_once(model, bound, watched)
+            said = _ended(bound.model, layer) if known.passed is None else known.passed
         return replace(found, how=bound.how, notes=(*said, *found.notes))
     calls: list[Capture] = []
     model, arrays, how = bind_alone(model, layer, given, shape)
@@ -175,9 +182,10 @@ def in_pass(
     layer: str,
     call: int | None,
     values: Mapping[str, Expected],
+    enough: int | None = None,
 ) -> tuple[Captured, tuple[np.ndarray, ...] | None]:
     """The calls of one layer in a forward pass on these arrays, and what the pass gives: None where
-    that of a large model ended behind them."""
+    it ended behind so many that are ``enough``, or that of a large model behind the first."""
     own: dict[tuple[str, int], tuple[np.ndarray, ...] | None] = {}
     calls: list[Capture] = []
     theirs = Theirs(arrays, values)
@@ -188,10 +196,12 @@ def in_pass(
             calls.append(capture)
             own[capture.layer, capture.call] = theirs.inputs_of(capture) if values else None
         theirs.remember(capture)
-        if large and len(calls) > (call or 0):
+        if enough is not None and len(calls) >= enough:
             raise StopForward
 
-    large, watched = is_large(model), None
+    if enough is None and is_large(model):
+        enough = (call or 0) + 1
+    watched = None
     with suppress(StopForward):
         watched = model.run(arrays, {layer, *others}, push)
     chosen = _chosen(calls, layer, call)
@@ -311,24 +321,51 @@ def _ended(model: Model, layer: str) -> tuple[str, ...]:
     )
 
 
-_WATCHED: dict[int, dict[bytes, tuple[str, ...]]] = {}
-"""What ``watching`` found, by the identity of the opened model while it lives, and by the digest of
-input and result."""
+@dataclass(eq=False)
+class _Known:
+    """What passes of an opened model on one input have told."""
+
+    watching: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
+    """What ``watching`` found, by the digest of the pass' result."""
+    passed: tuple[str, ...] | None = None
+    """The same of a model out of a file, whose later passes may end behind the layer that is asked
+    for."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """How often such a pass calls a layer."""
 
 
-def _watching_once(opened: Model, bound: Bound, watched: tuple[np.ndarray, ...]) -> tuple[str, ...]:
-    """What ``watching`` finds, found out once for an opened model, an input and a result."""
-    digest = blake2b(bound.how.encode())
-    for one in (*bound.arrays, *watched):
+_KNOWN: dict[int, dict[bytes, _Known]] = {}
+"""By the identity of the opened model while it lives, and by the digest of the input."""
+
+
+def _out_of_a_file(opened: Model) -> bool:
+    """Whether nobody else has the model, so that it stays as it is."""
+    try:
+        return Path(opened.source).exists()
+    except (OSError, ValueError):  # words on a live object
+        return False
+
+
+def _known(opened: Model, bound: Bound) -> _Known:
+    if id(opened) not in _KNOWN:
+        _KNOWN[id(opened)] = {}
+        finalize(opened, _KNOWN.pop, id(opened), None)
+    return _KNOWN[id(opened)].setdefault(_digest(bound.how, bound.arrays), _Known())
+
+
+def _digest(words: str, arrays: Sequence[np.ndarray]) -> bytes:
+    digest = blake2b(words.encode())
+    for one in arrays:
         digest.update(f"{one.dtype} {one.shape} ".encode())
         digest.update(repr(one.tolist()).encode() if one.dtype.hasobject else one.tobytes())
-    if id(opened) not in _WATCHED:
-        _WATCHED[id(opened)] = {}
-        finalize(opened, _WATCHED.pop, id(opened), None)
-    found = _WATCHED[id(opened)]
-    if (key := digest.digest()) not in found:
-        found[key] = watching(bound.model, bound.arrays, watched)
-    return found[key]
+    return digest.digest()
+
+
+def _watching_once(bound: Bound, watched: tuple[np.ndarray, ...], known: _Known) -> tuple[str, ...]:
+    """What ``watching`` finds, found out once for an opened model, an input and a result."""
+    if (key := _digest("", watched)) not in known.watching:
+        known.watching[key] = watching(bound.model, bound.arrays, watched)
+    return known.watching[key]
 
 
 def watching(

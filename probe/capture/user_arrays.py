@@ -1,6 +1,7 @@
 """The user's own values, in the forms that they come in: whole, without a shape, or a part of an
 output."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -163,7 +164,8 @@ def as_array(values: ArrayLike, what: str = "an input") -> np.ndarray:
     if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # NumPy takes no such tensor
         array: np.ndarray = values.float().cpu().numpy()
         return array.astype(import_module("ml_dtypes").bfloat16)
-    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(values).sum())):
+    ma: Any = sys.modules.get("numpy.ma")  # no array is masked before that is imported
+    if ma and isinstance(values, ma.MaskedArray) and (masked := int(ma.getmaskarray(values).sum())):
         raise BadInput(
             f"{what} must not be a masked array with masked values ({masked} of {values.size} "
             "are masked); call .filled(0) or select a part first"

@@ -19,16 +19,15 @@ from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.errors import NotCompared
-from probe.report import junit, model_explorer
 from probe.report.as_json import SCHEMA, as_dict
 from probe.report.blocks import headline, row
-from probe.report.html import Entry, entry, report_page, sweep_page
 from probe.report.text import Columns, columns_for, line, render
 from probe.report.text import why as why_of
 
 if TYPE_CHECKING:
     from probe.model import Model
-    from probe.report import Report
+    from probe.report import Report, junit
+    from probe.report.html import Entry
 
 __all__ = ["check", "check_of", "drawn", "explain", "fold", "input_of", "sweep"]
 
@@ -153,8 +152,12 @@ def _told(report: "Report", arguments: Arguments) -> int:
     if arguments.json:
         write(arguments.json, report.to_json())
     if arguments.html:
+        from probe.report.html import report_page
+
         write(arguments.html, report_page(report, _command()))
     if arguments.junit:
+        from probe.report import junit
+
         write(arguments.junit, junit.suite(report.source, [junit.case(report)]))
     if arguments.save:
         report.save(arguments.save)
@@ -253,8 +256,12 @@ class _Swept:
         if self.arguments.json:
             self.json.append(as_dict(report))
         if self.arguments.junit:
+            from probe.report import junit
+
             self.cases.append(junit.case(report, self.arguments.strict))
         if self.arguments.html or self.arguments.model_explorer:
+            from probe.report.html import entry
+
             at_length = full and self.arguments.html is not None
             self.entries.append(entry(report, self.count, at_length))
         if self.rows is not None:
@@ -280,6 +287,8 @@ class _Swept:
         if arguments.json != "-":
             self._sum_up(counts)
         if arguments.html:
+            from probe.report.html import sweep_page
+
             notes = () if unused is None else (str(unused),)
             page = sweep_page(
                 self.entries,
@@ -291,8 +300,12 @@ class _Swept:
             )
             write(arguments.html, page)
         if arguments.junit:
+            from probe.report import junit
+
             write(arguments.junit, junit.suite(source, self.cases))
         if arguments.model_explorer:
+            from probe.report import model_explorer
+
             folder = arguments.model_explorer
             model_explorer.write(folder, model_explorer.of_sweep(source, self.entries))
             if not arguments.quiet:

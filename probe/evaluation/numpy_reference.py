@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from probe.numerics.dtypes import flushed, widened
+from probe.numerics.memory_limit import limit
 from probe.ops.step import Step
 
 __all__ = ["recompute"]
@@ -33,10 +34,12 @@ def recompute(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0
 ) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step, in order; those of the last one are the layer's. What is smaller
-    than ``least`` is 0 to every step."""
+    than ``least`` is 0 to every step. MemoryError where all take more than the limit that is on.
+    """
     given = [flushed(x, least) for x in inputs]
     wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []
+    most, kept = limit(), 0
     with _quietly():
         for position, step in enumerate(steps):
             chosen, as_given = [], step.op.takes_any_float
@@ -46,4 +49,7 @@ def recompute(
                 chosen.append(ref.of(given if as_given else wide, values))
             found = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
             values.append(tuple([flushed(y, least) for y in found]) if least else found)
+            kept += sum(y.nbytes for y in found)
+            if most is not None and kept > most:
+                raise MemoryError(f"the steps give {kept:,} bytes")
     return values

@@ -35,6 +35,8 @@ _REFUSALS = (
 """What ONNX Runtime raises where it has no kernel for a dtype or a shape."""
 
 _OPSET = 22
+_NODES = 100_000
+"""A graph of more nodes is not built: ops that are emitted cell by cell may have any number."""
 _SESSIONS: "OrderedDict[tuple[bytes, int], onnxruntime.InferenceSession]" = OrderedDict()
 _PLANS: "dict[Hashable, _Plan | None]" = {}
 _LOCK = threading.Lock()
@@ -90,6 +92,8 @@ class _Graph:
         return f"t{self._names}"
 
     def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> tuple[str, ...]:
+        if len(self.nodes) == _NODES:
+            raise Undescribed(f"its ONNX graph would have more than {_NODES:,} nodes")
         names = tuple(self._name() for _ in range(outputs))
         self.nodes.append(helper.make_node(kind, list(inputs), list(names), **attributes))
         return names

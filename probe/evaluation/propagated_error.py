@@ -20,8 +20,7 @@ from probe.description import Description
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
 from probe.evaluation.monte_carlo import pooled
-from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.reference import Reference, inputs_of, recomputed
+from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
 from probe.model import CallOutput, Capture, Model, StopForward, is_large, parameters_of
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
@@ -111,7 +110,7 @@ def drifts(
         if key in base:
             output = capture.outputs
             if capture.description is not None and not by_framework:
-                output = recompute(capture.description.steps, inputs_of(capture))[-1]
+                output = values_of(capture)[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
                     difference = np.subtract(now, before, dtype=np.float64)
@@ -194,7 +193,7 @@ def drift_of(
             return drifts(model, arrays, {key}, last=key, seed=seed).get(key)
         return _by_passes(model, arrays, call, seed)
     exact = frozenset(at for at, site in enumerate(described.sites) if site.part in within)
-    layer = recomputed(described, road.inputs)
+    layer = recomputed_call(road, road.inputs)
     drift = _wandered(layer, road.dtype, exact, {})
     return replace(drift, road=Road(described, layer, exact))
 
@@ -215,7 +214,7 @@ def _by_passes(
             drift = before.get((maker.layer, maker.call))
             slack = np.zeros(x.shape) if drift is None else drift.slack[maker.output]
             off[k] = slack / SIGMAS + unit * np.where(np.isfinite(x), np.abs(x), 0.0)
-    layer = recomputed(one.description, inputs_of(one))
+    layer = recomputed_call(one)
     return _wandered(layer, one.dtype, set(range(len(layer.steps))), off)
 
 
@@ -235,7 +234,7 @@ def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
     judging the call says."""
     if capture.description is not None:
         with suppress(Exception):
-            return recompute(capture.description.steps, inputs_of(capture))
+            return values_of(capture)
     return None
 
 
@@ -293,7 +292,7 @@ def _size(slack: np.ndarray) -> float:
     return float(np.sqrt(np.square(finite, dtype=np.float64).mean())) if finite.size else 0.0
 
 
-def _moved(output: np.ndarray, scale: _Scale | None, rng: np.random.Generator) -> np.ndarray:
+def _moved(output: np.ndarray, scale: _Scale | None, rng: "np.random.Generator") -> np.ndarray:
     if scale is None:
         return output
     noise = rng.standard_normal(output.shape, dtype=np.float32) * scale.fractions

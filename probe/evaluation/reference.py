@@ -1,6 +1,7 @@
 """A layer in NumPy on one set of inputs, with its allowances."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -8,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from probe.description import Description
+from probe.errors import CannotOpen
 from probe.evaluation.allowance import SumBounds, allowances
 from probe.evaluation.monte_carlo import (
     Noise,
@@ -19,15 +21,27 @@ from probe.evaluation.monte_carlo import (
     wandering,
 )
 from probe.evaluation.numpy_reference import recompute
+from probe.files.size_limits import allowed
 from probe.model import Capture
 from probe.numerics.dtypes import in_floats, overflown, widened
+from probe.numerics.memory_limit import limited
 from probe.numerics.precision import Precision, precision_of, stored_in
 from probe.ops import Outputs, Recurrence
 from probe.ops.base import Sum
 from probe.ops.step import Step
 
-__all__ = ["Reference", "inputs_of", "precisions_of", "recomputed"]
+__all__ = [
+    "Reference",
+    "bounded",
+    "inputs_of",
+    "precisions_of",
+    "recomputed",
+    "recomputed_call",
+    "values_of",
+]
 
+_TOO_BIG = "array is too big"
+"""What NumPy says of a size that does not even fit into a number."""
 _HALVES = ("bfloat16", "float16")
 _LONG = 12
 """From so many steps on slack that is pushed may have grown past all use."""
@@ -235,9 +249,46 @@ def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
     return in_floats(capture.inputs, capture.outputs)
 
 
+def values_of(
+    capture: Capture, given: Sequence[np.ndarray] | None = None
+) -> list[tuple[np.ndarray, ...]]:
+    """The outputs of every step of a call in NumPy, on its own inputs or on others, ``bounded``."""
+    inputs = inputs_of(capture) if given is None else given
+    with bounded(capture):
+        return recompute(_described(capture).steps, inputs)
+
+
+@contextmanager
+def bounded(capture: Capture) -> Iterator[None]:
+    """Raises CannotOpen where a file describes a call that takes far more memory than what it has
+    of it."""
+    try:
+        with limited(None if capture.held is None else allowed(capture.held.bytes)):
+            yield
+    except (MemoryError, ValueError) as error:
+        beyond = isinstance(error, MemoryError) or _TOO_BIG in str(error)
+        if capture.held is None or not beyond:
+            raise
+        raise CannotOpen(
+            f"{capture.held.path}: computing {capture.layer!r} could exhaust memory, while its "
+            f"recorded arrays have {capture.held.bytes:,} bytes; NumPy: {error}"
+        ) from None
+
+
 def recomputed(description: Description, given: Sequence[np.ndarray]) -> Reference:
     """A layer's steps in NumPy."""
     dtypes = tuple(site.dtype for site in description.sites)
     unknown = tuple(one.input for one in description.taken if one.why)
     values = recompute(description.steps, given)
     return Reference(description.steps, given, values, dtypes, unknown)
+
+
+def recomputed_call(capture: Capture, given: Sequence[np.ndarray] | None = None) -> Reference:
+    """A call's steps in NumPy, on its own inputs or on others, ``bounded``."""
+    with bounded(capture):
+        return recomputed(_described(capture), inputs_of(capture) if given is None else given)
+
+
+def _described(capture: Capture) -> Description:
+    assert capture.description is not None
+    return capture.description

@@ -13,7 +13,7 @@ import numpy as np
 from probe.composition.compose import composed
 from probe.errors import BadInput
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.reference import inputs_of
+from probe.evaluation.reference import inputs_of, values_of
 from probe.explanation.dataflow import Watched
 from probe.model import Capture, Model, ModelInput
 from probe.ops import Outputs
@@ -23,10 +23,15 @@ __all__ = ["reach_of", "seen", "seen_through"]
 
 
 def reach_of(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], mask: np.ndarray, output: int = 0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    mask: np.ndarray,
+    output: int = 0,
+    values: Sequence[tuple[np.ndarray, ...]] | None = None,
 ) -> list[np.ndarray]:
-    """Which elements of a call's inputs can influence the masked ones of an output."""
-    values = recompute(steps, inputs)
+    """Which elements of a call's inputs can influence the masked ones of an output; ``values`` are
+    the outputs of every step, where they are known."""
+    values = recompute(steps, inputs) if values is None else values
     found = [np.zeros(x.shape, bool) for x in inputs]
     wanted: dict[Ref, np.ndarray] = {Ref(len(steps) - 1, output): mask}
     for position in range(len(steps) - 1, -1, -1):
@@ -121,7 +126,7 @@ def seen_through(
     if road.description is None:
         raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")
     found = [np.zeros(x.shape, bool) for x in whole.inputs]
-    reached = reach_of(road.description.steps, inputs_of(road), mask, output)
+    reached = _reach_of(road, mask, output)
     taken = {one.input: one.why for one in road.description.taken}
     for index, (maker, part) in enumerate(zip(road.made_by, reached, strict=True)):
         if isinstance(maker, ModelInput):
@@ -154,4 +159,10 @@ def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray
     """A call's inputs that reach the masked outputs; all of them where it has no description."""
     if capture.description is None:
         return [np.ones(x.shape, bool) for x in capture.inputs]
-    return reach_of(capture.description.steps, inputs_of(capture), mask, output)
+    return _reach_of(capture, mask, output)
+
+
+def _reach_of(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray]:
+    assert capture.description is not None
+    steps = capture.description.steps
+    return reach_of(steps, inputs_of(capture), mask, output, values_of(capture))

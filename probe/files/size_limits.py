@@ -8,7 +8,7 @@ import errno
 import os
 from typing import IO
 
-__all__ = ["held", "most", "too_much"]
+__all__ = ["allowed", "held", "most", "too_much"]
 
 _SMALL = 1 << 28
 _EXPANSION = 100
@@ -17,7 +17,12 @@ _PIECES = 10_000
 
 def too_much(asked: int, holds: int) -> bool:
     """Whether so many bytes are more than a file that holds so many may ask for."""
-    return asked > max(_SMALL, _EXPANSION * holds)
+    return asked > allowed(holds)
+
+
+def allowed(holds: int) -> int:
+    """How many bytes a file that holds so many may ask for at once."""
+    return max(_SMALL, _EXPANSION * holds)
 
 
 def most(holds: int) -> int:

@@ -83,7 +83,7 @@ class Recomputed(Op):
 
     @staticmethod
     def _moved(
-        x: np.ndarray, slack: np.ndarray | None, precision: Precision, rng: np.random.Generator
+        x: np.ndarray, slack: np.ndarray | None, precision: Precision, rng: "np.random.Generator"
     ) -> np.ndarray:
         if x.dtype.kind != "f":
             return x

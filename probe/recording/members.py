@@ -133,6 +133,10 @@ class Table:
             self._arrays[number] = self._mapped(number)
         return self._arrays[number]
 
+    def size(self, number: int) -> int:
+        """The bytes of an array that ``array`` has given."""
+        return len(self._content[number])
+
     def check(self, number: int) -> None:
         """Raises Unfit where the bytes of an array are not those that were written. What was
         checked some time ago does not stay in memory."""

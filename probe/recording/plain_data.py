@@ -19,7 +19,7 @@ from probe.errors import Undescribed
 from probe.listing import Layer
 from probe.model import Argument, CallOutput, Capture, InputSpec, ModelInput
 
-__all__ = ["Unfit", "as_data", "from_data", "kinds"]
+__all__ = ["Unfit", "as_data", "from_data", "kind_of", "kinds"]
 
 _OTHERS: tuple[type, ...] = (
     *(Argument, CallOutput, Capture, Description, Grid, InputSpec, Layer, ModelInput),
@@ -31,19 +31,22 @@ class Unfit(ValueError):
     """A value that is none of those that its place takes."""
 
 
-@cache
 def kinds() -> Mapping[str, type]:
     """All that can be written down, by name: every op but a user's own function, and what stands
     around them."""
-    found: dict[str, type] = {one.__name__: one for one in _OTHERS}
-    waiting: list[type] = [ops.Op]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        ours = cls.__module__.startswith("probe.ops.") and cls is not ops.Recomputed
-        if ours and "__dataclass_params__" in vars(cls) and cls is not ops.Op:
-            found[cls.__name__] = cls
-    return found
+    names = (*(one.__name__ for one in _OTHERS), *dir(ops))
+    return {name: found for name in names if (found := kind_of(name)) is not None}
+
+
+@cache
+def kind_of(name: str) -> type | None:
+    """The one of that name."""
+    other = next((one for one in _OTHERS if one.__name__ == name), None)
+    found = getattr(ops, name, None) if other is None else other
+    if other is not None or not isinstance(found, type) or not issubclass(found, ops.Op):
+        return other
+    plain = "__dataclass_params__" in vars(found) and found not in (ops.Op, ops.Recomputed)
+    return found if plain else None
 
 
 def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
@@ -67,7 +70,7 @@ def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
         return {"map": {key: as_data(one, keep) for key, one in value.items()}}
     kind: Any = type(value)
     called: str = kind.__name__
-    if kinds().get(called) is not kind:
+    if kind_of(called) is not kind:
         raise Undescribed(f"{called} cannot be stored in a file")
     told: dict[str, Any] = {"is": called}
     for name, (hint, default) in _fields(kind).items():
@@ -105,7 +108,7 @@ def from_data(data: Any, array: Callable[[Any], np.ndarray]) -> Any:
 
 
 def _object(data: Mapping[str, Any], array: Callable[[Any], np.ndarray]) -> Any:
-    kind = kinds().get(data["is"]) if isinstance(data["is"], str) else None
+    kind = kind_of(data["is"]) if isinstance(data["is"], str) else None
     if kind is None:
         raise Unfit(f"the unknown kind {data['is']!r:.60}")
     known = _fields(kind)

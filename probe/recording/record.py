@@ -234,7 +234,7 @@ class _Writer:
 
     def _entry(self, capture: Capture) -> dict[str, Any]:
         """A call as data; one whose description or arrays have no form in a file says so."""
-        plain = replace(capture, alone=None, unseen=None)
+        plain = replace(capture, alone=None, unseen=None, held=None)
         try:
             data = self._captured(plain)
         except Undescribed as error:

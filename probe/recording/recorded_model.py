@@ -17,6 +17,7 @@ from probe.listing import Layer, Shown
 from probe.model import (
     CallOutput,
     Capture,
+    Held,
     InputSpec,
     OnCall,
     Part,
@@ -278,7 +279,10 @@ class Recording(Shown):
             if len(capture.results) != len(capture.outputs):
                 raise Unfit(f"the block {capture.layer!r:.100} with the sources of other outputs")
             capture = replace(capture, unseen=lambda: unseen)
-        return _Call(capture, tuple(dict.fromkeys(numbers)), parts)
+        arrays = tuple(dict.fromkeys(numbers))
+        inside = [self._inside[number].capture.held for number, _ in parts]
+        size = sum(map(self._table.size, arrays)) + sum(one.bytes for one in inside if one)
+        return _Call(replace(capture, held=Held(str(self._path), size)), arrays, parts)
 
     def _parts(self, entries: Any) -> tuple[tuple[int, str], ...]:
         if not isinstance(entries, list):

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.reference import inputs_of
+from probe.evaluation.reference import values_of
 from probe.model import CallOutput, Capture, ModelInput
 
 __all__ = ["Replay", "Source", "sources_of"]
@@ -94,7 +93,7 @@ class Replay:
         """What NumPy gives for it; a call without description stays as it was recorded."""
         if capture.description is None:
             return capture.outputs
-        values = recompute(capture.description.steps, inputs_of(capture))[-1]
+        values = values_of(capture)[-1]
         return [
             np.asarray(one, held.dtype) for one, held in zip(values, capture.outputs, strict=True)
         ]

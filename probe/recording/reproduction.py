@@ -9,9 +9,8 @@ import numpy as np
 from probe import __version__, printable
 from probe.capture.run import captured
 from probe.errors import BadInput, Undescribed
-from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import layer_model
-from probe.evaluation.reference import inputs_of
+from probe.evaluation.reference import inputs_of, values_of
 from probe.files import atomic_write
 from probe.model import Model
 from probe.report import PARTIES, Report
@@ -44,7 +43,7 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
     if call.description is not None:
         steps, inputs = call.description.steps, inputs_of(call)
         try:
-            content = layer_model(steps, inputs, recompute(steps, inputs))
+            content = layer_model(steps, inputs, values_of(call))
             atomic_write.write(folder / MODEL, lambda file: file.write(content))
             names.append(MODEL)
         except Undescribed as error:

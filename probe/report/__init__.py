@@ -9,11 +9,11 @@ import numpy as np
 from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
-from probe.report import markdown
 from probe.report.as_json import to_json
-from probe.report.html import fragment, report_page
 from probe.report.saving import save
 from probe.report.text import render
+
+# ruff: noqa: PLC0415 - pages and notebooks are made by few checks.
 
 __all__ = ["PARTIES", "Finding", "Held", "Outputs", "Report"]
 
@@ -183,6 +183,8 @@ class Report:
 
     def to_markdown(self) -> str:
         """The report for an issue or the summary of a hosted test run."""
+        from probe.report import markdown
+
         return markdown.render(self)
 
     def to_html(self) -> str:
@@ -191,9 +193,13 @@ class Report:
         Returns:
             One self-contained file: no network, readable without script and style sheet.
         """
+        from probe.report.html import report_page
+
         return report_page(self)
 
     def _repr_html_(self) -> str:
+        from probe.report.html import fragment
+
         return fragment(self)
 
     def save(self, path: str) -> None:

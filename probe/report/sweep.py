@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.errors import NotCompared, NotReached
-from probe.report.html import Entry, brief, filled
 
 if TYPE_CHECKING:
     from probe.report import Report
+    from probe.report.html import Entry
+
+# ruff: noqa: PLC0415 - the check of one layer needs no page.
 
 __all__ = ["Sweep"]
 
@@ -30,6 +32,8 @@ class Sweep(Iterator["Report"]):
         return self
 
     def __next__(self) -> "Report":
+        from probe.report.html import brief
+
         report = next(self._reports)
         self._entries.append(brief(report, len(self._entries) + 1))
         return report
@@ -43,6 +47,8 @@ class Sweep(Iterator["Report"]):
         return printable.name(f"<Sweep of {self._source}: {count} call{'s' * (count != 1)} so far>")
 
     def _repr_html_(self) -> str:
+        from probe.report.html import filled
+
         notes: tuple[str, ...] = ()
         try:
             for _ in self:

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
-from probe.errors import our_fault
+from probe.errors import ProbeError, our_fault
 from probe.evaluation.party import Arrays, PartyResult
-from probe.evaluation.reference import Reference, inputs_of, recomputed
+from probe.evaluation.reference import Reference, bounded, recomputed_call
 from probe.model import Capture
 from probe.ops import Recomputed
 from probe.report import Report
@@ -70,6 +70,11 @@ def weighed(
     capture: Capture, yours: Yours | None = None, options: Options = _AS_USUAL
 ) -> Judgement:
     """A captured call recomputed and every party compared, with no word said of it yet."""
+    with bounded(capture):
+        return _weighed(capture, yours, options)
+
+
+def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgement:
     mine = None if yours is None else _outputs(yours, capture)
     notes = (*capture.notes, *(() if mine is None else mine.notes))
     layer, why = _computed(capture)
@@ -145,7 +150,9 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
         return None, capture.why
     steps = capture.description.steps
     try:
-        return recomputed(capture.description, inputs_of(capture)), ""
+        return recomputed_call(capture), ""
+    except ProbeError:
+        raise
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
@@ -215,7 +222,7 @@ def _user(
     """
     notes: tuple[str, ...] = ()
     if yours.inputs is not None and capture.description is not None:
-        layer = recomputed(capture.description, yours.inputs)
+        layer = recomputed_call(capture, yours.inputs)
         layer.bound(capture.dtype)
         notes = ("your output is compared with NumPy run on your own values of the layer's input",)
     result = user(

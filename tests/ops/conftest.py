@@ -7,8 +7,11 @@ the float64 values. The largest error in units of the allowance is printed per o
 run, and how loose the allowance is: in units of the last place of the output's largest value.
 """
 
+import resource
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import fields, replace
+from time import process_time
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from probe.evaluation.allowance import allowances, settle
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import _emitted, crosscheck
 from probe.model import Capture
+from probe.numerics.memory_limit import limited
 from probe.numerics.precision import precision_of
 from probe.ops import Rearrangement
 from probe.verdict.judge import judge
@@ -105,6 +109,7 @@ def agrees():
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=exact, atol=exact * top)
             _ratio(name, "torch in float64", steps, wide, values, [theirs.numpy()], FLOAT64)
         _widen_alike(steps, inputs)
+        _is_limited(steps, inputs)
         given, weights = _tensors(steps, inputs, np.float32)
         if reference is not None:
             _ratio(name, "torch", steps, wide, values, [reference(*given, **weights).numpy()])
@@ -168,6 +173,43 @@ def _emits_alike(steps, inputs, values):
         for graph, outputs in (_emitted(each, inputs, values) for each in (steps, changed))
     ]
     assert graphs[0] == graphs[1]
+
+
+_LIMIT, _ENORMOUS = 1 << 26, (1 << 20, 1 << 31, 1 << 40)
+_limited: set[tuple[type, str, int]] = set()
+
+
+def _is_limited(steps, inputs):
+    """Whatever number a file puts into an op's field, it ends soon and takes no more memory than it
+    may: each field of each class once."""
+    for position, step in enumerate(steps):
+        for name, changed, size in _enormous(step.op):
+            if (type(step.op), name, size) in _limited:
+                continue
+            _limited.add((type(step.op), name, size))
+            given = (*steps[:position], replace(step, op=changed), *steps[position + 1 :])
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            began = process_time()
+            with limited(_LIMIT), suppress(Exception):
+                values = recompute(given, inputs)
+                if sum(one.nbytes for made in values for one in made) < 1 << 20:
+                    crosscheck(given, inputs, values)
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            what = f"{type(step.op).__name__}.{name} of {size}"
+            assert taken << 10 < 8 * _LIMIT, f"{what} takes {taken >> 10} MiB"
+            assert process_time() - began < 20, f"{what} takes {process_time() - began:.0f} s"
+
+
+def _enormous(op):
+    """The op with each whole number of its fields as a file might have it."""
+    for part in fields(op):
+        value = getattr(op, part.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        for place, one in enumerate(numbers):
+            for size in _ENORMOUS if type(one) is int else ():
+                changed = (*numbers[:place], size, *numbers[place + 1 :])
+                whole = changed if isinstance(value, tuple) else size
+                yield part.name, replace(op, **{part.name: whole}), size
 
 
 def _is_not_blamed(steps, inputs, reference):

@@ -118,7 +118,7 @@ CASES = {
     },
     **{
         name: (op(), positive(2, 5) + (name == "Acosh"))
-        for name, op in vars(ops).items()
+        for name, op in inspect.getmembers(ops)
         if inspect.isclass(op)
         and issubclass(op, ops.Elementwise)
         and op is not ops.Elementwise

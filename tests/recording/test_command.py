@@ -151,3 +151,30 @@ def test_what_is_the_layers_own_is_no_input_of_the_recording():
         "net.pt", layer="fc", expect_input="x.txt", shape=((2, 3),), expect="y.bin", dtype=">i2"
     )
     assert recording_command(arguments) == ["probe", "record", "net.pt", "-o", "run.npz"]
+
+
+NEEDED = """
+import sys
+sys.argv = ["probe", *sys.argv[1:]]
+from probe.cli import main
+try:
+    main()
+finally:
+    print("imported", *sorted(sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.tensorflow
+def test_a_check_imports_what_it_needs(probe, tmp_path):
+    """Most of its time is imports: no page is rendered, and no op is made that is not there."""
+    assert probe("record", *MODELS["digits.keras"], "-o", tmp_path / "run.npz")[0] == 0
+    asked = [sys.executable, "-c", NEEDED, str(tmp_path / "run.npz"), "--layer", "conv2d"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stderr.partition("imported ")[2].split())
+    assert {"numpy", "onnxruntime", "probe.ops.linear.conv"} <= imported
+    spared = {"numpy.ma", "xml.etree.ElementTree", "tensorflow", "keras", "torch", "scipy"}
+    spared |= {f"probe.report.{one}" for one in ("html", "junit", "markdown", "graph")}
+    spared |= {f"probe.ops.{one}" for one in ("recurrent.rnn_lstm_gru", "quantize.qkeras_bits")}
+    spared |= {"probe.hypotheses", "probe.diagnosis.search", "probe.model_comparison.compare"}
+    assert sorted(imported & spared) == []

@@ -4,6 +4,7 @@ its file does not have."""
 import io
 import json
 import os
+import resource
 import struct
 import tempfile
 import zipfile
@@ -197,6 +198,63 @@ def flipped(bit: int) -> bytes:
     data = bytearray(WHOLE)
     data[bit // 8] ^= 1 << bit % 8
     return bytes(data)
+
+
+def of_op(steps, *arrays) -> bytes:
+    """A recording of one call of these steps, which gives what it is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = tuple(one if isinstance(one, library.Step) else library.Step(one) for one in steps)
+        given = library.Description(steps)
+        model = ChainModel({"layer": (lambda x: x, given)})
+        library.record(model, arrays[0] if arrays else X, f"{folder}/run.npz")
+        return Path(f"{folder}/run.npz").read_bytes()
+
+
+HUGE, ROWS = 1 << 40, np.ones((1, 2, 3, 3), np.float32)
+ONE = Weight("kernel", np.ones((2, 2, 1, 1), np.float32), np.ones((2, 2, 1, 1), np.float32))
+WIDE = {
+    "a huge pad": ([ops.Pad(((0, 0), (0, HUGE)))],),
+    "a huge tile": ([ops.Tile((1, HUGE))],),
+    "a huge shape": ([ops.Slice((0,), (1,)), ops.Expand((HUGE, 3))],),
+    "a huge depth": ([ops.OneHot(HUGE)], np.ones((2, 3), np.int32)),
+    "a huge factor": ([ops.ResizeNearest((1.0,) * 4, (1, 2, 1 << 20, 1 << 20))], ROWS),
+    "a huge size": ([ops.Resize((1 << 20, 1 << 20), (1.0, 1.0))], ROWS),
+    "a huge pool": ([ops.AdaptiveAveragePool((HUGE, 1))], ROWS),
+    "a huge pool of nothing": ([ops.AdaptiveMaxPool((HUGE, HUGE))], ROWS),
+    "huge pads of a convolution": (
+        [ops.Conv(ONE, None, (1, 1), ((HUGE, 0), (0, 0)), (1, 1))],
+        ROWS,
+    ),
+    "huge strides backwards": (
+        [ops.ConvTranspose(ONE, None, (HUGE, HUGE), ((0, 0), (0, 0)), (1, 1))],
+        ROWS,
+    ),
+    "a huge product": (
+        [
+            ops.Reshape((1 << 16, 1)),
+            ops.Transpose((1, 0)),
+            library.Step(ops.Mul(), (Ref(0), Ref(1))),
+        ],
+        np.ones((1 << 16, 1), np.float32),
+    ),
+    "many large steps": ([ops.Tile((1, 1 << 22))] + [ops.Relu()] * 20,),
+}  # fmt: skip
+
+
+def most_held() -> int:
+    """The bytes that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_what_an_op_may_ask_for(name, probe, tmp_path):
+    """An op that makes far more than its call has is refused before it takes any memory."""
+    (tmp_path / "run.npz").write_bytes(of_op(*WIDE[name]))
+    before = most_held()
+    status, out, err = probe(tmp_path / "run.npz", "--all")
+    assert most_held() - before < 1 << 30
+    assert status == 2
+    assert err.count("\n") == 1 and "run.npz: computing 'layer' could exhaust memory" in err, out
 
 
 def nested() -> bytes:

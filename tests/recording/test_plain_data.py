@@ -1,6 +1,7 @@
 """Every class that a recording keeps comes back equal, bit for bit."""
 
 import collections.abc
+import inspect
 import json
 import types
 from dataclasses import fields, is_dataclass
@@ -13,7 +14,7 @@ import pytest
 from probe import ops
 from probe.description import Grid, Ref, Step, Weight
 from probe.errors import Undescribed
-from probe.model import Part
+from probe.model import Held, Part
 from probe.recording.plain_data import Unfit, _fields, as_data, from_data, kinds
 
 RNG = np.random.default_rng(0)
@@ -42,7 +43,7 @@ def drawn(hint: Any, depth: int = 0) -> Any:
         return [drawn(inner[0]), drawn(inner[0])]
     if origin is collections.abc.Mapping:
         return {"part": drawn(inner[1], depth + 1)}
-    if hint is type(None) or hint is Part:
+    if hint in (type(None), Part, Held):
         return None
     if hint is float:
         return [0.1, float("inf"), -0.0, np.float32(0.3), 2][RNG.integers(5)]
@@ -124,7 +125,7 @@ def test_every_class_comes_back(name):
 def test_every_op_that_can_be_made_is_known():
     made = {
         one
-        for name, one in vars(ops).items()
+        for name, one in inspect.getmembers(ops)
         if isinstance(one, type)
         and issubclass(one, ops.Op)
         and is_dataclass(one)

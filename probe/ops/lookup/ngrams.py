@@ -36,7 +36,9 @@ class CountNgrams(Op):
         for gram, place in zip(self.grams, self.places, strict=True):
             if not self.shortest <= len(gram) <= self.longest:
                 continue
-            for step in range(1, (self.skips if len(gram) > 1 else 0) + 2):
+            # further apart than the line is long there is nothing
+            skips = min(self.skips, x.shape[1]) if len(gram) > 1 else 0
+            for step in range(1, skips + 2):
                 starts = np.arange(max(0, x.shape[1] - step * (len(gram) - 1)))
                 windows = x[:, starts[:, None] + step * np.arange(len(gram))]
                 counts[:, place] += (windows == np.array(gram)).all(axis=-1).sum(axis=-1)
@@ -50,16 +52,16 @@ class CountNgrams(Op):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         order = sorted(range(len(self.grams)), key=lambda at: len(self.grams[at]))
         sizes = [len(self.grams[at]) for at in order]
-        starts = [
-            sum(size for size in sizes if size < n) for n in range(1, max(self.longest, *sizes) + 1)
-        ]
+        most = max(sizes) + 1  # no gram is as long
+        longest = max(min(self.longest, most), max(sizes))
+        starts = [sum(size for size in sizes if size < n) for n in range(1, longest + 1)]
         pool = [one for at in order for one in self.grams[at]]
         weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
         given = {
             "mode": self.mode,
-            "min_gram_length": self.shortest,
-            "max_gram_length": self.longest,
-            "max_skip_count": self.skips,
+            "min_gram_length": min(self.shortest, most),
+            "max_gram_length": min(self.longest, most),
+            "max_skip_count": min(self.skips, graph.shape(inputs[0])[-1]),
         }
         places = [self.places[at] for at in order]
         x = graph.op("Cast", inputs[0], to=_INT64)  # beside floats alone integers come as floats

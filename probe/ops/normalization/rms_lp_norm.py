@@ -259,7 +259,7 @@ class LRN(Op):
         """Of the neighbours of every channel."""
         out = np.zeros_like(x)
         channels = x.shape[1]
-        for shift in range(-self.before, self.after + 1):
+        for shift in range(-min(self.before, channels), min(self.after, channels) + 1):
             low, high = max(0, -shift), min(channels, channels - shift)
             if high > low:
                 out[:, low:high] += x[:, low + shift : high + shift]

@@ -24,6 +24,9 @@ from probe.ops.quantize.qkeras_float32 import (
 
 __all__ = ["Binary", "Ternary"]
 
+_MOST_ROUNDS = 1000
+"""QKeras makes five, and its graph as many as it is told."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Signs(Mixing, Elementwise):
@@ -188,6 +191,8 @@ class Ternary(_Signs):
         scale = np.abs(x).max(axis=axes, keepdims=True) * 2 / like(x, 3.0)
         scale = _power(scale) if self.alpha == "auto_po2" else scale
         q = np.zeros_like(x)
+        if self.rounds > _MOST_ROUNDS:
+            raise ValueError(f"{self.rounds:,} rounds of fitting a scale")
         for _ in range(self.rounds):
             v = scale * round_through(x * like(x, 1 + nudge) / scale)
             q = (np.abs(v) >= scale / 2).astype(x.dtype) * np.sign(x)

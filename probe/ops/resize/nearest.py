@@ -72,9 +72,9 @@ class ResizeNearest(Rearrangement):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
-        if self.coordinates != "align_corners" and all(
-            float(scale).is_integer() for scale in self.scales
-        ):
+        axes = zip(graph.shape(x), self.scales, self.sizes, strict=True)
+        whole = all(have * scale == size and scale == int(scale) for have, scale, size in axes)
+        if self.coordinates != "align_corners" and whole:
             how = {
                 "mode": "nearest",
                 "coordinate_transformation_mode": self.coordinates,

@@ -2,7 +2,7 @@
 what means share with it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -279,12 +279,9 @@ class AdaptivePool(Op):
     samplewise = True
 
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """Per axis the (start, stop) of every cell: floor(i * in / out) to ceil((i + 1) * in / out)
-        (PyTorch's AdaptivePooling.h)."""
-        return [
-            [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
-            for size, out in zip(sizes, self.output_size, strict=True)
-        ]
+        """Per axis the (start, stop) of every cell."""
+        pairs = zip(sizes, self.output_size, strict=True)
+        return [list(_cells_of(size, count)) for size, count in pairs]
 
     def _cell(self, at: tuple[int, ...], shape: Sequence[int]) -> np.ndarray:
         """The elements of the input that one output is made of."""
@@ -310,12 +307,14 @@ class AdaptivePool(Op):
         first = x.ndim - len(self.output_size)
         if set(self.output_size) == {1}:
             return reduce(x, axis=tuple(range(first, x.ndim)), keepdims=True)
-        for axis, cells in enumerate(self._cells(x.shape[first:]), start=first):
-            lead = (slice(None),) * axis
-            x = np.stack(
-                [reduce(x[(*lead, slice(start, stop))], axis=axis) for start, stop in cells],
-                axis=axis,
-            )
+        dtype = np.asarray(reduce(np.ones(1, x.dtype))).dtype
+        for axis, count in enumerate(self.output_size, start=first):
+            out = np.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype)
+            lead: Any = (slice(None),) * axis
+            cells = _cells_of(x.shape[axis], count if out.size else 0)
+            for i, (start, stop) in enumerate(cells):
+                out[(*lead, i)] = reduce(x[(*lead, slice(start, stop))], axis=axis)
+            x = out
         return x
 
 
@@ -360,3 +359,9 @@ class AdaptiveMaxPool(AdaptivePool):
         return (
             self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
         )
+
+
+def _cells_of(size: int, count: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of so many cells that tile an axis: floor(i * in / out) to
+    ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
+    return ((i * size // count, -(-(i + 1) * size // count)) for i in range(count))

@@ -122,7 +122,7 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         place = np.arange(math.prod(sizes)).reshape(sizes)
         values = np.empty((*x.shape[:lead], *self.output_size), x.dtype)
         places = np.empty(values.shape, np.int64)
-        axes = self._cells(sizes)
+        axes = self._cells(sizes) if values.size else []
         for at in np.ndindex(*self.output_size):
             cell: Any = tuple(slice(*axis[i]) for axis, i in zip(axes, at, strict=True))
             values[(..., *at)], places[(..., *at)] = _winners(
