@@ -32,12 +32,17 @@ _STEPS = 60
 _MOST, _SOME = 1 << 11, 1 << 9
 """How many entries of one output channel are solved for together; of more a few are looked for, in
 so many elements."""
+_TIMES = 2
+"""How many times as many elements as terms are solved from, where there are as many."""
 _LARGE = 1 << 18
 """Elements from which on functions without a formula for their inverse are left alone."""
 _ZERO = 1e-7
 """What is smaller, as a share of the largest entry, has come of rounding."""
 _ERRORS = 4
 """How many standard errors an entry must differ by to differ at all."""
+_HOPELESS = 100.0
+"""How many times what is allowed the best entries leave where the step is not linear in them, or
+two things are wrong."""
 _RANK = 1e-4
 """How little of a column of the matrix, as a share, may be left of it beside those before."""
 _SPARE = 0.05
@@ -128,25 +133,17 @@ def _system(case: Case, position: int) -> _System | None:
 
 def _of_sum(op: Any, inputs: Sequence[np.ndarray]) -> _System:
     """Of a sum of products: its terms with weights of 1 are the factors; with weights that count
-    along an axis, and inputs of 1, the places of the entries."""
+    through, and inputs of 1, the numbers of the entries."""
     shape: tuple[int, ...] = op.weight.value.shape
     fields = {"bias": None} if isinstance(getattr(op, "bias", None), Weight) else {}
     plain = replace(op, weight=_weight(np.broadcast_to(1.0, shape)), **fields)
     count = math.prod(shape)
-    counted = []
-    for axis, size in enumerate(shape):
-        through = 1.0 + np.arange(size).reshape(-1, *(1,) * (len(shape) - axis - 1))
-        weight = _weight(np.broadcast_to(through, shape))
-        counted.append((replace(op, weight=weight, **fields), math.prod(shape[axis + 1 :])))
+    counted = replace(op, weight=_weight(1.0 + np.arange(count).reshape(shape)), **fields)
     ones = [np.ones_like(x) for x in inputs]
 
     def rows(where: Where) -> tuple[np.ndarray, np.ndarray]:
         factors = plain.terms(inputs, where).reshape(len(where[0]), -1)
-        numbers = np.zeros(factors.shape, int)
-        for one, stride in counted:
-            places = np.rint(one.terms(ones, where)).astype(int).reshape(factors.shape)
-            numbers += np.where(places > 0, (places - 1) * stride, -count)
-        return factors, np.maximum(numbers + 1, 0)
+        return factors, np.rint(counted.terms(ones, where)).astype(int).reshape(factors.shape)
 
     def added(at: tuple[int, ...]) -> int:
         return 1 + count + int(op.contributions(inputs, (), at).bias_where[0])
@@ -357,6 +354,8 @@ def _solve(
         equations = _equations(system, have.shape, elements[known[elements]], last)
         last = equations.like or equations
         found = _of_channel(equations, error.reshape(-1), slack.reshape(-1), dense < _DENSE)
+        if found is None:
+            return None
         if isinstance(found, int):
             missing, tried = max(missing, found), tried + 1
             if tried == _TRIED:
@@ -495,8 +494,7 @@ class _Equations:
             return None
         if np.diag(root).min() < _RANK:
             return None
-        back = np.linalg.inv(root)
-        inverse: np.ndarray = back.T @ back / np.outer(scale, scale)
+        inverse: np.ndarray = np.linalg.inv(gram / np.outer(scale, scale)) / np.outer(scale, scale)
         return inverse
 
 
@@ -506,7 +504,7 @@ def _equations(
     """Of so many of the elements as are enough; taken over from another channel's where those at
     the same places say the same about its own entries."""
     terms = _rows(system, shape, elements[:1])[1].shape[1]
-    most = 4 * terms + 64 if terms <= _MOST else _SOME
+    most = _TIMES * terms + 64 if terms <= _MOST else _SOME
     if len(elements) > most:
         elements = elements[np.linspace(0, len(elements) - 1, most).astype(int)]
     if last is not None and (again := _as_before(system, shape, elements, last)) is not None:
@@ -560,9 +558,9 @@ def _as_before(
 
 def _of_channel(
     equations: _Equations, apart: np.ndarray, slack: np.ndarray, few: bool
-) -> tuple[np.ndarray, np.ndarray] | int:
+) -> tuple[np.ndarray, np.ndarray] | int | None:
     """The numbers of entries and what is to be added to each, a ``few`` looked for first; or, where
-    the elements do not tell, how many more would."""
+    the elements do not tell, how many more would. None where no entries give what is wanted."""
     entries, wanted, room = equations.entries, apart[equations.elements], slack[equations.elements]
     if room.max(initial=0.0) > _UNEQUAL * room.min(initial=np.inf):
         scale = room.min() / room
@@ -582,7 +580,10 @@ def _of_channel(
         return len(entries)
     change = inverse @ (matrix.T @ wanted)
     change += inverse @ (matrix.T @ (wanted - matrix @ change))
-    error = np.sqrt(np.square(wanted - matrix @ change).sum() / spare * np.diag(inverse))
+    left = wanted - matrix @ change
+    if (np.abs(left) > _HOPELESS * room).any():
+        return None
+    error = np.sqrt(np.square(left).sum() / spare * np.diag(inverse))
     change[np.abs(change) <= _ERRORS * error] = 0.0
     return entries, change
 
