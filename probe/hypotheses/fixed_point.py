@@ -16,11 +16,12 @@ __all__ = ["fraction_of"]
 
 def fraction_of(values: np.ndarray) -> int | None:
     """The number of fraction bits of the coarsest binary grid that holds all values; None beyond
-    2^-24."""
+    2^-24, and where the digits of float32 make a grid as fine."""
     finite = values[np.isfinite(values)]
     if not finite.size or not finite.any():
         return None
-    for bits in range(-8, 25):
+    top = int(np.floor(np.log2(np.abs(finite).max())))
+    for bits in range(-8, min(25, 23 - top)):
         scaled = finite * 2.0**bits
         if (scaled == np.rint(scaled)).all():
             return bits

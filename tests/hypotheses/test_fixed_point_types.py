@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import probe
+from probe.hypotheses.fixed_point import fraction_of
 
 
 def cast(codes, fraction, kind, *, rounds=False, saturates=False):
@@ -143,3 +144,14 @@ def test_one_type_for_all(layer, x):
 def test_types_that_are_wide_enough_are_no_finding(layer, x):
     y = dense(layer, x, given=(16, 6), accumulator=WIDE, result=WIDE)
     assert probe.check(layer, "", given=x, expected=y).ok
+
+
+def test_the_digits_of_float32_are_no_fixed_point():
+    """Sums of large products lie on a grid, as fine as the largest of them has digits."""
+    rng = np.random.default_rng(0)
+    x, w = (100 * rng.normal(size=shape).astype(np.float32) for shape in ((8, 256), (256, 32)))
+    y = (x @ w).astype(np.float64).ravel()
+    assert fraction_of(y) is None
+    assert fraction_of(np.floor(y * 4) / 4) == 2
+    small = rng.normal(size=100)
+    assert fraction_of(np.floor(small * 2**20) / 2**20) == 20
