@@ -134,13 +134,13 @@ class _Writer:
         model = self._model
         given = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
         with one_thread():  # as in a sweep
-            outputs = model.run(arrays, None, self._call)
+            if not (outputs := self._at_once(arrays)):
+                outputs = model.run(arrays, None, self._call)
+                self._made.clear()
+                if names := self._asked_by_name():
+                    self._run_blocks(arrays, names)
+                self._ask_unseen()
             notes = watching(model, arrays, outputs)
-            self._made.clear()
-            if names := self._asked_by_name():
-                with keeping(self._call_inside):
-                    model.run(arrays, names, self._block)
-            self._ask_unseen()
         for alone, entries in self._alone.values():
             exported = self._exported(alone)
             for entry in entries:
@@ -175,6 +175,29 @@ class _Writer:
         }
         self._store.finish(json.dumps(index, allow_nan=False).encode())
 
+    def _at_once(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """One pass for calls and blocks, where all calls are made within the model as a whole and
+        none of its values comes from nowhere; else ()."""
+        model = self._model
+        names = {one.name for one in model.containers} if isinstance(model, Containing) else set()
+        if self._layers is not None or "" not in names:
+            return ()
+        outputs = self._run_blocks(arrays, names)
+        self._ask_unseen()
+        if not self._inside or any(one["unseen"] for one in self._blocks):
+            self._blocks, self._inside, self._unseen, self._had = [], [], [], []
+            for told in (self._numbers, self._made, self._alone):
+                told.clear()
+            return ()
+        self._calls = self._inside
+        return outputs
+
+    def _run_blocks(
+        self, arrays: tuple[np.ndarray, ...], names: set[str]
+    ) -> tuple[np.ndarray, ...]:
+        with keeping(self._call_inside):
+            return self._model.run(arrays, names, self._block)
+
     def _call(self, capture: Capture) -> None:
         if self._wanted(capture.layer, capture.alias):
             self._tell(capture)
@@ -182,6 +205,7 @@ class _Writer:
 
     def _call_inside(self, capture: Capture) -> Capture:
         """A call within blocks: they have no more of it than its name, so that it need not stay."""
+        self._tell(capture)
         light = replace(capture, inputs=(), outputs=(), description=None, alone=None)
         self._number(light, capture)
         return light
