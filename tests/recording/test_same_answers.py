@@ -171,3 +171,35 @@ def test_own_input_of_a_layer(net, kept):
     assert not probe.check(kept, "stem", expected=mine).ok
     with pytest.raises(probe.ProbeError, match="runs on no other input without the model"):
         probe.check(kept, "stem", given=given)
+
+
+PASSES: list[torch.Size] = []
+
+
+class Passing(Net):
+    """It tells its passes, and may take a way that no capture sees."""
+
+    hidden = False
+
+    def forward(self, x):
+        PASSES.append(x.shape)
+        if self.hidden:
+            x = torch.from_numpy(x.numpy() * 2)
+        return super().forward(x)
+
+
+def test_one_watched_pass_is_recorded(tmp_path):
+    """And one more tells whether watching changes the result."""
+    net = Passing().eval()
+    PASSES.clear()
+    kept = recorded(probe.open_model(net), X, tmp_path)
+    assert len(PASSES) == 2 and {"", "block"} <= {one.name for one in kept.containers}
+    assert_same(net, X, tmp_path)
+    net.hidden = True  # then a sweep has what comes from nowhere, too
+    kept = recorded(probe.open_model(net), X, tmp_path)
+    live, ours = (list(probe.sweep(one, x)) for one, x in ((net, X), (kept, None)))
+    assert [one.layer for one in live] == [one.layer for one in ours]
+    assert live[-1].verdict == "unchecked" and "/unseen" in live[-1].layer
+    assert not [one.layer for one, other in zip(live, ours, strict=True) if differences(one, other)]
+    for name in ("", "block"):
+        assert not differences(probe.check(net, name, X), probe.check(kept, name)), name
