@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.comparison.compare import Comparison
-from probe.report.blocks import Block, Line, compared
+from probe.report.blocks import Block, Line, compared, short
 from probe.report.pictures import Drawn
 
 if TYPE_CHECKING:
@@ -168,11 +168,7 @@ def names_of(names: Sequence[str]) -> str:
 
 def ratio_of(one: Comparison | None) -> str:
     """How many times the allowance."""
-    if one is None:
-        return "-"
-    if one.ratio >= 1e6:
-        return "inf" if one.ratio == float("inf") else ">1e6"
-    return f"{one.ratio:.2g}"
+    return "-" if one is None else short(one.ratio, 2)
 
 
 _SHOWN = 12

@@ -2,6 +2,7 @@
 whatever shows it. What renders them computes nothing.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -31,6 +32,7 @@ __all__ = [
     "number",
     "reasons",
     "row",
+    "short",
     "times",
 ]
 
@@ -38,6 +40,8 @@ _WEIGHTS = 100
 """How many of a layer's weights are listed."""
 _CALLS = 24
 """How many of the calls of a composed layer are listed."""
+_LARGE = 1e6
+"""Beyond that, the digits of a ratio say nothing."""
 _HEADLINE = 100
 """Columns of a verdict in one line."""
 
@@ -307,8 +311,17 @@ def _summary(one: Summary) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio in words; beyond a million its digits say nothing."""
-    return f"up to {ratio:.3g} x" if ratio < 1e6 else "more than 1e6 x"
+    """A ratio in words."""
+    return f"up to {ratio:.3g} x" if ratio < _LARGE else "more than 1e6 x"
+
+
+def short(ratio: float, digits: int = 3) -> str:
+    """A ratio in a column of numbers; "" where nothing was compared."""
+    if math.isnan(ratio):
+        return ""
+    if ratio >= _LARGE:
+        return "inf" if math.isinf(ratio) else ">1e6"
+    return f"{ratio:.{digits}g}"
 
 
 def _pairs(report: "Report") -> Block:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probe.report.blocks import short
+
 __all__ = ["SHADES", "Edge", "Graph", "Vertex", "laid_out", "shade_of"]
 
 SHADES = ("equal", "up to 0.5 x", "up to 1 x", "up to 10 x", "more than 10 x", "not compared")
@@ -86,7 +88,7 @@ def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
         if last.get(row, row) > row:
             held[lane] = row
         edges += [Edge(place, placed[place].lane, row, lane) for place in dict.fromkeys(one.after)]
-        ratio = "" if math.isnan(one.ratio) else f"{one.ratio:.3g} x"
+        ratio = "" if math.isnan(one.ratio) else f"{short(one.ratio)} x" if one.ratio else "equal"
         placed.append(
             Vertex(
                 *(one.name, one.kind, one.verdict, one.ratio, one.after),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.report import graph, pictures
-from probe.report.blocks import Block, Row, blocks, row
+from probe.report.blocks import Block, Row, blocks, row, short
 from probe.report.pictures import Drawn
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Entry:
     @property
     def shown(self) -> str:
         """The ratio in words."""
-        return "" if math.isnan(self.ratio) else f"{self.ratio:.3g}"
+        return short(self.ratio)
 
 
 @cache

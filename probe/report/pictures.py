@@ -38,8 +38,10 @@ _CELLS = 48
 """Along each side of a map."""
 _LEVELS = (0.5, 1.0)
 _PARTS = (0.4, 0.7, 0.9)
-"""Where the shades of a map begin, in units of the allowance, and above which parts of the cells
-beyond it further ones do; below the first nothing is drawn."""
+_APART = 1.1
+"""Where the shades of a map begin, in units of the allowance; above which parts of the cells beyond
+it further ones do, and how far these lie apart, and from the largest, at least. Below the first
+nothing is drawn."""
 _POINTS = 150
 _WEIGHTS = 12
 _SPATIAL = ("height", "width")
@@ -193,8 +195,10 @@ def _planes(shape: Sequence[int], names: Sequence[str]) -> Iterator[tuple[int, .
 def _map(plane: np.ndarray, what: str, label: Sequence[str]) -> ErrorMap:
     plane = _pooled(_pooled(plane, 0), 1)
     beyond = plane[(plane > _LEVELS[-1]) & np.isfinite(plane)]
-    further = np.unique(np.quantile(beyond, _PARTS, method="nearest")) if beyond.size else ()
-    levels = (*_LEVELS, *map(float, further))
+    levels = [*_LEVELS]
+    for further in np.quantile(beyond, _PARTS, method="nearest") if beyond.size else ():
+        if _APART * levels[-1] < further < beyond.max() / _APART:
+            levels.append(float(further))
     level = np.searchsorted(levels, plane, side="right")
     return ErrorMap(
         f"largest {what}, in units of the allowance",
@@ -202,7 +206,7 @@ def _map(plane: np.ndarray, what: str, label: Sequence[str]) -> ErrorMap:
         label[1],
         (plane.shape[0], plane.shape[1]),
         tuple(tuple(_runs(level == k)) for k in range(1, len(levels) + 1)),
-        levels,
+        tuple(levels),
         float(plane.max()),
     )
 

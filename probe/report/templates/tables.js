@@ -34,7 +34,7 @@
     return rows;
   }
   each(document.querySelectorAll("table.sortable"), function (table) {
-    var rows = sortable(table), filter = table.previousElementSibling;
+    var rows = sortable(table), filter = table.parentNode.previousElementSibling;
     if (!filter || filter.className !== "filter") return;
     filter.hidden = false;
     filter.querySelector("input").addEventListener("input", function (event) {
