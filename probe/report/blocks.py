@@ -3,6 +3,7 @@ whatever shows it. What renders them computes nothing.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -122,6 +123,10 @@ def _all(report: "Report", every: bool = False) -> Iterator[Block]:
     yield Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),), told)
 
 
+_COUNTED = re.compile(r":\d+$")
+"""How a name ends that another call before it would shift."""
+
+
 def headline(report: "Report", width: int = _HEADLINE) -> str:
     """The verdict in one line of at most 100 columns, or ``width``."""
     name = printable.name(report.layer) or "(root)"
@@ -146,6 +151,8 @@ def row(report: "Report") -> Row:
         # what every difference beyond rounding has in common is left to the report at length
         told = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
         told += f"; {inherited(report)}" if report.inherits else ""
+    if report.alias is not None and _COUNTED.search(report.layer):
+        told += f"; also {printable.name(report.alias.rpartition('/')[2])}"
     found = report.findings[0] if report.findings else None
     return Row(
         report.verdict,

@@ -11,6 +11,7 @@ import torch
 import probe
 from probe.cli import main
 from probe.errors import BadInput, NotCompared, UnknownLayer
+from probe.report.blocks import row
 
 
 class Block(torch.nn.Module):
@@ -403,6 +404,13 @@ def test_two_calls_of_one_line_are_counted(x):
 
     names = [one.alias for one in probe.sweep(Twice(), x)]
     assert names[1] == f"{names[0]}:1" and names[2] == names[0].replace("mul", "add")
+
+
+def test_a_sweep_lists_the_lines_of_counted_calls(joined, x):
+    rows = {one.layer: row(one).text for one in probe.sweep(joined, x)}
+    last = max(name for name in rows if name.startswith("/add:"))
+    assert rows[last].endswith(f"; also add@{LINE + 1}")
+    assert "also" not in rows["/add"] and "also" not in rows["fc"]
 
 
 def test_the_command_gives_the_why_of_each_source(command, files, net, x):
