@@ -14,7 +14,8 @@ from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.changes import taking
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rewiring import Change, rewired
-from probe.ops.base import Rearrangement
+from probe.numerics.precision import Precision
+from probe.ops.base import Evaluated, Rearrangement
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
@@ -122,6 +123,17 @@ class _Rotation(ops.Op):
         angles = _spread(self.angles, self.pairs)
         turned = x * np.cos(angles) + _quarter(x, self.pairs) * np.sin(angles)
         return (self.scale * turned,)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        """Four roundings of each of the two products, and what arrives with their factors."""
+        (x,), (slack,) = of.inputs, of.slacks
+        size = 4 * precision.unit * np.abs(x) + (0.0 if slack is None else slack)
+        if self.reordered:
+            size = np.concatenate([size[..., ::2], size[..., 1::2]], axis=-1)
+        angles = _spread(self.angles, self.pairs)
+        beside = np.abs(_quarter(size, self.pairs))
+        bound = size * np.abs(np.cos(angles)) + beside * np.abs(np.sin(angles))
+        return (np.asarray(abs(self.scale) * bound),)
 
 
 class _Angles(NamedTuple):

@@ -440,10 +440,9 @@ def _named(name: str, graph: Graph) -> Tensor:
 def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     paired = segment.paired
     local = None if paired.local is None else _in_a(paired.local, paired)
-    a_names, b_names = (
-        names_of(segment.a, paired.a.tensor),
-        names_of(segment.b, paired.b),
-    )
+    beside = (segment.b, segment.a) if segment.differs else (None, None)
+    a_names = names_of(segment.a, paired.a.tensor, beside[0])
+    b_names = names_of(segment.b, paired.b, beside[1])
     if alone == "b":
         a_names, b_names = b_names, a_names
     verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"

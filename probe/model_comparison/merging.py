@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.node_values import signature
-from probe.model_comparison.segments import Segment, computing
+from probe.model_comparison.segments import Segment, computing, moves_elements
 
 __all__ = ["merged"]
 
@@ -27,14 +27,23 @@ def _alike(found: Sequence[Segment]) -> set[Tensor]:
                     known[x] = signature(np.clip(x.value.astype(np.float64), -1e30, 1e30))
     alike: set[Tensor] = set()
     for mine, theirs in (sides, sides[::-1]):
-        marks = [(x.value.size, mark) for x, mark in theirs.items()]
         for x, mark in mine.items():
             near = 1e-5 * mark[0] + 1e-30
             if any(
-                x.value.size == size and np.abs(mark - one).max() <= near for size, one in marks
+                np.abs(mark - other).max() <= near and _same_numbers(x, one)
+                for one, other in theirs.items()
             ):
                 alike.add(x)
     return alike
+
+
+def _same_numbers(left: Tensor, right: Tensor) -> bool:
+    """Whether arrays of the same signature may be the same: place by place, where their shapes
+    are."""
+    mine, theirs = (np.clip(x.value.astype(np.float64), -1e30, 1e30) for x in (left, right))
+    if mine.shape != theirs.shape:
+        return mine.size == theirs.size
+    return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * float(np.abs(mine).max())))
 
 
 def merged(found: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
@@ -54,9 +63,9 @@ def merged(found: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[l
             used.update(_strays(one))
     groups: list[tuple[set[Hashable], list[Segment]]] = []
     for one in differing:
-        marks: set[Hashable] = {
-            node for node in (*computing(one.a), *computing(one.b)) if node not in accounted
-        }
+        moving = [node for node in (*one.a, *one.b) if node.layout and moves_elements(node)]
+        own = (*computing(one.a), *computing(one.b), *moving)
+        marks: set[Hashable] = {node for node in own if node not in accounted}
         marks |= {one.paired.origin} - {None}
         marks |= {x for x in _strays(one) if x not in used}
         marks |= {(wire.reads.root, wire.instead.root) for wire in one.wires}

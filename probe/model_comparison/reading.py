@@ -123,10 +123,16 @@ def _fields(a: Node, b: Node, way: Way) -> Iterator[Difference]:
             continue
         if name in _AXES and _alike(_turned(left, way, b), right):
             continue
+        if name == "steps" and {*_listed(left), *_listed(right)} <= {1}:  # () is every element
+            continue
         if name == "gates" and sorted(str(left)) == sorted(str(right)):
             continue
         value = getattr(b.op, name, None) if type(a.op) is type(b.op) else None
         yield Difference(name, _shown(left), _shown(right), a, name, value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _constants(a: Node, b: Node) -> Iterator[Difference]:
@@ -156,9 +162,9 @@ def _constants(a: Node, b: Node) -> Iterator[Difference]:
 
 def _own(tensor: Tensor) -> Weight | np.ndarray | None:
     """What a model has from itself: a weight, numbers, or an array that it made."""
-    found = is_constant(tensor)
-    if found is None and tensor.node is None and tensor.input is None:
-        return tensor.recorded
+    found, root = is_constant(tensor), tensor.root
+    if found is None and root.node is None and root.input is None:
+        return tensor.value
     return found
 
 

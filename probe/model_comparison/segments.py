@@ -8,7 +8,7 @@ import numpy as np
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.paired import Paired, Wire
 from probe.model_comparison.walk import Walk
-from probe.ops import Add, Constant, Mul, Outputs, Parameter
+from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
 from probe.ops.step import Ref, Step
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Segment",
     "computing",
     "joined",
+    "moves_elements",
     "names_of",
     "read_by",
     "segments",
@@ -97,10 +98,35 @@ def computing(nodes: Iterable[Node]) -> list[Node]:
     return [one for one in nodes if not one.layout and not isinstance(one.op, Parameter | Constant)]
 
 
-def names_of(nodes: Sequence[Node], end: Tensor) -> tuple[str, ...]:
-    """The layers of a segment, without those of layout where others are there."""
+def names_of(
+    nodes: Sequence[Node], end: Tensor, beside: Sequence[Node] | None = None
+) -> tuple[str, ...]:
+    """The layers of a segment, without those of layout where others are there. Of one that differs
+    those that move elements are named too where they belong to another block, or what stands
+    ``beside``, the other model's nodes, moves none: the fault may be there."""
     chosen = computing(nodes) or nodes
+    named = {one.call.name for one in chosen}
+    if beside is not None:
+        blocks = {_block(name) for name in named}
+        alone = not any(map(moves_elements, beside))
+        moving = {one.call for one in nodes if moves_elements(one) and one.call.name not in named}
+        told = {one for one in moving if alone or _block(one.name) not in blocks}
+        chosen = [one for one in nodes if one in chosen or one.call in told]
     return tuple(dict.fromkeys(one.call.name for one in chosen)) or (end.name,)
+
+
+def moves_elements(node: Node) -> bool:
+    """Whether elements come into another order."""
+    if not isinstance(node.op, Transpose):
+        return False
+    shape = node.inputs[0].value.shape
+    long_axes = [axis for axis in node.op.perm if shape[axis] > 1]
+    return long_axes != sorted(long_axes)
+
+
+def _block(name: str) -> str:
+    """What a layer lies in: of "stage2.3/split" and "stage2.3.branch" it is "stage2.3"."""
+    return name[: max(name.rfind("/"), name.rfind("."), 0)]
 
 
 def read_by(segment: Segment) -> tuple[str, ...]:

@@ -85,7 +85,12 @@ class Port(torch.nn.Module):
         late = 1 + self.mistake.get("later", 0)
         mask = torch.triu(torch.full((length, length), float("-inf")), late)
 
-        def turned(t):
+        def turned(t, number):
+            if self.mistake.get("neighbours") == number:
+                near = torch.stack([-t[..., 1::2], t[..., ::2]], -1).flatten(-2)
+                pairs = (one[:, : SIZE // 2].repeat_interleave(2, -1) for one in (cos, sin))
+                each, beside = pairs
+                return t * each + near * beside
             return t * cos + torch.cat([-t[..., SIZE // 2 :], t[..., : SIZE // 2]], -1) * sin
 
         x = self.embed(ids)
@@ -94,7 +99,7 @@ class Port(torch.nn.Module):
             h = self.normed(x, block.first + 1 if offset else block.first)
             parts = block.qkv(h).split([WIDTH, WIDTH // 2, WIDTH // 2], -1)
             q, k, v = (one.view(count, length, -1, SIZE).transpose(1, 2) for one in parts)
-            q, k = turned(q), turned(k)
+            q, k = turned(q, number), turned(k, number)
             if self.mistake.get("tile"):
                 k, v = k.repeat(1, 2, 1, 1), v.repeat(1, 2, 1, 1)
             else:
@@ -141,6 +146,21 @@ def test_a_mistake_of_a_port_is_the_source(llama, name):
 def test_an_offset_of_a_norm_is_read(llama):
     source = compared(llama, Port(llama, offset=1)).sources[0]
     assert "B's are A's plus 1 there" in source.notes
+
+
+def test_a_rotation_of_neighbours_is_named(llama):
+    [source] = compared(llama, Port(llama, neighbours=1)).sources
+    assert source.findings[0].slug in ("rope-layout", "rearranged-tensor"), source.findings
+    assert source.findings[0].left <= 1
+
+
+def test_a_copy_with_another_base_shows_the_array_that_it_makes(llama):
+    """Its cosines are read through a change of layout."""
+    other = copy.deepcopy(llama)
+    frequencies = other.model.rotary_emb.inv_freq
+    frequencies.copy_(1 / 500000.0 ** (torch.arange(0, SIZE, 2) / SIZE))
+    [source] = probe.compare(llama, other, {"input_ids": IDS}).sources
+    assert source.differs[0][0].startswith("constant of Mul at"), source.differs
 
 
 def halved(model):

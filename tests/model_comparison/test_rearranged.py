@@ -156,3 +156,79 @@ def test_what_is_added_and_in_which_order_it_is_joined_is_read():
     other.order = ("two", "one", "three")
     [source] = probe.compare(net, other, X).sources
     assert [name for name, *_ in source.differs] == ["order of inputs"]
+
+
+class Shuffled(nn.Module):
+    """Units that split their channels, change one half and shuffle both, as ShuffleNet's do."""
+
+    def __init__(self, shuffles=("groups", "groups")):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.one, self.two = Unit(shuffles[0]), Unit(shuffles[1])
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        return self.head(self.two(self.one(self.stem(x))))
+
+
+class Unit(nn.Module):
+    def __init__(self, shuffle):
+        super().__init__()
+        self.branch, self.shuffle = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Tanh()), shuffle
+
+    def forward(self, x):
+        kept, rest = x.chunk(2, dim=1)
+        y = torch.cat((kept, self.branch(rest)), dim=1)
+        n, c, h, w = y.shape
+        if not self.shuffle:
+            return y
+        split = (2, c // 2) if self.shuffle == "groups" else (c // 2, 2)
+        return y.view(n, *split, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+@pytest.mark.parametrize("shuffle", ["", "otherwise"])
+def test_a_shuffle_of_channels_is_named_in_its_own_block(shuffle):
+    """It moves elements and computes nothing, and everything behind it reads the wrong halves: one
+    fault, where it is made."""
+    torch.manual_seed(0)
+    net = Shuffled().eval()
+    port = Shuffled((shuffle, "groups")).eval()
+    port.load_state_dict(net.state_dict())
+    comparison = probe.compare(net, port, X)
+    (source,) = comparison.sources
+    assert "one/transpose" in source.a, str(comparison)
+    assert ("one/transpose" in source.b) == bool(shuffle)
+    assert probe.compare(net, copy.deepcopy(net), X).ok
+
+
+class Biased(nn.Module):
+    """Scores with a table of biases by distance that all blocks share, as T5 has."""
+
+    def __init__(self, turned=False):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 2, 17), requires_grad=False)
+        self.turned = turned
+        self.blocks = nn.ModuleList(nn.Linear(8, 24) for _ in range(3))
+
+    def forward(self, x):
+        away = torch.arange(9)[:, None] - torch.arange(9)[None, :] + 8
+        bias = self.table[:, :, away]
+        bias = bias.transpose(2, 3) if self.turned else bias
+        for block in self.blocks:
+            q, k, v = (
+                one.unflatten(-1, (2, 4)).transpose(1, 2) for one in block(x).chunk(3, dim=-1)
+            )
+            mixed = (q @ k.transpose(2, 3) + bias).softmax(-1) @ v
+            x = x + mixed.transpose(1, 2).flatten(2)
+        return x
+
+
+def test_one_wrong_array_that_all_blocks_read_is_one_fault():
+    """B's is A's with two axes exchanged, so that its numbers are A's in another order."""
+    torch.manual_seed(0)
+    net, port = Biased().eval(), Biased(turned=True).eval()
+    port.load_state_dict(net.state_dict())
+    x = np.random.default_rng(0).normal(size=(2, 9, 8)).astype(np.float32)
+    comparison = probe.compare(net, port, x)
+    assert len(comparison.sources) == 1, str(comparison)
+    assert probe.compare(net, copy.deepcopy(net), x).ok
