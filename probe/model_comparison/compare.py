@@ -22,7 +22,6 @@ from probe.model_comparison.graph import (
     Graph,
     Node,
     Tensor,
-    graph_of,
     recorded_pass,
     tensors_alone,
 )
@@ -164,8 +163,8 @@ class _Pass(NamedTuple):
 def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
     assert not isinstance(model, Outputs)
     bound = bind(model, x, shape, seed)
-    calls, outputs = recorded_pass(bound.model, bound.arrays)
-    graph = normalized(graph_of(calls, bound.arrays, outputs))
+    graph, outputs = recorded_pass(bound.model, bound.arrays)
+    graph = normalized(graph)
     return _Pass(graph, bound.arrays, outputs, bound.how)
 
 
@@ -197,8 +196,7 @@ def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> 
 
 
 def _run(given: BInputs, a: _Pass) -> _Pass:
-    calls, outputs = recorded_pass(given.model, given.arrays)
-    graph = graph_of(calls, given.arrays, outputs)
+    graph, outputs = recorded_pass(given.model, given.arrays)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
     graph = normalized(graph)
@@ -258,8 +256,8 @@ def _compared(
         walk, found = refined(walk)
     say("computing propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
-    slack_a = {} if alone else carried(a, wanted_a)
-    slack_b = carried(graph, {one.b for one in walk.pairs}, level)
+    slack_a = {} if alone else carried(a, wanted_a, walk.own)
+    slack_b = carried(graph, {one.b for one in walk.pairs}, walk.own, level)
     down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
     innocent = [one for one in found if alone and one.differs and _innocent(one.paired)]
     groups = merged(found, innocent)

@@ -2,7 +2,7 @@
 that they hand on."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from probe.evaluation.reference import values_of
 from probe.model import CallOutput, Capture, Model, ModelInput
+from probe.model_comparison.spool import Spool
 from probe.ops import (
     Cast,
     Identity,
@@ -25,7 +26,7 @@ from probe.ops import (
 )
 from probe.ops.step import Step
 
-__all__ = ["Call", "Graph", "Node", "Tensor", "graph_of", "recorded_pass", "tensors_alone"]
+__all__ = ["Call", "Graph", "Node", "Tensor", "recorded_pass", "tensors_alone"]
 
 _HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _FEW = 2
@@ -170,28 +171,18 @@ class Graph:
 
 def recorded_pass(
     model: Model, arrays: Sequence[np.ndarray]
-) -> tuple[list[Capture], tuple[np.ndarray, ...]]:
-    """The calls of every atomic layer, and of the operations between, in one forward pass; and what
-    the pass gives."""
-    calls: list[Capture] = []
-    outputs = model.run(arrays, None, calls.append)
-    return calls, outputs
-
-
-def graph_of(
-    calls: Sequence[Capture], arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
-) -> Graph:
-    """The graph of a forward pass on ``arrays``."""
+) -> tuple[Graph, tuple[np.ndarray, ...]]:
+    """The graph of one forward pass: the calls of every atomic layer, and of the operations
+    between; and what the pass gives. An array that calls hand on is held once."""
     build = _Building(arrays)
-    for capture in calls:
-        build.add(capture)
+    outputs = model.run(arrays, None, build.add)
     ends = tuple(
         one
         for output in outputs
         if (one := build.by_value(np.asarray(output), last=True)) is not None
     )
-    training = any(one.training for one in calls)
-    return Graph(build.nodes, build.inputs, ends, training=training).numbered()
+    graph = Graph(build.nodes, build.inputs, ends, training=build.training)
+    return graph.numbered(), outputs
 
 
 def tensors_alone(arrays: Mapping[str, np.ndarray]) -> Graph:
@@ -211,13 +202,23 @@ class _Building:
         self.nodes: list[Node] = []
         self._made: dict[tuple[str, int, int], Tensor] = {}
         self._known: list[Tensor] = [*self.inputs]
-        self._hashed = 0
-        self._by_bits: dict[tuple[object, ...], Tensor] = {}
+        self.training = False
+        """Whether a layer ran in training mode."""
+        self._spool = Spool()
+        self._bits_of: dict[Tensor, tuple[object, ...]] = {}
         self._strays: dict[tuple[object, ...], Tensor] = {}
 
     def add(self, capture: Capture) -> None:
         call = Call(capture)
+        self.training = self.training or capture.training
         given = tuple(self._input(call, index) for index in range(len(capture.inputs)))
+        shared = [
+            array if tensor.recorded is None or tensor.recorded.dtype != array.dtype
+            else tensor.recorded
+            for tensor, array in zip(given, capture.inputs, strict=True)
+        ]  # fmt: skip
+        outputs = tuple(map(self._spool.keep, capture.outputs))
+        call.capture = capture = replace(capture, inputs=tuple(shared), outputs=outputs)
         if capture.description is None:
             made = tuple(Tensor(call.name, array) for array in capture.outputs)
             self._node(None, given, made, call)
@@ -316,11 +317,19 @@ class _Building:
         single number too."""
         if array.size < _FEW and not last:
             return None
-        for tensor in self._known[self._hashed :]:
-            if tensor.recorded is not None:
-                self._by_bits[_bits(tensor.recorded)] = tensor
-        self._hashed = len(self._known)
-        return self._by_bits.get(_bits(array))
+        bits = None
+        for tensor in reversed(self._known):
+            known = tensor.recorded
+            if known is None or known.shape != array.shape or known.dtype != array.dtype:
+                continue
+            if known is array:
+                return tensor
+            bits = bits or _bits(array)
+            if tensor not in self._bits_of:
+                self._bits_of[tensor] = _bits(known)
+            if self._bits_of[tensor] == bits:
+                return tensor
+        return None
 
 
 def _bits(array: np.ndarray) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from probe.model_comparison.graph import Node
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of
 
-__all__ = ["as_stored", "bounds_of", "digits", "evaluated", "signature", "taken"]
+__all__ = ["as_stored", "bounds_of", "channel_axis", "digits", "evaluated", "signature", "taken"]
 
 _ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
 """What an op raises on an array of a shape that is not its own."""
@@ -109,3 +109,8 @@ def signature(value: np.ndarray) -> np.ndarray:
             wide.min(),
         ]
     )
+
+
+def channel_axis(node: Node) -> int | None:
+    """The axis of a node's output that its rows lie on."""
+    return -1 if node.kind == "MatMul" else 1 if node.kind == "Conv" else None

@@ -1,14 +1,14 @@
 """What has come down from before: B's own tensors against A's, and how far rounding alone may have
 carried them apart."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.level import Level
-from probe.model_comparison.node_values import bounds_of, signature, taken
+from probe.model_comparison.node_values import bounds_of, channel_axis, signature, taken
 from probe.model_comparison.paired import Paired
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
@@ -21,10 +21,14 @@ _NO_LEVEL = Level()
 
 
 def carried(
-    graph: Graph, wanted: Collection[Tensor], level: Level = _NO_LEVEL
+    graph: Graph,
+    wanted: Collection[Tensor],
+    own: Mapping[Node, np.ndarray],
+    level: Level = _NO_LEVEL,
 ) -> dict[Tensor, np.ndarray | None]:
-    """How far each of the wanted tensors may be off by all rounding before it; ``level`` is what
-    the weights are, where these are rounded ones of another model's."""
+    """How far each of the wanted tensors may be off by all rounding before it, in a shape that
+    broadcasts to its; ``own`` is what is known already of products, ``level`` what the weights are,
+    where these are rounded ones of another model's."""
     kept: dict[Tensor, np.ndarray | None] = {}
     waiting = {one: len(one.consumers) for one in graph.tensors}
     slack: dict[Tensor, np.ndarray | None] = {}
@@ -36,7 +40,15 @@ def carried(
         else:
             given = [taken(node, x.value) for x in node.inputs]
             outputs = [x.value for x in node.outputs]
-            arrived = [slack.get(x) for x in node.inputs]
+            arrived = [
+                None if (one := slack.get(x)) is None else np.broadcast_to(one, x.value.shape)
+                for x in node.inputs
+            ]
+            if node in own and not level.name and node.call.capture.dtype in _WHOLE:
+                bound = own[node] + _through(node, arrived[0])
+                slack[node.outputs[0]] = _capped(bound, outputs[0])
+                _forget(node, wanted, waiting, slack, kept)
+                continue
             bounds = bounds_of(node, given, arrived, outputs, stored_in(node.call.capture.dtype))
             more: np.ndarray | float = level.steps.get(node, 0.0) / 2
             if level.name and (_weighs(node) or not node.inputs):
@@ -46,14 +58,45 @@ def carried(
                 bounds[0] = np.asarray(more if bounds[0] is None else bounds[0] + more)
             capped = [_capped(*one) for one in zip(bounds, outputs, strict=True)]
             slack.update(zip(node.outputs, capped, strict=True))
-        for output in node.outputs:
-            if output in wanted:
-                kept[output] = slack[output]
-        for x in dict.fromkeys(node.inputs):
-            waiting[x] = waiting.get(x, 1) - 1
-            if not waiting[x]:
-                slack.pop(x, None)
+        _forget(node, wanted, waiting, slack, kept)
     return kept
+
+
+def _forget(
+    node: Node,
+    wanted: Collection[Tensor],
+    waiting: dict[Tensor, int],
+    slack: dict[Tensor, np.ndarray | None],
+    kept: dict[Tensor, np.ndarray | None],
+) -> None:
+    """Keeps what is wanted of a node's outputs, and of its inputs what another node reads."""
+    for output in node.outputs:
+        if output in wanted:
+            found = slack[output]
+            kept[output] = None if found is None else found.astype(np.float32)
+    for x in dict.fromkeys(node.inputs):
+        waiting[x] = waiting.get(x, 1) - 1
+        if not waiting[x]:
+            slack.pop(x, None)
+
+
+def _through(node: Node, slack: np.ndarray | None) -> np.ndarray | float:
+    """What arrives at a product passes to each of its channels, on the average over places."""
+    if slack is None or node.op is None:
+        return 0.0
+    weight = dict(held_weights(node))["weight"].value
+    shape = slack.shape
+    if channel_axis(node) == -1:
+        mean = np.square(slack).reshape(-1, shape[-1]).mean(axis=0)
+        return np.asarray(np.sqrt(mean @ np.square(weight, dtype=np.float64)))
+    mean = np.square(slack).mean(axis=tuple(k for k in range(len(shape)) if k != 1))
+    size = np.square(weight, dtype=np.float64).reshape(*weight.shape[:2], -1).sum(axis=-1)
+    groups = shape[1] // weight.shape[1]
+    parts = size.reshape(groups, -1, weight.shape[1]) @ mean.reshape(groups, -1, 1)
+    return np.asarray(np.sqrt(parts.reshape(-1, *[1] * (len(shape) - 2))))
+
+
+_WHOLE = ("float32", "float64")
 
 
 def _capped(bound: np.ndarray | None, value: np.ndarray) -> np.ndarray | None:

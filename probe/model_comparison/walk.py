@@ -20,6 +20,7 @@ from probe.model_comparison.level import Level, rounding_of
 from probe.model_comparison.node_values import (
     as_stored,
     bounds_of,
+    channel_axis,
     digits,
     signature,
     taken,
@@ -69,6 +70,8 @@ class Walk:
         self.partners_of_a: dict[Tensor, list[Tensor]] = defaultdict(list)
         self.uncomputed: set[Tensor] = set()
         """Tensors of B that are as B recorded them, since they cannot be computed."""
+        self.own: dict[Node, np.ndarray] = {}
+        """What rounding does to the products of either model, for each channel on the average."""
         self._slack_a: dict[Tensor, np.ndarray | None] = {}
         self._sized: dict[int, list[Tensor]] = defaultdict(list)
         self._signature: dict[Tensor, np.ndarray] = {}
@@ -180,7 +183,9 @@ class Walk:
                     self._as_recorded(tensor)
             return
         given = [taken(node, self.values[x]) for x in node.inputs]
-        bounds = self.bounds(node, given, [self.slack[x] for x in node.inputs], outputs)
+        arrived = [self.slack[x] for x in node.inputs]
+        bounds = self.bounds(node, given, arrived, outputs)
+        self._note_own(node, arrived, bounds)
         for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
             self.values[tensor], self.slack[tensor] = value, bound
 
@@ -199,6 +204,18 @@ class Walk:
         if more is not None:
             bounds[0] = more if bounds[0] is None else bounds[0] + more
         return bounds
+
+    def _note_own(
+        self,
+        node: Node,
+        arrived: Sequence[np.ndarray | None],
+        bounds: Sequence[np.ndarray | None],
+    ) -> None:
+        if bounds[0] is not None and all(one is None for one in arrived):
+            if (axis := channel_axis(node)) is not None and bounds[0].ndim:
+                others = tuple(k for k in range(bounds[0].ndim) if k != axis % bounds[0].ndim)
+                mean = np.sqrt(np.mean(np.square(bounds[0]), axis=others, keepdims=True))
+                self.own[node] = mean
 
     def _stored(self, tensor: Tensor) -> np.ndarray | None:
         """What storing an array of its own at the level of precision may do to it."""
@@ -391,7 +408,7 @@ class Walk:
     def _gathered(self, node: Node, held: Sequence[Anchor]) -> Source | None:
         """Columns of A's outputs that together are B's output."""
         value = self.values[node.outputs[0]]
-        axis = _channel_axis(node)
+        axis = channel_axis(node)
         if axis is None or len(node.outputs) > 1:
             return None
         width = value.shape[axis]
@@ -406,7 +423,7 @@ class Walk:
                 tensors.append(one.node.outputs[0])
                 columns.append((places, one.rows[places]))
                 left[places] = False
-        if left.any() or any(_channel_axis(one.node) != axis for one in held):
+        if left.any() or any(channel_axis(one.node) != axis for one in held):
             return None
         found = Source(tuple(tensors), tuple(columns), axis)
         try:
@@ -620,6 +637,7 @@ class Walk:
             outputs = [x.value for x in node.outputs]
             precision = stored_in(_own_dtype(node))
             bounds = bounds_of(node, given, slacks, outputs, precision)
+            self._note_own(node, slacks, bounds)
             if precision.stored and node.op.stores:
                 bounds = as_stored(node, given, outputs, bounds, precision.stored)
             for output, bound in zip(node.outputs, bounds, strict=True):
@@ -677,11 +695,6 @@ def _within(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> bool:
     if apart.all():
         return True
     return bool((apart | (left == right) | (np.isnan(left) & np.isnan(right))).all())
-
-
-def _channel_axis(node: Node) -> int | None:
-    """The axis of a node's output that its rows lie on."""
-    return -1 if node.kind == "MatMul" else 1 if node.kind == "Conv" else None
 
 
 def _shapes(node: Node) -> list[tuple[int, ...]]:
