@@ -4,7 +4,7 @@ the text around it, and not endless."""
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["WIDTH", "line", "middle", "name", "page", "sentence", "several"]
+__all__ = ["WIDTH", "end", "line", "middle", "name", "page", "sentence", "several"]
 
 _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
 WIDTH = 100
@@ -41,6 +41,12 @@ def middle(text: str, most: int) -> str:
     """A longer text with what is left out of its middle as "…"."""
     kept = most - 1
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
+def end(text: str, most: int = WIDTH) -> str:
+    """One line of at most so many columns, with "…" for what is left out at its end."""
+    text = line(text)
+    return text if len(text) <= most else f"{text[: most - 2].rstrip(' ;,:(')} …"
 
 
 def several(names: Iterable[str], most: int = _SEVERAL) -> str:

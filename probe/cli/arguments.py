@@ -472,9 +472,7 @@ _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 """Options that are about files of such names."""
 _FLAT = (".txt", ".csv", ".dat", ".bin")
 """Files that hold no shape, which --shape then gives."""
-_OF_AN_EXPLANATION: tuple[str, ...] = (
-    *("save", "expect_at", "rtol", "atol", "thorough", "junit", "verbose"),
-)
+_OF_AN_EXPLANATION: tuple[str, ...] = (*("save", "expect_at", "rtol", "atol", "thorough", "junit"),)
 """What --at alone, without --expect-value, leaves without a meaning."""
 
 

@@ -93,15 +93,16 @@ def explain(arguments: Arguments) -> int:
         seed=arguments.seed or 0,
         sees=arguments.sees,
     )
+    first = f"{story.verdict}: {story.headline}"
     if arguments.json == "-":
         pass
     elif arguments.quiet:
-        say(f"{story.verdict}: {story.headline}")
+        say(first)
     elif terminal.on_terminal(arguments.color or ""):
-        *lines, last = story.lines
-        _show(printable.page([*lines, *hint(arguments), last], terminal.columns()), arguments)
+        lines = [first, "", *story.lines(arguments.verbose), "", *hint(arguments), first]
+        _show(printable.page(lines, terminal.columns()), arguments)
     else:
-        say(str(story))
+        say(printable.page(story.lines(arguments.verbose)))
     if arguments.json:
         write(arguments.json, story.to_json())
     if arguments.html:
@@ -323,7 +324,10 @@ class _Swept:
         if self.first is not None:
             name, told = printable.name(repr(self.first.layer)), row(self.first)
             first = f"the first diverging layer is {name}: {told.cause or told.text}"
-            _show(printable.page([first], width), self.arguments)
+            if self.arguments.quiet:
+                counts = printable.end(f"{counts}; {first}")
+            else:
+                _show(printable.page([first], width), self.arguments)
         if self.rows is not None and (lines := hint(self.arguments)):
             _show(printable.page(lines, width), self.arguments)
         _show(counts, self.arguments)

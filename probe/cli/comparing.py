@@ -288,5 +288,6 @@ def _print(found: "ModelComparison", given: Comparing) -> None:
     page = terminal.columns()
     text = headline(found, page)
     if not given.quiet:
-        text = f"{text}\n\n{render(found, not given.verbose, page, last=text)}"
+        told = render(found, not given.verbose, page)
+        text = "\n\n".join((text, told, *([text] if text != told.splitlines()[-1] else [])))
     say(terminal.coloured(text, color), color=True)

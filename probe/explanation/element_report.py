@@ -116,13 +116,13 @@ class Story:
         """The sum of the products of each input channel, where the sum runs over channels."""
         return self.origin.subtotals
 
-    @property
-    def lines(self) -> list[str]:
-        """What is said of the element, before it is wrapped."""
-        return _lines(self)
+    def lines(self, every: bool = False) -> list[str]:
+        """What is said of the element, before it is wrapped; with ``every`` each term and member
+        is listed."""
+        return _lines(self, every)
 
     def __str__(self) -> str:
-        return printable.page(self.lines)
+        return printable.page(self.lines())
 
     @property
     def headline(self) -> str:
@@ -200,20 +200,23 @@ def _aligned(rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:
     ]
 
 
-def _terms(terms: Sequence[Term], shown: int, indent: int) -> list[str]:
-    """The largest terms, those made of others opened up, and the rest in one line."""
+def _terms(terms: Sequence[Term], shown: int | None, indent: int) -> list[str]:
+    """The largest terms (``shown`` None: all), those made of others opened up, and the rest in one
+    line."""
     counted = [term for term in terms if not term.padding]
     ranked = sorted(
         counted, key=lambda term: -abs(term.product) if term.product == term.product else -math.inf
     )
-    listed = ranked if len(ranked) <= shown + 1 else ranked[:shown]
+    listed = ranked if shown is None or len(ranked) <= shown + 1 else ranked[:shown]
     lines = []
     for position, (line, term) in enumerate(
         zip(_aligned([_row(term) for term in listed], indent), listed, strict=True)
     ):
         lines.append(line)
-        if term.inner is not None and term.inner.terms and position < OPENED:
-            lines += _terms(term.inner.terms, SHOWN_INSIDE, indent + 4)
+        opened = shown is None or position < OPENED
+        if term.inner is not None and term.inner.terms and opened:
+            inside = None if shown is None else SHOWN_INSIDE
+            lines += _terms(term.inner.terms, inside, indent + 4)
             lines += [
                 " " * (indent + 4) + f"{change.words}: {number(change.value)}"
                 for change in term.inner.steps
@@ -229,7 +232,7 @@ def _terms(terms: Sequence[Term], shown: int, indent: int) -> list[str]:
     return lines
 
 
-def _members(change: Change) -> list[str]:
+def _members(change: Change, every: bool) -> list[str]:
     """The elements that a step takes, the largest first."""
     if len(change.members) < 2:
         return []
@@ -237,7 +240,8 @@ def _members(change: Change) -> list[str]:
         change.members,
         key=lambda member: -member.value if member.value == member.value else -math.inf,
     )
-    listed = ranked if len(ranked) <= SHOWN + 1 else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
+    few = every or len(ranked) <= SHOWN + 1
+    listed = ranked if few else ranked[: SHOWN // 2] + ranked[-SHOWN // 2 :]
     rows = _aligned(
         [
             (named_element(member.input, member.input_index), number(member.value))
@@ -272,13 +276,13 @@ def _heading(story: Story) -> list[str]:
     ]
 
 
-def _lines(story: Story) -> list[str]:
+def _lines(story: Story, every: bool) -> list[str]:
     lines = [*_heading(story), ""]
     if len(story.terms) > 1 or any(term.weight for term in story.terms):
         lines.append(
             f"{len(story.terms)} terms" + (", the largest first" if len(story.terms) > 1 else "")
         )
-        lines += _terms(story.terms, SHOWN, 2)
+        lines += _terms(story.terms, None if every else SHOWN, 2)
         if len(story.subtotals) > 1:
             few = len(story.subtotals) <= SHOWN_INSIDE
             lines += [
@@ -290,20 +294,21 @@ def _lines(story: Story) -> list[str]:
                 story.subtotals.items(),
                 key=lambda pair: -abs(pair[1]) if len(story.subtotals) > SHOWN else pair[0],
             )
+            most = len(largest) if every else SHOWN
             lines += _aligned(
-                [(f"channel {channel}", number(value)) for channel, value in largest[:SHOWN]]
+                [(f"channel {channel}", number(value)) for channel, value in largest[:most]]
             )
-            if len(largest) > SHOWN:
+            if len(largest) > most:
                 lines.append(
-                    f"  {len(largest) - SHOWN} other channels, sum "
-                    f"{number(total((value for _, value in largest[SHOWN:])))}"
+                    f"  {len(largest) - most} other channels, sum "
+                    f"{number(total((value for _, value in largest[most:])))}"
                 )
         lines.append("")
     lines.append("from here to the output")
     widths = max(len(change.words) for change in story.steps) if story.steps else 0
     for change in story.steps:
         lines.append(f"  {change.words.ljust(min(widths, 72))}  {number(change.value)}")
-        lines += _members(change)
+        lines += _members(change, every)
     lines += ["", "parties"]
     for party in PARTIES:
         if party in story.parties:

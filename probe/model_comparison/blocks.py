@@ -30,9 +30,6 @@ __all__ = [
     "rows",
 ]
 
-_HEADLINE = 100
-"""Columns of a verdict in one line."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -126,10 +123,9 @@ def pair_block(pair: "Pair", comparison: "ModelComparison") -> Block:
     return Block("source", title, (*_lines(pair, comparison),))
 
 
-def headline(comparison: "ModelComparison", width: int = _HEADLINE) -> str:
+def headline(comparison: "ModelComparison", width: int = printable.WIDTH) -> str:
     """The verdict in one line of at most 100 columns, or ``width``."""
-    text = printable.line(comparison.sentence)
-    return text if len(text) <= width else f"{text[: width - 2].rstrip(' ;,:(')} …"
+    return printable.end(comparison.sentence, width)
 
 
 def outcome(pair: "Pair", comparison: "ModelComparison", strict: bool = False) -> Outcome:

@@ -21,11 +21,9 @@ _FORMAT = "format: the error that B's number format is expected to make, of A's 
 _LEGEND = "local: B's layers on A's tensors; propag.: B's own tensors; in units of the allowance"
 
 
-def render(
-    comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH, last: str = ""
-) -> str:
-    """The whole report within so many columns; with ``fold`` a run of pairs that agree is one line.
-    ``last`` takes the place of the verdict."""
+def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
+    """The whole report within so many columns; with ``fold`` a run of pairs that agree is one
+    line."""
     sides, *rest = blocks(comparison)
     table = rows(comparison)
     lines = [
@@ -37,7 +35,7 @@ def render(
     ]
     for one in rest:
         lines += [] if one.name == "unpaired" else [""]
-        lines += [last] if last and one.name == "verdict" else _block(one)
+        lines += _block(one)
     return printable.page(lines, page)
 
 

@@ -43,8 +43,6 @@ _CALLS = 24
 """How many of the calls of a composed layer are listed."""
 _LARGE = 1e6
 """Beyond that, the digits of a ratio say nothing."""
-_HEADLINE = 100
-"""Columns of a verdict in one line."""
 
 LABELS = {"framework": "framework", "numpy": "NumPy", "onnx": "ONNX Runtime", "expected": "yours"}
 
@@ -127,7 +125,7 @@ _COUNTED = re.compile(r":\d+$")
 """How a name ends that another call before it would shift."""
 
 
-def headline(report: "Report", width: int = _HEADLINE) -> str:
+def headline(report: "Report", width: int = printable.WIDTH) -> str:
     """The verdict in one line of at most 100 columns, or ``width``."""
     name = printable.name(report.layer) or "(root)"
     call = f", call {report.call}" if report.call else ""
@@ -135,8 +133,7 @@ def headline(report: "Report", width: int = _HEADLINE) -> str:
     if report.verdict == "diverge" and report.findings:
         told = str(report.findings[0])
     told = told.replace("the largest difference is", "up to")
-    text = printable.line(f"{report.verdict}: {name}{call}: {told}")
-    return text if len(text) <= width else f"{text[: width - 2].rstrip(' ;,:(')} …"
+    return printable.end(f"{report.verdict}: {name}{call}: {told}", width)
 
 
 def row(report: "Report") -> Row:

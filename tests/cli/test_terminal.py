@@ -140,6 +140,11 @@ def test_color_and_quiet():
     one = piped("--layer", "conv", "--at", "0,0,0,0", "-q")
     assert one.startswith("agree: conv[0, 0, 0, 0] = ") and one.count("\n") == 1
     assert piped("--all", "-q") == "11 agree, 0 diverge, 0 unchecked\n"
+    told, all_of_it = (
+        piped("--layer", "fc", "--at", "0,0", *more) for more in ((), ("--verbose",))
+    )
+    assert "smaller terms, sum" in told and "smaller terms" not in all_of_it
+    assert all(f"[0, {k}]" in all_of_it for k in range(128)), "every term"
 
 
 @pytest.mark.sample(2)
