@@ -184,10 +184,6 @@ class Case:
         here = replace(step, inputs=(Ref(position + count - 1), *rest))
         return (*self.steps[:position], *new, here, *map(moved, self.steps[position + 1 :]))
 
-    def giving(self, steps: Steps, ref: Ref) -> Steps:
-        """The steps with this tensor as what the layer gives."""
-        return (*steps, Step(Outputs(), (ref,)))
-
     def appended(self, *ops: Op, at: int | None = None) -> Steps:
         """The steps with ops put behind all others, or behind the step at ``at``, for all that take
         what it gives."""
