@@ -56,7 +56,7 @@ LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
 ASIDE = 0.2
 """Seconds more that are not taken from the search for two mistakes."""
-_SHARE, _SHARE_OF_BLOCK = 0.6, 0.8
+_SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
 """Of the time that the common search has left this share is given to what is tried last: more in a
 layer of several calls, where most mistakes are with what one takes from another."""
 _HELPS = 0.97

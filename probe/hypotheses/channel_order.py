@@ -181,26 +181,6 @@ def missing_centring(case: Case) -> Iterator[Edit]:
         yield case.edit("the mean is not subtracted, as in RMS normalisation", steps)
 
 
-@more("other-epsilon")
-def other_epsilon(case: Case) -> Iterator[Edit]:
-    """Of root mean squares and norms."""
-    for position, op in case.having(ops.RMSNormalization, ops.LpNormalization):
-        for epsilon in (1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-3, 2.0**-23, 0.0):
-            if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
-                yield case.edit(
-                    f"eps = {epsilon:g}; the layer's is {op.epsilon:g}",
-                    case.changed(position, epsilon=epsilon),
-                )
-
-
-@more("missing-parameter")
-def missing_scale(case: Case) -> Iterator[Edit]:
-    """Of RMS normalisation."""
-    for position, op in case.having(ops.RMSNormalization):
-        if op.scale is not None:
-            yield case.edit("the scale is not applied", case.changed(position, scale=None))
-
-
 @dataclass(frozen=True, eq=False)
 class _Recounted(ops.Op):
     """A pooling whose places are counted otherwise: in the whole tensor, or with the channels

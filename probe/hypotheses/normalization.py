@@ -26,7 +26,7 @@ def other_epsilon(case: Case) -> Iterator[Edit]:
     transformers uses 1e-12 or 1e-6. The error is a factor per channel (or row), largest where the
     variance is small.
     """
-    for position, op in case.having(*_NORMS):
+    for position, op in case.having(*_NORMS, ops.RMSNormalization, ops.LpNormalization):
         for epsilon in EPSILONS:
             if abs(epsilon - op.epsilon) > 1e-3 * op.epsilon:
                 yield case.edit(

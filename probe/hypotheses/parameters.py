@@ -14,15 +14,19 @@ from probe.ops import (
     BatchNormalization,
     Beside,
     Conv,
+    ConvTranspose,
     GroupNormalization,
     Identity,
     LayerNormalization,
     MatMul,
+    RMSNormalization,
 )
 from probe.ops.step import Step
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
+
+_NORMS = (BatchNormalization, LayerNormalization, GroupNormalization, RMSNormalization)
 
 
 @hypothesis("raw-weights")
@@ -103,7 +107,7 @@ def missing_bias(case: Case) -> Iterator[Edit]:
     The difference is one constant per output channel, equal to the bias (with an activation after
     it, only where the activation does not saturate).
     """
-    for position, op in case.having(Conv, MatMul):
+    for position, op in case.having(Conv, MatMul, ConvTranspose):
         if op.bias is not None and op.bias.effective.any():
             name = op.bias.name
             yield case.edit(
@@ -123,9 +127,10 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
     """True convolution instead of cross-correlation.
 
     ``np.convolve``, ``scipy.signal.convolve2d`` and textbooks flip the kernel; the frameworks'
-    layers do not. Only symmetric kernels hide this; padding "valid" does not.
+    layers do not. Only symmetric kernels hide this; padding "valid" does not. A transposed
+    convolution written as a convolution of the spread input needs the kernel flipped.
     """
-    for position, op in case.having(Conv):
+    for position, op in case.having(Conv, ConvTranspose):
         if op.weight is None or math.prod(op.weight.value.shape[2:]) == 1:
             continue
         spatial = tuple(range(2, op.weight.value.ndim))
@@ -138,6 +143,8 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
                 do=(
                     "the layer is a cross-correlation: use scipy.signal.correlate2d, or flip "
                     "the kernel before convolving"
+                    if isinstance(op, Conv)
+                    else ""
                 ),
             )
 
@@ -161,7 +168,7 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
     in, out) and read as (out, in, height, width) without moving the axes. Nearly every element is
     wrong.
     """
-    for position, op in case.having(Conv, MatMul):
+    for position, op in case.having(Conv, MatMul, ConvTranspose):
         weight = op.weight
         if weight is None:
             continue
@@ -272,7 +279,7 @@ def missing_parameter(case: Case) -> Iterator[Edit]:
     For example because ``scale``, ``center`` or ``affine`` was assumed to be off. The error is a
     factor or an offset per channel.
     """
-    for position, op in case.having(BatchNormalization, LayerNormalization, GroupNormalization):
+    for position, op in case.having(*_NORMS):
         held = {
             name: weight
             for name in ("scale", "bias", "variance")

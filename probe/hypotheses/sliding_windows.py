@@ -246,12 +246,14 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
 @hypothesis("ignored-dilation")
 def ignored_dilation(case: Case) -> Iterator[Edit]:
     """Dilation 1 was used: the kernel's elements are applied to adjacent inputs."""
-    for position, op in case.having(ops.Conv, ops.MaxPool):
+    for position, op in case.having(ops.Conv, ops.MaxPool, ops.ConvTranspose):
         if all(dilation == 1 for dilation in op.dilations):
             continue
         steps = case.changed(position, dilations=(1,) * len(op.dilations))
         do = f"use the dilations {op.dilations}"
         yield case.edit(f"dilation 1 instead of {op.dilations}", steps, do=do)
+        if isinstance(op, ops.ConvTranspose):
+            continue
         yield case.edit(
             f"dilation 1 instead of {op.dilations}, the output cut to the layer's size",
             _cropped(case, position, steps),

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
-
-import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.registry import hypothesis, more
-from probe.ops.weight import Weight
+from probe.hypotheses.registry import hypothesis
 
 __all__: list[str] = []
 
@@ -59,65 +55,3 @@ def _same_length(before: int, after: int) -> list[tuple[int, int]]:
         [before, after, 0, total, total // 2, total - total // 2, before + 1, before - 1]
     )
     return [(first, total - first) for first in firsts]
-
-
-def _with(case: Case, position: int, op: Any, kernel: np.ndarray, **fields: Any) -> Any:
-    return case.changed(
-        position, weight=Weight(op.weight.name, None, np.ascontiguousarray(kernel)), **fields
-    )
-
-
-@more("flipped-kernel")
-def flipped_transposed(case: Case) -> Iterator[Edit]:
-    """The transposed convolution computed as a convolution of the spread input, with the kernel as
-    it is: it has to be flipped."""
-    for position, op in case.having(ops.ConvTranspose):
-        if op.weight is None:
-            continue
-        kernel = op.weight.value
-        axes = tuple(range(2, kernel.ndim))
-        yield case.edit(
-            "every spatial axis of the kernel is flipped",
-            _with(case, position, op, np.flip(kernel, axes)),
-        )
-
-
-@more("transposed-kernel")
-def swapped_transposed(case: Case) -> Iterator[Edit]:
-    """The kernel's input and output channels exchanged, or its spatial axes."""
-    for position, op in case.having(ops.ConvTranspose):
-        if op.weight is None:
-            continue
-        kernel = op.weight.value
-        if kernel.shape[0] == kernel.shape[1]:
-            yield case.edit(
-                "input and output channels of the kernel are exchanged",
-                _with(case, position, op, kernel.swapaxes(0, 1)),
-            )
-        if kernel.ndim > 3 and kernel.shape[-1] == kernel.shape[-2]:
-            yield case.edit(
-                "the last two axes of the kernel are exchanged",
-                _with(case, position, op, kernel.swapaxes(-1, -2)),
-            )
-
-
-@more("ignored-dilation")
-def ignored_dilation(case: Case) -> Iterator[Edit]:
-    """Of a transposed convolution: the taps are neighbours."""
-    for position, op in case.having(ops.ConvTranspose):
-        if any(dilation > 1 for dilation in op.dilations):
-            ones = (1,) * len(op.dilations)
-            yield case.edit(
-                f"dilation 1 instead of {op.dilations}", case.changed(position, dilations=ones)
-            )
-
-
-@more("missing-bias")
-def dropped_bias(case: Case) -> Iterator[Edit]:
-    """Of a transposed convolution: left out, or added twice."""
-    for position, op in case.having(ops.ConvTranspose):
-        if op.bias is None:
-            continue
-        yield case.edit("the bias is missing", case.changed(position, bias=None))
-        twice = Weight(op.bias.name, None, 2 * op.bias.value.astype(np.float64))
-        yield case.edit("the bias is added twice", case.changed(position, bias=twice))
