@@ -153,17 +153,14 @@ class _OtherWindows(ops.AdaptiveAveragePool):
             "last": "windows of n // out elements, the last one up to the end,",
         }[self.ends]
 
-    def _cells(self, sizes: Any) -> list[list[tuple[int, int]]]:
-        found = []
-        for size, out in zip(sizes, self.output_size, strict=True):
-            each = size // out
-            cells = [(i * size // out, (i + 1) * size // out) for i in range(out)]
-            if self.ends != "floor":
-                cells = [(i * each, (i + 1) * each) for i in range(out)]
-            if self.ends == "last":
-                cells[-1] = (cells[-1][0], size)
-            found.append(cells)
-        return found
+    def _tiles_of(self, size: int, count: int) -> Iterator[tuple[int, int]]:
+        each = size // count
+        for i in range(count):
+            if self.ends == "floor":
+                yield i * size // count, (i + 1) * size // count
+            else:
+                last = self.ends == "last" and i == count - 1
+                yield i * each, size if last else (i + 1) * each
 
 
 def _other_windows(op: Any) -> Iterator[Op]:

@@ -281,7 +281,12 @@ class AdaptivePool(Op):
     def _cells(self, sizes: Sequence[int]) -> list[list[tuple[int, int]]]:
         """Per axis the (start, stop) of every cell."""
         pairs = zip(sizes, self.output_size, strict=True)
-        return [list(_cells_of(size, count)) for size, count in pairs]
+        return [list(self._tiles_of(size, count)) for size, count in pairs]
+
+    def _tiles_of(self, size: int, count: int) -> Iterator[tuple[int, int]]:
+        """(start, stop) of so many cells that tile an axis: floor(i * in / out) to
+        ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
+        return ((i * size // count, -(-(i + 1) * size // count)) for i in range(count))
 
     def _cell(self, at: tuple[int, ...], shape: Sequence[int]) -> np.ndarray:
         """The elements of the input that one output is made of."""
@@ -311,7 +316,7 @@ class AdaptivePool(Op):
         for axis, count in enumerate(self.output_size, start=first):
             out = np.empty((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype)
             lead: Any = (slice(None),) * axis
-            cells = _cells_of(x.shape[axis], count if out.size else 0)
+            cells = self._tiles_of(x.shape[axis], count if out.size else 0)
             for i, (start, stop) in enumerate(cells):
                 out[(*lead, i)] = reduce(x[(*lead, slice(start, stop))], axis=axis)
             x = out
@@ -359,9 +364,3 @@ class AdaptiveMaxPool(AdaptivePool):
         return (
             self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
         )
-
-
-def _cells_of(size: int, count: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of so many cells that tile an axis: floor(i * in / out) to
-    ceil((i + 1) * in / out) (PyTorch's AdaptivePooling.h)."""
-    return ((i * size // count, -(-(i + 1) * size // count)) for i in range(count))
