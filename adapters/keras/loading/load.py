@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,8 @@ def load(
             path = Path(folder, "model" + suffix)
             path.symlink_to(file.path.resolve())
         try:
-            loaded = keras.models.load_model(
-                str(path),
-                custom_objects=dict(custom),
-                compile=False,
-                **_safe_mode(file, keras, trust),
-            )
+            options = {"compile": False, **_safe_mode(file, keras, trust)}
+            loaded = _loaded(keras, str(path), custom_objects=dict(custom), **options)
         except Exception as error:
             raise CannotOpen(
                 f"{file.path}: {keras.__name__} {keras.__version__} cannot load it "
@@ -94,6 +91,19 @@ def load(
         if told
         else ()
     )
+
+
+def _loaded(keras: Any, path: str, **options: Any) -> Any:
+    """The model. Keras 2 calls each layer once to learn its shapes, and has TensorFlow translate
+    its Python before, which takes a third of the start: only where a layer needs that (AutoGraph,
+    for Python that branches on a tensor) is it done."""
+    if keras.__name__ != "tf_keras":
+        return keras.models.load_model(path, **options)
+    autograph = import_module("tensorflow").autograph.experimental
+    try:
+        return autograph.do_not_convert(keras.models.load_model)(path, **options)
+    except TypeError:  # tf.errors.OperatorNotAllowedInGraphError among others
+        return keras.models.load_model(path, **options)
 
 
 def _reason(error: Exception) -> str:
