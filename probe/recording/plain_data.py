@@ -138,9 +138,14 @@ def _fields(kind: Any) -> Mapping[str, tuple[Any, Any]]:
     return {name: (hints[name], kind._field_defaults.get(name, MISSING)) for name in kind._fields}
 
 
+@cache
+def _parts_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
+
+
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, as far down as that is told."""
-    origin, inner = get_origin(hint), get_args(hint)
+    origin, inner = _parts_of(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
     if origin is tuple:

@@ -79,8 +79,10 @@ class Recording(Shown):
             _texts(index, "watching"),
         )
         self._outputs = self._arrays(index.get("outputs"))
-        self._calls = self._ordered(index.get("calls"))
-        self._inside = self._ordered(index.get("calls_inside"))
+        calls, inside = index.get("calls"), index.get("calls_inside")
+        self._calls = self._ordered(calls)
+        # all of a model that is a block itself
+        self._inside = self._calls if inside == calls else self._ordered(inside)
         blocks = self._ordered(index.get("calls_of_blocks"))
         self._blocks = [(self._place(one), one) for one in blocks]
         if self._only is not None:  # what was left out is known by nothing
