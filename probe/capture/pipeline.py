@@ -13,6 +13,7 @@ are held back, and the other threads, which no signal reaches, wait for it a mom
 ``closed`` ends them, and they put back what they changed.
 """
 
+import atexit
 import os
 import sys
 import threading
@@ -239,7 +240,12 @@ def judged_in_order(
         line.close()
         await_end(threads)
 
+    def end() -> None:
+        line.closed = reader.gone = True
+        close()
+
     try:
+        _OPEN.add(end)
         with held_back():
             for thread in threads:
                 thread.start()
@@ -257,11 +263,25 @@ def judged_in_order(
         line.closed = reader.gone = True
         try:
             with held_back():
-                close()
+                end()
         except BaseException:  # one that came before signals were held back
             with held_back():
-                close()
+                end()
             raise
+        finally:
+            _OPEN.discard(end)
+
+
+_OPEN: set[Callable[[], None]] = set()
+"""What ends those that go on."""
+
+
+@atexit.register
+def _end_all() -> None:
+    """Threads that the interpreter takes away at its end, within C++, take the process with
+    them."""
+    for end in list(_OPEN):
+        end()
 
 
 @lru_cache(maxsize=1)

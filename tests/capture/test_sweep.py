@@ -1,6 +1,8 @@
 """The sweep: calls in order, bounded, and nothing left behind where it is stopped half-way."""
 
 import re
+import subprocess
+import sys
 import threading
 import weakref
 from dataclasses import replace
@@ -68,6 +70,26 @@ def test_a_closed_sweep_leaves_nothing_behind(x):
     assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+LEFT = """
+import atexit, sys, threading
+
+@atexit.register  # called after all that is registered later
+def tell():
+    print(*(one.name for one in threading.enumerate() if one.name.startswith("probe")))
+
+import numpy as np, torch, probe
+layers = [torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(12)]
+sys.kept = probe.sweep(torch.nn.Sequential(*layers).eval(), np.ones((1, 8, 32, 32), np.float32))
+print(next(sys.kept).layer, sum(one.name == "probe-forward" for one in threading.enumerate()))
+"""
+
+
+def test_a_sweep_that_is_left_open_ends_before_the_interpreter():
+    """A thread that is taken away within C++ would end the process with "terminate called"."""
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 1\n\n", "")
 
 
 def test_the_forward_pass_goes_no_further_than_a_few_calls(x):
