@@ -68,26 +68,24 @@ def module_of(name: str, depth: int, dtype: torch.dtype) -> Any:
     return module
 
 
-def captured(module: Any, arrays: Any = None) -> tuple[Capture, Any]:
-    """The whole model as one layer, and what it was run on."""
-    model = probe.open_model(module)
-    if arrays is None:
-        model, arrays, _ = bind(model, None, None, 0)
+def captured(module: Any) -> tuple[Capture, Any]:
+    """The whole model as one layer, and what it was run on, which is drawn alike each time."""
+    model, arrays, _ = bind(probe.open_model(module), None, None, 0)
     found, _ = in_pass(model, arrays, "", 0, {})
     (capture,) = found.calls
     return capture, arrays
 
 
-def fused(module: Any, arrays: Any) -> Any:
+def fused(module: Any) -> Any:
     other = deepcopy(module)
     other.set_attn_implementation("sdpa")
-    return captured(other, arrays)[0].outputs
+    return captured(other)[0].outputs
 
 
-def two_threads(module: Any, arrays: Any) -> Any:
+def two_threads(module: Any) -> Any:
     torch.set_num_threads(2)
     try:
-        return captured(module, arrays)[0].outputs
+        return captured(module)[0].outputs
     finally:
         torch.set_num_threads(1)
 
@@ -217,8 +215,8 @@ def run(name: str, depth: int, dtype: torch.dtype, told: Told) -> None:
     if least <= POWER:
         told.weak.append(f"{what}: {least:.2f}")
     honest: dict[str, Callable[[], Any]] = {
-        "fused": lambda: fused(module, arrays),
-        "two threads": lambda: two_threads(module, arrays),
+        "fused": lambda: fused(module),
+        "two threads": lambda: two_threads(module),
         "ONNX Runtime, optimised": lambda: optimised(capture),
         "NumPy in float32": lambda: single(capture),
     }

@@ -85,6 +85,7 @@ class _Graph:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.asked = False
         """Whether emission asked for a shape."""
+        self.booleans: set[str] = set()
         self._names = 0
 
     def _name(self) -> str:
@@ -162,8 +163,17 @@ class _Graph:
     def feed(self, array: np.ndarray, source: Weight | int, turned: bool = False) -> str:
         name = self._name()
         self.feeds[name], self.fed[name] = _fed(array), (source, turned)
-        self.shapes[name] = array.shape
+        self.tell(name, array)
         return name
+
+    def tell(self, name: str, array: np.ndarray) -> None:
+        """Says what an array is like."""
+        self.shapes[name] = array.shape
+        if array.dtype == bool:
+            self.booleans.add(name)
+
+    def boolean(self, name: str) -> bool:
+        return name in self.booleans
 
     def shape(self, name: str) -> tuple[int, ...]:
         self.asked = True
@@ -226,7 +236,7 @@ def _emitted(
         chosen = [ref.of(given, names) for ref in step.sources(position)]
         names.append(step.op.to_onnx(graph, *chosen))
         for name, value in zip(names[-1], values[position], strict=True):
-            graph.shapes[name] = value.shape
+            graph.tell(name, value)
     return graph, list(names[-1])
 
 

@@ -91,6 +91,9 @@ class Graph(Protocol):
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an input of the step being emitted."""
 
+    def boolean(self, name: str) -> bool:
+        """Whether an input of the step being emitted holds truth values."""
+
 
 @dataclass(frozen=True, eq=False)
 class Op:

@@ -70,12 +70,19 @@ def test_values_through_the_layers_before_say_what_they_cost_before_they_start(n
     right = probe.check(net, "last", X).outputs["framework"]
     net.ran.clear()
     with pytest.warns(CostWarning, match="one more forward pass of 105 .* given=") as said:
-        report = probe.check(net, "last", X, expected=right)
-    assert report.ok and len(said) == 1 and net.ran["first"] == 2
+        report = probe.check(net, "last", X, expected=right + 1)
+    assert report.verdict == "diverge" and len(said) == 1 and net.ran["first"] == 2
     net.ran.clear()
     own = probe.check(net, "last", X).inputs[0]
     assert probe.check(net, "last", given=own, expected=right).ok
     assert net.ran["first"] == 1
+
+
+def test_values_that_agree_without_the_layers_before_cost_no_more_passes(net):
+    right = probe.check(net, "last", X).outputs["framework"]
+    net.ran.clear()
+    assert probe.check(net, "last", X, expected=right).ok
+    assert net.ran == {"first": 1, "twice": 2, "last": 1}
 
 
 def test_the_command_says_it_on_standard_error(tmp_path, probe_command):

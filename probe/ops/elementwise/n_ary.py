@@ -88,6 +88,8 @@ class _Merge(Op):
 
     function: ClassVar[Callable[..., np.ndarray]]
     onnx: ClassVar[str]
+    of_truths: ClassVar[str] = ""
+    """The operator of ONNX for truth values, which the other one does not take."""
     takes_any_float = True
     samplewise = True
     computes_elements = True
@@ -117,7 +119,9 @@ class _Merge(Op):
         return (out,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        return (reduce(lambda left, right: graph.op(self.onnx, left, right), inputs),)
+        truths = self.of_truths and all(map(graph.boolean, inputs))
+        kind = self.of_truths if truths else self.onnx
+        return (reduce(lambda left, right: graph.op(kind, left, right), inputs),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         return Contributions(tuple(_element(x, at, input=k) for k, x in enumerate(inputs)))
@@ -149,6 +153,7 @@ class Add(_Merge):
 
     function = np.add
     onnx = "Add"
+    of_truths = "Or"
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], inputs, precision)
@@ -190,6 +195,7 @@ class Mul(_Merge):
 
     function = np.multiply
     onnx = "Mul"
+    of_truths = "And"
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         places = [place(x, at) for x in inputs]
@@ -257,6 +263,7 @@ class Max(_Choice):
 
     function = np.maximum
     onnx = "Max"
+    of_truths = "Or"
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +272,7 @@ class Min(_Choice):
 
     function = np.minimum
     onnx = "Min"
+    of_truths = "And"
 
 
 @dataclass(frozen=True, eq=False)

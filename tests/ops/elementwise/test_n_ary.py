@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from lazy import keras, tf
 
 from probe import ops
+from probe.description import Ref, Step
+from probe.evaluation.onnxruntime_reference import crosscheck
 
 
 @st.composite
@@ -46,6 +48,27 @@ MERGES = [
 @given(inputs())
 def test_merge(agrees, op, reference, tensorflow, arrays):
     agrees(op, arrays, lambda *x: reduce(reference, x), lambda *x: reduce(tensorflow, x))
+
+
+@pytest.mark.parametrize(
+    ("op", "reference"),
+    [
+        (ops.Add(), torch.add),
+        (ops.Mul(), torch.mul),
+        (ops.Max(), torch.maximum),
+        (ops.Min(), torch.minimum),
+    ],
+    ids=lambda one: getattr(one, "__name__", type(one).__name__),
+)
+def test_merge_of_truth_values(op, reference):
+    """ONNX has operators of their own for these: Keras takes the minimum of masks."""
+    arrays = [np.array(bits, bool) for bits in ((0, 0, 1, 1), (0, 1, 0, 1), (1, 1, 1, 1))]
+    right = reduce(reference, map(torch.from_numpy, arrays)).numpy()
+    values = op.run(*arrays)
+    steps = (Step(op, tuple(Ref(-1, k) for k in range(3))),)
+    (found,) = crosscheck(steps, arrays, [values])
+    assert found.dtype == values[0].dtype == right.dtype == bool
+    assert np.array_equal(values[0], right) and np.array_equal(found, right)
 
 
 @given(inputs())
