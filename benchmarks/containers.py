@@ -215,7 +215,7 @@ def run(name: str, depth: int, dtype: torch.dtype, told: Told) -> None:
     if least <= POWER:
         told.weak.append(f"{what}: {least:.2f}")
     honest: dict[str, Callable[[], Any]] = {
-        "fused": lambda: fused(module),
+        **({"fused": lambda: fused(module)} if module._supports_sdpa else {}),
         "two threads": lambda: two_threads(module),
         "ONNX Runtime, optimised": lambda: optimised(capture),
         "NumPy in float32": lambda: single(capture),
