@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probe.evaluation.allowance import Values
+from probe.numerics.dtypes import widened
 from probe.ops import Add, Attention, Mul, Product, Transpose
 from probe.ops.step import Step, weights_of
 from probe.ops.weight import Weight
@@ -44,7 +45,7 @@ def blind_spots(
 
 
 def _constant(x: np.ndarray, name: str) -> Iterator[str]:
-    if x.size < 2 or x.min() != x.max():
+    if x.size < 2 or x.dtype.kind not in "fiub" or x.min() != x.max():
         return
     if x.flat[0]:
         yield f"{name} is constant, so a wrong order of its elements gives the same output"
@@ -57,7 +58,7 @@ def _epsilon(op: Any, given: Sequence[np.ndarray], y: np.ndarray) -> Iterator[st
     if not getattr(op, "epsilon", 0.0) or y.dtype.kind != "f":
         return
     with np.errstate(all="ignore"):
-        other = np.asarray(replace(op, epsilon=10 * op.epsilon).run(*given)[0])
+        other = np.asarray(replace(op, epsilon=10 * op.epsilon).run(*map(widened, given))[0])
         moved = np.abs(other - y).max(initial=0.0)
     if moved <= _SAME * np.abs(y).max(initial=0.0):
         yield (
