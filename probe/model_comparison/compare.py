@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -44,9 +44,11 @@ from probe.model_comparison.structure import refined
 from probe.model_comparison.types import Types, beyond, read_types
 from probe.model_comparison.walk import Walk
 from probe.model_comparison.weights import anchors
-from probe.model_comparison.why import Reasons, reasons, reasons_alone
 from probe.numerics.dtypes import widened
 from probe.process.interrupts import undisturbed
+
+if TYPE_CHECKING:
+    from probe.model_comparison.why import Reasons
 
 __all__ = ["Pairing", "assert_same", "compare"]
 
@@ -274,6 +276,11 @@ def _compared(
         made_by_format = expected_error(one.b, one.paired.b, level, against)
         pair = replace(_pair(one, down[one], alone), expected=made_by_format)
         if group is not None:
+            from probe.model_comparison.why import (  # noqa: PLC0415 - all causes: only for a source
+                reasons,
+                reasons_alone,
+            )
+
             say(f"explaining {names_of(one.b, one.paired.b)[-1]}")
             search = explained < _EXPLAINED
             if alone:
@@ -479,7 +486,7 @@ def _in_a(local: Comparison, paired: Paired) -> Comparison:
     return replace(local, worst=Worst(worst.output, index, worst.values, worst.allowance))
 
 
-def _explained(pair: Pair, group: Sequence[Segment], found: Reasons) -> Pair:
+def _explained(pair: Pair, group: Sequence[Segment], found: "Reasons") -> Pair:
     also = [printable.name(" + ".join(names_of(one.b, one.paired.b))) for one in group[1:]]
     notes = list(found.notes)
     if also:
