@@ -24,8 +24,12 @@ WITHOUT_FRAMEWORK = (
     "tests/adapters/onnx/test_resize.py",
     "tests/capture/test_array_files.py",
     "tests/comparison",
+    "tests/evaluation/test_memory_limit.py",
     "tests/evaluation/test_onnxruntime_reference.py",
     "tests/evaluation/test_power.py",
+    "tests/recording/test_base_package.py",
+    "tests/recording/test_hostile_recordings.py",
+    "tests/recording/test_store.py",
     "tests/verdict/test_quantization_level_flips.py",
 )
 BENCHMARKS = (

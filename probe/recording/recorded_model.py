@@ -86,7 +86,8 @@ class Recording(Shown):
         blocks = self._ordered(index.get("calls_of_blocks"))
         self._blocks = [(self._place(one), one) for one in blocks]
         if self._only is not None:  # what was left out is known by nothing
-            held = {one.capture.layer for one in blocks}
+            held = {one.capture.layer for one in (*self._calls, *blocks)}
+            self.layers = tuple(one for one in self.layers if one.name in held)
             self.containers = tuple(one for one in self.containers if one.name in held)
 
     # What it holds

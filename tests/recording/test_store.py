@@ -205,6 +205,7 @@ def test_the_arrays_of_a_recording_are_not_read_before_they_are_asked_for(path):
 def test_what_is_asked_for_by_name(tmp_path):
     kept = probe.record(chain("a1", "a2", "b"), X, tmp_path / "run.npz", layers=["a*"])
     assert [one.layer for one in probe.sweep(kept)] == ["a1", "a2"]
+    assert [one.name for one in kept.layers] == ["a1", "a2"]
     with pytest.raises(probe.ProbeError, match="does not hold 'b': record it by its name"):
         probe.check(kept, "b")
     with pytest.raises(probe.ProbeError, match="no layer 'c'"):
