@@ -20,7 +20,7 @@ def total(values: Iterable[float]) -> float:
         return sum(values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Term:
     """One product of a sum, by the framework's own indices; without a weight, an input that is
     added as it is.
@@ -43,6 +43,9 @@ class Term:
     channel: int | None = None
     inner: "Origin | None" = None
 
+    def __repr__(self) -> str:
+        return f"<Term {named_term(self)} = {number(self.product)}>"
+
 
 @dataclass(frozen=True)
 class Member:
@@ -54,7 +57,7 @@ class Member:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Change:
     """One step on the way from the terms to the value: what is done, and the value after it."""
 
@@ -62,8 +65,11 @@ class Change:
     value: float
     members: tuple[Member, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Change {printable.line(self.words)}: {number(self.value)}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Origin:
     """The terms of a sum, and what happened to it."""
 
@@ -75,6 +81,9 @@ class Origin:
     computed: float | None
     """What the recomputation has for ``total``, where it holds it as a value of its own."""
     steps: tuple[Change, ...]
+
+    def __repr__(self) -> str:
+        return f"<Origin of {len(self.terms)} terms and {len(self.steps)} steps>"
 
     @property
     def subtotals(self) -> dict[int, float]:

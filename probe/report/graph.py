@@ -1,9 +1,10 @@
 """The graph of a forward pass as a page draws it: a call a row, in execution order, in lanes that
 branches open and joins close.
 
-The layout is our own: of the libraries that route the edges of layered graphs one is under the GPL
-and unmaintained (grandalf), the others need a binary (Graphviz) or a newer Python (fast-sugiyama);
-and rows in execution order are those of the table beside it.
+The layout is our own: of the libraries for layered graphs one is under the GPL and unmaintained
+(grandalf), others need a binary (Graphviz) or a newer Python (fast-sugiyama), and networkx places
+the generations of a graph but routes no edge around a vertex. Rows in execution order are those of
+the table beside it.
 """
 
 import math

@@ -97,7 +97,7 @@ class Scatter:
     """How many of how many values."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Errors:
     """How far each element of an output is off."""
 
@@ -108,14 +108,20 @@ class Errors:
     axes: tuple[str, ...] = ()
     """What the output's axes are called; () where nothing is said."""
 
+    def __repr__(self) -> str:
+        return f"<Errors {self.what}: {self.ratio.shape}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Drawn:
     """The pictures of a call, or of a pair of tensors."""
 
     histograms: tuple[Histogram, ...] = ()
     maps: tuple[ErrorMap, ...] = ()
     scatters: tuple[Scatter, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Drawn: {len(self.maps)} maps, {len(self.histograms)} histograms>"
 
     @property
     def marks(self) -> int:

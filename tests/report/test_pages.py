@@ -286,6 +286,20 @@ def test_a_notebook_gets_markup_without_script_and_style(reports):
         assert len(repr(report)) < 200 and "\n" not in repr(report)
 
 
+def test_each_value_that_a_user_holds_is_one_short_line(reports, conv, branching):
+    story = probe.explain(conv, "", X, at=(0, 1, 1, 1))
+    pool = probe.explain(torch.nn.MaxPool2d(3), "", X, at=(0, 1, 1, 1))
+    twin = copy.deepcopy(branching)
+    twin.norm.eps = 1e-3
+    found = probe.compare(branching, twin, X[:, :, :, :9])
+    held = [*reports[1].findings, *reports[1].comparisons.values(), *reports[1].held.values()]
+    weights = reports[1].weights.values()
+    (source,) = found.sources
+    more = [story.origin, *story.terms, *pool.steps, source, source.drawn, found, probe.sweep(conv, X)]
+    for one in [*reports, story, *held, *weights, *more, probe.open_model(conv)]:
+        assert "\n" not in repr(one) and len(repr(one)) < 200, repr(one)
+
+
 def test_names_out_of_a_file_are_no_markup(reports):
     evil = "<script>alert(1)</script>\x1b[31m"
     report = replace(reports[1], layer=evil, source=evil, notes=(evil,))
