@@ -295,8 +295,9 @@ def test_each_value_that_a_user_holds_is_one_short_line(reports, conv, branching
     held = [*reports[1].findings, *reports[1].comparisons.values(), *reports[1].held.values()]
     weights = reports[1].weights.values()
     (source,) = found.sources
-    more = [story.origin, *story.terms, *pool.steps, source, source.drawn, found, probe.sweep(conv, X)]
-    for one in [*reports, story, *held, *weights, *more, probe.open_model(conv)]:
+    more = [story.origin, *story.terms, *pool.steps, source, source.drawn, found]
+    more += [probe.sweep(conv, X), probe.open_model(conv)]
+    for one in [*reports, story, *held, *weights, *more]:
         assert "\n" not in repr(one) and len(repr(one)) < 200, repr(one)
 
 
