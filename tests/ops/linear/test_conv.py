@@ -65,7 +65,15 @@ def test_conv(agrees, weight, case):
     fits = how["groups"] == 1 and (max(how["strides"]) == 1 or max(how["dilations"]) == 1)
     kernel = weight("kernel", w, axes=(rank + 1, rank, *range(rank)))
     op = ops.Conv(weight=kernel, bias=None if b is None else weight("bias", b), **how)
-    agrees(op, [x], by_torch, by_tensorflow if fits else None)
+    # TensorFlow 2.21 with oneDNN leaves elements of one column unwritten where one channel is
+    # strided along columns alone.
+    unwritten = (
+        x.shape[1] == 1
+        and rank == 2
+        and how["strides"][0] == 1 < how["strides"][1]
+        and op.run(x)[0].shape[-1] == 1
+    )
+    agrees(op, [x], by_torch, by_tensorflow if fits and not unwritten else None)
 
 
 @given(convolutions())
