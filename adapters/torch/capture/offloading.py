@@ -7,7 +7,7 @@ included. accelerate is not imported.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -41,8 +41,15 @@ class Offloaded:
 
 
 def _before(module: Any, args: Any, kwargs: Any) -> Any:
-    return module._hf_hook.pre_forward(module, *args, **kwargs)
+    with _unwatched():
+        return module._hf_hook.pre_forward(module, *args, **kwargs)
 
 
 def _after(module: Any, args: Any, output: Any) -> Any:
-    return module._hf_hook.post_forward(module, output)
+    with _unwatched():
+        return module._hf_hook.post_forward(module, output)
+
+
+def _unwatched() -> AbstractContextManager[None]:
+    """Weights that are brought and taken are no calls of the model's, and are not copied as such."""
+    return torch._C.DisableTorchFunction()

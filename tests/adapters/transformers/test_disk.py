@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from probe.adapters.torch.capture.function_calls import FunctionCalls
 from probe.adapters.transformers import memory
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers_cases import CASES, build
@@ -29,6 +30,21 @@ def test_a_sweep_from_the_disk_is_the_same(saved, name):
     assert found == verdicts(library.open_model(saved(name)))
     assert {verdict for _, verdict in found} == {"agree"}
     assert {one.device.type for one in model.module.parameters()} == {"meta"}
+
+
+def test_weights_that_are_brought_and_taken_are_no_calls(saved, monkeypatch):
+    """Each was copied on its way out, in float32, and hashed."""
+    seen, plain = set(), FunctionCalls._strange
+
+    def strange(self, tensors, *words):
+        seen.update(tuple(one.shape) for one in tensors)
+        plain(self, tensors, *words)
+
+    monkeypatch.setattr(FunctionCalls, "_strange", strange)
+    model = library.open_model(saved("Llama"), device="disk")
+    table = tuple(model.module.get_input_embeddings().weight.shape)
+    assert {verdict for _, verdict in verdicts(model)} == {"agree"}
+    assert seen and table not in seen
 
 
 def test_a_block_and_values_of_yours(saved):
