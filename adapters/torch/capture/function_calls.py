@@ -297,11 +297,22 @@ class FunctionCalls(TorchFunctionMode):
         known = self._constant.get(id(tensor))
         return not self.varies(tensor) or (known is not None and known() is tensor)
 
+    def _parameter(self, tensor: torch.Tensor) -> str | None:
+        """The name of a parameter or buffer, of those too that accelerate brings for the call."""
+        known = self._parameters.get(id(tensor))
+        frame = self._frames[-1]
+        if known is not None or "_hf_hook" not in vars(frame.module):
+            return known
+        held = (*frame.module._parameters.items(), *frame.module._buffers.items())
+        return next(
+            (f"{frame.place}.{key}".lstrip(".") for key, one in held if one is tensor), None
+        )
+
     def _strange(self, tensors: Sequence[torch.Tensor], words: str, followed: bool = False) -> None:
         """Takes note of those that came from nowhere seen; they follow from the model's input if
         arrays of it may have come back."""
         for tensor in tensors:
-            if self._is_made(tensor) or id(tensor) in self._parameters or self.follows(tensor):
+            if self._is_made(tensor) or self._parameter(tensor) is not None or self.follows(tensor):
                 continue
             with torch._C.DisableTorchFunction():
                 empty = tensor.is_meta
@@ -380,7 +391,7 @@ class FunctionCalls(TorchFunctionMode):
         follows = any(self.follows(tensor) for tensor in tensors)
         varies = follows or any(map(self.varies, tensors))
         # what containers make of parameters alone, such as 1 + weight, is computed within as well
-        learned = not varies and any(id(tensor) in self._parameters for tensor in tensors)
+        learned = not varies and any(self._parameter(tensor) is not None for tensor in tensors)
         if (
             any(tensor.is_meta for tensor in tensors)
             or name in _CONSTRUCTORS
@@ -517,7 +528,7 @@ class FunctionCalls(TorchFunctionMode):
         for tensor in used:
             if id(tensor) in seen:
                 continue
-            parameter = self._parameters.get(id(tensor))
+            parameter = self._parameter(tensor)
             if parameter is not None and not self.varies(tensor):
                 seen[id(tensor)] = _weight(parameter, self._frames[-1].place, tensor)
                 continue

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from probe.adapters.torch.capture.function_calls import FunctionCalls
+from probe.adapters.torch.capture.model import TorchModel
 from probe.adapters.transformers import memory
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers_cases import CASES, build
@@ -41,10 +42,15 @@ def test_weights_that_are_brought_and_taken_are_no_calls(saved, monkeypatch):
         plain(self, tensors, *words)
 
     monkeypatch.setattr(FunctionCalls, "_strange", strange)
+    # a second pass, on another input, would tell these from what follows from the input
+    monkeypatch.setattr(TorchModel, "_following", lambda self, *given: iter(given[-1].items()))
     model = library.open_model(saved("Llama"), device="disk")
     table = tuple(model.module.get_input_embeddings().weight.shape)
     assert {verdict for _, verdict in verdicts(model)} == {"agree"}
     assert seen and table not in seen
+    norm = "model.layers.0.input_layernorm"
+    reports = [one for one in library.sweep(model) if one.layer.startswith(f"{norm}/mul")]
+    assert [name for one in reports for name in one.weights] == ["weight"]
 
 
 def test_a_block_and_values_of_yours(saved):
