@@ -51,5 +51,5 @@ def _after(module: Any, args: Any, output: Any) -> Any:
 
 
 def _unwatched() -> AbstractContextManager[None]:
-    """Weights that are brought and taken are no calls of the model's, and are not copied as such."""
+    """Bringing weights and taking them away are no calls of the model: they are not copied."""
     return torch._C.DisableTorchFunction()
