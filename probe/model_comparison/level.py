@@ -9,6 +9,7 @@ segment is told beside.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -21,7 +22,7 @@ from probe.model_comparison.quantized import beyond_range, cut_off, step_of
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of
-from probe.ops import Cast, Clip, Conv, MatMul, Mul, Op, Sum
+from probe.ops import BatchNormalization, Cast, Clip, Conv, MatMul, Mul, Op, Sum
 from probe.ops.weight import Weight
 
 __all__ = ["Level", "expected_error", "level_between", "rounding_of"]
@@ -32,8 +33,9 @@ _TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 _FIRST = 256
 _INTEGERS = "integers"
 _TOLD = 3
-_FOLDED = 4.0
-"""How many roundings of the narrower type lie in weights that a normalisation was folded into."""
+_FOLDED = 6.0
+"""How many roundings of the narrower type lie in weights that a normalisation was folded into: of
+the weight, the variance, its sum with epsilon, the root, the gain and the product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +188,7 @@ def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> froz
         held = anchors.get(node, ())
         for part, weight in fields.items():
             if (found := _of_a(node, part, weight, held)) is not None:
-                taken[part] = _mixed(weight, *found, name)
+                taken[part] = _mixed(weight, found, part, name)
         if taken:
             node.op = replace(node.op, **taken)
         if len(taken) < len(fields):
@@ -199,18 +201,26 @@ def _parameter(node: Node) -> dict[str, Weight]:
     return {"weight": value} if isinstance(value, Weight) and not node.inputs else {}
 
 
-def _of_a(
-    node: Node, part: str, weight: Weight, held: Sequence[Anchor]
-) -> tuple[np.ndarray, float] | None:
-    """A's values for a weight of B, in the layout of the op, rows of several nodes put together;
-    and how many roundings lie between."""
+class _Held(NamedTuple):
+    """A's values for a weight of B."""
+
+    value: np.ndarray
+    roundings: float
+    """How many of the narrower type lie between."""
+    parts: np.ndarray | float = 0.0
+    """How large what the bias is the difference of is."""
+
+
+def _of_a(node: Node, part: str, weight: Weight, held: Sequence[Anchor]) -> "_Held | None":
+    """A's values for a weight of B, in the layout of the op, rows of several nodes put
+    together."""
     if not held:
         return None
     first = _weight_of(held[0], node, part)
     shape = weight.value.shape
     whole = held[0].counts[0] == held[0].counts[1] and held[0].same_order
-    if whole and first is not None and first[0].value.shape == shape:
-        return first[0].value, first[1]
+    if whole and first is not None and first.value.shape == shape:
+        return first
     axis = 1 if held[0].node.kind == "MatMul" and len(shape) == 2 else 0
     if len(held[0].looked) != shape[axis if len(shape) > 1 else 0]:
         return None
@@ -218,33 +228,57 @@ def _of_a(
     roundings = 1.0
     for one in held:
         theirs = _weight_of(one, node, part)
-        if theirs is None or theirs[0].value.ndim != len(shape):
+        if theirs is None or theirs.value.ndim != len(shape):
             return None
-        rows = np.moveaxis(theirs[0].value, axis if len(shape) > 1 else 0, 0)
+        rows = np.moveaxis(theirs.value, axis if len(shape) > 1 else 0, 0)
         places = np.flatnonzero(one.rows >= 0)
         if rows.shape[1:] != out.shape[1:]:
             return None
         out[places] = rows[one.rows[places]]
-        roundings = max(roundings, theirs[1])
-    return np.moveaxis(out, 0, axis if len(shape) > 1 else 0), roundings
+        roundings = max(roundings, theirs.roundings)
+    return _Held(np.moveaxis(out, 0, axis if len(shape) > 1 else 0), roundings)
 
 
-def _weight_of(anchor: Anchor, node: Node, part: str) -> tuple[Weight, float] | None:
-    """A weight of the anchor's node, with the normalisation behind it where B's has it folded in;
-    and how many roundings that costs."""
+def _weight_of(anchor: Anchor, node: Node, part: str) -> "_Held | None":
+    """A weight of the anchor's node, with the normalisation behind it where B's has it folded
+    in."""
     op, roundings = anchor.node.op, 1.0
     behind = normalization_behind(anchor.node.outputs[0])
     if behind is not None and normalization_behind(node.outputs[0]) is None:
         folded = with_normalization(op, behind.op)
         op, roundings = (op, 1.0) if folded is None else (folded, _FOLDED)
     found = getattr(op, part, None)
-    return (found, roundings) if isinstance(found, Weight) else None
+    if not isinstance(found, Weight):
+        return None
+    return _Held(found.value, roundings, _parts(behind.op) if roundings > 1 and behind else 0.0)
 
 
-def _mixed(weight: Weight, theirs: np.ndarray, roundings: float, name: str) -> Weight:
+def _parts(normalization: Op | None) -> np.ndarray | float:
+    """How large what a folded bias is the difference of is, for each channel: its rounding stays
+    where the difference is small."""
+    if not isinstance(normalization, BatchNormalization):
+        return 0.0
+    scale, shift, mean, variance = (
+        None if one is None else np.abs(one.value).ravel().astype(np.float64)
+        for one in (
+            *(normalization.scale, normalization.bias),
+            *(normalization.mean, normalization.variance),
+        )
+    )
+    gain = 1.0 if scale is None else scale
+    if variance is not None:
+        gain = gain / np.sqrt(variance + normalization.epsilon)
+    moved = 0.0 if mean is None else mean * gain
+    return np.asarray(np.maximum(moved, 0.0 if shift is None else shift))
+
+
+def _mixed(weight: Weight, held: "_Held", part: str, name: str) -> Weight:
     """A's values where B's are these at the level, else B's own."""
+    theirs, roundings = held.value, held.roundings
     mine = weight.value.astype(np.float64)
     size = np.maximum(np.abs(theirs), np.abs(mine))
+    if part == "bias":
+        size = np.maximum(size, held.parts)
     apart = np.abs(mine - theirs)
     if name in _TYPES:
         least = 2.0**-24 if name == "float16" else 2.0**-133

@@ -1,6 +1,7 @@
 """A net that ONNX Runtime has quantised to 8 bits against the net itself: the precision is no
 fault, and a fault in it stands out."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -239,3 +240,32 @@ def test_a_fault_in_dynamic_integers_is_the_only_source(
     assert found.verdict == "diverge", str(found)
     assert len(found.sources) == 1, str(found)
     assert _scaling(model, node).name in found.sources[0].b, found.sources[0]
+
+
+def test_a_half_whose_normalisations_are_folded_is_a_level_and_a_missing_bias_is_none(
+    tmp_path: Path,
+) -> None:
+    """Folded in float16, where a bias is a small difference of large numbers."""
+    torch.manual_seed(0)
+    parts = [
+        torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+        for _ in range(3)
+    ]
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), *parts).eval()
+    for _, norm, _ in parts:
+        torch.nn.init.uniform_(norm.running_mean, 0.5, 2)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        norm.bias.data = norm.running_mean / (norm.running_var + norm.eps).sqrt() + 1e-3
+    x = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    half = copy.deepcopy(net).half()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own, as above
+        torch.onnx.export(half, (torch.from_numpy(x).half(),), tmp_path / "half.onnx", dynamo=False)
+    found = probe.compare(net, tmp_path / "half.onnx", x)
+    assert found.verdict == "agree", str(found)
+    model = onnx.load(tmp_path / "half.onnx")
+    node = _convolutions(model)[2]
+    _change(_held(model, node.input[2]), lambda old: old * 0 - 0.2)
+    onnx.save(model, tmp_path / "faulty.onnx")
+    (source,) = probe.compare(net, tmp_path / "faulty.onnx", x).sources
+    assert node.name in source.b
