@@ -119,8 +119,12 @@ class _Merge(Op):
         return (out,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        truths = self.of_truths and all(map(graph.boolean, inputs))
-        kind = self.of_truths if truths else self.onnx
+        number = next((one for one in inputs if not graph.boolean(one)), None)
+        kind = self.of_truths if number is None and self.of_truths else self.onnx
+        if number is not None:
+            inputs = tuple(
+                graph.op("CastLike", one, number) if graph.boolean(one) else one for one in inputs
+            )
         return (reduce(lambda left, right: graph.op(kind, left, right), inputs),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

@@ -71,6 +71,15 @@ def test_merge_of_truth_values(op, reference):
     assert np.array_equal(values[0], right) and np.array_equal(found, right)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+@pytest.mark.parametrize("op", [ops.Mul(), ops.Max(), ops.Min()], ids=lambda op: type(op).__name__)
+def test_merge_of_truth_values_and_numbers(op, dtype):
+    arrays = [np.array((0, 1, 0, 1), bool), np.array((3, 0, -2, 5), dtype)]
+    values = op.run(*arrays)
+    (found,) = crosscheck((Step(op, (Ref(-1), Ref(-1, 1))),), arrays, [values])
+    assert np.array_equal(values[0], found) and found.dtype.kind == values[0].dtype.kind
+
+
 @given(inputs())
 def test_mean(agrees, arrays):
     same = all(x.shape == arrays[0].shape for x in arrays)
