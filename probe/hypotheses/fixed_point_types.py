@@ -22,6 +22,8 @@ _MODES = ("down (floor)", "half up")
 _FINER = (0, 1, 2, 3, 4, 5, 6, 8)
 _MOST = 18
 """Fraction bits of an input."""
+_FLIPS = 0.001
+"""The share of values that may be a level off, as rounding moves what it is near a threshold."""
 _NARROWER = 3
 """How many bits before the point may be missing."""
 
@@ -42,7 +44,7 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
     """The accumulator has too few bits: each product is cut to its fraction bits before it is
     added, or the sum wraps around before what follows it."""
     fraction, found = fraction_of(case.seen), _last_sum(case)
-    if fraction is None or found is None:
+    if fraction is None or found is None or _output_alone(case, fraction):
         return
     position, op = found
     sums = case.values[position][0]
@@ -76,7 +78,7 @@ def input_type(case: Case) -> Iterator[Edit]:
     """The input alone has a type with too few bits, behind or before the point."""
     fraction, found = fraction_of(case.seen), _last_sum(case)
     floats = [x.astype(np.float64) for x in case.inputs if x.dtype.kind == "f"]
-    if fraction is None or found is None or not floats:
+    if fraction is None or found is None or not floats or _output_alone(case, fraction):
         return
     enough = min(_MOST, _enough(case, fraction, *found))
     own = [fraction_of(x.ravel()) for x in floats]
@@ -122,6 +124,15 @@ def _on_the_grid(
         told = f"{claim}; the output has {fraction} fraction bits, rounded {last}"
         rounded = case.became_steps(steps).appended(FixedPoint(2.0**-fraction, last))
         yield case.edit(told, rounded, inputs, fitted=2 + fitted, do=do, main=main, also=also)
+
+
+def _output_alone(case: Case, fraction: int) -> bool:
+    """Whether the output's own type gives the values, but where they lie next to a threshold: no
+    other need be too narrow."""
+    healthy, step = case.pick(case.healthy), 2.0**-fraction
+    return any(
+        np.mean(mode(healthy / step) * step != case.seen) < _FLIPS for mode in MODES.values()
+    )
 
 
 def _last_sum(case: Case) -> tuple[int, Sum] | None:

@@ -155,3 +155,12 @@ def test_the_digits_of_float32_are_no_fixed_point():
     assert fraction_of(np.floor(y * 4) / 4) == 2
     small = rng.normal(size=100)
     assert fraction_of(np.floor(small * 2**20) / 2**20) == 20
+
+
+@pytest.mark.parametrize("mode", [np.floor, np.rint])
+def test_where_the_result_alone_is_too_narrow_no_other_type_is_named(layer, x, mode):
+    with torch.no_grad():
+        y = mode(layer(torch.from_numpy(x)).numpy().astype(np.float64) * 2**4) / 2**4
+    (finding,) = probe.check(layer, "", given=x, expected=y).findings
+    assert finding.slug == "fixed-point" and "the output has 4 fraction bits" in finding.claim
+    assert not any(word in str(finding) for word in ("accumulator", "input is"))

@@ -189,7 +189,8 @@ def test_a_batch_of_one_shows_no_state_that_is_carried(kind):
 
 @pytest.mark.tensorflow
 def test_a_batch_of_one_of_a_stateful_layer_of_keras():
-    model = trained(keras.Sequential([keras.Input((5, 3), batch_size=1), L.LSTM(4, stateful=True)]))
+    lstm = L.LSTM(4, stateful=True, name="lstm")
+    model = trained(keras.Sequential([keras.Input((5, 3), batch_size=1), lstm]))
     assert said(probe.check(model, "lstm"), "carried from one sample to the next")
 
 
