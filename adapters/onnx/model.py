@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -84,10 +86,34 @@ class OnnxModel(Shown):
         return found
 
     @cached_property
+    def _ordered(self) -> Sequence[onnx.NodeProto]:
+        """The nodes, each behind those whose outputs it takes. ONNX demands that order of a file,
+        but ONNX Runtime does not, and its converter to float16 puts its casts at the end."""
+        nodes = list(self.proto.graph.node)
+        makers = {name: k for k, node in enumerate(nodes) for name in node.output if name}
+        needs = [{makers[one] for one in _takes(node) if one in makers} for node in nodes]
+        if all(max(need, default=-1) < k for k, need in enumerate(needs)):
+            return nodes
+        sorter = TopologicalSorter(dict(enumerate(needs)))
+        try:
+            sorter.prepare()
+        except CycleError:  # ONNX Runtime will say so
+            return nodes
+        found: list[int] = []
+        ready = list(sorter.get_ready())
+        heapify(ready)
+        while ready:  # of those that can be next, the first of the file
+            found.append(heappop(ready))
+            sorter.done(found[-1])
+            for one in sorter.get_ready():
+                heappush(ready, one)
+        return [nodes[k] for k in found]
+
+    @cached_property
     def following(self) -> frozenset[str]:
         """The tensors that follow from the model's inputs, shapes of them left out."""
         found = {one.name for one in self.proto.graph.input} - self.initializers.keys()
-        for node in self.proto.graph.node:
+        for node in self._ordered:
             if node.op_type not in _SHAPES and found.intersection(_takes(node)):
                 found.update(node.output)
         return frozenset(found - {""})
@@ -97,7 +123,7 @@ class OnnxModel(Shown):
         """The nodes that are layers, by name: the node's own, or that of its operator and its
         number."""
         found: dict[str, onnx.NodeProto] = {}
-        for number, node in enumerate(self.proto.graph.node):
+        for number, node in enumerate(self._ordered):
             if self.following.intersection(node.output):
                 name = (
                     node.name
