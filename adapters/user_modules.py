@@ -82,9 +82,11 @@ def _from_file(path: Path) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """The folder can be imported from, last of all."""
+    """The folder can be imported from, last of all; no __pycache__ is written into it."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.append(str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = before

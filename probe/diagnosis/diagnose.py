@@ -53,6 +53,8 @@ _BUSY = 6
 does other things too."""
 _REST = 1000.0
 """A mistake that leaves as many times the allowance, or more, is no part of the reason."""
+_NOTHING = 1e-6
+"""Share of the difference up to which what is left is float32's rounding, allowed or not."""
 _NEARLY = 0.99
 """Share of the difference from which on a mistake that does not reproduce the values says more than
 weights that do, of which nothing is known but that they are others."""
@@ -258,14 +260,18 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
         )
 
 
+def _little(one: Scored) -> bool:
+    """Whether a mistake leaves little of what is allowed, or next to nothing of the difference:
+    where values are copied nothing is allowed."""
+    return one.left < _REST or one.share < _NOTHING
+
+
 def _partial(
     case: Case, scored: Sequence[Scored], party: str, search: Search
 ) -> tuple[Finding, ...]:
     """The one that leaves clearly less than any other, where there is one and enough values to say
     so."""
-    enough = [
-        one for one in scored if one.left < _REST and case.seen.size >= 8 * (1 + one.edit.fitted)
-    ]
+    enough = [one for one in scored if _little(one) and case.seen.size >= 8 * (1 + one.edit.fitted)]
     ranked = sorted(enough, key=lambda one: one.share)
     if not ranked or ranked[0].share > CLEARLY:
         return ()
@@ -277,9 +283,7 @@ def _partial(
     firsts = [next(one for one in close if one.hypothesis.slug == slug) for slug in slugs]
     if search.part is not search.whole:
         again = [on_the_whole(one, search.whole) for one in firsts]
-        firsts = [
-            one for one in again if one is not None and one.share <= CLEARLY and one.left < _REST
-        ]
+        firsts = [one for one in again if one is not None and one.share <= CLEARLY and _little(one)]
     return tuple(_finding(one, party, len(firsts) > 1, ()) for one in firsts)
 
 

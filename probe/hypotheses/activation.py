@@ -58,7 +58,7 @@ def missing_activation(case: Case) -> Iterator[Edit]:
     ``Conv2D(..., activation="relu")`` and ``Dense(..., activation=...)`` end with it; the layer's
     output is what comes after the activation.
     """
-    for position, op in _activations(case):
+    for position, op in case.having(Elementwise, *_ALONG, ops.AbsMaxQuantize):
         steps = case.with_op(position, ops.Identity())
         yield case.edit(
             f"{_name(op)} is not applied",

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from probe.adapters.user_modules import import_named
 from safetensors.torch import save_file
 
 import probe
@@ -359,3 +360,18 @@ def test_live_modules_keep_their_mode(net):
         and net.training
     )
     assert any("TorchScript" in note for note in probe.open_model(traced(net)).notes)
+
+
+def test_nothing_is_written_beside_the_users_code(tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text(
+        "import torch\n\n\ndef net():\n    return torch.nn.ReLU()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
+    import_named("beside.py")
+    monkeypatch.delitem(sys.modules, "beside")
+    import_named("beside")
+    monkeypatch.delitem(sys.modules, "beside")
+    assert [path.name for path in tmp_path.iterdir()] == ["beside.py"]
+    assert not sys.dont_write_bytecode
