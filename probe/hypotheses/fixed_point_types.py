@@ -43,7 +43,7 @@ class _Products(Accumulated):
 def accumulator_type(case: Case) -> Iterator[Edit]:
     """The accumulator has too few bits: each product is cut to its fraction bits before it is
     added, or the sum wraps around before what follows it."""
-    fraction, found = fraction_of(case.seen), _last_sum(case)
+    fraction, found = fraction_of(case.seen), _only_sum(case)
     if fraction is None or found is None or _output_alone(case, fraction):
         return
     position, op = found
@@ -76,7 +76,7 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
 @more("fixed-point")
 def input_type(case: Case) -> Iterator[Edit]:
     """The input alone has a type with too few bits, behind or before the point."""
-    fraction, found = fraction_of(case.seen), _last_sum(case)
+    fraction, found = fraction_of(case.seen), _only_sum(case)
     floats = [x.astype(np.float64) for x in case.inputs if x.dtype.kind == "f"]
     if fraction is None or found is None or not floats or _output_alone(case, fraction):
         return
@@ -135,9 +135,10 @@ def _output_alone(case: Case, fraction: int) -> bool:
     )
 
 
-def _last_sum(case: Case) -> tuple[int, Sum] | None:
+def _only_sum(case: Case) -> tuple[int, Sum] | None:
+    """The layer's sum, where it has one: of several a search would take too long."""
     found = [(position, op) for position, op in summing(case) if op.terms is not None]
-    return found[-1] if found and case.comparable and case.seen.size >= 4 else None
+    return found[0] if len(found) == 1 and case.comparable and case.seen.size >= 4 else None
 
 
 def _enough(case: Case, fraction: int, position: int, op: Sum) -> int:
