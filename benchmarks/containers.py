@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -187,16 +188,16 @@ def faulty(module: Any, arrays: Any, plant: Callable[[Any], Any]) -> Any:
     return (found.logits.float().numpy(),)
 
 
+@dataclass
 class Told:
     """What was said of one dtype."""
 
-    def __init__(self) -> None:
-        self.verdicts: Counter[str] = Counter()
-        self.alarms: list[str] = []
-        self.weak: list[str] = []
-        self.worst = 0.0
-        self.faults: Counter[tuple[str, bool]] = Counter()
-        self.passed: list[str] = []
+    verdicts: Counter[str] = field(default_factory=Counter)
+    alarms: list[str] = field(default_factory=list)
+    weak: list[str] = field(default_factory=list)
+    worst: float = 0.0
+    faults: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    passed: list[str] = field(default_factory=list)
 
 
 def run(name: str, depth: int, dtype: torch.dtype, told: Told) -> None:

@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probe import ops
 from probe.evaluation.allowance import Values, carry, rounded
 from probe.numerics.precision import SIGMAS, VANISHING, Precision, of_storing
 from probe.ops.base import Op, Rearrangement, Sum
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
-__all__ = ["Noise", "jumps", "noise_of", "pooled", "runs_of", "usual_runs", "wandering"]
+__all__ = ["Noise", "noise_of", "pooled", "runs_of", "usual_runs", "wandering"]
 
 _RUNS, _MORE = 8, 32
 _FEW, _MANY, _PLENTY = 1 << 5, 1 << 9, 1 << 12
@@ -31,15 +30,6 @@ _WIDTH = np.float32(2 * np.sqrt(3))
 """The width of an even distribution of variance 1."""
 _STORING = float(np.sqrt(3))
 """What storing may do at most, in units of its scale."""
-
-_JUMPS = frozenset(
-    (
-        *("Ceil", "Floor", "FloorDiv", "Mod", "Round", "Sign", "Trunc"),
-        *("AbsMaxQuantize", "DynamicQuantize", "DynamicQuantizeLinear", "FixedPoint", "Float8"),
-        *("FloatQuantize", "IntQuantize", "MiniFloat", "NudgedFakeQuantize", "SignQuantize"),
-    )
-)
-"""Ops that jump, by name: no file of ops is imported to know that none of its ops is there."""
 
 Scales = tuple[np.ndarray | None, ...]
 """The scale of the rounding error of each of several arrays; None where it is exact."""
@@ -73,7 +63,7 @@ def noise_of(
     least = min((one.unit for one in precisions if one.unit), default=1.0)
     kind = np.dtype(np.float32 if least >= 2.0**-24 else np.float64)
     # a level behind what rounds nothing does not flip
-    grids = any(step.op.on_power_of_two_grid or jumps(step.op) for step in steps)
+    grids = any(step.op.on_power_of_two_grid or step.op.jumps for step in steps)
     ends = _ends(steps, len(values[-1]))
     stored = [
         of_storing(y, precisions[end])
@@ -235,7 +225,7 @@ def _noisy_run(
         given = [
             inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
         ]
-        if jumps(step.op):
+        if step.op.jumps:
             before = [ref.of(*still) for ref in sources]
             given = [_further(now, one) for now, one in zip(given, before, strict=True)]
         made = step.op.run(*given)
@@ -249,12 +239,6 @@ def _noisy_run(
             if ref.step >= 0 and last[ref.step] == position:
                 values.pop(ref.step, None)
     return values[len(steps) - 1]
-
-
-def jumps(op: Op) -> bool:
-    """Whether an output may move by a finite step where an input moves by less than anything."""
-    whole = isinstance(op, ops.Cast) and "float" not in op.to
-    return op.quantizes or whole or not _JUMPS.isdisjoint(one.__name__ for one in type(op).__mro__)
 
 
 def _further(now: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A layer in NumPy on one set of inputs, with its allowances."""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,6 @@ from probe.errors import CannotOpen
 from probe.evaluation.allowance import SumBounds, allowances
 from probe.evaluation.monte_carlo import (
     Noise,
-    jumps,
     noise_of,
     pooled,
     runs_of,
@@ -22,7 +21,7 @@ from probe.evaluation.monte_carlo import (
 )
 from probe.evaluation.numpy_reference import recompute
 from probe.files.size_limits import allowed
-from probe.model import Capture
+from probe.model import Capture, Held
 from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.memory_limit import limited
 from probe.numerics.precision import Precision, precision_of, stored_in
@@ -87,7 +86,7 @@ class Reference:
     @cached_property
     def jumps(self) -> bool:
         """Whether a step is a quantiser or another function that jumps."""
-        return any(jumps(step.op) for step in self.steps)
+        return any(step.op.jumps for step in self.steps)
 
     @cached_property
     def recurrent(self) -> bool:
@@ -258,20 +257,23 @@ def values_of(
         return recompute(_described(capture).steps, inputs)
 
 
-@contextmanager
-def bounded(capture: Capture) -> Iterator[None]:
+def bounded(capture: Capture) -> AbstractContextManager[None]:
     """Raises CannotOpen where a file describes a call that takes far more memory than what it has
     of it."""
+    return nullcontext() if capture.held is None else _bounded(capture.layer, capture.held)
+
+
+@contextmanager
+def _bounded(layer: str, held: Held) -> Iterator[None]:
     try:
-        with limited(None if capture.held is None else allowed(capture.held.bytes)):
+        with limited(allowed(held.bytes)):
             yield
     except (MemoryError, ValueError) as error:
-        beyond = isinstance(error, MemoryError) or _TOO_BIG in str(error)
-        if capture.held is None or not beyond:
+        if not isinstance(error, MemoryError) and _TOO_BIG not in str(error):
             raise
         raise CannotOpen(
-            f"{capture.held.path}: computing {capture.layer!r} could exhaust memory, while its "
-            f"recorded arrays have {capture.held.bytes:,} bytes; NumPy: {error}"
+            f"{held.path}: computing {layer!r} could exhaust memory, while its recorded arrays "
+            f"have {held.bytes:,} bytes; NumPy: {error}"
         ) from None
 
 

@@ -13,7 +13,7 @@ from probe.hypotheses.fixed_point import fraction_of
 from probe.hypotheses.low_precision import summing
 from probe.hypotheses.registry import more
 from probe.hypotheses.rounding_modes import MODES, FixedPoint
-from probe.ops.base import Sum
+from probe.ops.base import Rearrangement, Sum
 
 __all__: list[str] = []
 
@@ -62,6 +62,8 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
                 made = case.became_steps(steps).with_op(position, cut)
                 rounded = fraction if finer else None
                 yield from _on_the_grid(case, claim, made, inputs, rounded, fitted, do)
+    if all(isinstance(step.op, Rearrangement) for step in case.steps[position + 1 :]):
+        return  # then it is the output that wraps around
     needed = _integers(sums)
     for integer in range(needed - 1, needed - 1 - _NARROWER, -1):
         ends = -(2.0 ** (integer - 1)), 2.0 ** (integer - 1)

@@ -23,6 +23,8 @@ class FixedPoint(Elementwise):
     """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped
     or wrapped."""
 
+    jumps = True
+
     roundings = 0
     step: float | np.ndarray
     mode: str

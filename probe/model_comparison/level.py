@@ -18,7 +18,7 @@ from probe import printable
 from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.node_values import evaluated, taken
 from probe.model_comparison.normalize import normalization_behind, with_normalization
-from probe.model_comparison.quantized import beyond_range, cut_off, step_of
+from probe.model_comparison.quantized import beyond_range, cut_off
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of
@@ -28,9 +28,13 @@ from probe.ops.weight import Weight
 __all__ = ["Level", "expected_error", "level_between", "rounding_of"]
 
 _TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
-
-
 _FIRST = 256
+_MOST_BITS = 16
+"""Integers of more bits are a bias's."""
+_AS_FLOAT = 1e-6
+_HALF = 0.501
+_UNBIASED = 0.25
+"""How far a rounding up or down by choice leaves the mean, in steps."""
 _INTEGERS = "integers"
 _TOLD = 3
 _FOLDED = 6.0
@@ -119,7 +123,7 @@ class Level:
 def _of_steps(op: Op, given: Sequence[np.ndarray]) -> np.ndarray | None:
     """What weights within half a step may do: as for all that adds up by chance."""
     weight = getattr(op, "weight", None)
-    step = step_of(weight) if isinstance(weight, Weight) else None
+    step = weight.step if isinstance(weight, Weight) else None
     if step is None or not isinstance(op, Conv | MatMul):
         return None
     spread = replace(op, weight=Weight("", None, step / np.sqrt(12)), bias=None)
@@ -152,10 +156,6 @@ def _more_bits(node: Node, of_a: Node) -> int:
     mine, theirs = ([w.grid for _, w in held_weights(one)] for one in (node, of_a))
     found = [grid.bits for grid in mine if grid is not None and grid.bits <= _MOST_BITS]
     return max(found, default=0) if not any(theirs) else 0
-
-
-_MOST_BITS = 16
-"""Integers of more bits are a bias's."""
 
 
 def _lies_in(node: Node, name: str) -> bool:
@@ -274,7 +274,7 @@ def _parts(normalization: Op | None) -> np.ndarray | float:
 
 def _mixed(weight: Weight, held: "_Held", part: str, name: str) -> Weight:
     """A's values where B's are these at the level, else B's own."""
-    theirs, roundings = held.value, held.roundings
+    theirs, roundings, step = held.value, held.roundings, weight.step
     mine = weight.value.astype(np.float64)
     size = np.maximum(np.abs(theirs), np.abs(mine))
     if part == "bias":
@@ -283,21 +283,12 @@ def _mixed(weight: Weight, held: "_Held", part: str, name: str) -> Weight:
     if name in _TYPES:
         least = 2.0**-24 if name == "float16" else 2.0**-133
         near = apart <= roundings * (precision_of(name).unit * size + least)
+    elif step is None:  # a bias that stayed as it was
+        near = apart <= _AS_FLOAT * size.max(initial=0.0)
     else:
-        step = step_of(weight)
-        if step is None:  # a bias that stayed as it was
-            near = apart <= _AS_FLOAT * size.max(initial=0.0)
-        else:
-            near = _rounded_to_steps(mine, theirs, step)
-    step = step_of(weight)
+        near = _rounded_to_steps(mine, theirs, step)
     grid = None if weight.grid is None or step is None else replace(weight.grid, scale=step)
     return Weight(weight.name, None, np.where(near, theirs, mine), grid=grid)
-
-
-_AS_FLOAT = 1e-6
-_HALF = 0.501
-_UNBIASED = 0.25
-"""How far a rounding up or down by choice leaves the mean, in steps."""
 
 
 def _rounded_to_steps(mine: np.ndarray, theirs: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -343,7 +334,7 @@ def _through(node: Node, arrived: Sequence[float], level: Level) -> float:
         value = widened(weight.value)
         rows = value.shape[1] if isinstance(node.op, MatMul) else len(value)
         taps = value.size / max(1, rows)
-        step = step_of(weight)
+        step = weight.step
         own = (
             float(np.mean(step**2)) / 12
             if step is not None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.hypotheses.fixed_point import fraction_of
 from probe.numerics.blocks import places
 from probe.ops import (
     Conv,
@@ -40,6 +41,15 @@ _EQUAL = 0.98
 """What part of the values must come out as they were written."""
 _SLUG = "fixed-point"
 _LAYOUT = (Transpose, Reshape, Identity)
+_NAMES = ("input", "weights", "accumulator")
+_ROUNDS = 6
+"""How often each of these types is improved in turn."""
+_ROUNDED = (np.trunc, np.floor, np.rint)
+_RANGES = (8.0, 4.0, np.inf)
+_OF_TANH = (4.0, 8.0, np.inf)
+"""How the argument of a table is rounded, and where tables end."""
+_ROUGH = 0.05
+"""What the table of 1/sum may do besides."""
 
 
 def narrow_types(
@@ -56,7 +66,7 @@ def narrow_types(
         inputs: What the layer is given.
         seen: What the other program gives, in the layout of the last step.
     """
-    fraction = _fraction(seen)
+    fraction = fraction_of(seen)
     positions = [k for k, step in enumerate(steps) if not isinstance(step.op, _LAYOUT)]
     if fraction is None or not positions or seen.shape != made[-1][0].shape:
         return ()
@@ -78,17 +88,6 @@ def narrow_types(
     if isinstance(first.op, Elementwise) and not isinstance(first.op, Relu):
         return _of_table(first.op, x, seen, fraction)
     return ()
-
-
-def _fraction(values: np.ndarray) -> int | None:
-    """The fraction bits of values that are multiples of a power of two; None beyond 24."""
-    if not values.size or not np.isfinite(values).all() or not values.any():
-        return None
-    for bits in _BITS:
-        scaled = values * 2.0**bits
-        if (scaled == np.rint(scaled)).all():
-            return bits
-    return None
 
 
 def _cut(x: np.ndarray, bits: int | None) -> np.ndarray:
@@ -115,9 +114,6 @@ class _Types:
     @property
     def narrowed(self) -> list[str]:
         return [name for name in _NAMES if getattr(self, name) is not None]
-
-
-_NAMES = ("input", "weights", "accumulator")
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +184,6 @@ def _nearest(sampled: "_Sum", values: np.ndarray, fraction: int) -> "_Types":
         if types == before:
             break
     return types
-
-
-_ROUNDS = 6
 
 
 def _sampled(
@@ -297,18 +290,13 @@ def _wrapping(sampled: _Sum, types: _Types, values: np.ndarray, fraction: int) -
 # Functions that are looked up
 
 
-_ROUNDED = (np.trunc, np.floor, np.rint)
-_RANGES = (8.0, 4.0, np.inf)
-_OF_TANH = (4.0, 8.0, np.inf)
-
-
 def _of_table(op: Any, x: np.ndarray, seen: np.ndarray, fraction: int) -> tuple[Finding, ...]:
     some = np.unique(np.linspace(0, seen.size - 1, 4096).astype(int))
     x, seen = x.reshape(-1)[some], seen.reshape(-1)[some]
     exact = op.f(x)
     if x.size != seen.size or np.abs(exact - seen).max() <= 2.0**-fraction:
         return ()
-    for bits in (*range(12, -4, -1),):
+    for bits in range(12, -4, -1):
         step = 2.0**-bits
         for rounded in _ROUNDED:
             for end in _OF_TANH if isinstance(op, Tanh) else _RANGES:
@@ -367,7 +355,3 @@ def _of_softmax(op: Any, x: np.ndarray, seen: np.ndarray, fraction: int) -> tupl
     )
     do = "give the softmax's input fewer integer bits, or its table more entries"
     return (Finding(_SLUG, claim, left / apart, do=do),)
-
-
-_ROUGH = 0.05
-"""What the table of 1/sum may do besides."""

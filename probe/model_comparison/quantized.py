@@ -37,12 +37,13 @@ __all__ = [
     "mismatches",
     "quantizes",
     "relation",
-    "step_of",
     "take_integers_away",
 ]
 
 _SAME = 1e-6
 _INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
+_FEW = 16
+"""Entries that a relation between weights is read off."""
 _SATURATED = 20.0
 """The mean square of what a range cuts off, in squares of its step, that the choice of a range may
 cost: calibration takes a little loss there for finer steps. Half the right range costs 50 and more.
@@ -302,18 +303,6 @@ def relation(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
     words = [f"{factor:g} times A's: another scale"] if factor != 1 else []
     words += [f"A's moved by {shift:+d} of its steps: another zero point"] if shift else []
     return f"rounded, B's are {', and '.join(words)}"
-
-
-_FEW = 16
-
-
-def step_of(weight: Weight) -> np.ndarray | None:
-    """The distance between neighbouring values of each entry of a quantised weight, in the op's
-    layout; None where it is none."""
-    if weight.grid is None:
-        return None
-    size = np.broadcast_to(np.asarray(weight.grid.scale, np.float64), weight.effective.shape)
-    return weight.to_op(size)
 
 
 def cut_off(x: np.ndarray, low: float, high: float, step: float) -> np.ndarray:

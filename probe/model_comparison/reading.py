@@ -11,7 +11,7 @@ import numpy as np
 from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.normalize import is_constant, with_normalization
-from probe.model_comparison.quantized import relation, step_of
+from probe.model_comparison.quantized import relation
 from probe.model_comparison.segments import Segment, computing
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
@@ -242,7 +242,7 @@ def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Differe
     at = np.unravel_index(int(np.argmax(np.nan_to_num(apart, nan=np.inf))), apart.shape)
     index = ", ".join(map(str, at))
     more = f" and {count - 1} more of {mine.size}" if count > 1 else f", 1 of {mine.size}"
-    step = step_of(right)
+    step = right.step
     note = _relation(mine, theirs, ~same) if step is None else relation(mine, theirs, step)
     yield Difference(
         *(f"{name}[{index}]{more}", float(mine[at]), float(theirs[at]), a, name, right, note)

@@ -33,6 +33,8 @@ _ROWS = 1024
 """So many rows of a weight are looked at."""
 _SHARE = 0.5
 """What part of the rows must be found."""
+_SIGMAS = 4.0
+"""How far rounding to integers is taken to go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,20 +164,12 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
 
 def _by_rounding(node: Node, matrix: np.ndarray, length: int) -> np.ndarray:
     """How far each row's projections lie off by rounding of its entries to whole steps."""
-    weight = getattr(node.op, "weight", None)
-    grid = weight.grid if isinstance(weight, Weight) else None
-    none = np.zeros(len(matrix))
-    if grid is None or weight is None or weight.value.size != matrix.size:
-        return none
-    if not isinstance(node.op, Conv | MatMul):
-        return none
-    size = np.broadcast_to(np.asarray(grid.scale, np.float64), weight.effective.shape)
-    size = weight.to_op(size)
-    rows = size.T if isinstance(node.op, MatMul) else size.reshape(len(size), -1)
+    op = node.op
+    weight = op.weight if isinstance(op, Conv | MatMul) else None
+    if weight is None or (size := weight.step) is None or size.size != matrix.size:
+        return np.zeros(len(matrix))
+    rows = size.T if isinstance(op, MatMul) else size.reshape(len(size), -1)
     return np.asarray(_SIGMAS * np.sqrt(np.square(rows).sum(axis=1) / 12))
-
-
-_SIGMAS = 4.0
 
 
 def _directions(length: int) -> np.ndarray:

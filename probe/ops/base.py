@@ -207,6 +207,12 @@ class Op:
     """Whether outputs are levels: an input that moves by less than anything may move one by a whole
     step."""
 
+    @property
+    def jumps(self) -> bool:
+        """Whether an output may move by a finite step where an input moves by less than
+        anything."""
+        return self.quantizes
+
     def equally_right(
         self, inputs: Arrays, outputs: Arrays, output: int, theirs: np.ndarray
     ) -> np.ndarray | None:

@@ -61,6 +61,17 @@ class Weight:
         """The effective values in the op's layout (a view wherever NumPy can give one)."""
         return self.to_op(self.effective)
 
+    @property
+    def step(self) -> "np.ndarray | None":
+        """The distance between neighbouring values of each entry, in the op's layout; None where
+        there is no grid."""
+        if self.grid is None:
+            return None
+        import numpy as np  # noqa: PLC0415 - a listing does without it
+
+        size = np.broadcast_to(np.asarray(self.grid.scale, np.float64), self.effective.shape)
+        return self.to_op(size)
+
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.rows is None else array[slice(*self.rows)]

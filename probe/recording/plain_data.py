@@ -41,10 +41,12 @@ def kinds() -> Mapping[str, type]:
 @cache
 def kind_of(name: str) -> type | None:
     """The one of that name."""
-    other = next((one for one in _OTHERS if one.__name__ == name), None)
-    found = getattr(ops, name, None) if other is None else other
-    if other is not None or not isinstance(found, type) or not issubclass(found, ops.Op):
-        return other
+    for one in _OTHERS:
+        if one.__name__ == name:
+            return one
+    found = getattr(ops, name, None)
+    if not isinstance(found, type) or not issubclass(found, ops.Op):
+        return None
     plain = "__dataclass_params__" in vars(found) and found not in (ops.Op, ops.Recomputed)
     return found if plain else None
 

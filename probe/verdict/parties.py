@@ -6,27 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.comparison.compare import Comparison, compare_three
+from probe.comparison.compare import Comparison
 from probe.errors import Undescribed
-from probe.evaluation.allowance import whole_at
 from probe.evaluation.onnxruntime_reference import crosscheck
-from probe.evaluation.party import Allowed, Arrays, Extra, Party, PartyResult, compared
+from probe.evaluation.party import Arrays, Extra, Party, PartyResult, compared
 from probe.evaluation.propagated_error import Drift
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.numerics.dtypes import overflown
-from probe.numerics.precision import Precision, precision_of
-from probe.ops import Transpose
-from probe.ops.base import Sum
+from probe.numerics.precision import precision_of
+from probe.verdict.all_agree import all_agree, all_agree_with_less
 from probe.verdict.judgement import Pair
 from probe.verdict.ladder import judged
 from probe.verdict.pairwise import equal
 
 __all__ = ["engines", "onnx_answer", "user"]
-
-_FEW = 16
-_ROOM = 64.0
-"""How many times what is allowed the values must reach over, where that is less than the whole."""
 
 
 def onnx_answer(
@@ -92,21 +86,13 @@ def engines(
     single = precision_of("float32", casts=capture.dtype == "float64")
     bound = None
     if not recurrent:
-        spared = sparing and answer is not None and _divisible(layer)
-        if answer is not None and single == usual:
-            if spared:
-                less = layer.allowances(replace(usual, partial=True), 0)
-                if (found := _all_agree(capture, layer, answer, usual, less, _ROOM)) is not None:
-                    return found
-            bound = layer.allowances(usual, 0)
-            if (found := _all_agree(capture, layer, answer, usual, bound)) is not None:
+        if answer is not None and sparing:
+            if (found := all_agree_with_less(capture, layer, answer, usual, single)) is not None:
                 return found
-        else:
-            if answer is not None and spared and usual.stored:
-                stored = _all_agree_as_stored(capture, layer, answer, usual)
-                if stored is not None:
-                    return stored, {}
-            bound = layer.allowances(usual, 0)
+        bound = layer.allowances(usual, 0)
+        if answer is not None and single == usual:
+            if (found := all_agree(capture, layer, answer, usual, bound)) is not None:
+                return found
     layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
     own = replace(usual, sketches=capture.by_onnxruntime) if layer.sketchy else usual
     framework = judged(
@@ -134,100 +120,6 @@ def _shared(framework: PartyResult, party: Party, recurrent: bool) -> PartyResul
         return None
     result = compared(party, framework.allowed)
     return result if not recurrent or result.comparison.ok else None
-
-
-def _sum_at(layer: Reference) -> int | None:
-    """The step that is the one sum of products which a layer is but for moves of elements, if it is
-    that."""
-    others = [
-        position for position, step in enumerate(layer.steps) if not isinstance(step.op, Transpose)
-    ]
-    op = layer.steps[others[0]].op if len(others) == 1 else None
-    return others[0] if isinstance(op, Sum) and op.terms is not None else None
-
-
-def _divisible(layer: Reference) -> bool:
-    """Whether less than the whole allowance may do, for a sum of many products or several calls
-    with one among them: their squares are most of the work."""
-    if layer.composed:
-        return len(layer.values[-1]) == 1 and any(map(layer.pays, range(len(layer.steps))))
-    position = _sum_at(layer)
-    return position is not None and layer.pays(position)
-
-
-def _all_agree(
-    capture: Capture,
-    layer: Reference,
-    answer: tuple[np.ndarray, ...],
-    usual: Precision,
-    allowance: tuple[np.ndarray, ...],
-    room: float = 0.0,
-) -> tuple[dict[str, PartyResult], dict[Pair, Comparison]] | None:
-    """The three engines in one pass, where all agree within ``allowance``; elements of a sum beyond
-    that are looked at one by one.
-
-    With ``room`` the values must reach over so many times what is allowed, as they must where that
-    is less than the whole.
-    """
-    if not len(answer) == len(capture.outputs) == len(layer.values[-1]) == 1:
-        return None
-    value, theirs, third = layer.values[-1][0], capture.outputs[0], answer[0]
-    if room and not (value.size and _reaches(value, room * _largest(allowance[0]))):
-        return None
-
-    def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
-        return whole_at(
-            layer.steps, layer.given, layer.values, precision_of(capture.dtype), where, error
-        )
-
-    looks = look if value.ndim and _sum_at(layer) is not None else None
-    near = compare_three(theirs, value, third, allowance[0], looks, room > 0)
-    if near is None or not all(near):
-        return None
-    framework = Party("framework", capture.outputs, layer, usual)
-    allowed = Allowed(framework.values, allowance, usual)
-    onnx = Party("onnx", answer, layer, usual)
-    results = {
-        "framework": PartyResult(framework, allowed, near[0]),
-        "onnx": PartyResult(onnx, allowed, near[1]),
-    }
-    return results, {("framework", "onnx"): near[2]}
-
-
-def _all_agree_as_stored(
-    capture: Capture, layer: Reference, answer: tuple[np.ndarray, ...], usual: Precision
-) -> dict[str, PartyResult] | None:
-    """The same by a part of what is allowed for a sum that the framework stores in half precision,
-    and that ONNX Runtime gives in float32."""
-    less = layer.allowances(replace(usual, partial=True), 0)
-    framework = compared(
-        Party("framework", capture.outputs, layer, usual),
-        Allowed(tuple(layer.values[-1]), less, usual),
-    )
-    if not framework.comparison.ok:
-        return None
-    single = precision_of("float32")
-    alone = replace(capture, outputs=answer, dtype="float32")
-    part = layer.allowances(replace(single, partial=True), 0)
-    found = _all_agree(alone, layer, answer, single, part, _ROOM)
-    # of several calls it is nearly the whole: what is stored is most of what they round
-    room = 0.0 if layer.composed else _ROOM
-    if found is None or not _reaches(layer.values[-1][0], room * _largest(less[0])):
-        return None
-    return {"framework": framework, "onnx": found[0]["onnx"]}
-
-
-def _largest(allowed: np.ndarray) -> float:
-    """The largest that is allowed anywhere."""
-    return float(allowed.max() if any(allowed.strides) else allowed[(0,) * allowed.ndim])
-
-
-def _reaches(value: np.ndarray, distance: float) -> bool:
-    """Whether a few of the values are seen to lie so far apart."""
-    some = [value.item(value.size * place // _FEW) for place in range(_FEW)]
-    return bool(distance <= max(some) - min(some) < np.inf)
 
 
 def user(

@@ -55,11 +55,10 @@ def reported(
         undescribed = report(outputs=outputs, weights={})
         return _with_exporter(undescribed, call) if options.detail else undescribed
     agree = verdict.word == "agree"
-    seen, yours = agree and options.detail, call.results.get("expected")
+    yours = call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
     tied = mistake is not None and any(one.tie for one in mistake.findings)
-    reference = (layer.steps, layer.inputs, layer.values) if seen else None
-    sharp = seen and options.tolerance is None and not layer.composed
+    sharp = options.detail and agree and options.tolerance is None
     return report(
         outputs=OnDemand(call.capture, again, tuple(outputs))
         if options.sparing and agree
@@ -78,8 +77,8 @@ def reported(
         blind=blind_spots(layer.steps, layer.inputs, layer.values)
         if options.detail and (agree or tied)
         else (),
-        visible=smallest_visible_change(*reference, _precision(call))
-        if reference is not None and sharp
+        visible=smallest_visible_change(layer.steps, layer.inputs, layer.values, _precision(call))
+        if sharp and not layer.composed
         else None,
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,

@@ -78,6 +78,8 @@ EMPTY = "unchecked: the output is empty: the shapes agree and there is no value 
         (torch.nn.Conv2d(2, 3, 2), (0, 2, 5, 5)),
         (torch.nn.BatchNorm1d(4), (0, 4)),
         (torch.nn.AdaptiveAvgPool2d(1), (0, 2, 4, 4)),
+        (torch.nn.MaxPool2d(2, return_indices=True), (0, 2, 4, 4)),
+        (torch.nn.AdaptiveMaxPool2d((2, 3), return_indices=True), (0, 2, 4, 4)),
         (torch.nn.LSTM(4, 3), (5, 0, 4)),
         (torch.nn.LSTMCell(4, 3), (0, 4)),
         (torch.nn.MultiheadAttention(4, 2), (3, 0, 4)),

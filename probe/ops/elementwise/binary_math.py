@@ -177,6 +177,7 @@ class Mod(_Binary):
     """What is left of x divided by y: with the sign of y, or with that of x (``fmod``, as C's)."""
 
     fmod: bool = False
+    jumps = True
     symbol = "modulo"
 
     def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -202,6 +203,8 @@ class Mod(_Binary):
 @dataclass(frozen=True, eq=False)
 class FloorDiv(_Binary):
     """The largest whole number that is no larger than x / y."""
+
+    jumps = True
 
     symbol = "divided and floored by"
 
@@ -248,6 +251,10 @@ class Cast(Op):
 
     to: str
     engine_differences = (BEYOND_INTEGERS,)
+
+    @property
+    def jumps(self) -> bool:
+        return "float" not in self.to
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

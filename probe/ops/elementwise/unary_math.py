@@ -64,6 +64,8 @@ class _Function(Elementwise):
 class _Whole(_Function):
     """A function whose value is exact, and jumps."""
 
+    jumps = True
+
     roundings = 0
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -333,6 +335,8 @@ class Erf(_Function):
 @dataclass(frozen=True, eq=False)
 class Sign(_Function):
     """-1, 0 or 1."""
+
+    jumps = True
 
     onnx = "Sign"
     roundings = 0

@@ -31,6 +31,7 @@ class IntQuantize(Elementwise):
     high: int
     rounding: str = "even"
     before: tuple[np.ndarray, np.ndarray] | None = None
+    jumps = True
 
     @property
     def pointwise(self) -> bool:
@@ -187,6 +188,7 @@ class FloatQuantize(Elementwise):
     lowest: int
     low: float
     high: float
+    jumps = True
 
     @property
     def pointwise(self) -> bool:
@@ -259,6 +261,7 @@ class SignQuantize(Elementwise):
 
     size: np.ndarray
     threshold: float | None = None
+    jumps = True
 
     @property
     def pointwise(self) -> bool:

@@ -24,6 +24,7 @@ class AbsMaxQuantize(Op):
     low: int = -127
     high: int = 127
     epsilon: float = 1e-7
+    jumps = True
 
     def summary(self, inputs: Arrays) -> str:
         over = (
@@ -111,6 +112,7 @@ class Float8(Elementwise):
     """
 
     size: float = 1.0
+    jumps = True
 
     def summary(self, inputs: Arrays) -> str:
         return f"the input to float8 e4m3fn, in units of {self.size:g}"

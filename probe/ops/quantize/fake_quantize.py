@@ -118,6 +118,7 @@ class DynamicQuantize(Op):
     axes: int = 0
     """Over how many of the last axes the range goes, where there are more: each part has its own
     then. 0: over all."""
+    jumps = True
 
     def _apart(self, x: np.ndarray) -> bool:
         """Whether the parts of x along its first axis have ranges of their own."""

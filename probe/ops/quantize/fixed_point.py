@@ -33,6 +33,7 @@ class FixedPoint(Elementwise):
     fraction: np.ndarray
     rounding: str = "RND"
     overflow: str = "WRAP"
+    jumps = True
 
     pointwise = False
     on_power_of_two_grid = True
@@ -259,6 +260,7 @@ class MiniFloat(Elementwise):
     m: np.ndarray
     e: np.ndarray
     e0: np.ndarray
+    jumps = True
 
     pointwise = False
 

@@ -65,6 +65,8 @@ class DynamicQuantizeLinear(Op):
     DynamicQuantizeLinear; the 1 is ONNX Runtime's).
     """
 
+    jumps = True
+
     def summary(self, inputs: Arrays) -> str:
         low, scale = self._range(inputs[0])
         return (

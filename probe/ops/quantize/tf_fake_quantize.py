@@ -31,6 +31,7 @@ class NudgedFakeQuantize(Elementwise):
     divides: bool = True
     """Whether the kernel divides by s (one range) or multiplies by its inverse (per channel, and
     ranges that are no variables)."""
+    jumps = True
 
     @property
     def pointwise(self) -> bool:

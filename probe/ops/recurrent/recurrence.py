@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from probe import ops
 from probe.numerics.precision import SIGMAS, Precision
 from probe.ops.base import Arrays, Errors, Evaluated, Op, Sum
 from probe.ops.contributions import Contributions, Stage, Terms, box
+from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.running_error import Ball, Rounded, summed
 from probe.ops.weight import Weight, zero_bias
@@ -69,7 +69,7 @@ class Recurrence(Op):
     recurrent: Weight
     bias: Weight | None = None
     recurrent_bias: Weight | None = None
-    activation: Op = field(default_factory=lambda: ops.Tanh())
+    activation: Op = field(default_factory=Tanh)
     state_quantizer: Op | None = None
     """What the states go through before each step, where they do (QKeras)."""
     product_quantizer: Op | None = None

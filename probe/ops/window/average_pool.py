@@ -107,6 +107,10 @@ class AveragePool(_Mean, Pool):
     count_include_pad: bool = False
     divisor_override: int | None = None
 
+    @property
+    def reaches_beyond(self) -> bool:
+        return self.ceil_mode
+
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads)
 

@@ -33,10 +33,19 @@ class Pool(Op):
     def undetected(self, inputs: Arrays) -> list[str]:
         shape = inputs[0].shape
         told = [symmetric_padding(shape)] * self.hides_same_padding(shape)
-        if len(shape) == len(self.strides) + 2 and not getattr(self, "ceil_mode", False):
-            dilations = getattr(self, "dilations", None)
-            told += unreached_padding(shape, self.kernel, self.strides, self.pads, dilations)
+        if len(shape) == len(self.strides) + 2 and not self.reaches_beyond:
+            told += unreached_padding(shape, self.kernel, self.strides, self.pads, self.spread)
         return told
+
+    @property
+    def reaches_beyond(self) -> bool:
+        """Whether a window may reach beyond what is padded (``ceil_mode``)."""
+        return False
+
+    @property
+    def spread(self) -> tuple[int, ...]:
+        """The dilation along each axis."""
+        return (1,) * len(self.kernel)
 
     def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
@@ -124,6 +133,14 @@ class MaxPool(Pool):
     ceil_mode: bool = False
     engine_differences = (NAN_IN_EXTREME,)
     stores = False
+
+    @property
+    def reaches_beyond(self) -> bool:
+        return self.ceil_mode
+
+    @property
+    def spread(self) -> tuple[int, ...]:
+        return self.dilations
 
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         return hides_asymmetry(shape, self.kernel, self.strides, self.pads, self.dilations)

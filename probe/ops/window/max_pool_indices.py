@@ -65,6 +65,8 @@ class MaxPoolIndices(MaxPool):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
+        if not x.size:
+            return _winners(*self._cells_of(x, -np.inf))
         found = [
             _winners(*self._cells_of(one[None, None], -np.inf)) for plane in x for one in plane
         ]
@@ -122,7 +124,9 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         place = np.arange(math.prod(sizes)).reshape(sizes)
         values = np.empty((*x.shape[:lead], *self.output_size), x.dtype)
         places = np.empty(values.shape, np.int64)
-        axes = self._cells(sizes) if values.size else []
+        if not values.size:
+            return values, places
+        axes = self._cells(sizes)
         for at in np.ndindex(*self.output_size):
             cell: Any = tuple(slice(*axis[i]) for axis, i in zip(axes, at, strict=True))
             values[(..., *at)], places[(..., *at)] = _winners(
@@ -239,6 +243,10 @@ class LpPool(Pool):
     p: float
     ceil_mode: bool = False
     engine_differences = (SQUARES_OVERFLOW,)
+
+    @property
+    def reaches_beyond(self) -> bool:
+        return self.ceil_mode
 
     def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
         ones = (1,) * len(self.kernel)

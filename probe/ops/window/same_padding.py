@@ -46,12 +46,12 @@ def unreached_padding(
     kernel: Sequence[int],
     strides: Sequence[int],
     pads: Pads,
-    dilations: Sequence[int] | None = None,
+    dilations: Sequence[int],
 ) -> list[str]:
     """What goes undetected where an axis is padded at its end alone and no window reaches that."""
     told = []
     for axis, (size, k, d, stride, (before, after)) in enumerate(
-        zip(shape[2:], kernel, dilations or (1,) * len(strides), strides, pads, strict=True)
+        zip(shape[2:], kernel, dilations, strides, pads, strict=True)
     ):
         reach = (k - 1) * d + 1
         last = (size + before + after - reach) // stride * stride + reach - before

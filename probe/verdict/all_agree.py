@@ -1,0 +1,135 @@
+"""The framework and ONNX Runtime held against NumPy in one pass, where all three agree: what most
+calls of a sweep need and no more."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from probe.comparison.compare import Comparison, compare_three
+from probe.evaluation.allowance import whole_at
+from probe.evaluation.party import Allowed, Party, PartyResult, compared
+from probe.evaluation.reference import Reference
+from probe.model import Capture
+from probe.numerics.precision import Precision, precision_of
+from probe.ops import Transpose
+from probe.ops.base import Sum
+from probe.verdict.judgement import Pair
+
+__all__ = ["Agreement", "all_agree", "all_agree_with_less"]
+
+Agreement = tuple[dict[str, PartyResult], dict[Pair, Comparison]]
+"""The results of both, and the pair that they are, where it was compared."""
+_FEW = 16
+_ROOM = 64.0
+"""How many times what is allowed the values must reach over, where that is less than the whole."""
+
+
+def all_agree(
+    capture: Capture,
+    layer: Reference,
+    answer: tuple[np.ndarray, ...],
+    usual: Precision,
+    allowance: tuple[np.ndarray, ...],
+    room: float = 0.0,
+) -> Agreement | None:
+    """The three engines in one pass, where all agree within ``allowance``; elements of a sum beyond
+    that are looked at one by one.
+
+    With ``room`` the values must reach over so many times what is allowed, as they must where that
+    is less than the whole.
+    """
+    if not len(answer) == len(capture.outputs) == len(layer.values[-1]) == 1:
+        return None
+    value, theirs, third = layer.values[-1][0], capture.outputs[0], answer[0]
+    if room and not (value.size and _reaches(value, room * _largest(allowance[0]))):
+        return None
+
+    def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
+        return whole_at(
+            layer.steps, layer.given, layer.values, precision_of(capture.dtype), where, error
+        )
+
+    looks = look if value.ndim and _sum_at(layer) is not None else None
+    near = compare_three(theirs, value, third, allowance[0], looks, room > 0)
+    if near is None or not all(near):
+        return None
+    framework = Party("framework", capture.outputs, layer, usual)
+    allowed = Allowed(framework.values, allowance, usual)
+    onnx = Party("onnx", answer, layer, usual)
+    results = {
+        "framework": PartyResult(framework, allowed, near[0]),
+        "onnx": PartyResult(onnx, allowed, near[1]),
+    }
+    return results, {("framework", "onnx"): near[2]}
+
+
+def all_agree_with_less(
+    capture: Capture,
+    layer: Reference,
+    answer: tuple[np.ndarray, ...],
+    usual: Precision,
+    single: Precision,
+) -> Agreement | None:
+    """The three engines where all agree within less than the whole allowance, for which that of a
+    large sum is spared; None where they do not, or nothing is spared."""
+    if not _divisible(layer):
+        return None
+    if single == usual:
+        less = layer.allowances(replace(usual, partial=True), 0)
+        return all_agree(capture, layer, answer, usual, less, _ROOM)
+    return _all_agree_as_stored(capture, layer, answer, usual) if usual.stored else None
+
+
+def _all_agree_as_stored(
+    capture: Capture, layer: Reference, answer: tuple[np.ndarray, ...], usual: Precision
+) -> Agreement | None:
+    """The same by a part of what is allowed for a sum that the framework stores in half precision,
+    and that ONNX Runtime gives in float32."""
+    less = layer.allowances(replace(usual, partial=True), 0)
+    framework = compared(
+        Party("framework", capture.outputs, layer, usual),
+        Allowed(tuple(layer.values[-1]), less, usual),
+    )
+    if not framework.comparison.ok:
+        return None
+    single = precision_of("float32")
+    alone = replace(capture, outputs=answer, dtype="float32")
+    part = layer.allowances(replace(single, partial=True), 0)
+    found = all_agree(alone, layer, answer, single, part, _ROOM)
+    # of several calls it is nearly the whole: what is stored is most of what they round
+    room = 0.0 if layer.composed else _ROOM
+    if found is None or not _reaches(layer.values[-1][0], room * _largest(less[0])):
+        return None
+    return {"framework": framework, "onnx": found[0]["onnx"]}, {}
+
+
+def _largest(allowed: np.ndarray) -> float:
+    """The largest that is allowed anywhere."""
+    return float(allowed.max() if any(allowed.strides) else allowed[(0,) * allowed.ndim])
+
+
+def _reaches(value: np.ndarray, distance: float) -> bool:
+    """Whether a few of the values are seen to lie so far apart."""
+    some = [value.item(value.size * place // _FEW) for place in range(_FEW)]
+    return bool(distance <= max(some) - min(some) < np.inf)
+
+
+def _sum_at(layer: Reference) -> int | None:
+    """The step that is the one sum of products which a layer is but for moves of elements, if it is
+    that."""
+    others = [
+        position for position, step in enumerate(layer.steps) if not isinstance(step.op, Transpose)
+    ]
+    op = layer.steps[others[0]].op if len(others) == 1 else None
+    return others[0] if isinstance(op, Sum) and op.terms is not None else None
+
+
+def _divisible(layer: Reference) -> bool:
+    """Whether less than the whole allowance may do, for a sum of many products or several calls
+    with one among them: their squares are most of the work."""
+    if layer.composed:
+        return len(layer.values[-1]) == 1 and any(map(layer.pays, range(len(layer.steps))))
+    position = _sum_at(layer)
+    return position is not None and layer.pays(position)
