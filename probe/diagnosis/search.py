@@ -74,6 +74,8 @@ _TURN, _TURN_OF_WEIGHTS = 0.45, 0.5
 back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
+_KEPT_FOR_WEIGHTS = 0.5
+"""What is tried before it leaves it this share of the seconds, but in a layer of several calls."""
 _COMPARED = 12
 """How many explanations are compared on other inputs."""
 _CONFIRMED, _LATE = 6, 3
@@ -250,7 +252,8 @@ def try_last(search: Search) -> list[Scored]:
     rest = max(0.0, search.limit - (time.thread_time() - search.started[0]))
     share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
     own = min(search.limit, LAST[search.thorough])
-    over = _Turns(own, own + share * rest)
+    kept = 0.0 if search.whole.case.calls else _KEPT_FOR_WEIGHTS * own
+    over = _Turns(own, own + share * rest, kept)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
@@ -285,15 +288,19 @@ class _Turns:
     after a share of what is left, of weights that are read back, which works long for one edit,
     after ``seconds``."""
 
-    def __init__(self, seconds: float, most: float) -> None:
-        self.seconds, self.end = seconds, time.thread_time() + most
+    def __init__(self, seconds: float, most: float, kept: float) -> None:
+        self.seconds, self.end, self.kept = seconds, time.thread_time() + most, kept
         self.until = self.end
 
     def turn(self, family: str) -> None:
         """The next hypothesis is of that family."""
         now = time.thread_time()
         left = self.end - now
-        most = min(self.seconds, _TURN_OF_WEIGHTS * left) if family == _OF_WEIGHTS else _TURN * left
+        if family == _OF_WEIGHTS:
+            most = min(self.seconds, max(self.kept, _TURN_OF_WEIGHTS * left))
+            self.kept = 0.0
+        else:
+            most = _TURN * (left - self.kept)
         self.until = now + most
 
     def __call__(self) -> bool:
