@@ -49,6 +49,7 @@ from probe.verdict.drift import drift_before
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search, Yours
 from probe.verdict.other_processes import configured, in_other_processes
+from probe.verdict.second_look import NEAR
 
 __all__ = ["assert_layer", "check", "sweep"]
 
@@ -129,10 +130,8 @@ def check(
     drift: Mapping[tuple[str, int], Drift] = {}
     wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
-        judged = Options(tolerance)
-        # what agrees without it needs no more passes of a large model
-        if not is_large(model) or not all(_judged(one, Yours(mine), judged).ok for one in wandered):
-            drift = drift_before(found, layer, wandered, seed)
+        before = partial(drift_before, found, layer, wandered, seed)
+        drift = _sparing_drift(before, mine, wandered, tolerance) if is_large(model) else before()
     others = cache(partial(weights_of_others, found, layer, thorough))
     best: Report | None = None
     for one in chosen:
@@ -164,6 +163,36 @@ def check(
             best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}")
         )
     return best
+
+
+def _sparing_drift(
+    before: Callable[..., Mapping[tuple[str, int], Drift]],
+    mine: Expected,
+    calls: list[Capture],
+    tolerance: tuple[float, float] | None,
+) -> Mapping[tuple[str, int], Drift]:
+    """The drift of calls of a large model, in no more passes than it takes to decide on values:
+    none where they agree without it, a few where these tell."""
+
+    def largest(drift: Mapping[tuple[str, int], Drift]) -> float:
+        reports = [
+            _judged(one, Yours(mine, drift.get((one.layer, one.call))), Options(tolerance))
+            for one in calls
+        ]
+        return max(
+            (
+                comparison.ratio
+                for report in reports
+                for pair, comparison in report.comparisons.items()
+                if "expected" in pair
+            ),
+            default=0.0,
+        )
+
+    if largest({}) <= 1:
+        return {}
+    drift = before(few=True)
+    return drift if not 1 < largest(drift) < NEAR[0] else before()
 
 
 def _call_name(made_by: Producer | None) -> str | None:

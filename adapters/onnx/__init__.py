@@ -24,6 +24,7 @@ from .operators import (  # noqa: F401 - their import fills the table of describ
     grid_sample,
     linear_attention,
     losses,
+    microsoft,
     nonzero_unique_nms,
     normalization,
     products_pools_reductions,

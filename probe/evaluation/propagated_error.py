@@ -19,7 +19,7 @@ from probe.composition.segment import results_of
 from probe.description import Description
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
-from probe.evaluation.monte_carlo import pooled
+from probe.evaluation.monte_carlo import pooled, runs_of
 from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
 from probe.model import CallOutput, Capture, Model, StopForward, is_large, parameters_of
 from probe.numerics.dtypes import widened
@@ -64,12 +64,15 @@ def drifts(
     last: tuple[str, int] | None = None,
     seed: int = 0,
     by_framework: bool = False,
+    held: Collection[Capture] = (),
+    few: bool = False,
 ) -> Mapping[tuple[str, int], Drift]:
     """The drift of the ``wanted`` calls (or of all calls of the layers ``names``); calls after
     ``last`` are not run.
 
     It is that of NumPy's outputs, or ``by_framework`` of the framework's, of calls without
-    description too.
+    description too. Where the wanted calls are ``held``, the model need not be run without noise
+    first; with a ``few`` passes their elements tell the scale together.
 
     Memory: two arrays per output of a wanted call, and two bytes per element that any layer puts
     out.
@@ -89,28 +92,41 @@ def drifts(
     most = 1.0
     rng = np.random.default_rng([seed, 1])
 
-    def still(capture: Capture) -> None:
-        nonlocal most
+    def begin(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> None:
         key = (capture.layer, capture.call)
-        values = _values(capture)
         if (values is not None or by_framework) and asked(capture):
             base[key] = capture.outputs if values is None or by_framework else values[-1]
-            further[key] = most
             total[key] = [np.zeros(np.shape(output)) for output in base[key]]
+
+    def measure(capture: Capture, values: list[tuple[np.ndarray, ...]] | None) -> None:
+        nonlocal most
+        key = (capture.layer, capture.call)
+        further[key] = most
         if key == last:
-            raise StopForward
+            return
         try:
             scales[key], times = _scales(capture, values)
         except Exception:  # our own fault, which judging the call says
             scales[key], times = _scales(capture, None)
         most = max(most, times)
 
+    def still(capture: Capture) -> None:
+        values = _values(capture)
+        begin(capture, values)
+        measure(capture, values)
+        if (capture.layer, capture.call) == last:
+            raise StopForward
+
     def moved(capture: Capture) -> Sequence[np.ndarray] | None:
         key = (capture.layer, capture.call)
+        values = None
+        if key not in further:
+            values = _values(capture)
+            measure(capture, values)
         if key in base:
             output = capture.outputs
             if capture.description is not None and not by_framework:
-                output = values_of(capture)[-1]
+                output = (values_of(capture) if values is None else values)[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
                     difference = np.subtract(now, before, dtype=np.float64)
@@ -125,10 +141,14 @@ def drifts(
             for output, scale in zip(capture.outputs, scales[key], strict=True)
         ]
 
+    for one in held:
+        begin(one, _values(one))
+    runs = min(_RUNS, runs_of(sum(base.values(), ()))[0]) if few else _RUNS
+    passes = runs + (not held)
     if is_large(model) and not (last and model.layers[0].name == last[0]):
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes "
-            f"{1 + _RUNS} forward passes of {parameters_of(model):,} parameters, and those layers "
+            f"{passes} forward passes of {parameters_of(model):,} parameters, and those layers "
             "in NumPy; given= (--expect-input) avoids that",
             CostWarning,
             stacklevel=3,
@@ -138,27 +158,33 @@ def drifts(
         with suppress(StopForward):
             model.run(arrays, None, on_call)
 
-    passed(still)
+    if not held:
+        passed(still)
     if base:
-        for _ in range(_RUNS):
+        for _ in range(runs):
             passed(moved)
     return {
         key: Drift(
             tuple(
-                pooled(squares / _RUNS, output)
+                pooled(squares / runs, output, few)
                 for squares, output in zip(sums, base[key], strict=True)
             ),
-            further[key],
+            further.get(key, 1.0),
         )
         for key, sums in total.items()
     }
 
 
 def drift_of(
-    model: Model, arrays: Sequence[np.ndarray], whole: Capture, call: Capture, seed: int = 0
+    model: Model,
+    arrays: Sequence[np.ndarray],
+    whole: Capture,
+    call: Capture,
+    seed: int = 0,
+    few: bool = False,
 ) -> Drift | None:
     """The drift of the outputs of a call or a container, from the calls of the whole model before
-    it; None where there are none.
+    it; None where there are none. A ``few`` runs tell it less well.
 
     Where one of these has no description, or they give too much to keep, the model is run instead,
     as ``drifts`` does; what that does to a container's inputs is followed through its steps.
@@ -190,23 +216,24 @@ def drift_of(
     ):
         if plain:
             key = call.layer, call.call
-            return drifts(model, arrays, {key}, last=key, seed=seed).get(key)
-        return _by_passes(model, arrays, call, seed)
+            held = () if call.description is None else (call,)
+            return drifts(model, arrays, {key}, last=key, seed=seed, held=held, few=few).get(key)
+        return _by_passes(model, arrays, call, seed, few)
     exact = frozenset(at for at, site in enumerate(described.sites) if site.part in within)
     layer = recomputed_call(road, road.inputs)
-    drift = _wandered(layer, road.dtype, exact, {})
+    drift = _wandered(layer, road.dtype, exact, {}, few)
     return replace(drift, road=Road(described, layer, exact))
 
 
 def _by_passes(
-    model: Model, arrays: Sequence[np.ndarray], container: Capture, seed: int
+    model: Model, arrays: Sequence[np.ndarray], container: Capture, seed: int, few: bool
 ) -> Drift | None:
     one = container if container.description is not None else composed(container)
     if one.description is None:
         return None
     made = {k: maker for k, maker in enumerate(one.made_by) if isinstance(maker, CallOutput)}
     calls = {(maker.layer, maker.call) for maker in made.values()}
-    before = drifts(model, arrays, calls, seed=seed, by_framework=True)
+    before = drifts(model, arrays, calls, seed=seed, by_framework=True, few=few)
     unit, off = precision_of(one.dtype).unit, dict[int, np.ndarray]()
     for k, maker in made.items():
         x = one.inputs[k]
@@ -215,16 +242,17 @@ def _by_passes(
             slack = np.zeros(x.shape) if drift is None else drift.slack[maker.output]
             off[k] = slack / SIGMAS + unit * np.where(np.isfinite(x), np.abs(x), 0.0)
     layer = recomputed_call(one)
-    return _wandered(layer, one.dtype, set(range(len(layer.steps))), off)
+    return _wandered(layer, one.dtype, set(range(len(layer.steps))), off, few)
 
 
 def _wandered(
-    layer: Reference, dtype: str, exact: Collection[int], off: Mapping[int, np.ndarray]
+    layer: Reference, dtype: str, exact: Collection[int], off: Mapping[int, np.ndarray], few: bool
 ) -> Drift:
-    slack = layer.wandered(stored_in(dtype), exact=exact, off=off)
+    runs = runs_of(layer.values[-1])[0] if few else None
+    slack = layer.wandered(stored_in(dtype), runs, exact, off)
     if off or precision_of(dtype).unit <= precision_of("float32").unit:
         return Drift(slack)
-    more = layer.wandered(precision_of(dtype), exact=exact)
+    more = layer.wandered(precision_of(dtype), runs, exact)
     sizes = [(_size(one), _size(other)) for one, other in zip(more, slack, strict=True)]
     return Drift(slack, max((most / size for most, size in sizes if size), default=1.0))
 

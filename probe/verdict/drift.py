@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from probe.capture.run import Captured, Named, pass_through
 from probe.errors import CostWarning
-from probe.evaluation.monte_carlo import usual_runs
+from probe.evaluation.monte_carlo import runs_of, usual_runs
 from probe.evaluation.propagated_error import Drift, drift_of, drifts
 from probe.model import Capture, Containing, Model, is_large, parameters_of
 
@@ -18,9 +18,10 @@ same for all."""
 
 
 def drift_before(
-    found: Captured, layer: Named, calls: Sequence[Capture], seed: int
+    found: Captured, layer: Named, calls: Sequence[Capture], seed: int, few: bool = False
 ) -> Mapping[tuple[str, int], Drift]:
-    """What the layers before may have done to the input of these calls of a layer."""
+    """What the layers before may have done to the input of these calls of a layer; a ``few`` runs
+    tell it less well."""
     if layer == "":
         return {}
     names = layer if isinstance(layer, tuple) else (layer,)
@@ -28,12 +29,17 @@ def drift_before(
     keys = {(one.layer, one.call) for one in calls}
     if plain and (len(keys) > _SEVERAL or not _followed(found.model)):
         last = calls[-1].layer, calls[-1].call
-        return drifts(found.model, found.arrays, keys, last=last, seed=seed)
+        held = () if any(one.description is None for one in calls) else calls
+        return drifts(
+            found.model, found.arrays, keys, last=last, seed=seed, held=held, few=few
+        )
+    outputs = calls[0].outputs
     if is_large(found.model) and found.model.layers[0].name != names[0]:
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes one more "
             f"forward pass of {parameters_of(found.model):,} parameters, and those layers "
-            f"{1 + usual_runs(calls[0].outputs)} times in NumPy; given= (--expect-input) "
+            f"{1 + (runs_of(outputs)[0] if few else usual_runs(outputs))} times in NumPy; "
+            "given= (--expect-input) "
             "avoids that",
             CostWarning,
             stacklevel=3,
@@ -46,6 +52,7 @@ def drift_before(
             passed.whole,
             one if isinstance(layer, tuple) else passed.call(one.layer, one.call),
             seed,
+            few,
         )
         for one in calls
     }

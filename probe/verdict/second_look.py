@@ -10,11 +10,11 @@ from probe.evaluation.reference import Reference
 from probe.numerics.precision import Precision
 from probe.verdict.discontinuities import among_equals
 
-_NEAR = 100.0, 2.0
+NEAR = 100.0, 2.0
 """What lies so many times beyond what a few runs with noise tell, or more of them, may lie within
 what yet more tell: errors that all elements share are drawn but once a run."""
 
-__all__ = ["among_equal_numbers", "looked_at", "rounding"]
+__all__ = ["NEAR", "among_equal_numbers", "looked_at", "rounding"]
 
 
 def rounding(
@@ -34,7 +34,7 @@ def looked_at(
     Of runs with noise after more of them, where these may tell another scale.
     """
     if layer.drawn(precision):
-        for look, near in enumerate(_NEAR, start=1):
+        for look, near in enumerate(NEAR, start=1):
             ratio = compare(outputs, layer.values[-1], first).ratio
             if not (1 < ratio < near or (ratio > 1 and layer.jumps)):
                 break

@@ -78,6 +78,18 @@ def test_values_through_the_layers_before_say_what_they_cost_before_they_start(n
     assert net.ran["first"] == 1
 
 
+@pytest.mark.parametrize(("off", "passes"), [(1.0, 3), (1e-5, 12)])
+def test_passes_with_noise_are_as_many_as_it_takes_to_tell(net, monkeypatch, off, passes):
+    monkeypatch.setattr("probe.evaluation.propagated_error._MOST", 0)
+    x = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
+    right = probe.check(net, "last", x).outputs["framework"]
+    net.ran.clear()
+    with pytest.warns(CostWarning, match="given="):
+        report = probe.check(net, "last", x, expected=right + np.float32(off))
+    assert report.verdict == "diverge"
+    assert net.ran["first"] == passes
+
+
 def test_values_that_agree_without_the_layers_before_cost_no_more_passes(net):
     right = probe.check(net, "last", X).outputs["framework"]
     net.ran.clear()

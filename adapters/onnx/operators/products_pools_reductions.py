@@ -14,7 +14,7 @@ from probe.ops.window.same_padding import same_padding
 
 from ..describe import Builder, Value, node
 
-__all__ = ["conv", "gemm", "pads", "window"]
+__all__ = ["conv", "gemm", "pads", "pooled", "window"]
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -167,7 +167,7 @@ def conv_transpose(build: Builder, x: Value, kernel: Value, bias: Value | None =
     )
 
 
-def _pooled(build: Builder, x: Value) -> dict[str, Any]:
+def pooled(build: Builder, x: Value) -> dict[str, Any]:
     kernel = tuple(build.get("kernel_shape"))
     strides = tuple(build.get("strides", (1,) * len(kernel)))
     dilations = tuple(build.get("dilations", (1,) * len(kernel)))
@@ -184,7 +184,7 @@ def _pooled(build: Builder, x: Value) -> dict[str, Any]:
 @node("MaxPool")
 def max_pool(build: Builder, x: Value) -> tuple[Ref, ...]:
     """Its second output names places in the whole tensor."""
-    given = _pooled(build, x)
+    given = pooled(build, x)
     if len(build.outputs) < 2:
         return (build.in_floats(ops.MaxPool(**given), x),)
     found = build.add(ops.MaxPoolIndices(**given), x)
@@ -212,7 +212,7 @@ def max_unpool(build: Builder, x: Value, places: Value, shape: Value | None = No
 
 @node("AveragePool")
 def average_pool(build: Builder, x: Value) -> Ref:
-    given = _pooled(build, x)
+    given = pooled(build, x)
     dilations, padded = given.pop("dilations"), bool(build.get("count_include_pad", 0))
     if {*dilations} != {1}:
         return _dilated_average(

@@ -17,7 +17,7 @@ from probe.errors import Undescribed
 from ..describe import Builder, Value, node
 from .products_pools_reductions import window
 
-__all__ = ["dequantized"]
+__all__ = ["dequantized", "floats", "quantized"]
 
 
 def _broadcast(part: np.ndarray, shape: tuple[int, ...], axis: int, block: int = 0) -> np.ndarray:
@@ -61,7 +61,7 @@ def _held(build: Builder, name: str, value: Value) -> Weight:
     return found
 
 
-def _floats(
+def floats(
     build: Builder, x: Value, scale: Value, zero: Value | None, axis: int, block: int = 0
 ) -> Ref:
     """(x - zero) * scale."""
@@ -79,7 +79,7 @@ def _floats(
     )
 
 
-def _codes(
+def quantized(
     build: Builder,
     x: Value,
     shape: tuple[int, ...],
@@ -108,7 +108,7 @@ def _codes(
 @node("QuantizeLinear", implied=("output_dtype", "saturate"))
 def quantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     axis = build.get("axis", 1) % max(1, build.rank(x))
-    return _codes(build, x, build.shape(x), scale, zero, axis, build.get("block_size", 0))
+    return quantized(build, x, build.shape(x), scale, zero, axis, build.get("block_size", 0))
 
 
 @node("DequantizeLinear", implied=("output_dtype",))
@@ -116,7 +116,7 @@ def dequantize(build: Builder, x: Value, scale: Value, zero: Value | None = None
     if build.array(x).dtype.kind not in "iu":
         raise Undescribed(f"{build.array(x).dtype.name} with a packed encoding is not supported")
     axis = build.get("axis", 1) % max(1, build.rank(x))
-    return _floats(build, x, scale, zero, axis, build.get("block_size", 0))
+    return floats(build, x, scale, zero, axis, build.get("block_size", 0))
 
 
 @node("DynamicQuantizeLinear")
@@ -157,8 +157,8 @@ def qlinear_conv(
         groups=build.get("group", 1),
         **window(build, build.shape(x)[2:], held.value.shape[2:]),
     )
-    found = build.add(op, _floats(build, x, x_scale, x_zero, 1))
-    return _codes(build, found, build.outputs[0].shape, scale, zero, 1)
+    found = build.add(op, floats(build, x, x_scale, x_zero, 1))
+    return quantized(build, found, build.outputs[0].shape, scale, zero, 1)
 
 
 @node("QLinearMatMul")
@@ -174,16 +174,14 @@ def qlinear_matmul(
     zero: Value,
 ) -> Ref:
     """Scales are those of all, of the rows of x or of the columns of y."""
-    left = _floats(build, x, x_scale, x_zero, build.rank(x) - 2)
+    left = floats(build, x, x_scale, x_zero, build.rank(x) - 2)
     if isinstance(y, Weight) and y.value.ndim == 2:
         weight = dequantized(y.value, y.name, build.array(y_scale), build.array(y_zero), axis=1)
         found = build.add(ops.MatMul(weight=weight, bias=None), left)
     else:
-        found = build.add(
-            ops.Product(), left, _floats(build, y, y_scale, y_zero, build.rank(y) - 1)
-        )
+        found = build.add(ops.Product(), left, floats(build, y, y_scale, y_zero, build.rank(y) - 1))
     shape = build.outputs[0].shape
-    return _codes(build, found, shape, scale, zero, max(0, len(shape) - 2))
+    return quantized(build, found, shape, scale, zero, max(0, len(shape) - 2))
 
 
 def _whole(build: Builder, x: Value, zero: Value | None, axis: int) -> Ref:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
@@ -113,7 +115,7 @@ def solve_triangular(
     unitriangular: bool = False,
 ) -> Ref:
     """Row after row: what is left of B less the rows before, each with its factor, divided by the
-    number on the diagonal."""
+    number on the diagonal. B is a term of that sum, which may be added up in any order."""
     size, whole = build.shape(A)[-1], build.outputs[0].shape
     if not left:
         raise Undescribed("left=False is not supported")
@@ -121,14 +123,17 @@ def solve_triangular(
         raise Undescribed(f"systems of 1 to {_ROWS} rows are supported; this one has {size}")
     rest = tuple((0, length) for length in build.shape(A)[:-2])
     axis, solved = len(whole) - 2, None
+    one = np.ones((*build.shape(A)[:-2], 1, 1))
     for row in reversed(range(size)) if upper else range(size):
         found = build.add(
             ops.Expand(shape=(*whole[:-2], 1, whole[-1])), narrow(build, B, -2, row, 1)
         )
         if solved is not None:
             columns = (row + 1, size) if upper else (0, row)
-            factors = _block(build, A, (*rest, (row, row + 1), columns))
-            found = build.add(ops.Sub(), found, build.add(ops.Product(), factors, solved))
+            factors = build.add(ops.Neg(), _block(build, A, (*rest, (row, row + 1), columns)))
+            factors = build.add(ops.Concat(axis=one.ndim - 1), factors, one)
+            terms = build.add(ops.Concat(axis=axis), solved, found)
+            found = build.add(ops.Product(), factors, terms)
         if not unitriangular:
             diagonal = _block(build, A, (*rest, (row, row + 1), (row, row + 1)))
             found = build.add(ops.Div(), found, diagonal)

@@ -116,6 +116,8 @@ ELSEWHERE = {
         "QLinearMatMul",
         "QuantizeLinear",
     ),
+    "SimplifiedLayerNormalization",
+    *(one for one in described() if one.startswith("com.microsoft.")),
 }
 """Those that have files of their own beside this one."""
 

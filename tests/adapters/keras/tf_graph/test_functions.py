@@ -320,9 +320,21 @@ PRECISIONS = [
 ]
 
 
+def einsum_is_right():
+    """With oneDNN on a processor with AVX512-FP16 tf.einsum of TensorFlow 2.21 gives other numbers
+    in float16 than its own matmul, which is right."""
+    x, y = (tf.constant(one, tf.float16) for one in (TABLE, TABLE.T))
+    x = tf.stack([x, x])
+    apart = tf.einsum("...i,ij->...j", x, y) - tf.matmul(x, y[None])
+    return bool(tf.reduce_max(tf.abs(apart)) < 0.1)
+
+
 @pytest.mark.parametrize(("policy", "name"), PRECISIONS)
 def test_in_another_precision(policy, name):
     report = checked(*CASES[name], dtype=policy)
+    if (policy, name) == ("mixed_float16", "einsum dots") and not einsum_is_right():
+        assert "the framework is the odd one out" in report.sentence
+        return
     assert report.ok and "numpy" in report.outputs, str(report)
 
 
