@@ -67,7 +67,7 @@ def tables() -> str:
             _table("Keras 3 and tf_keras", ["class", "Keras 3", "tf_keras", *rest], both),
             _table("QKeras", ["class", *rest], quantised),
             _table("PyTorch, torch.nn", ["class", *rest], torch_rows),
-            _table("ONNX, the default domain", ["operator", *rest], onnx_rows, "operators"),
+            _table("ONNX", ["operator", *rest], onnx_rows, "operators"),
         ]
     )
 

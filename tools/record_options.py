@@ -128,16 +128,19 @@ def _watch_onnx():
     table = importlib.import_module("probe.adapters.onnx.describe")._TABLE
     schemas = importlib.import_module("onnx.defs")
     importlib.import_module("probe.adapters.onnx")
+    known = {one.name: one for one in schemas.get_all_schemas() if one.domain == ""}
 
     def watched(kind, function):
         @functools.wraps(function)
         def describe(build, *values):
-            seen = _values["onnx"][kind]
-            for name in schemas.get_schema(kind).attributes:
+            seen, schema = _values["onnx"][kind], known.get(kind)
+            # onnx has no schema of ONNX Runtime's own operators
+            names = build.attributes if schema is None else schema.attributes
+            for name in names:
                 seen[name].add(_said(build.attributes.get(name, "left out")))
-            for one, value in zip(
-                schemas.get_schema(kind).inputs, (*values, *[None] * 9), strict=False
-            ):
+                seen[name] |= {"left out"} if schema is None else set()
+            inputs = () if schema is None else schema.inputs
+            for one, value in zip(inputs, (*values, *[None] * 9), strict=False):
                 if one.option == schemas.OpSchema.FormalParameterOption.Optional:
                     seen[one.name].add(value is not None)
             seen["opset"].add(build.opset)
