@@ -157,15 +157,16 @@ def pytest_collection_finish(session):
     _watch_keras()
     _watch_torch()
     _watch_onnx()
-    road = importlib.import_module("probe.api")
-    judge = road.judge
+    roads = [importlib.import_module(f"probe.{one}") for one in ("api", "verdict.batch_chunks")]
+    judge = roads[0].judge
 
     def judged(capture, *args, **options):
         report = judge(capture, *args, **options)
         _parties[report.kind] |= set(report.outputs)
         return report
 
-    road.judge = judged
+    for road in roads:
+        road.judge = judged
 
 
 def pytest_sessionfinish(session):
