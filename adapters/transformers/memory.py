@@ -1,28 +1,52 @@
-"""How much memory there is for the parameters of a directory."""
+"""Which directories' parameters stay on the disk, where accelerate reads those of each module while
+it runs."""
 
 import math
 import os
+import re
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from .directory import Directory
 
-__all__ = ["beyond_memory"]
+__all__ = ["kept_on_disk"]
 
 _SHARE = 0.75
 """Of the memory, how much parameters may take."""
+_LARGE = 1 << 30
+"""Bytes of parameters that are not brought into memory together where a pass that reads them from
+the disk takes as long."""
+_MERGED = re.compile(r"\.experts\.\d+\.")
+"""Tensors that transformers keeps in one, which it would have to write first."""
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def beyond_memory(directory: Directory) -> str:
-    """What to say of parameters that take more memory than there is; "" where they fit."""
+def kept_on_disk(directory: Directory) -> str:
+    """What to say where the parameters stay on the disk; "" where they are brought into memory."""
     taken, limit = _parameters(directory), _memory()
-    if taken <= _SHARE * limit:
-        return ""
+    size = f"its parameters take {taken / 2**30:,.1f} GiB"
+    if taken > _SHARE * limit:
+        return (
+            f"{size} and there are {limit / 2**30:,.1f} GiB of memory: each module's are read from "
+            "the disk while it runs (--device disk)"
+        )
+    if taken > _LARGE and _as_in_files(directory) and find_spec("accelerate") is not None:
+        return (
+            f"{size}: each module's are read from the disk while it runs; --device cpu brings all "
+            "into memory"
+        )
+    return ""
+
+
+def _as_in_files(directory: Directory) -> bool:
+    """Whether the module computes with the tensors as the files hold them."""
+    floats = {one.dtype for one in directory.tensors.values() if one.dtype in _SIZES}
     return (
-        f"its parameters take {taken / 2**30:,.1f} GiB and there are {limit / 2**30:,.1f} GiB of "
-        "memory: each module's are read from the disk while it runs (--device disk)"
+        not (directory.pickled or directory.quantisation)
+        and floats == {directory.dtype}
+        and not any(map(_MERGED.search, directory.tensors))
     )
 
 

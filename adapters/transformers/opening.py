@@ -21,7 +21,7 @@ from ..torch.loading.state_dict import fill
 from .directory import Directory
 from .inputs import drawn
 from .loading import QUIETLY, load, parameters
-from .memory import beyond_memory
+from .memory import kept_on_disk
 from .tokenizer import token_ids
 
 __all__ = ["live", "opened"]
@@ -39,7 +39,7 @@ def opened(
         refuse_absent(device)
     source, files = str(directory.path), tuple(map(str, directory.files))
     if factory is None:
-        told = beyond_memory(directory) if device is None else ""
+        told = kept_on_disk(directory) if device is None else ""
         disk = device == DISK or bool(told)
         module, notes = load(directory, trust, imports, disk)
         if not disk:

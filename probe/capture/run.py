@@ -73,8 +73,8 @@ def open_model(
         imports: Modules to import first, with the user's own layers: names, or paths of .py files.
         device: Where it runs: "cpu", "cuda", "cuda:1" or "mps"; "disk": on the CPU, with the
             parameters of a Hugging Face directory read while they are needed. None: a file on the
-            CPU (a directory that memory does not hold from the disk), a live model where it is. A
-            live PyTorch module that is elsewhere is copied there.
+            CPU (a large directory from the disk), a live model where it is. A live PyTorch module
+            that is elsewhere is copied there.
 
     Returns:
         The model: its ``layers``, and what the other functions take in place of a path.

@@ -249,10 +249,11 @@ def _wandered(
     layer: Reference, dtype: str, exact: Collection[int], off: Mapping[int, np.ndarray], few: bool
 ) -> Drift:
     runs = runs_of(layer.values[-1])[0] if few else None
-    slack = layer.wandered(stored_in(dtype), runs, exact, off)
+    inner, stored = (replace(one, partial=few) for one in (precision_of(dtype), stored_in(dtype)))
+    slack = layer.wandered(stored, runs, exact, off)
     if off or precision_of(dtype).unit <= precision_of("float32").unit:
         return Drift(slack)
-    more = layer.wandered(precision_of(dtype), runs, exact)
+    more = layer.wandered(inner, runs, exact)
     sizes = [(_size(one), _size(other)) for one, other in zip(more, slack, strict=True)]
     return Drift(slack, max((most / size for most, size in sizes if size), default=1.0))
 
@@ -297,9 +298,11 @@ def _scales(
         allowed = allowances(capture.description.steps, inputs, values, precision, exact=True)
         if precision.stored:
             wider = allowances(capture.description.steps, inputs, values, own)
+            # a factor of 1 rounds nothing: what storing does to other numbers is the measure then
             sizes = [
-                (_size(one) / SIGMAS, _size(slack) / sigmas)
-                for one, slack in zip(wider, allowed, strict=True)
+                (_size(one) / SIGMAS, max(_size(slack), precision.stored * _size(output)) / sigmas)
+                for one, slack, output in zip(wider, allowed, capture.outputs, strict=True)
+                if output.dtype.kind == "f"
             ]
             times = max((most / size for most, size in sizes if size), default=1.0)
     found: list[_Scale | None] = []

@@ -30,9 +30,7 @@ def drift_before(
     if plain and (len(keys) > _SEVERAL or not _followed(found.model)):
         last = calls[-1].layer, calls[-1].call
         held = () if any(one.description is None for one in calls) else calls
-        return drifts(
-            found.model, found.arrays, keys, last=last, seed=seed, held=held, few=few
-        )
+        return drifts(found.model, found.arrays, keys, last=last, seed=seed, held=held, few=few)
     outputs = calls[0].outputs
     if is_large(found.model) and found.model.layers[0].name != names[0]:
         warnings.warn(

@@ -70,6 +70,22 @@ def test_what_had_to_be_written_is_removed(saved, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_large_one_stays_there_unless_it_is_told_to_move(saved, copied, monkeypatch):
+    monkeypatch.setattr(memory, "_LARGE", 1000)
+
+    def devices(folder, device=None):
+        model = library.open_model(folder, device=device)
+        assert any("--device cpu" in one for one in model.notes) == (device is None and on_disk)
+        return {one.device.type for one in model.module.parameters()}
+
+    on_disk = True
+    assert devices(saved("Llama")) == {"meta"}
+    assert devices(saved("Llama"), "cpu") == {"cpu"}
+    on_disk = False
+    assert devices(copied("Llama", dtype="bfloat16")) == {"cpu"}, "the files hold float32"
+    assert devices(saved("Mixtral")) == {"cpu"}, "its experts would have to be written"
+
+
 def test_a_directory_that_memory_does_not_hold(saved, tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     limit.write_text("100000\n")
