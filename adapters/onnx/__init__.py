@@ -31,6 +31,7 @@ from .operators import (  # noqa: F401 - their import fills the table of describ
     quantize_linear,
     recurrent,
     resize,
+    sequences,
     shape,
 )
 from .run_limits import files_beside, refuse_endless, refuse_large

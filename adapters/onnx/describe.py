@@ -19,7 +19,20 @@ from probe.errors import Undescribed
 from .schema import defaults, input_name
 from .undescribed_operators import LEFT_OUT
 
-__all__ = ["Builder", "Value", "describe_node", "described", "implied", "node", "refusal"]
+__all__ = [
+    "Builder",
+    "Tensors",
+    "Value",
+    "describe_node",
+    "described",
+    "implied",
+    "node",
+    "refusal",
+]
+
+
+Tensors = tuple[Ref, ...]
+"""A sequence, as a describer receives it."""
 
 
 def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
@@ -47,7 +60,7 @@ class Builder(description.Builder):
         """What ONNX Runtime is known to do with such a node."""
         self.read: set[str] = set()
         """The attributes that the description has asked for."""
-        self.taken: list[Value] = []
+        self.taken: list[Value | Tensors] = []
         """The inputs that it has used."""
         self.outer: Mapping[str, Value] = {}
         """For a node that runs graphs of its own: what these may take from outside, by name; and in
@@ -69,6 +82,11 @@ class Builder(description.Builder):
         self.taken.append(value)
         return super().array(value)
 
+    def several(self, sequence: Tensors) -> Tensors:
+        """The tensors of a sequence."""
+        self.taken.append(sequence)
+        return sequence
+
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
         self.read.add(name)
@@ -78,7 +96,7 @@ class Builder(description.Builder):
         """Attributes that change nothing in the mode that others name."""
         self.read.update(names)
 
-    def unread(self, kind: str, values: Sequence[Value | None]) -> str:
+    def unread(self, kind: str, values: Sequence[Value | Tensors | None]) -> str:
         """What the node sets that its description has not read, in words; empty where there is
         nothing."""
         usual, said = defaults(kind, self.opset), implied(kind)
@@ -171,7 +189,9 @@ def refusal(kind: str) -> str:
     return f"the operator {kind} has no description; it would be added in adapters/onnx"
 
 
-def describe_node(kind: str, build: Builder, values: Sequence[Value | None]) -> Description:
+def describe_node(
+    kind: str, build: Builder, values: Sequence[Value | Tensors | None]
+) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:
         raise Undescribed(refusal(kind))

@@ -24,9 +24,10 @@ from probe.evaluation.onnxruntime_session import ran, reason
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer
 
-from .describe import Builder, Value, describe_node, refusal
+from .describe import Builder, Tensors, Value, describe_node, refusal
 from .operators.control_flow import free_names
 from .operators.quantize_linear import dequantized
+from .operators.sequences import SEQUENCES
 from .run_limits import memory_limit, time_limit
 from .schema import plain
 
@@ -226,15 +227,10 @@ class OnnxModel(Shown):
                 capture = self._capture(name, node, values, made_by)
                 parts += [Part(capture, "")] if whole else []
                 replacement = on_call(capture) if name in asked else None
-                given = [one for one in node.output if one]
+                given = [key for one in node.output for key, _ in _tensors(one, values)]
                 made_by |= {one: CallOutput(name, 0, at) for at, one in enumerate(given)}
                 if replacement is not None:
-                    values.update(
-                        {
-                            one: np.asarray(new, values[one].dtype)
-                            for one, new in zip(node.output, replacement, strict=False)
-                        }
-                    )
+                    values.update(_replaced(node, values, replacement))
                     moved = moved or wanted is None
         outputs = tuple(values[name] for name in results)
         if whole:
@@ -354,10 +350,7 @@ class OnnxModel(Shown):
         key = ("", *node.output)
         given = {one: values[one] for one in _takes(node) if one in values}
         if key not in self._sessions:
-            declared = [
-                helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
-                for k, v in given.items()
-            ]
+            declared = [_declared(k, v) for k, v in given.items()]
             outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
             held = [
                 numpy_helper.from_array(self.initializers[one], one)
@@ -416,7 +409,10 @@ class OnnxModel(Shown):
         sequences = [
             one for one in (*_takes(node), *node.output) if isinstance(values.get(one), list)
         ]
-        if sequences:
+        if sequences and (
+            _kind(node) not in SEQUENCES
+            or any(one not in self.following or not values[one] for one in sequences)
+        ):
             given, made = (
                 [values[one] for one in names if one in values and one not in sequences]
                 for names in (node.input, node.output)
@@ -432,7 +428,8 @@ class OnnxModel(Shown):
                 f"{sequences[0]} is a sequence, not a tensor",
             )
         inputs: list[np.ndarray] = []
-        refs: dict[str, Value] = {}
+        refs: dict[str, Value | Tensors] = {}
+        makers: list[Producer | None] = []
         for one in _takes(node):
             if one in self.initializers:
                 array = self.initializers[one]
@@ -440,9 +437,12 @@ class OnnxModel(Shown):
             elif one not in self.following:
                 refs[one] = self._computed(one, values)
             else:
-                refs[one] = Ref(-1, len(inputs))
-                inputs.append(values[one])
-        outputs = tuple(values[one] for one in node.output if one in values)
+                found = _tensors(one, values)
+                places = tuple(Ref(-1, len(inputs) + at) for at in range(len(found)))
+                refs[one] = places if one in sequences else places[0]
+                inputs += [array for _, array in found]
+                makers += [made_by.get(key) for key, _ in found]
+        outputs = tuple(array for one in node.output for _, array in _tensors(one, values))
         description, why, notes = self._described(node, inputs, outputs, refs, values)
         floating = [array for array in (*outputs, *inputs) if array.dtype.kind == "f"]
         floating += [
@@ -462,7 +462,7 @@ class OnnxModel(Shown):
             description,
             why,
             notes=notes,
-            made_by=tuple(made_by.get(one) for one, ref in refs.items() if isinstance(ref, Ref)),
+            made_by=tuple(makers),
             by_onnxruntime=True,
         )
 
@@ -493,7 +493,7 @@ class OnnxModel(Shown):
         node: onnx.NodeProto,
         inputs: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray],
-        refs: Mapping[str, Value],
+        refs: Mapping[str, Value | Tensors],
         values: Mapping[str, np.ndarray],
     ) -> tuple[Description | None, str, tuple[str, ...]]:
         own = {(one.domain, one.name) for one in self.proto.functions}
@@ -505,11 +505,12 @@ class OnnxModel(Shown):
         attributes: dict[str, Any] = {
             one.name: plain(helper.get_attribute_value(one)) for one in node.attribute
         }
-        build = Builder(
-            inputs, outputs, attributes, opset, [at for at, one in enumerate(node.output) if one]
-        )
+        present = [at for at, one in enumerate(node.output) if one]
+        if len(outputs) > len(present):  # the tensors of a sequence
+            present = list(range(len(outputs)))
+        build = Builder(inputs, outputs, attributes, opset, present)
         build.outer, build.outside, build.run_graph, build.own = (
-            refs,
+            {name: one for name, one in refs.items() if not isinstance(one, tuple)},
             {**self.initializers, **values},
             self._run_graph,
             own,
@@ -534,6 +535,35 @@ def _takes(node: onnx.NodeProto) -> tuple[str, ...]:
         for name in free_names(graph)
     ]
     return tuple(dict.fromkeys(name for name in (*node.input, *inner) if name))
+
+
+def _tensors(name: str, values: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """The tensor of that name, or all those of a sequence, each with a name."""
+    value = values.get(name) if name else None
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        return [(name, value)]
+    return [(f"{name}[{at}]", one) for at, one in enumerate(value)]
+
+
+def _replaced(
+    node: onnx.NodeProto, values: Mapping[str, Any], replacement: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """What a node gives with other numbers in its tensors."""
+    new, found = iter(replacement), dict[str, Any]()
+    for one in filter(None, node.output):
+        arrays = [np.asarray(next(new, array), array.dtype) for _, array in _tensors(one, values)]
+        found[one] = arrays if isinstance(values[one], list) else arrays[0]
+    return found
+
+
+def _declared(name: str, value: Any) -> onnx.ValueInfoProto:
+    """What a part of the model takes."""
+    make, one = helper.make_tensor_value_info, value
+    if isinstance(value, list):
+        make, one = helper.make_tensor_sequence_value_info, value[0]
+    return make(name, helper.np_dtype_to_tensor_dtype(one.dtype), None)
 
 
 def _kind(node: onnx.NodeProto) -> str:

@@ -6,22 +6,8 @@ __all__ = ["LEFT_OUT"]
 LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(
         (
-            "SequenceMap",
-            *(
-                "ConcatFromSequence",
-                "SequenceAt",
-                "SequenceConstruct",
-                "SequenceEmpty",
-                "SequenceErase",
-                "SequenceInsert",
-            ),
-            *(
-                "SequenceLength",
-                "SplitToSequence",
-                "Optional",
-                "OptionalGetElement",
-                "OptionalHasElement",
-            ),
+            *("SequenceEmpty", "SequenceLength", "SequenceMap"),
+            *("Optional", "OptionalGetElement", "OptionalHasElement"),
         ),
         "it handles sequences and optionals, not tensors",
     ),

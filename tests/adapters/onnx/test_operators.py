@@ -24,6 +24,7 @@ from onnx_cases import (
     w,
 )
 from probe.adapters.onnx import described
+from probe.adapters.onnx.operators.sequences import SEQUENCES
 from probe.adapters.onnx.undescribed_operators import LEFT_OUT
 
 import probe
@@ -117,6 +118,7 @@ ELSEWHERE = {
         "QuantizeLinear",
     ),
     "SimplifiedLayerNormalization",
+    *SEQUENCES,
     *(one for one in described() if one.startswith("com.microsoft.")),
 }
 """Those that have files of their own beside this one."""
