@@ -41,6 +41,7 @@ BENCHMARKS = (
     "linear",
     "diagnosis",
     "independent",
+    "healthy_pairs",
     "onnx_node_cases",
     "truth",
     "recordings",

@@ -1,7 +1,7 @@
 """Whole networks against their own exports, copies in half precision and ports:
 ``python benchmarks/healthy_pairs.py [GROUP ...] [--only NAME]``.
 
-A pair has no source and no parametrised layer without a partner, or its line says what it has.
+A healthy pair has no source; what has no partner computes nothing of its own, such as a slice.
 The networks have random weights, and batch normalisations the statistics of a batch.
 """
 
@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    lines = ["| pairs | count | agree | sources | parameters without a partner | longest, s |"]
+    lines = ["| pairs | count | agree | sources | layers without a partner | longest, s |"]
     lines.append("|---|---|---|---|---|---|")
     for group in options.groups or GROUPS:
         count = agree = sources = alone = 0

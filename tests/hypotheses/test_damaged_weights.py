@@ -8,6 +8,7 @@ import pytest
 from damaged_weights import SUBJECTS, asked, cells
 
 import probe
+from probe.diagnosis.search import LAST
 
 SAMPLE = 11
 """Every how many cells are asked by default."""
@@ -34,7 +35,9 @@ def built(name):
         for i, (subject, damage) in enumerate(cells())
     ],
 )
-def test_what_was_done_to_a_weight_is_said(subject, damage):
+def test_what_was_done_to_a_weight_is_said(subject, damage, monkeypatch):
+    # what is found in the time that is given on a busy machine is benchmarks/weights.py's to count
+    monkeypatch.setitem(LAST, False, 2.0)
     found = asked(*built(subject.name), subject, damage)
     assert found.right, found.told
     assert found.recovered or not found.told.startswith("other-weights"), found.told

@@ -123,11 +123,14 @@ def qgemm(
     left = floats(build, x, x_scale, x_zero, 0)
     if build.get("transA", 0):
         left = build.add(ops.Transpose(perm=(1, 0)), left)
-    found = _product(build, left, y, y_scale, y_zero, bool(build.get("transB", 0)))
-    alpha = build.get("alpha", 1.0)
+    alpha, turned = build.get("alpha", 1.0), bool(build.get("transB", 0))
+    unit = alpha * build.array(x_scale).astype(np.float64) * build.array(y_scale)
+    own = None
+    if isinstance(bias, Weight) and bias.value.ndim == 1 and alpha == 1:
+        own, bias = dequantized(bias.value, bias.name, unit, None, axis=0), None
+    found = _product(build, left, y, y_scale, y_zero, turned, own)
     found = found if alpha == 1 else build.add(ops.Mul(), found, alpha)
     if bias is not None:
-        unit = alpha * build.array(x_scale).astype(np.float64) * build.array(y_scale)
         whole = build.add(ops.Cast(to="float32"), bias)
         found = build.add(ops.Add(), found, build.add(ops.Mul(), whole, unit))
     return found if scale is None else _coded(build, found, scale, zero)
@@ -140,19 +143,22 @@ def _product(
     scale: Value,
     zero: Value | None,
     turned: bool = False,
+    bias: Weight | None = None,
 ) -> Ref:
-    """The product with quantised numbers, which have scales for all of them or for columns."""
+    """The product with quantised numbers, which have scales for all of them or for columns, and a
+    bias."""
     if isinstance(y, Weight) and y.value.ndim == 2:
         point = None if zero is None else build.array(zero)
         axis = 0 if turned else 1
         weight = dequantized(y.value, y.name, build.array(scale), point, axis=axis)
         weight = replace(weight, axes=(1, 0)) if turned else weight
-        return build.add(ops.MatMul(weight=weight, bias=None), left)
+        return build.add(ops.MatMul(weight=weight, bias=bias), left)
     rank = build.rank(y)
     right = floats(build, y, scale, zero, rank - (2 if turned else 1))
     if turned:
         right = build.add(ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2)), right)
-    return build.add(ops.Product(), left, right)
+    found = build.add(ops.Product(), left, right)
+    return found if bias is None else build.add(ops.Add(), found, bias)
 
 
 @node(*_named("MatMulIntegerToFloat"))

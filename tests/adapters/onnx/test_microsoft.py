@@ -295,6 +295,21 @@ def test_a_statically_quantised_network(net, tmp_path):
     assert [str(one) for one in reports if not one.ok] == []
 
 
+@pytest.mark.filterwarnings("ignore")  # of the quantiser's own
+def test_such_a_network_is_compared_with_what_it_was_made_of(net, tmp_path):
+    path, x = net
+    quantize_static(path, tmp_path / "q.onnx", Calibration([x]), quant_format=QuantFormat.QOperator)
+    comparison = probe.compare(path, tmp_path / "q.onnx", x)
+    assert comparison.ok and not any(comparison.unpaired), str(comparison)
+    wrong = onnx.load(tmp_path / "q.onnx")
+    (bias,) = (one for one in wrong.graph.initializer if one.name == "head.bias_quantized")
+    values = numpy_helper.to_array(bias).copy()
+    values[2] += 4000
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    comparison = probe.compare(path, wrong, x)
+    assert [one.b for one in comparison.sources] == [("/head/Gemm_quant",)]
+
+
 def test_a_network_that_graph_optimisation_has_fused(net, tmp_path):
     path, x = net
     options = onnxruntime.SessionOptions()
