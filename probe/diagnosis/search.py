@@ -27,6 +27,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
+from probe.ops import Recurrence
 
 __all__ = [
     "ASIDE",
@@ -75,7 +76,8 @@ back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
 _KEPT_FOR_WEIGHTS = 0.5
-"""What is tried before it leaves it this share of the seconds, but in a layer of several calls."""
+"""What is tried before it leaves it this share of the seconds in a recurrence, where every change
+runs all its steps."""
 _COMPARED = 12
 """How many explanations are compared on other inputs."""
 _CONFIRMED, _LATE = 6, 3
@@ -252,7 +254,9 @@ def try_last(search: Search) -> list[Scored]:
     rest = max(0.0, search.limit - (time.thread_time() - search.started[0]))
     share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
     own = min(search.limit, LAST[search.thorough])
-    kept = 0.0 if search.whole.case.calls else _KEPT_FOR_WEIGHTS * own
+    alone = not search.whole.case.calls
+    slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
+    kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
     over = _Turns(own, own + share * rest, kept)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
