@@ -5,7 +5,6 @@ Quantised ones are described as what their integers stand for, as QLinearConv is
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,13 +15,17 @@ from probe.errors import Undescribed
 from ..describe import Builder, Value, node
 from .normalization import rms_normalization
 from .products_pools_reductions import conv, gemm, pooled
-from .quantize_linear import dequantized, floats, quantized
+from .quantize_linear import dequantized, floats, product, quantized
 
 __all__: list[str] = []
 
 
 def _named(*names: str) -> tuple[str, ...]:
     return tuple(f"com.microsoft.{name}" for name in names)
+
+
+def _plus(build: Builder, x: Value, more: Value | None) -> Value:
+    return x if more is None else build.add(ops.Add(), x, more)
 
 
 def _channels_second(build: Builder) -> None:
@@ -125,40 +128,15 @@ def qgemm(
         left = build.add(ops.Transpose(perm=(1, 0)), left)
     alpha, turned = build.get("alpha", 1.0), bool(build.get("transB", 0))
     unit = alpha * build.array(x_scale).astype(np.float64) * build.array(y_scale)
-    own = None
+    own: Weight | None = None
     if isinstance(bias, Weight) and bias.value.ndim == 1 and alpha == 1:
         own, bias = dequantized(bias.value, bias.name, unit, None, axis=0), None
-    found = _product(build, left, y, y_scale, y_zero, turned, own)
+    found = product(build, left, y, y_scale, y_zero, turned, own)
     found = found if alpha == 1 else build.add(ops.Mul(), found, alpha)
     if bias is not None:
         whole = build.add(ops.Cast(to="float32"), bias)
         found = build.add(ops.Add(), found, build.add(ops.Mul(), whole, unit))
     return found if scale is None else _coded(build, found, scale, zero)
-
-
-def _product(
-    build: Builder,
-    left: Ref,
-    y: Value,
-    scale: Value,
-    zero: Value | None,
-    turned: bool = False,
-    bias: Weight | None = None,
-) -> Ref:
-    """The product with quantised numbers, which have scales for all of them or for columns, and a
-    bias."""
-    if isinstance(y, Weight) and y.value.ndim == 2:
-        point = None if zero is None else build.array(zero)
-        axis = 0 if turned else 1
-        weight = dequantized(y.value, y.name, build.array(scale), point, axis=axis)
-        weight = replace(weight, axes=(1, 0)) if turned else weight
-        return build.add(ops.MatMul(weight=weight, bias=bias), left)
-    rank = build.rank(y)
-    right = floats(build, y, scale, zero, rank - (2 if turned else 1))
-    if turned:
-        right = build.add(ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2)), right)
-    found = build.add(ops.Product(), left, right)
-    return found if bias is None else build.add(ops.Add(), found, bias)
 
 
 @node(*_named("MatMulIntegerToFloat"))
@@ -173,8 +151,7 @@ def matmul_integer_to_float(
     bias: Value | None = None,
 ) -> Ref:
     left = floats(build, x, x_scale, x_zero, build.rank(x) - 2)
-    found = _product(build, left, y, y_scale, y_zero)
-    return found if bias is None else build.add(ops.Add(), found, bias)
+    return product(build, left, y, y_scale, y_zero, bias=bias)
 
 
 @node(*_named("DynamicQuantizeMatMul"))
@@ -195,8 +172,7 @@ def dynamic_quantize_matmul(
         build.add(ops.Cast(to="float32"), zero),
     )
     left = build.add(ops.Mul(), left, scale)
-    found = _product(build, left, y, y_scale, y_zero)
-    return found if bias is None else build.add(ops.Add(), found, bias)
+    return product(build, left, y, y_scale, y_zero, bias=bias)
 
 
 # What graph optimisation fuses.
@@ -204,14 +180,12 @@ def dynamic_quantize_matmul(
 
 @node(*_named("Gelu", "BiasGelu"))
 def gelu(build: Builder, x: Value, bias: Value | None = None) -> Ref:
-    found = x if bias is None else build.add(ops.Add(), x, bias)
-    return build.add(ops.Gelu(approximate="none"), found)
+    return build.add(ops.Gelu(approximate="none"), _plus(build, x, bias))
 
 
 @node(*_named("FastGelu"))
 def fast_gelu(build: Builder, x: Value, bias: Value | None = None) -> Ref:
-    found = x if bias is None else build.add(ops.Add(), x, bias)
-    return build.add(ops.Gelu(approximate="tanh"), found)
+    return build.add(ops.Gelu(approximate="tanh"), _plus(build, x, bias))
 
 
 @node(*_named("QuickGelu"))
@@ -261,8 +235,7 @@ def fused_conv(
     build: Builder, x: Value, kernel: Value, bias: Value | None = None, more: Value | None = None
 ) -> Ref:
     """A convolution, to which ``more`` is added before the activation."""
-    found = conv(build, x, kernel, bias)
-    found = found if more is None else build.add(ops.Add(), found, more)
+    found = build.ref(_plus(build, conv(build, x, kernel, bias), more))
     return _activated(build, found, tuple(build.get("activation_params", ())))
 
 
@@ -288,11 +261,6 @@ def simplified_layer_normalization(build: Builder, x: Value, scale: Value) -> tu
     return found, build.add(ops.Rsqrt(), moved)
 
 
-def _skipped(build: Builder, x: Value, skip: Value, bias: Value | None) -> Ref:
-    total = build.add(ops.Add(), x, skip)
-    return total if bias is None else build.add(ops.Add(), total, bias)
-
-
 def _with_sum(build: Builder, found: Ref, total: Ref) -> tuple[Ref, ...]:
     """The outputs of a normalisation behind a sum: itself, two that a CPU leaves out, the sum."""
     if {1, 2} & {*build.present}:
@@ -309,7 +277,7 @@ def skip_layer_normalization(
     offset: Value | None = None,
     bias: Value | None = None,
 ) -> tuple[Ref, ...]:
-    total = _skipped(build, x, skip, bias)
+    total = build.ref(_plus(build, build.add(ops.Add(), x, skip), bias))
     epsilon = build.get("epsilon", 1e-12)
     axes = (build.rank(x) - 1,)
     if isinstance(scale, Weight) and (offset is None or isinstance(offset, Weight)):
@@ -322,7 +290,7 @@ def skip_layer_normalization(
 def skip_simplified_layer_normalization(
     build: Builder, x: Value, skip: Value, scale: Value, bias: Value | None = None
 ) -> tuple[Ref, ...]:
-    total = _skipped(build, x, skip, bias)
+    total = build.ref(_plus(build, build.add(ops.Add(), x, skip), bias))
     if not isinstance(scale, Weight):
         raise Undescribed("a scale that is computed is not supported")
     op = ops.RMSNormalization(

@@ -6,6 +6,7 @@ exact.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from probe.errors import Undescribed
 from ..describe import Builder, Value, node
 from .products_pools_reductions import window
 
-__all__ = ["dequantized", "floats", "quantized"]
+__all__ = ["dequantized", "floats", "product", "quantized"]
 
 
 def _broadcast(part: np.ndarray, shape: tuple[int, ...], axis: int, block: int = 0) -> np.ndarray:
@@ -161,6 +162,30 @@ def qlinear_conv(
     return quantized(build, found, build.outputs[0].shape, scale, zero, 1)
 
 
+def product(
+    build: Builder,
+    left: Ref,
+    y: Value,
+    scale: Value,
+    zero: Value | None,
+    turned: bool = False,
+    bias: Value | None = None,
+) -> Ref:
+    """left * y + bias, where y has scales for all of it or for its columns, and is transposed where
+    it is ``turned``."""
+    rank = build.rank(y)
+    if isinstance(y, Weight) and rank == 2 and (bias is None or isinstance(bias, Weight)):
+        point = None if zero is None else build.array(zero)
+        weight = dequantized(y.value, y.name, build.array(scale), point, axis=0 if turned else 1)
+        weight = replace(weight, axes=(1, 0)) if turned else weight
+        return build.add(ops.MatMul(weight=weight, bias=bias), left)
+    right = floats(build, y, scale, zero, rank - (2 if turned else 1))
+    if turned:
+        right = build.add(ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2)), right)
+    found = build.add(ops.Product(), left, right)
+    return found if bias is None else build.add(ops.Add(), found, bias)
+
+
 @node("QLinearMatMul")
 def qlinear_matmul(
     build: Builder,
@@ -175,11 +200,7 @@ def qlinear_matmul(
 ) -> Ref:
     """Scales are those of all, of the rows of x or of the columns of y."""
     left = floats(build, x, x_scale, x_zero, build.rank(x) - 2)
-    if isinstance(y, Weight) and y.value.ndim == 2:
-        weight = dequantized(y.value, y.name, build.array(y_scale), build.array(y_zero), axis=1)
-        found = build.add(ops.MatMul(weight=weight, bias=None), left)
-    else:
-        found = build.add(ops.Product(), left, floats(build, y, y_scale, y_zero, build.rank(y) - 1))
+    found = product(build, left, y, y_scale, y_zero)
     shape = build.outputs[0].shape
     return quantized(build, found, shape, scale, zero, max(0, len(shape) - 2))
 
