@@ -307,21 +307,24 @@ def _swept(
         return capture, None if mine is None else Yours(mine, moved, own)
 
     def told(capture: Capture, yours: Yours | None, report: Report, refused: str) -> Report:
-        report = replace(report, how=how, source=model.source, framework=framework)
         if refused:
             theirs.refused(theirs.name_of(capture), refused)
         elif yours is not None:
             theirs.compared(capture, report)
-        made_by = tuple(map(_call_name, capture.made_by)) if flow else ()
         notes = (*report.notes, *_untraced(model, capture, yours))
-        report = replace(report, notes=notes, inputs_from=made_by)
+        of_model = partial(
+            replace,
+            how=how,
+            source=model.source,
+            framework=framework,
+            inputs_from=tuple(map(_call_name, capture.made_by)) if flow else (),
+        )
+        report = of_model(report, notes=notes)
         if refused or yours is None or report.verdict != "diverge":
             return report
         if len(looked) < _LOOKED_INTO:
             looked.append(capture.layer)
-            report = _judged(capture, yours, Options(threads=1, search=Search()))
-            report = replace(report, how=how, source=model.source, framework=framework)
-            return replace(report, inputs_from=made_by)
+            return of_model(_judged(capture, yours, Options(threads=1, search=Search())))
         unsearched = (
             f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
             "check it alone (--layer)"

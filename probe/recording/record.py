@@ -219,8 +219,13 @@ class _Writer:
 
     def _block(self, capture: Capture) -> None:
         self._tell(capture)
-        parts = [[self._number(one.capture, one.capture), one.path] for one in capture.parts]
-        entry = self._entry(replace(capture, parts=()))
+        numbers = [self._number(one.capture, one.capture) for one in capture.parts]
+        parts = [[n, one.path] for n, one in zip(numbers, capture.parts, strict=True)]
+        inside = [self._inside[number]["capture"] for number in numbers]
+        # What is composed of its calls needs no exporter, which takes a second for each.
+        composed = bool(inside) and all("description" in one for one in inside)
+        alone = None if composed else capture.alone
+        entry = self._entry(replace(capture, parts=(), alone=alone))
         if capture.unseen is not None:
             entry["parts"] = parts
             self._unseen.append((entry, capture.unseen))

@@ -137,8 +137,10 @@ def _within(capture: Capture, options: Options) -> dict[str, Judgement]:
     """The calls within a composed layer whose whole numbers it takes as they were captured."""
     if capture.description is None:
         return {}
-    alone = replace(options, tolerance=None, detail=False, search=None, sparing=False)
     pinned = {one.call for one in capture.description.taken if not one.why and one.call >= 0}
+    if not pinned:
+        return {}
+    alone = replace(options, tolerance=None, detail=False, search=None, sparing=False)
     calls = [capture.parts[place].capture for place in sorted(pinned)]
     return {one.layer: weighed(one, None, alone) for one in calls}
 
