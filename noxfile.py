@@ -42,6 +42,7 @@ BENCHMARKS = (
     "diagnosis",
     "independent",
     "healthy_pairs",
+    "comparing",
     "onnx_node_cases",
     "truth",
     "recordings",

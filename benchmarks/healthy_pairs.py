@@ -2,7 +2,9 @@
 ``python benchmarks/healthy_pairs.py [GROUP ...] [--only NAME]``.
 
 A healthy pair has no source; what has no partner computes nothing of its own, such as a slice.
-The networks have random weights, and batch normalisations the statistics of a batch.
+The networks have random weights, and normalisations the statistics of a batch and other gains than
+1; those never trained have neither: a normalisation is nearly the identity, where it can be
+taken for what stands before it.
 """
 
 import argparse
@@ -80,32 +82,41 @@ class Logits(torch.nn.Module):
         return self.decoder(ids, use_cache=False).logits
 
 
-def vision(name: str) -> tuple[torch.nn.Module, np.ndarray]:
+def untrained(name: str) -> tuple[torch.nn.Module, np.ndarray]:
     torch.manual_seed(0)
     size = VISION[name]
     net = getattr(torchvision.models, name)(weights=None, num_classes=10)
+    x = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
+    return net.eval(), x
+
+
+def vision(name: str) -> tuple[torch.nn.Module, np.ndarray]:
+    net, x = untrained(name)
     norms = [one for one in net.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     for one in norms:
         one.momentum = None
         torch.nn.init.uniform_(one.weight, 0.5, 1.5)
         torch.nn.init.uniform_(one.bias, -0.2, 0.2)
     with torch.no_grad():
-        net.train()(torch.randn(8, 3, size, size))
-    x = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
+        net.train()(torch.randn(8, *x.shape[1:]))
     return net.eval(), x
 
 
-def decoder(name: str) -> tuple[torch.nn.Module, np.ndarray]:
+def untrained_decoder(name: str) -> tuple[torch.nn.Module, np.ndarray]:
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(**DECODERS[name] | _TOKENS)
     config._attn_implementation = "eager"
     heads = ("ForCausalLM", "LMHeadModel")
     cls = next(found for one in heads if (found := getattr(transformers, name + one, None)))
-    net = cls(config).eval()
+    return Logits(cls(config)).eval(), np.random.default_rng(0).integers(3, 101, (1, 13))
+
+
+def decoder(name: str) -> tuple[torch.nn.Module, np.ndarray]:
+    net, ids = untrained_decoder(name)
     for key, one in net.named_parameters():
         if one.ndim == 1 and "bias" not in key:
             torch.nn.init.uniform_(one, 0.5, 1.5)
-    return Logits(net).eval(), np.random.default_rng(0).integers(3, 101, (1, 13))
+    return net, ids
 
 
 def exports(build: Callable[[str], Any], names: Any) -> Iterator[tuple[str, Any, Any, Any]]:
@@ -161,7 +172,11 @@ def ports(names: Any) -> Iterator[tuple[str, Any, Any, Any]]:
 
 GROUPS: dict[str, Callable[[str], Iterator[tuple[str, Any, Any, Any]]]] = {
     "torchvision": lambda only: exports(vision, [only] if only else VISION),
+    "torchvision, never trained": lambda only: exports(untrained, [only] if only else VISION),
     "decoders": lambda only: exports(decoder, [only] if only else DECODERS),
+    "decoders, never trained": lambda only: exports(
+        untrained_decoder, [only] if only else DECODERS
+    ),
     "bfloat16": lambda only: half_precision([only] if only else HALF),
     "keras": lambda only: keras_generations([only] if only else KERAS),
     "ports": lambda only: ports([only] if only else ()),

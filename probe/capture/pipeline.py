@@ -39,7 +39,7 @@ from probe.process.interrupts import (
 )
 from probe.process.model_lock import Reader, reading_for
 
-__all__ = ["judged_in_order", "one_thread"]
+__all__ = ["judged_in_order", "one_blas_thread", "one_thread"]
 
 _WORKERS = 4
 _WAITING = 3
@@ -205,7 +205,7 @@ def judged_in_order(
         line.hold()
 
     def produce() -> None:
-        with suppress(StopForward), _SINGLE, reading_for(reader), ends_when(line.go_on):
+        with suppress(StopForward), one_blas_thread, reading_for(reader), ends_when(line.go_on):
             try:
                 with settings or nullcontext(), one_thread():
                     forward(push)
@@ -291,7 +291,7 @@ def _pools(imported: int) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-_SINGLE = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas"))
+one_blas_thread = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas"))
 """BLAS on one thread, which it knows for the whole process only."""
 
 

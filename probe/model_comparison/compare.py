@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from probe import printable
 from probe.capture.model_inputs import bind
+from probe.capture.pipeline import one_blas_thread
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape, Told
 from probe.comparison.compare import Comparison, Worst
@@ -18,18 +20,12 @@ from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
 from probe.model_comparison.axes import Way, unchanged
 from probe.model_comparison.blocks import differing
-from probe.model_comparison.graph import (
-    Graph,
-    Node,
-    Tensor,
-    recorded_pass,
-    tensors_alone,
-)
+from probe.model_comparison.graph import Graph, Node, Tensor, recorded_pass, tensors_alone
 from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.level import Level, expected_error, level_between
 from probe.model_comparison.merging import merged
 from probe.model_comparison.names import by_names, in_one_layout, names_of_layers, repeated
-from probe.model_comparison.node_values import digits, signature
+from probe.model_comparison.node_values import channel_axis, digits, signature
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
 from probe.model_comparison.paired import Given, Paired
@@ -43,7 +39,7 @@ from probe.model_comparison.sides import Outputs, Side, side
 from probe.model_comparison.structure import refined
 from probe.model_comparison.types import Types, beyond, read_types
 from probe.model_comparison.walk import Walk
-from probe.model_comparison.weights import anchors
+from probe.model_comparison.weights import anchors, held_weights
 from probe.numerics.dtypes import widened
 from probe.process.interrupts import undisturbed
 
@@ -232,6 +228,33 @@ class _Found(NamedTuple):
 
 
 def _compared(
+    a: Graph,
+    b: _Pass,
+    pairs: Pairing,
+    alone: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> _Found:
+    """The walk, with BLAS on one thread where no product is worth more: its threads spin while they
+    wait for the next one, which takes half as much processor time again and gains none."""
+    largest = max(map(_multiplications, b.graph.nodes), default=0.0)
+    with one_blas_thread if largest < _LARGE else nullcontext():
+        return _walked(a, b, pairs, alone, say)
+
+
+_LARGE = 2**28
+"""So many multiplications take one thread about 20 ms."""
+
+
+def _multiplications(node: Node) -> float:
+    """How many a product with a weight takes."""
+    axis, output = channel_axis(node), node.call.capture.outputs[0]
+    weights = [one.value for name, one in held_weights(node) if "bias" not in name]
+    if axis is None or not weights or not output.ndim:
+        return 0.0
+    return float(output.size / max(output.shape[axis], 1) * weights[0].size)
+
+
+def _walked(
     a: Graph,
     b: _Pass,
     pairs: Pairing,

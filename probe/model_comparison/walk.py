@@ -79,6 +79,8 @@ class Walk:
         self._decided = {one.b: one for one in reversed(self.given)}
         self._awaited: dict[Tensor, list[Tensor]] = {}
         """Tensors of B behind an anchor, and what of A they may be."""
+        self._inside: set[Tensor] = set()
+        """Tensors of B before a batch normalisation that A has folded."""
         self._readers: dict[Tensor, list[Node]] = defaultdict(list)
         """The nodes of A with weights that read a tensor, or a copy of it."""
         self._holders: dict[Node, list[Node]] = defaultdict(list)
@@ -160,7 +162,7 @@ class Walk:
         if chosen is not None or held:
             self._pair_anchored(node, chosen, held)
         for output in node.outputs:
-            if output in self.partner or output not in self.values:
+            if output in self.partner or output in self._inside or output not in self.values:
                 continue
             if output in self._awaited:
                 self._take_best(output, self._awaited[output])
@@ -354,13 +356,31 @@ class Walk:
         if folds and behind_a is not None and behind_b is None:
             folded = [first, behind_a.outputs[0]]
             self._take_best(output, folded[:: -1 if chosen.scaled else 1])
-        elif folds and behind_b is not None and behind_a is None and chosen.scaled:
+        elif (
+            folds
+            and behind_b is not None
+            and behind_a is None
+            and (chosen.scaled or self._is_nearer(behind_b.outputs[0], output, first))
+        ):
             self._awaited[behind_b.outputs[0]] = [first]
+            self._inside.add(output)
         else:
             how = "weights" if chosen.share else "structure"
             for one, other in zip(node.outputs, chosen.node.outputs, strict=False):
                 if one in self.values and one not in self.partner:
                     self._take_here_or_behind(one, other, how)
+
+    def _is_nearer(self, behind: Tensor, b: Tensor, inner: Tensor) -> bool:
+        """Whether A's tensor is what B makes of an output next rather than the output itself: the
+        batch normalisation of a model that was never trained is nearly the identity."""
+        source = Source((inner.shown[0],))
+        if behind not in self._ahead(b):
+            return False
+        here, there = (
+            self._tried(one, source, self._likely(source.tensor, one, inner))[1]
+            for one in (b, behind)
+        )
+        return there.ok and there.ratio < here.ratio
 
     def _take_here_or_behind(self, b: Tensor, inner: Tensor, how: str) -> None:
         """Pairs an output with A's; where they differ, with what B makes of it by itself next, if

@@ -142,22 +142,27 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     places = np.arange(count)
     if limit is not None and count > limit:
         places = np.unique(np.linspace(0, count - 1, limit).astype(int))
-    rows = matrix[places].astype(
+    rows: np.ndarray = matrix[places].astype(
         np.float32 if matrix.dtype == np.float32 else np.float64, copy=False
     )
-    norms = np.linalg.norm(rows, axis=1)
-    telling = (norms > 0) & np.isfinite(norms) & (np.ptp(rows, axis=1) > 1e-6 * norms)
-    rows, norms, places = rows[telling], norms[telling], places[telling]
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    with np.errstate(invalid="ignore", over="ignore"):
+        # of equal elements alone the sum is that large; few rows are looked at once more
+        same = np.abs(rows.sum(axis=1)) > 0.999 * np.sqrt(length) * norms
+        same[same] = np.ptp(rows[same], axis=1) <= 1e-6 * norms[same]
+    telling = (norms > 0) & np.isfinite(norms) & ~same
+    if not telling.all():
+        rows, norms, places = rows[telling], norms[telling], places[telling]
     loose = _by_rounding(node, matrix, length)[places] / norms if ordered else np.zeros(len(norms))
     if not len(rows):
         return None
-    rows = rows / norms[:, None]
     if ordered:
         marks = (rows @ _directions(length).astype(rows.dtype)).astype(np.float64)
+        marks /= norms[:, None]
         sign = np.sign(marks[np.arange(len(marks)), np.abs(marks).argmax(axis=1)])
         marks, norms = marks * sign[:, None], norms * sign
     else:
-        sizes = np.sort(np.abs(rows), axis=1) * np.sqrt(length)
+        sizes = np.sort(np.abs(rows), axis=1) * (np.sqrt(length) / norms)[:, None]
         marks = sizes[:, np.linspace(0, length - 1, _SORTED).astype(int)]
     return _Rows(node, length, marks, norms, places, count, loose)
 

@@ -23,6 +23,7 @@ from pair import Fault, Pair
 from running import Outputs, outputs
 
 HELPERS = {
+    "application_ports",
     "check_twins",
     "edits",
     "exports",
