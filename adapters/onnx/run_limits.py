@@ -100,7 +100,9 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
     inferred = _inferred(proto, {})
     if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
         return
-    holds = proto.ByteSize() + sum(max(0, _bytes(one)) for one in proto.graph.input)
+    # The size of the whole model would be found by writing it.
+    holds = sum(map(_held, _tensors(proto.graph)))
+    holds += sum(max(0, _bytes(one)) for one in proto.graph.input)
     texts = _longest_texts(proto.graph)
     for one in (*inferred.value_info, *inferred.output):
         asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
@@ -157,10 +159,13 @@ def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int |
     ]
     if plain and all(name in told and _is_known(told[name]) for name in made):
         return None
-    held = sum(len(one.raw_data) or one.ByteSize() for one in proto.graph.initializer) + sum(
-        array.nbytes for array in fed.values()
-    )
-    return most(held) + 2 * sum(max(0, _bytes(one)) for one in told.values())
+    holds = sum(map(_held, proto.graph.initializer)) + sum(one.nbytes for one in fed.values())
+    return most(holds) + 2 * sum(max(0, _bytes(one)) for one in told.values())
+
+
+def _held(tensor: onnx.TensorProto) -> int:
+    """How many bytes of a file a tensor is."""
+    return len(tensor.raw_data) or tensor.ByteSize()
 
 
 def time_limit(proto: onnx.ModelProto) -> float:

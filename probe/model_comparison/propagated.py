@@ -90,7 +90,9 @@ def _through(node: Node, slack: np.ndarray | None) -> np.ndarray | float:
         mean = np.square(slack).reshape(-1, shape[-1]).mean(axis=0)
         return np.asarray(np.sqrt(mean @ np.square(weight, dtype=np.float64)))
     mean = np.square(slack).mean(axis=tuple(k for k in range(len(shape)) if k != 1))
-    size = np.square(weight, dtype=np.float64).reshape(*weight.shape[:2], -1).sum(axis=-1)
+    whole = weight if weight.dtype in _WHOLE else widened(weight)
+    rows = whole.reshape(*weight.shape[:2], -1)
+    size = np.einsum("oik,oik->oi", rows, rows)
     groups = shape[1] // weight.shape[1]
     parts = size.reshape(groups, -1, weight.shape[1]) @ mean.reshape(groups, -1, 1)
     return np.asarray(np.sqrt(parts.reshape(-1, *[1] * (len(shape) - 2))))

@@ -373,14 +373,8 @@ class Walk:
     def _is_nearer(self, behind: Tensor, b: Tensor, inner: Tensor) -> bool:
         """Whether A's tensor is what B makes of an output next rather than the output itself: the
         batch normalisation of a model that was never trained is nearly the identity."""
-        source = Source((inner.shown[0],))
-        if behind not in self._ahead(b):
-            return False
-        here, there = (
-            self._tried(one, source, self._likely(source.tensor, one, inner))[1]
-            for one in (b, behind)
-        )
-        return there.ok and there.ratio < here.ratio
+        here = self._off(b, inner)
+        return here > 0 and behind in self._ahead(b) and self._off(behind, inner) < min(here, 1)
 
     def _take_here_or_behind(self, b: Tensor, inner: Tensor, how: str) -> None:
         """Pairs an output with A's; where they differ, with what B makes of it by itself next, if
@@ -456,12 +450,27 @@ class Walk:
         """Pairs with the one of A's tensors that B's segment agrees with best; where it agrees with
         none, the first."""
         sources = [Source((one.shown[0],)) for one in inner]
-        tried = [
-            self._tried(b, source, self._likely(source.tensor, b, one))
-            for source, one in zip(sources, inner, strict=True)
-        ]
-        best = min(range(len(tried)), key=lambda k: (tried[k][1].ratio if tried[k][1].ok else 2, k))
+        every = range(len(inner))
+        tried = {
+            k: self._tried(b, sources[k], self._likely(sources[k].tensor, b, inner[k]))
+            for k in [k for k in every if self._off(b, inner[k]) <= 1] or every
+        }
+        best = min(tried, key=lambda k: (tried[k][1].ratio if tried[k][1].ok else 2, k))
         self._put(b, sources[best], *tried[best], "weights")
+
+    def _off(self, b: Tensor, inner: Tensor) -> float:
+        """How far some elements of B's tensor lie from A's, in units of the allowance, in the most
+        likely order of axes."""
+        value, a = self.values[b], inner.shown[0]
+        slack_a, rows = self.slack_a(a), _sample(value)
+        for way in self._likely(a, b, inner):
+            theirs = way.to_b(a.value)
+            if theirs.shape != value.shape:
+                continue
+            slacks = [self.slack[b], None if slack_a is None else way.to_b(slack_a)]
+            own = sum(np.broadcast_to(one, value.shape)[rows] for one in slacks if one is not None)
+            return compare((theirs[rows],), (value[rows],), (np.asarray(own, np.float64),)).ratio
+        return np.inf
 
     # Pairs by value
 

@@ -9,6 +9,7 @@ prove the outputs, not the inputs.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,8 @@ _ALIKE = 1e-2
 """How far sorted sizes may lie apart, of a row whose mean square is 1."""
 _SHORT = 4
 """A row of fewer elements says nothing."""
+_TOGETHER = 64
+"""Of so many at once the nearest are looked up."""
 _ROWS = 1024
 """So many rows of a weight are looked at."""
 _SHARE = 0.5
@@ -177,6 +180,7 @@ def _by_rounding(node: Node, matrix: np.ndarray, length: int) -> np.ndarray:
     return np.asarray(_SIGMAS * np.sqrt(np.square(rows).sum(axis=1) / 12))
 
 
+@lru_cache(maxsize=64)
 def _directions(length: int) -> np.ndarray:
     return np.random.default_rng(length).standard_normal((length, _DIRECTIONS))
 
@@ -236,24 +240,17 @@ class _Table:
 
     def nearest(self, rows: _Rows, close: float, ordered: bool) -> Iterator[Anchor]:
         count = len(rows.marks)
-        room = close + rows.loose
-        left = np.searchsorted(self.first, rows.marks[:, 0] - room)
-        right = np.searchsorted(self.first, rows.marks[:, 0] + room)
         hits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for row in range(count):
-            near = self.order[left[row] : right[row]]
-            apart = np.abs(self.marks[near] - rows.marks[row]).max(axis=1, initial=0.0)
-            close_by = apart <= room[row]
-            for place, distance in zip(near[close_by], apart[close_by], strict=True):
-                owner = int(self.owner[place])
-                if owner not in hits:
-                    hits[owner] = np.full(count, -1), np.full(count, np.inf)
-                at, best = hits[owner]
-                # of equal rows the one at the same place
-                if distance < best[row] - _EQUAL or (
-                    distance <= best[row] + _EQUAL and self.places[place] == rows.places[row]
-                ):
-                    at[row], best[row] = place, distance
+        for row, place, distance in self._close_by(rows, close + rows.loose):
+            owner = int(self.owner[place])
+            if owner not in hits:
+                hits[owner] = np.full(count, -1), np.full(count, np.inf)
+            at, best = hits[owner]
+            # of equal rows the one at the same place
+            if distance < best[row] - _EQUAL or (
+                distance <= best[row] + _EQUAL and self.places[place] == rows.places[row]
+            ):
+                at[row], best[row] = place, distance
         for owner, (at, _) in hits.items():
             matched = at >= 0
             sources = np.where(matched, self.places[at], -1)
@@ -262,3 +259,18 @@ class _Table:
             counts = part.count, rows.count
             share = float(matched.mean())
             yield Anchor(part.node, ordered, share, sources, rows.places, scale, counts)
+
+    def _close_by(self, rows: _Rows, room: np.ndarray) -> Iterator[tuple[int, int, float]]:
+        """The rows that have others in the table near them, these, and how far they lie apart."""
+        left = np.searchsorted(self.first, rows.marks[:, 0] - room)
+        right = np.searchsorted(self.first, rows.marks[:, 0] + room)
+        for start in range(0, len(room), _TOGETHER):
+            spans = (right - left)[start : start + _TOGETHER]
+            row = start + np.repeat(np.arange(len(spans)), spans)
+            within = np.arange(len(row)) - np.repeat(np.cumsum(spans) - spans, spans)
+            place = self.order[left[row] + within]
+            apart = np.abs(self.marks[place] - rows.marks[row]).max(axis=1, initial=0.0)
+            near = apart <= room[row]
+            yield from zip(
+                row[near].tolist(), place[near].tolist(), apart[near].tolist(), strict=True
+            )
