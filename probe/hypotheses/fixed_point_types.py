@@ -39,10 +39,24 @@ class _Products(Accumulated):
         return np.asarray(MODES[self.mode](rows / self.step).sum(axis=1) * self.step)
 
 
+@dataclass(frozen=True, eq=False)
+class _Saturating(Accumulated):
+    """The sum is clipped to the range of a fixed-point type whenever a product was added."""
+
+    low: float = -np.inf
+    high: float = np.inf
+
+    def _added(self, rows: np.ndarray) -> np.ndarray:
+        total = np.zeros(len(rows))
+        for term in np.ascontiguousarray(rows.T):
+            total = np.clip(total + term, self.low, self.high)
+        return total
+
+
 @more("fixed-point")
 def accumulator_type(case: Case) -> Iterator[Edit]:
     """The accumulator has too few bits: each product is cut to its fraction bits before it is
-    added, or the sum wraps around before what follows it."""
+    added, the sum saturates at each addition, or it wraps around before what follows it."""
     fraction, found = fraction_of(case.seen), _only_sum(case)
     if fraction is None or found is None or _output_alone(case, fraction):
         return
@@ -62,9 +76,25 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
                 made = case.became_steps(steps).with_op(position, cut)
                 rounded = fraction if finer else None
                 yield from _on_the_grid(case, claim, made, inputs, rounded, fitted, do)
+    needed = _integers(sums)
+    for integer in range(needed + 1, needed - _NARROWER, -1):
+        low, high = -(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 2.0**-fraction
+        for taps_first in (False, True) if sums.ndim > 2 else (False,):
+            for bias_first in (True, False) if getattr(op, "bias", None) is not None else (False,):
+                ordered = taps_first, bias_first
+                order = (
+                    ", the channels of a tap in a row" * taps_first
+                    + ", the bias first" * bias_first
+                )
+                claim = (
+                    f"the accumulator saturates at each addition{order}: it ends at {low:g} and "
+                    f"{high:g}, {integer} bits before the point (with the sign)"
+                )
+                added = _Saturating(op, "", *ordered, low=low, high=high)
+                made = case.with_op(position, added)
+                yield from _on_the_grid(case, claim, made, case.inputs, None, 0, do, "saturation")
     if all(isinstance(step.op, Rearrangement) for step in case.steps[position + 1 :]):
         return  # then it is the output that wraps around
-    needed = _integers(sums)
     for integer in range(needed - 1, needed - 1 - _NARROWER, -1):
         ends = -(2.0 ** (integer - 1)), 2.0 ** (integer - 1)
         claim = (

@@ -21,8 +21,8 @@ def cast(codes, fraction, kind, *, rounds=False, saturates=False):
     return np.clip(codes, low, high) if saturates else ((codes - low) & ((1 << word) - 1)) + low
 
 
-def dense(layer, x, *, given, accumulator, result, weights=(16, 6), relu=False, **how):
-    """Every type as (W, I); ``how`` is how the input is cast."""
+def dense(layer, x, *, given, accumulator, result, weights=(16, 6), relu=False, clips=False, **how):
+    """Every type as (W, I); ``how`` is how the input is cast. The accumulator may clip."""
     fine = 30
     x, w, b = (
         np.rint(np.asarray(one, np.float64) * 2.0**fine).astype(np.int64)
@@ -31,10 +31,11 @@ def dense(layer, x, *, given, accumulator, result, weights=(16, 6), relu=False, 
     x = cast(x, fine, given, **how)
     w, b = (cast(one, fine, weights) for one in (w, b))
     fraction, of_weights = given[0] - given[1], weights[0] - weights[1]
-    total = np.broadcast_to(cast(b, of_weights, accumulator), (len(x), len(b)))
+    total = np.broadcast_to(cast(b, of_weights, accumulator, saturates=clips), (len(x), len(b)))
     for i in range(x.shape[1]):
-        product = cast(x[:, i, None] * w[None, :, i], fraction + of_weights, accumulator)
-        total = cast(total + product, accumulator[0] - accumulator[1], accumulator)
+        wide = accumulator[0] - accumulator[1] + WIDE[1], WIDE[1]
+        product = cast(x[:, i, None] * w[None, :, i], fraction + of_weights, wide)
+        total = cast(total + product, accumulator[0] - accumulator[1], accumulator, saturates=clips)
     total = np.maximum(total, 0) if relu else total
     y = cast(total, accumulator[0] - accumulator[1], result)
     return y / 2.0 ** (result[0] - result[1])
@@ -127,6 +128,24 @@ def test_an_accumulator_that_wraps_in_front_of_an_activation(layer, x):
     assert (first.slug, first.left <= 1) == ("wrap-around", True), report
     assert "the accumulator wraps around into -8 .. 8" in first.claim
     assert "it has 4 bits before the point (with the sign), 5 would do" in first.claim
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_an_accumulator_that_saturates_at_each_addition(layer, x, relu):
+    """So that sums come out wrong that end within its range."""
+    net = torch.nn.Sequential(layer, torch.nn.ReLU()).eval() if relu else layer
+    wide, narrow = (
+        dense(layer, x, given=(16, 6), accumulator=one, result=WIDE, relu=relu, clips=True)
+        for one in (WIDE, (23, 4))
+    )
+    low, high = -8, 8 - 2.0**-19
+    inside = (wide > low) & (wide < high)
+    assert (narrow != wide)[inside].any()
+    report = probe.check(net, "", x, expected=narrow)
+    first = report.findings[0]
+    assert (first.slug, first.left <= 1) == ("saturation", True), report
+    assert "the accumulator saturates at each addition, the bias first" in first.claim, report
+    assert "4 bits before the point" in first.claim
 
 
 def test_one_type_for_all(layer, x):
