@@ -30,7 +30,7 @@ from probe.model_comparison.paired import Given, Paired, Source, Wire
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in
-from probe.ops import BatchNormalization, Transpose
+from probe.ops import BatchNormalization, Identity, Transpose
 
 __all__ = ["Walk"]
 
@@ -185,6 +185,7 @@ class Walk:
                     self._as_recorded(tensor)
             return
         given = [taken(node, self.values[x]) for x in node.inputs]
+        outputs = _of_equal_ones(node, given, outputs)
         arrived = [self.slack[x] for x in node.inputs]
         bounds = self.bounds(node, given, arrived, outputs)
         self._note_own(node, arrived, bounds)
@@ -687,11 +688,49 @@ class Walk:
                     end = b
                 source = a.root.shown[0] if end is b.root else a
                 self._force(end, Source((source,)), self._likely(source, end), "structure")
+            elif known is not None and not self._is_given(known, a):
+                self._pair_end(a, b)
+
+    def _is_given(self, known: Tensor, a: Tensor) -> bool:
+        """Whether a tensor of A is the output that B's stands for; of models with different numbers
+        of outputs, one of them."""
+        alike = len(self.a.outputs) == len(self.b.outputs)
+        wanted = {one.root: None for one in ((a,) if alike else self.a.outputs)}
+        return known in wanted or any(self._same_numbers(known, one) for one in wanted)
+
+    def _pair_end(self, a: Tensor, b: Tensor) -> None:
+        """Pairs an output of B that stands for another tensor of A's with A's output: what A does
+        to it last is missing, or the outputs are in another order. Nothing where the two agree."""
+        call = self.b.nodes[-1].call if b.node is None else b.node.call
+        end = Tensor(b.name, b.value)
+        end.node = Node(Identity(), (b,), (end,), call, 0 if b.node is None else b.node.index)
+        self.values[end], self.slack[end] = self.values[b], self.slack[b]
+        source = Source((a.root.shown[0],))
+        tried = self._tried(end, source, self._likely(source.tensor, end))
+        if not tried[1].ok:
+            self._put(end, source, *tried, "structure")
 
 
 def _dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
     return dtype if dtype in ("float32", "float64") else "float32"
+
+
+def _of_equal_ones(
+    node: Node, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The outputs with the places that B itself recorded, where these are of equal numbers: it need
+    not take the first of them."""
+    assert node.op is not None
+    made = list(outputs)
+    for k, (tensor, value) in enumerate(zip(node.outputs, outputs, strict=False)):
+        own = tensor.recorded
+        if value.dtype.kind not in "iu" or own is None or own.shape != value.shape:
+            continue
+        equal = node.op.equally_right([widened(x) for x in given], tuple(outputs), k, own)
+        if equal is not None and (equal | (own == value)).all():
+            made[k] = own
+    return made
 
 
 def _own_dtype(node: Node) -> str:

@@ -381,7 +381,13 @@ def _basic(parts: Sequence[Any]) -> bool:
     )
 
 
-@function("__getitem__", "index", onnx="slice")
+@function("index", onnx="slice")
+def index(build: Builder, input: Value, indices: Sequence[Any]) -> Ref:
+    """A graph's own: None stands for the whole of an axis, where in Python it is a new one."""
+    return getitem(build, input, tuple(slice(None) if one is None else one for one in indices))
+
+
+@function("__getitem__", onnx="slice")
 def getitem(build: Builder, input: Value, key: Any) -> Ref:
     """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else:
     the elements by their numbers."""
