@@ -122,6 +122,8 @@ def compare(
         say("running B")
         candidate = _pass_of_b(second, passed, x, x_b)
         found = _compared(passed.graph, candidate, pairs, say=say)
+        unlike = _unlike_outputs(passed.outputs, candidate.outputs)
+        found = found._replace(notes=(*unlike, *found.notes))
         told = _told(found, first, second, passed.how, candidate.words, strict)
     if planned is None:
         return told
@@ -201,6 +203,17 @@ def _run(given: BInputs, a: _Pass) -> _Pass:
     return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
 
 
+def _unlike_outputs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Iterable[str]:
+    """What is to be said of outputs that are not as many, or of other shapes than an order of axes
+    makes of them."""
+    if len(a) != len(b):
+        yield f"A gives {len(a)} outputs and B {len(b)}: what the others hold is not compared"
+        return
+    for k, (one, other) in enumerate(zip(a, b, strict=True)):
+        if one.size == other.size and sorted(one.shape) != sorted(other.shape):
+            yield f"output {k} has the shape {one.shape} in A and {other.shape} in B"
+
+
 def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     """How far the outputs' signatures lie apart, in units of their size."""
     apart = [
@@ -247,10 +260,11 @@ _LARGE = 2**28
 
 def _multiplications(node: Node) -> float:
     """How many a product with a weight takes."""
-    axis, output = channel_axis(node), node.call.capture.outputs[0]
+    axis, outputs = channel_axis(node), node.call.capture.outputs
     weights = [one.value for name, one in held_weights(node) if "bias" not in name]
-    if axis is None or not weights or not output.ndim:
+    if axis is None or not weights or not outputs or not outputs[0].ndim:
         return 0.0
+    (output, *_) = outputs
     return float(output.size / max(output.shape[axis], 1) * weights[0].size)
 
 

@@ -66,15 +66,11 @@ def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iter
         )
     spec: Sequence[InputSpec | None] = specs or [None] * len(arrays)
     options = [list(_orders(array, one)) for array, one in zip(arrays, spec, strict=True)]
-    if not all(options):
-        place = options.index([])
-        wanted = spec[place]
-        assert wanted is not None
-        raise BadInput(
-            f"A's input {place} has the shape {arrays[place].shape}, which in no order of its axes "
-            f"is that of B's {wanted.name} {wanted.shape}: give B's own (x_b=, --input-b)"
-        )
-    for ways in product(*options):
+    fitting = all(options)
+    # What a model draws for itself has a shape that it need not be given.
+    tried = [ways or [unchanged(one.ndim)] for ways, one in zip(options, arrays, strict=True)]
+    taken = False
+    for ways in product(*tried):
         turned = [
             _typed(np.ascontiguousarray(way.to_b(array)), one)
             for way, array, one in zip(ways, arrays, spec, strict=True)
@@ -83,7 +79,16 @@ def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iter
             bound = bind(b, Told(turned[0] if len(turned) == 1 else turned, literals))
         except (BadInput, ForwardFailed):
             continue
+        taken = True
         yield BInputs(bound.model, bound.arrays, tuple(ways))
+    if not (fitting or taken):
+        place = options.index([])
+        wanted = spec[place]
+        assert wanted is not None
+        raise BadInput(
+            f"A's input {place} has the shape {arrays[place].shape}, which in no order of its axes "
+            f"is that of B's {wanted.name} {wanted.shape}: give B's own (x_b=, --input-b)"
+        )
 
 
 def _orders(array: np.ndarray, spec: InputSpec | None) -> Iterator[Way]:

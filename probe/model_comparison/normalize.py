@@ -1,6 +1,7 @@
 """Graphs brought to one form: a bias that is added behind a product belongs to it, and a product
 with a constant matrix is a layer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from probe.ops import (
     Pad,
     Parameter,
     Product,
+    Transpose,
 )
 from probe.ops.weight import Weight
 
@@ -36,8 +38,8 @@ def normalized(graph: Graph) -> Graph:
         _take_pads(node, gone)
     for node in graph.nodes:
         if node not in gone and (found := _bias_of(node)) is not None:
-            product, op = found
-            _join(product, node, op, gone)
+            product, op, between = found
+            _join(product, node, op, between, gone)
     graph.nodes = [one for one in graph.nodes if one not in gone]
     return graph.numbered()
 
@@ -84,8 +86,9 @@ def _take_pads(node: Node, gone: set[Node]) -> None:
     gone.add(before)
 
 
-def _bias_of(node: Node) -> tuple[Node, Op] | None:
-    """The product that a node adds nothing but a bias to, and the op that does both."""
+def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
+    """The product that a node adds nothing but a bias to, the op that does both, and the reshapes
+    between the two, which leave the channels where they are."""
     if isinstance(node.op, AddConstant):
         source, bias = node.inputs[0], node.op.value
     elif isinstance(node.op, Add) and len(node.inputs) == 2:
@@ -97,9 +100,14 @@ def _bias_of(node: Node) -> tuple[Node, Op] | None:
         bias = found if isinstance(found, Weight) else Weight("bias", None, np.asarray(found))
     else:
         return None
+    between: list[Node] = []
+    while source.node is not None and _reshapes(source):
+        between.insert(0, source.node)
+        source = source.node.inputs[0]
     product = source.node
     if (
         product is None
+        or (between and not isinstance(product.op, MatMul))
         or not isinstance(product.op, _BIASED)
         or product.op.bias is not None
         or product.op.weight is None
@@ -109,12 +117,21 @@ def _bias_of(node: Node) -> tuple[Node, Op] | None:
     width, axis = _channels(product.op)
     shape = bias.value.shape
     rank = 1 if axis == -1 else source.value.ndim
+    if between and any(one.outputs[0].value.shape[-1:] != (width,) for one in between):
+        return None
     lined = (1,) * (rank - len(shape)) + shape
     wanted = tuple(width if k == axis % rank else 1 for k in range(rank))
     if lined != wanted:
         return None
     flat = bias if shape == (width,) else replace(bias, shape=(width,))
-    return product, replace(product.op, bias=flat)
+    return product, replace(product.op, bias=flat), between
+
+
+def _reshapes(tensor: Tensor) -> bool:
+    """Whether a tensor is another in another shape, and nothing but what adds to it reads it."""
+    node = tensor.node
+    moved = node is None or not node.layout or isinstance(node.op, Transpose)
+    return not moved and len(tensor.consumers) == 1
 
 
 def _channels(op: Op) -> tuple[int, int]:
@@ -127,14 +144,18 @@ def _channels(op: Op) -> tuple[int, int]:
     return int(shape[0] if isinstance(op, Conv) else shape[1] * op.groups), 1
 
 
-def _join(product: Node, adding: Node, op: Op, gone: set[Node]) -> None:
+def _join(product: Node, adding: Node, op: Op, between: Sequence[Node], gone: set[Node]) -> None:
     product.op = op
-    product.outputs = adding.outputs
-    for tensor in product.outputs:
-        tensor.node = product
+    line = [product, *between]
+    for node in line[:-1]:  # now with the bias
+        (tensor,) = node.outputs
+        tensor.recorded = adding.outputs[0].value.reshape(tensor.value.shape)
+    line[-1].outputs = adding.outputs
+    for tensor in line[-1].outputs:
+        tensor.node = line[-1]
     gone.add(adding)
     for tensor in adding.inputs:
-        if tensor.node is not None and tensor.node is not product and len(tensor.consumers) == 1:
+        if tensor.node is not None and tensor.node not in line and len(tensor.consumers) == 1:
             gone.add(tensor.node)
 
 

@@ -60,7 +60,8 @@ def read(segment: Segment) -> list[Difference]:
     for left, right in pairs:
         found += _weights(left, right)
     if only_a or only_b:
-        found.append(Difference("steps", ", ".join(_kinds(a)), ", ".join(_kinds(b))))
+        of_a, of_b = (", ".join(_kinds(one)) or "none" for one in (a, b))
+        found.append(Difference("steps", of_a, of_b))
     found += _wires(segment)
     return found
 

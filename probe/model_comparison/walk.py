@@ -305,7 +305,7 @@ class Walk:
                 )
                 if elsewhere and (moved or not self._follows(root_b, elsewhere)):
                     self.wires.append(Wire(node, b, a.root))
-                elif same and root_b.node is not None:
+                elif same and root_b.node is not None and len(perm_a) == len(perm_b):
                     way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
                     self._force(root_b, Source((root_a,)), (way,), "weights")
                     self._recompute_layouts(b)

@@ -10,7 +10,7 @@ from probe.capture.user_arrays import Partial, Unshaped, as_outputs
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.party import Arrays, PartyResult
 from probe.evaluation.reference import Reference, bounded, recomputed_call
-from probe.model import Capture
+from probe.model import CallOutput, Capture
 from probe.ops import Recomputed
 from probe.report import Report
 from probe.verdict.detection_power import powers
@@ -18,10 +18,10 @@ from probe.verdict.discontinuities import flips
 from probe.verdict.engine_differences import known_differences, magnitudes, touched
 from probe.verdict.judgement import Judgement, Unusual
 from probe.verdict.options import Options, Yours
-from probe.verdict.pairwise import certainty, pairs
+from probe.verdict.pairwise import certainty, equal, pairs
 from probe.verdict.parties import engines, onnx_answer, user
 from probe.verdict.reporting import reported
-from probe.verdict.sentence import verdict_on
+from probe.verdict.sentence import Verdict, verdict_on
 
 __all__ = ["judge", "weighed"]
 
@@ -32,33 +32,64 @@ def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_U
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
     call, again = weighed(capture, yours, options), partial(_again, options=options)
     verdict = verdict_on(call)
-    if verdict.word == "diverge" and options.search is not None and _composed_wrongly(call):
+    if verdict.word == "diverge" and _composed_wrongly(call):
+        alone = replace(options, tolerance=None, detail=False, sparing=False, search=None)
+        inside = (judge(part.capture, None, alone) for part in capture.parts)
+        first = next((one for one in inside if one.verdict == "diverge"), None)
+        if first is None and _made_by_its_calls(capture):
+            verdict = Verdict("unchecked", f"unchecked: {_ACCUMULATED}", verdict.notes)
         report = reported(call, verdict, replace(options, search=None), again)
-        return _answered_by_calls(report, capture, options)
+        if verdict.word == "diverge" and options.search is not None:
+            return _answered_by_calls(report, capture, first, options)
+        return report
     return reported(call, verdict, options, again)
 
 
+_ACCUMULATED = (
+    "each call within it agrees on its own inputs, and yet what the engines make of the whole "
+    "differs by more than rounding should carry through it: check its calls one by one"
+)
+
+
+def _made_by_its_calls(capture: Capture) -> bool:
+    """Whether a container gives what calls within it gave, and nothing was put in its place."""
+    given = {
+        CallOutput(part.capture.layer, part.capture.call, k): array
+        for part in capture.parts
+        for k, array in enumerate(part.capture.outputs)
+    }
+    return len(capture.results) == len(capture.outputs) and all(
+        isinstance(maker, CallOutput) and maker in given and equal((array,), (given[maker],))
+        for maker, array in zip(capture.results, capture.outputs, strict=True)
+    )
+
+
 def _composed_wrongly(call: Judgement) -> bool:
-    """Whether the framework's outputs of a container are other than its calls make them."""
+    """Whether the outputs of a container are other than its calls make them, by an engine."""
     if call.layer is None or not call.layer.composed:
         return False
-    pair = call.comparisons.get(("framework", "numpy"))
+    engines = [one for pair, one in call.comparisons.items() if "expected" not in pair]
     inside = any(verdict_on(one).word == "diverge" for one in call.within.values())
-    return inside or (pair is not None and not pair.ok)
+    return inside or not all(one.ok for one in engines)
 
 
-def _answered_by_calls(report: Report, capture: Capture, options: Options) -> Report:
+def _answered_by_calls(
+    report: Report, capture: Capture, first: Report | None, options: Options
+) -> Report:
     """The report of a container with what is found of the first of its calls that diverges by
     itself."""
-    alone = replace(options, tolerance=None, detail=False, sparing=False)
-    for part in capture.parts:
-        if judge(part.capture, None, replace(alone, search=None)).verdict == "diverge":
-            found = judge(part.capture, None, alone)
-            told = f"the first call within it that diverges is {found.layer!r}: "
-            told += found.sentence.partition(": ")[2]
-            return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
-    told = "each call within it agrees on its own inputs: the difference accumulates over the calls"
-    return replace(report, diagnosis=(told,))
+    if first is None:
+        told = "each call within it agrees on its own inputs: the difference accumulates over them"
+        return replace(report, diagnosis=(told,))
+    (part,) = [
+        one
+        for one in capture.parts
+        if (one.capture.layer, one.capture.call) == (first.layer, first.call)
+    ][:1]
+    found = judge(part.capture, None, replace(options, tolerance=None, detail=False, sparing=False))
+    told = f"the first call within it that diverges is {found.layer!r}: "
+    told += found.sentence.partition(": ")[2]
+    return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
 
 
 def _again(capture: Capture, options: Options) -> Report:

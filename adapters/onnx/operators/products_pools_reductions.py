@@ -306,7 +306,10 @@ def _register_reduction(name: str, op: Callable[..., ops.Op]) -> None:
     def reduction(build: Builder, x: Value, axes: Value | None = None) -> Ref:
         over = build.ints(axes, "axes")
         if not over and build.get("noop_with_empty_axes", 0):
-            return build.add(ops.Identity(), x)
+            # what is done to each element is done all the same
+            if name == "ReduceSumSquare":
+                return build.add(ops.Mul(), x, x)
+            return build.add(ops.Abs() if name in ("ReduceL1", "ReduceL2") else ops.Identity(), x)
         return build.add(
             op(axes=over or tuple(range(build.rank(x))), keepdims=bool(build.get("keepdims", 1))), x
         )
