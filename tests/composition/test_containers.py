@@ -383,3 +383,24 @@ def test_levels_that_rounding_flips_are_no_difference():
     apart = np.abs(right - report.outputs["numpy"])
     assert report.ok and (apart > 5e-4).any()
     assert report.comparisons["framework", "numpy"].worst.allowance < 8e-3, "a few levels"
+
+
+class Entropy(nn.Module):
+    """Whose logarithm of an underflown probability is that of 0 in float32 alone."""
+
+    def __init__(self, spread):
+        super().__init__()
+        self.layer, self.spread = nn.Linear(6, 8), spread
+
+    def forward(self, x):
+        p = torch.softmax(self.spread * self.layer(x), -1)
+        return -(p * p.log()).sum(-1)
+
+
+def test_a_whole_that_rounding_alone_makes_other_numbers_of_is_no_divergence():
+    """Each call agrees, and what they gave is what the block gives."""
+    assert probe.check(Entropy(1.0), "", ROWS).verdict == "agree"
+    report = probe.check(Entropy(100.0), "", ROWS)
+    assert not np.isfinite(report.outputs["framework"]).all()
+    assert report.verdict == "unchecked"
+    assert "each call within it agrees on its own inputs" in report.sentence

@@ -359,3 +359,91 @@ def test_an_epsilon_that_rounding_hides_is_told(net):
     assert told[0].differs == (("epsilon", 1e-5, 1.0001e-5),)
     assert any("hidden by rounding on this input" in one for one in comparison.notes)
     assert not any(one.differs for one in probe.compare(net, net, X).pairs)
+
+
+class Ends(torch.nn.Module):
+    """Two heads on one body; ``given`` makes the outputs of (hidden, first, second)."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.body, self.first, self.second = (
+            torch.nn.Linear(6, 8),
+            torch.nn.Linear(8, 3),
+            torch.nn.Linear(8, 3),
+        )
+        self.given = given
+
+    def forward(self, x):
+        hidden = torch.tanh(self.body(x))
+        return self.given(hidden, self.first(hidden), self.second(hidden))
+
+
+ENDS = {
+    "softmax left out": (lambda h, a, b: a.softmax(-1), lambda h, a, b: a),
+    "softmax computed and not given": (
+        lambda h, a, b: a.softmax(-1),
+        lambda h, a, b: (a.softmax(-1), a)[1],
+    ),
+    "outputs exchanged": (lambda h, a, b: (a, b), lambda h, a, b: (b, a)),
+    "one output twice": (lambda h, a, b: (a, b), lambda h, a, b: (a, a)),
+    "what stands before the head": (lambda h, a, b: a, lambda h, a, b: h),
+    "a step more": (lambda h, a, b: a, lambda h, a, b: torch.relu(a)),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_outputs_that_are_other_tensors_of_the_model(name):
+    """Each tensor of B has its equal in A, but for what is given in the end."""
+    right, wrong = (Ends(one).eval() for one in ENDS[name])
+    wrong.load_state_dict(right.state_dict())
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    assert probe.compare(right, right, x).ok
+    comparison = probe.compare(right, wrong, x)
+    assert comparison.verdict == "diverge" and comparison.sources, str(comparison)
+
+
+def test_outputs_that_are_not_as_many_or_of_another_shape_are_told():
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    both, one = Ends(lambda h, a, b: (a, b)).eval(), Ends(lambda h, a, b: a).eval()
+    one.load_state_dict(both.state_dict())
+    assert any("gives 2 outputs and B 1" in note for note in probe.compare(both, one, x).notes)
+    flat = Ends(lambda h, a, b: a.flatten()).eval()
+    flat.load_state_dict(both.state_dict())
+    notes = probe.compare(one, flat, x).notes
+    assert "output 0 has the shape (4, 3) in A and (12,) in B" in notes
+
+
+def test_a_bias_behind_a_reshape_belongs_to_its_product():
+    """As TensorFlow's exporter writes a Dense layer on more than two axes."""
+
+    class Flat(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.weight, self.bias = layer.weight, layer.bias
+
+        def forward(self, x):
+            y = x.reshape(-1, x.shape[-1]) @ self.weight.T
+            return torch.relu(y.reshape(*x.shape[:-1], -1) + self.bias)
+
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(5, 4)
+    nets = [torch.nn.Sequential(layer, torch.nn.ReLU()).eval(), Flat(layer).eval()]
+    x = np.random.default_rng(0).normal(size=(2, 7, 5)).astype(np.float32)
+    for a, b in (nets, nets[::-1]):
+        comparison = probe.compare(a, b, x)
+        assert comparison.ok and not any(comparison.unpaired), str(comparison)
+
+
+def test_a_call_without_outputs_of_its_own():
+    net = torch.nn.Linear(5, 4).eval()
+
+    class Mapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return torch.vmap(self.net)(x)
+
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    assert probe.compare(net, Mapped().eval(), x).verdict in ("agree", "unchecked")

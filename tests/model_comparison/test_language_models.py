@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 import probe
 
@@ -185,3 +185,32 @@ def test_faults_stand_out_in_bfloat16(llama):
     assert any(name.startswith("constant of Add") for name, *_ in first.differs)
     assert second.b == ("model.layers.1.mlp.up_proj",)
     assert second.local.count == IDS.size
+
+
+def test_experts_that_sort_equal_numbers():
+    """The places of equal numbers are in an order of the framework's own, which is no fault."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=WORDS,
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        num_hidden_layers=1,
+        num_attention_heads=HEADS,
+        num_key_value_heads=GROUPS,
+        num_local_experts=4,
+        use_cache=False,
+    )
+    net, ids = MixtralForCausalLM(config).eval(), np.tile(IDS, (2, 1))
+    comparison = probe.compare(net, copy.deepcopy(net), ids)
+    assert comparison.ok, str(comparison)
+    other = copy.deepcopy(net)
+    other.model.layers[0].mlp.experts.down_proj.data[1] *= 1.1
+    comparison = probe.compare(net, other, ids)
+    assert comparison.verdict == "diverge"
+    assert "experts" in comparison.sources[0].b[0], str(comparison)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 16)])
+def test_ids_of_another_length_than_is_drawn_where_none_are_given(llama, shape):
+    ids = np.random.default_rng(0).integers(0, WORDS, shape)
+    assert probe.compare(llama, copy.deepcopy(llama), ids).ok

@@ -418,3 +418,16 @@ def test_a_refused_input_is_told_in_whole_sentences():
 def test_the_end_of_an_error_is_whole(said, reason_):
     told = reason(ValueError(said))
     assert told == reason_ and len(told) <= 200
+
+
+@pytest.mark.parametrize("name", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Sum", "SumSquare"])
+def test_a_reduction_of_no_axes_still_does_what_it_does_to_each(name):
+    told = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 3])]
+    node = onnx.helper.make_node(f"Reduce{name}", ["x"], ["y"], noop_with_empty_axes=1)
+    graph = onnx.helper.make_graph([node], "g", told, [onnx.ValueInfoProto(name="y")])
+    opset = onnx.helper.make_opsetid("", 20 if name == "Max" else 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    x = np.random.default_rng(0).uniform(0.5, 2, (2, 3)).astype(np.float32)
+    x *= 1 if "Log" in name else -1
+    report = probe.check(model, "", x)
+    assert report.verdict == "agree", str(report)

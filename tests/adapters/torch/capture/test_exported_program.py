@@ -140,3 +140,26 @@ def test_recurrences_are_functions_with_all_their_parameters(layer):
     (report,) = probe.sweep(program, x)
     assert report.ok and not report.missing, str(report)
     assert set(report.weights) == {name for name, _ in layer.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (slice(None), slice(None), [-2]),
+        (slice(None), torch.tensor([1, 0, 1])),
+        (slice(None), torch.tensor([1, 0]), slice(None), torch.tensor([2, 2])),
+        (torch.tensor([True, False, True]),),
+    ],
+    ids=["last", "second", "two apart", "truths"],
+)
+def test_none_in_an_index_is_the_whole_axis(key):
+    """Where Python's own is a new axis."""
+
+    class Indexed(nn.Module):
+        def forward(self, x):
+            return x[key] + 1
+
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    program = torch.export.export(Indexed().eval(), (torch.from_numpy(x),))
+    reports = list(probe.sweep(program, x))
+    assert reports and all(one.ok for one in reports), [str(one) for one in reports if not one.ok]
