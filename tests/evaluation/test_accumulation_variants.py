@@ -165,3 +165,23 @@ def test_winograds_transforms_convolve():
     np.testing.assert_allclose(
         OUTPUT @ ((KERNEL @ w) * (DATA @ x)), np.correlate(x, w, "valid"), rtol=0, atol=1e-12
     )
+
+
+TANH = {
+    "1 - 2 / (exp(2x) + 1)": lambda x: 1 - 2 / (np.exp(2 * x) + 1),
+    "2 sigmoid(2x) - 1": lambda x: 2 / (1 + np.exp(-2 * x)) - 1,
+    "a quotient": lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1),
+    "sinh / cosh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+}
+
+
+@pytest.mark.parametrize("form", TANH)
+def test_tanh_from_exponentials_is_named_and_no_divergence(form):
+    """As C code often has it, which loses digits near 0."""
+    x = np.linspace(-3, 3, 4001, dtype=np.float32).reshape(1, -1)
+    net = torch.nn.Sequential(torch.nn.Tanh())
+    report = probe.check(net, "0", x, expected=TANH[form](x))
+    assert report.verdict == "agree"
+    assert "yours computes the hyperbolic tangent from exponentials" in report.sentence
+    for wrong in (np.tanh(x) * np.float32(1 + 1e-5), np.tanh(x) + np.float32(2e-6), x - x**3 / 3):
+        assert probe.check(net, "0", x, expected=wrong).verdict == "diverge"

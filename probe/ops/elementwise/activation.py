@@ -427,9 +427,15 @@ class Tanh(_Plain):
 
     roundings = 8
     onnx = "Tanh"
+    lossy_algorithm = "computes the hyperbolic tangent from exponentials, as 1 - 2 / (exp(2x) + 1)"
 
     def f(self, x: np.ndarray) -> np.ndarray:
         return np.tanh(x)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        (own,) = super().error_bound(of, precision)
+        # Near 0 two numbers of the size of 1 are subtracted.
+        return (own + self.roundings * precision.unit if precision.lossy else own,)
 
 
 @dataclass(frozen=True, eq=False)
