@@ -286,14 +286,37 @@ def pooled(variance: np.ndarray, output: np.ndarray, together: bool = False) -> 
         return _six_of(variance)
     sizes = np.frexp(np.where(np.isfinite(output), output, 0.0).astype(np.float64))[1]
     sizes = np.where(output == 0, sizes.min(), sizes) - sizes.min()
-    counts = np.bincount(sizes[finite])
-    sums = np.bincount(sizes[finite], variance[finite])
+    if together:
+        return _six_of(_pool(variance, sizes, finite))
+    wild = finite & _wild(variance, sizes, finite & (variance > 0))
+    pool = _pool(variance, sizes, finite & ~wild)
+    if wild.any():
+        pool = np.where(wild, _pool(variance, sizes, wild), pool)
+    return _six_of(np.maximum(variance, pool))
+
+
+def _pool(variance: np.ndarray, sizes: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """What each element is given at least, of those of a group of its size and smaller ones."""
+    counts = np.bincount(sizes[group])
+    sums = np.bincount(sizes[group], variance[group])
     means = np.maximum.accumulate(
         np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
     )
     pool = np.append(means, means[-1])[np.minimum(sizes, len(means))]
-    pool = np.maximum(pool, np.median(moved))
-    return _six_of(pool if together else np.maximum(variance, pool))
+    moved = variance[group & (variance > 0)]
+    return np.asarray(np.maximum(pool, np.median(moved)) if moved.size else pool)
+
+
+def _wild(variance: np.ndarray, sizes: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """The elements that wander so much more than most, for numbers and for their size, that they
+    are of another kind: one ill-conditioned column among others."""
+    scale = np.ldexp(1.0, 2 * np.minimum(sizes, 500))
+    usual = np.median(variance[moved]), np.median((variance / scale)[moved])
+    return np.asarray(variance > _WILD * np.maximum(usual[0], usual[1] * scale))
+
+
+_WILD = 1e4
+"""How many times the usual variance; that of a few runs is off by ten times at most."""
 
 
 def _six_of(variance: np.ndarray) -> np.ndarray:

@@ -404,3 +404,26 @@ def test_a_whole_that_rounding_alone_makes_other_numbers_of_is_no_divergence():
     assert not np.isfinite(report.outputs["framework"]).all()
     assert report.verdict == "unchecked"
     assert "each call within it agrees on its own inputs" in report.sentence
+
+
+class Beside(nn.Module):
+    """Well conditioned columns, and one of which float32 keeps no digit."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def forward(self, x):
+        h = self.layer(x)
+        return torch.cat([self.norm(h), torch.sin(1e6 * h[:, :1])], 1)
+
+
+def test_an_ill_conditioned_column_leaves_the_others_their_allowance():
+    x = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
+    net = Beside().eval()
+    report = probe.check(net, "", x)
+    assert report.verdict == "agree"
+    for column in range(6):
+        wrong = report.outputs["framework"].copy()
+        wrong[:, column] += 1e-4
+        assert probe.check(net, "", x, expected=wrong).verdict == "diverge"
