@@ -6,7 +6,7 @@ rounding, whatever went wrong before. Pairing by value, the error that is made i
 going on behind a fault are this one loop.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -83,6 +83,8 @@ class Walk:
         """Tensors of B before a batch normalisation that A has folded."""
         self._readers: dict[Tensor, list[Node]] = defaultdict(list)
         """The nodes of A with weights that read a tensor, or a copy of it."""
+        self._calls: Counter[Node] = Counter()
+        """How many nodes of B hold the weights of one of A's."""
         self._holders: dict[Node, list[Node]] = defaultdict(list)
         """The nodes of B that hold the weights of one of A's."""
 
@@ -97,6 +99,7 @@ class Walk:
             for one in held:
                 if one.share >= _MAJORITY:
                     self._holders[one.node].append(node)
+                    self._calls[one.node] += 1
         for a, b, way in zip(self.a.inputs, self.b.inputs, self.inputs, strict=False):
             assert b.recorded is not None
             self._take_input(a, b, way)
@@ -255,7 +258,16 @@ class Walk:
             if standing is not None:
                 return Anchor.of_place(standing)
         most = [one for one in reading if one in free] or reading or free or most
-        return most[0]
+        return None if self._takes_parts(node, most) else most[0]
+
+    def _takes_parts(self, node: Node, held: Sequence[Anchor]) -> bool:
+        """Whether one model calls a layer on the whole and the other several times on parts of it:
+        none of these outputs stands for the whole one."""
+        several = len(held) > 1 or self._calls[held[0].node] > 1
+        if not all(one.counts[0] == one.counts[1] for one in held):
+            return False  # several products in one
+        sizes = {one.node.outputs[0].shown[0].value.size for one in held}
+        return several and node.outputs[0].value.size not in sizes
 
     def _is_free(self, node: Node) -> bool:
         """Whether what a node of A gives has no partner."""

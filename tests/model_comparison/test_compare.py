@@ -447,3 +447,56 @@ def test_a_call_without_outputs_of_its_own():
 
     x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     assert probe.compare(net, Mapped().eval(), x).verdict in ("agree", "unchecked")
+
+
+class Whole(torch.nn.Module):
+    """A layer, or a recurrence, of a whole sequence, and a head."""
+
+    def __init__(self, kind):
+        super().__init__()
+        made = getattr(torch.nn, kind)
+        self.layer = made(5, 6) if kind == "Linear" else made(5, 6, batch_first=True)
+        self.head = torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        made = self.layer(x)
+        return self.head(made if torch.is_tensor(made) else made[0])
+
+
+class Steps(torch.nn.Module):
+    """The same step by step, with the weights of the other."""
+
+    def __init__(self, whole, kind):
+        super().__init__()
+        self.kind, self.head = kind, whole.head
+        self.step = whole.layer if kind == "Linear" else getattr(torch.nn, f"{kind}Cell")(5, 6)
+        if kind != "Linear":
+            held = whole.layer.state_dict()
+            self.step.load_state_dict({name: held[f"{name}_l0"] for name in self.step.state_dict()})
+
+    def forward(self, x):
+        state, out = None, []
+        for t in range(x.shape[1]):
+            if self.kind == "Linear":
+                out.append(self.step(x[:, t]))
+                continue
+            state = self.step(x[:, t], state)
+            out.append(state[0] if self.kind == "LSTM" else state)
+        return self.head(torch.stack(out, 1))
+
+
+@pytest.mark.parametrize("kind", ["Linear", "RNN", "GRU", "LSTM"])
+def test_a_layer_on_the_whole_and_on_parts_of_it(kind):
+    torch.manual_seed(0)
+    whole = Whole(kind).eval()
+    steps = Steps(whole, kind).eval()
+    x = np.random.default_rng(0).normal(size=(2, 7, 5)).astype(np.float32)
+    for a, b in ((whole, steps), (steps, whole)):
+        comparison = probe.compare(a, b, x)
+        assert comparison.ok and not any(comparison.unpaired), str(comparison)
+    wrong = Steps(whole, kind).eval()
+    wrong.step = copy.deepcopy(wrong.step)
+    next(wrong.step.parameters()).data[2, 1] += 0.5
+    comparison = probe.compare(whole, wrong, x)
+    assert comparison.verdict == "diverge", str(comparison)
+    assert any("step" in name for name in comparison.sources[0].b), str(comparison)
