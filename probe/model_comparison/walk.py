@@ -29,7 +29,7 @@ from probe.model_comparison.normalize import is_constant, normalization_behind
 from probe.model_comparison.paired import Given, Paired, Source, Wire
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
-from probe.numerics.precision import precision_of, stored_in
+from probe.numerics.precision import SIGMAS, precision_of, stored_in
 from probe.ops import BatchNormalization, Identity, Transpose
 
 __all__ = ["Walk"]
@@ -121,7 +121,10 @@ class Walk:
         if rounded:
             self.slack[b] = np.abs(theirs.astype(np.float64) - b.recorded)
         self._force(b, Source((a,)), (way,), "structure")
-        unit = max(rounded, self.level.unit if self.level.side == "B" else 0.0)
+        # Either model may round what it is given to the type that it computes in; what A rounds
+        # adds up by chance in the first layer.
+        by_chance = 1.0 if self.level.side == "B" else SIGMAS / np.sqrt(3)
+        unit = max(rounded, by_chance * self.level.unit)
         if unit and self.values[b].dtype.kind == "f":
             self.slack[b] = unit * np.abs(self.values[b].astype(np.float64))
 

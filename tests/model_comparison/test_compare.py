@@ -500,3 +500,17 @@ def test_a_layer_on_the_whole_and_on_parts_of_it(kind):
     comparison = probe.compare(whole, wrong, x)
     assert comparison.verdict == "diverge", str(comparison)
     assert any("step" in name for name in comparison.sources[0].b), str(comparison)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_less_precise_model_may_be_the_first(dtype):
+    """It rounds its input, which the second does not."""
+    torch.manual_seed(0)
+    conv, norm = torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.BatchNorm2d(6)
+    net = torch.nn.Sequential(conv, norm, torch.nn.ReLU(), torch.nn.Conv2d(6, 4, 3)).eval()
+    half = copy.deepcopy(net).to(dtype)
+    for a, b in ((net, half), (half, net)):
+        assert probe.compare(a, b, X[:, :, :8, :8]).ok
+    wrong = copy.deepcopy(net)
+    wrong[0].weight.data[1, 0, 1, 1] += 0.1
+    assert probe.compare(half, wrong, X[:, :, :8, :8]).verdict == "diverge"
