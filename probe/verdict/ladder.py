@@ -8,6 +8,7 @@ digits than that is allowed only as long as the check could then still tell righ
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from probe.evaluation.allowance import LEAST_HOPE
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.party import NAMES, Allowed, Party, PartyResult, compared
 from probe.evaluation.teacher_forcing import follow
+from probe.hypotheses.usual_numbers import EPSILONS
 from probe.numerics.dtypes import flushed, overflown
 from probe.numerics.precision import Precision, precision_of
 from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
@@ -103,6 +105,8 @@ TEACHER_FORCED: tuple[Rule, ...] = (teacher_forced, teacher_forced_second_look)
 def _explained(party: Party, plain: PartyResult) -> PartyResult:
     """A party that lies beyond its rounding, by what it may do that loses more digits."""
     doubt = ""
+    if party.name == "expected" and _of_another_epsilon(party, plain):
+        return plain
     for allowed in chain(lossy_algorithms(party, plain), subnormals_flushed(party)):
         result = compared(party, allowed)
         if not result.comparison.ok:
@@ -126,6 +130,25 @@ def _without_power(party: Party, plain: PartyResult, loose: Allowed) -> Power | 
     ):
         told = told._replace(share=0.0)
     return told if told is not None and told.share < ENOUGH else None
+
+
+def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:
+    """Whether the values are within rounding those of a normalisation with another epsilon: no
+    digits need be lost to explain them."""
+    layer = party.layer
+    steps = () if layer.composed else layer.steps
+    for position, step in enumerate(steps):
+        op: Any = step.op
+        if not (op.lossy_algorithm and hasattr(op, "epsilon")):
+            continue
+        for epsilon in EPSILONS:
+            changed = replace(step, op=replace(op, epsilon=epsilon))
+            others = (*steps[:position], changed, *steps[position + 1 :])
+            with np.errstate(all="ignore"):
+                values = recompute(others, layer.inputs)[-1]
+            if epsilon != op.epsilon and compare(party.outputs, values, plain.allowance):
+                return True
+    return False
 
 
 def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:

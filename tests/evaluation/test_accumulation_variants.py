@@ -185,3 +185,21 @@ def test_tanh_from_exponentials_is_named_and_no_divergence(form):
     assert "yours computes the hyperbolic tangent from exponentials" in report.sentence
     for wrong in (np.tanh(x) * np.float32(1 + 1e-5), np.tanh(x) + np.float32(2e-6), x - x**3 / 3):
         assert probe.check(net, "0", x, expected=wrong).verdict == "diverge"
+
+
+@pytest.mark.parametrize(("mean", "epsilon"), [(2, 1e-6), (2, 1e-12), (10, 1e-4), (20, 1e-3)])
+def test_another_epsilon_is_no_variance_from_squares(mean, epsilon):
+    """What E[x^2] - E[x]^2 may lose would cover it, but these values have lost no digit."""
+    layer = torch.nn.LayerNorm(64).eval()
+    x = np.random.default_rng(0).normal(mean, 1, (8, 64)).astype(np.float32)
+    wide = x.astype(np.float64)
+    below, square = wide - wide.mean(-1, keepdims=True), (wide**2).mean(-1, keepdims=True)
+
+    def normalised(variance, epsilon):
+        return (below / np.sqrt(variance + epsilon)).astype(np.float32)
+
+    exact = below.var(-1, keepdims=True)
+    report = probe.check(layer, "", x, expected=normalised(exact, epsilon))
+    assert report.verdict == "diverge" and report.findings[0].slug == "other-epsilon"
+    narrow = square.astype(np.float32) - np.square(x.mean(-1, keepdims=True))
+    assert probe.check(layer, "", x, expected=normalised(narrow, 1e-5)).verdict == "agree"
