@@ -78,6 +78,15 @@ class Level:
             return self.name
         return f"integers of {' and '.join(map(str, self.bits))} bits"
 
+    def beyond(self, values: np.ndarray) -> np.ndarray | float:
+        """How far A's values lie beyond what B's type holds: the lowest number of float32 in a mask
+        is that of the narrower type in its copy."""
+        if self.side != "B" or self.name not in _TYPES or values.dtype.kind != "f":
+            return 0.0
+        largest = float(ml_dtypes.finfo(_TYPES[self.name]).max)  # type: ignore[no-untyped-call]
+        far = np.where(np.isfinite(values), np.abs(values.astype(np.float64)) - largest, 0.0)
+        return np.maximum(far, 0.0) if (far > 0).any() else 0.0
+
     def of_weights(
         self, node: Node, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
     ) -> np.ndarray | None:

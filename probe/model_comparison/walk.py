@@ -601,7 +601,7 @@ class Walk:
         likely = False
         for way in islice(ways(array.shape, value.shape, first), 1 if only else 130):
             theirs = way.to_b(array)
-            allowed = _read((self.slack[b], slack_a), way)
+            allowed = _read((self.slack[b], slack_a), way) + self.level.beyond(theirs)
             found = compare((theirs,), (value,), (np.broadcast_to(allowed, value.shape),))
             # where none agrees, the way of what it is made of decides, not the nearest
             if found.ok or best is None or (not likely and found.ratio < best[1].ratio):

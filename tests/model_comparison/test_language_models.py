@@ -5,7 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    T5Config,
+    T5EncoderModel,
+)
 
 import probe
 
@@ -214,3 +221,15 @@ def test_experts_that_sort_equal_numbers():
 def test_ids_of_another_length_than_is_drawn_where_none_are_given(llama, shape):
     ids = np.random.default_rng(0).integers(0, WORDS, shape)
     assert probe.compare(llama, copy.deepcopy(llama), ids).ok
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_mask_of_the_lowest_number_of_either_type(dtype):
+    """Which is another number in each, and hides as well."""
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=WORDS, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4)
+    net = T5EncoderModel(config).eval()
+    given = {"input_ids": np.tile(IDS, (2, 1)), "attention_mask": np.ones((2, 11), int)}
+    given["attention_mask"][0, 7:] = 0
+    comparison = probe.compare(net, copy.deepcopy(net).to(dtype), given, x_b=given)
+    assert comparison.ok, str(comparison)
