@@ -17,7 +17,6 @@ from probe.evaluation.allowance import LEAST_HOPE
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.party import NAMES, Allowed, Party, PartyResult, compared
 from probe.evaluation.teacher_forcing import follow
-from probe.hypotheses.usual_numbers import EPSILONS
 from probe.numerics.dtypes import flushed, overflown
 from probe.numerics.precision import Precision, precision_of
 from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
@@ -141,6 +140,10 @@ def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:
         op: Any = step.op
         if not (op.lossy_algorithm and hasattr(op, "epsilon")):
             continue
+        from probe.hypotheses.usual_numbers import (  # noqa: PLC0415 - all causes: seldom needed
+            EPSILONS,
+        )
+
         for epsilon in EPSILONS:
             changed = replace(step, op=replace(op, epsilon=epsilon))
             others = (*steps[:position], changed, *steps[position + 1 :])
