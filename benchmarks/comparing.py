@@ -1,11 +1,11 @@
-"""What does comparing resnet50 with its export cost next to sweeping both, and next to the tools
-that compare exports: ``python benchmarks/comparing.py [--polygraphy PYTHON] [--onnx-diagnostic
-PYTHON]``.
+"""What does comparing resnet50 with its export cost next to other ways to ask?
 
-PYTHON is the interpreter of an environment that has the tool, each of which wants other versions of
-other packages; without one it is left out. Polygraphy runs as it does by default, every tensor an
-output: one model, whose outputs it saves, then the other. Sides take turns; the ratio of each round
-counts, and of five rounds the median. The exit status is 1 where a ratio exceeds its bar.
+Next to sweeping both, and next to the tools that compare exports: ``python benchmarks/comparing.py
+[--polygraphy PYTHON] [--onnx-diagnostic PYTHON]``. PYTHON is the interpreter of an environment that
+has the tool, each of which wants other versions of other packages; without one it is left out.
+Polygraphy runs as it does by default, every tensor an output: one model, whose outputs it saves,
+then the other. Sides take turns; the ratio of each round counts, and of five rounds the median. The
+exit status is 1 where a ratio exceeds its bar.
 """
 
 import argparse
@@ -128,7 +128,8 @@ def main() -> int:
     table = "\n".join(lines)
     how = (
         f"Written by `python benchmarks/comparing.py`: {machine('numpy', 'torch', 'onnxruntime')}."
-        "\nresnet50, one image of 224 × 224, random weights; the last two are whole processes."
+        "\nresnet50, one image of 224 × 224, random weights; the command is a whole process, as "
+        "the tool next to it is."
     )
     keep("Comparing two models", f"{how}\n\n{table}")
     print(table)

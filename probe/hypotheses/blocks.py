@@ -9,7 +9,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import shape_of, users_of
 from probe.hypotheses.registry import hypothesis, more
-from probe.hypotheses.usual_numbers import EPSILONS
+from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 

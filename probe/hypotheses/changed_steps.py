@@ -22,8 +22,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import step_name, tensor_name
 from probe.hypotheses.tensor_maps import scalings
-from probe.hypotheses.usual_numbers import EPSILONS
 from probe.hypotheses.variants import siblings
+from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 

@@ -81,16 +81,13 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
         low, high = -(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 2.0**-fraction
         for taps_first in (False, True) if sums.ndim > 2 else (False,):
             for bias_first in (True, False) if getattr(op, "bias", None) is not None else (False,):
-                ordered = taps_first, bias_first
-                order = (
-                    ", the channels of a tap in a row" * taps_first
-                    + ", the bias first" * bias_first
-                )
+                taps = ", the channels of a tap in a row" if taps_first else ""
+                order = f"{taps}, the bias first" if bias_first else taps
                 claim = (
                     f"the accumulator saturates at each addition{order}: it ends at {low:g} and "
                     f"{high:g}, {integer} bits before the point (with the sign)"
                 )
-                added = _Saturating(op, "", *ordered, low=low, high=high)
+                added = _Saturating(op, "", taps_first, bias_first, low=low, high=high)
                 made = case.with_op(position, added)
                 yield from _on_the_grid(case, claim, made, case.inputs, None, 0, do, "saturation")
     if all(isinstance(step.op, Rearrangement) for step in case.steps[position + 1 :]):

@@ -10,7 +10,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.usual_numbers import EPSILONS
+from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.weight import Weight
 
 __all__: list[str] = []

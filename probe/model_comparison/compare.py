@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,25 +106,25 @@ def compare(
     first, second = side(a), side(b)
     if isinstance(first, Outputs) and isinstance(second, Outputs):
         return _arrays_alone(first, second)
+    alone, unlike = "", tuple[str, ...]()
     if isinstance(second, Outputs):
         say("running A")
-        passed = _pass_of(first, x, shape, seed)
-        found = _compared(tensors_alone(second.arrays), passed, pairs, alone="b", say=say)
-        told = _told(found, first, second, passed.how, (), strict)
+        reference, alone = tensors_alone(second.arrays), "b"
+        passed = candidate = _pass_of(first, x, shape, seed)
     elif isinstance(first, Outputs):
         say("running B")
-        passed = _pass_of(second, x if x_b is None else x_b, shape, seed)
-        found = _compared(tensors_alone(first.arrays), passed, pairs, alone="a", say=say)
-        told = _told(found, first, second, passed.how, (), strict)
+        reference, alone = tensors_alone(first.arrays), "a"
+        passed = candidate = _pass_of(second, x if x_b is None else x_b, shape, seed)
     else:
         say("running A")
         passed = _pass_of(first, x, shape, seed)
         say("running B")
-        candidate = _pass_of_b(second, passed, x, x_b)
-        found = _compared(passed.graph, candidate, pairs, say=say)
-        unlike = _unlike_outputs(passed.outputs, candidate.outputs)
-        found = found._replace(notes=(*unlike, *found.notes))
-        told = _told(found, first, second, passed.how, candidate.words, strict)
+        reference, candidate = passed.graph, _pass_of_b(second, passed, x, x_b)
+        unlike = tuple(_unlike_outputs(passed.outputs, candidate.outputs))
+    with _threads(candidate.graph):
+        found = _compared(reference, candidate, pairs, alone, say)
+    found = found._replace(notes=(*unlike, *found.notes))
+    told = _told(found, first, second, passed.how, candidate.words, strict)
     if planned is None:
         return told
     return replace(told, notes=(*beyond(planned, passed.graph), *told.notes))
@@ -240,18 +240,11 @@ class _Found(NamedTuple):
     """Arrays named after layers of the model that stand for none of its tensors."""
 
 
-def _compared(
-    a: Graph,
-    b: _Pass,
-    pairs: Pairing,
-    alone: str = "",
-    say: Callable[[str], None] = lambda _: None,
-) -> _Found:
-    """The walk, with BLAS on one thread where no product is worth more: its threads spin while they
+def _threads(graph: Graph) -> AbstractContextManager[None]:
+    """BLAS on one thread where no product of a graph is worth more: its threads spin while they
     wait for the next one, which takes half as much processor time again and gains none."""
-    largest = max(map(_multiplications, b.graph.nodes), default=0.0)
-    with one_blas_thread if largest < _LARGE else nullcontext():
-        return _walked(a, b, pairs, alone, say)
+    largest = max(map(_multiplications, graph.nodes), default=0.0)
+    return one_blas_thread if largest < _LARGE else nullcontext()
 
 
 _LARGE = 2**28
@@ -264,11 +257,10 @@ def _multiplications(node: Node) -> float:
     weights = [one.value for name, one in held_weights(node) if "bias" not in name]
     if axis is None or not weights or not outputs or not outputs[0].ndim:
         return 0.0
-    (output, *_) = outputs
-    return float(output.size / max(output.shape[axis], 1) * weights[0].size)
+    return float(outputs[0].size / max(outputs[0].shape[axis], 1) * weights[0].size)
 
 
-def _walked(
+def _compared(
     a: Graph,
     b: _Pass,
     pairs: Pairing,

@@ -101,9 +101,9 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
     else:
         return None
     between: list[Node] = []
-    while source.node is not None and _reshapes(source):
-        between.insert(0, source.node)
-        source = source.node.inputs[0]
+    while (before := source.node) is not None and _only_reshaped(source, before):
+        between.insert(0, before)
+        source = before.inputs[0]
     product = source.node
     if (
         product is None
@@ -127,11 +127,9 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
     return product, replace(product.op, bias=flat), between
 
 
-def _reshapes(tensor: Tensor) -> bool:
-    """Whether a tensor is another in another shape, and nothing but what adds to it reads it."""
-    node = tensor.node
-    moved = node is None or not node.layout or isinstance(node.op, Transpose)
-    return not moved and len(tensor.consumers) == 1
+def _only_reshaped(tensor: Tensor, by: Node) -> bool:
+    """Whether a tensor is another in another shape alone, and is read once."""
+    return by.layout and not isinstance(by.op, Transpose) and len(tensor.consumers) == 1
 
 
 def _channels(op: Op) -> tuple[int, int]:

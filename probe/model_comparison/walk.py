@@ -6,7 +6,7 @@ rounding, whatever went wrong before. Pairing by value, the error that is made i
 going on behind a fault are this one loop.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -83,8 +83,6 @@ class Walk:
         """Tensors of B before a batch normalisation that A has folded."""
         self._readers: dict[Tensor, list[Node]] = defaultdict(list)
         """The nodes of A with weights that read a tensor, or a copy of it."""
-        self._calls: Counter[Node] = Counter()
-        """How many nodes of B hold the weights of one of A's."""
         self._holders: dict[Node, list[Node]] = defaultdict(list)
         """The nodes of B that hold the weights of one of A's."""
 
@@ -99,7 +97,6 @@ class Walk:
             for one in held:
                 if one.share >= _MAJORITY:
                     self._holders[one.node].append(node)
-                    self._calls[one.node] += 1
         for a, b, way in zip(self.a.inputs, self.b.inputs, self.inputs, strict=False):
             assert b.recorded is not None
             self._take_input(a, b, way)
@@ -266,11 +263,12 @@ class Walk:
     def _takes_parts(self, node: Node, held: Sequence[Anchor]) -> bool:
         """Whether one model calls a layer on the whole and the other several times on parts of it:
         none of these outputs stands for the whole one."""
-        several = len(held) > 1 or self._calls[held[0].node] > 1
-        if not all(one.counts[0] == one.counts[1] for one in held):
+        if len(held) == 1 and len(self._holders[held[0].node]) == 1:
+            return False
+        if any(one.counts[0] != one.counts[1] for one in held):
             return False  # several products in one
         sizes = {one.node.outputs[0].shown[0].value.size for one in held}
-        return several and node.outputs[0].value.size not in sizes
+        return node.outputs[0].value.size not in sizes
 
     def _is_free(self, node: Node) -> bool:
         """Whether what a node of A gives has no partner."""
@@ -465,14 +463,13 @@ class Walk:
     def _take_best(self, b: Tensor, inner: Sequence[Tensor]) -> None:
         """Pairs with the one of A's tensors that B's segment agrees with best; where it agrees with
         none, the first."""
-        sources = [Source((one.shown[0],)) for one in inner]
-        every = range(len(inner))
-        tried = {
-            k: self._tried(b, sources[k], self._likely(sources[k].tensor, b, inner[k]))
-            for k in [k for k in every if self._off(b, inner[k]) <= 1] or every
-        }
-        best = min(tried, key=lambda k: (tried[k][1].ratio if tried[k][1].ok else 2, k))
-        self._put(b, sources[best], *tried[best], "weights")
+        near = [one for one in inner if self._off(b, one) <= 1] if len(inner) > 1 else []
+        tried = []
+        for one in near or inner:
+            source = Source((one.shown[0],))
+            tried.append((source, self._tried(b, source, self._likely(source.tensor, b, one))))
+        source, best = min(tried, key=lambda one: one[1][1].ratio if one[1][1].ok else 2)
+        self._put(b, source, *best, "weights")
 
     def _off(self, b: Tensor, inner: Tensor) -> float:
         """How far some elements of B's tensor lie from A's, in units of the allowance, in the most
@@ -710,8 +707,8 @@ class Walk:
         """Whether a tensor of A is the output that B's stands for; of models with different numbers
         of outputs, one of them."""
         alike = len(self.a.outputs) == len(self.b.outputs)
-        wanted = {one.root: None for one in ((a,) if alike else self.a.outputs)}
-        return known in wanted or any(self._same_numbers(known, one) for one in wanted)
+        wanted = [one.root for one in ((a,) if alike else self.a.outputs)]
+        return any(known is one or self._same_numbers(known, one) for one in wanted)
 
     def _pair_end(self, a: Tensor, b: Tensor) -> None:
         """Pairs an output of B that stands for another tensor of A's with A's output: what A does

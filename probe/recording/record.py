@@ -142,6 +142,8 @@ class _Writer:
                 self._ask_unseen()
             notes = watching(model, arrays, outputs)
         for alone, entries in self._alone.values():
+            if all(map(self._composed, entries)):
+                continue  # no exporter is asked, which takes a second for each
             exported = self._exported(alone)
             for entry in entries:
                 entry["exported"] = exported
@@ -219,17 +221,17 @@ class _Writer:
 
     def _block(self, capture: Capture) -> None:
         self._tell(capture)
-        numbers = [self._number(one.capture, one.capture) for one in capture.parts]
-        parts = [[n, one.path] for n, one in zip(numbers, capture.parts, strict=True)]
-        inside = [self._inside[number]["capture"] for number in numbers]
-        # What is composed of its calls needs no exporter, which takes a second for each.
-        composed = bool(inside) and all("description" in one for one in inside)
-        alone = None if composed else capture.alone
-        entry = self._entry(replace(capture, parts=(), alone=alone))
+        parts = [[self._number(one.capture, one.capture), one.path] for one in capture.parts]
+        entry = self._entry(replace(capture, parts=()))
         if capture.unseen is not None:
             entry["parts"] = parts
             self._unseen.append((entry, capture.unseen))
         self._blocks.append(entry)
+
+    def _composed(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a block has a description of its calls."""
+        inside = [self._inside[number]["capture"] for number, _ in entry.get("parts", ())]
+        return bool(inside) and not entry["unseen"] and all("description" in one for one in inside)
 
     def _ask_unseen(self) -> None:
         """What each block says of values that came from nowhere, which may run the model again:

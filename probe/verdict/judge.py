@@ -32,16 +32,12 @@ def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_U
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
     call, again = weighed(capture, yours, options), partial(_again, options=options)
     verdict = verdict_on(call)
-    if verdict.word == "diverge" and _composed_wrongly(call):
-        alone = replace(options, tolerance=None, detail=False, sparing=False, search=None)
-        inside = (judge(part.capture, None, alone) for part in capture.parts)
-        first = next((one for one in inside if one.verdict == "diverge"), None)
-        if first is None and _made_by_its_calls(capture):
-            verdict = Verdict("unchecked", f"unchecked: {_ACCUMULATED}", verdict.notes)
+    if verdict.word == "diverge" and _accumulated(call, options):
+        verdict = Verdict("unchecked", f"unchecked: {_ACCUMULATED}", verdict.notes)
+        return reported(call, verdict, replace(options, search=None), again)
+    if verdict.word == "diverge" and options.search is not None and _composed_wrongly(call):
         report = reported(call, verdict, replace(options, search=None), again)
-        if verdict.word == "diverge" and options.search is not None:
-            return _answered_by_calls(report, capture, first, options)
-        return report
+        return _answered_by_calls(report, capture, options)
     return reported(call, verdict, options, again)
 
 
@@ -49,6 +45,22 @@ _ACCUMULATED = (
     "each call within it agrees on its own inputs, and yet what the engines make of the whole "
     "differs by more than rounding should carry through it: check its calls one by one"
 )
+
+
+def _accumulated(call: Judgement, options: Options) -> bool:
+    """Whether the engines differ about a container none of whose calls diverges by itself, and
+    which gives what these gave. Values of yours that are not the framework's differ all the
+    same, and so does what exceeds tolerances of yours."""
+    if call.layer is None or not call.layer.composed or options.tolerance is not None:
+        return False
+    yours = call.comparisons.get(("framework", "expected"))
+    engines = [one for pair, one in call.comparisons.items() if "expected" not in pair]
+    if (yours is not None and not yours.ok) or all(one.ok for one in engines):
+        return False
+    alone = replace(options, detail=False, sparing=False, search=None)
+    return _made_by_its_calls(call.capture) and not any(
+        judge(part.capture, None, alone).verdict == "diverge" for part in call.capture.parts
+    )
 
 
 def _made_by_its_calls(capture: Capture) -> bool:
@@ -65,31 +77,26 @@ def _made_by_its_calls(capture: Capture) -> bool:
 
 
 def _composed_wrongly(call: Judgement) -> bool:
-    """Whether the outputs of a container are other than its calls make them, by an engine."""
+    """Whether the framework's outputs of a container are other than its calls make them."""
     if call.layer is None or not call.layer.composed:
         return False
-    engines = [one for pair, one in call.comparisons.items() if "expected" not in pair]
+    pair = call.comparisons.get(("framework", "numpy"))
     inside = any(verdict_on(one).word == "diverge" for one in call.within.values())
-    return inside or not all(one.ok for one in engines)
+    return inside or (pair is not None and not pair.ok)
 
 
-def _answered_by_calls(
-    report: Report, capture: Capture, first: Report | None, options: Options
-) -> Report:
+def _answered_by_calls(report: Report, capture: Capture, options: Options) -> Report:
     """The report of a container with what is found of the first of its calls that diverges by
     itself."""
-    if first is None:
-        told = "each call within it agrees on its own inputs: the difference accumulates over them"
-        return replace(report, diagnosis=(told,))
-    (part,) = [
-        one
-        for one in capture.parts
-        if (one.capture.layer, one.capture.call) == (first.layer, first.call)
-    ][:1]
-    found = judge(part.capture, None, replace(options, tolerance=None, detail=False, sparing=False))
-    told = f"the first call within it that diverges is {found.layer!r}: "
-    told += found.sentence.partition(": ")[2]
-    return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
+    alone = replace(options, tolerance=None, detail=False, sparing=False)
+    for part in capture.parts:
+        if judge(part.capture, None, replace(alone, search=None)).verdict == "diverge":
+            found = judge(part.capture, None, alone)
+            told = f"the first call within it that diverges is {found.layer!r}: "
+            told += found.sentence.partition(": ")[2]
+            return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
+    told = "each call within it agrees on its own inputs: the difference accumulates over the calls"
+    return replace(report, diagnosis=(told,))
 
 
 def _again(capture: Capture, options: Options) -> Report:

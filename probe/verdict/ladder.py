@@ -19,6 +19,7 @@ from probe.evaluation.party import NAMES, Allowed, Party, PartyResult, compared
 from probe.evaluation.teacher_forcing import follow
 from probe.numerics.dtypes import flushed, overflown
 from probe.numerics.precision import Precision, precision_of
+from probe.numerics.usual_numbers import EPSILONS
 from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
 from probe.verdict.second_look import among_equal_numbers, looked_at, rounding
 
@@ -140,16 +141,12 @@ def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:
         op: Any = step.op
         if not (op.lossy_algorithm and hasattr(op, "epsilon")):
             continue
-        from probe.hypotheses.usual_numbers import (  # noqa: PLC0415 - all causes: seldom needed
-            EPSILONS,
-        )
-
         for epsilon in EPSILONS:
+            if epsilon == op.epsilon:
+                continue
             changed = replace(step, op=replace(op, epsilon=epsilon))
             others = (*steps[:position], changed, *steps[position + 1 :])
-            with np.errstate(all="ignore"):
-                values = recompute(others, layer.inputs)[-1]
-            if epsilon != op.epsilon and compare(party.outputs, values, plain.allowance):
+            if compare(party.outputs, recompute(others, layer.inputs)[-1], plain.allowance):
                 return True
     return False
 

@@ -400,10 +400,32 @@ class Entropy(nn.Module):
 def test_a_whole_that_rounding_alone_makes_other_numbers_of_is_no_divergence():
     """Each call agrees, and what they gave is what the block gives."""
     assert probe.check(Entropy(1.0), "", ROWS).verdict == "agree"
-    report = probe.check(Entropy(100.0), "", ROWS)
+    net = Entropy(100.0).eval()
+    report = probe.check(net, "", ROWS)
     assert not np.isfinite(report.outputs["framework"]).all()
     assert report.verdict == "unchecked"
     assert "each call within it agrees on its own inputs" in report.sentence
+    own = report.outputs["framework"]
+    assert probe.check(net, "", ROWS, expected=own).verdict == "unchecked"
+    assert probe.check(net, "", ROWS, expected=np.zeros_like(own)).verdict == "diverge"
+
+
+class Wrapping(nn.Module):
+    """Products that int8 does not hold, which ONNX Runtime computes in wider integers."""
+
+    def forward(self, x):
+        whole = (50 * x).to(torch.int8)
+        return (whole * whole + whole).float() * 1.5
+
+
+def test_values_of_yours_that_are_not_the_frameworks_differ_where_the_engines_do_too():
+    report = probe.check(Wrapping(), "", ROWS)
+    own = report.outputs["framework"]
+    assert report.verdict == "unchecked"
+    assert probe.check(Wrapping(), "", ROWS, expected=own).verdict == "unchecked"
+    for wrong in (np.zeros_like(own), -own, own / 2, own + 1):
+        report = probe.check(Wrapping(), "", ROWS, expected=wrong)
+        assert report.verdict == "diverge" and "yours" in report.sentence, str(report)
 
 
 class Beside(nn.Module):

@@ -17,6 +17,15 @@ from transformers import (
 import probe
 
 HEADS, GROUPS, SIZE, WIDTH, INNER, WORDS = 4, 2, 8, 32, 48, 97
+SIZES = {
+    "vocab_size": WORDS,
+    "hidden_size": WIDTH,
+    "intermediate_size": INNER,
+    "num_hidden_layers": 2,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": GROUPS,
+    "use_cache": False,
+}
 IDS = np.random.default_rng(0).integers(0, WORDS, (1, 11))
 
 
@@ -24,17 +33,7 @@ IDS = np.random.default_rng(0).integers(0, WORDS, (1, 11))
 def llama():
     torch.manual_seed(0)
     made = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=WORDS,
-            hidden_size=WIDTH,
-            intermediate_size=INNER,
-            num_hidden_layers=2,
-            num_attention_heads=HEADS,
-            num_key_value_heads=GROUPS,
-            max_position_embeddings=64,
-            attn_implementation="eager",
-            use_cache=False,
-        )
+        LlamaConfig(**SIZES, max_position_embeddings=64, attn_implementation="eager")
     ).eval()
     for name, one in made.named_parameters():
         if "norm" in name:
@@ -197,16 +196,7 @@ def test_faults_stand_out_in_bfloat16(llama):
 def test_experts_that_sort_equal_numbers():
     """The places of equal numbers are in an order of the framework's own, which is no fault."""
     torch.manual_seed(0)
-    config = MixtralConfig(
-        vocab_size=WORDS,
-        hidden_size=WIDTH,
-        intermediate_size=INNER,
-        num_hidden_layers=1,
-        num_attention_heads=HEADS,
-        num_key_value_heads=GROUPS,
-        num_local_experts=4,
-        use_cache=False,
-    )
+    config = MixtralConfig(**SIZES | {"num_hidden_layers": 1}, num_local_experts=4)
     net, ids = MixtralForCausalLM(config).eval(), np.tile(IDS, (2, 1))
     comparison = probe.compare(net, copy.deepcopy(net), ids)
     assert comparison.ok, str(comparison)
