@@ -144,13 +144,12 @@ def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) 
     level, and rounds nothing in its casts to it."""
     pairs = [(node, held[0]) for node, held in anchors.items() if held and held[0].ordered]
     for name in _TYPES:
-        mine = [_lies_in(one.node, name) for _, one in pairs]
-        theirs = [_lies_in(node, name) for node, _ in pairs]
-        if not pairs or sum(mine) == sum(theirs):
+        both = [(_lies_in(one.node, name), _lies_in(node, name)) for node, one in pairs]
+        telling = [one for one in both if not all(one)]
+        mine, theirs = (sum(held) for held in zip(*telling, strict=True)) if telling else (0, 0)
+        if mine == theirs or max(mine, theirs) < 0.5 * len(telling):
             continue
-        side, held = ("A", mine) if sum(mine) > sum(theirs) else ("B", theirs)
-        if sum(held) < 0.5 * len(pairs):
-            continue
+        side = "A" if mine > theirs else "B"
         return Level(name, side, _take(b, anchors, name))
     bits = {bits for node, one in pairs if (bits := _more_bits(node, one.node))}
     if bits:
@@ -168,11 +167,10 @@ def _more_bits(node: Node, of_a: Node) -> int:
 
 
 def _lies_in(node: Node, name: str) -> bool:
-    """Whether the weights of a node are numbers of a type."""
-    return all(
-        weight.value.dtype.kind != "f" or _held(weight.value, name)
-        for _, weight in held_weights(node)
-    )
+    """Whether the weights of a node are numbers of a type: its matrices, where it has some."""
+    weights = [one.value for _, one in held_weights(node) if one.value.dtype.kind == "f"]
+    matrices = [one for one in weights if one.ndim > 1]
+    return all(_held(one, name) for one in matrices or weights)
 
 
 def _held(values: np.ndarray, name: str) -> bool:

@@ -8,6 +8,7 @@ behind than before, another zero point) stays as it is, and so shows.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,15 +19,19 @@ from probe.ops import (
     Cast,
     Clip,
     Conv,
+    DynamicQuantize,
     DynamicQuantizeLinear,
+    FakeQuantize,
     Identity,
     Im2Col,
     MatMul,
     MaxPool,
     Mul,
+    NudgedFakeQuantize,
     Op,
     Product,
     QuantizeLinear,
+    Recurrence,
     Sub,
 )
 from probe.ops.weight import Grid, Weight
@@ -57,6 +62,8 @@ def take_integers_away(graph: Graph) -> Graph:
     for node in graph.nodes:
         if isinstance(node.op, QuantizeLinear):
             _take_static(node, steps, gone)
+        else:
+            _take_rounding(node, steps)
     made: dict[Node, Node] = {}
     for call in dict.fromkeys(one.call for one in graph.nodes):
         if call.capture.kind in _INTEGER_PRODUCTS:
@@ -78,7 +85,9 @@ def take_integers_away(graph: Graph) -> Graph:
 
 def quantizes(graph: Graph) -> bool:
     """Whether a model computes with integers that stand for numbers."""
-    kinds = QuantizeLinear | DynamicQuantizeLinear
+    kinds = (
+        QuantizeLinear | DynamicQuantizeLinear | DynamicQuantize | FakeQuantize | NudgedFakeQuantize
+    )
     return any(isinstance(one.op, kinds) for one in graph.nodes)
 
 
@@ -105,12 +114,34 @@ def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
     for tensor, value in zip(codes, values, strict=True):
         tensor.recorded = value.astype(np.float32)
     low, high = ((end - zero) * size for end in (op.low, op.high))
-    node.op, steps[node] = Clip(low=low, high=high), size
-    x = node.inputs[0].value
-    node.__dict__["layout"] = bool((x >= low - size / 2).all() and (x <= high + size / 2).all())
+    _becomes_cut(node, steps, size, low, high)
     for chain, tensor in chains:
         gone.update(chain[:-1])
         _becomes_copy(chain[-1], tensor)
+
+
+def _take_rounding(node: Node, steps: dict[Node, float]) -> None:
+    """Leaves of rounding to levels in one operation the cut at the ends of its range; of rounding
+    to the levels of the values' own range nothing."""
+    op = node.op
+    if isinstance(op, Recurrence) and isinstance(op.product_quantizer, DynamicQuantize):
+        node.op = replace(op, product_quantizer=None)
+    elif isinstance(op, DynamicQuantize):
+        steps[node] = op.step(np.asarray(node.inputs[0].value, np.float32))
+        node.op = Identity()
+        node.__dict__.pop("layout", None)
+    elif isinstance(op, FakeQuantize | NudgedFakeQuantize):
+        size, (low, high) = op.step(), op.limits()
+        if size.size == low.size == 1:
+            _becomes_cut(node, steps, float(size.item()), float(low.item()), float(high.item()))
+
+
+def _becomes_cut(
+    node: Node, steps: dict[Node, float], size: float, low: float, high: float
+) -> None:
+    node.op, steps[node] = Clip(low=low, high=high), size
+    x = node.inputs[0].value
+    node.__dict__["layout"] = bool((x >= low - size / 2).all() and (x <= high + size / 2).all())
 
 
 def _becomes_copy(node: Node, tensor: Tensor) -> None:

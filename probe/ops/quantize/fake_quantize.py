@@ -41,11 +41,21 @@ class FakeQuantize(Elementwise):
     def levels(self) -> int:
         return self.high - self.low + 1
 
+    def step(self) -> np.ndarray:
+        """The distance between two neighbouring levels."""
+        return np.asarray(self.size)
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest level."""
+        zero, size = np.asarray(self.zero_point, np.float64), np.asarray(self.size, np.float64)
+        return (self.low - zero) * size, (self.high - zero) * size
+
     def summary(self, inputs: Arrays) -> str:
         if not self.pointwise:
             return f"to {self.levels} levels, with a step per channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
-        ends = f"from {(self.low - zero) * scale:g} to {(self.high - zero) * scale:g}"
+        low, high = (float(one.item()) for one in self.limits())
+        ends = f"from {low:g} to {high:g}"
         return f"to {self.levels} levels with step {scale:g}, {ends}" + (
             f", zero point {zero:g}" if zero else ""
         )
@@ -155,6 +165,11 @@ class DynamicQuantize(Op):
         errors = -abs(float(low) / scale), self.high - abs(float(high) / scale)
         first = from_low if errors[0] < errors[1] else from_high
         return np.float32(scale), float(np.clip(np.rint(first), 0, self.high))
+
+    def step(self, x: np.ndarray) -> float:
+        """The distance of two levels; of several ranges the largest."""
+        parts = x if self._apart(x) else [x]
+        return max((float(self.levels(part)[0]) for part in parts if part.size), default=0.0)
 
     def _at(self, x: np.ndarray, scale: np.float32, zero: float) -> FakeQuantize:
         return FakeQuantize(np.asarray(scale), np.asarray(zero), 0, self.high, zero_first=True)
