@@ -107,7 +107,6 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
     product = source.node
     if (
         product is None
-        or (between and not isinstance(product.op, MatMul))
         or not isinstance(product.op, _BIASED)
         or product.op.bias is not None
         or product.op.weight is None
@@ -116,8 +115,10 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
         return None
     width, axis = _channels(product.op)
     shape = bias.value.shape
-    rank = 1 if axis == -1 else source.value.ndim
-    if between and any(one.outputs[0].value.shape[-1:] != (width,) for one in between):
+    shapes = [source.value.shape, *(one.outputs[0].value.shape for one in between)]
+    rank = 1 if axis == -1 else len(shapes[-1])
+    kept = slice(-1, None) if axis == -1 else slice(2)  # the channels, and the batch before them
+    if any(one[kept] != shapes[0][kept] for one in shapes):
         return None
     lined = (1,) * (rank - len(shape)) + shape
     wanted = tuple(width if k == axis % rank else 1 for k in range(rank))

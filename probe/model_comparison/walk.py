@@ -30,7 +30,7 @@ from probe.model_comparison.paired import Given, Paired, Source, Wire
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of, stored_in
-from probe.ops import BatchNormalization, Identity, Transpose
+from probe.ops import BatchNormalization, Identity, Rearrangement, Transpose
 
 __all__ = ["Walk"]
 
@@ -392,7 +392,8 @@ class Walk:
 
     def _take_here_or_behind(self, b: Tensor, inner: Tensor, how: str) -> None:
         """Pairs an output with A's; where they differ, with what B makes of it by itself next, if
-        that agrees, or is the first of its size: a crop or a reversal that B does apart."""
+        that agrees, or is the first of its size: a crop or a reversal that B does apart. Or with
+        what A crops of its own."""
         shown = inner.shown[0]
         source = Source((shown,))
         tried = self._tried(b, source, self._likely(shown, b, inner))
@@ -404,6 +405,12 @@ class Walk:
                 agrees = found[1].ok and not self._vague(end, found[3])
                 if agrees or self.values[b].size != shown.value.size:
                     self._awaited[end] = [inner]
+                    return
+            for later in _made_of(inner):
+                behind = Source((later.shown[0],))
+                found = self._tried(b, behind, self._likely(behind.tensor, b, later))
+                if found[1].ok and not self._vague(b, found[3]):
+                    self._put(b, behind, *found, how)
                     return
         self._put(b, source, *tried, how)
 
@@ -491,6 +498,9 @@ class Walk:
         value, slack = self.values[b], self.slack[b]
         if value.dtype.kind != "f" or value.size < 2 or not np.isfinite(value).any():
             return
+        alike = self._alike(b)
+        if alike is not None and self._tells_apart(b) and self._fits(b, alike):
+            return
         own = signature(value)
         if not own[1] > 1e-9 * own[0]:
             return
@@ -515,6 +525,30 @@ class Walk:
             if self._fits(b, a):
                 return
 
+    def _alike(self, b: Tensor) -> Tensor | None:
+        """What a node of A of the same kind makes of the partners of what B's node reads."""
+        if b.node is None:
+            return None
+        partners = [self.partner_root(x) for x in b.node.inputs]
+        if not partners or partners[0] is None or None in partners:
+            return None
+        for node in partners[0].consumers:
+            alike = node.kind == b.node.kind and [x.root for x in node.inputs] == partners
+            if alike and len(node.outputs) == 1:
+                found = node.outputs[0].shown[0]
+                free = not self.partners_of_a.get(found)
+                return found if free and found in self._sized[self.values[b].size] else None
+        return None
+
+    def _tells_apart(self, b: Tensor) -> bool:
+        """Whether some elements vary by more than rounding may explain."""
+        some = _some(self.values[b]).astype(np.float64)
+        if not np.isfinite(some).all():
+            return False
+        slack = self.slack[b]
+        typical = 0.0 if slack is None else float(np.median(_some(slack)))
+        return bool(typical < _EVIDENCE * some.std() > 1e-9 * np.abs(some).max())
+
     def _around(self, b: Tensor) -> float:
         """Where in A the partners of what B's tensor is made of lie."""
         places = [
@@ -527,20 +561,25 @@ class Walk:
     def _fits(self, b: Tensor, a: Tensor) -> bool:
         """Pairs with a tensor of A that B's lies within the allowance of, in some order of axes."""
         value, x = self.values[b], a.value
-        slack = self._total(b, a)
+        slack, source = self._total(b, a), Source((a,))
         rows = _sample(value)
         mine = value[rows]
-        fitting: list[Way] = []
+        tried: tuple[Way, Comparison, np.ndarray, np.ndarray] | None = None
+        fitting = 0
         for way in ways(x.shape, value.shape, self._likely(a, b)):
             theirs = way.to_b(x)
             own = _read(slack, way)
             if not _within(mine, theirs[rows], own[rows] if own.ndim else own):
                 continue
-            if fitting or _within(value, theirs, own):
-                fitting.append(way)
-        if not fitting:
+            if tried is None:
+                found = self._tried(b, source, (way,), only=True)
+                if not found[1].ok:
+                    continue
+                tried = found
+            fitting += 1
+        if tried is None:
             return False
-        self._force(b, Source((a,)), (fitting[0],), "values", len(fitting))
+        self._put(b, source, *tried, "values", fitting)
         return True
 
     def _total(self, b: Tensor, a: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -775,6 +814,18 @@ def _within(left: np.ndarray, right: np.ndarray, allowed: np.ndarray) -> bool:
     if apart.all():
         return True
     return bool((apart | (left == right) | (np.isnan(left) & np.isnan(right))).all())
+
+
+def _made_of(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that A takes some elements of one to next, and reads nothing else of it."""
+    for _ in range(_AHEAD):
+        node = tensor.consumers[0] if len(tensor.consumers) == 1 else None
+        if node is None or len(node.outputs) != 1 or len(node.inputs) != 1:
+            return
+        if not isinstance(node.op, Rearrangement):
+            return
+        tensor = node.outputs[0]
+        yield tensor
 
 
 def _shapes(node: Node) -> list[tuple[int, ...]]:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import probe
@@ -109,6 +110,53 @@ def test_a_crop_that_one_side_does_apart():
     assert comparison.pairs[0].b == ("up", "/slice"), str(comparison)
     rolled(apart.up)
     assert not probe.compare(whole, apart, X).ok
+
+
+def test_a_crop_that_only_the_reference_does_apart():
+    torch.manual_seed(0)
+    whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
+    apart.load_state_dict(whole.state_dict())
+    comparison = probe.compare(apart, whole, X)
+    assert comparison.ok, str(comparison)
+    assert comparison.pairs[0].a == ("up", "/slice"), str(comparison)
+    rolled(whole.up)
+    assert not probe.compare(apart, whole, X).ok
+    apart.cuts = slice(0, -2)
+    whole.load_state_dict(apart.state_dict())
+    assert not probe.compare(apart, whole, X).ok
+
+
+def test_a_bias_that_is_added_where_an_axis_is_gone():
+    """As tf2onnx writes a Conv1D."""
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(4, 3, 1, 3)), rng.normal(size=(1, 4, 1))
+    constants = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Unsqueeze", ["x", "axes"], ["image"]),
+            helper.make_node("Conv", ["image", "kernel"], ["rows"], pads=[0, 1, 0, 1]),
+            helper.make_node("Squeeze", ["rows", "axes"], ["line"]),
+            helper.make_node("Add", ["line", "bias"], ["y"]),
+        ],
+        "conv",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 4, 9])],
+        [
+            *(numpy_helper.from_array(one, name) for name, one in constants.items()),
+            numpy_helper.from_array(np.array([2]), "axes"),
+        ],
+    )
+    written = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    net = nn.Sequential(nn.Conv1d(3, 4, 3, padding=1)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.from_numpy(constants["kernel"][:, :, 0]))
+        net[0].bias.copy_(torch.from_numpy(constants["bias"].ravel()))
+    for a, b in ((written, net), (net, written)):
+        comparison = probe.compare(a, b, X[:, :, :, 0])
+        assert comparison.ok, str(comparison)
+    with torch.no_grad():
+        net[0].bias[1] += 0.01
+    assert len(probe.compare(written, net, X[:, :, :, 0]).sources) == 1
 
 
 def test_an_input_that_is_rounded_to_half_precision_is_no_source():

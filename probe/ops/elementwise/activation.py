@@ -107,6 +107,12 @@ class Relu(_Plain):
         out[...] = x
         np.maximum(out, 0, out=out)
 
+    def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
+        # what `spread` finds, without evaluating f on either side
+        moved = np.minimum(x + slack, slack)
+        np.maximum(moved, 0, out=moved)
+        return moved if np.isfinite(moved.max(initial=0.0)) else super()._moved(x, y, slack)
+
 
 @dataclass(frozen=True, eq=False)
 class Abs(_Plain):

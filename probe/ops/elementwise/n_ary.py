@@ -148,7 +148,10 @@ class _Merge(Op):
                     casting="same_kind",
                 )
                 target += np.abs(size, out=size)
-        return (own if narrow else own + _total(of.slacks, of.outputs[0].shape),)
+        for slack in of.slacks:
+            if slack is not None:
+                np.add(own, slack, out=own)
+        return (own,)
 
 
 @dataclass(frozen=True, eq=False)
