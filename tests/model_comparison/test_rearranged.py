@@ -280,3 +280,15 @@ def test_one_wrong_array_that_all_blocks_read_is_one_fault():
     comparison = probe.compare(net, port, x)
     assert len(comparison.sources) == 1, str(comparison)
     assert probe.compare(net, copy.deepcopy(net), x).ok
+
+
+def test_a_hook_that_changes_an_output_is_a_difference_where_one_model_has_it():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    hooked = copy.deepcopy(net)
+    hooked[0].register_forward_hook(lambda module, args, output: output * 2)
+    x = X[:, 0, 0]
+    for a, b in ((net, hooked), (hooked, net)):
+        comparison = probe.compare(a, b, x)
+        assert [one.b for one in comparison.sources] == [("0", "1")], str(comparison)
+    assert probe.compare(hooked, copy.deepcopy(hooked), x).ok

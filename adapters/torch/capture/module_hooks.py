@@ -178,6 +178,9 @@ class _Watcher:
     begun: list[_Begun | None] = field(default_factory=list)
     """The calls that are on; None for one that is not captured."""
     hooks: list[RemovableHandle] = field(default_factory=list)
+    own: list[tuple[torch.Tensor, int]] | None = None
+    """What the module itself has computed, and how often that was written to, before the user's
+    hooks."""
     thread: int = field(default_factory=threading.get_ident)
     settings: Settings = field(default_factory=settings_here)
 
@@ -186,6 +189,8 @@ class _Watcher:
         # that go on.
         self.hooks.append(self.module.register_forward_pre_hook(self._enter, with_kwargs=True))
         self.hooks.append(self.module.register_forward_hook(self._leave, with_kwargs=True))
+        if next(_users(self.module._forward_hooks), None) is not None:
+            self.hooks.append(self.module.register_forward_hook(self._computed, prepend=True))
         within = merging(self.module)
         if within is not None:
             self.hooks.append(within.register_forward_pre_hook(self._met))
@@ -257,6 +262,27 @@ class _Watcher:
             if transforming():
                 return self._transformed()
             return self._end(output, _named(module, args, kwargs))
+
+    def _computed(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() == self.thread:
+            with torch._C.DisableTorchFunction():
+                self.own = [(one, writes_to(one)) for one in tensors_in(output)]
+
+    def _refuse_changed(self, outputs: list[torch.Tensor]) -> None:
+        """Raises Undescribed where a hook of the user's gives others than the module computed."""
+        if self.own is None:
+            return
+        own, self.own = self.own, None
+        if len(own) == len(outputs) and all(
+            writes_to(one) == count and (one is other or torch.equal(one, other))
+            for (one, count), other in zip(own, outputs, strict=True)
+        ):
+            return
+        names = ", ".join(_users(self.module._forward_hooks))
+        raise Undescribed(
+            f"a user-registered forward hook ({names}) changes its output after it is computed: "
+            "remove the hook to check the layer itself"
+        )
 
     def _transformed(self) -> None:
         """Pushes a call whose tensors stand for many, or for derivatives, and hold no numbers."""
@@ -377,6 +403,7 @@ class _Watcher:
                 raise Undescribed(
                     f"{kind_of(self.module)} is a container: its layers are checked individually"
                 )
+            self._refuse_changed(outputs)
             levels, made = (
                 tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs)
             )
@@ -520,13 +547,18 @@ def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
 def _notes(module: torch.nn.Module) -> Iterator[str]:
     """Names the hooks that are neither ours nor PyTorch's own re-parametrisations."""
     for when, hooks in (("before", module._forward_pre_hooks), ("after", module._forward_hooks)):
-        for hook in hooks.values():
-            if not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])):
-                called = getattr(hook, "__qualname__", type(hook).__name__)
-                yield (
-                    f"it has a user-registered forward hook, {called}, which runs {when} it "
-                    "and may change its output"
-                )
+        for called in _users(hooks):
+            yield (
+                f"it has a user-registered forward hook, {called}, which runs {when} it and may "
+                "change its output"
+            )
+
+
+def _users(hooks: Mapping[int, Any]) -> Iterator[str]:
+    """The names of the hooks that are neither ours nor PyTorch's own re-parametrisations."""
+    for hook in hooks.values():
+        if not str(hook.__module__).startswith(("torch.", str(__package__).rpartition(".")[0])):
+            yield getattr(hook, "__qualname__", type(hook).__name__)
 
 
 def _within_window(module: torch.nn.Module, inputs: Sequence[np.ndarray]) -> Iterator[str]:

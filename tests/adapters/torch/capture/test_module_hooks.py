@@ -261,14 +261,34 @@ def test_compiled_modules_are_watched_inside(net):
     assert len(captured(probe.open_model(net))) == 3
 
 
-def test_the_users_own_hooks_are_named(net):
-    net.conv.register_forward_hook(lambda module, args, output: output * 2)
-    report = probe.check(net, "conv", X)
-    assert report.verdict == "diverge"
-    assert any(
-        "user-registered forward hook, test_the_users_own_hooks_are_named" in note
-        for note in report.notes
-    )
+def _doubled(module, args, output):
+    return output * 2
+
+
+def _doubled_in_place(module, args, output):
+    output *= 2
+
+
+@pytest.mark.parametrize("hook", [_doubled, _doubled_in_place])
+def test_an_output_that_the_users_hook_changes_is_not_the_layers(net, hook):
+    net.conv.register_forward_hook(hook)
+    for yours in (None, net.conv(torch.from_numpy(X)).detach().numpy()):
+        report = probe.check(net, "conv", X, expected=yours)
+        assert report.verdict == "unchecked", report.sentence
+        assert (
+            f"a user-registered forward hook ({hook.__name__}) changes" in report.missing["numpy"]
+        )
+        assert any(
+            f"forward hook, {hook.__name__}, which runs after" in one for one in report.notes
+        )
+    assert not probe.check(net, "conv", X, expected=yours / 2).ok
+    assert [one.verdict for one in probe.sweep(net, X)][1:] == ["agree"] * 2
+
+
+@pytest.mark.parametrize("change", [lambda y: None, lambda y: y, torch.clone])
+def test_a_hook_that_leaves_the_output_as_it_is(net, change):
+    net.conv.register_forward_hook(lambda module, args, output: change(output))
+    assert probe.check(net, "conv", X).verdict == "agree"
 
 
 class Doubled(nn.Conv2d):
