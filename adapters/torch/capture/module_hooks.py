@@ -10,7 +10,7 @@ import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FunctionType, MappingProxyType
@@ -92,6 +92,7 @@ def watch(
         stack.enter_context(unchanged(modules))
         if watched or calls is not None:
             instead = _uncompiled(root)
+            rewritten = {id(_member(one, name)) for one in modules for name in written(one)}
             watchers = [
                 _Watcher(
                     name,
@@ -100,6 +101,7 @@ def watch(
                     producers,
                     calls if inside or name in watched else None,
                     unseen,
+                    rewritten,
                 )
                 for name, module in {**inside, **watched}.items()
             ]
@@ -169,6 +171,8 @@ class _Watcher:
     producers: Producers
     functions: FunctionCalls | None
     unseen: Callable[[str], str]
+    rewritten: Collection[int] = ()
+    """The ids of the parameters that calls of any module write to."""
     calls: int = 0
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
@@ -387,9 +391,15 @@ class _Watcher:
 
     def _read(self, name: str) -> Weight | None:
         found, before = weight_of(self.module, name), self.before.get(name)
+        if found is not None and before is None and self._is_rewritten(name):
+            values = found.effective.copy()  # as they are now: they are put back after the pass
+            return Weight(name, values, values)
         if found is None or before is None:
             return found
         return Weight(name, before, self.inside.get(name, before), parts=found.parts)
+
+    def _is_rewritten(self, name: str) -> bool:
+        return bool(self.rewritten) and id(_member(self.module, name)) in self.rewritten
 
     def _describe(
         self,

@@ -291,6 +291,27 @@ def test_a_hook_that_leaves_the_output_as_it_is(net, change):
     assert probe.check(net, "conv", X).verdict == "agree"
 
 
+class Tied(nn.Module):
+    """What the embedding scales, the head reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(7, 4, max_norm=1.0), nn.Linear(4, 7, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids):
+        return self.head(self.table(ids))
+
+
+def test_a_weight_that_another_layer_writes_to():
+    torch.manual_seed(0)
+    model = Tied().eval()
+    before = model.table.weight.detach().clone()
+    for name in ("table", "head", ""):
+        assert probe.check(model, name, np.array([[1, 2, 3]])).verdict == "agree", name
+    assert torch.equal(model.table.weight, before)
+
+
 class Doubled(nn.Conv2d):
     def forward(self, x):
         return 2 * super().forward(x)
