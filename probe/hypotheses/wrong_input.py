@@ -138,6 +138,10 @@ def different_input(case: Case) -> Iterator[Edit]:
         yield from _other_order(case, do)
 
 
+_MOST_OF_THEM = 0.75
+"""How many of the samples an order holds at least, where some are repeated."""
+
+
 def _other_order(case: Case, do: str) -> Iterator[Edit]:
     count = case.healthy.shape[0]
     columns = np.linspace(0, case.healthy[0].size - 1, min(64, case.healthy[0].size)).astype(int)
@@ -147,8 +151,11 @@ def _other_order(case: Case, do: str) -> Iterator[Edit]:
     order = np.argmin(np.nan_to_num(apart, nan=np.inf), axis=1)
     if (order == np.arange(count)).all():
         return
+    taken = len(set(order.tolist()))
+    if 1 < taken < count and taken < _MOST_OF_THEM * count:
+        return  # no order: samples that are alike, or of few values
     text = ", ".join(map(str, order[:16])) + (", ..." if count > 16 else "")
-    if len(set(order.tolist())) == 1:
+    if taken == 1:
         text = f"the values of sample {order[0]} for every sample"
     elif (order == np.arange(count)[::-1]).all():
         text = "the samples are in reverse order"

@@ -140,3 +140,24 @@ def test_a_function_of_the_output_is_no_rounding():
     case = Case(steps, (x,), values, y + 1e-6 * np.sin(y / 4) + noise)
     assert "is a function of the output" in unlike_rounding(case, np.full(y.shape, 1e-6))
     assert not unlike_rounding(Case(steps, (x,), values, y + noise), np.full(y.shape, 1e-6))
+
+
+class Chosen(torch.nn.Module):
+    """The row of the best expert."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores, self.rows = torch.nn.Linear(6, 6), torch.nn.Embedding(6, 4)
+
+    def forward(self, x):
+        return self.rows.weight[self.scores(x).argmax(-1)]
+
+
+def test_samples_of_few_values_are_in_no_order():
+    torch.manual_seed(0)
+    model = Chosen().eval()
+    x = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
+    second = model.scores(torch.from_numpy(x)).topk(2).indices[:, 1]
+    report = probe.check(model, "", x, expected=model.rows.weight[second].detach().numpy())
+    assert report.verdict == "diverge"
+    assert "different-input" not in [one.slug for one in report.findings]

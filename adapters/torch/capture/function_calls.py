@@ -48,6 +48,7 @@ from .tensors import (
     tensors_in,
     transforming,
     with_values,
+    writes_to,
 )
 from .thread_settings import settings_here
 from .torchscript import Script, unfollowed
@@ -236,6 +237,12 @@ class FunctionCalls(TorchFunctionMode):
             for key, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
+        self._written = {
+            id(tensor): writes_to(tensor)
+            for tensor in (*root.parameters(), *root.buffers())
+            if not torch.nn.parameter.is_lazy(tensor)
+        }
+        """How often each had been written to before the pass."""
         held = [
             vars(module)[key]
             for module in root.modules()
@@ -296,6 +303,12 @@ class FunctionCalls(TorchFunctionMode):
         of a container."""
         known = self._constant.get(id(tensor))
         return not self.varies(tensor) or (known is not None and known() is tensor)
+
+    def _lasts(self, tensor: torch.Tensor) -> bool:
+        """Whether a parameter or buffer keeps its values until the call is judged: what a pass
+        writes to, such as a counter, is put back at its end."""
+        small = not isinstance(tensor, torch.nn.Parameter) and tensor.nbytes <= _COPIED
+        return not small and self._written.get(id(tensor)) == writes_to(tensor)
 
     def _parameter(self, tensor: torch.Tensor) -> str | None:
         """The name of a parameter or buffer, of those too that accelerate brings for the call."""
@@ -530,7 +543,10 @@ class FunctionCalls(TorchFunctionMode):
                 continue
             parameter = self._parameter(tensor)
             if parameter is not None and not self.varies(tensor):
-                seen[id(tensor)] = _weight(parameter, self._frames[-1].place, tensor)
+                values = before.get(id(tensor))
+                if values is None:
+                    values = array_of(tensor) if self._lasts(tensor) else copied(tensor)
+                seen[id(tensor)] = _weight(parameter, self._frames[-1].place, values)
                 continue
             seen[id(tensor)] = Ref(-1, len(inputs))
             if id(tensor) in still or not (self.varies(tensor) or id(tensor) in before):
@@ -695,9 +711,13 @@ def calls_of(program: Program) -> dict[str, str]:
     return found
 
 
-def _weight(name: str, place: str, tensor: torch.Tensor) -> Weight:
+_COPIED = 1 << 20
+"""Bytes of a buffer that is copied, whether the pass writes to it or not."""
+
+
+def _weight(name: str, place: str, values: np.ndarray) -> Weight:
     """A parameter or buffer as a weight, named from the module that uses it."""
-    array = array_of(tensor).view()
+    array = values.view()
     array.flags.writeable = False
     return Weight(name.removeprefix(f"{place}.") if place else name, array, array)
 

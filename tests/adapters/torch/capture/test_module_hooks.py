@@ -312,6 +312,29 @@ def test_a_weight_that_another_layer_writes_to():
     assert torch.equal(model.table.weight, before)
 
 
+class Counted(nn.Module):
+    """Its own counter is an operand, before and after it is counted up."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.table = nn.Linear(3, 3), nn.Embedding(7, 3, max_norm=0.5)
+        self.register_buffer("count", torch.ones(()))
+
+    def forward(self, ids):
+        x = self.layer(self.table(ids)) * self.count
+        self.count += 1
+        return (x * self.count) @ self.table.weight.T
+
+
+def test_a_buffer_that_the_pass_counts_up():
+    torch.manual_seed(0)
+    model, ids = Counted().eval(), np.array([[1, 2, 6]])
+    for _ in range(5):  # the calls are judged while the pass goes on
+        assert [one.verdict for one in probe.sweep(model, ids)] == ["agree"] * 5
+    assert probe.check(model, "", ids).verdict == "agree"
+    assert float(model.count) == 1
+
+
 class Doubled(nn.Conv2d):
     def forward(self, x):
         return 2 * super().forward(x)
