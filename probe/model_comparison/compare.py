@@ -119,7 +119,9 @@ def compare(
         say("running A")
         passed = _pass_of(first, x, shape, seed)
         say("running B")
-        reference, candidate = passed.graph, _pass_of_b(second, passed, x, x_b)
+        alike = _alike_laid_out(first.framework, second.framework)
+        candidate = _pass_of_b(second, passed, x, x_b, alike)
+        reference, candidate = passed.graph, candidate._replace(alike=alike)
         unlike = tuple(_unlike_outputs(passed.outputs, candidate.outputs))
     with _threads(candidate.graph):
         found = _compared(reference, candidate, pairs, alone, say)
@@ -158,6 +160,8 @@ class _Pass(NamedTuple):
     how: str
     ways: tuple[Way, ...] = ()
     words: tuple[str, ...] = ()
+    alike: bool = False
+    """Whether B has A's order of axes, as a framework does."""
 
 
 def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
@@ -168,9 +172,9 @@ def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
     return _Pass(graph, bound.arrays, outputs, bound.how)
 
 
-def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> _Pass:
+def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told, alike: bool) -> _Pass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
-    come nearest."""
+    come nearest; in models that are laid out ``alike`` the order that A's are in, where it fits."""
     if x_b is not None:
         bound = bind(model, x_b, None, 0)
         own = BInputs(bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays))
@@ -186,7 +190,7 @@ def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told) -> 
         apart = _outputs_apart(a.outputs, passed.outputs)
         if best is None or apart < 0.5 * best[0]:
             best = apart, passed
-        if apart < _ALIKE:
+        if apart < _ALIKE or (alike and not one.words):
             break
     if best is None:
         raise failure or BadInput(
@@ -201,6 +205,13 @@ def _run(given: BInputs, a: _Pass) -> _Pass:
         graph = take_integers_away(graph)
     graph = normalized(graph)
     return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
+
+
+def _alike_laid_out(a: str, b: str) -> bool:
+    """Whether models of two frameworks have the same order of axes: most graphs of ONNX come from
+    PyTorch."""
+    names = {a.split()[0], b.split()[0]}
+    return len(names) == 1 or names == {"torch", "onnxruntime"}
 
 
 def _unlike_outputs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Iterable[str]:
@@ -279,7 +290,13 @@ def _compared(
         given += [Given(one, other, "name") for one, other in by_names(a, graph)]
     say("computing B's layers on A's tensors")
     level = Level() if alone else level_between(a, graph, held)
-    walk = Walk(a, graph, held, given=given, inputs=b.ways, level=level).run()
+    walk = Walk(
+        *(a, graph, held),
+        given=given,
+        inputs=b.ways,
+        level=level,
+        alike=b.alike,
+    ).run()
     if alone:
         walk = in_one_layout(walk)
         found = segments(walk)
@@ -349,6 +366,7 @@ def _compared(
     uncopied = "" if alone else nothing_copied(a, graph, held)
     notes = (
         *filter(None, [uncopied]),
+        *walk.notes,
         *mistakes,
         *level.notes,
         *_made_by_format(told),

@@ -9,7 +9,7 @@ going on behind a fault are this one loop.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -60,8 +60,11 @@ class Walk:
     """The way of each of the models' inputs."""
     by_values: bool = True
     level: Level = field(default_factory=Level)
+    alike: bool = False
+    """Whether both models have one order of axes, as a framework has."""
     pairs: list[Paired] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.values: dict[Tensor, np.ndarray] = {}
@@ -142,6 +145,7 @@ class Walk:
             in_place=self.in_place if in_place is None else in_place,
             pairs=[],
             wires=[],
+            notes=[],
         )
         made._signature = self._signature
         return made.run()
@@ -300,6 +304,22 @@ class Walk:
         while tensor not in self.partner and tensor.node is not None and tensor.node.layout:
             tensor = tensor.node.inputs[0]
         return self.partner.get(tensor)
+
+    def _way_of(self, tensor: Tensor) -> Way | None:
+        """The order of A's axes in a tensor of B, as that of its partner says."""
+        perm: tuple[int, ...] | None = tuple(range(tensor.value.ndim))
+        while tensor not in self.partner and tensor.node is not None and tensor.node.layout:
+            (source,) = tensor.node.inputs[:1]
+            if perm is not None and isinstance(tensor.node.op, Transpose):
+                perm = tuple(tensor.node.op.perm[axis] for axis in perm)
+            elif source.value.shape != tensor.value.shape:
+                perm = None
+            tensor = source
+        paired = self.partner.get(tensor)
+        if paired is None or perm is None or paired.way.merged is not None:
+            return None if paired is None else paired.way
+        fits = len(paired.way.perm) == len(perm)
+        return Way(tuple(paired.way.perm[axis] for axis in perm)) if fits else paired.way
 
     def _prove_input(self, node: Node, anchor: Anchor) -> None:
         b, a = node.inputs[0], anchor.node.inputs[0]
@@ -593,9 +613,9 @@ class Walk:
         if inner is not None and rank[0] == rank[1]:
             found.append(Way(tuple(int(k) for k in np.argsort(inner.shown[1]))))
         for x in () if b.node is None else b.node.inputs:
-            paired = self._paired(x)
-            if paired is not None and paired.way.merged is None and len(paired.way.perm) == rank[1]:
-                found.append(paired.way)
+            way = self._way_of(x)
+            if way is not None and way.merged is None and len(way.perm) == rank[1]:
+                found.append(way)
         if rank in self._remembered:
             found.append(self._remembered[rank])
         return [one for one in found if one.fits(a.value.shape)]
@@ -639,8 +659,9 @@ class Walk:
             theirs = way.to_b(array)
             allowed = _read((self.slack[b], slack_a), way) + self.level.beyond(theirs)
             found = compare((theirs,), (value,), (np.broadcast_to(allowed, value.shape),))
-            # where none agrees, the way of what it is made of decides, not the nearest
-            if found.ok or best is None or (not likely and found.ratio < best[1].ratio):
+            # where none agrees, the ways of what it is made of decide, not the nearest of all
+            nearer = best is None or found.ratio < best[1].ratio
+            if found.ok or best is None or (nearer and (way in first or not likely)):
                 best, likely = (way, found, theirs, allowed), likely or way in first
             if found.ok:
                 break
@@ -739,8 +760,28 @@ class Walk:
                     end = b
                 source = a.root.shown[0] if end is b.root else a
                 self._force(end, Source((source,)), self._likely(source, end), "structure")
-            elif known is not None and not self._is_given(known, a):
+            elif known is not None and not (self._is_given(known, a) and self._in_its_axes(a, b)):
                 self._pair_end(a, b)
+
+    def _in_its_axes(self, a: Tensor, b: Tensor) -> bool:
+        """Whether an output of B has A's axes, or those of another layout: channels first or last,
+        or whatever the shape of another framework's says."""
+        x, value = a.value, self.values.get(b)
+        if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _alike(x, value):
+            return True
+        for perm in permutations(range(x.ndim)):
+            turned = x.transpose(perm)
+            if turned.shape != value.shape or not _alike(turned, value):
+                continue
+            told = x.shape != value.shape  # by the shape
+            channels = perm[0] == 0 and perm in _channels_moved(x.ndim)
+            if (channels and (told or not self.alike)) or (told and not self.alike):
+                axes = ",".join(map(str, perm))
+                place = self.b.outputs.index(b)
+                self.notes.append(f"output {place} of B is A's with the axes {axes}")
+                return True
+            return False
+        return True
 
     def _is_given(self, known: Tensor, a: Tensor) -> bool:
         """Whether a tensor of A is the output that B's stands for; of models with different numbers
@@ -756,10 +797,31 @@ class Walk:
         end = Tensor(b.name, b.value)
         end.node = Node(Identity(), (b,), (end,), call, 0 if b.node is None else b.node.index)
         self.values[end], self.slack[end] = self.values[b], self.slack[b]
+        if not self._in_its_axes(a, b):  # no order of axes excuses it
+            way, x, value = unchanged(a.value.ndim), a.value, self.values[b]
+            found = compare((x,), (value,), (np.zeros(()),))
+            self._put(end, Source((a,)), way, found, x, np.zeros(()), "structure")
+            return
         source = Source((a.root.shown[0],))
         tried = self._tried(end, source, self._likely(source.tensor, end))
         if not tried[1].ok:
             self._put(end, source, *tried, "structure")
+
+
+_LONGEST = 5
+"""Outputs of more axes are not read in every order of them."""
+
+
+def _channels_moved(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The channels from the last axis to the second, and back."""
+    axes = range(1, rank - 1)
+    return (0, rank - 1, *axes), (0, *(axis + 1 for axis in axes), 1)
+
+
+def _alike(left: np.ndarray, right: np.ndarray) -> bool:
+    return left.shape == right.shape and np.array_equal(
+        left, right, equal_nan=left.dtype.kind == "f"
+    )
 
 
 def _dtype(node: Node) -> str:

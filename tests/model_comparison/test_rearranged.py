@@ -292,3 +292,59 @@ def test_a_hook_that_changes_an_output_is_a_difference_where_one_model_has_it():
         comparison = probe.compare(a, b, x)
         assert [one.b for one in comparison.sources] == [("0", "1")], str(comparison)
     assert probe.compare(hooked, copy.deepcopy(hooked), x).ok
+
+
+class Turned(nn.Module):
+    """Its output may be put in another order of axes."""
+
+    def __init__(self, turn=lambda y: y):
+        super().__init__()
+        self.first, self.last, self.turn = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), turn
+
+    def forward(self, x):
+        return self.turn(self.last(torch.relu(self.first(x))))
+
+
+@pytest.mark.parametrize("width", [8, 9])
+@pytest.mark.parametrize("axes", [(0, 1, 3, 2), (0, 3, 2, 1), (0, 2, 3, 1)])
+def test_an_output_in_another_order_of_axes(axes, width):
+    torch.manual_seed(0)
+    net, other = Turned().eval(), Turned(lambda y: y.permute(axes)).eval()
+    other.load_state_dict(net.state_dict())
+    comparison = probe.compare(net, other, np.resize(X, (2, 3, 9, width)))
+    told = "output 0 of B is A's with the axes 0,2,3,1"
+    assert comparison.ok == (axes == (0, 2, 3, 1)), "channels last, as the shape says"
+    assert comparison.ok == (told in comparison.notes), str(comparison)
+
+
+class Towers(nn.Module):
+    """Scores of every row of one input against every row of the other, and of these turned."""
+
+    def __init__(self, turned=False, exchanged=False):
+        super().__init__()
+        self.left, self.right = nn.Linear(6, 8), nn.Linear(5, 8)
+        self.turned, self.exchanged = turned, exchanged
+
+    def forward(self, x, y):
+        scores = self.left(x) @ self.right(y).T
+        scores = scores.T if self.turned else scores
+        return (scores.T, scores) if self.exchanged else (scores, scores.T)
+
+
+@pytest.mark.parametrize("options", [{"turned": True}, {"exchanged": True}])
+def test_scores_turned_or_exchanged(options):
+    torch.manual_seed(0)
+    net, other = Towers().eval(), Towers(**options).eval()
+    other.load_state_dict(net.state_dict())
+    x = [X[0, 0, :4, :6].copy(), X[0, 1, :4, :5].copy()]
+    assert probe.compare(net, copy.deepcopy(net), x).ok
+    assert probe.compare(net, other, x).sources
+
+
+def test_axes_of_one_size_are_in_the_frameworks_order():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5)).eval()
+    other = copy.deepcopy(net)
+    other[2].bias.data.mul_(-3)
+    comparison = probe.compare(net, other, X[0, :2, :5, :5].copy())
+    assert [one.b for one in comparison.sources] == [("2",)], str(comparison)
