@@ -247,15 +247,7 @@ class Walk:
         if not most:
             return None
         partner = self.partner_root(node.inputs[0]) if node.inputs else None
-        reading = [
-            one
-            for one in most
-            if partner is not None
-            and (
-                one.node.inputs[0].root is partner
-                or self._same_numbers(one.node.inputs[0].root, partner)
-            )
-        ]
+        reading = [one for one in most if partner is not None and self._reads(one.node, partner)]
         free = [one for one in most if self._is_free(one.node)]
         if partner is not None and not reading:
             standing = self._standing(node, partner)
@@ -273,6 +265,11 @@ class Walk:
             return False  # several products in one
         sizes = {one.node.outputs[0].shown[0].value.size for one in held}
         return node.outputs[0].value.size not in sizes
+
+    def _reads(self, node: Node, tensor: Tensor) -> bool:
+        """Whether a node of A reads one of its tensors, or another with the same numbers."""
+        root = node.inputs[0].root
+        return root is tensor or self._same_numbers(root, tensor)
 
     def _is_free(self, node: Node) -> bool:
         """Whether what a node of A gives has no partner."""
@@ -380,7 +377,9 @@ class Walk:
         if chosen is None or not self._whole(node, chosen):
             gathered = self._gathered(node, held)
             if gathered is not None:
-                self._force(output, gathered, (unchanged(self.values[output].ndim),), "weights")
+                likely = self._likely(gathered.tensor, output)
+                tried = (*likely, unchanged(self.values[output].ndim))
+                self._force(output, gathered, tried, "weights")
             elif chosen is not None:
                 self._take_best(output, [chosen.node.outputs[0]])
             return
@@ -469,6 +468,9 @@ class Walk:
         width = value.shape[axis]
         if not held or len(held[0].looked) != width:
             return None
+        partner = self.partner_root(node.inputs[0]) if node.inputs else None
+        if partner is not None:  # of layers with the same weights those that read what this does
+            held = sorted(held, key=lambda one: not self._reads(one.node, partner))
         left = np.ones(width, bool)
         tensors: list[Tensor] = []
         columns: list[tuple[np.ndarray, np.ndarray]] = []
@@ -482,7 +484,8 @@ class Walk:
             return None
         found = Source(tuple(tensors), tuple(columns), axis)
         try:
-            fits = found.gathered([one.value for one in tensors]).shape == value.shape
+            gathered = found.gathered([one.value for one in tensors])
+            fits = sorted(gathered.shape) == sorted(value.shape)  # PyTorch puts time first
         except (ValueError, IndexError):  # axes or sizes that do not fit
             return None
         return found if fits else None

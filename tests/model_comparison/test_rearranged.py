@@ -348,3 +348,22 @@ def test_axes_of_one_size_are_in_the_frameworks_order():
     other[2].bias.data.mul_(-3)
     comparison = probe.compare(net, other, X[0, :2, :5, :5].copy())
     assert [one.b for one in comparison.sources] == [("2",)], str(comparison)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_attention_whose_projections_one_side_has_in_one(dynamo, tmp_path):
+    """Its layers begin as copies of one another, with the same weights."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    x = torch.randn(2, 5, 16)
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(net, (x,), str(file), dynamo=dynamo, opset_version=18, verbose=False)
+    for a, b in ((str(file), net), (net, str(file))):
+        comparison = probe.compare(a, b, x.numpy())
+        assert comparison.ok, str(comparison)
+    with torch.no_grad():
+        net.layers[1].self_attn.in_proj_weight[20] *= 2
+    (source,) = probe.compare(str(file), net, x.numpy()).sources
+    assert "layers.1.self_attn" in source.b, source

@@ -40,10 +40,10 @@ def _images() -> tuple[nn.Sequential, np.ndarray]:
     return net.eval(), torch.randn(4, 3, 10, 10).numpy()
 
 
-def _static(net: nn.Sequential, x: np.ndarray, training: bool) -> nn.Module:
+def _static(net: nn.Sequential, x: np.ndarray, training: bool, engine: str = "x86") -> nn.Module:
     """Quantised with ranges of these samples; or as training simulates it."""
     stubs = nn.Sequential(ao.QuantStub(), *copy.deepcopy(net), ao.DeQuantStub())
-    way = ao.get_default_qat_qconfig("x86") if training else ao.get_default_qconfig("x86")
+    way = ao.get_default_qat_qconfig(engine) if training else ao.get_default_qconfig(engine)
     stubs.train(training).qconfig = way
     ready = ao.prepare_qat(stubs) if training else ao.prepare(stubs)
     ready(torch.from_numpy(x))
@@ -62,11 +62,18 @@ def test_ranges_of_each_call(dtype):
     assert any(what in note for note in comparison.notes)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_ranges_of_samples(training):
+@pytest.mark.parametrize(
+    ("engine", "training"), [("x86", False), ("x86", True), ("qnnpack", False)]
+)
+def test_ranges_of_samples(engine, training, monkeypatch):
+    monkeypatch.setattr(torch.backends.quantized, "engine", engine)
     net, x = _images()
-    comparison = probe.compare(net, _static(net, x, training), x)
+    quantized: Any = _static(net, x, training, engine)
+    comparison = probe.compare(net, quantized, x)
     assert comparison.ok, str(comparison)
+    if not training:
+        _bias(quantized[1])
+        _is_the_only_source(probe.compare(net, quantized, x), "1")
 
 
 def _rows(layer: Any) -> None:

@@ -81,6 +81,7 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
         stored,
         effective,
         (f"rounded to multiples of the input's scale times the weight's, {_between(scale)}",),
+        grid=Grid(scale.astype(np.float64), 32),
     )
 
 
