@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_partial_sums
-from probe.ops.attention.score_blocks import Block, Frame, finite, gathered
+from probe.ops.attention.score_blocks import Block, Frame, cut, finite, gathered
 from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.linear.im2col_gemm import holds, scale_of
@@ -299,6 +299,11 @@ class Attention(Op):
         ]
         if four[2] is not None:
             four[2] = four[2] * dtype.type(by)
+        four += [
+            frame.four(np.atleast_2d(np.broadcast_to(slack, mask.shape)).astype(dtype))
+            for kind, mask, slack in zip(self.masks, masks, slacks[3:], strict=False)
+            if kind == "add" and slack is not None
+        ]
         return frame, four, by
 
     def _shares(
@@ -308,6 +313,10 @@ class Attention(Op):
         of the unit roundoff, the total."""
         scores = frame.raw(block, frame.q.dtype)
         error = self.score_slack(frame, block, scores, slack, precision)
+        for added in slack[3:]:
+            assert added is not None
+            off = np.minimum(cut(added, block) / added.dtype.type(precision.unit), 2.0**50)
+            error += np.square(off).astype(error.dtype)
         frame.masked(scores, block)
         if self.empty == "raw" and (allowed := frame.allowed(block)) is not None:
             error += np.where(allowed.any(axis=-1, keepdims=True), 0.0, self.shift**2).astype(

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from probe.ops.attention.attention import Attention
 
-__all__ = ["Block", "Frame", "finite", "gathered"]
+__all__ = ["Block", "Frame", "cut", "finite", "gathered"]
 
 _SCORES = 1 << 18
 
@@ -100,7 +100,7 @@ class Frame:
             found = near if found is None else found & near
         for kind, mask in zip(op.masks, self.masks, strict=True):
             if kind != "add":
-                part = _cut(mask, block) != 0
+                part = cut(mask, block) != 0
                 part = part if kind == "keep" else ~part
                 found = part if found is None else found & part
         return found
@@ -112,7 +112,7 @@ class Frame:
         """The scores of a block changed in place: -inf where a query may not attend."""
         for kind, mask in zip(self.op.masks, self.masks, strict=True):
             if kind == "add":
-                scores += _cut(mask, block)
+                scores += cut(mask, block)
         allowed = self.allowed(block)
         if allowed is not None:
             allowed = np.broadcast_to(allowed, scores.shape)
@@ -142,7 +142,7 @@ class Frame:
         )
 
 
-def _cut(mask: np.ndarray, block: Block) -> np.ndarray:
+def cut(mask: np.ndarray, block: Block) -> np.ndarray:
     """A block of a mask, one of whose last axes may have one place for all."""
     rows = block.rows if mask.shape[2] > 1 else slice(None)
     columns = slice(0, block.stop) if mask.shape[3] > 1 else slice(None)

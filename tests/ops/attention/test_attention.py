@@ -233,3 +233,24 @@ def test_a_slack_covers_what_it_moves(which):
         moved[which] = moved[which] + slacks[which] * rng.choice([-1, 1], size=moved[which].shape)
         squares += np.square(op.run_float64(*moved)[0] - y)
     assert (np.sqrt(squares / 200) <= 1.2 * bound_of(op, *inputs, slacks)).all()
+
+
+def test_the_slack_of_an_added_mask_covers_what_it_moves():
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, 3, n, 8)) for n in (5, 7, 7))
+    mask = rng.normal(size=(1, 3, 5, 7))
+    mask[..., 4] = -1e9
+    op = ops.Attention(scale=8**-0.5, masks=("add",))
+    (exact,), off = op.run_float64(q, k, v, mask), 1e-3 * np.abs(mask)
+    (bound,) = op.error_bound(
+        Evaluated((q, k, v, mask), (None, None, None, off), (exact,)), precision_of("float32")
+    )
+    (narrow,) = op.error_bound(
+        Evaluated((q, k, v, mask), (None,) * 4, (exact,)), precision_of("float32")
+    )
+    squares = np.zeros(exact.shape)
+    for _ in range(200):
+        moved = mask + off * rng.choice([-1, 1], size=mask.shape)
+        squares += np.square(op.run_float64(q, k, v, moved)[0] - exact) / 200
+    assert (np.sqrt(squares) <= 1.2 * bound).all()
+    assert (bound <= 30 * np.sqrt(squares).max()).all() and narrow.max() < 1e-2 * bound.max()
