@@ -23,7 +23,8 @@ from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of
 from probe.ops import BatchNormalization, Cast, Clip, Conv, MatMul, Mul, Op, Sum
-from probe.ops.weight import Weight
+from probe.ops.step import field_names
+from probe.ops.weight import Grid, Weight
 
 __all__ = ["Level", "expected_error", "level_between", "rounding_of"]
 
@@ -150,10 +151,10 @@ def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) 
         if mine == theirs or max(mine, theirs) < 0.5 * len(telling):
             continue
         side = "A" if mine > theirs else "B"
-        return Level(name, side, _take(b, anchors, name))
+        return Level(name, side, _take(b, anchors, name, ()))
     bits = {bits for node, one in pairs if (bits := _more_bits(node, one.node))}
     if bits:
-        rounded = _take(b, anchors, _INTEGERS)
+        rounded = _take(b, anchors, _INTEGERS, [*_constants(a)])
         return Level(_INTEGERS, "B", rounded, b.steps, tuple(sorted(bits)))
     return Level()
 
@@ -181,7 +182,12 @@ def _held(values: np.ndarray, name: str) -> bool:
         )
 
 
-def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> frozenset[Node]:
+def _take(
+    b: Graph,
+    anchors: Mapping[Node, Sequence[Anchor]],
+    name: str,
+    constants: Sequence[np.ndarray],
+) -> frozenset[Node]:
     rounded: set[Node] = set()
     for node in b.nodes:
         if isinstance(node.op, Cast) and node.op.to in _TYPES and name in _TYPES:
@@ -196,11 +202,43 @@ def _take(b: Graph, anchors: Mapping[Node, Sequence[Anchor]], name: str) -> froz
         for part, weight in fields.items():
             if (found := _of_a(node, part, weight, held)) is not None:
                 taken[part] = _mixed(weight, found, part, name)
+            elif (same := _unrounded(weight, constants)) is not None:
+                taken[part] = Weight(weight.name, None, same, grid=_of_op(weight))
         if taken:
             node.op = replace(node.op, **taken)
         if len(taken) < len(fields):
             rounded.add(node)
     return frozenset(rounded)
+
+
+def _of_op(weight: Weight) -> Grid | None:
+    """The grid of a weight in the op's layout."""
+    step = weight.step
+    return None if weight.grid is None or step is None else replace(weight.grid, scale=step)
+
+
+def _constants(a: Graph) -> Iterator[np.ndarray]:
+    """The numbers that a graph holds: weights of any field, and constants."""
+    for node in a.nodes:
+        for name in () if node.op is None else field_names(type(node.op)):  # type: ignore[arg-type]
+            value = getattr(node.op, name)
+            if isinstance(value, Weight):
+                yield value.value
+            elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                yield value
+
+
+def _unrounded(weight: Weight, constants: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The numbers of A that integers of B stand for, which no product tells: a learned scale."""
+    step, mine = weight.step, weight.value
+    if step is None or mine.size < 2:
+        return None
+    for one in constants:
+        if one.size == mine.size:
+            theirs = one.reshape(mine.shape).astype(np.float64)
+            if _rounded_to_steps(mine.astype(np.float64), theirs, step).all():
+                return theirs
+    return None
 
 
 def _parameter(node: Node) -> dict[str, Weight]:
@@ -294,8 +332,7 @@ def _mixed(weight: Weight, held: "_Held", part: str, name: str) -> Weight:
         near = apart <= _AS_FLOAT * size.max(initial=0.0)
     else:
         near = _rounded_to_steps(mine, theirs, step)
-    grid = None if weight.grid is None or step is None else replace(weight.grid, scale=step)
-    return Weight(weight.name, None, np.where(near, theirs, mine), grid=grid)
+    return Weight(weight.name, None, np.where(near, theirs, mine), grid=_of_op(weight))
 
 
 def _rounded_to_steps(mine: np.ndarray, theirs: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -767,8 +767,8 @@ class Walk:
                 self._pair_end(a, b)
 
     def _in_its_axes(self, a: Tensor, b: Tensor) -> bool:
-        """Whether an output of B has A's axes, or those of another layout: channels first or last,
-        or whatever the shape of another framework's says."""
+        """Whether an output of B has A's axes, or those of another layout, as two of three things
+        say: that the channels move, its shape, that the frameworks have different ones."""
         x, value = a.value, self.values.get(b)
         if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _alike(x, value):
             return True
@@ -776,9 +776,9 @@ class Walk:
             turned = x.transpose(perm)
             if turned.shape != value.shape or not _alike(turned, value):
                 continue
-            told = x.shape != value.shape  # by the shape
             channels = perm[0] == 0 and perm in _channels_moved(x.ndim)
-            if (channels and (told or not self.alike)) or (told and not self.alike):
+            told = x.shape != value.shape  # by the shape
+            if sum((channels, told, not self.alike)) > 1:
                 axes = ",".join(map(str, perm))
                 place = self.b.outputs.index(b)
                 self.notes.append(f"output {place} of B is A's with the axes {axes}")

@@ -269,3 +269,42 @@ def test_a_half_whose_normalisations_are_folded_is_a_level_and_a_missing_bias_is
     onnx.save(model, tmp_path / "faulty.onnx")
     (source,) = probe.compare(net, tmp_path / "faulty.onnx", x).sources
     assert node.name in source.b
+
+
+class Scaled(torch.nn.Module):
+    """A learned scale and a normalisation by groups, which the export writes as constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = torch.nn.Conv2d(3, 8, 3), torch.nn.GroupNorm(2, 8)
+        self.scale = torch.nn.Parameter(torch.rand(8, 1, 1) + 0.5)
+        self.last = torch.nn.Conv2d(8, 4, 1)
+        torch.nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(self.norm.bias, 0, 0.2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.last(torch.relu(self.norm(self.first(x))) * self.scale)
+
+
+def test_constants_that_are_rounded_to_integers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, images = Scaled().eval(), _images(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            *(net, (torch.from_numpy(images[0]),), tmp_path / "net.onnx"),
+            dynamo=False,
+            input_names=["x"],
+        )
+        quant_pre_process(tmp_path / "net.onnx", tmp_path / "ready.onnx")
+        quantize_static(tmp_path / "ready.onnx", tmp_path / "small.onnx", _Images(images))
+    for reference in (net, str(tmp_path / "net.onnx")):
+        comparison = probe.compare(reference, str(tmp_path / "small.onnx"), images[0])
+        assert comparison.ok, str(comparison)
+    model = onnx.load(tmp_path / "small.onnx")
+    (held,) = [one for one in model.graph.initializer if one.name == "scale_quantized"]
+    codes = numpy_helper.to_array(held).copy()
+    codes[3] -= 40
+    held.CopyFrom(numpy_helper.from_array(codes, held.name))
+    comparison = probe.compare(net, model, images[0])
+    assert len(comparison.sources) == 1, str(comparison)
