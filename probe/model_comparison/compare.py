@@ -106,7 +106,7 @@ def compare(
     first, second = side(a), side(b)
     if isinstance(first, Outputs) and isinstance(second, Outputs):
         return _arrays_alone(first, second)
-    alone, unlike = "", tuple[str, ...]()
+    alone, unlike, same_layout = "", tuple[str, ...](), False
     if isinstance(second, Outputs):
         say("running A")
         reference, alone = tensors_alone(second.arrays), "b"
@@ -119,12 +119,11 @@ def compare(
         say("running A")
         passed = _pass_of(first, x, shape, seed)
         say("running B")
-        alike = _alike_laid_out(first.framework, second.framework)
-        candidate = _pass_of_b(second, passed, x, x_b, alike)
-        reference, candidate = passed.graph, candidate._replace(alike=alike)
+        same_layout = _have_one_layout(first.framework, second.framework)
+        reference, candidate = passed.graph, _pass_of_b(second, passed, x, x_b, same_layout)
         unlike = tuple(_unlike_outputs(passed.outputs, candidate.outputs))
     with _threads(candidate.graph):
-        found = _compared(reference, candidate, pairs, alone, say)
+        found = _compared(reference, candidate, pairs, alone, say, same_layout)
     found = found._replace(notes=(*unlike, *found.notes))
     told = _told(found, first, second, passed.how, candidate.words, strict)
     if planned is None:
@@ -160,8 +159,6 @@ class _Pass(NamedTuple):
     how: str
     ways: tuple[Way, ...] = ()
     words: tuple[str, ...] = ()
-    alike: bool = False
-    """Whether B has A's order of axes, as a framework does."""
 
 
 def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
@@ -172,9 +169,11 @@ def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
     return _Pass(graph, bound.arrays, outputs, bound.how)
 
 
-def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told, alike: bool) -> _Pass:
+def _pass_of_b(
+    model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told, same_layout: bool
+) -> _Pass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
-    come nearest; in models that are laid out ``alike`` the order that A's are in, where it fits."""
+    come nearest; in models of the same layout the order that A's are in, where it fits."""
     if x_b is not None:
         bound = bind(model, x_b, None, 0)
         own = BInputs(bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays))
@@ -190,7 +189,7 @@ def _pass_of_b(model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told, ali
         apart = _outputs_apart(a.outputs, passed.outputs)
         if best is None or apart < 0.5 * best[0]:
             best = apart, passed
-        if apart < _ALIKE or (alike and not one.words):
+        if apart < _ALIKE or (same_layout and not one.words):
             break
     if best is None:
         raise failure or BadInput(
@@ -207,10 +206,10 @@ def _run(given: BInputs, a: _Pass) -> _Pass:
     return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
 
 
-def _alike_laid_out(a: str, b: str) -> bool:
+def _have_one_layout(a: str, b: str) -> bool:
     """Whether models of two frameworks have the same order of axes: most graphs of ONNX come from
     PyTorch."""
-    names = {a.split()[0], b.split()[0]}
+    names = {one.partition(" ")[0] for one in (a, b)}
     return len(names) == 1 or names == {"torch", "onnxruntime"}
 
 
@@ -277,6 +276,7 @@ def _compared(
     pairs: Pairing,
     alone: str = "",
     say: Callable[[str], None] = lambda _: None,
+    same_layout: bool = False,
 ) -> _Found:
     """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
     the walk is then over the other."""
@@ -295,7 +295,7 @@ def _compared(
         given=given,
         inputs=b.ways,
         level=level,
-        alike=b.alike,
+        same_layout=same_layout,
     ).run()
     if alone:
         walk = in_one_layout(walk)

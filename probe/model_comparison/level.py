@@ -17,13 +17,16 @@ import numpy as np
 from probe import printable
 from probe.model_comparison.graph import Graph, Node, Tensor
 from probe.model_comparison.node_values import evaluated, taken
-from probe.model_comparison.normalize import normalization_behind, with_normalization
+from probe.model_comparison.normalize import (
+    is_constant,
+    normalization_behind,
+    with_normalization,
+)
 from probe.model_comparison.quantized import beyond_range, cut_off
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of
 from probe.ops import BatchNormalization, Cast, Clip, Conv, MatMul, Mul, Op, Sum
-from probe.ops.step import field_names
 from probe.ops.weight import Grid, Weight
 
 __all__ = ["Level", "expected_error", "level_between", "rounding_of"]
@@ -220,12 +223,10 @@ def _of_op(weight: Weight) -> Grid | None:
 def _constants(a: Graph) -> Iterator[np.ndarray]:
     """The numbers that a graph holds: weights of any field, and constants."""
     for node in a.nodes:
-        for name in () if node.op is None else field_names(type(node.op)):  # type: ignore[arg-type]
-            value = getattr(node.op, name)
-            if isinstance(value, Weight):
-                yield value.value
-            elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                yield value
+        yield from (one.value for _, one in held_weights(node))
+        for found in map(is_constant, node.outputs):
+            if found is not None:
+                yield found.value if isinstance(found, Weight) else found
 
 
 def _unrounded(weight: Weight, constants: Sequence[np.ndarray]) -> np.ndarray | None:

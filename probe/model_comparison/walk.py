@@ -60,7 +60,7 @@ class Walk:
     """The way of each of the models' inputs."""
     by_values: bool = True
     level: Level = field(default_factory=Level)
-    alike: bool = False
+    same_layout: bool = False
     """Whether both models have one order of axes, as a framework has."""
     pairs: list[Paired] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
@@ -304,19 +304,18 @@ class Walk:
 
     def _way_of(self, tensor: Tensor) -> Way | None:
         """The order of A's axes in a tensor of B, as that of its partner says."""
-        perm: tuple[int, ...] | None = tuple(range(tensor.value.ndim))
-        while tensor not in self.partner and tensor.node is not None and tensor.node.layout:
-            (source,) = tensor.node.inputs[:1]
-            if perm is not None and isinstance(tensor.node.op, Transpose):
+        paired = self._paired(tensor)
+        if paired is None or paired.way.merged is not None:
+            return None if paired is None else paired.way
+        perm = tuple(range(tensor.value.ndim))
+        while tensor is not paired.b and tensor.node is not None:
+            source = tensor.node.inputs[0]
+            if isinstance(tensor.node.op, Transpose):
                 perm = tuple(tensor.node.op.perm[axis] for axis in perm)
             elif source.value.shape != tensor.value.shape:
-                perm = None
+                return paired.way
             tensor = source
-        paired = self.partner.get(tensor)
-        if paired is None or perm is None or paired.way.merged is not None:
-            return None if paired is None else paired.way
-        fits = len(paired.way.perm) == len(perm)
-        return Way(tuple(paired.way.perm[axis] for axis in perm)) if fits else paired.way
+        return Way(tuple(paired.way.perm[axis] for axis in perm))
 
     def _prove_input(self, node: Node, anchor: Anchor) -> None:
         b, a = node.inputs[0], anchor.node.inputs[0]
@@ -521,8 +520,8 @@ class Walk:
         value, slack = self.values[b], self.slack[b]
         if value.dtype.kind != "f" or value.size < 2 or not np.isfinite(value).any():
             return
-        alike = self._alike(b)
-        if alike is not None and self._tells_apart(b) and self._fits(b, alike):
+        counterpart = self._counterpart(b)
+        if counterpart is not None and self._tells_apart(b) and self._fits(b, counterpart):
             return
         own = signature(value)
         if not own[1] > 1e-9 * own[0]:
@@ -548,7 +547,7 @@ class Walk:
             if self._fits(b, a):
                 return
 
-    def _alike(self, b: Tensor) -> Tensor | None:
+    def _counterpart(self, b: Tensor) -> Tensor | None:
         """What a node of A of the same kind makes of the partners of what B's node reads."""
         if b.node is None:
             return None
@@ -768,17 +767,18 @@ class Walk:
 
     def _in_its_axes(self, a: Tensor, b: Tensor) -> bool:
         """Whether an output of B has A's axes, or those of another layout, as two of three things
-        say: that the channels move, its shape, that the frameworks have different ones."""
+        say: that the channels move, its shape, that the frameworks have different ones. Notes those
+        that it has instead."""
         x, value = a.value, self.values.get(b)
-        if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _alike(x, value):
+        if value is None or x.ndim != value.ndim or x.ndim > _LONGEST or _equal(x, value):
             return True
         for perm in permutations(range(x.ndim)):
             turned = x.transpose(perm)
-            if turned.shape != value.shape or not _alike(turned, value):
+            if turned.shape != value.shape or not _equal(turned, value):
                 continue
             channels = perm[0] == 0 and perm in _channels_moved(x.ndim)
             told = x.shape != value.shape  # by the shape
-            if sum((channels, told, not self.alike)) > 1:
+            if sum((channels, told, not self.same_layout)) > 1:
                 axes = ",".join(map(str, perm))
                 place = self.b.outputs.index(b)
                 self.notes.append(f"output {place} of B is A's with the axes {axes}")
@@ -821,7 +821,7 @@ def _channels_moved(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (0, rank - 1, *axes), (0, *(axis + 1 for axis in axes), 1)
 
 
-def _alike(left: np.ndarray, right: np.ndarray) -> bool:
+def _equal(left: np.ndarray, right: np.ndarray) -> bool:
     return left.shape == right.shape and np.array_equal(
         left, right, equal_nan=left.dtype.kind == "f"
     )

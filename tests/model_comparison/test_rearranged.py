@@ -101,10 +101,16 @@ class Larger(nn.Module):
         return self.back(y[..., self.cuts, self.cuts] if self.cuts else y)
 
 
-def test_a_crop_that_one_side_does_apart():
+def larger():
+    """The same layers, which crop within and apart."""
     torch.manual_seed(0)
     whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
     apart.load_state_dict(whole.state_dict())
+    return whole, apart
+
+
+def test_a_crop_that_one_side_does_apart():
+    whole, apart = larger()
     comparison = probe.compare(whole, apart, X)
     assert comparison.ok, str(comparison)
     assert comparison.pairs[0].b == ("up", "/slice"), str(comparison)
@@ -113,9 +119,7 @@ def test_a_crop_that_one_side_does_apart():
 
 
 def test_a_crop_that_only_the_reference_does_apart():
-    torch.manual_seed(0)
-    whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
-    apart.load_state_dict(whole.state_dict())
+    whole, apart = larger()
     comparison = probe.compare(apart, whole, X)
     assert comparison.ok, str(comparison)
     assert comparison.pairs[0].a == ("up", "/slice"), str(comparison)
@@ -170,9 +174,7 @@ def test_an_input_that_is_rounded_to_half_precision_is_no_source():
 
 
 def test_a_crop_at_the_other_side_is_one_fault():
-    torch.manual_seed(0)
-    whole, apart = Larger(None).eval(), Larger(slice(1, -1)).eval()
-    apart.load_state_dict(whole.state_dict())
+    whole, apart = larger()
     apart.cuts = slice(0, -2)
     comparison = probe.compare(whole, apart, X)
     assert [one.b for one in comparison.sources] == [("up", "/slice")], str(comparison)

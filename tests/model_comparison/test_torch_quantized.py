@@ -77,9 +77,9 @@ def test_ranges_of_samples(engine, training, monkeypatch):
 
 
 def _rows(layer: Any) -> None:
-    weight, bias = layer._weight_bias() if hasattr(layer, "_weight_bias") else _parts(layer)
+    weight, bias = _parts(layer)
     turned = weight.dequantize().flip(0)
-    if weight.is_quantized and weight.qscheme() in (torch.per_channel_affine,):
+    if weight.is_quantized and weight.qscheme() == torch.per_channel_affine:
         turned = torch.quantize_per_channel(
             turned, weight.q_per_channel_scales().flip(0), weight.q_per_channel_zero_points(), 0,
             weight.dtype,
@@ -90,11 +90,13 @@ def _rows(layer: Any) -> None:
 
 
 def _bias(layer: Any) -> None:
-    weight, bias = layer._weight_bias() if hasattr(layer, "_weight_bias") else _parts(layer)
+    weight, bias = _parts(layer)
     layer.set_weight_bias(weight, torch.zeros_like(bias))
 
 
 def _parts(layer: Any) -> tuple[Any, Any]:
+    if hasattr(layer, "_weight_bias"):
+        return layer._weight_bias()
     return layer.weight(), layer.bias()
 
 

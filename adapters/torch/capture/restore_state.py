@@ -19,7 +19,7 @@ from probe.process.random_state import random_states_kept
 
 from .torchscript import is_script
 
-__all__ = ["held", "merging", "unchanged", "written"]
+__all__ = ["held", "merging", "same_bits", "unchanged", "written"]
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -104,7 +104,7 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
         for state, clone in clones:
             if state.shape != clone.shape:
                 state.resize_(clone.shape)  # observers make room for the channels that they meet
-            if not _same_bits(state.detach(), clone):
+            if not same_bits(state.detach(), clone):
                 state.detach().copy_(clone)
 
     return restore
@@ -116,7 +116,7 @@ def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
     current.update(before)
 
 
-def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
+def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Whether two tensors are the same bit for bit: writing back what did not change would break
     the user's backward pass."""
     if (

@@ -281,7 +281,8 @@ class Attention(Op):
     def _narrow(
         self, inputs: Arrays, slacks: Errors, precision: Precision
     ) -> tuple[Frame, list[np.ndarray | None], float]:
-        """The call in float32 where that holds it, with the values scaled to 1, and how they were
+        """The call in float32 where that holds it, with the values scaled to 1; the slacks of
+        queries, keys, values and of each added mask that has one; and how the values were
         scaled."""
         q, k, v, *masks = inputs
         by = scale_of(v)

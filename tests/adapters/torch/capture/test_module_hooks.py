@@ -288,7 +288,9 @@ def test_an_output_that_the_users_hook_changes_is_not_the_layers(net, hook):
 @pytest.mark.parametrize("change", [lambda y: None, lambda y: y, torch.clone])
 def test_a_hook_that_leaves_the_output_as_it_is(net, change):
     net.conv.register_forward_hook(lambda module, args, output: change(output))
-    assert probe.check(net, "conv", X).verdict == "agree"
+    odd = X.copy()
+    odd[0, 0, 0, 0] = np.nan
+    assert [probe.check(net, "conv", x).verdict for x in (X, odd)] == ["agree"] * 2
 
 
 class Tied(nn.Module):
