@@ -5,10 +5,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ import numpy as np
 
 from probe import __version__
 from probe.capture.containers import keeping
+from probe.capture.earlier_calls import resuming
 from probe.capture.model_inputs import bind
 from probe.capture.pipeline import one_thread
 from probe.capture.producers import digest
@@ -28,10 +30,14 @@ from probe.errors import BadInput, Undescribed, UnknownLayer
 from probe.files import atomic_write
 from probe.model import CallOutput, Capture, Containing, Model
 from probe.process.interrupts import undisturbed
+from probe.recording.interrupted import Interrupted
 from probe.recording.plain_data import as_data
 from probe.recording.store import SCHEMA, Arrays, Folder, Store, Zip
 
 __all__ = ["record", "refuse_target"]
+
+_CALLS, _INSIDE = "calls", "calls_inside"
+"""The passes of one recording: of the sweep's calls, and of blocks with what they call."""
 
 
 @undisturbed
@@ -70,11 +76,12 @@ def record(
     refuse_target(path, [model.source, *model.other_files])
     model, arrays, how = bind(model, x, shape, seed)
 
-    def written(store: Store) -> None:
-        _Writer(store, model, layers, progress).write(arrays, how, seed)
+    def written(store: Store, earlier: Interrupted | None = None) -> None:
+        _Writer(store, model, layers, progress, earlier).write(arrays, how, seed)
 
     if _is_folder(path):
-        written(Folder(Path(path)))
+        folder = Folder(Path(path), _pass_of(model, layers))
+        written(folder, Interrupted(Path(path), folder))
     else:
 
         def zipped(file: IO[bytes]) -> None:
@@ -109,8 +116,10 @@ class _Writer:
         model: Model,
         layers: Collection[str] | None,
         progress: Callable[[str], None] | None,
+        earlier: Interrupted | None,
     ) -> None:
         self._store, self._model, self._layers, self._progress = store, model, layers, progress
+        self._earlier = earlier
         self._arrays = Arrays(store)
         self._made: dict[CallOutput, int] = {}
         """The array that a call gave, by its number."""
@@ -135,7 +144,8 @@ class _Writer:
         given = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
         with one_thread():  # as in a sweep
             if not (outputs := self._at_once(arrays)):
-                outputs = model.run(arrays, None, self._call)
+                with resuming(partial(self._output_of, _CALLS)):
+                    outputs = model.run(arrays, None, self._call)
                 self._made.clear()
                 if names := self._asked_by_name():
                     self._run_blocks(arrays, names)
@@ -197,13 +207,13 @@ class _Writer:
     def _run_blocks(
         self, arrays: tuple[np.ndarray, ...], names: set[str]
     ) -> tuple[np.ndarray, ...]:
-        with keeping(self._call_inside):
+        with keeping(self._call_inside), resuming(partial(self._output_of, _INSIDE)):
             return self._model.run(arrays, names, self._block)
 
     def _call(self, capture: Capture) -> None:
         if self._wanted(capture.layer, capture.alias):
             self._tell(capture)
-            self._calls.append(self._entry(capture))
+            self._calls.append(self._call_entry(_CALLS, capture))
 
     def _call_inside(self, capture: Capture) -> Capture:
         """A call within blocks: they have no more of it than its name, so that it need not stay."""
@@ -216,7 +226,7 @@ class _Writer:
         if id(had) not in self._numbers:
             self._numbers[id(had)] = len(self._inside)
             self._had.append(had)
-            self._inside.append(self._entry(whole))
+            self._inside.append(self._call_entry(_INSIDE, whole))
         return self._numbers[id(had)]
 
     def _block(self, capture: Capture) -> None:
@@ -262,6 +272,27 @@ class _Writer:
     def _tell(self, capture: Capture) -> None:
         if self._progress is not None:
             self._progress(capture.layer)
+
+    def _output_of(
+        self, place: str, layer: str, call: int, inputs: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, str] | None:
+        if self._earlier is None:
+            return None
+        return self._earlier.output(place, layer, call, inputs, self._arrays)
+
+    def _call_entry(self, place: str, capture: Capture) -> dict[str, Any]:
+        """A call of a layer as data: as an interrupted recording has it, where it was not made
+        again."""
+        name = place, capture.layer, capture.call
+        earlier = None if self._earlier is None else self._earlier.entry(*name)
+        if earlier is None:
+            entry = self._entry(capture)
+            if "description" in entry["capture"] and len(entry["capture"]["outputs"]) == 1:
+                self._store.add_call({"call": name, "entry": entry})
+            return entry
+        (output,) = earlier["capture"]["outputs"]
+        self._made[CallOutput(capture.layer, capture.call, 0)] = output["array"]
+        return dict(earlier)
 
     def _entry(self, capture: Capture) -> dict[str, Any]:
         """A call as data; one whose description or arrays have no form in a file says so."""
@@ -324,6 +355,29 @@ class _Writer:
         if key not in self._read:
             self._read[key] = self._arrays.keep(array, name)
         return self._read[key]
+
+
+def _pass_of(model: Model, layers: Collection[str] | None) -> dict[str, Any] | None:
+    """What tells that another recording is of the same pass, but for its input; None where the
+    model is no file."""
+    path = Path(model.source)
+    try:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = [one for one in (*inside, *map(Path, model.other_files)) if one.is_file()]
+        stats = [[str(one), one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+    except (OSError, ValueError):
+        return None
+    return (
+        {
+            "probe": __version__,
+            "framework": model.framework,
+            "notes": list(model.notes),
+            "files": stats,
+            "only": None if layers is None else sorted(layers),
+        }
+        if stats
+        else None
+    )
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -25,8 +25,8 @@ SCHEMA = 1
 """The version of the index: another one where a key changes its meaning or goes."""
 
 INDEX, JOURNAL = "recording.json", "arrays.jsonl"
-"""The member that says what the arrays are; and the arrays so far, of a folder that is not
-finished."""
+"""The member that says what the arrays are; and the arrays and calls so far, of a folder that is
+not finished."""
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 """What an array may be called: its member is that with .npy."""
 _ALIGNMENT, _ZIP64 = 64, 1 << 31
@@ -42,6 +42,12 @@ class Store(Protocol):
 
     def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
         """One array."""
+
+    def known_calls(self) -> list[dict[str, Any]]:
+        """The calls, as ``add_call`` got them, of an interrupted recording of the same pass."""
+
+    def add_call(self, call: Mapping[str, Any]) -> None:
+        """One call, whose arrays have been added: what another recording takes up."""
 
     def finish(self, index: bytes) -> None:
         """The member that says what they are, the last one."""
@@ -64,8 +70,14 @@ class Zip:
     def known(self) -> list[dict[str, Any]]:
         return []
 
+    def known_calls(self) -> list[dict[str, Any]]:
+        return []
+
     def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
         self._member(f"{entry['name']}.npy", header, content)
+
+    def add_call(self, call: Mapping[str, Any]) -> None:
+        """Not kept: an interrupt leaves no file."""
 
     def finish(self, index: bytes) -> None:
         self._member(INDEX, index)
@@ -83,12 +95,13 @@ class Zip:
 
 
 class Folder:
-    """A folder that is written array by array; what an interrupt has left is taken up again.
+    """A folder that is written array by array; what an interrupt has left is taken up again: the
+    calls too where it is ``of`` the same model and files, which None never is.
 
     Raises BadInput where it holds other files, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of: Mapping[str, Any] | None = None) -> None:
         self._path, self._journal = path, path / JOURNAL
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -98,8 +111,16 @@ class Folder:
                 raise BadInput(
                     f"{path} contains files that are not of a recording: give a new folder for it"
                 )
-            self._known = [one for one in self._told() if self._holds(one)]
-            lines = b"".join(map(_line, self._known))
+            told = self._told()
+            self._known = [one for one in told if self._holds(one)]
+            begin, calls = (
+                {"of": of},
+                [one for one in told if isinstance(one, dict) and "call" in one],
+            )
+            whole = len(self._known) + len(calls) + 1 == len(told)  # or numbers are other arrays'
+            self._calls = calls if of is not None and whole and told[0] == begin else []
+            self._takes_calls = of is not None
+            lines = b"".join(map(_line, [begin, *self._known, *self._calls]))
             atomic_write.write(self._journal, lambda file: file.write(lines))
             (path / INDEX).unlink(missing_ok=True)
         except OSError as error:
@@ -108,12 +129,22 @@ class Folder:
     def known(self) -> list[dict[str, Any]]:
         return self._known
 
+    def known_calls(self) -> list[dict[str, Any]]:
+        return self._calls
+
     def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
         def written(file: IO[bytes]) -> None:
             file.write(header)
             file.write(content)
 
         atomic_write.write(self._path / f"{entry['name']}.npy", written)
+        self._append(entry)
+
+    def add_call(self, call: Mapping[str, Any]) -> None:
+        if self._takes_calls:
+            self._append(call)
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
         with self._journal.open("ab") as journal:
             journal.write(_line(entry))
 
@@ -167,26 +198,37 @@ class Arrays:
     def keep(self, array: np.ndarray, words: str) -> int:
         """The number of an array, whose name begins with that and ends with ``words`` if it is new.
         Raises Undescribed for what .npy has no form for."""
-        held, dtype = _as_npy(array)
-        by_column = held.flags.f_contiguous and not held.flags.c_contiguous
-        flat = (held.T if by_column else held).reshape(-1, order="C")
-        content = memoryview(np.ascontiguousarray(flat).view(np.uint8).data)
-        entry = {
-            "name": "",
-            "dtype": dtype,
-            "shape": list(array.shape),
-            "fortran_order": by_column,
-            "bytes": len(content),
-            "sha256": sha256(content).hexdigest(),
-        }
+        held, entry, content = _told(array)
         key = _key(entry)
         if key not in self._numbers:
             self._numbers[key] = number = len(self.table)
             words = re.sub(r"[^A-Za-z0-9_.-]+", "_", words)[:80]
             entry["name"] = f"{number:05d}.{words}"
-            self._store.add(entry, npy_header(held.dtype, array.shape, by_column), content)
+            header = npy_header(held.dtype, array.shape, entry["fortran_order"])
+            self._store.add(entry, header, content)
             self.table.append(entry)
         return self._numbers[key]
+
+    def find(self, array: np.ndarray) -> int | None:
+        """The number of an array that is kept already, or None. Raises Undescribed as ``keep``."""
+        return self._numbers.get(_key(_told(array)[1]))
+
+
+def _told(array: np.ndarray) -> tuple[np.ndarray, dict[str, Any], memoryview]:
+    """The numbers as .npy has them, their entry in the table without a name, and their bytes."""
+    held, dtype = _as_npy(array)
+    by_column = held.flags.f_contiguous and not held.flags.c_contiguous
+    flat = (held.T if by_column else held).reshape(-1, order="C")
+    content = memoryview(np.ascontiguousarray(flat).view(np.uint8).data)
+    entry = {
+        "name": "",
+        "dtype": dtype,
+        "shape": list(array.shape),
+        "fortran_order": by_column,
+        "bytes": len(content),
+        "sha256": sha256(content).hexdigest(),
+    }
+    return held, entry, content
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
+from probe.capture.earlier_calls import Earlier, earlier_calls
 from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
 from probe.description.custom_layers import registered
@@ -109,7 +110,13 @@ def watch(
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
         stack.enter_context(_UNCOMPILED if "torch._dynamo" in sys.modules else nullcontext())
-        offloaded = Offloaded(modules if watchers or calls is not None else ())
+        earlier = earlier_calls()
+        offloaded = Offloaded(
+            modules if watchers or calls is not None else (),
+            None if earlier is None else functools.partial(_earlier, watchers, earlier),
+        )
+        for watcher in watchers:
+            watcher.rests = offloaded.rests
         offloaded.brought(stack)
         for watcher in watchers:
             stack.callback(watcher.unhook)
@@ -173,6 +180,8 @@ class _Watcher:
     unseen: Callable[[str], str]
     rewritten: Collection[int] = ()
     """The ids of the parameters that calls of any module write to."""
+    rests: Callable[[torch.nn.Module], bool] = lambda module: False
+    """Whether a call gives what an interrupted pass has recorded of it, and does not run."""
     calls: int = 0
     before: dict[str, np.ndarray] = field(default_factory=dict)
     """Parameters that the call itself changes, as they were."""
@@ -325,7 +334,7 @@ class _Watcher:
             self.producers.note_outputs(
                 *(capture.layer, capture.call, tensors_in(given), arrays),
                 begun.since,
-                capture.description is not None,
+                capture.description is not None or self.rests(self.module),
             )
             return None if replacement is None else given
         except Exception as error:
@@ -358,7 +367,7 @@ class _Watcher:
             made_by=begun.made_by,
             fixed=begun.fixed,
             alone=None
-            if description is not None or not self._single()
+            if description is not None or not self._single() or self.rests(self.module)
             else self._alone(inputs, given, arguments.named),
             parts=parts,
             results=tuple(map(self.producers.of, outputs, arrays)) if opens else (),
@@ -408,6 +417,8 @@ class _Watcher:
         arguments: _Given,
         outputs: list[torch.Tensor],
     ) -> tuple[Description | None, str]:
+        if self.rests(self.module):  # the recording has it
+            return None, ""
         try:
             if not self._single():
                 raise Undescribed(
@@ -450,6 +461,21 @@ class _Watcher:
         except Undescribed as error:
             return None, str(error)
         return description, ""
+
+
+def _earlier(
+    watchers: Sequence[_Watcher], earlier: Earlier, module: torch.nn.Module, given: Any
+) -> torch.Tensor | None:
+    """What a call of a module gave in the pass that was interrupted."""
+    tensors = tensors_in(given)
+    for one in watchers if tensors else ():
+        if one.module is module and (one.on_call is not None or one._within):
+            found = earlier(one.name, one.calls, [copied(tensor) for tensor in tensors])
+            if found is None:
+                return None
+            array, dtype = found
+            return torch.from_numpy(np.array(array)).to(tensors[0].device, getattr(torch, dtype))
+    return None
 
 
 def _member(module: torch.nn.Module, name: str) -> torch.Tensor:

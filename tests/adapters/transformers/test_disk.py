@@ -1,20 +1,25 @@
 """Parameters that memory does not hold stay on the disk, and are read while their module runs."""
 
 import gc
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook
 from probe.adapters.torch.capture.function_calls import FunctionCalls
 from probe.adapters.torch.capture.model import TorchModel
 from probe.adapters.transformers import memory
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers_cases import CASES, build
 
 import probe as library
 from probe.errors import BadInput
+from probe.recording.store import INDEX
 
 
 def verdicts(model):
@@ -110,6 +115,88 @@ def test_what_is_no_directory():
         library.open_model(file, device="disk")
     with pytest.raises(BadInput, match="parameters of a Hugging Face directory"):
         library.open_model(build(CASES["ViT"]), device="disk")
+
+
+IDS = {"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}
+
+
+def index_of(folder):
+    found = json.loads((folder / INDEX).read_text())
+    del found["written"]
+    return found
+
+
+def record_with_an_interrupt(directory, folder, layer):
+    """Records to the folder what comes before a layer."""
+
+    def interrupt(name):
+        if name == layer:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        library.record(
+            library.open_model(directory, device="disk"), IDS, f"{folder}/", progress=interrupt
+        )
+
+
+@pytest.fixture
+def brought(monkeypatch):
+    """The shapes of the weights that are read from the disk for a call."""
+    found, plain = [], AlignDevicesHook.pre_forward
+
+    def pre_forward(self, module, *args, **kwargs):
+        found.extend(tuple(one.shape) for one in module.parameters(recurse=False))
+        return plain(self, module, *args, **kwargs)
+
+    monkeypatch.setattr(AlignDevicesHook, "pre_forward", pre_forward)
+    return found
+
+
+def matrices(shapes):
+    return [one for one in shapes if len(one) == 2]
+
+
+def test_an_interrupted_recording_does_not_run_its_layers_again(saved, tmp_path, brought):
+    """The second run brings the weights of the layers from the interrupt on, and what it writes is
+    what a run without one does."""
+    directory, last = saved("Llama"), "model.layers.1.mlp.down_proj"
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    library.record(library.open_model(directory, device="disk"), IDS, f"{whole}/")
+    every = matrices(brought)
+    brought.clear()
+    record_with_an_interrupt(directory, folder, last)
+    before = matrices(brought)
+    brought.clear()
+    kept = library.record(library.open_model(directory, device="disk"), IDS, f"{folder}/")
+    assert index_of(folder) == index_of(whole)
+    assert {one.name for one in folder.iterdir()} == {one.name for one in whole.iterdir()}
+    assert {one.verdict for one in library.sweep(kept)} == {"agree"}
+    # the layer that was on as the interrupt came, and those after it
+    assert len(before) > 10
+    assert matrices(brought) == every[len(before) - 1 :]
+
+
+@pytest.mark.parametrize("change", ["input", "weights", "array"])
+def test_what_has_changed_since_the_interrupt_is_computed_again(saved, tmp_path, change):
+    directory, folder = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(saved("Llama"), directory)
+    record_with_an_interrupt(directory, folder, "lm_head")
+    ids = {"input_ids": [[8, 7, 6, 5, 4, 3, 2, 1]]} if change == "input" else IDS
+    if change == "weights":
+        (file,) = directory.glob("*.safetensors")
+        tensors = {name: one * 1.5 for name, one in load_file(file).items()}
+        save_file(tensors, file, metadata={"format": "pt"})
+    if change == "array":
+        next(folder.glob("*.model.layers.0.self_attn.q_proj.output0.npy")).unlink()
+    library.record(library.open_model(directory, device="disk"), ids, f"{folder}/")
+    whole = tmp_path / "whole"
+    library.record(library.open_model(directory, device="disk"), ids, f"{whole}/")
+    found, wanted = (
+        {one.layer: one.outputs["framework"] for one in library.sweep(library.open_model(path))}
+        for path in (folder, whole)
+    )
+    assert found.keys() == wanted.keys()
+    assert all((found[name] == wanted[name]).all() for name in wanted)
 
 
 SWEEP = """

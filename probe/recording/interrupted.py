@@ -1,0 +1,54 @@
+"""What an interrupted recording in a folder has of the calls of the same pass."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probe.recording.members import FolderMembers, Table
+from probe.recording.plain_data import Unfit, from_data
+from probe.recording.store import Arrays, Folder
+
+__all__ = ["Interrupted"]
+
+
+class Interrupted:
+    """The calls that need not be made again, where their inputs are those that are written down;
+    ``place`` tells the passes of one recording apart."""
+
+    def __init__(self, path: Path, folder: Folder) -> None:
+        self._table = Table(FolderMembers(path), folder.known())
+        self._calls: dict[tuple[Any, ...], Any] = {}
+        for one in folder.known_calls():
+            if isinstance(one["call"], list) and isinstance(one.get("entry"), dict):
+                self._calls[tuple(map(str, one["call"]))] = one["entry"]
+        self._given: dict[tuple[str, ...], Mapping[str, Any]] = {}
+
+    def output(
+        self, place: str, layer: str, call: int, inputs: Sequence[np.ndarray], arrays: Arrays
+    ) -> tuple[np.ndarray, str] | None:
+        """What a call with one output gave, and in which precision; None where it has to be
+        made."""
+        key = place, layer, str(call)
+        entry = self._calls.get(key)
+        if entry is None:
+            return None
+        try:
+            told = entry["capture"]
+            (output,) = told["outputs"]
+            if [{"array": arrays.find(one)} for one in inputs] != told["inputs"]:
+                return None
+            found = from_data(output, self._table.array)
+            self._table.check(output["array"])
+            dtype = told["dtype"]
+        except (Unfit, KeyError, TypeError, ValueError):
+            return None
+        if not (isinstance(found, np.ndarray) and isinstance(dtype, str)):
+            return None
+        self._given[key] = entry
+        return found, dtype
+
+    def entry(self, place: str, layer: str, call: int) -> Mapping[str, Any] | None:
+        """The entry of a call whose ``output`` was given; None where it was made."""
+        return self._given.pop((place, layer, str(call)), None)
