@@ -1,14 +1,10 @@
 """One captured call, judged: every party's output, every pair against the allowance, and the
 verdict in a sentence."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
-from probe.capture.user_arrays import Partial, Unshaped, as_outputs
 from probe.errors import ProbeError, our_fault
-from probe.evaluation.party import Arrays, PartyResult
 from probe.evaluation.reference import Reference, bounded, recomputed_call
 from probe.model import CallOutput, Capture
 from probe.ops import Recomputed
@@ -19,9 +15,10 @@ from probe.verdict.engine_differences import known_differences, magnitudes, touc
 from probe.verdict.judgement import Judgement, Unusual
 from probe.verdict.options import Options, Yours
 from probe.verdict.pairwise import certainty, equal, pairs
-from probe.verdict.parties import engines, onnx_answer, user
+from probe.verdict.parties import engines, onnx_answer
 from probe.verdict.reporting import reported
 from probe.verdict.sentence import Verdict, verdict_on
+from probe.verdict.user_values import held_against_numpy, outputs_of
 
 __all__ = ["judge", "weighed"]
 
@@ -113,7 +110,7 @@ def weighed(
 
 
 def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgement:
-    mine = None if yours is None else _outputs(yours, capture)
+    mine = None if yours is None else outputs_of(yours, capture)
     notes = (*capture.notes, *(() if mine is None else mine.notes))
     layer, why = _computed(capture)
     if layer is None:
@@ -133,7 +130,7 @@ def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgeme
     answer, absent = onnx_answer(capture, layer, options.threads)
     results, between = engines(capture, layer, answer, options.sparing)
     if yours is not None and mine is not None:
-        results["expected"] = _user(yours, mine, capture, layer, results["framework"])
+        results["expected"] = held_against_numpy(yours, mine, capture, layer, results["framework"])
     outputs = {"numpy": tuple(layer.values[-1])} | {
         name: result.party.outputs for name, result in results.items()
     }
@@ -197,86 +194,6 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
         return None, our_fault(error, "internal error in the NumPy computation")
-
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """The user's values as outputs of the layer."""
-
-    outputs: Arrays
-    digits: np.ndarray | float = 0.0
-    """How far those of the first output may be off by the digits they are written with."""
-    known: np.ndarray | None = None
-    """Where values were given, where not everywhere."""
-    notes: tuple[str, ...] = ()
-
-
-def _outputs(yours: Yours, capture: Capture) -> _Given:
-    values, count = yours.values, len(capture.outputs)
-    shape = capture.outputs[0].shape if capture.outputs else ()
-    if isinstance(values, Partial):
-        whole = values.spread(shape)
-        note = (
-            f"you gave {int(whole.known.sum())} of the output's {whole.known.size} values; the "
-            "others are not compared"
-        )
-        notes = tuple(filter(None, (note, whole.read, _few_digits(values.values, values.slack))))
-        return _Given(as_outputs(whole.values, count), whole.slack, whole.known, notes)
-    if not isinstance(values, Unshaped):
-        return _Given(as_outputs(values, count))
-    digits = tuple(filter(None, (_few_digits(values.values, values.slack),)))
-    if values.values.size != capture.outputs[0].size:
-        return _Given(
-            as_outputs(values, count), float(np.max(values.slack, initial=0.0)), notes=digits
-        )
-    note = (
-        f"your file has no shape; its {values.values.size} values are read in row-major "
-        f"(C) order as {shape}"
-    )
-    slack = np.broadcast_to(values.slack, values.values.shape).reshape(shape)
-    return _Given(as_outputs(values.values.reshape(shape), count), slack, notes=(note, *digits))
-
-
-_MANY_DIGITS = 2.0**-25
-"""Of the largest value: what float32 leaves out of it."""
-
-
-def _few_digits(values: np.ndarray, slack: np.ndarray | float) -> str:
-    """What is said of values that a text holds in fewer digits than float32 has."""
-    most = float(np.max(slack, initial=0.0))
-    largest = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
-    if most <= _MANY_DIGITS * largest:
-        return ""
-    return (
-        f"your values are written with few digits; the allowance includes up to {most:.2g} for the "
-        "digits left out"
-    )
-
-
-def _user(
-    yours: Yours, mine: _Given, capture: Capture, layer: Reference, framework: PartyResult
-) -> PartyResult:
-    """The user's values, held against NumPy on the inputs that they were computed from.
-
-    What would explain them leaves them in doubt only where the framework needs it, too.
-    """
-    notes: tuple[str, ...] = ()
-    if yours.inputs is not None and capture.description is not None:
-        layer = recomputed_call(capture, yours.inputs)
-        layer.bound(capture.dtype)
-        notes = ("your output is compared with NumPy run on your own values of the layer's input",)
-    result = user(
-        mine.outputs,
-        layer,
-        capture.dtype,
-        drift=yours.drift,
-        digits=mine.digits,
-        known=mine.known,
-    )
-    doubt = result.doubt
-    if doubt and not (framework.allowed.lossy or framework.doubt):
-        result = replace(result, doubt="", notes=(*result.notes, doubt))
-    return replace(result, notes=(*notes, *result.notes))
 
 
 def _unusual(layer: Reference) -> Unusual:
