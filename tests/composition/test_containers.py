@@ -260,6 +260,20 @@ def test_several_types_in_one_block(dtype):
     assert probe.check(model, "", ROWS, expected=wrong).verdict == "diverge"
 
 
+@pytest.mark.parametrize("layer", ["", "2"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_whole_numbers_are_not_rounded_to_the_type_of_the_layer_that_takes_them(dtype, layer):
+    """9999 is no number of bfloat16, and no other row of the table for that: noise that moved the
+    index ended in an IndexError, or in an allowance that any values are within."""
+    table = nn.Embedding(10_000, 16)
+    model = nn.Sequential(table, nn.Linear(16, 16), nn.Linear(16, 8)).to(dtype).eval()
+    ids = np.random.default_rng(0).integers(0, 10_000, (4, 25))
+    ids[0, 0] = 9999
+    right = probe.check(model, layer, ids).outputs["framework"]
+    assert probe.check(model, layer, ids, expected=right).ok
+    assert probe.check(model, layer, ids, expected=right * 1.1).verdict == "diverge"
+
+
 class Table(nn.Module):
     """Takes no tensor: what it gives follows from a parameter."""
 

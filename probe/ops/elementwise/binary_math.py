@@ -256,6 +256,10 @@ class Cast(Op):
     def jumps(self) -> bool:
         return "float" not in self.to
 
+    @property
+    def stores(self) -> bool:
+        return self.to != "float64"  # which holds every number that there is here
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         with np.errstate(all="ignore"):
