@@ -45,7 +45,7 @@ from probe.process.interrupts import undisturbed
 from probe.report import Report
 from probe.report.sweep import Sweep
 from probe.verdict.batch_chunks import judged_in_pieces
-from probe.verdict.drift import drift_before
+from probe.verdict.drift import drift_before, quick_drift_before
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search, Yours
 from probe.verdict.other_processes import configured, in_other_processes
@@ -131,7 +131,12 @@ def check(
     wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
         before = partial(drift_before, found, layer, wandered, seed)
-        drift = _sparing_drift(before, mine, wandered, tolerance) if is_large(model) else before()
+        quick = partial(quick_drift_before, found, wandered, seed)
+        drift = (
+            _sparing_drift(quick, before, mine, wandered, tolerance)
+            if is_large(model)
+            else before()
+        )
     others = cache(partial(weights_of_others, found, layer, thorough))
     best: Report | None = None
     for one in chosen:
@@ -166,13 +171,15 @@ def check(
 
 
 def _sparing_drift(
+    quick: Callable[[], Mapping[tuple[str, int], Drift] | None],
     before: Callable[..., Mapping[tuple[str, int], Drift]],
     mine: Expected,
     calls: list[Capture],
     tolerance: tuple[float, float] | None,
 ) -> Mapping[tuple[str, int], Drift]:
     """The drift of calls of a large model, in no more passes than it takes to decide on values:
-    none where they agree without it, a few where these tell."""
+    none where they agree without it, ``quick`` ones where they agree with these, a few where these
+    tell."""
 
     def largest(drift: Mapping[tuple[str, int], Drift]) -> float:
         reports = [
@@ -191,6 +198,9 @@ def _sparing_drift(
 
     if largest({}) <= 1:
         return {}
+    drift = quick() or {}
+    if largest(drift) <= 1:
+        return drift
     drift = before(few=True)
     return drift if not 1 < largest(drift) < NEAR[0] else before()
 

@@ -36,6 +36,7 @@ __all__ = [
     "Reads",
     "Recorded",
     "RecordedPass",
+    "Rounding",
     "Runnable",
     "Slot",
     "StopForward",
@@ -306,6 +307,15 @@ class Reads(Protocol):
     def tokens(self, text: str) -> dict[str, np.ndarray]:
         """The inputs by name that stand for a text, a batch of one. Raises BadInput where there is
         no tokenizer."""
+
+
+@runtime_checkable
+class Rounding(Protocol):
+    """What a model offers besides that can run with other roundings than its own."""
+
+    def rounding_otherwise(self, seed: int) -> AbstractContextManager[object] | None:
+        """Passes in which what each operation stores in half precision is moved by what storing it
+        may have rounded, drawn with ``seed``; None where nothing is stored so."""
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from probe.ops.base import Op, Rearrangement, Sum
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Step
 
-__all__ = ["Noise", "noise_of", "pooled", "runs_of", "usual_runs", "wandering"]
+__all__ = ["Noise", "noise_of", "pooled", "runs_of", "squared_distance", "usual_runs", "wandering"]
 
 _RUNS, _MORE = 8, 32
 _FEW, _MANY, _PLENTY = 1 << 5, 1 << 9, 1 << 12
@@ -121,7 +121,7 @@ def wandering(
             begun = [_moved(x, scale, rng) for x, scale in zip(given, noise.inputs, strict=True)]
             ended = _noisy_run(steps, begun, noise, rng, (given, values))
             for sums, now, before in zip(total, ended, values[-1], strict=True):
-                sums += _squares(now, before)
+                sums += squared_distance(now, before)
     return [sums / runs for sums in total]
 
 
@@ -260,7 +260,7 @@ def _moved(y: np.ndarray, scale: np.ndarray | None, rng: "np.random.Generator") 
     return noise
 
 
-def _squares(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+def squared_distance(now: np.ndarray, before: np.ndarray) -> np.ndarray:
     """How far two arrays are apart, squared: inf where one is finite and the other is not."""
     if before.dtype.kind != "f":
         return np.where(now == before, 0.0, np.inf)

@@ -7,6 +7,7 @@ do to it, and a layer's NumPy output is watched as its input wanders.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,13 +20,21 @@ from probe.composition.segment import results_of
 from probe.description import Description
 from probe.errors import CostWarning
 from probe.evaluation.allowance import allowances
-from probe.evaluation.monte_carlo import pooled, runs_of
+from probe.evaluation.monte_carlo import pooled, runs_of, squared_distance
 from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
-from probe.model import CallOutput, Capture, Model, StopForward, is_large, parameters_of
+from probe.model import (
+    CallOutput,
+    Capture,
+    Model,
+    Rounding,
+    StopForward,
+    is_large,
+    parameters_of,
+)
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, VANISHING, precision_of, stored_in
 
-__all__ = ["Drift", "Road", "drift_of", "drifts"]
+__all__ = ["Drift", "Road", "drift_by_rounding", "drift_of", "drifts"]
 
 _RUNS = 8
 _MOST = 1 << 27
@@ -129,11 +138,7 @@ def drifts(
                 output = (values_of(capture) if values is None else values)[-1]
             for sums, now, before in zip(total[key], output, base[key], strict=True):
                 with np.errstate(all="ignore"):
-                    difference = np.subtract(now, before, dtype=np.float64)
-                    same = (now == before) | (np.isnan(now) & np.isnan(before))
-                    sums += np.square(
-                        np.where(np.isfinite(difference), difference, np.where(same, 0.0, np.inf))
-                    )
+                    sums += squared_distance(now, before)
         if key == last:
             raise StopForward
         return [
@@ -173,6 +178,51 @@ def drifts(
         )
         for key, sums in total.items()
     }
+
+
+def drift_by_rounding(
+    model: Model, arrays: Sequence[np.ndarray], calls: Sequence[Capture], seed: int = 0
+) -> Mapping[tuple[str, int], Drift] | None:
+    """The drift of a model's calls from a few passes of its own that round otherwise; None where it
+    has none. It costs no more than these, and leaves out what others may round that it does not."""
+    passes = [
+        model.rounding_otherwise(seed + run) if isinstance(model, Rounding) else None
+        for run in range(min(_RUNS, runs_of(sum((one.outputs for one in calls), ()))[0]))
+    ]
+    base = {(one.layer, one.call): _outputs(one) for one in calls}
+    squares = {key: [np.zeros(one.shape) for one in outputs] for key, outputs in base.items()}
+    reached: Counter[tuple[str, int]] = Counter()
+
+    def moved(capture: Capture) -> None:
+        key = capture.layer, capture.call
+        if key in base:
+            reached[key] += 1
+            for sums, now, before in zip(squares[key], _outputs(capture), base[key], strict=True):
+                sums += squared_distance(now, before)
+            if all(reached[one] == reached[key] for one in base):
+                raise StopForward
+
+    for rounding in passes:
+        if rounding is None:
+            return None
+        with rounding, suppress(StopForward):
+            model.run(arrays, {one.layer for one in calls}, moved)
+    return {
+        key: Drift(
+            tuple(
+                pooled(one / len(passes), output, together=True)
+                for one, output in zip(squares[key], base[key], strict=True)
+            )
+        )
+        for key, count in reached.items()
+        if count == len(passes)
+    }
+
+
+def _outputs(capture: Capture) -> tuple[np.ndarray, ...]:
+    """What NumPy gives for the call's inputs, or else the framework."""
+    values = _values(capture)
+    return capture.outputs if values is None else values[-1]
 
 
 def drift_of(

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from probe.capture.run import Captured, Named, pass_through
 from probe.errors import CostWarning
 from probe.evaluation.monte_carlo import runs_of, usual_runs
-from probe.evaluation.propagated_error import Drift, drift_of, drifts
-from probe.model import Capture, Containing, Model, is_large, parameters_of
+from probe.evaluation.propagated_error import Drift, drift_by_rounding, drift_of, drifts
+from probe.model import Capture, Containing, Model, Rounding, is_large, parameters_of
 
-__all__ = ["drift_before"]
+__all__ = ["drift_before", "quick_drift_before"]
 
 _SEVERAL = 4
 """The rounding before more calls of a layer than that is told by passes of the model, which are the
@@ -55,6 +55,23 @@ def drift_before(
         for one in calls
     }
     return {key: one for key, one in made.items() if one is not None}
+
+
+def quick_drift_before(
+    found: Captured, calls: Sequence[Capture], seed: int
+) -> Mapping[tuple[str, int], Drift] | None:
+    """What passes of a large model tell that round otherwise, which cost no more than these; None
+    where it cannot."""
+    if not isinstance(found.model, Rounding) or found.model.rounding_otherwise(seed) is None:
+        return None
+    warnings.warn(
+        "your values came through earlier layers: allowing for their rounding takes "
+        f"{runs_of(calls[0].outputs)[0]} more forward passes of {parameters_of(found.model):,} "
+        "parameters; given= (--expect-input) avoids that",
+        CostWarning,
+        stacklevel=4,
+    )
+    return drift_by_rounding(found.model, found.arrays, calls, seed)
 
 
 def _followed(model: Model) -> bool:

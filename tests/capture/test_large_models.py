@@ -90,6 +90,20 @@ def test_passes_with_noise_are_as_many_as_it_takes_to_tell(net, monkeypatch, off
     assert net.ran["first"] == passes
 
 
+@pytest.mark.parametrize(("off", "verdict", "passes"), [(0.01, "agree", 2), (3.0, "diverge", 3)])
+def test_a_pass_with_other_roundings_tells_of_values_in_half_precision(net, off, verdict, passes):
+    """The one pass that is needed besides, where the values are right."""
+    x = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
+    x = torch.from_numpy(x).bfloat16()
+    mine = net(x.float()).detach().numpy()
+    net.bfloat16().ran.clear()
+    with pytest.warns(CostWarning, match="given=") as said:
+        report = probe.check(net, "last", x.float().numpy(), expected=mine + np.float32(off))
+    assert "takes 1 more forward passes of 105 parameters" in str(said[0].message)
+    assert report.verdict == verdict and net.ran["first"] == passes
+    assert len(said) == passes - 1
+
+
 def test_values_that_agree_without_the_layers_before_cost_no_more_passes(net):
     right = probe.check(net, "last", X).outputs["framework"]
     net.ran.clear()

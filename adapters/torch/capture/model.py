@@ -23,6 +23,7 @@ from .exported_program import Program
 from .function_calls import FunctionCalls, Unseen
 from .input_checks import expectation
 from .module_hooks import watch
+from .rounding_noise import RoundingNoise, half_precision
 from .tensors import tensors_for
 from .thread_settings import settings_here
 from .torchscript import Script, is_script, kind_of, unfollowed
@@ -150,6 +151,9 @@ class TorchModel(Shown):
 
     def settings(self) -> AbstractContextManager[None]:
         return settings_here()()
+
+    def rounding_otherwise(self, seed: int) -> RoundingNoise | None:
+        return RoundingNoise(seed) if half_precision(self.module) else None
 
     def run(
         self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
