@@ -64,10 +64,11 @@ def quick_drift_before(
     where it cannot."""
     if not isinstance(found.model, Rounding) or found.model.rounding_otherwise(seed) is None:
         return None
+    runs = runs_of(calls[0].outputs)[0]
+    more = "one more forward pass" if runs == 1 else f"{runs} more forward passes"
     warnings.warn(
-        "your values came through earlier layers: allowing for their rounding takes "
-        f"{runs_of(calls[0].outputs)[0]} more forward passes of {parameters_of(found.model):,} "
-        "parameters; given= (--expect-input) avoids that",
+        f"your values came through earlier layers: allowing for their rounding takes {more} of "
+        f"{parameters_of(found.model):,} parameters; given= (--expect-input) avoids that",
         CostWarning,
         stacklevel=4,
     )

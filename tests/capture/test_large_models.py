@@ -99,7 +99,7 @@ def test_a_pass_with_other_roundings_tells_of_values_in_half_precision(net, off,
     net.bfloat16().ran.clear()
     with pytest.warns(CostWarning, match="given=") as said:
         report = probe.check(net, "last", x.float().numpy(), expected=mine + np.float32(off))
-    assert "takes 1 more forward passes of 105 parameters" in str(said[0].message)
+    assert "takes one more forward pass of 105 parameters; given=" in str(said[0].message)
     assert report.verdict == verdict and net.ran["first"] == passes
     assert len(said) == passes - 1
 
