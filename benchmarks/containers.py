@@ -266,7 +266,9 @@ def main() -> int:
         )
     how = (
         f"Written by `python benchmarks/containers.py`: {machine('numpy', 'onnxruntime', 'torch')}"
-        f".\n{len(names)} architectures of transformers, each whole model as one layer."
+        f".\n{len(names)} architectures of transformers, each whole model as one layer. Where the "
+        "largest error of an honest engine is\nnearly all that is allowed, a check cannot be "
+        "sharper: so with scaled scores or few outputs in bfloat16."
     )
     print("\n".join(lines))
     for one in told.values():
