@@ -89,7 +89,7 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
     itself."""
     name, place = directory.architecture, directory.path / CONFIG
     own = _own_code(directory, name)
-    found: Any = getattr(transformers, name, None) if name in dir(transformers) else None
+    found: Any = getattr(transformers, name, None) if name in transformers.__all__ else None
     if _is_model(found):
         if found.config_class is None:
             raise CannotOpen(f"{place} names {name}, which is no model of its own but a base class")

@@ -40,6 +40,8 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     """As JSON holds it; None for what it does not hold, or is not told."""
+    if type(value) in (bool, int, str):
+        return value
     if value is None or isinstance(value, Weight):
         return None
     if isinstance(value, Op):

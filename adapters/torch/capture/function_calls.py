@@ -23,6 +23,7 @@ from weakref import ref
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.hooks import RemovableHandle
 
 from probe import ops
 from probe.capture.containers import Containers
@@ -37,6 +38,7 @@ from ..functions import Builder, describe_function, functions, named
 from ..packages.ao_quantized import to_levels
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
+from .restore_state import held
 from .tensors import (
     array_of,
     autocast_in,
@@ -55,6 +57,8 @@ from .torchscript import Script, unfollowed
 
 __all__ = ["FunctionCalls", "calls_of"]
 
+_OWN = frozenset(vars(torch.nn.Module()))
+"""What every module has of its own: registries, hooks and flags."""
 _CONSTRUCTORS = frozenset(
     f"{kind}{suffix}"
     for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
@@ -124,6 +128,11 @@ def _known(function: Callable[..., Any]) -> tuple[str, str]:
         return shown, shown  # torch.ops.quantized
     shown = shown.removesuffix(".__get__").removeprefix("torch.").removeprefix("nn.")
     return (shown if shown in functions() else name), shown
+
+
+def _remove(hooks: Sequence[RemovableHandle]) -> None:
+    for hook in hooks:
+        hook.remove()
 
 
 @lru_cache(maxsize=512)
@@ -231,39 +240,36 @@ class FunctionCalls(TorchFunctionMode):
         """What a module gives that takes what follows, and made it of nothing that does."""
         self._left = self._arrays_left = False
         self.unseen: dict[str, Unseen] = {}
+        modules = list(root.modules())
         self._parameters = {
             id(tensor): f"{names.get(id(module), '')}.{key}".lstrip(".")
-            for module in root.modules()
+            for module in modules
             for key, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
         self._written = {
             id(tensor): writes_to(tensor)
-            for tensor in (*root.parameters(), *root.buffers())
+            for tensor in held(modules)
             if not torch.nn.parameter.is_lazy(tensor)
         }
         """How often each had been written to before the pass."""
-        held = [
-            vars(module)[key]
-            for module in root.modules()
-            for key in vars(module).keys() - {"_parameters", "_buffers", "_modules"}
-        ]
-        self._make(held)
+        attributes = [vars(module)[key] for module in modules for key in vars(module).keys() - _OWN]
+        self._make(attributes)
 
     @contextmanager
     def watching(self, inputs: Sequence[torch.Tensor], producers: Producers) -> Iterator[None]:
         self.mark(inputs)
         self._producers = producers
         with ExitStack() as stack:
-            for module in self._root.modules():
+            hooks: list[RemovableHandle] = []
+            stack.callback(_remove, hooks)
+            for module in self._root.modules():  # which may be followed by other code by now
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks
-                stack.callback(
-                    module.register_forward_pre_hook(
-                        self._enter, prepend=True, with_kwargs=True
-                    ).remove
-                )
-                stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+                hooks += [
+                    module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True),
+                    module.register_forward_hook(self._leave, always_call=True),
+                ]
             with self:
                 yield
 
