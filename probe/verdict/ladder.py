@@ -105,7 +105,9 @@ TEACHER_FORCED: tuple[Rule, ...] = (teacher_forced, teacher_forced_second_look)
 def _explained(party: Party, plain: PartyResult) -> PartyResult:
     """A party that lies beyond its rounding, by what it may do that loses more digits."""
     doubt = ""
-    if party.name == "expected" and _of_another_epsilon(party, plain):
+    if party.name == "expected" and (
+        _of_another_epsilon(party, plain) or _of_another_scale(party, plain)
+    ):
         return plain
     for allowed in chain(lossy_algorithms(party, plain), subnormals_flushed(party)):
         result = compared(party, allowed)
@@ -149,6 +151,26 @@ def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:
             if compare(party.outputs, recompute(others, layer.inputs)[-1], plain.allowance):
                 return True
     return False
+
+
+_UNITS, _ROWS = 4, 8
+"""By how many roundings a scale must differ from 1, and how many rows of an output share it."""
+
+
+def _of_another_scale(party: Party, plain: PartyResult) -> bool:
+    """Whether values in half precision are within rounding the layer's times a number: intermediate
+    results that are rounded do not err by the same factor in every row."""
+    unit = party.precision.stored
+    scaled, scales = list[np.ndarray](), list[float]()
+    for theirs, y in zip(party.outputs, party.values, strict=True):
+        scale = 1.0
+        alike = theirs is not None and theirs.shape == y.shape and y.dtype.kind == "f"
+        if unit and alike and y.ndim > 1 and y.size >= _ROWS * y.shape[-1]:
+            with np.errstate(all="ignore"):
+                scale = float(np.vdot(theirs, y) / np.vdot(y, y))
+        scales.append(scale if abs(scale - 1) > _UNITS * unit else 1.0)
+        scaled.append(y if scales[-1] == 1 else scales[-1] * y)
+    return any(one != 1 for one in scales) and compare(party.outputs, scaled, plain.allowance).ok
 
 
 def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:
