@@ -12,6 +12,8 @@ from probe.recording.store import Arrays, Folder
 
 __all__ = ["Interrupted"]
 
+_DTYPES = ("float64", "float32", "float16", "bfloat16")
+
 
 class Interrupted:
     """The calls that need not be made again, where their inputs are those that are written down;
@@ -44,7 +46,7 @@ class Interrupted:
             dtype = told["dtype"]
         except (Unfit, KeyError, TypeError, ValueError):
             return None
-        if not (isinstance(found, np.ndarray) and isinstance(dtype, str)):
+        if not isinstance(found, np.ndarray) or dtype not in _DTYPES:
             return None
         self._given[key] = entry
         return found, dtype
