@@ -131,7 +131,7 @@ def check(
     wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
         before = partial(drift_before, found, layer, wandered, seed)
-        quick = partial(quick_drift_before, found, wandered, seed)
+        quick = partial(quick_drift_before, found, layer, wandered, seed)
         drift = (
             _sparing_drift(quick, before, mine, wandered, tolerance)
             if is_large(model)
@@ -171,7 +171,7 @@ def check(
 
 
 def _sparing_drift(
-    quick: Callable[[], Mapping[tuple[str, int], Drift] | None],
+    quick: Callable[[], Mapping[tuple[str, int], Drift]],
     before: Callable[..., Mapping[tuple[str, int], Drift]],
     mine: Expected,
     calls: list[Capture],
@@ -198,8 +198,8 @@ def _sparing_drift(
 
     if largest({}) <= 1:
         return {}
-    drift = quick() or {}
-    if largest(drift) <= 1:
+    drift = quick()
+    if drift and largest(drift) <= 1:
         return drift
     drift = before(few=True)
     return drift if not 1 < largest(drift) < NEAR[0] else before()

@@ -25,13 +25,13 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
-# As many cases as can be waited for; `ci` draws half of what the tests say
-# (support/hypothesis_examples.py), the same ones each time, and `many` ten times as many.
+# As many cases as can be waited for; `ci` draws what the tests say
+# (support/hypothesis_examples.py), the same ones each time.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25
 )
 settings.register_profile(
-    "ci", settings.get_profile("default"), max_examples=50, derandomize=True, database=None
+    "ci", settings.get_profile("default"), max_examples=100, derandomize=True, database=None
 )
 settings.register_profile("many", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

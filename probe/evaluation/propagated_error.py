@@ -183,12 +183,19 @@ def drifts(
 def drift_by_rounding(
     model: Model, arrays: Sequence[np.ndarray], calls: Sequence[Capture], seed: int = 0
 ) -> Mapping[tuple[str, int], Drift] | None:
-    """The drift of a model's calls from a few passes of its own that round otherwise; None where it
-    has none. It costs no more than these, and leaves out what others may round that it does not."""
-    passes = [
-        model.rounding_otherwise(seed + run) if isinstance(model, Rounding) else None
-        for run in range(min(_RUNS, runs_of(sum((one.outputs for one in calls), ()))[0]))
-    ]
+    """The drift of a large model's calls from a few passes of its own that round otherwise; None
+    where it has none. It costs no more than these, and leaves out what others may round that it
+    does not."""
+    if not isinstance(model, Rounding) or model.rounding_otherwise(seed) is None:
+        return None
+    runs = min(_RUNS, runs_of(sum((one.outputs for one in calls), ()))[0])
+    more = "one more forward pass" if runs == 1 else f"{runs} more forward passes"
+    warnings.warn(
+        f"your values came through earlier layers: allowing for their rounding takes {more} of "
+        f"{parameters_of(model):,} parameters; given= (--expect-input) avoids that",
+        CostWarning,
+        stacklevel=3,
+    )
     base = {(one.layer, one.call): _outputs(one) for one in calls}
     squares = {key: [np.zeros(one.shape) for one in outputs] for key, outputs in base.items()}
     reached: Counter[tuple[str, int]] = Counter()
@@ -202,26 +209,26 @@ def drift_by_rounding(
             if all(reached[one] == reached[key] for one in base):
                 raise StopForward
 
-    for rounding in passes:
-        if rounding is None:
-            return None
+    for run in range(runs):
+        rounding = model.rounding_otherwise(seed + run)
+        assert rounding is not None
         with rounding, suppress(StopForward):
             model.run(arrays, {one.layer for one in calls}, moved)
     return {
         key: Drift(
             tuple(
-                pooled(one / len(passes), output, together=True)
+                pooled(one / runs, output, together=True)
                 for one, output in zip(squares[key], base[key], strict=True)
             )
         )
         for key, count in reached.items()
-        if count == len(passes)
+        if count == runs
     }
 
 
 def _outputs(capture: Capture) -> tuple[np.ndarray, ...]:
-    """What NumPy gives for the call's inputs, or else the framework."""
-    values = _values(capture)
+    """What NumPy gives for the inputs of a call or a container, or else the framework."""
+    values = _values(composed(capture) if capture.parts and not capture.description else capture)
     return capture.outputs if values is None else values[-1]
 
 

@@ -8,7 +8,7 @@ from probe.capture.run import Captured, Named, pass_through
 from probe.errors import CostWarning
 from probe.evaluation.monte_carlo import runs_of, usual_runs
 from probe.evaluation.propagated_error import Drift, drift_by_rounding, drift_of, drifts
-from probe.model import Capture, Containing, Model, Rounding, is_large, parameters_of
+from probe.model import Capture, Containing, Model, is_large, parameters_of
 
 __all__ = ["drift_before", "quick_drift_before"]
 
@@ -58,21 +58,12 @@ def drift_before(
 
 
 def quick_drift_before(
-    found: Captured, calls: Sequence[Capture], seed: int
-) -> Mapping[tuple[str, int], Drift] | None:
-    """What passes of a large model tell that round otherwise, which cost no more than these; None
-    where it cannot."""
-    if not isinstance(found.model, Rounding) or found.model.rounding_otherwise(seed) is None:
-        return None
-    runs = runs_of(calls[0].outputs)[0]
-    more = "one more forward pass" if runs == 1 else f"{runs} more forward passes"
-    warnings.warn(
-        f"your values came through earlier layers: allowing for their rounding takes {more} of "
-        f"{parameters_of(found.model):,} parameters; given= (--expect-input) avoids that",
-        CostWarning,
-        stacklevel=4,
-    )
-    return drift_by_rounding(found.model, found.arrays, calls, seed)
+    found: Captured, layer: Named, calls: Sequence[Capture], seed: int
+) -> Mapping[tuple[str, int], Drift]:
+    """What a few passes of a large model tell that round otherwise; nothing where they cannot."""
+    if layer == "" or isinstance(layer, tuple):
+        return {}
+    return drift_by_rounding(found.model, found.arrays, calls, seed) or {}
 
 
 def _followed(model: Model) -> bool:

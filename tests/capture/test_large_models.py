@@ -1,6 +1,7 @@
 """Of a large model a check runs the forward pass as far as the layer, once, and what costs more is
 said before it starts."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -102,6 +103,17 @@ def test_a_pass_with_other_roundings_tells_of_values_in_half_precision(net, off,
     assert "takes one more forward pass of 105 parameters; given=" in str(said[0].message)
     assert report.verdict == verdict and net.ran["first"] == passes
     assert len(said) == passes - 1
+
+
+@pytest.mark.parametrize("layer", ["", ("twice", "last")])
+def test_what_begins_at_the_input_or_is_a_segment_takes_no_such_pass(net, layer):
+    x = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
+    net.bfloat16()
+    mine = probe.check(net, layer, x).outputs["framework"] * np.float32(1.5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert probe.check(net, layer, x, expected=mine).verdict == "diverge"
+    assert not any("one more forward pass of 105 parameters; given" in str(one) for one in said)
 
 
 def test_values_that_agree_without_the_layers_before_cost_no_more_passes(net):

@@ -1,5 +1,5 @@
-"""How many cases a test draws: half of what it says in the profile ``ci``, a quarter by default
-(``tests/conftest.py``)."""
+"""How many cases a test draws: as many as it says in the profile ``ci``, a quarter of them by
+default (``tests/conftest.py``)."""
 
 from typing import Any
 

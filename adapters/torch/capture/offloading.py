@@ -37,6 +37,8 @@ class Offloaded:
         self._earlier = earlier
         self._given: dict[torch.nn.Module, torch.Tensor] = {}
         """What the calls that are on need not compute."""
+        self._asks = set[torch.nn.Module]()
+        """Those of whose calls none has run yet."""
 
     def rests(self, module: torch.nn.Module) -> bool:
         """Whether the call of the module that is on does not run."""
@@ -51,6 +53,7 @@ class Offloaded:
             elif self._earlier is not None and type(module) in _RESTING and not module.training:
                 # PyTorch has looked the forward up when the first hook runs
                 module.forward = functools.partial(self._forward, module)
+                self._asks.add(module)
             else:
                 del module.forward
             handle = module.register_forward_pre_hook(self._before, with_kwargs=True)
@@ -68,13 +71,13 @@ class Offloaded:
 
     def _before(self, module: Any, args: Any, kwargs: Any) -> Any:
         with _unwatched():
-            if isinstance(vars(module).get("forward"), functools.partial):
-                assert self._earlier is not None
+            if self._earlier is not None and module in self._asks:
                 found = self._earlier(module, (args, kwargs))
                 if found is not None:
                     self._given[module] = found
                     return None
-                del module.forward  # it runs, from now on
+                self._asks.remove(module)
+                del module.forward
             return module._hf_hook.pre_forward(module, *args, **kwargs)
 
     def _after(self, module: Any, args: Any, output: Any) -> Any:
