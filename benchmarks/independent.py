@@ -29,7 +29,7 @@ import results
 
 import probe
 
-HELD_OUT = ("held_out_layers", "held_out_blocks")
+HELD_OUT = ("held_out_layers", "held_out_blocks", "unseen_layers", "unseen_blocks")
 
 
 def families() -> list[str]:
