@@ -47,7 +47,7 @@ from probe.report.sweep import Sweep
 from probe.verdict.batch_chunks import judged_in_pieces
 from probe.verdict.drift import drift_before, quick_drift_before
 from probe.verdict.judge import judge
-from probe.verdict.options import Options, Search, Yours
+from probe.verdict.options import Options, Origin, Search, Yours
 from probe.verdict.other_processes import configured, in_other_processes
 from probe.verdict.second_look import NEAR
 
@@ -148,12 +148,10 @@ def check(
             else Search(thorough, progress, others, None if moved is None else moved.road)
         )
         yours = None if mine is None else Yours(mine, moved, own)
-        report = _judged(one, yours, Options(tolerance, detail=True, search=search))
+        origin = Origin(model.source, model.framework, found.how)
+        report = _judged(one, yours, Options(tolerance, True, search, origin=origin))
         report = replace(
             report,
-            how=found.how,
-            source=model.source,
-            framework=model.framework,
             notes=(*model.notes, *found.notes, *report.notes, *_untraced(model, one, yours)),
         )
         if (
@@ -305,7 +303,8 @@ def _swept(
     """Calls with values of the user's whose inputs these do not say."""
     looked: list[str] = []
     unreached: list[NotReached] = []
-    framework = model.framework
+    origin = Origin(model.source, model.framework, how)
+    first_judged = partial(_first_judged, origin=origin)
 
     def asked(capture: Capture) -> tuple[Capture, Yours | None]:
         mine = theirs.of(capture)
@@ -321,29 +320,26 @@ def _swept(
             theirs.refused(theirs.name_of(capture), refused)
         elif yours is not None:
             theirs.compared(capture, report)
-        notes = (*report.notes, *_untraced(model, capture, yours))
-        of_model = partial(
-            replace,
-            how=how,
-            source=model.source,
-            framework=framework,
-            inputs_from=tuple(map(_call_name, capture.made_by)) if flow else (),
-        )
-        report = of_model(report, notes=notes)
-        if refused or yours is None or report.verdict != "diverge":
-            return report
-        if len(looked) < _LOOKED_INTO:
-            looked.append(capture.layer)
-            return of_model(_judged(capture, yours, Options(threads=1, search=Search())))
-        unsearched = (
-            f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this one: "
-            "check it alone (--layer)"
-        )
-        return replace(report, diagnosis=(*report.diagnosis, unsearched))
+        if yours is not None and not refused and report.verdict == "diverge":
+            if len(looked) < _LOOKED_INTO:
+                looked.append(capture.layer)
+                options = Options(threads=1, search=Search(), origin=origin)
+                report = _judged(capture, yours, options)
+            else:
+                unsearched = (
+                    f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this "
+                    "one: check it alone (--layer)"
+                )
+                report = replace(report, diagnosis=(*report.diagnosis, unsearched))
+        if untraced := _untraced(model, capture, yours):
+            report = replace(report, notes=(*report.notes, *untraced))
+        if flow:
+            report = replace(report, inputs_from=tuple(map(_call_name, capture.made_by)))
+        return report
 
     def prepare(capture: Capture) -> Callable[[], Report]:
         call = asked(capture)
-        return lambda: told(*call, *_first_judged(*call))
+        return lambda: told(*call, *first_judged(*call))
 
     def container(name: str) -> Report | None:
         """One that was asked for, or has values; None where its values are refused, or the pass
@@ -353,7 +349,7 @@ def _swept(
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
             (one,) = found.calls
             if given is None:
-                return told(one, None, *_first_judged(one, None))
+                return told(one, None, *first_judged(one, None))
             own = found.own.get((name, 0))
             moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
         except ProbeError as error:
@@ -365,7 +361,7 @@ def _swept(
             theirs.refused(name, str(error))
             return None
         yours = Yours(given, moved.get((name, 0)), own)
-        return told(one, yours, *_first_judged(one, yours))
+        return told(one, yours, *first_judged(one, yours))
 
     asking = flow or expected is not None or layers is not None
 
@@ -387,7 +383,7 @@ def _swept(
                 return lambda: call
 
             calls = judged_in_order(forward, lined_up, model.settings())
-            judged = in_other_processes(joblib, _first_judged, calls)
+            judged = in_other_processes(joblib, first_judged, calls)
             yield from _inheriting((told(*call, *one) for call, one in judged), following)
     yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
@@ -408,15 +404,16 @@ def _inheriting(
             last = report.call_name if beyond else last
 
 
-def _first_judged(capture: Capture, yours: Yours | None) -> tuple[Report, str]:
+def _first_judged(capture: Capture, yours: Yours | None, origin: Origin) -> tuple[Report, str]:
     """What is said of a call of a sweep, and why the user's values are at fault where they are: the
     layer is then judged without them."""
     if yours is None:
-        return _judged(capture, None, Options(threads=1, sparing=True)), ""
+        return _judged(capture, None, Options(threads=1, sparing=True, origin=origin)), ""
+    options = Options(threads=1, origin=origin)
     try:
-        return _judged(capture, yours, Options(threads=1)), ""
+        return _judged(capture, yours, options), ""
     except BadInput as error:
-        return _judged(capture, None, Options(threads=1)), str(error)
+        return _judged(capture, None, options), str(error)
 
 
 @np.errstate(invalid="ignore")  # NumPy warns of a signalling NaN wherever it is converted

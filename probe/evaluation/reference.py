@@ -88,7 +88,7 @@ class Reference:
         """Whether a step is a quantiser or another function that jumps."""
         return any(step.op.jumps for step in self.steps)
 
-    @cached_property
+    @property
     def recurrent(self) -> bool:
         """Whether it is a recurrence, whose states are its outputs."""
         return self.sketchy and not self.composed

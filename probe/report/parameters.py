@@ -40,17 +40,18 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     """As JSON holds it; None for what it does not hold, or is not told."""
-    if type(value) in (bool, int, str):
+    kind = type(value)
+    if kind in (bool, int, str):
         return value
-    if value is None or isinstance(value, Weight):
+    if value is None or kind is Weight:
         return None
     if isinstance(value, Op):
         return {"op": type(value).__name__} | parameters_of(value)
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist()) if value.size <= _FEW else None
     if isinstance(value, list | tuple):
-        parts = [_plain(one) for one in value]
-        return None if len(parts) > _FEW or any(one is None for one in parts) else parts
+        parts = list(map(_plain, value)) if len(value) <= _FEW else [None]
+        return None if None in parts else parts
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, bool | int | float | str) else None

@@ -99,10 +99,11 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
     """The share among so many pairs (all of a small output), how many differ, and whether the half
     of some element is told from it."""
     first, second = _pairs(value.size, count)
+    flat = _flat(value)
     with np.errstate(all="ignore"):
-        one, other = value.flat[first].astype(np.float64), value.flat[second].astype(np.float64)
+        one, other = flat[first].astype(np.float64), flat[second].astype(np.float64)
         apart = np.abs(one - other)
-        slack = allowed.flat[first] if any(allowed.strides) else allowed.item(0)
+        slack = _flat(allowed)[first] if any(allowed.strides) else allowed.item(0)
         finite = np.isfinite(apart)
         largest = np.abs(one).max(initial=0.0, where=finite)
         differ = finite & (apart > _ROUNDING * largest)
@@ -112,6 +113,11 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
         )
         halved = bool((np.isfinite(one) & (np.abs(one) > 2 * slack)).any())
         return told / differing if differing else np.nan, differing, halved
+
+
+def _flat(array: np.ndarray) -> "np.ndarray | np.flatiter[np.ndarray]":
+    """The elements in a row, not copied; a flatiter, which is slow, only where it must be."""
+    return array.reshape(-1) if array.flags.c_contiguous else array.flat
 
 
 @lru_cache(maxsize=256)

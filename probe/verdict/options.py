@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from probe.capture.user_arrays import Expected
 from probe.evaluation.propagated_error import Drift, Road
 
-__all__ = ["Options", "Search", "Yours"]
+__all__ = ["Options", "Origin", "Search", "Yours"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,18 @@ class Search:
     """The way from the model's input to the layer, where the user's values came by it."""
 
 
+class Origin(NamedTuple):
+    """Where a call comes from, as its report says it."""
+
+    source: str = ""
+    framework: str = ""
+    how: str = ""
+    """Where the model's input comes from."""
+
+
+_UNKNOWN = Origin()
+
+
 @dataclass(frozen=True)
 class Options:
     """How a call is judged."""
@@ -52,3 +65,4 @@ class Options:
     sparing: bool = False
     """Whether a layer in which all agree does without squares that it can do without, and without
     keeping what others than the framework gave."""
+    origin: Origin = _UNKNOWN

@@ -49,6 +49,9 @@ def reported(
         inputs=call.capture.inputs,
         dtype=call.capture.dtype,
         notes=(*call.notes, *verdict.notes),
+        source=options.origin.source,
+        framework=options.origin.framework,
+        how=options.origin.how,
     )
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:

@@ -25,19 +25,23 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def _unchecked(call: Judgement) -> str:
-    """Why nothing can be said, or empty."""
+def _holding_nan(outputs: Arrays) -> list[np.ndarray]:
+    """The outputs in which some value is NaN."""
+    return [
+        one
+        for one in outputs
+        if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())
+    ]
+
+
+def _unchecked(call: Judgement, partly_nan: Sequence[np.ndarray]) -> str:
+    """Why nothing can be said, or empty; some values of ``partly_nan`` are NaN."""
     if "numpy" not in call.outputs:
         return call.missing.get("numpy") or "NumPy could not compute this layer"
-    outputs = call.outputs["framework"]
     if not any(comparison.size for comparison in call.comparisons.values()):
         return "the output is empty: the shapes agree and there is no value to compare"
-    if all(
-        one is None
-        or not one.size
-        or (one.dtype.kind == "f" and np.isnan(one.min()) and np.isnan(one).all())
-        for one in outputs
-    ):
+    full = [one for one in call.outputs["framework"] if one is not None and one.size]
+    if len(full) == len(partly_nan) and all(np.isnan(one).all() for one in partly_nan):
         return "every value of the output is NaN: there is nothing to compare"
     if not any(comparison.ratio for comparison in call.comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
@@ -87,7 +91,8 @@ def verdict_on(call: Judgement) -> Verdict:
 
 def _agreement(call: Judgement) -> Verdict:
     """Where no pair differs: that all agree, or why that says nothing."""
-    if reason := _unchecked(call) or _not_composed(call):
+    partly_nan = _holding_nan(call.outputs["framework"])
+    if reason := _unchecked(call, partly_nan) or _not_composed(call):
         return Verdict("unchecked", f"unchecked: {reason}")
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()
@@ -98,7 +103,7 @@ def _agreement(call: Judgement) -> Verdict:
         for name, result in call.results.items()
         if result.allowed.lossy
     )
-    text += _hidden(call.outputs["framework"])
+    text += _hidden(call.outputs["framework"], partly_nan)
     if used:
         text += _weakness(call)
         onnx = call.power.get("onnx")
@@ -148,18 +153,13 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     return f"no single party is the odd one out; these differ: {pairs}. {_extent(apart, call)}"
 
 
-def _hidden(outputs: Arrays) -> str:
+def _hidden(outputs: Arrays, partly_nan: Sequence[np.ndarray]) -> str:
     """How much of an output is NaN, which two parties may have for any reason."""
-    floats = [
-        one
-        for one in outputs
-        if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())
-    ]
-    lost = sum(int(np.isnan(one).sum()) for one in floats)
+    if not partly_nan:
+        return ""
+    lost = sum(int(np.isnan(one).sum()) for one in partly_nan)
     total = sum(one.size for one in outputs if one is not None)
-    return (
-        f"; {lost} of its {total} values are NaN, which would hide an error there" if lost else ""
-    )
+    return f"; {lost} of its {total} values are NaN, which would hide an error there"
 
 
 def _only_touched(pair: Pair, call: Judgement) -> bool:

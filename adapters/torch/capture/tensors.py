@@ -95,22 +95,28 @@ def leaf_tensor(part: Any) -> bool:
     )
 
 
-_NO_TENSORS = (type(None), bool, int, float, str, torch.dtype, torch.device)
+_NO_TENSORS = {type(None), bool, int, float, str, torch.dtype, torch.device}
 
 
-def _tensors(tree: Any) -> list[Any]:
+def _tensors(*trees: Any) -> list[Any]:
     """The tensors, and what stands for one."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    kind = type(tree)
-    if kind in _NO_TENSORS:
-        return []
-    if kind in (tuple, list, dict, OrderedDict):  # as pytree does, at a fraction of its cost
-        parts = tree.values() if kind in (dict, OrderedDict) else tree
-        return [leaf for part in parts for leaf in _tensors(part)] if parts else []
-    if leaf_tensor(tree):
-        return [tree]
-    return [leaf for leaf in pytree.tree_leaves(tree, is_leaf=leaf_tensor) if leaf_tensor(leaf)]
+    found: list[Any] = []
+    for tree in trees:  # as pytree does, at a fraction of its cost
+        kind = type(tree)
+        if isinstance(tree, torch.Tensor):
+            found.append(tree)
+        elif kind in (tuple, list):
+            found += _tensors(*tree)
+        elif kind in (dict, OrderedDict):
+            found += _tensors(*tree.values()) if tree else ()
+        elif kind in _NO_TENSORS:
+            continue
+        elif leaf_tensor(tree):
+            found.append(tree)
+        else:
+            leaves = pytree.tree_leaves(tree, is_leaf=leaf_tensor)
+            found += [leaf for leaf in leaves if leaf_tensor(leaf)]
+    return found
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
