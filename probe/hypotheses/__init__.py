@@ -27,6 +27,7 @@ from probe.hypotheses import quantised_weights
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import fixed_point_types
+from probe.hypotheses import norm_placement
 from probe.hypotheses import data_flow
 from probe.hypotheses import changed_steps
 from probe.hypotheses import moved_steps
@@ -54,6 +55,7 @@ __all__ += [
 ]
 __all__ += [
     "moved_steps",
+    "norm_placement",
     "normalization",
     "number_formats",
     "operand_precision",
