@@ -6,9 +6,9 @@ mistakes the whole batch confirms.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.changes import made_together
 from probe.ops import Recurrence
 
 __all__ = [
@@ -233,9 +234,12 @@ def try_all(
         where = search.whole if one.whole and not few else view
         if id(where) not in prepared:
             prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
-        for index, edit in enumerate(one.function(where.case)):
+        edits = list[Edit]()
+        alone = enumerate(one.function(where.case))
+        for index, edit in chain(alone, _together(where, search, edits, few)):
             if search.over():
                 return found
+            edits.append(edit)
             search.tried += 1
             search.causes.add(one.slug)
             if search.progress is not None:
@@ -246,6 +250,14 @@ def try_all(
             if scored is not None:
                 found.append(scored)
     return found
+
+
+def _together(
+    view: View, search: Search, edits: list[Edit], few: bool
+) -> Iterator[tuple[int, Edit]]:
+    """The edits of a hypothesis that were tried, each made in all layers of a network alike."""
+    if view.case.calls and view is search.whole and not few:
+        yield from ((-1, edit) for edit in made_together(view.case, list(edits)))
 
 
 def try_last(search: Search) -> list[Scored]:

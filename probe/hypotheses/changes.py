@@ -1,6 +1,7 @@
 """One change in the steps of a layer, what it would give, and which of many changes give what was
 observed."""
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ __all__ = [
     "edit",
     "in_turn",
     "inserted",
+    "made_together",
     "shape_of",
     "shared",
     "taking",
@@ -49,6 +51,8 @@ class Change:
     """What is changed: of several values that give what was observed the first is taken."""
     inputs: Mapping[int, np.ndarray] = field(default_factory=dict)
     """Inputs of the call that are others."""
+    of: int = -1
+    """Which step it is about, where that is not the first of those that change."""
 
     @property
     def claim(self) -> str:
@@ -208,10 +212,11 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def shared(changes: Iterable[Change], steps: Steps, over: Callable[[], bool]) -> Iterator[Change]:
-    """The changes of these steps: those that are made at all steps of a kind alike, those that are
-    possible at one alone, then the first ones at each."""
-    count = len(steps)
+def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> Iterator[Change]:
+    """The changes of a case: those that are made at all steps of a kind alike, or at all of these
+    in one call or at one place of every layer, those that are possible at one alone, then the first
+    ones at each."""
+    steps, count = case.steps, len(case.steps)
     groups: dict[Hashable, list[Change]] = {}
     listed = []
     for one in changes:
@@ -225,18 +230,66 @@ def shared(changes: Iterable[Change], steps: Steps, over: Callable[[], bool]) ->
         members = groups.get(one.key, ())
         if len(members) > 1 and one.key not in told:
             told.add(one.key)
-            merged = _merged(members, steps)
-            places = list(dict.fromkeys(member.where for member in members))
-            shown = ", ".join(places[:3]) + (
-                f" and {len(places) - 3} more" if len(places) > 3 else ""
-            )
-            if merged:
-                both = dict.fromkeys(member.what for member in members[:2])
-                what = one.what if one.where else " and ".join(both)
-                yield replace(one, what=what, where=shown, steps=merged, key=None, part=None)
+            for numbers in _alike(case, [_place(member) for member in members]):
+                some = [members[number] for number in numbers]
+                merged = _merged(some, steps)
+                places = list(dict.fromkeys(member.where for member in some))
+                shown = ", ".join(places[:3]) + (
+                    f" and {len(places) - 3} more" if len(places) > 3 else ""
+                )
+                if merged:
+                    both = dict.fromkeys(member.what for member in some[:2])
+                    what = some[0].what if some[0].where else " and ".join(both)
+                    yield replace(
+                        some[0], what=what, where=shown, steps=merged, key=None, part=None
+                    )
         if len(members) < 2:
             yield one
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
+
+
+def _place(change: Change) -> int:
+    return change.of if change.of >= 0 else min(change.steps)
+
+
+_NUMBER = re.compile(r"\d+(?=\.)")
+"""What tells the layers of a network apart in the name of a call."""
+
+
+def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
+    """Which of several steps belong together, by their numbers among these: all, those in the same
+    call, and those at the same place of each layer."""
+    parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
+    for number, at in enumerate(places) if case.calls else ():
+        name = _NUMBER.sub("", case.calls[at])
+        call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
+        for key in (("in", call), ("at", name)):
+            parts.setdefault(key, []).append(number)
+    yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
+
+
+def made_together(case: Case, edits: Iterable[Edit]) -> Iterator[Edit]:
+    """Edits of one step each, made at all steps alike: what is done wrong in one layer of a network
+    is done wrong in all."""
+    single: dict[type, dict[int, list[Edit]]] = {}
+    for one in edits:
+        if len(one.steps) == len(case.steps) and one.inputs is case.inputs and not one.fitted:
+            pairs = enumerate(zip(one.steps, case.steps, strict=True))
+            changed = [at for at, (new, old) in pairs if new is not old]
+            if len(changed) == 1:
+                kind = type(case.steps[changed[0]].op)
+                single.setdefault(kind, {}).setdefault(changed[0], []).append(one)
+    for found in single.values():
+        places = list(found)
+        for some in _alike(case, places):
+            at = [places[number] for number in some]
+            if len({len(found[place]) for place in at}) == 1:
+                for alike in zip(*(found[place] for place in at), strict=True):
+                    steps = list(case.steps)
+                    for place, one in zip(at, alike, strict=True):
+                        steps[place] = one.steps[place]
+                    more = f"{alike[0].claim}; the same in {len(at) - 1} more calls"
+                    yield replace(alike[0], claim=more, steps=tuple(steps))
 
 
 def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:
@@ -295,7 +348,7 @@ def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = Non
         if instead_of in (sources := step.sources(position))
     }
     out = ref if instead_of.step == len(case.steps) - 1 else None
-    return Change(what, "", steps, out=out, key=key)
+    return Change(what, "", steps, out=out, key=key, of=instead_of.step)
 
 
 def with_sources(
@@ -317,4 +370,4 @@ def inserted(
             renamed = tuple(new if one == ref else one for one in sources)
             steps[position] = Step(other.op, renamed)
     out = new if user is None and ref.step == len(case.steps) - 1 else None
-    return Change(what, "", steps, ref.step, out, key)
+    return Change(what, "", steps, ref.step, out, key, of=ref.step)

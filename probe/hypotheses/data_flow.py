@@ -47,7 +47,7 @@ def _left_out(case: Case) -> Iterator[Change]:
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
             continue
         sources = case.steps[position].sources(position)
-        for before, between in islice(_same_before(case, position), _BACK):
+        for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
             others = [one for one in sources if one != before] if before in sources else []
             if others:
                 what = f"{listed([tensor_name(case, one) for one in others])} left out of"
@@ -57,7 +57,8 @@ def _left_out(case: Case) -> Iterator[Change]:
                     f"{steps_name(case, between)} left out: what follows takes "
                     f"{tensor_name(case, before)}"
                 )
-            yield taking(case, made, before, what, ("out", type(case.steps[position].op)))
+            key = ("out", type(case.steps[position].op), back)
+            yield taking(case, made, before, what, key)
     yield from _not_turned(case)
 
 

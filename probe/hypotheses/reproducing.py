@@ -31,7 +31,7 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
         made = _with_cells(flow.case, changes)
         if number and number == len(readings) - 1:
             made = (one for one in made if _within(whole, one))
-        found = flow.nearest(shared(made, flow.case.steps, case.over), case.over)
+        found = flow.nearest(shared(made, flow.case, case.over), case.over)
         for one in found:
             yield edit(whole, one, slug)
 
