@@ -2,7 +2,7 @@
 may see, the offset of norms, packed projections and routers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
-from probe.hypotheses.changes import taking
+from probe.hypotheses.changes import taking, users_of
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rewiring import Change, rewired
+from probe.hypotheses.step_words import step_name
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement
 from probe.ops.step import Ref
-from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
@@ -621,57 +621,117 @@ def packed_order(case: Case) -> Iterator[Edit]:
     GPT-2 packs three blocks, GPT-NeoX the three parts of each head together. The first block, or
     head 0, may be right.
     """
-    for position, op in case.having(ops.MatMul):
-        width = op.weight.value.shape[-1]
-        parts = _parts_taken(case, position)
-        if len(parts) < 2:
+    for position, step in enumerate(case.steps):
+        if isinstance(step.op, Rearrangement) or len(case.values[position]) != 1:
             continue
+        parts = _parts_taken(case, position)
+        width = np.shape(case.values[position][0])[-1] if parts else 0
         for words, order in _packings(case, parts, width):
             if not np.array_equal(order, np.arange(width)):
                 yield case.edit(
-                    f"the outputs of {op.weight.name} are taken {words}",
-                    case.with_op(position, _reordered(op, order)),
-                    do=f"split them into parts of {', '.join(map(str, parts))}",
+                    f"the outputs of {step_name(case, position)} are taken {words}",
+                    rewired(case, [Change(Ref(position), (_Taken(order),))]),
+                    do=f"split them into parts of {', '.join(str(part.size) for part in parts)}",
+                    as_healthy=True,
                 )
 
 
-def _parts_taken(case: Case, position: int) -> list[int]:
-    """The sizes of the parts that the last axis of what a step gives is cut into."""
-    found: dict[int, int] = {}
-    for at, step in enumerate(case.steps):
-        if isinstance(step.op, ops.Slice) and Ref(position) in step.sources(at):
-            found[step.op.starts[-1]] = case.values[at][0].shape[-1]
-    whole = case.values[position][0].shape[-1]
-    return [found[key] for key in sorted(found)] if sum(found.values()) == whole else []
+@dataclass(frozen=True, eq=False)
+class _Taken(ops.Op):
+    """The features in another order."""
+
+    order: np.ndarray
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0][..., self.order],)
 
 
-def _packings(case: Case, parts: Sequence[int], width: int) -> Iterator[tuple[str, np.ndarray]]:
+def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
+    """Which places along the last axis of what a step gives its parts take, each in their order;
+    none where it is not cut into parts that make up the whole."""
+    whole = case.values[position][0]
+    if whole.ndim < 2 or not any(
+        isinstance(case.steps[at].op, Rearrangement) for at in users_of(case).get(Ref(position), ())
+    ):
+        return []
+    width = whole.shape[-1]
+    numbers = {Ref(position): np.broadcast_to(np.arange(width), whole.shape)}
+    parts: list[np.ndarray] = []
+    line = [Ref(position)]
+    while line:
+        ref = line.pop(0)
+        for at in users_of(case).get(ref, ()):
+            op = case.steps[at].op
+            if not isinstance(op, Rearrangement) or len(case.steps[at].sources(at)) != 1:
+                continue
+            for index, made in enumerate(op.run(numbers[ref])):
+                if made.size == whole.size:
+                    numbers[Ref(at, index)] = made
+                    line.append(Ref(at, index))
+                else:
+                    parts.append(_first_of_each(made))
+    parts.sort(key=lambda part: int(part.min()))
+    together = np.concatenate(parts) if parts else np.empty(0, int)
+    whole_once = together.size == width and np.array_equal(np.sort(together), np.arange(width))
+    return parts if 2 <= len(parts) <= _PARTS and whole_once else []
+
+
+_PARTS = 3
+
+
+def _first_of_each(numbers: np.ndarray) -> np.ndarray:
+    """The numbers in their order, without the axes along which they are the same."""
+    for axis in range(numbers.ndim):
+        first = np.take(numbers, [0], axis)
+        if (numbers == first).all():
+            numbers = first
+    return numbers.reshape(-1)
+
+
+def _packings(
+    case: Case, parts: Sequence[np.ndarray], width: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What is taken for each place in other packings: in blocks, head by head, feature by
+    feature."""
+
+    def instead(layout: Sequence[np.ndarray]) -> np.ndarray:
+        order = np.arange(width)
+        for mine, theirs in zip(parts, layout, strict=True):
+            order[mine] = theirs.reshape(-1)
+        return order
+
+    count, sizes = len(parts), [part.size for part in parts]
+    if not parts:
+        return
     through_all = np.arange(width)
-    count = len(parts)
-    if len(set(parts)) == 1:
-        for order in permutations(range(count)) if count == 3 else ():
-            blocks = through_all.reshape(count, -1)[list(order)]
-            words = ", ".join(("query", "key", "value")[k] for k in order)
-            yield f"in the order {words}", blocks.reshape(-1)
-        yield "feature by feature", through_all.reshape(-1, count).T.reshape(-1)
-        yield (
-            "in blocks, though they were written feature by feature",
-            through_all.reshape(count, -1).T.reshape(-1),
-        )
+    blocks = np.split(through_all, np.cumsum(sizes)[:-1])
+    equal = len(set(sizes)) == 1
+    for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
+        names = ", ".join(("query", "key", "value")[k] for k in turn)
+        words = f"in the order {names}" if count == _PARTS and equal else "in blocks"
+        yield words, instead([blocks[k] for k in turn])
+    if equal:
+        yield "feature by feature", instead(list(through_all.reshape(-1, count).T))
+        # a part that is written so takes its places from all
+        woven = through_all.reshape(count, -1).T.reshape(-1)
+        yield "in blocks, though they were written feature by feature", woven
     for size in _head_sizes(case):
-        if any(part % size for part in parts):
+        if any(part % size for part in sizes):
             continue
-        heads = [part // size for part in parts]
+        heads = [part // size for part in sizes]
         groups = min(heads)
         if any(one % groups for one in heads) or groups < 2:
             continue
         each = [one // groups for one in heads]
-        blocks = through_all.reshape(groups, sum(each), size)
+        by_head = through_all.reshape(groups, sum(each), size)
         ends = np.cumsum(each)
-        apart = [blocks[:, end - n : end].reshape(-1) for end, n in zip(ends, each, strict=True)]
-        yield f"head by head ({groups} groups of {sum(each)} heads)", np.concatenate(apart)
-        pieces = np.split(through_all, np.cumsum(parts)[:-1])
-        together = [piece.reshape(groups, n, size) for piece, n in zip(pieces, each, strict=True)]
+        apart = [by_head[:, end - n : end] for end, n in zip(ends, each, strict=True)]
+        yield f"head by head ({groups} groups of {sum(each)} heads)", instead(apart)
+        if equal:
+            within = through_all.reshape(groups, size, count)
+            features = [within[:, :, k] for k in range(count)]
+            yield f"feature by feature within each of {groups} heads", instead(features)
+        together = [piece.reshape(groups, n, size) for piece, n in zip(blocks, each, strict=True)]
         yield (
             f"in blocks, though they were written head by head ({groups} groups)",
             np.concatenate(together, axis=1).reshape(-1),
@@ -682,13 +742,6 @@ def _head_sizes(case: Case) -> list[int]:
     """The features of a head, as reshapes tell."""
     shapes = [case.values[position][0].shape for position, _ in case.having(ops.Reshape)]
     return list(dict.fromkeys(shape[-1] for shape in shapes if len(shape) == 4))
-
-
-def _reordered(op: Any, order: np.ndarray) -> Any:
-    """A product whose outputs are those at ``order``."""
-    weight = Weight(op.weight.name, None, op.weight.value[..., order])
-    bias = op.bias and Weight(op.bias.name, None, op.bias.value[order])
-    return replace(op, weight=weight, bias=bias)
 
 
 @hypothesis("topk-normalisation")
