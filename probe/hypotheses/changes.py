@@ -269,27 +269,26 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
 
 
 def made_together(case: Case, edits: Iterable[Edit]) -> Iterator[Edit]:
-    """Edits of one step each, made at all steps alike: what is done wrong in one layer of a network
-    is done wrong in all."""
-    single: dict[type, dict[int, list[Edit]]] = {}
+    """Edits of steps in one place, made at all places alike: what is done wrong in one layer of a
+    network is done wrong in all."""
+    count = len(case.steps)
+    held: dict[tuple[type, ...], dict[int, list[tuple[Edit, list[int]]]]] = {}
     for one in edits:
-        if len(one.steps) == len(case.steps) and one.inputs is case.inputs and not one.fitted:
-            pairs = enumerate(zip(one.steps, case.steps, strict=True))
-            changed = [at for at, (new, old) in pairs if new is not old]
-            if len(changed) == 1:
-                kind = type(case.steps[changed[0]].op)
-                single.setdefault(kind, {}).setdefault(changed[0], []).append(one)
-    for found in single.values():
+        if len(one.steps) == count and one.inputs is case.inputs and not one.fitted:
+            changed = [at for at in range(count) if one.steps[at] is not case.steps[at]]
+            kinds = tuple(type(case.steps[at].op) for at in changed)
+            if changed:
+                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, changed))
+    for found in held.values():
         places = list(found)
         for some in _alike(case, places):
-            at = [places[number] for number in some]
-            if len({len(found[place]) for place in at}) == 1:
-                for alike in zip(*(found[place] for place in at), strict=True):
-                    steps = list(case.steps)
-                    for place, one in zip(at, alike, strict=True):
-                        steps[place] = one.steps[place]
-                    more = f"{alike[0].claim}; the same in {len(at) - 1} more calls"
-                    yield replace(alike[0], claim=more, steps=tuple(steps))
+            rows = [found[places[number]] for number in some]
+            for alike in zip(*rows, strict=True) if len({*map(len, rows)}) == 1 else ():
+                made = {at: one.steps[at] for one, changed in alike for at in changed}
+                if len(made) == sum(len(changed) for _, changed in alike):
+                    steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
+                    more = f"{alike[0][0].claim}; the same in {len(alike) - 1} more calls"
+                    yield replace(alike[0][0], claim=more, steps=steps)
 
 
 def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
-from probe.hypotheses.changes import taking, users_of
+from probe.hypotheses.changes import shape_of, taking, users_of
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rewiring import Change, rewired
 from probe.hypotheses.step_words import step_name
@@ -408,8 +408,12 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
     for position, _ in case.having(ops.Reshape):
         source = _source(case, Ref(position))
         if _is(case, source, ops.Expand) and case.values[source.step][0].ndim == 5:
-            swap = (ops.Transpose((0, 2, 1, 3, 4)),)
-            changes.append(Change(source, swap, _at(position)))
+            before = shape_of(case, _source(case, source))
+            repeated = [axis for axis in (2, 3) if len(before) == 5 and before[axis] == 1]
+            order = [0, 1, 2, 3, 4]
+            for axis in repeated[:1]:
+                order[axis - 1 : axis + 1] = axis, axis - 1
+                changes.append(Change(source, (ops.Transpose(tuple(order)),), _at(position)))
     for position, op in case.having(ops.Attention):
         if op.groups > 1:
             changed = changed.became_steps(changed.changed(position, groups=1))
@@ -661,10 +665,13 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
     while line:
         ref = line.pop(0)
         for at in users_of(case).get(ref, ()):
-            op = case.steps[at].op
-            if not isinstance(op, Rearrangement) or len(case.steps[at].sources(at)) != 1:
+            op, sources = case.steps[at].op, case.steps[at].sources(at)
+            if not isinstance(op, Rearrangement | ops.Gather) or any(
+                one != ref and not _is(case, one, ops.Constant) for one in sources
+            ):
                 continue
-            for index, made in enumerate(op.run(numbers[ref])):
+            given = [numbers[ref] if one == ref else case.values[one.step][0] for one in sources]
+            for index, made in enumerate(op.run(*given)):
                 if made.size == whole.size:
                     numbers[Ref(at, index)] = made
                     line.append(Ref(at, index))
