@@ -36,6 +36,8 @@ __all__ = [
 _TERMS = 1 << 17
 _CHANGED = 4.0
 """How many times what the healthy layer is allowed a changed one is."""
+_NOTHING = 1e-3
+"""An allowance below this share of the largest is one of a value that is 0 by itself."""
 _DRAWN = 1 << 14
 """Elements among which those of a sample are chosen where that leaves enough that are wrong."""
 
@@ -98,7 +100,9 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     size = rms(case.healthy)
     grown = max(1.0, rms(predicted) / size) if size else 1.0
     same = allowed.shape == predicted.shape
-    least = float(np.median(allowed)) if allowed.size else 0.0
+    # behind a ReLU that is 0 next to nothing is allowed
+    some = allowed[allowed > _NOTHING * allowed.max(initial=0.0)]
+    least = float(np.median(some)) if some.size else 0.0
     most = np.maximum(allowed, least) if same else np.full(predicted.shape, allowed.max(initial=0))
     return np.asarray(_CHANGED * grown * most)
 

@@ -63,6 +63,8 @@ _SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
 layer of several calls, where most mistakes are with what one takes from another."""
 _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
+_HARMS = 1.2
+"""What a mistake made in one of several layers alike may leave."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 _LARGE = 1 << 18
@@ -234,12 +236,11 @@ def try_all(
         where = search.whole if one.whole and not few else view
         if id(where) not in prepared:
             prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
-        edits = list[Edit]()
+        tried = list[tuple[Edit, bool]]()
         alone = enumerate(one.function(where.case))
-        for index, edit in chain(alone, _together(where, search, edits, few)):
+        for index, edit in chain(alone, _together(where, search, tried, few)):
             if search.over():
                 return found
-            edits.append(edit)
             search.tried += 1
             search.causes.add(one.slug)
             if search.progress is not None:
@@ -249,15 +250,17 @@ def try_all(
             scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
             if scored is not None:
                 found.append(scored)
+                tried.append((edit, scored.share < _HARMS))
     return found
 
 
 def _together(
-    view: View, search: Search, edits: list[Edit], few: bool
+    view: View, search: Search, tried: list[tuple[Edit, bool]], few: bool
 ) -> Iterator[tuple[int, Edit]]:
-    """The edits of a hypothesis that were tried, each made in all layers of a network alike."""
+    """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
+    block nearer to what was observed in one, or not much further."""
     if view.case.calls and view is search.whole and not few:
-        yield from ((-1, edit) for edit in made_together(view.case, list(edits)))
+        yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 
 def try_last(search: Search) -> list[Scored]:

@@ -268,24 +268,26 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 
 
-def made_together(case: Case, edits: Iterable[Edit]) -> Iterator[Edit]:
-    """Edits of steps in one place, made at all places alike: what is done wrong in one layer of a
-    network is done wrong in all."""
+def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Edit]:
+    """Edits of steps in one call, made in all calls alike where one of them says so: what is done
+    wrong in one layer of a network is done wrong in all."""
     count = len(case.steps)
-    held: dict[tuple[type, ...], dict[int, list[tuple[Edit, list[int]]]]] = {}
-    for one in edits:
+    held: dict[tuple[type, ...], dict[int, list[tuple[Edit, bool, list[int]]]]] = {}
+    for one, told in list(edits):
         if len(one.steps) == count and one.inputs is case.inputs and not one.fitted:
             changed = [at for at in range(count) if one.steps[at] is not case.steps[at]]
             kinds = tuple(type(case.steps[at].op) for at in changed)
             if changed:
-                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, changed))
+                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, told, changed))
     for found in held.values():
         places = list(found)
         for some in _alike(case, places):
             rows = [found[places[number]] for number in some]
-            for alike in zip(*rows, strict=True) if len({*map(len, rows)}) == 1 else ():
-                made = {at: one.steps[at] for one, changed in alike for at in changed}
-                if len(made) == sum(len(changed) for _, changed in alike):
+            apart = len({case.calls[places[number]] for number in some}) == len(some)
+            for alike in zip(*rows, strict=True) if apart and len({*map(len, rows)}) == 1 else ():
+                made = {at: one.steps[at] for one, _, changed in alike for at in changed}
+                disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
+                if disjoint and any(told for _, told, _ in alike):
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
                     more = f"{alike[0][0].claim}; the same in {len(alike) - 1} more calls"
                     yield replace(alike[0][0], claim=more, steps=steps)

@@ -116,7 +116,10 @@ def swapped_inputs(case: Case) -> Iterator[Edit]:
 
 
 def _swapped(case: Case) -> Iterator[Change]:
+    unused = set(_unused(case))
     for position in range(len(case.steps) - 1, -1, -1):
+        if position in unused:
+            continue
         sources = case.steps[position].sources(position)
         joins = isinstance(case.steps[position].op, ops.Concat)
         for one, other in combinations(range(len(sources)), 2):
@@ -126,9 +129,9 @@ def _swapped(case: Case) -> Iterator[Change]:
                 changed[one], changed[other] = changed[other], changed[one]
                 names = (tensor_name(case, sources[one]), tensor_name(case, sources[other]))
                 what = f"{names[0]} and {names[1]} are exchanged"
-                yield with_sources(
-                    case, position, changed, f"{what} in {step_name(case, position)}"
-                )
+                what = f"{what} in {step_name(case, position)}"
+                key = ("exchanged", type(case.steps[position].op), one, other)
+                yield with_sources(case, position, changed, what, key)
     yield from _parameters(case)
     users = users_of(case)
     for one, other in combinations(range(len(case.steps)), 2):
