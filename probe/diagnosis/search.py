@@ -259,7 +259,7 @@ def _together(
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
     block nearer to what was observed in one, or not much further."""
-    if view.case.calls and view is search.whole and not few:
+    if view is search.whole and not few:
         yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 

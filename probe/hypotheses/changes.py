@@ -283,7 +283,7 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
         places = list(found)
         for some in _alike(case, places):
             rows = [found[places[number]] for number in some]
-            apart = len({case.calls[places[number]] for number in some}) == len(some)
+            apart = not case.calls or len({case.calls[places[k]] for k in some}) == len(some)
             for alike in zip(*rows, strict=True) if apart and len({*map(len, rows)}) == 1 else ():
                 made = {at: one.steps[at] for one, _, changed in alike for at in changed}
                 disjoint = len(made) == sum(len(changed) for _, _, changed in alike)

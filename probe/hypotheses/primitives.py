@@ -208,7 +208,7 @@ def _batch_norm(op: ops.BatchNormalization, to: _Parts) -> Ref:
 
 @_of(ops.Attention, ops.AdditiveAttention)
 def _attention(op: Any, to: _Parts) -> Ref | tuple[Ref, ...] | None:
-    if op.weights == "mean" or op.gain is not None or op.empty == "raw":
+    if op.weights == "mean":
         return None
     q, k, v, *masks = (Ref(-1, index) for index in range(len(to.shapes)))
     rank = len(to.shapes[0])
@@ -229,6 +229,8 @@ def _attention(op: Any, to: _Parts) -> Ref | tuple[Ref, ...] | None:
         if op.scale != 1:
             scale = to.number("the scale", op.scale)
             scores = to.add("the scores", ops.Mul(), scores, scale)
+        if op.gain is not None:
+            scores = to.add("the scaled scores", ops.Mul(), scores, to.weight(op.gain, ()))
     low = -np.inf if op.empty in ("nan", "zero") else -1e9
     seen: list[Ref] = []
     if op.causal:

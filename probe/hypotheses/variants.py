@@ -46,6 +46,8 @@ _FAMILIES: tuple[tuple[type, ...], ...] = (
         *(ops.ReduceL1, ops.ReduceSumSquare, ops.ReduceStd, ops.ReduceVar),
     ),
     (ops.GlobalMaxPool, ops.GlobalAveragePool),
+    (ops.AdaptiveAveragePool, ops.AdaptiveMaxPool),
+    (ops.Elu, ops.Celu),
     (ops.Square, ops.Abs, ops.Identity),
     (ops.Sqrt, ops.Identity, ops.Square),
     (ops.Exp, ops.Identity, ops.Abs, ops.Neg),
@@ -141,7 +143,8 @@ def _wrapped(op: Any, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _OtherWindows(ops.AdaptiveAveragePool):
-    """The mean over windows that end elsewhere; ``ends``: "floor", or all of n // out elements."""
+    """The mean over windows that end elsewhere; ``ends``: "floor", all of n // out elements, or all
+    as wide as a stride of n // out leaves them."""
 
     ends: str = "floor"
 
@@ -151,6 +154,7 @@ class _OtherWindows(ops.AdaptiveAveragePool):
             "floor": "windows that end at floor((i + 1) n / out), not at the ceiling of it,",
             "equal": "windows of n // out elements, the rest at the end unused,",
             "last": "windows of n // out elements, the last one up to the end,",
+            "stride": "windows of n - (out - 1) (n // out) elements at a stride of n // out",
         }[self.ends]
 
     def _tiles_of(self, size: int, count: int) -> Iterator[tuple[int, int]]:
@@ -158,13 +162,15 @@ class _OtherWindows(ops.AdaptiveAveragePool):
         for i in range(count):
             if self.ends == "floor":
                 yield i * size // count, (i + 1) * size // count
+            elif self.ends == "stride":
+                yield i * each, i * each + size - (count - 1) * each
             else:
                 last = self.ends == "last" and i == count - 1
                 yield i * each, size if last else (i + 1) * each
 
 
 def _other_windows(op: Any) -> Iterator[Op]:
-    for ends in ("floor", "equal", "last"):
+    for ends in ("floor", "equal", "last", "stride"):
         yield _OtherWindows(op.output_size, ends)
 
 
