@@ -27,7 +27,8 @@ from probe.hypotheses import quantised_weights
 from probe.hypotheses import accumulator_16bit
 from probe.hypotheses import fixed_point
 from probe.hypotheses import fixed_point_types
-from probe.hypotheses import norm_placement
+from probe.hypotheses import residual_blocks
+from probe.hypotheses import activation_of_steps
 from probe.hypotheses import data_flow
 from probe.hypotheses import changed_steps
 from probe.hypotheses import moved_steps
@@ -42,6 +43,7 @@ __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "
 __all__ += [
     "accumulator_16bit",
     "activation",
+    "activation_of_steps",
     "attention",
     "blocks",
     "changed_steps",
@@ -55,7 +57,6 @@ __all__ += [
 ]
 __all__ += [
     "moved_steps",
-    "norm_placement",
     "normalization",
     "number_formats",
     "operand_precision",
@@ -67,6 +68,7 @@ __all__ += [
 ]
 __all__ += [
     "recurrent",
+    "residual_blocks",
     "resize",
     "rotary_and_heads",
     "sliding_windows",

@@ -15,17 +15,17 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.activation import COMMON
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.changes import Change, inserted
+from probe.hypotheses.changes import Change
 from probe.hypotheses.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.primitives import Causal, Scanned
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
-from probe.hypotheses.step_words import step_name, tensor_name
+from probe.hypotheses.step_words import step_name
 from probe.hypotheses.tensor_maps import scalings
 from probe.hypotheses.variants import siblings
 from probe.numerics.usual_numbers import EPSILONS
-from probe.ops.base import Elementwise, Op, Rearrangement
-from probe.ops.step import Ref, Step
+from probe.ops.base import Op, Rearrangement
+from probe.ops.step import Step
 
 __all__: list[str] = []
 
@@ -45,8 +45,6 @@ def _changed(case: Case) -> Iterator[Change]:
         made = [ref for ref in tensors_of(case) if ref.step < 0 or case.steps[ref.step].inputs]
         for one, ref in product(scalings((), few=True), made):
             yield from mapped(case, ref, one)
-    else:
-        yield from _activations(case)
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
@@ -80,49 +78,6 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
 
 def _only_moves(op: Op) -> bool:
     return isinstance(op, Rearrangement | Scanned)
-
-
-def _activations(case: Case) -> Iterator[Change]:
-    """Another activation in place of several steps that are one: x * sigmoid(1.702 x), a GELU."""
-    for last in range(len(case.steps) - 1, -1, -1):
-        found = _made_of_one(case, last)
-        if found is None:
-            continue
-        first, between = found
-        made = Ref(last)
-        for name, op in COMMON:
-            what = f"{name} of {tensor_name(case, first)} instead of {tensor_name(case, made)}"
-            held = inserted(case, made, Step(op, (first,)), what, ("instead", between, name))
-            yield replace(held, where="")
-
-
-def _made_of_one(case: Case, last: int) -> tuple[Ref, int] | None:
-    """The one tensor that a step's output is a function of, element by element, and how many steps
-    lie between; None where that is a single step or not curved."""
-    refs, inside = {Ref(last)}, set[int]()
-    found = None
-    while refs:
-        latest = max(refs, key=lambda ref: ref.step)
-        if latest.step < 0:
-            break
-        step = case.steps[latest.step]
-        single = isinstance(step.op, Elementwise | ops.Add | ops.Sub | ops.Mul | ops.Div | ops.Pow)
-        if not single or np.shape(case.values[latest.step][0]) != np.shape(case.values[last][0]):
-            break
-        refs.remove(latest)
-        inside.add(latest.step)
-        refs |= {ref for ref in step.sources(latest.step) if not _is_number(case, ref)}
-        if len(refs) == 1 and len(inside) > 1:
-            curved = any(type(case.steps[at].op) in _CURVED for at in inside)
-            found = (next(iter(refs)), len(inside)) if curved else found
-    return found
-
-
-_CURVED = {ops.Sigmoid, ops.Tanh, ops.Erf, ops.HardSigmoid, ops.Relu6, ops.Exp, ops.Softplus}
-
-
-def _is_number(case: Case, ref: Ref) -> bool:
-    return ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant)
 
 
 def _op_changed(

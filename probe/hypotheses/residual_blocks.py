@@ -1,7 +1,9 @@
-"""Norms of residual blocks that stand at another place: before a branch, behind it, or behind the
-sum."""
+"""Mistakes with residual blocks as a whole: where their norms stand and what these subtract, and
+whether their branches are computed side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from probe.hypotheses.case import Case, Edit, Gathered, Steps
 from probe.hypotheses.changes import shape_of, users_of
 from probe.hypotheses.primitives import taken_together
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.step_words import step_name
+from probe.hypotheses.step_words import call_of, step_name
 from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
@@ -64,6 +66,117 @@ def norm_placement(case: Case) -> Iterator[Edit]:
                         )
 
 
+@hypothesis("centred-norm", last=True)
+def centred_norm(case: Case) -> Iterator[Edit]:
+    """A norm that divides by the root mean square subtracts the mean, too: a layer norm in place of
+    an RMS norm.
+
+    T5, Llama and their like leave the mean as it is.
+    """
+    for whole in dict.fromkeys((taken_together(case), case)) if case.calls else ():
+        norms = [
+            at
+            for at in range(len(whole.steps))
+            if _normalises(whole, at) and not _normalises(whole, at, added=1.0)
+        ]
+        for some in ([norms] if norms else []) + ([[at] for at in norms] if norms[1:] else []):
+            steps = list(whole.steps)
+            for at in some:
+                steps[at] = Step(_Centred(steps[at].op), steps[at].sources(at))
+            names = " and ".join(step_name(whole, at) for at in some)
+            yield whole.edit(
+                f"{names}: the mean is subtracted first",
+                tuple(steps),
+                do="divide by the root mean square alone",
+                as_healthy=True,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Centred(ops.Op):
+    op: ops.Op
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        x, *rest = inputs
+        return self.op.run(x - x.mean(axis=-1, keepdims=True), *rest)
+
+
+@hypothesis("sequential-branches", last=True)
+def sequential_branches(case: Case) -> Iterator[Edit]:
+    """Two branches of a residual block that both take its input are computed one after the other:
+    the second takes the sum with the first.
+
+    GPT-J, GPT-NeoX, Falcon and Cohere add attention and MLP to the same input; GPT-2 and Llama take
+    the MLP of what attention has been added to.
+    """
+    for whole in dict.fromkeys((taken_together(case), case)) if case.calls else ():
+        for total, _ in whole.having(ops.Add):
+            addends = list(_addends(whole, Ref(total)))
+            for skip, first, second in permutations(addends) if len(addends) == 3 else ():
+                inner = _ancestors(whole, second) & _following(whole, skip)
+                if inner and _ancestors(whole, first) & _following(whole, skip):
+                    names = [_call_of(whole, ref) for ref in (second, first)]
+                    yield whole.edit(
+                        f"the branch of {names[0]} takes the input with that of {names[1]} added, "
+                        "not the input alone",
+                        _one_after_the_other(whole, total, (skip, first, second), inner),
+                        do="give both branches the same input",
+                        as_healthy=True,
+                    )
+
+
+def _addends(case: Case, ref: Ref) -> Iterator[Ref]:
+    """What a sum of sums of tensors of one shape adds."""
+    plain = _plain(case, ref)
+    sources = case.steps[plain.step].sources(plain.step) if plain.step >= 0 else ()
+    if plain.step < 0 or not isinstance(case.steps[plain.step].op, ops.Add):
+        yield ref
+    elif all(shape_of(case, one) == shape_of(case, ref) for one in sources):
+        for one in sources:
+            yield from _addends(case, one)
+    else:
+        yield ref
+
+
+def _following(case: Case, ref: Ref) -> set[int]:
+    """The steps that a tensor goes into."""
+    found: set[int] = set()
+    for at, step in enumerate(case.steps):
+        if any(one == ref or one.step in found for one in step.sources(at)):
+            found.add(at)
+    return found
+
+
+def _call_of(case: Case, ref: Ref) -> str:
+    return call_of(case, ref.step).partition("/")[0] or step_name(case, ref.step)
+
+
+def _one_after_the_other(
+    case: Case, total: int, parts: tuple[Ref, Ref, Ref], inner: Collection[int]
+) -> Steps:
+    """The steps with the second branch, whose steps are ``inner``, on the sum with the first."""
+    skip, first, second = parts
+    steps: list[Step] = list(case.steps[:total])
+    steps.append(Step(ops.Add(), (skip, first)))
+    again = {skip: Ref(total)}
+    for at in sorted(inner):
+        sources = tuple(
+            again.get(ref) or replace(again.get(Ref(ref.step), ref), index=ref.index)
+            for ref in case.steps[at].sources(at)
+        )
+        steps.append(Step(case.steps[at].op, sources))
+        again[Ref(at)] = Ref(len(steps) - 1)
+    steps.append(Step(ops.Add(), (Ref(total), again[Ref(second.step)])))
+    moved = {total: len(steps) - 1}
+    for at in range(total + 1, len(case.steps)):
+        sources = tuple(
+            replace(ref, step=moved.get(ref.step, ref.step)) for ref in case.steps[at].sources(at)
+        )
+        steps.append(Step(case.steps[at].op, sources))
+        moved[at] = len(steps) - 1
+    return tuple(steps)
+
+
 def _sites(case: Case) -> Iterator[_Site]:
     users = users_of(case)
     norms = [at for at in range(len(case.steps)) if _normalises(case, at)]
@@ -93,18 +206,20 @@ def _sites(case: Case) -> Iterator[_Site]:
                 yield _Site(total, skip, branch, of_sum[0], "sum", takers)
 
 
-def _normalises(case: Case, position: int) -> bool:
-    """Whether a step gives the same for twice its input, which is not constant."""
+def _normalises(case: Case, position: int, added: float = 0.0) -> bool:
+    """Whether a step gives the same for twice its input with a number ``added``, and that is not
+    constant."""
     op, sources = case.steps[position].op, case.steps[position].sources(position)
-    if isinstance(op, ops.LayerNormalization | ops.RMSNormalization):
-        return True
-    if not isinstance(op, Gathered) or len(sources) != 1:
+    if not isinstance(op, ops.LayerNormalization | ops.RMSNormalization | Gathered):
+        return False
+    if len(sources) != 1:
         return False
     x, (y, *more) = sources[0].of(case.inputs, case.values), case.values[position]
     if more or x.shape != y.shape or x.dtype.kind != "f" or not y.size or not np.ptp(y):
         return False
     with np.errstate(all="ignore"):
-        return bool(np.allclose(op.run(2 * x)[0], y, rtol=0.05, atol=0.01 * np.ptp(y)))
+        other = op.run(2 * x + added)[0]
+        return bool(np.allclose(other, y, rtol=0.05, atol=0.01 * np.ptp(y)))
 
 
 def _plain(case: Case, ref: Ref) -> Ref:
