@@ -304,3 +304,51 @@ def test_a_model_that_rotates_otherwise(name, monkeypatch):
     report = probe.check(model, "layers.0", {"input_ids": ids}, expected=y)
     assert report.verdict == "diverge"
     assert report.findings[0].slug == slug and report.findings[0].left <= 1
+
+
+class Packed(torch.nn.Module):
+    """Self attention whose projection is split as the name of a model says."""
+
+    def __init__(self, split):
+        super().__init__()
+        self.split, self.qkv = split, torch.nn.Linear(12, 36)
+
+    def forward(self, x):
+        q, k, v = SPLITS[self.split](self.qkv(x))
+        weights = torch.softmax(q @ k.transpose(-1, -2) / 2, -1)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+
+def by_head(packed):
+    """As GPT-NeoX: the three parts of each head together."""
+    return packed.view(*packed.shape[:2], 3, 12).transpose(1, 2).split([4, 4, 4], -1)
+
+
+def in_blocks(packed):
+    """As Swin and ModernBERT: (3, heads, features)."""
+    return packed.view(*packed.shape[:2], 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def by_feature(packed):
+    return packed.view(*packed.shape[:2], 3, 4, 3).permute(4, 0, 2, 1, 3).unbind(0)
+
+
+SPLITS = {"by head": by_head, "in blocks": in_blocks, "by feature": by_feature}
+
+
+@pytest.mark.parametrize("own", SPLITS)
+@pytest.mark.parametrize("other", SPLITS)
+def test_a_fused_projection_split_otherwise(own, other):
+    torch.manual_seed(0)
+    module, x = Packed(own).eval(), np.random.default_rng(0).normal(size=(2, 5, 12))
+    x = x.astype(np.float32)
+    port = Packed(other)
+    port.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        values = port(torch.from_numpy(x)).numpy()
+    report = probe.check(module, "", x, expected=values)
+    if own == other:
+        assert report.ok and not report.findings
+        return
+    assert report.findings, report
+    assert report.findings[0].slug == "packed-order", report.findings

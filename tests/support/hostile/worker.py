@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -169,6 +170,7 @@ def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
     may be busy with others.
     """
     start, used, peak, how = time.monotonic(), 0.0, 0, "exit"
+    ended = os.pidfd_open(pid)
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -187,7 +189,8 @@ def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             break
-        time.sleep(0.005)
+        select.select([ended], [], [], 0.01)
+    os.close(ended)
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
