@@ -252,7 +252,7 @@ def _place(change: Change) -> int:
     return change.of if change.of >= 0 else min(change.steps)
 
 
-_NUMBER = re.compile(r"\d+(?=\.)")
+_NUMBER = re.compile(r"\d+(?=[./])")
 """What tells the layers of a network apart in the name of a call."""
 
 

@@ -122,6 +122,9 @@ def _swapped(case: Case) -> Iterator[Change]:
             continue
         sources = case.steps[position].sources(position)
         joins = isinstance(case.steps[position].op, ops.Concat)
+        if joins and len(sources) > 1:
+            what = f"the parts of {step_name(case, position)} are in the reverse order"
+            yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
         for one, other in combinations(range(len(sources)), 2):
             alike = shape_of(case, sources[one]) == shape_of(case, sources[other])
             if sources[one] != sources[other] and (alike or joins):

@@ -625,6 +625,7 @@ def packed_order(case: Case) -> Iterator[Edit]:
     GPT-2 packs three blocks, GPT-NeoX the three parts of each head together. The first block, or
     head 0, may be right.
     """
+    packed: dict[str, list[tuple[int, np.ndarray]]] = {}
     for position, step in enumerate(case.steps):
         if isinstance(step.op, Rearrangement) or len(case.values[position]) != 1:
             continue
@@ -632,12 +633,17 @@ def packed_order(case: Case) -> Iterator[Edit]:
         width = np.shape(case.values[position][0])[-1] if parts else 0
         for words, order in _packings(case, parts, width):
             if not np.array_equal(order, np.arange(width)):
-                yield case.edit(
-                    f"the outputs of {step_name(case, position)} are taken {words}",
-                    rewired(case, [Change(Ref(position), (_Taken(order),))]),
-                    do=f"split them into parts of {', '.join(str(part.size) for part in parts)}",
-                    as_healthy=True,
-                )
+                packed.setdefault(words, []).append((position, order))
+    for words, found in packed.items():
+        alone = [[one] for one in found]
+        for some in [found, *alone] if len(found) > 1 else alone:
+            more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+            yield case.edit(
+                f"the outputs of {step_name(case, some[0][0])}{more} are taken {words}",
+                rewired(case, [Change(Ref(at), (_Taken(order),)) for at, order in some]),
+                do="split them as the layer does",
+                as_healthy=True,
+            )
 
 
 @dataclass(frozen=True, eq=False)
