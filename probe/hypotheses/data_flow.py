@@ -124,6 +124,9 @@ def _swapped(case: Case) -> Iterator[Change]:
         joins = isinstance(case.steps[position].op, ops.Concat)
         if joins and len(sources) > 1:
             what = f"the parts of {step_name(case, position)} are in the reverse order"
+            if len(sources) == 2:
+                names = " and ".join(tensor_name(case, one) for one in sources)
+                what = f"{names} are exchanged in {step_name(case, position)}"
             yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
         for one, other in combinations(range(len(sources)), 2):
             alike = shape_of(case, sources[one]) == shape_of(case, sources[other])

@@ -35,6 +35,9 @@ ELSEWHERE = {
     "soft-cap",
     "norm-offset",
     "packed-order",
+    "norm-placement",
+    "centred-norm",
+    "sequential-branches",
     "topk-normalisation",
     "router-order",
     "zero-point",
@@ -44,7 +47,8 @@ ELSEWHERE = {
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
-test_changes.py, parts of language models test_rotary_and_heads.py, mistakes before the
+test_changes.py, parts of language models test_rotary_and_heads.py and
+test_residual_blocks.py, mistakes before the
 layer tests/diagnosis/test_before_the_layer.py."""
 
 
