@@ -289,7 +289,8 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
                 disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
                 if disjoint and any(told for _, told, _ in alike):
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
-                    more = f"{alike[0][0].claim}; the same in {len(alike) - 1} more calls"
+                    calls = "1 more call" if len(alike) == 2 else f"{len(alike) - 1} more calls"
+                    more = f"{alike[0][0].claim}; the same in {calls}"
                     yield replace(alike[0][0], claim=more, steps=steps)
 
 

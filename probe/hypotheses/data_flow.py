@@ -125,8 +125,8 @@ def _swapped(case: Case) -> Iterator[Change]:
         if joins and len(sources) > 1:
             what = f"the parts of {step_name(case, position)} are in the reverse order"
             if len(sources) == 2:
-                names = " and ".join(tensor_name(case, one) for one in sources)
-                what = f"{names} are exchanged in {step_name(case, position)}"
+                both = " and ".join(tensor_name(case, one) for one in sources)
+                what = f"{both} are exchanged in {step_name(case, position)}"
             yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
         for one, other in combinations(range(len(sources)), 2):
             alike = shape_of(case, sources[one]) == shape_of(case, sources[other])
