@@ -230,8 +230,7 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
         members = groups.get(one.key, ())
         if len(members) > 1 and one.key not in told:
             told.add(one.key)
-            for numbers in _alike(case, [_place(member) for member in members]):
-                some = [members[number] for number in numbers]
+            for some in _together(case, members):
                 merged = _merged(some, steps)
                 places = list(dict.fromkeys(member.where for member in some))
                 shown = ", ".join(places[:3]) + (
@@ -248,8 +247,15 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
 
 
-def _place(change: Change) -> int:
-    return change.of if change.of >= 0 else min(change.steps)
+def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Which changes are made at once: all; and where steps take other tensors, those in one call
+    and those at one place of every layer."""
+    yield members
+    if all(step.op is case.steps[at].op for one in members for at, step in one.steps.items()):
+        places = [one.of if one.of >= 0 else min(one.steps) for one in members]
+        for numbers in _alike(case, places):
+            if len(numbers) < len(members):
+                yield [members[number] for number in numbers]
 
 
 _NUMBER = re.compile(r"\d+(?=[./])")
