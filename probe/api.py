@@ -149,7 +149,7 @@ def check(
         )
         yours = None if mine is None else Yours(mine, moved, own)
         origin = Origin(model.source, model.framework, found.how)
-        report = _judged(one, yours, Options(tolerance, True, search, origin=origin))
+        report = _judged(one, yours, Options(tolerance, detail=True, search=search, origin=origin))
         report = replace(
             report,
             notes=(*model.notes, *found.notes, *report.notes, *_untraced(model, one, yours)),

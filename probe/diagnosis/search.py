@@ -238,7 +238,7 @@ def try_all(
             prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
         tried = list[tuple[Edit, bool]]()
         alone = enumerate(one.function(where.case))
-        for index, edit in chain(alone, _together(where, search, tried, few)):
+        for index, edit in chain(alone, _in_all_layers(where, search, tried, few)):
             if search.over():
                 return found
             search.tried += 1
@@ -254,7 +254,7 @@ def try_all(
     return found
 
 
-def _together(
+def _in_all_layers(
     view: View, search: Search, tried: list[tuple[Edit, bool]], few: bool
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the

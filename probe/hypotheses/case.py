@@ -6,6 +6,7 @@ steps and compares. Its docstring is what ``probe causes SLUG`` prints; the firs
 the README.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, wraps
@@ -283,6 +284,15 @@ def once(function: Callable[..., Made]) -> Callable[..., Made]:
         return made
 
     return kept
+
+
+def without_layer_number(name: str) -> str:
+    """The name of a call or a weight as it is in every layer of a network: without the numbers that
+    end one of its parts but the last."""
+    return _NUMBER.sub("", name)
+
+
+_NUMBER = re.compile(r"\d+(?=[./])")
 
 
 def of_output(

@@ -1,7 +1,6 @@
 """One change in the steps of a layer, what it would give, and which of many changes give what was
 observed."""
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps, once
+from probe.hypotheses.case import Case, Edit, Steps, once, without_layer_number
 from probe.numerics.dtypes import widened
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
@@ -250,16 +249,12 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
 def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:
     """Which changes are made at once: all; and where steps take other tensors, those in one call
     and those at one place of every layer."""
-    yield members
-    if all(step.op is case.steps[at].op for one in members for at, step in one.steps.items()):
-        places = [one.of if one.of >= 0 else min(one.steps) for one in members]
-        for numbers in _alike(case, places):
-            if len(numbers) < len(members):
-                yield [members[number] for number in numbers]
-
-
-_NUMBER = re.compile(r"\d+(?=[./])")
-"""What tells the layers of a network apart in the name of a call."""
+    if any(step.op is not case.steps[at].op for one in members for at, step in one.steps.items()):
+        yield members
+        return
+    places = [one.of if one.of >= 0 else min(one.steps) for one in members]
+    for numbers in _alike(case, places):
+        yield [members[number] for number in numbers]
 
 
 def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
@@ -267,7 +262,7 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     call, and those at the same place of each layer."""
     parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
     for number, at in enumerate(places) if case.calls else ():
-        name = _NUMBER.sub("", case.calls[at])
+        name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
         for key in (("in", call), ("at", name)):
             parts.setdefault(key, []).append(number)
@@ -275,29 +270,35 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
 
 
 def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Edit]:
-    """Edits of steps in one call, made in all calls alike where one of them says so: what is done
-    wrong in one layer of a network is done wrong in all."""
+    """Edits of steps in one call, each with whether it is likely, made in all calls alike where one
+    is: what is done wrong in one layer of a network is done wrong in all."""
     count = len(case.steps)
     held: dict[tuple[type, ...], dict[int, list[tuple[Edit, bool, list[int]]]]] = {}
-    for one, told in list(edits):
+    for one, likely in edits if case.calls else ():
         if len(one.steps) == count and one.inputs is case.inputs and not one.fitted:
             changed = [at for at in range(count) if one.steps[at] is not case.steps[at]]
             kinds = tuple(type(case.steps[at].op) for at in changed)
             if changed:
-                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, told, changed))
+                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, likely, changed))
     for found in held.values():
         places = list(found)
         for some in _alike(case, places):
             rows = [found[places[number]] for number in some]
-            apart = not case.calls or len({case.calls[places[k]] for k in some}) == len(some)
-            for alike in zip(*rows, strict=True) if apart and len({*map(len, rows)}) == 1 else ():
+            names = [case.calls[places[number]] for number in some]
+            if len({*names}) < len(names) or len({*map(len, rows)}) > 1:
+                continue
+            for alike in zip(*rows, strict=True):
+                first = alike[0][0]
+                claims = {
+                    one.claim.replace(name, "")
+                    for name, (one, *_) in zip(names, alike, strict=True)
+                }
                 made = {at: one.steps[at] for one, _, changed in alike for at in changed}
                 disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
-                if disjoint and any(told for _, told, _ in alike):
+                if len(claims) == 1 and disjoint and any(likely for _, likely, _ in alike):
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
                     calls = "1 more call" if len(alike) == 2 else f"{len(alike) - 1} more calls"
-                    more = f"{alike[0][0].claim}; the same in {calls}"
-                    yield replace(alike[0][0], claim=more, steps=steps)
+                    yield replace(first, claim=f"{first.claim}; the same in {calls}", steps=steps)
 
 
 def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:

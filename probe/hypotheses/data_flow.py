@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.changes import Change, inserted, shape_of, taking, users_of, with_sources
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
@@ -46,6 +46,8 @@ def _left_out(case: Case) -> Iterator[Change]:
         made = Ref(position)
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
             continue
+        if position in _unused(case):
+            continue
         sources = case.steps[position].sources(position)
         for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
             others = [one for one in sources if one != before] if before in sources else []
@@ -69,13 +71,14 @@ def _not_turned(case: Case) -> Iterator[Change]:
         if len(one.perm) == len(other.perm) and all(
             one.perm[axis] == k for k, axis in enumerate(other.perm)
         ):
-            left = (first, last, *_unused(case))
+            left = (first, last, *sorted(_unused(case)))
             steps = {at: Step(ops.Identity(), case.steps[at].sources(at)[:1]) for at in left}
             what = f"the axes are not brought to the order {one.perm}, nor back"
             yield Change(what, "", steps)
 
 
-def _unused(case: Case) -> Iterator[int]:
+@once
+def _unused(case: Case) -> set[int]:
     """The steps that other outputs alone come from: they may not fit any more."""
     line, used = [Ref(len(case.steps) - 1)], set[int]()
     while line:
@@ -85,9 +88,7 @@ def _unused(case: Case) -> Iterator[int]:
             sources = case.steps[ref.step].sources(ref.step)
             several = isinstance(case.steps[ref.step].op, Outputs) and len(sources) > 1
             line += [sources[ref.index]] if several else sources
-    for at, step in enumerate(case.steps):
-        if at not in used and step.sources(at):
-            yield at
+    return {at for at, step in enumerate(case.steps) if at not in used and step.sources(at)}
 
 
 @hypothesis("missing-input", last=True)
@@ -116,9 +117,8 @@ def swapped_inputs(case: Case) -> Iterator[Edit]:
 
 
 def _swapped(case: Case) -> Iterator[Change]:
-    unused = set(_unused(case))
     for position in range(len(case.steps) - 1, -1, -1):
-        if position in unused:
+        if position in _unused(case):
             continue
         sources = case.steps[position].sources(position)
         joins = isinstance(case.steps[position].op, ops.Concat)
@@ -128,7 +128,8 @@ def _swapped(case: Case) -> Iterator[Change]:
                 both = " and ".join(tensor_name(case, one) for one in sources)
                 what = f"{both} are exchanged in {step_name(case, position)}"
             yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
-        for one, other in combinations(range(len(sources)), 2):
+        pairs = () if joins and len(sources) == 2 else combinations(range(len(sources)), 2)
+        for one, other in pairs:
             alike = shape_of(case, sources[one]) == shape_of(case, sources[other])
             if sources[one] != sources[other] and (alike or joins):
                 changed = list(sources)

@@ -1,7 +1,6 @@
 """Mistakes with the parameters: the wrong values, the wrong order, one left out."""
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,7 +8,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.case import Case, Edit, Steps, without_layer_number
 from probe.hypotheses.registry import hypothesis
 from probe.ops import (
     BatchNormalization,
@@ -285,8 +284,7 @@ stand beside one another, or at the same place of two layers."""
 
 def _related(first: str, second: str) -> bool:
     beside = (name.rpartition(".")[0].rpartition(".")[0] for name in (first, second))
-    one, other = (re.sub(r"\d+", "", name) for name in (first, second))
-    return len({*beside}) == 1 or one == other
+    return len({*beside}) == 1 or without_layer_number(first) == without_layer_number(second)
 
 
 @hypothesis("missing-parameter")

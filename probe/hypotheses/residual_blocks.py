@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Gathered, Steps
+from probe.hypotheses.case import Case, Edit, Gathered, Steps, once
 from probe.hypotheses.changes import shape_of, users_of
 from probe.hypotheses.primitives import taken_together
 from probe.hypotheses.registry import hypothesis
@@ -77,7 +77,7 @@ def centred_norm(case: Case) -> Iterator[Edit]:
         norms = [
             at
             for at in range(len(whole.steps))
-            if _normalises(whole, at) and not _normalises(whole, at, added=1.0)
+            if _normalises(whole, at) and not _normalises(whole, at, 1.0)
         ]
         for some in ([norms] if norms else []) + ([[at] for at in norms] if norms[1:] else []):
             steps = list(whole.steps)
@@ -158,15 +158,15 @@ def _one_after_the_other(
     skip, first, second = parts
     steps: list[Step] = list(case.steps[:total])
     steps.append(Step(ops.Add(), (skip, first)))
-    again = {skip: Ref(total)}
+    again: dict[int, int] = {}
+
+    def taken(ref: Ref) -> Ref:
+        return Ref(total) if ref == skip else replace(ref, step=again.get(ref.step, ref.step))
+
     for at in sorted(inner):
-        sources = tuple(
-            again.get(ref) or replace(again.get(Ref(ref.step), ref), index=ref.index)
-            for ref in case.steps[at].sources(at)
-        )
-        steps.append(Step(case.steps[at].op, sources))
-        again[Ref(at)] = Ref(len(steps) - 1)
-    steps.append(Step(ops.Add(), (Ref(total), again[Ref(second.step)])))
+        steps.append(Step(case.steps[at].op, tuple(map(taken, case.steps[at].sources(at)))))
+        again[at] = len(steps) - 1
+    steps.append(Step(ops.Add(), (Ref(total), taken(second))))
     moved = {total: len(steps) - 1}
     for at in range(total + 1, len(case.steps)):
         sources = tuple(
@@ -206,6 +206,7 @@ def _sites(case: Case) -> Iterator[_Site]:
                 yield _Site(total, skip, branch, of_sum[0], "sum", takers)
 
 
+@once
 def _normalises(case: Case, position: int, added: float = 0.0) -> bool:
     """Whether a step gives the same for twice its input with a number ``added``, and that is not
     constant."""

@@ -625,7 +625,7 @@ def packed_order(case: Case) -> Iterator[Edit]:
     GPT-2 packs three blocks, GPT-NeoX the three parts of each head together. The first block, or
     head 0, may be right.
     """
-    packed: dict[str, list[tuple[int, np.ndarray]]] = {}
+    packed: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
     for position, step in enumerate(case.steps):
         if isinstance(step.op, Rearrangement) or len(case.values[position]) != 1:
             continue
@@ -633,17 +633,23 @@ def packed_order(case: Case) -> Iterator[Edit]:
         width = np.shape(case.values[position][0])[-1] if parts else 0
         for words, order in _packings(case, parts, width):
             if not np.array_equal(order, np.arange(width)):
-                packed.setdefault(words, []).append((position, order))
-    for words, found in packed.items():
+                sizes = ", ".join(str(part.size) for part in parts)
+                packed.setdefault((words, sizes), []).append((position, order))
+    for (words, sizes), found in packed.items():
         alone = [[one] for one in found]
         for some in [found, *alone] if len(found) > 1 else alone:
             more = f" and {len(some) - 1} more" if len(some) > 1 else ""
             yield case.edit(
-                f"the outputs of {step_name(case, some[0][0])}{more} are taken {words}",
+                f"the outputs of {_outputs_of(case, some[0][0])}{more} are taken {words}",
                 rewired(case, [Change(Ref(at), (_Taken(order),)) for at, order in some]),
-                do="split them as the layer does",
+                do=f"split them into parts of {sizes} as the layer does",
                 as_healthy=True,
             )
+
+
+def _outputs_of(case: Case, position: int) -> str:
+    op = case.steps[position].op
+    return op.weight.name if isinstance(op, ops.MatMul) else step_name(case, position)
 
 
 @dataclass(frozen=True, eq=False)
@@ -660,8 +666,13 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
     """Which places along the last axis of what a step gives its parts take, each in their order;
     none where it is not cut into parts that make up the whole."""
     whole = case.values[position][0]
-    if whole.ndim < 2 or not any(
-        isinstance(case.steps[at].op, Rearrangement) for at in users_of(case).get(Ref(position), ())
+    if (
+        whole.ndim < 2
+        or whole.dtype.kind != "f"
+        or not any(
+            isinstance(case.steps[at].op, Rearrangement)
+            for at in users_of(case).get(Ref(position), ())
+        )
     ):
         return []
     width = whole.shape[-1]
@@ -671,17 +682,17 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
     while line:
         ref = line.pop(0)
         for at in users_of(case).get(ref, ()):
-            op, sources = case.steps[at].op, case.steps[at].sources(at)
-            if not isinstance(op, Rearrangement | ops.Gather) or any(
-                one != ref and not _is(case, one, ops.Constant) for one in sources
-            ):
+            op, (data, *indices) = case.steps[at].op, case.steps[at].sources(at)
+            if not isinstance(op, Rearrangement | ops.Gather) or data != ref:
                 continue
-            given = [numbers[ref] if one == ref else case.values[one.step][0] for one in sources]
+            if not all(_is(case, one, ops.Constant) for one in indices):
+                continue
+            given = [numbers[ref], *(case.values[one.step][0] for one in indices)]
             for index, made in enumerate(op.run(*given)):
                 if made.size == whole.size:
                     numbers[Ref(at, index)] = made
                     line.append(Ref(at, index))
-                else:
+                elif made.size:
                     parts.append(_first_of_each(made))
     parts.sort(key=lambda part: int(part.min()))
     together = np.concatenate(parts) if parts else np.empty(0, int)
@@ -690,6 +701,7 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
 
 
 _PARTS = 3
+"""Query, key and value."""
 
 
 def _first_of_each(numbers: np.ndarray) -> np.ndarray:
@@ -723,11 +735,12 @@ def _packings(
         names = ", ".join(("query", "key", "value")[k] for k in turn)
         words = f"in the order {names}" if count == _PARTS and equal else "in blocks"
         yield words, instead([blocks[k] for k in turn])
+    in_blocks = all(map(np.array_equal, parts, blocks))
     if equal:
         yield "feature by feature", instead(list(through_all.reshape(-1, count).T))
-        # a part that is written so takes its places from all
-        woven = through_all.reshape(count, -1).T.reshape(-1)
-        yield "in blocks, though they were written feature by feature", woven
+        if in_blocks:
+            woven = through_all.reshape(count, -1).T.reshape(-1)
+            yield "in blocks, though they were written feature by feature", woven
     for size in _head_sizes(case):
         if any(part % size for part in sizes):
             continue
@@ -744,11 +757,13 @@ def _packings(
             within = through_all.reshape(groups, size, count)
             features = [within[:, :, k] for k in range(count)]
             yield f"feature by feature within each of {groups} heads", instead(features)
-        together = [piece.reshape(groups, n, size) for piece, n in zip(blocks, each, strict=True)]
-        yield (
-            f"in blocks, though they were written head by head ({groups} groups)",
-            np.concatenate(together, axis=1).reshape(-1),
-        )
+        if in_blocks:
+            pieces = zip(blocks, each, strict=True)
+            together = [piece.reshape(groups, n, size) for piece, n in pieces]
+            yield (
+                f"in blocks, though they were written head by head ({groups} groups)",
+                np.concatenate(together, axis=1).reshape(-1),
+            )
 
 
 def _head_sizes(case: Case) -> list[int]:

@@ -5,7 +5,7 @@ without style sheets and scripts too.
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -51,7 +51,7 @@ class Entry:
     row: Row
     ratio: float
     blocks: tuple[Block, ...] = ()
-    drawn: Drawn = Drawn()  # noqa: RUF009 - it is frozen
+    drawn: Drawn = field(default_factory=Drawn)
     name: str = ""
     """As ``inputs_from`` has it."""
     inputs_from: tuple[str | None, ...] = ()

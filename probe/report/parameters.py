@@ -50,8 +50,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist()) if value.size <= _FEW else None
     if isinstance(value, list | tuple):
-        parts = list(map(_plain, value)) if len(value) <= _FEW else [None]
-        return None if None in parts else parts
+        parts = list(map(_plain, value[: _FEW + 1]))
+        return None if len(parts) > _FEW or None in parts else parts
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, bool | int | float | str) else None

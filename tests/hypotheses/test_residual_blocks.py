@@ -131,7 +131,6 @@ def decoder(kind, **more):
 def test_an_rms_norm_that_subtracts_the_mean():
     model = decoder("Llama", num_key_value_heads=3)
     ids = np.random.default_rng(0).integers(0, 40, (2, 7))
-    block = model.layers[0]
 
     def layer_norm(norm):
         def forward(x):
@@ -150,11 +149,12 @@ def test_an_rms_norm_that_subtracts_the_mean():
     finding = named(model, "layers.0", (ids,), seen[0].numpy())
     assert finding.slug == "centred-norm"
     assert "input_layernorm and post_attention_layernorm" in finding.claim
-    assert block is model.layers[0]
 
 
-def test_parallel_branches_computed_one_after_the_other():
-    """Cohere norms once for both; the MLP of a port takes the sum with attention, normed again."""
+@pytest.mark.parametrize("last", ["mlp", "self_attn"])
+def test_parallel_branches_computed_one_after_the_other(last):
+    """Cohere norms once for both; the last branch of a port takes the sum with the other, normed
+    again. Attention takes a mask and positions besides."""
     model = decoder("Cohere", pad_token_id=0, eos_token_id=1, use_cache=False)
     ids = np.random.default_rng(0).integers(1, 40, (2, 7))
     block, given = model.layers[0], []
@@ -167,13 +167,16 @@ def test_parallel_branches_computed_one_after_the_other():
         model(torch.from_numpy(ids))
         hook.remove()
         (x, *_), kwargs = given[0]
-        normed = block.input_layernorm(x)
-        attended, _ = block.self_attn(hidden_states=normed, **kwargs)
-        h = x + attended
-        values = (h + block.mlp(block.input_layernorm(h))).numpy()
+        branches = {
+            "mlp": block.mlp,
+            "self_attn": lambda y: block.self_attn(hidden_states=y, **kwargs)[0],
+        }
+        (other,) = branches.keys() - {last}
+        h = x + branches[other](block.input_layernorm(x))
+        values = (h + branches[last](block.input_layernorm(h))).numpy()
     finding = named(model, "layers.0", (ids,), values)
     assert finding.slug == "sequential-branches"
-    assert "mlp" in finding.claim and "self_attn" in finding.claim
+    assert finding.claim.startswith(f"the branch of {last}"), finding
 
 
 class Stack(nn.Module):
@@ -233,3 +236,22 @@ def test_a_bias_behind_an_activation_that_mostly_gives_0():
     finding = named(model, "", x, values)
     assert finding.slug == "moved-step"
     assert "relu" in finding.claim.lower(), finding
+
+
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.last(torch.cat([y[..., 4:], y[..., :4]], -1))
+
+
+def test_what_is_not_the_same_is_not_said_to_be():
+    """Each half begins elsewhere: that is no mistake made twice."""
+    module, x = varied(Halves()), tokens(3, 6)
+    with torch.no_grad():
+        values = module.last(module.first(torch.from_numpy(x))).numpy()
+    finding = named(module, "", x, values)
+    assert "the same in" not in finding.claim, finding
