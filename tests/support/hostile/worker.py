@@ -1,5 +1,5 @@
-"""Runs cases: one process imports the frameworks once, and forks a child for each build and each
-command.
+"""Runs cases: one process imports the frameworks once, and forks a child for the commands of each
+case.
 
 A child that hangs or eats memory is killed without a loss to the others. Requests and answers are
 JSON, a line each, on the standard streams; the answers are made of plain values, which `judge`
@@ -16,7 +16,6 @@ import importlib
 import importlib.util
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -162,24 +161,31 @@ def _status(pid: int) -> tuple[float, int]:
     return seconds, peak
 
 
-def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
+def watch(
+    pid: int, base: int, seconds: float = SECONDS, *, spent: float = 0.0, answers: int | None = None
+) -> dict:
     """Waits for a child, and ends it where it hangs or its memory grows by more than 1 GiB; from a
     base of 0 it is only measured.
 
-    A hang is processor time beyond the limit, or as much of the clock with hardly any: the machine
-    may be busy with others.
+    A hang is processor time beyond the limit, what was `spent` before aside, or as much of the
+    clock with hardly any: the machine may be busy with others. A child that runs several commands
+    writes the exit status of each to `answers`, and lives on.
     """
     start, used, peak, how = time.monotonic(), 0.0, 0, "exit"
     ended = os.pidfd_open(pid)
+    waited = [ended] if answers is None else [ended, answers]
     while True:
+        try:
+            total, peak_now = _status(pid)
+            used, peak = total - spent, max(peak, peak_now)
+        except (OSError, IndexError):  # it has just ended
+            pass
+        if answers is not None and (answer := _read(answers)):
+            os.close(ended)
+            return _end("exit", int(answer), used, peak - base)
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             break
-        try:
-            used, peak_now = _status(pid)
-            peak = max(peak, peak_now)
-        except (OSError, IndexError):  # it has just ended
-            pass
         passed = time.monotonic() - start
         if base and peak - base > GIB:
             how = "memory"
@@ -189,7 +195,7 @@ def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             break
-        select.select([ended], [], [], 0.01)
+        select.select(waited, [], [], 0.01)
     os.close(ended)
     try:
         os.killpg(pid, signal.SIGKILL)
@@ -198,45 +204,69 @@ def watch(pid: int, base: int, seconds: float = SECONDS) -> dict:
     code = os.waitstatus_to_exitcode(status)
     if how == "exit" and code < 0:
         how = f"signal {-code}"
-    return {"how": how, "status": code, "seconds": used, "growth": max(0, peak - base) / GIB}
+    return _end(how, code, used, peak - base)
 
 
-def _fork(act, out: Path, err: Path, base: int) -> dict:
-    """What `act` ends with in a child of its own."""
-    pid = os.fork()
-    if pid:
-        try:
-            os.setpgid(pid, pid)
-        except (PermissionError, ProcessLookupError):
-            pass
-        # What is ours is only measured, and waited for where the machine is busy.
-        return watch(pid, base, SECONDS if base else 6 * SECONDS)
-    code = 70
+def _end(how: str, status: int, seconds: float, growth: int) -> dict:
+    return {"how": how, "status": status, "seconds": seconds, "growth": max(0, growth) / GIB}
+
+
+def _read(descriptor: int) -> bytes:
+    """What lies ready there."""
     try:
-        os.setpgid(0, 0)
-        for path, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
-            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            os.dup2(opened, descriptor)
-        sys.stdin, sys.stdout, sys.stderr = (
-            os.fdopen(0),
-            os.fdopen(1, "w"),
-            os.fdopen(2, "w", errors="backslashreplace"),
-        )
-        faulthandler.enable(2)
+        return os.read(descriptor, 64)
+    except BlockingIOError:
+        return b""
+
+
+def _fork() -> int:
+    """A child that leads a group of its own: its number, and 0 in the child."""
+    pid = os.fork()
+    try:
+        os.setpgid(pid, pid)
+    except (PermissionError, ProcessLookupError):
+        pass
+    return pid
+
+
+def _perform(act, out: Path, err: Path) -> int:
+    """The exit status of `act`, with standard streams of its own; in a child."""
+    code = 70
+    for path, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    # A log keeps the stream that it was made with, which must not close the next command's.
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(0, closefd=False),
+        os.fdopen(1, "w", closefd=False),
+        os.fdopen(2, "w", errors="backslashreplace", closefd=False),
+    )
+    faulthandler.enable(2)
+    try:
         code = act() or 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except BaseException:
         traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _alone(act, out: Path, err: Path) -> dict:
+    """What `act`, which is ours, ends with in a child of its own; it is only measured, and waited
+    for where the machine is busy."""
+    if pid := _fork():
+        return watch(pid, 0, 6 * SECONDS)
+    code = 70
+    try:
+        code = _perform(act, out, err)
     finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+        os._exit(code)
 
 
-def _command(arguments: tuple[str, ...]):
+def _command(arguments: Sequence[str]):
     def act():
         from probe.cli import main  # noqa: PLC0415
 
@@ -246,13 +276,67 @@ def _command(arguments: tuple[str, ...]):
     return act
 
 
+class Forked:
+    """A fork of this process that runs the commands of a case one after another, and is made anew
+    where one has ended it: a fork costs as much as a command."""
+
+    def __init__(self, here: Place):
+        self._here, self._pid = here, 0
+
+    def run(self, arguments: Sequence[str], out: Path, err: Path) -> dict:
+        """What a command ended with."""
+        if not self._pid:
+            self._begin()
+        # The greatest resident size is counted from here.
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+        spent, resident = _status(self._pid)
+        os.write(self._requests, json.dumps([arguments, str(out), str(err)]).encode() + b"\n")
+        ended = watch(self._pid, resident, spent=spent, answers=self._answers)
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            self._forget()
+        return ended
+
+    def _begin(self) -> None:
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        os.set_blocking(self._answers, False)
+        self._pid = _fork()
+        if self._pid:
+            os.close(requests)
+            os.close(answers)
+            return
+        try:
+            self._serve(requests, answers)
+        finally:
+            os._exit(70)
+
+    def _serve(self, requests: int, answers: int) -> None:
+        environment = {**os.environ, "TMPDIR": str(self._here.work.parent / "tmp")}
+        for line in os.fdopen(requests):
+            arguments, out, err = json.loads(line)
+            os.chdir(self._here.work)
+            os.environ.clear()
+            os.environ.update(environment)
+            code = _perform(_command(arguments), Path(out), Path(err))
+            os.write(answers, b"%d" % code)
+
+    def _forget(self) -> None:
+        os.close(self._requests)
+        os.close(self._answers)
+        self._pid = 0
+
+    def close(self) -> None:
+        if self._pid:
+            os.killpg(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._forget()
+
+
 def _text(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(2_000_000).decode("utf-8", "backslashreplace")
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class Runner:
@@ -292,7 +376,7 @@ class Runner:
         def act():
             case.build(here)
 
-        ended = _fork(act, out, err, 0)
+        ended = _alone(act, out, err)
         assert ended["status"] == 0, f"{name} cannot be built: {ended}\n{_text(err)[-3000:]}"
         return here
 
@@ -302,25 +386,20 @@ class Runner:
         `whole`: peak memory and seconds of a healthy process to count from.
         """
         here, ends = self.build(name), []
-        for run in CASES[name].runs:
-            ends.append(self._run(here, run, whole))
-            if ends[-1]["how"] != "exit":
-                break
+        with contextlib.closing(Forked(here)) as forked:
+            for run in CASES[name].runs:
+                ends.append(self._run(here, run, whole, forked))
+                if ends[-1]["how"] != "exit":
+                    break
         return ends
 
-    def _run(self, here: Place, run: Run, whole: tuple[int, float] | None) -> dict:
+    def _run(self, here: Place, run: Run, whole: tuple[int, float] | None, forked: Forked) -> dict:
         outer = here.work.parent
         out, err = (self.root / "out" / f"{outer.name}.{stream}" for stream in ("out", "err"))
         before = snapshot(outer)
         opened = Opened([path for path in outer.iterdir() if path.name.startswith("canary")])
         if whole is None and not run.shell and not run.environment:
-
-            def act():
-                os.chdir(here.work)
-                os.environ["TMPDIR"] = str(outer / "tmp")
-                _command(run.arguments)()
-
-            ended = _fork(act, out, err, _resident())
+            ended = forked.run(run.arguments, out, err)
         else:
             ended = self._process(here, run, out, err, whole or (0, SECONDS))
         touched = opened.close()
@@ -384,11 +463,10 @@ def _learn(runner: Runner, formats: Sequence[str]) -> None:
         case for case in CASES.values() if case.kind == "healthy" and case.format in formats
     ]:
         here = runner.build(case.name)
-        _fork(
+        _alone(
             act_of(case.runs[-1], here),
             runner.root / "out" / "learn.out",
             runner.root / "out" / "learn.err",
-            0,
         )
         for name in json.loads(names.read_text()):
             if name not in sys.modules and name.partition(".")[0] in KNOWN:
