@@ -72,7 +72,7 @@ def exhaustive(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "exhaustive", *session.posargs)
 
 
-@nox.session(venv_backend="uv|venv", reuse_venv=True)
+@nox.session(venv_backend="venv", reuse_venv=True)
 def hgq(session: nox.Session) -> None:
     """HGQ2, in an environment of its own: its package `qkeras` would overwrite QKeras'."""
     session.install("-e", ".[hgq]", *TEST_TOOLS)
@@ -87,7 +87,7 @@ def notebook(session: nox.Session) -> None:
         session.run("jupyter", "execute", "digits.ipynb", "--output", str(written))
 
 
-@nox.session(venv_backend="uv|venv", reuse_venv=True)
+@nox.session(venv_backend="venv", reuse_venv=True)
 def browser(session: nox.Session) -> None:
     """The pages in Chromium or Chrome as installed, headless and offline: keyboard, print, and what
     axe-core says of contrast and structure; and Model Explorer's files in Model Explorer."""
