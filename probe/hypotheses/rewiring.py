@@ -1,13 +1,15 @@
-"""Steps with others put between them: what an edit of the data flow needs."""
+"""Steps with others put between them, and which step gives a tensor: what an edit of the data flow
+needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from probe.hypotheses.case import Case, Steps
+from probe.hypotheses.changes import taking
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 
-__all__ = ["Change", "rewired"]
+__all__ = ["Change", "made_by", "rewired", "source_of", "steps_taking"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +65,18 @@ def rewired(case: Case, changes: Sequence[Change]) -> Steps:
         if change.ref == last and change.users(len(case.steps)):
             put(k)
     return tuple(new)
+
+
+def made_by(case: Case, ref: Ref, *kinds: type[Op]) -> bool:
+    """Whether a step of one of these kinds gives the tensor."""
+    return ref.step >= 0 and isinstance(case.steps[ref.step].op, kinds)
+
+
+def source_of(case: Case, ref: Ref) -> Ref:
+    """What the step that gives the tensor is applied to, first of all."""
+    return case.steps[ref.step].sources(ref.step)[0]
+
+
+def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
+    """The steps where all that take the one tensor take the other."""
+    return taking(case, instead_of, ref, "").applied(case.steps)

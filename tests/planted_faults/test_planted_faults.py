@@ -47,7 +47,7 @@ ELSEWHERE = {
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
-test_changes.py, parts of language models test_rotary_and_heads.py and
+test_changes.py, parts of language models test_language_models.py and
 test_residual_blocks.py, mistakes before the
 layer tests/diagnosis/test_before_the_layer.py."""
 
