@@ -16,8 +16,9 @@ from probe import ops
 from probe.hypotheses.activation import COMMON
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change
+from probe.hypotheses.decompositions import Causal
 from probe.hypotheses.mapped_tensors import mapped, tensors_of
-from probe.hypotheses.primitives import Causal, Scanned
+from probe.hypotheses.recurrent_decompositions import Scanned
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import step_name

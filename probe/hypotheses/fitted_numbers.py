@@ -11,7 +11,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, Flow, edit
 from probe.hypotheses.mapped_tensors import mapped, tensors_of
-from probe.hypotheses.primitives import taken_apart
+from probe.hypotheses.primitives import decomposed
 from probe.hypotheses.registry import more
 from probe.hypotheses.reproducing import flow_of
 from probe.hypotheses.step_words import step_name
@@ -44,7 +44,7 @@ def fitted_number(case: Case) -> Iterator[Edit]:
     differing = case.pick(case.healthy != case.observed) if case.comparable else np.zeros(0)
     if differing.sum() < _FEWEST:
         return
-    whole = taken_apart(case)
+    whole = decomposed(case)
     flow = flow_of(whole)
     for number in (*_constants(flow.case), *_fields(flow.case), *_tensors(flow.case)):
         if case.over():

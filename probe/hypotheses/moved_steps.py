@@ -8,7 +8,8 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, inserted, shape_of, users_of
-from probe.hypotheses.primitives import Masked, Scanned
+from probe.hypotheses.decompositions import Masked
+from probe.hypotheses.recurrent_decompositions import Scanned
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import listed, step_name, tensor_name

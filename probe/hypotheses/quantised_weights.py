@@ -9,8 +9,8 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change
+from probe.hypotheses.decompositions import by_integers
 from probe.hypotheses.mapped_tensors import axis_name, mapped
-from probe.hypotheses.primitives import by_integers
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import PARTS, reproducing
 from probe.hypotheses.tensor_maps import Map, maps

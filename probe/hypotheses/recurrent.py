@@ -12,6 +12,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis, more
+from probe.hypotheses.rewiring import Change, rewired
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -240,8 +241,15 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
     count = case.values[last][0].shape[0]
     yield case.edit(
         f"{lead}the output is in reverse order of the time steps",
-        _behind(case, last, ops.Flip(axis=0)),
+        rewired(case, [Change(Ref(last), (ops.Flip(axis=0),))]),
     )
+    backward = [position for position, op in case.having(ops.Recurrence) if op.reverse]
+    if not lead and 0 < len(backward) < len(recurrences):
+        yield case.edit(
+            "the outputs of the backward direction are not put back in the order of the time steps",
+            rewired(case, [Change(Ref(position), (ops.Flip(axis=0),)) for position in backward]),
+            do="reverse them before they are joined with the outputs of the forward direction",
+        )
     for position, op in case.having(ops.Slice):
         if (
             position < recurrences[0]
@@ -290,21 +298,6 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
             (*whole, Step(ops.Transpose((1, 0, 2)))),
             do="take the last time step",
         )
-
-
-def _behind(case: Case, position: int, op: ops.Op) -> Steps:
-    """The steps with an op between a recurrence's sequence and whatever takes it."""
-
-    def moved(ref: Ref) -> Ref:
-        if ref == Ref(position):
-            return Ref(position + 1)
-        return Ref(ref.step + 1, ref.index) if ref.step > position else ref
-
-    later = [
-        Step(step.op, tuple(moved(ref) for ref in step.sources(at)))
-        for at, step in enumerate(case.steps[position + 1 :], start=position + 1)
-    ]
-    return (*case.steps[: position + 1], Step(op, (Ref(position),)), *later)
 
 
 @hypothesis("ignored-mask")

@@ -9,7 +9,8 @@ import numpy as np
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.changes import Change, Flow, edit, shared
-from probe.hypotheses.primitives import Scanned, taken_apart, taken_together
+from probe.hypotheses.primitives import decomposed, taken_together
+from probe.hypotheses.recurrent_decompositions import Scanned
 from probe.ops.base import Op
 from probe.ops.step import Step
 
@@ -46,11 +47,11 @@ def _within(case: Case, change: Change) -> bool:
 @once
 def _readings(case: Case) -> list[Case]:
     """The layer by its calls, by its steps, and by what these are made of."""
-    sums = taken_apart(case, True)
+    sums = decomposed(case, True)
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
     return [
         *(one for one in dict.fromkeys(calls) if one is not case),
-        *dict.fromkeys((sums, taken_apart(case))),
+        *dict.fromkeys((sums, decomposed(case))),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from probe.hypotheses.case import Case, Gathered, once
-from probe.hypotheses.primitives import Scanned
+from probe.hypotheses.recurrent_decompositions import Scanned
 from probe.ops.step import Ref
 
 __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]

@@ -14,7 +14,7 @@ from probe import ops
 from probe.diagnosis import diagnose
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
-from probe.hypotheses.primitives import taken_apart
+from probe.hypotheses.primitives import decomposed
 from probe.hypotheses.tensor_maps import maps, scalings
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -115,6 +115,83 @@ def test_a_number_within_an_activation():
     report = probe.check(m, "", x, expected=y)
     assert report.findings[0].slug == "changed-step"
     assert report.findings[0].claim == "2 is taken instead of 3 in the exponent"
+
+
+def lrn(x, k=1.3, outside=0.0, power=2):
+    wide = np.pad(np.abs(x) ** power, ((0, 0), (2, 1), (0, 0)))
+    total = sum(wide[:, c : c + x.shape[1]] for c in range(4))
+    return x / ((k + 0.8 / 4 * total) ** 0.6 + outside)
+
+
+def softplus(x, inside=2.0, over=2.0):
+    return np.where(2 * x > 1.5, x, np.log1p(np.exp(inside * x)) / over)
+
+
+def lp_pool(x, root=np.sqrt):
+    return root(np.square(x).reshape(*x.shape[:-1], -1, 2).sum(-1))
+
+
+WITHIN = {
+    "k outside of the power": (
+        nn.LocalResponseNorm(4, 0.8, 0.6, 1.3),
+        lambda x: lrn(x, 0.0, 1.3),
+        "k is added behind the divisor",
+    ),
+    "magnitudes for squares": (
+        nn.LocalResponseNorm(4, 0.8, 0.6, 1.3),
+        lambda x: lrn(x, power=1),
+        "Abs instead of Square",
+    ),
+    "not divided by beta": (
+        nn.Softplus(2, 1.5),
+        lambda x: softplus(x, over=1.0),
+        "beta is left out of softplus(beta x) / beta",
+    ),
+    "beta left out of the exponential": (
+        nn.Softplus(2, 1.5),
+        lambda x: softplus(x, inside=1.0),
+        "softplus(beta x) takes the input",
+    ),
+    "the root forgotten": (
+        nn.LPPool1d(2, 2),
+        lambda x: lp_pool(x, np.positive),
+        "1 / p is left out of the root",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_a_mistake_within_an_op(name):
+    m, mistaken, words = WITHIN[name]
+    x = drawn(2, 7, 6)
+    right = {nn.LocalResponseNorm: lrn, nn.Softplus: softplus, nn.LPPool1d: lp_pool}[type(m)]
+    assert probe.check(m, "", x, expected=right(x)).verdict == "agree"
+    report = probe.check(m, "", x, expected=mistaken(x))
+    assert report.findings, report.diagnosis
+    assert report.findings[0].left <= 1
+    assert words in report.findings[0].claim
+
+
+def test_the_backward_direction_is_not_put_back():
+    """In both layers, one after the other."""
+    m, x = varied(nn.LSTM(4, 3, num_layers=2, bidirectional=True)), drawn(5, 2, 4)
+
+    def port(x, put_back):
+        for layer in range(2):
+            one = {}
+            for suffix in ("", "_reverse"):
+                single = nn.LSTM(x.shape[-1], 3)
+                for name, held in single.named_parameters():
+                    held.data = getattr(m, f"{name[:-1]}{layer}{suffix}")
+                one[suffix] = single(x.flip(0) if suffix else x)[0]
+            backward = one["_reverse"].flip(0) if put_back else one["_reverse"]
+            x = torch.cat([one[""], backward], -1)
+        return x.detach().numpy()
+
+    assert probe.check(m, "", x, expected=port(torch.tensor(x), True)).verdict == "agree"
+    report = probe.check(m, "", x, expected=port(torch.tensor(x), False))
+    assert report.findings[0].slug == "other-time-step", report.diagnosis
+    assert "backward direction" in report.findings[0].claim
 
 
 def lstm(m, x, forget=0.0, shown=torch.tanh, carried=False):
@@ -242,6 +319,12 @@ APART = {
     "Swish": (ops.Swish(1.702), (3, 4)),
     "HardSwish": (ops.HardSwish(), (3, 40)),
     "Softplus": (ops.Softplus(2.0), (3, 4)),
+    "Softplus (threshold)": (ops.Softplus(2.0, 0.4), (3, 4)),
+    "ScaledRelu": (ops.ScaledRelu(0.8, 0.3, 0.2), (3, 40)),
+    "LpNormalization": (ops.LpNormalization((1,), 1.0), (3, 4)),
+    "LpNormalization (squared)": (ops.LpNormalization((1,), 4.0, squared=True), (3, 4)),
+    "LRN": (ops.LRN(4, 0.8, 0.6, 1.3, 2, 1), (2, 7, 5)),
+    "LpPool": (ops.LpPool((2, 3), (1, 2), ((0, 0),) * 2, 3.0), (2, 3, 5, 6)),
     "Selu": (ops.Selu(), (3, 4)),
     "Elu": (ops.Elu(0.7), (3, 4)),
     "LeakyRelu": (ops.LeakyRelu(0.3), (3, 4)),
@@ -271,7 +354,7 @@ def test_what_an_op_is_made_of_gives_the_same(name):
     )
     values = recompute(steps, inputs)
     case = Case(steps, inputs, values, values[-1][0])
-    apart = taken_apart(case)
+    apart = decomposed(case)
     assert len(apart.steps) >= len(steps)
     assert not any(step.op is op for step in apart.steps)
     np.testing.assert_allclose(apart.healthy, case.healthy, rtol=1e-9, atol=1e-12)

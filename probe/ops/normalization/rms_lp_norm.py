@@ -255,7 +255,7 @@ class LRN(Op):
     first: bool = False
     engine_differences = (ZERO_SHARE_OF_NAN, SQUARES_OVERFLOW)
 
-    def _sums(self, x: np.ndarray) -> np.ndarray:
+    def neighbour_sums(self, x: np.ndarray) -> np.ndarray:
         """Of the neighbours of every channel."""
         out = np.zeros_like(x)
         channels = x.shape[1]
@@ -277,7 +277,7 @@ class LRN(Op):
         )
 
     def _base(self, x: np.ndarray) -> np.ndarray:
-        return self.bias + self.alpha / self.size * self._sums(np.square(x))
+        return self.bias + self.alpha / self.size * self.neighbour_sums(np.square(x))
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
@@ -325,7 +325,9 @@ class LRN(Op):
                 + precision.tiny
             )
             if of.slacks[0] is not None:
-                inner = abs(self.alpha) / self.size * self._sums(2 * np.abs(x) * of.slacks[0])
+                inner = (
+                    abs(self.alpha) / self.size * self.neighbour_sums(2 * np.abs(x) * of.slacks[0])
+                )
                 own = (
                     own
                     + of.slacks[0] / np.abs(base) ** self.beta

@@ -252,7 +252,7 @@ class LpPool(Pool):
         ones = (1,) * len(self.kernel)
         return self._trimmed(sizes, self._reach(sizes, self.ceil_mode, ones), ones)
 
-    def _totals(self, x: np.ndarray) -> np.ndarray:
+    def window_sums(self, x: np.ndarray) -> np.ndarray:
         """Sums over the windows, and those at the end scaled up."""
         kernel, pads = self._held(x.shape[2:])
         view = windows(fitted(x, pads, 0.0), kernel, self.strides, (1,) * len(kernel))
@@ -274,7 +274,7 @@ class LpPool(Pool):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with np.errstate(all="ignore"):
-            return (self._root(self._totals(inputs[0] ** self.p)),)
+            return (self._root(self.window_sums(inputs[0] ** self.p)),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = graph.op("Pow", inputs[0], graph.const(float(self.p)))
@@ -299,16 +299,18 @@ class LpPool(Pool):
         (x,), (y,) = of.inputs, of.outputs
         with np.errstate(all="ignore"):
             powers = x**self.p
-            total = self._totals(powers)
+            total = self.window_sums(powers)
             off = of_sums(
                 math.prod(self._held(x.shape[2:])[0]),
                 total,
-                self._totals(np.square(powers)),
+                self.window_sums(np.square(powers)),
                 precision,
             )
-            off += (6 + 2 * abs(self.p)) * precision.unit * self._totals(np.abs(powers))
+            off += (6 + 2 * abs(self.p)) * precision.unit * self.window_sums(np.abs(powers))
             if of.slacks[0] is not None:
-                off = off + self._totals(np.abs(self.p * np.abs(x) ** (self.p - 1)) * of.slacks[0])
+                off = off + self.window_sums(
+                    np.abs(self.p * np.abs(x) ** (self.p - 1)) * of.slacks[0]
+                )
             moved = np.fmax(
                 np.abs(self._root(total + off) - y),
                 np.abs(self._root(np.maximum(total - off, 0)) - y),
