@@ -264,7 +264,10 @@ def ignored_dilation(case: Case) -> Iterator[Edit]:
             op.pads, _kernel(case, position, op), op.dilations, strict=True
         ):
             less = (k - 1) * (d - 1)
-            shrunk.append((before - less // 2, after - (less - less // 2)))
+            first = less // 2
+            if before + after >= less:  # where one side has no more, the other side has less
+                first = min(before, max(first, less - after))
+            shrunk.append((before - first, after - (less - first)))
         centred = case.became_steps(steps)
         yield case.edit(
             f"dilation 1 instead of {op.dilations}, and the padding reduced accordingly",

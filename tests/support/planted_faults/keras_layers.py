@@ -3,6 +3,7 @@ weights."""
 
 import keras
 import numpy as np
+import torch
 from planting import (
     F,
     Rows,
@@ -48,6 +49,15 @@ def same_lower():
         x,
         last(F.conv2d(F.pad(t(x).permute(0, 3, 1, 2), (2, 1, 2, 1)), *kernel_bias(layer))),
     )
+
+
+@plant("ignored-dilation", "Keras Conv1D")
+def causal_taps_side_by_side():
+    x = draw(2, 12, 3)
+    layer = keras_layer(keras.layers.Conv1D, x, 5, 3, padding="causal", dilation_rate=2)
+    kernel, bias = map(t, layer.get_weights())
+    taps = F.pad(t(x), (0, 0, 2, 0)).unfold(1, 3, 1)
+    return layer, x, (torch.einsum("ntck,kco->nto", taps, kernel) + bias).numpy()
 
 
 @plant("missing-activation", "Keras Conv2D")
