@@ -278,10 +278,14 @@ def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tup
         if outcome == "survived" or test in healthy:
             break
         # What fails without the mutant too, in this process at least, says nothing of it.
-        if _run([test] if test in tests else tests[:1], limit)[0] == "survived":
+        test = test if test in tests else tests[0]
+        if _run([test], limit)[0] == "survived":
             healthy.add(test)
             break
         tests.remove(test)
+        if not tests:
+            outcome, by = "survived", "(no test of its lines passes without it)"
+            break
     change = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1)
     return f"{outcome} {by}".strip(), "\n".join(list(change)[2:])
 

@@ -1,7 +1,8 @@
-"""A step that stands at another place of the flow, or is done twice."""
+"""A step that stands at another place of the flow, or is done twice, or elsewhere too."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from probe.hypotheses.recurrent_decompositions import Scanned
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.reproducing import reproducing
 from probe.hypotheses.step_words import listed, step_name, tensor_name
-from probe.ops.base import Rearrangement
+from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
-from probe.ops.step import Ref, Step
+from probe.ops.step import Ref, Step, weights_of
 
 __all__: list[str] = []
 
@@ -23,15 +24,18 @@ _DEEP = 3
 """Before how many steps one is moved."""
 _FAR = 4
 """Behind how many steps one is moved."""
+_ELSEWHERE = 64
+"""On how many other tensors steps are tried."""
 
 
 @hypothesis("moved-step", last=True)
 def moved_step(case: Case) -> Iterator[Edit]:
     """A step is computed at another place: after a step that should follow it, or before one that
-    it should follow; or it is computed twice.
+    it should follow; or it is computed twice, or on another tensor, too.
 
     Such as the bias added after the activation, a sum normalised instead of one summand, a mask
-    that zeroes weights after the softmax, or each operand activated instead of their sum.
+    that zeroes weights after the softmax, each operand activated instead of their sum, or the
+    encoder's output normalised like the queries.
     """
     yield from reproducing(case, _moved, "moved-step")
 
@@ -46,6 +50,7 @@ def _moved(case: Case) -> Iterator[Change]:
             yield from _behind(case, position, users)
             yield from _before(case, position, users)
             yield from _twice(case, position)
+    yield from islice(_elsewhere(case, users), _ELSEWHERE)
 
 
 def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
@@ -165,6 +170,40 @@ def _twice(case: Case, position: int) -> Iterator[Change]:
                 f"{_action(case, position, index)} twice",
                 ("twice", type(step.op)),
             )
+
+
+def _elsewhere(case: Case, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
+    """Each norm and activation on another tensor, too: on an input, or on what a step with a weight
+    gives."""
+    applied: dict[type | int, int] = {}
+    for position, step in enumerate(case.steps):
+        once = len(step.sources(position)) == 1 and len(case.values[position]) == 1
+        if once and isinstance(step.op, _NORMS_AND_ACTIVATIONS):
+            applied.setdefault(position if weights_of((step,)) else type(step.op), position)
+    tensors = [Ref(-1, k) for k, x in enumerate(case.inputs) if x.dtype.kind == "f"]
+    tensors += [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]
+    for position in applied.values():
+        op, (main,) = case.steps[position].op, case.steps[position].sources(position)
+        size = shape_of(case, main)[-1:]
+        for ref in tensors:
+            follows = any(type(case.steps[user].op) is type(op) for user in users.get(ref, ()))
+            if ref.step == position or follows or shape_of(case, ref)[-1:] != size:
+                continue
+            what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
+            yield inserted(case, ref, Step(op, (ref,)), what)
+
+
+def _weighted(case: Case, position: int) -> bool:
+    """Whether a step has a weight, as its own or as what it takes."""
+    step = case.steps[position]
+    held = (ref.step >= 0 and case.steps[ref.step].op for ref in step.sources(position))
+    return bool(weights_of((step,))) or any(isinstance(op, ops.Parameter) for op in held)
+
+
+_NORMS_AND_ACTIVATIONS = (
+    *(ops.LayerNormalization, ops.RMSNormalization, ops.BatchNormalization),
+    Elementwise,
+)
 
 
 def _action(case: Case, position: int, index: int) -> str:

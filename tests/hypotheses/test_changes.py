@@ -172,6 +172,39 @@ def test_a_mistake_within_an_op(name):
     assert words in report.findings[0].claim
 
 
+class Cross(nn.Module):
+    """A sum of two branches, of which one is normalised and the other activated."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.query, self.value = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x, memory):
+        return nn.functional.gelu(self.query(self.norm(x))) + self.value(memory)
+
+
+ELSEWHERE = {
+    "norm (LayerNormalization) is applied to input 1, too": (
+        lambda m, x, memory: m(x, m.norm(memory))
+    ),
+    "gelu (Gelu) is applied to the output of value": (
+        lambda m, x, memory: m(x, memory) - m.value(memory) + nn.functional.gelu(m.value(memory))
+    ),
+}
+
+
+@pytest.mark.parametrize("words", ELSEWHERE)
+def test_a_step_is_applied_to_another_tensor_too(words):
+    m, x = varied(Cross()), (drawn(2, 5, 6), drawn(2, 5, 6))
+    with torch.no_grad():
+        y = ELSEWHERE[words](m, *map(torch.tensor, x)).numpy()
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings, report.diagnosis
+    assert report.findings[0].slug == "moved-step"
+    assert words in report.findings[0].claim
+
+
 def test_the_backward_direction_is_not_put_back():
     """In both layers, one after the other."""
     m, x = varied(nn.LSTM(4, 3, num_layers=2, bidirectional=True)), drawn(5, 2, 4)
