@@ -39,9 +39,8 @@ class Change:
     where: str
     """At which step; "" where ``what`` says it."""
     steps: Mapping[int, Step]
-    """Steps by their positions; those from the number of the layer's steps on are new."""
-    after: int = -1
-    """Behind which step the new ones run."""
+    """Steps by their positions; those from the number of the layer's steps on are new, and run as
+    soon as what they take is there."""
     out: Ref | None = None
     """What the layer gives, where that is no longer what its last step gives."""
     key: Hashable = None
@@ -60,8 +59,8 @@ class Change:
     def applied(self, steps: Steps) -> Steps:
         """All steps, in an order in which they can run."""
         count = len(steps)
-        new = sorted(position for position in self.steps if position >= count)
-        order = [*range(self.after + 1), *new, *range(self.after + 1, count)]
+        new = self.new_steps(count)
+        order = sorted([*range(count), *new], key=lambda at: (new.get(at, at), at))
         place = {old: at for at, old in enumerate(order)}
 
         def moved(ref: Ref) -> Ref:
@@ -71,11 +70,19 @@ class Change:
         for old in order:
             step = self.steps.get(old) or steps[old]
             sources = step.sources(old)
-            same = len(new) == 0 and old not in self.steps
+            same = not new and old not in self.steps
             made.append(step if same else Step(step.op, tuple(map(moved, sources))))
         if self.out is not None:
             made.append(Step(Outputs(), (moved(self.out),)))
         return tuple(made)
+
+    def new_steps(self, count: int) -> dict[int, int]:
+        """Behind which of a layer's ``count`` steps each new one runs, in their order."""
+        found: dict[int, int] = {}
+        for at in sorted(at for at in self.steps if at >= count):
+            taken = (ref.step for ref in self.steps[at].sources(at))
+            found[at] = max((found.get(step, step) for step in taken), default=-1)
+        return dict(sorted(found.items(), key=lambda one: one[::-1]))
 
 
 class Flow:
@@ -109,13 +116,14 @@ class Flow:
         """What the steps give that give something else than before."""
         count, values = self.count, self.case.values
         made: dict[int, tuple[np.ndarray, ...]] = {}
-        new = sorted(position for position in change.steps if position >= count)
+        behind = change.new_steps(count)
+        new = list(behind)
         line = [position for position in change.steps if position < count]
         line += [at for k in change.inputs for at in self._takers.get((-1, k), ())]
         heapify(line)
         last = -1
         while line or new:
-            if new and (not line or line[0] > change.after):
+            if new and (not line or line[0] > behind[new[0]]):
                 position = new.pop(0)
             elif (position := heappop(line)) == last:
                 continue
@@ -215,14 +223,14 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
     """The changes of a case: those that are made at all steps of a kind alike, or at all of these
     in one call or at one place of every layer, those that are possible at one alone, then the first
     ones at each."""
-    steps, count = case.steps, len(case.steps)
+    steps = case.steps
     groups: dict[Hashable, list[Change]] = {}
     listed = []
     for one in changes:
         if over():
             return
         listed.append(one)
-        if one.key is not None and one.out is None and max(one.steps, default=count) < count:
+        if one.key is not None and one.out is None and one.steps:
             groups.setdefault(one.key, []).append(one)
     told = set[Hashable]()
     for one in listed:
@@ -249,7 +257,12 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
 def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:
     """Which changes are made at once: all; and where steps take other tensors, those in one call
     and those at one place of every layer."""
-    if any(step.op is not case.steps[at].op for one in members for at, step in one.steps.items()):
+    count = len(case.steps)
+    if any(
+        at < count and step.op is not case.steps[at].op
+        for one in members
+        for at, step in one.steps.items()
+    ):
         yield members
         return
     places = [one.of if one.of >= 0 else min(one.steps) for one in members]
@@ -310,8 +323,12 @@ def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterato
 def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
     """The steps with all of the changes; none where two change the same otherwise."""
     made: dict[int, Step] = {}
+    free = len(steps)
     for member in members:
-        for at, step in member.steps.items():
+        places = {at: free + k for k, at in enumerate(member.new_steps(len(steps)))}
+        free += len(places)
+        for old, own in member.steps.items():
+            at, step = places.get(old, old), _renumbered(own, old, places)
             before = made.setdefault(at, step)
             if before is step:
                 continue
@@ -324,6 +341,15 @@ def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
             both = tuple(one if other == old else other for old, one, other in refs)
             made[at] = Step(step.op, both)
     return made
+
+
+def _renumbered(step: Step, position: int, places: Mapping[int, int]) -> Step:
+    """A step that takes what stands at other places."""
+    sources = step.sources(position)
+    if not any(ref.step in places for ref in sources):
+        return step
+    moved = (replace(ref, step=places.get(ref.step, ref.step)) for ref in sources)
+    return Step(step.op, tuple(moved))
 
 
 def edit(case: Case, change: Change, slug: str) -> Edit:
@@ -379,4 +405,4 @@ def inserted(
             renamed = tuple(new if one == ref else one for one in sources)
             steps[position] = Step(other.op, renamed)
     out = new if user is None and ref.step == len(case.steps) - 1 else None
-    return Change(what, "", steps, ref.step, out, key, of=ref.step)
+    return Change(what, "", steps, out, key, of=ref.step)

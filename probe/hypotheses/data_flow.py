@@ -234,7 +234,7 @@ def _sums_taken(case: Case) -> Iterator[Change]:
                     what = f"{step_name(case, user)} takes {tensor_name(case, ref)} plus "
                     what += tensor_name(case, other)
                     both = Step(ops.Add(), (ref, other))
-                    yield replace(inserted(case, ref, both, what, user=user), after=later)
+                    yield inserted(case, ref, both, what, user=user)
 
 
 def _same_before(case: Case, position: int) -> Iterator[tuple[Ref, list[int]]]:

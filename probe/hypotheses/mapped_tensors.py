@@ -118,7 +118,7 @@ def extra(case: Case, few: int | None = None) -> Iterator[Change]:
     for name, op in COMMON[:few] if not case.inner else ():
         for ref in tensors_of(case):
             what = f"{name} is applied to {tensor_name(case, ref)}"
-            yield inserted(case, ref, Step(op, (ref,)), what, ("extra", name))
+            yield inserted(case, ref, Step(op, (ref,)), what)
 
 
 def rearranged(case: Case, few: int | None = None) -> Iterator[Change]:

@@ -1,6 +1,6 @@
 """A step that stands at another place of the flow, or is done twice, or elsewhere too."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -24,6 +24,8 @@ _DEEP = 3
 """Before how many steps one is moved."""
 _FAR = 4
 """Behind how many steps one is moved."""
+_REGION = 24
+"""Within how many steps the paths between which a step is moved come together."""
 _ELSEWHERE = 64
 """On how many other tensors steps are tried."""
 
@@ -58,25 +60,34 @@ def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
     step, made = case.steps[position], Ref(position)
     for index, main in enumerate(step.sources(position)):
         if shape_of(case, main) == shape_of(case, made) and not isinstance(step.op, Rearrangement):
-            for first in users.get(made, ()):
-                yield from _behind_others(case, position, index, first, users)
+            takers = users.get(made, [])
+            for first in takers:
+                yield from _behind_others(case, position, index, first, [first], users)
+            if len(takers) > 1 and (first := _joined(case, position, users)):
+                yield from _behind_others(case, position, index, first, takers, users)
 
 
 def _behind_others(
-    case: Case, position: int, index: int, first: int, users: Mapping[Ref, list[int]]
+    case: Case,
+    position: int,
+    index: int,
+    first: int,
+    takers: Sequence[int],
+    users: Mapping[Ref, list[int]],
 ) -> Iterator[Change]:
-    """The step, whose main input is that at ``index``, behind the step ``first`` that takes it,
-    and behind those that follow this one; what it takes besides is rearranged on the way."""
+    """The step, whose main input is that at ``index``, behind the step ``first``, which takes it
+    or what ``takers`` make of it, and behind those that follow this one; what it takes besides is
+    rearranged on the way."""
     step = case.steps[position]
     rest = list(step.sources(position))
     shape = shape_of(case, rest[index])
     wide = [np.size(ref.of(case.inputs, case.values)) > 1 and ref != rest[index] for ref in rest]
     changed: dict[int, Step] = {}
     at, far, new = first, 0, len(case.steps)
-    sources = tuple(
-        rest[index] if ref == Ref(position) else ref for ref in case.steps[first].sources(first)
-    )
-    changed[first] = Step(case.steps[first].op, sources)
+    for taker in takers:
+        sources = case.steps[taker].sources(taker)
+        without = tuple(rest[index] if ref == Ref(position) else ref for ref in sources)
+        changed[taker] = Step(case.steps[taker].op, without)
     while far < _FAR:
         following = case.steps[at]
         if len(case.values[at]) != 1 or isinstance(following.op, Outputs):
@@ -100,11 +111,26 @@ def _behind_others(
                 )
             out = Ref(new) if at == len(case.steps) - 1 else None
             what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
-            yield Change(what, "", moved, at, out)
+            yield Change(what, "", moved, out, ("behind", type(step.op), far), of=position)
         following_users = users.get(Ref(at), [])
-        if len(following_users) != 1:
+        at = following_users[0] if len(following_users) == 1 else _joined(case, at, users)
+        if not at:
             return
-        at = following_users[0]
+
+
+def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int:
+    """The step in which all that is made of what a step gives comes together again, in its shape;
+    0 where it does not soon."""
+    reached, last = {start}, max(users.get(Ref(start), [0]))
+    for at in range(start + 1, min(start + _REGION, len(case.steps))):
+        if reached.isdisjoint(ref.step for ref in case.steps[at].sources(at)):
+            continue
+        if at == last and shape_of(case, Ref(at)) == shape_of(case, Ref(start)):
+            return at
+        reached.add(at)
+        outputs = (Ref(at, k) for k in range(len(case.values[at])))
+        last = max(last, *(user for one in outputs for user in users.get(one, [0])))
+    return 0
 
 
 def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
@@ -140,7 +166,7 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
                 f"{tensor_name(case, main)}"
             )
             out = main if position == len(case.steps) - 1 else None
-            yield Change(what, "", steps, after, out)
+            yield Change(what, "", steps, out)
 
 
 def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
@@ -184,13 +210,14 @@ def _elsewhere(case: Case, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
     tensors += [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]
     for position in applied.values():
         op, (main,) = case.steps[position].op, case.steps[position].sources(position)
-        size = shape_of(case, main)[-1:]
+        size = shape_of(case, main)[-1:] if weights_of((case.steps[position],)) else None
         for ref in tensors:
             follows = any(type(case.steps[user].op) is type(op) for user in users.get(ref, ()))
-            if ref.step == position or follows or shape_of(case, ref)[-1:] != size:
+            if ref.step == position or follows or size not in (None, shape_of(case, ref)[-1:]):
                 continue
+            giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
             what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
-            yield inserted(case, ref, Step(op, (ref,)), what)
+            yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
 
 
 def _weighted(case: Case, position: int) -> bool:

@@ -205,6 +205,55 @@ def test_a_step_is_applied_to_another_tensor_too(words):
     assert words in report.findings[0].claim
 
 
+class Turned(nn.Module):
+    """What is normalised goes two ways, as in a rotation of positions."""
+
+    def __init__(self, norm_first=True):
+        super().__init__()
+        self.norm, self.out, self.norm_first = nn.LayerNorm(6), nn.Linear(6, 6), norm_first
+        self.register_buffer("angle", torch.linspace(0.1, 2, 6))
+
+    def forward(self, x):
+        x = self.norm(x) if self.norm_first else x
+        first, second = x.chunk(2, -1)
+        x = x * self.angle.cos() + torch.cat([-second, first], -1) * self.angle.sin()
+        return self.out(x if self.norm_first else self.norm(x))
+
+
+class Growing(nn.Module):
+    """Each layer adds its features to those before."""
+
+    def __init__(self, also_behind=False):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(8, 4), nn.Linear(12, 4)])
+        self.relu, self.also_behind = nn.ReLU(), also_behind
+
+    def forward(self, x):
+        for layer in self.layers:
+            new = layer(self.relu(x))
+            x = torch.cat([x, self.relu(new) if self.also_behind else new], -1)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "words"),
+    [
+        (Turned, 6, "norm (LayerNormalization) is applied behind add (Add), not before"),
+        (Growing, 4, "relu (Relu) is applied to the output of layers.0"),
+    ],
+)
+def test_a_step_is_moved_past_two_ways_and_added_in_every_layer(kind, width, words):
+    m, x = varied(kind()), drawn(3, 5, width)
+    mistaken = kind(*([False] if kind is Turned else [True])).eval()
+    mistaken.load_state_dict(m.state_dict())
+    with torch.no_grad():
+        y = mistaken(torch.tensor(x)).numpy()
+    report = probe.check(m, "", x, expected=y)
+    assert report.findings, report.diagnosis
+    assert report.findings[0].slug == "moved-step"
+    assert words in report.findings[0].claim
+
+
 def test_the_backward_direction_is_not_put_back():
     """In both layers, one after the other."""
     m, x = varied(nn.LSTM(4, 3, num_layers=2, bidirectional=True)), drawn(5, 2, 4)
