@@ -132,6 +132,18 @@ def attention_mask(case: Case) -> Iterator[Edit]:
                 case.changed(position, masks=other),
                 do="invert the mask",
             )
+            masks = (case.input_of(position, 3 + k) for k in range(len(op.masks)))
+            if any(
+                (mask == (kind == "keep")).all(-1).any()
+                for kind, mask in zip(op.masks, masks, strict=True)
+                if kind in turned
+            ):
+                yield case.edit(
+                    "true and false of the mask are inverted; a query for which every position is "
+                    "hidden takes the mean of all values",
+                    case.changed(position, masks=other, empty="mean"),
+                    do="invert the mask",
+                )
             added = tuple("add" for _ in op.masks)
             yield case.edit(
                 "the mask's values 1 and 0 are added to the scores",

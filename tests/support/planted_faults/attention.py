@@ -24,6 +24,7 @@ def by_hand(
     memory: np.ndarray,
     scale: float | None = None,
     hidden: Any = None,
+    low: float = -np.inf,
     interleaved: bool = False,
     narrow: Callable[[np.ndarray], np.ndarray] = np.asarray,
     within: Callable[[np.ndarray], np.ndarray] = np.asarray,
@@ -31,7 +32,7 @@ def by_hand(
     **parts: Any,
 ) -> np.ndarray:
     """Multi-head attention, a query and a head at a time; ``hidden(batch, query, position)`` says
-    what is not seen.
+    what is not seen, and takes the score ``low``.
 
     ``narrow`` is done to what the projections multiply, ``within`` to what the attention itself
     does; ``fused`` scales the scores and divides by the sum of the exponentials last.
@@ -66,7 +67,7 @@ def by_hand(
                 )
                 for j in range(len(k)):
                     if hidden is not None and hidden(b, i, j):
-                        scores[j] = -np.inf
+                        scores[j] = low
                 share = softmax(scores)
                 by = share.max() if fused else 1.0
                 out[b, i, h * width : (h + 1) * width] = (
@@ -140,6 +141,15 @@ for _seed in (0, 1):
             [*given, padding],
             by_hand(module, query, memory, hidden=lambda b, i, j: not padding[b, j]),
         )
+
+    @plant("attention-mask", "MultiheadAttention")
+    def no_padding_turned_round(seed=_seed):
+        module, (given, query, memory) = layer(seed), three(seed)
+        padding = np.zeros((2, 6), bool)
+        padding[0, 4:] = True
+        hidden = lambda b, i, j: not padding[b, j]  # noqa: E731
+        wrong = by_hand(module, query, memory, hidden=hidden, low=-1e9)
+        return module, [*given, padding], wrong
 
     @plant("group-axis", "MultiheadAttention")
     def heads_interleaved(seed=_seed):
