@@ -38,10 +38,10 @@ def _scaled(case: Case) -> Iterator[Change]:
 
 @hypothesis("extra-step", last=True)
 def extra_step(case: Case) -> Iterator[Edit]:
-    """An activation is applied within the layer where the layer has none.
+    """An activation or a norm is applied within the layer where the layer has none.
 
     A ReLU between the two convolutions of a separable one, a second softmax, an activation after
-    the last convolution of a block.
+    the last convolution of a block, the encoder's output normalised like the queries.
     """
     yield from reproducing(case, extra, "extra-step", PARTS)
 

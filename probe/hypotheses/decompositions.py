@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 SUMS = (ops.Conv, ops.ConvTranspose, ops.MatMul)
+_ROUNDED_AWAY = 18.0
+"""From where softplus(x) - x, which is exp(-x), is less than the rounding of x in float32."""
 _MANY = 1 << 20
 """Quantised weights from which on they are left as they are."""
 
@@ -415,7 +417,7 @@ def _softplus(op: ops.Softplus, to: Parts) -> Ref | None:
     scaled = to.add("beta x", ops.Mul(), X, to.number("beta", op.beta))
     y = to.add("softplus(beta x)", ops.Softplus(), scaled)
     y = to.add("softplus(beta x) / beta", ops.Div(), y, to.number("beta", op.beta))
-    if op.threshold is None:
+    if op.threshold is None or op.threshold >= _ROUNDED_AWAY:
         return y
     limit = to.number("the threshold", op.threshold)
     over = to.add("beta x > threshold", ops.Greater(), scaled, limit)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, inserted, shape_of, users_of
 from probe.hypotheses.decompositions import Masked
 from probe.hypotheses.recurrent_decompositions import Scanned
-from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.reproducing import reproducing
+from probe.hypotheses.registry import hypothesis, more
+from probe.hypotheses.reproducing import STEPS, reproducing
 from probe.hypotheses.step_words import listed, step_name, tensor_name
 from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
@@ -33,11 +33,10 @@ _ELSEWHERE = 64
 @hypothesis("moved-step", last=True)
 def moved_step(case: Case) -> Iterator[Edit]:
     """A step is computed at another place: after a step that should follow it, or before one that
-    it should follow; or it is computed twice, or on another tensor, too.
+    it should follow; or it is computed twice.
 
     Such as the bias added after the activation, a sum normalised instead of one summand, a mask
-    that zeroes weights after the softmax, each operand activated instead of their sum, or the
-    encoder's output normalised like the queries.
+    that zeroes weights after the softmax, or each operand activated instead of their sum.
     """
     yield from reproducing(case, _moved, "moved-step")
 
@@ -52,7 +51,6 @@ def _moved(case: Case) -> Iterator[Change]:
             yield from _behind(case, position, users)
             yield from _before(case, position, users)
             yield from _twice(case, position)
-    yield from islice(_elsewhere(case, users), _ELSEWHERE)
 
 
 def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
@@ -198,9 +196,14 @@ def _twice(case: Case, position: int) -> Iterator[Change]:
             )
 
 
-def _elsewhere(case: Case, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
-    """Each norm and activation on another tensor, too: on an input, or on what a step with a weight
-    gives."""
+@more("extra-step", last=True)
+def step_elsewhere(case: Case) -> Iterator[Edit]:
+    """A norm or an activation of the layer on another tensor, too."""
+    yield from reproducing(case, _elsewhere, "extra-step", STEPS)
+
+
+def _elsewhere(case: Case) -> Iterator[Change]:
+    """Each norm and activation also on an input, or on what a step with a weight gives."""
     applied: dict[type | int, int] = {}
     for position, step in enumerate(case.steps):
         once = len(step.sources(position)) == 1 and len(case.values[position]) == 1
@@ -208,16 +211,22 @@ def _elsewhere(case: Case, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
             applied.setdefault(position if weights_of((step,)) else type(step.op), position)
     tensors = [Ref(-1, k) for k, x in enumerate(case.inputs) if x.dtype.kind == "f"]
     tensors += [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]
-    for position in applied.values():
-        op, (main,) = case.steps[position].op, case.steps[position].sources(position)
-        size = shape_of(case, main)[-1:] if weights_of((case.steps[position],)) else None
-        for ref in tensors:
-            follows = any(type(case.steps[user].op) is type(op) for user in users.get(ref, ()))
-            if ref.step == position or follows or size not in (None, shape_of(case, ref)[-1:]):
-                continue
-            giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
-            what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
-            yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
+    pairs = product(applied.values(), tensors)
+    for position, ref in islice((pair for pair in pairs if _fits(case, *pair)), _ELSEWHERE):
+        op = case.steps[position].op
+        giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
+        what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
+        yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
+
+
+def _fits(case: Case, position: int, ref: Ref) -> bool:
+    """Whether a step may be applied to a tensor that it is not applied to yet."""
+    step = case.steps[position]
+    (main,) = step.sources(position)
+    same_size = shape_of(case, ref)[-1:] == shape_of(case, main)[-1:]
+    followed_by = {type(case.steps[user].op) for user in users_of(case).get(ref, ())}
+    new = ref.step != position and type(step.op) not in followed_by
+    return new and (same_size or not weights_of((step,)))
 
 
 def _weighted(case: Case, position: int) -> bool:
