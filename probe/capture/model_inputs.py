@@ -4,7 +4,7 @@ seed."""
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -534,11 +534,11 @@ def _end_of(value: object) -> int | slice:
     return index_of(value)
 
 
-def index_of(value: Any) -> int:
+def index_of(value: object) -> int:
     """An index as the user gave it. BadInput where it is no whole number: 0.5 is none, and True
     stands for something else."""
     try:
-        if not isinstance(value, bool | np.bool_):
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool | np.bool_):
             return operator.index(value)
     except TypeError:
         pass

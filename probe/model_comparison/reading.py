@@ -16,6 +16,7 @@ from probe.model_comparison.segments import Segment, computing
 from probe.model_comparison.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.ops import Recurrence
+from probe.ops.base import Op
 from probe.ops.step import field_names
 from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
@@ -333,7 +334,7 @@ def _wires(segment: Segment) -> Iterator[Difference]:
         yield Difference("order of inputs", first, second)
 
 
-def transplanted(difference: Difference) -> Any:
+def transplanted(difference: Difference) -> Op | None:
     """A's op with B's field in it; None where that makes no op."""
     node = difference.node
     if node is None or node.op is None or difference.value is None:

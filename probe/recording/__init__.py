@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from importlib import import_module
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING
 
 from probe.errors import CannotOpen
 from probe.listing import Listing
+
+if TYPE_CHECKING:
+    from probe.model import Model
 
 __all__ = ["list_file", "open_model"]
 
@@ -15,15 +18,16 @@ def open_model(
     source: str | PathLike[str],
     *,
     trust: bool = False,
-    factory: Any = None,
+    factory: object = None,
     imports: Sequence[str] = (),
     device: str | None = None,
-) -> Any:
+) -> "Model":
     """The model that a recording is, or named arrays; nothing of a framework is needed for it."""
     for name, given in (("factory", factory), ("import", imports), ("device", device)):
         if given:
             raise CannotOpen(f"{source} is a recording, which runs nothing: leave out --{name}")
-    return import_module("probe.recording.opening").opened(source)
+    model: Model = import_module("probe.recording.opening").opened(source)
+    return model
 
 
 def list_file(path: str | PathLike[str]) -> Listing:

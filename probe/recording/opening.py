@@ -21,7 +21,7 @@ from probe.recording.store import INDEX, JOURNAL, SCHEMA
 __all__ = ["opened", "values_by_layer"]
 
 
-def values_by_layer(path: str) -> Mapping[str, Any]:
+def values_by_layer(path: str) -> Mapping[str, np.ndarray | list[np.ndarray]]:
     """Outputs by names of layers: of an .npz or a folder of arrays, or what a recording holds of
     the first call of each layer."""
     place = Path(path)
@@ -34,10 +34,12 @@ def values_by_layer(path: str) -> Mapping[str, Any]:
         kept = False  # reading it says why
     if not kept:
         return array_files.by_name(path)
-    found: dict[str, Any] = {}
-    opened(path).run(
-        (), None, lambda one: found.setdefault(one.layer, _outputs(one)) is None or None
-    )
+    found: dict[str, np.ndarray | list[np.ndarray]] = {}
+
+    def keep(capture: Capture) -> None:
+        found.setdefault(capture.layer, _outputs(capture))
+
+    opened(path).run((), None, keep)
     return found
 
 
@@ -45,7 +47,7 @@ def _outputs(capture: Capture) -> np.ndarray | list[np.ndarray]:
     return capture.outputs[0] if len(capture.outputs) == 1 else list(capture.outputs)
 
 
-def opened(source: str | PathLike[str]) -> Any:
+def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
     """A Recording. Raises CannotOpen."""
     path = Path(source)
     try:

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from types import ModuleType
 
 from probe.model import Capture
 from probe.ops import Recomputed
@@ -23,20 +23,20 @@ Call = tuple[Capture, Yours | None]
 Judged = tuple[Report, str]
 
 
-def configured() -> Any | None:
+def configured() -> ModuleType | None:
     """joblib, where ``joblib.parallel_config`` asks for more than one job."""
     joblib = sys.modules.get("joblib")
     return joblib if joblib is not None and joblib.effective_n_jobs(None) > 1 else None
 
 
 def in_other_processes(
-    joblib: Any, judge: Callable[[Capture, Yours | None], Judged], calls: Iterator[Call]
+    joblib: ModuleType, judge: Callable[[Capture, Yours | None], Judged], calls: Iterator[Call]
 ) -> Iterator[tuple[Call, Judged]]:
     """Each call and what ``judge`` says of it, in order, a few calls at a time; those that no other
     process can judge are judged here."""
     waiting: deque[Call] = deque()
 
-    def tasks() -> Iterator[Any]:
+    def tasks() -> Iterator[object]:
         for capture, yours in calls:
             waiting.append((capture, yours))
             sent = _can_be_sent(capture)
