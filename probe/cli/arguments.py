@@ -99,7 +99,9 @@ def _literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any]
     return tuple(found.items())
 
 
-def shapes(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+def shapes(
+    _: click.Context | None, __: click.Parameter | None, values: tuple[str, ...]
+) -> tuple[tuple[int, ...], ...]:
     """Each text as a shape."""
     return tuple(_numbers(None, None, value) or () for value in values)
 

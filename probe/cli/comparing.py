@@ -54,7 +54,7 @@ class Comparing:
     verbose: bool = False
 
 
-def parameters(shapes: Callable[..., Any]) -> list[click.Parameter]:
+def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
     """The arguments and options; ``shapes`` reads a shape."""
     return [
         click.Argument(["a"], metavar="A"),

@@ -9,7 +9,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import shape_of
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.rewiring import Change, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.ops.step import Ref
 
 __all__: list[str] = []
@@ -35,14 +35,14 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
             order = [0, 1, 2, 3, 4]
             for axis in repeated[:1]:
                 order[axis - 1 : axis + 1] = axis, axis - 1
-                changes.append(Change(source, (ops.Transpose(tuple(order)),), _at(position)))
+                changes.append(Rewiring(source, (ops.Transpose(tuple(order)),), _at(position)))
     for position, op in case.having(ops.Attention):
         if op.groups > 1:
             changed = changed.became_steps(changed.changed(position, groups=1))
             for ref in case.steps[position].sources(position)[1:3]:
                 tile = (ops.Concat(axis=np.ndim(ref.of(case.inputs, case.values)) - 3),)
                 here = _at(position)
-                changes.append(Change(ref, tile, here, copies=op.groups))
+                changes.append(Rewiring(ref, tile, here, copies=op.groups))
     if changes:
         yield case.edit(
             "key and value heads are tiled (0 1 0 1) for the query heads that share them; the "
@@ -107,7 +107,7 @@ def mask_off_by_one(case: Case) -> Iterator[Edit]:
             here = _at(position)
             yield case.edit(
                 words,
-                rewired(free, [Change(None, (ops.Constant(keep),), here, copies=0)]),
+                rewired(free, [Rewiring(None, (ops.Constant(keep),), here, copies=0)]),
                 do="mask only the positions after the query",
             )
 
@@ -163,7 +163,7 @@ def soft_cap(case: Case) -> Iterator[Edit]:
         )
         if one is None or other is None:
             continue
-        scores, cap = source_of(case, before), float(case.steps[other].op.value)  # type: ignore[attr-defined]
+        scores, cap = source_of(case, before), case.values[other][0].item()
         yield case.edit(
             f"scores are not capped at {cap:g}",
             steps_taking(case, Ref(after[0]), scores),

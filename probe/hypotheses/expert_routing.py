@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.rewiring import Change, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.ops.step import Ref
 
 __all__: list[str] = []
@@ -33,7 +33,7 @@ def topk_normalisation(case: Case) -> Iterator[Edit]:
             isinstance(step.op, ops.ReduceSum) for step in users
         ):
             norm = ops.LpNormalization((op.axis,), 0.0, p=1.0)
-            steps = rewired(case, [Change(chosen, (norm,))])
+            steps = rewired(case, [Rewiring(chosen, (norm,))])
             yield case.edit(
                 "the weights of the chosen experts are divided by their sum, as of a softmax over "
                 "these alone",
@@ -59,7 +59,7 @@ def router_order(case: Case) -> Iterator[Edit]:
         top = case.steps[source.step].op
         yield case.edit(
             "the softmax is taken over all experts, before the top are chosen",
-            rewired(case, [Change(Ref(position), (op, top), source=logits)]),
+            rewired(case, [Rewiring(Ref(position), (op, top), source=logits)]),
             do="take the softmax of the chosen scores alone",
         )
     for position, _ in case.having(ops.Softmax):

@@ -11,8 +11,8 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import Change, Flow, edit
 from probe.hypotheses.mapped_tensors import mapped, tensors_of
-from probe.hypotheses.primitives import decomposed
 from probe.hypotheses.registry import more
+from probe.hypotheses.regrouped_steps import decomposed
 from probe.hypotheses.reproducing import flow_of
 from probe.hypotheses.step_words import step_name
 from probe.hypotheses.tensor_maps import Map

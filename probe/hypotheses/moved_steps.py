@@ -61,8 +61,9 @@ def _behind(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             takers = users.get(made, [])
             for first in takers:
                 yield from _behind_others(case, position, index, first, [first], users)
-            if len(takers) > 1 and (first := _joined(case, position, users)):
-                yield from _behind_others(case, position, index, first, takers, users)
+            joined = _joined(case, position, users) if len(takers) > 1 else None
+            if joined is not None:
+                yield from _behind_others(case, position, index, joined, takers, users)
 
 
 def _behind_others(
@@ -87,15 +88,15 @@ def _behind_others(
         without = tuple(rest[index] if ref == Ref(position) else ref for ref in sources)
         changed[taker] = Step(case.steps[taker].op, without)
     while far < _FAR:
-        following = case.steps[at]
-        if len(case.values[at]) != 1 or isinstance(following.op, Outputs):
+        passed = case.steps[at]
+        if len(case.values[at]) != 1 or isinstance(passed.op, Outputs):
             return
-        if isinstance(following.op, Rearrangement) and len(following.sources(at)) == 1:
+        if isinstance(passed.op, Rearrangement) and len(passed.sources(at)) == 1:
             for other in (k for k in range(len(rest)) if wide[k]):
                 if rest[other].step < len(case.steps):
                     changed[new] = Step(ops.Expand((1, *shape[1:])), (rest[other],))
                     rest[other], new = Ref(new), new + 1
-                changed[new] = Step(_on_one(following.op), (rest[other],))
+                changed[new] = Step(_on_one(passed.op), (rest[other],))
                 rest[other], new = Ref(new), new + 1
         else:
             far += 1
@@ -111,14 +112,15 @@ def _behind_others(
             what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
             yield Change(what, "", moved, out, ("behind", type(step.op), far), of=position)
         following_users = users.get(Ref(at), [])
-        at = following_users[0] if len(following_users) == 1 else _joined(case, at, users)
-        if not at:
+        following = following_users[0] if len(following_users) == 1 else _joined(case, at, users)
+        if following is None:
             return
+        at = following
 
 
-def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int:
+def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int | None:
     """The step in which all that is made of what a step gives comes together again, in its shape;
-    0 where it does not soon."""
+    None where it does not soon."""
     reached, last = {start}, max(users.get(Ref(start), [0]))
     for at in range(start + 1, min(start + _REGION, len(case.steps))):
         if reached.isdisjoint(ref.step for ref in case.steps[at].sources(at)):
@@ -128,7 +130,7 @@ def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int:
         reached.add(at)
         outputs = (Ref(at, k) for k in range(len(case.values[at])))
         last = max(last, *(user for one in outputs for user in users.get(one, [0])))
-    return 0
+    return None
 
 
 def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterator[Change]:
@@ -206,8 +208,8 @@ def _elsewhere(case: Case) -> Iterator[Change]:
     """Each norm and activation also on an input, or on what a step with a weight gives."""
     applied: dict[type | int, int] = {}
     for position, step in enumerate(case.steps):
-        once = len(step.sources(position)) == 1 and len(case.values[position]) == 1
-        if once and isinstance(step.op, _NORMS_AND_ACTIVATIONS):
+        single = len(step.sources(position)) == 1 and len(case.values[position]) == 1
+        if single and isinstance(step.op, _NORMS_AND_ACTIVATIONS):
             applied.setdefault(position if weights_of((step,)) else type(step.op), position)
     tensors = [Ref(-1, k) for k, x in enumerate(case.inputs) if x.dtype.kind == "f"]
     tensors += [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]

@@ -10,7 +10,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import users_of
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.rewiring import Change, made_by, rewired
+from probe.hypotheses.rewiring import Rewiring, made_by, rewired
 from probe.hypotheses.step_words import step_name
 from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
@@ -45,7 +45,7 @@ def packed_order(case: Case) -> Iterator[Edit]:
             more = f" and {len(some) - 1} more" if len(some) > 1 else ""
             yield case.edit(
                 f"the outputs of {_outputs_of(case, some[0][0])}{more} are taken {words}",
-                rewired(case, [Change(Ref(at), (_Taken(order),)) for at, order in some]),
+                rewired(case, [Rewiring(Ref(at), (_Taken(order),)) for at, order in some]),
                 do=f"split them into parts of {sizes} as the layer does",
                 as_healthy=True,
             )

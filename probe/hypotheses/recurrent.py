@@ -12,7 +12,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis, more
-from probe.hypotheses.rewiring import Change, rewired
+from probe.hypotheses.rewiring import Rewiring, rewired
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -241,13 +241,13 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
     count = case.values[last][0].shape[0]
     yield case.edit(
         f"{lead}the output is in reverse order of the time steps",
-        rewired(case, [Change(Ref(last), (ops.Flip(axis=0),))]),
+        rewired(case, [Rewiring(Ref(last), (ops.Flip(axis=0),))]),
     )
     backward = [position for position, op in case.having(ops.Recurrence) if op.reverse]
     if not lead and 0 < len(backward) < len(recurrences):
         yield case.edit(
             "the outputs of the backward direction are not put back in the order of the time steps",
-            rewired(case, [Change(Ref(position), (ops.Flip(axis=0),)) for position in backward]),
+            rewired(case, [Rewiring(Ref(position), (ops.Flip(axis=0),)) for position in backward]),
             do="reverse them before they are joined with the outputs of the forward direction",
         )
     for position, op in case.having(ops.Slice):

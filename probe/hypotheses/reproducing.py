@@ -9,8 +9,8 @@ import numpy as np
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.changes import Change, Flow, edit, shared
-from probe.hypotheses.primitives import decomposed, taken_together
 from probe.hypotheses.recurrent_decompositions import Scanned
+from probe.hypotheses.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Op
 from probe.ops.step import Step
 

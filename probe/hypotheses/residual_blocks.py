@@ -11,8 +11,8 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Gathered, Steps, once
 from probe.hypotheses.changes import shape_of, users_of
-from probe.hypotheses.primitives import taken_together
 from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.regrouped_steps import taken_together
 from probe.hypotheses.step_words import call_of, step_name
 from probe.ops.step import Ref, Step
 

@@ -9,12 +9,12 @@ from probe.hypotheses.changes import taking
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 
-__all__ = ["Change", "made_by", "rewired", "source_of", "steps_taking"]
+__all__ = ["Rewiring", "made_by", "rewired", "source_of", "steps_taking"]
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
-    """Some steps take a tensor otherwise."""
+class Rewiring:
+    """Some steps take a tensor otherwise, through ops put before them."""
 
     ref: Ref | None
     """Which tensor; None: they take one input more."""
@@ -28,7 +28,7 @@ class Change:
     """How often the first of the ops takes it; 0 for what takes nothing."""
 
 
-def rewired(case: Case, changes: Sequence[Change]) -> Steps:
+def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
     """The steps with all of these changes, none of which sees another."""
     new: list[Step] = []
     places: list[int] = []

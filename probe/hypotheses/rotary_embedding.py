@@ -12,7 +12,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis
-from probe.hypotheses.rewiring import Change, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement
 from probe.ops.step import Ref
@@ -168,7 +168,7 @@ def _rotated(
 ) -> Steps:
     """The steps with other rotations."""
     changes = [
-        Change(Ref(rope.add), (of(rope, angles),), _behind(rope.add), source=rope.x)
+        Rewiring(Ref(rope.add), (of(rope, angles),), _behind(rope.add), source=rope.x)
         for rope, angles in some
     ]
     return rewired(case, changes)
@@ -250,7 +250,7 @@ def rope_dims(case: Case) -> Iterator[Edit]:
             )
         rope, angles = some[0]
         for ref in _like(case, rope):
-            change = Change(ref, (angles.rotation(rope.pairs),))
+            change = Rewiring(ref, (angles.rotation(rope.pairs),))
             yield case.edit(
                 "values are rotated by position, too",
                 rewired(case, [change]),
@@ -285,14 +285,14 @@ def _wide(case: Case, rope: _Rope) -> tuple[Ref, int] | None:
     return None
 
 
-def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Change]:
+def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
     found = _wide(case, rope)
     assert found is not None
     whole, joined = found
     size = np.shape(whole.of(case.inputs, case.values))[-1]
     each = _frequencies(_base(angles), size // 2)
     rotation = angles.rotation(rope.pairs, each=each)
-    return [Change(Ref(joined), (rotation,), _behind(joined), source=whole)]
+    return [Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)]
 
 
 def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.comparison.compare import Comparison
@@ -90,7 +90,7 @@ def blocks(comparison: "ModelComparison") -> tuple[Block, ...]:
     return tuple(one for one in _all(comparison) if one.title or one.lines)
 
 
-def facts(comparison: "ModelComparison") -> dict[str, Any]:
+def facts(comparison: "ModelComparison") -> dict[str, object]:
     """The facts of all blocks, by the keys of the JSON."""
     return {name: value for one in _all(comparison) for name, value in one.facts.items()}
 
@@ -223,7 +223,7 @@ def _said(value: object) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _facts(pair: "Pair") -> dict[str, Any]:
+def _facts(pair: "Pair") -> dict[str, object]:
     told = {name: getattr(pair, name) for name in ("a", "b", "axes", "how", "verdict", "source")}
     return told | {
         "shape": pair.shape,

@@ -2,7 +2,7 @@
 for one another."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.model_comparison.blocks import ratio_of
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["files"]
 
 
-def files(comparison: "ModelComparison") -> dict[str, Any]:
+def files(comparison: "ModelComparison") -> dict[str, object]:
     """The files by their names. The layers of a segment follow one another in execution order."""
     sides = [_Side(side, comparison.unpaired[place]) for place, side in enumerate("AB")]
     entries = []

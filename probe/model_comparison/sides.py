@@ -1,7 +1,6 @@
 """The two sides of a comparison: models, or arrays by names that another program wrote."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ class Outputs:
 Side = Model | Outputs
 
 
-def side(source: ModelLike | Mapping[str, Any]) -> Side:
+def side(source: ModelLike | Mapping[str, object]) -> Side:
     """What one side is; CannotOpen where it is neither a model nor arrays."""
     if isinstance(source, Mapping):
         arrays = {str(name): as_array(one, f"the array {name!r}") for name, one in source.items()}

@@ -23,17 +23,17 @@ def to_json(report: "Report") -> str:
     return dumped(as_dict(report))
 
 
-def as_dict(report: "Report") -> dict[str, Any]:
+def as_dict(report: "Report") -> dict[str, object]:
     """The report as plain lists, dicts, strings and numbers."""
     return plain(facts(report))
 
 
-def plain(told: Mapping[str, Any]) -> dict[str, Any]:
+def plain(told: Mapping[str, object]) -> dict[str, object]:
     """Facts as plain lists, dicts, strings and numbers, with the version of the schema."""
     return {"schema": SCHEMA} | {name: _plain(value) for name, value in told.items()}
 
 
-def dumped(told: Mapping[str, Any]) -> str:
+def dumped(told: Mapping[str, object]) -> str:
     """Plain facts as text."""
     return json.dumps(told, indent=2, allow_nan=False)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Block:
     "verdict"."""
     title: str = ""
     lines: tuple[Line, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     """The same for programs, by the keys of the JSON: numbers, words, mappings and sequences of
     them, or what gives such as its ``facts()``."""
 
@@ -98,7 +98,7 @@ def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
     return tuple(one for one in _all(report, every) if one.title or one.lines)
 
 
-def facts(report: "Report") -> dict[str, Any]:
+def facts(report: "Report") -> dict[str, object]:
     """The facts of all blocks, by the keys of the JSON."""
     return {name: value for one in _all(report) for name, value in one.facts.items()}
 
@@ -334,7 +334,7 @@ def _pairs(report: "Report") -> Block:
     return Block("pairs", "", lines, {"comparisons": told})
 
 
-def compared(one: Comparison) -> dict[str, Any]:
+def compared(one: Comparison) -> dict[str, object]:
     """The facts of a comparison."""
     told = {name: getattr(one, name) for name in ("ok", "count", "size", "ratio", "reason")}
     told["certain"] = one.certain
@@ -418,7 +418,7 @@ def reasons(report: "Report") -> Iterator[Block]:
         yield Block("why", "", (Line("" if report.findings else "why", first, tuple(rest)),))
 
 
-def _finding(one: "Finding") -> dict[str, Any]:
+def _finding(one: "Finding") -> dict[str, object]:
     recovered = {name: Summary(array) for name, array in one.recovered.items()}
     return vars(one) | {"recovered": recovered}
 

@@ -85,20 +85,20 @@ def _environment() -> Any:
     return environment
 
 
-def filled(name: str, **values: Any) -> str:
+def filled(name: str, **values: object) -> str:
     """A template of this package filled in."""
     text: str = _environment().get_template(name).render(**values)
     return text
 
 
-def page(name: str, command: str, **values: Any) -> str:
+def page(name: str, command: str, framework: str = "", **values: object) -> str:
     """A page from a template; ``command`` and versions stand at the end."""
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2, which reports do without
 
     about = {
         "style": Markup((_FOLDER / "style.css").read_text("utf-8")),
         "script": Markup((_FOLDER / "tables.js").read_text("utf-8")),
-        "versions": _versions(values.pop("framework", "")),
+        "versions": _versions(framework),
         "command": command,
     }
     return filled(name, **about, **values)

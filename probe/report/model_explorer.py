@@ -58,12 +58,12 @@ class Node:
     attributes: Mapping[str, str] | None = None
 
 
-def graph_of(name: str, nodes: Sequence[Node]) -> dict[str, Any]:
+def graph_of(name: str, nodes: Sequence[Node]) -> dict[str, object]:
     """A ``Graph``."""
     return {"id": name, "nodes": [_node(one) for one in nodes]}
 
 
-def _node(one: Node) -> dict[str, Any]:
+def _node(one: Node) -> dict[str, object]:
     *around, label = [part for part in re.split(r"[./]", one.name) if part] or ["(root)"]
     told = {"class": one.kind, "verdict": one.verdict, **(one.attributes or {})}
     return {
@@ -112,7 +112,7 @@ def values(nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, Any]:
+def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
     """The files of a sweep by their names."""
     known: set[str] = set()
     nodes = []
@@ -148,7 +148,7 @@ def refuse_folder(folder: str) -> None:
         raise BadInput(f"{folder} holds other files ({min(others)}): name a new folder")
 
 
-def write(folder: str, files: Mapping[str, Any]) -> None:
+def write(folder: str, files: Mapping[str, object]) -> None:
     """Writes the files, each whole or not at all."""
     for name, held in files.items():
         _write(Path(folder) / name, json.dumps(held, indent=1, allow_nan=False).encode())

@@ -25,7 +25,7 @@ _FEW, _SHOWN = 64, 8
 _PAIRS = {"pads", "crops", "state_pads"}
 
 
-def parameters_of(op: Op) -> dict[str, Any]:
+def parameters_of(op: Op) -> dict[str, object]:
     """The numbers, words and inner ops of an op by the names of its fields; without its weights,
     what is None and arrays of more than 64 elements."""
     kind: Any = type(op)

@@ -293,8 +293,10 @@ class Forked:
         os.write(self._requests, json.dumps([arguments, str(out), str(err)]).encode() + b"\n")
         ended = watch(self._pid, resident, spent=spent, answers=self._answers)
         try:
-            os.kill(self._pid, 0)
-        except ProcessLookupError:
+            gone = os.waitpid(self._pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # it was waited for
+            gone = True
+        if gone:
             self._forget()
         return ended
 

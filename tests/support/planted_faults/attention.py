@@ -147,9 +147,11 @@ for _seed in (0, 1):
         module, (given, query, memory) = layer(seed), three(seed)
         padding = np.zeros((2, 6), bool)
         padding[0, 4:] = True
-        hidden = lambda b, i, j: not padding[b, j]  # noqa: E731
-        wrong = by_hand(module, query, memory, hidden=hidden, low=-1e9)
-        return module, [*given, padding], wrong
+        return (
+            module,
+            [*given, padding],
+            by_hand(module, query, memory, hidden=lambda b, i, j: not padding[b, j], low=-1e9),
+        )
 
     @plant("group-axis", "MultiheadAttention")
     def heads_interleaved(seed=_seed):
