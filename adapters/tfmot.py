@@ -192,14 +192,16 @@ def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
             source = stored * np.asarray(wrapper.sparsity_masks[name])
         if type(algorithm) is ClusteringAlgorithm:
             indices = _nearest(source, used)
-            made = used[indices]
+            effective = used[indices]
         else:
             axis = 1 if algorithm.data_format == "channels_first" else -1
             rows = list(zip(np.moveaxis(source, axis, 0), used, strict=True))
             indices = np.moveaxis(np.stack([_nearest(part, row) for part, row in rows]), 0, axis)
-            made = np.moveaxis(np.stack([row[_nearest(part, row)] for part, row in rows]), 0, axis)
+            effective = np.moveaxis(
+                np.stack([row[_nearest(part, row)] for part, row in rows]), 0, axis
+            )
         # tfmot multiplies by this sign so as to hand the gradient on.
-        made = made * np.sign(source + np.float32(1e6))
+        effective = effective * np.sign(source + np.float32(1e6))
         each = " of its channel" if wrapper.cluster_per_channel else ""
         words = f"the nearest of {centroids.shape[-1]} cluster centroids{each}"
         yield (
@@ -207,7 +209,7 @@ def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
             Weight(
                 "{}",
                 stored,
-                made,
+                effective,
                 (words,),
                 {"cluster_centroids_{}": centroids, "pulling_indices_{}": indices},
             ),

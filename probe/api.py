@@ -125,34 +125,38 @@ def check(
             f"{held.path} is a recording: {layer!r} runs on no other input without the model; give "
             "your own output of it too (--expect), which is then compared with NumPy's"
         )
-    found = captured(model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values)
-    model, chosen = found.model, found.calls
+    forward = captured(
+        model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values
+    )
+    model, chosen = forward.model, forward.calls
     drift: Mapping[tuple[str, int], Drift] = {}
-    wandered = [one for one in chosen if found.own.get((one.layer, one.call)) is None]
+    wandered = [one for one in chosen if forward.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
-        before = partial(drift_before, found, layer, wandered, seed)
-        quick = partial(quick_drift_before, found, layer, wandered, seed)
+        before = partial(drift_before, forward, layer, wandered, seed)
+        quick = partial(quick_drift_before, forward, layer, wandered, seed)
         drift = (
             _sparing_drift(quick, before, mine, wandered, tolerance)
             if is_large(model)
             else before()
         )
-    others = cache(partial(weights_of_others, found, layer, thorough))
+    others = cache(partial(weights_of_others, forward, layer, thorough))
     best: Report | None = None
-    for one in chosen:
-        key = (one.layer, one.call)
-        moved, own = drift.get(key), found.own.get(key)
+    for capture in chosen:
+        key = (capture.layer, capture.call)
+        moved, own = drift.get(key), forward.own.get(key)
         search = (
             None
             if best is not None and best.verdict == "diverge"
             else Search(thorough, progress, others, None if moved is None else moved.road)
         )
         yours = None if mine is None else Yours(mine, moved, own)
-        origin = Origin(model.source, model.framework, found.how)
-        report = _judged(one, yours, Options(tolerance, detail=True, search=search, origin=origin))
+        origin = Origin(model.source, model.framework, forward.how)
+        report = _judged(
+            capture, yours, Options(tolerance, detail=True, search=search, origin=origin)
+        )
         report = replace(
             report,
-            notes=(*model.notes, *found.notes, *report.notes, *_untraced(model, one, yours)),
+            notes=(*model.notes, *forward.notes, *report.notes, *_untraced(model, capture, yours)),
         )
         if (
             best is None
@@ -344,24 +348,28 @@ def _swept(
     def container(name: str) -> Report | None:
         """One that was asked for, or has values; None where its values are refused, or the pass
         does not call it."""
-        given = (expected or {}).get(name)
+        theirs_of_block = (expected or {}).get(name)
         try:
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
-            (one,) = found.calls
-            if given is None:
-                return told(one, None, *first_judged(one, None))
+            (block_call,) = found.calls
+            if theirs_of_block is None:
+                return told(block_call, None, *first_judged(block_call, None))
             own = found.own.get((name, 0))
-            moved = {} if own is not None else undisturbed(drift_before)(found, name, [one], seed)
+            moved = (
+                {}
+                if own is not None
+                else undisturbed(drift_before)(found, name, [block_call], seed)
+            )
         except ProbeError as error:
-            if given is None:
+            if theirs_of_block is None:
                 if not isinstance(error, NotReached):
                     raise
                 unreached.append(error)
                 return None
             theirs.refused(name, str(error))
             return None
-        yours = Yours(given, moved.get((name, 0)), own)
-        return told(one, yours, *first_judged(one, yours))
+        yours = Yours(theirs_of_block, moved.get((name, 0)), own)
+        return told(block_call, yours, *first_judged(block_call, yours))
 
     asking = flow or expected is not None or layers is not None
 
@@ -384,7 +392,9 @@ def _swept(
 
             calls = judged_in_order(forward, lined_up, model.settings())
             judged = in_other_processes(joblib, first_judged, calls)
-            yield from _inheriting((told(*call, *one) for call, one in judged), following)
+            yield from _inheriting(
+                (told(*call, *block_call) for call, block_call in judged), following
+            )
     yield from (report for name in containers if (report := container(name)) is not None)
     theirs.close(model, arrays)
     if unreached:

@@ -70,7 +70,7 @@ def fold(
     given = [widened(one) for one in first.inputs]
     deployed = values_of(whole, given)[-1][0].astype(second.outputs[0].dtype)
     report = judge(pair, Yours(deployed), Options(detail=True))
-    told = (
+    note = (
         (
             f'{second.layer!r} ({second.kind}) is folded into {layer!r}: "yours" is the '
             f"folded layer, the other parties are {layer!r} followed by {second.layer!r}"
@@ -82,7 +82,7 @@ def fold(
         how=how,
         source=model.source,
         framework=model.framework,
-        notes=(*model.notes, *told, *report.notes),
+        notes=(*model.notes, *note, *report.notes),
         blind=(),
     )
 

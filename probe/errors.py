@@ -87,14 +87,14 @@ class NotReached(ProbeError):
 class NotCompared(ProbeError):
     """Values that the user gave were compared with nothing; ``reasons`` says of each name why."""
 
-    def __init__(self, reasons: Mapping[str, str], given: int):
+    def __init__(self, reasons: Mapping[str, str], total: int):
         self.reasons = dict(reasons)
         by_reason: dict[str, list[str]] = {}
         for name, why in reasons.items():
             by_reason.setdefault(why, []).append(repr(name))
         text = "; ".join(f"{printable.several(names)} ({why})" for why, names in by_reason.items())
         super().__init__(
-            f"the values given for {len(reasons)} of {given} names were not compared: {text}"
+            f"the values given for {len(reasons)} of {total} names were not compared: {text}"
         )
 
 
@@ -112,12 +112,12 @@ class UnknownLayer(ProbeError):
 
     def __init__(self, wanted: str, names: Iterable[str]):
         names = list(names)
-        near = difflib.get_close_matches(
+        matches = difflib.get_close_matches(
             wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5
         )
         hint = (
-            f"did you mean {' or '.join(map(repr, near))}?"
-            if near
+            f"did you mean {' or '.join(map(repr, matches))}?"
+            if matches
             else f"it has {printable.several(map(repr, names)) or 'no layers'}."
         )
         super().__init__(f"the model has no layer {printable.name(repr(wanted))}; {hint}")

@@ -100,9 +100,9 @@ class _Asked:
         return self.kept[key]
 
     def input(self) -> Any:
-        from probe.capture.array_files import given
+        from probe.capture.array_files import input_file
 
-        return given(self.options.get("input"))
+        return input_file(self.options.get("input"))
 
     def drawn(self) -> dict[str, Any]:
         """How a random input is drawn."""

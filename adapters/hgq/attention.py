@@ -140,23 +140,23 @@ def _mask(
 ) -> tuple[Ref, tuple[int, ...]] | None:
     """All masks together, true where a query attends, with axes for the heads before those of the
     positions."""
-    found: list[Shaped] = []
+    masks: list[Shaped] = []
     for name, at in (("query_mask", 2), ("value_mask", 1), ("key_mask", 1)):
         ref = call.arguments.get(name)
         if ref is not None:
             batch, *sizes = call.masks[ref.index - len(call.inputs)].shape
             shape = (batch, *sizes, 1) if at == 2 else (batch, *sizes[:-1], 1, *sizes[-1:])
-            found.append((build.add(ops.Reshape(shape=shape), _truth(build, call, ref)), shape))
+            masks.append((build.add(ops.Reshape(shape=shape), _truth(build, call, ref)), shape))
     if call.arguments.get("use_causal_mask"):
         causal = np.tril(np.ones((1, query[1], value[1]), bool))
-        found.append((build.ref(causal), causal.shape))
+        masks.append((build.ref(causal), causal.shape))
     ref = call.arguments.get("attention_mask")
     if ref is not None:
-        found.append((_truth(build, call, ref), call.masks[ref.index - len(call.inputs)].shape))
-    if not found:
+        masks.append((_truth(build, call, ref), call.masks[ref.index - len(call.inputs)].shape))
+    if not masks:
         return None
-    mask, shape = found[0]
-    for other, size in found[1:]:
+    mask, shape = masks[0]
+    for other, size in masks[1:]:
         mask, shape = build.add(ops.And(), mask, other), tuple(np.broadcast_shapes(shape, size))
     behind = 2 * len(layer._attention_axes)
     if len(shape) < behind:

@@ -27,7 +27,7 @@ def at_inference(call: Call) -> None:
         raise Undescribed(f"its compute dtype {call.dtype} is not supported")
 
 
-def _between(layer: Any, call: Call, plain: Describer) -> Description:
+def _quantized_at_the_ends(layer: Any, call: Call, plain: Describer) -> Description:
     at_inference(call)
     if call.carried and len(call.inputs) > 1:
         raise Undescribed(
@@ -55,7 +55,7 @@ def between_quantizers(*names: str, arguments: Collection[str] = ()) -> Callable
 
     def register(plain: Describer) -> None:
         describes(*(f"hgq.{name}" for name in names), arguments=arguments)(
-            lambda layer, call: _between(layer, call, plain)
+            lambda layer, call: _quantized_at_the_ends(layer, call, plain)
         )
 
     return register

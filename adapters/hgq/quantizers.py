@@ -103,28 +103,28 @@ def quantized(
             values = op.run(values)[0]
         return values
 
-    given = weight.effective.astype(np.float32)
-    value = applied(given)
-    undecided = np.zeros(given.shape, bool)
+    effective = weight.effective.astype(np.float32)
+    value = applied(effective)
+    undecided = np.zeros(effective.shape, bool)
     if off is not None:
-        undecided = applied((given - off).astype(np.float32)) != applied(
-            (given + off).astype(np.float32)
+        undecided = applied((effective - off).astype(np.float32)) != applied(
+            (effective + off).astype(np.float32)
         )
     for op in chain:
-        undecided |= op.undecided(given) if isinstance(op, ops.MiniFloat) else False
+        undecided |= op.undecided(effective) if isinstance(op, ops.MiniFloat) else False
     if undecided.any():
-        asked = quantizer(given) if theirs is None else theirs()
+        asked = quantizer(effective) if theirs is None else theirs()
         value = np.where(undecided, keras.ops.convert_to_numpy(asked), value)
     # what is folded
     parts = (
-        {**weight.parts, f"{weight.name} before its quantizer": given}
+        {**weight.parts, f"{weight.name} before its quantizer": effective}
         if weight.steps
         else weight.parts
     )
     return replace(
         weight,
         effective=value,
-        steps=(*weight.steps, _words(chain, quantizer, given)),
+        steps=(*weight.steps, _words(chain, quantizer, effective)),
         parts=parts,
         grid=_grid(chain, value),
     )
@@ -139,7 +139,7 @@ def _grid(chain: Sequence[ops.Op], value: np.ndarray) -> Grid | None:
     return Grid(scale, max(op.bits, size.bit_length() + signed), signed)
 
 
-def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
+def _words(chain: Sequence[ops.Op], quantizer: Any, values: np.ndarray) -> str:
     """Such as "kbi quantizer(RND, SAT_SYM): scale 0.0156, 1 sign, 2 integer and 6 fraction bits, 3
     values clipped"."""
     op = next((op for op in chain if isinstance(op, ops.FixedPoint | ops.MiniFloat)), None)
@@ -153,7 +153,7 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, given: np.ndarray) -> str:
         else f"{steps.min():g} to {steps.max():g} per element"
     )
     beyond = (
-        int(np.count_nonzero((given < low - steps / 2) | (given > high + steps / 2)))
+        int(np.count_nonzero((values < low - steps / 2) | (values > high + steps / 2)))
         if op.overflow
         else 0
     )

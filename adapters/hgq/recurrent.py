@@ -14,7 +14,7 @@ from probe.errors import Undescribed
 from ..keras.describe.call import Call
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers.activation import activation_steps
-from ..keras.layers.recurrent import OWN_CELLS, Made
+from ..keras.layers.recurrent import OWN_CELLS, CellOps
 from .description import at_inference
 from .quantizers import quantizer_ops
 
@@ -57,7 +57,7 @@ def _input(cell: Any) -> tuple[ops.Op, ...]:
     return quantizer_ops(cell.iq, "its input goes through") if cell.enable_iq else ()
 
 
-def _simple(cell: Any, call: Call, prefix: str) -> Made:
+def _simple(cell: Any, call: Call, prefix: str) -> CellOps:
     """Its state is not quantised where it is the quantised output already."""
     at_inference(call)
     output = (*quantizer_ops(cell.paq, "its sum goes through"), *_activation(cell.activation, call))
@@ -67,7 +67,7 @@ def _simple(cell: Any, call: Call, prefix: str) -> Made:
     )
 
 
-def _gated(cell: Any, call: Call, prefix: str) -> Made:
+def _gated(cell: Any, call: Call, prefix: str) -> CellOps:
     at_inference(call)
     gates = quantizer_ops(cell.praq, "its gates go through")
     function = _activation(cell.recurrent_activation, call)

@@ -20,7 +20,7 @@ def _softmax(layer: Any, call: Call) -> Description:
     """What a mask hides is put far below the largest before the tables, and is 0 behind them."""
     build, x, axes, mask = Builder(), Ref(-1), tuple(layer.axes), call.arguments.get("mask")
     if mask is not None:
-        _known(call.masks[mask.index - len(call.inputs)])
+        _refuse_soft_mask(call.masks[mask.index - len(call.inputs)])
     # The number is made a tensor of float32 before it is multiplied by.
     gain = float(np.float32(layer.input_scaler)) * (-1.0 if layer.stable else 1.0)
     if layer.stable:
@@ -44,6 +44,6 @@ def _softmax(layer: Any, call: Call) -> Description:
     return Description(build.ended(build.add(ops.Mul(), x, total)))
 
 
-def _known(mask: np.ndarray) -> None:
+def _refuse_soft_mask(mask: np.ndarray) -> None:
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise Undescribed("its mask contains values other than 0 and 1")

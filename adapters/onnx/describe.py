@@ -35,7 +35,7 @@ Tensors = tuple[Ref, ...]
 """A sequence, as a describer receives it."""
 
 
-def _nothing(graph: Any, given: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+def _nothing(graph: Any, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
     raise Undescribed("the subgraphs of this node cannot be run here")
 
 

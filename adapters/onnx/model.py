@@ -137,12 +137,12 @@ class OnnxModel(Shown):
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         specs = []
-        for one in self.proto.graph.input:
-            if one.name not in self.initializers:
-                kind = one.type.tensor_type
+        for proto in self.proto.graph.input:
+            if proto.name not in self.initializers:
+                kind = proto.type.tensor_type
                 if not kind.elem_type:
                     raise BadInput(
-                        f"its input {one.name!r} is a sequence, a map or an optional; only "
+                        f"its input {proto.name!r} is a sequence, a map or an optional; only "
                         "tensor inputs are supported"
                     )
                 sizes = tuple(
@@ -151,7 +151,7 @@ class OnnxModel(Shown):
                 )
                 specs.append(
                     InputSpec(
-                        one.name,
+                        proto.name,
                         sizes,
                         np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name,
                     )
@@ -348,9 +348,9 @@ class OnnxModel(Shown):
 
     def _run_node(self, node: onnx.NodeProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = ("", *node.output)
-        given = {one: values[one] for one in _takes(node) if one in values}
+        inputs = {one: values[one] for one in _takes(node) if one in values}
         if key not in self._sessions:
-            declared = [_declared(k, v) for k, v in given.items()]
+            declared = [_declared(k, v) for k, v in inputs.items()]
             outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
             held = [
                 numpy_helper.from_array(self.initializers[one], one)
@@ -363,21 +363,23 @@ class OnnxModel(Shown):
         return self._answer(
             self._sessions[key],
             [name for name in node.output if name],
-            given,
+            inputs,
             f"the node {node.name or node.op_type} failed",
         )
 
-    def _run_graph(self, graph: onnx.GraphProto, given: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _run_graph(
+        self, graph: onnx.GraphProto, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
         """Every tensor of a graph that a node runs."""
         names = [name for node in graph.node for name in node.output if name]
         key = (
             str(graph.SerializeToString(deterministic=True)),
-            *(f"{name} {array.dtype}" for name, array in given.items()),
+            *(f"{name} {array.dtype}" for name, array in inputs.items()),
         )
         if key not in self._sessions:
             declared = [
                 helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
-                for k, v in given.items()
+                for k, v in inputs.items()
             ]
             outputs = [onnx.ValueInfoProto(name=name) for name in names]
             alone = helper.make_graph(graph.node, "body", declared, outputs, graph.initializer)
@@ -391,7 +393,7 @@ class OnnxModel(Shown):
                 zip(
                     names,
                     self._answer(
-                        self._sessions[key], names, given, "running a subgraph alone failed"
+                        self._sessions[key], names, inputs, "running a subgraph alone failed"
                     ),
                     strict=True,
                 )
@@ -430,16 +432,16 @@ class OnnxModel(Shown):
         inputs: list[np.ndarray] = []
         refs: dict[str, Value | Tensors] = {}
         makers: list[Producer | None] = []
-        for one in _takes(node):
-            if one in self.initializers:
-                array = self.initializers[one]
-                refs[one] = Weight(one, array, array)
-            elif one not in self.following:
-                refs[one] = self._computed(one, values)
+        for taken_name in _takes(node):
+            if taken_name in self.initializers:
+                array = self.initializers[taken_name]
+                refs[taken_name] = Weight(taken_name, array, array)
+            elif taken_name not in self.following:
+                refs[taken_name] = self._computed(taken_name, values)
             else:
-                found = _tensors(one, values)
+                found = _tensors(taken_name, values)
                 places = tuple(Ref(-1, len(inputs) + at) for at in range(len(found)))
-                refs[one] = places if one in sequences else places[0]
+                refs[taken_name] = places if taken_name in sequences else places[0]
                 inputs += [array for _, array in found]
                 makers += [made_by.get(key) for key, _ in found]
         outputs = tuple(array for one in node.output for _, array in _tensors(one, values))

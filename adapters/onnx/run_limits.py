@@ -47,7 +47,7 @@ _DOMAINS = (
 def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
     """The files beside the model that hold tensors; CannotOpen where one is no regular file in its
     folder, or mostly a hole."""
-    folder, found = path.parent, set[str]()
+    folder, files = path.parent, set[str]()
     for tensor in _tensors(proto.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -69,8 +69,8 @@ def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
                 raise CannotOpen(
                     f"{place} has {size:,} bytes but is sparse: it contains no weights"
                 )
-        found.add(str(place))
-    return tuple(sorted(found))
+        files.add(str(place))
+    return tuple(sorted(files))
 
 
 def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
@@ -115,7 +115,7 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
 
 def _longest_texts(graph: Any) -> dict[str, int]:
     """How long the longest text is in what follows from the texts that the graph holds."""
-    found = {
+    lengths = {
         one.name: max(map(len, one.string_data), default=0)
         for one in graph.initializer
         if one.data_type == onnx.TensorProto.STRING
@@ -130,37 +130,37 @@ def _longest_texts(graph: Any) -> dict[str, int]:
                 *([one.s] if one.name == "value_string" else ()),
             )
         ]
-        taken = [found.get(name, 0) for name in node.input]
+        taken = [lengths.get(name, 0) for name in node.input]
         longest = (
             sum(taken)
             if node.op_type == "StringConcat"
             else max([*taken, *(map(len, held) if node.op_type == "Constant" else ())], default=0)
         )
-        found.update(dict.fromkeys(node.output, longest) if longest else {})
-    return found
+        lengths.update(dict.fromkeys(node.output, longest) if longest else {})
+    return lengths
 
 
 def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int | None:
     """How many bytes a run on these inputs may take; None where the sizes of all tensors follow
     from the shapes that the model says."""
     inferred = _inferred(proto, {name: array.shape for name, array in fed.items()})
-    told = (
+    infos = (
         {}
         if inferred is None
         else {one.name: one for one in (*inferred.value_info, *inferred.output)}
     )
     plain = all(node.domain in ("", "ai.onnx") and not _graphs(node) for node in proto.graph.node)
-    made = [
+    names = [
         name
         for node in proto.graph.node
         if node.op_type != "Constant"
         for name in node.output
         if name
     ]
-    if plain and all(name in told and _is_known(told[name]) for name in made):
+    if plain and all(name in infos and _is_known(infos[name]) for name in names):
         return None
     holds = sum(map(_held, proto.graph.initializer)) + sum(one.nbytes for one in fed.values())
-    return most(holds) + 2 * sum(max(0, _bytes(one)) for one in told.values())
+    return most(holds) + 2 * sum(max(0, _bytes(one)) for one in infos.values())
 
 
 def _held(tensor: onnx.TensorProto) -> int:

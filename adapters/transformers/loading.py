@@ -113,8 +113,8 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
     return made, (f"opened as {name}, code of the directory's own (--trust), in evaluation mode",)
 
 
-def _is_model(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, transformers.PreTrainedModel)
 
 
 def _own_code(directory: Directory, name: str) -> str:
@@ -231,13 +231,13 @@ def _filled(
     disk: bool,
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
     state = _state(directory, trust, imports)
-    given: dict[str, Any] = (
+    options: dict[str, Any] = (
         {"state_dict": state} if state is not None else {"use_safetensors": True}
     )
     # what transformers does not take as it is in the files, such as merged experts, it writes there
     written = _folder_on_disk() if disk else None
     if written is not None:
-        given |= {"device_map": {"": "disk"}, "offload_folder": written.name}
+        options |= {"device_map": {"": "disk"}, "offload_folder": written.name}
     with torch.random.fork_rng(devices=[]):
         try:
             module, info = cls.from_pretrained(
@@ -246,7 +246,7 @@ def _filled(
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **given,
+                **options,
             )
         except Exception as error:
             what = (

@@ -19,7 +19,7 @@ from probe.errors import BadInput, in_words
 from probe.files.regular_file import refuse_irregular
 from probe.files.size_limits import held, too_much
 
-__all__ = ["FLAT", "IMAGES", "array", "by_name", "given", "own_input", "typed", "values"]
+__all__ = ["FLAT", "IMAGES", "array", "by_name", "input_file", "own_input", "typed", "values"]
 
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
@@ -133,7 +133,7 @@ def _text(path: str, delimiter: str | None) -> np.ndarray:
 
 
 def _archive(path: str, size: int) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(path) as archive:
         declared = sum(info.file_size for info in archive.infolist())
         if too_much(declared, size):
@@ -145,18 +145,18 @@ def _archive(path: str, size: int) -> dict[str, np.ndarray]:
             name = info.filename.removesuffix(".npy")
             if info.flag_bits & 1:
                 raise BadInput(f"{path} is encrypted; save it again without a password")
-            if name in found:
+            if name in arrays:
                 raise BadInput(f"{path} contains {name!r} twice")
             with archive.open(info) as file:
                 try:
-                    found[name] = _array(file, info.file_size, f"{name!r} in {path}")
+                    arrays[name] = _array(file, info.file_size, f"{name!r} in {path}")
                 except ValueError as error:
                     raise BadInput(
                         f"{info.filename!r} in {path} is not an array ({in_words(error)})"
                     ) from None
-    if not found:
+    if not arrays:
         raise BadInput(f"{path} contains no arrays")
-    return found
+    return arrays
 
 
 def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
@@ -195,7 +195,7 @@ def _array(file: IO[bytes], size: int, place: str) -> np.ndarray:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def given(
+def input_file(
     path: str | None, dtype: str | None = None
 ) -> np.ndarray | dict[str, np.ndarray] | Unshaped | None:
     """An input file: an .npz with one array is that array, otherwise arrays by input name."""
@@ -216,7 +216,7 @@ def own_input(
     path: str, dtype: str | None = None
 ) -> np.ndarray | list[np.ndarray] | dict[str, np.ndarray] | Unshaped | None:
     """A layer's own input file: of a report that --save wrote, the inputs in their order."""
-    held = given(path, dtype)
+    held = input_file(path, dtype)
     if not isinstance(held, dict) or not any(name in held for name in _OF_A_REPORT):
         return held
     names = takewhile(held.__contains__, map("input_{}".format, count()))

@@ -96,18 +96,18 @@ def _opened(path: str) -> Any:
 
 
 def _refuse_size(
-    path: str, given: tuple[int, ...], wanted: tuple[int | None, ...], layout: str
+    path: str, shape: tuple[int, ...], wanted: tuple[int | None, ...], layout: str
 ) -> None:
     """Raises BadInput where the model takes images of another size: how it is resized changes the
     numbers, and is the user's to say."""
     if len(wanted) != 4:
         return
     axes = (1, 2) if layout == "hwc" else (2, 3)
-    if all(wanted[axis] in (None, given[axis]) for axis in axes):
+    if all(wanted[axis] in (None, shape[axis]) for axis in axes):
         return
-    height, width = (wanted[axis] or given[axis] for axis in axes)
+    height, width = (wanted[axis] or shape[axis] for axis in axes)
     raise BadInput(
-        f"{path} has {given[axes[1]]} x {given[axes[0]]} pixels, and the model takes {width} x "
+        f"{path} has {shape[axes[1]]} x {shape[axes[0]]} pixels, and the model takes {width} x "
         f"{height}: resize it as your own code does, and give that (image.resize(({width}, "
         f"{height})))"
     )

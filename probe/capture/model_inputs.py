@@ -10,7 +10,15 @@ import numpy as np
 
 from probe import printable
 from probe.capture.images import pixels
-from probe.capture.user_arrays import Inputs, Part, Picture, Shape, Told, Unshaped, as_array
+from probe.capture.user_arrays import (
+    InputArgument,
+    Inputs,
+    Part,
+    Picture,
+    Shape,
+    Unshaped,
+    as_array,
+)
 from probe.errors import BadInput, ForwardFailed
 from probe.model import (
     CallArguments,
@@ -42,41 +50,43 @@ class Bound(NamedTuple):
     how: str
 
 
-def bind(model: Model, x: Inputs | Told, shape: Shape = None, seed: int = 0) -> Bound:
+def bind(model: Model, x: Inputs | InputArgument, shape: Shape = None, seed: int = 0) -> Bound:
     """The model's inputs in its own order.
 
     ``x`` is an array, a sequence of arrays, a mapping from input names, or None: then they are
     drawn. Raises BadInput where names or the number of inputs do not fit.
     """
-    told = x if isinstance(x, Told) else Told(x)
+    request = x if isinstance(x, InputArgument) else InputArgument(x)
     if (held := recorded(model)) is not None:
-        return _of_recording(model, held, told, shape, seed)
+        return _of_recording(model, held, request, shape, seed)
     if isinstance(model, Keyworded):
-        return _called(model, model.called_with, told, shape, seed)
-    if told.literals:
+        return _called(model, model.called_with, request, shape, seed)
+    if request.literals:
         raise BadInput(
             f"{model.framework} runs this model on arrays alone; you gave the argument "
-            f"{', '.join(told.literals)} (--arg), which only a PyTorch module takes"
+            f"{', '.join(request.literals)} (--arg), which only a PyTorch module takes"
         )
-    x, words = _read(model, told.values, shape, seed)
+    x, words = _read(model, request.values, shape, seed)
     if x is None:
         return Bound(model, *draw(model, shape, seed))
     return Bound(model, *_in_order(model, x, words))
 
 
-def _of_recording(model: Model, held: RecordedPass, told: Told, shape: Shape, seed: int) -> Bound:
+def _of_recording(
+    model: Model, held: RecordedPass, request: InputArgument, shape: Shape, seed: int
+) -> Bound:
     """The input that was recorded; BadInput where another is asked for."""
     other = ""
-    if told.literals:
-        other = f"the argument {next(iter(told.literals))}"
-    elif isinstance(told.values, str):
+    if request.literals:
+        other = f"the argument {next(iter(request.literals))}"
+    elif isinstance(request.values, str):
         other = "a text"
     elif shape is not None and _sizes(shape) != [one.shape for one in held.arrays]:
         other = f"the shape {shape}"
-    elif told.values is None and seed not in (0, held.seed):
+    elif request.values is None and seed not in (0, held.seed):
         other = f"the seed {seed}"
-    elif told.values is not None:
-        x, words = _read(model, told.values, shape, seed)
+    elif request.values is not None:
+        x, words = _read(model, request.values, shape, seed)
         if isinstance(x, Mapping) and model.inputs is None:
             x = list(x.values())
         given = () if isinstance(x, Mapping) and not x else _in_order(model, x, words)[0]
@@ -97,26 +107,30 @@ def _sizes(shape: Sequence[Any]) -> list[tuple[int, ...]]:
     ]
 
 
-def _equal(given: Sequence[np.ndarray], held: Sequence[np.ndarray]) -> bool:
-    return len(given) == len(held) and all(
+def _equal(arrays: Sequence[np.ndarray], held: Sequence[np.ndarray]) -> bool:
+    return len(arrays) == len(held) and all(
         one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-        for one, other in zip(given, held, strict=True)
+        for one, other in zip(arrays, held, strict=True)
     )
 
 
-def bind_alone(model: Model, layer: str, given: Inputs | Told, shape: Shape = None) -> Bound:
+def bind_alone(
+    model: Model, layer: str, given: Inputs | InputArgument, shape: Shape = None
+) -> Bound:
     """The same for one layer that is called alone; arrays by names that its call does not have
     are taken in their order."""
-    told = given if isinstance(given, Told) else Told(given)
-    x, words = told.values, "the layer's own input, given by you"
+    request = given if isinstance(given, InputArgument) else InputArgument(given)
+    x, words = request.values, "the layer's own input, given by you"
     if isinstance(x, Unshaped):
         x, how = _reshaped(x, None, shape)
         words = f"{words}: {how}"
     if isinstance(model, Keyworded):
-        arrays, arguments = _arguments(x, told.literals)
+        arrays, arguments = _arguments(x, request.literals)
         model = model.called_with(arguments, layer)
-    elif told.literals:
-        raise BadInput(f"only a PyTorch module takes arguments such as {next(iter(told.literals))}")
+    elif request.literals:
+        raise BadInput(
+            f"only a PyTorch module takes arguments such as {next(iter(request.literals))}"
+        )
     else:
         several = list(x.values()) if isinstance(x, Mapping) else x
         arrays = tuple(map(as_array, several if isinstance(several, list | tuple) else (several,)))
@@ -127,13 +141,13 @@ def bind_alone(model: Model, layer: str, given: Inputs | Told, shape: Shape = No
 def _called(
     model: Model,
     called_with: Callable[[CallArguments], Model],
-    told: Told,
+    request: InputArgument,
     shape: Shape,
     seed: int,
 ) -> Bound:
     """The inputs of a model whose call takes arguments by name, and such as are no arrays."""
-    x, words = _read(model, told.values, shape, seed)
-    arrays, arguments = _arguments(x, told.literals)
+    x, words = _read(model, request.values, shape, seed)
+    arrays, arguments = _arguments(x, request.literals)
     literals = {name: one for name, one in arguments.named.items() if not _has_slot(one)}
     if not arrays and (x is None or isinstance(x, Mapping)):
         specs = _shaped(model, shape)
@@ -252,15 +266,15 @@ def _tokens(model: Model, text: str, seed: int) -> tuple[dict[str, np.ndarray], 
     return {**others, **read}, how + more
 
 
-def _reshaped(given: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[np.ndarray, str]:
+def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[np.ndarray, str]:
     """The numbers of a file without a shape in the one that was given, or that the model
     declares."""
-    values = given.values
+    values = numbers.values
     wanted: tuple[int | None, ...] | None = (spec and spec.shape) or None
     if shape is not None:
         wanted = tuple(None if index_of(one) == -1 else index_of(one) for one in shape)
     elif wanted is None or _is_of(wanted, values.shape):
-        return values, f"{given.path}, read as {values.shape}"
+        return values, f"{numbers.path}, read as {values.shape}"
     known = math.prod(length for length in wanted if length is not None)
     free = [axis for axis, length in enumerate(wanted) if length is None]
     text = f"({', '.join('?' if length is None else str(length) for length in wanted)})"
@@ -268,16 +282,16 @@ def _reshaped(given: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[np
     if not whole or len(free) > 1:
         per = "" if not free else f", {known:,} for each" if len(free) == 1 else ""
         raise BadInput(
-            f"{given.path} contains {values.size:,} numbers, which do not fill the shape "
+            f"{numbers.path} contains {values.size:,} numbers, which do not fill the shape "
             f"{text}{per}"
             if len(free) < 2
-            else f"{given.path} contains {values.size:,} numbers, and the model's input {text} "
+            else f"{numbers.path} contains {values.size:,} numbers, and the model's input {text} "
             "leaves several sizes open: give --shape"
         )
     target = tuple(values.size // known if length is None else length for length in wanted)
     return (
         values.reshape(target),
-        f"{given.path}, {values.size:,} numbers reshaped to {target} in row-major order",
+        f"{numbers.path}, {values.size:,} numbers reshaped to {target} in row-major order",
     )
 
 

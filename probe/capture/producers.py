@@ -41,7 +41,7 @@ def unasked() -> Iterator[None]:
         _ASKED.reset(before)
 
 
-class _Made(NamedTuple):
+class _Entry(NamedTuple):
     tensor: "weakref.ref[Tensor]"
     producer: Producer
     state: tuple[int, int] | None
@@ -55,7 +55,7 @@ class Producers:
     def __init__(self, writes: Callable[[Tensor], int] | None = None) -> None:
         self._writes = writes
         self._asked = _ASKED.get()
-        self._made: dict[int, _Made] = {}
+        self._made: dict[int, _Entry] = {}
         self.count = 0
         """How many calls were noted so far."""
 
@@ -112,7 +112,7 @@ class Producers:
             return
         with suppress(TypeError):  # a number of NumPy's takes no weak reference
             known = weakref.ref(tensor)
-            self._made[id(tensor)] = _Made(known, producer, self._state(tensor, array), self.count)
+            self._made[id(tensor)] = _Entry(known, producer, self._state(tensor, array), self.count)
 
     def _state(self, tensor: Tensor, array: np.ndarray) -> tuple[int, int] | None:
         return None if self._writes is None else (self._writes(tensor), digest(array))

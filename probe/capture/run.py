@@ -15,7 +15,15 @@ import numpy as np
 
 from probe import printable
 from probe.capture.model_inputs import Bound, bind, bind_alone
-from probe.capture.user_arrays import Expected, Inputs, Picture, Shape, Told, Unshaped, as_array
+from probe.capture.user_arrays import (
+    Expected,
+    InputArgument,
+    Inputs,
+    Picture,
+    Shape,
+    Unshaped,
+    as_array,
+)
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.composition.compose import composed
 from probe.composition.segment import segment
@@ -110,9 +118,9 @@ class Captured:
 def captured(
     model: ModelLike,
     layer: Named,
-    x: Inputs | Told = None,
+    x: Inputs | InputArgument = None,
     *,
-    given: Inputs | Told = None,
+    given: Inputs | InputArgument = None,
     call: int | None = None,
     shape: Shape = None,
     seed: int = 0,
@@ -127,14 +135,14 @@ def captured(
     if isinstance(layer, tuple):
         return _segment(model, layer, x, given=given, call=call, shape=shape, seed=seed)
     if isinstance(model, Unloaded) and isinstance(layer, str):  # before a framework is imported
-        told = x.values if isinstance(x, Told) else x
+        told = x.values if isinstance(x, InputArgument) else x
         unknown = given is not None or isinstance(told, Mapping | Unshaped | Picture | None)
         inputs = () if unknown else told if isinstance(told, list | tuple) else (told,)
         model.refuse(layer, [as_array(one) for one in inputs])
     check_names(model, {layer: None, **values})
     if given is None:
         bound = bind(model, x, shape, seed)
-        known = _known(model, bound)
+        known = _passes_of(model, bound)
         enough = known.calls.get(layer)
         if call is not None and known.passed is not None:
             enough = call + 1
@@ -160,14 +168,14 @@ def _beside(
     held: RecordedPass,
     layer: str,
     call: int | None,
-    given: tuple[np.ndarray, ...],
+    inputs: tuple[np.ndarray, ...],
     how: str,
     unused: Set[str],
 ) -> Captured:
     """The recorded calls of a layer, and the layer's own input that the user's values were computed
     from: these are held against NumPy on that."""
     found, _ = in_pass(model, held.arrays, layer, call, {})
-    own = {(one.layer, one.call): given for one in found.calls}
+    own = {(one.layer, one.call): inputs for one in found.calls}
     said = (
         f"{layer!r} did not run on the input that you gave: the framework's values are those of "
         "the recorded input, and yours are compared with NumPy's on your own",
@@ -219,7 +227,7 @@ _PASSED_AGAIN = 10_000_000
 
 
 def weights_of_others(
-    found: Captured, layer: Named, thorough: bool = False
+    forward: Captured, layer: Named, thorough: bool = False
 ) -> dict[str, np.ndarray]:
     """The parameters of the model's other layers, in words; another forward pass, of no large model
     and of no layer that was run alone."""
@@ -231,10 +239,10 @@ def weights_of_others(
         for name, weight in weights_of(steps).items():
             kept.setdefault(f"{capture.layer}'s {name}", weight.effective)
 
-    dear = is_large(found.model) or parameters_of(found.model) > _PASSED_AGAIN
-    if not found.alone and (thorough or not dear):
+    dear = is_large(forward.model) or parameters_of(forward.model) > _PASSED_AGAIN
+    if not forward.alone and (thorough or not dear):
         with suppress(ProbeError):
-            found.model.run(found.arrays, None, push)
+            forward.model.run(forward.arrays, None, push)
     return kept
 
 
@@ -257,7 +265,7 @@ def _chosen(calls: Sequence[Capture], layer: str, call: int | None) -> list[Capt
 def _segment(
     model: Model,
     layers: tuple[str, ...],
-    x: Inputs | Told,
+    x: Inputs | InputArgument,
     *,
     given: object,
     call: int | None,
@@ -322,7 +330,7 @@ def _ended(model: Model, layer: str) -> tuple[str, ...]:
 
 
 @dataclass(eq=False)
-class _Known:
+class _Passes:
     """What passes of an opened model on one input have told."""
 
     watching: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
@@ -334,7 +342,7 @@ class _Known:
     """How often such a pass calls a layer."""
 
 
-_KNOWN: dict[int, dict[bytes, _Known]] = {}
+_PASSES: dict[int, dict[bytes, _Passes]] = {}
 """By the identity of the opened model while it lives, and by the digest of the input."""
 
 
@@ -346,11 +354,11 @@ def _out_of_a_file(opened: Model) -> bool:
         return False
 
 
-def _known(opened: Model, bound: Bound) -> _Known:
-    if id(opened) not in _KNOWN:
-        _KNOWN[id(opened)] = {}
-        finalize(opened, _KNOWN.pop, id(opened), None)
-    return _KNOWN[id(opened)].setdefault(_digest(bound.how, bound.arrays), _Known())
+def _passes_of(opened: Model, bound: Bound) -> _Passes:
+    if id(opened) not in _PASSES:
+        _PASSES[id(opened)] = {}
+        finalize(opened, _PASSES.pop, id(opened), None)
+    return _PASSES[id(opened)].setdefault(_digest(bound.how, bound.arrays), _Passes())
 
 
 def _digest(words: str, arrays: Sequence[np.ndarray]) -> bytes:
@@ -361,7 +369,9 @@ def _digest(words: str, arrays: Sequence[np.ndarray]) -> bytes:
     return digest.digest()
 
 
-def _watching_once(bound: Bound, watched: tuple[np.ndarray, ...], known: _Known) -> tuple[str, ...]:
+def _watching_once(
+    bound: Bound, watched: tuple[np.ndarray, ...], known: _Passes
+) -> tuple[str, ...]:
     """What ``watching`` finds, found out once for an opened model, an input and a result."""
     if (key := _digest("", watched)) not in known.watching:
         known.watching[key] = watching(bound.model, bound.arrays, watched)

@@ -14,12 +14,12 @@ from probe.errors import BadInput, in_words
 __all__ = [
     "ArrayLike",
     "Expected",
+    "InputArgument",
     "Inputs",
     "Part",
     "Partial",
     "Picture",
     "Shape",
-    "Told",
     "Unshaped",
     "as_array",
     "as_outputs",
@@ -63,7 +63,7 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class InputArgument:
     """An input as a command line tells it: the arrays, or the file that they are read from when the
     model is known, and the arguments of the call that are no arrays."""
 
@@ -93,13 +93,13 @@ class Partial:
             raise BadInput(
                 f"the output has the shape {shape}, so it has no element {text}"
             ) from None
-        given, read = self.values.shape, ""
-        if [n for n in part.shape if n != 1] != [n for n in given if n != 1]:
+        own_shape, read = self.values.shape, ""
+        if [n for n in part.shape if n != 1] != [n for n in own_shape if n != 1]:
             count = self.values.size
-            if count != part.size or len(given) > 1:
+            if count != part.size or len(own_shape) > 1:
                 raise BadInput(
                     f"{text} selects an array of shape {part.shape} from the output of shape "
-                    f"{shape}; you gave values of shape {given}: "
+                    f"{shape}; you gave values of shape {own_shape}: "
                     + (
                         f"give {part.size} values, in that shape or flat"
                         if count != part.size
@@ -109,7 +109,7 @@ class Partial:
             read = f"your {count} values are read in row-major (C) order as {part.shape}"
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True
         slack = np.zeros(shape)
-        slack[self.at] = np.broadcast_to(self.slack, given).reshape(part.shape)
+        slack[self.at] = np.broadcast_to(self.slack, own_shape).reshape(part.shape)
         return Spread(whole, known, slack, read)
 
 

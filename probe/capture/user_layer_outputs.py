@@ -91,7 +91,7 @@ class Theirs:
             return
         missed = [name for name, why in self._waiting.items() if not why]
         named = set(model.names())
-        found: dict[str, str] = {
+        why_not: dict[str, str] = {
             name: "the forward pass made no call of this name"
             for name in missed
             if name not in named
@@ -99,7 +99,7 @@ class Theirs:
         asked = [name for name in missed if name in named]
 
         def met(capture: Capture) -> None:
-            found.setdefault(
+            why_not.setdefault(
                 capture.layer,
                 capture.why or "--all checks it under another name or as part of another layer",
             )
@@ -109,7 +109,7 @@ class Theirs:
                 model.run(arrays, set(names), met)
             except ProbeError as error:
                 if len(names) == 1:
-                    found.setdefault(names[0], str(error))
+                    why_not.setdefault(names[0], str(error))
                     return
                 for name in names:
                     ask([name])
@@ -117,7 +117,7 @@ class Theirs:
         if asked:
             ask(asked)
         reasons = {
-            name: why or found.get(name, "the forward pass did not call it")
+            name: why or why_not.get(name, "the forward pass did not call it")
             for name, why in self._waiting.items()
         }
         raise NotCompared(reasons, len(self._expected))

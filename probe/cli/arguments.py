@@ -64,7 +64,7 @@ class Arguments:
     quiet: bool = False
     verbose: bool = False
 
-    def given(self, name: str) -> bool:
+    def is_given(self, name: str) -> bool:
         """Whether an option was given."""
         value = getattr(self, name)
         return value is not None and value is not False and value != ()
@@ -347,7 +347,7 @@ def recording_command(arguments: Arguments) -> list[str]:
     for option in _of_a_recording():
         name = str(option.name)
         of_a_file = name == "dtype" and not (arguments.input or "").endswith(".bin")
-        if not arguments.given(name) or of_a_file or (name == "shape" and own_layer):
+        if not arguments.is_given(name) or of_a_file or (name == "shape" and own_layer):
             continue
         value = getattr(arguments, name)
         for one in value if option.multiple else (value,):
@@ -480,8 +480,8 @@ _OF_AN_EXPLANATION: tuple[str, ...] = (*("save", "expect_at", "rtol", "atol", "t
 
 def refuse_contradictions(arguments: Arguments) -> None:
     """Raises UsageError where options that were given mean nothing together."""
-    given = [part.name for part in fields(arguments) if arguments.given(part.name)]
-    for name in given:
+    options = [part.name for part in fields(arguments) if arguments.is_given(part.name)]
+    for name in options:
         if name in _OF_ONE_LAYER and arguments.layer is None and not arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer NAME")
         if name in _OF_ONE_LAYER and arguments.all:
@@ -489,23 +489,23 @@ def refuse_contradictions(arguments: Arguments) -> None:
         if name in _OF_A_RUN and arguments.layer is None and not arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer NAME or --all")
     for name, other, why in _NEEDS:
-        if name in given and other not in given:
+        if name in options and other not in options:
             raise click.UsageError(f"{_flag(name)} needs {_flag(other)}: {why}")
     for name, others, why in _EXCLUDED:
         for other in others:
-            if name in given and other in given and not _shapes_a_file(name, other, arguments):
+            if name in options and other in options and not _shapes_a_file(name, other, arguments):
                 raise click.UsageError(
                     f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
                 )
     for name, files, endings, what in _OF_FILES:
         names = [getattr(arguments, file) or "" for file in files]
-        if name in given and not any(one.endswith(endings) for one in names):
+        if name in options and not any(one.endswith(endings) for one in names):
             raise click.UsageError(
                 f"{_flag(name)} needs {what} as {' or '.join(map(_flag, files))}"
             )
     if arguments.at is not None and arguments.expect_value is None:
         for name in _OF_AN_EXPLANATION:
-            if name in given:
+            if name in options:
                 raise click.UsageError(
                     f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
                 )

@@ -12,7 +12,7 @@ from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
-from probe.capture.user_arrays import Expected, Picture, Shape, Told
+from probe.capture.user_arrays import Expected, InputArgument, Picture, Shape
 from probe.cli import terminal
 from probe.cli.arguments import Arguments
 from probe.cli.opening import hint, opened
@@ -115,22 +115,22 @@ def _named(arguments: Arguments) -> Named:
     return layer if arguments.to is None else (layer, arguments.to)
 
 
-def input_of(arguments: Arguments) -> Told:
+def input_of(arguments: Arguments) -> InputArgument:
     """The model's input, and the arguments of its call beside it."""
     path = arguments.input
     if arguments.text is not None:
-        return Told(arguments.text, dict(arguments.arg))
+        return InputArgument(arguments.text, dict(arguments.arg))
     if path is not None and path.endswith(array_files.IMAGES):
         picture = Picture(path, arguments.image_layout or "", arguments.scale)
-        return Told(picture, dict(arguments.arg))
-    return Told(array_files.given(path, arguments.dtype), dict(arguments.arg))
+        return InputArgument(picture, dict(arguments.arg))
+    return InputArgument(array_files.input_file(path, arguments.dtype), dict(arguments.arg))
 
 
-def _own_input(arguments: Arguments) -> Told | None:
+def _own_input(arguments: Arguments) -> InputArgument | None:
     if arguments.expect_input is None:
         return None
     given = array_files.own_input(arguments.expect_input, arguments.dtype)
-    return Told(given, dict(arguments.arg))
+    return InputArgument(given, dict(arguments.arg))
 
 
 def drawn(arguments: Arguments) -> Shape:

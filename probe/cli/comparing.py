@@ -140,59 +140,66 @@ def _import(model: str) -> click.Option:
     )
 
 
-def compare(given: Comparing) -> int:
+def compare(arguments: Comparing) -> int:
     """Compares, prints and writes; the exit status."""
-    _refuse_targets(given)
-    if given.input is not None and (given.shape or given.seed is not None):
+    _refuse_targets(arguments)
+    if arguments.input is not None and (arguments.shape or arguments.seed is not None):
         raise click.UsageError(
             "--input cannot be used with --shape or --seed: the input is not random"
         )
-    if given.quiet and given.verbose:
+    if arguments.quiet and arguments.verbose:
         raise click.UsageError("--quiet and --verbose cannot be used together: print less or more")
-    if not (given.a_imports or given.b_imports):
+    if not (arguments.a_imports or arguments.b_imports):
         # QKeras needs it before TensorFlow is imported, for Keras 3 in this process too; modules of
         # the user's own are left the `tf.keras` that they ask for.
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    with quiet(given.device):
+    with quiet(arguments.device):
         from probe.capture import array_files
         from probe.model_comparison.compare import compare as compare_models
 
-        a = _opened(given.a, given.a_factory, given.a_imports, given)
-        b = _opened(given.b, given.b_factory, given.b_imports, given)
-        found = compare_models(
+        a = _opened(arguments.a, arguments.a_factory, arguments.a_imports, arguments)
+        b = _opened(arguments.b, arguments.b_factory, arguments.b_imports, arguments)
+        comparison = compare_models(
             a,
             b,
-            array_files.given(given.input, None),
-            x_b=array_files.given(given.input_b, None),
-            pairs=given.pairs,
-            strict=given.strict,
-            shape=_shape(given),
-            seed=given.seed or 0,
-            types=given.types,
+            array_files.input_file(arguments.input, None),
+            x_b=array_files.input_file(arguments.input_b, None),
+            pairs=arguments.pairs,
+            strict=arguments.strict,
+            shape=_shape(arguments),
+            seed=arguments.seed or 0,
+            types=arguments.types,
             progress=status.show,
         )
-        return _told(found, given)
+        return _told(comparison, arguments)
 
 
-def _refuse_targets(given: Comparing) -> None:
+def _refuse_targets(arguments: Comparing) -> None:
     """Raises BadInput where a file cannot be written, before the work for it is done."""
     from probe.files import atomic_write
 
-    if given.model_explorer is not None:
+    if arguments.model_explorer is not None:
         from probe.report import model_explorer
 
-        model_explorer.refuse_folder(given.model_explorer)
+        model_explorer.refuse_folder(arguments.model_explorer)
     reading = [
         one
-        for one in (given.a, given.b, given.input, given.input_b, given.pairs, given.types)
+        for one in (
+            arguments.a,
+            arguments.b,
+            arguments.input,
+            arguments.input_b,
+            arguments.pairs,
+            arguments.types,
+        )
         if one
     ]
-    for target in (given.json, given.html, given.junit, given.save_pairs):
+    for target in (arguments.json, arguments.html, arguments.junit, arguments.save_pairs):
         if target is not None and target != "-":
             atomic_write.target_of(target, reading)
 
 
-def _opened(path: str, factory: str | None, imports: tuple[str, ...], given: Comparing) -> Any:
+def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments: Comparing) -> Any:
     """A model, or the path where it holds arrays alone."""
     from importlib import import_module
     from pathlib import Path
@@ -202,7 +209,7 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], given: Com
     gc.disable()
     try:
         return import_module("probe.adapters").open_model(
-            path, trust=given.trust, factory=factory, imports=imports, device=given.device
+            path, trust=arguments.trust, factory=factory, imports=imports, device=arguments.device
         )
     except CannotOpen:
         if path.endswith(".npz") or (Path(path).is_dir() and any(Path(path).rglob("*.npy"))):
@@ -212,82 +219,89 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], given: Com
         gc.enable()
 
 
-def _shape(given: Comparing) -> "Shape":
-    shapes = given.shape
+def _shape(arguments: Comparing) -> "Shape":
+    shapes = arguments.shape
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
 
 
-def _options(given: Comparing, *, of_b: bool, same_input: bool) -> str:
+def _options(arguments: Comparing, *, of_b: bool, same_input: bool) -> str:
     """The options of ``probe A`` (``of_b``: B) that open the model and give its input."""
     factory, imports = (
-        (given.b_factory, given.b_imports) if of_b else (given.a_factory, given.a_imports)
+        (arguments.b_factory, arguments.b_imports)
+        if of_b
+        else (arguments.a_factory, arguments.a_imports)
     )
     words = ["--factory", factory] if factory else []
     words += [word for one in imports for word in ("--import", one)]
-    words += ["--trust"] if given.trust else []
-    own = given.input_b if of_b else None
-    if own or (given.input and same_input):
-        words += ["--input", own or given.input or ""]
+    words += ["--trust"] if arguments.trust else []
+    own = arguments.input_b if of_b else None
+    if own or (arguments.input and same_input):
+        words += ["--input", own or arguments.input or ""]
     elif same_input:
-        words += [word for shape in given.shape for word in ("--shape", ",".join(map(str, shape)))]
-        words += ["--seed", str(given.seed)] if given.seed else []
+        words += [
+            word for shape in arguments.shape for word in ("--shape", ",".join(map(str, shape)))
+        ]
+        words += ["--seed", str(arguments.seed)] if arguments.seed else []
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
-def _told(found: "ModelComparison", given: Comparing) -> int:
-    same = not found.inputs
-    found = replace(
-        found,
+def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
+    same = not comparison.inputs
+    comparison = replace(
+        comparison,
         options=(
-            _options(given, of_b=False, same_input=True),
-            _options(given, of_b=True, same_input=same),
+            _options(arguments, of_b=False, same_input=True),
+            _options(arguments, of_b=True, same_input=same),
         ),
     )
-    _print(found, given)
-    if given.json:
-        write(given.json, found.to_json())
-    if given.html:
+    _print(comparison, arguments)
+    if arguments.json:
+        write(arguments.json, comparison.to_json())
+    if arguments.html:
         from probe.model_comparison.html import to_html
 
-        write(given.html, to_html(found, shlex.join(["probe", *sys.argv[1:]])))
-        if not given.quiet:
-            written(given.html, beside_json=given.json == "-")
-    if given.junit:
+        write(arguments.html, to_html(comparison, shlex.join(["probe", *sys.argv[1:]])))
+        if not arguments.quiet:
+            written(arguments.html, beside_json=arguments.json == "-")
+    if arguments.junit:
         from probe.model_comparison.junit import suite
 
-        write(given.junit, suite(found, given.strict))
-    if given.model_explorer:
+        write(arguments.junit, suite(comparison, arguments.strict))
+    if arguments.model_explorer:
         from probe.model_comparison.model_explorer import files
         from probe.report import model_explorer
 
-        model_explorer.write(given.model_explorer, files(found))
-        if not given.quiet:
-            words = shlex.join(model_explorer.command(given.model_explorer))
-            told = f"{given.model_explorer}; open it: {words}, and {model_explorer.PAIRS} there"
-            written(told, beside_json=given.json == "-")
-    if given.save_pairs:
-        rows = [list(one.tensors) for one in found.pairs]
-        kept = {"pairs": rows, "unpaired": dict(zip("ab", map(list, found.unpaired), strict=True))}
-        write(given.save_pairs, json.dumps(kept, indent=1))
-        written(given.save_pairs, beside_json=given.json == "-")
-    return STATUS[found.verdict]
+        model_explorer.write(arguments.model_explorer, files(comparison))
+        if not arguments.quiet:
+            words = shlex.join(model_explorer.command(arguments.model_explorer))
+            told = f"{arguments.model_explorer}; open it: {words}, and {model_explorer.PAIRS} there"
+            written(told, beside_json=arguments.json == "-")
+    if arguments.save_pairs:
+        rows = [list(one.tensors) for one in comparison.pairs]
+        kept = {
+            "pairs": rows,
+            "unpaired": dict(zip("ab", map(list, comparison.unpaired), strict=True)),
+        }
+        write(arguments.save_pairs, json.dumps(kept, indent=1))
+        written(arguments.save_pairs, beside_json=arguments.json == "-")
+    return STATUS[comparison.verdict]
 
 
-def _print(found: "ModelComparison", given: Comparing) -> None:
+def _print(comparison: "ModelComparison", arguments: Comparing) -> None:
     """The verdict, on a terminal first and last; runs of pairs that agree are one line there."""
     from probe.cli import terminal
     from probe.model_comparison.blocks import headline
     from probe.model_comparison.text import render
 
-    color = given.color or "auto"
-    if given.json == "-":
+    color = arguments.color or "auto"
+    if arguments.json == "-":
         return
     if not terminal.on_terminal(color):
-        say(headline(found) if given.quiet else render(found, fold=False))
+        say(headline(comparison) if arguments.quiet else render(comparison, fold=False))
         return
     page = terminal.columns()
-    text = headline(found, page)
-    if not given.quiet:
-        told = render(found, not given.verbose, page)
+    text = headline(comparison, page)
+    if not arguments.quiet:
+        told = render(comparison, not arguments.verbose, page)
         text = "\n\n".join((text, told, *([text] if text != told.splitlines()[-1] else [])))
     say(terminal.coloured(text, color), color=True)

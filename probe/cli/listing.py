@@ -26,12 +26,12 @@ def show(arguments: Arguments) -> int:
     """Prints the table."""
     with quiet():
         asked = arguments.factory is None and not arguments.parts
-        found = listed(arguments.model) if asked else None
+        listing = listed(arguments.model) if asked else None
         if arguments.parts:
-            found = Listing(_containers(opened(arguments)))
-        elif found is None or not found.layers:
+            listing = Listing(_containers(opened(arguments)))
+        elif listing is None or not listing.layers:
             model = opened(arguments)
-            found = Listing(model.layers, operations=model.may_be_operation("/add"))
+            listing = Listing(model.layers, operations=model.may_be_operation("/add"))
     rows = [
         (
             printable.name(layer.name) or "(root)",
@@ -40,24 +40,24 @@ def show(arguments: Arguments) -> int:
             str(layer.parameters),
             ", ".join(_PARTIES[party] for party in layer.checkable) or f"not checked: {layer.why}",
         )
-        for layer in found.layers
+        for layer in listing.layers
     ]
-    head = ("layer", found.kind, "output shape", "parameters", "checked by")
+    head = ("layer", listing.kind, "output shape", "parameters", "checked by")
     on_terminal = terminal.on_terminal("")
     page = terminal.columns() if on_terminal else printable.WIDTH
-    shown = _fitting([head, *rows], page) if on_terminal and found.kind == "class" else None
+    shown = _fitting([head, *rows], page) if on_terminal and listing.kind == "class" else None
     name, kind = (max(len(row[column]) for row in [head, *rows]) for column in (0, 1))
     for row in (head, *rows):
         if shown is not None:
             say(shown(row))
             continue
         text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[2]:<24}  {row[3]:>10}  {row[4]}"
-        if found.kind != "class":
+        if listing.kind != "class":
             text = f"{row[0]:<{name}}  {row[1]:<{kind}}  {row[3]:>12}"
         say(printable.line(text))
-    if found.notes:
-        say(printable.page(["", *(f"note: {note}" for note in found.notes)], page))
-    if found.operations:
+    if listing.notes:
+        say(printable.page(["", *(f"note: {note}" for note in listing.notes)], page))
+    if listing.operations:
         told = "--all also checks the operations between these layers, which only a run shows"
         say(printable.page(["", told], page))
     return 0

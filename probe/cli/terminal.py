@@ -120,7 +120,7 @@ class Rows:
             [f"agree     {len(run)} calls, {first} to {last}: {told}"], self._columns.page
         )
 
-    def _row(self, one: "Row") -> str:
+    def _row(self, row: "Row") -> str:
         from probe.report.text import laid_out
 
-        return laid_out(one, self._columns)
+        return laid_out(row, self._columns)

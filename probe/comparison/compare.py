@@ -84,16 +84,16 @@ class Comparison:
 _TINIEST = 1e-300
 _BLOCK = 1 << 17
 
-_Found = tuple[float, tuple[int, ...], int]
+_LargestError = tuple[float, tuple[int, ...], int]
 """The largest error / allowance with 0 / 0 = 0, its index, and how many exceed what is allowed."""
 
 
 def _largest(
     left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float
-) -> _Found | None:
+) -> _LargestError | None:
     """None where NaN or inf stand in a value."""
     best, count = -1.0, 0
-    found: tuple[int, Locate] | None = None
+    place: tuple[int, Locate] | None = None
     with np.errstate(all="ignore"):
         for (first, second, slack), locate in blocks(left, right, allowed, size=_BLOCK):
             ratio = np.subtract(first, second, dtype=np.float64)
@@ -109,9 +109,9 @@ def _largest(
             if largest > 1:
                 count += int((np.abs(ratio) > times).sum())
             if largest > best:
-                best, found = largest, (int(np.argmax(np.abs(ratio))), locate)
-    assert found is not None
-    return best, found[1](found[0]), count
+                best, place = largest, (int(np.argmax(np.abs(ratio))), locate)
+    assert place is not None
+    return best, place[1](place[0]), count
 
 
 def _one(
@@ -129,8 +129,8 @@ def _one(
     if not left.size:
         return Comparison(True, 0, 0, 0.0, None)
     allowed = np.broadcast_to(allowed, left.shape)
-    found = _largest(left, right, allowed, times)
-    if found is None:
+    error = _largest(left, right, allowed, times)
+    if error is None:
         first, second = np.asarray(left, np.float64), np.asarray(right, np.float64)
         odd = ~(np.isfinite(first) & np.isfinite(second))
         same = (first == second) | (np.isnan(first) & np.isnan(second))
@@ -151,9 +151,9 @@ def _one(
                 worst,
                 f"the positions of NaN or inf differ at {apart.sum():,} of {apart.size:,} elements",
             )
-        found = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
-        assert found is not None
-    return _told(output, left, right, allowed, times, found)
+        error = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
+        assert error is not None
+    return _told(output, left, right, allowed, times, error)
 
 
 def _told(
@@ -162,9 +162,9 @@ def _told(
     right: np.ndarray,
     allowed: np.ndarray,
     times: float,
-    found: _Found,
+    error: _LargestError,
 ) -> Comparison:
-    ratio, index, count = found[0], tuple(map(int, found[1])), found[2]
+    ratio, index, count = error[0], tuple(map(int, error[1])), error[2]
     ratio = math.inf if ratio > 0 and not allowed[index] else ratio
     worst = Worst(
         output, index, (float(left[index]), float(right[index])), times * float(allowed[index])
@@ -172,7 +172,7 @@ def _told(
     return Comparison(count == 0, count, left.size, ratio, worst)
 
 
-Look = Callable[[tuple[np.ndarray, ...]], np.ndarray]
+AllowanceAt = Callable[[tuple[np.ndarray, ...]], np.ndarray]
 """Gives the whole allowance at some indices."""
 _LOOKS = 1 << 10
 _PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
@@ -184,17 +184,17 @@ def compare_three(
     second: np.ndarray,
     third: np.ndarray,
     allowed: np.ndarray,
-    look: Look | None = None,
-    part: bool = False,
+    allowance_at: AllowanceAt | None = None,
+    partial: bool = False,
 ) -> tuple[Comparison, Comparison, Comparison] | None:
     """What ``compare`` gives of first and second, second and third, and first and third (against
     twice ``allowed``) where all agree.
 
     One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors
     are rounded once, which moves their ratios by 1e-7. None where some pair differs or float32 does
-    not hold the ratios: ``compare`` then says it. With ``look``, elements beyond ``allowed`` are
-    looked at, and so are the worst where that is but a ``part`` of what is allowed (it is changed
-    there).
+    not hold the ratios: ``compare`` then says it. With ``allowance_at``, elements beyond
+    ``allowed`` are looked at, and so are the worst where that is but a part of what is allowed
+    (``partial``; it is changed there).
     """
     if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
         return None
@@ -213,7 +213,7 @@ def compare_three(
         for start in range(0, first.size, _BLOCK):
             rows = _sizes(*(array[start : start + _BLOCK] for array in flat))
             found = _extremes(rows, single)
-            if look is not None and any(largest > 1 for largest, _ in found):
+            if allowance_at is not None and any(largest > 1 for largest, _ in found):
                 beyond = np.flatnonzero((rows[:2] > 1).any(axis=0))
                 rows[:, beyond] = 0
                 found = _extremes(rows, single)
@@ -225,10 +225,10 @@ def compare_three(
                     return None
                 if largest > best[number]:
                     best[number], worst[number] = largest, start + place
-        if look is not None and (part or looks):
+        if allowance_at is not None and (partial or looks):
             seen = np.concatenate([*looks, worst])
             where = places(seen, first.shape)
-            allowed[where] = look(where)
+            allowed[where] = allowance_at(where)
             for number, (left, right) in enumerate(_PAIRS):
                 ratio = np.abs(
                     np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)

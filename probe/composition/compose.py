@@ -293,7 +293,7 @@ class _Composition(Builder):
         if capture.description is None or place not in self._sources:
             return
         floats = all(one.dtype.kind == "f" for one in capture.outputs)
-        given = [
+        inputs = [
             Ref(-1)
             if source is None
             else self._floats(self._found(source, values))
@@ -304,7 +304,7 @@ class _Composition(Builder):
         steps = tuple(
             Step(self._renamed(step.op, part), step.inputs) for step in capture.description.steps
         )
-        made = self.include(steps, *given)
+        made = self.include(steps, *inputs)
         if len(made) != len(capture.outputs):
             made = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
         for output, ref in enumerate(made):

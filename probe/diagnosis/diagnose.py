@@ -187,11 +187,13 @@ def _place(part: str) -> str:
     return f"output[{', '.join(part.split(','))}]"
 
 
-def _of_part(one: MistakenPart, party: str, tie: bool) -> Finding:
-    claim = f"{one.edit.claim}; your values are then {_place(one.part)}"
-    do = "; ".join(filter(None, (f"compare them there with --expect-at {one.part}", one.edit.do)))
-    slug, also = one.edit.main or one.hypothesis.slug, one.edit.also
-    return Finding(slug, claim, one.left, do=do, tie=tie, also=also, party=party)
+def _of_part(mistaken: MistakenPart, party: str, tie: bool) -> Finding:
+    claim = f"{mistaken.edit.claim}; your values are then {_place(mistaken.part)}"
+    do = "; ".join(
+        filter(None, (f"compare them there with --expect-at {mistaken.part}", mistaken.edit.do))
+    )
+    slug, also = mistaken.edit.main or mistaken.hypothesis.slug, mistaken.edit.also
+    return Finding(slug, claim, mistaken.left, do=do, tie=tie, also=also, party=party)
 
 
 def _stopped(search: Search) -> Iterator[str]:
@@ -260,10 +262,10 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
         )
 
 
-def _little(one: Scored) -> bool:
+def _little(scored: Scored) -> bool:
     """Whether a mistake leaves little of what is allowed, or next to nothing of the difference:
     where values are copied nothing is allowed."""
-    return one.left < _REST or one.share < _NOTHING
+    return scored.left < _REST or scored.share < _NOTHING
 
 
 def _partial(
@@ -287,16 +289,16 @@ def _partial(
     return tuple(_finding(one, party, len(firsts) > 1, ()) for one in firsts)
 
 
-def _finding(one: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
-    parts = (*one.also, one)
+def _finding(scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
+    parts = (*scored.also, scored)
     claim = "; and ".join(part.edit.claim for part in parts)
-    if others := [other for other in dict.fromkeys(others) if other != one.edit.claim]:
+    if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
         many = len(others) > 1
         told = f"{len(others)} other variants of it give" if many else "another variant of it gives"
         claim += f"; {told} the same values{', such as' if many else ''}: {others[0]}"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
-    explained = 1.0 if one.exact else max(0.0, 1 - one.share)
-    first, *also = slugs_of(one)
+    explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
+    first, *also = slugs_of(scored)
     return Finding(
-        first, claim, one.left, explained, do, tie, tuple(also), party, one.edit.recovered
+        first, claim, scored.left, explained, do, tie, tuple(also), party, scored.edit.recovered
     )

@@ -180,7 +180,7 @@ def _name(case: Case, axis: int) -> str:
 
 
 def _along(
-    case: Case, wrong: np.ndarray, error: np.ndarray, axis: int, given: np.ndarray
+    case: Case, wrong: np.ndarray, error: np.ndarray, axis: int, indices: np.ndarray
 ) -> Iterator[str]:
     """Whether the error keeps to some places of an axis, to its ends, or grows along it."""
     size = error.shape[axis]
@@ -188,7 +188,7 @@ def _along(
         return
     rest = tuple(other for other in range(error.ndim) if other != axis)
     hit = wrong.any(axis=rest)
-    places = given[np.flatnonzero(hit)]
+    places = indices[np.flatnonzero(hit)]
     name = _name(case, axis)
     if places.size < size:
         whole = case.healthy.shape[axis]
@@ -199,7 +199,9 @@ def _along(
             )
         else:
             shown = ", ".join(map(str, places[:8])) + (", ..." if places.size > 8 else "")
-            yield (f"along {name}, only these indices differ: {shown} (of {given[0]}..{given[-1]})")
+            yield (
+                f"along {name}, only these indices differ: {shown} (of {indices[0]}..{indices[-1]})"
+            )
         return
     energy = np.sqrt(np.square(error).mean(axis=rest))
     if size >= 5 and energy.min() > 0:

@@ -65,7 +65,7 @@ def of_parties(
             if comparison is None or comparison.ok:
                 continue
             result = results[party]
-            values, inputs = result.party.layer.values, result.party.layer.given
+            values, inputs = result.party.layer.values, result.party.layer.raw_inputs
             cases: dict[int, Asked] = {}
             for output, observed in enumerate(result.party.outputs):
                 if observed is None or output >= len(values[-1]):
@@ -107,7 +107,7 @@ def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
         return None
     layer, sites = road.layer, road.description.sites
     whole = of_output(
-        tuple(layer.steps), tuple(layer.given), layer.values, output, case.observed, case.known
+        tuple(layer.steps), tuple(layer.raw_inputs), layer.values, output, case.observed, case.known
     )
     calls = tuple(site.call for site in sites)
     before = as_last_step(replace(whole, calls=calls), road.own, "the layer")
@@ -122,22 +122,25 @@ def _of_outputs(
     """The diagnosis of the first output that differs, held against the others; those that it does
     not explain get their own."""
     first, *others = cases
-    found = _diagnosed(cases[first], options)
+    diagnoses = _diagnosed(cases[first], options)
     if not others:
-        return found if not first else _said_of(found, _output_name(described, first))
+        return diagnoses if not first else _said_of(diagnoses, _output_name(described, first))
     agreeing = [
-        [_gives(edit, first, output, cases[output]) for output in others] for edit in found.edits
+        [_gives(edit, first, output, cases[output]) for output in others]
+        for edit in diagnoses.edits
     ]
-    if found.edits and any(all(one) for one in agreeing):
+    if diagnoses.edits and any(all(one) for one in agreeing):
         kept = [position for position, one in enumerate(agreeing) if all(one)]
         names = ", ".join(_output_name(described, output) for output in cases)
-        findings = tuple(replace(found.findings[position], tie=len(kept) > 1) for position in kept)
-        return replace(
-            found,
-            findings=findings,
-            words=(f"this mistake explains all outputs that differ: {names}", *found.words),
+        findings = tuple(
+            replace(diagnoses.findings[position], tie=len(kept) > 1) for position in kept
         )
-    parts = [_said_of(found, _output_name(described, first))]
+        return replace(
+            diagnoses,
+            findings=findings,
+            words=(f"this mistake explains all outputs that differ: {names}", *diagnoses.words),
+        )
+    parts = [_said_of(diagnoses, _output_name(described, first))]
     parts += [
         _said_of(_diagnosed(cases[output], options), _output_name(described, output))
         for output in others
@@ -152,9 +155,9 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant."""
     case, rounding, allowed, road = asked
     limit = None if road is None or options["thorough"] else _SECONDS
-    found = diagnose(case, rounding, allowed=allowed, seconds=limit, **options)
-    if found.edits:
-        return found
+    diagnosis = diagnose(case, rounding, allowed=allowed, seconds=limit, **options)
+    if diagnosis.edits:
+        return diagnosis
     if road is not None and (earlier := _before(road, rounding, allowed, options)).edits:
         return earlier
     likely: Diagnosis | None = None
@@ -165,7 +168,7 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
             return told
         if likely is None and reading.likeness > ALIKE:
             likely = told
-    return found if likely is None or found.findings else likely
+    return diagnosis if likely is None or diagnosis.findings else likely
 
 
 def _before(
@@ -187,10 +190,12 @@ def _output_name(described: Description, output: int) -> str:
     )
 
 
-def _said_of(found: Diagnosis, name: str) -> Diagnosis:
+def _said_of(diagnosis: Diagnosis, name: str) -> Diagnosis:
     """The same, with the output's name before each sentence."""
-    findings = tuple(replace(one, claim=f"{name}: {one.claim}") for one in found.findings)
-    return replace(found, findings=findings, words=tuple(f"{name}: {word}" for word in found.words))
+    findings = tuple(replace(one, claim=f"{name}: {one.claim}") for one in diagnosis.findings)
+    return replace(
+        diagnosis, findings=findings, words=tuple(f"{name}: {word}" for word in diagnosis.words)
+    )
 
 
 def _gives(edit: Edit, first: int, output: int, asked: Asked) -> bool:

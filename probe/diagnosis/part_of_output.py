@@ -41,12 +41,12 @@ def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
     if np.unique(case.observed).size < _FEWEST or case.observed.size >= case.healthy.size:
         return ()
     started = time.thread_time()
-    found: dict[str, MistakenPart] = {}
-    for one in (one for one in REGISTERED if not one.last):
-        for edit in one.function(case):
+    mistakes: dict[str, MistakenPart] = {}
+    for hypothesis in (one for one in REGISTERED if not one.last):
+        for edit in hypothesis.function(case):
             if time.thread_time() - started > _SECONDS:
-                return _at_one_place(found)
-            values = None if edit.fitted or one.slug in found else everywhere(case, edit)
+                return _at_one_place(mistakes)
+            values = None if edit.fitted or hypothesis.slug in mistakes else everywhere(case, edit)
             predicted = case.healthy if values is None else np.asarray(values[-1][0])
             if values is None or not _may_be_in(case.observed, predicted):
                 continue
@@ -58,12 +58,12 @@ def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
                 slack = np.broadcast_to(allowed, predicted.shape)[part]
                 there = predicted[part].reshape(case.observed.shape)
                 left = most_apart(case.observed, there, slack.reshape(there.shape))
-                found[one.slug] = MistakenPart(one, edit, name, left)
-    return _at_one_place(found)
+                mistakes[hypothesis.slug] = MistakenPart(hypothesis, edit, name, left)
+    return _at_one_place(mistakes)
 
 
-def _at_one_place(found: dict[str, MistakenPart]) -> tuple[MistakenPart, ...]:
-    return tuple(found.values()) if len({one.part for one in found.values()}) == 1 else ()
+def _at_one_place(mistakes: dict[str, MistakenPart]) -> tuple[MistakenPart, ...]:
+    return tuple(mistakes.values()) if len({one.part for one in mistakes.values()}) == 1 else ()
 
 
 def _may_be_in(mine: np.ndarray, value: np.ndarray) -> bool:

@@ -244,8 +244,8 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     single = base < 0 or edit.steps[base].op.computes_elements
     try:
         values = case.values if known else _upto(case, edit, max(0, base))
-        given = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
-        shapes = _shapes(case, edit, values, base, given)
+        inputs = () if known else edit.inputs if single else [widened(x) for x in edit.inputs]
+        shapes = _shapes(case, edit, values, base, inputs)
         if shapes is None or shapes[-1] != case.observed.shape:
             return None
         back = [where]
@@ -260,7 +260,7 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
             out = (
                 np.asarray(values[base][0])[back[-1]]
                 if known
-                else _computed(edit, values, base, given, back[-1])
+                else _computed(edit, values, base, inputs, back[-1])
             )
             for i in range(base + 1, len(edit.steps)):
                 back.pop()
@@ -273,12 +273,12 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
 
 
 def _computed(
-    edit: Edit, values: Values, base: int, given: Sequence[np.ndarray], where: Indices
+    edit: Edit, values: Values, base: int, inputs: Sequence[np.ndarray], where: Indices
 ) -> np.ndarray:
     """The output of the step at ``base`` (-1: the input) at some elements."""
     if base < 0:
-        return widened(given[edit.steps[0].sources(0)[0].index][where])
-    chosen, op = _chosen(edit, values, base, given), edit.steps[base].op
+        return widened(inputs[edit.steps[0].sources(0)[0].index][where])
+    chosen, op = _chosen(edit, values, base, inputs), edit.steps[base].op
     if op.terms is not None:
         return np.asarray(op.terms(chosen, where).sum(axis=(1, 2)))
     shape = np.broadcast_shapes(*(one.shape for one in chosen))
@@ -286,23 +286,23 @@ def _computed(
 
 
 def _chosen(
-    edit: Edit, values: Values, position: int, given: Sequence[np.ndarray]
+    edit: Edit, values: Values, position: int, inputs: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    return [ref.of(given, values) for ref in edit.steps[position].sources(position)]
+    return [ref.of(inputs, values) for ref in edit.steps[position].sources(position)]
 
 
 def _shapes(
-    case: Case, edit: Edit, values: Values, base: int, given: Sequence[np.ndarray]
+    case: Case, edit: Edit, values: Values, base: int, inputs: Sequence[np.ndarray]
 ) -> list[tuple[int, ...]] | None:
     """The output shapes of the step at ``base`` (-1: the input's) and of those behind it; None
     where they are not known beforehand."""
     shape: tuple[int, ...] | None
     if base < 0:
-        shape = given[edit.steps[0].sources(0)[0].index].shape
-    elif not given:
+        shape = inputs[edit.steps[0].sources(0)[0].index].shape
+    elif not inputs:
         shape = np.shape(values[base][0])
     else:
-        chosen = _chosen(edit, values, base, given)
+        chosen = _chosen(edit, values, base, inputs)
         shape = (
             case.values[base][0].shape
             if _alike(case, edit.steps, base, chosen)

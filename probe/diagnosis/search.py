@@ -227,31 +227,33 @@ def try_all(
 
     The hypotheses are tried as they are registered, or in these orders.
     """
-    found: list[Scored] = []
+    candidates: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}
     for order in orders or range(len(REGISTERED)):
-        one = REGISTERED[order]
-        if one.last or (one.whole and view is not search.whole and few):
+        hypothesis = REGISTERED[order]
+        if hypothesis.last or (hypothesis.whole and view is not search.whole and few):
             continue
-        where = search.whole if one.whole and not few else view
+        where = search.whole if hypothesis.whole and not few else view
         if id(where) not in prepared:
             prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
         tried = list[tuple[Edit, bool]]()
-        alone = enumerate(one.function(where.case))
+        alone = enumerate(hypothesis.function(where.case))
         for index, edit in chain(alone, _in_all_layers(where, search, tried, few)):
             if search.over():
-                return found
+                return candidates
             search.tried += 1
-            search.causes.add(one.slug)
+            search.causes.add(hypothesis.slug)
             if search.progress is not None:
-                search.progress(one.slug)
+                search.progress(hypothesis.slug)
             if view.as_healthy:
                 edit = replace(edit, as_healthy=True)
-            scored = _score(where, edit, Scored(one, edit, order, index), *prepared[id(where)], few)
+            scored = _score(
+                where, edit, Scored(hypothesis, edit, order, index), *prepared[id(where)], few
+            )
             if scored is not None:
-                found.append(scored)
+                candidates.append(scored)
                 tried.append((edit, scored.share < _HARMS))
-    return found
+    return candidates
 
 
 def _in_all_layers(
@@ -279,24 +281,24 @@ def try_last(search: Search) -> list[Scored]:
     case = replace(view.case, allowed=view.allowed, over=over)
     some, difference = sample(case, view.allowed), _difference(case)
     vague: list[Scored] = []
-    for order, one in enumerate(REGISTERED):
-        if not one.last:
+    for order, hypothesis in enumerate(REGISTERED):
+        if not hypothesis.last:
             continue
-        found = list[Scored]()
-        over.turn(one.family)
-        for index, edit in enumerate(one.function(case)):
+        candidates = list[Scored]()
+        over.turn(hypothesis.family)
+        for index, edit in enumerate(hypothesis.function(case)):
             search.tried += 1
-            search.causes.add(one.slug)
-            scored = _score(view, edit, Scored(one, edit, order, index), some, difference)
+            search.causes.add(hypothesis.slug)
+            scored = _score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
             if scored is not None and scored.exact and view is not search.whole:
                 scored = _as_edited(scored, case, search.whole)
             if scored is not None and scored.exact:
-                found.append(scored)
+                candidates.append(scored)
             if over():
                 break
-        if any(scored.edit.short for scored in found):
-            return _different(search.whole.case, found)
-        vague = vague or found
+        if any(scored.edit.short for scored in candidates):
+            return _different(search.whole.case, candidates)
+        vague = vague or candidates
         if over():
             search.cut = f"{LAST[search.thorough]:.3g} s more"
     return vague
@@ -326,7 +328,7 @@ class _Turns:
         return time.thread_time() > self.until
 
 
-def _different(case: Case, found: Sequence[Scored]) -> list[Scored]:
+def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
     """Without those that give on other inputs, too, what one before gives: the same layer in other
     words."""
     rng = np.random.default_rng(0)
@@ -337,31 +339,32 @@ def _different(case: Case, found: Sequence[Scored]) -> list[Scored]:
         for x in case.inputs
     )
     kept: list[Scored] = []
-    given: list[np.ndarray] = []
-    for one in found[:_COMPARED]:
-        if one.edit.inputs is not case.inputs or len(found) == 1:
-            kept.append(one)
+    seen_outputs: list[np.ndarray] = []
+    for candidate in candidates[:_COMPARED]:
+        if candidate.edit.inputs is not case.inputs or len(candidates) == 1:
+            kept.append(candidate)
             continue
         try:
-            y = np.asarray(recompute(one.edit.steps, inputs)[-1][0])
+            y = np.asarray(recompute(candidate.edit.steps, inputs)[-1][0])
         except (ValueError, IndexError, TypeError):
-            kept.append(one)
+            kept.append(candidate)
             continue
         alike = (
-            other.shape == y.shape and np.allclose(other, y, equal_nan=True) for other in given
+            other.shape == y.shape and np.allclose(other, y, equal_nan=True)
+            for other in seen_outputs
         )
         if not any(alike):
-            kept.append(one)
-            given.append(y)
+            kept.append(candidate)
+            seen_outputs.append(y)
     return kept
 
 
-def _as_edited(one: Scored, part: Case, whole: View) -> Scored | None:
+def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:
     """An edit of one sample's case, scored on the whole batch."""
-    if one.edit.inputs is not part.inputs:
-        return on_the_whole(one, whole)
-    edit = replace(one.edit, inputs=whole.case.inputs)
-    return _score(whole, edit, replace(one, edit=edit), None, _difference(whole.case))
+    if scored.edit.inputs is not part.inputs:
+        return on_the_whole(scored, whole)
+    edit = replace(scored.edit, inputs=whole.case.inputs)
+    return _score(whole, edit, replace(scored, edit=edit), None, _difference(whole.case))
 
 
 def until(seconds: float) -> Callable[[], bool]:
@@ -532,29 +535,29 @@ def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
         return ranked
     asked: list[Scored] = []
     slugs: set[tuple[str, ...]] = set()
-    for position, one in enumerate(ranked):
+    for position, candidate in enumerate(ranked):
         if len(asked) == _CONFIRMED:
             break
         if search.over() and (asked or position >= _LATE):
             break
-        again = None if slugs_of(one) in slugs else on_the_whole(one, search.whole)
+        again = None if slugs_of(candidate) in slugs else on_the_whole(candidate, search.whole)
         if again is not None and again.exact:
-            slugs.add(slugs_of(one))
+            slugs.add(slugs_of(candidate))
             asked.append(again)
     return asked
 
 
-def on_the_whole(one: Scored, view: View) -> Scored | None:
+def on_the_whole(scored: Scored, view: View) -> Scored | None:
     """The same mistake, made again and scored on the whole batch."""
-    if one.hypothesis.whole:
-        return one
-    for first in one.also:
+    if scored.hypothesis.whole:
+        return scored
+    for first in scored.also:
         again = next(islice(first.hypothesis.function(view.case), first.index, None), None)
         changed = None if again is None else view.became(again)
         if changed is None:
             return None
         view = changed
-    edit = next(islice(one.hypothesis.function(view.case), one.index, None), None)
+    edit = next(islice(scored.hypothesis.function(view.case), scored.index, None), None)
     if edit is None:
         return None
     values = _everywhere(view.case, edit)
@@ -563,18 +566,20 @@ def on_the_whole(one: Scored, view: View) -> Scored | None:
         # What the edited layer is allowed itself costs as much as running it, and what is allowed
         # beside that as much again.
         if (rest := left(view.case, predicted, view.allowed)) <= 1:
-            return replace(one, edit=edit, share=0.0, left=rest)
+            return replace(scored, edit=edit, share=0.0, left=rest)
         alone = replace(view.rounding, extra=None).of(edit, values, view.case.observed)
         if (rest := left(view.case, predicted, alone)) <= 1:
-            return replace(one, edit=edit, share=0.0, left=rest)
-    return _score(view, edit, replace(one, edit=edit), None, _difference(view.case))
+            return replace(scored, edit=edit, share=0.0, left=rest)
+    return _score(view, edit, replace(scored, edit=edit), None, _difference(view.case))
 
 
-def freedom(one: Scored) -> int:
-    return sum(part.edit.fitted for part in (one, *one.also))
+def freedom(scored: Scored) -> int:
+    return sum(part.edit.fitted for part in (scored, *scored.also))
 
 
-def slugs_of(one: Scored) -> tuple[str, ...]:
+def slugs_of(scored: Scored) -> tuple[str, ...]:
     """All mistakes of a prediction, the first one first."""
-    parts = [(part.edit.main or part.hypothesis.slug, *part.edit.also) for part in (*one.also, one)]
+    parts = [
+        (part.edit.main or part.hypothesis.slug, *part.edit.also) for part in (*scored.also, scored)
+    ]
     return tuple(dict.fromkeys(slug for slugs in parts for slug in slugs))

@@ -63,7 +63,7 @@ def allowances(
     with np.errstate(all="ignore"):
         for position, step in enumerate(steps):
             sources = step.sources(position)
-            given = [ref.of(inputs, values) for ref in sources]
+            operands = [ref.of(inputs, values) for ref in sources]
             slacks = [ref.of(arrived, carried) for ref in sources]
             if not step.op.elementwise_error:
                 slacks = [
@@ -73,10 +73,10 @@ def allowances(
             where = look[1] if look is not None and look[0] == position else None
             kept = None
             if sums is not None and where is None:
-                of = Evaluated(given, slacks, values[position])
+                of = Evaluated(operands, slacks, values[position])
                 kept = _kept(step.op, position, of, precision, sums)
             carried.append(
-                carry(step.op, given, slacks, values[position], precision, grids, where, kept)
+                carry(step.op, operands, slacks, values[position], precision, grids, where, kept)
             )
     return tuple(
         np.zeros(y.shape) if one is None else one
@@ -113,7 +113,7 @@ def _kept(
 
 def carry(
     op: Op,
-    given: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
     slacks: Sequence[np.ndarray | None],
     outputs: Sequence[np.ndarray],
     precision: Precision,
@@ -123,24 +123,24 @@ def carry(
 ) -> tuple[np.ndarray | None, ...]:
     """The allowance of one op, from what is ``kept`` of its own rounding where given; with
     ``grids`` None for outputs that are exact, since all they are made of is."""
-    if grids and all(slack is None for slack in slacks) and op.is_exact(given, precision):
+    if grids and all(slack is None for slack in slacks) and op.is_exact(inputs, precision):
         return (None,) * len(outputs)
-    made = kept
-    if made is None:
-        made = op.error_bound(Evaluated(given, slacks, outputs, where), precision)
+    bound = kept
+    if bound is None:
+        bound = op.error_bound(Evaluated(inputs, slacks, outputs, where), precision)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
-        made = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in made)
+        bound = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in bound)
     if precision.stored and op.stores:
-        made = tuple(
+        bound = tuple(
             one
             if y.dtype.kind != "f"
             else sum(
-                (of_storing(part, precision) for part in (y, *op.intermediates(given, y))),
+                (of_storing(part, precision) for part in (y, *op.intermediates(inputs, y))),
                 start=one,
             )
-            for one, y in zip(made, outputs, strict=True)
+            for one, y in zip(bound, outputs, strict=True)
         )
-    return tuple(one if one.any() else None for one in made) if grids else made
+    return tuple(one if one.any() else None for one in bound) if grids else bound
 
 
 def settle(

@@ -60,25 +60,25 @@ def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:
     if capture.alone is None:
         return None, ""
     try:
-        found = capture.alone()
+        outputs = capture.alone()
     except Undescribed as error:
         return None, f"the framework's exporter cannot export the layer: {error}"
     shapes = [
-        (one.shape, theirs.shape) for one, theirs in zip(found, capture.outputs, strict=False)
+        (one.shape, theirs.shape) for one, theirs in zip(outputs, capture.outputs, strict=False)
     ]
-    if len(found) != len(capture.outputs) or any(one != theirs for one, theirs in shapes):
-        return found, (
+    if len(outputs) != len(capture.outputs) or any(one != theirs for one, theirs in shapes):
+        return outputs, (
             "exported to ONNX by the framework itself and run in ONNX Runtime, the layer's "
             "outputs have different shapes"
         )
     pairs = [
         (np.asarray(one, np.float64), np.asarray(theirs, np.float64))
-        for one, theirs in zip(found, capture.outputs, strict=True)
+        for one, theirs in zip(outputs, capture.outputs, strict=True)
     ]
     with np.errstate(all="ignore"):
         apart = max(float(np.abs(one - theirs).max(initial=0.0)) for one, theirs in pairs)
         size = max(float(np.abs(theirs).max(initial=0.0)) for _, theirs in pairs)
-    return found, (
+    return outputs, (
         "exported to ONNX by the framework itself and run in ONNX Runtime, the layer differs "
         f"by at most {apart:.3g} (largest value {size:.3g}); this is not an independent check"
     )

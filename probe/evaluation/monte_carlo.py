@@ -148,7 +148,7 @@ def _of_input(x: np.ndarray, precisions: Sequence[Precision]) -> np.ndarray | No
 
 def _of_step(
     op: Op,
-    given: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
     outputs: Sequence[np.ndarray],
     precision: Precision,
     grids: bool,
@@ -159,10 +159,10 @@ def _of_step(
     if not precision.unit:
         return (None,) * len(outputs)
     if precision.partial:
-        return tuple(_part_of(op, given, y, precision, grids, last) for y in outputs)
-    given = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in given]
-    inside = carry(op, given, [None] * len(given), outputs, replace(precision, stored=0.0), grids)
-    found: list[np.ndarray | None] = []
+        return tuple(_part_of(op, inputs, y, precision, grids, last) for y in outputs)
+    inputs = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
+    inside = carry(op, inputs, [None] * len(inputs), outputs, replace(precision, stored=0.0), grids)
+    scales: list[np.ndarray | None] = []
     for y, slack in zip(outputs, inside, strict=True):
         # in float64: the squares of what is masked away leave the range of float32
         exact = slack is None or y.dtype.kind != "f"
@@ -174,18 +174,18 @@ def _of_step(
             storing = sum(
                 (
                     np.square(of_storing(part, precision) / _STORING)
-                    for part in (y, *op.intermediates(given, y))
+                    for part in (y, *op.intermediates(inputs, y))
                 ),
                 start=np.zeros(y.shape),
             )
             scale = np.sqrt(storing if scale is None else storing + np.square(scale))
-        found.append(None if scale is None else np.where(scale > VANISHING, scale, 0.0))
-    return tuple(found)
+        scales.append(None if scale is None else np.where(scale > VANISHING, scale, 0.0))
+    return tuple(scales)
 
 
 def _part_of(
     op: Op,
-    given: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
     y: np.ndarray,
     precision: Precision,
     grids: bool,
@@ -197,10 +197,10 @@ def _part_of(
         return None
     if precision.stored:
         return of_storing(y, precision) / _STORING if op.stores and not last else None
-    if not isinstance(op, Sum) or (grids and op.is_exact(given, precision)):
+    if not isinstance(op, Sum) or (grids and op.is_exact(inputs, precision)):
         return None
     scale: np.ndarray = np.abs(y, dtype=np.float32)
-    scale *= np.float32(precision.unit * math.sqrt(op.term_count(given, (y,))) / 3)
+    scale *= np.float32(precision.unit * math.sqrt(op.term_count(inputs, (y,))) / 3)
     return scale
 
 

@@ -53,7 +53,7 @@ class Reference:
     """A layer in NumPy on one set of inputs."""
 
     steps: Sequence[Step]
-    given: Sequence[np.ndarray]
+    raw_inputs: Sequence[np.ndarray]
     """The inputs as they came."""
     values: list[tuple[np.ndarray, ...]]
     """The outputs of every step."""
@@ -71,7 +71,7 @@ class Reference:
     @cached_property
     def inputs(self) -> list[np.ndarray]:
         """The inputs in float64, where they are needed so."""
-        return [widened(x) for x in self.given]
+        return [widened(x) for x in self.raw_inputs]
 
     @property
     def composed(self) -> bool:
@@ -107,7 +107,7 @@ class Reference:
             for ref in step.sources(position)
             if ref.step < 0
         }
-        return [self.given[place] for place in sorted(places)]
+        return [self.raw_inputs[place] for place in sorted(places)]
 
     @property
     def empty(self) -> bool:
@@ -117,7 +117,7 @@ class Reference:
     def taken(self, position: int) -> list[np.ndarray]:
         """What a step is applied to, the call's inputs as they came."""
         sources = self.steps[position].sources(position)
-        return [ref.of(self.given, self.values) for ref in sources]
+        return [ref.of(self.raw_inputs, self.values) for ref in sources]
 
     def pays(self, position: int) -> bool:
         """Whether a step is a sum of which a part of the squares is much less work than all."""
@@ -156,7 +156,7 @@ class Reference:
         if (precision, -1) in self._known:
             return self._known[precision, -1]
         as_given = all(step.op.takes_any_float for step in self.steps) and not precision.lossy
-        given = self.given if as_given else self.inputs
+        given = self.raw_inputs if as_given else self.inputs
         return allowances(self.steps, given, self.values, precision, sums=self._sums)
 
     def allowances(self, precision: Precision, look: int = -1) -> tuple[np.ndarray, ...]:
@@ -222,7 +222,7 @@ def precisions_of(
 ) -> list[Precision]:
     """The arithmetic of each step for a party in half precision, of which some may be computed in
     another dtype; any other party computes all in its own."""
-    found = []
+    precisions = []
     for step, dtype in zip(steps, dtypes, strict=True):
         own = precision
         if precision.name in _HALVES and dtype != precision.name:
@@ -237,8 +237,8 @@ def precisions_of(
             )
         if isinstance(step.op, Recurrence) and own.stored:
             own = replace(precision_of(own.name), lossy=own.lossy, sketches=own.sketches)
-        found.append(own)
-    return found
+        precisions.append(own)
+    return precisions
 
 
 def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
@@ -249,10 +249,10 @@ def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
 
 
 def values_of(
-    capture: Capture, given: Sequence[np.ndarray] | None = None
+    capture: Capture, inputs: Sequence[np.ndarray] | None = None
 ) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step of a call in NumPy, on its own inputs or on others, ``bounded``."""
-    inputs = inputs_of(capture) if given is None else given
+    inputs = inputs_of(capture) if inputs is None else inputs
     with bounded(capture):
         return recompute(_described(capture).steps, inputs)
 
@@ -277,18 +277,18 @@ def _bounded(layer: str, held: Held) -> Iterator[None]:
         ) from None
 
 
-def recomputed(description: Description, given: Sequence[np.ndarray]) -> Reference:
+def recomputed(description: Description, inputs: Sequence[np.ndarray]) -> Reference:
     """A layer's steps in NumPy."""
     dtypes = tuple(site.dtype for site in description.sites)
     unknown = tuple(one.input for one in description.taken if one.why)
-    values = recompute(description.steps, given)
-    return Reference(description.steps, given, values, dtypes, unknown)
+    values = recompute(description.steps, inputs)
+    return Reference(description.steps, inputs, values, dtypes, unknown)
 
 
-def recomputed_call(capture: Capture, given: Sequence[np.ndarray] | None = None) -> Reference:
+def recomputed_call(capture: Capture, inputs: Sequence[np.ndarray] | None = None) -> Reference:
     """A call's steps in NumPy, on its own inputs or on others, ``bounded``."""
     with bounded(capture):
-        return recomputed(_described(capture), inputs_of(capture) if given is None else given)
+        return recomputed(_described(capture), inputs_of(capture) if inputs is None else inputs)
 
 
 def _described(capture: Capture) -> Description:

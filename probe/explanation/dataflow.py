@@ -17,11 +17,11 @@ import numpy as np
 
 from probe.model import CallOutput, Capture, Model, ModelInput, StopForward
 
-__all__ = ["Made", "Watched"]
+__all__ = ["PassArray", "Watched"]
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class PassArray:
     """An array of the forward pass, the call that made it (-1: the model's input) and which of its
     outputs it is."""
 
@@ -41,16 +41,16 @@ class Watched:
 
     def sources(
         self, position: int, taken: np.ndarray, part: np.ndarray, index: int
-    ) -> list[tuple[Made, np.ndarray]]:
+    ) -> list[tuple[PassArray, np.ndarray]]:
         """The arrays that input ``index`` of a call is made of, each with its elements that can
         influence the masked ones."""
         same = self._same(position, taken, index)
         return [(one, part.reshape(one.array.shape)) for one in same] or [
-            (one, self._reached(position, index, one, part))
+            (one, self._influence(position, index, one, part))
             for one in self._followed(position, index)
         ]
 
-    def _same(self, position: int, taken: np.ndarray, index: int) -> list[Made]:
+    def _same(self, position: int, taken: np.ndarray, index: int) -> list[PassArray]:
         """What the input is without change: one array that is known to be it, or else all of the
         same numbers. A call that no sweep has, such as one that makes a constant, is not known."""
         producer = dict(enumerate(self.calls[position].made_by)).get(index)
@@ -61,10 +61,10 @@ class Watched:
         return [one for one in self._by_numbers[_numbers(taken)] if one.call < position]
 
     @cached_property
-    def _made(self) -> dict[tuple[int, int], Made]:
+    def _made(self) -> dict[tuple[int, int], PassArray]:
         groups = [(-1, self.arrays), *((at, one.outputs) for at, one in enumerate(self.calls))]
         return {
-            (call, index): Made(array, call, index)
+            (call, index): PassArray(array, call, index)
             for call, arrays in groups
             for index, array in enumerate(arrays)
         }
@@ -74,14 +74,14 @@ class Watched:
         return {(one.layer, one.call): position for position, one in enumerate(self.calls)}
 
     @cached_property
-    def _by_numbers(self) -> dict[bytes, list[Made]]:
-        found = defaultdict[bytes, list[Made]](list)
+    def _by_numbers(self) -> dict[bytes, list[PassArray]]:
+        found = defaultdict[bytes, list[PassArray]](list)
         for one in self._made.values():
             found[_numbers(one.array)].append(one)
         return found
 
     def _moved(
-        self, position: int, index: int, moved: Callable[[Made], np.ndarray | None]
+        self, position: int, index: int, moved: Callable[[PassArray], np.ndarray | None]
     ) -> np.ndarray:
         """Input ``index`` of a call where every array before it is as it was, or as ``moved`` gives
         it."""
@@ -115,10 +115,10 @@ class Watched:
             pass
         return seen[0]
 
-    def _followed(self, position: int, index: int) -> list[Made]:
+    def _followed(self, position: int, index: int) -> list[PassArray]:
         """The arrays before the call that its input follows, by halves, the latest first."""
         before = self.calls[position].inputs[index]
-        found: list[Made] = []
+        arrays: list[PassArray] = []
         earlier = [one for one in self._made.values() if one.call < position]
         floats = [one for one in reversed(earlier) if one.array.dtype.kind == "f"]
         groups = [floats] if floats else []
@@ -135,49 +135,57 @@ class Watched:
             if _same(before, after):
                 continue
             if len(group) == 1:
-                found += group
+                arrays += group
             else:
                 groups += [group[len(group) // 2 :], group[: len(group) // 2]]
-        return found
+        return arrays
 
-    def _reached(self, position: int, index: int, one: Made, part: np.ndarray) -> np.ndarray:
+    def _influence(
+        self, position: int, index: int, source: PassArray, part: np.ndarray
+    ) -> np.ndarray:
         """The elements of an array that the masked ones of an input can follow: those that are
         handed on, or place by place, sample by sample, or all."""
         before = self.calls[position].inputs[index]
-        noise = _noisy(one.array).astype(one.array.dtype)
-        after = self._moved(position, index, lambda other: noise if other is one else None)
+        noise = _noisy(source.array).astype(source.array.dtype)
+        after = self._moved(position, index, lambda other: noise if other is source else None)
         if after.shape == before.shape and (np.isin(after, noise) | (after == before)).all():
             return np.isin(noise, after[part])
-        alike = one.array.size == before.size
-        for chosen in _subsets(one.array.shape, alike):
+        alike = source.array.size == before.size
+        for chosen in _subsets(source.array.shape, alike):
             after = self._moved(
                 position,
                 index,
                 lambda other, chosen=chosen: (  # type: ignore[misc]
-                    _noisy(one.array, chosen) if other is one else None
+                    _noisy(source.array, chosen) if other is source else None
                 ),
             )
             changed = _changes(before, after)
             if alike and (changed.ravel() & ~chosen.ravel()).any():
-                return self._by_sample(position, index, one, part)
+                return self._by_sample(position, index, source, part)
         return (
-            part.reshape(one.array.shape) if alike else self._by_sample(position, index, one, part)
+            part.reshape(source.array.shape)
+            if alike
+            else self._by_sample(position, index, source, part)
         )
 
-    def _by_sample(self, position: int, index: int, one: Made, part: np.ndarray) -> np.ndarray:
+    def _by_sample(
+        self, position: int, index: int, source: PassArray, part: np.ndarray
+    ) -> np.ndarray:
         before = self.calls[position].inputs[index]
-        if before.ndim and one.array.ndim and before.shape[0] == one.array.shape[0] > 1:
-            first = np.zeros(one.array.shape, bool)
+        if before.ndim and source.array.ndim and before.shape[0] == source.array.shape[0] > 1:
+            first = np.zeros(source.array.shape, bool)
             first[0] = True
             after = self._moved(
-                position, index, lambda other: _noisy(one.array, first) if other is one else None
+                position,
+                index,
+                lambda other: _noisy(source.array, first) if other is source else None,
             )
             if not _changes(before, after)[1:].any():
                 samples = part.reshape(len(part), -1).any(axis=1)
                 return np.broadcast_to(
-                    samples.reshape(-1, *(1,) * (one.array.ndim - 1)), one.array.shape
+                    samples.reshape(-1, *(1,) * (source.array.ndim - 1)), source.array.shape
                 ).copy()
-        return np.full(one.array.shape, bool(part.any()))
+        return np.full(source.array.shape, bool(part.any()))
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> bool:

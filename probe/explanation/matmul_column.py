@@ -43,9 +43,9 @@ def of_column(capture: Capture, place: Sequence[int]) -> Capture | None:
         return None
     axis = 1 if op.weight.axes is None else op.weight.axes[1]
     bias = None if op.bias is None else _cut(op.bias, 0, column)
-    narrow = replace(steps[0], op=replace(op, weight=_cut(op.weight, axis, column), bias=bias))
+    of_one = replace(steps[0], op=replace(op, weight=_cut(op.weight, axis, column), bias=bias))
     assert capture.description is not None
-    described = replace(capture.description, steps=(narrow, *steps[1:]))
+    described = replace(capture.description, steps=(of_one, *steps[1:]))
     return replace(capture, outputs=(capture.outputs[0][..., column],), description=described)
 
 

@@ -19,10 +19,10 @@ from probe.model import Capture, Model, ModelInput
 from probe.ops import Outputs
 from probe.ops.step import Ref, Step
 
-__all__ = ["reach_of", "seen", "seen_through"]
+__all__ = ["influence_of", "seen", "seen_through"]
 
 
-def reach_of(
+def influence_of(
     steps: Sequence[Step],
     inputs: Sequence[np.ndarray],
     mask: np.ndarray,
@@ -32,7 +32,7 @@ def reach_of(
     """Which elements of a call's inputs can influence the masked ones of an output; ``values`` are
     the outputs of every step, where they are known."""
     values = recompute(steps, inputs) if values is None else values
-    found = [np.zeros(x.shape, bool) for x in inputs]
+    influences = [np.zeros(x.shape, bool) for x in inputs]
     wanted: dict[Ref, np.ndarray] = {Ref(len(steps) - 1, output): mask}
     for position in range(len(steps) - 1, -1, -1):
         masks = [
@@ -41,25 +41,26 @@ def reach_of(
         ]
         sources = steps[position].sources(position)
         given = [ref.of(inputs, values) for ref in sources]
-        for index, one in masks:
-            if one is None:
+        for index, of_output in masks:
+            if of_output is None:
                 continue
             if isinstance(steps[position].op, Outputs):
                 reached = tuple(
-                    one if k == index else np.zeros(x.shape, bool) for k, x in enumerate(given)
+                    of_output if k == index else np.zeros(x.shape, bool)
+                    for k, x in enumerate(given)
                 )
             else:
                 reached = (
-                    steps[position].op.influence(one, given)
+                    steps[position].op.influence(of_output, given)
                     if not index
-                    else tuple(np.full(x.shape, one.any()) for x in given)
+                    else tuple(np.full(x.shape, of_output.any()) for x in given)
                 )
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:
-                    found[ref.index] = found[ref.index] | part
+                    influences[ref.index] = influences[ref.index] | part
                 else:
                     wanted[ref] = wanted[ref] | part if ref in wanted else part
-    return found
+    return influences
 
 
 def seen(
@@ -82,7 +83,7 @@ def seen(
     last = next(
         position for position, one in enumerate(calls) if one.layer == layer and one.call == call
     )
-    found = [np.zeros(array.shape, bool) for array in arrays]
+    influences = [np.zeros(array.shape, bool) for array in arrays]
     wanted: dict[tuple[int, int], np.ndarray] = {(last, output): mask}
     for position in range(last, -1, -1):
         for index in range(len(calls[position].outputs)):
@@ -103,11 +104,11 @@ def seen(
                     )
                 for one, shaped in sources:
                     if one.call < 0:
-                        found[one.index] |= shaped
+                        influences[one.index] |= shaped
                     else:
                         key = (one.call, one.index)
                         wanted[key] = wanted[key] | shaped if key in wanted else shaped
-    return tuple(found)
+    return tuple(influences)
 
 
 def seen_through(
@@ -126,7 +127,7 @@ def seen_through(
     if road.description is None:
         raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")
     found = [np.zeros(x.shape, bool) for x in whole.inputs]
-    reached = _reach_of(road, mask, output)
+    reached = _influence_of(road, mask, output)
     taken = {one.input: one.why for one in road.description.taken}
     for index, (maker, part) in enumerate(zip(road.made_by, reached, strict=True)):
         if isinstance(maker, ModelInput):
@@ -159,10 +160,10 @@ def _through(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray
     """A call's inputs that reach the masked outputs; all of them where it has no description."""
     if capture.description is None:
         return [np.ones(x.shape, bool) for x in capture.inputs]
-    return _reach_of(capture, mask, output)
+    return _influence_of(capture, mask, output)
 
 
-def _reach_of(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray]:
+def _influence_of(capture: Capture, mask: np.ndarray, output: int) -> list[np.ndarray]:
     assert capture.description is not None
     steps = capture.description.steps
-    return reach_of(steps, inputs_of(capture), mask, output, values_of(capture))
+    return influence_of(steps, inputs_of(capture), mask, output, values_of(capture))

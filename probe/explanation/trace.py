@@ -93,10 +93,10 @@ def explain(
         if told is not None:
             _refuse_place(at, told, layer)
     mine, others = of_layer(layer, expected)
-    found = captured(
+    forward = captured(
         source, layer, x, given=given, call=call, shape=shape, seed=seed, values=others
     )
-    (capture,) = found.calls
+    (capture,) = forward.calls
     if capture.description is None:
         raise Undescribed(f"the output of {capture.layer!r} cannot be broken down: {capture.why}")
     if not 0 <= output < len(capture.outputs):
@@ -106,12 +106,12 @@ def explain(
         )
     shape = capture.outputs[output].shape
     place = _place(at, shape, capture.layer)
-    narrow = of_column(capture, place) if mine is None else None
-    own, drift = found.own.get((capture.layer, capture.call)), None
+    of_one_column = of_column(capture, place) if mine is None else None
+    own, drift = forward.own.get((capture.layer, capture.call)), None
     if mine is not None and given is None and own is None:
-        before = drift_before(found, layer, [capture], seed)
+        before = drift_before(forward, layer, [capture], seed)
         drift = before.get((capture.layer, capture.call))
-    judged = capture if narrow is None else narrow
+    judged = capture if of_one_column is None else of_one_column
     weighing = weighed(judged, None if mine is None else Yours(mine, drift, own))
     said, reference = verdict_on(weighing), weighing.layer
     if reference is None:
@@ -120,14 +120,14 @@ def explain(
         )
     reference.bound(capture.dtype)
     steps, axes = capture.description.steps, capture.description.output_axes
-    fields = _fields(found, layer, capture, shape, place, output) if sees else ()
-    inside = place if narrow is None else (*place[:-1], 0)
+    fields = _fields(forward, layer, capture, shape, place, output) if sees else ()
+    inside = place if of_one_column is None else (*place[:-1], 0)
     parties = {
         party: float(one[inside])
         for party, outputs in weighing.outputs.items()
         if (one := outputs[output]) is not None and one.shape == reference.values[-1][output].shape
     }
-    values = reference.values if narrow is None else spread_out(reference.values, shape[-1])
+    values = reference.values if of_one_column is None else spread_out(reference.values, shape[-1])
     return Story(
         layer=capture.layer,
         kind=capture.kind,
@@ -136,7 +136,7 @@ def explain(
         value=float(values[-1][output][place]),
         origin=origin_of(
             steps,
-            reference.given,
+            reference.raw_inputs,
             values,
             place,
             output,
@@ -144,48 +144,48 @@ def explain(
         ),
         parties=parties,
         allowance=float(weighing.results["framework"].allowance[output][inside]),
-        scope="the whole layer" if narrow is None else f"this column of {shape[-1]}",
+        scope="the whole layer" if of_one_column is None else f"this column of {shape[-1]}",
         verdict=said.word,
         sentence=said.sentence,
         output=output,
         sees=fields,
         axes=axes if len(axes) == len(place) else (),
         missing=weighing.missing,
-        source=found.model.source,
-        framework=found.model.framework,
-        how=found.how,
-        notes=(*found.model.notes, *found.notes, *weighing.notes, *said.notes),
+        source=forward.model.source,
+        framework=forward.model.framework,
+        how=forward.how,
+        notes=(*forward.model.notes, *forward.notes, *weighing.notes, *said.notes),
     )
 
 
 def _fields(
-    found: Captured,
+    forward: Captured,
     layer: Named,
     capture: Capture,
     shape: tuple[int, ...],
     place: tuple[int, ...],
     output: int,
 ) -> tuple[Field, ...]:
-    if found.alone:
+    if forward.alone:
         raise BadInput(
             "the receptive field of an element needs a run of the whole model, not of the "
             "layer alone"
         )
     mask = np.zeros(shape, bool)
     mask[place] = True
-    specs = found.model.inputs
+    specs = forward.model.inputs
     names = (
-        [f"input {k}" for k in range(len(found.arrays))]
+        [f"input {k}" for k in range(len(forward.arrays))]
         if specs is None
         else [spec.name for spec in specs]
     )
     if capture.unseen is not None:
         layers = layer if isinstance(layer, tuple) else (layer,)
-        passed = pass_through(found.model, found.arrays, layers)
+        passed = pass_through(forward.model, forward.arrays, layers)
         raw = capture if isinstance(layer, tuple) else passed.call(layer, capture.call)
         masks = seen_through(passed.whole, raw, mask, output)
     else:
-        masks = seen(found.model, found.arrays, capture.layer, capture.call, mask, output)
+        masks = seen(forward.model, forward.arrays, capture.layer, capture.call, mask, output)
     return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
 
 
@@ -249,7 +249,7 @@ class _Road:
     def array(self, ref: Ref) -> np.ndarray:
         return self.inputs[ref.index] if ref.step < 0 else self.values[ref.step][ref.index]
 
-    def given(self, position: int) -> list[np.ndarray]:
+    def inputs_of(self, position: int) -> list[np.ndarray]:
         return [self.array(ref) for ref in self.steps[position].sources(position)]
 
     def homes(
@@ -265,7 +265,7 @@ class _Road:
         if not isinstance(op, Rearrangement) or ref.index:
             yield rows, ref, where
             return
-        which, back = op.follow(where, self.given(ref.step))
+        which, back = op.follow(where, self.inputs_of(ref.step))
         sources = self.steps[ref.step].sources(ref.step)
         for k in np.unique(which).tolist():
             chosen = which == k
@@ -286,24 +286,24 @@ class _Road:
     ) -> list[tuple[str, tuple[int, ...] | None, Ref | None, tuple[int, ...]]]:
         """Of each element: whose it is and its index there (None: padding), both for a reader and
         as they are."""
-        found: list[Any] = [None] * len(where)
+        entries: list[Any] = [None] * len(where)
         for rows, home, places in self.homes(ref, where):
             for row, place in zip(rows, places.tolist(), strict=True):
                 at = tuple(place)
                 if home is None:
-                    found[row] = ("padding", None, None, at)
+                    entries[row] = ("padding", None, None, at)
                     continue
                 shown = (
                     at
                     if home.step < 0 or layout is None or len(layout) != len(at)
                     else tuple(at[axis] for axis in layout)
                 )
-                found[row] = (self.name(home), shown, home, at)
-        return found
+                entries[row] = (self.name(home), shown, home, at)
+        return entries
 
     def terms(self, position: int, group: Terms, layout: Layout, nested: bool) -> Iterator[Term]:
         """A group of terms with their elements named as the framework names them."""
-        sources, given = self.steps[position].sources(position), self.given(position)
+        sources, given = self.steps[position].sources(position), self.inputs_of(position)
         x = given[group.input]
         inside = ((group.where >= 0) & (group.where < x.shape)).all(axis=1)
         taken = np.zeros(len(group.where))
@@ -398,23 +398,23 @@ class _Road:
             if isinstance(self.steps[ref.step].op, Outputs):
                 ref = self.steps[ref.step].sources(ref.step)[ref.index]
                 continue
-            op, given, value = (
+            op, inputs, value = (
                 self.steps[ref.step].op,
-                self.given(ref.step),
+                self.inputs_of(ref.step),
                 float(self.array(ref)[at]),
             )
             sources = self.steps[ref.step].sources(ref.step)
             if isinstance(op, Rearrangement) and not ref.index:
-                which, back = op.follow(np.array([at], int), given)
+                which, back = op.follow(np.array([at], int), inputs)
                 if which[0] < 0:
                     return Origin((), None, value, value, (Change("padding", value), *later))
                 layout = _turned(layout, op, len(at), back.shape[1])
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
             account = (
-                op.contributions(given, self.values[ref.step], at)
+                op.contributions(inputs, self.values[ref.step], at)
                 if not ref.index
-                else Contributions((), (Stage(op.title(given), value),))
+                else Contributions((), (Stage(op.title(inputs), value),))
             )
             later = self.changes(ref.step, account.stages, layout) + later
             group = account.terms[0] if len(account.terms) == 1 else None

@@ -73,8 +73,8 @@ def target_of(path: str | os.PathLike[str], reading: Iterable[object] = ()) -> P
     return target
 
 
-def _same(path: str | os.PathLike[str], found: os.stat_result) -> bool:
+def _same(path: str | os.PathLike[str], status: os.stat_result) -> bool:
     try:
-        return os.path.samestat(Path(path).stat(), found)
+        return os.path.samestat(Path(path).stat(), status)
     except (OSError, ValueError):
         return False

@@ -178,8 +178,8 @@ def _of_weight(case: Case, name: str) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: through(case, case.with_weights({name: array}), dirty)
 
 
-def _apart(case: Case, made: np.ndarray) -> float:
-    error = np.nan_to_num(case.pick(made) - case.seen, nan=0.0, posinf=1e30, neginf=-1e30)
+def _apart(case: Case, output: np.ndarray) -> float:
+    error = np.nan_to_num(case.pick(output) - case.seen, nan=0.0, posinf=1e30, neginf=-1e30)
     return float(np.square(error).mean())
 
 
@@ -198,7 +198,7 @@ def _best(levels: np.ndarray, rest: Callable[[float], float], case: Case) -> flo
 
 
 def _fitted(
-    case: Case, name: str, made: Callable[[float], np.ndarray], start: float
+    case: Case, name: str, weight_at: Callable[[float], np.ndarray], start: float
 ) -> float | None:
     """The number with which the layer gives next to the party's values, by Newton's method."""
     run = _of_weight(case, name)
@@ -206,9 +206,9 @@ def _fitted(
     for _ in range(_TURNS):
         if case.over():
             return None
-        y, step = run(made(at)), 1e-6 * max(abs(at), 1e-3)
+        y, step = run(weight_at(at)), 1e-6 * max(abs(at), 1e-3)
         with np.errstate(all="ignore"):
-            slope = np.nan_to_num(case.pick(run(made(at + step)) - y) / step)
+            slope = np.nan_to_num(case.pick(run(weight_at(at + step)) - y) / step)
             error = np.nan_to_num(case.seen - case.pick(y))
         steep = float(slope @ slope)
         if not steep:

@@ -155,7 +155,7 @@ def attention_mask(case: Case) -> Iterator[Edit]:
 def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:
     """(Reshape, Transpose) that make the heads of each of the first three inputs, and of the output
     (key -1)."""
-    found = {}
+    splits = {}
     for k, ref in enumerate(case.steps[position].sources(position)[:3]):
         turn = case.steps[ref.step] if ref.step >= 0 else None
         if turn is None or not isinstance(turn.op, ops.Transpose):
@@ -163,15 +163,15 @@ def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:
         before = turn.sources(ref.step)[0].step
         if before < 0 or not isinstance(case.steps[before].op, ops.Reshape):
             return None
-        found[k] = (before, ref.step)
+        splits[k] = (before, ref.step)
     after = next((i for i, step in enumerate(case.steps) if Ref(position) in step.sources(i)), None)
     if (
         after is not None
         and isinstance(case.steps[after].op, ops.Transpose)
         and after + 1 < len(case.steps)
     ):
-        found[-1] = (after + 1, after)
-    return found
+        splits[-1] = (after + 1, after)
+    return splits
 
 
 @more("group-axis")
@@ -179,11 +179,11 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
     """Heads taken from the features in another way: every so many apart, or by a reshape where the
     axes must be moved."""
     for position, _ in case.having(ops.Attention):
-        found = _split(case, position)
-        if found is None:
+        splits = _split(case, position)
+        if splits is None:
             continue
         steps = list(case.steps)
-        for k, (_, turn) in found.items():
+        for k, (_, turn) in splits.items():
             value = case.values[turn][0]
             steps[turn] = replace(steps[turn], op=ops.Reshape(shape=value.shape))
             if k == 2:
@@ -198,7 +198,7 @@ def heads_formed_otherwise(case: Case) -> Iterator[Edit]:
             do="reshape, then transpose",
         )
         steps = list(case.steps)
-        for k, (split, turn) in found.items():
+        for k, (split, turn) in splits.items():
             if k < 0:
                 continue
             *lead, heads, size = case.values[split][0].shape

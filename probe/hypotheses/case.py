@@ -91,7 +91,7 @@ class Case:
     """How far the party may be off the healthy output; None where that is not known."""
     others: Callable[[], Mapping[str, np.ndarray]] = dict
     """The parameters of the model's other layers in words, asked where nothing else helps."""
-    made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """What is made of it but once (``once``)."""
 
     @property
@@ -255,7 +255,7 @@ def weights_in(steps: Steps) -> dict[str, Weight]:
 
 
 def _with_weights(steps: Steps, arrays: Mapping[str, np.ndarray]) -> Steps:
-    made = []
+    changed_steps = []
     for step in steps:
         parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
         changed: dict[str, Any] = {
@@ -265,22 +265,22 @@ def _with_weights(steps: Steps, arrays: Mapping[str, np.ndarray]) -> Steps:
         }
         if isinstance(step.op, Gathered) and weights_in(step.op.body).keys() & arrays.keys():
             changed = {"body": _with_weights(step.op.body, arrays)}
-        made.append(replace(step, op=replace(step.op, **changed)) if changed else step)
-    return tuple(made)
+        changed_steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
+    return tuple(changed_steps)
 
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
-def once(function: Callable[..., Made]) -> Callable[..., Made]:
+def once(function: Callable[..., T]) -> Callable[..., T]:
     """A function of a case that is computed once for it, and kept as long as the case is."""
 
     @wraps(function)
-    def kept(case: Case, *more: Any) -> Made:
+    def kept(case: Case, *more: Any) -> T:
         key = (function, *more)
-        if key not in case.made:
-            case.made[key] = function(case, *more)
-        made: Made = case.made[key]
+        if key not in case.cache:
+            case.cache[key] = function(case, *more)
+        made: T = case.cache[key]
         return made
 
     return kept

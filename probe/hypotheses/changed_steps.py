@@ -188,8 +188,8 @@ def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iter
             yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))
         else:
             parts = (size // value for size in x.shape if value > 1 and size % value == 0)
-            near = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
-            yield from (one for one in dict.fromkeys(near) if one != value)
+            neighbours = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
+            yield from (one for one in dict.fromkeys(neighbours) if one != value)
     elif isinstance(value, float):
         yield from (one for one in _usual(value, x.shape) if one != value)
     elif isinstance(value, tuple) and value and all(type(one) is int for one in value):

@@ -90,32 +90,32 @@ class Flow:
 
     def __init__(self, case: Case) -> None:
         self.case, self.count = case, len(case.steps)
-        self.given = [widened(x) for x in case.inputs]
+        self.inputs = [widened(x) for x in case.inputs]
 
     def predicted(self, change: Change) -> np.ndarray | None:
         """The output with a change; None where it cannot be computed or nothing is changed by
         it."""
-        given = self.given
+        inputs = self.inputs
         if change.inputs:
-            given = [widened(change.inputs.get(k, x)) for k, x in enumerate(self.case.inputs)]
+            inputs = [widened(change.inputs.get(k, x)) for k, x in enumerate(self.case.inputs)]
         try:
             with np.errstate(all="ignore"):
-                made = self._made(change, given)
+                made = self._made(change, inputs)
                 out = Ref(self.count - 1) if change.out is None else change.out
                 if out.step in made:
                     return np.asarray(made[out.step][out.index])
                 if out == Ref(self.count - 1):
                     return None
-                return np.asarray(out.of(given, self.case.values))
+                return np.asarray(out.of(inputs, self.case.values))
         except Exception:  # what a field is changed to need not make sense to its op
             return None
 
     def _made(
-        self, change: Change, given: Sequence[np.ndarray]
+        self, change: Change, inputs: Sequence[np.ndarray]
     ) -> dict[int, tuple[np.ndarray, ...]]:
         """What the steps give that give something else than before."""
         count, values = self.count, self.case.values
-        made: dict[int, tuple[np.ndarray, ...]] = {}
+        outputs: dict[int, tuple[np.ndarray, ...]] = {}
         behind = change.new_steps(count)
         new = list(behind)
         line = [position for position in change.steps if position < count]
@@ -130,19 +130,19 @@ class Flow:
             last = position
             step = change.steps.get(position)
             run, refs = self._plan[position] if step is None else _planned(step, position)
-            found = run(
+            results = run(
                 *[
-                    given[k] if at < 0 else made[at][k] if at in made else values[at][k]
+                    inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
                     for at, k in refs
                 ]
             )
             if position < count:
-                if _same(found, values[position]):
+                if _same(results, values[position]):
                     continue
                 for taker in self._takers.get((position, 0), ()):
                     heappush(line, taker)
-            made[position] = found
-        return made
+            outputs[position] = results
+        return outputs
 
     @cached_property
     def _plan(self) -> list[tuple[Callable[..., Any], Sequence[tuple[int, int]]]]:
@@ -233,10 +233,10 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
         if one.key is not None and one.out is None and one.steps:
             groups.setdefault(one.key, []).append(one)
     told = set[Hashable]()
-    for one in listed:
-        members = groups.get(one.key, ())
-        if len(members) > 1 and one.key not in told:
-            told.add(one.key)
+    for change in listed:
+        members = groups.get(change.key, ())
+        if len(members) > 1 and change.key not in told:
+            told.add(change.key)
             for some in _together(case, members):
                 merged = _merged(some, steps)
                 places = list(dict.fromkeys(member.where for member in some))
@@ -250,7 +250,7 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
                         some[0], what=what, where=shown, steps=merged, key=None, part=None
                     )
         if len(members) < 2:
-            yield one
+            yield change
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
 
 
@@ -322,14 +322,14 @@ def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterato
 
 def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
     """The steps with all of the changes; none where two change the same otherwise."""
-    made: dict[int, Step] = {}
+    merged: dict[int, Step] = {}
     free = len(steps)
     for member in members:
         places = {at: free + k for k, at in enumerate(member.new_steps(len(steps)))}
         free += len(places)
         for old, own in member.steps.items():
             at, step = places.get(old, old), _renumbered(own, old, places)
-            before = made.setdefault(at, step)
+            before = merged.setdefault(at, step)
             if before is step:
                 continue
             if not (step.op is before.op is steps[at].op):
@@ -339,8 +339,8 @@ def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
                 return {}
             refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
             both = tuple(one if other == old else other for old, one, other in refs)
-            made[at] = Step(step.op, both)
-    return made
+            merged[at] = Step(step.op, both)
+    return merged
 
 
 def _renumbered(step: Step, position: int, places: Mapping[int, int]) -> Step:

@@ -43,7 +43,7 @@ def missing_step(case: Case) -> Iterator[Edit]:
 
 def _left_out(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
-        made = Ref(position)
+        output = Ref(position)
         if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
             continue
         if position in _unused(case):
@@ -60,7 +60,7 @@ def _left_out(case: Case) -> Iterator[Change]:
                     f"{tensor_name(case, before)}"
                 )
             key = ("out", type(case.steps[position].op), back)
-            yield taking(case, made, before, what, key)
+            yield taking(case, output, before, what, key)
     yield from _not_turned(case)
 
 
@@ -205,8 +205,8 @@ def _others_taken(case: Case) -> Iterator[Change]:
                 for one in tensors[shape_of(case, taken)]
                 if one.step < position and one != taken
             ]
-            near = sorted(others, key=lambda one: abs(one.step - taken.step))
-            for one in near[: _OTHERS if not case.inner else _OTHERS // 2]:
+            nearest = sorted(others, key=lambda one: abs(one.step - taken.step))
+            for one in nearest[: _OTHERS if not case.inner else _OTHERS // 2]:
                 what = (
                     f"{step_name(case, position)} takes {tensor_name(case, one)} in place of "
                     f"{tensor_name(case, taken)}"

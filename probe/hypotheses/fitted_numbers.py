@@ -33,9 +33,9 @@ class _Number:
 
     slug: str
     have: float
-    near: float
+    step: float
     """By how much it is moved to see what it does."""
-    made: Callable[[float], Change]
+    change: Callable[[float], Change]
 
 
 @more("changed-step", last=True)
@@ -51,7 +51,7 @@ def fitted_number(case: Case) -> Iterator[Edit]:
             return
         found = _fitted(flow, number)
         if found is not None:
-            yield replace(edit(whole, number.made(found), number.slug), fitted=1)
+            yield replace(edit(whole, number.change(found), number.slug), fitted=1)
 
 
 def _constants(case: Case) -> Iterator[_Number]:
@@ -126,17 +126,17 @@ def _fitted(flow: Flow, number: _Number) -> float | None:
             left = float(error @ error)
             if not left <= _SHRINKS * before:
                 break
-            moved = flow.predicted(number.made(at + number.near))
+            moved = flow.predicted(number.change(at + number.step))
             if moved is None or moved.shape != y.shape:
                 return None
-            slope = (case.pick(moved - y) / number.near)[finite]
+            slope = (case.pick(moved - y) / number.step)[finite]
             steep = float(slope @ slope)
             if not (steep > 0 and np.isfinite(steep)):
                 return None
             at, before = at + float(slope @ error) / steep, left
-        y = flow.predicted(number.made(at))
+        y = flow.predicted(number.change(at))
     if y is None or at == number.have:
         return None
     whole = float(round(at))
     at = whole if abs(at - whole) <= 1e-5 * abs(whole) else at
-    return next((at for _ in flow.nearest([number.made(at)], lambda: False)), None)
+    return next((at for _ in flow.nearest([number.change(at)], lambda: False)), None)

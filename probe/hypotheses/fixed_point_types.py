@@ -73,9 +73,9 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
                     f"{mode}; {bound} would do"
                 )
                 cut = _Products(steps[position].op, "", step=2.0**-bits, mode=mode)  # type: ignore[arg-type]
-                made = case.became_steps(steps).with_op(position, cut)
+                edited = case.became_steps(steps).with_op(position, cut)
                 rounded = fraction if finer else None
-                yield from _on_the_grid(case, claim, made, inputs, rounded, fitted, do)
+                yield from _on_the_grid(case, claim, edited, inputs, rounded, fitted, do)
     needed = _integers(sums)
     for integer in range(needed + 1, needed - _NARROWER, -1):
         low, high = -(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 2.0**-fraction
@@ -88,8 +88,8 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
                     f"{high:g}, {integer} bits before the point (with the sign)"
                 )
                 added = _Saturating(op, "", taps_first, bias_first, low=low, high=high)
-                made = case.with_op(position, added)
-                yield from _on_the_grid(case, claim, made, case.inputs, None, 0, do, "saturation")
+                edited = case.with_op(position, added)
+                yield from _on_the_grid(case, claim, edited, case.inputs, None, 0, do, "saturation")
     if all(isinstance(step.op, Rearrangement) for step in case.steps[position + 1 :]):
         return  # then it is the output that wraps around
     for integer in range(needed - 1, needed - 1 - _NARROWER, -1):
@@ -98,8 +98,8 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
             f"the accumulator wraps around into {ends[0]:g} .. {ends[1]:g}; it has {integer} bits "
             f"before the point (with the sign), {needed} would do"
         )
-        made = case.appended(FixedPoint(0.0, "down (floor)", *ends, wrap=True), at=position)
-        yield from _on_the_grid(case, claim, made, case.inputs, fraction, 0, do, "wrap-around")
+        edited = case.appended(FixedPoint(0.0, "down (floor)", *ends, wrap=True), at=position)
+        yield from _on_the_grid(case, claim, edited, case.inputs, fraction, 0, do, "wrap-around")
 
 
 @more("fixed-point")

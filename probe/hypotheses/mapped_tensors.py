@@ -79,14 +79,14 @@ class _MappedParameter(Op):
         return (np.asarray(self.map.function(self.op.run()[0])),)
 
 
-def mapped(case: Case, ref: Ref, one: Map) -> Iterator[Change]:
+def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter):
-        what, key = f"{op.weight.name} is {one.words}", ("parameter", op.weight.name, one.words)
-        yield Change(what, "", {ref.step: Step(_MappedParameter(op, one), ())}, key=key)
+        what, key = f"{op.weight.name} is {way.words}", ("parameter", op.weight.name, way.words)
+        yield Change(what, "", {ref.step: Step(_MappedParameter(op, way), ())}, key=key)
         return
-    what = f"{listed([tensor_name(case, ref)])} {one.words}"
-    step = Step(_Mapped(one), (ref,))
+    what = f"{listed([tensor_name(case, ref)])} {way.words}"
+    step = Step(_Mapped(way), (ref,))
     yield inserted(case, ref, step, what)
     users = [
         position for position, other in enumerate(case.steps) if ref in other.sources(position)

@@ -71,7 +71,7 @@ class _Linear(NamedTuple):
 def _linear(case: Case) -> _Linear:
     assert case.allowed is not None
     tried = list(solved_weights(case, case.allowed, case.over))
-    solved = [one.found for one in tried if isinstance(one.found, Solved)]
+    solved = [one.result for one in tried if isinstance(one.result, Solved)]
     solved = [one for one in solved if _gives(case, one)]
     solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
     names = {name for one in tried for name in one.names}
@@ -87,10 +87,10 @@ def _gives(case: Case, solved: Solved) -> bool:
         return False
     # where the layer's own values are 0 little is allowed, and others may stand now
     with np.errstate(all="ignore"):
-        near = 4 * float(np.max(case.allowed, initial=0.0)) + _DIGITS * float(
+        tolerance = 4 * float(np.max(case.allowed, initial=0.0)) + _DIGITS * float(
             np.abs(case.seen).max(initial=0.0)
         )
-        off = np.abs(case.observed - made) > near
+        off = np.abs(case.observed - made) > tolerance
     return not case.pick(off).any()
 
 
@@ -119,4 +119,4 @@ def more_samples(case: Case) -> str:
     if case.allowed is None or not case.comparable:
         return ""
     tried = solved_weights(case, case.allowed, case.over)
-    return next((one.found for one in tried if isinstance(one.found, str)), "")
+    return next((one.result for one in tried if isinstance(one.result, str)), "")

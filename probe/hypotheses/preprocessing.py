@@ -141,10 +141,10 @@ def other_constant(case: Case) -> Iterator[Edit]:
         if scale.effective.size != 1 or offset.effective.size != 1:
             continue
         have = (float(scale.effective.ravel()[0]), float(offset.effective.ravel()[0]))
-        for factor, added, told in _CONSTANTS:
+        for factor, added, words in _CONSTANTS:
             if not np.allclose((factor, added), have, rtol=1e-6):
                 yield case.edit(
-                    told,
+                    words,
                     _constants(case, position, factor, added),
                     do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",
                 )
@@ -153,9 +153,9 @@ def other_constant(case: Case) -> Iterator[Edit]:
             factor, added = (
                 np.polyfit(x, case.seen, 1) if np.isfinite(case.seen).all() and np.ptp(x) else have
             )
-            told = f"{factor:.6g} x {'-' if added < 0 else '+'} {abs(added):.6g} (fitted)"
+            words = f"{factor:.6g} x {'-' if added < 0 else '+'} {abs(added):.6g} (fitted)"
             yield case.edit(
-                told,
+                words,
                 _constants(case, position, factor, added),
                 fitted=2,
                 do=f"scale by {have[0]:.9g} and add {have[1]:.9g}",

@@ -53,8 +53,8 @@ class Scanned(Op):
         states = tuple(state[:1] for state in self.begun(inputs))
         parts = []
         for at in range(inputs[0].shape[1]):
-            one = [x[:, at : at + 1] for x in inputs[: 1 + self.has_mask]]
-            parts.append(self._scanned(one, states))
+            first_step = [x[:, at : at + 1] for x in inputs[: 1 + self.has_mask]]
+            parts.append(self._scanned(first_step, states))
             states = parts[-1][1:]
         out, *rest = zip(*parts, strict=True)
         return (np.concatenate(out, axis=1), *(np.concatenate(one) for one in rest))

@@ -22,7 +22,7 @@ _LARGE = 1 << 22
 def decomposed(case: Case, sums: bool = False) -> Case:
     """The case with every op taken apart that holds several operations, or biases alone (``sums``);
     as it is where that would not give the same values."""
-    if sum(y.size for made in case.values for y in made) > _LARGE:
+    if sum(y.size for outputs in case.values for y in outputs) > _LARGE:
         return case
     steps: list[Step] = []
     calls: list[str] = []
@@ -45,7 +45,7 @@ def decomposed(case: Case, sums: bool = False) -> Case:
             words.append("")
             places[Ref(position)] = Ref(len(steps) - 1)
             continue
-        inner, made, told = parts
+        inner, outputs, inner_words = parts
         before = len(steps)
         for one in inner:
             refs = (
@@ -54,8 +54,8 @@ def decomposed(case: Case, sums: bool = False) -> Case:
             )
             steps.append(Step(one.op, tuple(refs)))
         calls += [call] * len(inner)
-        words += told
-        for index, ref in enumerate(made):
+        words += inner_words
+        for index, ref in enumerate(outputs):
             places[Ref(position, index)] = replace(ref, step=before + ref.step)
     last = places[Ref(len(case.steps) - 1)]
     if last != Ref(len(steps) - 1):
@@ -164,7 +164,7 @@ def as_last_step(case: Case, own: Collection[int], name: str) -> Case:
 
 def _body(case: Case, members: Sequence[int]) -> tuple[Steps, tuple[Ref, ...]]:
     """The steps of a call with its inputs, and where these come from."""
-    given: list[Ref] = []
+    inputs: list[Ref] = []
     places = {position: at for at, position in enumerate(members)}
     steps = []
     for position in members:
@@ -173,8 +173,8 @@ def _body(case: Case, members: Sequence[int]) -> tuple[Steps, tuple[Ref, ...]]:
             if ref.step in places:
                 sources.append(replace(ref, step=places[ref.step]))
                 continue
-            if ref not in given:
-                given.append(ref)
-            sources.append(Ref(-1, given.index(ref)))
+            if ref not in inputs:
+                inputs.append(ref)
+            sources.append(Ref(-1, inputs.index(ref)))
         steps.append(Step(case.steps[position].op, tuple(sources)))
-    return tuple(steps), tuple(given)
+    return tuple(steps), tuple(inputs)

@@ -244,7 +244,7 @@ def _ancestors(case: Case, ref: Ref) -> set[int]:
 def _placed(case: Case, sites: Sequence[_Site], new: _Place) -> Steps:
     """The steps with the norms of these sites at another place."""
     moved = {site.norm: site for site in sites}
-    made: list[Step] = []
+    steps: list[Step] = []
     views: dict[Ref, Ref] = {}
     normed: dict[int, Ref] = {}
 
@@ -258,8 +258,8 @@ def _placed(case: Case, sites: Sequence[_Site], new: _Place) -> Steps:
             own, shape = shape_of(case, step.sources(site.norm)[0]), shape_of(case, old)
             around = shape != own
             for op in (*around * (ops.Reshape(own),), step.op, *around * (ops.Reshape(shape),)):
-                made.append(Step(op, (ref,)))
-                ref = Ref(len(made) - 1)
+                steps.append(Step(op, (ref,)))
+                ref = Ref(len(steps) - 1)
             normed[site.norm] = ref
         return normed[site.norm]
 
@@ -277,13 +277,13 @@ def _placed(case: Case, sites: Sequence[_Site], new: _Place) -> Steps:
             views[Ref(position)] = view(step.sources(position)[0])
             continue
         inputs = tuple(taken(ref, position) for ref in step.sources(position))
-        made.append(Step(step.op, inputs))
+        steps.append(Step(step.op, inputs))
         for index in range(len(case.values[position])):
-            views[Ref(position, index)] = Ref(len(made) - 1, index)
+            views[Ref(position, index)] = Ref(len(steps) - 1, index)
         for site in sites:
             if new == "sum" and position == site.total:
-                views[Ref(position)] = put(site, Ref(position), Ref(len(made) - 1))
+                views[Ref(position)] = put(site, Ref(position), Ref(len(steps) - 1))
     last = views[Ref(len(case.steps) - 1)]
-    if last != Ref(len(made) - 1):
-        made.append(Step(ops.Outputs(), (last,)))
-    return tuple(made)
+    if last != Ref(len(steps) - 1):
+        steps.append(Step(ops.Outputs(), (last,)))
+    return tuple(steps)

@@ -32,21 +32,21 @@ def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
     """The steps with all of these changes, none of which sees another."""
     new: list[Step] = []
     places: list[int] = []
-    made: dict[int, Ref] = {}
+    edited: dict[int, Ref] = {}
 
     def moved(ref: Ref) -> Ref:
         return replace(ref, step=places[ref.step]) if ref.step >= 0 else ref
 
     def put(k: int) -> Ref:
-        if k not in made:
+        if k not in edited:
             change = changes[k]
             start = change.source if change.source is not None else change.ref
             sources = () if start is None else (moved(start),) * change.copies
             for op in change.ops:
                 new.append(Step(op, sources))
                 sources = (Ref(len(new) - 1),)
-            made[k] = sources[0]
-        return made[k]
+            edited[k] = sources[0]
+        return edited[k]
 
     def taken(ref: Ref, position: int) -> Ref:
         for k, change in enumerate(changes):

@@ -319,9 +319,9 @@ def rope_base(case: Case) -> Iterator[Edit]:
     rope, angles = some[0]
     count, base = angles.each.size, _base(angles)
     own = _frequencies(base, count)
-    told, factors = f"; the layer's base is about {base:.4g}", [1]
+    remark, factors = f"; the layer's base is about {base:.4g}", [1]
     if not np.allclose(own, angles.each, rtol=1e-3):
-        told = "; the layer's frequencies are scaled, each by its own factor"
+        remark = "; the layer's frequencies are scaled, each by its own factor"
         factors += [2, 4, 8, 16, 32]
     tried = {
         f"with the base {other:.6g}" + f" and all frequencies divided by {factor}" * (factor > 1): (
@@ -338,7 +338,7 @@ def rope_base(case: Case) -> Iterator[Edit]:
         if np.abs(each - angles.each).max() > 1e-6:
             of = partial(_with, each=each)
             yield case.edit(
-                f"positions are rotated {words}{told}",
+                f"positions are rotated {words}{remark}",
                 _rotated(case, some, of),
                 do="use the base and the scaling of the config (rope_theta, rope_scaling)",
             )

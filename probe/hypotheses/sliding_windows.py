@@ -341,12 +341,12 @@ def pool_ceil(case: Case) -> Iterator[Edit]:
             f"the number of windows is rounded {'down' if op.ceil_mode else 'up'}", steps
         )
         sizes = case.input_of(position).shape[2:]
-        reach = []
+        ends = []
         for size, k, s, (before, after) in zip(sizes, op.kernel, op.strides, op.pads, strict=True):
             windows = -(-(size + before + after - k) // s) + 1
-            reach.append((before, max(after, (windows - 1) * s + k - size - before)))
-        if tuple(reach) != op.pads:
-            steps = case.changed(position, ceil_mode=False, pads=tuple(reach))
+            ends.append((before, max(after, (windows - 1) * s + k - size - before)))
+        if tuple(ends) != op.pads:
+            steps = case.changed(position, ceil_mode=False, pads=tuple(ends))
             yield case.edit(
                 "the number of windows is rounded up, including windows that start after the input",
                 steps,

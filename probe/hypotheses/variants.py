@@ -209,7 +209,7 @@ def _zeros_outside(op: Any, x: np.ndarray) -> np.ndarray:
     for axis, (one, inside) in enumerate(zip(taps, wide, strict=True), start=x.ndim - rank):
         matrix = np.zeros((len(one.places), x.shape[axis]))
         rows = np.arange(len(one.places))[:, None]
-        np.add.at(matrix, (rows, one.places), np.where(inside.near, one.weights, 0.0))
+        np.add.at(matrix, (rows, one.places), np.where(inside.used, one.weights, 0.0))
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis)
     return x
 
@@ -219,7 +219,7 @@ class _Table(Elementwise):
     """A function looked up in a table."""
 
     op: Any
-    reach: float
+    limit: float
     step: float
     rounded: Callable[[np.ndarray], np.ndarray] = np.rint
 
@@ -228,13 +228,13 @@ class _Table(Elementwise):
         how = "the nearest" if self.rounded is np.rint else "the lower"
         return (
             f"{how} of a table's values of {type(self.op).__name__} in steps of {self.step:g} "
-            f"from {-self.reach:g} to {self.reach:g}"
+            f"from {-self.limit:g} to {self.limit:g}"
         )
 
     def f(self, x: np.ndarray) -> np.ndarray:
-        last = int(2 * self.reach / self.step) - (self.rounded is np.floor)
-        number = np.clip(self.rounded((x + self.reach) / self.step), 0, last)
-        return np.asarray(self.op.f(number * self.step - self.reach))
+        last = int(2 * self.limit / self.step) - (self.rounded is np.floor)
+        number = np.clip(self.rounded((x + self.limit) / self.step), 0, last)
+        return np.asarray(self.op.f(number * self.step - self.limit))
 
 
 _REACHES = (4.0, 8.0)

@@ -52,24 +52,24 @@ class _Problem:
     columns: np.ndarray
     """(entries of a group, groups), of the entries' numbers."""
 
-    def apart(self, made: np.ndarray) -> np.ndarray:
+    def apart(self, output: np.ndarray) -> np.ndarray:
         """How far that is off, in units of what it may be off by."""
         with np.errstate(all="ignore"):
-            off: np.ndarray = np.nan_to_num((self.target - made) / self.slack, posinf=1e30)
+            off: np.ndarray = np.nan_to_num((self.target - output) / self.slack, posinf=1e30)
             return off
 
-    def slopes(self, at: np.ndarray, made: np.ndarray, over: Callable[[], bool]) -> np.ndarray:
+    def slopes(self, at: np.ndarray, output: np.ndarray, over: Callable[[], bool]) -> np.ndarray:
         """What each entry of a group does to its column, (groups, rows, entries); empty where the
         time is up."""
         step = _STEP * max(float(np.abs(self.have).max(initial=0.0)), 1e-3)
-        found = np.empty((made.shape[1], made.shape[0], len(self.columns)))
+        found = np.empty((output.shape[1], output.shape[0], len(self.columns)))
         for k, entries in enumerate(self.columns):
             if over():
                 return np.empty(0)
             moved = at.copy()
             moved[entries] += step
             with np.errstate(all="ignore"):
-                found[:, :, k] = ((self.run(moved) - made) / step / self.slack).T
+                found[:, :, k] = ((self.run(moved) - output) / step / self.slack).T
         return np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -85,18 +85,18 @@ def weights_of_recurrences(
 
 
 def iterated_weights(
-    case: Case, allowed: np.ndarray, told: Collection[str], over: Callable[[], bool]
+    case: Case, allowed: np.ndarray, solved: Collection[str], over: Callable[[], bool]
 ) -> Iterator[Solved]:
-    """What a weight would have to be that is not among the ``told``, until the time is ``over``."""
+    """What a weight would have to be that is none of the ``solved``, until the time is ``over``."""
     few, slack = _few_samples(case, allowed)
     problems: list[tuple[float, int, str, _Problem, np.ndarray]] = []
     for name, weight in case.weights.items():
-        if name not in told and weight.effective.size <= _MOST[case.thorough]:
+        if name not in solved and weight.effective.size <= _MOST[case.thorough]:
             problem = _of_weight(few, name, slack)
-            made = problem.run(problem.have)
-            slopes = problem.slopes(problem.have, made, over)
+            output = problem.run(problem.have)
+            slopes = problem.slopes(problem.have, output, over)
             if slopes.size:
-                rest = _after(slopes, problem.apart(made))
+                rest = _after(slopes, problem.apart(output))
                 problems.append((rest, len(problems), name, problem, slopes))
     for _, _, name, problem, slopes in sorted(problems):
         found = _few_of(problem, slopes, over)
@@ -203,7 +203,7 @@ def _in_recurrence(
     if sequence is None or not np.isfinite(sequence.target).all() or op.has_mask:
         return {}
     count = len(case.steps[position].sources(position))
-    x, _, states = op.given([case.input_of(position, i) for i in range(count)])
+    x, _, states = op.operands([case.input_of(position, i) for i in range(count)])
     full = {name: np.array(getattr(op, name).value, np.float64) for name, _ in parts}
     views = [full[name] if row is None else full[name][row] for name, row in parts]
     ends = np.cumsum([view.size for view in views])
@@ -346,8 +346,8 @@ def _descended(
     Each group of columns goes its own way.
     """
     entries = problem.have.copy()
-    made = problem.run(entries)
-    apart = problem.apart(made)
+    output = problem.run(entries)
+    apart = problem.apart(output)
     cost = np.square(apart).sum(axis=0)
     damping = np.full(len(cost), 1e-3)
     slopes = np.empty(0)
@@ -355,7 +355,7 @@ def _descended(
         if (np.abs(apart) <= 1).all() and slopes.size and (np.abs(apart) <= 0.25).all():
             break
         if not slopes.size:
-            slopes = problem.slopes(entries, made, over)
+            slopes = problem.slopes(entries, output, over)
             if not slopes.size:
                 return None
             gram = np.matmul(slopes.transpose(0, 2, 1), slopes)
@@ -377,7 +377,7 @@ def _descended(
             break
         gained = better & (less < 0.999 * cost)
         entries[problem.columns[:, better]] = moved[problem.columns[:, better]]
-        made = np.where(better, again, made)
+        output = np.where(better, again, output)
         apart = np.where(better, off, apart)
         damping = np.where(better, damping / 10, damping * 10)
         settled = bool((~gained | (cost < 1)).all()) and bool(better.any())

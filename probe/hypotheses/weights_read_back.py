@@ -81,7 +81,7 @@ class Attempt(NamedTuple):
     """What came of solving for the weights of a step."""
 
     names: tuple[str, ...]
-    found: Solved | str | None
+    result: Solved | str | None
     """A sentence where the values are too few to tell, None where nothing is to be solved for."""
 
 
@@ -217,9 +217,9 @@ def wanted_of(case: Case, position: int, allowed: np.ndarray) -> Iterator[Wanted
         slack[~case.known] = np.inf
     several = any(isinstance(case.steps[i].op, Softmax) for i in depends)
     for mean in (False, True) if several else (False,):
-        found: Wanted | None = Wanted(case.observed, slack)
+        wanted: Wanted | None = Wanted(case.observed, slack)
         ref = Ref(len(case.steps) - 1)
-        while ref.step != position and found is not None:
+        while ref.step != position and wanted is not None:
             i, sources = ref.step, case.steps[ref.step].sources(ref.step)
             if isinstance(case.steps[i].op, Outputs):
                 ref = sources[ref.index]
@@ -227,35 +227,35 @@ def wanted_of(case: Case, position: int, allowed: np.ndarray) -> Iterator[Wanted
             on = [j for j, one in enumerate(sources) if one.step in depends]
             if len(on) != 1 or ref.index:
                 return
-            found = _before(case, i, on[0], found, mean)
+            wanted = _before(case, i, on[0], wanted, mean)
             ref = sources[on[0]]
         if ref.index:
             return
-        if found is not None:
-            yield found
+        if wanted is not None:
+            yield wanted
 
 
 def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted | None:
     """What the input ``on`` of a step would have to be for it to give what is wanted."""
     op, (y, slack, classes) = case.steps[i].op, wanted
-    given = [case.input_of(i, j) for j in range(len(case.steps[i].sources(i)))]
-    x = given[on]
+    inputs = [case.input_of(i, j) for j in range(len(case.steps[i].sources(i)))]
+    x = inputs[on]
 
     def f(moved: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return np.asarray(op.run(*given[:on], moved, *given[on + 1 :])[0])
+            return np.asarray(op.run(*inputs[:on], moved, *inputs[on + 1 :])[0])
 
     if isinstance(op, Rearrangement):
         if classes is not None:
             return None
-        return Wanted(*_moved_back(op, given, on, y, slack))
+        return Wanted(*_moved_back(op, inputs, on, y, slack))
     if isinstance(op, Softmax):
         if classes is not None:
             return None
         return Wanted(*_log_of(x, op.axis, y, slack, mean), op.axis % x.ndim)
     if y.shape != x.shape or not (op.computes_elements or isinstance(op, BatchNormalization)):
         return None
-    if op.run(*given)[0].shape != x.shape:
+    if op.run(*inputs)[0].shape != x.shape:
         return None
     start, slope = f(np.zeros_like(x)), f(np.ones_like(x))
     slope = slope - start
@@ -269,12 +269,12 @@ def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted |
 
 
 def _moved_back(
-    op: Op, given: Sequence[np.ndarray], on: int, y: np.ndarray, slack: np.ndarray
+    op: Op, inputs: Sequence[np.ndarray], on: int, y: np.ndarray, slack: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    x = given[on]
+    x = inputs[on]
     numbered = [
         1.0 + np.arange(x.size).reshape(x.shape) if j == on else np.zeros_like(one)
-        for j, one in enumerate(given)
+        for j, one in enumerate(inputs)
     ]
     numbers = np.rint(np.asarray(op.run(*numbered)[0])).astype(int)
     from_x = numbers > 0
@@ -310,9 +310,9 @@ def _bisected(
         up = (f(middle) < y) == rising
         low, high = np.where(up, middle, low), np.where(up, high, middle)
     found = (low + high) / 2
-    near = 1e-5 * wide
+    step = 1e-5 * wide
     with np.errstate(all="ignore"):
-        slope = np.abs(f(found + near) - f(found - near)) / (2 * near)
+        slope = np.abs(f(found + step) - f(found - step)) / (2 * step)
         # below what it tends to, a function that turns (GELU, SiLU) takes each value twice
         single = np.where(rising, y - least, least - y) > slack
         right = (np.abs(f(found) - y) <= slack + 1e-12) & (slope > 1e-3) & single
@@ -423,11 +423,11 @@ def _settle(changes: np.ndarray, entries: np.ndarray, together: np.ndarray) -> N
     """Adds that number to each row which leaves most of its entries as they were, or 0."""
     used = entries[together] + changes[together]
     wanted = entries[together][:, :, None] - used[:, :, None]
-    near = 1e-5 * np.abs(entries).max()
+    tolerance = 1e-5 * np.abs(entries).max()
     shifts = np.concatenate([wanted[..., 0], -used], axis=1)
     shifted = used[:, None, :] + shifts[:, :, None]
-    same = np.abs(shifted - entries[together][:, None, :]) < near
-    hits = (same | (np.abs(shifted) < near)).sum(axis=2)
+    same = np.abs(shifted - entries[together][:, None, :]) < tolerance
+    hits = (same | (np.abs(shifted) < tolerance)).sum(axis=2)
     best = hits.argmax(axis=1)
     rows = np.arange(len(together))
     told = hits[rows, best] >= np.maximum(2, 0.25 * together.shape[1])

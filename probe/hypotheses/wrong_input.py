@@ -44,9 +44,9 @@ def scaled_input(case: Case) -> Iterator[Edit]:
     x = np.asarray(case.inputs[0], np.float64)
     if case.inputs[0].dtype.kind != "f":
         return
-    for factor, offset, told in _MAPS:
+    for factor, offset, scale in _MAPS:
         yield case.edit(
-            f"the input is {told}", inputs=(factor * x + offset, *case.inputs[1:]), do=do
+            f"the input is {scale}", inputs=(factor * x + offset, *case.inputs[1:]), do=do
         )
     for axis in dict.fromkeys((1, x.ndim - 1)):
         if x.ndim == 4 and x.shape[axis] == 3:
@@ -60,8 +60,8 @@ def scaled_input(case: Case) -> Iterator[Edit]:
                 "(x / 255 - mean) / std of ImageNet": (x / 255 - mean) / std,
                 "255 (x std + mean) of ImageNet": 255 * (x * std + mean),
             }
-            for told, mapped in maps.items():
-                yield case.edit(f"the input is {told}", inputs=(mapped, *case.inputs[1:]), do=do)
+            for scale, mapped in maps.items():
+                yield case.edit(f"the input is {scale}", inputs=(mapped, *case.inputs[1:]), do=do)
     yield from _fitted(case, x, do)
 
 

@@ -48,7 +48,7 @@ class Row:
     how: str
     local_ratio: float
     """NaN where it cannot be computed."""
-    told: Block | None = None
+    block: Block | None = None
     """What is said at length of a source, and of a pair that has pictures."""
     drawn: Drawn = field(default_factory=Drawn)
 
@@ -162,9 +162,9 @@ def names_of(names: Sequence[str]) -> str:
     return " + ".join(names) or "-"
 
 
-def ratio_of(one: Comparison | None) -> str:
+def ratio_of(comparison: Comparison | None) -> str:
     """How many times the allowance."""
-    return "-" if one is None else short(one.ratio, 2)
+    return "-" if comparison is None else short(comparison.ratio, 2)
 
 
 _SHOWN = 12
@@ -197,11 +197,11 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
         yield Line("look closer", command)
 
 
-def _worst(one: Comparison, whose: str) -> str:
-    assert one.worst is not None
-    at = ", ".join(map(str, one.worst.index))
-    a, b = one.worst.values
-    return f"[{at}] A {a:.9g}, {whose} {b:.9g}; allowed {one.worst.allowance:.2g}"
+def _worst(comparison: Comparison, whose: str) -> str:
+    assert comparison.worst is not None
+    at = ", ".join(map(str, comparison.worst.index))
+    a, b = comparison.worst.values
+    return f"[{at}] A {a:.9g}, {whose} {b:.9g}; allowed {comparison.worst.allowance:.2g}"
 
 
 def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:

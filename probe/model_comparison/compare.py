@@ -13,7 +13,7 @@ from probe import printable
 from probe.capture.model_inputs import bind
 from probe.capture.pipeline import one_blas_thread
 from probe.capture.run import ModelLike
-from probe.capture.user_arrays import Inputs, Shape, Told
+from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.comparison.compare import Comparison, Worst
 from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
@@ -28,7 +28,7 @@ from probe.model_comparison.names import by_names, in_one_layout, names_of_layer
 from probe.model_comparison.node_values import channel_axis, digits, signature
 from probe.model_comparison.normalize import normalized
 from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
-from probe.model_comparison.paired import Given, Paired
+from probe.model_comparison.paired import Decision, Paired
 from probe.model_comparison.pictures import drawn
 from probe.model_comparison.propagated import carried, propagated
 from probe.model_comparison.quantized import quantizes, take_integers_away
@@ -161,7 +161,7 @@ class _Pass(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
+def _pass_of(model: Side, x: Inputs | InputArgument, shape: Shape, seed: int) -> _Pass:
     assert not isinstance(model, Outputs)
     bound = bind(model, x, shape, seed)
     graph, outputs = recorded_pass(bound.model, bound.arrays)
@@ -170,7 +170,11 @@ def _pass_of(model: Side, x: Inputs | Told, shape: Shape, seed: int) -> _Pass:
 
 
 def _pass_of_b(
-    model: Model, a: _Pass, x: Inputs | Told, x_b: Inputs | Told, same_layout: bool
+    model: Model,
+    a: _Pass,
+    x: Inputs | InputArgument,
+    x_b: Inputs | InputArgument,
+    same_layout: bool,
 ) -> _Pass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
     come nearest; in models of the same layout the order that A's are in, where it fits."""
@@ -180,16 +184,16 @@ def _pass_of_b(
         return _run(own, a)
     best: tuple[float, _Pass] | None = None
     failure: ProbeError | None = None
-    for one in candidates(model, a.arrays, x):
+    for candidate in candidates(model, a.arrays, x):
         try:
-            passed = _run(one, a)
+            passed = _run(candidate, a)
         except (ForwardFailed, BadInput) as error:
             failure = failure or error
             continue
         apart = _outputs_apart(a.outputs, passed.outputs)
         if best is None or apart < 0.5 * best[0]:
             best = apart, passed
-        if apart < _ALIKE or (same_layout and not one.words):
+        if apart < _ALIKE or (same_layout and not candidate.words):
             break
     if best is None:
         raise failure or BadInput(
@@ -198,12 +202,12 @@ def _pass_of_b(
     return best[1]
 
 
-def _run(given: BInputs, a: _Pass) -> _Pass:
-    graph, outputs = recorded_pass(given.model, given.arrays)
+def _run(b: BInputs, a: _Pass) -> _Pass:
+    graph, outputs = recorded_pass(b.model, b.arrays)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
     graph = normalized(graph)
-    return _Pass(graph, given.arrays, outputs, a.how, given.ways, given.words)
+    return _Pass(graph, b.arrays, outputs, a.how, b.ways, b.words)
 
 
 def _have_one_layout(a: str, b: str) -> bool:
@@ -236,7 +240,7 @@ def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     return max(apart, default=0.0)
 
 
-class _Found(NamedTuple):
+class _Walked(NamedTuple):
     """The walk, and what was concluded."""
 
     pairs: tuple[Pair, ...]
@@ -277,78 +281,80 @@ def _compared(
     alone: str = "",
     say: Callable[[str], None] = lambda _: None,
     same_layout: bool = False,
-) -> _Found:
+) -> _Walked:
     """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
     the walk is then over the other."""
     graph = b.graph
     say("pairing layers by their weights")
     held = {} if alone else anchors(a, graph)
-    given: list[Given] = []
+    decisions: list[Decision] = []
     if pairs is not None:
-        given += [Given(one, other, "given") for one, other in _given(pairs, a, graph, alone)]
+        decisions += [
+            Decision(one, other, "given") for one, other in _given(pairs, a, graph, alone)
+        ]
     if alone:
-        given += [Given(one, other, "name") for one, other in by_names(a, graph)]
+        decisions += [Decision(one, other, "name") for one, other in by_names(a, graph)]
     say("computing B's layers on A's tensors")
     level = Level() if alone else level_between(a, graph, held)
     walk = Walk(
         *(a, graph, held),
-        given=given,
+        decisions=decisions,
         inputs=b.ways,
         level=level,
         same_layout=same_layout,
     ).run()
     if alone:
         walk = in_one_layout(walk)
-        found = segments(walk)
+        all_segments = segments(walk)
     else:
-        walk, found = refined(walk)
+        walk, all_segments = refined(walk)
     say("computing propagated errors")
     wanted_a = {tensor for one in walk.pairs for tensor in one.a.tensors}
     slack_a = {} if alone else carried(a, wanted_a, walk.own)
     slack_b = carried(graph, {one.b for one in walk.pairs}, walk.own, level)
-    down = {one: propagated(one.paired, slack_a, slack_b) for one in found}
-    innocent = [one for one in found if alone and one.differs and _innocent(one.paired)]
-    groups = merged(found, innocent)
+    down = {one: propagated(one.paired, slack_a, slack_b) for one in all_segments}
+    innocent = [one for one in all_segments if alone and one.differs and _innocent(one.paired)]
+    groups = merged(all_segments, innocent)
     firsts = {group[0]: group for group in groups}
     apart = [one for one, off in down.items() if one.differs or (off is not None and not off.ok)]
     shown = {*sorted(apart, key=lambda one: one not in firsts)[:_DRAWN]}
-    told: list[Pair] = []
+    rows: list[Pair] = []
     explained = 0
-    for one in found:
-        if one.paired.b.input is not None and not one.differs:
+    for segment in all_segments:
+        if segment.paired.b.input is not None and not segment.differs:
             continue
-        group = firsts.get(one)
-        against = one.paired.a.tensor.value
-        made_by_format = expected_error(one.b, one.paired.b, level, against)
-        pair = replace(_pair(one, down[one], alone), expected=made_by_format)
+        group = firsts.get(segment)
+        against = segment.paired.a.tensor.value
+        made_by_format = expected_error(segment.b, segment.paired.b, level, against)
+        pair = replace(_pair(segment, down[segment], alone), expected=made_by_format)
         if group is not None:
             from probe.model_comparison.why import (  # noqa: PLC0415 - all causes: only for a source
                 reasons,
                 reasons_alone,
             )
 
-            say(f"explaining {names_of(one.b, one.paired.b)[-1]}")
+            say(f"explaining {names_of(segment.b, segment.paired.b)[-1]}")
             search = explained < _EXPLAINED
             if alone:
-                why = reasons_alone(one, walk.values, search)
-                why.notes += of_dumped(one, graph, a)
+                why = reasons_alone(segment, walk.values, search)
+                why.notes += of_dumped(segment, graph, a)
             else:
-                why = reasons(one, search)
+                why = reasons(segment, search)
             pair = _explained(pair, group, why)
             explained += 1
-        elif one in innocent:
+        elif segment in innocent:
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
-        elif one.differs:
+        elif segment.differs:
             pair = replace(pair, notes=("this difference is explained at a source listed below",))
-        elif not alone and (unseen := hidden(one)):
+        elif not alone and (unseen := hidden(segment)):
             pair = replace(pair, differs=tuple(unseen))
-        if one in shown:
-            pair = replace(pair, drawn=drawn(one.paired, slack_a, slack_b))
-        told.append(pair)
+        if segment in shown:
+            pair = replace(pair, drawn=drawn(segment.paired, slack_a, slack_b))
+        rows.append(pair)
     if alone:
-        told += [_repeated(*one) for one in repeated(a, graph)]
-    covered_a: set[Node] = {node for one in found for node in one.a}
-    covered_b: set[Node] = {node for one in found for node in one.b}
+        rows += [_repeated(*one) for one in repeated(a, graph)]
+    covered_a: set[Node] = {node for one in all_segments for node in one.a}
+    covered_b: set[Node] = {node for one in all_segments for node in one.b}
     free_a = uncovered(a.nodes, covered_a)
     free_b = uncovered(graph.nodes, covered_b)
     unheld: tuple[str, ...] = ()
@@ -369,12 +375,12 @@ def _compared(
         *walk.notes,
         *mistakes,
         *level.notes,
-        *_made_by_format(told),
+        *_made_by_format(rows),
         *level.cut(walk.values),
-        *_hidden(told),
-        *_ties(found, slack_a, slack_b),
+        *_hidden(rows),
+        *_ties(all_segments, slack_a, slack_b),
     )
-    return _Found(tuple(told), unpaired, notes, ends_open, uncopied, unheld)
+    return _Walked(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
 
 
 def _made_by_format(pairs: Sequence[Pair]) -> Iterable[str]:
@@ -403,12 +409,12 @@ _TOLD = 8
 
 
 def _ties(
-    found: Sequence[Segment],
+    all_segments: Sequence[Segment],
     slack_a: Mapping[Tensor, np.ndarray | None],
     slack_b: Mapping[Tensor, np.ndarray | None],
 ) -> list[str]:
     """What is to be said of the largest of the last outputs."""
-    last = next((one.paired for one in reversed(found) if not one.paired.b.consumers), None)
+    last = next((one.paired for one in reversed(all_segments) if not one.paired.b.consumers), None)
     if last is None or last.a.columns or last.way.text or last.b.value.dtype.kind != "f":
         return []
     if last.a.tensor.value.shape != last.b.value.shape:
@@ -533,24 +539,24 @@ def _in_a(local: Comparison, paired: Paired) -> Comparison:
     return replace(local, worst=Worst(worst.output, index, worst.values, worst.allowance))
 
 
-def _explained(pair: Pair, group: Sequence[Segment], found: "Reasons") -> Pair:
+def _explained(pair: Pair, group: Sequence[Segment], reasons: "Reasons") -> Pair:
     also = [printable.name(" + ".join(names_of(one.b, one.paired.b))) for one in group[1:]]
-    notes = list(found.notes)
+    notes = list(reasons.notes)
     if also:
         notes.append(f"the same difference also appears at {printable.several(also, 4)}")
     return replace(
         pair,
         source=True,
-        differs=tuple((one.name, one.a, one.b) for one in found.differences),
-        findings=found.findings,
+        differs=tuple((one.name, one.a, one.b) for one in reasons.differences),
+        findings=reasons.findings,
         notes=tuple(notes),
     )
 
 
 def _told(
-    found: _Found, a: Side, b: Side, how: str, inputs: tuple[str, ...], strict: bool
+    walked: _Walked, a: Side, b: Side, how: str, inputs: tuple[str, ...], strict: bool
 ) -> ModelComparison:
-    pairs = found.pairs
+    pairs = walked.pairs
     sources = [one for one in pairs if one.source]
     count = sum(one.verdict == "agree" for one in pairs)
     doubtful = [
@@ -559,8 +565,8 @@ def _told(
         if one.verdict == "unchecked" and not (one.propagated is not None and one.propagated.ok)
     ]
     agreeing = f"{count} of {len(pairs)} pairs agree"
-    if found.uncopied and (sources or not pairs):
-        verdict, sentence = "diverge", f"diverge: {found.uncopied}"
+    if walked.uncopied and (sources or not pairs):
+        verdict, sentence = "diverge", f"diverge: {walked.uncopied}"
     elif sources:
         verdict, told = "diverge", _of_sources(sources)
         sentence = f"diverge: {told}; {agreeing}"
@@ -574,24 +580,24 @@ def _told(
             f"unchecked: {agreeing}; {' + '.join(doubtful[0].b)} of B could not be computed from "
             "A's tensors"
         )
-    elif found.unheld:
+    elif walked.unheld:
         verdict = "unchecked"
         sentence = (
             f"unchecked: {agreeing}, but no tensor of the model was found for "
-            f"{printable.several(found.unheld, 3)}; name its pair with --pairs"
+            f"{printable.several(walked.unheld, 3)}; name its pair with --pairs"
         )
-    elif found.ends_open:
+    elif walked.ends_open:
         verdict = "unchecked"
         sentence = f"unchecked: {agreeing}, but an output of B corresponds to none of A"
-    elif strict and any(found.unpaired):
+    elif strict and any(walked.unpaired):
         verdict = "unchecked"
-        names = [*found.unpaired[0], *found.unpaired[1]]
+        names = [*walked.unpaired[0], *walked.unpaired[1]]
         sentence = f"unchecked: {agreeing}, without a partner: {printable.several(names, 3)}"
     else:
         verdict, sentence = "agree", f"agree: {agreeing}"
     return ModelComparison(
-        *(verdict, sentence, pairs, found.unpaired, a.source, b.source, how),
-        notes=found.notes,
+        *(verdict, sentence, pairs, walked.unpaired, a.source, b.source, how),
+        notes=walked.notes,
         inputs=inputs,
     )
 

@@ -211,24 +211,24 @@ class _Building:
     def add(self, capture: Capture) -> None:
         call = Call(capture)
         self.training = self.training or capture.training
-        given = tuple(self._input(call, index) for index in range(len(capture.inputs)))
+        inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
         shared = [
             array if tensor.recorded is None or tensor.recorded.dtype != array.dtype
             else tensor.recorded
-            for tensor, array in zip(given, capture.inputs, strict=True)
+            for tensor, array in zip(inputs, capture.inputs, strict=True)
         ]  # fmt: skip
         outputs = tuple(map(self._spool.keep, capture.outputs))
         call.capture = capture = replace(capture, inputs=tuple(shared), outputs=outputs)
         if capture.description is None:
             made = tuple(Tensor(call.name, array) for array in capture.outputs)
-            self._node(None, given, made, call)
+            self._node(None, inputs, made, call)
         else:
-            made = self._steps(call, given)
+            made = self._steps(call, inputs)
         for output, tensor in enumerate(made):
             self._made[capture.layer, capture.call, output] = tensor
             self._known.append(tensor)
 
-    def _steps(self, call: Call, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _steps(self, call: Call, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         capture = call.capture
         assert capture.description is not None
         steps = capture.description.steps
@@ -236,7 +236,7 @@ class _Building:
         values: list[tuple[Tensor, ...]] = []
         ends: tuple[Tensor, ...] = ()
         for position, step in enumerate(steps):
-            sources = tuple(ref.of(given, values) for ref in step.sources(position))
+            sources = tuple(ref.of(inputs, values) for ref in step.sources(position))
             last = position == len(steps) - 1
             if last and isinstance(step.op, Outputs):
                 ends = sources

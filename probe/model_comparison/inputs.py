@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import bind
-from probe.capture.user_arrays import Inputs, Told
+from probe.capture.user_arrays import InputArgument, Inputs
 from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model
 from probe.model_comparison.axes import Way, unchanged
@@ -37,21 +37,25 @@ class BInputs(NamedTuple):
         )
 
 
-def named_inputs(model: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Inputs | Told:
+def named_inputs(
+    model: Model, arrays: Sequence[np.ndarray], x: Inputs | InputArgument
+) -> Inputs | InputArgument:
     """A's inputs by their names, where these are known."""
-    told = x.values if isinstance(x, Told) else x
+    told = x.values if isinstance(x, InputArgument) else x
     if isinstance(told, Mapping):
         return x
     return list(arrays)
 
 
-def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iterator[BInputs]:
+def candidates(
+    b: Model, arrays: Sequence[np.ndarray], x: Inputs | InputArgument
+) -> Iterator[BInputs]:
     """The ways to hand A's inputs to B that B's input shapes allow, the likeliest first."""
-    told = x.values if isinstance(x, Told) else x
-    literals = x.literals if isinstance(x, Told) else {}
+    told = x.values if isinstance(x, InputArgument) else x
+    literals = x.literals if isinstance(x, InputArgument) else {}
     if isinstance(told, Mapping):
         try:
-            bound = bind(b, Told(told, literals))
+            bound = bind(b, InputArgument(told, literals))
             yield BInputs(
                 bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays)
             )
@@ -76,7 +80,7 @@ def candidates(b: Model, arrays: Sequence[np.ndarray], x: Inputs | Told) -> Iter
             for way, array, one in zip(ways, arrays, spec, strict=True)
         ]
         try:
-            bound = bind(b, Told(turned[0] if len(turned) == 1 else turned, literals))
+            bound = bind(b, InputArgument(turned[0] if len(turned) == 1 else turned, literals))
         except (BadInput, ForwardFailed):
             continue
         taken = True

@@ -92,15 +92,15 @@ class Level:
         return np.maximum(far, 0.0) if (far > 0).any() else 0.0
 
     def of_weights(
-        self, node: Node, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+        self, node: Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
     ) -> np.ndarray | None:
         """What rounded weights may do to the first output of a node; None where they are not."""
         if node.op is None:
             return None
         if self.name == _INTEGERS:
-            return _of_steps(node.op, given)
+            return _of_steps(node.op, inputs)
         if isinstance(node.op, Sum):
-            squares = node.op.sum_of_squares(list(given)).astype(np.float64)
+            squares = node.op.sum_of_squares(list(inputs)).astype(np.float64)
             return np.asarray(SIGMAS * self.unit * np.sqrt(squares))
         return np.asarray(2 * self.unit * np.abs(outputs[0]))
 
@@ -133,14 +133,14 @@ class Level:
             )
 
 
-def _of_steps(op: Op, given: Sequence[np.ndarray]) -> np.ndarray | None:
+def _of_steps(op: Op, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
     """What weights within half a step may do: as for all that adds up by chance."""
     weight = getattr(op, "weight", None)
     step = weight.step if isinstance(weight, Weight) else None
     if step is None or not isinstance(op, Conv | MatMul):
         return None
     spread = replace(op, weight=Weight("", None, step / np.sqrt(12)), bias=None)
-    return np.asarray(SIGMAS * np.sqrt(spread.sum_of_squares(list(given)).astype(np.float64)))
+    return np.asarray(SIGMAS * np.sqrt(spread.sum_of_squares(list(inputs)).astype(np.float64)))
 
 
 def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> Level:

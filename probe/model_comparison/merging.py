@@ -17,10 +17,10 @@ def _strays(segment: Segment) -> Iterator[Tensor]:
         yield from (x for x in node.inputs if x.node is None and x.input is None)
 
 
-def _alike(found: Sequence[Segment]) -> set[Tensor]:
+def _alike(segments: Sequence[Segment]) -> set[Tensor]:
     """Such arrays that the other model has too."""
     sides: list[dict[Tensor, np.ndarray]] = [{}, {}]
-    for one in found:
+    for one in segments:
         for nodes, known in zip((one.a, one.b), sides, strict=True):
             for x in (x for node in nodes for x in node.inputs if x.node is None):
                 if x not in known and x.value.dtype.kind == "f" and x.value.size:
@@ -46,7 +46,7 @@ def _same_numbers(left: Tensor, right: Tensor) -> bool:
     return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * float(np.abs(mine).max())))
 
 
-def merged(found: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
+def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
     """The segments that differ, those of one fault together: each group begins with the one where
     it is made.
 
@@ -54,25 +54,25 @@ def merged(found: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[l
     seen by everything that reads it), those that read the same wrong tensor, and those that lay in
     one segment until it was split.
     """
-    differing = [one for one in found if one.differs and one not in innocent]
+    differing = [one for one in segments if one.differs and one not in innocent]
     accounted: set[Node] = set()
-    used = _alike(found)
-    for one in found:
+    used = _alike(segments)
+    for one in segments:
         if not one.differs:
             accounted |= {*one.a, *one.b}
             used.update(_strays(one))
     groups: list[tuple[set[Hashable], list[Segment]]] = []
-    for one in differing:
-        moving = [node for node in (*one.a, *one.b) if node.layout and moves_elements(node)]
-        own = (*computing(one.a), *computing(one.b), *moving)
+    for segment in differing:
+        moving = [node for node in (*segment.a, *segment.b) if node.layout and moves_elements(node)]
+        own = (*computing(segment.a), *computing(segment.b), *moving)
         marks: set[Hashable] = {node for node in own if node not in accounted}
-        marks |= {one.paired.origin} - {None}
-        marks |= {x for x in _strays(one) if x not in used}
-        marks |= {(wire.reads.root, wire.instead.root) for wire in one.wires}
+        marks |= {segment.paired.origin} - {None}
+        marks |= {x for x in _strays(segment) if x not in used}
+        marks |= {(wire.reads.root, wire.instead.root) for wire in segment.wires}
         same = [group for group in groups if group[0] & marks]
-        members = [member for group in same for member in group[1]] + [one]
+        members = [member for group in same for member in group[1]] + [segment]
         for group in same:
             marks |= group[0]
             groups.remove(group)
         groups.append((marks, members))
-    return sorted((members for _, members in groups), key=lambda one: found.index(one[0]))
+    return sorted((members for _, members in groups), key=lambda one: segments.index(one[0]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Graph, Tensor
-from probe.model_comparison.paired import Given
+from probe.model_comparison.paired import Decision
 from probe.model_comparison.walk import Walk
 
 __all__ = ["before_activation", "by_names", "in_one_layout", "names_of_layers", "repeated"]
@@ -67,9 +67,9 @@ def in_one_layout(walk: Walk) -> Walk:
     for one in walk.pairs:
         if _moved(one.way):
             counts.setdefault(len(one.way.perm), Counter())[one.way] += 1
-    given: list[Given] = []
+    decisions: list[Decision] = []
     odd = False
-    for decided in walk.given:
+    for decided in walk.decisions:
         paired = walk.partner.get(decided.b)
         if paired is not None and _moved(paired.way):
             usual = max(counts[len(paired.way.perm)].items(), key=_preferred)[0]
@@ -77,17 +77,17 @@ def in_one_layout(walk: Walk) -> Walk:
             if tuple(shape[k] for k in usual.perm) == paired.b_shape:
                 odd = odd or (paired.way != usual and walk.agrees(decided.b))
                 decided = decided._replace(way=usual, only=True)
-        given.append(decided)
-    return walk.again(given=given) if odd else walk
+        decisions.append(decided)
+    return walk.again(decisions=decisions) if odd else walk
 
 
 def _moved(way: Way) -> bool:
     return way.merged is None and len(way.perm) > 2
 
 
-def _preferred(one: tuple[Way, int]) -> tuple[int, bool]:
+def _preferred(counted: tuple[Way, int]) -> tuple[int, bool]:
     """By how many arrays are in that order; of as many the one where nothing moves."""
-    way, count = one
+    way, count = counted
     return count, not way.text
 
 

@@ -54,7 +54,7 @@ _ROUGH = 0.05
 
 def narrow_types(
     steps: Sequence[Step],
-    made: Sequence[tuple[np.ndarray, ...]],
+    values: Sequence[tuple[np.ndarray, ...]],
     inputs: Sequence[np.ndarray],
     seen: np.ndarray,
 ) -> tuple[Finding, ...]:
@@ -68,14 +68,14 @@ def narrow_types(
     """
     fraction = fraction_of(seen)
     positions = [k for k, step in enumerate(steps) if not isinstance(step.op, _LAYOUT)]
-    if fraction is None or not positions or seen.shape != made[-1][0].shape:
+    if fraction is None or not positions or seen.shape != values[-1][0].shape:
         return ()
     for step in reversed(steps[positions[-1] + 1 :]):
         if not isinstance(step.op, Transpose):
             return ()
         seen = seen.transpose(np.argsort(step.op.perm))
     first, tail = steps[positions[0]], [steps[k].op for k in positions[1:]]
-    given = [ref.of(inputs, made) for ref in first.sources(positions[0])]
+    given = [ref.of(inputs, values) for ref in first.sources(positions[0])]
     if len(given) != 1 or given[0].dtype.kind != "f":
         return ()
     x = given[0].astype(np.float64)
@@ -139,7 +139,7 @@ class _Sum:
             found = np.mod(found + half, 2 * half) - half
         return np.asarray(found)
 
-    def made(self, types: _Types) -> np.ndarray:
+    def outputs(self, types: _Types) -> np.ndarray:
         found = self.sums(types)
         for op in self.tail:
             found = op.f(found)
@@ -152,17 +152,17 @@ def _of_sum(
     some = np.unique(np.linspace(0, seen.size - 1, _ELEMENTS).astype(int))
     sampled = _sampled(op, x, places(some, seen.shape), tail)
     values = seen.reshape(-1)[some]
-    if sampled is None or _agree(sampled.made(_Types()), values, fraction):
+    if sampled is None or _agree(sampled.outputs(_Types()), values, fraction):
         return ()
     for types in _tried():
-        if _agree(found := sampled.made(types), values, fraction):
+        if _agree(found := sampled.outputs(types), values, fraction):
             return (_guilty(sampled, types, fraction, found, values),)
         if types.accumulator is None and types.narrowed:
             continue
         if (wrapped := _wrapping(sampled, types, values, fraction)) is not None:
             return (wrapped,)
     types = _nearest(sampled, values, fraction)
-    if _agree(found := sampled.made(types), values, fraction):
+    if _agree(found := sampled.outputs(types), values, fraction):
         return (_guilty(sampled, types, fraction, found, values),)
     return ()
 
@@ -171,7 +171,7 @@ def _nearest(sampled: "_Sum", values: np.ndarray, fraction: int) -> "_Types":
     """The types that come nearest, one improved after the other."""
 
     def left(types: _Types) -> float:
-        return float(np.abs(_cut(sampled.made(types), fraction) - values).mean())
+        return float(np.abs(_cut(sampled.outputs(types), fraction) - values).mean())
 
     types, least = _Types(), left(_Types())
     for _ in range(_ROUNDS):
@@ -202,10 +202,10 @@ def _sampled(
     return _Sum(left, right, bias, tail)
 
 
-def _agree(found: np.ndarray, values: np.ndarray, fraction: int) -> bool:
+def _agree(sums: np.ndarray, values: np.ndarray, fraction: int) -> bool:
     """Whether values cut off, or rounded, to the bits that are seen are those that are seen."""
     size = 2.0**fraction
-    for rounded in (np.floor(found * size + 1e-6), np.rint(found * size)):
+    for rounded in (np.floor(sums * size + 1e-6), np.rint(sums * size)):
         if np.mean(np.abs(rounded - values * size) < 0.5) >= _EQUAL:
             return True
     return False
@@ -222,11 +222,11 @@ def _tried() -> Iterator[_Types]:
 
 
 def _guilty(
-    sampled: _Sum, types: _Types, fraction: int, found: np.ndarray, values: np.ndarray
+    sampled: _Sum, types: _Types, fraction: int, sums: np.ndarray, values: np.ndarray
 ) -> Finding:
-    exact = sampled.made(_Types())
+    exact = sampled.outputs(_Types())
     moved = {
-        name: float(np.abs(sampled.made(types.alone(name)) - exact).max())
+        name: float(np.abs(sampled.outputs(types.alone(name)) - exact).max())
         for name in types.narrowed
     }
     step = 2.0**-fraction
@@ -243,7 +243,7 @@ def _guilty(
         (
             more
             for more in range(bits, 64)
-            if np.abs(sampled.made(_Types(**{name: more})) - exact).max() <= 0.5 * step
+            if np.abs(sampled.outputs(_Types(**{name: more})) - exact).max() <= 0.5 * step
         ),
         64,
     )
@@ -262,7 +262,7 @@ def _guilty(
         f"{words[name]} fraction bits, which moves values by up to {moved[name]:.3g}{rest}; "
         f"{enough} would do"
     )
-    left = float(np.abs(_cut(found, fraction) - values).max() * 2.0**fraction)
+    left = float(np.abs(_cut(sums, fraction) - values).max() * 2.0**fraction)
     left = 0.0 if left < 0.5 else left
     return Finding(_SLUG, claim, left, do=f"give it {enough} fraction bits")
 
@@ -275,7 +275,7 @@ def _wrapping(sampled: _Sum, types: _Types, values: np.ndarray, fraction: int) -
     for integer in range(least, least + 4):
         narrow = replace(types, integer=integer)
         beyond = np.abs(sums) >= 2.0 ** (integer - 1)
-        if beyond.any() and _agree(sampled.made(narrow), values, fraction):
+        if beyond.any() and _agree(sampled.outputs(narrow), values, fraction):
             enough = math.ceil(math.log2(float(np.abs(sums).max()) + 1e-9)) + 1
             half = 2 ** (integer - 1)
             claim = (

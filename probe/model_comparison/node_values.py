@@ -59,7 +59,7 @@ def bounds_of(
 
 def as_stored(
     node: Node,
-    given: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
     outputs: Sequence[np.ndarray],
     bounds: Sequence[np.ndarray | None],
     unit: float,
@@ -72,7 +72,7 @@ def as_stored(
         if y.dtype.kind != "f":
             made.append(bound)
             continue
-        parts = (y, *node.op.intermediates([widened(x) for x in given], widened(y)))
+        parts = (y, *node.op.intermediates([widened(x) for x in inputs], widened(y)))
         sizes = sum(np.abs(np.where(np.isfinite(one), one, 0.0)) for one in parts)
         made.append(SIGMAS / np.sqrt(3) * unit * sizes + (0.0 if bound is None else bound))
     return made

@@ -10,7 +10,7 @@ from probe.comparison.compare import Comparison
 from probe.model_comparison.axes import Way
 from probe.model_comparison.graph import Node, Tensor
 
-__all__ = ["Given", "Paired", "Source", "Wire"]
+__all__ = ["Decision", "Paired", "Source", "Wire"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Wire:
     """Of A: what its partner reads."""
 
 
-class Given(NamedTuple):
+class Decision(NamedTuple):
     """A pair that is decided."""
 
     a: Tensor

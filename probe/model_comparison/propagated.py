@@ -38,7 +38,7 @@ def carried(
             for output in node.outputs:
                 slack[output] = _of_unknown(output)
         else:
-            given = [taken(node, x.value) for x in node.inputs]
+            inputs = [taken(node, x.value) for x in node.inputs]
             outputs = [x.value for x in node.outputs]
             arrived = [
                 None if (one := slack.get(x)) is None else np.broadcast_to(one, x.value.shape)
@@ -49,10 +49,10 @@ def carried(
                 slack[node.outputs[0]] = _capped(bound, outputs[0])
                 _forget(node, wanted, waiting, slack, kept)
                 continue
-            bounds = bounds_of(node, given, arrived, outputs, stored_in(node.call.capture.dtype))
+            bounds = bounds_of(node, inputs, arrived, outputs, stored_in(node.call.capture.dtype))
             more: np.ndarray | float = level.steps.get(node, 0.0) / 2
             if level.name and (_weighs(node) or not node.inputs):
-                weighed = level.of_weights(node, [*map(widened, given)], outputs)
+                weighed = level.of_weights(node, [*map(widened, inputs)], outputs)
                 more = more if weighed is None else more + weighed
             if np.any(more):
                 bounds[0] = np.asarray(more if bounds[0] is None else bounds[0] + more)

@@ -194,7 +194,7 @@ def _take_dynamic(
     graph: Graph,
     steps: dict[Node, float],
     gone: set[Node],
-    made: dict[Node, Node],
+    copies: dict[Node, Node],
 ) -> None:
     """Makes one product of numbers of one of integers, its input quantised by the range of its own
     values, and the scaling of the result."""
@@ -217,12 +217,12 @@ def _take_dynamic(
     op = _product(np.asarray(kernel.value), scale, inside, last.outputs[0])
     if op is None:
         return
-    if source not in made:
+    if source not in copies:
         copy = Tensor(source.call.name, _numbers(source))
-        made[source] = Node(Identity(), source.inputs, (copy,), source.call)
-        copy.node = made[source]
-        steps[made[source]] = float(source.outputs[1].value)
-    last.op, last.inputs = op, made[source].outputs
+        copies[source] = Node(Identity(), source.inputs, (copy,), source.call)
+        copy.node = copies[source]
+        steps[copies[source]] = float(source.outputs[1].value)
+    last.op, last.inputs = op, copies[source].outputs
     last.__dict__.pop("layout", None)
     gone.update(inside, between)
 
@@ -237,11 +237,11 @@ def _follows(x: Tensor, sources: set[Tensor], inside: Sequence[Node]) -> bool:
     """Whether a tensor is made of what a call is given."""
     waiting = [x]
     while waiting:
-        one = waiting.pop()
-        if one in sources:
+        node = waiting.pop()
+        if node in sources:
             return True
-        if one.node is not None and one.node in inside:
-            waiting += one.node.inputs
+        if node.node is not None and node.node in inside:
+            waiting += node.node.inputs
     return False
 
 

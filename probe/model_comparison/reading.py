@@ -47,7 +47,7 @@ class Difference:
 
 def read(segment: Segment) -> list[Difference]:
     """The differences, the ones of options first."""
-    found: list[Difference] = []
+    differences: list[Difference] = []
     a, b = _folded(computing(segment.a)), _folded(computing(segment.b))
     if [one.kind for one in a] == [one.kind for one in b]:  # where both have it, it is read itself
         unfolded = computing(segment.a), computing(segment.b)
@@ -55,16 +55,16 @@ def read(segment: Segment) -> list[Difference]:
             a, b = unfolded
     pairs, only_a, only_b = _matched(a, b)
     for left, right in pairs:
-        found += _fields(left, right, segment.paired.way)
+        differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
-        found += _constants(left, right)
+        differences += _constants(left, right)
     for left, right in pairs:
-        found += _weights(left, right)
+        differences += _weights(left, right)
     if only_a or only_b:
         of_a, of_b = (", ".join(_kinds(one)) or "none" for one in (a, b))
-        found.append(Difference("steps", of_a, of_b))
-    found += _wires(segment)
-    return found
+        differences.append(Difference("steps", of_a, of_b))
+    differences += _wires(segment)
+    return differences
 
 
 def hidden(segment: Segment) -> list[tuple[str, float, float]]:

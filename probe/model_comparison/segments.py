@@ -54,10 +54,10 @@ def segments(walk: Walk) -> list[Segment]:
         a = _before(paired.a.tensors, ends_a)
         b = _before([paired.b], ends_b)
         crossed = [wire for node in b for wire in wires.get(node, ())]
-        one = Segment(paired, a, b, crossed)
-        if one.differs:
-            _compare_inputs(walk, one)
-        found.append(one)
+        segment = Segment(paired, a, b, crossed)
+        if segment.differs:
+            _compare_inputs(walk, segment)
+        found.append(segment)
     return sorted(found, key=_place)
 
 
@@ -78,8 +78,8 @@ def _compare_inputs(walk: Walk, segment: Segment) -> None:
             segment.orders.append((list(left.inputs), list(right.inputs)))
 
 
-def _place(one: Segment) -> int:
-    return -1 if one.paired.b.node is None else one.paired.b.node.index
+def _place(segment: Segment) -> int:
+    return -1 if segment.paired.b.node is None else segment.paired.b.node.index
 
 
 def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:

@@ -15,7 +15,7 @@ from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.axes import Way, unchanged, ways
 from probe.model_comparison.graph import Node, Tensor
 from probe.model_comparison.node_values import taken
-from probe.model_comparison.paired import Given, Paired, Source
+from probe.model_comparison.paired import Decision, Paired, Source
 from probe.model_comparison.segments import Segment, computing, segments
 from probe.model_comparison.walk import Walk
 
@@ -32,30 +32,30 @@ _MOST = 400
 def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
     """The walk and its segments, once more for what the first showed: outputs in another order that
     nothing behind them puts right, and pairs within segments that fail."""
-    found = segments(walk)
-    walk, found = _in_place(walk, found)
+    all_segments = segments(walk)
+    walk, all_segments = _in_place(walk, all_segments)
     seen: set[frozenset[Node]] = set()
     for _ in range(_WALKS):
-        pairs = _split_first(walk, found, seen)
+        pairs = _split_first(walk, all_segments, seen)
         if not pairs:
             break
         known = {one.b for one in pairs}
-        given = [*pairs, *(one for one in walk.given if one.b not in known)]
-        walk = walk.again(given=given)
-        found = segments(walk)
-    return walk, found
+        given = [*pairs, *(one for one in walk.decisions if one.b not in known)]
+        walk = walk.again(decisions=given)
+        all_segments = segments(walk)
+    return walk, all_segments
 
 
-def _in_place(walk: Walk, found: list[Segment]) -> tuple[Walk, list[Segment]]:
+def _in_place(walk: Walk, all_segments: list[Segment]) -> tuple[Walk, list[Segment]]:
     """Takes outputs that are another's in another order, or in other axes of the same lengths, for
     that place by place, where what reads them then agrees."""
     readers: dict[Tensor, list[Tensor]] = {}
-    for one in found:
+    for one in all_segments:
         for b in _read_by(one) if one.differs else ():
             if (paired := walk.partner.get(b)) is not None and _rearranged(paired):
                 readers.setdefault(b, []).append(one.paired.b)
     if not readers:
-        return walk, found
+        return walk, all_segments
     again = _placed(walk, readers)
     helped = [
         b
@@ -65,9 +65,9 @@ def _in_place(walk: Walk, found: list[Segment]) -> tuple[Walk, list[Segment]]:
     if helped and len(helped) < len(readers):
         again = _placed(walk, helped)
     made = segments(again)
-    if helped and sum(one.differs for one in made) <= sum(one.differs for one in found):
+    if helped and sum(one.differs for one in made) <= sum(one.differs for one in all_segments):
         return again, made
-    return walk, found
+    return walk, all_segments
 
 
 def _rearranged(paired: Paired) -> bool:
@@ -89,13 +89,13 @@ def _placed(walk: Walk, tensors: Iterable[Tensor]) -> Walk:
     pairs = [walk.partner[one] for one in tensors]
     nodes = {one.b.node for one in pairs if one.a.columns and one.b.node is not None}
     given = [
-        Given(one.a.tensor, one.b, one.how, unchanged(len(one.b_shape)), only=True)
+        Decision(one.a.tensor, one.b, one.how, unchanged(len(one.b_shape)), only=True)
         for one in pairs
         if not one.a.columns
     ]
     known = {one.b for one in given}
-    kept = [one for one in walk.given if one.b not in known]
-    return walk.again(given=[*given, *kept], in_place=walk.in_place | nodes)
+    kept = [one for one in walk.decisions if one.b not in known]
+    return walk.again(decisions=[*given, *kept], in_place=walk.in_place | nodes)
 
 
 def _read_by(segment: Segment) -> set[Tensor]:
@@ -103,66 +103,66 @@ def _read_by(segment: Segment) -> set[Tensor]:
     return {x for node in segment.b for x in node.inputs if x.node not in within}
 
 
-def _split_first(walk: Walk, found: list[Segment], seen: set[frozenset[Node]]) -> list[Given]:
+def _split_first(walk: Walk, segments: list[Segment], seen: set[frozenset[Node]]) -> list[Decision]:
     """The pairs within the first segment that fails and can be split; each is tried once."""
-    for one in found:
-        nodes = frozenset(one.b)
+    for segment in segments:
+        nodes = frozenset(segment.b)
         if (
-            one.differs
-            and 1 < len(one.b) <= _MOST
-            and len(one.a) > 1
-            and not one.paired.a.columns
+            segment.differs
+            and 1 < len(segment.b) <= _MOST
+            and len(segment.a) > 1
+            and not segment.paired.a.columns
             and nodes not in seen
         ):
             seen.add(nodes)
-            if pairs := _split(walk, one):
+            if pairs := _split(walk, segment):
                 return pairs
     return []
 
 
-def _split(walk: Walk, segment: Segment) -> list[Given]:
+def _split(walk: Walk, segment: Segment) -> list[Decision]:
     wanted = _candidates(walk, segment)
     for _ in range(_ROUNDS):
         if not wanted:
             return []
-        made = _computed(walk, segment, wanted)
-        if made is None:
+        inner_pairs = _computed(walk, segment, wanted)
+        if inner_pairs is None:
             return []
-        wrong = _doubtful(segment, made, wanted)
+        wrong = _doubtful(segment, inner_pairs, wanted)
         if not wrong:
             break
         for tensor in wrong:
             wanted.pop(tensor, None)
     else:
         return []
-    made = _needed(walk, segment, made, wanted)
-    end = made[segment.paired.b]
-    if not end.local.ok and not any(made[one].local.ok for one in wanted):
+    inner_pairs = _needed(walk, segment, inner_pairs, wanted)
+    end = inner_pairs[segment.paired.b]
+    if not end.local.ok and not any(inner_pairs[one].local.ok for one in wanted):
         return []
     old = segment.paired
     origin = old.origin or old.b
-    pairs = [(one, made[one].paired.a.tensor, made[one].paired.way) for one in wanted]
-    inner = [Given(a, b, "structure", way, origin) for b, a, way in pairs]
-    return [*inner, Given(old.a.tensor, old.b, old.how, old.way, origin)]
+    pairs = [(one, inner_pairs[one].paired.a.tensor, inner_pairs[one].paired.way) for one in wanted]
+    inner = [Decision(a, b, "structure", way, origin) for b, a, way in pairs]
+    return [*inner, Decision(old.a.tensor, old.b, old.how, old.way, origin)]
 
 
 def _needed(
     walk: Walk,
     segment: Segment,
-    made: dict[Tensor, "_Made"],
+    inner_pairs: dict[Tensor, "_InnerPair"],
     wanted: dict[Tensor, tuple[Tensor, Way]],
-) -> dict[Tensor, "_Made"]:
+) -> dict[Tensor, "_InnerPair"]:
     """Leaves out of the pairs those that differ without anything behind them noticing: a mask of
     -inf for one of large numbers."""
-    for tensor in [one for one in wanted if not made[one].local.ok][:_ROUNDS]:
+    for tensor in [one for one in wanted if not inner_pairs[one].local.ok][:_ROUNDS]:
         without = {one: source for one, source in wanted.items() if one is not tensor}
         again = _computed(walk, segment, without)
         if again is not None and all(
-            one.local.ok or not made[key].local.ok for key, one in again.items()
+            one.local.ok or not inner_pairs[key].local.ok for key, one in again.items()
         ):
             wanted.pop(tensor)
-            made = again
-    return made
+            inner_pairs = again
+    return inner_pairs
 
 
 def _candidates(walk: Walk, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
@@ -184,7 +184,7 @@ def _candidates(walk: Walk, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]
     return found
 
 
-class _Made:
+class _InnerPair:
     """A tensor of the segment that A's takes the place of."""
 
     def __init__(
@@ -195,11 +195,11 @@ class _Made:
 
 def _computed(
     walk: Walk, segment: Segment, wanted: Mapping[Tensor, tuple[Tensor, Way]]
-) -> dict[Tensor, _Made] | None:
+) -> dict[Tensor, _InnerPair] | None:
     """The segment once more, with A's tensors in the places that are wanted."""
     values: dict[Tensor, np.ndarray] = {}
     slack: dict[Tensor, np.ndarray | None] = {}
-    made: dict[Tensor, _Made] = {}
+    inner_pairs: dict[Tensor, _InnerPair] = {}
     for node in segment.b:
         if node.op is None:
             return None
@@ -214,18 +214,18 @@ def _computed(
             source = wanted.get(tensor)
             if source is not None:
                 a, way = source
-                one = _held(
+                pair = _held(
                     tensor, value, bound, Source((a,)), _best(walk, a, value, bound, way), walk
                 )
-                made[tensor] = one
-                values[tensor], slack[tensor] = one.paired.way.to_b(a.value), None
+                inner_pairs[tensor] = pair
+                values[tensor], slack[tensor] = pair.paired.way.to_b(a.value), None
                 if a.recorded is None and (own := walk.slack_a(a)) is not None:
-                    slack[tensor] = one.paired.way.to_b(own)
+                    slack[tensor] = pair.paired.way.to_b(own)
     end = segment.paired
     if end.b not in values:
         return None
-    made[end.b] = _held(end.b, values[end.b], slack[end.b], end.a, end.way, walk)
-    return made
+    inner_pairs[end.b] = _held(end.b, values[end.b], slack[end.b], end.a, end.way, walk)
+    return inner_pairs
 
 
 def _best(walk: Walk, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way) -> Way:
@@ -246,7 +246,7 @@ def _held(
     source: Source,
     way: Way,
     walk: Walk,
-) -> _Made:
+) -> _InnerPair:
     theirs = way.to_b(source.gathered([one.value for one in source.tensors]))
     own = walk.slack_a(source.tensor)
     allowed = np.zeros(()) if bound is None else bound
@@ -260,18 +260,18 @@ def _held(
         allowed=None if local.ok else whole,
         b_shape=value.shape,
     )
-    return _Made(value, local, whole, paired)
+    return _InnerPair(value, local, whole, paired)
 
 
 def _doubtful(
     segment: Segment,
-    made: Mapping[Tensor, _Made],
+    inner_pairs: Mapping[Tensor, _InnerPair],
     wanted: Mapping[Tensor, tuple[Tensor, Way]],
 ) -> set[Tensor]:
     """The pairs that fail, and behind which what reads them fails too."""
-    failing = {one for one in wanted if not made[one].local.ok}
+    failing = {one for one in wanted if not inner_pairs[one].local.ok}
     doubtful: set[Tensor] = set()
-    for tensor, one in made.items():
+    for tensor, one in inner_pairs.items():
         if one.local.ok:
             continue
         waiting = [] if tensor.node is None else [tensor.node]
@@ -284,6 +284,6 @@ def _doubtful(
             for x in node.inputs:
                 if x in failing:
                     doubtful.add(x)
-                elif x not in made and x.node is not None:
+                elif x not in inner_pairs and x.node is not None:
                     waiting.append(x.node)
     return doubtful

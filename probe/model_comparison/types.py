@@ -48,24 +48,24 @@ class FixedType(NamedTuple):
         return 0.0, 2.0**self.integer - self.step
 
 
-def read_types(given: Types) -> dict[str, dict[str, FixedType]]:
+def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
     """The types of each layer, by what they are of: "result", "weight", "bias"; those of all other
     layers under "".
 
     Raises:
         BadInput: The file cannot be read, or holds what is no type.
     """
-    if isinstance(given, str | Path):
+    if isinstance(types, str | Path):
         try:
-            given = json.loads(Path(given).read_text())
+            types = json.loads(Path(types).read_text())
         except (OSError, ValueError) as error:
-            raise BadInput(f"types: {given} cannot be read as JSON: {error}") from None
-    if not isinstance(given, Mapping):
+            raise BadInput(f"types: {types} cannot be read as JSON: {error}") from None
+    if not isinstance(types, Mapping):
         raise BadInput("types: an object of types by the names of layers is wanted")
-    layers = given.get("LayerName", {name: one for name, one in given.items() if name != "Model"})
+    layers = types.get("LayerName", {name: one for name, one in types.items() if name != "Model"})
     if not isinstance(layers, Mapping):
         raise BadInput("types: LayerName is no object of types by the names of layers")
-    whole = given.get("Model")
+    whole = types.get("Model")
     found = {"": dict(_types("Model", whole))} if isinstance(whole, Mapping) else {}
     usual = found.get("", {}).get(_WHOLE)
     for name, one in layers.items():
@@ -74,13 +74,13 @@ def read_types(given: Types) -> dict[str, dict[str, FixedType]]:
 
 
 def _types(
-    name: str, given: Any, usual: "FixedType | None" = None
+    name: str, entry: Any, usual: "FixedType | None" = None
 ) -> Iterator[tuple[str, FixedType]]:
     """The types of one layer; for "auto" of weights, biases and the accumulator hls4ml takes the
     model's, for a result one that loses nothing."""
-    if isinstance(given, Mapping):
-        given = given.get("Precision", {} if "Trace" in given else given)
-    parts = given if isinstance(given, Mapping) else {_WHOLE: given}
+    if isinstance(entry, Mapping):
+        entry = entry.get("Precision", {} if "Trace" in entry else entry)
+    parts = entry if isinstance(entry, Mapping) else {_WHOLE: entry}
     for part, text in parts.items():
         if text == "auto":
             if usual is not None and part in ("weight", "bias"):
@@ -103,21 +103,21 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
     """A sentence for each type that does not hold the values of its layer on this input."""
     layers = {name: one for name, one in types.items() if name}
     named = tensors_alone({name: np.zeros(0) for name in layers})
-    found = {array.name: tensor for array, tensor in by_names(named, model)}
-    inputs = [name for name in layers if name not in found and name.startswith("input")]
-    found |= dict(zip(inputs, model.inputs, strict=False))  # hls4ml's layers of the inputs
-    missing = [name for name in layers if name not in found]
+    tensors = {array.name: tensor for array, tensor in by_names(named, model)}
+    inputs = [name for name in layers if name not in tensors and name.startswith("input")]
+    tensors |= dict(zip(inputs, model.inputs, strict=False))  # hls4ml's layers of the inputs
+    missing = [name for name in layers if name not in tensors]
     if missing:
         yield f"types: no layer of the model is named {printable.several(missing, 4)}"
     default = types.get("", {})
     if default:
         alone = {tensor.name: tensor for tensor in model.tensors if tensor.recorded is not None}
-        taken = {tensor.name for tensor in found.values()}
+        taken = {tensor.name for tensor in tensors.values()}
         for name, tensor in alone.items():
             if tensor.node is not None and name not in taken:
-                layers[name], found[name] = default, tensor
+                layers[name], tensors[name] = default, tensor
     count = 0
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         values = {"result": tensor.value}
         if "accum" in layers[name]:
             values["accum"] = _sums(tensor)
@@ -129,12 +129,12 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
                 if node.kind in ("MatMul", "Conv", "ConvTranspose")
             }
         for part, array in values.items():
-            one = layers[name].get(part, layers[name].get(_WHOLE))
-            if one is not None and array.dtype.kind == "f" and array.size:
+            kind = layers[name].get(part, layers[name].get(_WHOLE))
+            if kind is not None and array.dtype.kind == "f" and array.size:
                 count += 1
-                yield from _outside(printable.name(name), part, np.asarray(array, float), one)
-    if found:
-        yield f"types: {count} types of {len(found)} layers were compared with their values"
+                yield from _outside(printable.name(name), part, np.asarray(array, float), kind)
+    if tensors:
+        yield f"types: {count} types of {len(tensors)} layers were compared with their values"
 
 
 def _sums(tensor: Tensor) -> np.ndarray:
@@ -146,29 +146,29 @@ def _same_call(node: Any, model: Graph) -> list[Any]:
     return [one for one in model.nodes if one.call is node.call and one is not node]
 
 
-def _outside(name: str, part: str, values: np.ndarray, one: FixedType) -> Iterator[str]:
-    low, high = one.limits
-    outside = int(((values < low - one.step / 2) | (values > high + one.step / 2)).sum())
+def _outside(name: str, part: str, values: np.ndarray, kind: FixedType) -> Iterator[str]:
+    low, high = kind.limits
+    outside = int(((values < low - kind.step / 2) | (values > high + kind.step / 2)).sum())
     if outside:
         yield (
-            f"types: {name}, {part} {one.text}: {outside} of {values.size} values, from "
+            f"types: {name}, {part} {kind.text}: {outside} of {values.size} values, from "
             f"{values.min():.6g} to {values.max():.6g}, lie beyond [{low:g}, {high:g}]; "
-            f"{_integer(values, one)} integer bits hold them"
+            f"{_integer(values, kind)} integer bits hold them"
         )
-    lost = int(((values != 0) & (np.abs(values) < one.step / 2)).sum())
+    lost = int(((values != 0) & (np.abs(values) < kind.step / 2)).sum())
     if lost > values.size / 2:
         yield (
-            f"types: {name}, {part} {one.text}: {lost} of {values.size} values are smaller than "
-            f"half its step {one.step:g} and become 0"
+            f"types: {name}, {part} {kind.text}: {lost} of {values.size} values are smaller than "
+            f"half its step {kind.step:g} and become 0"
         )
 
 
-def _integer(values: np.ndarray, one: FixedType) -> str:
+def _integer(values: np.ndarray, kind: FixedType) -> str:
     """How many integer bits hold all of the values, with as many fraction bits."""
-    if not one.signed and values.min() < 0:
+    if not kind.signed and values.min() < 0:
         return "a sign and more"
-    for bits in range(one.integer, 65):
-        low, high = one._replace(integer=bits, width=one.width + bits - one.integer).limits
+    for bits in range(kind.integer, 65):
+        low, high = kind._replace(integer=bits, width=kind.width + bits - kind.integer).limits
         if low <= values.min() and values.max() <= high:
             return str(bits)
     return "no number of"

@@ -26,7 +26,7 @@ from probe.model_comparison.node_values import (
     taken,
 )
 from probe.model_comparison.normalize import is_constant, normalization_behind
-from probe.model_comparison.paired import Given, Paired, Source, Wire
+from probe.model_comparison.paired import Decision, Paired, Source, Wire
 from probe.model_comparison.weights import Anchor, held_weights
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of, stored_in
@@ -52,7 +52,7 @@ class Walk:
     a: Graph
     b: Graph
     anchors: Mapping[Node, Sequence[Anchor]]
-    given: Sequence[Given] = ()
+    decisions: Sequence[Decision] = ()
     in_place: frozenset[Node] = frozenset()
     """Nodes of B whose outputs stand for A's place by place, though their weights are in another
     order."""
@@ -79,7 +79,7 @@ class Walk:
         self._sized: dict[int, list[Tensor]] = defaultdict(list)
         self._signature: dict[Tensor, np.ndarray] = {}
         self._remembered: dict[tuple[int, int], Way] = {}
-        self._decided = {one.b: one for one in reversed(self.given)}
+        self._decided = {one.b: one for one in reversed(self.decisions)}
         self._awaited: dict[Tensor, list[Tensor]] = {}
         """Tensors of B behind an anchor, and what of A they may be."""
         self._inside: set[Tensor] = set()
@@ -136,19 +136,19 @@ class Walk:
         return node is None or node.inputs != () or tensor.recorded is not None
 
     def again(
-        self, given: Sequence[Given] | None = None, in_place: frozenset[Node] | None = None
+        self, decisions: Sequence[Decision] | None = None, in_place: frozenset[Node] | None = None
     ) -> "Walk":
         """The same walk with other pairs decided."""
-        made = replace(
+        walk = replace(
             self,
-            given=self.given if given is None else given,
+            decisions=self.decisions if decisions is None else decisions,
             in_place=self.in_place if in_place is None else in_place,
             pairs=[],
             wires=[],
             notes=[],
         )
-        made._signature = self._signature
-        return made.run()
+        walk._signature = self._signature
+        return walk.run()
 
     # One node
 
@@ -162,10 +162,10 @@ class Walk:
             if output not in self.values or output in self.uncomputed:
                 continue
             if output in self._decided:
-                one = self._decided[output]
-                likely = self._likely(one.a, output)
-                first = likely if one.way is None else [one.way, *likely]
-                self._force(output, Source((one.a,)), first, one.how, only=one.only)
+                decision = self._decided[output]
+                likely = self._likely(decision.a, output)
+                first = likely if decision.way is None else [decision.way, *likely]
+                self._force(output, Source((decision.a,)), first, decision.how, only=decision.only)
         if chosen is not None or held:
             self._pair_anchored(node, chosen, held)
         for output in node.outputs:
@@ -202,15 +202,15 @@ class Walk:
     def bounds(
         self,
         node: Node,
-        given: Sequence[np.ndarray],
+        inputs: Sequence[np.ndarray],
         slacks: Sequence[np.ndarray | None],
         outputs: Sequence[np.ndarray],
     ) -> list[np.ndarray | None]:
         """What rounding may do to the outputs of a node of B, and rounded weights at a level."""
-        bounds = bounds_of(node, given, slacks, outputs, precision_of(_dtype(node)))
+        bounds = bounds_of(node, inputs, slacks, outputs, precision_of(_dtype(node)))
         more = None
         if node in self.level.rounded:
-            more = self.level.of_weights(node, [widened(x) for x in given], outputs)
+            more = self.level.of_weights(node, [widened(x) for x in inputs], outputs)
         if more is not None:
             bounds[0] = more if bounds[0] is None else bounds[0] + more
         return bounds
@@ -724,13 +724,13 @@ class Walk:
         """How far A's tensor may be off what the pairs before it give."""
         order = [tensor]
         while order:
-            one = order[-1]
-            if one in self._slack_a:
+            last = order[-1]
+            if last in self._slack_a:
                 order.pop()
                 continue
-            node = one.node
+            node = last.node
             if node is None or node.op is None:
-                self._slack_a[one] = self._digits(one)
+                self._slack_a[last] = self._digits(last)
                 continue
             missing = [x for x in node.inputs if x not in self._slack_a]
             if missing:
@@ -833,7 +833,7 @@ def _dtype(node: Node) -> str:
 
 
 def _of_equal_ones(
-    node: Node, given: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    node: Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """The outputs with the places that B itself recorded, where these are of equal numbers: it need
     not take the first of them."""
@@ -843,7 +843,7 @@ def _of_equal_ones(
         own = tensor.recorded
         if value.dtype.kind not in "iu" or own is None or own.shape != value.shape:
             continue
-        equal = node.op.equally_right([widened(x) for x in given], tuple(outputs), k, own)
+        equal = node.op.equally_right([widened(x) for x in inputs], tuple(outputs), k, own)
         if equal is not None and (equal | (own == value)).all():
             made[k] = own
     return made

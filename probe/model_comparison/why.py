@@ -38,18 +38,18 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
     does, the causes that do."""
     paired = segment.paired
     if paired.b.input is not None:
-        found = Reasons([])
+        result = Reasons([])
         source = paired.way.to_b(paired.a.tensor.value)
-        found.notes += filter(None, [of_input(source, paired.b.value)])
-        return found
-    found = Reasons(read(segment))
-    found.notes += mismatches(segment.b)
+        result.notes += filter(None, [of_input(source, paired.b.value)])
+        return result
+    result = Reasons(read(segment))
+    result.notes += mismatches(segment.b)
     observed = paired.unforced
     if observed is None or paired.allowed is None or paired.a.columns:
-        return found
+        return result
     whole = joined(segment.a, paired.a.tensor)
     if whole is None:
-        return found
+        return result
     try:
         theirs = paired.way.to_a(observed)
         allowed = paired.way.to_a(np.broadcast_to(paired.allowed, observed.shape))
@@ -57,54 +57,54 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
     except _ODD:
         theirs, allowed, values = observed, None, None
     if values is None:
-        return found
+        return result
     if allowed is None or allowed.shape != values[-1][0].shape:
         allowed = None
-    proven = [one for one in found.differences if _explains(one, whole, theirs, allowed)]
+    proven = [one for one in result.differences if _explains(one, whole, theirs, allowed)]
     if proven:
-        rest = [one for one in found.differences if one not in proven]
-        found.differences = proven + rest
+        rest = [one for one in result.differences if one not in proven]
+        result.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
-        found.notes.append(f"A's layers with B's {name} give B's values")
-        return found
+        result.notes.append(f"A's layers with B's {name} give B's values")
+        return result
     if not search:
-        return found
+        return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     if case.healthy.dtype.kind != "f" or not case.seen.size:
-        return found
+        return result
     try:
         diagnosis = diagnose(
             case, Rounding(precision_of("float32")), allowed=allowed, party="expected"
         )
     except _ODD:
-        return found
-    found.findings = diagnosis.findings
-    return found
+        return result
+    result.findings = diagnosis.findings
+    return result
 
 
 def reasons_alone(segment: Segment, values: Mapping[Tensor, np.ndarray], search: bool) -> Reasons:
     """The same where one side is arrays alone: the mistakes that give these from the model's
     layers."""
-    found, paired = Reasons([]), segment.paired
+    result, paired = Reasons([]), segment.paired
     whole = joined(segment.b, paired.b, values) if search else None
     if whole is None or paired.unforced is None or paired.allowed is None:
-        return found
+        return result
     theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
     try:
         made = recompute(whole.steps, whole.inputs)
         if narrow := narrow_types(whole.steps, made, whole.inputs, theirs):
-            found.findings = narrow
-            return found
+            result.findings = narrow
+            return result
         case = Case(whole.steps, whole.inputs, made, theirs)
         if case.healthy.dtype.kind != "f" or not case.seen.size:
-            return found
+            return result
         allowed = np.asarray(paired.allowed)
         same = allowed.shape == case.healthy.shape
         rounding = Rounding(precision_of("float32"))
-        found.findings = diagnose(case, rounding, allowed=allowed if same else None).findings
+        result.findings = diagnose(case, rounding, allowed=allowed if same else None).findings
     except _ODD:
-        return found
-    return found
+        return result
+    return result
 
 
 def _explains(

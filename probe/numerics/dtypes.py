@@ -26,7 +26,7 @@ def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ..
             output.dtype.kind == "f"
             and output.size
             and float(np.finfo(output.dtype).max) >= limit
-            and _reaches(output, limit)
+            and _exceeds(output, limit)
         ):
             output = np.where(
                 np.abs(output.astype(np.float64)) >= limit, np.copysign(np.inf, output), output
@@ -35,7 +35,7 @@ def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ..
     return tuple(found)
 
 
-def _reaches(array: np.ndarray, limit: float) -> bool:
+def _exceeds(array: np.ndarray, limit: float) -> bool:
     """Whether some value lies at ``limit`` or beyond, infinities included; a sum of squares below
     its square settles most arrays."""
     if array.dtype == np.float64 and array.flags.c_contiguous:

@@ -87,5 +87,5 @@ class Recomputed(Op):
     ) -> np.ndarray:
         if x.dtype.kind != "f":
             return x
-        reach = precision.unit * np.abs(x) + (0.0 if slack is None else slack)
-        return x + rng.uniform(-1, 1, x.shape) * reach
+        tolerance = precision.unit * np.abs(x) + (0.0 if slack is None else slack)
+        return x + rng.uniform(-1, 1, x.shape) * tolerance

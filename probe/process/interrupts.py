@@ -260,12 +260,12 @@ def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
 
     An interrupt calls ``end``, and is raised when the thread has ended.
     """
-    found: list[_T] = []
+    results: list[_T] = []
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.append(work())
+            results.append(work())
         except BaseException as error:
             failed.append(error)
 
@@ -285,7 +285,7 @@ def apart(work: Callable[[], _T], end: Callable[[], None] | None = None) -> _T:
             raise
     if failed:
         raise failed[0]
-    return found[0]
+    return results[0]
 
 
 def await_end(threads: Sequence[threading.Thread]) -> None:

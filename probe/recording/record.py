@@ -141,7 +141,7 @@ class _Writer:
 
     def write(self, arrays: tuple[np.ndarray, ...], how: str, seed: int) -> None:
         model = self._model
-        given = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
+        inputs = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
         with one_thread():  # as in a sweep
             if not (outputs := self._at_once(arrays)):
                 with resuming(partial(self._output_of, _CALLS)):
@@ -171,7 +171,7 @@ class _Writer:
             "input": {
                 "how": how,
                 "seed": seed,
-                "arrays": given,
+                "arrays": inputs,
                 "specs": None if model.inputs is None else self._data(model.inputs),
             },
             "outputs": [self._kept(one, f"output{k}") for k, one in enumerate(outputs)],

@@ -56,7 +56,7 @@ class Recording(Shown):
     ) -> None:
         self._path, self._members = path, members
         self._table = Table(members, index.get("arrays"))
-        model, given = _mapping(index, "model"), _mapping(index, "input")
+        model, entry = _mapping(index, "model"), _mapping(index, "input")
         written = _text(index, "written")
         self.source, framework = _text(model, "source"), _text(model, "framework")
         self.framework = f"{framework}, recorded {written} in {path}"
@@ -64,17 +64,17 @@ class Recording(Shown):
         self.layers: tuple[Layer, ...] = self._all(index.get("layers"), Layer)
         self.containers: tuple[Layer, ...] = self._all(index.get("blocks"), Layer)
         self.inputs: tuple[InputSpec, ...] | None = (
-            None if given.get("specs") is None else self._all(given["specs"], InputSpec)
+            None if entry.get("specs") is None else self._all(entry["specs"], InputSpec)
         )
         self._names = _texts(index, "names")
         self._only = None if index.get("only") is None else _texts(index, "only")
-        seed = given.get("seed")
+        seed = entry.get("seed")
         if type(seed) is not int:
             raise Unfit("a seed that is not a number")
         self._pass = RecordedPass(
             str(path),
-            self._arrays(given.get("arrays")),
-            _text(given, "how"),
+            self._arrays(entry.get("arrays")),
+            _text(entry, "how"),
             seed,
             _texts(index, "watching"),
         )
@@ -102,13 +102,20 @@ class Recording(Shown):
         seen, found = set(waiting), list[str]()
         while waiting:
             place = waiting.pop()
-            one = calls[place]
-            if one.description is None and (one.layer, one.call) != (layer, call):
-                found.append(repr(one.layer))
+            recorded_call = calls[place]
+            if recorded_call.description is None and (recorded_call.layer, recorded_call.call) != (
+                layer,
+                call,
+            ):
+                found.append(repr(recorded_call.layer))
                 continue
             for k, source in enumerate(self._sources[place]):
-                if source is None and k not in one.fixed and one.inputs[k].dtype.kind == "f":
-                    found.append(f"what made input {k} of {one.layer!r}")
+                if (
+                    source is None
+                    and k not in recorded_call.fixed
+                    and recorded_call.inputs[k].dtype.kind == "f"
+                ):
+                    found.append(f"what made input {k} of {recorded_call.layer!r}")
                 elif source is not None and source[0] >= 0 and source[0] not in seen:
                     seen.add(source[0])
                     waiting.append(source[0])
@@ -302,14 +309,14 @@ class Recording(Shown):
         return tuple((number, path) for number, path in entries)
 
     def _exported(
-        self, told: Any, array: Callable[[Any], np.ndarray]
+        self, entry: Any, array: Callable[[Any], np.ndarray]
     ) -> Callable[[], tuple[np.ndarray, ...]]:
-        if isinstance(told, list):
-            arrays = tuple(map(array, told))
+        if isinstance(entry, list):
+            arrays = tuple(map(array, entry))
             return lambda: arrays
 
         def refuse() -> tuple[np.ndarray, ...]:
-            raise Undescribed(str(told))
+            raise Undescribed(str(entry))
 
         return refuse
 

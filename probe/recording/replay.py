@@ -22,11 +22,11 @@ def sources_of(
 ) -> list[tuple[Source | None, ...]]:
     """Where each input of each call comes from: what made it, or else the one array before it that
     holds the same numbers. A recording has equal arrays once."""
-    made: dict[tuple[str, int], int] = {}
+    places: dict[tuple[str, int], int] = {}
     alike: dict[int, list[Source]] = {}
     for k, array in enumerate(arrays):
         alike.setdefault(id(array), []).append((-1, k))
-    found: list[tuple[Source | None, ...]] = []
+    by_call: list[tuple[Source | None, ...]] = []
     for place, call in enumerate(calls):
         makers = call.made_by or (None,) * len(call.inputs)
         sources: list[Source | None] = []
@@ -34,18 +34,18 @@ def sources_of(
             source: Source | None = None
             if isinstance(maker, ModelInput) and maker.position < len(arrays):
                 source = -1, maker.position
-            elif isinstance(maker, CallOutput) and (maker.layer, maker.call) in made:
-                source = made[maker.layer, maker.call], maker.output
+            elif isinstance(maker, CallOutput) and (maker.layer, maker.call) in places:
+                source = places[maker.layer, maker.call], maker.output
             elif k not in call.fixed:
                 same = alike.get(id(array), [])
                 if len(same) == 1 and np.unique(array).size > _TOLD_APART:
                     (source,) = same
             sources.append(source)
-        found.append(tuple(sources))
-        made[call.layer, call.call] = place
+        by_call.append(tuple(sources))
+        places[call.layer, call.call] = place
         for k, array in enumerate(call.outputs):
             alike.setdefault(id(array), []).append((place, k))
-    return found
+    return by_call
 
 
 class Replay:

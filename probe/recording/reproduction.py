@@ -101,9 +101,9 @@ def _shapes(report: Report, output: int) -> Mapping[str, tuple[int, ...]]:
     for party in PARTIES:
         if party in report.outputs:
             held = arrays(report.outputs[party])
-            one = held[output] if output < len(held) else None
-            if isinstance(one, np.ndarray):
-                found[party] = one.shape
+            shape = held[output] if output < len(held) else None
+            if isinstance(shape, np.ndarray):
+                found[party] = shape.shape
     return found
 
 

@@ -28,14 +28,14 @@ def as_dict(report: "Report") -> dict[str, object]:
     return plain(facts(report))
 
 
-def plain(told: Mapping[str, object]) -> dict[str, object]:
+def plain(facts: Mapping[str, object]) -> dict[str, object]:
     """Facts as plain lists, dicts, strings and numbers, with the version of the schema."""
-    return {"schema": SCHEMA} | {name: _plain(value) for name, value in told.items()}
+    return {"schema": SCHEMA} | {name: _plain(value) for name, value in facts.items()}
 
 
-def dumped(told: Mapping[str, object]) -> str:
+def dumped(facts: Mapping[str, object]) -> str:
     """Plain facts as text."""
-    return json.dumps(told, indent=2, allow_nan=False)
+    return json.dumps(facts, indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

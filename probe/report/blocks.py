@@ -142,21 +142,21 @@ def row(report: "Report") -> Row:
     first = next(iter(arrays(next(iter(report.outputs.values())))), None)
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
-        told = f"up to {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
-        told += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
+        text = f"up to {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
+        text += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
     else:
         # what every difference beyond rounding has in common is left to the report at length
-        told = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
-        told += f"; {inherited(report)}" if report.inherits else ""
+        text = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
+        text += f"; {inherited(report)}" if report.inherits else ""
     if report.alias is not None and _COUNTED.search(report.layer):
-        told += f"; also {printable.name(report.alias.rpartition('/')[2])}"
+        text += f"; also {printable.name(report.alias.rpartition('/')[2])}"
     found = report.findings[0] if report.findings else None
     return Row(
         report.verdict,
         printable.name(report.layer) + call,
         printable.name(report.kind),
         "" if first is None else str(first.shape),
-        told,
+        text,
         "" if found is None else found.named,
         "" if found is None else found.claim,
     )
@@ -281,18 +281,18 @@ def _weight(summary: WeightSummary) -> Line:
 
 def _parties(report: "Report") -> Block:
     lines = []
-    given: dict[str, list[Summary | None]] = {}
+    outputs: dict[str, list[Summary | None]] = {}
     for party in PARTIES:
         if party in report.outputs:
             several = isinstance(report.outputs[party], tuple)
-            given[party] = [*_outputs(report, party)]
-            for i, one in enumerate(given[party]):
+            outputs[party] = [*_outputs(report, party)]
+            for i, one in enumerate(outputs[party]):
                 name = f"{report.output_name(i)}: " if several else ""
                 text = "not given" if one is None else _summary(one)
                 lines.append(Line("" if i else LABELS[party], f"{name}{text}"))
         elif party in report.missing:
             lines.append(Line(LABELS[party], f"missing: {report.missing[party]}"))
-    facts = {"outputs": given, "missing": report.missing}
+    facts = {"outputs": outputs, "missing": report.missing}
     return Block("parties", "parties", tuple(lines), facts)
 
 
@@ -303,14 +303,16 @@ def _outputs(report: "Report", party: str) -> Iterator[Summary | None]:
         yield None if one is None else Summary(one, known)
 
 
-def _summary(one: Summary) -> str:
-    part = "" if one.known is None else f", {one.values.size} of {one.known.size} values"
-    if not one.values.size:
+def _summary(summary: Summary) -> str:
+    part = (
+        "" if summary.known is None else f", {summary.values.size} of {summary.known.size} values"
+    )
+    if not summary.values.size:
         return f"empty{part}"
-    if not one.finite.size:
+    if not summary.finite.size:
         return f"no finite value{part}"
-    odd = one.values.size - one.finite.size
-    told = f"min {one.low:.6g}  mean {one.mean:.6g}  max {one.high:.6g}"
+    odd = summary.values.size - summary.finite.size
+    told = f"min {summary.low:.6g}  mean {summary.mean:.6g}  max {summary.high:.6g}"
     return told + (f", {odd} NaN or inf" if odd else "") + part
 
 
@@ -334,12 +336,12 @@ def _pairs(report: "Report") -> Block:
     return Block("pairs", "", lines, {"comparisons": told})
 
 
-def compared(one: Comparison) -> dict[str, object]:
+def compared(comparison: Comparison) -> dict[str, object]:
     """The facts of a comparison."""
-    told = {name: getattr(one, name) for name in ("ok", "count", "size", "ratio", "reason")}
-    told["certain"] = one.certain
-    if one.worst is not None:
-        told["worst"] = vars(one.worst)
+    told = {name: getattr(comparison, name) for name in ("ok", "count", "size", "ratio", "reason")}
+    told["certain"] = comparison.certain
+    if comparison.worst is not None:
+        told["worst"] = vars(comparison.worst)
     return told
 
 
@@ -418,33 +420,35 @@ def reasons(report: "Report") -> Iterator[Block]:
         yield Block("why", "", (Line("" if report.findings else "why", first, tuple(rest)),))
 
 
-def _finding(one: "Finding") -> dict[str, object]:
-    recovered = {name: Summary(array) for name, array in one.recovered.items()}
-    return vars(one) | {"recovered": recovered}
+def _finding(finding: "Finding") -> dict[str, object]:
+    recovered = {name: Summary(array) for name, array in finding.recovered.items()}
+    return vars(finding) | {"recovered": recovered}
 
 
-def _explained(found: Sequence["Finding"]) -> Line:
+def _explained(findings: Sequence["Finding"]) -> Line:
     """A mistake, or several that explain the values equally well: one sentence of all, what they
     explain, and what to do."""
-    first = found[0]
+    first = findings[0]
     whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
-    names = [one.named for one in found]
-    claims = [f"{name} ({one.claim})" for name, one in zip(names, found, strict=True)]
+    names = [one.named for one in findings]
+    claims = [f"{name} ({one.claim})" for name, one in zip(names, findings, strict=True)]
     text = (
         f"{names[0]}{whose}: {first.claim}"
-        if len(found) == 1
+        if len(findings) == 1
         else f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
     )
     below = []
-    most = max(one.left for one in found)
+    most = max(one.left for one in findings)
     if first.slug != "rounding" and most <= 1:
         rest = f"largest remaining difference {most:.2g} x the allowance"
         below.append(f"reproduces these values ({rest})")
     elif first.slug != "rounding":
         below.append(
-            f"explains {min(one.explained for one in found):.3%} of the difference; the "
+            f"explains {min(one.explained for one in findings):.3%} of the difference; the "
             f"remaining difference is {times(most)} the allowance"
         )
-    done = dict.fromkeys((one.do, name) for one, name in zip(found, names, strict=True) if one.do)
+    done = dict.fromkeys(
+        (one.do, name) for one, name in zip(findings, names, strict=True) if one.do
+    )
     below += [do if len(done) == 1 else f"{name}: {do}" for do, name in done]
     return Line("why", text, tuple(below))

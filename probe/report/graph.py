@@ -78,8 +78,8 @@ def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
     """Of each lane the vertex whose output is still to be taken."""
     placed: list[Vertex] = []
     edges: list[Edge] = []
-    for row, one in enumerate(shown):
-        ended = [k for k, place in enumerate(held) if place in one.after and last[place] == row]
+    for row, layer in enumerate(shown):
+        ended = [k for k, place in enumerate(held) if place in layer.after and last[place] == row]
         for k in ended:
             held[k] = None
         free = [k for k, place in enumerate(held) if place is None]
@@ -88,12 +88,16 @@ def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
             held.append(None)
         if last.get(row, row) > row:
             held[lane] = row
-        edges += [Edge(place, placed[place].lane, row, lane) for place in dict.fromkeys(one.after)]
-        ratio = "" if math.isnan(one.ratio) else f"{short(one.ratio)} x" if one.ratio else "equal"
+        edges += [
+            Edge(place, placed[place].lane, row, lane) for place in dict.fromkeys(layer.after)
+        ]
+        ratio = (
+            "" if math.isnan(layer.ratio) else f"{short(layer.ratio)} x" if layer.ratio else "equal"
+        )
         placed.append(
             Vertex(
-                *(one.name, one.kind, one.verdict, one.ratio, one.after),
-                *(lane, shade_of(one.ratio), ratio),
+                *(layer.name, layer.kind, layer.verdict, layer.ratio, layer.after),
+                *(lane, shade_of(layer.ratio), ratio),
             )
         )
     return Graph(tuple(placed), tuple(edges), len(held), len(vertices) - len(shown))

@@ -63,17 +63,17 @@ def graph_of(name: str, nodes: Sequence[Node]) -> dict[str, object]:
     return {"id": name, "nodes": [_node(one) for one in nodes]}
 
 
-def _node(one: Node) -> dict[str, object]:
-    *around, label = [part for part in re.split(r"[./]", one.name) if part] or ["(root)"]
-    told = {"class": one.kind, "verdict": one.verdict, **(one.attributes or {})}
+def _node(node: Node) -> dict[str, object]:
+    *around, label = [part for part in re.split(r"[./]", node.name) if part] or ["(root)"]
+    told = {"class": node.kind, "verdict": node.verdict, **(node.attributes or {})}
     return {
-        "id": one.id,
+        "id": node.id,
         "label": label,
         "namespace": "/".join(around),
         "attrs": [{"key": key, "value": text} for key, text in told.items() if text],
         "incomingEdges": [
             {"sourceNodeId": source, "sourceNodeOutputId": "0", "targetNodeInputId": str(place)}
-            for place, source in enumerate(one.after)
+            for place, source in enumerate(node.after)
         ],
     }
 
@@ -116,14 +116,14 @@ def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
     """The files of a sweep by their names."""
     known: set[str] = set()
     nodes = []
-    for one in entries:
-        name = printable.name(one.name) or "(root)"
-        after = (printable.name(call) or "(root)" for call in one.inputs_from if call is not None)
+    for entry in entries:
+        name = printable.name(entry.name) or "(root)"
+        after = (printable.name(call) or "(root)" for call in entry.inputs_from if call is not None)
         nodes.append(
             Node(
-                *(name, name, one.row.kind, one.row.verdict, one.ratio),
+                *(name, name, entry.row.kind, entry.row.verdict, entry.ratio),
                 tuple(call for call in after if call in known),
-                {"output": one.row.shape, "what is said": printable.line(one.row.text)},
+                {"output": entry.row.shape, "what is said": printable.line(entry.row.text)},
             )
         )
         known.add(name)

@@ -151,7 +151,7 @@ def ratios(values: np.ndarray, reference: np.ndarray, allowance: np.ndarray) -> 
 def errors_of(report: "Report") -> Errors | None:
     """Of the first output, for the party that lies furthest off NumPy; None where that was not
     kept."""
-    found: Errors | None = None
+    largest: Errors | None = None
     for party in PARTIES:
         held = report.held.get(party)
         if held is None or party not in report.outputs:
@@ -165,10 +165,10 @@ def errors_of(report: "Report") -> Errors | None:
         ratio = ratios(values, reference, held.allowance[0])
         known = report.known if party == "expected" else None
         ratio = ratio if known is None else np.where(known, ratio, 0.0)
-        if found is None or ratio.max() > found.ratio.max():
+        if largest is None or ratio.max() > largest.ratio.max():
             what = f"difference between {LABELS[party]} and NumPy"
-            found = Errors(what, ratio, report.output_axes)
-    return found
+            largest = Errors(what, ratio, report.output_axes)
+    return largest
 
 
 def maps(errors: Errors) -> Iterator[ErrorMap]:

@@ -73,25 +73,25 @@ def line(report: "Report", columns: Columns | None = None) -> str:
     return laid_out(row(report), columns or Columns())
 
 
-def laid_out(one: Row, columns: Columns) -> str:
+def laid_out(row: Row, columns: Columns) -> str:
     """A row in its columns; what is too long for one takes from the room of the next."""
-    name = printable.middle(one.name, columns.name if columns.short else _NAME)
-    kind = printable.middle(one.kind, columns.kind) if columns.short and columns.kind else one.kind
-    cells = ((name, columns.name), (kind, columns.kind), (one.shape, columns.shape))
-    begun, start = f"{one.verdict:<10}", 10
+    name = printable.middle(row.name, columns.name if columns.short else _NAME)
+    kind = printable.middle(row.kind, columns.kind) if columns.short and columns.kind else row.kind
+    cells = ((name, columns.name), (kind, columns.kind), (row.shape, columns.shape))
+    begun, start = f"{row.verdict:<10}", 10
     parts = [begun]
     for text, width in cells:
         if width:
             start += width + 1
             begun = f"{begun}{text} ".ljust(start)
             parts.append(text)
-    if len(begun) + min(len(one.said), _FEWEST) <= columns.page:
-        return printable.page([f"{begun}{one.said}".rstrip()], columns.page)
-    if len(one.said) > _SAID:
-        return printable.page([begun.rstrip(), f"{'':<10}{one.said}"], columns.page)
+    if len(begun) + min(len(row.said), _FEWEST) <= columns.page:
+        return printable.page([f"{begun}{row.said}".rstrip()], columns.page)
+    if len(row.said) > _SAID:
+        return printable.page([begun.rstrip(), f"{'':<10}{row.said}"], columns.page)
     *most, shape = parts if columns.shape else [*parts, ""]
     below = f"{shape:<{columns.shape}} " if columns.shape else ""
-    below = f"{'':<{start - len(below)}}{below}{one.said}"
+    below = f"{'':<{start - len(below)}}{below}{row.said}"
     return printable.page([f"{most[0]}{' '.join(most[1:])}", below], columns.page)
 
 
@@ -106,13 +106,13 @@ def lines_of(parts: Iterable[Block]) -> list[str]:
     return lines
 
 
-def _line(name: str, one: Line) -> Iterator[str]:
+def _line(name: str, line: Line) -> Iterator[str]:
     if name not in _LAYOUT:
-        start = f"{one.label}: " if one.label else 5 * " "
-        yield start + one.text
-        yield from (5 * " " + text for text in one.below)
+        start = f"{line.label}: " if line.label else 5 * " "
+        yield start + line.text
+        yield from (5 * " " + text for text in line.below)
         return
     indent, width, inner = _LAYOUT[name]
-    label = f"{one.label:<{width}} " if width else ""
-    yield (" " * indent + label + one.text).rstrip()
-    yield from (" " * inner + text for text in one.below)
+    label = f"{line.label:<{width}} " if width else ""
+    yield (" " * indent + label + line.text).rstrip()
+    yield from (" " * inner + text for text in line.below)

@@ -41,28 +41,28 @@ def all_agree(
     if not len(answer) == len(capture.outputs) == len(layer.values[-1]) == 1:
         return None
     value, theirs, third = layer.values[-1][0], capture.outputs[0], answer[0]
-    if room and not (value.size and _reaches(value, room * _largest(allowance[0]))):
+    if room and not (value.size and _spreads_over(value, room * _largest(allowance[0]))):
         return None
 
-    def look(where: tuple[np.ndarray, ...]) -> np.ndarray:
+    def allowance_at(where: tuple[np.ndarray, ...]) -> np.ndarray:
         with np.errstate(all="ignore"):
             error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
         return whole_at(
-            layer.steps, layer.given, layer.values, precision_of(capture.dtype), where, error
+            layer.steps, layer.raw_inputs, layer.values, precision_of(capture.dtype), where, error
         )
 
-    looks = look if value.ndim and _sum_at(layer) is not None else None
-    near = compare_three(theirs, value, third, allowance[0], looks, room > 0)
-    if near is None or not all(near):
+    looks = allowance_at if value.ndim and _sum_at(layer) is not None else None
+    within = compare_three(theirs, value, third, allowance[0], looks, room > 0)
+    if within is None or not all(within):
         return None
     framework = Party("framework", capture.outputs, layer, usual)
     allowed = Allowed(framework.values, allowance, usual)
     onnx = Party("onnx", answer, layer, usual)
     results = {
-        "framework": PartyResult(framework, allowed, near[0]),
-        "onnx": PartyResult(onnx, allowed, near[1]),
+        "framework": PartyResult(framework, allowed, within[0]),
+        "onnx": PartyResult(onnx, allowed, within[1]),
     }
-    return results, {("framework", "onnx"): near[2]}
+    return results, {("framework", "onnx"): within[2]}
 
 
 def all_agree_with_less(
@@ -100,7 +100,7 @@ def _all_agree_as_stored(
     found = all_agree(alone, layer, answer, single, part, _ROOM)
     # of several calls it is nearly the whole: what is stored is most of what they round
     room = 0.0 if layer.composed else _ROOM
-    if found is None or not _reaches(layer.values[-1][0], room * _largest(less[0])):
+    if found is None or not _spreads_over(layer.values[-1][0], room * _largest(less[0])):
         return None
     return {"framework": framework, "onnx": found[0]["onnx"]}, {}
 
@@ -110,7 +110,7 @@ def _largest(allowed: np.ndarray) -> float:
     return float(allowed.max() if any(allowed.strides) else allowed[(0,) * allowed.ndim])
 
 
-def _reaches(value: np.ndarray, distance: float) -> bool:
+def _spreads_over(value: np.ndarray, distance: float) -> bool:
     """Whether a few of the values are seen to lie so far apart."""
     some = [value.item(value.size * place // _FEW) for place in range(_FEW)]
     return bool(distance <= max(some) - min(some) < np.inf)

@@ -53,12 +53,12 @@ def _constant(x: np.ndarray, name: str) -> Iterator[str]:
         yield f"{name} is all zero, so what multiplies it could be anything"
 
 
-def _epsilon(op: Any, given: Sequence[np.ndarray], y: np.ndarray) -> Iterator[str]:
+def _epsilon(op: Any, inputs: Sequence[np.ndarray], y: np.ndarray) -> Iterator[str]:
     """Of an op that keeps a denominator from 0."""
     if not getattr(op, "epsilon", 0.0) or y.dtype.kind != "f":
         return
     with np.errstate(all="ignore"):
-        other = np.asarray(replace(op, epsilon=10 * op.epsilon).run(*map(widened, given))[0])
+        other = np.asarray(replace(op, epsilon=10 * op.epsilon).run(*map(widened, inputs))[0])
         moved = np.abs(other - y).max(initial=0.0)
     if moved <= _SAME * np.abs(y).max(initial=0.0):
         yield (
@@ -73,11 +73,11 @@ def _gain(op: Any) -> Iterator[str]:
         yield f"{gain.name} is all one, so omitting it would not change the output"
 
 
-def _heads(op: Any, given: Sequence[np.ndarray]) -> Iterator[str]:
+def _heads(op: Any, inputs: Sequence[np.ndarray]) -> Iterator[str]:
     """Of scores of several heads of queries, (batch, heads, queries, d), with one of keys."""
-    if not isinstance(op, Attention | Product) or given[0].ndim < 4 or given[1].ndim < 4:
+    if not isinstance(op, Attention | Product) or inputs[0].ndim < 4 or inputs[1].ndim < 4:
         return
-    if given[0].shape[-3] > 1 and (given[1] == given[1][..., :1, :, :]).all():
+    if inputs[0].shape[-3] > 1 and (inputs[1] == inputs[1][..., :1, :, :]).all():
         yield (
             "one key and value head serves all heads of queries, so another order of repeating "
             "heads would not be detected"

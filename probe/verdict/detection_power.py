@@ -139,14 +139,14 @@ def powers(
     parties whose allowance is as sharp as arithmetic can be, but for yours: where the last digits
     decide, those may be anything.
     """
-    found: dict[str, Power] = {}
+    by_party: dict[str, Power] = {}
     for party, result in results.items():
         if (
             party == "onnx"
             and tolerance is None
             and result.allowance is results["framework"].allowance
         ):
-            found |= {party: found["framework"]} if "framework" in found else {}
+            by_party |= {party: by_party["framework"]} if "framework" in by_party else {}
             continue
         values: Arrays = result.reference
         allowed: Sequence[np.ndarray] = result.allowance
@@ -159,8 +159,8 @@ def powers(
         if told is not None and (
             told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
         ):
-            found[party] = told
-    return found
+            by_party[party] = told
+    return by_party
 
 
 def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> bool:
@@ -189,7 +189,7 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
     return True
 
 
-def blunt(party: str, told: Power, dtype: str) -> str:
+def blunt(party: str, power: Power, dtype: str) -> str:
     """That an allowance is no evidence, and the way out."""
     ways = {
         "expected": "give the layer input your values were computed from (given=, --expect-input)"
@@ -198,8 +198,8 @@ def blunt(party: str, told: Power, dtype: str) -> str:
         ways["framework"] = "check the layer in float32"
     return (
         f"{computes_in(party, dtype)} rounding may change {_VALUES[party]} by up to "
-        f"{told.allowed:.2g}, while the output's own range is {told.span:.2g} "
-        f"(ill-conditioned); this check would detect only {100 * told.share:.0f} of 100 wrong "
+        f"{power.allowed:.2g}, while the output's own range is {power.span:.2g} "
+        f"(ill-conditioned); this check would detect only {100 * power.share:.0f} of 100 wrong "
         "elements"
     ) + (f"; {ways[party]}" if party in ways else "")
 

@@ -18,7 +18,7 @@ same for all."""
 
 
 def drift_before(
-    found: Captured, layer: Named, calls: Sequence[Capture], seed: int, few: bool = False
+    forward: Captured, layer: Named, calls: Sequence[Capture], seed: int, few: bool = False
 ) -> Mapping[tuple[str, int], Drift]:
     """What the layers before may have done to the input of these calls of a layer; a ``few`` runs
     tell it less well."""
@@ -27,26 +27,26 @@ def drift_before(
     names = layer if isinstance(layer, tuple) else (layer,)
     plain = isinstance(layer, str) and all(one.unseen is None for one in calls)
     keys = {(one.layer, one.call) for one in calls}
-    if plain and (len(keys) > _SEVERAL or not _followed(found.model)):
+    if plain and (len(keys) > _SEVERAL or not _followed(forward.model)):
         last = calls[-1].layer, calls[-1].call
         held = () if any(one.description is None for one in calls) else calls
-        return drifts(found.model, found.arrays, keys, last=last, seed=seed, held=held, few=few)
+        return drifts(forward.model, forward.arrays, keys, last=last, seed=seed, held=held, few=few)
     outputs = calls[0].outputs
-    if is_large(found.model) and found.model.layers[0].name != names[0]:
+    if is_large(forward.model) and forward.model.layers[0].name != names[0]:
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes one more "
-            f"forward pass of {parameters_of(found.model):,} parameters, and those layers "
+            f"forward pass of {parameters_of(forward.model):,} parameters, and those layers "
             f"{1 + (runs_of(outputs)[0] if few else usual_runs(outputs))} times in NumPy; "
             "given= (--expect-input) "
             "avoids that",
             CostWarning,
             stacklevel=3,
         )
-    passed = pass_through(found.model, found.arrays, names)
+    passed = pass_through(forward.model, forward.arrays, names)
     made = {
         (one.layer, one.call): drift_of(
-            found.model,
-            found.arrays,
+            forward.model,
+            forward.arrays,
             passed.whole,
             one if isinstance(layer, tuple) else passed.call(one.layer, one.call),
             seed,
@@ -58,12 +58,12 @@ def drift_before(
 
 
 def quick_drift_before(
-    found: Captured, layer: Named, calls: Sequence[Capture], seed: int
+    forward: Captured, layer: Named, calls: Sequence[Capture], seed: int
 ) -> Mapping[tuple[str, int], Drift]:
     """What a few passes of a large model tell that round otherwise; nothing where they cannot."""
     if layer == "" or isinstance(layer, tuple):
         return {}
-    return drift_by_rounding(found.model, found.arrays, calls, seed) or {}
+    return drift_by_rounding(forward.model, forward.arrays, calls, seed) or {}
 
 
 def _followed(model: Model) -> bool:

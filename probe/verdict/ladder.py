@@ -215,7 +215,7 @@ def subnormals_flushed(party: Party) -> Iterator[Allowed]:
         return
     values = recompute(layer.steps, layer.inputs, least)
     values[-1] = overflown(values[-1], precision.name)
-    other = replace(layer, given=[flushed(x, least) for x in layer.inputs], values=values)
+    other = replace(layer, raw_inputs=[flushed(x, least) for x in layer.inputs], values=values)
     looked = rounding(other, precision, party.outputs, other.allowances(precision))
     allowance = _with(tuple(slack + least for slack in looked), party.extra.stored)
     yield Allowed(

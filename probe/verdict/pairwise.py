@@ -18,10 +18,10 @@ __all__ = ["certainty", "equal", "pairs"]
 def pairs(
     outputs: Mapping[str, Arrays],
     results: Mapping[str, PartyResult],
-    between: Mapping[Pair, Comparison],
+    compared: Mapping[Pair, Comparison],
     tolerance: tuple[float, float] | None,
 ) -> dict[Pair, Comparison]:
-    """Every pair of parties, in the order of PARTIES; ``between`` are those compared already.
+    """Every pair of parties, in the order of PARTIES; ``compared`` are those compared already.
 
     NumPy's own error is nothing beside a party's in float32, so a pair with NumPy has that party's
     allowance and any other pair the sum of both. Where yours was computed from other inputs than
@@ -30,7 +30,7 @@ def pairs(
     present = [party for party in PARTIES if party in outputs]
     yours = results.get("expected")
     apart = yours is not None and yours.party.layer is not results["framework"].party.layer
-    found: dict[Pair, Comparison] = {}
+    comparisons: dict[Pair, Comparison] = {}
     for i, left in enumerate(present):
         for right in present[i + 1 :]:
             if right == "expected" and apart and left != "numpy":
@@ -39,16 +39,16 @@ def pairs(
                 first = yours.party.values if yours is not None and apart else outputs[left]
                 known = yours.party.known if yours is not None and right == "expected" else None
                 allowed = tolerated(first, tolerance)
-                found[left, right] = _compared(first, outputs[right], allowed, 1.0, known)
+                comparisons[left, right] = _compared(first, outputs[right], allowed, 1.0, known)
             elif "numpy" not in outputs:
                 continue
             elif "numpy" in (left, right):
-                found[left, right] = results[right if left == "numpy" else left].comparison
-            elif (left, right) in between:
-                found[left, right] = between[left, right]
+                comparisons[left, right] = results[right if left == "numpy" else left].comparison
+            elif (left, right) in compared:
+                comparisons[left, right] = compared[left, right]
             else:
-                found[left, right] = _two(results[left], results[right])
-    return found
+                comparisons[left, right] = _two(results[left], results[right])
+    return comparisons
 
 
 def _compared(

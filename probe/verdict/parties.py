@@ -30,7 +30,7 @@ def onnx_answer(
     if layer.empty:
         return None, "an array of this call is empty: there is nothing to compute"
     try:
-        found = crosscheck(layer.steps, layer.given, layer.values, threads)
+        found = crosscheck(layer.steps, layer.raw_inputs, layer.values, threads)
     except Undescribed as error:
         return None, str(error)
     wrapped = [
@@ -39,7 +39,7 @@ def onnx_answer(
     answer = overflown(wrapped, capture.dtype)
     if capture.dtype == "float64":
         lost = sum(map(_lost, answer, layer.values[-1]))
-        unheld = sum(map(_unheld, layer.given))
+        unheld = sum(map(_unheld, layer.raw_inputs))
         if lost or unheld:
             text = (
                 f"{lost} elements of its output are inf or NaN"
@@ -50,10 +50,10 @@ def onnx_answer(
     return answer, ""
 
 
-def _lost(found: np.ndarray, value: np.ndarray) -> int:
+def _lost(output: np.ndarray, value: np.ndarray) -> int:
     """How many elements are inf or NaN that are none in NumPy."""
     return (
-        int((np.isfinite(value) & ~np.isfinite(found)).sum()) if found.shape == value.shape else 0
+        int((np.isfinite(value) & ~np.isfinite(output)).sum()) if output.shape == value.shape else 0
     )
 
 
@@ -66,10 +66,10 @@ def _unheld(x: np.ndarray) -> int:
     )
 
 
-def _wrapped(found: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _wrapped(output: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Integers, which the graph holds in 64 bits, in the layer's own: what lies beyond wraps
     around."""
-    return found.astype(dtype) if found.dtype.kind in "iu" and dtype.kind in "iu" else found
+    return output.astype(dtype) if output.dtype.kind in "iu" and dtype.kind in "iu" else output
 
 
 def engines(

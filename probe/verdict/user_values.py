@@ -11,11 +11,11 @@ from probe.model import Capture
 from probe.verdict.options import Yours
 from probe.verdict.parties import user
 
-__all__ = ["Given", "held_against_numpy", "outputs_of"]
+__all__ = ["UserOutputs", "held_against_numpy", "outputs_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class UserOutputs:
     """The user's values as outputs of the layer."""
 
     outputs: Arrays
@@ -26,7 +26,7 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def outputs_of(yours: Yours, capture: Capture) -> Given:
+def outputs_of(yours: Yours, capture: Capture) -> UserOutputs:
     values, count = yours.values, len(capture.outputs)
     shape = capture.outputs[0].shape if capture.outputs else ()
     if isinstance(values, Partial):
@@ -36,12 +36,12 @@ def outputs_of(yours: Yours, capture: Capture) -> Given:
             "others are not compared"
         )
         notes = tuple(filter(None, (note, whole.read, _few_digits(values.values, values.slack))))
-        return Given(as_outputs(whole.values, count), whole.slack, whole.known, notes)
+        return UserOutputs(as_outputs(whole.values, count), whole.slack, whole.known, notes)
     if not isinstance(values, Unshaped):
-        return Given(as_outputs(values, count))
+        return UserOutputs(as_outputs(values, count))
     digits = tuple(filter(None, (_few_digits(values.values, values.slack),)))
     if values.values.size != capture.outputs[0].size:
-        return Given(
+        return UserOutputs(
             as_outputs(values, count), float(np.max(values.slack, initial=0.0)), notes=digits
         )
     note = (
@@ -49,7 +49,9 @@ def outputs_of(yours: Yours, capture: Capture) -> Given:
         f"(C) order as {shape}"
     )
     slack = np.broadcast_to(values.slack, values.values.shape).reshape(shape)
-    return Given(as_outputs(values.values.reshape(shape), count), slack, notes=(note, *digits))
+    return UserOutputs(
+        as_outputs(values.values.reshape(shape), count), slack, notes=(note, *digits)
+    )
 
 
 _MANY_DIGITS = 2.0**-25
@@ -69,7 +71,7 @@ def _few_digits(values: np.ndarray, slack: np.ndarray | float) -> str:
 
 
 def held_against_numpy(
-    yours: Yours, mine: Given, capture: Capture, layer: Reference, framework: PartyResult
+    yours: Yours, mine: UserOutputs, capture: Capture, layer: Reference, framework: PartyResult
 ) -> PartyResult:
     """The user's values, held against NumPy on the inputs that they were computed from.
 

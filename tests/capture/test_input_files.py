@@ -63,7 +63,7 @@ def test_bytes_of_a_dtype(probe, tmp_path, dtype):
         *(KERAS, "--all", "--input", tmp_path / "x.bin", "--dtype", dtype, "--strict")
     )
     assert (status, err) == (0, ""), err
-    found = array_files.given(str(tmp_path / "x.bin"), dtype)
+    found = array_files.input_file(str(tmp_path / "x.bin"), dtype)
     assert np.array_equal(
         found.values.astype(np.float32), X.ravel().astype(kind).astype(np.float32)
     )
@@ -112,12 +112,13 @@ def test_a_saved_report_gives_the_layers_own_input(probe, tmp_path, conv):
     assert (status, err) == (0, "") and "the layer's own input, given by you" in unwrapped(out)
 
     torch.save(torch.nn.Bilinear(3, 4, 2).state_dict(), tmp_path / "net.pt")
-    (tmp_path / "net.py").write_text(
+    (tmp_path / "bilinear.py").write_text(
         "import torch\ndef net():\n    return torch.nn.Bilinear(3, 4, 2)\n"
     )
-    assert probe(*conv, "--shape", "5,3", "--shape", "5,4", "--save", report)[0] == 0
+    bilinear = [str(one).replace("net.py", "bilinear.py") for one in conv]
+    assert probe(*bilinear, "--shape", "5,3", "--shape", "5,4", "--save", report)[0] == 0
     np.save(tmp_path / "y.npy", np.load(report)["framework_0"])
-    status, _, err = probe(*conv, *given, "--expect", tmp_path / "y.npy")
+    status, _, err = probe(*bilinear, *given, "--expect", tmp_path / "y.npy")
     assert (status, err) == (0, "")
 
 

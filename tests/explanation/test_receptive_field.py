@@ -12,7 +12,7 @@ from onnx_cases import model as onnx_model
 
 import probe
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 from probe.numerics.dtypes import widened
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_what_is_not_seen_has_no_influence_and_what_is_seen_has(name, layer, sha
     at = tuple(int(rng.integers(size)) for size in y.shape)
     mask = np.zeros(y.shape, bool)
     mask[at] = True
-    reached = reach_of(steps, inputs, mask)
+    reached = influence_of(steps, inputs, mask)
 
     def moves(k, place):
         """Whether another value there changes the element; far values of both signs, so that a

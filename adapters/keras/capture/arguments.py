@@ -14,51 +14,51 @@ __all__ = ["arguments", "inputs_by_name", "received"]
 
 
 def arguments(
-    called: Any, given: Sequence[Any], tensors: Tensors, told: Sequence[str] = ()
+    called: Any, inputs: Sequence[Any], tensors: Tensors, input_names: Sequence[str] = ()
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments; the tensors are given flat, in the order of ``inputs``.
 
-    ``told`` names them for a model that takes a dict and was never called.
+    ``input_names`` names them for a model that takes a dict and was never called.
     """
     if isinstance(called, tensors.keras.Model):
         structure = _model_structure(called, tensors)
         if structure is not None:
-            return (tensors.packed(structure, given),), {}
+            return (tensors.packed(structure, inputs),), {}
     recorded = _recorded(called, tensors)
     if recorded is not None:
         args, kwargs = recorded
         symbolic = tensors.symbolic((args, kwargs))
-        if len(symbolic) != len(given):
+        if len(symbolic) != len(inputs):
             raise BadInput(
                 f"{type(called).__name__} was built on {len(symbolic)} inputs; you "
-                f"gave {len(given)}"
+                f"gave {len(inputs)}"
             )
-        values = {id(old): new for old, new in zip(symbolic, given, strict=True)}
+        values = {id(old): new for old, new in zip(symbolic, inputs, strict=True)}
         bound: tuple[tuple[Any, ...], dict[str, Any]] = tensors.mapped(
             lambda leaf: values.get(id(leaf), leaf), (args, kwargs)
         )
         return bound
     names = inputs_by_name(called)
-    if names or told:
-        if len(names or told) != len(given):
+    if names or input_names:
+        if len(names or input_names) != len(inputs):
             raise BadInput(
-                f"{type(called).__name__} takes {len(names or told)} inputs "
-                f"({', '.join(names or told)}); you gave {len(given)}"
+                f"{type(called).__name__} takes {len(names or input_names)} inputs "
+                f"({', '.join(names or input_names)}); you gave {len(inputs)}"
             )
         return (
             _nested(
-                _built(called) if names else dict.fromkeys(told),
-                dict(zip(names or told, given, strict=True)),
+                _built(called) if names else dict.fromkeys(input_names),
+                dict(zip(names or input_names, inputs, strict=True)),
             ),
         ), {}
-    if len(given) == 1:
-        return (given[0],), {}
+    if len(inputs) == 1:
+        return (inputs[0],), {}
     spread = [
         one
         for one in inspect.signature(called.call).parameters.values()
         if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty
     ]
-    return (tuple(given), {}) if len(spread) > 1 else ((list(given),), {})
+    return (tuple(inputs), {}) if len(spread) > 1 else ((list(inputs),), {})
 
 
 def _model_structure(model: Any, tensors: Tensors) -> Any:
@@ -138,14 +138,14 @@ def received(
     for name, parameter in bound.signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             named.update(named.pop(name, {}))
-    given = [
+    inputs = [
         tensor
         for name, value in named.items()
         if name != "training" and not _is_mask(name)
         for tensor in tensors.within(value)
     ]
     # Operations are also called on variables, which are weights and no inputs.
-    given = [tensor for tensor in given if not hasattr(type(tensor), "assign")] or given
+    inputs = [tensor for tensor in inputs if not hasattr(type(tensor), "assign")] or inputs
     masks = [
         tensor
         for name, value in named.items()
@@ -153,7 +153,7 @@ def received(
         for tensor in tensors.within(value)
     ]
     places = {
-        id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*given, *masks))))
+        id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*inputs, *masks))))
     }
     referred = {
         name: value
@@ -161,7 +161,7 @@ def received(
         else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
         for name, value in named.items()
     }
-    return given, masks, referred
+    return inputs, masks, referred
 
 
 def _is_mask(name: str) -> bool:

@@ -93,7 +93,7 @@ class _Pass:
 
 def watch(
     forward: Callable[[], Any],
-    given: Sequence[Any],
+    input_tensors: Sequence[Any],
     places: Sequence[Place],
     wanted: Collection[str],
     on_call: OnCall,
@@ -101,7 +101,7 @@ def watch(
     operations: Collection[str] | None = (),
     met: dict[str, str] | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Runs ``forward``, which calls on the tensors ``given``, once and returns its outputs; with
+    """Runs ``forward``, which calls on ``input_tensors``, once and returns its outputs; with
     nothing wanted, as it would run without us.
 
     ``operations`` names those between layers that are wanted, None is all of them; ``met`` takes
@@ -123,7 +123,9 @@ def watch(
         if watched:
             stack.enter_context(tensors.eager())
             state.producers = Producers(tensors.writes)
-            state.producers.note_inputs(given, [tensors.array(tensor) for tensor in given])
+            state.producers.note_inputs(
+                input_tensors, [tensors.array(tensor) for tensor in input_tensors]
+            )
         for place in places if watched else ():
             # Layers that are not wanted are watched too, so that a failure can be placed.
             if place.role != "inner" or place.name in wanted:
@@ -221,35 +223,35 @@ def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, st
 def _called(
     place: Place,
     original: Callable[..., Any],
-    made: Callable[[], Any],
+    perform: Callable[[], Any],
     args: Any,
     kwargs: Any,
     watched: tuple[str, ...],
     state: _Pass,
 ) -> Any:
-    """One call, made by ``made``, and pushed where it is wanted; ``original`` says what its
+    """One call, made by ``perform``, and pushed where it is wanted; ``original`` says what its
     arguments are called."""
     tensors = state.tensors
-    given, masks, arguments = received(original, args, kwargs, tensors)
+    input_tensors, masks, arguments = received(original, args, kwargs, tensors)
     asked = place.name in state.wanted or (
         place.name in state.met and (state.operations is None or place.name in state.operations)
     )
-    if asked and not tensors.visible(given):
+    if asked and not tensors.visible(input_tensors):
         state.compiled.add(place.name)
         asked = False
     opens = asked and place.role == "container"
-    within = bool(state.containers) and place.role == "atomic" and tensors.visible(given)
+    within = bool(state.containers) and place.role == "atomic" and tensors.visible(input_tensors)
     wanted = asked or within
-    inputs = tuple(tensors.array(tensor) for tensor in given) if wanted else ()
+    inputs = tuple(tensors.array(tensor) for tensor in input_tensors) if wanted else ()
     # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
     reads = not tensors.legacy or place.kind == "MultiHeadAttention"
     own = (
-        [getattr(tensor, "_keras_mask", None) if reads else None for tensor in given]
+        [getattr(tensor, "_keras_mask", None) if reads else None for tensor in input_tensors]
         if wanted
         else []
     )
     places = {
-        index: Ref(-1, len(given) + len(masks) + count)
+        index: Ref(-1, len(input_tensors) + len(masks) + count)
         for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
     }
     masked = (
@@ -258,7 +260,7 @@ def _called(
     # Before the call, which may change what the layer quantises with.
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
-    taken = (*given, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
+    taken = (*input_tensors, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
     number = state.calls.get(place.name, 0)
     if opens:
         state.producers.note_arguments(place.name, number, taken, (*inputs, *masked), ())
@@ -271,9 +273,9 @@ def _called(
     since = state.producers.count
     state.on.append(place.name)
     try:
-        result = made()
+        result = perform()
     except Exception as error:
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in input_tensors) or "no tensors"
         state.failure = state.failure or (
             f" in layer {place.name!r} ({place.kind}), called on {shapes}: {_sentence(error)}"
         )
@@ -282,11 +284,11 @@ def _called(
         state.on.remove(place.name)
     if not wanted:
         return result
-    dtype = computed_in(place.layer) or tensors.dtype((result, given))
+    dtype = computed_in(place.layer) or tensors.dtype((result, input_tensors))
     cast = "Embedding" in place.kind or hasattr(place.layer, "cell")
     if dtype == "float64" and not cast and any(array.dtype == np.float32 for array in inputs):
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
-    carried = tuple(places.get(index) for index in range(len(given))) if places else ()
+    carried = tuple(places.get(index) for index in range(len(input_tensors))) if places else ()
     seen = Call(
         place.layer,
         tensors.keras,
@@ -304,7 +306,7 @@ def _called(
     lone = (
         None
         if isinstance(place.layer, tensors.keras.Model)
-        else (place.layer, original, arguments, tensors, (*given, *masks))
+        else (place.layer, original, arguments, tensors, (*input_tensors, *masks))
     )
     return _pushed(place, seen, result, state, lone, _Flow(made_by, fixed, since, asked, opens))
 
@@ -329,8 +331,8 @@ def _through(
 ) -> Any:
     """The call of a model of the user's own, made node by node; as it is where it cannot be
     followed, which is then pushed with why."""
-    given, masks, arguments = received(original, args, kwargs, state.tensors)
-    if not state.tensors.visible(given):
+    input_tensors, masks, arguments = received(original, args, kwargs, state.tensors)
+    if not state.tensors.visible(input_tensors):
         return original(*args, **kwargs)
     call = Call(place.layer, state.tensors.keras, (), "", arguments, tracer=symbolic_trace)
 
@@ -342,14 +344,14 @@ def _through(
             graph = traced(
                 place,
                 call,
-                [*given, *masks],
+                [*input_tensors, *masks],
                 own,
                 state.tensors,
                 lambda layer: id(layer) in state.placed,
             )
     except Undescribed as error:
         try:
-            graph = _by_graph(place, call, [*given, *masks], own, state, error)
+            graph = _by_graph(place, call, [*input_tensors, *masks], own, state, error)
         except Undescribed as reason:
             whole = Place(
                 f"{place.name}/{WHOLE}",
@@ -369,7 +371,7 @@ def _through(
 def _by_graph(
     place: Place,
     call: Call,
-    given: Sequence[Any],
+    input_tensors: Sequence[Any],
     own: Callable[[], Any],
     state: _Pass,
     failed: Undescribed,
@@ -383,7 +385,13 @@ def _by_graph(
     try:
         with state.mute():
             return calls.traced_by_graph(
-                place, call, given, made, own, state.tensors, lambda one: id(one) in state.placed
+                place,
+                call,
+                input_tensors,
+                made,
+                own,
+                state.tensors,
+                lambda one: id(one) in state.placed,
             )
     except Undescribed as error:
         traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in str(failed)

@@ -70,14 +70,14 @@ class TracedByGraph:
     """The call of a model as layers and pieces of a graph between them."""
 
     place: Place
-    given: Sequence[Any]
+    inputs: Sequence[Any]
     traced: TracedCall
     tensors: Tensors
 
     def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
         """What the call gives; ``step`` makes that of each piece."""
         graph = self.traced.function.graph
-        values = {one.name: value for one, value in zip(graph.inputs, self.given, strict=False)}
+        values = {one.name: value for one, value in zip(graph.inputs, self.inputs, strict=False)}
         counts: Counter[str] = Counter()
 
         def filled(nested: Any) -> Any:
@@ -104,7 +104,7 @@ class TracedByGraph:
         step: Callable[[Place, Any, Any, Any], Any],
     ) -> Any:
         if tensor.name not in values:
-            sources, kinds = _between(tensor, values)
+            sources, kinds = _sources_of(tensor, values)
             kind = next((one for one in kinds if one not in _MOVES), "")
             # A class of its own, since calls go by the names of their classes.
             piece = type(kind or "Cast", (Piece,), {})(
@@ -125,8 +125,8 @@ class TracedByGraph:
 def traced_by_graph(
     place: Place,
     call: Call,
-    given: Sequence[Any],
-    made: Callable[[Sequence[Any]], Any],
+    input_tensors: Sequence[Any],
+    function: Callable[[Sequence[Any]], Any],
     own: Callable[[], Any],
     tensors: Tensors,
     inside: Callable[[Any], bool],
@@ -139,15 +139,16 @@ def traced_by_graph(
         return "" if inside(layer) else None
 
     traced = left(
-        place.layer, lambda: traced_call(made, given, place.layer, tensors, tf, noted, True)
+        place.layer,
+        lambda: traced_call(function, input_tensors, place.layer, tensors, tf, noted, True),
     )
-    found = TracedByGraph(place, given, traced, tensors)
+    steps = TracedByGraph(place, input_tensors, traced, tensors)
 
     def step(place: Place, piece: Any, args: Any, kwargs: Any) -> Any:
         return piece(*args)
 
     try:
-        ours = left(place.layer, lambda: found.run(step))
+        ours = left(place.layer, lambda: steps.run(step))
     except Undescribed:
         raise
     except Exception as error:
@@ -158,22 +159,22 @@ def traced_by_graph(
         raise Undescribed(
             "its graph, as TensorFlow traces it, gives other values piece by piece than the call"
         )
-    return found
+    return steps
 
 
-def _between(tensor: Any, known: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+def _sources_of(tensor: Any, known: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
     """The known tensors that a tensor of a graph follows from, and the operations between them, the
     last ones first."""
     sources: dict[str, Any] = {}
     kinds, waiting, seen = [], [tensor], set[str]()
     while waiting:
-        one = waiting.pop(0)
-        if one.name in known:
-            sources[one.name] = one
-        elif one.op.name not in seen:
-            seen.add(one.op.name)
-            kinds.append(str(one.op.type))
-            waiting.extend(one.op.inputs)
+        tensor_on_the_way = waiting.pop(0)
+        if tensor_on_the_way.name in known:
+            sources[tensor_on_the_way.name] = tensor_on_the_way
+        elif tensor_on_the_way.op.name not in seen:
+            seen.add(tensor_on_the_way.op.name)
+            kinds.append(str(tensor_on_the_way.op.type))
+            waiting.extend(tensor_on_the_way.op.inputs)
     return list(sources.values()), kinds
 
 

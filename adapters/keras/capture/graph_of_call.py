@@ -35,12 +35,12 @@ class CalledLayer:
     layer: Any
     args: Any
     kwargs: Any
-    given: Sequence[Any]
+    inputs: Sequence[Any]
     """The tensors among the arguments, the masks last."""
     arguments: dict[str, Any]
     outputs: Sequence[Any]
     masks: int
-    """How many of those given are masks."""
+    """How many of the inputs are masks."""
     why: str
     """Why it has no description, or empty."""
 
@@ -65,7 +65,7 @@ def left(layer: Any, run: Callable[[], T]) -> T:
 
 
 def traced_call(
-    made: Callable[[Sequence[Any]], Any],
+    called_function: Callable[[Sequence[Any]], Any],
     values: Sequence[Any],
     layer: Any,
     tensors: Tensors,
@@ -73,34 +73,34 @@ def traced_call(
     noted: Callable[[Any], str | None],
     apart: bool = False,
 ) -> TracedCall:
-    """The graph of what ``made`` does with tensors such as ``values``; Undescribed where TensorFlow
-    cannot trace it.
+    """The graph of what ``called_function`` does with tensors such as ``values``; Undescribed where
+    TensorFlow cannot trace it.
 
     Of each layer inside ``noted`` says whether its calls are taken down: why it has no description,
     or empty, and None where they are not. With ``apart`` what a layer gives is another tensor than
     what it was given, also where it hands that on.
     """
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in values]
-    found: list[TracedCall] = []
+    traces: list[TracedCall] = []
     called: list[CalledLayer] = []
 
-    def function(*given: Any) -> list[Any]:
-        result = made(given)
+    def function(*input_tensors: Any) -> list[Any]:
+        result = called_function(input_tensors)
         outputs = tensors.within(result)
         if not outputs:
             raise Undescribed("it returns no tensor")
         here = tf.compat.v1.get_default_graph()
-        known = [
+        calls_here = [
             one
             for one in called
-            if all(getattr(tensor, "graph", None) is here for tensor in (*one.given, *one.outputs))
+            if all(getattr(tensor, "graph", None) is here for tensor in (*one.inputs, *one.outputs))
         ]
-        if apart and len(known) < len(called):
+        if apart and len(calls_here) < len(called):
             raise Undescribed(
                 "it calls a layer within a function, a branch or a loop of TensorFlow"
             )
-        found[:] = [TracedCall(None, result, outputs, known)]
-        return [*outputs, *(tensor for one in known for tensor in (*one.given, *one.outputs))]
+        traces[:] = [TracedCall(None, result, outputs, calls_here)]
+        return [*outputs, *(tensor for one in calls_here for tensor in (*one.inputs, *one.outputs))]
 
     failure = ""
     for autograph in (False, True):  # which takes Python's branches and loops on tensors apart
@@ -108,7 +108,7 @@ def traced_call(
         try:
             with _noted(layer, noted, tensors, called, tf.identity if apart else None):
                 traced = tf.function(function, autograph=autograph).get_concrete_function(*specs)
-            return replace(found[0], function=traced)
+            return replace(traces[0], function=traced)
         except Exception as error:
             said = f"{type(error).__name__}: {first_line(error)[:120]}"
             failure = failure or f"TensorFlow cannot trace it ({said})"
@@ -181,7 +181,7 @@ def captured(graph: Any, walk: Walk) -> dict[str, Held]:
     return {
         one.name: Held("resource", Later(lambda: None), variable=variables.get(id(outside)))
         if outside.dtype.name == "resource"
-        else walk.known(outside)
+        else walk.constant(outside)
         for outside, one in graph.captures
     }
 

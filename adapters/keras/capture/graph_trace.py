@@ -43,14 +43,14 @@ Describe = Callable[[Any, Call], Description]
 
 
 def graph_steps(
-    made: Callable[[Sequence[Any]], Any],
+    function: Callable[[Sequence[Any]], Any],
     values: Sequence[Any],
     layer: Any,
     call: Call,
     tensors: Tensors,
     describe: Describe,
 ) -> Description:
-    """The steps of what ``made`` does with tensors; Undescribed where something in it cannot be
+    """The steps of what ``function`` does with tensors; Undescribed where something in it cannot be
     followed, or where it does something else in a graph than on ``values``.
 
     ``layer`` holds the variables, and the layers inside, which are described as layers.
@@ -59,41 +59,41 @@ def graph_steps(
     noted = partial(_noted, tensors)
 
     def run() -> tuple[TracedCall, list[Any]]:
-        traced = left(layer, lambda: traced_call(made, values, layer, tensors, tf, noted))
+        traced = left(layer, lambda: traced_call(function, values, layer, tensors, tf, noted))
         return traced, left(layer, lambda: _run(lambda: traced.function(*values)))
 
     try:
-        traced, found = run()
+        traced, tensors_of_run = run()
     except _NotRun:  # which some of what Keras compiles does
         with tensors.compiled():
-            traced, found = run()
+            traced, tensors_of_run = run()
     graph, count = traced.function.graph, len(traced.outputs)
     build, rest = (
         TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks))),
-        iter(found[count:]),
+        iter(tensors_of_run[count:]),
     )
     walk = Walk(build, tf, call.dtype, weight_of(layer, call))
-    given = captured(graph, walk)
+    refs_by_name = captured(graph, walk)
     for k, (one, value) in enumerate(zip(graph.inputs, values, strict=False)):
-        given[one.name] = taken(build, Ref(-1, k), one, value)
+        refs_by_name[one.name] = taken(build, Ref(-1, k), one, value)
     layers = {}
     for note in traced.called:
-        arrays = [tensors.array(next(rest)) for _ in note.given]
+        arrays = [tensors.array(next(rest)) for _ in note.inputs]
         results = [next(rest) for _ in note.outputs]
         inside = Inside(
-            note.given,
+            note.inputs,
             note.outputs,
             partial(_inner, note, arrays, results, call, tensors, describe),
         )
         layers.update({one.name: inside for one in note.outputs})
-    steps = ended(walk, walk.outputs(graph, given, graph.outputs[:count], layers))
+    steps = ended(walk, walk.outputs(graph, refs_by_name, graph.outputs[:count], layers))
     theirs = call.outputs
     if theirs is None:
-        eager = left(layer, lambda: _again(lambda: tensors.made(lambda: made(values))))
+        eager = left(layer, lambda: _again(lambda: tensors.made(lambda: function(values))))
         theirs = tuple(tensors.array(one) for one in tensors.within(eager))
     # Code may ask whether it is in a graph; rounding is not the same in one.
     why = "its graph, as TensorFlow traces it, gives other values than the call"
-    refuse_others([tensors.array(one) for one in found[:count]], theirs, call, why)
+    refuse_others([tensors.array(one) for one in tensors_of_run[:count]], theirs, call, why)
     return Description(steps)
 
 
@@ -114,7 +114,7 @@ def ended(walk: Walk, outputs: Sequence[Held]) -> tuple[Step, ...]:
         raise Undescribed(why)
     refs = [walk.ref(one) for one in outputs]
     del walk.build.steps[1 + max(ref.step for ref in refs) :]
-    steps = _reached(walk.build.ended(*refs))
+    steps = _needed_steps(walk.build.ended(*refs))
     fixed = any(one.ref is None or one.known is not None for one in outputs)
     if fixed or not any(ref.step < 0 for k, step in enumerate(steps) for ref in step.sources(k)):
         raise Undescribed("it returns a tensor that does not depend on its inputs")
@@ -193,7 +193,7 @@ def _again(run: Callable[[], Any]) -> Any:
         raise Undescribed(f"calling it once more failed ({type(error).__name__})") from None
 
 
-def _reached(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _needed_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps that the last one depends on."""
     used = {len(steps) - 1}
     for position in range(len(steps) - 1, -1, -1):

@@ -36,19 +36,19 @@ def specs(root: Any, keras: Any) -> tuple[InputSpec, ...] | None:
     tensors = _model_inputs(root)
     if not tensors or any(shape_of(tensor) is None for tensor in tensors):
         return None
-    found = []
+    specs_of_inputs = []
     for tensor in tensors:
         sizes = [
             layer.input_dim
             for layer in _consumers(root, tensor)
             if isinstance(layer, keras.layers.Embedding)
         ]
-        found.append(
+        specs_of_inputs.append(
             InputSpec(
                 _name(tensor), shape_of(tensor) or (), _dtype(tensor), min(sizes, default=None)
             )
         )
-    return tuple(found)
+    return tuple(specs_of_inputs)
 
 
 def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -190,10 +190,10 @@ def _declared_shape(layer: Any, spec: Any, rank: int) -> Shape | None:
     )
 
 
-def _fits(wanted: Shape, given: Sequence[int]) -> bool:
+def _fits(wanted: Shape, actual: Sequence[int]) -> bool:
     """The batch may always be another."""
-    return len(wanted) == len(given) and all(
-        size in (None, other) for size, other in zip(wanted[1:], given[1:], strict=True)
+    return len(wanted) == len(actual) and all(
+        size in (None, other) for size, other in zip(wanted[1:], actual[1:], strict=True)
     )
 
 
@@ -211,15 +211,15 @@ def _cast(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     return array.astype(spec.dtype, copy=False)
 
 
-def refuse_shape(who: str, axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> None:
+def refuse_shape(who: str, axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> None:
     """Raises BadInput where an array of that shape does not fit."""
-    if not _fits(wanted, given):
+    if not _fits(wanted, actual):
         shape = ", ".join(axes or ("any" if size is None else str(size) for size in wanted))
-        way_out = _way_out(axes, wanted, given)
-        raise BadInput(f"{who} expects ({shape}); you gave {given}: {way_out}")
+        way_out = _way_out(axes, wanted, actual)
+        raise BadInput(f"{who} expects ({shape}); you gave {actual}: {way_out}")
 
 
-def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> str:
+def _way_out(axes: tuple[str, ...], wanted: Shape, actual: tuple[int, ...]) -> str:
     """How to bring the array to the shape: add axes, move the channels, flatten; or else which size
     is wrong."""
     rank = len(wanted)
@@ -229,26 +229,28 @@ def _way_out(axes: tuple[str, ...], wanted: Shape, given: tuple[int, ...]) -> st
         ((0,), "a batch axis"),
         ((0, last), f"a batch and a {axes[last].rstrip('s') if axes else 'last'} axis"),
     ):
-        sizes = list(given)
+        sizes = list(actual)
         for place in places:
             sizes.insert(place, 1)
         if _fits(wanted, sizes):
             shape = ",".join(map(str, sizes))
             return f"add {words}, x[{_index(places, rank)}] (for a random input: --shape {shape})"
-    if rank == len(given):
+    if rank == len(actual):
         for source, target in ((1, -1), (-1, 1)):
-            sizes = list(given)
+            sizes = list(actual)
             size = sizes.pop(source)
             sizes.insert(rank if target == -1 else target, size)
             if _fits(wanted, sizes):
                 return f"move the channel axis, np.moveaxis(x, {source}, {target})"
-        axis = next(axis for axis in range(1, rank) if wanted[axis] not in (None, given[axis]))
-        return f"{axes[axis] if axes else f'axis {axis}'} must be {wanted[axis]}, not {given[axis]}"
-    if rank == 2 and len(given) > 2 and wanted[1] in (None, math.prod(given[1:])):
+        axis = next(axis for axis in range(1, rank) if wanted[axis] not in (None, actual[axis]))
+        return (
+            f"{axes[axis] if axes else f'axis {axis}'} must be {wanted[axis]}, not {actual[axis]}"
+        )
+    if rank == 2 and len(actual) > 2 and wanted[1] in (None, math.prod(actual[1:])):
         return "flatten it, x.reshape(len(x), -1)"
-    one = math.prod(size or 0 for size in wanted[1:])
-    if one and math.prod(given) and math.prod(given) % one == 0:
-        text = ", ".join(map(str, (math.prod(given) // one, *wanted[1:])))
+    elements = math.prod(size or 0 for size in wanted[1:])
+    if elements and math.prod(actual) and math.prod(actual) % elements == 0:
+        text = ", ".join(map(str, (math.prod(actual) // elements, *wanted[1:])))
         return f"reshape it, x.reshape({text})"
     return f"give it {rank} axes"
 

@@ -161,14 +161,14 @@ class Opened(Shown):
             on_device(self._device, self._keras),
         ):
             self._build(called, arrays)
-            found = self._containing() if "" in (wanted or ()) else self._places()
-            for place in found:
+            places = self._containing() if "" in (wanted or ()) else self._places()
+            for place in places:
                 if place.role == "input" and wanted is not None and place.name in wanted:
                     raise NotReached(
                         f"{place.name!r} is an input of the model and computes nothing"
                     )
             sought = (
-                {place.name for place in found if place.role == "atomic"}
+                {place.name for place in places if place.role == "atomic"}
                 if wanted is None
                 else wanted
             )
@@ -178,11 +178,11 @@ class Opened(Shown):
             forward, given = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):
                 outputs = watch(
-                    forward, given, found, sought, on_call, self._tensors, operations, self._met
+                    forward, given, places, sought, on_call, self._tensors, operations, self._met
                 )
         for name in sorted((operations or set()) - self._met.keys()):
             raise UnknownLayer(
-                name, [*self._met, *(place.name for place in found if place.role == "atomic")]
+                name, [*self._met, *(place.name for place in places if place.role == "atomic")]
             )
         return outputs
 

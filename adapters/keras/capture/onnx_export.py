@@ -32,19 +32,19 @@ def alone(
     call: Callable[..., Any],
     arguments: Mapping[str, Any],
     tensors: Tensors,
-    given: Sequence[Any],
+    input_tensors: Sequence[Any],
     inputs: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, ...]:
-    """What the exported layer gives on these inputs; ``given`` were the tensors, and each Ref in
-    the arguments stands for one."""
-    arrays = list(inputs[: len(given)])
+    """What the exported layer gives on these inputs; ``input_tensors`` were the tensors, and each
+    Ref in the arguments stands for one."""
+    arrays = list(inputs[: len(input_tensors)])
     if any(array.dtype.kind not in "fiub" for array in arrays):
         raise Undescribed("its input is not numeric")
     with held_back(), turn(_layers(layer)), unchanged(layer), interruptible():
         if tensors.backend == "torch":
-            return _by_torch(layer, call, arguments, [one.dtype for one in given], arrays)
+            return _by_torch(layer, call, arguments, [one.dtype for one in input_tensors], arrays)
         if tensors.backend == "tensorflow":
-            return _by_tf2onnx(call, arguments, given, arrays, tensors)
+            return _by_tf2onnx(call, arguments, input_tensors, arrays, tensors)
     raise Undescribed(f"no ONNX exporter is available for the {tensors.backend} backend")
 
 
@@ -92,7 +92,7 @@ def _spread(
 def _by_tf2onnx(
     call: Callable[..., Any],
     arguments: Mapping[str, Any],
-    given: Sequence[Any],
+    input_tensors: Sequence[Any],
     arrays: Sequence[np.ndarray],
     tensors: Tensors,
 ) -> tuple[np.ndarray, ...]:
@@ -113,7 +113,7 @@ def _by_tf2onnx(
         try:
             spec = [
                 tf.TensorSpec(one.shape, one.dtype, name=f"x{place}")
-                for place, one in enumerate(given)
+                for place, one in enumerate(input_tensors)
             ]
             model, _ = convert(tf.function(function, autograph=False), spec, opset=17)
         except Exception as error:

@@ -38,7 +38,7 @@ class Traced:
     has a place of its own."""
 
     place: Place
-    given: Sequence[Any]
+    inputs: Sequence[Any]
     graph: Graph
     result: Any
     tensors: Tensors
@@ -65,13 +65,13 @@ class Traced:
             users = root_of(type(operation)) not in ROOTS or type(operation).__name__ in FOLLOWED
             return step(Place(name, operation, "atomic", own=users), operation, args, kwargs)
 
-        return self.tensors.packed(self.result, self.graph.run(self.given, run, self.tensors))
+        return self.tensors.packed(self.result, self.graph.run(self.inputs, run, self.tensors))
 
 
 def traced(
     place: Place,
     call: Call,
-    given: Sequence[Any],
+    input_tensors: Sequence[Any],
     own: Callable[[], Any],
     tensors: Tensors,
     inside: Callable[[Any], bool],
@@ -89,11 +89,13 @@ def traced(
 
     with held_back(), names_kept(call), unchanged(place.layer), interruptible():
         try:
-            symbols = [_symbol(one, call, tensors) for one in given]
+            symbols = [_symbol(one, call, tensors) for one in input_tensors]
             result = symbolic(place.layer, call, tensors, symbols)
-            found = Traced(place, given, drawn(call, symbols, result), result, tensors, inside)
-            ours = found.run(step)
-            again = replace(found, plain=True)
+            steps = Traced(
+                place, input_tensors, drawn(call, symbols, result), result, tensors, inside
+            )
+            ours = steps.run(step)
+            again = replace(steps, plain=True)
             plain = again.run(step)
         except Undescribed:
             raise
@@ -109,7 +111,7 @@ def traced(
 
     theirs = _kept(place.layer, whole)
     if same(ours, theirs, tensors) or same(plain, theirs, tensors):
-        return found if same(ours, theirs, tensors) else again
+        return steps if same(ours, theirs, tensors) else again
     if not same(theirs, _kept(place.layer, whole), tensors):
         raise Undescribed(
             "the call is nondeterministic, so its operations cannot be compared with it"

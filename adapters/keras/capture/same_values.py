@@ -19,16 +19,16 @@ MASKED = "layers inside take the mask that Keras carries on its input, which is 
 
 
 def refuse_others(
-    found: Sequence[np.ndarray], others: Sequence[np.ndarray], call: Call, why: str
+    values: Sequence[np.ndarray], others: Sequence[np.ndarray], call: Call, why: str
 ) -> None:
     """Undescribed for that reason where the call gave other values than these, or because of the
     masks that inputs have: Keras carries them past the code of the layer, to the layers inside."""
     share = _FEW
     if call.masks:
         why, share = MASKED, min(share, _ROUNDINGS * precision_of(call.dtype).unit)
-    if len(found) != len(others) or any(
+    if len(values) != len(others) or any(
         one.shape != other.shape or one.dtype != other.dtype or _apart(one, other, share)
-        for one, other in zip(found, others, strict=True)
+        for one, other in zip(values, others, strict=True)
     ):
         raise Undescribed(why)
 

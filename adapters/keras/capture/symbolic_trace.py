@@ -104,7 +104,7 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     try:
         try:
             result = symbolic(layer, call, tensors, symbols)
-            found = _between(symbols, values, result, call, tensors)
+            found = _steps_between(symbols, values, result, call, tensors)
         except Undescribed as error:
             return _by_graph(partial(on_tensors, layer, call, tensors), values, call, error)
         return _with_weights(found, layer, values, call, tensors)
@@ -113,51 +113,55 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 
 
 def _by_graph(
-    made: Callable[[Sequence[Any]], Any], values: Sequence[Any], call: Call, failed: Undescribed
+    function: Callable[[Sequence[Any]], Any], values: Sequence[Any], call: Call, failed: Undescribed
 ) -> Description:
-    """The steps of what ``made`` does with tensors through the graph that TensorFlow traces of it,
-    where symbolic tensors do not get through."""
-    tensors, told = Tensors(call.namespace), str(failed)
+    """The steps of what ``function`` does with tensors through the graph that TensorFlow traces of
+    it, where symbolic tensors do not get through."""
+    tensors, reason = Tensors(call.namespace), str(failed)
     # Which of its functions it calls is known in a graph, once the values are.
-    if not (isinstance(failed, Failed) or told.startswith("Cond of keras.ops ")) or (
+    if not (isinstance(failed, Failed) or reason.startswith("Cond of keras.ops ")) or (
         tensors.backend != "tensorflow"
     ):
         raise failed
     graph = importlib.import_module(".graph_trace", __package__)
     try:
         found: Description = graph.graph_steps(
-            made, values, call.layer, call, tensors, partial(_described, tensors=tensors)
+            function, values, call.layer, call, tensors, partial(_described, tensors=tensors)
         )
     except Undescribed as error:
         # Which of the two says more: Keras of a function that takes no symbolic tensor, or
         # TensorFlow of the operation behind it.
         masked, traced = str(error) == MASKED, str(error).startswith("TensorFlow's ")
-        raise (error if masked or traced or "TensorFlow function" in told else failed) from None
+        raise (error if masked or traced or "TensorFlow function" in reason else failed) from None
     return found
 
 
 def _with_weights(
-    found: Description, layer: Any, values: Sequence[Any], call: Call, tensors: Tensors
+    description: Description, layer: Any, values: Sequence[Any], call: Call, tensors: Tensors
 ) -> Description:
     """The same, or what TensorFlow's graph tells where numbers that Python has made while the call
     was on follow from variables, such as a kernel that is normalised first."""
-    fixed = any(isinstance(one.op, Constant) and one.op.value.size > 1 for one in found.steps)
+    fixed = any(isinstance(one.op, Constant) and one.op.value.size > 1 for one in description.steps)
     own = root_of(type(layer)) not in ROOTS and getattr(layer, "weights", None)
     if tensors.backend != "tensorflow" or not fixed or not own:
-        return found
+        return description
     made = partial(on_tensors, layer, call, tensors)
     try:
         graph = _by_graph(made, values, call, Failed(""))
     except Undescribed:
-        return found
-    return graph if weights_of(graph.steps).keys() > weights_of(found.steps).keys() else found
+        return description
+    return (
+        graph
+        if weights_of(graph.steps).keys() > weights_of(description.steps).keys()
+        else description
+    )
 
 
-def on_tensors(layer: Any, call: Call, tensors: Tensors, given: Sequence[Any]) -> Any:
+def on_tensors(layer: Any, call: Call, tensors: Tensors, input_tensors: Sequence[Any]) -> Any:
     """The call as it was made, on these tensors."""
     named = {
         name: tensors.mapped(
-            lambda leaf: given[leaf.index] if isinstance(leaf, Ref) else leaf, value
+            lambda leaf: input_tensors[leaf.index] if isinstance(leaf, Ref) else leaf, value
         )
         for name, value in call.arguments.items()
     }
@@ -178,12 +182,12 @@ def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) ->
         symbols, values = _inputs(inner, tensors)
         try:
             result = _called(lambda: function(symbols[0]), call, tensors)
-            return _between(symbols, values, result, inner, tensors).steps
+            return _steps_between(symbols, values, result, inner, tensors).steps
         except Undescribed as error:
             return _by_graph(lambda given: function(given[0]), values, inner, error).steps
 
 
-def _between(
+def _steps_between(
     symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors
 ) -> Description:
     """The nodes between symbolic tensors and a result, run on the values and described one by
@@ -295,7 +299,7 @@ class Graph:
             used = [
                 value
                 for symbol, value in zip(self.symbols, values, strict=True)
-                if _reached(symbol)
+                if _is_used(symbol)
             ]
             outputs = self.drawn._run_through_graph(
                 used, operation_fn=lambda one: lambda *args, **kwargs: run(one, args, kwargs)
@@ -317,7 +321,7 @@ def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
         return Graph(
-            call.namespace.Function([one for one in symbols if _reached(one)], result), symbols, ()
+            call.namespace.Function([one for one in symbols if _is_used(one)], result), symbols, ()
         )
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
@@ -328,7 +332,7 @@ def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     )
 
 
-def _reached(symbol: Any) -> bool:
+def _is_used(symbol: Any) -> bool:
     """Whether anything was done with a symbolic tensor of Keras 3; one that a call is given and
     never looks at is no part of its graph."""
     return hasattr(symbol, "_keras_history")

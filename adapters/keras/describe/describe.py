@@ -91,32 +91,33 @@ def described_class(layer: Any, watched: Collection[str] = ()) -> type:
     """The class along the layer's MRO whose description holds for it; Undescribed with the reason
     where there is none."""
     kind = type(layer)
-    found = next(
+    described = next(
         (cls for cls in kind.__mro__ if _key(cls) in DESCRIBED and _root(cls) in ROOTS), None
     )
-    if found is None:
+    if described is None:
         raise Undescribed(f"{kind.__name__} has no description")
-    for cls in kind.__mro__[: kind.__mro__.index(found)]:
+    for cls in kind.__mro__[: kind.__mro__.index(described)]:
         for name, value in vars(cls).items():
             if (
                 _is_method(value)
                 and name not in _HARMLESS
-                and hasattr(found, name)
+                and hasattr(described, name)
                 and (name == "__call__" or not name.startswith("__"))
             ):
                 if _root(kind) in ROOTS:
                     raise Undescribed(f"{kind.__name__} has no description")
                 raise Undescribed(
-                    f"{kind.__name__} has no description: it overrides `{name}` of {found.__name__}"
+                    f"{kind.__name__} has no description: it overrides `{name}` of "
+                    f"{described.__name__}"
                 )
-    methods = _methods(found)
+    methods = _methods(described)
     for name, value in vars(layer).items():
         if name in methods and name not in watched and not is_own(value, layer, name):
             raise Undescribed(f"`{name}` of this {kind.__name__} instance has been replaced")
-    told = unread(layer, found)
+    told = unread(layer, described)
     if told:
         raise Undescribed(told)
-    return found
+    return described
 
 
 @lru_cache(maxsize=512)

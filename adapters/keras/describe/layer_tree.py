@@ -124,9 +124,9 @@ def layer_of(place: Place) -> Layer:
     )
 
 
-def listed(found: tuple[Place, ...]) -> tuple[Layer, ...]:
+def listed(places: tuple[Place, ...]) -> tuple[Layer, ...]:
     """The lines of ``probe MODEL``."""
-    return tuple(layer_of(place) for place in found if place.role == "atomic")
+    return tuple(layer_of(place) for place in places if place.role == "atomic")
 
 
 def _output_shape(layer: Any) -> tuple[int | None, ...] | None:

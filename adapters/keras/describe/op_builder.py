@@ -69,14 +69,14 @@ class OpBuilder(Builder):
             )
             return first, second
         found = []
-        for one in (left, right):
-            if not isinstance(one, Ref) and not hasattr(type(one), "assign"):
-                one = self.call.early(one) if early else np.asarray(one, np.float64)
-            elif isinstance(one, Ref) and self.dtype(one).kind != "f":
-                one = self.add(
-                    ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), one
+        for operand in (left, right):
+            if not isinstance(operand, Ref) and not hasattr(type(operand), "assign"):
+                operand = self.call.early(operand) if early else np.asarray(operand, np.float64)
+            elif isinstance(operand, Ref) and self.dtype(operand).kind != "f":
+                operand = self.add(
+                    ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), operand
                 )
-            found.append(self.ref(one))
+            found.append(self.ref(operand))
         return found[0], found[1]
 
     def shaped(self, value: Any) -> Any:
@@ -236,28 +236,28 @@ class OpBuilder(Builder):
         slices: list[slice] = []
         shape: list[int] = []
         gather: tuple[int, Any] | None = None
-        for one in keys:
-            size = self.shape(ref)[len(slices)] if one is not None else 1
-            if one is None:
+        for index in keys:
+            size = self.shape(ref)[len(slices)] if index is not None else 1
+            if index is None:
                 shape.append(1)
-            elif isinstance(one, bool) or not isinstance(one, int | slice | Ref | np.ndarray):
-                raise Undescribed(f"indexing by {type(one).__name__} is not supported")
-            elif isinstance(one, int):
-                if not -size <= one < size:
+            elif isinstance(index, bool) or not isinstance(index, int | slice | Ref | np.ndarray):
+                raise Undescribed(f"indexing by {type(index).__name__} is not supported")
+            elif isinstance(index, int):
+                if not -size <= index < size:
                     raise Undescribed("it is indexed beyond its number of axes")
-                slices.append(slice(one % size, one % size + 1))
-            elif isinstance(one, slice):
+                slices.append(slice(index % size, index % size + 1))
+            elif isinstance(index, slice):
                 if any(
                     isinstance(end, Ref) or hasattr(end, "numpy")
-                    for end in (one.start, one.stop, one.step)
+                    for end in (index.start, index.stop, index.step)
                 ):
                     raise Undescribed("slicing at computed positions is not supported")
-                slices.append(one)
-                shape.append(len(range(*one.indices(size))))
+                slices.append(index)
+                shape.append(len(range(*index.indices(size))))
             else:
                 if gather is not None or None in keys:
                     raise Undescribed("indexing by several tensors is not supported")
-                gather = (len(shape), one)
+                gather = (len(shape), index)
                 slices.append(slice(None))
                 shape.append(size)
         cut = self.reshape(self.sliced(ref, slices), shape)
@@ -290,24 +290,24 @@ class OpBuilder(Builder):
     def product(self, left: Ref, right: Ref) -> Ref:
         """A matrix product as NumPy's; with a weight of two axes on the right it is a layer's
         own."""
-        one, other = self.shape(left), self.shape(right)
+        left_shape, other = self.shape(left), self.shape(right)
         op = self.steps[right.step].op if right.step >= 0 else None
         if (
             isinstance(op, ops.Parameter)
             and right == self.last
             and len(other) == 2
-            and len(one) > 1
+            and len(left_shape) > 1
         ):
             self.steps.pop()
             return self.add(
-                ops.MatMul(weight=op.weight, bias=None), left, shape=(*one[:-1], other[-1])
+                ops.MatMul(weight=op.weight, bias=None), left, shape=(*left_shape[:-1], other[-1])
             )
-        lead = np.broadcast_shapes(one[:-2], other[:-2])
+        lead = np.broadcast_shapes(left_shape[:-2], other[:-2])
         return self.add(
             ops.Product(),
             left,
             right,
-            shape=(*lead, *one[-2:-1], *(other[-1:] if len(other) > 1 else ())),
+            shape=(*lead, *left_shape[-2:-1], *(other[-1:] if len(other) > 1 else ())),
         )
 
     def expand(self, ref: Ref, shape: Sequence[int]) -> Ref:

@@ -48,8 +48,8 @@ type, or what says something of sparse tensors alone, which are no arrays."""
 class _Arguments(Mapping[str, Any]):
     """Arguments of a call that take down which of them were looked at."""
 
-    def __init__(self, given: Mapping[str, Any], seen: set[str]) -> None:
-        self._given, self._seen = given, seen
+    def __init__(self, values: Mapping[str, Any], seen: set[str]) -> None:
+        self._given, self._seen = values, seen
 
     def __getitem__(self, name: str) -> Any:
         self._seen.add(name)
@@ -70,7 +70,7 @@ def described_by_reading(
     ``describe`` did not look at."""
     options, arguments = set[str](), set[str]()
     read = operation if call.legacy else _watched(operation, options)
-    found = describe(
+    description = describe(
         read, replace(call, layer=read, arguments=_Arguments(call.arguments, arguments))
     )
     kind = (
@@ -91,7 +91,7 @@ def described_by_reading(
         else type(operation).call
     )
     defaults = dict(_parameters(called))
-    used = {ref for place, step in enumerate(found.steps) for ref in step.sources(place)}
+    used = {ref for place, step in enumerate(description.steps) for ref in step.sources(place)}
     for name, value in call.arguments.items():
         refs = list(_refs(value))
         if (
@@ -105,7 +105,7 @@ def described_by_reading(
         raise Undescribed(
             f"{kind} was called with `{name}`, which its description does not support"
         )
-    return found
+    return description
 
 
 def _refs(value: Any) -> Iterator[Ref]:

@@ -96,10 +96,10 @@ def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -
         own = {name: given.get(f"{name}_mask") for name in ("query", "value", "key")}
         if type(call.layer).__name__ == "MultiHeadAttention":
             own["query"] = carried[query.index]
-    found = []
+    masks = []
     explicit = _mask_of(call, "attention_mask", given.get("attention_mask"))
     if explicit is not None:
-        found.append(
+        masks.append(
             _explicit(
                 build, call, heads, explicit, lengths, any(one is not None for one in own.values())
             )
@@ -111,8 +111,8 @@ def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -
         if len(heads.attended) > 1 or heads.rank != 4:
             raise Undescribed("input masks with attention over several axes are not supported")
         shape = (batch, 1, length, 1) if name == "query" else (batch, 1, 1, length)
-        found.append(build.add(ops.Reshape(shape=shape), ref))
-    return tuple(found)
+        masks.append(build.add(ops.Reshape(shape=shape), ref))
+    return tuple(masks)
 
 
 def _explicit(
@@ -140,9 +140,9 @@ def with_heads(
     layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool
 ) -> Description:
     """Projections of query, key and value, heads that attend, a projection of what they give."""
-    given = call.arguments
-    query, value = given["query"], given["value"]
-    key = given.get("key") or value
+    arguments = call.arguments
+    query, value = arguments["query"], arguments["value"]
+    key = arguments.get("key") or value
     build = Builder()
     parts, shapes = [], []
     for name, ref in (("query", query), ("key", key), ("value", value)):
@@ -158,7 +158,7 @@ def with_heads(
         shapes.append(shape)
     lengths = heads.count(shapes[0]), heads.count(shapes[1])
     causal, window = (
-        bool(given.get("use_causal_mask")),
+        bool(arguments.get("use_causal_mask")),
         getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None)),
     )
     if (causal or window is not None) and heads.rank != 4:

@@ -26,41 +26,41 @@ def product_with(
     output.
     """
     sizes = tuple(kernel.effective.shape)
-    given, weight, out = _labels(equation, len(shape), len(sizes))
-    known = {**dict(zip(given, shape, strict=True)), **dict(zip(weight, sizes, strict=True))}
-    result = tuple(known[letter] for letter in out)
+    source, weight, out = _labels(equation, len(shape), len(sizes))
+    lengths = {**dict(zip(source, shape, strict=True)), **dict(zip(weight, sizes, strict=True))}
+    result = tuple(lengths[letter] for letter in out)
     summed = [letter for letter in weight if letter not in out]
-    made = [letter for letter in weight if letter in out]
-    apart = not any(letter in given for letter in made) and all(
-        letter in given for letter in summed
+    columns = [letter for letter in weight if letter in out]
+    apart = not any(letter in source for letter in columns) and all(
+        letter in source for letter in summed
     )
-    kept = [letter for letter in given if letter not in summed]
-    if not apart or any(letter not in out for letter in kept) or len(set(given)) < len(given):
+    kept = [letter for letter in source if letter not in summed]
+    if not apart or any(letter not in out for letter in kept) or len(set(source)) < len(source):
         y = build.add(
             ops.WeightedEinsum(
-                f"{''.join(given)},{''.join(weight)}->{''.join(out)}", weight=kernel
+                f"{''.join(source)},{''.join(weight)}->{''.join(out)}", weight=kernel
             ),
             x,
         )
     else:
-        perm = tuple(given.index(letter) for letter in (*kept, *summed))
-        if perm != tuple(range(len(given))):
+        perm = tuple(source.index(letter) for letter in (*kept, *summed))
+        if perm != tuple(range(len(source))):
             x = build.add(ops.Transpose(perm=perm), x)
         lead, count, wide = (
-            tuple(known[letter] for letter in part) for part in (kept, summed, made)
+            tuple(lengths[letter] for letter in part) for part in (kept, summed, columns)
         )
         if len(count) != 1:
             x = build.add(ops.Reshape(shape=(*lead, prod(count))), x)
-        axes = tuple(weight.index(letter) for letter in (*summed, *made))
+        axes = tuple(weight.index(letter) for letter in (*summed, *columns))
         matrix = replace(kernel, axes=axes, shape=(prod(count), prod(wide)))
-        behind = out[len(out) - len(made) :] == tuple(made)
+        behind = out[len(out) - len(columns) :] == tuple(columns)
         whole = bias is not None and behind and tuple(bias.effective.shape) == wide
         own = None if bias is None or not whole else replace(bias, axes=None, shape=(prod(wide),))
         y = build.add(ops.MatMul(weight=matrix, bias=own), x)
         bias = None if whole else bias
         if len(wide) != 1:
             y = build.add(ops.Reshape(shape=(*lead, *wide)), y)
-        turn = tuple((*kept, *made).index(letter) for letter in out)
+        turn = tuple((*kept, *columns).index(letter) for letter in out)
         if turn != tuple(range(len(out))):
             y = build.add(ops.Transpose(perm=turn), y)
     if bias is not None:

@@ -43,12 +43,12 @@ def _merged_by_masks(call: Call, op: ops.Op) -> Description:
         )
 
     masks = [None if mask is None else whole(mask) for mask in call.carried]
-    given = [Ref(-1, index) for index in range(len(call.inputs))]
-    result, kept = given[0], masks[0]
+    inputs = [Ref(-1, index) for index in range(len(call.inputs))]
+    result, kept = inputs[0], masks[0]
     if isinstance(op, ops.Mul):
         filled = [
             x if mask is None else build.add(ops.Fill(value=1.0), x, mask)
-            for x, mask in zip(given, masks, strict=True)
+            for x, mask in zip(inputs, masks, strict=True)
         ]
         build.add(op, *filled)
         if None not in masks:
@@ -58,7 +58,7 @@ def _merged_by_masks(call: Call, op: ops.Op) -> Description:
                 build.add(ops.Max(), *(mask for mask in masks if mask is not None)),
             )
         return Description(build.ended())
-    for x, mask in zip(given[1:], masks[1:], strict=True):
+    for x, mask in zip(inputs[1:], masks[1:], strict=True):
         if mask is not None:
             x = build.add(ops.Where(), mask, x, result)
         if kept is not None:

@@ -23,12 +23,12 @@ from ..describe.layer_tree import root_of
 from .activation import activation_steps
 from .conv import padding_pairs
 
-__all__ = ["OWN_CELLS", "STEPWISE", "Made", "Read", "Stepwise", "recurrence"]
+__all__ = ["OWN_CELLS", "STEPWISE", "CellOps", "Read", "Stepwise", "recurrence"]
 
-Made = tuple[tuple[ops.Op, ...], ops.Recurrence]
+CellOps = tuple[tuple[ops.Op, ...], ops.Recurrence]
 """What a cell's input goes through first, and the cell."""
 
-OWN_CELLS: dict[str, Callable[[Any, Call, str], Made]] = {}
+OWN_CELLS: dict[str, Callable[[Any, Call, str], CellOps]] = {}
 """Cells of other packages, by what they are described under: (cell, call, prefix of its weights'
 names) -> the cell."""
 
@@ -156,7 +156,7 @@ def recurrence(
 
     Raises Undescribed where the layer or its cell is not Keras' own.
     """
-    _known(layer, _ALIKE, call)
+    _described_name(layer, _ALIKE, call)
     if _dropping(layer.cell) and call.training:
         raise Undescribed("dropout is active in it (training mode)")
     if getattr(layer, "stateful", False) and states and call.legacy:
@@ -178,7 +178,7 @@ def recurrence(
     begun = [_turned(build, state, len(shape) - 1, first) for state in begun]
     ended: list[Ref] = []
     for index, cell in enumerate(cells):
-        given, begun = begun[: _count(cell)], begun[_count(cell) :]
+        initial, begun = begun[: _count(cell)], begun[_count(cell) :]
         options: dict[str, Any] = {
             "reverse": bool(layer.go_backwards),
             "zero_masked": index == len(cells) - 1
@@ -192,7 +192,7 @@ def recurrence(
                 stepped,
                 x,
                 (count, shape[1] if major else shape[0], cell.units),
-                given,
+                initial,
                 mask,
                 **options,
             )
@@ -201,8 +201,8 @@ def recurrence(
         before, made = _made(cell, call, named, spatial)
         for one in before:
             x = build.add(one, x)
-        op = replace(made, **options, has_mask=mask is not None, has_states=bool(given))
-        x = build.add(op, x, *(() if mask is None else (mask,)), *given)
+        op = replace(made, **options, has_mask=mask is not None, has_states=bool(initial))
+        x = build.add(op, x, *(() if mask is None else (mask,)), *initial)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     x, *ended = (_cast(build, one, call.dtype, outside) for one in (x, *ended))
     rank = len(shape)
@@ -225,7 +225,7 @@ def _step_by_step(
     stepped: Stepwise,
     x: Ref,
     sizes: tuple[int, int, int],
-    given: Sequence[Ref],
+    initial: Sequence[Ref],
     mask: Ref | None = None,
     reverse: bool = False,
     zero_masked: bool = False,
@@ -234,7 +234,7 @@ def _step_by_step(
     the output before is repeated."""
     count, batch, units = sizes
     nothing = build.ref(np.zeros((batch, units), np.float32))
-    (state,), shown = list(given) or [nothing], nothing
+    (state,), shown = list(initial) or [nothing], nothing
     outputs: dict[int, Ref] = {}
     for t in reversed(range(count)) if reverse else range(count):
         part = build.add(
@@ -294,7 +294,7 @@ def _stacked(cell: Any) -> bool:
     return type(cell).__name__ == "StackedRNNCells"
 
 
-def _known(layer: Any, names: Sequence[str], call: Call) -> str:
+def _described_name(layer: Any, names: Sequence[str], call: Call) -> str:
     name = described_class(layer, call.watched).__name__
     if name not in names:
         raise Undescribed(f"the {type(layer).__name__} inside it is not one of {', '.join(names)}")
@@ -314,29 +314,29 @@ def _count(cell: Any) -> int:
 def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
     """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last
     one."""
-    made = activation_steps(activation, call, ndim)
-    if not made:
+    steps = activation_steps(activation, call, ndim)
+    if not steps:
         return ops.Identity()
     fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
-    if weights_of(made) or not all(isinstance(step.op, fit) for step in made):
+    if weights_of(steps) or not all(isinstance(step.op, fit) for step in steps):
         raise Undescribed(
             f"its activation {getattr(activation, '__name__', activation)!r} is not supported "
             "inside a recurrent layer"
         )
     parts = [
         replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op
-        for step in made
+        for step in steps
     ]
     return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
 
 
-def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> Made:
+def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:
     """The op of a cell; its direction, mask and states are those of the layer around it."""
     if type(cell).__name__ not in _CELLS and not any(
         one.__name__ in _CELLS for one in type(cell).__mro__
     ):
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
-    kind = _known(cell, _CELLS, call)
+    kind = _described_name(cell, _CELLS, call)
     if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
         raise Undescribed(
             f"its cell computes in {cell.compute_dtype}, and the layer around it in {call.dtype}"

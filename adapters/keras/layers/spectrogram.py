@@ -52,8 +52,8 @@ def _stft(layer: Any, call: Call) -> Description:
 
     def part(name: str) -> Ref:
         kernel = call.weight(name, getattr(layer, name), axes=(2, 1, 0))
-        made = _framed(build, x, kernel, layer._frame_step, pads)
-        return build.reshape(made, (batch, channels, *build.shape(made)[1:]))
+        spectrum = _framed(build, x, kernel, layer._frame_step, pads)
+        return build.reshape(spectrum, (batch, channels, *build.shape(spectrum)[1:]))
 
     parts = [
         part(name)
@@ -62,27 +62,29 @@ def _stft(layer: Any, call: Call) -> Description:
     ]
     epsilon = float(call.namespace.backend.epsilon())
     if layer.mode in ("real", "imag"):
-        made = parts[0]
+        spectrum = parts[0]
     elif layer.mode == "stft":
-        made = build.concat(parts, 2)
+        spectrum = build.concat(parts, 2)
     else:
-        made = _power(build, *parts)
+        spectrum = _power(build, *parts)
         if layer.mode == "psd":
-            bins = build.shape(made)[2]
-            inner = build.part(made, 2, 1, bins - 1)
+            bins = build.shape(spectrum)[2]
+            inner = build.part(spectrum, 2, 1, bins - 1)
             padded = ops.Pad(pads=((0, 0), (0, 0), (1, 1), (0, 0)))
-            made = build.add(ops.Add(), made, build.add(padded, inner, shape=build.shape(made)))
+            spectrum = build.add(
+                ops.Add(), spectrum, build.add(padded, inner, shape=build.shape(spectrum))
+            )
         else:
-            made = build.add(ops.Sqrt(), _at_least(build, made, epsilon))
+            spectrum = build.add(ops.Sqrt(), _at_least(build, spectrum, epsilon))
         if layer.mode == "log":
-            made = build.add(ops.Log(), _at_least(build, made, epsilon))
-    _, _, bins, frames = build.shape(made)
+            spectrum = build.add(ops.Log(), _at_least(build, spectrum, epsilon))
+    _, _, bins, frames = build.shape(spectrum)
     if layer.expand_dims:
-        made = build.transpose(made, (0, 1, 3, 2) if first else (0, 3, 2, 1))
+        spectrum = build.transpose(spectrum, (0, 1, 3, 2) if first else (0, 3, 2, 1))
     else:
-        made = build.reshape(made, (batch, channels * bins, frames))
-        made = made if first else build.transpose(made, (0, 2, 1))
-    return Description(build.ended(made))
+        spectrum = build.reshape(spectrum, (batch, channels * bins, frames))
+        spectrum = spectrum if first else build.transpose(spectrum, (0, 2, 1))
+    return Description(build.ended(spectrum))
 
 
 def _window(layer: Any) -> np.ndarray:
@@ -135,23 +137,25 @@ def _mel(layer: Any, call: Call) -> Description:
         "mel", None, np.asarray(call.namespace.ops.convert_to_numpy(matrix)), (_COMPUTED,)
     )
     frames = build.transpose(power, (0, 2, 1))
-    made = build.add(
+    spectrum = build.add(
         ops.MatMul(weight=weight, bias=None),
         frames,
         shape=(*build.shape(frames)[:2], layer.num_mel_bins),
     )
     if layer.power_to_db:
         ten = build.ref(10.0)
-        made = build.add(
-            ops.Mul(), ten, build.add(ops.Log10(), _at_least(build, made, layer.min_power))
+        spectrum = build.add(
+            ops.Mul(), ten, build.add(ops.Log10(), _at_least(build, spectrum, layer.min_power))
         )
         reference = 10 * float(np.log10(max(abs(layer.ref_power), layer.min_power)))
-        made = build.add(ops.Sub(), made, reference)
+        spectrum = build.add(ops.Sub(), spectrum, reference)
         floor = build.add(
-            ops.Sub(), build.reduce(ops.ReduceMax, made, None, True), float(layer.top_db)
+            ops.Sub(), build.reduce(ops.ReduceMax, spectrum, None, True), float(layer.top_db)
         )
-        made = build.add(ops.Max(), made, floor)
-    made = build.transpose(made, (0, 2, 1))
+        spectrum = build.add(ops.Max(), spectrum, floor)
+    spectrum = build.transpose(spectrum, (0, 2, 1))
     if call.dtype not in ("float32", "float64"):
-        made = build.add(ops.Cast(to=call.dtype), made)
-    return Description(build.ended(build.reshape(made, build.shape(made)[1:]) if single else made))
+        spectrum = build.add(ops.Cast(to=call.dtype), spectrum)
+    return Description(
+        build.ended(build.reshape(spectrum, build.shape(spectrum)[1:]) if single else spectrum)
+    )

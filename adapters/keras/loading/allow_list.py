@@ -154,7 +154,7 @@ _WORDS = frozenset(
 something to be looked up."""
 
 
-class Found(NamedTuple):
+class Serialized(NamedTuple):
     """A serialized object in a config: its dictionary, the layer it belongs to, and whether it
     stands in a compile_config."""
 
@@ -163,7 +163,7 @@ class Found(NamedTuple):
     compiled: bool
 
 
-def objects(config: Any, layer: str = "", compiled: bool = False) -> Iterator[Found]:
+def objects(config: Any, layer: str = "", compiled: bool = False) -> Iterator[Serialized]:
     """Every dictionary with a ``class_name`` anywhere in a config, the outer ones first."""
     if isinstance(config, Mapping):
         if "class_name" in config:
@@ -173,7 +173,7 @@ def objects(config: Any, layer: str = "", compiled: bool = False) -> Iterator[Fo
                 or (inner.get("name") if isinstance(inner, Mapping) else None)
                 or layer
             )
-            yield Found(config, layer, compiled)
+            yield Serialized(config, layer, compiled)
         for key, value in config.items():
             yield from objects(value, layer, compiled or key == "compile_config")
     elif isinstance(config, list | tuple):
@@ -218,9 +218,9 @@ def refuse_code(
 _TRUST = "give trust=True (--trust) if you trust the file's source"
 
 
-def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) -> str:
+def _unknown(serialized: Serialized, imported: Collection[str], modules: Collection[str]) -> str:
     """What is not known to be harmless about an object, in words; empty where all of it is."""
-    value = found.value
+    value = serialized.value
     kind, module, registered = (
         value["class_name"],
         value.get("module"),
@@ -234,7 +234,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
         return "an object whose class name is not a string"
     if registered in imported or (kind in imported and (module is None or module in modules)):
         return ""
-    where = f" in layer {found.layer!r}" if found.layer else ""
+    where = f" in layer {serialized.layer!r}" if serialized.layer else ""
     if kind == "function":
         name = value.get("config")
         known = (
@@ -251,7 +251,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
             )
         )
     if kind == "Lambda":
-        return f"the Lambda layer {found.layer!r}, whose Python code would run"
+        return f"the Lambda layer {serialized.layer!r}, whose Python code would run"
     if kind == "__lambda__":
         return f"a Python lambda{where}, whose code would run"
     if kind in ("TFOpLambda", "SlicingOpLambda"):
@@ -264,7 +264,7 @@ def _unknown(found: Found, imported: Collection[str], modules: Collection[str]) 
             "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
         )
     if registered in (None, kind) and (
-        module in _OPERATION_MODULES or (found.compiled and module in _TRAINING_MODULES)
+        module in _OPERATION_MODULES or (serialized.compiled and module in _TRAINING_MODULES)
     ):
         return ""
     own = kind.rpartition(">")[2]
@@ -330,15 +330,15 @@ def _words(key: str, value: Any, listed: bool) -> Iterator[tuple[str, str, bool]
             yield from _words(key, one, True)
 
 
-def _advice(found: Found) -> str:
-    own = found.value["class_name"] not in (
+def _advice(serialized: Serialized) -> str:
+    own = serialized.value["class_name"] not in (
         "Lambda",
         "__lambda__",
         "TFOpLambda",
         "SlicingOpLambda",
         "function",
     )
-    module = found.value.get("module")
+    module = serialized.value.get("module")
     name = module if isinstance(module, str) and _root(module) not in ROOTS else "my_layers"
     return (
         (

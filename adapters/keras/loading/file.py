@@ -368,11 +368,11 @@ def _output_shapes(
 ) -> dict[str, tuple[int | None, ...]]:
     """The output shapes that the file tells: those of which it tells the input shape of the layer
     that comes next."""
-    found: dict[str, tuple[int | None, ...]] = {}
+    shapes: dict[str, tuple[int | None, ...]] = {}
 
     def note(name: str, shape: Any) -> None:
         if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
-            found.setdefault(name, tuple(shape))
+            shapes.setdefault(name, tuple(shape))
 
     for position, entry in enumerate(entries):
         told = (entry.get("build_config") or {}).get("input_shape")
@@ -392,7 +392,7 @@ def _output_shapes(
                 )
                 if history and history[1:] == [0, 0]:
                     note(history[0], tensor.value["config"]["shape"])
-    return found
+    return shapes
 
 
 def _shapes(file: File) -> dict[str, tuple[int, ...]]:

@@ -38,9 +38,9 @@ _LOADERS = {
 
 
 @contextmanager
-def completed(keras: Any, own: Mapping[str, Any], told: dict[str, str]) -> Iterator[None]:
+def completed(keras: Any, own: Mapping[str, Any], origins: dict[str, str]) -> Iterator[None]:
     """Functions that Keras makes of bytecode meanwhile find the names of ``own``, which are the
-    user's, and the usual names of modules; ``told`` takes down what these stand for."""
+    user's, and the usual names of modules; ``origins`` takes down what these stand for."""
     module: Any = importlib.import_module(_LOADERS[keras.__name__])
 
     def with_names(*args: Any, **kwargs: Any) -> FunctionType:
@@ -54,7 +54,7 @@ def completed(keras: Any, own: Mapping[str, Any], told: dict[str, str]) -> Itera
                 with suppress(ImportError):
                     place = _USUAL[name].format(keras=keras.__name__)
                     found[name] = importlib.import_module(place)
-                    told[name] = place
+                    origins[name] = place
         if not found:
             return function
         return FunctionType(

@@ -62,12 +62,12 @@ def load(
     for name in (one for one in ADAPTERS if one in packages):
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
-    told: dict[str, str] = {}
+    origins: dict[str, str] = {}
     with (
         held_back(),
         silenced("", logs=True),
         tempfile.TemporaryDirectory() as folder,
-        completed(keras, names, told) if trust else nullcontext(),
+        completed(keras, names, origins) if trust else nullcontext(),
         interruptible(),
     ):
         path = file.path
@@ -85,10 +85,10 @@ def load(
             ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
-    taken = ", ".join(f"{name} for {place}" for name, place in sorted(told.items()))
+    taken = ", ".join(f"{name} for {place}" for name, place in sorted(origins.items()))
     return loaded, (
         (f"the file does not say what names in its Lambda functions mean; taken: {taken}",)
-        if told
+        if origins
         else ()
     )
 

@@ -17,7 +17,7 @@ Rule = Callable[[Config, list[Shape]], Shape]
 
 def inferred_shapes(entries: Sequence[Config], chained: bool) -> dict[str, Shape]:
     """The shape of the first output of each layer's first call, by its name."""
-    found: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
     before: Shape | None = None
     for entry in entries:
         config, kind = entry["config"], entry["class_name"].rpartition(">")[2]
@@ -30,16 +30,16 @@ def inferred_shapes(entries: Sequence[Config], chained: bool) -> dict[str, Shape
                 shape = tuple(given)
             else:
                 first = before if before is not None else tuple(given) if given else None
-                inputs = [first] if chained else [found.get(one) for one in _inputs(entry)]
+                inputs = [first] if chained else [shapes.get(one) for one in _inputs(entry)]
                 known = [one for one in inputs if one is not None]
                 if "layers" in config:
                     shape = _of_model(config, kind)
                 elif known and len(known) == len(inputs):
                     shape = _RULES[kind](config, known)
         if shape is not None and all(size is None or type(size) is int for size in shape):
-            found[name] = shape
-        before = found.get(name)
-    return found
+            shapes[name] = shape
+        before = shapes.get(name)
+    return shapes
 
 
 def _of_model(config: Config, kind: str) -> Shape | None:

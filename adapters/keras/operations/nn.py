@@ -45,24 +45,24 @@ def _epsilon(op: Any, call: Call) -> float:
 def _layer_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     """Keras divides by the deviation what it does not centre with ``rms_scaling``, and leaves beta
     out."""
-    axes, given, epsilon = build.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
+    axes, arguments, epsilon = build.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
     if op.rms_scaling:
-        found = build.add(
+        y = build.add(
             ops.RMSNormalization(scale=None, epsilon=epsilon, axes=axes, centred=True), Ref(-1)
         )
     else:
         shortcuts = call.backend in ("torch", "numpy")
-        found = build.add(
+        y = build.add(
             ops.LayerNormalization(
                 scale=None, bias=None, epsilon=epsilon, axes=axes, may_use_lossy_algorithm=shortcuts
             ),
             Ref(-1),
         )
-    if given.get("gamma") is not None:
-        found = build.add(ops.Mul(), found, _along(build, Ref(-1), given["gamma"], axes))
-    if given.get("beta") is not None and not op.rms_scaling:
-        found = build.add(ops.Add(), found, _along(build, Ref(-1), given["beta"], axes))
-    return found
+    if arguments.get("gamma") is not None:
+        y = build.add(ops.Mul(), y, _along(build, Ref(-1), arguments["gamma"], axes))
+    if arguments.get("beta") is not None and not op.rms_scaling:
+        y = build.add(ops.Add(), y, _along(build, Ref(-1), arguments["beta"], axes))
+    return y
 
 
 @operation("RMSNorm")
@@ -81,10 +81,10 @@ def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
     score, on either backend."""
     if op.attn_logits_soft_cap is not None and call.backend != "tensorflow":
         raise Undescribed("capped scores are not supported")
-    given = call.arguments
-    query, key, value = (build.ref(given[name]) for name in ("query", "key", "value"))
+    arguments = call.arguments
+    query, key, value = (build.ref(arguments[name]) for name in ("query", "key", "value"))
     heads, shared = build.shape(query)[2], build.shape(key)[2]
-    scale = given.get("scale")
+    scale = arguments.get("scale")
     if isinstance(scale, Ref):
         raise Undescribed("a scale that is a tensor is not supported")
     factor = np.float32(1) / np.sqrt(np.float32(build.shape(key)[3])) if scale is None else scale
@@ -92,8 +92,8 @@ def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
         factor = np.float32(factor)  # tf.cast makes a float32 tensor of a number first
     masks, kinds = [], []
     for name, kind in (("bias", "add"), ("mask", "keep")):
-        if given.get(name) is not None:
-            mask = build.ref(given[name])
+        if arguments.get(name) is not None:
+            mask = build.ref(arguments[name])
             masks.append(mask if kind == "add" else build.truth(mask))
             kinds.append(kind)
     attention = ops.Attention(

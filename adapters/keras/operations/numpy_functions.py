@@ -139,12 +139,12 @@ def _passing_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 def _close(build: OpBuilder, op: Any, x: Ref, y: Ref, rtol: float, atol: float) -> Ref:
-    reach = build.add(
+    tolerance = build.add(
         ops.Add(),
         build.ref(float(atol)),
         build.add(ops.Mul(), build.ref(float(rtol)), build.add(ops.Abs(), y)),
     )
-    near = build.add(ops.LessOrEqual(), build.add(ops.Abs(), build.add(ops.Sub(), x, y)), reach)
+    near = build.add(ops.LessOrEqual(), build.add(ops.Abs(), build.add(ops.Sub(), x, y)), tolerance)
     if not op.equal_nan:
         return near
     return build.add(

@@ -43,7 +43,7 @@ class Inside:
     """A layer that is called in a graph: what it is given and gives there, and how it is
     described."""
 
-    given: Sequence[Any]
+    inputs: Sequence[Any]
     outputs: Sequence[Any]
     described: Callable[["Walk", Sequence[Held]], Sequence[Held]]
 
@@ -62,21 +62,21 @@ class Walk:
     def outputs(
         self,
         graph: Any,
-        given: Mapping[str, Held],
+        values: Mapping[str, Held],
         wanted: Sequence[Any],
         layers: Mapping[str, Inside] | None = None,
     ) -> list[Held]:
         """What tensors of a graph are, where it is given these, by name; ``layers`` are those that
         give tensors in it, by the tensors' names."""
         layers = layers or {}
-        needed, seen = _needed(wanted, layers, given)
-        held = dict(given)
+        needed, seen = _needed(wanted, layers, values)
+        held = dict(values)
         changed = self._changed(graph, held)
         for operation in graph.get_operations():
             for tensor in operation.outputs:
                 if tensor.name in layers and tensor.name in seen and tensor.name not in held:
                     inside = layers[tensor.name]
-                    found = inside.described(self, [held[one.name] for one in inside.given])
+                    found = inside.described(self, [held[one.name] for one in inside.inputs])
                     for output, one in zip(inside.outputs, found, strict=True):
                         held.setdefault(output.name, one)
             if operation.name not in needed or all(one.name in held for one in operation.outputs):
@@ -87,7 +87,7 @@ class Walk:
                 held.setdefault(tensor.name, one)
         return [held[one.name] for one in wanted]
 
-    def _changed(self, graph: Any, given: Mapping[str, Held]) -> set[int]:
+    def _changed(self, graph: Any, values: Mapping[str, Held]) -> set[int]:
         """The ids of the variables that a graph assigns to, or hands to a function that assigns to
         any; what was read before is not what they hold now."""
         found = set[int]()
@@ -96,7 +96,7 @@ class Walk:
             if handles and (
                 operation.type.startswith(_ASSIGNS) or any(self._assigning(graph, operation))
             ):
-                held = [given.get(one.name) for one in handles]
+                held = [values.get(one.name) for one in handles]
                 found.update(id(None if one is None else one.variable) for one in held)
         return found
 
@@ -173,9 +173,9 @@ class Walk:
 
     def _constant(self, operation: Any) -> Held:
         value = self.tensorflow.make_ndarray(_attr(operation, "value"))
-        return self.known(self.tensorflow.constant(value, operation.outputs[0].dtype))
+        return self.constant(self.tensorflow.constant(value, operation.outputs[0].dtype))
 
-    def known(self, tensor: Any) -> Held:
+    def constant(self, tensor: Any) -> Held:
         """A tensor with values, which follows from nothing."""
         return Held(_name(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy()))
 
@@ -190,7 +190,7 @@ class Walk:
                 known = list(self._shape(held))
             sizes = [size for size in known if size is not None]
             value = {"Size": int(np.prod(sizes)), "Rank": len(sizes)}.get(operation.type, sizes)
-            found.append(self.known(self.tensorflow.constant(value, out.dtype)))
+            found.append(self.constant(self.tensorflow.constant(value, out.dtype)))
         return found
 
     def _shape(self, held: Held) -> tuple[int, ...]:
@@ -221,7 +221,7 @@ class Walk:
         fixed = all(one.known is not None for one in inputs)
         if fixed and not definition.is_stateful and "Random" not in operation.type:
             values = self._run(operation, [one.later() for one in inputs])
-            return [self.known(one) for one in values]
+            return [self.constant(one) for one in values]
         if (laid := self._laid(operation, inputs)) is not None:
             return [replace(inputs[0], dtype=dtypes[0], later=later(0), laid=laid)]
         if operation.type not in DESCRIBED:
@@ -403,7 +403,7 @@ class Walk:
         return [_listed(rest), last]
 
     def _length(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
-        return [self.known(self.tensorflow.constant(len(self._items(inputs[0]))))]
+        return [self.constant(self.tensorflow.constant(len(self._items(inputs[0]))))]
 
     def _resized(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
         items, count = self._items(inputs[0]), self._count(inputs[1])
@@ -460,7 +460,7 @@ def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
 
 
 def _needed(
-    wanted: Sequence[Any], layers: Mapping[str, Inside], given: Mapping[str, Held]
+    wanted: Sequence[Any], layers: Mapping[str, Inside], values: Mapping[str, Held]
 ) -> tuple[set[str], set[str]]:
     """The names of the operations and of the tensors that tensors depend on, without those within
     the layers and before what is given."""
@@ -470,10 +470,10 @@ def _needed(
         if tensor.name in seen:
             continue
         seen.add(tensor.name)
-        if tensor.name in given:
+        if tensor.name in values:
             continue
         if tensor.name in layers:
-            waiting.extend(layers[tensor.name].given)
+            waiting.extend(layers[tensor.name].inputs)
         else:
             found.add(tensor.op.name)
             waiting.extend(tensor.op.inputs)

@@ -29,7 +29,7 @@ _SHAPES = ("Shape", "Size")
 def free_names(graph: onnx.GraphProto) -> list[str]:
     """What a graph and those inside of it take from outside."""
     known = {one.name for one in (*graph.input, *graph.initializer)}
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for one in graph.node:
         inner = [
             name
@@ -37,12 +37,12 @@ def free_names(graph: onnx.GraphProto) -> list[str]:
             for part in (attribute.g, *attribute.graphs)
             for name in free_names(part)
         ]
-        found.update(
+        names.update(
             dict.fromkeys(name for name in (*one.input, *inner) if name and name not in known)
         )
         known.update(one.output)
-    found.update(dict.fromkeys(one.name for one in graph.output if one.name not in known))
-    return list(found)
+    names.update(dict.fromkeys(one.name for one in graph.output if one.name not in known))
+    return list(names)
 
 
 Tensor = tuple[Ref, np.ndarray]
@@ -52,15 +52,15 @@ Tensor = tuple[Ref, np.ndarray]
 def _followed(
     build: Builder,
     graph: onnx.GraphProto,
-    given: Mapping[str, Value],
+    inputs: Mapping[str, Value],
     arrays: Mapping[str, np.ndarray],
 ) -> list[Tensor]:
-    """The graph's outputs. ``given`` and ``arrays`` hold what it takes, as references and in
+    """The graph's outputs. ``inputs`` and ``arrays`` hold what it takes, as references and in
     numbers."""
     held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     refs: dict[str, Value] = {
         **build.outer,
-        **given,
+        **inputs,
         **{name: Weight(name, array, array) for name, array in held.items()},
     }
     takes = [*(one.name for one in graph.input if one.name not in held), *free_names(graph)]

@@ -33,9 +33,9 @@ def _channels_second(build: Builder) -> None:
         raise Undescribed("channels_last=1 is not supported")
 
 
-def _coded(build: Builder, found: Ref, scale: Value, zero: Value | None) -> Ref:
+def _coded(build: Builder, y: Ref, scale: Value, zero: Value | None) -> Ref:
     """The result as integers, with one scale for all."""
-    return quantized(build, found, build.outputs[0].shape, scale, zero, 0)
+    return quantized(build, y, build.outputs[0].shape, scale, zero, 0)
 
 
 # Quantised operators.
@@ -221,13 +221,13 @@ _ACTIVATIONS: dict[str, Callable[[tuple[float, ...]], ops.Op]] = {
 }
 
 
-def _activated(build: Builder, found: Ref, given: tuple[float, ...]) -> Ref:
+def _activated(build: Builder, y: Ref, parameters: tuple[float, ...]) -> Ref:
     name = build.get("activation", "")
     if not name:
-        return found
+        return y
     if name not in _ACTIVATIONS:
         raise Undescribed(f"the activation {name} is not supported")
-    return build.add(_ACTIVATIONS[name](given), found)
+    return build.add(_ACTIVATIONS[name](parameters), y)
 
 
 @node(*_named("FusedConv"), implied=("kernel_shape",))
@@ -261,11 +261,11 @@ def simplified_layer_normalization(build: Builder, x: Value, scale: Value) -> tu
     return found, build.add(ops.Rsqrt(), moved)
 
 
-def _with_sum(build: Builder, found: Ref, total: Ref) -> tuple[Ref, ...]:
+def _with_sum(build: Builder, normalized: Ref, total: Ref) -> tuple[Ref, ...]:
     """The outputs of a normalisation behind a sum: itself, two that a CPU leaves out, the sum."""
     if {1, 2} & {*build.present}:
         raise Undescribed("only its first and its fourth output are described")
-    return found, found, found, total
+    return normalized, normalized, normalized, total
 
 
 @node(*_named("SkipLayerNormalization"))

@@ -192,10 +192,10 @@ def group_normalization(build: Builder, x: Value, scale: Value, bias: Value) -> 
         tuple(at // times for at in range(times * groups)),
     )
 
-    def each(one: Value) -> Value:
-        if isinstance(one, Weight):
-            return replace(one, effective=np.repeat(one.effective, times), steps=told)
-        return build.add(ops.Take(axis=0, order=order), one)
+    def each(value: Value) -> Value:
+        if isinstance(value, Weight):
+            return replace(value, effective=np.repeat(value.effective, times), steps=told)
+        return build.add(ops.Take(axis=0, order=order), value)
 
     return _in_groups(build, x, each(scale), each(bias), groups)
 

@@ -175,26 +175,27 @@ def _register(kind: str) -> None:
         if any(one is not None for one in states):
             empty = np.zeros((batch, ways, units) if batch_first else (ways, batch, units))
             states = [empty if one is None else one for one in states]
-        given = [one for one in states if one is not None]
+        inputs = [one for one in states if one is not None]
         more: dict[str, Any] = {
             "has_mask": mask is not None,
-            "has_states": bool(given),
+            "has_states": bool(inputs),
             "zero_masked": True,
         }
         if kind == "GRU":
             more["reset_after"] = bool(build.get("linear_before_reset", 0))
-        coupled, clip, made = bool(build.get("input_forget", 0)), build.get("clip"), []
+        coupled, clip, built = bool(build.get("input_forget", 0)), build.get("clip"), []
         sequence = build.add(ops.Transpose(perm=(1, 0, 2)), x) if batch_first else x
         for way in range(ways):
             reverse = build.get("direction", "forward") == "reverse" or way == 1
             op = _op(kind, way, functions[way], clip, coupled, held, reverse=reverse, **more)
-            begun = [_state(build, one, way, batch_first) for one in given]
-            made.append(build.add(op, sequence, *([] if mask is None else [mask]), *begun))
+            begun = [_state(build, one, way, batch_first) for one in inputs]
+            built.append(build.add(op, sequence, *([] if mask is None else [mask]), *begun))
         ended = [
-            [Ref(one.step, index) for one in made] for index in range(1, 3 if kind == "LSTM" else 2)
+            [Ref(one.step, index) for one in built]
+            for index in range(1, 3 if kind == "LSTM" else 2)
         ]
         last = [_beside(build, one, 0, (1, 0, 2) if batch_first else None) for one in ended]
-        return (_beside(build, made, 1, (2, 0, 1, 3) if batch_first else None), *last)
+        return (_beside(build, built, 1, (2, 0, 1, 3) if batch_first else None), *last)
 
 
 for _kind in _GATES:

@@ -131,21 +131,21 @@ def resize(
         build.notes.append(_COPIES)
     if mode == "nearest":
         rounding = "floor" if old else build.get("nearest_mode", "round_prefer_floor")
-        found = build.add(
+        y = build.add(
             ops.NearestOnLines(
                 sizes=tuple(axis.size for axis in axes), lines=tuple(lines), rounding=rounding
             ),
             x,
         )
     else:
-        found = _weighted(build, x, mode, coordinates, axes, lines)
+        y = _weighted(build, x, mode, coordinates, axes, lines)
     if coordinates != "tf_crop_and_resize":
-        return found
+        return y
     outside = _outside(axes)
     if not outside.any():
-        return found
+        return y
     value = build.get("extrapolation_value", 0.0)
-    return build.add(ops.Where(fixed=True), outside, np.asarray(value, np.float64), found)
+    return build.add(ops.Where(fixed=True), outside, np.asarray(value, np.float64), y)
 
 
 def _weighted(
@@ -192,7 +192,7 @@ def _weighted(
 def _outside(axes: Sequence[_Axis]) -> np.ndarray:
     """Which outputs lie beyond the input on some axis, their coordinates found in float32 as the
     formula stands."""
-    found = np.zeros((1,) * len(axes), bool)
+    y = np.zeros((1,) * len(axes), bool)
     single = np.float32
     for axis, one in enumerate(axes):
         begin, end, last = single(one.begin), single(one.end), single(one.have - 1)
@@ -203,5 +203,5 @@ def _outside(axes: Sequence[_Axis]) -> np.ndarray:
         else:
             at = np.array([single(0.5) * (begin + end) * last])
         away = (at < 0) | (at > last)
-        found = found | away.reshape([-1 if k == axis else 1 for k in range(len(axes))])
-    return found
+        y = y | away.reshape([-1 if k == axis else 1 for k in range(len(axes))])
+    return y

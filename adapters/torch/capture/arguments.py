@@ -20,7 +20,7 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 
 def bound_to(
     module: torch.nn.Module,
-    given: CallArguments,
+    arguments: CallArguments,
     specs: Sequence[InputSpec] | None = None,
     alone: bool = False,
 ) -> tuple[CallArguments | None, tuple[str, ...]]:
@@ -31,22 +31,29 @@ def bound_to(
     ``alone`` arrays whose names say nothing are taken in their order, as is a single array.
     """
     if isinstance(module, Program):
-        return _in_order_of(given, specs or ())
+        return _in_order_of(arguments, specs or ())
     parameters = _parameters(module)
     names = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
-    unknown = [name for name in given.named if name not in names]
-    arrays = all(isinstance(one, Slot) for one in given.named.values())
+    unknown = [name for name in arguments.named if name not in names]
+    arrays = all(isinstance(one, Slot) for one in arguments.named.values())
     further = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    if not further and len(unknown) == len(given.named) and arrays and (alone or len(unknown) == 1):
-        given, unknown = CallArguments((*given.positional, *given.named.values())), []
+    if (
+        not further
+        and len(unknown) == len(arguments.named)
+        and arrays
+        and (alone or len(unknown) == 1)
+    ):
+        arguments, unknown = CallArguments((*arguments.positional, *arguments.named.values())), []
     if unknown and not further:
         raise BadInput(_refusal(module, unknown, names))
-    if not given.named:
-        plain = all(isinstance(one, Slot) for one in given.positional)
-        return (None if plain else given), ()
-    left = [one.name for one in parameters if one.kind in _BY_PLACE and one.name not in given.named]
-    named = {**dict(zip(left, given.positional, strict=False)), **given.named}
-    rest = given.positional[len(left) :]
+    if not arguments.named:
+        plain = all(isinstance(one, Slot) for one in arguments.positional)
+        return (None if plain else arguments), ()
+    left = [
+        one.name for one in parameters if one.kind in _BY_PLACE and one.name not in arguments.named
+    ]
+    named = {**dict(zip(left, arguments.positional, strict=False)), **arguments.named}
+    rest = arguments.positional[len(left) :]
     only = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and one.name in named]
     first = tuple(named.pop(name) for name in only)
     return CallArguments((*first, *rest), named), tuple(unknown)
@@ -72,22 +79,22 @@ def filled(
 
 
 def _in_order_of(
-    given: CallArguments, specs: Sequence[InputSpec]
+    arguments: CallArguments, specs: Sequence[InputSpec]
 ) -> tuple[CallArguments | None, tuple[str, ...]]:
     """An exported program takes its arrays in order, and by name where all are named."""
     names = [spec.name for spec in specs]
-    values = (*given.positional, *given.named.values())
+    values = (*arguments.positional, *arguments.named.values())
     if not all(isinstance(one, Slot) for one in values):
         raise BadInput(
             "an exported program takes arrays alone: the other arguments were fixed at its export"
         )
-    if given.named:
-        if given.positional or set(given.named) != set(names):
+    if arguments.named:
+        if arguments.positional or set(arguments.named) != set(names):
             raise BadInput(
                 f"the model's inputs are named {', '.join(names)}; you gave "
-                f"{', '.join(given.named)}"
+                f"{', '.join(arguments.named)}"
             )
-        return CallArguments(tuple(given.named[name] for name in names)), ()
+        return CallArguments(tuple(arguments.named[name] for name in names)), ()
     if len(values) != len(names):
         raise BadInput(
             f"the model takes {len(names)} inputs ({', '.join(names)}); you gave {len(values)}"

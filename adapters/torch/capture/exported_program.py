@@ -64,7 +64,7 @@ class Program(torch.nn.Module):
         self.place = ""
         for node in self.nodes():
             if node.op == "call_function":
-                self._known(place_of(node))
+                self._named_module(place_of(node))
         super().train(False)
 
     def train(self, mode: bool = True) -> "Program":
@@ -79,7 +79,7 @@ class Program(torch.nn.Module):
         finally:
             self.place = ""
 
-    def _known(self, place: str) -> None:
+    def _named_module(self, place: str) -> None:
         """A module for a place that holds no parameters, so that it has a name."""
         module: torch.nn.Module = self
         for part in place.split(".") if place else ():

@@ -115,7 +115,7 @@ _NESTED = frozenset(
 
 
 @cache
-def _known(function: Callable[..., Any]) -> tuple[str, str]:
+def _names_of(function: Callable[..., Any]) -> tuple[str, str]:
     """The name in the table of functions, and the one to show."""
     if isinstance(function, torch._ops.OpOverload):
         name = function._schema.name.rpartition("::")[2]
@@ -293,11 +293,11 @@ class FunctionCalls(TorchFunctionMode):
         known = self._of_arguments.get(id(tensor))
         return self.follows(tensor) or (known is not None and known() is tensor)
 
-    def _make(self, made: Any) -> None:
+    def _make(self, result: Any) -> None:
         """Takes note of tensors that were there before the pass, or that a call which is seen has
         made."""
-        if isinstance(made, torch.Tensor | list | tuple | dict):
-            for tensor in tensors_in(made):
+        if isinstance(result, torch.Tensor | list | tuple | dict):
+            for tensor in tensors_in(result):
                 self._made[id(tensor)] = ref(tensor)
 
     def _is_made(self, tensor: torch.Tensor) -> bool:
@@ -404,7 +404,7 @@ class FunctionCalls(TorchFunctionMode):
             return func(*args, **kwargs)
         stop_here()
         tensors = tensors_in((args, kwargs))
-        name, shown = _known(func)
+        name, shown = _names_of(func)
         if name not in _FACTS and name not in _DRAWS and not shown.startswith("init."):
             self._strange(tensors, f"the input of a call of {shown}")
         follows = any(self.follows(tensor) for tensor in tensors)
@@ -446,14 +446,14 @@ class FunctionCalls(TorchFunctionMode):
         ):
             return output  # such as contiguous() of what is contiguous
         self._make(output)
-        made = [
+        outputs = [
             one
             for result in results
             for one in (result, result._base if writes else None)
             if one is not None
         ]
         if varies:
-            (self.mark if follows else self.mark_arguments)(made)
+            (self.mark if follows else self.mark_arguments)(outputs)
         layer, alias = self._named(named(name) if follows else f"{_FIXED}/{named(name)}")
         if follows:
             self.met[layer] = shown
@@ -473,7 +473,7 @@ class FunctionCalls(TorchFunctionMode):
         if learned and capture.description is None:
             return output  # a constant to what follows
         if learned:
-            self.mark_arguments(made)
+            self.mark_arguments(outputs)
         self.containers.add(capture, self._frames[-1].place)
         output = self._handed_on(capture, output, results, bool(before), follows and asked)
         for whole in wholes:
@@ -530,20 +530,20 @@ class FunctionCalls(TorchFunctionMode):
         names: tuple[str, str | None],
         number: int,
         func: Callable[..., Any],
-        given: Any,
+        arguments: Any,
         output: Any,
         results: list[torch.Tensor],
         before: Mapping[int, np.ndarray],
         made_by: dict[int, Producer | None],
         still: Collection[int],
     ) -> Capture:
-        name, shown = _known(func)
+        name, shown = _names_of(func)
         layer, alias = names
         inputs: list[np.ndarray] = []
         producers: list[Producer | None] = []
         fixed: list[int] = []
         seen: dict[int, Ref | Weight] = {}
-        used = tensors_in(given)
+        used = tensors_in(arguments)
         for tensor in used:
             if id(tensor) in seen:
                 continue
@@ -564,7 +564,7 @@ class FunctionCalls(TorchFunctionMode):
                 else self._producers.of(tensor, inputs[-1])
             )
         outputs = tuple(
-            (_apart if given[1].get("out") is not None else copied)(one) for one in results
+            (_apart if arguments[1].get("out") is not None else copied)(one) for one in results
         )
         kinds = [dtype_name(one) for one in results]
         apart = {
@@ -590,7 +590,7 @@ class FunctionCalls(TorchFunctionMode):
                 if isinstance(place := seen[id(tensor)], Ref)
             },
         )
-        args, kwargs = _replaced(given, seen)
+        args, kwargs = _replaced(arguments, seen)
         description, why = _described(name, shown, build, args, kwargs, used, results)
         kept = {
             id(tensor): tensor.detach()
@@ -604,7 +604,7 @@ class FunctionCalls(TorchFunctionMode):
             if isinstance(place := seen[id(tensor)], Ref)
         }
         called = (
-            (func, *_replaced(given, kept))
+            (func, *_replaced(arguments, kept))
             if description is None and not before and not apart and not complexes
             else None
         )
@@ -695,7 +695,7 @@ def calls_of(program: Program) -> dict[str, str]:
     """The layers of an exported program, known without a pass: its function nodes that follow from
     its inputs, and their kinds."""
     counts: Counter[str] = Counter()
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     following: set[Any] = set()
     for node in program.nodes():
         if node.op == "placeholder" or any(one in following for one in node.all_input_nodes):
@@ -708,13 +708,13 @@ def calls_of(program: Program) -> dict[str, str]:
             or not isinstance(node.target, torch._ops.OpOverload)
         ):
             continue
-        name, shown = _known(node.target)
+        name, shown = _names_of(node.target)
         if name in _CONSTRUCTORS or name in _NO_LAYERS:
             continue
         layer = f"{place_of(node)}/{named(name)}"
         counts[layer] += 1
-        found[layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")] = shown
-    return found
+        kinds[layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")] = shown
+    return kinds
 
 
 _COPIED = 1 << 20
@@ -750,13 +750,13 @@ def _described(
     build: Builder,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    given: Sequence[torch.Tensor],
+    inputs: Sequence[torch.Tensor],
     results: Sequence[torch.Tensor],
 ) -> tuple[Description | None, str]:
-    used = [*given, *results]
+    used = [*inputs, *results]
     try:
-        typed = [one for one in given if one.dim()] if name in _BOUNDED else given
-        kinds = floating_types(typed or given), floating_types(results)
+        typed = [one for one in inputs if one.dim()] if name in _BOUNDED else inputs
+        kinds = floating_types(typed or inputs), floating_types(results)
         mixed = len({*kinds[0], *kinds[1]}) > 1 and name not in _CASTS
         rounded = rounding(name, *kinds, autocast_in(results)) if mixed else None
         if mixed and rounded is None:
@@ -776,7 +776,7 @@ def _described(
             found = describe_function(name, shown, build, args, kwargs)
             if rounded is not None:
                 found = rounded.before(found, before)
-            levels = ([levels_of(one) for one in tensors] for tensors in (given, results))
+            levels = ([levels_of(one) for one in tensors] for tensors in (inputs, results))
             return to_levels(found, *levels), ""
     except Undescribed as error:
         return None, str(error)

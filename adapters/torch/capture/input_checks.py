@@ -41,9 +41,9 @@ def expectation(module: Any) -> Expectation | None:
     return None
 
 
-def mismatch(module: Any, shape: tuple[int, ...], *, given: bool = True) -> str | None:
+def mismatch(module: Any, shape: tuple[int, ...], *, of_model: bool = True) -> str | None:
     """A sentence that names the axes and the way out, where the shape is not what the module
-    expects; ``given``: it is the shape of the model's input."""
+    expects; ``of_model``: it is the shape of the model's input."""
     wanted = expectation(module)
     if wanted is None:
         return None
@@ -57,8 +57,8 @@ def mismatch(module: Any, shape: tuple[int, ...], *, given: bool = True) -> str 
         return None  # A convolution takes a single sample too.
     what = wanted.axes[wanted.fixed]
     axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
-    advice = _advice(wanted, shape, rigid, given)
-    if not given:
+    advice = _advice(wanted, shape, rigid, of_model)
+    if not of_model:
         return f"{kind} expects {axes} with {wanted.size} {what}: {advice}"
     return f"{kind} expects {axes} with {wanted.size} {what}; you gave {shape}: {advice}"
 

@@ -358,7 +358,7 @@ def _graph_around(name: str, modules: Mapping[str, torch.nn.Module]) -> torch.nn
 def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs, and
     childless modules."""
-    found: list[tuple[str, torch.nn.Module]] = []
+    modules: list[tuple[str, torch.nn.Module]] = []
     seen = set[int]()
 
     def down(module: torch.nn.Module, name: str) -> None:
@@ -366,19 +366,19 @@ def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
             return
         seen.add(id(module))
         if unfollowed(module):
-            found.append((name, module))
+            modules.append((name, module))
             return
         if type(module) is torch.nn.Module and not module._modules:
             return  # holds parameters for an exported program, and computes nothing
         children = _children(module)
         if opaque(module) or not (_is_container(module) or children):
-            found.append((name, module))
+            modules.append((name, module))
             return
         for key, child in children:
             down(child, f"{name}.{key}" if name else key)
 
     down(root, "")
-    return found
+    return modules
 
 
 def _is_container(module: torch.nn.Module) -> bool:

@@ -142,7 +142,7 @@ def watch(
 _UNCOMPILED = Shared(lambda: torch.compiler.set_stance("force_eager"))
 
 
-class _Given(NamedTuple):
+class _Arguments(NamedTuple):
     """The arguments of a call by their names, and the scales of those that are Brevitas'
     QuantTensors."""
 
@@ -154,7 +154,7 @@ class _Begun(NamedTuple):
     """A call that is on: copies of its inputs and what made them, and the tensors themselves."""
 
     inputs: list[np.ndarray]
-    given: list[torch.Tensor]
+    tensors: list[torch.Tensor]
     scales: tuple[Scale | None, ...]
     cache: ExitStack
     made_by: tuple[Producer | None, ...]
@@ -244,20 +244,20 @@ class _Watcher:
         if self.on_call is None and not self._within:
             self.begun.append(None)
             return
-        given = tensors_in((args, kwargs))
+        tensors = tensors_in((args, kwargs))
         cache = ExitStack()
         self.before = self._copies()
         scales = scales_in((args, kwargs))
-        inputs = [copied(tensor) for tensor in given]
+        inputs = [copied(tensor) for tensor in tensors]
         fixed: tuple[int, ...] = ()
         if self.functions is not None and (self.functions.containers or self._opens):
-            fixed = self._constants(given)
+            fixed = self._constants(tensors)
         if self.functions is not None and self._opens:
-            self.producers.note_arguments(self.name, self.calls, given, inputs, fixed)
-            self.functions.mark_arguments(given)
+            self.producers.note_arguments(self.name, self.calls, tensors, inputs, fixed)
+            self.functions.mark_arguments(tensors)
             self.functions.containers.enter(self.name)
-        made_by = tuple(map(self.producers.of, given, inputs))
-        detached = [tensor.detach() for tensor in given]
+        made_by = tuple(map(self.producers.of, tensors, inputs))
+        detached = [tensor.detach() for tensor in tensors]
         self.begun.append(
             _Begun(inputs, detached, scales, cache, made_by, fixed, self.producers.count)
         )
@@ -323,7 +323,7 @@ class _Watcher:
         try:
             with held_back(), begun.cache, interruptible():
                 self.begun.pop()
-                capture = self._capture(begun, _Given(named, begun.scales), tensors_in(output))
+                capture = self._capture(begun, _Arguments(named, begun.scales), tensors_in(output))
             if self.functions is not None and not self._opens:
                 self.functions.containers.add(capture, self.name)
             replacement = None if self.on_call is None else self.on_call(capture)
@@ -341,16 +341,18 @@ class _Watcher:
             self.raised = error
             raise
 
-    def _capture(self, begun: _Begun, arguments: _Given, outputs: list[torch.Tensor]) -> Capture:
-        inputs, given = begun.inputs, begun.given
-        description, why = self._describe(inputs, given, arguments, outputs)
+    def _capture(
+        self, begun: _Begun, arguments: _Arguments, outputs: list[torch.Tensor]
+    ) -> Capture:
+        inputs, tensors = begun.inputs, begun.tensors
+        description, why = self._describe(inputs, tensors, arguments, outputs)
         self.calls += 1
         arrays = tuple(copied(tensor) for tensor in outputs)
         opens = self.functions is not None and self._opens
         parts = self.functions.containers.leave() if self.functions is not None and opens else ()
         floating = [
             tensor
-            for tensor in (*outputs, *given)
+            for tensor in (*outputs, *tensors)
             if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized
         ]
         return Capture(
@@ -359,7 +361,7 @@ class _Watcher:
             call=self.calls - 1,
             inputs=tuple(inputs),
             outputs=arrays,
-            dtype=dtype_name((floating or outputs or given)[0]) if outputs or given else "",
+            dtype=dtype_name((floating or outputs or tensors)[0]) if outputs or tensors else "",
             description=description,
             why=why,
             training=self.module.training,
@@ -368,7 +370,7 @@ class _Watcher:
             fixed=begun.fixed,
             alone=None
             if description is not None or not self._single() or self.rests(self.module)
-            else self._alone(inputs, given, arguments.named),
+            else self._alone(inputs, tensors, arguments.named),
             parts=parts,
             results=tuple(map(self.producers.of, outputs, arrays)) if opens else (),
             fixed_results=self._constants(outputs) if opens else (),
@@ -393,9 +395,9 @@ class _Watcher:
         )
 
     def _alone(
-        self, inputs: list[np.ndarray], given: list[torch.Tensor], arguments: Mapping[str, Any]
+        self, inputs: list[np.ndarray], tensors: list[torch.Tensor], arguments: Mapping[str, Any]
     ) -> Callable[[], tuple[np.ndarray, ...]]:
-        kinds = [tensor.dtype for tensor in given]
+        kinds = [tensor.dtype for tensor in tensors]
         return lambda: alone(Called(self.module, (), arguments), inputs, kinds, self.settings)
 
     def _read(self, name: str) -> Weight | None:
@@ -413,8 +415,8 @@ class _Watcher:
     def _describe(
         self,
         inputs: list[np.ndarray],
-        given: list[torch.Tensor],
-        arguments: _Given,
+        input_tensors: list[torch.Tensor],
+        arguments: _Arguments,
         outputs: list[torch.Tensor],
     ) -> tuple[Description | None, str]:
         if self.rests(self.module):  # the recording has it
@@ -425,8 +427,9 @@ class _Watcher:
                     f"{kind_of(self.module)} is a container: its layers are checked individually"
                 )
             self._refuse_changed(outputs)
-            levels, made = (
-                tuple(levels_of(tensor) for tensor in tensors) for tensors in (given, outputs)
+            levels, output_levels = (
+                tuple(levels_of(tensor) for tensor in tensors)
+                for tensors in (input_tensors, outputs)
             )
             engine = (
                 torch.backends.quantized.engine
@@ -435,7 +438,7 @@ class _Watcher:
             )
             named, scales = arguments
             own = [one for one in self.module._parameters.values() if one is not None]
-            kinds = floating_types([*given, *own]), floating_types(outputs)
+            kinds = floating_types([*input_tensors, *own]), floating_types(outputs)
             mixed = len({*kinds[0], *kinds[1]}) > 1
             name, autocast = type(self.module).__name__, autocast_in(outputs)
             rounded = rounding(name, *kinds, autocast)
@@ -445,18 +448,18 @@ class _Watcher:
                 tuple(inputs if rounded is None else map(rounded.array, inputs)),
                 self._read if rounded is None else lambda of: rounded.weight(self._read(of)),
                 named,
-                _shortcuts(given),
+                _shortcuts(input_tensors),
                 levels,
-                made,
+                output_levels,
                 engine,
-                _fused(given),
+                _fused(input_tensors),
                 scales,
             )
             with nullcontext() if registered(self.module) else describing():
                 description = describe(self.module, call)
                 if rounded is not None:
                     description = rounded.before(description, inputs)
-            if any(tensor.is_complex() for tensor in (*given, *outputs, *own)):
+            if any(tensor.is_complex() for tensor in (*input_tensors, *outputs, *own)):
                 raise Undescribed("complex numbers are not supported")
         except Undescribed as error:
             return None, str(error)
@@ -464,10 +467,10 @@ class _Watcher:
 
 
 def _earlier(
-    watchers: Sequence[_Watcher], earlier: Earlier, module: torch.nn.Module, given: Any
+    watchers: Sequence[_Watcher], earlier: Earlier, module: torch.nn.Module, arguments: Any
 ) -> torch.Tensor | None:
     """What a call of a module gave in the pass that was interrupted."""
-    tensors = tensors_in(given)
+    tensors = tensors_in(arguments)
     for one in watchers if tensors else ():
         if one.module is module and (one.on_call is not None or one._within):
             found = earlier(one.name, one.calls, [copied(tensor) for tensor in tensors])
@@ -556,12 +559,12 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
     return bound
 
 
-def _fused(given: Sequence[torch.Tensor]) -> bool:
+def _fused(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether a MultiheadAttention called on these may take its fused kernel, as far as its
     parameters do not say."""
-    if len(given) < 2:
+    if len(tensors) < 2:
         return False
-    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in given[:3]}
+    first = {(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in tensors[:3]}
     return (
         len(first) == 1
         and torch.backends.mha.get_fastpath_enabled()
@@ -569,12 +572,12 @@ def _fused(given: Sequence[torch.Tensor]) -> bool:
     )
 
 
-def _shortcuts(given: Sequence[torch.Tensor]) -> bool:
+def _shortcuts(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether kernels may be chosen that take a shortcut: in channels_last, on another device
     (cuDNN), or NNPACK's without oneDNN."""
     plain = all(
         tensor.layout != torch.strided or (tensor.is_contiguous() and tensor.device.type == "cpu")
-        for tensor in given
+        for tensor in tensors
     )
     built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return not (plain and built and torch.backends.mkldnn.enabled)
@@ -646,7 +649,7 @@ def _failure(
     names: Mapping[int, str],
 ) -> Exception:
     """One sentence that names the innermost module that raised and what it was given."""
-    module, given = root, list(inputs)
+    module, tensors = root, list(inputs)
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
@@ -654,11 +657,11 @@ def _failure(
             frame.f_locals.get("self"), torch.nn.Module
         ):
             module = frame.f_locals["self"]
-            given = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
+            tensors = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
         trace = trace.tb_next
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "no tensors"
-    inner = not inputs or not given or given[0].shape != inputs[0].shape
-    wrong = mismatch(module, tuple(given[0].shape), given=not inner) if given else None
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensors"
+    inner = not inputs or not tensors or tensors[0].shape != inputs[0].shape
+    wrong = mismatch(module, tuple(tensors[0].shape), of_model=not inner) if tensors else None
     name, kind = names.get(id(module), ""), type(module).__name__
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
     empty = [
@@ -671,7 +674,7 @@ def _failure(
             f"the forward pass failed in {place}: {', '.join(empty)} is on the meta device, which "
             "holds no numbers; load the weights first"
         )
-    if wrong and not inner and (module is root or given[0].data_ptr() == inputs[0].data_ptr()):
+    if wrong and not inner and (module is root or tensors[0].data_ptr() == inputs[0].data_ptr()):
         return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
     return ForwardFailed(
         f"the forward pass failed in {place}, called on {shapes}: "

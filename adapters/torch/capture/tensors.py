@@ -100,23 +100,23 @@ _NO_TENSORS = {type(None), bool, int, float, str, torch.dtype, torch.device}
 
 def _tensors(*trees: Any) -> list[Any]:
     """The tensors, and what stands for one."""
-    found: list[Any] = []
+    tensors: list[Any] = []
     for tree in trees:  # as pytree does, at a fraction of its cost
         kind = type(tree)
         if isinstance(tree, torch.Tensor):
-            found.append(tree)
+            tensors.append(tree)
         elif kind in (tuple, list):
-            found += _tensors(*tree)
+            tensors += _tensors(*tree)
         elif kind in (dict, OrderedDict):
-            found += _tensors(*tree.values()) if tree else ()
+            tensors += _tensors(*tree.values()) if tree else ()
         elif kind in _NO_TENSORS:
             continue
         elif leaf_tensor(tree):
-            found.append(tree)
+            tensors.append(tree)
         else:
             leaves = pytree.tree_leaves(tree, is_leaf=leaf_tensor)
-            found += [leaf for leaf in leaves if leaf_tensor(leaf)]
-    return found
+            tensors += [leaf for leaf in leaves if leaf_tensor(leaf)]
+    return tensors
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:

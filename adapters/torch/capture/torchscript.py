@@ -233,7 +233,7 @@ class Script(torch.nn.Module):
             for name, one in script.named_modules()
         }
         for name, one in script.named_modules():
-            known = self._known(name)
+            known = self._named_module(name)
             known._parameters.update(dict(one._parameters.items()))
             known._buffers.update(dict(one._buffers.items()))
         super().train(script.training)
@@ -243,7 +243,7 @@ class Script(torch.nn.Module):
             return super().__getattr__(name)
         return getattr(self._held[0], name)
 
-    def _known(self, path: str) -> torch.nn.Module:
+    def _named_module(self, path: str) -> torch.nn.Module:
         """A module that computes nothing, so that a path inside is a name."""
         module: torch.nn.Module = self
         for part in path.split(".") if path else ():
@@ -271,13 +271,13 @@ class Script(torch.nn.Module):
         self._places = [self._path]
         return self._method(script, "forward", given)
 
-    def _method(self, module: Any, method: str, given: Sequence[Any]) -> Any:
+    def _method(self, module: Any, method: str, arguments: Sequence[Any]) -> Any:
         key = (id(module), method)
         if key not in self._graphs:
             self._graphs[key] = _graph(module, method)
         graph, values = self._graphs[key], dict[int, Any]()
         values.update(
-            zip((value.unique() for value in graph.inputs()), (module, *given), strict=True)
+            zip((value.unique() for value in graph.inputs()), (module, *arguments), strict=True)
         )
         self._block(graph, values)
         found = tuple(values[value.unique()] for value in graph.outputs())
@@ -294,7 +294,7 @@ class Script(torch.nn.Module):
                 (one.unique(), value) for one, value in zip(outputs, each, strict=bool(outputs))
             )
 
-    def _node(self, node: Any, given: list[Any], values: dict[int, Any]) -> Any:
+    def _node(self, node: Any, inputs: list[Any], values: dict[int, Any]) -> Any:
         kind = node.kind()
         match kind:
             case "prim::Constant":
@@ -304,29 +304,29 @@ class Script(torch.nn.Module):
                     else None
                 )
             case "prim::GetAttr":
-                return _attribute(given[0], node.s("name"))
+                return _attribute(inputs[0], node.s("name"))
             case "prim::If":
-                inner = list(node.blocks())[0 if given[0] else 1]
+                inner = list(node.blocks())[0 if inputs[0] else 1]
                 self._block(inner, values)
                 return tuple(values[value.unique()] for value in inner.outputs())
             case "prim::Loop":
-                return self._loop(node, given, values)
+                return self._loop(node, inputs, values)
             case "prim::RaiseException":
-                raise RuntimeError(str(given[0]))
+                raise RuntimeError(str(inputs[0]))
         if kind == _CALL:
-            return self._called(given[0], node.s("name"), given[1:])
+            return self._called(inputs[0], node.s("name"), inputs[1:])
         if kind in _ALWAYS:
-            return _ALWAYS[kind](*given)
-        if kind in _PLAIN and not (given and isinstance(given[0], torch.Tensor)):
-            return _PLAIN[kind](*given)
+            return _ALWAYS[kind](*inputs)
+        if kind in _PLAIN and not (inputs and isinstance(inputs[0], torch.Tensor)):
+            return _PLAIN[kind](*inputs)
         function = _overload(node.schema())
-        return _with_arguments(function, given)
+        return _with_arguments(function, inputs)
 
-    def _loop(self, node: Any, given: list[Any], values: dict[int, Any]) -> tuple[Any, ...]:
+    def _loop(self, node: Any, inputs: list[Any], values: dict[int, Any]) -> tuple[Any, ...]:
         """Inputs: how often at most, whether at all, and what is carried; so are the block's
         outputs but for the first."""
         (body,) = node.blocks()
-        most, going, *carried = given
+        most, going, *carried = inputs
         at = 0
         while at < most and going:
             values.update(
@@ -337,21 +337,21 @@ class Script(torch.nn.Module):
             at += 1
         return tuple(carried)
 
-    def _called(self, module: Any, method: str, given: Sequence[Any]) -> Any:
+    def _called(self, module: Any, method: str, arguments: Sequence[Any]) -> Any:
         """A method of the module itself, or of one inside it, whose path is the place meanwhile."""
         self._places.append(self._inside[id(module)])
         try:
-            return self._method(module, method, given)
+            return self._method(module, method, arguments)
         finally:
             self._places.pop()
 
 
-def _with_arguments(function: Any, given: Sequence[Any]) -> Any:
+def _with_arguments(function: Any, values: Sequence[Any]) -> Any:
     """A call as a programmer would write it: without what is at its default anyway, the last ones
     by name where they must be."""
     arguments = function._schema.arguments
     named, plain = {}, list[Any]()
-    for one, value in zip(arguments, given, strict=True):
+    for one, value in zip(arguments, values, strict=True):
         if not one.kwarg_only:
             plain.append(value)
         elif not _usual(one, value):

@@ -85,7 +85,7 @@ class Call:
     levels: tuple[Levels | None, ...] = ()
     """Those of the inputs that are quantised tensors, of which ``inputs`` has the dequantised
     values."""
-    made: tuple[Levels | None, ...] = ()
+    output_levels: tuple[Levels | None, ...] = ()
     """Those of the outputs."""
     engine: str = ""
     """What computes with quantised tensors, such as "x86" or "qnnpack"."""

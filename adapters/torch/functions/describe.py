@@ -110,7 +110,7 @@ class Builder(description.Builder):
     def module_outputs(
         self,
         kind: str,
-        given: Sequence[Value],
+        inputs: Sequence[Value],
         weights: Mapping[str, Weight | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
         **attributes: Any,
@@ -120,9 +120,9 @@ class Builder(description.Builder):
             ("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")
         ):
             raise Undescribed("means of integers are not supported, since they are truncated")
-        call = Call(tuple(map(self.array, given)), dict(weights or {}).get, arguments or {})
+        call = Call(tuple(map(self.array, inputs)), dict(weights or {}).get, arguments or {})
         found = described_by_name(kind, {"training": self.training, **attributes}, call)
-        return self.include(found.steps, *given)
+        return self.include(found.steps, *inputs)
 
 
 def in_type(build: Builder, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
@@ -209,12 +209,12 @@ def function(*names: str, onnx: str, idle: str = "") -> Callable[[D], D]:
     return register
 
 
-def _left(given: Any, default: Any) -> bool:
+def _left(value: Any, default: Any) -> bool:
     """Whether an argument was left out, or at its default."""
     return (
-        given is None
-        or given is default
-        or (isinstance(given, bool | int | float | str | tuple) and given in (default, ()))
+        value is None
+        or value is default
+        or (isinstance(value, bool | int | float | str | tuple) and value in (default, ()))
     )
 
 

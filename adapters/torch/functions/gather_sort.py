@@ -433,7 +433,7 @@ def diff(
     if not n:
         return build.ref(input)
     given = [one for one in (prepend, input, append) if one is not None]
-    found = build.ref(input) if len(given) == 1 else concat(build, given, dim)
+    y = build.ref(input) if len(given) == 1 else concat(build, given, dim)
     shapes = [build.shape(one) for one in given]
     axis = dim % len(shapes[0])
     shape = [
@@ -443,9 +443,9 @@ def diff(
     op = ops.NotEqual if build.array(input).dtype.kind == "b" else ops.Sub
     for _ in range(min(n, shape[axis])):
         lows = tuple(int(k == axis) for k in range(len(shape)))
-        later = build.add(ops.Slice(starts=lows, stops=tuple(shape)), found)
+        later = build.add(ops.Slice(starts=lows, stops=tuple(shape)), y)
         shape[axis] -= 1
-        found = build.add(
-            op(), later, build.add(ops.Slice(starts=(0,) * len(shape), stops=tuple(shape)), found)
+        y = build.add(
+            op(), later, build.add(ops.Slice(starts=(0,) * len(shape), stops=tuple(shape)), y)
         )
-    return found
+    return y

@@ -125,20 +125,18 @@ def solve_triangular(
     axis, solved = len(whole) - 2, None
     one = np.ones((*build.shape(A)[:-2], 1, 1))
     for row in reversed(range(size)) if upper else range(size):
-        found = build.add(
-            ops.Expand(shape=(*whole[:-2], 1, whole[-1])), narrow(build, B, -2, row, 1)
-        )
+        y = build.add(ops.Expand(shape=(*whole[:-2], 1, whole[-1])), narrow(build, B, -2, row, 1))
         if solved is not None:
             columns = (row + 1, size) if upper else (0, row)
             factors = build.add(ops.Neg(), _block(build, A, (*rest, (row, row + 1), columns)))
             factors = build.add(ops.Concat(axis=one.ndim - 1), factors, one)
-            terms = build.add(ops.Concat(axis=axis), solved, found)
-            found = build.add(ops.Product(), factors, terms)
+            terms = build.add(ops.Concat(axis=axis), solved, y)
+            y = build.add(ops.Product(), factors, terms)
         if not unitriangular:
             diagonal = _block(build, A, (*rest, (row, row + 1), (row, row + 1)))
-            found = build.add(ops.Div(), found, diagonal)
+            y = build.add(ops.Div(), y, diagonal)
         rows = () if solved is None else (solved,)
-        solved = build.add(ops.Concat(axis=axis), *((found, *rows) if upper else (*rows, found)))
+        solved = build.add(ops.Concat(axis=axis), *((y, *rows) if upper else (*rows, y)))
     assert solved is not None
     return solved
 

@@ -306,10 +306,10 @@ def embedding(
     return build.add(ops.Gather(axis=0), rows, indices)
 
 
-def pool(build: Builder, kind: str, input: Value, given: dict[str, Any]) -> tuple[Ref, ...]:
-    if given.get("stride") in (None, [], ()):
-        given["stride"] = given["kernel_size"]
-    return build.module_outputs(kind, (input,), **given)
+def pool(build: Builder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
+    if options.get("stride") in (None, [], ()):
+        options["stride"] = options["kernel_size"]
+    return build.module_outputs(kind, (input,), **options)
 
 
 def _register_pools(rank: int) -> None:
@@ -324,14 +324,14 @@ def _register_pools(rank: int) -> None:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> tuple[Ref, ...]:
-        given = {
+        options = {
             "kernel_size": kernel_size,
             "stride": stride,
             "padding": padding,
             "dilation": dilation,
             "ceil_mode": ceil_mode,
         }
-        return pool(build, f"MaxPool{rank}d", input, given | {"return_indices": return_indices})
+        return pool(build, f"MaxPool{rank}d", input, options | {"return_indices": return_indices})
 
     @function(f"avg_pool{rank}d", onnx="averagepool")
     def average(
@@ -344,7 +344,7 @@ def _register_pools(rank: int) -> None:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> tuple[Ref, ...]:
-        given = {
+        options = {
             "kernel_size": kernel_size,
             "stride": stride,
             "padding": padding,
@@ -354,7 +354,8 @@ def _register_pools(rank: int) -> None:
             build,
             f"AvgPool{rank}d",
             input,
-            given | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
+            options
+            | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
         )
 
     @function(f"lp_pool{rank}d", onnx="lppool")
@@ -366,13 +367,13 @@ def _register_pools(rank: int) -> None:
         stride: Any = None,
         ceil_mode: bool = False,
     ) -> tuple[Ref, ...]:
-        given = {
+        options = {
             "norm_type": norm_type,
             "kernel_size": kernel_size,
             "stride": stride,
             "ceil_mode": ceil_mode,
         }
-        return pool(build, f"LPPool{rank}d", input, given)
+        return pool(build, f"LPPool{rank}d", input, options)
 
     @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
     def adaptive_average(build: Builder, input: Value, output_size: Any) -> Ref:

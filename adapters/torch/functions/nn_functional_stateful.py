@@ -154,9 +154,9 @@ def _register(rank: int) -> None:
         return _both(build.module_outputs(kind, (input,), output_size=size, return_indices=True))
 
 
-def _both(found: tuple[Ref, ...]) -> tuple[Ref, ...]:
+def _both(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
     """Values and places, which may be the two outputs of one op."""
-    return found if len(found) > 1 else (found[0], replace(found[0], index=1))
+    return refs if len(refs) > 1 else (refs[0], replace(refs[0], index=1))
 
 
 for _rank in (1, 2, 3):
@@ -257,14 +257,14 @@ def multi_head_attention_forward(
         name: build.weight(name, one)
         for name, one in (names | {"out_proj.bias": out_proj_bias}).items()
     }
-    given = {
+    tensors = {
         "query": query,
         "key": key,
         "value": value,
         "attn_mask": attn_mask,
         "key_padding_mask": key_padding_mask,
     }
-    there = [name for name, one in given.items() if one is not None]
+    there = [name for name, one in tensors.items() if one is not None]
     arguments: dict[str, Any] = {name: Ref(-1, there.index(name)) for name in there}
     arguments |= {
         "need_weights": need_weights,
@@ -279,6 +279,6 @@ def multi_head_attention_forward(
     }
     attributes |= {"bias_k": bias_k, "dropout": dropout_p, "training": training}
     attributes["in_proj_weight"] = None if use_separate_proj_weight else in_proj_weight
-    values = [one for one in given.values() if one is not None]
+    values = [one for one in tensors.values() if one is not None]
     found = build.module_outputs("MultiheadAttention", values, held, arguments, **attributes)
     return _both(found) if need_weights else found

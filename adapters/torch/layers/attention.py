@@ -190,14 +190,14 @@ def masked(
     return Masks(tuple(refs), tuple(kinds), empty=empty)
 
 
-def _fast(module: Any, call: Call, given: Mapping[str, Any]) -> bool:
+def _fast(module: Any, call: Call, arguments: Mapping[str, Any]) -> bool:
     """Whether PyTorch takes its fused kernel (torch/nn/modules/activation.py,
     MultiheadAttention.forward), which treats a query that may attend to nothing in another way, and
     goes by the mask where ``is_causal`` only hints at it."""
     masks = [
         call.inputs[ref.index]
         for name in ("attn_mask", "key_padding_mask")
-        if (ref := given.get(name)) is not None
+        if (ref := arguments.get(name)) is not None
     ]
     return (
         call.fused
@@ -227,23 +227,23 @@ def drops(module: Any) -> str:
 def multihead_attention(module: Any, call: Call) -> Description:
     """Projections of query, key and value, heads that attend, a projection; the second output are
     the weights."""
-    given = call.arguments
-    refs = (given["query"], given["key"], given["value"])
+    arguments = call.arguments
+    refs = (arguments["query"], arguments["key"], arguments["value"])
     query, key, _ = (call.inputs[ref.index] for ref in refs)
     if query.ndim not in (2, 3):
         raise Undescribed(f"its query has {query.ndim} axes; 2 or 3 were expected")
     batch = None if query.ndim == 2 else query.shape[0 if module.batch_first else 1]
     layout = Heads(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
     lengths = (query.shape[layout.sequence], key.shape[layout.sequence])
-    build, fast = Builder(), _fast(module, call, given)
-    need_weights, padding = given.get("need_weights", True), given.get("key_padding_mask")
+    build, fast = Builder(), _fast(module, call, arguments)
+    need_weights, padding = arguments.get("need_weights", True), arguments.get("key_padding_mask")
     empty = "nan" if need_weights or fast else "zero"
-    if given.get("is_causal", False) and padding is None and not need_weights and not fast:
+    if arguments.get("is_causal", False) and padding is None and not need_weights and not fast:
         masks = Masks(causal=True, empty=empty)
     else:
-        masks = masked(build, call, layout, lengths, given.get("attn_mask"), padding, empty)
+        masks = masked(build, call, layout, lengths, arguments.get("attn_mask"), padding, empty)
     weights = (
-        ("mean" if given.get("average_attn_weights", True) else "each") if need_weights else ""
+        ("mean" if arguments.get("average_attn_weights", True) else "each") if need_weights else ""
     )
     output, shares = attended(build, module, call, "", layout, refs, lengths, masks, weights)
     if not weights:

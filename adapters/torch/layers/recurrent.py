@@ -48,16 +48,16 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     """
     if module.dropout and module.training and module.num_layers > 1:
         raise Undescribed("dropout is active between its layers")
-    given: Any = call.arguments["input"]
+    sequence: Any = call.arguments["input"]
     build, names = Builder(), _STATES[_kind(module)]
-    if isinstance(given, Ref):
-        packed, batched = None, call.inputs[given.index].ndim == 3
-        x = _steps_first(build, given, call.inputs[given.index].shape, module.batch_first)
+    if isinstance(sequence, Ref):
+        packed, batched = None, call.inputs[sequence.index].ndim == 3
+        x = _steps_first(build, sequence, call.inputs[sequence.index].shape, module.batch_first)
         mask = None
     else:
-        packed = _Sizes(given, call)
+        packed = _Sizes(sequence, call)
         batched, mask = True, build.ref(packed.mask)
-        x = build.add(Unpacked(packed.sizes), given.data)
+        x = build.add(Unpacked(packed.sizes), sequence.data)
     begun = _initial(module, call, build, batched, packed)
     ways = 2 if module.bidirectional else 1
     last: list[Ref] = []
@@ -84,7 +84,7 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     if packed is not None:
         batch = max(packed.sizes)
     else:
-        batch = call.inputs[given.index].shape[0 if module.batch_first else 1] if batched else 1
+        batch = call.inputs[sequence.index].shape[0 if module.batch_first else 1] if batched else 1
     sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
     ended = [
         _stacked(build, last, index, (batch, sizes[index - 1]), batched, packed)
@@ -93,14 +93,14 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     if packed is not None:
         told = tuple(
             f"output.{name}"
-            for name, part in zip(given._fields, given, strict=True)
+            for name, part in zip(sequence._fields, sequence, strict=True)
             if part is not None
         )
         x = build.add(Packed(packed.sizes), x)
         return Description(build.ended(x, *packed.rest, *ended), output_names=(*told, *names))
     axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
     if not batched:
-        axes, x = ("steps",), _squeezed(build, x, call.inputs[given.index].shape[0])
+        axes, x = ("steps",), _squeezed(build, x, call.inputs[sequence.index].shape[0])
     elif module.batch_first:
         x = build.add(Transpose(perm=(1, 0, 2)), x)
     return Description(
@@ -111,13 +111,13 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
 class _Sizes:
     """What a PackedSequence says of its rows."""
 
-    def __init__(self, given: Any, call: Call):
-        self.sizes = tuple(int(size) for size in call.inputs[given.batch_sizes.index])
+    def __init__(self, sequence: Any, call: Call):
+        self.sizes = tuple(int(size) for size in call.inputs[sequence.batch_sizes.index])
         self.mask = np.arange(max(self.sizes))[None] < np.asarray(self.sizes)[:, None]
-        self.rest = tuple(one for one in given[1:] if one is not None)
+        self.rest = tuple(one for one in sequence[1:] if one is not None)
         self.sorted, self.unsorted = (
             None if one is None else tuple(int(at) for at in call.inputs[one.index])
-            for one in (given.sorted_indices, given.unsorted_indices)
+            for one in (sequence.sorted_indices, sequence.unsorted_indices)
         )
 
 
@@ -255,16 +255,16 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
     made = build.add(
         op, x if levels is None else build.add(DynamicQuantize(high=levels), x), *states
     )
-    told = (0, 2) if kind == "LSTMCell" else (0,)
+    words = (0, 2) if kind == "LSTMCell" else (0,)
     axes = ("batch",) if len(shape) == 2 else ()
     out = shape[:-1]
     ended = [
         build.add(Reshape(shape=(*out, module.hidden_size)), Ref(made.step, index))
-        for index in told
+        for index in words
     ]
     return Description(
         build.ended(*ended),
         (*axes, "features"),
         (*axes, "units"),
-        ("h", "c") if len(told) > 1 else (),
+        ("h", "c") if len(words) > 1 else (),
     )

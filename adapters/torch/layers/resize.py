@@ -49,23 +49,23 @@ def _op(
     mode: str,
     sizes: tuple[int, ...],
     ratios: tuple[float, ...],
-    given: tuple[float, ...] | None,
+    scale_factors: tuple[float, ...] | None,
     corners: bool,
     antialias: bool,
 ) -> Op:
-    scales = ratios if given is None else given
+    scales = ratios if scale_factors is None else scale_factors
     coordinates = "align_corners" if corners else "half_pixel"
     if x.dtype.kind != "f" and not mode.startswith("nearest"):
         raise Undescribed("integer inputs are not supported, since it rounds the result")
     match mode:
         case "nearest":
-            if given is not None:
+            if scale_factors is not None:
                 # Where a size of two dimensions is kept or doubled, PyTorch goes by the sizes
                 # (ATen/native/UpSample.h, nearest_idx).
                 by_size = (1, 2) if len(sizes) == 2 else ()
                 scales = tuple(
                     ratio if ratio in by_size else scale
-                    for ratio, scale in zip(ratios, given, strict=True)
+                    for ratio, scale in zip(ratios, scale_factors, strict=True)
                 )
             return ResizeNearest((1.0, 1.0, *scales), (*x.shape[:2], *sizes))
         case "nearest-exact":

@@ -269,21 +269,21 @@ def _fractional(module: Any, call: Call) -> Description:
     taken = (1, *call.x.shape)[-rank - 2 : -rank]
     if planes != taken:
         raise Undescribed(f"its random samples are for {planes} planes, not for {taken}")
-    found = with_places(
+    y = with_places(
         call.x,
         rank,
         FractionalMaxPool(kernel=kernel, starts=starts),
         (call.x.shape[-rank - 1], *wanted),
     )
     if module.return_indices:
-        return found
+        return y
     if call.x.ndim == rank + 2:
         return Description(
-            (*found.steps, Step(Reshape(shape=(*call.x.shape[:2], *wanted)))),
-            found.input_axes,
-            found.output_axes,
+            (*y.steps, Step(Reshape(shape=(*call.x.shape[:2], *wanted)))),
+            y.input_axes,
+            y.output_axes,
         )
-    return Description(found.steps[:3], found.input_axes, found.output_axes)
+    return Description(y.steps[:3], y.input_axes, y.output_axes)
 
 
 def _starts(samples: np.ndarray, size: int, out: int, kernel: int) -> np.ndarray:

@@ -19,7 +19,7 @@ Factory = str | Callable[[], torch.nn.Module]
 def build(factory: Factory) -> torch.nn.Module:
     """Runs the factory; the random state is as it was, since the parameters drawn here are
     overwritten."""
-    told = (
+    label = (
         repr(factory)
         if isinstance(factory, str)
         else getattr(factory, "__qualname__", repr(factory))
@@ -32,14 +32,16 @@ def build(factory: Factory) -> torch.nn.Module:
         if isinstance(make, torch.nn.Module):
             return make
         if not callable(make):
-            raise BadInput(f"the factory {told} is a {type(make).__name__}, which cannot be called")
+            raise BadInput(
+                f"the factory {label} is a {type(make).__name__}, which cannot be called"
+            )
         try:
             made = make(*args, **kwargs)
         except Exception as error:
-            raise BadInput(f"the factory {told} raised {type(error).__name__}: {error}") from error
+            raise BadInput(f"the factory {label} raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise BadInput(
-            f"the factory {told} returned a {type(made).__name__}, not a torch.nn.Module"
+            f"the factory {label} returned a {type(made).__name__}, not a torch.nn.Module"
         )
     return made
 

@@ -49,7 +49,7 @@ def unpacked(name: str, packed: Any) -> Weight:
         f"{'' if signed else 'u'}int{bits} ({int(np.unique(codes).size)} levels used), times "
         f"scale {text}"
     )
-    words += f", minus zero point {_between(zero)}" if zero.any() else ""
+    words += f", minus zero point {_range_of(zero)}" if zero.any() else ""
     grid = (
         None
         if zero.dtype.kind == "f"
@@ -61,7 +61,7 @@ def unpacked(name: str, packed: Any) -> Weight:
 _DTYPES = {"qint8": (8, True), "quint8": (8, False), "quint4x2": (4, False), "qint32": (32, True)}
 
 
-def _between(values: np.ndarray) -> str:
+def _range_of(values: np.ndarray) -> str:
     low, high = float(values.min()), float(values.max())
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
@@ -80,7 +80,7 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
         "bias",
         stored,
         effective,
-        (f"rounded to multiples of the input's scale times the weight's, {_between(scale)}",),
+        (f"rounded to multiples of the input's scale times the weight's, {_range_of(scale)}",),
         grid=Grid(scale.astype(np.float64), 32),
     )
 
@@ -100,34 +100,38 @@ def _op(levels: Levels, zero_first: bool = True) -> ops.FakeQuantize:
 
 def to_levels(
     description: Description,
-    given: Sequence[Levels | None],
-    made: Sequence[Levels | None],
+    of_inputs: Sequence[Levels | None],
+    of_outputs: Sequence[Levels | None],
 ) -> Description:
     """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves
     them on those that they had."""
-    if not made or made[0] is None or isinstance(description.steps[-1].op, ops.FakeQuantize):
+    if (
+        not of_outputs
+        or of_outputs[0] is None
+        or isinstance(description.steps[-1].op, ops.FakeQuantize)
+    ):
         return description
     moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
     if (
         moved
-        and all(levels is None or levels == made[0] for levels in given)
-        and any(given)
-        and set(made) == {made[0]}
+        and all(levels is None or levels == of_outputs[0] for levels in of_inputs)
+        and any(of_inputs)
+        and set(of_outputs) == {of_outputs[0]}
     ):
         return description
-    if len(made) > 1:
+    if len(of_outputs) > 1:
         raise Undescribed("several quantised outputs are not supported")
-    return followed_by(description, _op(made[0]))
+    return followed_by(description, _op(of_outputs[0]))
 
 
 @completes
 def _requantised(module: Any, call: Call, description: Description) -> Description:
-    return to_levels(description, call.levels, call.made)
+    return to_levels(description, call.levels, call.output_levels)
 
 
 def _rounded(call: Call) -> ops.FakeQuantize:
     """How sums of integers come to the output's levels."""
-    (levels,) = call.made
+    (levels,) = call.output_levels
     assert levels is not None
     return _op(levels, call.engine == "onednn")
 

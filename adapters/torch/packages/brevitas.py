@@ -82,7 +82,7 @@ def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, b
     return op, round(float(bits)), bool(inner.signed)
 
 
-def _float(tensor_quant: Any, given: tuple[Any, ...]) -> tuple[Quantizer, int, bool]:
+def _float(tensor_quant: Any, arguments: tuple[Any, ...]) -> tuple[Quantizer, int, bool]:
     """The same for one to small floats."""
     clamp = tensor_quant.float_clamp_impl
     if _rounding(tensor_quant, clamp.tensor_clamp_impl) != "even":
@@ -92,8 +92,8 @@ def _float(tensor_quant: Any, given: tuple[Any, ...]) -> tuple[Quantizer, int, b
         raise Undescribed(
             "its float quantiser maps overflow to infinity or NaN, which is not supported"
         )
-    around = _in_groups(tensor_quant.input_view_impl, given)
-    _, scale, _, exponent, mantissa, bias, *_ = tensor_quant(*given)
+    around = _in_groups(tensor_quant.input_view_impl, arguments)
+    _, scale, _, exponent, mantissa, bias, *_ = tensor_quant(*arguments)
     largest = tensor_quant.compute_max_mantissa(mantissa) * 2 ** (2**exponent - 1 - bias)
     available = clamp.max_available_float
     high = min(float(largest), float("inf") if available is None else float(available()))
@@ -117,7 +117,7 @@ def _rounding(quant: Any, clamp: Any) -> str:
     return _ROUNDINGS[rounding]
 
 
-def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]:
+def _in_groups(view: Any, arguments: tuple[Any, ...]) -> Callable[[Any], np.ndarray]:
     """What brings a scale to the layout of what is quantised: one for each group of neighbours is
     repeated for each of them."""
     kind = type(view).__name__
@@ -125,7 +125,7 @@ def _in_groups(view: Any, given: tuple[Any, ...]) -> Callable[[Any], np.ndarray]
         return _array
     if kind != "OverSubChannelBlockView":
         raise Undescribed(f"its quantiser views its input through {kind}, which is not supported")
-    shape, axis = tuple(given[0].shape), view.group_dim % given[0].ndim
+    shape, axis = tuple(arguments[0].shape), view.group_dim % arguments[0].ndim
 
     def repeated(scale: Any) -> np.ndarray:
         values = _array(scale)

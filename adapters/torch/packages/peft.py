@@ -175,11 +175,11 @@ def _attention(module: Any, call: Call) -> Description:
     )
 
     def read(name: str) -> Weight | None:
-        found = inside.read(name.replace("out_proj.", "out_proj.base_layer."))
-        if found is None or name not in owners:
-            return found
+        y = inside.read(name.replace("out_proj.", "out_proj.base_layer."))
+        if y is None or name not in owners:
+            return y
         owner, place = owners[name]
-        added, words = np.zeros(found.effective.shape), []
+        added, words = np.zeros(y.effective.shape), []
         parts: dict[str, np.ndarray] = {}
         for one in names:
             down, up = (call.required(f"{place}lora_{letter}.{one}.weight") for letter in "AB")
@@ -189,7 +189,7 @@ def _attention(module: Any, call: Call) -> Description:
             added = added + adapter.delta
             words.append(f"plus {up.name} @ {down.name} times {adapter.scale:g} ({adapter.how})")
             parts |= {part.name: part.effective for part in (down, up)}
-        return _as_merged(found, added, words, parts, bool(module.merged_adapters))
+        return _as_merged(y, added, words, parts, bool(module.merged_adapters))
 
     return described_as("MultiheadAttention", base, replace(call, arguments=bound, read=read))
 
@@ -339,19 +339,21 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
     rows = base = _rows(module, weight.effective)
     words: list[str] = []
     parts: dict[str, np.ndarray] = {}
-    for one in adapters:
-        rows = rows + one.delta
-        words.append(f"plus {one.up.name} @ {one.down.name} times {one.scale:g} ({one.how})")
-        if one.magnitude is not None:
-            gain = one.gain(base)
+    for adapter in adapters:
+        rows = rows + adapter.delta
+        words.append(
+            f"plus {adapter.up.name} @ {adapter.down.name} times {adapter.scale:g} ({adapter.how})"
+        )
+        if adapter.magnitude is not None:
+            gain = adapter.gain(base)
             rows = gain * rows
             words.append(
-                f"times {one.magnitude.name} / the norm per output, {gain.min():g} to "
+                f"times {adapter.magnitude.name} / the norm per output, {gain.min():g} to "
                 f"{gain.max():g}"
             )
         parts |= {
             part.name: part.effective
-            for part in (one.down, one.up, one.magnitude)
+            for part in (adapter.down, adapter.up, adapter.magnitude)
             if part is not None
         }
     effective = _like(module, rows, weight.effective)
@@ -371,8 +373,8 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
 
 def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Weight | None:
     """The base's bias and those of the adapters; None where they have none."""
-    given = [one for one in adapters if one.bias is not None]
-    if not given:
+    with_bias = [one for one in adapters if one.bias is not None]
+    if not with_bias:
         return None
     added, words = np.zeros(()), []
     for one in adapters:
@@ -382,7 +384,7 @@ def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Wei
         if one.magnitude is not None:
             added = added * one.gain(_rows(module, weight.effective)).reshape(-1)
             words.append(f"times {one.magnitude.name} / the norm, except the base layer's bias")
-    parts = {one.bias.name: one.bias.effective for one in given if one.bias is not None}
+    parts = {one.bias.name: one.bias.effective for one in with_bias if one.bias is not None}
     none = np.zeros(added.shape, np.float32)
     held = Weight("base_layer.bias", none, none) if op.bias is None else op.bias
     kind = np.result_type(held.effective.dtype, np.float32)
@@ -399,15 +401,15 @@ def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
     rows, names = _rows(module, weight.effective), " and ".join(module.merged_adapters)
     weight = replace(weight, steps=(*weight.steps, f"{names} merged into it"))
     try:
-        for one in reversed(list(_adapters(module, call, module.merged_adapters))):
-            if one.magnitude is not None:
-                norm = module._caches[f"{one.name}-weight_norm"].double().numpy(force=True)
+        for adapter in reversed(list(_adapters(module, call, module.merged_adapters))):
+            if adapter.magnitude is not None:
+                norm = module._caches[f"{adapter.name}-weight_norm"].double().numpy(force=True)
                 rows = (
                     rows
                     * norm.reshape(-1, 1)
-                    / one.magnitude.effective.astype(np.float64).reshape(-1, 1)
+                    / adapter.magnitude.effective.astype(np.float64).reshape(-1, 1)
                 )
-            rows = rows - one.delta
+            rows = rows - adapter.delta
     except (Undescribed, KeyError):
         return weight
     return replace(
@@ -455,16 +457,19 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
         and call.x.ndim != len(module.base_layer.kernel_size) + 2
     ):
         raise Undescribed("an input without a batch axis is not supported")
-    for one in adapters:
+    for adapter in adapters:
         axes = call.x.ndim - (not module.lora_embedding_A)
         scale = (
-            one.scale if one.chosen is None else (one.chosen * one.scale).reshape(-1, *(1,) * axes)
+            adapter.scale
+            if adapter.chosen is None
+            else (adapter.chosen * adapter.scale).reshape(-1, *(1,) * axes)
         )
         added = build.add(
-            _times(f"scaling of {one.name}", scale, one.how), _low_rank(module, call, build, one)
+            _times(f"scaling of {adapter.name}", scale, adapter.how),
+            _low_rank(module, call, build, adapter),
         )
-        if one.magnitude is not None:
-            gain = _gain(module, build, one, weight)
+        if adapter.magnitude is not None:
+            gain = _gain(module, build, adapter, weight)
             less = (
                 y
                 if held is None
@@ -472,34 +477,37 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
             )
             more = build.add(ops.Mul(), less, build.add(ops.AddConstant(_number("-1", -1.0)), gain))
             added = build.add(ops.Add(), more, build.add(ops.Mul(), added, gain))
-        y = build.add(ops.Beside(weight=weight.name, words=one.words), y, added)
+        y = build.add(ops.Beside(weight=weight.name, words=adapter.words), y, added)
     return build.ended(y)
 
 
-def _low_rank(module: Any, call: Call, build: Builder, one: _Adapter) -> Ref:
+def _low_rank(module: Any, call: Call, build: Builder, adapter: _Adapter) -> Ref:
     """lora_B(lora_A(x))."""
     if module.lora_embedding_A:
         rows = build.add(
-            ops.Embedding(table=replace(one.down, axes=(1, 0)), **limit(module.base_layer)), Ref(-1)
+            ops.Embedding(table=replace(adapter.down, axes=(1, 0)), **limit(module.base_layer)),
+            Ref(-1),
         )
-        return build.add(ops.MatMul(weight=replace(one.up, axes=(1, 0)), bias=None), rows)
+        return build.add(ops.MatMul(weight=replace(adapter.up, axes=(1, 0)), bias=None), rows)
     y = Ref(-1)
     for part in ("lora_A", "lora_B"):
-        described = describe(getattr(module, part)[one.name], _inside(call, f"{part}.{one.name}"))
+        described = describe(
+            getattr(module, part)[adapter.name], _inside(call, f"{part}.{adapter.name}")
+        )
         (y,) = build.include(described.steps, y)
     return y
 
 
-def _gain(module: Any, build: Builder, one: _Adapter, weight: Weight) -> Ref:
+def _gain(module: Any, build: Builder, adapter: _Adapter, weight: Weight) -> Ref:
     """DoRA's magnitude over the norm of the merged rows, so that what rounding does to that is
     known too."""
-    down, up = one.factors
-    assert one.magnitude is not None
-    rows = build.add(ops.MatMul(weight=_number(one.down.name, down), bias=None), up)
-    rows = build.add(_times(f"scaling of {one.name}", one.scale, one.how), rows)
+    down, up = adapter.factors
+    assert adapter.magnitude is not None
+    rows = build.add(ops.MatMul(weight=_number(adapter.down.name, down), bias=None), up)
+    rows = build.add(_times(f"scaling of {adapter.name}", adapter.scale, adapter.how), rows)
     rows = build.add(ops.AddConstant(_number(weight.name, _rows(module, weight.effective))), rows)
     norm = build.add(ops.ReduceL2(axes=(1,)), rows)
-    gain = build.add(ops.Div(), one.magnitude.effective.reshape(-1), norm)
+    gain = build.add(ops.Div(), adapter.magnitude.effective.reshape(-1), norm)
     around = (-1, *(1,) * (weight.effective.ndim - 2))
     return build.add(ops.Reshape(shape=around), gain)
 

@@ -144,7 +144,7 @@ class TopK(Op):
         moved = np.broadcast_to(slack.max(axis=self.axis, keepdims=True), values.shape)
         gaps = np.diff(values, axis=self.axis, prepend=np.inf, append=np.inf)
         close = np.abs(gaps) <= 2 * slack.max(axis=self.axis, keepdims=True)
-        near = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
+        close_neighbours = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
             close, np.arange(1, self.k + 1), axis=self.axis
         )
         unsure = self.k < of.inputs[0].shape[self.axis]  # what was left out may come in last
@@ -153,7 +153,7 @@ class TopK(Op):
             == self.k - 1
         )
         return np.array(moved), np.where(
-            near | (unsure & last), float(of.inputs[0].shape[self.axis]), 0.0
+            close_neighbours | (unsure & last), float(of.inputs[0].shape[self.axis]), 0.0
         )
 
     def equally_right(

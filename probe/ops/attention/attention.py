@@ -61,26 +61,26 @@ class Attention(Op):
         queries, positions = q.shape[-2], k.shape[-2]
         if positions == 1:
             return ["there is one position, so queries, keys and their scale could be anything"]
-        told = []
+        sentences = []
         if self.window is not None and self.window >= max(queries, positions):
-            told.append(
+            sentences.append(
                 f"{positions} positions all lie within the window of {self.window}, so another "
                 "window, or none, would not be detected"
             )
         for kind, mask in zip(self.masks, masks, strict=True):
             seen = mask > _HIDDEN if kind == "add" else (mask != 0) == (kind == "keep")
             if (mask == 0).all() if kind == "add" else seen.all():
-                told.append("a mask hides no position, so omitting it would not be detected")
+                sentences.append("a mask hides no position, so omitting it would not be detected")
             elif (
                 seen.shape[-2:] == (queries, positions)
                 and queries > 1
                 and not (seen ^ np.tri(queries, positions, positions - queries, dtype=bool)).any()
             ):
-                told.append(
+                sentences.append(
                     f"the mask hides later positions alone, so a window of {positions} positions "
                     "or more, or none, would not be detected"
                 )
-        return told
+        return sentences
 
     def raw_scores(
         self, q: np.ndarray, k: np.ndarray, dtype: np.dtype, out: np.ndarray | None = None
@@ -368,9 +368,9 @@ class Attention(Op):
             v.max(axis=-2, keepdims=True, initial=-np.inf),
             v.min(axis=-2, keepdims=True, initial=np.inf),
         )
-        reach = np.maximum(high - exact, exact - low) / precision.unit
+        spread_of_scores = np.maximum(high - exact, exact - low) / precision.unit
         return precision.unit * np.minimum(
-            own, np.maximum(reach, 0) + np.sqrt(variance) + 4 * np.abs(exact)
+            own, np.maximum(spread_of_scores, 0) + np.sqrt(variance) + 4 * np.abs(exact)
         )
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
@@ -434,11 +434,11 @@ class Attention(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         frame = Frame(self, inputs)
         wanted = np.asarray(frame.four(mask))
-        found = [
+        masks = [
             np.zeros((frame.outer, frame.heads, n, x.shape[-1]), bool)
             for n, x in zip((frame.queries, frame.positions, frame.positions), inputs, strict=False)
         ]
-        found[0] |= wanted.any(axis=-1, keepdims=True)
+        masks[0] |= wanted.any(axis=-1, keepdims=True)
         for block in frame.blocks():
             allowed, part = frame.allowed(block), wanted[block.at]
             seen = (
@@ -449,13 +449,13 @@ class Attention(Op):
             if self.sees_all:
                 seen = np.where(seen.any(axis=-1, keepdims=True), seen, 1.0)
             seen = np.broadcast_to(seen, (*part.shape[:3], block.stop)).swapaxes(-1, -2)
-            found[1][block.outer, block.heads, : block.stop] |= (
+            masks[1][block.outer, block.heads, : block.stop] |= (
                 seen @ part.any(axis=-1, keepdims=True)
             ) > 0
-            found[2][block.outer, block.heads, : block.stop] |= (seen @ part) > 0
+            masks[2][block.outer, block.heads, : block.stop] |= (seen @ part) > 0
         given = [
             gathered(frame.back(one), x.shape, self.groups if i else 1)
-            for i, (one, x) in enumerate(zip(found, inputs, strict=False))
+            for i, (one, x) in enumerate(zip(masks, inputs, strict=False))
         ]
         rest = [np.full(x.shape, mask.any()) for x in inputs[3:]]
         return (*given, *rest)

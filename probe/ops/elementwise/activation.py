@@ -217,12 +217,12 @@ class _Stepped(Elementwise):
         held = not precision.unit or (math.frexp(edge)[0] / precision.unit).is_integer()
         if held:
             return (own,)
-        reach = 2 * precision.unit * edge
+        tolerance = 2 * precision.unit * edge
         return (
             own
             + np.where(
-                np.abs(np.abs(x) - edge) <= reach,
-                spread(self.f, x, y, np.full(x.shape, reach)),
+                np.abs(np.abs(x) - edge) <= tolerance,
+                spread(self.f, x, y, np.full(x.shape, tolerance)),
                 0.0,
             ),
         )

@@ -47,11 +47,13 @@ class _Comparison(_Logical):
         x, y = of.inputs
         if all(slack is None for slack in of.slacks):
             return (np.zeros(of.outputs[0].shape),)
-        reach = sum(slack for slack in of.slacks if slack is not None)
+        tolerance = sum(slack for slack in of.slacks if slack is not None)
         with np.errstate(invalid="ignore"):
             return (
                 np.where(
-                    (np.abs(np.subtract(x, y, dtype=np.float64)) <= reach) & (reach > 0), 1.0, 0.0
+                    (np.abs(np.subtract(x, y, dtype=np.float64)) <= tolerance) & (tolerance > 0),
+                    1.0,
+                    0.0,
                 ),
             )
 

@@ -43,12 +43,12 @@ def erf(x: np.ndarray) -> np.ndarray:
     than a unit of the last place."""
     h: np.ndarray = np.asarray(np.clip(x, -6.0, 6.0))
     node = np.rint(h * 512)
-    near = node.astype(np.intp)
-    near += _LAST
+    node_index = node.astype(np.intp)
+    node_index += _LAST
     node /= 512
     h -= node
-    found = _SERIES[-1].take(near, mode="clip")  # a NaN is no index
+    found = _SERIES[-1].take(node_index, mode="clip")  # a NaN is no index
     for coefficients in _SERIES[-2::-1]:
         found *= h
-        found += coefficients.take(near, mode="clip")
+        found += coefficients.take(node_index, mode="clip")
     return found

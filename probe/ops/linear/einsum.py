@@ -85,7 +85,7 @@ class _Product(Sum):
     def _places(self, inputs: Arrays, where: Indices) -> list[Indices]:
         """For each input, where the terms of the outputs at ``where`` stand in it: (elements,
         terms) on every axis."""
-        *given, out = self.labels(inputs)
+        *sources, out = self.labels(inputs)
         sizes = self._sizes(inputs)
         summed = [letter for letter in sizes if letter not in out]
         grid = np.indices([sizes[letter] for letter in summed]).reshape(
@@ -99,7 +99,7 @@ class _Product(Sum):
                 np.broadcast_to(at[letter] if size > 1 else np.zeros((1, 1), int), shape)
                 for letter, size in zip(labels, x.shape, strict=True)
             )
-            for labels, x in zip(given, inputs, strict=True)
+            for labels, x in zip(sources, inputs, strict=True)
         ]
 
     def terms(self, inputs: Arrays, where: Indices) -> np.ndarray:
@@ -128,12 +128,12 @@ class _Product(Sum):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         *given, out = self.labels(inputs)
         return tuple(
-            self._reached(mask, out, labels, x.shape)
+            self._influence(mask, out, labels, x.shape)
             for labels, x in zip(given, inputs, strict=True)
         )
 
     @staticmethod
-    def _reached(
+    def _influence(
         mask: np.ndarray, out: Sequence[str], labels: Sequence[str], shape: tuple[int, ...]
     ) -> np.ndarray:
         kept = [letter for letter in out if letter in labels]
@@ -145,8 +145,10 @@ class _Product(Sum):
         for axis, letter in enumerate(labels):
             # a letter twice on one input is its diagonal
             same = same & (at[axis] == at[labels.index(letter)])
-        narrow = tuple(axis for axis, letter in enumerate(kept) if shape[labels.index(letter)] == 1)
-        part = np.asarray(part.any(axis=narrow, keepdims=True))
+        unit_axes = tuple(
+            axis for axis, letter in enumerate(kept) if shape[labels.index(letter)] == 1
+        )
+        part = np.asarray(part.any(axis=unit_axes, keepdims=True))
         return same & part[tuple(at[labels.index(letter)] for letter in kept)]
 
 

@@ -58,8 +58,8 @@ def of_winograd(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         return parts.reshape(*parts.shape[:2], 64).transpose(2, 0, 1)
 
     u, of_u = by_frequency(_both(KERNEL, w)), by_frequency(_both(squared[1], np.square(w)))
-    found = np.empty((len(x), len(w), height, width))
-    for sample, target in zip(x, found, strict=True):
+    sums = np.empty((len(x), len(w), height, width))
+    for sample, target in zip(x, sums, strict=True):
         tiles = np.lib.stride_tricks.sliding_window_view(sample, (8, 8), axis=(1, 2))[
             :, ::_TILE, ::_TILE
         ].reshape(len(sample), -1, 8, 8)
@@ -78,7 +78,7 @@ def of_winograd(x: np.ndarray, w: np.ndarray) -> np.ndarray:
             squared[2], variance.transpose(1, 2, 0).reshape(len(w), rows, columns, 8, 8)
         ).max(axis=(-1, -2))
         target[...] = back.repeat(_TILE, axis=1).repeat(_TILE, axis=2)[:, :height, :width]
-    return found
+    return sums
 
 
 def of_fourier(x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class CountNgrams(Op):
         starts = [sum(size for size in sizes if size < n) for n in range(1, longest + 1)]
         pool = [one for at in order for one in self.grams[at]]
         weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
-        given = {
+        attributes = {
             "mode": self.mode,
             "min_gram_length": min(self.shortest, most),
             "max_gram_length": min(self.longest, most),
@@ -72,7 +72,7 @@ class CountNgrams(Op):
                 ngram_counts=starts,
                 ngram_indexes=places,
                 pool_int64s=pool,
-                **given,
+                **attributes,
                 **weights,
             ),
         )

@@ -347,8 +347,10 @@ class LRN(Op):
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         (x,) = inputs
-        near = [*range(max(0, at[1] - self.before), min(x.shape[1], at[1] + self.after + 1))]
-        members = box([at[0], [0, *near] if self.first and near[0] else near, *at[2:]])
+        neighbours = [*range(max(0, at[1] - self.before), min(x.shape[1], at[1] + self.after + 1))]
+        members = box(
+            [at[0], [0, *neighbours] if self.first and neighbours[0] else neighbours, *at[2:]]
+        )
         total = float(np.square(x[tuple(members.T)]).sum())
         words = (
             f"divided by ({self.bias:g} + {self.alpha:g} / {self.size} * the squares of "

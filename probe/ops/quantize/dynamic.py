@@ -75,8 +75,8 @@ class AbsMaxQuantize(Op):
         share = 4 * precision.unit * np.ones_like(self.scale(x))
         if slack is not None:
             size = np.abs(x).max(axis=self.axes, keepdims=True, initial=0)
-            reach = slack.max(axis=self.axes, keepdims=True, initial=0)
-            share = share + np.divide(reach, size, where=size > 0, out=np.zeros(size.shape))
+            largest_slack = slack.max(axis=self.axes, keepdims=True, initial=0)
+            share = share + np.divide(largest_slack, size, where=size > 0, out=np.zeros(size.shape))
         moved = 4 * precision.unit * np.abs(x) + (0 if slack is None else slack)
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):

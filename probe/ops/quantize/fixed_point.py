@@ -92,22 +92,23 @@ class FixedPoint(Elementwise):
         if self.overflow in ("SAT", "SAT_SYM"):
             x = np.where(x > high, high, np.where(x < low, low, x))
         scale = np.exp2(np.asarray(self.fraction, np.float64)).astype(x.dtype)
-        made = self._rounded(x * scale) / scale
+        levels = self._rounded(x * scale) / scale
         if self.overflow == "WRAP":
-            made = (
+            levels = (
                 np.mod(
-                    made - low, (self.step() + self.limits()[1] - self.limits()[0]).astype(x.dtype)
+                    levels - low,
+                    (self.step() + self.limits()[1] - self.limits()[0]).astype(x.dtype),
                 )
                 + low
             )
         if self.overflow == "WRAP_SM":
             step = self.step().astype(x.dtype)
-            made = np.mod(made - high - step, self._turn().astype(x.dtype)) + (
+            levels = np.mod(levels - high - step, self._turn().astype(x.dtype)) + (
                 low * self.sign
             ).astype(x.dtype)
             for backwards in self._backwards(x):
-                made = np.where(backwards, -made - step, made)
-        return np.where(self._none, x.dtype.type(0), made)
+                levels = np.where(backwards, -levels - step, levels)
+        return np.where(self._none, x.dtype.type(0), levels)
 
     def _turn(self) -> np.ndarray:
         """What "WRAP_SM" wraps around by."""
@@ -265,8 +266,8 @@ class MiniFloat(Elementwise):
     pointwise = False
 
     def _exponents(self) -> tuple[np.ndarray, np.ndarray]:
-        reach = np.maximum(np.exp2(np.asarray(self.e, np.float64) - 1), 1.0)
-        return 1 - reach + self.e0, reach + self.e0 - 1
+        largest = np.maximum(np.exp2(np.asarray(self.e, np.float64) - 1), 1.0)
+        return 1 - largest + self.e0, largest + self.e0 - 1
 
     def _with(self, x: np.ndarray, exponent: np.ndarray) -> np.ndarray:
         low, high = self._exponents()

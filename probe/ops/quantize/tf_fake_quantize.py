@@ -95,8 +95,8 @@ class NudgedFakeQuantize(Elementwise):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         # Where an element lies is found with the magnitude of the whole range.
-        reach = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
-        moved = 8 * precision.unit * reach + (0 if slack is None else slack)
+        largest = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
+        moved = 8 * precision.unit * largest + (0 if slack is None else slack)
         own = 2 * precision.unit * (np.abs(y) + self.step())
         return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + own + precision.tiny,)
 

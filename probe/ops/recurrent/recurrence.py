@@ -113,7 +113,7 @@ class Recurrence(Op):
             np.float64
         )
 
-    def given(self, inputs: Arrays) -> tuple[np.ndarray, np.ndarray | None, States]:
+    def operands(self, inputs: Arrays) -> tuple[np.ndarray, np.ndarray | None, States]:
         """(x, mask, initial states) of the op's inputs."""
         x, *rest = inputs
         mask = rest.pop(0) != 0 if self.has_mask else None
@@ -126,22 +126,22 @@ class Recurrence(Op):
         )
 
     def undetected(self, inputs: Arrays) -> list[str]:
-        x, _, states = self.given(inputs)
-        told = zero_bias(self.bias) + zero_bias(self.recurrent_bias)
+        x, _, states = self.operands(inputs)
+        sentences = zero_bias(self.bias) + zero_bias(self.recurrent_bias)
         zero = not any(state.any() for state in states)
         if x.shape[1] == 1:
-            told.append(
+            sentences.append(
                 "the batch is one sample, so a state that is carried from one sample to the next "
                 "would not be detected"
             )
         if x.shape[0] == 1 and zero:
-            told.append(
+            sentences.append(
                 f"there is one step and its state is zero, so {self.recurrent.name} could be "
                 "anything"
             )
         if self.has_states and zero:
-            told.append("the initial states are zero, so omitting them would not be detected")
-        return told
+            sentences.append("the initial states are zero, so omitting them would not be detected")
+        return sentences
 
     def state_shapes(self, x: np.ndarray) -> list[tuple[int, ...]]:
         return [(x.shape[1], self.recurrent.value.shape[0])] * self.state_count
@@ -207,7 +207,7 @@ class Recurrence(Op):
                 yield t, shares[t - low]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        x, mask, states = self.given(inputs)
+        x, mask, states = self.operands(inputs)
         share, step = self.arranged(x.dtype, x.shape[1])
         out = np.empty((len(x), *states[0].shape), x.dtype)
         held = np.zeros_like(states[0])
@@ -293,7 +293,7 @@ class Recurrence(Op):
     ) -> tuple[tuple[list[Ball], np.ndarray | None, np.ndarray], list[Ball]]:
         """The states after each step in the order of reading, the mask, and the last step up to
         each that was not skipped (-1: none)."""
-        x, mask, first = self.given(inputs)
+        x, mask, first = self.operands(inputs)
         moved = Ball(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
         offs = (
             slacks[len(slacks) - self.state_count :]
@@ -362,7 +362,7 @@ class Recurrence(Op):
     ) -> list[np.ndarray]:
         """Six of the scale at which the outputs wander when every step is moved by a sixth of its
         slack, at random and steadily."""
-        x, mask, first = self.given(inputs)
+        x, mask, first = self.operands(inputs)
         rng = np.random.default_rng(0)
         least = 4 if self.product_quantizer is None else _FLIPPED
         copies = int(np.clip(-(-_SEEN // max(1, first[0].size)), least, _SEEN))
@@ -380,12 +380,12 @@ class Recurrence(Op):
         states = tuple(
             tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True)
         )
-        reach = np.zeros(begun[0].slack.shape)
+        tolerance = np.zeros(begun[0].slack.shape)
         sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
             seen = self.present(states, None if mask is None else tiled(mask[t]))
             if order:
-                seen = (self._tipped(seen[0], reach, rng), *seen[1:])
+                seen = (self._tipped(seen[0], tolerance, rng), *seen[1:])
             after = tuple(
                 new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
                 for new, scale, always in zip(
@@ -402,9 +402,11 @@ class Recurrence(Op):
                 sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
             else:
                 sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states, reach = (
+            states, tolerance = (
                 after,
-                2 * noise[0][order] if mask is None else np.where(kept, 2 * noise[0][order], reach),
+                2 * noise[0][order]
+                if mask is None
+                else np.where(kept, 2 * noise[0][order], tolerance),
             )
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
@@ -417,17 +419,19 @@ class Recurrence(Op):
         ]
 
     def _tipped(
-        self, state: np.ndarray, reach: np.ndarray, rng: "np.random.Generator"
+        self, state: np.ndarray, tolerance: np.ndarray, rng: "np.random.Generator"
     ) -> np.ndarray:
         """Copies of a state in which what may lie on either side of a quantiser's threshold lies on
         one in half of them."""
         if self.product_quantizer is None:
             return state
-        copies = len(state) // len(reach)
-        share = 4 * float(reach.max(initial=0)) / max(float(state.max() - state.min()), 1e-30)
-        moved = np.tile(reach, (copies, *(1,) * (reach.ndim - 1))) + share * np.abs(state)
+        copies = len(state) // len(tolerance)
+        share = 4 * float(tolerance.max(initial=0)) / max(float(state.max() - state.min()), 1e-30)
+        moved = np.tile(tolerance, (copies, *(1,) * (tolerance.ndim - 1))) + share * np.abs(state)
         either = self.multiplied(state + moved) != self.multiplied(state - moved)
-        sides = rng.integers(0, 2, reach.shape) + np.arange(copies).reshape(-1, *(1,) * reach.ndim)
+        sides = rng.integers(0, 2, tolerance.shape) + np.arange(copies).reshape(
+            -1, *(1,) * tolerance.ndim
+        )
         return np.where(
             either, state + np.where(sides.reshape(state.shape) % 2, moved, -moved), state
         )
@@ -478,7 +482,7 @@ class Recurrence(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         if self.product_quantizer is not None:
             return super().influence(mask, inputs)
-        x, keep, states = self.given(inputs)
+        x, keep, states = self.operands(inputs)
         wanted = np.any(mask, axis=tuple(range(2, mask.ndim)))
         order = self._order()
         seen = np.maximum.accumulate(wanted[order][::-1], axis=0)[::-1][order]
@@ -505,7 +509,7 @@ class Recurrence(Op):
     def before(self, inputs: Arrays, at: tuple[int, ...]) -> "Before":
         """What the step of an element starts from, whose samples are taken alone where none depends
         on others."""
-        x, mask, states = self.given(inputs)
+        x, mask, states = self.operands(inputs)
         some = slice(at[1], at[1] + 1) if self.product_quantizer is None else slice(None)
         states = tuple(state[some] for state in states)
         share, step = self.arranged(x.dtype, len(states[0]))
@@ -524,11 +528,13 @@ class Recurrence(Op):
             )
             last = t if mask is None or mask[t, at[1]] else last
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
-        one = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
-        return Before(last, tuple(state[one] for state in states), self.multiplied(states[0])[one])
+        place = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
+        return Before(
+            last, tuple(state[place] for state in states), self.multiplied(states[0])[place]
+        )
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
-        x, mask, _ = self.given(inputs)
+        x, mask, _ = self.operands(inputs)
         if mask is not None and not mask[at[0], at[1]]:
             text = "0" if self.zero_masked else "the previous output is repeated"
             return Contributions(

@@ -255,11 +255,11 @@ class GridSample(Op):
                 if self.align
                 else (2 / sizes, 1 / sizes - 1)
             )
-            one = (1,) * (len(shape) - 1) + (-1,)
+            column = (1,) * (len(shape) - 1) + (-1,)
             grid = graph.op(
                 "Add",
-                graph.op("Mul", grid, graph.const(by.reshape(one))),
-                graph.const(start.reshape(one)),
+                graph.op("Mul", grid, graph.const(by.reshape(column))),
+                graph.const(start.reshape(column)),
             )
         # ONNX Runtime 1.32 takes places for integers of 32 bits, and all far outside are alike
         if self.padding != "reflection":

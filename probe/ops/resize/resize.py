@@ -35,10 +35,10 @@ class Taps:
 
     places: np.ndarray
     weights: np.ndarray
-    reach: np.ndarray
+    slack: np.ndarray
     """How far the coordinate of each output may be off, in unit roundoffs, times the slope of the
     weights."""
-    near: np.ndarray
+    used: np.ndarray
     """Which taps have a weight, or would have one if the coordinate were a little off."""
     gain: np.ndarray | float = 1.0
     """What the errors of each output's weights grow by where these are brought to add up to 1."""
@@ -169,13 +169,13 @@ class Resize(Op):
             case "linear":
                 return np.maximum(0.0, 1 - far)
             case "cubic":
-                near = ((self.a + 2) * far - (self.a + 3)) * far * far + 1
+                inner = ((self.a + 2) * far - (self.a + 3)) * far * far + 1
                 tail = ((far - 5) * far + 8) * far * self.a - 4 * self.a
-                return np.where(far <= 1, near, np.where(far < 2, tail, 0.0))
+                return np.where(far <= 1, inner, np.where(far < 2, tail, 0.0))
             case "mitchell":
-                near = ((7 * far - 12) * far * far + 16 / 3) / 6
+                inner = ((7 * far - 12) * far * far + 16 / 3) / 6
                 tail = (((-7 / 3 * far + 12) * far - 20) * far + 32 / 3) / 6
-                return np.where(far < 1, near, np.where(far < 2, tail, 0.0))
+                return np.where(far < 1, inner, np.where(far < 2, tail, 0.0))
             case "gaussian":
                 return np.where(far < 1.5, np.exp(-2 * np.square(far)), 0.0)
         radius = _RADIUS[self.mode]
@@ -256,15 +256,15 @@ class Resize(Op):
         roundings = math.sqrt(count) + 4 if count > 4 else count + 2
         size, near, off = (
             np.abs(taps.weights),
-            taps.near.astype(float),
-            2 * unit * taps.reach[:, None] * taps.gain,
+            taps.used.astype(float),
+            2 * unit * taps.slack[:, None] * taps.gain,
         )
         values = unit * (roundings * size + _EVALUATION[self.mode] * near * taps.gain) + (
             off * near if self.mode == "area" else 0.0
         )
-        passed = Taps(taps.places, size, taps.reach, taps.near)
+        passed = Taps(taps.places, size, taps.slack, taps.used)
         if self.mode == "area":
-            return Taps(taps.places, values, taps.reach, taps.near), None, passed
+            return Taps(taps.places, values, taps.slack, taps.used), None, passed
         # Two neighbouring taps that both may count are a step apart, over which the weight of those
         # behind them moves.
         both = near[:, :-1] * near[:, 1:] * (taps.places[:, :-1] != taps.places[:, 1:])
@@ -272,9 +272,9 @@ class Resize(Op):
             :, :-1
         ]
         steps = Taps(
-            taps.places[:, :-1], off * both * np.maximum(behind, 1.0), taps.reach, taps.near
+            taps.places[:, :-1], off * both * np.maximum(behind, 1.0), taps.slack, taps.used
         )
-        return Taps(taps.places, values, taps.reach, taps.near), steps, passed
+        return Taps(taps.places, values, taps.slack, taps.used), steps, passed
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, shape, rank = inputs[0], graph.shape(inputs[0]), len(self.sizes)

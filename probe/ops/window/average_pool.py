@@ -70,7 +70,7 @@ class _Mean(Op):
         cells, divisors = self._taken(inputs, where)
         return cells / divisors
 
-    def _look(
+    def _second_look(
         self,
         own: np.ndarray,
         inputs: Arrays,
@@ -117,7 +117,7 @@ class AveragePool(_Mean, Pool):
     def _layout(self, sizes: Sequence[int]) -> tuple[Pads, np.ndarray]:
         """The pads that fit the windows, and what each output divides by."""
         ones = (1,) * len(self.kernel)
-        pads = self._reach(sizes, self.ceil_mode, ones)
+        pads = self._effective_pads(sizes, self.ceil_mode, ones)
         divisor = np.ones(())
         for size, k, s, (before, after), (_, declared) in zip(
             sizes, self.kernel, self.strides, pads, self.pads, strict=True
@@ -215,7 +215,7 @@ class AveragePool(_Mean, Pool):
             divisor,
             precision,
         )
-        self._look(own, of.inputs, of.few, precision)
+        self._second_look(own, of.inputs, of.few, precision)
         return (
             own
             if of.slacks[0] is None
@@ -274,7 +274,7 @@ class GlobalAveragePool(_Mean):
         count = math.prod(x.shape[axis] for axis in self.axes)
         squares = np.square(x).sum(axis=self.axes, keepdims=self.keepdims)
         own = _mean_allowance(count, y, squares, count, precision)
-        self._look(own, of.inputs, of.few, precision)
+        self._second_look(own, of.inputs, of.few, precision)
         if of.slacks[0] is None:
             return (own,)
         return (
@@ -341,7 +341,7 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
         own = _mean_allowance(
             int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision
         )
-        self._look(own, of.inputs, of.few, precision)
+        self._second_look(own, of.inputs, of.few, precision)
         return (
             own
             if of.slacks[0] is None

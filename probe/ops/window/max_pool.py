@@ -47,7 +47,9 @@ class Pool(Op):
         """The dilation along each axis."""
         return (1,) * len(self.kernel)
 
-    def _reach(self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]) -> Pads:
+    def _effective_pads(
+        self, sizes: Sequence[int], ceil_mode: bool, dilations: Sequence[int]
+    ) -> Pads:
         """The pads with which a plain floor of the output size gives what ``ceil_mode`` asks for.
 
         A window that would start in the padding after the input is dropped (PyTorch's
@@ -158,7 +160,7 @@ class MaxPool(Pool):
 
     def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
         return self._trimmed(
-            sizes, self._reach(sizes, self.ceil_mode, self.dilations), self.dilations
+            sizes, self._effective_pads(sizes, self.ceil_mode, self.dilations), self.dilations
         )
 
     def _pooled(self, x: np.ndarray) -> np.ndarray:
@@ -208,7 +210,7 @@ class MaxPool(Pool):
         """Which output positions have a window that lies in the padding alone (dilated ones can
         step over the input)."""
         blind = np.zeros((), bool)
-        pads = self._reach(sizes, self.ceil_mode, self.dilations)
+        pads = self._effective_pads(sizes, self.ceil_mode, self.dilations)
         for size, k, s, d, (before, after) in zip(
             sizes, self.kernel, self.strides, self.dilations, pads, strict=True
         ):

@@ -250,7 +250,7 @@ class LpPool(Pool):
 
     def _held(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], Pads]:
         ones = (1,) * len(self.kernel)
-        return self._trimmed(sizes, self._reach(sizes, self.ceil_mode, ones), ones)
+        return self._trimmed(sizes, self._effective_pads(sizes, self.ceil_mode, ones), ones)
 
     def window_sums(self, x: np.ndarray) -> np.ndarray:
         """Sums over the windows, and those at the end scaled up."""

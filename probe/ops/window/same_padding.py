@@ -49,18 +49,18 @@ def unreached_padding(
     dilations: Sequence[int],
 ) -> list[str]:
     """What goes undetected where an axis is padded at its end alone and no window reaches that."""
-    told = []
+    sentences = []
     for axis, (size, k, d, stride, (before, after)) in enumerate(
         zip(shape[2:], kernel, dilations, strides, pads, strict=True)
     ):
         reach = (k - 1) * d + 1
         last = (size + before + after - reach) // stride * stride + reach - before
         if after and not before and last <= size:
-            told.append(
+            sentences.append(
                 f"no window reaches the padding of {after} at the end of axis {axis + 2}, so "
                 "omitting it would not be detected"
             )
-    return told
+    return sentences
 
 
 def same_padding(size: int, span: int, stride: int) -> int:

@@ -12,7 +12,7 @@ from probe import ops
 from probe.description import Ref, Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 from probe.ops.shape.rearrange import Outputs
 
 
@@ -166,7 +166,7 @@ def test_reach_is_what_moves_the_output(op):
     at = tuple(size // 2 for size in base.shape)
     mask = np.zeros(base.shape, bool)
     mask[at] = True
-    (reached,) = reach_of((Step(op),), [x], mask)
+    (reached,) = influence_of((Step(op),), [x], mask)
     moves = np.zeros(x.shape, bool)
     for index in np.ndindex(*x.shape):
         changed = x.copy()

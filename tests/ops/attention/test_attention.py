@@ -10,7 +10,7 @@ from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step, Weight
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 from probe.numerics.precision import precision_of
 from probe.ops.base import Evaluated
 
@@ -180,7 +180,7 @@ def test_terms_add_up_and_reach_is_what_moves_the_output():
     mask = np.zeros(y.shape, bool)
     mask[at] = True
     for i, reached in enumerate(
-        reach_of((Step(op, (Ref(-1, 0), Ref(-1, 1), Ref(-1, 2))),), [q, k, v], mask)
+        influence_of((Step(op, (Ref(-1, 0), Ref(-1, 1), Ref(-1, 2))),), [q, k, v], mask)
     ):
         moves = np.zeros(reached.shape, bool)
         for index in np.ndindex(*reached.shape):

@@ -9,7 +9,7 @@ from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 
 
 def normal(rng, shape):
@@ -81,7 +81,7 @@ def test_reach_is_what_moves_the_output(op):
     at = tuple(size - 1 for size in base.shape)
     mask = np.zeros(base.shape, bool)
     mask[at] = True
-    for k, reached in enumerate(reach_of((step,), [x, y], mask)):
+    for k, reached in enumerate(influence_of((step,), [x, y], mask)):
         moves = np.zeros(reached.shape, bool)
         for index in np.ndindex(*reached.shape):
             given = [x.copy(), y.copy()]

@@ -13,7 +13,7 @@ from lazy import tf
 from probe import ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 from probe.explanation.trace import origin_of
 from probe.numerics.precision import precision_of
 from probe.ops.base import Evaluated
@@ -127,7 +127,7 @@ def test_what_an_output_is_made_of(weight, case, data):
     )
     mask = np.zeros(y.shape, bool)
     mask[at] = True
-    (reached,) = reach_of(steps, [x], mask)
+    (reached,) = influence_of(steps, [x], mask)
     told = np.zeros(x.shape, bool)
     for term in origin.terms:
         told[term.input_index] = True

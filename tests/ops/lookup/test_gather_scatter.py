@@ -10,7 +10,7 @@ from hypothesis_examples import examples
 
 from probe import ops
 from probe.description import Ref, Step
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 
 
 @st.composite
@@ -131,7 +131,8 @@ def test_reach_is_what_moves_the_output(op, more):
     for at in np.ndindex(*base.shape):
         mask = np.zeros(base.shape, bool)
         mask[at] = True
-        reached = reach_of((Step(op, tuple(Ref(-1, k) for k in range(len(given)))),), given, mask)
+        steps = (Step(op, tuple(Ref(-1, k) for k in range(len(given)))),)
+        reached = influence_of(steps, given, mask)
         for k, one in enumerate(given):
             if one.dtype.kind != "f":
                 continue

@@ -14,7 +14,7 @@ from lazy import tf
 from probe import ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
-from probe.explanation.receptive_field import reach_of
+from probe.explanation.receptive_field import influence_of
 from probe.explanation.trace import origin_of
 
 few = examples(40)
@@ -215,7 +215,7 @@ def test_what_an_element_is_made_of(how, x, data):
     assert sum(term.weight_value for term in terms) == pytest.approx(1, abs=1e-9)
     mask = np.zeros(y.shape, bool)
     mask[at] = True
-    (reached,) = reach_of(steps, [x], mask)
+    (reached,) = influence_of(steps, [x], mask)
     assert all(reached[term.input_index] for term in terms)
 
 
