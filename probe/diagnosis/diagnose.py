@@ -144,7 +144,7 @@ def diagnose(
         exact = exact or ([] if near else last)
     chosen = _exact(case, exact) if exact else ()
     findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
-    words = [*_stopped(search), *_telling(case, exact)]
+    words = [*_stopped(search), *search.faults.values(), *_telling(case, exact)]
     if exact and not findings:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
         words.append(
@@ -163,7 +163,7 @@ def diagnose(
         elif not findings and (parts := parts_equal_to(case.observed, case.healthy, allowed)):
             words.append(_part_of_output(parts))
         elif not findings:
-            mistaken = () if case.comparable else mistaken_parts(case, rounding)
+            mistaken = () if case.comparable else mistaken_parts(case, rounding, search.edits)
             findings = tuple(_of_part(one, party, len(mistaken) > 1) for one in mistaken)
             if not findings:
                 words.append("no known mistake explains the difference")

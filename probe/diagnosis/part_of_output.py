@@ -3,7 +3,7 @@ it; flat ones are read in row-major order."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -35,7 +35,9 @@ class MistakenPart:
     """The largest remaining error in units of the allowance."""
 
 
-def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
+def mistaken_parts(
+    case: Case, rounding: Rounding, edits: Callable[[Hypothesis, Case], Iterator[Edit]]
+) -> tuple[MistakenPart, ...]:
     """The mistakes, one of each kind, that make a part of the output equal the values, where that
     is the same part for all of them."""
     if np.unique(case.observed).size < _FEWEST or case.observed.size >= case.healthy.size:
@@ -43,7 +45,7 @@ def mistaken_parts(case: Case, rounding: Rounding) -> tuple[MistakenPart, ...]:
     started = time.thread_time()
     mistakes: dict[str, MistakenPart] = {}
     for hypothesis in (one for one in REGISTERED if not one.last):
-        for edit in hypothesis.function(case):
+        for edit in edits(hypothesis, case):
             if time.thread_time() - started > _SECONDS:
                 return _at_one_place(mistakes)
             values = None if edit.fitted or hypothesis.slug in mistakes else everywhere(case, edit)

@@ -23,6 +23,7 @@ from probe.diagnosis.prediction import (
     rms_apart,
     sample,
 )
+from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
@@ -175,10 +176,23 @@ class Search:
     """How long was looked, where the time was up; empty where all was tried."""
     cut: str = ""
     """The same of what is tried only where nothing else reproduces the values."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """What went wrong with us in the search for a mistake, by its slug."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
     """The longest step so far: another one has to fit, so that looking ends in time where a
     layer is slow too."""
+
+    def edits(self, hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
+        """What a mistake would change; an error of ours ends that mistake's part of the search
+        alone."""
+        try:
+            yield from hypothesis.function(case)
+        except ProbeError:
+            raise
+        except Exception as error:
+            words = f"internal error in the search for {hypothesis.slug}"
+            self.faults.setdefault(hypothesis.slug, our_fault(error, words))
 
     def paused(self, since: tuple[float, float], most: float) -> None:
         """Takes what was done since then for no part of the search, as far as it took no more than
@@ -237,7 +251,7 @@ def try_all(
         if id(where) not in prepared:
             prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
         tried = list[tuple[Edit, bool]]()
-        alone = enumerate(hypothesis.function(where.case))
+        alone = enumerate(search.edits(hypothesis, where.case))
         for index, edit in chain(alone, _in_all_layers(where, search, tried, few)):
             if search.over():
                 return candidates
@@ -286,7 +300,7 @@ def try_last(search: Search) -> list[Scored]:
             continue
         candidates = list[Scored]()
         over.turn(hypothesis.family)
-        for index, edit in enumerate(hypothesis.function(case)):
+        for index, edit in enumerate(search.edits(hypothesis, case)):
             search.tried += 1
             search.causes.add(hypothesis.slug)
             scored = _score(view, edit, Scored(hypothesis, edit, order, index), some, difference)

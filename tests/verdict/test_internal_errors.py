@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 import probe
 from probe import ops
+from probe.hypotheses import REGISTERED, Hypothesis
 
 WORDS = "(ZeroDivisionError: made for this test); please report this bug"
 
@@ -96,6 +97,24 @@ def test_in_looking_for_the_mistake(x, monkeypatch):
     ):
         assert report.verdict == "diverge" and not report.findings
         assert f"internal error in the search for the mistake {WORDS}" in report.notes
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_in_the_search_for_one_mistake_the_others_are_still_found(x, last, monkeypatch):
+    def fails(case):
+        yield case.edit("nothing else", case.steps)
+        broken()
+
+    first = Hypothesis("broken", fails, "", last=last)
+    monkeypatch.setattr("probe.diagnosis.search.REGISTERED", [first, *REGISTERED])
+    net = Net().eval()
+    mine = (torch.from_numpy(x) @ net.a.weight.T).detach().numpy()
+    report = probe.check(net, "a", x, expected=mine)
+    assert report.findings[0].slug == "missing-bias"
+    words = f"internal error in the search for broken {WORDS}"
+    assert (words in report.diagnosis) is not last
+    report = probe.check(net, "a", x, expected=np.zeros((2, 3)))
+    assert words in report.diagnosis
 
 
 def test_of_the_users_own_function_it_is_theirs_to_see(x):
