@@ -49,7 +49,7 @@ def _changed(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
-            key = ("field", type(op), words)
+            key = ("field", None if words.startswith("ax") else type(op), words)
             yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
         for words, other in _read_otherwise(case, position, op):
             yield _op_changed(case, position, words, other, ("read", words), "shape")
@@ -105,15 +105,19 @@ _CHOICES: dict[str, tuple[str, ...]] = {
         *("floor", "ceil", "round_prefer_floor", "round_prefer_ceil"),
         *("even", "RND", "TRN", "RND_CONV", "half_up", "half_away"),
     ),
-    "mode": (
-        *("constant", "reflect", "edge", "wrap", "symmetric"),
-        *("linear", "cubic", "nearest", "mean", "sum", "max"),
-    ),
     "outside": ("edge", "zero", "renormalize", "exclude"),
     "padding": ("zeros", "border", "reflection"),
     "approximate": ("none", "tanh"),
     "overflow": ("WRAP", "SAT", "SAT_SYM"),
 }
+
+
+_MODES: tuple[tuple[str, ...], ...] = (
+    ("constant", "reflect", "edge", "wrap", "symmetric"),
+    ("linear", "cubic", "nearest"),
+    ("mean", "sum", "max"),
+)
+"""Of padding, of interpolation and of what brings rows together."""
 
 
 @cache
@@ -182,7 +186,8 @@ def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iter
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, str):
-        yield from (one for one in _CHOICES.get(name, ()) if one != value)
+        modes = next((one for one in _MODES if name == "mode" and value in one), ())
+        yield from (one for one in _CHOICES.get(name, modes) if one != value)
     elif isinstance(value, int):
         if name == "axis":
             yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))
@@ -232,6 +237,10 @@ def _pads(value: Pads) -> Iterator[Pads]:
     yield value[::-1]
     yield tuple((before + after, 0) for before, after in value)
     yield tuple((0, before + after) for before, after in value)
+    for one, other in combinations(range(len(value)), 2):
+        pads = list(value)
+        pads[one], pads[other] = pads[other], pads[one]
+        yield tuple(pads)
     for by in (1, -1):
         yield tuple((before + by, after - by) for before, after in value)
         yield tuple((before + by, after + by) for before, after in value)

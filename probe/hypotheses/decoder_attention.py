@@ -10,7 +10,7 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import shape_of
 from probe.hypotheses.registry import hypothesis
 from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
-from probe.ops.step import Ref
+from probe.ops.step import Ref, Step
 
 __all__: list[str] = []
 
@@ -172,6 +172,13 @@ def soft_cap(case: Case) -> Iterator[Edit]:
         yield case.edit(
             f"scores are not multiplied by {cap:g} after the tanh",
             steps_taking(case, Ref(after[0]), Ref(position)),
+            do=f"{cap:g} · tanh(scores / {cap:g})",
+        )
+        clipped = list(case.steps)
+        clipped[after[0]] = Step(ops.Clip(low=-cap, high=cap), (scores,))
+        yield case.edit(
+            f"scores are clipped at -{cap:g} and {cap:g}, not bent by a tanh",
+            tuple(clipped),
             do=f"{cap:g} · tanh(scores / {cap:g})",
         )
         for value in _CAPS:

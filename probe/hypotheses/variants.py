@@ -4,6 +4,7 @@ name, in another order, with another rounding."""
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,16 +81,12 @@ def _divided_by_less(op: Any, x: np.ndarray) -> np.ndarray:
     return np.asarray(ops.ReduceSum(op.axes, op.keepdims).run(x)[0] / (count - 1))
 
 
-def _to_whole(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _to_whole(function: Callable[..., np.ndarray], _: Any, x: np.ndarray) -> np.ndarray:
     """That function of numbers of which those next to a whole one are that, as rounding makes
     them."""
-
-    def run(op: Any, x: np.ndarray) -> np.ndarray:
-        whole = np.rint(x)
-        near = np.abs(x - whole) <= 2.0**-22 * np.abs(whole)
-        return np.asarray(function(np.where(near, whole, x)))
-
-    return run
+    whole = np.rint(x)
+    near = np.abs(x - whole) <= 2.0**-22 * np.abs(whole)
+    return np.asarray(function(np.where(near, whole, x)))
 
 
 def _half_up(x: np.ndarray) -> np.ndarray:
@@ -105,7 +102,7 @@ _WHOLE = (
 def _other_whole(op: Any) -> Iterator[Op]:
     for words, function in _WHOLE:
         if words != type(op).__name__:
-            yield _Variant(op, _to_whole(function), words)
+            yield _Variant(op, partial(_to_whole, function), words)
 
 
 def _in_float16(op: Any, x: np.ndarray) -> np.ndarray:
@@ -214,6 +211,69 @@ def _zeros_outside(op: Any, x: np.ndarray) -> np.ndarray:
     return x
 
 
+def _zeros_appended(op: Any, *inputs: np.ndarray) -> np.ndarray:
+    """What is cropped less at an end than at the beginning, PyTorch's ``output_padding``, is 0."""
+    y = op.run(*inputs)[0].copy()
+    for axis, (before, after) in enumerate(op.crops, start=2):
+        if before > after:
+            np.moveaxis(y, axis, 0)[after - before :] = 0
+    return np.asarray(y)
+
+
+def _padded_with(mode: str) -> Callable[..., np.ndarray]:
+    def run(op: Any, x: np.ndarray) -> np.ndarray:
+        wide = np.pad(x, ((0, 0), (0, 0), *op.pads), mode=mode)  # type: ignore[call-overload]
+        return np.asarray(replace(op, pads=((0, 0),) * len(op.pads)).run(wide)[0])
+
+    return run
+
+
+def _mean_of_overlaps(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(op.run(x)[0] / np.maximum(op.run(np.ones_like(x))[0], 1))
+
+
+def _last_of_overlaps(op: Any, x: np.ndarray) -> np.ndarray:
+    y = op.run(x)[0]
+    image = np.arange(1, math.prod(op.sizes) + 1).reshape(1, 1, *op.sizes)  # 0 is the padding
+    held = {part.name: getattr(op, part.name) for part in fields(ops.Im2Col)}
+    cells = ops.Im2Col(**held).run(image)[0][0].T
+    columns = x.reshape(*y.shape[:2], -1, x.shape[2]).swapaxes(2, 3)
+    out = np.zeros((*y.shape[:2], image.size + 1), x.dtype)
+    out[:, :, cells.ravel()] = columns.reshape(*y.shape[:2], -1)
+    return out[:, :, 1:].reshape(y.shape)
+
+
+def _norm(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(replace(op, epsilon=0.0).norm(x))
+
+
+def _less_the_threshold(op: Any, x: np.ndarray) -> np.ndarray:
+    above = x - op.threshold
+    capped = above if op.max_value is None else np.minimum(above, op.max_value)
+    return np.asarray(np.where(above > 0, capped, op.run(x)[0]))
+
+
+def _mean_of_all(op: Any, *inputs: np.ndarray) -> np.ndarray:
+    if op.mode != "mean" or op.padding is None or op.offsets:
+        raise ValueError("every index counts")
+    return np.asarray(replace(op, mode="sum").run(*inputs)[0] / inputs[0].shape[1])
+
+
+def _rounded_otherwise(op: Any) -> Iterator[Op]:
+    for words, function in _WHOLE:
+        if function is not np.rint:
+            yield _Variant(
+                op, partial(_quantized_by, function), f"{words} for Round in the quantiser"
+            )
+
+
+def _quantized_by(function: Callable[..., np.ndarray], op: Any, x: np.ndarray) -> np.ndarray:
+    # The largest lies next to a whole number, and where it falls is a matter of the last digit.
+    narrow = x.astype(np.float32)
+    scale = op.scale(narrow)
+    return np.asarray(np.clip(function(narrow * scale), op.low, op.high) / scale.astype(x.dtype))
+
+
 @dataclass(frozen=True, eq=False)
 class _Table(Elementwise):
     """A function looked up in a table."""
@@ -268,4 +328,34 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
     ((ops.AdaptiveAveragePool,), _other_windows),
     ((ops.ResizeNearest,), _nearest_to_even),
     ((ops.Resize,), _ways(("zeros beyond the border", _zeros_outside))),
+    ((ops.ConvTranspose,), _ways(("the output padding filled with zeros", _zeros_appended))),
+    (
+        (ops.Im2Col,),
+        _ways(
+            *(
+                (f"padding of mode {mode}", _padded_with(mode))
+                for mode in ("edge", "reflect", "symmetric", "wrap")
+            )
+        ),
+    ),
+    (
+        (ops.Col2Im,),
+        _ways(
+            ("the mean where blocks overlap", _mean_of_overlaps),
+            ("the last block where blocks overlap", _last_of_overlaps),
+        ),
+    ),
+    (
+        (ops.LpNormalization,),
+        _ways(
+            ("epsilon added to the norm", lambda op, x: x / (_norm(op, x) + op.epsilon)),
+            (
+                "epsilon added to the sum of squares",
+                lambda op, x: x / np.sqrt(_norm(op, x) ** 2 + op.epsilon),
+            ),
+        ),
+    ),
+    ((ops.ScaledRelu,), _ways(("the threshold subtracted above it", _less_the_threshold))),
+    ((ops.EmbeddingBag,), _ways(("the mean over the padding too", _mean_of_all))),
+    ((ops.AbsMaxQuantize,), _rounded_otherwise),
 )

@@ -58,6 +58,59 @@ def of_table(x):
     return table[torch.clip(torch.round((x + 8) * 16), 0, 256).long()]
 
 
+FOLD = nn.Fold((5, 6), (3, 2), stride=(2, 1), padding=(0, 1))
+
+
+def blocks_of(m, x):
+    """For each block the flat cells of an image without its padding that it covers, and -1."""
+    image = F.pad(
+        torch.arange(1.0, 1 + x.shape[-2] * x.shape[-1]).reshape(1, 1, *x.shape[-2:]), (1, 1, 0, 0)
+    )
+    return F.unfold(image, m.kernel_size, stride=m.stride)[0].T.long() - 1
+
+
+def last_block(m, x):
+    y = torch.zeros(2, 3, 5 * 6)
+    columns = x.reshape(2, 3, 6, -1)
+    for block, cells in enumerate(blocks_of(m, torch.zeros(1, 1, 5, 6))):
+        y[:, :, cells[cells >= 0]] = columns[:, :, cells >= 0, block]
+    return y.reshape(2, 3, 5, 6)
+
+
+def mean_of_blocks(m, x):
+    return m(x) / torch.clamp(m(torch.ones_like(x)), min=1)
+
+
+def zero_rows(m, x):
+    y = m(x) - m.bias.reshape(-1, 1, 1)
+    y[:, :, -1], y[:, :, :, -1] = 0, 0
+    return y + m.bias.reshape(-1, 1, 1)
+
+
+def cosine(bounded):
+    """The cosine of the two halves of x along axis 1 with another bound of the norms."""
+
+    def of(m, x):
+        a, b = x.chunk(2, 1)
+        return (a * b).sum(1) / (bounded(a) * bounded(b))
+
+    return of
+
+
+class Cosine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.CosineSimilarity(1, 1.4)
+
+    def forward(self, x):
+        return self.inner(*x.chunk(2, 1))
+
+
+def mean_over_padding(m, x):
+    rows = F.embedding(x, m.weight)
+    return (rows * (x != m.padding_idx)[..., None]).mean(1)
+
+
 FAULTS = {
     "the value of the largest magnitude": (nn.MaxPool2d(2), lambda m, x: of_largest_magnitude(x)),
     "the smallest value": (nn.MaxPool2d(2), lambda m, x: -F.max_pool2d(-x, 2)),
@@ -72,18 +125,76 @@ FAULTS = {
     "clip(0.2 x + 0.5, 0, 1)": (nn.Hardswish(), lambda m, x: old_hard_swish(x)),
     "a table's values of Tanh in steps of 0.0625": (nn.Tanh(), lambda m, x: of_table(x)),
     "wrapping around": (nn.Hardtanh(0, 255), lambda m, x: x % 256),
+    "padding of mode edge": (
+        nn.Unfold((3, 2), stride=(2, 1), padding=(0, 1)),
+        lambda m, x: F.unfold(F.pad(x, (1, 1, 0, 0), mode="replicate"), (3, 2), stride=(2, 1)),
+    ),
+    "the output padding filled with zeros": (
+        nn.ConvTranspose2d(3, 4, 3, 2, 1, output_padding=1),
+        zero_rows,
+    ),
+    "epsilon added to the norm": (
+        Cosine(),
+        cosine(lambda x: x.norm(dim=1) + 1.4),
+    ),
+    "epsilon added to the sum of squares": (
+        Cosine(),
+        cosine(lambda x: torch.sqrt(x.square().sum(1) + 1.4)),
+    ),
+    "the mean where blocks overlap": (FOLD, mean_of_blocks),
+    "the last block where blocks overlap": (FOLD, last_block),
+    "the mean over the padding too": (
+        nn.EmbeddingBag.from_pretrained(torch.rand(7, 5), mode="mean", padding_idx=2),
+        mean_over_padding,
+    ),
+}
+
+
+INPUTS = {
+    nn.Fold: RNG.normal(size=(2, 18, 14)).astype(np.float32),
+    nn.ConvTranspose2d: X[:, :, :4, :5],
+    Cosine: RNG.normal(size=(5, 8, 4)).astype(np.float32),
+    nn.EmbeddingBag: np.array([[1, 2, 3, 6], [2, 2, 5, 1], [0, 4, 4, 3]]),
 }
 
 
 @pytest.mark.parametrize("words", FAULTS)
 def test_another_op_of_the_same_name(words):
     m, port = FAULTS[words]
-    x = np.round(300 * X) if words == "wrapping around" else 3 * X
+    x = np.round(300 * X) if words == "wrapping around" else INPUTS.get(type(m), 3 * X)
     with torch.no_grad():
         y = port(m, torch.tensor(x)).numpy()
     report = probe.check(m, "", x, expected=y)
     assert report.findings, report.diagnosis
     assert words in report.findings[0].claim
+    assert report.findings[0].left <= 1
+
+
+@pytest.mark.tensorflow
+def test_a_threshold_that_is_subtracted_above_it_too():
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((4, 5)), keras.layers.ReLU(1.5, 0.2, 0.4, name="relu")])
+    x = 2 * RNG.normal(size=(3, 4, 5)).astype(np.float32)
+    y = np.where(x > 0.4, np.minimum(x - np.float32(0.4), 1.5), 0.2 * (x - np.float32(0.4)))
+    report = probe.check(model, "relu", x, expected=y.astype(np.float32))
+    assert "the threshold subtracted above it" in report.findings[0].claim
+    assert report.findings[0].left <= 1
+
+
+@pytest.mark.tensorflow
+# Keras' own
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+def test_inputs_quantised_by_truncation():
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(6, name="dense")])
+    layer = model.get_layer("dense")
+    layer.quantize("int8")
+    x = RNG.normal(size=(4, 9)).astype(np.float32)
+    scale = np.float32(127) / (np.abs(x).max(-1, keepdims=True) + np.float32(1e-7))
+    codes = np.trunc(x * scale).astype(np.float32)
+    y = codes @ np.float32(layer._kernel) / (np.float32(layer.kernel_scale) * scale)
+    report = probe.check(model, "dense", x, expected=y + np.float32(layer.bias))
+    assert "Trunc for Round in the quantiser" in report.findings[0].claim
     assert report.findings[0].left <= 1
 
 

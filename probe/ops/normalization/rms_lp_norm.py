@@ -140,7 +140,7 @@ class LpNormalization(Op):
     refinable = True
     engine_differences = (SQUARES_OVERFLOW,)
 
-    def _norm(self, x: np.ndarray) -> np.ndarray:
+    def norm(self, x: np.ndarray) -> np.ndarray:
         if math.isinf(self.p):
             return np.maximum(np.abs(x).max(axis=self.axes, keepdims=True), self.epsilon)
         total = (np.square(x) if self.p == 2 else np.abs(x) ** self.p).sum(
@@ -157,7 +157,7 @@ class LpNormalization(Op):
         )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (inputs[0] / self._norm(inputs[0]),)
+        return (inputs[0] / self.norm(inputs[0]),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, axes, least = inputs[0], graph.const(list(self.axes)), graph.const(float(self.epsilon))
@@ -182,7 +182,7 @@ class LpNormalization(Op):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (y,) = of.inputs, of.outputs
-        norm = self._norm(x)
+        norm = self.norm(x)
         relative: float | np.ndarray = 10 * precision.unit
         if not math.isinf(self.p):
             count = math.prod(x.shape[axis] for axis in self.axes)
@@ -226,7 +226,7 @@ class LpNormalization(Op):
             [range(size) if axis in self.axes else at[axis] for axis, size in enumerate(x.shape)]
         )
         norm = float(
-            self._norm(x)[tuple(0 if axis in self.axes else i for axis, i in enumerate(at))]
+            self.norm(x)[tuple(0 if axis in self.axes else i for axis, i in enumerate(at))]
         )
         stage = Stage(
             f"divided by the {self.p:g}-norm of {len(members)} elements {norm:.9g}",
