@@ -13,6 +13,7 @@ from probe.hypotheses import (
     attention,
     rotary_embedding,
     decoder_attention,
+    alibi_slopes,
     norm_gain,
     packed_projections,
     expert_routing,

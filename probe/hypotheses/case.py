@@ -16,6 +16,7 @@ import numpy as np
 
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.attached_weights import with_weights_attached
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
@@ -310,4 +311,4 @@ def of_output(
             (*steps, Step(Outputs(), (Ref(len(steps) - 1, output),))),
             [*values, (values[-1][output],)],
         )
-    return Case(steps, inputs, values, observed, known)
+    return Case(with_weights_attached(steps, values), inputs, values, observed, known)

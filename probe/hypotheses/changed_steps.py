@@ -70,6 +70,15 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
             axis for axis in op.perm if shape[op.perm.index(axis)] > 1
         ):
             yield f"a reshape instead of moving the axes to {op.perm}", ops.Reshape(shape)
+    elif isinstance(op, ops.Slice) and not op.steps:
+        whole = case.input_of(position).shape
+        for axis, (start, size) in enumerate(zip(op.starts, shape, strict=True)):
+            for by in (1, -1, 2, -2, 3, -3):
+                if start >= 0 and 0 <= start + by <= whole[axis] - size:
+                    starts = tuple(at + by * (k == axis) for k, at in enumerate(op.starts))
+                    stops = tuple(at + n for at, n in zip(starts, shape, strict=True))
+                    words = f"cut {abs(by)} {'later' if by > 0 else 'earlier'} along axis {axis}"
+                    yield words, ops.Slice(starts, stops)
     elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
         for at in range(1, len(shape) - 1):
             if shape[at] != shape[at + 1]:

@@ -181,6 +181,24 @@ def missing_centring(case: Case) -> Iterator[Edit]:
         yield case.edit("the mean is not subtracted, as in RMS normalisation", steps)
 
 
+@more("missing-centring")
+def means_left_out(case: Case) -> Iterator[Edit]:
+    """The mean that a norm of several steps subtracts, of one norm or of all."""
+    norms: dict[Ref, list[int]] = {}
+    for position, _ in case.having(ops.Sub):
+        x, mean = case.steps[position].sources(position)
+        if mean.step >= 0 and isinstance(case.steps[mean.step].op, ops.ReduceMean):
+            if case.steps[mean.step].sources(mean.step) == (x,):
+                norms.setdefault(mean, []).append(position)
+    whole = sorted(at for places in norms.values() for at in places)
+    for places in ([whole] if len(norms) > 1 else []) + list(norms.values()):
+        steps = list(case.steps)
+        for at in places:
+            steps[at] = Step(ops.Identity(), steps[at].sources(at)[:1])
+        which = " in any norm" if places is whole else ""
+        yield case.edit(f"the mean is not subtracted{which}", tuple(steps))
+
+
 @dataclass(frozen=True, eq=False)
 class _Recounted(ops.Op):
     """A pooling whose places are counted otherwise: in the whole tensor, or with the channels

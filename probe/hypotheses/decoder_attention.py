@@ -2,15 +2,17 @@
 sliding window, the soft cap of scores."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import shape_of
-from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
@@ -67,17 +69,52 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
                 case.changed(position, window=wide + by),
                 do=f"a query attends to {wide} positions, its own included",
             )
-    for index, keep, apart in _masks(case):
-        width = int(apart[keep].max(initial=0)) + 1
-        if width >= keep.shape[-1] or not (keep == (apart < width) & (apart >= 0)).all():
+    for index, band in _bands(case):
+        widest = int(band.apart.max())
+        if band.most >= widest:
             continue
-        causal = apart >= 0
-        for words, other in (
-            (f"the window is {width + 1} positions wide instead of {width}", apart < width + 1),
-            (f"the window is {width - 1} positions wide instead of {width}", apart < width - 1),
-            (f"the sliding window of {width} positions is not applied", causal),
-        ):
-            yield _masked(case, index, words, other & causal)
+        if band.least < 0:
+            reach = f"the window reaches {{}} positions to either side instead of {band.most}"
+        else:
+            reach = f"the window is {{}} positions wide instead of {band.most + 1}"
+        for other in (band.most + 1, band.most - 1, 2 * band.most, band.most // 2):
+            words = reach.format(other if band.least < 0 else other + 1)
+            yield _masked(case, index, words, band.of(-other if band.least < 0 else 0, other))
+        words = f"the sliding window of {band.most - band.least + 1} positions is not applied"
+        yield _masked(case, index, words, band.of(-widest if band.least < 0 else 0, widest))
+        if band.least < 0:
+            words = "the window ends at the query's own position"
+            yield _masked(case, index, words, band.of(0, band.most))
+
+
+@more("attention-mask")
+def padding_attended(case: Case) -> Iterator[Edit]:
+    """Positions that are padding are attended to, by queries that are none or by all."""
+    for index, band in _bands(case):
+        if not band.seen.any(axis=-2).all():
+            queries = np.asarray(band.seen.any(axis=-1, keepdims=True))
+            for seen in (queries, np.ones_like(queries)):
+                whole = replace(band, seen=seen).of(band.least, band.most)
+                yield _masked(case, index, "padding is attended to", whole)
+
+
+@more("attention-mask")
+def causal_mask_too(case: Case) -> Iterator[Edit]:
+    """Scores whose product and softmax are steps of their own are causally masked too."""
+    for position, op in case.having(ops.Softmax):
+        x = case.input_of(position)
+        if x.ndim < 3 or op.axis % x.ndim != x.ndim - 1 or min(x.shape[-2:]) < 2:
+            continue
+        queries, keys = x.shape[-2:]
+        for start in dict.fromkeys((0, keys - queries)):
+            later = np.arange(keys) > np.arange(start, start + queries)[:, None]
+            if (x[..., later] > _HIDDEN).any():
+                mask = Weight("a causal mask", None, np.where(later, _HIDDEN**3, 0.0))
+                yield case.edit(
+                    "a causal mask is applied, which the layer does not have",
+                    case.inserted(position, ops.AddConstant(mask)),
+                    do="apply no causal mask",
+                )
 
 
 @hypothesis("mask-off-by-one")
@@ -120,6 +157,34 @@ def _beside(keep: np.ndarray) -> np.ndarray:
 def _apart(queries: int, keys: int) -> np.ndarray:
     """How far each position lies before each query."""
     return np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)
+
+
+@dataclass(frozen=True, eq=False)
+class _Band:
+    """A mask as a range of distances and what is seen at all: queries that see something and keys
+    that something sees."""
+
+    apart: np.ndarray
+    """How far each position lies before each query."""
+    least: int
+    most: int
+    seen: np.ndarray
+
+    def of(self, least: int, most: int) -> np.ndarray:
+        """The mask with another range."""
+        return np.asarray((self.apart >= least) & (self.apart <= most) & self.seen)
+
+
+def _bands(case: Case) -> Iterator[tuple[int, _Band]]:
+    """The masks that are nothing else; from the query on, or to both of its sides alike."""
+    for index, keep, apart in _masks(case):
+        seen = np.logical_and(keep.any(axis=-1, keepdims=True), keep.any(axis=-2, keepdims=True))
+        most = int(apart[keep].max())
+        for least in (0, -most):
+            band = _Band(apart, least, most, seen)
+            if (keep == band.of(least, most)).all():
+                yield index, band
+                break
 
 
 def _masks(case: Case) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 
 from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case
 from probe.hypotheses.channel_order import _Recounted
+from probe.hypotheses.preprocessing import _CONSTANTS
+from probe.hypotheses.quantizer_levels import _alike
 from probe.hypotheses.transpose_conv import _same_length
 from probe.hypotheses.wrong_input import _MAPS
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Grid
 
 
-@pytest.mark.parametrize(("factor", "offset", "words"), _MAPS)
+@pytest.mark.parametrize(("factor", "offset", "words"), [*_MAPS, *_CONSTANTS])
 def test_a_map_is_what_it_is_called(factor, offset, words):
     x = np.array([-1.5, 0.0, 2.0])
     np.testing.assert_allclose(
@@ -23,6 +29,25 @@ def test_a_map_is_what_it_is_called(factor, offset, words):
 def test_crops_of_three_places_are_tried_at_every_place():
     for before in range(4):
         assert {*_same_length(before, 3 - before)} >= {(0, 3), (1, 2), (2, 1), (3, 0)}
+
+
+def test_quantisers_are_alike_in_all_they_have():
+    first = Grid(np.float32(0.5), 8)
+    assert _alike(first, Grid(np.full(3, 0.5, np.float32), 8))
+    for other in (Grid(first.scale, 4), Grid(first.scale, 8, False), Grid(np.float32(0.25), 8)):
+        assert not _alike(first, other)
+        assert not _alike(other, first)
+
+
+def test_samples_are_searched_alone_where_none_depends_on_another():
+    x = np.random.default_rng(0).normal(size=(4, 3)) / 100
+    mixed = (
+        Step(ops.ReduceMean((0,), True), (Ref(-1),)),
+        Step(ops.Sub(), (Ref(-1), Ref(0))),
+    )
+    for steps, works in (((Step(ops.Tanh(), (Ref(-1),)),), True), (mixed, False)):
+        case = Case(steps, (x,), recompute(steps, (x,)), x)
+        assert (case.samples(slice(0, 1)) is not None) == works
 
 
 def test_places_are_counted_as_the_words_say():

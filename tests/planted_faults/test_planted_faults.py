@@ -17,6 +17,7 @@ ELSEWHERE = {
     "other-weights",
     "missing-step",
     "missing-input",
+    "alibi-slopes",
     "swapped-inputs",
     "other-tensor",
     "moved-step",

@@ -1,6 +1,7 @@
 """The quantizers to signs, to powers of two and along curves against QKeras' own."""
 
 import importlib
+import re
 import sys
 
 import numpy as np
@@ -156,7 +157,10 @@ def test_every_float_around_the_thresholds_of_a_logarithm(kind):
     quantizer = kind(6)
     ours, words = quantizers.effective(chain(quantizer, x), quantizer, x)
     np.testing.assert_array_equal(ours, np.asarray(quantizer(tf.constant(x))))
-    assert "on a threshold" in words
+    assert int(re.search(r"; (\d+) values on a threshold", words)[1]) > 1
+    for one in x[:: len(x) // 40]:
+        words = quantizers.effective(chain(quantizer, x[:1]), quantizer, one[None])[1]
+        assert "threshold" not in words or "; 1 value on a threshold" in words
     away = np.array([0.3, 1.0, 2.9, 5.0], np.float32)
     assert "threshold" not in quantizers.effective(chain(quantizer, away), quantizer, away)[1]
 

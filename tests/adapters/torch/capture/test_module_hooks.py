@@ -590,6 +590,11 @@ def test_float32_that_pytorch_computes_in_bfloat16_is_named(kernels, made, name,
             ),
         ),
         (nn.Linear(30, 4), (2, 31), r"axis 1 must have size 30"),
+        (
+            nn.GroupNorm(2, 4),
+            (2, 3, 5),
+            r"GroupNorm expects .* with 4 channels.*: axis 1 must have",
+        ),
         (nn.LSTM(4, 3), (2, 31, 5), r"LSTM expects \(..., features\) with 4 features"),
         (
             nn.Sequential(nn.Conv2d(3, 4, 2)),

@@ -1,0 +1,141 @@
+"""Masks and linear biases that come as inputs, norms of several steps, kernels that a convolution
+takes as its second input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import probe
+
+
+def drawn(*shape):
+    return np.random.default_rng(3).normal(size=shape).astype(np.float32)
+
+
+class Scores(nn.Module):
+    """Attention of x to itself with something added to the scores of three heads."""
+
+    def forward(self, x, added):
+        q = x.unflatten(-1, (3, 4)).transpose(1, 2)
+        return torch.softmax(q @ q.transpose(-1, -2) + added, -1) @ q
+
+
+class Cross(nn.Module):
+    def forward(self, x, other):
+        return torch.softmax(x @ other.transpose(-1, -2), -1) @ other
+
+
+APART = np.arange(9)[:, None] - np.arange(9)
+PADDED = np.array([9, 7])
+"""How many positions of each sample are none of padding."""
+
+
+def mask(least, most, padding=True):
+    real = np.arange(9) < PADDED[:, None] if padding else np.ones((2, 9), bool)
+    keep = (APART >= least) & (APART <= most) & real[:, None]
+    return np.where(keep, 0.0, -1e9).astype(np.float32)[:, None]
+
+
+MASKS = {
+    "the window reaches 3 positions to either side instead of 2": (mask(-2, 2), mask(-3, 3)),
+    "the window reaches 4 positions to either side instead of 2": (mask(-2, 2), mask(-4, 4)),
+    "the window is 3 positions wide instead of 4": (mask(0, 3), mask(0, 2)),
+    "the sliding window of 5 positions is not applied": (mask(-2, 2), mask(-9, 9)),
+    "the window ends at the query's own position": (mask(-2, 2), mask(0, 2)),
+    "padding is attended to": (mask(-2, 2), mask(-2, 2, padding=False)),
+}
+
+
+@pytest.mark.parametrize("words", MASKS)
+def test_a_mask_that_is_another(words):
+    right, wrong = MASKS[words]
+    x = drawn(2, 9, 12)
+    y = Scores()(torch.tensor(x), torch.tensor(wrong)).numpy()
+    report = probe.check(Scores(), "", (x, right), expected=y)
+    assert report.findings[0].claim == words, report.findings
+    assert report.findings[0].left <= 1
+    right_y = Scores()(torch.tensor(x), torch.tensor(right)).numpy()
+    assert not probe.check(Scores(), "", (x, right), expected=right_y).findings
+
+
+@pytest.mark.parametrize("steps", [6, 9])
+def test_a_causal_mask_on_what_has_none(steps):
+    x, other = drawn(2, 6, 4), drawn(2, steps, 4)
+    scores = torch.tensor(x @ other.swapaxes(1, 2))
+    later = torch.ones(6, steps, dtype=torch.bool).triu(1)
+    y = torch.softmax(scores.masked_fill(later, -math.inf), -1) @ torch.tensor(other)
+    report = probe.check(Cross(), "", (x, other), expected=y.numpy())
+    assert report.findings[0].slug == "attention-mask"
+    assert "a causal mask is applied" in report.findings[0].claim
+
+
+def slopes(*places, of=4):
+    return np.array([2.0 ** (-8 * (place + 1) / of) for place in places], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (slopes(1, 3, 0), slopes(0, 1, 2), "the first 3 of 4 heads"),
+        (slopes(1, 3, 0), slopes(0, 2, 1), "those of 4 heads, the odd places first"),
+        (slopes(0, 2, 1), slopes(1, 3, 0), "those of 4 heads, the even places first"),
+        (slopes(1, 3, 0), slopes(0, 1, 2, of=3), "2^(-8 i / 3)"),
+        (slopes(1, 3, 0), slopes(0, 1, 2, of=8), "2^-i, as of 8 heads"),
+    ],
+)
+def test_linear_biases_of_another_number_of_heads(right, wrong, words):
+    x, places = drawn(2, 9, 12), np.arange(9, dtype=np.float32)
+    biases = [(one[:, None, None] * (places - 8)).astype(np.float32) for one in (right, wrong)]
+    y = Scores()(torch.tensor(x), torch.tensor(biases[1])).numpy()
+    report = probe.check(Scores(), "", (x, biases[0]), expected=y)
+    assert report.findings[0].slug == "alibi-slopes", report.findings
+    assert words in report.findings[0].claim
+
+
+class Normed(nn.Module):
+    def forward(self, x):
+        return self.norm(2 * self.norm(x + 1) + x.mean(0))
+
+    def norm(self, x):
+        x = x - x.mean(-1, keepdim=True)
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
+
+
+def test_means_that_no_norm_subtracts():
+    class Uncentred(Normed):
+        def norm(self, x):
+            return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
+
+    x = drawn(4, 9)
+    report = probe.check(Normed(), "", x, expected=Uncentred()(torch.tensor(x)).numpy())
+    assert report.findings[0].slug == "missing-centring"
+    assert report.findings[0].left <= 1
+
+
+class Causal(nn.Module):
+    """A convolution by its function, padded on both sides and cut at its end."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 3, 4, groups=3, padding=3)
+
+    def forward(self, x, kernel=None, late=0):
+        kernel = self.conv.weight.view(3, 4)[:, None] if kernel is None else kernel
+        y = F.conv1d(x, kernel, self.conv.bias, padding=3, groups=3)
+        return torch.tanh(y[..., late : late + x.shape[-1]])
+
+
+def test_the_kernel_of_a_function_and_what_is_cut_off_it():
+    torch.manual_seed(0)
+    net, x = Causal().eval(), drawn(2, 3, 10)
+    with torch.no_grad():
+        flipped = net(torch.tensor(x), kernel=net.conv.weight.flip(-1)).numpy()
+        late = net(torch.tensor(x), late=2).numpy()
+    report = probe.check(net, "", x, expected=flipped)
+    assert report.findings[0].slug == "flipped-kernel"
+    report = probe.check(net, "", x, expected=late)
+    assert "cut 2 later along axis 2" in report.findings[0].claim
