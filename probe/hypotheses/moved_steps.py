@@ -50,6 +50,7 @@ def _moved(case: Case) -> Iterator[Change]:
         if len(case.values[position]) == 1:
             yield from _behind(case, position, users)
             yield from _before(case, position, users)
+            yield from _of_what_is_passed(case, position, users)
             yield from _twice(case, position)
 
 
@@ -169,6 +170,34 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             yield Change(what, "", steps, out)
 
 
+def _of_what_is_passed(
+    case: Case, position: int, users: Mapping[Ref, list[int]]
+) -> Iterator[Change]:
+    """A function of single elements before the step that gives what it takes: of its input, which
+    may have another shape."""
+    op, sources = case.steps[position].op, case.steps[position].sources(position)
+    if not isinstance(op, Elementwise) or len(sources) != 1 or case.inner:
+        return
+    ref = sources[0]
+    while ref.step >= 0 and isinstance(case.steps[ref.step].op, Rearrangement):
+        ref = case.steps[ref.step].sources(ref.step)[0]
+    if ref.step < 0 or not case.steps[ref.step].sources(ref.step):
+        return
+    passed = case.steps[ref.step]
+    main, *rest = passed.sources(ref.step)
+    if ref == sources[0] and shape_of(case, main) == shape_of(case, Ref(position)):
+        return  # the step that it takes is moved behind it
+    new = len(case.steps)
+    steps = {new: Step(op, (main,)), ref.step: Step(passed.op, (Ref(new), *rest))}
+    for user in users.get(Ref(position), []):
+        theirs = case.steps[user].sources(user)
+        refs = tuple(sources[0] if one == Ref(position) else one for one in theirs)
+        steps[user] = Step(case.steps[user].op, refs)
+    where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
+    out = sources[0] if position == len(case.steps) - 1 else None
+    yield Change(f"{_action(case, position, 0)} {where}", "", steps, out)
+
+
 def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
     """The operands that a sum or another step of several inputs is made of, as (taker, tensor), the
     nearest first."""
@@ -200,12 +229,13 @@ def _twice(case: Case, position: int) -> Iterator[Change]:
 
 @more("extra-step", last=True)
 def step_elsewhere(case: Case) -> Iterator[Edit]:
-    """A norm or an activation of the layer on another tensor, too."""
+    """A norm or an activation of the layer on another tensor, too, or a shortcut around a step."""
     yield from reproducing(case, _elsewhere, "extra-step", STEPS)
 
 
 def _elsewhere(case: Case) -> Iterator[Change]:
-    """Each norm and activation also on an input, or on what a step with a weight gives."""
+    """Each norm and activation also on an input, or on what a step with a weight gives; and what
+    such a step takes added to what it gives."""
     applied: dict[type | int, int] = {}
     for position, step in enumerate(case.steps):
         single = len(step.sources(position)) == 1 and len(case.values[position]) == 1
@@ -219,6 +249,12 @@ def _elsewhere(case: Case) -> Iterator[Change]:
         giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
         what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
         yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
+    for ref in (ref for ref in tensors if ref.step >= 0):
+        for main in case.steps[ref.step].sources(ref.step)[:1]:
+            if shape_of(case, main) == shape_of(case, ref):
+                what = f"{tensor_name(case, main)} is added to {tensor_name(case, ref)}"
+                key = ("residual", type(case.steps[ref.step].op))
+                yield inserted(case, ref, Step(ops.Add(), (ref, main)), what, key)
 
 
 def _fits(case: Case, position: int, ref: Ref) -> bool:

@@ -208,12 +208,12 @@ def _sites(case: Case) -> Iterator[_Site]:
 
 @once
 def _normalises(case: Case, position: int, added: float = 0.0) -> bool:
-    """Whether a step gives the same for twice its input with a number ``added``, and that is not
-    constant."""
+    """Whether a step is a norm, of several steps one that gives the same for twice its input, and
+    that is not constant; with a number ``added``, whether that makes no difference to it either."""
     op, sources = case.steps[position].op, case.steps[position].sources(position)
-    if not isinstance(op, ops.LayerNormalization | ops.RMSNormalization | Gathered):
-        return False
-    if len(sources) != 1:
+    if isinstance(op, ops.LayerNormalization | ops.RMSNormalization):
+        return not added or isinstance(op, ops.LayerNormalization)
+    if not isinstance(op, Gathered) or len(sources) != 1:
         return False
     x, (y, *more) = sources[0].of(case.inputs, case.values), case.values[position]
     if more or x.shape != y.shape or x.dtype.kind != "f" or not y.size or not np.ptp(y):
