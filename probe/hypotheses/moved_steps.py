@@ -173,29 +173,31 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
 def _of_what_is_passed(
     case: Case, position: int, users: Mapping[Ref, list[int]]
 ) -> Iterator[Change]:
-    """A function of single elements before the step that gives what it takes: of its input, which
-    may have another shape."""
+    """A function of single elements before one of the steps that give what it takes: of the input
+    of that, which may have another shape."""
     op, sources = case.steps[position].op, case.steps[position].sources(position)
     if not isinstance(op, Elementwise) or len(sources) != 1 or case.inner:
         return
-    ref = sources[0]
-    while ref.step >= 0 and isinstance(case.steps[ref.step].op, Rearrangement):
-        ref = case.steps[ref.step].sources(ref.step)[0]
-    if ref.step < 0 or not case.steps[ref.step].sources(ref.step):
-        return
-    passed = case.steps[ref.step]
-    main, *rest = passed.sources(ref.step)
-    if ref == sources[0] and shape_of(case, main) == shape_of(case, Ref(position)):
-        return  # the step that it takes is moved behind it
-    new = len(case.steps)
-    steps = {new: Step(op, (main,)), ref.step: Step(passed.op, (Ref(new), *rest))}
-    for user in users.get(Ref(position), []):
-        theirs = case.steps[user].sources(user)
-        refs = tuple(sources[0] if one == Ref(position) else one for one in theirs)
-        steps[user] = Step(case.steps[user].op, refs)
-    where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
-    out = sources[0] if position == len(case.steps) - 1 else None
-    yield Change(f"{_action(case, position, 0)} {where}", "", steps, out)
+    ref, other_layout = sources[0], False
+    for _ in range(_DEEP):
+        while ref.step >= 0 and isinstance(case.steps[ref.step].op, Rearrangement):
+            ref, other_layout = case.steps[ref.step].sources(ref.step)[0], True
+        if ref.step < 0 or not case.steps[ref.step].sources(ref.step):
+            return
+        passed = case.steps[ref.step]
+        main, *rest = passed.sources(ref.step)
+        # In one layout the steps that it takes are moved behind it.
+        if other_layout or shape_of(case, main) != shape_of(case, Ref(position)):
+            new = len(case.steps)
+            steps = {new: Step(op, (main,)), ref.step: Step(passed.op, (Ref(new), *rest))}
+            for user in users.get(Ref(position), []):
+                theirs = case.steps[user].sources(user)
+                refs = tuple(sources[0] if one == Ref(position) else one for one in theirs)
+                steps[user] = Step(case.steps[user].op, refs)
+            where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
+            out = sources[0] if position == len(case.steps) - 1 else None
+            yield Change(f"{_action(case, position, 0)} {where}", "", steps, out)
+        ref = main
 
 
 def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:

@@ -141,6 +141,13 @@ def test_the_largest_come_first_and_the_rest_is_summed_up():
     assert len(told["terms"]) == 100 and told["parties"].keys() == {"framework", "numpy", "onnx"}
 
 
+def test_a_softmax_is_over_the_elements_along_its_axis():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    story = probe.explain(torch.nn.Softmax(1), "", given=x, at=(1, 2, 0))
+    members = [member.input_index for change in story.steps for member in change.members]
+    assert sorted(members) == [(1, 0, 0), (1, 1, 0), (1, 2, 0)]
+
+
 def test_pooling_names_the_winner_and_the_divisor():
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     story = probe.explain(torch.nn.MaxPool2d(2), "", given=x, at=(0, 0, 1, 0))

@@ -112,3 +112,10 @@ def test_masks(agrees, seed, steps, keepdims, axis):
     agrees(ops.Fill(value=-1e9), [x, wide], lambda v, kept: torch.where(kept, v, -1e9))
     agrees(ops.Lower(value=-100.0), [x, wide], lambda v, kept: torch.where(kept, v, v - 100.0))
     agrees(ops.MaskSteps(value=0.0), [np.where(wide, x, np.float32(0))], lambda v: v)
+
+
+def test_what_a_mask_hides_does_not_matter():
+    x, mask = np.array([[0.0, 2.0, 3.0]]), np.array([[1.0, 0.0, 1.0]])
+    of_x, of_mask = ops.Fill(value=0.5).influence(np.ones(x.shape, bool), (x, mask))
+    np.testing.assert_array_equal(of_x, [[True, False, True]])
+    assert of_mask.all()

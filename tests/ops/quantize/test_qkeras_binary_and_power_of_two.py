@@ -170,3 +170,13 @@ def test_below_zero_without_a_slope_is_the_smallest_power():
         ops.QuantizedReluPo2(-3, 2).run(np.array([-5.0, -0.25, 0.3, 9.0]))[0],
         [0.125, 0.125, 0.25, 4.0],
     )
+
+
+@pytest.mark.parametrize("bits", [3, 6])
+def test_a_sigmoid_is_told_with_its_step(bits):
+    quantizer = qkeras.quantized_sigmoid(bits)
+    x = np.linspace(-3, 3, 200, dtype=np.float32)
+    (op,) = chain(quantizer, x)
+    step = float(re.search(r"to multiples of (\S+)", op.summary((x,)))[1])
+    levels = np.unique(np.asarray(quantizer(tf.constant(x))))
+    assert step == np.diff(levels).min()

@@ -616,3 +616,11 @@ def test_a_missing_framework_names_the_extra(saved, monkeypatch, name, missing, 
         ),
     ):
         probe.open_model(saved / f"{name}.keras").names()
+
+
+def test_datasets_of_an_h5_belong_to_their_own_layer():
+    path = "model_weights/outer/inner/kernel:0"
+    assert files._within(path, "layers/outer/inner", "h5")
+    assert files._within(path, "layers/outer", "h5")
+    assert not files._within("model_weights/outer/kernel:0", "layers/outer/outer", "h5")
+    assert not files._within(path, "layers/inner", "h5")

@@ -297,7 +297,8 @@ def _windows(keras, tf):
         tf.math.rint(x),
         tf.sort(x),
     ]
-    found += [tf.nn.space_to_depth(image[:, :, :8], 2)]
+    blocks = tf.nn.space_to_depth(image[:, :, :8], 2)
+    found += [blocks, tf.nn.depth_to_space(blocks, 2)]
     yield found
 
 
