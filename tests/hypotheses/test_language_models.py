@@ -114,6 +114,18 @@ def test_a_mistake_is_named(slug):
     assert all(one.left <= 1 for one in report.findings if one.slug == slug)
 
 
+def test_keys_are_counted_without_what_is_in_the_cache():
+    model, ids, *_ = made()
+    places = {"input_ids": ids, "position_ids": 5 + np.arange(STEPS)[None]}
+    name = "model.layers.0.self_attn"
+    right = port(q_position=lambda p: p + 5, k_position=lambda p: p + 5)
+    assert probe.check(model, name, places, expected=[right, None]).verdict == "agree"
+    wrong = port(q_position=lambda p: p + 5)
+    first = probe.check(model, name, places, expected=[wrong, None]).findings[0]
+    assert (first.slug, first.left <= 1) == ("rope-offset", True), first
+    assert "moved by -5" in first.claim or "moved by +5" in first.claim
+
+
 class Fused(torch.nn.Module):
     def __init__(self):
         super().__init__()

@@ -214,3 +214,10 @@ def test_what_is_left_out_of_torch_nn_has_a_reason():
     assert not missing, f"neither described nor left out: {sorted(missing)}"
     assert not set(LEFT_OUT) & set(described())
     assert all(reason[0].islower() and not reason.endswith(".") for reason in LEFT_OUT.values())
+
+
+@pytest.mark.parametrize("p", [0.0, -1.0, float("-inf")])
+def test_what_is_no_norm_is_refused(p):
+    x = np.ones((2, 3), np.float32)
+    report = probe.check(torch.nn.PairwiseDistance(p), "", given=(x, x))
+    assert report.verdict == "unchecked" and f"p={p} is not supported" in report.sentence

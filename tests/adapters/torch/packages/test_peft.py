@@ -606,3 +606,19 @@ def test_target_parameters(tmp_path, signal):
     assert all(
         torch.equal(value, before[name]) for name, value in model.module.state_dict().items()
     )
+
+
+def test_the_bias_of_one_adapter_beside_the_magnitude_of_another(signal):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7))
+    for name, options in (("task0", {"lora_bias": True}), ("task1", {"use_dora": True})):
+        config = peft.LoraConfig(target_modules=["0"], r=2, init_lora_weights=False, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = peft.inject_adapter_in_model(config, net, adapter_name=name)
+    for name, parameter in net.named_parameters():
+        (nn.init.uniform_ if "magnitude" in name else nn.init.normal_)(parameter)
+    net[0].set_adapter(["task0", "task1"])
+    report = probe.check(net.eval(), "0", signal((4, 5)))
+    assert report.verdict == "agree", report
+    assert any("the norm" in step for step in report.weights["base_layer.bias"].steps)
