@@ -221,3 +221,14 @@ def test_what_is_no_norm_is_refused(p):
     x = np.ones((2, 3), np.float32)
     report = probe.check(torch.nn.PairwiseDistance(p), "", given=(x, x))
     assert report.verdict == "unchecked" and f"p={p} is not supported" in report.sentence
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("places", [False, True])
+def test_fractional_pooling_of_one_sample(rank, places):
+    kind = getattr(torch.nn, f"FractionalMaxPool{rank}d")
+    samples = torch.rand(1, 3, rank, generator=torch.Generator().manual_seed(0))
+    layer = kind(2, output_size=3, return_indices=places, _random_samples=samples)
+    x = np.random.default_rng(0).normal(size=(3, *(7,) * rank)).astype(np.float32)
+    report = probe.check(layer.eval(), "", given=x)
+    assert report.verdict == "agree", report
