@@ -40,20 +40,20 @@ def influence_of(
             for index in range(len(values[position]))
         ]
         sources = steps[position].sources(position)
-        given = [ref.of(inputs, values) for ref in sources]
+        step_inputs = [ref.of(inputs, values) for ref in sources]
         for index, of_output in masks:
             if of_output is None:
                 continue
             if isinstance(steps[position].op, Outputs):
                 reached = tuple(
                     of_output if k == index else np.zeros(x.shape, bool)
-                    for k, x in enumerate(given)
+                    for k, x in enumerate(step_inputs)
                 )
             else:
                 reached = (
-                    steps[position].op.influence(of_output, given)
+                    steps[position].op.influence(of_output, step_inputs)
                     if not index
-                    else tuple(np.full(x.shape, of_output.any()) for x in given)
+                    else tuple(np.full(x.shape, of_output.any()) for x in step_inputs)
                 )
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:

@@ -99,27 +99,27 @@ class Recording(Shown):
         calls = [one.capture for one in self._calls]
         places = {(one.layer, one.call): place for place, one in enumerate(calls)}
         waiting = [places[layer, call]] if (layer, call) in places else []
-        seen, found = set(waiting), list[str]()
+        seen, entries = set(waiting), list[str]()
         while waiting:
             place = waiting.pop()
-            recorded_call = calls[place]
-            if recorded_call.description is None and (recorded_call.layer, recorded_call.call) != (
+            capture = calls[place]
+            if capture.description is None and (capture.layer, capture.call) != (
                 layer,
                 call,
             ):
-                found.append(repr(recorded_call.layer))
+                entries.append(repr(capture.layer))
                 continue
             for k, source in enumerate(self._sources[place]):
                 if (
                     source is None
-                    and k not in recorded_call.fixed
-                    and recorded_call.inputs[k].dtype.kind == "f"
+                    and k not in capture.fixed
+                    and capture.inputs[k].dtype.kind == "f"
                 ):
-                    found.append(f"what made input {k} of {recorded_call.layer!r}")
+                    entries.append(f"what made input {k} of {capture.layer!r}")
                 elif source is not None and source[0] >= 0 and source[0] not in seen:
                     seen.add(source[0])
                     waiting.append(source[0])
-        return printable.several(found, 3) if found else ""
+        return printable.several(entries, 3) if entries else ""
 
     def names(self) -> tuple[str, ...]:
         return self._names
