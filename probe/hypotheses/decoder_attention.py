@@ -74,11 +74,11 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
         if band.most >= widest:
             continue
         if band.least < 0:
-            reach = f"the window reaches {{}} positions to either side instead of {band.most}"
+            text = f"the window reaches {{}} positions to either side instead of {band.most}"
         else:
-            reach = f"the window is {{}} positions wide instead of {band.most + 1}"
+            text = f"the window is {{}} positions wide instead of {band.most + 1}"
         for other in (band.most + 1, band.most - 1, 2 * band.most, band.most // 2):
-            words = reach.format(other if band.least < 0 else other + 1)
+            words = text.format(other if band.least < 0 else other + 1)
             yield _masked(case, index, words, band.of(-other if band.least < 0 else 0, other))
         words = f"the sliding window of {band.most - band.least + 1} positions is not applied"
         yield _masked(case, index, words, band.of(-widest if band.least < 0 else 0, widest))
