@@ -24,7 +24,15 @@ MORE = {"torch": 60, "keras": 20, "tf_keras": 20}
 MANY = {"torch": 400, "keras": 300, "tf_keras": 300}
 
 
-pytestmark = pytest.mark.usefixtures("no_gc_callbacks")
+pytestmark = [
+    pytest.mark.usefixtures("no_gc_callbacks"),
+    # Python drops what is raised in the callback of a weak reference, of which torch._dynamo has
+    # many: an interrupt that comes within one is lost, and pytest tells it.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <function ExactWeakKeyDictionary"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 
 def interrupt() -> None:
