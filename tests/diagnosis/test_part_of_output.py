@@ -1,14 +1,16 @@
 """Values of another shape than the output that are a part of it, and values of a part alone."""
 
 import json
+from importlib import import_module
 
-import keras
 import numpy as np
 import pytest
 from repository import EXAMPLES
 
 import probe
 from probe.diagnosis.part_of_output import parts_equal_to
+
+pytestmark = pytest.mark.tensorflow
 
 MODEL, X = str(EXAMPLES / "digits.keras"), np.load(EXAMPLES / "digits.npy")
 RNG = np.random.default_rng(0)
@@ -67,6 +69,7 @@ def test_what_was_not_given_is_neither_counted_nor_located(right):
 
 @pytest.mark.parametrize("at", ["3,:,:,5", "0", "2,1:5,2:6,3"])
 def test_a_part_with_a_mistake_in_it(at):
+    keras = import_module("keras")
     layer = keras.layers.Conv2D(6, 3, padding="same")
     x = RNG.normal(size=(4, 8, 9, 3)).astype(np.float32)
     layer(x)
@@ -83,6 +86,7 @@ def test_a_part_with_a_mistake_in_it(at):
 
 
 def test_a_part_of_nothing_gets_no_cause():
+    keras = import_module("keras")
     layer = keras.layers.Conv2D(6, 3, padding="same")
     x = RNG.normal(size=(4, 8, 9, 3)).astype(np.float32)
     layer(x)

@@ -175,6 +175,7 @@ def test_the_first_layer_has_no_drift():
     assert not drifts(model, (x,), {("0", 0)})["0", 0].slack[0].any()
 
 
+@pytest.mark.tensorflow
 def test_a_quantised_network_whose_sums_are_exact_hides_no_fault():
     """Sums of numbers on grids of powers of two round nothing, so no level behind them flips."""
     x = np.load(EXAMPLES / "digits.npy")
