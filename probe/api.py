@@ -348,11 +348,11 @@ def _swept(
     def container(name: str) -> Report | None:
         """One that was asked for, or has values; None where its values are refused, or the pass
         does not call it."""
-        theirs_of_block = (expected or {}).get(name)
+        block_values = (expected or {}).get(name)
         try:
             found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
             (block_call,) = found.calls
-            if theirs_of_block is None:
+            if block_values is None:
                 return told(block_call, None, *first_judged(block_call, None))
             own = found.own.get((name, 0))
             moved = (
@@ -361,14 +361,14 @@ def _swept(
                 else undisturbed(drift_before)(found, name, [block_call], seed)
             )
         except ProbeError as error:
-            if theirs_of_block is None:
+            if block_values is None:
                 if not isinstance(error, NotReached):
                     raise
                 unreached.append(error)
                 return None
             theirs.refused(name, str(error))
             return None
-        yours = Yours(theirs_of_block, moved.get((name, 0)), own)
+        yours = Yours(block_values, moved.get((name, 0)), own)
         return told(block_call, yours, *first_judged(block_call, yours))
 
     asking = flow or expected is not None or layers is not None

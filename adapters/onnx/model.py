@@ -432,16 +432,16 @@ class OnnxModel(Shown):
         inputs: list[np.ndarray] = []
         refs: dict[str, Value | Tensors] = {}
         makers: list[Producer | None] = []
-        for taken_name in _takes(node):
-            if taken_name in self.initializers:
-                array = self.initializers[taken_name]
-                refs[taken_name] = Weight(taken_name, array, array)
-            elif taken_name not in self.following:
-                refs[taken_name] = self._computed(taken_name, values)
+        for source in _takes(node):
+            if source in self.initializers:
+                array = self.initializers[source]
+                refs[source] = Weight(source, array, array)
+            elif source not in self.following:
+                refs[source] = self._computed(source, values)
             else:
-                found = _tensors(taken_name, values)
+                found = _tensors(source, values)
                 places = tuple(Ref(-1, len(inputs) + at) for at in range(len(found)))
-                refs[taken_name] = places if taken_name in sequences else places[0]
+                refs[source] = places if source in sequences else places[0]
                 inputs += [array for _, array in found]
                 makers += [made_by.get(key) for key, _ in found]
         outputs = tuple(array for one in node.output for _, array in _tensors(one, values))

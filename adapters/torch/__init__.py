@@ -68,12 +68,12 @@ def open_model(
         refuse_absent(device)
     path = Path(source)
     loaded = load(path, trust, imports, factory is not None)
-    of_device = idle(device)
+    device_notes = idle(device)
     if is_script(loaded):
-        notes = ("probe called eval() on the module after loading", *of_device)
+        notes = ("probe called eval() on the module after loading", *device_notes)
         return _script(loaded.eval().to(device or "cpu"), str(path), notes, factory)
     if is_program(loaded):
-        return _program(_on(loaded, device), str(path), factory, of_device)
+        return _program(_on(loaded, device), str(path), factory, device_notes)
     found, notes = contents(path, loaded)
     if isinstance(found, torch.nn.Module):
         if factory is not None:
@@ -85,7 +85,7 @@ def open_model(
         module = unwrapped(build(factory))
         notes = (*notes, *fill(module, found, path))
     module.eval().to(device or "cpu")
-    notes = (*notes, "probe called eval() on the module after loading", *of_device)
+    notes = (*notes, "probe called eval() on the module after loading", *device_notes)
     return TorchModel(module, str(path), notes)
 
 
@@ -98,10 +98,10 @@ def _on(program: Any, device: str | None) -> Any:
 
 
 def _program(
-    program: Any, source: str, factory: Factory | None, of_device: tuple[str, ...] = ()
+    program: Any, source: str, factory: Factory | None, device_notes: tuple[str, ...] = ()
 ) -> Model:
     notes = (
-        *of_device,
+        *device_notes,
         "an exported program: each of its nodes is listed as a layer, named after the module "
         "it came from",
     )

@@ -63,7 +63,7 @@ def _formulas(heads: int) -> Iterator[tuple[str, np.ndarray]]:
     yield "2^-i, as of 8 heads", 2.0 ** -np.arange(1, heads + 1)
     if above != heads:
         odd, even = _slopes_of(above)[::2], _slopes_of(above)[1::2]
-        yield f"the first {heads} of {above} heads", _slopes_of(above)[:heads]
+        yield f"those of the first {heads} of {above} heads", _slopes_of(above)[:heads]
         yield f"those of {above} heads, the odd places first", np.r_[odd, even][:heads]
         yield f"those of {above} heads, the even places first", np.r_[even, odd][:heads]
         yield (

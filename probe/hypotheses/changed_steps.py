@@ -49,8 +49,9 @@ def _changed(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
-            key = ("field", None if words.startswith("ax") else type(op), words)
-            yield _op_changed(case, position, words, other, key, words.partition(" is ")[0])
+            name = words.partition(" is ")[0]
+            key = ("field", None if name in ("axis", "axes") else type(op), words)
+            yield _op_changed(case, position, words, other, key, name)
         for words, other in _read_otherwise(case, position, op):
             yield _op_changed(case, position, words, other, ("read", words), "shape")
         for other in siblings(op):
@@ -63,7 +64,8 @@ def _changed(case: Case) -> Iterator[Change]:
 
 
 def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
-    """Axes that are not moved but read as if they were, and a split in the other order."""
+    """Axes that are not moved but read as if they were, a split in the other order, and a slice
+    that starts elsewhere."""
     shape = np.shape(case.values[position][0])
     if isinstance(op, ops.Transpose):
         if [axis for axis in op.perm if shape[op.perm.index(axis)] > 1] != sorted(
@@ -77,7 +79,8 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
                 if start >= 0 and 0 <= start + by <= whole[axis] - size:
                     starts = tuple(at + by * (k == axis) for k, at in enumerate(op.starts))
                     stops = tuple(at + n for at, n in zip(starts, shape, strict=True))
-                    words = f"cut {abs(by)} {'later' if by > 0 else 'earlier'} along axis {axis}"
+                    where = f"{abs(by)} {'later' if by > 0 else 'earlier'} along axis {axis}"
+                    words = f"the slice starts {where}"
                     yield words, ops.Slice(starts, stops)
     elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
         for at in range(1, len(shape) - 1):

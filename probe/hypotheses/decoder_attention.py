@@ -9,6 +9,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.changes import shape_of
+from probe.hypotheses.decompositions import Causal
 from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.ops.step import Ref, Step
@@ -19,6 +20,7 @@ __all__: list[str] = []
 _CAPS = (50.0, 30.0, 20.0)
 _HIDDEN = -1e3
 """What is added to a score that is not to count, or less."""
+_MASKED = -1e9
 
 
 @hypothesis("grouped-heads")
@@ -106,11 +108,11 @@ def causal_mask_too(case: Case) -> Iterator[Edit]:
         if x.ndim < 3 or op.axis % x.ndim != x.ndim - 1 or min(x.shape[-2:]) < 2:
             continue
         queries, keys = x.shape[-2:]
-        for start in dict.fromkeys((0, keys - queries)):
-            later = np.arange(keys) > np.arange(start, start + queries)[:, None]
+        for from_last in (False, True) if queries != keys else (False,):
+            later = Causal(queries, keys, from_last=from_last).run()[0] == 0
             # What is masked already, but for a sink behind the keys, is not told by such a mask.
             if later.any() and np.mean(x[..., later] > _HIDDEN) > 0.5:
-                mask = Weight("a causal mask", None, np.where(later, _HIDDEN**3, 0.0))
+                mask = Weight("a causal mask", None, np.where(later, _MASKED, 0.0))
                 yield case.edit(
                     "a causal mask is applied, which the layer does not have",
                     case.inserted(position, ops.AddConstant(mask)),

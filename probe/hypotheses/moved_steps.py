@@ -50,7 +50,7 @@ def _moved(case: Case) -> Iterator[Change]:
         if len(case.values[position]) == 1:
             yield from _behind(case, position, users)
             yield from _before(case, position, users)
-            yield from _of_what_is_passed(case, position, users)
+            yield from _before_another_layout(case, position, users)
             yield from _twice(case, position)
 
 
@@ -170,11 +170,11 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             yield Change(what, "", steps, out)
 
 
-def _of_what_is_passed(
+def _before_another_layout(
     case: Case, position: int, users: Mapping[Ref, list[int]]
 ) -> Iterator[Change]:
-    """A function of single elements before one of the steps that give what it takes: of the input
-    of that, which may have another shape."""
+    """An elementwise step before one of the steps that give what it takes, whose input has another
+    layout or shape."""
     op, sources = case.steps[position].op, case.steps[position].sources(position)
     if not isinstance(op, Elementwise) or len(sources) != 1 or case.inner:
         return

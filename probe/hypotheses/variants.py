@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -220,9 +220,12 @@ def _zeros_appended(op: Any, *inputs: np.ndarray) -> np.ndarray:
     return np.asarray(y)
 
 
-def _padded_with(mode: str) -> Callable[..., np.ndarray]:
+_PaddingMode = Literal["edge", "reflect", "symmetric", "wrap"]
+
+
+def _padded_with(mode: _PaddingMode) -> Callable[..., np.ndarray]:
     def run(op: Any, x: np.ndarray) -> np.ndarray:
-        wide = np.pad(x, ((0, 0), (0, 0), *op.pads), mode=mode)  # type: ignore[call-overload]
+        wide = np.pad(x, ((0, 0), (0, 0), *op.pads), mode=mode)
         return np.asarray(replace(op, pads=((0, 0),) * len(op.pads)).run(wide)[0])
 
     return run
@@ -243,8 +246,14 @@ def _last_of_overlaps(op: Any, x: np.ndarray) -> np.ndarray:
     return out[:, :, 1:].reshape(y.shape)
 
 
-def _norm(op: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(replace(op, epsilon=0.0).norm(x))
+def _with_epsilon_added(op: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / (replace(op, epsilon=0.0).norm(x) + op.epsilon))
+
+
+def _with_epsilon_under_the_root(op: Any, x: np.ndarray) -> np.ndarray:
+    if op.p != 2:
+        raise ValueError("no sum of squares")
+    return np.asarray(x / np.sqrt(replace(op, epsilon=0.0).norm(x) ** 2 + op.epsilon))
 
 
 def _less_the_threshold(op: Any, x: np.ndarray) -> np.ndarray:
@@ -332,10 +341,7 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
     (
         (ops.Im2Col,),
         _ways(
-            *(
-                (f"padding of mode {mode}", _padded_with(mode))
-                for mode in ("edge", "reflect", "symmetric", "wrap")
-            )
+            *((f"padding of mode {mode}", _padded_with(mode)) for mode in get_args(_PaddingMode))
         ),
     ),
     (
@@ -348,11 +354,8 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
     (
         (ops.LpNormalization,),
         _ways(
-            ("epsilon added to the norm", lambda op, x: x / (_norm(op, x) + op.epsilon)),
-            (
-                "epsilon added to the sum of squares",
-                lambda op, x: x / np.sqrt(_norm(op, x) ** 2 + op.epsilon),
-            ),
+            ("epsilon added to the norm", _with_epsilon_added),
+            ("epsilon added to the sum of squares", _with_epsilon_under_the_root),
         ),
     ),
     ((ops.ScaledRelu,), _ways(("the threshold subtracted above it", _less_the_threshold))),

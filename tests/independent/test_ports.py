@@ -51,7 +51,8 @@ def test_right_ports_agree_and_wrong_ones_differ(cases, family):
         wrong = probe.check(opened, case.layer, inputs(x), expected=mistake.port(model, x))
         verdict = "agree" if (case.name, name) in WITHIN_ROUNDING else "diverge"
         assert wrong.verdict == verdict, (case.name, name, wrong)
-        assert not any("internal error" in line for line in wrong.diagnosis), wrong.diagnosis
+        told = (*wrong.diagnosis, *wrong.notes)
+        assert not any("internal error" in line for line in told), told
 
 
 def test_there_are_as_many_as_there_were(cases):

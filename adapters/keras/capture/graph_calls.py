@@ -168,13 +168,13 @@ def _sources_of(tensor: Any, known: Mapping[str, Any]) -> tuple[list[Any], list[
     sources: dict[str, Any] = {}
     kinds, waiting, seen = [], [tensor], set[str]()
     while waiting:
-        tensor_on_the_way = waiting.pop(0)
-        if tensor_on_the_way.name in known:
-            sources[tensor_on_the_way.name] = tensor_on_the_way
-        elif tensor_on_the_way.op.name not in seen:
-            seen.add(tensor_on_the_way.op.name)
-            kinds.append(str(tensor_on_the_way.op.type))
-            waiting.extend(tensor_on_the_way.op.inputs)
+        current = waiting.pop(0)
+        if current.name in known:
+            sources[current.name] = current
+        elif current.op.name not in seen:
+            seen.add(current.op.name)
+            kinds.append(str(current.op.type))
+            waiting.extend(current.op.inputs)
     return list(sources.values()), kinds
 
 

@@ -63,14 +63,14 @@ def graph_steps(
         return traced, left(layer, lambda: _run(lambda: traced.function(*values)))
 
     try:
-        traced, tensors_of_run = run()
+        traced, run_outputs = run()
     except _NotRun:  # which some of what Keras compiles does
         with tensors.compiled():
-            traced, tensors_of_run = run()
+            traced, run_outputs = run()
     graph, count = traced.function.graph, len(traced.outputs)
     build, rest = (
         TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks))),
-        iter(tensors_of_run[count:]),
+        iter(run_outputs[count:]),
     )
     walk = Walk(build, tf, call.dtype, weight_of(layer, call))
     refs_by_name = captured(graph, walk)
@@ -93,7 +93,7 @@ def graph_steps(
         theirs = tuple(tensors.array(one) for one in tensors.within(eager))
     # Code may ask whether it is in a graph; rounding is not the same in one.
     why = "its graph, as TensorFlow traces it, gives other values than the call"
-    refuse_others([tensors.array(one) for one in tensors_of_run[:count]], theirs, call, why)
+    refuse_others([tensors.array(one) for one in run_outputs[:count]], theirs, call, why)
     return Description(steps)
 
 

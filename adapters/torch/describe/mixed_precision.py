@@ -85,44 +85,44 @@ class Rounding:
 
 
 def rounding(
-    name: str, inputs: Collection[str], outputs: Collection[str], autocast: str | None
+    name: str, input_types: Collection[str], output_types: Collection[str], autocast: str | None
 ) -> Rounding | None:
     """What autocast does to a call with arguments and results of these floating types; ``autocast``
     is the type that it is on in, None where it is off.
 
     Raises Undescribed where it rounds inside alone.
     """
-    kinds = {*inputs, *outputs}
-    if autocast is not None and name in _STATES and "float32" in outputs:
+    kinds = {*input_types, *output_types}
+    if autocast is not None and name in _STATES and "float32" in output_types:
         raise Undescribed(
             f"torch.autocast rounds its products to {autocast} and leaves its states in float32, "
             "which is not supported"
         )
     if autocast is None or name not in _ROUNDED or kinds != {"float32", autocast}:
         return None
-    return Rounding(autocast) if set(outputs) == {autocast} else None
+    return Rounding(autocast) if set(output_types) == {autocast} else None
 
 
-def as_given(name: str, inputs: Collection[str], outputs: Collection[str]) -> bool:
+def as_given(name: str, input_types: Collection[str], output_types: Collection[str]) -> bool:
     """Whether a call computes in one type that holds all that it is given, and so is described as
     if all were of that type."""
-    if len(set(outputs)) != 1:
+    if len(set(output_types)) != 1:
         return False
-    (kind,) = set(outputs)
+    (kind,) = set(output_types)
     if name in _NORMS:
-        return {*inputs} <= {kind, "float32"}
+        return {*input_types} <= {kind, "float32"}
     if "norm" in name.lower() or name == "view" or name in _ROUNDED:
         return False
-    return all(_WIDTHS.get(one, 9) < _WIDTHS.get(kind, 0) for one in {*inputs} - {kind})
+    return all(_WIDTHS.get(one, 9) < _WIDTHS.get(kind, 0) for one in {*input_types} - {kind})
 
 
 def refuse_mixture(
-    name: str, inputs: Collection[str], outputs: Collection[str], out: bool = False
+    name: str, input_types: Collection[str], output_types: Collection[str], out: bool = False
 ) -> None:
     """Raises Undescribed where a call of several floating types computes in another than the one
     of its results, as into an ``out`` of another type, or rounds on the way."""
-    if out or not as_given(name, inputs, outputs):
+    if out or not as_given(name, input_types, output_types):
         raise Undescribed(
-            f"it mixes {' and '.join(sorted({*inputs, *outputs}))} (as under torch.autocast), "
-            "which is not supported"
+            f"it mixes {' and '.join(sorted({*input_types, *output_types}))} (as under "
+            "torch.autocast), which is not supported"
         )

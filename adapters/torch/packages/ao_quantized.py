@@ -100,28 +100,28 @@ def _op(levels: Levels, zero_first: bool = True) -> ops.FakeQuantize:
 
 def to_levels(
     description: Description,
-    of_inputs: Sequence[Levels | None],
-    of_outputs: Sequence[Levels | None],
+    input_levels: Sequence[Levels | None],
+    output_levels: Sequence[Levels | None],
 ) -> Description:
     """What gives on a quantised tensor rounds to its levels, whatever it is; moving elements leaves
     them on those that they had."""
     if (
-        not of_outputs
-        or of_outputs[0] is None
+        not output_levels
+        or output_levels[0] is None
         or isinstance(description.steps[-1].op, ops.FakeQuantize)
     ):
         return description
     moved = all(isinstance(step.op, ops.Rearrangement) for step in description.steps)
     if (
         moved
-        and all(levels is None or levels == of_outputs[0] for levels in of_inputs)
-        and any(of_inputs)
-        and set(of_outputs) == {of_outputs[0]}
+        and all(levels is None or levels == output_levels[0] for levels in input_levels)
+        and any(input_levels)
+        and set(output_levels) == {output_levels[0]}
     ):
         return description
-    if len(of_outputs) > 1:
+    if len(output_levels) > 1:
         raise Undescribed("several quantised outputs are not supported")
-    return followed_by(description, _op(of_outputs[0]))
+    return followed_by(description, _op(output_levels[0]))
 
 
 @completes

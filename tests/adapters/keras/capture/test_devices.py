@@ -3,10 +3,8 @@
 from contextlib import nullcontext
 from types import SimpleNamespace
 
-import pytest
+import keras
 from probe.adapters.keras.capture.devices import on_device
-
-keras = pytest.importorskip("keras")
 
 
 def test_a_scope_of_the_backend_is_entered_where_a_device_is_asked_for():
