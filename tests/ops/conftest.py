@@ -27,6 +27,7 @@ from probe.model import Capture
 from probe.numerics.memory_limit import limited
 from probe.numerics.precision import precision_of
 from probe.ops import Rearrangement
+from probe.ops.base import Evaluated
 from probe.verdict.judge import judge
 
 FLOAT32, FLOAT64 = precision_of("float32"), precision_of("float64")
@@ -109,6 +110,7 @@ def agrees():
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=exact, atol=exact * top)
             _ratio(name, "torch in float64", steps, wide, values, [theirs.numpy()], FLOAT64)
         _widen_alike(steps, inputs)
+        _takes_exact_inputs_for_exact(steps, wide, values)
         _is_limited(steps, inputs)
         given, weights = _tensors(steps, inputs, np.float32)
         if reference is not None:
@@ -149,6 +151,23 @@ def _widen_alike(steps, inputs):
             *(allowances(steps, given, values, FLOAT32) for given in (narrow, wide)), strict=True
         ):
             np.testing.assert_allclose(left, right, rtol=1e-5)
+
+
+def _takes_exact_inputs_for_exact(steps, inputs, values):
+    """Inputs that may be off by 0 add no more to the allowance than inputs that were given; a
+    reshape before a layer must not make it blind."""
+    for position, step in enumerate(steps):
+        refs = step.sources(position)
+        given = tuple(ref.of(inputs, values) for ref in refs)
+        bounds = [
+            step.op.error_bound(Evaluated(given, slacks, values[position]), FLOAT32)
+            for slacks in (
+                tuple(None for _ in given),
+                tuple(np.zeros(x.shape) for x in given),
+            )
+        ]
+        for alone, behind in zip(*bounds, strict=True):
+            np.testing.assert_allclose(behind, alone, rtol=1e-6, err_msg=type(step.op).__name__)
 
 
 def _emits_alike(steps, inputs, values):

@@ -292,14 +292,48 @@ def test_a_sample_depends_on_itself_alone(name):
             np.testing.assert_allclose(one, y[sample : sample + 1], rtol=1e-12)
 
 
-def test_the_last_of_the_largest_may_be_another():
-    x = np.array([[5.0, 3.0, 1.0, 0.0]])
-    inputs, slacks = [x], (np.full(x.shape, 1e-3),)
-    for k, places in ((2, [0, 4]), (4, [0, 0, 0, 0])):
-        op = ops.TopK(k, 1)
-        assert np.array_equal(
-            op.error_bound(Evaluated(inputs, slacks, op.run_float64(x)), FLOAT32)[1], [places]
-        )
+@pytest.mark.parametrize(
+    ("x", "k", "places"),
+    [
+        ([5.0, 3.0, 1.0, 0.0], 2, [0, 0]),
+        ([5.0, 3.0, 2.999, 0.0], 2, [0, 4]),
+        ([5.0, 4.999, 1.0, 0.0], 3, [4, 4, 0]),
+        ([5.0, 3.0, 1.0, 0.0], 4, [0, 0, 0, 0]),
+    ],
+)
+def test_a_place_is_unsure_where_another_element_is_as_close(x, k, places):
+    """One that is left out may come in last."""
+    op, inputs = ops.TopK(k, 1), [np.array([x])]
+    slacks = (np.full((1, 4), 1e-3),)
+    bound = op.error_bound(Evaluated(inputs, slacks, op.run_float64(*inputs)), FLOAT32)
+    assert np.array_equal(bound[1], [places])
+
+
+WINDOWS = {
+    "MaxPoolIndices": ops.MaxPoolIndices((2,), (2,), ((0, 0),), (1,)),
+    "AdaptiveMaxPoolIndices": ops.AdaptiveMaxPoolIndices((2,)),
+    "FractionalMaxPool": ops.FractionalMaxPool((2,), (np.array([[[0, 2]]]),)),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize(
+    ("x", "off", "places"),
+    [
+        ([5.0, 3.0, 1.0, 0.0], [1e-3] * 4, [0, 0]),
+        ([5.0, 4.999, 1.0, 0.0], [1e-3] * 4, [4, 0]),
+        ([5.0, 4.999, 1.0, 0.0], [0, 0, 1e-3, 1e-3], [0, 0]),
+        ([5.0, 5.0, 1.0, 1.0], [0, 0, 0, 1e-3], [0, 4]),
+    ],
+)
+def test_the_place_of_a_maximum_is_unsure_where_another_comes_near(name, x, off, places):
+    """Of equal elements that are exact the first is the maximum."""
+    op, inputs = WINDOWS[name], [np.array([[x]])]
+    bound = op.error_bound(
+        Evaluated(inputs, (np.array([[off]]),), op.run_float64(*inputs)), FLOAT32
+    )
+    assert np.array_equal(bound[1], [[places]])
+    assert np.array_equal(bound[0], [[[max(off[:2]), max(off[2:])]]])
 
 
 PICKING = {

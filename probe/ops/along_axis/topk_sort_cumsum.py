@@ -1,7 +1,7 @@
 """Ops that go along one axis in order: the largest and their places, sorting, and running sums and
 products."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -138,23 +138,19 @@ class TopK(Op):
         return (np.broadcast_to(mask.any(axis=self.axis, keepdims=True), inputs[0].shape),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        (slack,), (values, places) = of.slacks, of.outputs
+        (x,), (slack,), (values, places) = of.inputs, of.slacks, of.outputs
         if slack is None or not values.size:
             return np.zeros(values.shape), np.zeros(places.shape)
-        moved = np.broadcast_to(slack.max(axis=self.axis, keepdims=True), values.shape)
-        gaps = np.diff(values, axis=self.axis, prepend=np.inf, append=np.inf)
-        close = np.abs(gaps) <= 2 * slack.max(axis=self.axis, keepdims=True)
-        close_neighbours = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
+        most = slack.max(axis=self.axis, keepdims=True)
+        # The first that is left out may come in last.
+        size = x.shape[self.axis]
+        in_order = replace(self, k=min(self.k + 1, size)).run(x)[0]
+        gaps = np.abs(np.diff(in_order, axis=self.axis, prepend=np.inf, append=np.inf))
+        close = (gaps <= 2 * most) & (most > 0)
+        unsure = np.take(close, np.arange(self.k), axis=self.axis) | np.take(
             close, np.arange(1, self.k + 1), axis=self.axis
         )
-        unsure = self.k < of.inputs[0].shape[self.axis]  # what was left out may come in last
-        last = (
-            np.take(np.indices(values.shape, sparse=True)[self.axis % values.ndim], [0], axis=0)
-            == self.k - 1
-        )
-        return np.array(moved), np.where(
-            close_neighbours | (unsure & last), float(of.inputs[0].shape[self.axis]), 0.0
-        )
+        return np.array(np.broadcast_to(most, values.shape)), np.where(unsure, float(size), 0.0)
 
     def equally_right(
         self,

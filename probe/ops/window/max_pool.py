@@ -232,7 +232,7 @@ class MaxPool(Pool):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         if of.slacks[0] is None:
             return (np.zeros(of.outputs[0].shape),)
-        return self.run(of.slacks[0])
+        return (np.maximum(self.run(of.slacks[0])[0], 0.0),)  # -inf where all is padding
 
 
 def reduced(

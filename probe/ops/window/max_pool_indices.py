@@ -33,11 +33,22 @@ def _winners(cells: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
     )[..., 0]
 
 
-def _undecided(low: np.ndarray, high: np.ndarray, plane: int) -> np.ndarray:
-    """What an index may be off by: nothing where no other element comes near the maximum, anything
-    where one does."""
-    near = (high >= low.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
-    return np.where(near, float(plane), 0.0)
+def _taken(x: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The elements of each plane of x at these places of it, in the shape of ``places``."""
+    flat = x.reshape(*x.shape[:2], -1)
+    return np.take_along_axis(flat, places.reshape(*places.shape[:2], -1), axis=2).reshape(
+        places.shape
+    )
+
+
+def _undecided(cells: np.ndarray, slack: np.ndarray, plane: int) -> np.ndarray:
+    """What an index may be off by: anything where an element that may be off comes as near to the
+    maximum as that, nothing elsewhere."""
+    with np.errstate(invalid="ignore"):  # padding is -inf
+        low, high = cells - slack, cells + slack
+        near = high >= low.max(axis=-1, keepdims=True)
+    unsure = (near.sum(axis=-1) > 1) & (near & (slack > 0)).any(axis=-1)
+    return np.where(unsure, float(plane), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +117,10 @@ class MaxPoolIndices(MaxPool):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         if of.slacks[0] is None:
             return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
-        low, _ = self._cells_of(of.inputs[0] - of.slacks[0], -np.inf)
-        high, _ = self._cells_of(of.inputs[0] + of.slacks[0], -np.inf)
-        return MaxPool.run(self, of.slacks[0])[0], _undecided(
-            low, high, math.prod(of.inputs[0].shape[2:])
-        )
+        cells, _ = self._cells_of(of.inputs[0], -np.inf)
+        slack, _ = self._cells_of(of.slacks[0], 0.0)
+        plane = math.prod(of.inputs[0].shape[2:])
+        return slack.max(axis=-1), _undecided(cells, slack, plane)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +180,17 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         return best, graph.op("Reshape", joined, graph.const([*shape[:lead], *self.output_size]))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        if of.slacks[0] is None:
-            return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
-        plane = float(math.prod(of.inputs[0].shape[-len(self.output_size) :]))
-        return AdaptiveMaxPool.run(self, of.slacks[0])[0], np.full(of.outputs[1].shape, plane)
+        (x,), (slack,), (values, places) = of.inputs, of.slacks, of.outputs
+        off = np.zeros(places.shape)
+        if slack is None or not values.size:
+            return np.zeros(values.shape), off
+        lead = x.ndim - len(self.output_size)
+        axes = self._cells(x.shape[lead:])
+        for at in np.ndindex(*self.output_size):
+            cell: Any = (..., *(slice(*axis[i]) for axis, i in zip(axes, at, strict=True)))
+            cells, slacks = (one[cell].reshape(*x.shape[:lead], -1) for one in (x, slack))
+            off[(..., *at)] = _undecided(cells, slacks, math.prod(x.shape[lead:]))
+        return AdaptiveMaxPool.run(self, slack)[0], off
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,11 +379,7 @@ class FractionalMaxPool(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         places = self._places(x.shape[2:])
-        flat = x.reshape(*x.shape[:2], -1)
-        cells = np.take_along_axis(flat, places.reshape(*places.shape[:2], -1), axis=2).reshape(
-            places.shape
-        )
-        return _winners(cells, places)
+        return _winners(_taken(x, places), places)
 
     def followed_input(self, output: int) -> int | None:
         return None
@@ -387,8 +400,10 @@ class FractionalMaxPool(Op):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         if of.slacks[0] is None:
             return np.zeros(of.outputs[0].shape), np.zeros(of.outputs[1].shape)
-        moved = np.full(of.outputs[0].shape, of.slacks[0].max(initial=0.0))
-        return moved, np.full(of.outputs[1].shape, float(math.prod(of.inputs[0].shape[2:])))
+        sizes = of.inputs[0].shape[2:]
+        places = self._places(sizes)
+        cells, slack = _taken(of.inputs[0], places), _taken(of.slacks[0], places)
+        return slack.max(axis=-1), _undecided(cells, slack, math.prod(sizes))
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._places(inputs[0].shape[2:])[at]

@@ -170,8 +170,10 @@ def test_masks_and_activations(kind, data):
         held = np.where(mask[t, :, None], now[0], 0.0 if op.zero_masked else held)
         out[t] = held
     ours = op.run(x, mask, *states)
+    # Of large states a later one may be a small difference.
+    top = np.abs(out[np.isfinite(out)]).max(initial=0)
     for one, other in zip(ours, (out, *now), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14 * top + 1e-300)
     if np.abs(out).max(initial=0) < 1e3:
         assert _within(op, [x, mask, *states]) <= 1
 

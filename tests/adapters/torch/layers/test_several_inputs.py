@@ -223,6 +223,26 @@ def test_what_is_no_norm_is_refused(p):
     assert report.verdict == "unchecked" and f"p={p} is not supported" in report.sentence
 
 
+@pytest.mark.parametrize("samples", [(), (2,)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.MaxPool2d(2, return_indices=True),
+        torch.nn.AdaptiveMaxPool2d(3, return_indices=True),
+        torch.nn.FractionalMaxPool2d(
+            2, output_size=3, return_indices=True, _random_samples=torch.full((2, 3, 2), 0.4)
+        ),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_places_of_maxima_that_are_another_s_are_found(layer, samples):
+    x = np.random.default_rng(0).normal(size=(*samples, 3, 8, 8)).astype(np.float32)
+    y, places = (one.numpy() for one in layer(torch.from_numpy(x)))
+    assert probe.check(layer.eval(), "", given=x, expected=(y, places)).ok
+    for wrong in (np.zeros_like(places), places + 1, -places):
+        assert probe.check(layer, "", given=x, expected=(y, wrong)).verdict == "diverge"
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("places", [False, True])
 def test_fractional_pooling_of_one_sample(rank, places):
