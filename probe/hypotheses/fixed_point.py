@@ -2,7 +2,7 @@
 the values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -185,10 +185,9 @@ def _ends(case: Case, fraction: int) -> list[_End]:
     found = []
     for bits in (integer, integer + 1, integer + 2) if case.thorough else (integer, integer + 1):
         for signed in (True, False) if bottom >= 0 else (True,):
-            size = bits if signed else bits + 1 if 2.0**bits - step < top else bits
-            end = _End(size, signed)
+            end = _End(bits, signed)
             if ((healthy > end.high(step) + step) | (healthy < end.low - step)).any():
-                found += [end, _End(size, signed, wrap=True)]
+                found += [end, replace(end, wrap=True)]
     return found or [_End(needed=integer)]
 
 

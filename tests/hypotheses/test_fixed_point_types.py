@@ -6,7 +6,12 @@ import pytest
 import torch
 
 import probe
+from probe import Weight, ops
+from probe.description import Step
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case
 from probe.hypotheses.fixed_point import fraction_of
+from probe.hypotheses.fixed_point_types import accumulator_type, input_type
 
 
 def cast(codes, fraction, kind, *, rounds=False, saturates=False):
@@ -183,3 +188,27 @@ def test_where_the_result_alone_is_too_narrow_no_other_type_is_named(layer, x, m
     (finding,) = probe.check(layer, "", given=x, expected=y).findings
     assert finding.slug == "fixed-point" and "the output has 4 fraction bits" in finding.claim
     assert not any(word in str(finding) for word in ("accumulator", "input is"))
+
+
+@pytest.mark.parametrize("hypothesis", [accumulator_type, input_type])
+def test_an_edit_counts_the_types_that_were_fitted(layer, x, hypothesis):
+    """The accumulator's or the input's; the output's; and that of inputs and weights, where it is
+    another one: of equally good causes the one with fewer comes first."""
+    weight, bias = (
+        Weight(name, one, one)
+        for name, one in (
+            ("weight", layer.weight.detach().numpy().T),
+            ("bias", layer.bias.detach().numpy()),
+        )
+    )
+    steps = (Step(ops.MatMul(weight, bias)),)
+    observed = dense(layer, x, given=(12, 8), accumulator=(18, 12), result=(22, 12))
+    edits = list(hypothesis(Case(steps, (x,), recompute(steps, [x]), observed)))
+    counted = [
+        1
+        + ("the output has" in one.claim)
+        + ("weights have" in one.claim or "inputs have" in one.claim)
+        for one in edits
+    ]
+    assert set(counted) >= {1, 2}
+    assert [one.fitted for one in edits] == counted

@@ -373,3 +373,20 @@ def test_another_bias_comes_before_a_mistake_that_leaves_a_part(seed):
     report = probe.check(layer, "", x.astype(np.float32), expected=other)
     assert [one.slug for one in report.findings] == ["other-weights"]
     np.testing.assert_allclose(report.findings[0].recovered["bias"], 0.5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_channel_of_which_one_value_is_known():
+    """Behind a ReLU, with too few samples to solve for weights."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(12, 4)
+    x = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32)
+    wrong = linear.weight.numpy().copy()
+    wrong[:, 3] = wrong[:, 2]
+    sums = x @ wrong.T
+    linear.bias[:] = 2
+    linear.bias[1] = -float(np.sort(sums[:, 1])[-2:].mean())
+    y = np.maximum(sums + linear.bias.numpy(), 0)
+    assert (y > 0).sum(axis=0).tolist() == [8, 1, 8, 8]
+    report = probe.check(behind(linear, torch.nn.ReLU()).eval(), "", x, expected=y)
+    assert "used twice (3 is a copy of 2)" in report.findings[0].claim, report

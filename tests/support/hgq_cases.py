@@ -271,6 +271,8 @@ def _alone():
         [(5,)],
         one,
     )
+    for part in ("center", "scale"):
+        yield QBatchNormalization(**{part: False}), [(5,)], one
     yield keras.layers.TimeDistributed(QDense(3)), [(6, 4)], one
     yield keras.layers.Bidirectional(QGRU(3, **several)), [(6, 4)], one
     yield (
