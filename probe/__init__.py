@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from probe.errors import ProbeError
     from probe.explanation.trace import explain
     from probe.model_comparison.compare import assert_same, compare
-    from probe.model_comparison.result import ModelComparison
+    from probe.model_comparison.reports.result import ModelComparison
     from probe.recording.record import record
     from probe.report import Report
 
@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Description": "description",
-    "ModelComparison": "model_comparison.result",
+    "ModelComparison": "model_comparison.reports.result",
     "ProbeError": "errors",
     "Ref": "description",
     "Report": "report",

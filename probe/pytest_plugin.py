@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from probe.model_comparison.result import ModelComparison
+    from probe.model_comparison.reports.result import ModelComparison
     from probe.report import Report
 
 __all__ = ["Layer", "Run"]
@@ -222,9 +222,9 @@ class Layer:
 
     def _assert_pair(self) -> None:
         __tracebackhide__ = True
-        from probe.model_comparison.blocks import outcome
-        from probe.model_comparison.junit import properties
-        from probe.model_comparison.text import pair_text
+        from probe.model_comparison.reports.blocks import outcome
+        from probe.model_comparison.reports.junit import properties
+        from probe.model_comparison.reports.text import pair_text
 
         comparison = self.asked.compared()
         pair = next((one for one in comparison.pairs if self.name in one.a), None)

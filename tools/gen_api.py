@@ -17,7 +17,7 @@ from probe.comparison.compare import Comparison, Worst
 from probe.explanation.element_report import Story
 from probe.explanation.origin import Change, Term
 from probe.listing import Layer
-from probe.model_comparison.result import Pair
+from probe.model_comparison.reports.result import Pair
 from probe.ops.base import Op
 from probe.ops.weight import Grid
 from probe.report import Finding

@@ -18,7 +18,7 @@ from probe.cli.status import status
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
-    from probe.model_comparison.result import ModelComparison
+    from probe.model_comparison.reports.result import ModelComparison
 
 __all__ = ["Comparing", "compare", "parameters"]
 
@@ -258,17 +258,17 @@ def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
     if arguments.json:
         write(arguments.json, comparison.to_json())
     if arguments.html:
-        from probe.model_comparison.html import to_html
+        from probe.model_comparison.reports.html import to_html
 
         write(arguments.html, to_html(comparison, shlex.join(["probe", *sys.argv[1:]])))
         if not arguments.quiet:
             written(arguments.html, beside_json=arguments.json == "-")
     if arguments.junit:
-        from probe.model_comparison.junit import suite
+        from probe.model_comparison.reports.junit import suite
 
         write(arguments.junit, suite(comparison, arguments.strict))
     if arguments.model_explorer:
-        from probe.model_comparison.model_explorer import files
+        from probe.model_comparison.reports.model_explorer import files
         from probe.report import model_explorer
 
         model_explorer.write(arguments.model_explorer, files(comparison))
@@ -290,8 +290,8 @@ def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
 def _print(comparison: "ModelComparison", arguments: Comparing) -> None:
     """The verdict, on a terminal first and last; runs of pairs that agree are one line there."""
     from probe.cli import terminal
-    from probe.model_comparison.blocks import headline
-    from probe.model_comparison.text import render
+    from probe.model_comparison.reports.blocks import headline
+    from probe.model_comparison.reports.text import render
 
     color = arguments.color or "auto"
     if arguments.json == "-":

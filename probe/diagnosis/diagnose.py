@@ -37,7 +37,7 @@ from probe.diagnosis.search import (
 )
 from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.other_weights import more_samples
+from probe.hypotheses.weights.other_weights import more_samples
 from probe.report import Finding
 
 __all__ = ["Diagnosis", "diagnose"]

@@ -16,7 +16,7 @@ from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
 from probe.evaluation.propagated_error import Road
 from probe.hypotheses.case import Case, Edit, of_output
-from probe.hypotheses.regrouped_steps import as_last_step
+from probe.hypotheses.edits.regrouped_steps import as_last_step
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
 

@@ -28,7 +28,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.changes import made_together
+from probe.hypotheses.edits.changes import made_together
 from probe.ops import Recurrence
 
 __all__ = [

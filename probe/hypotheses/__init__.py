@@ -5,19 +5,20 @@ A family of ops brings its own in a file of its own: one more line here, before 
 
 # ruff: noqa: F401, I001 - they register themselves, and this is the order in which they are tried.
 
-from probe.hypotheses import (
-    blocks,
-    parameters,
-    written_values,
-    recurrent,
-    attention,
+from probe.hypotheses.steps import blocks
+from probe.hypotheses.layers import parameters
+from probe.hypotheses.data import written_values
+from probe.hypotheses.layers import recurrent
+from probe.hypotheses.attention import (
+    heads_and_masks,
     rotary_embedding,
     decoder_attention,
     alibi_slopes,
-    norm_gain,
-    packed_projections,
-    expert_routing,
-    operand_precision,
+)
+from probe.hypotheses.layers import norm_gain
+from probe.hypotheses.attention import packed_projections, expert_routing
+from probe.hypotheses.precision import operand_precision
+from probe.hypotheses.layers import (
     layout,
     activation,
     sliding_windows,
@@ -25,24 +26,21 @@ from probe.hypotheses import (
     resize,
     channel_order,
     normalization,
-    preprocessing,
-    wrong_input,
-    number_formats,
-    quantizer_levels,
-    quantised_weights,
-    accumulator_16bit,
-    fixed_point,
-    fixed_point_types,
+)
+from probe.hypotheses.data import preprocessing, wrong_input
+from probe.hypotheses.precision import number_formats, quantizer_levels
+from probe.hypotheses.weights import quantised_weights
+from probe.hypotheses.precision import accumulator_16bit, fixed_point, fixed_point_types
+from probe.hypotheses.steps import (
     residual_blocks,
     activation_of_steps,
     data_flow,
     changed_steps,
     moved_steps,
     tensors_of_blocks,
-    other_weights,
-    changed_tensors,
-    fitted_numbers,
 )
+from probe.hypotheses.weights import other_weights
+from probe.hypotheses.steps import changed_tensors, fitted_numbers
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 

@@ -18,33 +18,39 @@ from probe.comparison.compare import Comparison, Worst
 from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
-from probe.model_comparison.axes import Way, unchanged
-from probe.model_comparison.blocks import differing
-from probe.model_comparison.graph import Graph, Node, Tensor, recorded_pass, tensors_alone
+from probe.model_comparison.causes.own_mistakes import (
+    nothing_copied,
+    of_dump,
+    of_dumped,
+    of_modes,
+    ties,
+)
+from probe.model_comparison.causes.reading import hidden
+from probe.model_comparison.causes.types import Types, beyond, read_types
+from probe.model_comparison.graphs.axes import Way, unchanged
+from probe.model_comparison.graphs.graph import Graph, Node, Tensor, recorded_pass, tensors_alone
+from probe.model_comparison.graphs.node_values import channel_axis, digits, signature
+from probe.model_comparison.graphs.normalize import normalized
+from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
+from probe.model_comparison.graphs.weights import anchors, held_weights
 from probe.model_comparison.inputs import BInputs, candidates
-from probe.model_comparison.level import Level, expected_error, level_between
-from probe.model_comparison.merging import merged
-from probe.model_comparison.names import by_names, in_one_layout, names_of_layers, repeated
-from probe.model_comparison.node_values import channel_axis, digits, signature
-from probe.model_comparison.normalize import normalized
-from probe.model_comparison.own_mistakes import nothing_copied, of_dump, of_dumped, of_modes, ties
-from probe.model_comparison.paired import Decision, Paired
-from probe.model_comparison.pictures import drawn
-from probe.model_comparison.propagated import carried, propagated
-from probe.model_comparison.quantized import quantizes, take_integers_away
-from probe.model_comparison.reading import hidden
-from probe.model_comparison.result import ModelComparison, Pair
-from probe.model_comparison.segments import Segment, names_of, read_by, segments, uncovered
+from probe.model_comparison.matching.level import Level, expected_error, level_between
+from probe.model_comparison.matching.merging import merged
+from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
+from probe.model_comparison.matching.paired import Decision, Paired
+from probe.model_comparison.matching.propagated import carried, propagated
+from probe.model_comparison.matching.segments import Segment, names_of, read_by, segments, uncovered
+from probe.model_comparison.matching.structure import refined
+from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.reports.blocks import differing
+from probe.model_comparison.reports.pictures import drawn
+from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.sides import Outputs, Side, side
-from probe.model_comparison.structure import refined
-from probe.model_comparison.types import Types, beyond, read_types
-from probe.model_comparison.walk import Walk
-from probe.model_comparison.weights import anchors, held_weights
 from probe.numerics.dtypes import widened
 from probe.process.interrupts import undisturbed
 
 if TYPE_CHECKING:
-    from probe.model_comparison.why import Reasons
+    from probe.model_comparison.causes.why import Reasons
 
 __all__ = ["Pairing", "assert_same", "compare"]
 
@@ -328,7 +334,7 @@ def _compared(
         made_by_format = expected_error(segment.b, segment.paired.b, level, against)
         pair = replace(_pair(segment, down[segment], alone), expected=made_by_format)
         if group is not None:
-            from probe.model_comparison.why import (  # noqa: PLC0415 - all causes: only for a source
+            from probe.model_comparison.causes.why import (  # noqa: PLC0415 - all causes: only for a source
                 reasons,
                 reasons_alone,
             )

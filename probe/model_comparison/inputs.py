@@ -11,7 +11,7 @@ from probe.capture.model_inputs import bind
 from probe.capture.user_arrays import InputArgument, Inputs
 from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model
-from probe.model_comparison.axes import Way, unchanged
+from probe.model_comparison.graphs.axes import Way, unchanged
 
 __all__ = ["BInputs", "candidates", "named_inputs"]
 

@@ -14,7 +14,7 @@ from model_explorer.graph_builder import GraphCollection
 from model_explorer.node_data_builder import GraphNodeData
 
 import probe
-from probe.model_comparison import model_explorer as of_comparison
+from probe.model_comparison.reports import model_explorer as of_comparison
 from probe.report import model_explorer
 from probe.report.html import entry
 

@@ -14,8 +14,8 @@ from probe import ops
 from probe.diagnosis import diagnose
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
-from probe.hypotheses.regrouped_steps import decomposed
-from probe.hypotheses.tensor_maps import maps, scalings
+from probe.hypotheses.edits.regrouped_steps import decomposed
+from probe.hypotheses.edits.tensor_maps import maps, scalings
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 

@@ -8,7 +8,7 @@ import qkeras
 from planted_faults import formats
 
 import probe
-from probe.hypotheses.low_precision import narrowed
+from probe.hypotheses.precision.low_precision import narrowed
 
 
 def test_a_flip_at_a_threshold_is_no_mistake_of_arithmetic():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import probe
-from probe.hypotheses.weight_relations import relation
+from probe.hypotheses.weights.relations import relation
 
 RNG = np.random.default_rng(0)
 

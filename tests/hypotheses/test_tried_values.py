@@ -9,11 +9,11 @@ import pytest
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
-from probe.hypotheses.channel_order import _Recounted
-from probe.hypotheses.preprocessing import _CONSTANTS
-from probe.hypotheses.quantizer_levels import _alike
-from probe.hypotheses.transpose_conv import _same_length
-from probe.hypotheses.wrong_input import _MAPS
+from probe.hypotheses.data.preprocessing import _CONSTANTS
+from probe.hypotheses.data.wrong_input import _MAPS
+from probe.hypotheses.layers.channel_order import _Recounted
+from probe.hypotheses.layers.transpose_conv import _same_length
+from probe.hypotheses.precision.quantizer_levels import _alike
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Grid
 

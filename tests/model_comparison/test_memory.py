@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import probe
-from probe.model_comparison import spool
-from probe.model_comparison.graph import recorded_pass
-from probe.model_comparison.spool import Spool
+from probe.model_comparison.graphs import spool
+from probe.model_comparison.graphs.graph import recorded_pass
+from probe.model_comparison.graphs.spool import Spool
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16, np.int8])

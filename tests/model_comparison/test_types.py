@@ -11,7 +11,7 @@ from torch import nn
 import probe
 from probe.cli.main import command
 from probe.errors import BadInput
-from probe.model_comparison.types import FixedType, read_types
+from probe.model_comparison.causes.types import FixedType, read_types
 
 X = np.random.default_rng(0).uniform(-1, 1, (5, 6)).astype(np.float32)
 

@@ -11,7 +11,7 @@ import torch
 from repository import EXAMPLES, ROOT
 
 import probe
-from probe.model_comparison import blocks as pair_blocks
+from probe.model_comparison.reports import blocks as pair_blocks
 from probe.report import blocks as report_blocks
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())

@@ -11,7 +11,7 @@ import torch
 
 import probe
 from probe.errors import BadInput
-from probe.model_comparison import model_explorer as of_comparison
+from probe.model_comparison.reports import model_explorer as of_comparison
 from probe.report import model_explorer
 from probe.report.html import entry
 

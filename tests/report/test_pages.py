@@ -16,9 +16,9 @@ from repository import EXAMPLES
 
 import probe
 from probe.explanation.waterfall import waterfall
-from probe.model_comparison import junit as pairs_junit
-from probe.model_comparison.blocks import headline as pair_headline
-from probe.model_comparison.text import render
+from probe.model_comparison.reports import junit as pairs_junit
+from probe.model_comparison.reports.blocks import headline as pair_headline
+from probe.model_comparison.reports.text import render
 from probe.report import graph, junit, pictures
 from probe.report.blocks import blocks, headline
 from probe.report.html import entry, sweep_page

@@ -1,0 +1,1 @@
+"""Mistakes of attentions, and of what stands around them in a decoder."""

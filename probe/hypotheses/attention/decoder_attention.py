@@ -1,0 +1,269 @@
+"""Mistakes with the attention of decoders: heads that share keys and values, the causal mask, the
+sliding window, the soft cap of scores."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import shape_of
+from probe.hypotheses.edits.decompositions import Causal
+from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+_CAPS = (50.0, 30.0, 20.0)
+_HIDDEN = -1e3
+"""What is added to a score that is not to count, or less."""
+_MASKED = -1e9
+
+
+@hypothesis("grouped-heads")
+def grouped_heads(case: Case) -> Iterator[Edit]:
+    """Key and value heads that several query heads share are tiled (0 1 0 1) instead of repeated
+    (0 0 1 1).
+
+    The first head is right; with a single key-value head all heads are.
+    """
+    changes, changed = [], case
+    for position, _ in case.having(ops.Reshape):
+        source = source_of(case, Ref(position))
+        if made_by(case, source, ops.Expand) and case.values[source.step][0].ndim == 5:
+            before = shape_of(case, source_of(case, source))
+            repeated = [axis for axis in (2, 3) if len(before) == 5 and before[axis] == 1]
+            order = [0, 1, 2, 3, 4]
+            for axis in repeated[:1]:
+                order[axis - 1 : axis + 1] = axis, axis - 1
+                changes.append(Rewiring(source, (ops.Transpose(tuple(order)),), _at(position)))
+    for position, op in case.having(ops.Attention):
+        if op.groups > 1:
+            changed = changed.became_steps(changed.changed(position, groups=1))
+            for ref in case.steps[position].sources(position)[1:3]:
+                tile = (ops.Concat(axis=np.ndim(ref.of(case.inputs, case.values)) - 3),)
+                here = _at(position)
+                changes.append(Rewiring(ref, tile, here, copies=op.groups))
+    if changes:
+        yield case.edit(
+            "key and value heads are tiled (0 1 0 1) for the query heads that share them; the "
+            "layer repeats each (0 0 1 1)",
+            rewired(changed, changes),
+            do="query head h uses key-value head h // group size",
+        )
+
+
+@hypothesis("window-off-by-one")
+def window_off_by_one(case: Case) -> Iterator[Edit]:
+    """A sliding window is one position wider or narrower, or not applied.
+
+    Some code counts the query itself among the W positions, other code takes W positions before it.
+    Exact up to position W - 1: a sequence that is not longer than the window shows no difference.
+    """
+    for position, op in case.having(ops.Attention):
+        wide: int = op.window or 0
+        for by in (1, -1) if wide else ():
+            yield case.edit(
+                f"the window is {wide + by} positions wide instead of {wide}",
+                case.changed(position, window=wide + by),
+                do=f"a query attends to {wide} positions, its own included",
+            )
+    for index, band in _bands(case):
+        widest = int(band.apart.max())
+        if band.most >= widest:
+            continue
+        if band.least < 0:
+            text = f"the window reaches {{}} positions to either side instead of {band.most}"
+        else:
+            text = f"the window is {{}} positions wide instead of {band.most + 1}"
+        for other in (band.most + 1, band.most - 1, 2 * band.most, band.most // 2):
+            words = text.format(other if band.least < 0 else other + 1)
+            yield _masked(case, index, words, band.of(-other if band.least < 0 else 0, other))
+        words = f"the sliding window of {band.most - band.least + 1} positions is not applied"
+        yield _masked(case, index, words, band.of(-widest if band.least < 0 else 0, widest))
+        if band.least < 0:
+            words = "the window ends at the query's own position"
+            yield _masked(case, index, words, band.of(0, band.most))
+
+
+@more("attention-mask")
+def padding_attended(case: Case) -> Iterator[Edit]:
+    """Positions that are padding are attended to, by queries that are none or by all."""
+    for index, band in _bands(case):
+        if not band.seen.any(axis=-2).all():
+            queries = np.asarray(band.seen.any(axis=-1, keepdims=True))
+            for seen in (queries, np.ones_like(queries)):
+                whole = replace(band, seen=seen).of(band.least, band.most)
+                yield _masked(case, index, "padding is attended to", whole)
+
+
+@more("attention-mask")
+def causal_mask_too(case: Case) -> Iterator[Edit]:
+    """Scores whose product and softmax are steps of their own are causally masked too."""
+    for position, op in case.having(ops.Softmax):
+        x = case.input_of(position)
+        if x.ndim < 3 or op.axis % x.ndim != x.ndim - 1 or min(x.shape[-2:]) < 2:
+            continue
+        queries, keys = x.shape[-2:]
+        for from_last in (False, True) if queries != keys else (False,):
+            later = Causal(queries, keys, from_last=from_last).run()[0] == 0
+            # What is masked already, but for a sink behind the keys, is not told by such a mask.
+            if later.any() and np.mean(x[..., later] > _HIDDEN) > 0.5:
+                mask = Weight("a causal mask", None, np.where(later, _MASKED, 0.0))
+                yield case.edit(
+                    "a causal mask is applied, which the layer does not have",
+                    case.inserted(position, ops.AddConstant(mask)),
+                    do="apply no causal mask",
+                )
+
+
+@hypothesis("mask-off-by-one")
+def mask_off_by_one(case: Case) -> Iterator[Edit]:
+    """The causal mask begins one position too early or too late: a query sees the next position, or
+    not its own.
+
+    ``triu(diagonal=1)`` hides the later positions; ``triu(diagonal=0)`` hides the query's own
+    position too.
+    """
+    for index, keep, apart in _masks(case):
+        if (keep & (apart < 0)).any():
+            continue
+        next_one = keep | ((apart == -1) & _beside(keep))
+        yield _masked(case, index, "queries see the next position too", next_one)
+        yield _masked(case, index, "queries do not see their own position", keep & (apart != 0))
+    for position, op in case.having(ops.Attention):
+        if not op.causal or op.masks:
+            continue
+        q, k = (case.input_of(position, i) for i in range(2))
+        apart = _apart(q.shape[-2], k.shape[-2])
+        for words, keep in (
+            ("queries see the next position too", apart >= -1),
+            ("queries do not see their own position", apart >= 1),
+        ):
+            free = case.became_steps(case.changed(position, causal=False, masks=("keep",)))
+            here = _at(position)
+            yield case.edit(
+                words,
+                rewired(free, [Rewiring(None, (ops.Constant(keep),), here, copies=0)]),
+                do="mask only the positions after the query",
+            )
+
+
+def _beside(keep: np.ndarray) -> np.ndarray:
+    """Where the position before is seen."""
+    return np.concatenate([np.zeros_like(keep[..., :1]), keep[..., :-1]], axis=-1)
+
+
+def _apart(queries: int, keys: int) -> np.ndarray:
+    """How far each position lies before each query."""
+    return np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)
+
+
+@dataclass(frozen=True, eq=False)
+class _Band:
+    """A mask as a range of distances and what is seen at all: queries that see something and keys
+    that something sees."""
+
+    apart: np.ndarray
+    """How far each position lies before each query."""
+    least: int
+    most: int
+    seen: np.ndarray
+
+    def of(self, least: int, most: int) -> np.ndarray:
+        """The mask with another range."""
+        return np.asarray((self.apart >= least) & (self.apart <= most) & self.seen)
+
+
+def _bands(case: Case) -> Iterator[tuple[int, _Band]]:
+    """The masks that are nothing else; from the query on, or to both of its sides alike."""
+    for index, keep, apart in _masks(case):
+        seen = np.logical_and(keep.any(axis=-1, keepdims=True), keep.any(axis=-2, keepdims=True))
+        most = int(apart[keep].max())
+        for least in (0, -most):
+            band = _Band(apart, least, most, seen)
+            if (keep == band.of(least, most)).all():
+                yield index, band
+                break
+
+
+def _masks(case: Case) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The inputs that are added to scores to hide positions: which, where they hide nothing, and
+    how far each position lies before each query."""
+    for index, x in enumerate(case.inputs):
+        if x.ndim < 2 or x.dtype.kind not in "fb" or min(x.shape[-2:]) < 2:
+            continue
+        keep = x > _HIDDEN if x.dtype.kind == "f" else x
+        plain = x.dtype.kind == "b" or bool((x[keep] == 0).all())
+        if plain and not keep.all() and keep.any():
+            yield index, keep, np.broadcast_to(_apart(*keep.shape[-2:]), keep.shape)
+
+
+def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
+    x = case.inputs[index]
+    hidden = x.min() if x.dtype.kind == "f" else False
+    other = keep if x.dtype.kind == "b" else np.where(keep, 0.0, hidden).astype(x.dtype)
+    inputs = (*case.inputs[:index], other, *case.inputs[index + 1 :])
+    return case.edit(words, inputs=inputs, do=f"use the mask of input {index}")
+
+
+@hypothesis("soft-cap")
+def soft_cap(case: Case) -> Iterator[Edit]:
+    """The scores are not soft-capped, c · tanh(x / c), or with another constant c.
+
+    Gemma 2 caps attention at 50 and logits at 30. Small scores hardly show it.
+    """
+    for position, _ in case.having(ops.Tanh):
+        before = source_of(case, Ref(position))
+        after = [
+            at
+            for at, step in enumerate(case.steps)
+            if isinstance(step.op, ops.Mul) and Ref(position) in step.sources(at)
+        ]
+        if len(after) != 1 or not made_by(case, before, ops.Div, ops.Mul):
+            continue
+        one, other = (
+            _constant(case, at, ref)
+            for at, ref in ((before.step, source_of(case, before)), (after[0], Ref(position)))
+        )
+        if one is None or other is None:
+            continue
+        scores, cap = source_of(case, before), case.values[other][0].item()
+        yield case.edit(
+            f"scores are not capped at {cap:g}",
+            steps_taking(case, Ref(after[0]), scores),
+            do=f"{cap:g} · tanh(scores / {cap:g})",
+        )
+        yield case.edit(
+            f"scores are not multiplied by {cap:g} after the tanh",
+            steps_taking(case, Ref(after[0]), Ref(position)),
+            do=f"{cap:g} · tanh(scores / {cap:g})",
+        )
+        clipped = list(case.steps)
+        clipped[after[0]] = Step(ops.Clip(low=-cap, high=cap), (scores,))
+        yield case.edit(
+            f"scores are clipped at -{cap:g} and {cap:g}, not bent by a tanh",
+            tuple(clipped),
+            do=f"{cap:g} · tanh(scores / {cap:g})",
+        )
+        for value in _CAPS:
+            if abs(value - cap) > 1e-6:
+                divided = value if made_by(case, before, ops.Div) else 1 / value
+                steps = case.changed(one, value=np.array(divided))
+                steps = case.became_steps(steps).changed(other, value=np.array(value))
+                yield case.edit(f"scores are capped at {value:g}, not {cap:g}", steps)
+
+
+def _constant(case: Case, position: int, beside_it: Ref) -> int | None:
+    """The step of the single number that a step takes beside a tensor."""
+    for ref in case.steps[position].sources(position):
+        if ref != beside_it and made_by(case, ref, ops.Constant):
+            return ref.step if case.values[ref.step][0].size == 1 else None
+    return None
+
+
+def _at(position: int) -> Callable[[int], bool]:
+    return lambda other: other == position

@@ -1,0 +1,72 @@
+"""Mistakes with the router of a mixture of experts."""
+
+from collections.abc import Iterator
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.registry import hypothesis
+from probe.ops.step import Ref
+
+__all__: list[str] = []
+
+
+@hypothesis("topk-normalisation")
+def topk_normalisation(case: Case) -> Iterator[Edit]:
+    """The weights of the chosen experts are not divided by their sum, or are divided although the
+    layer does not.
+
+    The experts are right; their weighted sum is scaled by one factor per token.
+    """
+    for position, _ in case.having(ops.Div):
+        sources = case.steps[position].sources(position)
+        if made_by(case, sources[1], ops.ReduceSum) and source_of(case, sources[1]) == sources[0]:
+            yield case.edit(
+                "the weights of the chosen experts are not divided by their sum",
+                steps_taking(case, Ref(position), sources[0]),
+                do="divide them by their sum",
+            )
+    for position, op in case.having(ops.TopK):
+        chosen = Ref(position)
+        users = [step for at, step in enumerate(case.steps) if chosen in step.sources(at)]
+        if made_by(case, source_of(case, chosen), ops.Softmax) and not any(
+            isinstance(step.op, ops.ReduceSum) for step in users
+        ):
+            norm = ops.LpNormalization((op.axis,), 0.0, p=1.0)
+            steps = rewired(case, [Rewiring(chosen, (norm,))])
+            yield case.edit(
+                "the weights of the chosen experts are divided by their sum, as of a softmax over "
+                "these alone",
+                steps,
+                also=("router-order",),
+                do="take the softmax over all experts, and do not divide again",
+            )
+
+
+@hypothesis("router-order")
+def router_order(case: Case) -> Iterator[Edit]:
+    """The softmax of a router is computed before the top k experts are chosen instead of after it,
+    or not at all.
+
+    Computed over all experts, the weights of the chosen ones sum to less than 1. If they are then
+    divided by their sum, both orders give the same values.
+    """
+    for position, op in case.having(ops.Softmax):
+        source = source_of(case, Ref(position))
+        if not made_by(case, source, ops.TopK):
+            continue
+        logits = source_of(case, source)
+        top = case.steps[source.step].op
+        yield case.edit(
+            "the softmax is taken over all experts, before the top are chosen",
+            rewired(case, [Rewiring(Ref(position), (op, top), source=logits)]),
+            do="take the softmax of the chosen scores alone",
+        )
+    for position, _ in case.having(ops.Softmax):
+        behind = [at for at, step in enumerate(case.steps) if Ref(position) in step.sources(at)]
+        if behind and all(isinstance(case.steps[at].op, ops.TopK) for at in behind):
+            yield case.edit(
+                "the scores of the router are used as they are, without a softmax",
+                steps_taking(case, Ref(position), source_of(case, Ref(position))),
+                do="take the softmax of the scores",
+            )

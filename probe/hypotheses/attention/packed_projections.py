@@ -1,0 +1,172 @@
+"""Mistakes with projections that hold several, such as query, key and value, in one weight."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import users_of
+from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired
+from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.registry import hypothesis
+from probe.ops.base import Rearrangement
+from probe.ops.step import Ref
+
+__all__: list[str] = []
+
+_PARTS = 3
+"""Query, key and value."""
+
+
+@hypothesis("packed-order")
+def packed_order(case: Case) -> Iterator[Edit]:
+    """The parts of a packed projection, query, key and value (or gate and up), are split head by
+    head or feature by feature instead of in blocks, or in another order.
+
+    GPT-2 packs three blocks, GPT-NeoX the three parts of each head together. The first block, or
+    head 0, may be right.
+    """
+    packed: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
+    for position, step in enumerate(case.steps):
+        if isinstance(step.op, Rearrangement) or len(case.values[position]) != 1:
+            continue
+        parts = _parts_taken(case, position)
+        width = np.shape(case.values[position][0])[-1] if parts else 0
+        for words, order in _packings(case, parts, width):
+            if not np.array_equal(order, np.arange(width)):
+                sizes = ", ".join(str(part.size) for part in parts)
+                packed.setdefault((words, sizes), []).append((position, order))
+    for (words, sizes), found in packed.items():
+        alone = [[one] for one in found]
+        for some in [found, *alone] if len(found) > 1 else alone:
+            more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+            yield case.edit(
+                f"the outputs of {_outputs_of(case, some[0][0])}{more} are taken {words}",
+                rewired(case, [Rewiring(Ref(at), (_Taken(order),)) for at, order in some]),
+                do=f"split them into parts of {sizes} as the layer does",
+                as_healthy=True,
+            )
+
+
+def _outputs_of(case: Case, position: int) -> str:
+    op = case.steps[position].op
+    return op.weight.name if isinstance(op, ops.MatMul) else step_name(case, position)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken(ops.Op):
+    """The features in another order."""
+
+    order: np.ndarray
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (inputs[0][..., self.order],)
+
+
+def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
+    """Which places along the last axis of what a step gives its parts take, each in their order;
+    none where it is not cut into parts that make up the whole."""
+    whole = case.values[position][0]
+    if (
+        whole.ndim < 2
+        or whole.dtype.kind != "f"
+        or not any(
+            isinstance(case.steps[at].op, Rearrangement)
+            for at in users_of(case).get(Ref(position), ())
+        )
+    ):
+        return []
+    width = whole.shape[-1]
+    numbers = {Ref(position): np.broadcast_to(np.arange(width), whole.shape)}
+    parts: list[np.ndarray] = []
+    line = [Ref(position)]
+    while line:
+        ref = line.pop(0)
+        for at in users_of(case).get(ref, ()):
+            op, (data, *indices) = case.steps[at].op, case.steps[at].sources(at)
+            if not isinstance(op, Rearrangement | ops.Gather) or data != ref:
+                continue
+            if not all(made_by(case, one, ops.Constant) for one in indices):
+                continue
+            given = [numbers[ref], *(case.values[one.step][0] for one in indices)]
+            for index, made in enumerate(op.run(*given)):
+                if made.size == whole.size:
+                    numbers[Ref(at, index)] = made
+                    line.append(Ref(at, index))
+                elif made.size:
+                    parts.append(_first_of_each(made))
+    parts.sort(key=lambda part: int(part.min()))
+    together = np.concatenate(parts) if parts else np.empty(0, int)
+    whole_once = together.size == width and np.array_equal(np.sort(together), np.arange(width))
+    return parts if 2 <= len(parts) <= _PARTS and whole_once else []
+
+
+def _first_of_each(numbers: np.ndarray) -> np.ndarray:
+    """The numbers in their order, without the axes along which they are the same."""
+    for axis in range(numbers.ndim):
+        first = np.take(numbers, [0], axis)
+        if (numbers == first).all():
+            numbers = first
+    return numbers.reshape(-1)
+
+
+def _packings(
+    case: Case, parts: Sequence[np.ndarray], width: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What is taken for each place in other packings: in blocks, head by head, feature by
+    feature."""
+
+    def instead(layout: Sequence[np.ndarray]) -> np.ndarray:
+        order = np.arange(width)
+        for mine, theirs in zip(parts, layout, strict=True):
+            order[mine] = theirs.reshape(-1)
+        return order
+
+    count, sizes = len(parts), [part.size for part in parts]
+    if not parts:
+        return
+    through_all = np.arange(width)
+    blocks = np.split(through_all, np.cumsum(sizes)[:-1])
+    equal = len(set(sizes)) == 1
+    for turn in permutations(range(count)) if equal and count == _PARTS else [range(count)]:
+        names = ", ".join(("query", "key", "value")[k] for k in turn)
+        words = f"in the order {names}" if count == _PARTS and equal else "in blocks"
+        yield words, instead([blocks[k] for k in turn])
+    in_blocks = all(map(np.array_equal, parts, blocks))
+    if equal:
+        yield "feature by feature", instead(list(through_all.reshape(-1, count).T))
+        if in_blocks:
+            woven = through_all.reshape(count, -1).T.reshape(-1)
+            yield "in blocks, though they were written feature by feature", woven
+    for size in _head_sizes(case):
+        if any(part % size for part in sizes):
+            continue
+        heads = [part // size for part in sizes]
+        groups = min(heads)
+        if any(one % groups for one in heads) or groups < 2:
+            continue
+        each = [one // groups for one in heads]
+        by_head = through_all.reshape(groups, sum(each), size)
+        ends = np.cumsum(each)
+        apart = [by_head[:, end - n : end] for end, n in zip(ends, each, strict=True)]
+        yield f"head by head ({groups} groups of {sum(each)} heads)", instead(apart)
+        if equal:
+            within = through_all.reshape(groups, size, count)
+            features = [within[:, :, k] for k in range(count)]
+            yield f"feature by feature within each of {groups} heads", instead(features)
+        if in_blocks:
+            pieces = zip(blocks, each, strict=True)
+            together = [piece.reshape(groups, n, size) for piece, n in pieces]
+            yield (
+                f"in blocks, though they were written head by head ({groups} groups)",
+                np.concatenate(together, axis=1).reshape(-1),
+            )
+
+
+def _head_sizes(case: Case) -> list[int]:
+    """The features of a head, as reshapes tell."""
+    shapes = [case.values[position][0].shape for position, _ in case.having(ops.Reshape)]
+    return list(dict.fromkeys(shape[-1] for shape in shapes if len(shape) == 4))

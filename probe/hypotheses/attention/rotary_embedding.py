@@ -1,0 +1,372 @@
+"""Mistakes with rotary position embeddings (RoPE): which features are paired, the direction, the
+base, the positions, and what is rotated."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.registry import hypothesis
+from probe.numerics.precision import Precision
+from probe.ops.base import Evaluated, Rearrangement
+from probe.ops.step import Ref
+
+__all__: list[str] = []
+
+_BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)), 1.6e5, 8e6)
+
+
+class _Rope(NamedTuple):
+    """x cos + turned(x) sin, at the step that adds the two: what is rotated, and the two factors
+    as their products take them."""
+
+    add: int
+    x: Ref
+    cos: Ref
+    sin: Ref
+    pairs: str
+    """Which features are rotated together: "halves", (i, i + d/2), or "neighbours"."""
+
+
+def _ropes(case: Case) -> list[_Rope]:
+    """The rotations, the last one first."""
+    found = []
+    for position, _ in case.having(ops.Add):
+        sources = case.steps[position].sources(position)
+        for plain, turned in permutations(sources, 2):
+            if not all(one.step >= 0 and made_by(case, one, ops.Mul) for one in (plain, turned)):
+                continue
+            factors = case.steps[plain.step].sources(plain.step)
+            products = case.steps[turned.step].sources(turned.step)
+            for k, ref in enumerate(products):
+                x, pairs = _turned(case, ref)
+                if x is not None and x in factors and pairs:
+                    cos, sin = factors[1 - factors.index(x)], products[1 - k]
+                    found.append(_Rope(position, x, cos, sin, pairs))
+    return found[::-1]
+
+
+def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
+    """x, where the tensor holds its features in another order, some of them negated, and which are
+    exchanged; "" where that is no rotation."""
+    halves, rest = [], [ref]
+    while rest:
+        one = rest.pop()
+        if made_by(case, one, ops.Slice):
+            halves.append(source_of(case, one))
+        elif made_by(case, one, Rearrangement, ops.Neg, ops.Concat) and one.step > ref.step - 12:
+            rest += case.steps[one.step].sources(one.step)
+        else:
+            return None, ""
+    if len(halves) != 2 or halves[0] != halves[1]:
+        return None, ""
+    x, y = (one.of(case.inputs, case.values) for one in (halves[0], ref))
+    for pairs in ("halves", "neighbours"):
+        if x.shape == y.shape and not x.shape[-1] % 2 and np.array_equal(_quarter(x, pairs), y):
+            return halves[0], pairs
+    return None, ""
+
+
+def _quarter(x: np.ndarray, pairs: str) -> np.ndarray:
+    """Each pair of features turned by a right angle."""
+    if pairs == "halves":
+        first, second = np.split(x, 2, axis=-1)
+        return np.concatenate([-second, first], axis=-1)
+    return np.stack([-x[..., 1::2], x[..., ::2]], axis=-1).reshape(x.shape)
+
+
+def _spread(angles: np.ndarray, pairs: str) -> np.ndarray:
+    """The angles of pairs (position, pair) for each of their features."""
+    if pairs == "halves":
+        return np.concatenate([angles, angles], axis=-1)
+    return np.repeat(angles, 2, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rotation(ops.Op):
+    """Pairs of features rotated by their angles (position, pair), the same for all heads."""
+
+    angles: np.ndarray
+    scale: float = 1.0
+    pairs: str = "halves"
+    reordered: bool = False
+    """Whether neighbours are brought to the two halves before."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        (x,) = inputs
+        if self.reordered:
+            x = np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
+        angles = _spread(self.angles, self.pairs)
+        turned = x * np.cos(angles) + _quarter(x, self.pairs) * np.sin(angles)
+        return (self.scale * turned,)
+
+    def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
+        """Four roundings of each of the two products, and what arrives with their factors."""
+        (x,), (slack,) = of.inputs, of.slacks
+        size = 4 * precision.unit * np.abs(x) + (0.0 if slack is None else slack)
+        if self.reordered:
+            size = np.concatenate([size[..., ::2], size[..., 1::2]], axis=-1)
+        angles = _spread(self.angles, self.pairs)
+        beside = np.abs(_quarter(size, self.pairs))
+        bound = size * np.abs(np.cos(angles)) + beside * np.abs(np.sin(angles))
+        return (np.asarray(abs(self.scale) * bound),)
+
+
+class _Angles(NamedTuple):
+    """The angles by which a rotation turns, as far as its factors tell."""
+
+    scale: float
+    each: np.ndarray
+    """Of one position, for each pair of features."""
+    positions: np.ndarray
+
+    def rotation(self, pairs: str, **other: Any) -> _Rotation:
+        """The rotation with some of these being others."""
+        held = self._replace(**{name: other.pop(name) for name in [*other] if name in self._fields})
+        return _Rotation(held.positions[:, None] * held.each, held.scale, pairs, **other)
+
+
+def _angles(case: Case, rope: _Rope) -> _Angles | None:
+    """None where the positions are not one after the other, the same for all samples and heads."""
+    cos, sin = (one.of(case.inputs, case.values) for one in (rope.cos, rope.sin))
+    size = cos.shape[-1] if cos.ndim else 0
+    if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
+        return None
+    scale, angle = np.hypot(cos, sin), np.arctan2(sin, cos).astype(np.float64)
+    angle = angle.reshape(-1, *cos.shape[-2:])[0]
+    angle = angle[:, : size // 2] if rope.pairs == "halves" else angle[:, ::2]
+    each = np.angle(np.exp(1j * (angle[1] - angle[0])))
+    if not each.all() or (each < 0).any():
+        return None
+    begin = np.rint(angle[0, np.argmin(each)] / each.min())
+    found = _Angles(float(scale.mean()), each, begin + np.arange(cos.shape[-2]))
+    again = found.positions[:, None] * each
+    spread = _spread(again, rope.pairs)
+    near = np.allclose(np.cos(spread) * found.scale, cos, atol=1e-3)
+    near = near and np.allclose(np.sin(spread) * found.scale, sin, atol=1e-3)
+    return found if near else None
+
+
+def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
+    """All rotations with their angles, and each of a few."""
+    each = [(rope, angles) for rope in _ropes(case) if (angles := _angles(case, rope)) is not None]
+    if each:
+        yield each, ""
+    if 1 < len(each) <= 4:
+        for number, one in enumerate(each):
+            yield [one], f" in rotation {len(each) - number} of {len(each)}"
+
+
+def _rotated(
+    case: Case, some: Sequence[tuple[_Rope, _Angles]], of: Callable[[_Rope, _Angles], _Rotation]
+) -> Steps:
+    """The steps with other rotations."""
+    changes = [
+        Rewiring(Ref(rope.add), (of(rope, angles),), _behind(rope.add), source=rope.x)
+        for rope, angles in some
+    ]
+    return rewired(case, changes)
+
+
+def _behind(position: int) -> Callable[[int], bool]:
+    return lambda other: other > position
+
+
+_OTHER = {"halves": "neighbours", "neighbours": "halves"}
+_WORDS = {"halves": "(i, i + d/2)", "neighbours": "(2i, 2i + 1)"}
+
+
+@hypothesis("rope-layout")
+def rope_layout(case: Case) -> Iterator[Edit]:
+    """Rotary position embedding (RoPE) pairs other features: neighbours (2i, 2i + 1) instead of the
+    two halves (i, i + d/2), or the reverse.
+
+    Meta's, Cohere's and GPT-J's code pairs neighbours, Hugging Face's Llama the halves, with the
+    rows of the query and key weights permuted. Position 0 is exact, since it is not rotated.
+    """
+    for some, where in _some(case):
+        own = some[0][0].pairs
+        what = "neighbouring features are" if own == "halves" else "the two halves are"
+        yield case.edit(
+            f"{what} rotated together, {_WORDS[_OTHER[own]]}{where}; the layer rotates "
+            f"{_WORDS[own]}",
+            _rotated(case, some, lambda rope, angles: angles.rotation(_OTHER[rope.pairs])),
+            do=f"rotate features {_WORDS[own]} together",
+        )
+        if own == "halves":
+            yield case.edit(
+                "features are reordered from neighbours to halves before the rotation"
+                f"{where}, as for weights that are not permuted yet",
+                _rotated(
+                    case, some, lambda rope, angles: angles.rotation("halves", reordered=True)
+                ),
+                do="leave the rows of the query and key weights as they are",
+            )
+
+
+@hypothesis("rope-direction")
+def rope_direction(case: Case) -> Iterator[Edit]:
+    """Rotary position embedding (RoPE) rotates in the other direction: the sine has the wrong sign.
+
+    Position 0 is exact. If both queries and keys are affected, only scores between different
+    positions differ.
+    """
+    for some, where in _some(case):
+        yield case.edit(
+            f"the sine of the rotation has the other sign{where}",
+            _rotated(case, some, lambda r, angles: angles.rotation(r.pairs, each=-angles.each)),
+            do="rotate (a, b) to (a cos - b sin, b cos + a sin)",
+        )
+
+
+@hypothesis("rope-dims")
+def rope_dims(case: Case) -> Iterator[Edit]:
+    """Rotary position embedding (RoPE) is not applied to queries, to keys, or to both, is applied
+    to values, or to all features of a head instead of the first ones.
+
+    Position 0 is exact; the error grows with the distance between positions.
+    """
+    for some, where in _some(case):
+        steps: Steps = case.steps
+        for rope, _ in some:
+            steps = steps_taking(case.became_steps(steps), Ref(rope.add), rope.x)
+        yield case.edit(
+            f"positions are not rotated{where}", steps, do="rotate queries and keys by position"
+        )
+        if where:
+            continue
+        if all(_wide(case, rope) for rope, _ in some):
+            yield case.edit(
+                "all features of a head are rotated; the layer rotates the first "
+                f"{2 * some[0][1].each.size}",
+                rewired(case, [change for one in some for change in _all_rotated(case, *one)]),
+                do="rotate the first features (partial_rotary_factor of the config)",
+            )
+        rope, angles = some[0]
+        for ref in _like(case, rope):
+            change = Rewiring(ref, (angles.rotation(rope.pairs),))
+            yield case.edit(
+                "values are rotated by position, too",
+                rewired(case, [change]),
+                do="rotate queries and keys alone",
+            )
+
+
+def _like(case: Case, rope: _Rope) -> Iterator[Ref]:
+    """Tensors that are no rotation's and have the shape of what is rotated, as it is made."""
+    taken = {one.x for one in _ropes(case)}
+    kind, shape = type(case.steps[rope.x.step].op), np.shape(case.values[rope.add][0])
+    for position, step in enumerate(case.steps):
+        ref = Ref(position)
+        alike = type(step.op) is kind and np.shape(case.values[position][0]) == shape
+        if alike and ref not in taken and not made_by(case, ref, ops.Add):
+            yield ref
+
+
+def _wide(case: Case, rope: _Rope) -> tuple[Ref, int] | None:
+    """The whole heads of which a rotation takes the first features, and the step that puts the
+    rotated ones and the others together; None where it takes all."""
+    cut = rope.x
+    while made_by(case, cut, ops.Reshape):
+        cut = source_of(case, cut)
+    if not made_by(case, cut, ops.Slice):
+        return None
+    whole = source_of(case, cut)
+    for position, _ in case.having(ops.Concat):
+        same = np.shape(case.values[position][0]) == np.shape(whole.of(case.inputs, case.values))
+        if same and case.steps[position].sources(position)[0] == Ref(rope.add):
+            return whole, position
+    return None
+
+
+def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
+    found = _wide(case, rope)
+    assert found is not None
+    whole, joined = found
+    size = np.shape(whole.of(case.inputs, case.values))[-1]
+    each = _frequencies(_base(angles), size // 2)
+    rotation = angles.rotation(rope.pairs, each=each)
+    return [Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)]
+
+
+def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:
+    """Of so many pairs of features, the first of a head of that size."""
+    return np.asarray(base ** (-2.0 * np.arange(count) / (size or 2 * count)))
+
+
+def _base(angles: _Angles) -> float:
+    """The base of the angles, as their first two tell; 10000 where there is but one."""
+    count = angles.each.size
+    return float((angles.each[1] / angles.each[0]) ** -count) if count > 1 else 1e4
+
+
+@hypothesis("rope-base")
+def rope_base(case: Case) -> Iterator[Edit]:
+    """Rotary position embedding (RoPE) has another base, or scaled positions or frequencies.
+
+    The usual base is 10000; Llama 3 has 500000, others 1000000. Position 0 is exact, and the error
+    grows with the position: few positions hardly show it.
+    """
+    some, _ = next(_some(case), ([], ""))
+    if not some:
+        return
+    rope, angles = some[0]
+    count, base = angles.each.size, _base(angles)
+    own = _frequencies(base, count)
+    remark, factors = f"; the layer's base is about {base:.4g}", [1]
+    if not np.allclose(own, angles.each, rtol=1e-3):
+        remark = "; the layer's frequencies are scaled, each by its own factor"
+        factors += [2, 4, 8, 16, 32]
+    tried = {
+        f"with the base {other:.6g}" + f" and all frequencies divided by {factor}" * (factor > 1): (
+            _frequencies(other, count) / factor
+        )
+        for factor in factors
+        for other in _BASES
+    }
+    if found := _wide(case, rope):
+        size = np.shape(found[0].of(case.inputs, case.values))[-1]
+        words = f"with the frequencies of a head of {size} features, not of {2 * count}"
+        tried[words] = _frequencies(base if count > 1 else 1e4, count, size)
+    for words, each in tried.items():
+        if np.abs(each - angles.each).max() > 1e-6:
+            of = partial(_with, each=each)
+            yield case.edit(
+                f"positions are rotated {words}{remark}",
+                _rotated(case, some, of),
+                do="use the base and the scaling of the config (rope_theta, rope_scaling)",
+            )
+    for factor in (2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
+        yield case.edit(
+            f"positions are divided by {factor:g} before they are rotated",
+            _rotated(case, some, partial(_with, each=angles.each / factor)),
+            do="scale positions as the config says (rope_scaling)",
+        )
+
+
+def _with(rope: _Rope, angles: _Angles, **other: Any) -> _Rotation:
+    return angles.rotation(rope.pairs, **other)
+
+
+@hypothesis("rope-offset")
+def rope_offset(case: Case) -> Iterator[Edit]:
+    """Rotary position embedding (RoPE) takes the position before or after: counted from 1, or
+    without the length of the cache.
+
+    It shows only if queries and keys are shifted differently: shifted alike, the scores are equal.
+    """
+    for some, where in _some(case):
+        first = float(some[0][1].positions[0])
+        for by in (1.0, -1.0, *((-first,) if first else ())):
+            positions = some[0][1].positions + by
+            yield case.edit(
+                f"positions are moved by {by:+g} before they are rotated{where}",
+                _rotated(case, some, partial(_with, positions=positions)),
+                do="count positions from the same start for queries and keys",
+            )

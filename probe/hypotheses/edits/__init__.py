@@ -1,0 +1,1 @@
+"""The grammar of edits: what may be done to a description, and how that is told."""

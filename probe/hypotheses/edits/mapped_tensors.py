@@ -1,0 +1,153 @@
+"""The tensors of a flow, and a map of one of them as a change of the layer. Nothing is registered
+here, so that importing it leaves the order in which mistakes are tried."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case
+from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.changes import Change, in_turn, inserted
+from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
+from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_numbers
+from probe.ops.base import Elementwise, Op, Rearrangement
+from probe.ops.step import Ref, Step
+
+__all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "tensors_of"]
+
+
+def tensors_of(case: Case, moved: bool = False) -> Iterator[Ref]:
+    """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
+    only one step takes that acts on each element alone: it may happen behind that."""
+    users: dict[Ref, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in step.sources(position):
+            users.setdefault(ref, []).append(position)
+    for position in range(len(case.steps) - 1, -2, -1):
+        made = case.inputs if position < 0 else case.values[position]
+        for index, array in enumerate(made):
+            taken = users.get(Ref(position, index), [])
+            alone = moved and len(taken) == 1 and _alone(case.steps[taken[0]].op)
+            number = position >= 0 and not case.steps[position].sources(position)
+            if (taken or position == len(case.steps) - 1) and not alone:
+                if not number or np.size(array) > 1:
+                    yield Ref(position, index)
+
+
+def _alone(op: Op) -> bool:
+    return isinstance(op, Elementwise) and not isinstance(op, Rearrangement) and op.pointwise
+
+
+def batched(case: Case, ref: Ref) -> bool:
+    """Whether the first axis of a tensor is that of the samples."""
+    if ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Constant | ops.Parameter):
+        return False
+    shape = np.shape(ref.of(case.inputs, case.values))
+    return bool(shape) and bool(case.inputs) and shape[:1] == case.inputs[0].shape[:1]
+
+
+def axis_name(case: Case, ref: Ref, axis: int) -> str:
+    shape = np.shape(ref.of(case.inputs, case.values))
+    last = ref.step == len(case.steps) - 1
+    if last and len(case.output_axes) == len(shape):
+        return f"axis {axis} ({case.output_axes[axis]})"
+    return f"axis {axis} of {tuple(shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped(Op):
+    """A map of a tensor."""
+
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.map.function(inputs[0])),)
+
+
+@dataclass(frozen=True, eq=False)
+class _MappedParameter(Op):
+    """A parameter that is mapped wherever it is used."""
+
+    op: ops.Parameter
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.asarray(self.map.function(self.op.run()[0])),)
+
+
+def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
+    op = case.steps[ref.step].op if ref.step >= 0 else None
+    if isinstance(op, ops.Parameter):
+        what, key = f"{op.weight.name} is {way.words}", ("parameter", op.weight.name, way.words)
+        yield Change(what, "", {ref.step: Step(_MappedParameter(op, way), ())}, key=key)
+        return
+    what = f"{listed([tensor_name(case, ref)])} {way.words}"
+    step = Step(_Mapped(way), (ref,))
+    yield inserted(case, ref, step, what)
+    users = [
+        position for position, other in enumerate(case.steps) if ref in other.sources(position)
+    ]
+    for user in users if 1 < len(users) <= 3 else ():
+        told = f"{what} where {step_name(case, user)} takes it"
+        yield inserted(case, ref, step, told, user=user)
+
+
+def _all_mapped(case: Case, ref: Ref, some: Iterable[Map]) -> Iterator[Change]:
+    for one in some:
+        yield from mapped(case, ref, one)
+
+
+def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest factors of all tensors, then others, or ``few`` of each."""
+    each = []
+    for ref in tensors_of(case) if not case.inner else ():
+        x = ref.of(case.inputs, case.values)
+        some = scalings(x.shape) if x.dtype.kind == "f" else iter(())
+        if x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
+            some = chain(whole_numbers(), some)
+        each.append(_all_mapped(case, ref, some))
+    yield from in_turn(each, few)
+
+
+def extra(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest activations behind all tensors, then others, or ``few`` of them."""
+    for name, op in COMMON[:few] if not case.inner else ():
+        for ref in tensors_of(case):
+            what = f"{name} is applied to {tensor_name(case, ref)}"
+            yield inserted(case, ref, Step(op, (ref,)), what)
+
+
+def rearranged(case: Case, few: int | None = None) -> Iterator[Change]:
+    """The commonest maps of all tensors, then others, or ``few`` of each."""
+    each: list[Iterator[Change]] = []
+    for ref in tensors_of(case, moved=True):
+        x = ref.of(case.inputs, case.values)
+        some = maps(x.shape, partial(axis_name, case, ref), batched(case, ref))
+        whole = _all_mapped(case, ref, some if x.size > 1 else ())
+        each.append(chain(whole, _along_another_axis(case, ref)))
+    yield from in_turn(each, few)
+
+
+def _along_another_axis(case: Case, ref: Ref) -> Iterator[Change]:
+    """A vector that lies along one axis of what it is added to or multiplied with, along
+    another."""
+    x = ref.of(case.inputs, case.values)
+    axes = [axis for axis, size in enumerate(x.shape) if size > 1]
+    if len(axes) != 1:
+        return
+    for position, step in enumerate(case.steps):
+        sources = step.sources(position)
+        if ref not in sources or not isinstance(step.op, ops.Add | ops.Mul | ops.Sub | ops.Div):
+            continue
+        whole = np.shape(case.values[position][0])
+        mine = axes[0] + len(whole) - x.ndim
+        for axis, size in enumerate(whole):
+            if axis not in (mine, 0) and size == x.size:
+                shape = tuple(size if k == axis else 1 for k in range(len(whole)))
+                what = f"{tensor_name(case, ref)} runs along axis {axis} of {whole}, not {mine}"
+                turned = Step(ops.Reshape(shape), (ref,))
+                yield inserted(case, ref, turned, what, user=position)

@@ -1,0 +1,265 @@
+"""Recurrences by the steps of their cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Steps
+from probe.hypotheses.edits.decompositions import Decomposition, Parts, X
+from probe.ops.base import Elementwise, Op
+from probe.ops.step import Ref
+from probe.ops.weight import Weight
+
+__all__ = ["RECURRENCES", "Scanned"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned(Op):
+    """A recurrence by the steps of its cell: (x of one step, states) -> the next states.
+
+    ``first`` is what a state without initial values begins with; with ``carried`` each sample
+    begins with the states that the one before ended in.
+    """
+
+    body: Steps
+    words: tuple[str, ...]
+    sizes: tuple[int, ...]
+    reverse: bool = False
+    has_mask: bool = False
+    has_states: bool = False
+    zero_masked: bool = False
+    first: float = 0.0
+    carried: bool = False
+    zero_states: bool = False
+    """Whether a step that is skipped sets the states to 0."""
+    in_place: bool = False
+    """Whether each unit of a state overwrites the old one before the next unit is computed."""
+
+    def begun(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        if self.has_states:
+            return tuple(inputs[1 + self.has_mask :])
+        return tuple(np.full((inputs[0].shape[1], size), self.first) for size in self.sizes)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.carried:
+            return self._carried(inputs)
+        return self._scanned(inputs, self.begun(inputs))
+
+    def _carried(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        states = tuple(state[:1] for state in self.begun(inputs))
+        parts = []
+        for at in range(inputs[0].shape[1]):
+            first_step = [x[:, at : at + 1] for x in inputs[: 1 + self.has_mask]]
+            parts.append(self._scanned(first_step, states))
+            states = parts[-1][1:]
+        out, *rest = zip(*parts, strict=True)
+        return (np.concatenate(out, axis=1), *(np.concatenate(one) for one in rest))
+
+    def _scanned(
+        self, inputs: Sequence[np.ndarray], states: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, ...]:
+        x, mask = inputs[0], inputs[1] != 0 if self.has_mask else None
+        out = np.zeros((len(x), *states[0].shape))
+        held = np.zeros_like(states[0])
+        shares = self._ahead(x)
+        times = range(len(x) - 1, -1, -1) if self.reverse else range(len(x))
+        for t in times:
+            after = (self._one_by_one if self.in_place else self._step)(x[t], states, shares, t)
+            if mask is None:
+                out[t] = after[0]
+            else:
+                keep = mask[t][:, None]
+                after = tuple(
+                    np.where(keep, new, 0.0 if self.zero_states else old)
+                    for new, old in zip(after, states, strict=True)
+                )
+                held = np.where(keep, after[0], 0.0 if self.zero_masked else held)
+                out[t] = held
+            states = after
+        return (out, *states)
+
+    def _one_by_one(
+        self,
+        x: np.ndarray,
+        states: Sequence[np.ndarray],
+        ahead: dict[int, tuple[np.ndarray, bool]],
+        t: int,
+    ) -> tuple[np.ndarray, ...]:
+        now = [state.copy() for state in states]
+        for unit in range(max(state.shape[-1] for state in now)):
+            for state, new in zip(now, self._step(x, now, ahead, t), strict=True):
+                if unit < state.shape[-1]:
+                    state[..., unit] = new[..., unit]
+        return tuple(now)
+
+    def next_states(self, x: np.ndarray, states: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        return self._step(x, states, self._ahead(x[None]), 0)
+
+    def _ahead(self, x: np.ndarray) -> dict[int, tuple[np.ndarray, bool]]:
+        """What takes no state, for all steps of the sequence at once, and whether it takes x."""
+        found: dict[int, tuple[np.ndarray, bool]] = {}
+        for position, step in enumerate(self.body):
+            sources = step.sources(position)
+            if all(ref.step in found or (ref.step < 0 and not ref.index) for ref in sources):
+                given = [found[ref.step][0] if ref.step >= 0 else x for ref in sources]
+                takes = any(ref.step < 0 or found[ref.step][1] for ref in sources)
+                found[position] = step.op.run(*given)[0], takes
+        return found
+
+    def _step(
+        self,
+        x: np.ndarray,
+        states: Sequence[np.ndarray],
+        ahead: dict[int, tuple[np.ndarray, bool]],
+        t: int,
+    ) -> tuple[np.ndarray, ...]:
+        given, values = (x, *states), list[Any]()
+        for position, (run, refs) in enumerate(self._plan):
+            if (known := ahead.get(position)) is not None:
+                values.append(known[0][t] if known[1] else known[0])
+            else:
+                values.append(run(*[given[at] if step < 0 else values[step] for step, at in refs]))
+        return tuple(values[-1])
+
+    @cached_property
+    def _plan(self) -> list[tuple[Callable[..., Any], list[tuple[int, int]]]]:
+        """What each step of the body runs, and on what; the last one gives all states."""
+        return [
+            (_quick(step.op), [(ref.step, ref.index) for ref in step.sources(position)])
+            for position, step in enumerate(self.body)
+        ]
+
+
+def _quick(op: Op) -> Callable[..., Any]:
+    """The function of an op of one output, without what only large arrays need."""
+    if isinstance(op, Elementwise) and op.pointwise:
+        return op.f
+    if isinstance(op, ops.Add | ops.Sub | ops.Mul):
+        return lambda x, *more: reduce(type(op).function, more, x)
+    if isinstance(op, ops.Outputs):
+        return op.run
+    return lambda *given: op.run(*given)[0]
+
+
+_GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "g": "candidate"}
+_GATES |= {"z": "update gate", "r": "reset gate", "h": "candidate"}
+
+
+def _block(weight: Weight, name: str, array: np.ndarray) -> Weight:
+    return Weight(f"{weight.name} of {name}", None, np.asarray(array, np.float64))
+
+
+class _Gate:
+    """The products of one gate with the input and the state, and their biases."""
+
+    def __init__(self, op: Any, letter: str, alone: str) -> None:
+        self.name = alone or f"the {_GATES[letter]}"
+        columns = op.block(letter)
+        self.kernel = _block(op.kernel, self.name, op.kernel.value[:, columns])
+        self.recurrent = _block(op.recurrent, self.name, op.recurrent.value[:, columns])
+        first, second = op.biases()
+        self.biases = [
+            None if one is None else Weight(f"the {which}bias of {self.name}", None, one[columns])
+            for which, one in (("", first), ("recurrent ", second))
+        ]
+
+    def of_input(self, to: Parts) -> Ref:
+        kernel = to.weight(self.kernel, self.kernel.value.shape)
+        share = to.add(f"the input term of {self.name}", ops.Product(), X, kernel)
+        return self._with(to, share, 0)
+
+    def of_state(self, to: Parts, state: Ref) -> Ref:
+        kernel = to.weight(self.recurrent, self.recurrent.value.shape)
+        share = to.add(f"the recurrent term of {self.name}", ops.Product(), state, kernel)
+        return self._with(to, share, 1)
+
+    def _with(self, to: Parts, y: Ref, which: int) -> Ref:
+        bias = self.biases[which]
+        if bias is None:
+            return y
+        return to.add(
+            f"a term of {self.name} with its bias", ops.Add(), y, to.weight(bias, bias.value.shape)
+        )
+
+    def summed(self, to: Parts, state: Ref) -> Ref:
+        return to.add(
+            f"the sum of {self.name}", ops.Add(), self.of_input(to), self.of_state(to, state)
+        )
+
+
+H, C = Ref(-1, 1), Ref(-1, 2)
+
+
+def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
+    gates = {}
+    for letter in "ifog":
+        function = op.activation if letter == "g" else op.recurrent_activation
+        summed = _Gate(op, letter, "").summed(to, H)
+        gates[letter] = to.add(f"the {_GATES[letter]}", function, summed)
+    kept = to.add("the product of forget gate and cell state", ops.Mul(), gates["f"], C)
+    new = to.add("the product of input gate and candidate", ops.Mul(), gates["i"], gates["g"])
+    cell = to.add("the cell state", ops.Add(), kept, new)
+    shown = to.add("the activated cell state", op.activation, cell)
+    h = to.add("the state", ops.Mul(), gates["o"], shown)
+    if op.projection is not None:
+        h = to.add("the projected state", ops.MatMul(op.projection, None), h)
+    return h, cell
+
+
+def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
+    z = to.add("the update gate", op.recurrent_activation, _Gate(op, "z", "").summed(to, H))
+    r = to.add("the reset gate", op.recurrent_activation, _Gate(op, "r", "").summed(to, H))
+    gate = _Gate(op, "h", "")
+    share = gate.of_input(to)
+    if op.reset_after:
+        inner = to.add(
+            "the product of reset gate and recurrent term", ops.Mul(), r, gate.of_state(to, H)
+        )
+    else:
+        inner = gate.of_state(to, to.add("the product of reset gate and state", ops.Mul(), r, H))
+    n = to.add("the candidate", op.activation, to.add("the sum", ops.Add(), share, inner))
+    kept = to.add("the product of update gate and state", ops.Mul(), z, H)
+    rest = to.add("1 - the update gate", ops.Sub(), to.number("1", 1.0), z)
+    return (
+        to.add(
+            "the new state",
+            ops.Add(),
+            kept,
+            to.add("the product of 1 - update gate and candidate", ops.Mul(), rest, n),
+        ),
+    )
+
+
+def _rnn(op: ops.RNN, to: Parts) -> tuple[Ref, ...]:
+    return (to.add("the new state", op.activation, _Gate(op, "h", "the state").summed(to, H)),)
+
+
+_CELLS: dict[type, Callable[[Any, Parts], tuple[Ref, ...]]] = {
+    ops.LSTM: _lstm,
+    ops.GRU: _gru,
+    ops.RNN: _rnn,
+}
+
+
+def _recurrence(op: Any, to: Parts) -> Ref | None:
+    if op.state_quantizer is not None or op.product_quantizer is not None:
+        return None
+    if isinstance(op, ops.GRU) and not op.fits:
+        return None
+    cell = Parts(())
+    cell.add("the states", ops.Outputs(), *_CELLS[type(op)](op, cell))
+    sizes = tuple(shape[1] for shape in op.state_shapes(np.zeros(to.shapes[0])))
+    flags = {
+        name: getattr(op, name) for name in ("reverse", "has_mask", "has_states", "zero_masked")
+    }
+    given = tuple(Ref(-1, k) for k in range(len(to.shapes)))
+    return to.add(
+        "the recurrence", Scanned(tuple(cell.steps), tuple(cell.words), sizes, **flags), *given
+    )
+
+
+RECURRENCES: dict[type, Decomposition] = dict.fromkeys(_CELLS, _recurrence)

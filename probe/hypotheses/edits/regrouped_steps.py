@@ -1,0 +1,180 @@
+"""Cases with other steps for the same values: ops decomposed, and the steps of a call as one."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case, Gathered, Steps, once
+from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
+from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
+from probe.ops.step import Ref, Step
+
+__all__ = ["as_last_step", "decomposed", "taken_together"]
+
+_LARGE = 1 << 22
+"""Elements of all arrays of a layer from which on it is left as it is."""
+
+
+@once
+def decomposed(case: Case, sums: bool = False) -> Case:
+    """The case with every op taken apart that holds several operations, or biases alone (``sums``);
+    as it is where that would not give the same values."""
+    if sum(y.size for outputs in case.values for y in outputs) > _LARGE:
+        return case
+    steps: list[Step] = []
+    calls: list[str] = []
+    words: list[str] = []
+    places: dict[Ref, Ref] = {}
+
+    def moved(ref: Ref) -> Ref:
+        if ref.step < 0:
+            return ref
+        return places.get(ref) or replace(places[Ref(ref.step)], index=ref.index)
+
+    for position, step in enumerate(case.steps):
+        sources = tuple(map(moved, step.sources(position)))
+        call = case.calls[position] if position < len(case.calls) else ""
+        whole = sums and not isinstance(step.op, SUMS)
+        parts = None if whole else _unfolded(case, position)
+        if parts is None:
+            steps.append(Step(step.op, sources))
+            calls.append(call)
+            words.append("")
+            places[Ref(position)] = Ref(len(steps) - 1)
+            continue
+        inner, outputs, inner_words = parts
+        before = len(steps)
+        for one in inner:
+            refs = (
+                sources[ref.index] if ref.step < 0 else replace(ref, step=before + ref.step)
+                for ref in one.sources(0)
+            )
+            steps.append(Step(one.op, tuple(refs)))
+        calls += [call] * len(inner)
+        words += inner_words
+        for index, ref in enumerate(outputs):
+            places[Ref(position, index)] = replace(ref, step=before + ref.step)
+    last = places[Ref(len(case.steps) - 1)]
+    if last != Ref(len(steps) - 1):
+        steps.append(Step(ops.Outputs(), (last,)))
+        calls.append("")
+        words.append("")
+    try:
+        values = recompute(steps, case.inputs)
+    except (ValueError, IndexError, TypeError):
+        return case
+    again, healthy = np.asarray(values[-1][0]), case.healthy
+    largest = float(np.abs(healthy[np.isfinite(healthy)]).max(initial=0))
+    if again.shape != healthy.shape or not np.allclose(
+        again, healthy, rtol=1e-7, atol=1e-7 * largest, equal_nan=True
+    ):
+        return case
+    return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=tuple(words))
+
+
+def _unfolded(case: Case, position: int) -> tuple[list[Step], tuple[Ref, ...], list[str]] | None:
+    """The steps that an op is made of, what gives its outputs, and their words."""
+    step = case.steps[position]
+    function = (DECOMPOSITIONS | RECURRENCES).get(type(step.op))
+    if function is None:
+        return None
+    shapes = [np.shape(ref.of(case.inputs, case.values)) for ref in step.sources(position)]
+    to = Parts(shapes)
+    made = function(step.op, to)
+    if made is None:
+        return None
+    outputs = made if isinstance(made, tuple) else (made,)
+    if len(case.values[position]) > len(outputs):
+        outputs = tuple(replace(outputs[0], index=k) for k in range(len(case.values[position])))
+    return to.steps, outputs, to.words
+
+
+@once
+def taken_together(case: Case, depth: int = 0) -> Case:
+    """The case with the steps of each call of several as one step, which can be left out or moved:
+    of the innermost calls, or of those at a depth within the container; as it is where there are
+    none."""
+    groups: dict[str, list[int]] = {}
+    for position, call in enumerate(case.calls):
+        path = call.partition("/")[0] if "/" in call else ""
+        path = path or (call if case.calls.count(call) > 1 or depth else "")
+        name = ".".join(path.split(".")[:depth]) if depth else path
+        if name:
+            groups.setdefault(name, []).append(position)
+    users: dict[int, set[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in step.sources(position):
+            users.setdefault(ref.step, set()).add(position)
+    whole: dict[int, tuple[str, list[int]]] = {}
+    inside: set[int] = set()
+    for name, members in groups.items():
+        last, held = members[-1], set(members)
+        closed = all(users.get(at, set()) <= held for at in members[:-1])
+        if len(members) > 1 and closed and len(case.values[last]) == 1:
+            whole[last] = name, members
+            inside |= held - {last}
+    if not whole:
+        return case
+    places: dict[int, int] = {}
+    steps: list[Step] = []
+    calls: list[str] = []
+    values: list[tuple[np.ndarray, ...]] = []
+
+    def moved(ref: Ref) -> Ref:
+        return ref if ref.step < 0 else replace(ref, step=places[ref.step])
+
+    for position, step in enumerate(case.steps):
+        if position in inside:
+            continue
+        places[position] = len(steps)
+        if position in whole:
+            name, members = whole[position]
+            body, given = _body(case, members)
+            steps.append(Step(Gathered(body), tuple(map(moved, given))))
+            calls.append(name)
+        else:
+            steps.append(Step(step.op, tuple(map(moved, step.sources(position)))))
+            calls.append(case.calls[position] if position < len(case.calls) else "")
+        values.append(case.values[position])
+    return replace(case, steps=tuple(steps), values=values, calls=tuple(calls), words=())
+
+
+def as_last_step(case: Case, own: Collection[int], name: str) -> Case:
+    """The case with these steps, and all that follow from them, as one step behind the others."""
+    members = set(own)
+    for position, step in enumerate(case.steps):
+        if members.intersection(ref.step for ref in step.sources(position)):
+            members.add(position)
+    before = [position for position in range(len(case.steps)) if position not in members]
+    places = {position: at for at, position in enumerate(before)}
+
+    def moved(sources: Iterable[Ref]) -> tuple[Ref, ...]:
+        return tuple(replace(one, step=places.get(one.step, -1)) for one in sources)
+
+    body, given = _body(case, sorted(members))
+    steps = [Step(case.steps[at].op, moved(case.steps[at].sources(at))) for at in before]
+    steps.append(Step(Gathered(body), moved(given)))
+    values = [*(case.values[at] for at in before), case.values[-1]]
+    calls = (*(case.calls[at] if at < len(case.calls) else "" for at in before), name)
+    return replace(case, steps=tuple(steps), values=values, calls=calls)
+
+
+def _body(case: Case, members: Sequence[int]) -> tuple[Steps, tuple[Ref, ...]]:
+    """The steps of a call with its inputs, and where these come from."""
+    inputs: list[Ref] = []
+    places = {position: at for at, position in enumerate(members)}
+    steps = []
+    for position in members:
+        sources = []
+        for ref in case.steps[position].sources(position):
+            if ref.step in places:
+                sources.append(replace(ref, step=places[ref.step]))
+                continue
+            if ref not in inputs:
+                inputs.append(ref)
+            sources.append(Ref(-1, inputs.index(ref)))
+        steps.append(Step(case.steps[position].op, tuple(sources)))
+    return tuple(steps), tuple(inputs)

@@ -1,0 +1,100 @@
+"""Which of many changes reproduce what was observed: tried on the layer's steps, taken apart, and
+within the cells of its recurrences."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case, Edit, once
+from probe.hypotheses.edits.changes import Change, Flow, edit, shared
+from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
+from probe.ops.base import Op
+from probe.ops.step import Step
+
+__all__ = ["ALL", "PARTS", "STEPS", "flow_of", "reproducing"]
+
+Changes = Callable[[Case], Iterator[Change]]
+ALL, STEPS, PARTS = slice(None), slice(-2, -1), slice(-1, None)
+"""All readings of a layer, that by its own steps, and that by what these are made of."""
+_LARGE = 1 << 14
+"""Elements of an output from which on one sample of a batch is looked at first."""
+
+
+def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> Iterator[Edit]:
+    """The edits that such changes make and that give what was observed, or nearly: of the layer's
+    own steps, then of those that these are made of, or of ``which`` of these."""
+    readings = _readings(case)[which]
+    for number, whole in enumerate(readings):
+        flow = flow_of(whole)
+        made = _with_cells(flow.case, changes)
+        if number and number == len(readings) - 1:
+            made = (one for one in made if _within(whole, one))
+        found = flow.nearest(shared(made, flow.case, case.over), case.over)
+        for one in found:
+            yield edit(whole, one, slug)
+
+
+def _within(case: Case, change: Change) -> bool:
+    """Whether a change is one of what an op is made of: others were made of its whole steps."""
+    taken = {ref.step for at, step in change.steps.items() for ref in step.sources(at)}
+    touched = {*change.steps, *taken, -1 if change.out is None else change.out.step}
+    return not change.steps or any(case.words[at] for at in touched if 0 <= at < len(case.steps))
+
+
+@once
+def _readings(case: Case) -> list[Case]:
+    """The layer by its calls, by its steps, and by what these are made of."""
+    sums = decomposed(case, True)
+    calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
+    return [
+        *(one for one in dict.fromkeys(calls) if one is not case),
+        *dict.fromkeys((sums, decomposed(case))),
+    ]
+
+
+@once
+def flow_of(case: Case) -> Flow:
+    """Of one sample where the batch is large and the layer works sample by sample."""
+    if case.healthy.size > _LARGE and case.observed.ndim and len(case.observed) > 1:
+        return Flow(case.sample(0) or case)
+    return Flow(case)
+
+
+def _with_cells(case: Case, changes: Changes) -> Iterator[Change]:
+    yield from changes(case)
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        if isinstance(op, Scanned):
+            yield from _in_cell(case, position, op, changes)
+
+
+def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterator[Change]:
+    """The changes of a cell's steps, as it stands in the middle of the sequence."""
+    step = case.steps[position]
+    inputs = [ref.of(case.inputs, case.values) for ref in step.sources(position)]
+    middle = len(inputs[0]) // 2
+    states = op.begun(inputs)
+    for t in range(middle):
+        states = op.next_states(inputs[0][t], states)
+    given = (inputs[0][middle], *states)
+    values = recompute(op.body, given)
+    inner = Case(op.body, given, values, case.observed, words=op.words, inner=True)
+    for one in changes(inner):
+        if one.out is None and not one.inputs:
+            made = {position: Step(_Changed(op, one), step.sources(position))}
+            key, part = ("cell", one.what, one.where), (position, one.part)
+            yield Change(one.claim, "", made, key=key, part=one.part and part)
+
+
+@dataclass(frozen=True, eq=False)
+class _Changed(Op):
+    """A recurrence with a change in its cell."""
+
+    cell: Scanned
+    change: Change
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        return replace(self.cell, body=self.change.applied(self.cell.body)).run(*inputs)

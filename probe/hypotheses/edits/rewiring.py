@@ -1,0 +1,82 @@
+"""Steps with others put between them, and which step gives a tensor: what an edit of the data flow
+needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from probe.hypotheses.case import Case, Steps
+from probe.hypotheses.edits.changes import taking
+from probe.ops.base import Op
+from probe.ops.step import Ref, Step
+
+__all__ = ["Rewiring", "made_by", "rewired", "source_of", "steps_taking"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rewiring:
+    """Some steps take a tensor otherwise, through ops put before them."""
+
+    ref: Ref | None
+    """Which tensor; None: they take one input more."""
+    ops: tuple[Op, ...]
+    """What is done to it, one after the other."""
+    users: Callable[[int], bool] = lambda position: True
+    """Whether the step at a position does; the layer's output is behind the last."""
+    source: Ref | None = None
+    """What the first of the ops takes, where that is another one."""
+    copies: int = 1
+    """How often the first of the ops takes it; 0 for what takes nothing."""
+
+
+def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
+    """The steps with all of these changes, none of which sees another."""
+    new: list[Step] = []
+    places: list[int] = []
+    edited: dict[int, Ref] = {}
+
+    def moved(ref: Ref) -> Ref:
+        return replace(ref, step=places[ref.step]) if ref.step >= 0 else ref
+
+    def put(k: int) -> Ref:
+        if k not in edited:
+            change = changes[k]
+            start = change.source if change.source is not None else change.ref
+            sources = () if start is None else (moved(start),) * change.copies
+            for op in change.ops:
+                new.append(Step(op, sources))
+                sources = (Ref(len(new) - 1),)
+            edited[k] = sources[0]
+        return edited[k]
+
+    def taken(ref: Ref, position: int) -> Ref:
+        for k, change in enumerate(changes):
+            if change.ref == ref and change.users(position):
+                return put(k)
+        return moved(ref)
+
+    for position, step in enumerate(case.steps):
+        inputs = tuple(taken(ref, position) for ref in step.sources(position))
+        more = [k for k, one in enumerate(changes) if one.ref is None and one.users(position)]
+        inputs = (*inputs, *(put(k) for k in more))
+        places.append(len(new))
+        new.append(replace(step, inputs=inputs))
+    last = Ref(len(case.steps) - 1)
+    for k, change in enumerate(changes):
+        if change.ref == last and change.users(len(case.steps)):
+            put(k)
+    return tuple(new)
+
+
+def made_by(case: Case, ref: Ref, *kinds: type[Op]) -> bool:
+    """Whether a step of one of these kinds gives the tensor."""
+    return ref.step >= 0 and isinstance(case.steps[ref.step].op, kinds)
+
+
+def source_of(case: Case, ref: Ref) -> Ref:
+    """What the step that gives the tensor is applied to, first of all."""
+    return case.steps[ref.step].sources(ref.step)[0]
+
+
+def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
+    """The steps where all that take the one tensor take the other."""
+    return taking(case, instead_of, ref, "").applied(case.steps)

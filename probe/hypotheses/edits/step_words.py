@@ -1,0 +1,79 @@
+"""What steps and tensors are called in a claim."""
+
+from collections.abc import Sequence
+
+from probe.hypotheses.case import Case, Gathered, once
+from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.ops.step import Ref
+
+__all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
+
+
+def call_of(case: Case, position: int) -> str:
+    """The call that a step is of; "" where the layer is one."""
+    return case.calls[position] if position < len(case.calls) else ""
+
+
+def _word(case: Case, position: int) -> str:
+    return case.words[position] if position < len(case.words) else ""
+
+
+@once
+def step_name(case: Case, position: int) -> str:
+    """A step in words: what it gives, or its op, and the call that it is of where that is
+    known."""
+    call, word = call_of(case, position), _word(case, position)
+    if word:
+        return f"{word} of {call}" if call else word
+    kind = type(case.steps[position].op)
+    if kind is Gathered:
+        return call
+    alike = [
+        at
+        for at, step in enumerate(case.steps)
+        if type(step.op) is kind and call_of(case, at) == call and not _word(case, at)
+    ]
+    op = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
+    which = f" {alike.index(position) + 1} of {len(alike)}" if len(alike) > 1 else ""
+    return f"{call} ({op}{which})" if call else f"{op}{which}"
+
+
+def tensor_name(case: Case, ref: Ref) -> str:
+    """A tensor in words."""
+    if ref.step < 0:
+        return "the input" if len(case.inputs) == 1 else f"input {ref.index}"
+    if _word(case, ref.step):
+        return step_name(case, ref.step)
+    output = f"output {ref.index} of " if len(case.values[ref.step]) > 1 else "the output of "
+    return output + step_name(case, ref.step)
+
+
+def steps_name(case: Case, positions: Sequence[int]) -> str:
+    """Several steps with the verb: "norm is", "a, b and c are"; whole calls by their names."""
+    names: list[str] = []
+    held = set(positions)
+    for at in positions:
+        call = call_of(case, at)
+        whole = {other for other in range(len(case.calls)) if case.calls[other] == call}
+        names.append(call if call and whole <= held else step_name(case, at))
+    names = list(dict.fromkeys(names))
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} more"]
+    return listed(names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names with their verb."""
+    if len(names) == 1:
+        return f"{names[0]} {'are' if _plural(names[0]) else 'is'}"
+    return f"{', '.join(names[:-1])} and {names[-1]} are"
+
+
+_PLURAL = {"products", "squares", "keys", "queries", "values", "weights", "scores"}
+_PLURAL |= {"heads", "groups", "states", "features"}
+
+
+def _plural(name: str) -> bool:
+    """Whether a tensor's name is of several: "the scores of attn"."""
+    head = name.partition(" of ")[0].partition(",")[0]
+    return head.split()[-1] in _PLURAL

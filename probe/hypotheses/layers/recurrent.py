@@ -1,0 +1,334 @@
+"""Mistakes with recurrences: gates in another order, biases, activations, masks, and the wrong step
+of the sequence."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.edits.rewiring import Rewiring, rewired
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+_MANY = 64
+"""Steps of a sequence that are tried one by one."""
+
+
+def _changed(case: Case, change: Callable[[Any], Any]) -> Iterator[tuple[Steps, str]]:
+    """The steps with all recurrences changed, and with one of several; None leaves an op as it
+    is."""
+    found = [(position, change(op)) for position, op in case.having(ops.Recurrence)]
+    found = [(position, op) for position, op in found if op is not None]
+    if len(found) > 1:
+        steps = case.steps
+        for position, op in found:
+            steps = (*steps[:position], replace(steps[position], op=op), *steps[position + 1 :])
+        yield steps, ""
+    for number, (position, op) in enumerate(found):
+        yield (
+            case.with_op(position, op),
+            "" if len(found) == 1 else f" in recurrence {number} of {len(found)}",
+        )
+
+
+def _read_as(layout: str, order: str) -> Callable[[Any], Any]:
+    return lambda op: replace(op, gates=order) if op.gates == layout else None
+
+
+@hypothesis("gate-order")
+def gate_order(case: Case) -> Iterator[Edit]:
+    """The gates of an LSTM or GRU are in another order.
+
+    The weight blocks are in the order i f c o in Keras, i f g o in PyTorch (the same order, with
+    another name for c) and i o f c in ONNX; those of a GRU are z r h in Keras and ONNX and r z n in
+    PyTorch. The error is there from the first time step.
+    """
+    gates = {op.gates for _, op in case.having(ops.Recurrence) if len(op.gates) > 1}
+    for layout in sorted(gates):
+        for order in permutations(layout):
+            text = "".join(order)
+            if text == layout:
+                continue
+            known = {
+                "iofg": ", ONNX's order",
+                "rzh": ", PyTorch's order",
+                "zrh": ", Keras' order",
+            }.get(text, "")
+            for steps, where in _changed(case, _read_as(layout, text)):
+                claim = (
+                    f"the gate blocks are read as {' '.join(text)}{known}; they are "
+                    f"{' '.join(layout)}{where}"
+                )
+                yield case.edit(claim, steps, do=f"read the blocks in the order {' '.join(layout)}")
+
+
+@hypothesis("reset-after")
+def reset_after(case: Case) -> Iterator[Edit]:
+    """A GRU's reset gate was applied before the recurrent product instead of after it, or the
+    reverse.
+
+    Keras 3, PyTorch and cuDNN compute r * (h U + b'); the original paper, and Keras with
+    ``reset_after=False``, compute (r * h) U. The first time step from a zero state hardly differs;
+    the error grows with each step.
+    """
+    for steps, where in _changed(
+        case,
+        lambda op: replace(op, reset_after=not op.reset_after) if isinstance(op, ops.GRU) else None,
+    ):
+        after = next(op.reset_after for _, op in case.having(ops.GRU))
+        told = ("(r * h) U", "r * (h U + b')") if after else ("r * (h U + b')", "(r * h) U")
+        yield case.edit(
+            f"the candidate uses {told[0]}; the layer uses {told[1]}{where}",
+            steps,
+            do=f"compute {told[1]}",
+        )
+
+
+def _biases(op: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """The input's bias and the state's, where there are two."""
+    first, second = op.biases()
+    return None if first is None or second is None else (first, second)
+
+
+def _with_biases(op: Any, first: np.ndarray, second: np.ndarray) -> Any:
+    name = op.bias.name
+    if op.bias.value.ndim == 2:
+        return replace(op, bias=Weight(name, None, np.stack([first, second])))
+    return replace(
+        op,
+        bias=Weight(name, None, first),
+        recurrent_bias=Weight(op.recurrent_bias.name, None, second),
+    )
+
+
+_BIASES = {
+    "the bias of the recurrent product is missing": lambda first, second: (first, 0 * second),
+    "the bias of the input product is missing": lambda first, second: (0 * first, second),
+    "both biases are added outside the reset gate": lambda first, second: (
+        first + second,
+        0 * second,
+    ),
+    "the two biases are exchanged": lambda first, second: (second, first),
+    "the input's bias is used twice": lambda first, second: (first, first),
+    "the recurrent bias is used twice": lambda first, second: (second, second),
+}
+
+
+@hypothesis("recurrent-bias")
+def recurrent_bias(case: Case) -> Iterator[Edit]:
+    """One of a recurrent layer's two biases is missing, or the two were added up where that is
+    wrong.
+
+    PyTorch has bias_ih and bias_hh, and Keras' GRU with ``reset_after`` has a bias of two rows. In
+    an LSTM their sum is equivalent; in a GRU the second is inside the reset gate: r * (h U + b').
+    """
+
+    def change(op: Any, pair: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Any:
+        both = _biases(op)
+        return None if both is None else _with_biases(op, *pair(*both))
+
+    for claim, pair in _BIASES.items():
+        for steps, where in _changed(case, partial(change, pair=pair)):
+            yield case.edit(f"{claim}{where}", steps, do="add each bias to its own product")
+
+
+@more("missing-bias")
+def no_biases(case: Case) -> Iterator[Edit]:
+    """Neither bias of a recurrence."""
+
+    def change(op: Any) -> Any:
+        return (
+            None
+            if op.bias is None and op.recurrent_bias is None
+            else replace(op, bias=None, recurrent_bias=None)
+        )
+
+    for steps, where in _changed(case, change):
+        yield case.edit(f"no bias is added{where}", steps, do="add the recurrence's bias")
+
+
+_FUNCTIONS: tuple[tuple[str, ops.Op], ...] = (
+    ("sigmoid", ops.Sigmoid()),
+    ("hard sigmoid, clip(0.2 x + 0.5)", ops.HardSigmoid(0.2, 0.5)),
+    ("hard sigmoid, relu6(x + 3) / 6", ops.HardSigmoid(1 / 6, 0.5)),
+    ("tanh", ops.Tanh()),
+    ("relu", ops.Relu()),
+    ("nothing", ops.Identity()),
+)
+
+
+def _alike(left: ops.Op, right: ops.Op) -> bool:
+    return type(left) is type(right) and (
+        not isinstance(left, ops.HardSigmoid)
+        or abs(left.alpha - getattr(right, "alpha", 0.0)) < 1e-9
+    )
+
+
+@hypothesis("recurrent-activation")
+def recurrent_activation(case: Case) -> Iterator[Edit]:
+    """Another activation was used in the gates or for the state: sigmoid instead of hard sigmoid,
+    or no tanh.
+
+    hard_sigmoid was the default for the gates in Keras 1 and early Keras 2; Keras and PyTorch now
+    use sigmoid. Hard sigmoid is clip(0.2 x + 0.5) in Keras 2 and relu6(x + 3) / 6 in Keras 3.
+    """
+    for field in ("recurrent_activation", "activation"):
+        for name, function in _FUNCTIONS:
+
+            def change(op: Any, field: str = field, function: ops.Op = function) -> Any:
+                have = getattr(op, field, None)
+                if have is None or _alike(have, function):
+                    return None
+                own = (
+                    {"reset_activation": None}
+                    if field == "recurrent_activation" and isinstance(op, ops.GRU)
+                    else {}
+                )
+                return replace(op, **{field: function}, **own)
+
+            for steps, where in _changed(case, change):
+                have = next(
+                    getattr(op, field)
+                    for _, op in case.having(ops.Recurrence)
+                    if hasattr(op, field)
+                )
+                text = (
+                    "in the gates"
+                    if field == "recurrent_activation"
+                    else "for the candidate and the output"
+                )
+                yield case.edit(
+                    f"{name} {text}; the layer uses {type(have).__name__}{where}",
+                    steps,
+                    do=f"use {type(have).__name__}",
+                )
+
+
+@hypothesis("other-time-step")
+def other_time_step(case: Case) -> Iterator[Edit]:
+    """The sequence was read in the other direction, or another time step of it was taken.
+
+    ``output[:, -1]`` of a layer that reads backwards is its first step. A layer that returns the
+    whole sequence is compared with its last step, or the reverse.
+    """
+    for steps, where in _changed(case, lambda op: replace(op, reverse=not op.reverse)):
+        yield case.edit(
+            f"the sequence is read in the other direction{where}",
+            steps,
+            do="check go_backwards and the direction of each layer",
+        )
+        yield from _ends(
+            case.became_steps(steps), f"the sequence is read in the other direction{where}, "
+        )
+    yield from _ends(case, "")
+
+
+def _ends(case: Case, lead: str) -> Iterator[Edit]:
+    """The sequence turned round behind the recurrences, the whole of it for its last step, or one
+    step for the whole."""
+    recurrences = [position for position, _ in case.having(ops.Recurrence)]
+    if not recurrences:
+        return
+    last = recurrences[-1]
+    count = case.values[last][0].shape[0]
+    yield case.edit(
+        f"{lead}the output is in reverse order of the time steps",
+        rewired(case, [Rewiring(Ref(last), (ops.Flip(axis=0),))]),
+    )
+    backward = [position for position, op in case.having(ops.Recurrence) if op.reverse]
+    if not lead and 0 < len(backward) < len(recurrences):
+        yield case.edit(
+            "the outputs of the backward direction are not put back in the order of the time steps",
+            rewired(case, [Rewiring(Ref(position), (ops.Flip(axis=0),)) for position in backward]),
+            do="reverse them before they are joined with the outputs of the forward direction",
+        )
+    for position, op in case.having(ops.Slice):
+        if (
+            position < recurrences[0]
+            or op.stops[0] is None
+            or case.values[position][0].shape[0] != 1
+        ):
+            continue
+        for at in range(count) if count <= _MANY else (0, 1, count // 2, count - 2, count - 1):
+            if at != op.starts[0] and lead == "":
+                other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
+                yield case.edit(
+                    f"time step {at} instead of {op.starts[0]} (of {count})",
+                    case.with_op(position, other),
+                    do="take the last time step that the layer reads",
+                )
+        turned = replace(
+            op,
+            starts=(count - 1 - op.starts[0], *op.starts[1:]),
+            stops=(count - op.starts[0], *op.stops[1:]),
+        )
+        if lead:
+            yield case.edit(
+                f"{lead}and the time step that is then read last",
+                case.with_op(position, turned),
+                do="check go_backwards",
+            )
+    if case.observed.ndim == case.healthy.ndim - 1 and not lead:
+        for axis in (0, 1):
+            for at in (case.healthy.shape[axis] - 1, 0):
+                rank = case.healthy.ndim
+                starts = tuple(at if one == axis else 0 for one in range(rank))
+                stops = tuple(at + 1 if one == axis else None for one in range(rank))
+                part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
+                yield case.edit(
+                    f"only time step {at} instead of the whole sequence",
+                    case.appended(*part),
+                    do="return every time step",
+                )
+    if case.observed.ndim == case.healthy.ndim + 1 and not lead and len(recurrences) == 1:
+        whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
+        yield case.edit(
+            "the whole sequence instead of its last time step", whole, do="take the last time step"
+        )
+        yield case.edit(
+            "the whole sequence instead of its last time step",
+            (*whole, Step(ops.Transpose((1, 0, 2)))),
+            do="take the last time step",
+        )
+
+
+@hypothesis("ignored-mask")
+def ignored_mask(case: Case) -> Iterator[Edit]:
+    """Masked or padded time steps were computed like all others, or output as zeros where the layer
+    carries its state on.
+
+    Only sequences with padding show this. At a masked step Keras repeats the previous output;
+    PyTorch's packed sequences give 0.
+    """
+    masked = [position for position, op in case.having(ops.Recurrence) if op.has_mask]
+    if not masked:
+        return
+    steps = case.steps
+    for position in masked:
+        first, _, *rest = steps[position].sources(position)
+        step = Step(replace(steps[position].op, has_mask=False), (first, *rest))  # type: ignore[call-arg]
+        steps = (*steps[:position], step, *steps[position + 1 :])
+    yield case.edit(
+        "masked time steps are computed like all others",
+        steps,
+        do="carry the state over masked time steps",
+    )
+    for held in (True, False):
+        change = lambda op, held=held: (  # noqa: E731
+            replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
+        )
+        for steps, where in _changed(case, change):
+            text = (
+                "0 at masked time steps instead of the previous output"
+                if held
+                else "the previous output at masked time steps instead of 0"
+            )
+            yield case.edit(f"the output is {text}{where}", steps)

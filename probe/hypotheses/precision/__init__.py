@@ -1,0 +1,1 @@
+"""Mistakes of number formats: rounding, quantisation, fixed point and accumulators."""

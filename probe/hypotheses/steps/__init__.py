@@ -1,0 +1,1 @@
+"""Mistakes of any step: changed, moved, left out, put in, or given another tensor."""

@@ -1,0 +1,109 @@
+"""Mistakes in the single numbers that a block of several calls computes with: epsilons, scales."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import shape_of, users_of
+from probe.hypotheses.registry import hypothesis, more
+from probe.numerics.usual_numbers import EPSILONS
+from probe.ops.step import Ref
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+_SMALL = 1e-2
+"""No larger number that is added is an epsilon."""
+
+
+@more("other-epsilon")
+def other_epsilon(case: Case) -> Iterator[Edit]:
+    """Another number that a block adds before it takes a root."""
+    for value, places in _scalars(case, ops.Add):
+        if 0 < value <= _SMALL:
+            yield from _instead(case, "eps", value, places, EPSILONS)
+
+
+@more("attention-scale")
+def attention_scale(case: Case) -> Iterator[Edit]:
+    """Another number that a block multiplies or divides a product by, such as 1/d in place of
+    1/sqrt(d), or none."""
+    for value, places in _scalars(case, ops.Mul, ops.Div):
+        rows = any(_scales_rows(case, place) for place in places)
+        if value > 0 and value != 1 and not rows:
+            sizes = dict.fromkeys(n for place in places for n in _sizes(case, place))
+            usual = (1 / math.sqrt(n) if value < 1 else math.sqrt(n) for n in sizes)
+            others = (value**2, 1.0, math.sqrt(value), 1 / value, *usual)
+            yield from _instead(case, "the scale", value, places, dict.fromkeys(others))
+
+
+@hypothesis("embedding-scale")
+def embedding_scale(case: Case) -> Iterator[Edit]:
+    """The rows of an embedding are not multiplied by the square root of their size, or twice.
+
+    The original Transformer and Gemma multiply by sqrt(d), BERT and Llama do not. Every row is off
+    by the same factor; a norm behind it may hide that.
+    """
+    for value, places in _scalars(case, ops.Mul):
+        if all(_scales_rows(case, place) for place in places):
+            yield from _instead(case, "the embedding's factor", value, places, (1.0, value**2))
+    for position, _ in case.having(ops.Embedding):
+        size = case.values[position][0].shape[-1]
+        by = ops.MulConstant(value=Weight("the factor", None, np.array(math.sqrt(size))))
+        yield case.edit(
+            f"the embedding is multiplied by sqrt({size}); the layer's is not",
+            case.appended(by, at=position),
+            do="take the rows as they are",
+        )
+
+
+def _scales_rows(case: Case, place: int) -> bool:
+    """Whether a number multiplies rows of a table."""
+    return any(
+        ref.step >= 0 and isinstance(case.steps[ref.step].op, ops.Embedding | ops.Gather)
+        for position in users_of(case).get(Ref(place), ())
+        for ref in case.steps[position].sources(position)
+    )
+
+
+def _sizes(case: Case, place: int) -> Iterator[int]:
+    """The sizes of what a number multiplies, and of what that is a product of."""
+    for position in users_of(case).get(Ref(place), ()):
+        for ref in case.steps[position].sources(position):
+            made = case.steps[ref.step].sources(ref.step) if ref.step >= 0 else ()
+            for one in (ref, *made):
+                yield from (n for n in shape_of(case, one)[-3:] if n > 1)
+
+
+def _scalars(case: Case, *kinds: type) -> Iterator[tuple[float, list[int]]]:
+    """The single numbers that steps of these kinds take, and where they stand: the same number of
+    several calls, as in each layer of a network, is one."""
+    found: dict[float, list[int]] = {}
+    for position, op in case.having(*kinds) if case.calls else ():
+        del op
+        for ref in case.steps[position].sources(position):
+            step = case.steps[ref.step].op if ref.step >= 0 else None
+            if isinstance(step, ops.Constant | ops.Parameter):
+                value = case.values[ref.step][0]
+                if value.size == 1 and ref.step not in found.setdefault(float(value), []):
+                    found[float(value)].append(ref.step)
+    yield from found.items()
+
+
+def _instead(
+    case: Case, name: str, value: float, places: Sequence[int], others: Iterable[float]
+) -> Iterator[Edit]:
+    for other in others:
+        if abs(other - value) > 1e-3 * abs(value):
+            changed = case
+            for place in places:
+                number = ops.Constant(np.full(case.values[place][0].shape, other))
+                changed = changed.became_steps(changed.with_op(place, number))
+            yield case.edit(
+                f"{name} = {other:.6g} in {case.calls[places[0]]}; the block's is {value:.6g}",
+                changed.steps,
+                do=f"use {value:.6g}",
+            )

@@ -1,0 +1,301 @@
+"""Mistakes that nobody listed: a number, an axis, a mode or the kind of a step is another one.
+
+They are tried last, on all steps, and on those that a norm, an attention or a cell is made of.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import cache
+from itertools import combinations, permutations, product
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.changes import Change
+from probe.hypotheses.edits.decompositions import Causal
+from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.hypotheses.edits.reproducing import reproducing
+from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.tensor_maps import scalings
+from probe.hypotheses.edits.variants import siblings
+from probe.hypotheses.registry import hypothesis
+from probe.numerics.usual_numbers import EPSILONS
+from probe.ops.base import Op, Rearrangement
+from probe.ops.step import Step
+
+__all__: list[str] = []
+
+
+@hypothesis("changed-step", last=True)
+def changed_step(case: Case) -> Iterator[Edit]:
+    """A step of the layer has another option, number, axis or mode, or is another operation.
+
+    Such as a sum instead of a mean, a maximum instead of a minimum, a softmax over another axis, a
+    constant that is squared or left out, or another activation within a block.
+    """
+    yield from reproducing(case, _changed, "changed-step")
+
+
+def _changed(case: Case) -> Iterator[Change]:
+    if case.inner:
+        made = [ref for ref in tensors_of(case) if ref.step < 0 or case.steps[ref.step].inputs]
+        for one, ref in product(scalings((), few=True), made):
+            yield from mapped(case, ref, one)
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
+            name = words.partition(" is ")[0]
+            key = ("field", None if name in ("axis", "axes") else type(op), words)
+            yield _op_changed(case, position, words, other, key, name)
+        for words, other in _read_otherwise(case, position, op):
+            yield _op_changed(case, position, words, other, ("read", words), "shape")
+        for other in siblings(op):
+            words = f"{_name(other)} instead of {_name(op)}"
+            yield _op_changed(case, position, words, other, ("kind", words))
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for words, other in _together(case, position, op) if not _only_moves(op) else ():
+            yield _op_changed(case, position, words, other, None, "two fields")
+
+
+def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """Axes that are not moved but read as if they were, a split in the other order, and a slice
+    that starts elsewhere."""
+    shape = np.shape(case.values[position][0])
+    if isinstance(op, ops.Transpose):
+        if [axis for axis in op.perm if shape[op.perm.index(axis)] > 1] != sorted(
+            axis for axis in op.perm if shape[op.perm.index(axis)] > 1
+        ):
+            yield f"a reshape instead of moving the axes to {op.perm}", ops.Reshape(shape)
+    elif isinstance(op, ops.Slice) and not op.steps:
+        whole = case.input_of(position).shape
+        for axis, (start, size) in enumerate(zip(op.starts, shape, strict=True)):
+            for by in (1, -1, 2, -2, 3, -3):
+                if start >= 0 and 0 <= start + by <= whole[axis] - size:
+                    starts = tuple(at + by * (k == axis) for k, at in enumerate(op.starts))
+                    stops = tuple(at + n for at, n in zip(starts, shape, strict=True))
+                    where = f"{abs(by)} {'later' if by > 0 else 'earlier'} along axis {axis}"
+                    words = f"the slice starts {where}"
+                    yield words, ops.Slice(starts, stops)
+    elif isinstance(op, ops.Reshape) and len(shape) > case.input_of(position).ndim:
+        for at in range(1, len(shape) - 1):
+            if shape[at] != shape[at + 1]:
+                other = (*shape[:at], shape[at + 1], shape[at], *shape[at + 2 :])
+                yield f"split as {other} instead of {shape}", ops.Reshape(other)
+
+
+def _only_moves(op: Op) -> bool:
+    return isinstance(op, Rearrangement | Scanned)
+
+
+def _op_changed(
+    case: Case, position: int, words: str, op: Op, key: Hashable, part: str = "kind"
+) -> Change:
+    step = Step(op, case.steps[position].sources(position))
+    where = step_name(case, position)
+    where = "" if words.endswith(f"instead of {where}") else where
+    return Change(words, where, {position: step}, key=key, part=(position, part))
+
+
+def _name(op: Op) -> str:
+    return str(getattr(op, "in_words", type(op).__name__.lstrip("_")))
+
+
+# Other fields.
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "coordinates": (
+        *("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
+        *("tf_half_pixel_for_nn", "half_pixel_symmetric"),
+    ),
+    "rounding": (
+        *("floor", "ceil", "round_prefer_floor", "round_prefer_ceil"),
+        *("even", "RND", "TRN", "RND_CONV", "half_up", "half_away"),
+    ),
+    "outside": ("edge", "zero", "renormalize", "exclude"),
+    "padding": ("zeros", "border", "reflection"),
+    "approximate": ("none", "tanh"),
+    "overflow": ("WRAP", "SAT", "SAT_SYM"),
+}
+
+
+_MODES: tuple[tuple[str, ...], ...] = (
+    ("constant", "reflect", "edge", "wrap", "symmetric"),
+    ("linear", "cubic", "nearest"),
+    ("mean", "sum", "max"),
+)
+"""Of padding, of interpolation and of what brings rows together."""
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """The op with one field changed, in words."""
+    kind: Any = type(op)
+    types = _types(kind)
+    for part in fields(op):
+        value = getattr(op, part.name)
+        for other in _others(case, position, part.name, value, types[part.name]):
+            name = part.name.replace("_", " ")
+            words = f"{name} is {_shown(other)} instead of {_shown(value)}"
+            if other is None:
+                words = f"{name} is left out"
+            words = _TOLD.get((type(op), part.name), words)
+            yield words, replace(op, **{part.name: other})
+
+
+_TOLD: dict[tuple[type, str], str] = {
+    (
+        Causal,
+        "from_last",
+    ): "the last query attends to all keys, instead of the first query to the first key",
+    (Scanned, "carried"): "the state is carried from each sample to the next",
+    (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
+    (Scanned, "in_place"): "each unit of the state is overwritten before the next is computed",
+    (Scanned, "reverse"): "the sequence is read in the other direction",
+}
+
+
+def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """Two fields of an op changed at once, which often have to fit to each other."""
+    kind: Any = type(op)
+    types = _types(kind)
+    tried = [
+        (part.name, list(_others(case, position, part.name, value, types[part.name])))
+        for part in fields(op)
+        if isinstance(value := getattr(op, part.name), int | tuple | str | float)
+    ]
+    for (one, left), (other, right) in combinations(tried, 2):
+        for first, second in product(left[:_FEW], right[:_FEW]):
+            yield (
+                f"{one} is {first} and {other} is {second} instead of {getattr(op, one)} and "
+                f"{getattr(op, other)}",
+                replace(op, **{one: first, other: second}),
+            )
+
+
+_FEW = 8
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Op):
+        return _name(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iterator[Any]:
+    x = case.input_of(position)
+    if value is not None and type(None) in getattr(kind, "__args__", ()):
+        yield None
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, str):
+        modes = next((one for one in _MODES if name == "mode" and value in one), ())
+        yield from (one for one in _CHOICES.get(name, modes) if one != value)
+    elif isinstance(value, int):
+        if name == "axis":
+            yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))
+        else:
+            parts = (size // value for size in x.shape if value > 1 and size % value == 0)
+            neighbours = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
+            yield from (one for one in dict.fromkeys(neighbours) if one != value)
+    elif isinstance(value, float):
+        yield from (one for one in _usual(value, x.shape) if one != value)
+    elif isinstance(value, tuple) and value and all(type(one) is int for one in value):
+        yield from (one for one in _tuples(name, value, x) if one != value)
+    elif name in ("pads", "crops") and value:
+        yield from (one for one in _pads(value) if one != value)
+    elif isinstance(value, Op):
+        yield from (one for _, one in COMMON if type(one) is not type(value))
+    if (
+        value is not None
+        and not isinstance(value, bool)
+        and type(None) in getattr(kind, "__args__", ())
+    ):
+        yield None
+
+
+def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[int, ...]]:
+    if name == "axes":
+        for count in range(1, x.ndim + 1):
+            yield from combinations(range(x.ndim), count)
+    elif name == "perm":
+        if len(value) <= 4:
+            yield from permutations(value)
+    elif name == "indices" and len(value) > 6:
+        yield from _turned(value)
+    elif name != "shape" and len(value) <= 6:
+        yield value[::-1]
+        yield (1,) * len(value)
+        for by in (1, -1):
+            yield tuple(one + by for one in value)
+            for at in range(len(value)):
+                yield (*value[:at], value[at] + by, *value[at + 1 :])
+
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def _pads(value: Pads) -> Iterator[Pads]:
+    yield tuple((after, before) for before, after in value)
+    yield value[::-1]
+    yield tuple((before + after, 0) for before, after in value)
+    yield tuple((0, before + after) for before, after in value)
+    for one, other in combinations(range(len(value)), 2):
+        pads = list(value)
+        pads[one], pads[other] = pads[other], pads[one]
+        yield tuple(pads)
+    for by in (1, -1):
+        yield tuple((before + by, after - by) for before, after in value)
+        yield tuple((before + by, after + by) for before, after in value)
+        for at, (before, after) in enumerate(value):
+            for pad in ((before + by, after - by), (before + by, after), (before, after + by)):
+                yield (*value[:at], pad, *value[at + 1 :])
+
+
+def _usual(value: float, shape: Sequence[int]) -> Iterator[float]:
+    if 0 < value <= 1e-2:
+        yield from EPSILONS
+    yield from (0.0, 1.0, -value, value**2, 2 * value, value / 2)
+    if value > 0:
+        yield from (math.sqrt(value), 1 / value, 1 / math.sqrt(value))
+    yield from (value + 1, value - 1, 0.5, 2.0)
+    for size in dict.fromkeys(reversed(shape)):
+        if size > 1:
+            yield from (1 / math.sqrt(size), math.sqrt(size), 1.0 / size, float(size))
+            yield from (value / size, value * size, value / math.sqrt(size))
+
+
+def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """A constant with another value."""
+    if not isinstance(op, ops.Constant) or op.value.dtype.kind not in "fiu":
+        return
+    if op.value.size != 1:
+        order = tuple(op.value.tolist()) if op.value.ndim == 1 else ()
+        for inverse in _turned(order):
+            yield "places are taken in the inverse order", replace(op, value=np.array(inverse))
+        return
+    value, whole = float(op.value), op.value.dtype.kind in "iu"
+    if whole and not value:
+        return
+    sizes = sorted({size for made in case.values for y in made for size in y.shape if size > 1})
+    for other in dict.fromkeys(_usual(value, sizes[-4:])):
+        if other != value and np.isfinite(other) and (not whole or other == int(other)):
+            yield (
+                f"{other:.6g} is taken instead of {value:.6g}",
+                replace(op, value=np.full(op.value.shape, other)),
+            )
+
+
+def _turned(order: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
+    """The inverse of an order of places: of a roll, the roll the other way."""
+    if len(order) > 2 and sorted(order) == list(range(len(order))):
+        yield tuple(np.argsort(order).tolist())

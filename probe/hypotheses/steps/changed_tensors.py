@@ -1,0 +1,94 @@
+"""Mistakes that nobody listed: a tensor within a layer, or a parameter, is turned, moved, read in
+another order, scaled, or goes through an activation too many."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import Change
+from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
+from probe.hypotheses.edits.reproducing import PARTS, reproducing
+from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
+from probe.hypotheses.registry import hypothesis
+from probe.ops.base import Op
+from probe.ops.step import Step
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+
+@hypothesis("scaled-tensor", last=True)
+def scaled_tensor(case: Case) -> Iterator[Edit]:
+    """A tensor within the layer, or a parameter, is multiplied by a common factor, squared, rounded
+    or changed element by element in another way.
+
+    Such as a factor 1/255, -1 or the square root of a size, 1 added, the absolute value taken, or a
+    cast to fewer bits.
+    """
+    yield from reproducing(case, _scaled, "scaled-tensor", PARTS)
+
+
+def _scaled(case: Case) -> Iterator[Change]:
+    yield from scaled(case)
+    yield from _weights(case, scalings)
+
+
+@hypothesis("extra-step", last=True)
+def extra_step(case: Case) -> Iterator[Edit]:
+    """An activation or a norm is applied within the layer where the layer has none.
+
+    A ReLU between the two convolutions of a separable one, a second softmax, an activation after
+    the last convolution of a block, the encoder's output normalised like the queries.
+    """
+    yield from reproducing(case, extra, "extra-step", PARTS)
+
+
+@hypothesis("rearranged-tensor", last=True)
+def rearranged_tensor(case: Case) -> Iterator[Edit]:
+    """A tensor within the layer, or a parameter, is transposed, reversed, shifted or read in
+    another order.
+
+    Reversed or rolled along an axis, reshaped instead of transposed, with its halves exchanged,
+    interleaved instead of split, tiled instead of repeated, shifted by one, or its first slice used
+    for all.
+    """
+    yield from reproducing(case, _rearranged, "rearranged-tensor", PARTS)
+
+
+def _rearranged(case: Case) -> Iterator[Change]:
+    yield from rearranged(case)
+    yield from _weights(case, lambda shape: maps(shape, "axis {}".format, False))
+
+
+@dataclass(frozen=True, eq=False)
+class _WithMapped(Op):
+    """An op with one of its parameters mapped in the framework's layout."""
+
+    op: Op
+    name: str
+    map: Map
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        weight = getattr(self.op, self.name)
+        changed = self.map.function(weight.effective.astype(np.float64))
+        return replace(self.op, **{self.name: replace(weight, effective=changed)}).run(*inputs)
+
+
+def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:
+    """A parameter that an op holds, mapped."""
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for part in fields(op):
+            weight = getattr(op, part.name)
+            if isinstance(op, ops.Parameter) or not isinstance(weight, Weight):
+                continue
+            shape = weight.effective.shape
+            for one in of(shape) if weight.effective.size > 1 else ():
+                step = Step(_WithMapped(op, part.name, one), case.steps[position].sources(position))
+                what = f"{weight.name} {shape} is {one.words}"
+                yield Change(
+                    what, "", {position: step}, key=("weight", type(op), part.name, one.words)
+                )

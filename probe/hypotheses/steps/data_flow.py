@@ -1,0 +1,272 @@
+"""Mistakes with what a step of a layer takes: a step left out, two tensors exchanged, another one
+of the same shape.
+
+They apply to every layer of several steps, blocks and whole models above all, and to what is inside
+a norm, an attention or a cell; they are tried where no mistake with a name of its own reproduces
+the values.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit, once
+from probe.hypotheses.edits.changes import (
+    Change,
+    inserted,
+    shape_of,
+    taking,
+    users_of,
+    with_sources,
+)
+from probe.hypotheses.edits.reproducing import reproducing
+from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
+from probe.hypotheses.registry import hypothesis
+from probe.ops.shape.rearrange import Outputs
+from probe.ops.step import Ref, Step, field_names
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+_BACK = 4
+"""How many tensors of the same shape before a step may be taken for what it gives."""
+_OTHERS = 6
+"""How many other tensors of its shape are tried for one that a step takes."""
+
+
+@hypothesis("missing-step", last=True)
+def missing_step(case: Case) -> Iterator[Edit]:
+    """One step of the layer, or several in a row, are left out.
+
+    A normalisation, a residual connection, a rotation or a factor was forgotten: the next
+    step takes their input. Only steps that keep the shape can be left out like this.
+    """
+    yield from reproducing(case, _left_out, "missing-step")
+
+
+def _left_out(case: Case) -> Iterator[Change]:
+    for position in range(len(case.steps) - 1, -1, -1):
+        output = Ref(position)
+        if isinstance(case.steps[position].op, Outputs) or len(case.values[position]) != 1:
+            continue
+        if position in _unused(case):
+            continue
+        sources = case.steps[position].sources(position)
+        for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
+            others = [one for one in sources if one != before] if before in sources else []
+            if others:
+                what = f"{listed([tensor_name(case, one) for one in others])} left out of"
+                what = f"{what} {step_name(case, position)}"
+            else:
+                what = (
+                    f"{steps_name(case, between)} left out: what follows takes "
+                    f"{tensor_name(case, before)}"
+                )
+            key = ("out", type(case.steps[position].op), back)
+            yield taking(case, output, before, what, key)
+    yield from _not_turned(case)
+
+
+def _not_turned(case: Case) -> Iterator[Change]:
+    """A transposition and the one that undoes it left out together."""
+    turned = list(case.having(ops.Transpose))
+    for (first, one), (last, other) in combinations(turned, 2):
+        if len(one.perm) == len(other.perm) and all(
+            one.perm[axis] == k for k, axis in enumerate(other.perm)
+        ):
+            left = (first, last, *sorted(_unused(case)))
+            steps = {at: Step(ops.Identity(), case.steps[at].sources(at)[:1]) for at in left}
+            what = f"the axes are not brought to the order {one.perm}, nor back"
+            yield Change(what, "", steps)
+
+
+@once
+def _unused(case: Case) -> set[int]:
+    """The steps that other outputs alone come from: they may not fit any more."""
+    line, used = [Ref(len(case.steps) - 1)], set[int]()
+    while line:
+        ref = line.pop()
+        if ref.step >= 0:
+            used.add(ref.step)
+            sources = case.steps[ref.step].sources(ref.step)
+            several = isinstance(case.steps[ref.step].op, Outputs) and len(sources) > 1
+            line += [sources[ref.index]] if several else sources
+    return {at for at, step in enumerate(case.steps) if at not in used and step.sources(at)}
+
+
+@hypothesis("missing-input", last=True)
+def missing_input(case: Case) -> Iterator[Edit]:
+    """One of several inputs was ignored: zeros were used in its place.
+
+    Such as an initial state, a bias that is an input, or the second operand of a sum.
+    """
+    yield from reproducing(case, _ignored, "missing-input")
+
+
+def _ignored(case: Case) -> Iterator[Change]:
+    for index, x in enumerate(case.inputs) if len(case.inputs) > 1 else ():
+        if x.dtype.kind == "f" and x.any():
+            what = f"input {index} is taken as zeros"
+            yield Change(what, "", {}, inputs={index: np.zeros_like(x)})
+
+
+@hypothesis("swapped-inputs", last=True)
+def swapped_inputs(case: Case) -> Iterator[Edit]:
+    """Two tensors of the same shape are exchanged.
+
+    Such as query and key, gate and up, or the operands of a difference or a concatenation.
+    """
+    yield from reproducing(case, _swapped, "swapped-inputs")
+
+
+def _swapped(case: Case) -> Iterator[Change]:
+    for position in range(len(case.steps) - 1, -1, -1):
+        if position in _unused(case):
+            continue
+        sources = case.steps[position].sources(position)
+        joins = isinstance(case.steps[position].op, ops.Concat)
+        if joins and len(sources) > 1:
+            what = f"the parts of {step_name(case, position)} are in the reverse order"
+            if len(sources) == 2:
+                both = " and ".join(tensor_name(case, one) for one in sources)
+                what = f"{both} are exchanged in {step_name(case, position)}"
+            yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
+        pairs = () if joins and len(sources) == 2 else combinations(range(len(sources)), 2)
+        for one, other in pairs:
+            alike = shape_of(case, sources[one]) == shape_of(case, sources[other])
+            if sources[one] != sources[other] and (alike or joins):
+                changed = list(sources)
+                changed[one], changed[other] = changed[other], changed[one]
+                names = (tensor_name(case, sources[one]), tensor_name(case, sources[other]))
+                what = f"{names[0]} and {names[1]} are exchanged"
+                what = f"{what} in {step_name(case, position)}"
+                key = ("exchanged", type(case.steps[position].op), one, other)
+                yield with_sources(case, position, changed, what, key)
+    yield from _parameters(case)
+    users = users_of(case)
+    for one, other in combinations(range(len(case.steps)), 2):
+        alike = type(case.steps[one].op) is type(case.steps[other].op)
+        first, second = Ref(one), Ref(other)
+        if not alike or shape_of(case, first) != shape_of(case, second):
+            continue
+        if all(user > other for user in users.get(first, ())):
+            what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged"
+            yield Change(what, "", _renamed(case, {first: second, second: first}))
+
+
+def _parameters(case: Case) -> Iterator[Change]:
+    """The parameters of two steps of a kind exchanged, or those of one used in both."""
+    held: dict[object, list[tuple[int, dict[str, Weight]]]] = {}
+    for position, step in enumerate(case.steps):
+        kind: Any = type(step.op)
+        parts = {name: getattr(step.op, name) for name in field_names(kind)}
+        weights = {name: one for name, one in parts.items() if isinstance(one, Weight)}
+        shapes = tuple((name, one.value.shape) for name, one in weights.items())
+        if weights:
+            held.setdefault((kind, shapes), []).append((position, weights))
+    for group in held.values():
+        for (first, mine), (second, theirs) in combinations(group, 2):
+            names = step_name(case, first), step_name(case, second)
+            own = _with(case, first, theirs), _with(case, second, mine)
+            what = f"the parameters of {names[0]} and {names[1]} are exchanged"
+            yield Change(what, "", {first: own[0], second: own[1]})
+            yield Change(f"{names[1]} uses the parameters of {names[0]}", "", {second: own[1]})
+            yield Change(f"{names[0]} uses the parameters of {names[1]}", "", {first: own[0]})
+            for name in mine if len(mine) > 1 else ():
+                for at, other in ((second, mine), (first, theirs)):
+                    what = f"{step_name(case, at)} uses {other[name].name}"
+                    yield Change(what, "", {at: _with(case, at, {name: other[name]})})
+
+
+def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
+    step = case.steps[position]
+    return Step(replace(step.op, **weights), step.sources(position))
+
+
+@hypothesis("other-tensor", last=True)
+def other_tensor(case: Case) -> Iterator[Edit]:
+    """A step takes its input from another tensor of the same shape.
+
+    Such as a residual taken after the normalisation instead of before it, the input of the block
+    instead of the sum after attention, or a key before instead of after its rotation.
+    """
+    yield from reproducing(case, _others_taken, "other-tensor")
+
+
+def _others_taken(case: Case) -> Iterator[Change]:
+    tensors: dict[tuple[int, ...], list[Ref]] = {}
+    for ref in [
+        *(Ref(-1, index) for index in range(len(case.inputs))),
+        *(Ref(at, i) for at, made in enumerate(case.values) for i in range(len(made))),
+    ]:
+        tensors.setdefault(shape_of(case, ref), []).append(ref)
+    for position in range(len(case.steps) - 1, -1, -1):
+        sources = case.steps[position].sources(position)
+        for index, taken in enumerate(sources):
+            others = [
+                one
+                for one in tensors[shape_of(case, taken)]
+                if one.step < position and one != taken
+            ]
+            nearest = sorted(others, key=lambda one: abs(one.step - taken.step))
+            for one in nearest[: _OTHERS if not case.inner else _OTHERS // 2]:
+                what = (
+                    f"{step_name(case, position)} takes {tensor_name(case, one)} in place of "
+                    f"{tensor_name(case, taken)}"
+                )
+                yield with_sources(
+                    case, position, (*sources[:index], one, *sources[index + 1 :]), what
+                )
+    yield from _sums_taken(case)
+
+
+def _sums_taken(case: Case) -> Iterator[Change]:
+    """A step takes the sum of a tensor and another one that is added elsewhere: of what follows a
+    residual connection in place of what goes past it."""
+    added = {
+        ref: None
+        for position, _ in case.having(ops.Add)
+        for ref in case.steps[position].sources(position)
+        if shape_of(case, ref) == np.shape(case.values[position][0])
+    }
+    for ref, users in users_of(case).items():
+        for other in added if ref in added else ():
+            for user in users:
+                later = max(ref.step, other.step)
+                if other != ref and later < user and other not in case.steps[user].sources(user):
+                    what = f"{step_name(case, user)} takes {tensor_name(case, ref)} plus "
+                    what += tensor_name(case, other)
+                    both = Step(ops.Add(), (ref, other))
+                    yield inserted(case, ref, both, what, user=user)
+
+
+def _same_before(case: Case, position: int) -> Iterator[tuple[Ref, list[int]]]:
+    """The tensors of the shape of what a step gives that it is made of, the nearest first, and the
+    steps between the two."""
+    shape = np.shape(case.values[position][0])
+    seen, between = set[Ref](), [position]
+    line = list(case.steps[position].sources(position))
+    while line:
+        line.sort(key=lambda ref: ref.step)
+        ref = line.pop()
+        if ref in seen:
+            continue
+        seen.add(ref)
+        if shape_of(case, ref) == shape:
+            yield ref, sorted(between)
+        if ref.step >= 0:
+            between.append(ref.step)
+            line += case.steps[ref.step].sources(ref.step)
+
+
+def _renamed(case: Case, names: Mapping[Ref, Ref]) -> dict[int, Step]:
+    """The steps that take other tensors when these have other names."""
+    return {
+        position: Step(step.op, tuple(names.get(ref, ref) for ref in sources))
+        for position, step in enumerate(case.steps)
+        if names.keys() & set(sources := step.sources(position))
+    }

@@ -1,0 +1,142 @@
+"""Mistakes that one number makes, which is fitted: a constant or a field of a step is another
+number, a tensor is multiplied by one or one is added to it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import Change, Flow, edit
+from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
+from probe.hypotheses.edits.regrouped_steps import decomposed
+from probe.hypotheses.edits.reproducing import flow_of
+from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.edits.tensor_maps import Map
+from probe.hypotheses.registry import more
+from probe.ops.step import Ref, Step
+
+__all__: list[str] = []
+
+_TURNS = 8
+_SHRINKS = 0.7
+"""What each turn must leave at most, as a share of what was left before."""
+_FEWEST = 8
+"""Values that must differ for one number to be told."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Number:
+    """A number that may be another one."""
+
+    slug: str
+    have: float
+    step: float
+    """By how much it is moved to see what it does."""
+    change: Callable[[float], Change]
+
+
+@more("changed-step", last=True)
+def fitted_number(case: Case) -> Iterator[Edit]:
+    """A number that is no usual one: a constant, a factor, or something added."""
+    differing = case.pick(case.healthy != case.observed) if case.comparable else np.zeros(0)
+    if differing.sum() < _FEWEST:
+        return
+    whole = decomposed(case)
+    flow = flow_of(whole)
+    for number in (*_constants(flow.case), *_fields(flow.case), *_tensors(flow.case)):
+        if case.over():
+            return
+        found = _fitted(flow, number)
+        if found is not None:
+            yield replace(edit(whole, number.change(found), number.slug), fitted=1)
+
+
+def _constants(case: Case) -> Iterator[_Number]:
+    """Numbers that steps take."""
+    for position, step in enumerate(case.steps):
+        value = case.values[position][0]
+        if isinstance(step.op, ops.Constant | ops.Parameter) and value.size == 1:
+            have = float(value.reshape(-1)[0])
+
+            def made(other: float, position: int = position, have: float = have) -> Change:
+                shape = case.values[position][0].shape
+                held = Step(ops.Constant(np.full(shape, other)), ())
+                what = f"{other:.6g} is taken instead of {have:.6g}"
+                return Change(what, step_name(case, position), {position: held})
+
+            yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+
+
+def _fields(case: Case) -> Iterator[_Number]:
+    """Numbers that ops hold."""
+    for position, step in enumerate(case.steps):
+        for part in fields(step.op):
+            have = getattr(step.op, part.name)
+            if isinstance(have, float) and np.isfinite(have):
+
+                def made(
+                    other: float,
+                    position: int = position,
+                    name: str = part.name,
+                    have: float = have,
+                ) -> Change:
+                    held = case.steps[position]
+                    changed = replace(held.op, **{name: other})
+                    what = f"{name.replace('_', ' ')} is {other:.6g} instead of {have:.6g}"
+                    steps = {position: Step(changed, held.sources(position))}
+                    return Change(what, step_name(case, position), steps)
+
+                yield _Number("changed-step", have, 1e-4 * max(abs(have), 1e-3), made)
+
+
+def _tensors(case: Case) -> Iterator[_Number]:
+    """What tensors are multiplied by, or what is added to them."""
+    for ref in tensors_of(case):
+        x = ref.of(case.inputs, case.values)
+        if x.dtype.kind == "f" and x.size > 1:
+
+            def times(other: float, ref: Ref = ref) -> Change:
+                one = Map(f"multiplied by {other:.6g}", partial(np.multiply, other), False)
+                return next(mapped(case, ref, one))
+
+            def plus(other: float, ref: Ref = ref) -> Change:
+                one = Map(f"taken {other:+.6g}", partial(np.add, other), False)
+                return next(mapped(case, ref, one))
+
+            yield _Number("scaled-tensor", 1.0, 1e-4, times)
+            size = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+            yield _Number("scaled-tensor", 0.0, 1e-4 * max(size, 1e-6), plus)
+
+
+def _fitted(flow: Flow, number: _Number) -> float | None:
+    """The number that gives next to what was observed, by Newton's method; None where none
+    does."""
+    case, at = flow.case, number.have
+    finite = np.isfinite(case.seen)
+    before = np.inf
+    y: np.ndarray | None = case.healthy
+    for _ in range(_TURNS):
+        if y is None or y.shape != case.observed.shape:
+            return None
+        with np.errstate(all="ignore"):
+            error = (case.seen - case.pick(y))[finite]
+            left = float(error @ error)
+            if not left <= _SHRINKS * before:
+                break
+            moved = flow.predicted(number.change(at + number.step))
+            if moved is None or moved.shape != y.shape:
+                return None
+            slope = (case.pick(moved - y) / number.step)[finite]
+            steep = float(slope @ slope)
+            if not (steep > 0 and np.isfinite(steep)):
+                return None
+            at, before = at + float(slope @ error) / steep, left
+        y = flow.predicted(number.change(at))
+    if y is None or at == number.have:
+        return None
+    whole = float(round(at))
+    at = whole if abs(at - whole) <= 1e-5 * abs(whole) else at
+    return next((at for _ in flow.nearest([number.change(at)], lambda: False)), None)

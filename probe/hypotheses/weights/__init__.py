@@ -1,0 +1,1 @@
+"""Weights other than the layer's: solved for, and what was done to them."""

@@ -1,0 +1,389 @@
+"""The weights that would give a party's values, where a layer is not linear in them: by the method
+of Levenberg (1944) and Marquardt (1963), from the layer's own.
+
+The projections in front of attention, the products inside of a recurrence. Where the whole sequence
+of a recurrence is seen, each time step is held against the state that the party itself had before
+it: then each unit depends on its own columns alone, and few equations are solved for each.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from probe.hypotheses.case import Case, Steps, weights_in
+from probe.hypotheses.weights.read_back import FEW, Solved, wanted_of
+from probe.numerics.dtypes import widened
+from probe.ops.recurrent.gate_blocks import Gated
+from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
+from probe.ops.weight import Weight
+
+__all__ = ["depending", "iterated_weights", "through", "weights_of_recurrences"]
+
+_MOST = {False: 1 << 10, True: 1 << 13}
+"""How many entries are solved for together, at length or not."""
+_CELLS = 1 << 22
+"""How many slopes are kept at a time: of more values some are looked at, drawn at random."""
+_STEP = 1e-6
+"""What an entry is moved by to see what it does, as a share of the largest."""
+_TURNS = 14
+_LEAST = 0.05
+"""What every value may be off by at least, as a share of the most: others may stand where the
+layer's own are 0."""
+_SPARE = 0.05
+_ERRORS = 4
+_RANK = 1e-11
+_ENOUGH = 5
+"""How many times as many time steps as entries of a unit are looked at."""
+_ZERO = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Numbers that are to give others: column g of what ``run`` gives depends on the entries
+    ``columns[:, g]`` alone."""
+
+    have: np.ndarray
+    run: Callable[[np.ndarray], np.ndarray]
+    """The entries (1-D) -> (rows, groups)."""
+    target: np.ndarray
+    slack: np.ndarray
+    columns: np.ndarray
+    """(entries of a group, groups), of the entries' numbers."""
+
+    def apart(self, output: np.ndarray) -> np.ndarray:
+        """How far that is off, in units of what it may be off by."""
+        with np.errstate(all="ignore"):
+            off: np.ndarray = np.nan_to_num((self.target - output) / self.slack, posinf=1e30)
+            return off
+
+    def slopes(self, at: np.ndarray, output: np.ndarray, over: Callable[[], bool]) -> np.ndarray:
+        """What each entry of a group does to its column, (groups, rows, entries); empty where the
+        time is up."""
+        step = _STEP * max(float(np.abs(self.have).max(initial=0.0)), 1e-3)
+        found = np.empty((output.shape[1], output.shape[0], len(self.columns)))
+        for k, entries in enumerate(self.columns):
+            if over():
+                return np.empty(0)
+            moved = at.copy()
+            moved[entries] += step
+            with np.errstate(all="ignore"):
+                found[:, :, k] = ((self.run(moved) - output) / step / self.slack).T
+        return np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def weights_of_recurrences(
+    case: Case, allowed: np.ndarray, over: Callable[[], bool]
+) -> Iterator[Solved]:
+    """What the weights of a recurrence would have to be whose sequence is known."""
+    for position, op in case.having(RNN, LSTM, GRU):
+        for parts in _parts_of(op):
+            if arrays := _in_recurrence(case, position, op, parts, allowed, over):
+                yield Solved(arrays, sum(one.size for one in arrays.values()))
+                return
+
+
+def iterated_weights(
+    case: Case, allowed: np.ndarray, solved: Collection[str], over: Callable[[], bool]
+) -> Iterator[Solved]:
+    """What a weight would have to be that is none of the ``solved``, until the time is ``over``."""
+    few, slack = _few_samples(case, allowed)
+    problems: list[tuple[float, int, str, _Problem, np.ndarray]] = []
+    for name, weight in case.weights.items():
+        if name not in solved and weight.effective.size <= _MOST[case.thorough]:
+            problem = _of_weight(few, name, slack)
+            output = problem.run(problem.have)
+            slopes = problem.slopes(problem.have, output, over)
+            if slopes.size:
+                rest = _after(slopes, problem.apart(output))
+                problems.append((rest, len(problems), name, problem, slopes))
+    for _, _, name, problem, slopes in sorted(problems):
+        found = _few_of(problem, slopes, over)
+        if found is None:
+            found = _all_of(problem, over)
+        if found is not None:
+            weight, (entries, freedoms) = case.weights[name], found
+            yield Solved({name: _tidy(entries, weight.effective)}, freedoms)
+            return
+
+
+def _tidy(entries: np.ndarray, have: np.ndarray) -> np.ndarray:
+    """The entries as an array, with 0 for what has come of rounding."""
+    array = np.array(entries, np.float64).reshape(have.shape)
+    array[(np.abs(array) < _ZERO * np.abs(array).max(initial=0.0)) & (have != 0)] = 0.0
+    return array
+
+
+def _few_samples(case: Case, allowed: np.ndarray) -> tuple[Case, np.ndarray]:
+    """So many samples of the batch as tell the largest weights that are solved for."""
+    sizes = [one.effective.size for one in case.weights.values()]
+    most = max((size for size in sizes if size <= _MOST[case.thorough]), default=0)
+    count = case.healthy.shape[0] if case.healthy.ndim else 1
+    each = max(1, case.healthy.size // max(1, count))
+    some = slice(0, -(-2 * most // each) + 1)
+    slack = np.broadcast_to(allowed, case.healthy.shape)
+    if some.stop >= count or (part := case.samples(some)) is None:
+        return case, slack
+    return part, slack[some]
+
+
+def _of_weight(case: Case, name: str, slack: np.ndarray) -> _Problem:
+    """The whole layer as a function of one weight."""
+    have = case.weights[name].effective.astype(np.float64)
+    dirty = depending(case, name)
+    slack = np.maximum(slack, _LEAST * slack.max(initial=0.0))
+    slack = slack if case.known is None else np.where(case.known, slack, np.inf)
+
+    count, most = case.observed.size, _CELLS // have.size
+    some: slice | np.ndarray = slice(None)
+    if count > most:
+        some = np.random.default_rng(0).choice(count, most, replace=False)
+
+    def run(entries: np.ndarray) -> np.ndarray:
+        steps = case.with_weights({name: entries.reshape(have.shape)})
+        return through(case, steps, dirty).reshape(-1, 1)[some]
+
+    columns = np.arange(have.size)[:, None]
+    target = case.observed.reshape(-1, 1)[some]
+    return _Problem(have.reshape(-1), run, target, slack.reshape(-1, 1)[some], columns)
+
+
+def depending(case: Case, name: str) -> set[int]:
+    """The steps whose outputs a weight changes."""
+    found = set[int]()
+    for i, step in enumerate(case.steps):
+        if name in weights_in((step,)) or any(ref.step in found for ref in step.sources(i)):
+            found.add(i)
+    return found
+
+
+def through(case: Case, steps: Steps, dirty: Collection[int]) -> np.ndarray:
+    """What the layer gives with other steps, of which those are run anew."""
+    values = list(case.values)
+    with np.errstate(all="ignore"):
+        for i in sorted(dirty):
+            given = [widened(ref.of(case.inputs, values)) for ref in steps[i].sources(i)]
+            values[i] = steps[i].op.run(*given)
+    return np.asarray(values[-1][0])
+
+
+# Recurrences.
+
+_Part = tuple[str, int | None]
+"""A field of a recurrence, or a row of its bias of two."""
+
+
+def _parts_of(op: Gated) -> Iterator[tuple[_Part, ...]]:
+    """What is solved for together: of two biases that are added up one at a time."""
+    plain = op.state_quantizer is None and op.product_quantizer is None
+    if not plain or getattr(op, "projection", None) is not None:
+        return
+    if isinstance(op, GRU) and not op.reset_after:
+        return
+    products: tuple[_Part, ...] = (("kernel", None), ("recurrent", None))
+    biases: list[_Part] = []
+    for name in ("bias", "recurrent_bias"):
+        if (one := getattr(op, name)) is not None:
+            biases += [(name, row) for row in range(2)] if one.value.ndim == 2 else [(name, None)]
+    yield from [(*products, bias) for bias in biases] or [products]
+
+
+def _in_recurrence(
+    case: Case,
+    position: int,
+    op: Any,
+    parts: Sequence[_Part],
+    allowed: np.ndarray,
+    over: Callable[[], bool],
+) -> dict[str, np.ndarray]:
+    """The weights of a recurrence whose sequence is known, each step of it from the state before;
+    none where there are none."""
+    sequence = next(iter(wanted_of(case, position, allowed)), None)
+    if sequence is None or not np.isfinite(sequence.target).all() or op.has_mask:
+        return {}
+    count = len(case.steps[position].sources(position))
+    x, _, states = op.operands([case.input_of(position, i) for i in range(count)])
+    full = {name: np.array(getattr(op, name).value, np.float64) for name, _ in parts}
+    views = [full[name] if row is None else full[name][row] for name, row in parts]
+    ends = np.cumsum([view.size for view in views])
+    have = np.concatenate([view.reshape(-1) for view in views])
+    columns = np.arange(len(have)).reshape(-1, op.width)
+    some = slice(0, -(-_ENOUGH * len(columns) // max(1, len(x))))
+    x, states = x[:, some], tuple(state[some] for state in states)
+    target, slack = sequence.target[:, some], sequence.slack[:, some]
+
+    def changed(entries: np.ndarray) -> dict[str, np.ndarray]:
+        for view, part in zip(views, np.split(entries, ends[:-1]), strict=True):
+            view[...] = part.reshape(view.shape)
+        return full
+
+    def run(entries: np.ndarray) -> np.ndarray:
+        weights = {name: Weight("", None, array) for name, array in changed(entries).items()}
+        return _step_by_step(replace(op, **weights), x, states, target).reshape(-1, op.width)
+
+    problem = _Problem(
+        have, run, target.reshape(-1, op.width), slack.reshape(-1, op.width), columns
+    )
+    found = _all_of(problem, over)
+    if found is None or np.array_equal(found[0], have):
+        return {}
+    return {
+        getattr(op, name).name: _in_framework(getattr(op, name), array)
+        for name, array in changed(found[0]).items()
+        if not np.array_equal(array, getattr(op, name).value)
+    }
+
+
+def _step_by_step(
+    op: Any, x: np.ndarray, states: tuple[np.ndarray, ...], theirs: np.ndarray
+) -> np.ndarray:
+    """The sequence in which each step starts from the state that ``theirs`` shows."""
+    order = slice(None, None, -1 if op.reverse else 1)
+    x, theirs = x[order], theirs[order]
+    before = np.concatenate([states[0][None], theirs[:-1]])
+    if op.state_count == 1:
+        share, step = op.arranged(x.dtype, x.shape[0] * x.shape[1])
+        flat = share(x.reshape(1, -1, x.shape[-1]))[0]
+        made = step(flat, (before.reshape(-1, before.shape[-1]),))[0].reshape(theirs.shape)
+    else:
+        share, step = op.arranged(x.dtype, x.shape[1])
+        made, rest = np.empty_like(theirs), states[1:]
+        for t, part in enumerate(share(x)):
+            made[t], *rest = step(part, (before[t], *rest))
+    return np.asarray(made[order])
+
+
+def _in_framework(weight: Weight, array: np.ndarray) -> np.ndarray:
+    """An array in the op's layout in the framework's; what the op does not use stays."""
+    place = weight.to_op(np.arange(weight.effective.size).reshape(weight.effective.shape))
+    whole = np.array(weight.effective, np.float64).reshape(-1)
+    whole[place.reshape(-1)] += (array - weight.value).reshape(-1)
+    return _tidy(whole, weight.effective)
+
+
+# Solving.
+
+
+def _after(slopes: np.ndarray, apart: np.ndarray) -> float:
+    """What is left of how far it is off after the best step, were all linear."""
+    (matrix,), wanted = slopes, apart[:, 0]
+    gram = matrix.T @ matrix
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    damped = gram / np.outer(scale, scale) + 1e-9 * np.eye(len(gram))
+    change = np.linalg.solve(damped, (matrix.T @ wanted) / scale) / scale
+    return float(np.sqrt(np.mean(np.square(wanted - matrix @ change))))
+
+
+def _few_of(
+    problem: _Problem, slopes: np.ndarray, over: Callable[[], bool]
+) -> tuple[np.ndarray, int] | None:
+    """Up to four entries that leave nothing, each the one that does what is likest to what is
+    left."""
+    (matrix,) = slopes
+    norm = np.sqrt(np.square(matrix).sum(axis=0))
+    entries, picked = problem.have.copy(), list[int]()
+    most = min(FEW, -(-len(problem.have) // 4), (len(problem.target) - 1) // 2)
+    apart = problem.apart(problem.run(entries))[:, 0]
+    start = float(np.square(apart).sum())
+    for _ in range(most):
+        with np.errstate(all="ignore"):
+            alike = np.nan_to_num(np.abs(matrix.T @ apart) / norm)
+        alike[picked] = 0.0
+        picked.append(int(alike.argmax()))
+        part = replace(problem, columns=np.array(picked)[:, None], have=entries)
+        found = _descended(part, over, turns=12)
+        if found is None:
+            return None
+        entries, apart = found[0], found[1][:, 0]
+        if (np.abs(apart) <= 1).all():
+            return entries, len(picked)
+        if float(np.square(apart).sum()) > 0.9 * start:
+            return None
+    return None
+
+
+def _all_of(problem: _Problem, over: Callable[[], bool]) -> tuple[np.ndarray, int] | None:
+    """All entries, where there are more equations than those in each group that is off; those that
+    need not differ stay as they are."""
+    known = np.isfinite(problem.slack).sum(axis=0)
+    count = len(problem.columns)
+    off = (np.abs(problem.apart(problem.run(problem.have))) > 1).any(axis=0)
+    if (known[off] < count + max(3, int(_SPARE * count))).any() or not off.any():
+        return None
+    found = _descended(problem, over)
+    if found is None or (np.abs(found[1]) > 2).any():
+        return None
+    entries, apart = found
+    slopes = problem.slopes(entries, problem.run(entries), over)
+    if not slopes.size:
+        return None
+    freedoms = 0
+    for g in np.flatnonzero(off):
+        gram = slopes[g].T @ slopes[g]
+        scale = np.sqrt(np.diag(gram))
+        if not scale.all():
+            return None
+        values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
+        if values[0] < _RANK:
+            return None
+        spread = np.square(vectors / np.sqrt(values)).sum(axis=1) / np.square(scale)
+        variance = float(np.square(apart[:, g]).sum()) / (known[g] - count)
+        own = problem.columns[:, g]
+        same = np.abs(entries[own] - problem.have[own]) <= _ERRORS * np.sqrt(variance * spread)
+        entries[own[same]] = problem.have[own[same]]
+        freedoms += count
+    still = ~off
+    entries[problem.columns[:, still]] = problem.have[problem.columns[:, still]]
+    return entries, freedoms
+
+
+def _descended(
+    problem: _Problem, over: Callable[[], bool], turns: int = _TURNS
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Entries that give next to what is wanted, and how far that is off; None where the time is up.
+
+    Each group of columns goes its own way.
+    """
+    entries = problem.have.copy()
+    output = problem.run(entries)
+    apart = problem.apart(output)
+    cost = np.square(apart).sum(axis=0)
+    damping = np.full(len(cost), 1e-3)
+    slopes = np.empty(0)
+    for _ in range(turns):
+        if (np.abs(apart) <= 1).all() and slopes.size and (np.abs(apart) <= 0.25).all():
+            break
+        if not slopes.size:
+            slopes = problem.slopes(entries, output, over)
+            if not slopes.size:
+                return None
+            gram = np.matmul(slopes.transpose(0, 2, 1), slopes)
+            pull = np.matmul(slopes.transpose(0, 2, 1), apart.T[:, :, None])
+            steep = np.maximum(np.einsum("gii->gi", gram), 1e-300)
+        damped = gram.copy()
+        np.einsum("gii->gi", damped)[...] += damping[:, None] * steep
+        try:
+            change = np.linalg.solve(damped, pull)[:, :, 0]
+        except np.linalg.LinAlgError:
+            return None
+        moved = entries.copy()
+        moved[problem.columns] += change.T
+        again = problem.run(moved)
+        off = problem.apart(again)
+        less = np.square(off).sum(axis=0)
+        better = np.isfinite(less) & (less < cost)
+        if not better.any() and damping.min() > 1e6:
+            break
+        gained = better & (less < 0.999 * cost)
+        entries[problem.columns[:, better]] = moved[problem.columns[:, better]]
+        output = np.where(better, again, output)
+        apart = np.where(better, off, apart)
+        damping = np.where(better, damping / 10, damping * 10)
+        settled = bool((~gained | (cost < 1)).all()) and bool(better.any())
+        cost = np.where(better, less, cost)
+        if better.any():
+            slopes = np.empty(0)
+        if settled:
+            break
+    return entries, apart

@@ -1,0 +1,122 @@
+"""The layer with the weights that the values were computed with, solved for from the values."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case, Edit, once
+from probe.hypotheses.registry import hypothesis, more
+from probe.hypotheses.weights.altered_weights import altered, fitted
+from probe.hypotheses.weights.newton import iterated_weights, weights_of_recurrences
+from probe.hypotheses.weights.read_back import Solved, solved_weights
+from probe.hypotheses.weights.relations import relation
+
+__all__ = ["more_samples"]
+
+_DIGITS = 1e-7
+"""What a table's rows may be off by, as a share of the largest, where nothing is rounded."""
+
+
+@hypothesis("other-weights", last=True)
+def other_weights(case: Case) -> Iterator[Edit]:
+    """The layer was computed with other weights than it holds.
+
+    Such as a file of another epoch, a row in the wrong place, a flipped bit, or a tensor that was
+    quantised, pruned or read only in part. If a layer is linear in its weights, probe computes them
+    from enough output values: ``Finding.recovered`` has them by name, in the framework's layout,
+    and ``--save`` writes them. The claim says how they differ from the layer's own.
+    """
+    if case.allowed is None or not case.comparable:
+        return
+    edits, names = _linear(case)
+    yield from (edit for edit in edits if edit.short or names >= case.weights.keys())
+
+
+@more("other-weights", last=True)
+def altered_weights(case: Case) -> Iterator[Edit]:
+    """What weights may have become, one of them or all, tried where they are not solved for."""
+    yield from altered(case)
+
+
+@more("other-weights", last=True)
+def fitted_weights(case: Case) -> Iterator[Edit]:
+    """A weight that one number has changed, which is fitted: a factor, what was pruned or
+    clipped."""
+    yield from fitted(case)
+
+
+@more("other-weights", last=True)
+def weights_inside(case: Case) -> Iterator[Edit]:
+    """Weights that the layer is not linear in, such as those in front of attention, and what takes
+    many words to say."""
+    if case.allowed is None or not case.comparable:
+        return
+    linear = _linear(case)
+    solved = iterated_weights(case, case.allowed, linear.names, case.over)
+    inside = [_edit(case, one) for one in solved]
+    yield from sorted([*linear.edits, *inside], key=lambda edit: not edit.short)
+
+
+class _Linear(NamedTuple):
+    """What solves the linear systems of a layer, and the names of all the weights in these."""
+
+    edits: list[Edit]
+    names: set[str]
+
+
+@once
+def _linear(case: Case) -> _Linear:
+    assert case.allowed is not None
+    tried = list(solved_weights(case, case.allowed, case.over))
+    solved = [one.result for one in tried if isinstance(one.result, Solved)]
+    solved = [one for one in solved if _gives(case, one)]
+    solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
+    names = {name for one in tried for name in one.names}
+    return _Linear([_edit(case, one) for one in solved], names)
+
+
+def _gives(case: Case, solved: Solved) -> bool:
+    """Whether the layer gives about the party's values with those weights."""
+    assert case.allowed is not None
+    try:
+        made = np.asarray(recompute(case.with_weights(solved.arrays), case.inputs)[-1][0])
+    except (ValueError, IndexError, TypeError):
+        return False
+    # where the layer's own values are 0 little is allowed, and others may stand now
+    with np.errstate(all="ignore"):
+        tolerance = 4 * float(np.max(case.allowed, initial=0.0)) + _DIGITS * float(
+            np.abs(case.seen).max(initial=0.0)
+        )
+        off = np.abs(case.observed - made) > tolerance
+    return not case.pick(off).any()
+
+
+def _edit(case: Case, solved: Solved) -> Edit:
+    """The layer with weights that were solved for, and how they differ from its own in words."""
+    relations = [
+        relation(
+            name, case.weights[name].effective, array, partial(solved.centred, name), case.others
+        )
+        for name, array in solved.arrays.items()
+    ]
+    told = [one for one in relations if one is not None]
+    return case.edit(
+        "; ".join(one.words for one in told) or "the weights differ in their last digits",
+        case.with_weights(solved.arrays),
+        do="get the weights that were used: --save FILE.npz, or report.findings[0].recovered",
+        fitted=solved.freedoms,
+        recovered=solved.arrays,
+        short=len(told) == 1 and told[0].short,
+    )
+
+
+def more_samples(case: Case) -> str:
+    """How many more samples would tell the weights that the values were computed with; "" where
+    that is not known."""
+    if case.allowed is None or not case.comparable:
+        return ""
+    tried = solved_weights(case, case.allowed, case.over)
+    return next((one.result for one in tried if isinstance(one.result, str)), "")

@@ -1,0 +1,1 @@
+"""Why a segment of the second model gives something else."""

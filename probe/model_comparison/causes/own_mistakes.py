@@ -1,0 +1,128 @@
+"""Mistakes of the comparison itself, looked for before a model is blamed: nothing copied, another
+mode, another input, dumps that are all alike or of another layer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+
+import numpy as np
+
+from probe import printable
+from probe.model_comparison.graphs.graph import Graph, Node
+from probe.model_comparison.graphs.node_values import signature
+from probe.model_comparison.graphs.weights import Anchor, telling
+from probe.model_comparison.matching.segments import Segment
+
+__all__ = ["nothing_copied", "of_dump", "of_dumped", "of_input", "of_modes", "ties"]
+
+_NEAR = 1e-4
+
+
+def nothing_copied(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> str:
+    """Says that no weights of one model are the other's; "" where some are, or none can tell."""
+    mine, theirs = ([one for one in graph.nodes if telling(one)] for graph in (a, b))
+    kinds = {one.kind for one in mine} & {one.kind for one in theirs}
+    asked = [one for one in theirs if one.kind in kinds]
+    if len(asked) < 2 or any(one in anchors for one in asked):
+        return ""
+    return (
+        f"none of B's {len(asked)} layers with weights has those of a layer of A: the weights "
+        "were not copied"
+    )
+
+
+def of_modes(a: Graph, b: Graph) -> Iterator[str]:
+    """Says that one model ran in training mode."""
+    if a.training != b.training:
+        first, second = ("A", "B") if a.training else ("B", "A")
+        yield f"{first} ran in training mode and {second} in inference mode (eval())"
+
+
+def of_input(a: np.ndarray, b: np.ndarray) -> str:
+    """How B's input follows from A's, where it does by a factor or a shift."""
+    if a.shape != b.shape:
+        return ""
+    left, right = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    if not (np.isfinite(left).all() and np.isfinite(right).all() and np.ptp(left) > 0):
+        return ""
+    factor, shift = np.polyfit(left, right, 1)
+    if np.abs(factor * left + shift - right).max() > _NEAR * (np.abs(right).max() + 1e-30):
+        return "B's input has other values than A's"
+    return f"B's input is A's times {factor:.6g} plus {shift:.6g}: another preprocessing"
+
+
+def of_dump(alone: Graph) -> Iterator[str]:
+    """Says that several arrays of a file are one and the same."""
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for one in alone.loose:
+        if one.value.size > 1:
+            key = one.value.shape, sha256(np.ascontiguousarray(one.value).tobytes()).digest()
+            alike.setdefault(key, []).append(one.name)
+    for names in alike.values():
+        if len(names) > 2:
+            yield (
+                f"{printable.several(names, 4)} hold identical arrays: a buffer was read after it "
+                "was reused, or the dump was taken from a captured graph"
+            )
+
+
+def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
+    """What an array that differs is instead: another layer's, or this one's without its
+    residual."""
+    dump, own = segment.paired.a.tensor.value, segment.paired.b
+    for other in alone.loose:
+        alike = other.value.shape == dump.shape == own.value.shape and other.value is not dump
+        if alike and _same(own.value, dump + other.value):
+            name = printable.name(other.name)
+            yield f"with {name} added these values are the model's: they are without the residual"
+            return
+    mark = signature(dump)
+    for tensor in model.tensors:
+        if tensor is own or tensor.recorded is None or tensor.value.size != dump.size:
+            continue
+        if tensor.root is own.root or tensor.value.dtype.kind != "f":
+            continue
+        if _near(signature(tensor.value), mark) and _same(tensor.value, dump):
+            yield (
+                f"the array {printable.name(segment.paired.a.tensor.name)} holds the output of "
+                f"{printable.name(tensor.name)}: it was read at another place, or the buffer was "
+                "reused"
+            )
+            return
+
+
+def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:
+    """What is to be said where the largest output is another one."""
+    if pair_a.ndim < 2 or pair_a.shape != pair_b.shape or pair_a.shape[-1] < 2:
+        return ""
+    first, second = pair_a.argmax(axis=-1), pair_b.argmax(axis=-1)
+    other = first != second
+    if not other.any():
+        return ""
+    near = np.ones(first.shape, bool)
+    for values in (pair_a, pair_b):  # in a model that gives the same everywhere all are near
+        one, other_one = (
+            np.take_along_axis(values, place[..., None], -1)[..., 0] for place in (first, second)
+        )
+        slack = np.take_along_axis(np.broadcast_to(allowed, pair_a.shape), first[..., None], -1)[
+            ..., 0
+        ]
+        near &= np.abs(one - other_one) <= 2 * slack
+    tied = int((other & near).sum())
+    places = f"{int(other.sum())} of {other.size} places"
+    told = f"{tied} within rounding: a tie" if tied else "none of them within rounding"
+    return f"the largest output (argmax) differs at {places}, at {told}"
+
+
+def _near(left: np.ndarray, right: np.ndarray) -> bool:
+    return bool(np.abs(left - right).max() <= _NEAR * (left[0] + 1e-30))
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> bool:
+    if left.size != right.size:
+        return False
+    if left.shape != right.shape:
+        left, right = np.sort(left, axis=None), np.sort(right, axis=None)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(left.astype(np.float64) - right)
+    scale = float(np.abs(np.nan_to_num(right)).max(initial=0.0))
+    return bool(scale and (apart <= _NEAR * scale).all())

@@ -1,0 +1,130 @@
+"""Why a segment of B does not give what A has: what the descriptions differ in, proven by numbers,
+or else the mistakes that give B's values from A's layers."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from probe.diagnosis.diagnose import diagnose
+from probe.diagnosis.prediction import Rounding
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.case import Case
+from probe.model_comparison.causes.narrow_types import narrow_types
+from probe.model_comparison.causes.own_mistakes import of_input
+from probe.model_comparison.causes.reading import Difference, read, transplanted
+from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.graphs.quantized import mismatches
+from probe.model_comparison.matching.segments import Joined, Segment, joined
+from probe.numerics.precision import precision_of
+from probe.report import Finding
+
+__all__ = ["Reasons", "reasons", "reasons_alone"]
+
+_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
+
+
+class Reasons:
+    """What was found for one source."""
+
+    def __init__(self, differences: list[Difference]) -> None:
+        self.differences = differences
+        self.findings: tuple[Finding, ...] = ()
+        self.notes: list[str] = [one.note for one in differences if one.note]
+
+
+def reasons(segment: Segment, search: bool = True) -> Reasons:
+    """The differences that were read, the one that explains the numbers alone first; where none
+    does, the causes that do."""
+    paired = segment.paired
+    if paired.b.input is not None:
+        result = Reasons([])
+        source = paired.way.to_b(paired.a.tensor.value)
+        result.notes += filter(None, [of_input(source, paired.b.value)])
+        return result
+    result = Reasons(read(segment))
+    result.notes += mismatches(segment.b)
+    observed = paired.unforced
+    if observed is None or paired.allowed is None or paired.a.columns:
+        return result
+    whole = joined(segment.a, paired.a.tensor)
+    if whole is None:
+        return result
+    try:
+        theirs = paired.way.to_a(observed)
+        allowed = paired.way.to_a(np.broadcast_to(paired.allowed, observed.shape))
+        values = recompute(whole.steps, whole.inputs)
+    except _ODD:
+        theirs, allowed, values = observed, None, None
+    if values is None:
+        return result
+    if allowed is None or allowed.shape != values[-1][0].shape:
+        allowed = None
+    proven = [one for one in result.differences if _explains(one, whole, theirs, allowed)]
+    if proven:
+        rest = [one for one in result.differences if one not in proven]
+        result.differences = proven + rest
+        name = proven[0].name.partition("[")[0].removesuffix(" at ")
+        result.notes.append(f"A's layers with B's {name} give B's values")
+        return result
+    if not search:
+        return result
+    case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
+    if case.healthy.dtype.kind != "f" or not case.seen.size:
+        return result
+    try:
+        diagnosis = diagnose(
+            case, Rounding(precision_of("float32")), allowed=allowed, party="expected"
+        )
+    except _ODD:
+        return result
+    result.findings = diagnosis.findings
+    return result
+
+
+def reasons_alone(segment: Segment, values: Mapping[Tensor, np.ndarray], search: bool) -> Reasons:
+    """The same where one side is arrays alone: the mistakes that give these from the model's
+    layers."""
+    result, paired = Reasons([]), segment.paired
+    whole = joined(segment.b, paired.b, values) if search else None
+    if whole is None or paired.unforced is None or paired.allowed is None:
+        return result
+    theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
+    try:
+        made = recompute(whole.steps, whole.inputs)
+        if narrow := narrow_types(whole.steps, made, whole.inputs, theirs):
+            result.findings = narrow
+            return result
+        case = Case(whole.steps, whole.inputs, made, theirs)
+        if case.healthy.dtype.kind != "f" or not case.seen.size:
+            return result
+        allowed = np.asarray(paired.allowed)
+        same = allowed.shape == case.healthy.shape
+        rounding = Rounding(precision_of("float32"))
+        result.findings = diagnose(case, rounding, allowed=allowed if same else None).findings
+    except _ODD:
+        return result
+    return result
+
+
+def _explains(
+    difference: Difference, whole: Joined, theirs: np.ndarray, allowed: np.ndarray | None
+) -> bool:
+    """Whether A's layers with B's field in them give what B's give."""
+    op = transplanted(difference)
+    if op is None or difference.node is None or difference.node not in whole.places:
+        return False
+    position = whole.places[difference.node]
+    steps = list(whole.steps)
+    steps[position] = replace(steps[position], op=op)
+    try:
+        made = np.asarray(recompute(steps, whole.inputs)[-1][0])
+    except _ODD:
+        return False
+    if made.shape != theirs.shape:
+        return False
+    slack = np.zeros(()) if allowed is None else allowed
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(made - theirs)
+    finite = np.isfinite(apart)
+    return bool((apart <= 2 * slack + 1e-6 * np.abs(made))[finite].all()) and bool(finite.any())

@@ -1,0 +1,337 @@
+"""A model's forward pass as a flat graph: one node for each step of each call, joined by the arrays
+that they hand on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+
+import ml_dtypes
+import numpy as np
+
+from probe.evaluation.reference import values_of
+from probe.model import CallOutput, Capture, Model, ModelInput
+from probe.model_comparison.graphs.spool import Spool
+from probe.ops import (
+    Cast,
+    Identity,
+    Op,
+    Outputs,
+    Recurrence,
+    Reshape,
+    Squeeze,
+    Stored,
+    Transpose,
+    Unsqueeze,
+)
+from probe.ops.step import Step
+
+__all__ = ["Call", "Graph", "Node", "Tensor", "recorded_pass", "tensors_alone"]
+
+_HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+_FEW = 2
+"""An array of fewer elements is not known by its values."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a layer, and what its steps give on the inputs that were recorded."""
+
+    capture: Capture
+
+    @property
+    def name(self) -> str:
+        """The layer's name, with the number of a call that is not its first."""
+        number = f":{self.capture.call}" if self.capture.call else ""
+        return (self.capture.layer or "(root)") + number
+
+    @cached_property
+    def values(self) -> list[tuple[np.ndarray, ...]]:
+        """The outputs of every step in NumPy."""
+        return values_of(self.capture)
+
+
+@dataclass(eq=False)
+class Tensor:
+    """An array that a forward pass makes or is given."""
+
+    name: str
+    """Whose output it is."""
+    recorded: np.ndarray | None = None
+    """As the framework gave it; None within a call."""
+    node: "Node | None" = None
+    """What makes it; None of an input, and of what the model has from nowhere that was seen."""
+    place: tuple[Call, int, int] | None = None
+    """Within a call: the call, the step and which of its outputs."""
+    input: int | None = None
+    """Which of the model's inputs it is."""
+    consumers: list["Node"] = field(default_factory=list)
+
+    @property
+    def value(self) -> np.ndarray:
+        """As the framework gave it, or else NumPy on what the call was given."""
+        if self.recorded is not None:
+            return self.recorded
+        assert self.place is not None
+        call, step, output = self.place
+        return call.values[step][output]
+
+    def output_of(self, node: "Node") -> int:
+        """Which of the node's outputs it is."""
+        return node.outputs.index(self)
+
+    @property
+    def shown(self) -> tuple["Tensor", tuple[int, ...]]:
+        """The tensor in the axes that the framework gave it in, where it is one within a call; and
+        the order of these axes."""
+        tensor, perm = self, tuple(range(self.value.ndim))
+        while tensor.recorded is None and len(tensor.consumers) == 1:
+            node = tensor.consumers[0]
+            if not isinstance(node.op, Transpose) or node.call is not (self.place or (None,))[0]:
+                break
+            perm = tuple(perm[axis] for axis in node.op.perm)
+            tensor = node.outputs[0]
+        return (tensor, perm) if tensor.recorded is not None else (self, tuple(range(len(perm))))
+
+    @property
+    def root(self) -> "Tensor":
+        """The tensor whose elements these are, in the same or another layout."""
+        tensor = self
+        while tensor.node is not None and tensor.node.layout:
+            tensor = tensor.node.inputs[0]
+        return tensor
+
+
+@dataclass(eq=False)
+class Node:
+    """One step of one call."""
+
+    op: Op | None
+    """None of a call without description."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    call: Call
+    index: int = 0
+    """Its place in the execution order."""
+    takes_floats: bool = False
+    """Whether whole numbers that the call is given are taken for floats."""
+
+    @cached_property
+    def layout(self) -> bool:
+        """Whether it gives the elements of its input, each once and unchanged."""
+        if isinstance(self.op, Cast):
+            kinds = [one.recorded for one in (*self.inputs, *self.outputs)]
+            return self.op.to in ("float32", "float64") and all(
+                one is None or one.dtype in (np.float32, np.float64) for one in kinds
+            )
+        return isinstance(self.op, _LAYOUT) and len(self.inputs) == 1
+
+    @property
+    def kind(self) -> str:
+        return type(self.op).__name__ if self.op is not None else self.call.capture.kind
+
+
+_LAYOUT = (Transpose, Reshape, Identity, Squeeze, Unsqueeze, Stored, Outputs)
+
+
+@dataclass(eq=False)
+class Graph:
+    """A forward pass: nodes and tensors in execution order."""
+
+    nodes: list[Node]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    """What the model gives, as far as a node makes it."""
+    notes: tuple[str, ...] = ()
+    loose: tuple[Tensor, ...] = ()
+    """Arrays by names that no node makes: of outputs alone."""
+    training: bool = False
+    """Whether a layer ran in training mode."""
+    steps: dict[Node, float] = field(default_factory=dict)
+    """The distance of neighbouring values of what a node gives, where that was rounded to the
+    numbers that integers stand for."""
+
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        yield from self.inputs
+        yield from self.loose
+        for node in self.nodes:
+            yield from node.outputs
+
+    def numbered(self) -> "Graph":
+        """The same with places and consumers as the nodes now are."""
+        for tensor in [*self.tensors, *(one for node in self.nodes for one in node.inputs)]:
+            tensor.consumers = []
+        for index, node in enumerate(self.nodes):
+            node.index = index
+            for tensor in dict.fromkeys(node.inputs):
+                tensor.consumers.append(node)
+        return self
+
+
+def recorded_pass(
+    model: Model, arrays: Sequence[np.ndarray]
+) -> tuple[Graph, tuple[np.ndarray, ...]]:
+    """The graph of one forward pass: the calls of every atomic layer, and of the operations
+    between; and what the pass gives. An array that calls hand on is held once."""
+    build = _Building(arrays)
+    outputs = model.run(arrays, None, build.add)
+    ends = tuple(
+        one
+        for output in outputs
+        if (one := build.by_value(np.asarray(output), last=True)) is not None
+    )
+    graph = Graph(build.nodes, build.inputs, ends, training=build.training)
+    return graph.numbered(), outputs
+
+
+def tensors_alone(arrays: Mapping[str, np.ndarray]) -> Graph:
+    """Arrays by names that another program wrote, of which nobody knows what made them."""
+    loose = tuple(Tensor(name, np.asarray(array)) for name, array in arrays.items())
+    return Graph([], (), (), loose=loose)
+
+
+class _Building:
+    """A graph under construction."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.inputs = tuple(
+            Tensor(f"input {place}", np.asarray(array), input=place)
+            for place, array in enumerate(arrays)
+        )
+        self.nodes: list[Node] = []
+        self._made: dict[tuple[str, int, int], Tensor] = {}
+        self._known: list[Tensor] = [*self.inputs]
+        self.training = False
+        """Whether a layer ran in training mode."""
+        self._spool = Spool()
+        self._bits_of: dict[Tensor, tuple[object, ...]] = {}
+        self._strays: dict[tuple[object, ...], Tensor] = {}
+
+    def add(self, capture: Capture) -> None:
+        call = Call(capture)
+        self.training = self.training or capture.training
+        inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
+        shared = [
+            array if tensor.recorded is None or tensor.recorded.dtype != array.dtype
+            else tensor.recorded
+            for tensor, array in zip(inputs, capture.inputs, strict=True)
+        ]  # fmt: skip
+        outputs = tuple(map(self._spool.keep, capture.outputs))
+        call.capture = capture = replace(capture, inputs=tuple(shared), outputs=outputs)
+        if capture.description is None:
+            made = tuple(Tensor(call.name, array) for array in capture.outputs)
+            self._node(None, inputs, made, call)
+        else:
+            made = self._steps(call, inputs)
+        for output, tensor in enumerate(made):
+            self._made[capture.layer, capture.call, output] = tensor
+            self._known.append(tensor)
+
+    def _steps(self, call: Call, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        capture = call.capture
+        assert capture.description is not None
+        steps = capture.description.steps
+        floats = all(one.dtype.kind == "f" for one in capture.outputs)
+        values: list[tuple[Tensor, ...]] = []
+        ends: tuple[Tensor, ...] = ()
+        for position, step in enumerate(steps):
+            sources = tuple(ref.of(inputs, values) for ref in step.sources(position))
+            last = position == len(steps) - 1
+            if last and isinstance(step.op, Outputs):
+                ends = sources
+                break
+            count = self._count(steps, position, len(capture.outputs) if last else 1)
+            made = tuple(Tensor(call.name, place=(call, position, k)) for k in range(count))
+            self._node(step.op, sources, made, call, floats)
+            values.append(made)
+            ends = made
+        for tensor, array in zip(ends, capture.outputs, strict=False):
+            if tensor.recorded is None:
+                tensor.recorded = array
+        return ends
+
+    def _count(self, steps: Sequence[Step], position: int, least: int) -> int:
+        """How many outputs of a step are used."""
+        used = (
+            ref.index + 1
+            for place, step in enumerate(steps)
+            for ref in step.sources(place)
+            if ref.step == position
+        )
+        op = steps[position].op
+        all_of_them = 1 + op.state_count if isinstance(op, Recurrence) else 1
+        return max(least, all_of_them, *used)
+
+    def _node(
+        self,
+        op: Op | None,
+        inputs: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        call: Call,
+        floats: bool = False,
+    ) -> None:
+        node = Node(op, inputs, outputs, call, takes_floats=floats)
+        for tensor in outputs:
+            tensor.node = node
+        self.nodes.append(node)
+
+    def _input(self, call: Call, index: int) -> Tensor:
+        capture = call.capture
+        array = capture.inputs[index]
+        maker = capture.made_by[index] if index < len(capture.made_by) else None
+        if isinstance(maker, CallOutput) and maker in self._made:
+            return self._made[maker]
+        if isinstance(maker, ModelInput) and maker.position < len(self.inputs):
+            return self.inputs[maker.position]
+        if index not in capture.fixed:
+            if (same := self.by_value(array)) is not None:
+                return same
+            if (wider := self._rounded_to(array, capture.dtype)) is not None:
+                return self._cast(wider, array, call)
+        key = _bits(array)
+        return self._strays.setdefault(key, Tensor(f"input {index} of {call.name}", array))
+
+    def _rounded_to(self, array: np.ndarray, dtype: str) -> Tensor | None:
+        """The latest tensor that an array of half precision is the rounded values of."""
+        if dtype not in _HALVES or array.dtype.kind != "f" or array.size < _FEW:
+            return None
+        half, alike = _HALVES[dtype], array.astype(np.float32)
+        for tensor in reversed(self._known):
+            known = tensor.recorded
+            if known is not None and known.dtype == np.float32 and known.shape == array.shape:
+                with np.errstate(over="ignore"):
+                    if np.array_equal(known.astype(half).astype(np.float32), alike):
+                        return tensor
+        return None
+
+    def _cast(self, wider: Tensor, array: np.ndarray, call: Call) -> Tensor:
+        """What a layer rounds the tensor to before it computes."""
+        made = Tensor(call.name, array)
+        self._node(Cast(to=call.capture.dtype), (wider,), (made,), call)
+        self._known.append(made)
+        return made
+
+    def by_value(self, array: np.ndarray, last: bool = False) -> Tensor | None:
+        """The latest tensor that holds the same numbers; of what the model gives (``last``) a
+        single number too."""
+        if array.size < _FEW and not last:
+            return None
+        bits = None
+        for tensor in reversed(self._known):
+            known = tensor.recorded
+            if known is None or known.shape != array.shape or known.dtype != array.dtype:
+                continue
+            if known is array:
+                return tensor
+            bits = bits or _bits(array)
+            if tensor not in self._bits_of:
+                self._bits_of[tensor] = _bits(known)
+            if self._bits_of[tensor] == bits:
+                return tensor
+        return None
+
+
+def _bits(array: np.ndarray) -> tuple[object, ...]:
+    wide = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    return wide.shape, wide.dtype.str, sha256(np.ascontiguousarray(wide).tobytes()).digest()

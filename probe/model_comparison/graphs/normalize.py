@@ -1,0 +1,191 @@
+"""Graphs brought to one form: a bias that is added behind a product belongs to it, and a product
+with a constant matrix is a layer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe.model_comparison.graphs.graph import Graph, Node, Tensor
+from probe.numerics.dtypes import widened
+from probe.ops import (
+    Add,
+    AddConstant,
+    BatchNormalization,
+    Constant,
+    Conv,
+    ConvTranspose,
+    MatMul,
+    Op,
+    Pad,
+    Parameter,
+    Product,
+    Transpose,
+)
+from probe.ops.weight import Weight
+
+__all__ = ["is_constant", "normalization_behind", "normalized", "with_normalization"]
+
+_BIASED = (MatMul, Conv, ConvTranspose)
+
+
+def normalized(graph: Graph) -> Graph:
+    """The same passes with products and their biases as one node each."""
+    gone: set[Node] = set()
+    for node in graph.nodes:
+        _take_matrix(node, gone)
+    for node in graph.nodes:
+        _take_pads(node, gone)
+    for node in graph.nodes:
+        if node not in gone and (found := _bias_of(node)) is not None:
+            product, op, between = found
+            _join(product, node, op, between, gone)
+    graph.nodes = [one for one in graph.nodes if one not in gone]
+    return graph.numbered()
+
+
+def is_constant(tensor: Tensor) -> np.ndarray | Weight | None:
+    """The weight or the numbers that a tensor is, whatever the model is given."""
+    op = None if tensor.node is None else tensor.node.op
+    if isinstance(op, Parameter):
+        return op.weight
+    return op.value if isinstance(op, Constant) else None
+
+
+def _take_matrix(node: Node, gone: set[Node]) -> None:
+    """Makes a layer of a product with a matrix of the model's own."""
+    if not isinstance(node.op, Product) or len(node.inputs) != 2:
+        return
+    left, right = node.inputs
+    weight = is_constant(right)
+    if not isinstance(weight, Weight) or weight.value.ndim != 2 or is_constant(left) is not None:
+        return
+    node.op, node.inputs = MatMul(weight=weight, bias=None), (left,)
+    right.consumers = [one for one in right.consumers if one is not node]
+    if not right.consumers and right.node is not None:
+        gone.add(right.node)
+
+
+def _take_pads(node: Node, gone: set[Node]) -> None:
+    """Makes zeros that are put around the input of a convolution its own pads."""
+    if not isinstance(node.op, Conv) or node.inputs[0].node is None:
+        return
+    source = node.inputs[0]
+    before = source.node
+    if before is None or not isinstance(before.op, Pad) or len(source.consumers) != 1:
+        return
+    pad = before.op
+    if pad.mode != "constant" or pad.value or any(map(any, pad.pads[:2])) or len(before.inputs) > 1:
+        return
+    pads = tuple(
+        (first + one, last + other)
+        for (first, last), (one, other) in zip(node.op.pads, pad.pads[2:], strict=True)
+    )
+    node.op = replace(node.op, pads=pads)
+    node.inputs = (before.inputs[0], *node.inputs[1:])
+    gone.add(before)
+
+
+def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
+    """The product that a node adds nothing but a bias to, the op that does both, and the reshapes
+    between the two, which leave the channels where they are."""
+    if isinstance(node.op, AddConstant):
+        source, bias = node.inputs[0], node.op.value
+    elif isinstance(node.op, Add) and len(node.inputs) == 2:
+        first, second = (is_constant(one) for one in node.inputs)
+        if (first is None) == (second is None):
+            return None
+        source = node.inputs[0] if second is not None else node.inputs[1]
+        found = second if second is not None else first
+        bias = found if isinstance(found, Weight) else Weight("bias", None, np.asarray(found))
+    else:
+        return None
+    between: list[Node] = []
+    while (before := source.node) is not None and _only_reshaped(source, before):
+        between.insert(0, before)
+        source = before.inputs[0]
+    product = source.node
+    if (
+        product is None
+        or not isinstance(product.op, _BIASED)
+        or product.op.bias is not None
+        or product.op.weight is None
+        or len(source.consumers) != 1
+    ):
+        return None
+    width, axis = _channels(product.op)
+    shape = bias.value.shape
+    shapes = [source.value.shape, *(one.outputs[0].value.shape for one in between)]
+    rank = 1 if axis == -1 else len(shapes[-1])
+    kept = slice(-1, None) if axis == -1 else slice(2)  # the channels, and the batch before them
+    if any(one[kept] != shapes[0][kept] for one in shapes):
+        return None
+    lined = (1,) * (rank - len(shape)) + shape
+    wanted = tuple(width if k == axis % rank else 1 for k in range(rank))
+    if lined != wanted:
+        return None
+    flat = bias if shape == (width,) else replace(bias, shape=(width,))
+    return product, replace(product.op, bias=flat), between
+
+
+def _only_reshaped(tensor: Tensor, by: Node) -> bool:
+    """Whether a tensor is another in another shape alone, and is read once."""
+    return by.layout and not isinstance(by.op, Transpose) and len(tensor.consumers) == 1
+
+
+def _channels(op: Op) -> tuple[int, int]:
+    """How many channels a product has, and on which axis of its output."""
+    if isinstance(op, MatMul):
+        return int(op.weight.value.shape[1]), -1
+    assert isinstance(op, Conv | ConvTranspose)
+    assert op.weight is not None
+    shape = op.weight.value.shape
+    return int(shape[0] if isinstance(op, Conv) else shape[1] * op.groups), 1
+
+
+def _join(product: Node, adding: Node, op: Op, between: Sequence[Node], gone: set[Node]) -> None:
+    product.op = op
+    line = [product, *between]
+    for node in line[:-1]:  # now with the bias
+        (tensor,) = node.outputs
+        tensor.recorded = adding.outputs[0].value.reshape(tensor.value.shape)
+    line[-1].outputs = adding.outputs
+    for tensor in line[-1].outputs:
+        tensor.node = line[-1]
+    gone.add(adding)
+    for tensor in adding.inputs:
+        if tensor.node is not None and tensor.node not in line and len(tensor.consumers) == 1:
+            gone.add(tensor.node)
+
+
+def normalization_behind(tensor: Tensor) -> Node | None:
+    """The batch normalisation that takes a tensor and nothing else does, through changes of
+    layout."""
+    while len(tensor.consumers) == 1:
+        node = tensor.consumers[0]
+        if isinstance(node.op, BatchNormalization):
+            return node
+        if not node.layout:
+            return None
+        tensor = node.outputs[0]
+    return None
+
+
+def with_normalization(op: Op | None, behind: Op | None) -> Op | None:
+    """One product that does what a product and the batch normalisation behind it do."""
+    if not isinstance(op, Conv | MatMul) or not isinstance(behind, BatchNormalization):
+        return None
+    if op.weight is None:
+        return None
+    width = op.weight.value.shape[0 if isinstance(op, Conv) else 1]
+
+    def of(weight: Weight | None, otherwise: float) -> np.ndarray:
+        value = np.full(width, otherwise) if weight is None else weight.value
+        return np.asarray(value, np.float64).ravel()
+
+    gain = of(behind.scale, 1.0) / np.sqrt(of(behind.variance, 1.0) + behind.epsilon)
+    bias = (of(op.bias, 0.0) - of(behind.mean, 0.0)) * gain + of(behind.bias, 0.0)
+    kernel = widened(op.weight.value)
+    shape = (-1, *[1] * (kernel.ndim - 1)) if isinstance(op, Conv) else (-1,)
+    weight = Weight(f"{op.weight.name}, folded", None, kernel * gain.reshape(shape))
+    return replace(op, weight=weight, bias=Weight("bias, folded", None, bias))

@@ -1,0 +1,355 @@
+"""The float model that a model of integers stands for.
+
+Quantising and dequantising by one scale and zero point is rounding, and cutting off what lies
+beyond the range: in its place stands the cut alone. A product of integers whose result is scaled
+back is the product of the numbers that these stand for. What does not fit together (another scale
+behind than before, another zero point) stays as it is, and so shows.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe import printable
+from probe.model_comparison.graphs.graph import Call, Graph, Node, Tensor
+from probe.model_comparison.graphs.normalize import is_constant
+from probe.ops import (
+    Cast,
+    Clip,
+    Conv,
+    DynamicQuantize,
+    DynamicQuantizeLinear,
+    FakeQuantize,
+    Identity,
+    Im2Col,
+    MatMul,
+    MaxPool,
+    Mul,
+    NudgedFakeQuantize,
+    Op,
+    Product,
+    QuantizeLinear,
+    Recurrence,
+    Sub,
+)
+from probe.ops.weight import Grid, Weight
+
+__all__ = [
+    "beyond_range",
+    "cut_off",
+    "mismatches",
+    "quantizes",
+    "relation",
+    "take_integers_away",
+]
+
+_SAME = 1e-6
+_INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
+_FEW = 16
+"""Entries that a relation between weights is read off."""
+_SATURATED = 20.0
+"""The mean square of what a range cuts off, in squares of its step, that the choice of a range may
+cost: calibration takes a little loss there for finer steps. Half the right range costs 50 and more.
+"""
+
+
+def take_integers_away(graph: Graph) -> Graph:
+    """The same graph with numbers in the place of the integers that stand for them."""
+    steps = graph.steps
+    gone: set[Node] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, QuantizeLinear):
+            _take_static(node, steps, gone)
+        else:
+            _take_rounding(node, steps)
+    made: dict[Node, Node] = {}
+    for call in dict.fromkeys(one.call for one in graph.nodes):
+        if call.capture.kind in _INTEGER_PRODUCTS:
+            _take_dynamic(call, graph, steps, gone, made)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        nodes += [made[node]] if node in made else []
+        nodes += [node] if node not in gone else []
+    graph.nodes = nodes
+    graph.numbered()
+    unread = {
+        node
+        for node in nodes
+        if isinstance(node.op, DynamicQuantizeLinear) and not any(x.consumers for x in node.outputs)
+    }
+    graph.nodes = [one for one in nodes if one not in unread]
+    return graph.numbered()
+
+
+def quantizes(graph: Graph) -> bool:
+    """Whether a model computes with integers that stand for numbers."""
+    kinds = (
+        QuantizeLinear | DynamicQuantizeLinear | DynamicQuantize | FakeQuantize | NudgedFakeQuantize
+    )
+    return any(isinstance(one.op, kinds) for one in graph.nodes)
+
+
+def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
+    """Makes of quantising, and of all dequantising of that, the cut at the ends of the range."""
+    op = node.op
+    assert isinstance(op, QuantizeLinear)
+    if np.size(op.size) != 1 or np.size(op.zero_point) != 1:
+        return
+    size, zero = (float(np.ravel(one)[0]) for one in (op.size, op.zero_point))
+    codes = [node.outputs[0]]
+    chains: list[tuple[list[Node], Tensor]] = []
+    for tensor in codes:
+        for reader in tensor.consumers:
+            if (chain := _dequantizing(reader, size, zero)) is not None:
+                chains.append((chain, tensor))
+            elif (reader.layout or isinstance(reader.op, MaxPool)) and len(reader.outputs) == 1:
+                codes.append(reader.outputs[0])
+            else:
+                return
+    if not chains:
+        return
+    values = [(np.asarray(one.value, np.float64) - zero) * size for one in codes]
+    for tensor, value in zip(codes, values, strict=True):
+        tensor.recorded = value.astype(np.float32)
+    low, high = ((end - zero) * size for end in (op.low, op.high))
+    _becomes_cut(node, steps, size, low, high)
+    for chain, tensor in chains:
+        gone.update(chain[:-1])
+        _becomes_copy(chain[-1], tensor)
+
+
+def _take_rounding(node: Node, steps: dict[Node, float]) -> None:
+    """Leaves of rounding to levels in one operation the cut at the ends of its range; of rounding
+    to the levels of the values' own range nothing."""
+    op = node.op
+    if isinstance(op, Recurrence) and isinstance(op.product_quantizer, DynamicQuantize):
+        node.op = replace(op, product_quantizer=None)
+    elif isinstance(op, DynamicQuantize):
+        steps[node] = op.step(np.asarray(node.inputs[0].value, np.float32))
+        node.op = Identity()
+        node.__dict__.pop("layout", None)
+    elif isinstance(op, FakeQuantize | NudgedFakeQuantize):
+        size, (low, high) = op.step(), op.limits()
+        if size.size == low.size == 1:
+            _becomes_cut(node, steps, float(size.item()), float(low.item()), float(high.item()))
+
+
+def _becomes_cut(
+    node: Node, steps: dict[Node, float], size: float, low: float, high: float
+) -> None:
+    node.op, steps[node] = Clip(low=low, high=high), size
+    x = node.inputs[0].value
+    node.__dict__["layout"] = bool((x >= low - size / 2).all() and (x <= high + size / 2).all())
+
+
+def _becomes_copy(node: Node, tensor: Tensor) -> None:
+    node.op, node.inputs = Identity(), (tensor,)
+    node.__dict__.pop("layout", None)
+
+
+def _dequantizing(node: Node, size: float, zero: float) -> list[Node] | None:
+    """The steps (code - zero) * size; None where they are others, or have other numbers."""
+    found = _scaling(node)
+    return found[0] if found is not None and _alike(found[1:], (size, zero)) else None
+
+
+def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return abs(one[0] - other[0]) <= _SAME * other[0] and one[1] == other[1]
+
+
+def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
+    """The steps (code - zero point) * scale that begin here, the scale and the zero point."""
+    if not isinstance(node.op, Cast) or node.op.to not in ("float32", "float64"):
+        return None
+    chain = [node]
+    following = _only(node)
+    point = 0.0
+    if following is not None and isinstance(following.op, Sub):
+        held = _number(following.inputs[1])
+        if held is None:
+            return None
+        chain.append(following)
+        point, following = held, _only(following)
+    if following is None or not isinstance(following.op, Mul) or len(following.inputs) != 2:
+        return None
+    scale = _number(following.inputs[1])
+    return None if scale is None else ([*chain, following], scale, point)
+
+
+def _only(node: Node) -> Node | None:
+    readers = node.outputs[0].consumers
+    return readers[0] if len(readers) == 1 else None
+
+
+def _number(tensor: Tensor) -> float | None:
+    found = is_constant(tensor)
+    value = found.value if isinstance(found, Weight) else found
+    return float(np.ravel(value)[0]) if value is not None and np.size(value) == 1 else None
+
+
+def _take_dynamic(
+    call: Call,
+    graph: Graph,
+    steps: dict[Node, float],
+    gone: set[Node],
+    copies: dict[Node, Node],
+) -> None:
+    """Makes one product of numbers of one of integers, its input quantised by the range of its own
+    values, and the scaling of the result."""
+    inside = [one for one in graph.nodes if one.call is call]
+    outside = {x for one in inside for x in one.inputs if x.node not in inside}
+    makers = {x.node for x in outside}
+    source = next(iter(makers), None)
+    product = next((one for one in inside if isinstance(one.op, Product)), None)
+    if len(makers) != 1 or source is None or product is None:
+        return
+    if not isinstance(source.op, DynamicQuantizeLinear):
+        return
+    if outside != {source.outputs[0], source.outputs[2]}:
+        return
+    scaled = _scaled(inside[-1], source.outputs[1])
+    kernel = next((x for x in product.inputs if not _follows(x, outside, inside)), None)
+    if scaled is None or kernel is None:
+        return
+    between, last, scale = scaled
+    op = _product(np.asarray(kernel.value), scale, inside, last.outputs[0])
+    if op is None:
+        return
+    if source not in copies:
+        copy = Tensor(source.call.name, _numbers(source))
+        copies[source] = Node(Identity(), source.inputs, (copy,), source.call)
+        copy.node = copies[source]
+        steps[copies[source]] = float(source.outputs[1].value)
+    last.op, last.inputs = op, copies[source].outputs
+    last.__dict__.pop("layout", None)
+    gone.update(inside, between)
+
+
+def _numbers(node: Node) -> np.ndarray:
+    """What the integers of a quantiser stand for."""
+    codes, size, zero = (np.asarray(one.value, np.float64) for one in node.outputs)
+    return ((codes - zero) * size).astype(np.float32)
+
+
+def _follows(x: Tensor, sources: set[Tensor], inside: Sequence[Node]) -> bool:
+    """Whether a tensor is made of what a call is given."""
+    waiting = [x]
+    while waiting:
+        node = waiting.pop()
+        if node in sources:
+            return True
+        if node.node is not None and node.node in inside:
+            waiting += node.node.inputs
+    return False
+
+
+def _scaled(node: Node, size: Tensor) -> tuple[list[Node], Node, np.ndarray] | None:
+    """What multiplies the integers by the scale of their input and that of the weights: the nodes
+    between, the one that multiplies, and the weights' scale."""
+    between: list[Node] = []
+    following = _only(node)
+    while following is not None and isinstance(following.op, Cast):
+        between.append(following)
+        following = _only(following)
+    if following is None or not isinstance(following.op, Mul):
+        return None
+    made = {*node.outputs, *(x for one in between for x in one.outputs)}
+    scales = [x for x in following.inputs if x not in made]
+    if len(scales) != 1 or scales[0].node is None or not isinstance(scales[0].node.op, Mul):
+        return None
+    factors = scales[0].node.inputs
+    held = [is_constant(x) for x in factors if x is not size]
+    if len(held) != 1 or held[0] is None or size not in factors:
+        return None
+    if len(scales[0].consumers) == 1:
+        between.append(scales[0].node)
+    value = held[0].value if isinstance(held[0], Weight) else held[0]
+    return between, following, np.asarray(value, np.float64)
+
+
+def _product(
+    codes: np.ndarray, scale: np.ndarray, inside: Sequence[Node], out: Tensor
+) -> Op | None:
+    """The product with the numbers that the integers stand for, a scale for all or for each
+    channel."""
+    windows = next((one for one in inside if isinstance(one.op, Im2Col)), None)
+    if windows is None:
+        if codes.ndim != 2 or scale.size not in (1, codes.shape[1]):
+            return None
+        size = np.broadcast_to(scale.reshape(-1), codes.shape)
+        return MatMul(weight=_weight(codes, size), bias=None)
+    op = windows.op
+    assert isinstance(op, Im2Col)
+    _, groups, rows, taps = codes.shape
+    deep = groups * rows
+    if scale.size not in (1, deep):
+        return None
+    kernel = codes.reshape(deep, taps // math.prod(op.kernel), *op.kernel)
+    size = np.broadcast_to(scale.reshape(-1, *[1] * (kernel.ndim - 1)), kernel.shape)
+    return Conv(
+        weight=_weight(kernel, size),
+        bias=None,
+        strides=op.strides,
+        pads=op.pads,
+        dilations=op.dilations,
+        groups=groups,
+    )
+
+
+def _weight(codes: np.ndarray, size: np.ndarray) -> Weight:
+    return Weight("weight", None, codes * size, grid=Grid(size, 8))
+
+
+def mismatches(nodes: Iterable[Node]) -> Iterator[str]:
+    """How values are dequantised by other numbers than they were quantised by."""
+    for node in nodes:
+        op = node.op
+        if not isinstance(op, QuantizeLinear) or np.size(op.size) != 1:
+            continue
+        size, zero = (float(np.ravel(one)[0]) for one in (op.size, op.zero_point))
+        for reader in node.outputs[0].consumers:
+            if (found := _scaling(reader)) is not None and not _alike(found[1:], (size, zero)):
+                _, scale, point = found
+                yield (
+                    f"{printable.name(node.call.name)} quantises by scale {size:.6g} and zero "
+                    f"point {zero:g}, {printable.name(reader.call.name)} dequantises by scale "
+                    f"{scale:.6g} and zero point {point:g}"
+                )
+
+
+def relation(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
+    """How quantised weights follow from A's, where it is by another scale or zero point."""
+    left, right = (np.asarray(one / step, np.float64).ravel() for one in (a, b))
+    if left.size < _FEW or not np.ptp(left) > 0:
+        return ""
+    factor, shift = np.polyfit(left, right, 1)
+    factor, shift = round(float(factor), 2), round(float(shift))
+    if (factor, shift) == (1, 0) or not factor:
+        return ""
+    rest = np.abs(factor * left + shift - right)
+    if np.median(rest) > 0.3 or np.mean(rest > 0.6 + 0.01 * np.abs(left)) > 0.05:  # of a rounding
+        return ""
+    words = [f"{factor:g} times A's: another scale"] if factor != 1 else []
+    words += [f"A's moved by {shift:+d} of its steps: another zero point"] if shift else []
+    return f"rounded, B's are {', and '.join(words)}"
+
+
+def cut_off(x: np.ndarray, low: float, high: float, step: float) -> np.ndarray:
+    """x within the range of a quantiser; at an end where little lies beyond, that is the choice of
+    the range and stays, at the other the cut is an operation, as a ReLU, or a fault."""
+    least, most = _little(low - x, step), _little(x - high, step)
+    if not least:
+        x = np.maximum(x, low)
+    return x if most else np.minimum(x, high)
+
+
+def _little(beyond: np.ndarray, step: float) -> bool:
+    return bool(np.mean(np.maximum(beyond, 0.0) ** 2) <= _SATURATED * step**2)
+
+
+def beyond_range(x: np.ndarray, low: float, high: float, step: float) -> int:
+    """How many values lie beyond an end of the range that is no operation."""
+    outside = ((one - step / 2, one) for one in (low - x, x - high))
+    return sum(int((far > 0).sum()) for far, one in outside if _little(one, step))

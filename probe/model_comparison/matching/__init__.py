@@ -1,0 +1,1 @@
+"""Which tensors of two models are the same, and what lies between them."""

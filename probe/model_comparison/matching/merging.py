@@ -1,0 +1,78 @@
+"""Which of the segments that differ make a fault, and which show one that another makes."""
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+
+from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.node_values import signature
+from probe.model_comparison.matching.segments import Segment, computing, moves_elements
+
+__all__ = ["merged"]
+
+
+def _strays(segment: Segment) -> Iterator[Tensor]:
+    """The arrays that a model has made itself, and a segment reads."""
+    for node in (*segment.a, *segment.b):
+        yield from (x for x in node.inputs if x.node is None and x.input is None)
+
+
+def _alike(segments: Sequence[Segment]) -> set[Tensor]:
+    """Such arrays that the other model has too."""
+    sides: list[dict[Tensor, np.ndarray]] = [{}, {}]
+    for one in segments:
+        for nodes, known in zip((one.a, one.b), sides, strict=True):
+            for x in (x for node in nodes for x in node.inputs if x.node is None):
+                if x not in known and x.value.dtype.kind == "f" and x.value.size:
+                    known[x] = signature(np.clip(x.value.astype(np.float64), -1e30, 1e30))
+    alike: set[Tensor] = set()
+    for mine, theirs in (sides, sides[::-1]):
+        for x, mark in mine.items():
+            near = 1e-5 * mark[0] + 1e-30
+            if any(
+                np.abs(mark - other).max() <= near and _same_numbers(x, one)
+                for one, other in theirs.items()
+            ):
+                alike.add(x)
+    return alike
+
+
+def _same_numbers(left: Tensor, right: Tensor) -> bool:
+    """Whether arrays of the same signature may be the same: place by place, where their shapes
+    are."""
+    mine, theirs = (np.clip(x.value.astype(np.float64), -1e30, 1e30) for x in (left, right))
+    if mine.shape != theirs.shape:
+        return mine.size == theirs.size
+    return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * float(np.abs(mine).max())))
+
+
+def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
+    """The segments that differ, those of one fault together: each group begins with the one where
+    it is made.
+
+    One fault are segments that share a node which no other pair accounts for (a missing addition,
+    seen by everything that reads it), those that read the same wrong tensor, and those that lay in
+    one segment until it was split.
+    """
+    differing = [one for one in segments if one.differs and one not in innocent]
+    accounted: set[Node] = set()
+    used = _alike(segments)
+    for one in segments:
+        if not one.differs:
+            accounted |= {*one.a, *one.b}
+            used.update(_strays(one))
+    groups: list[tuple[set[Hashable], list[Segment]]] = []
+    for segment in differing:
+        moving = [node for node in (*segment.a, *segment.b) if node.layout and moves_elements(node)]
+        own = (*computing(segment.a), *computing(segment.b), *moving)
+        marks: set[Hashable] = {node for node in own if node not in accounted}
+        marks |= {segment.paired.origin} - {None}
+        marks |= {x for x in _strays(segment) if x not in used}
+        marks |= {(wire.reads.root, wire.instead.root) for wire in segment.wires}
+        same = [group for group in groups if group[0] & marks]
+        members = [member for group in same for member in group[1]] + [segment]
+        for group in same:
+            marks |= group[0]
+            groups.remove(group)
+        groups.append((marks, members))
+    return sorted((members for _, members in groups), key=lambda one: segments.index(one[0]))

@@ -1,0 +1,131 @@
+"""Arrays by names against the layers of a model: which of them a name stands for."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from probe.model_comparison.graphs.axes import Way
+from probe.model_comparison.graphs.graph import Graph, Tensor
+from probe.model_comparison.matching.paired import Decision
+from probe.model_comparison.matching.walk import Walk
+
+__all__ = ["before_activation", "by_names", "in_one_layout", "names_of_layers", "repeated"]
+
+_ACTIVATED = ("_linear", "_relu", "_softmax", "_tanh", "_sigmoid", "_elu", "_selu", "_hard_sigmoid")
+"""What hls4ml puts behind a layer's name where it makes a layer of the activation."""
+_PLAIN = re.compile(r"[^a-z0-9]+")
+_INTO = re.compile(r"[./]")
+
+
+def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
+    """(array, tensor of the model) of one name: exactly, else but for case and punctuation; for
+    each tensor the first array."""
+    taken: set[Tensor] = set()
+    for array, tensor in _named(alone, model):
+        if tensor not in taken:
+            taken.add(tensor)
+            yield array, tensor
+
+
+def repeated(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(array, the first array, tensor of the model) where several names stand for one tensor, as
+    those of a block and of its last layer."""
+    first: dict[Tensor, Tensor] = {}
+    for array, tensor in _named(alone, model):
+        if first.setdefault(tensor, array) is not array:
+            yield array, first[tensor], tensor
+
+
+def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
+    exact: dict[str, Tensor] = {}
+    plain: dict[str, list[Tensor]] = {}
+    given = {array.name for array in alone.loose}
+    for tensor in model.tensors:
+        if tensor.recorded is not None and tensor.node is not None:
+            exact[tensor.name] = tensor
+    exact |= {name: one for name, one in _blocks(model).items() if name not in exact}
+    for name, tensor in exact.items():
+        plain.setdefault(_plain(name), []).append(tensor)
+    for array in alone.loose:
+        found = exact.get(array.name)
+        if found is not None and any(f"{array.name}{end}" in given for end in _ACTIVATED):
+            found = before_activation(found)
+        for end in _ACTIVATED:
+            if found is None and array.name.endswith(end):
+                found = exact.get(array.name.removesuffix(end))
+        if found is None:
+            alike = plain.get(_plain(array.name), [])
+            found = alike[0] if len(alike) == 1 else None
+        if found is not None:
+            yield array, found
+
+
+def in_one_layout(walk: Walk) -> Walk:
+    """The walk, once more where an array agrees with the model's tensor only in axes that the other
+    arrays of its rank are not in, though it has the shape for theirs: one program writes all."""
+    counts: dict[int, Counter[Way]] = {}
+    for one in walk.pairs:
+        if _moved(one.way):
+            counts.setdefault(len(one.way.perm), Counter())[one.way] += 1
+    decisions: list[Decision] = []
+    odd = False
+    for decided in walk.decisions:
+        paired = walk.partner.get(decided.b)
+        if paired is not None and _moved(paired.way):
+            usual = max(counts[len(paired.way.perm)].items(), key=_preferred)[0]
+            shape = decided.a.value.shape
+            if tuple(shape[k] for k in usual.perm) == paired.b_shape:
+                odd = odd or (paired.way != usual and walk.agrees(decided.b))
+                decided = decided._replace(way=usual, only=True)
+        decisions.append(decided)
+    return walk.again(decisions=decisions) if odd else walk
+
+
+def _moved(way: Way) -> bool:
+    return way.merged is None and len(way.perm) > 2
+
+
+def _preferred(counted: tuple[Way, int]) -> tuple[int, bool]:
+    """By how many arrays are in that order; of as many the one where nothing moves."""
+    way, count = counted
+    return count, not way.text
+
+
+def names_of_layers(model: Graph) -> frozenset[str]:
+    """The names of a model's calls and of the blocks around them."""
+    names = {node.call.name for node in model.nodes}
+    return frozenset(names.union(*map(_around, names)))
+
+
+def _blocks(model: Graph) -> dict[str, Tensor]:
+    """What the blocks of a model give: the one tensor made within that is read outside."""
+    read: dict[str, set[Tensor]] = {}
+    for tensor in model.tensors:
+        if tensor.recorded is None or tensor.node is None:
+            continue
+        readers = [_around(one.call.name) for one in tensor.consumers]
+        for block in _around(tensor.name):
+            if not readers or any(block not in one for one in readers):
+                read.setdefault(block, set()).add(tensor)
+    return {block: next(iter(tensors)) for block, tensors in read.items() if len(tensors) == 1}
+
+
+def _around(name: str) -> frozenset[str]:
+    """The blocks that hold a call: of "features.9/concat" these are features and features.9."""
+    ends = [one.start() for one in _INTO.finditer(name)]
+    return frozenset(name[:end] for end in ends if end)
+
+
+def before_activation(tensor: Tensor) -> Tensor:
+    """What a layer has before the activation that it ends with."""
+    node = tensor.node
+    while node is not None and node.layout:
+        node = node.inputs[0].node
+    before = None if node is None or len(node.inputs) != 1 else node.inputs[0]
+    if node is None or before is None or before.node is None or before.node.call is not node.call:
+        return tensor
+    return before
+
+
+def _plain(name: str) -> str:
+    return _PLAIN.sub("_", name.lower()).strip("_")

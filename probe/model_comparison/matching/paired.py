@@ -1,0 +1,85 @@
+"""Pairs of tensors of two models: those that a walk finds, and those that are decided before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.comparison.compare import Comparison
+from probe.model_comparison.graphs.axes import Way
+from probe.model_comparison.graphs.graph import Node, Tensor
+
+__all__ = ["Decision", "Paired", "Source", "Wire"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What takes the place of a tensor of B: a tensor of A, or columns of several."""
+
+    tensors: tuple[Tensor, ...]
+    columns: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Of several: for each the places in the joined axis, and the columns that come there."""
+    axis: int = -1
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.tensors[0]
+
+    def gathered(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """One array for each tensor -> what takes the place."""
+        if not self.columns:
+            return arrays[0]
+        count = sum(len(places) for places, _ in self.columns)
+        first = np.moveaxis(arrays[0], self.axis, -1)
+        out = np.empty((*first.shape[:-1], count), np.result_type(*arrays))
+        for array, (places, columns) in zip(arrays, self.columns, strict=True):
+            out[..., places] = np.moveaxis(array, self.axis, -1)[..., columns]
+        return np.moveaxis(out, -1, self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """A tensor of B, what of A stands for it, and how far B's segment is off."""
+
+    b: Tensor
+    a: Source
+    way: Way
+    how: str
+    local: Comparison | None
+    """None where B's segment could not be computed from A's tensors."""
+    unforced: np.ndarray | None = None
+    """What B's segment makes of A's tensors, where it is not what A has."""
+    allowed: np.ndarray | None = None
+    """In B's axes, of such a pair."""
+    fitting: int = 1
+    """How many orders of axes would have agreed as well."""
+    vague: bool = False
+    """Whether the allowance is larger than what the tensor's elements differ by."""
+    b_shape: tuple[int, ...] = ()
+    origin: Tensor | None = None
+    """Of a pair within a segment that failed: where that ended."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wire:
+    """A node of B whose input is paired with another tensor than the one A's reads."""
+
+    node: Node
+    reads: Tensor
+    """Of B."""
+    instead: Tensor
+    """Of A: what its partner reads."""
+
+
+class Decision(NamedTuple):
+    """A pair that is decided."""
+
+    a: Tensor
+    b: Tensor
+    how: str
+    way: Way | None = None
+    origin: Tensor | None = None
+    """As of ``Paired``."""
+    only: bool = False
+    """Whether no other way is tried."""

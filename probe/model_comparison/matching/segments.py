@@ -1,0 +1,191 @@
+"""What lies between a pair of tensors and the pairs before it, in either model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.matching.paired import Paired, Wire
+from probe.model_comparison.matching.walk import Walk
+from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
+from probe.ops.step import Ref, Step
+
+__all__ = [
+    "Joined",
+    "Segment",
+    "computing",
+    "joined",
+    "moves_elements",
+    "names_of",
+    "read_by",
+    "segments",
+    "uncovered",
+]
+
+
+@dataclass(eq=False)
+class Segment:
+    """A pair, and the nodes of each model that lead to it from the pairs before."""
+
+    paired: Paired
+    a: list[Node]
+    b: list[Node]
+    wires: list[Wire] = field(default_factory=list)
+    """Inputs of B's nodes that are paired with others than A's read."""
+    orders: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
+    """Inputs of A's nodes that B's take in another order, and these."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether B's nodes do not give what A has."""
+        return self.paired.local is not None and not self.paired.local.ok
+
+
+def segments(walk: Walk) -> list[Segment]:
+    """One for each pair that nodes lead to, in B's execution order."""
+    ends_b = set(walk.partner)
+    ends_a = {one for one, partners in walk.partners_of_a.items() if partners}
+    wires: dict[Node, list[Wire]] = {}
+    for wire in walk.wires:
+        wires.setdefault(wire.node, []).append(wire)
+    found = []
+    for paired in walk.pairs:
+        a = _before(paired.a.tensors, ends_a)
+        b = _before([paired.b], ends_b)
+        crossed = [wire for node in b for wire in wires.get(node, ())]
+        segment = Segment(paired, a, b, crossed)
+        if segment.differs:
+            _compare_inputs(walk, segment)
+        found.append(segment)
+    return sorted(found, key=_place)
+
+
+def _compare_inputs(walk: Walk, segment: Segment) -> None:
+    """Notes what nodes of several inputs read, where the nodes correspond."""
+    a, b = computing(segment.a), computing(segment.b)
+    if [one.kind for one in a] != [one.kind for one in b]:
+        return
+    for left, right in zip(a, b, strict=True):
+        mine = [x.root for x in left.inputs]
+        theirs = [walk.partner_root(x) for x in right.inputs]
+        if len(mine) < 2 or len(mine) != len(theirs) or None in theirs:
+            continue
+        other = [x for x, root in zip(right.inputs, theirs, strict=True) if root not in mine]
+        missing = [root for root in mine if root not in theirs]
+        segment.wires += [Wire(right, *one) for one in zip(other, missing, strict=False)]
+        if not other and not missing and mine != theirs and not isinstance(left.op, Add | Mul):
+            segment.orders.append((list(left.inputs), list(right.inputs)))
+
+
+def _place(segment: Segment) -> int:
+    return -1 if segment.paired.b.node is None else segment.paired.b.node.index
+
+
+def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:
+    found: dict[Node, None] = {}
+    waiting = [one.node for one in tensors if one.node is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = None
+            waiting += [x.node for x in node.inputs if x.node is not None and x not in ends]
+    return sorted(found, key=lambda one: one.index)
+
+
+def computing(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes that change numbers: without those of layout, and constants."""
+    return [one for one in nodes if not one.layout and not isinstance(one.op, Parameter | Constant)]
+
+
+def names_of(
+    nodes: Sequence[Node], end: Tensor, beside: Sequence[Node] | None = None
+) -> tuple[str, ...]:
+    """The layers of a segment, without those of layout where others are there. Of one that differs
+    those that move elements are named too where they belong to another block, or what stands
+    ``beside``, the other model's nodes, moves none: the fault may be there."""
+    chosen = computing(nodes) or nodes
+    named = {one.call.name for one in chosen}
+    if beside is not None:
+        blocks = {_block(name) for name in named}
+        alone = not any(map(moves_elements, beside))
+        moving = {one.call for one in nodes if moves_elements(one) and one.call.name not in named}
+        told = {one for one in moving if alone or _block(one.name) not in blocks}
+        chosen = [one for one in nodes if one in chosen or one.call in told]
+    return tuple(dict.fromkeys(one.call.name for one in chosen)) or (end.name,)
+
+
+def moves_elements(node: Node) -> bool:
+    """Whether elements come into another order."""
+    if not isinstance(node.op, Transpose):
+        return False
+    shape = node.inputs[0].value.shape
+    long_axes = [axis for axis in node.op.perm if shape[axis] > 1]
+    return long_axes != sorted(long_axes)
+
+
+def _block(name: str) -> str:
+    """What a layer lies in: of "stage2.3/split" and "stage2.3.branch" it is "stage2.3"."""
+    return name[: max(name.rfind("/"), name.rfind("."), 0)]
+
+
+def read_by(segment: Segment) -> tuple[str, ...]:
+    """The tensors of B that its nodes take from before."""
+    inside = set(segment.b)
+    read = (x for node in segment.b for x in node.inputs if x.node not in inside)
+    return tuple(dict.fromkeys(one.name for one in read))
+
+
+def uncovered(nodes: Iterable[Node], covered: set[Node]) -> tuple[str, ...]:
+    """The layers none of whose nodes lies in a segment, but for those that change no numbers."""
+    left = dict.fromkeys(one.call.name for one in computing(nodes) if one not in covered)
+    within = {one.call.name for one in covered}
+    return tuple(name for name in left if name not in within)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The nodes of a segment as the steps of one layer."""
+
+    steps: tuple[Step, ...]
+    inputs: tuple[np.ndarray, ...]
+    tensors: tuple[Tensor, ...]
+    """What the inputs are."""
+    places: Mapping[Node, int]
+    """Which step each node is."""
+
+
+def joined(
+    nodes: Sequence[Node], end: Tensor, values: Mapping[Tensor, np.ndarray] | None = None
+) -> Joined | None:
+    """The segment that ends in a tensor; None where a call in it has no description. ``values`` are
+    what tensors before it hold, where that is not what was recorded."""
+    held = {} if values is None else values
+    inputs: dict[Tensor, int] = {}
+    places: dict[Node, int] = {}
+    steps: list[Step] = []
+    for node in nodes:
+        if node.op is None:
+            return None
+        refs = []
+        for x in node.inputs:
+            if x.node in places:
+                refs.append(Ref(places[x.node], x.output_of(x.node)))
+            else:
+                refs.append(Ref(-1, inputs.setdefault(x, len(inputs))))
+        places[node] = len(steps)
+        steps.append(Step(node.op, tuple(refs)))
+    if not steps or not inputs or end.node not in places:
+        return None
+    assert end.node is not None
+    which = end.output_of(end.node)
+    if places[end.node] != len(steps) - 1 or which or len(end.node.outputs) > 1:
+        steps.append(Step(Outputs(), (Ref(places[end.node], which),)))
+    arrays = tuple(
+        value.astype(np.float64)
+        if value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
+        else value
+        for one in inputs
+        for value in [held.get(one, one.value)]
+    )
+    return Joined(tuple(steps), arrays, tuple(inputs), places)

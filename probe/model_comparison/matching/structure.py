@@ -1,0 +1,289 @@
+"""Pairs within a segment that fails, by the order of its steps: kept only where what follows them
+agrees.
+
+A step of B and one of A of the same kind are taken for each other, A's tensor put in the place of
+B's, and the rest of the segment computed again. Where that still fails, the pair was none.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+from itertools import islice
+
+import numpy as np
+
+from probe.comparison.compare import Comparison, compare
+from probe.model_comparison.graphs.axes import Way, unchanged, ways
+from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.node_values import taken
+from probe.model_comparison.matching.paired import Decision, Paired, Source
+from probe.model_comparison.matching.segments import Segment, computing, segments
+from probe.model_comparison.matching.walk import Walk
+
+__all__ = ["refined"]
+
+_WALKS = 12
+"""So many segments are split."""
+_ROUNDS = 12
+"""So many times a segment is computed again."""
+_MOST = 400
+"""Steps of a segment that is looked into."""
+
+
+def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
+    """The walk and its segments, once more for what the first showed: outputs in another order that
+    nothing behind them puts right, and pairs within segments that fail."""
+    all_segments = segments(walk)
+    walk, all_segments = _in_place(walk, all_segments)
+    seen: set[frozenset[Node]] = set()
+    for _ in range(_WALKS):
+        pairs = _split_first(walk, all_segments, seen)
+        if not pairs:
+            break
+        known = {one.b for one in pairs}
+        given = [*pairs, *(one for one in walk.decisions if one.b not in known)]
+        walk = walk.again(decisions=given)
+        all_segments = segments(walk)
+    return walk, all_segments
+
+
+def _in_place(walk: Walk, all_segments: list[Segment]) -> tuple[Walk, list[Segment]]:
+    """Takes outputs that are another's in another order, or in other axes of the same lengths, for
+    that place by place, where what reads them then agrees."""
+    readers: dict[Tensor, list[Tensor]] = {}
+    for one in all_segments:
+        for b in _read_by(one) if one.differs else ():
+            if (paired := walk.partner.get(b)) is not None and _rearranged(paired):
+                readers.setdefault(b, []).append(one.paired.b)
+    if not readers:
+        return walk, all_segments
+    again = _placed(walk, readers)
+    helped = [
+        b
+        for b, ends in readers.items()
+        if all(one not in again.partner or again.agrees(one) for one in ends)
+    ]
+    if helped and len(helped) < len(readers):
+        again = _placed(walk, helped)
+    made = segments(again)
+    if helped and sum(one.differs for one in made) <= sum(one.differs for one in all_segments):
+        return again, made
+    return walk, all_segments
+
+
+def _rearranged(paired: Paired) -> bool:
+    a, way = paired.a, paired.way
+    if a.columns:
+        return len(a.columns) == 1 and paired.b.node is not None
+    if (
+        not way.text
+        or way.merged is not None
+        or paired.how == "given"
+        or paired.b.input is not None
+    ):
+        return False
+    return a.tensor.value.shape == paired.b_shape
+
+
+def _placed(walk: Walk, tensors: Iterable[Tensor]) -> Walk:
+    """A walk on which these tensors of B stand for A's place by place."""
+    pairs = [walk.partner[one] for one in tensors]
+    nodes = {one.b.node for one in pairs if one.a.columns and one.b.node is not None}
+    given = [
+        Decision(one.a.tensor, one.b, one.how, unchanged(len(one.b_shape)), only=True)
+        for one in pairs
+        if not one.a.columns
+    ]
+    known = {one.b for one in given}
+    kept = [one for one in walk.decisions if one.b not in known]
+    return walk.again(decisions=[*given, *kept], in_place=walk.in_place | nodes)
+
+
+def _read_by(segment: Segment) -> set[Tensor]:
+    within = set(segment.b)
+    return {x for node in segment.b for x in node.inputs if x.node not in within}
+
+
+def _split_first(walk: Walk, segments: list[Segment], seen: set[frozenset[Node]]) -> list[Decision]:
+    """The pairs within the first segment that fails and can be split; each is tried once."""
+    for segment in segments:
+        nodes = frozenset(segment.b)
+        if (
+            segment.differs
+            and 1 < len(segment.b) <= _MOST
+            and len(segment.a) > 1
+            and not segment.paired.a.columns
+            and nodes not in seen
+        ):
+            seen.add(nodes)
+            if pairs := _split(walk, segment):
+                return pairs
+    return []
+
+
+def _split(walk: Walk, segment: Segment) -> list[Decision]:
+    wanted = _candidates(walk, segment)
+    for _ in range(_ROUNDS):
+        if not wanted:
+            return []
+        inner_pairs = _computed(walk, segment, wanted)
+        if inner_pairs is None:
+            return []
+        wrong = _doubtful(segment, inner_pairs, wanted)
+        if not wrong:
+            break
+        for tensor in wrong:
+            wanted.pop(tensor, None)
+    else:
+        return []
+    inner_pairs = _needed(walk, segment, inner_pairs, wanted)
+    end = inner_pairs[segment.paired.b]
+    if not end.local.ok and not any(inner_pairs[one].local.ok for one in wanted):
+        return []
+    old = segment.paired
+    origin = old.origin or old.b
+    pairs = [(one, inner_pairs[one].paired.a.tensor, inner_pairs[one].paired.way) for one in wanted]
+    inner = [Decision(a, b, "structure", way, origin) for b, a, way in pairs]
+    return [*inner, Decision(old.a.tensor, old.b, old.how, old.way, origin)]
+
+
+def _needed(
+    walk: Walk,
+    segment: Segment,
+    inner_pairs: dict[Tensor, "_InnerPair"],
+    wanted: dict[Tensor, tuple[Tensor, Way]],
+) -> dict[Tensor, "_InnerPair"]:
+    """Leaves out of the pairs those that differ without anything behind them noticing: a mask of
+    -inf for one of large numbers."""
+    for tensor in [one for one in wanted if not inner_pairs[one].local.ok][:_ROUNDS]:
+        without = {one: source for one, source in wanted.items() if one is not tensor}
+        again = _computed(walk, segment, without)
+        if again is not None and all(
+            one.local.ok or not inner_pairs[key].local.ok for key, one in again.items()
+        ):
+            wanted.pop(tensor)
+            inner_pairs = again
+    return inner_pairs
+
+
+def _candidates(walk: Walk, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
+    """For tensors of B within the segment what of A they may be."""
+    a, b = computing(segment.a), computing(segment.b)
+    kinds = [[one.kind for one in nodes] for nodes in (a, b)]
+    found: dict[Tensor, tuple[Tensor, Way]] = {}
+    matcher = SequenceMatcher(None, kinds[0], kinds[1], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for k in range(block.size):
+            left, right = a[block.a + k].outputs[0], b[block.b + k].outputs[0]
+            if right is segment.paired.b or right in walk.partner or walk.partners_of_a.get(left):
+                continue
+            if right not in walk.values or left.value.size != walk.values[right].size:
+                continue
+            way = next(islice(ways(left.value.shape, walk.values[right].shape), 1), None)
+            if way is not None and left.value.dtype.kind == "f":
+                found[right] = left, way
+    return found
+
+
+class _InnerPair:
+    """A tensor of the segment that A's takes the place of."""
+
+    def __init__(
+        self, value: np.ndarray, local: Comparison, allowed: np.ndarray, paired: Paired
+    ) -> None:
+        self.value, self.local, self.allowed, self.paired = value, local, allowed, paired
+
+
+def _computed(
+    walk: Walk, segment: Segment, wanted: Mapping[Tensor, tuple[Tensor, Way]]
+) -> dict[Tensor, _InnerPair] | None:
+    """The segment once more, with A's tensors in the places that are wanted."""
+    values: dict[Tensor, np.ndarray] = {}
+    slack: dict[Tensor, np.ndarray | None] = {}
+    inner_pairs: dict[Tensor, _InnerPair] = {}
+    for node in segment.b:
+        if node.op is None:
+            return None
+        given = [values.get(x, walk.values.get(x, x.value)) for x in node.inputs]
+        arrived = [slack[x] if x in slack else walk.slack.get(x) for x in node.inputs]
+        outputs = walk.level.evaluated(node, given)
+        if outputs is None:
+            return None
+        bounds = walk.bounds(node, [taken(node, x) for x in given], arrived, outputs)
+        for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
+            values[tensor], slack[tensor] = value, bound
+            source = wanted.get(tensor)
+            if source is not None:
+                a, way = source
+                pair = _held(
+                    tensor, value, bound, Source((a,)), _best(walk, a, value, bound, way), walk
+                )
+                inner_pairs[tensor] = pair
+                values[tensor], slack[tensor] = pair.paired.way.to_b(a.value), None
+                if a.recorded is None and (own := walk.slack_a(a)) is not None:
+                    slack[tensor] = pair.paired.way.to_b(own)
+    end = segment.paired
+    if end.b not in values:
+        return None
+    inner_pairs[end.b] = _held(end.b, values[end.b], slack[end.b], end.a, end.way, walk)
+    return inner_pairs
+
+
+def _best(walk: Walk, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way) -> Way:
+    """The way that agrees, else the one whose numbers lie nearest."""
+    best, least = first, np.inf
+    for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
+        with np.errstate(all="ignore"):
+            apart = float(np.abs(np.clip(way.to_b(a.value) - value, -1e30, 1e30)).mean())
+        if apart < least * (1 - 1e-9):
+            best, least = way, apart
+    return best
+
+
+def _held(
+    tensor: Tensor,
+    value: np.ndarray,
+    bound: np.ndarray | None,
+    source: Source,
+    way: Way,
+    walk: Walk,
+) -> _InnerPair:
+    theirs = way.to_b(source.gathered([one.value for one in source.tensors]))
+    own = walk.slack_a(source.tensor)
+    allowed = np.zeros(()) if bound is None else bound
+    if own is not None and not source.columns:
+        allowed = allowed + way.to_b(np.broadcast_to(own, source.tensor.value.shape))
+    whole = np.broadcast_to(allowed, value.shape) if theirs.shape == value.shape else allowed
+    local = compare((theirs,), (value,), (whole,))
+    paired = Paired(
+        *(tensor, source, way, "structure", local),
+        unforced=None if local.ok else value,
+        allowed=None if local.ok else whole,
+        b_shape=value.shape,
+    )
+    return _InnerPair(value, local, whole, paired)
+
+
+def _doubtful(
+    segment: Segment,
+    inner_pairs: Mapping[Tensor, _InnerPair],
+    wanted: Mapping[Tensor, tuple[Tensor, Way]],
+) -> set[Tensor]:
+    """The pairs that fail, and behind which what reads them fails too."""
+    failing = {one for one in wanted if not inner_pairs[one].local.ok}
+    doubtful: set[Tensor] = set()
+    for tensor, one in inner_pairs.items():
+        if one.local.ok:
+            continue
+        waiting = [] if tensor.node is None else [tensor.node]
+        seen: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node in seen or node not in segment.b:
+                continue
+            seen.add(node)
+            for x in node.inputs:
+                if x in failing:
+                    doubtful.add(x)
+                elif x not in inner_pairs and x.node is not None:
+                    waiting.append(x.node)
+    return doubtful

@@ -1,0 +1,1 @@
+"""A comparison of two models as a value, and as pages and files."""

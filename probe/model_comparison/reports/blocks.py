@@ -1,0 +1,240 @@
+"""A comparison of two models as rows and blocks: everything that is said of it, put into words and
+in order once. What renders them computes nothing.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from probe import printable
+from probe.comparison.compare import Comparison
+from probe.report.blocks import Block, Line, compared, short
+from probe.report.pictures import Drawn
+
+if TYPE_CHECKING:
+    from probe.model_comparison.reports.result import ModelComparison, Pair
+
+__all__ = [
+    "Outcome",
+    "Row",
+    "blocks",
+    "differing",
+    "facts",
+    "headline",
+    "names_of",
+    "outcome",
+    "pair_block",
+    "ratio_of",
+    "rows",
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair of tensors in columns."""
+
+    verdict: str
+    source: bool
+    a: str
+    b: str
+    local: str
+    """Both errors in units of the allowance."""
+    propagated: str
+    rounding: str
+    """The error that B's number format is expected to make, as a part of A's deviation."""
+    axes: str
+    how: str
+    local_ratio: float
+    """NaN where it cannot be computed."""
+    block: Block | None = None
+    """What is said at length of a source, and of a pair that has pictures."""
+    drawn: Drawn = field(default_factory=Drawn)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test of a pair is."""
+
+    word: str
+    """"failure" or "skipped"; "" where it passes."""
+    said: str
+
+
+def rows(comparison: "ModelComparison") -> tuple[Row, ...]:
+    """The pairs, in execution order."""
+    return tuple(_row(one, comparison) for one in comparison.pairs)
+
+
+def _row(pair: "Pair", comparison: "ModelComparison") -> Row:
+    at_length = pair.source or pair.drawn.histograms
+    return Row(
+        pair.verdict,
+        pair.source,
+        names_of(pair.a),
+        names_of(pair.b),
+        ratio_of(pair.local),
+        ratio_of(pair.propagated),
+        "" if pair.expected is None else f"{100 * pair.expected:.2g} %",
+        pair.axes,
+        pair.how,
+        math.nan if pair.local is None else pair.local.ratio,
+        pair_block(pair, comparison) if at_length else None,
+        pair.drawn,
+    )
+
+
+def blocks(comparison: "ModelComparison") -> tuple[Block, ...]:
+    """What is said beside the rows, in the order of the text: the verdict comes last."""
+    return tuple(one for one in _all(comparison) if one.title or one.lines)
+
+
+def facts(comparison: "ModelComparison") -> dict[str, object]:
+    """The facts of all blocks, by the keys of the JSON."""
+    return {name: value for one in _all(comparison) for name, value in one.facts.items()}
+
+
+def _all(comparison: "ModelComparison") -> Iterator[Block]:
+    """Every block, those too that have nothing to be read."""
+    named = ("verdict", "ok", "sentence")
+    sides = [Line("A", comparison.a), Line("B", comparison.b)]
+    if comparison.how:
+        sides.append(Line("input", comparison.how, comparison.inputs))
+    told = {"a": comparison.a, "b": comparison.b, "input": comparison.how}
+    yield Block("sides", "", tuple(sides), told | {"inputs": comparison.inputs})
+    left = [*zip("AB", comparison.unpaired, strict=True)]
+    lines = (Line(f"unpaired in {side}", _several(names)) for side, names in left if names)
+    told_left = {side.lower(): names for side, names in left}
+    yield Block("unpaired", "", tuple(lines), {"unpaired": told_left})
+    yield Block("pairs", facts={"pairs": [*map(_facts, comparison.pairs)]})
+    for one in comparison.sources:
+        yield pair_block(one, comparison)
+    yield Block("note", facts={"notes": comparison.notes})
+    if comparison.notes:
+        yield Block("note", "", tuple(Line("note", one) for one in comparison.notes))
+    verdict = Line("", comparison.sentence, verdict=comparison.verdict)
+    yield Block("verdict", "", (verdict,), {name: getattr(comparison, name) for name in named})
+
+
+def pair_block(pair: "Pair", comparison: "ModelComparison") -> Block:
+    """A pair in full."""
+    title = f"{'source: ' * pair.source}{names_of(pair.b)} of B, for {names_of(pair.a)} of A"
+    return Block("source", title, (*_lines(pair, comparison),))
+
+
+def headline(comparison: "ModelComparison", width: int = printable.WIDTH) -> str:
+    """The verdict in one line of at most 100 columns, or ``width``."""
+    return printable.end(comparison.sentence, width)
+
+
+def outcome(pair: "Pair", comparison: "ModelComparison", strict: bool = False) -> Outcome:
+    """A source fails; what only inherits its fault is skipped and names it."""
+    beyond = pair.propagated is not None and not pair.propagated.ok
+    source = _source_before(pair, comparison)
+    if not pair.source and source is not None and (beyond or pair.verdict == "diverge"):
+        return Outcome("skipped", f"it inherits the difference that {names_of(source.b)} makes")
+    if pair.verdict == "diverge":
+        cause = ""
+        if pair.findings:
+            cause = f": {pair.findings[0]}"
+        elif pair.differs:
+            cause = f": {differing(*pair.differs[0])}"
+        return Outcome("failure", f"diverge: {names_of(pair.b)}{cause or f': {pair.local}'}")
+    if pair.verdict == "unchecked":
+        why = "; ".join(pair.notes) or comparison.sentence.partition(": ")[2]
+        return Outcome("failure" if strict else "skipped", f"unchecked: {why}")
+    return Outcome("", "")
+
+
+def _source_before(pair: "Pair", comparison: "ModelComparison") -> "Pair | None":
+    """The last source before a pair, or else the first of all."""
+    before = comparison.pairs[: comparison.pairs.index(pair)]
+    return next((one for one in reversed(before) if one.source), None) or next(
+        iter(comparison.sources), None
+    )
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Layers in a row: "conv + bn"."""
+    if len(names) > 3:
+        return f"{names[0]} … {names[-1]} ({len(names)})"
+    return " + ".join(names) or "-"
+
+
+def ratio_of(comparison: Comparison | None) -> str:
+    """How many times the allowance."""
+    return "-" if comparison is None else short(comparison.ratio, 2)
+
+
+_SHOWN = 12
+
+
+def _several(names: Sequence[str]) -> str:
+    return printable.several(names, _SHOWN)
+
+
+def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
+    local = pair.local
+    if local is not None:
+        yield Line("local", str(local))
+        if local.worst is not None and not local.ok:
+            yield Line("worst", _worst(local, "B on A's tensors"))
+    if pair.propagated is not None:
+        yield Line("propagated", str(pair.propagated))
+        if not pair.source and pair.propagated.worst is not None:
+            yield Line("worst", _worst(pair.propagated, "B"))
+    if pair.axes:
+        more = f" ({pair.fitting} orders fit)" if pair.fitting > 1 else ""
+        yield Line("axes", f"{pair.axes}{more}")
+    for name, a, b in pair.differs:
+        yield Line("differs", differing(name, a, b))
+    for one in pair.findings:
+        yield Line("cause", str(one))
+    for note in pair.notes:
+        yield Line("", note)
+    for command in dict.fromkeys(_commands(pair, comparison)):
+        yield Line("look closer", command)
+
+
+def _worst(comparison: Comparison, whose: str) -> str:
+    assert comparison.worst is not None
+    at = ", ".join(map(str, comparison.worst.index))
+    a, b = comparison.worst.values
+    return f"[{at}] A {a:.9g}, {whose} {b:.9g}; allowed {comparison.worst.allowance:.2g}"
+
+
+def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
+    """What checks the last layer of each side alone."""
+    sides = zip((comparison.a, comparison.b), (pair.a, pair.b), comparison.options, strict=True)
+    for source, names, options in sides:
+        if pair.source and names and Path(source).exists() and names[-1] != "(root)":
+            name, _, call = names[-1].partition(":")
+            number = f" --call {call}" if call.isdigit() else ""
+            yield f"probe {source} --layer {name}{number}{options}"
+
+
+def differing(name: str, a: object, b: object) -> str:
+    """One differing field in words."""
+    return f"{name} {_said(a)} in A, {_said(b)} in B"
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _facts(pair: "Pair") -> dict[str, object]:
+    told = {name: getattr(pair, name) for name in ("a", "b", "axes", "how", "verdict", "source")}
+    return told | {
+        "shape": pair.shape,
+        "fitting": pair.fitting,
+        "local": None if pair.local is None else compared(pair.local),
+        "propagated": None if pair.propagated is None else compared(pair.propagated),
+        "expected": pair.expected,
+        "differs": pair.differs,
+        "findings": [
+            {name: getattr(one, name) for name in ("slug", "also", "claim", "left")}
+            for one in pair.findings
+        ],
+        "notes": pair.notes,
+    }

@@ -1,0 +1,43 @@
+"""A comparison of two models as JUnit XML, a test case for each pair."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from probe.model_comparison.reports.blocks import headline, names_of, outcome, ratio_of
+from probe.model_comparison.reports.text import pair_text
+from probe.report import junit
+
+if TYPE_CHECKING:
+    from probe.model_comparison.reports.result import ModelComparison, Pair
+
+__all__ = ["properties", "suite"]
+
+
+def suite(comparison: "ModelComparison", strict: bool = False) -> str:
+    """The whole file. Where the verdict follows from no pair, the last case says it."""
+    return junit.suite(f"{comparison.a} ~ {comparison.b}", [*_cases(comparison, strict)])
+
+
+def properties(pair: "Pair") -> dict[str, str]:
+    """What a CI server may sort by."""
+    found = {"verdict": pair.verdict, "source": str(pair.source)}
+    found |= {"local": ratio_of(pair.local), "propagated": ratio_of(pair.propagated)}
+    if pair.findings:
+        found["cause"] = pair.findings[0].named
+    return found
+
+
+def _cases(comparison: "ModelComparison", strict: bool) -> Iterator[junit.Case]:
+    failed = False
+    for one in comparison.pairs:
+        found = outcome(one, comparison, strict)
+        failed |= found.word == "failure"
+        text = pair_text(one, comparison) if found.word == "failure" else found.said
+        name = f"{names_of(one.a)} ~ {names_of(one.b)}"
+        yield junit.Case(name, "pair", properties(one), found.word, found.said, text)
+    verdict = comparison.verdict
+    told: dict[str, str] = {"verdict": verdict}
+    if verdict == "agree" or (verdict == "diverge" and failed):
+        return
+    word = "failure" if verdict == "diverge" or strict else "skipped"
+    yield junit.Case("both models", "pair", told, word, headline(comparison), str(comparison))

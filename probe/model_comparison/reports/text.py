@@ -1,0 +1,72 @@
+"""A comparison of two models as a page of plain text: a table in execution order, then the sources
+in full."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from probe import printable
+from probe.model_comparison.reports.blocks import Row, blocks, pair_block, rows
+from probe.report.blocks import Block
+
+if TYPE_CHECKING:
+    from probe.model_comparison.reports.result import ModelComparison, Pair
+
+__all__ = ["pair_text", "render"]
+
+_NUMBERS, _LEAST = 36, 4
+"""Columns beside the layers; and how many agreeing pairs in a row are told as one."""
+_FORMAT_WIDE = 9
+_FORMAT = "format: the error that B's number format is expected to make, of A's deviation"
+_LEGEND = "local: B's layers on A's tensors; propag.: B's own tensors; in units of the allowance"
+
+
+def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
+    """The whole report within so many columns; with ``fold`` a run of pairs that agree is one
+    line."""
+    sides, *rest = blocks(comparison)
+    table = rows(comparison)
+    lines = [
+        *_block(sides),
+        "",
+        *_table(table, fold, (page - _NUMBERS - 2) // 2),
+        *([_LEGEND] if table else []),
+        *([_FORMAT] if any(one.rounding for one in table) else []),
+    ]
+    for one in rest:
+        lines += [] if one.name == "unpaired" else [""]
+        lines += _block(one)
+    return printable.page(lines, page)
+
+
+def pair_text(pair: "Pair", comparison: "ModelComparison") -> str:
+    """What is said of one pair."""
+    return printable.page([*_block(pair_block(pair, comparison))])
+
+
+def _block(block: Block) -> Iterator[str]:
+    indent = "  " if block.title else ""
+    if block.title:
+        yield block.title
+    for one in block.lines:
+        yield f"{indent}{one.label}: {one.text}" if one.label else f"{indent}{one.text}"
+        yield from one.below
+
+
+def _table(table: Sequence[Row], fold: bool, wide: int) -> Iterator[str]:
+    rounds = any(one.rounding for one in table)
+    wide -= _FORMAT_WIDE // 2 * rounds
+    more = f"{'format':>{_FORMAT_WIDE}}" * rounds
+    yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
+    for agrees, group in groupby(table, key=lambda one: one.verdict == "agree"):
+        run = list(group)
+        if fold and agrees and len(run) >= _LEAST:
+            most = max((one.local_ratio for one in run if one.local_ratio <= 1), default=0.0)
+            ends = f"{run[0].a} to {run[-1].a}"
+            yield f"  {len(run)} pairs agree, {ends}: local at most {most:.2g} x the allowance"
+            continue
+        for one in run:
+            told = f"{one.verdict}{', source' if one.source else ''}"
+            more = f"{one.rounding or '-':>{_FORMAT_WIDE}}" * rounds
+            a, b = (printable.middle(printable.line(name), wide) for name in (one.a, one.b))
+            yield f"{a:<{wide}} {b:<{wide}} {one.local:>8} {one.propagated:>8}{more}  {told}"
