@@ -138,7 +138,7 @@ def diagnose(
         last = try_last(search)
         search.paused(since, LAST[thorough] + ASIDE)
         exact = [one for one in last if one.edit.short]
-        exact = exact or confirmed(second_mistakes(scored, search), search)
+        exact = exact or confirmed(second_mistakes(scored, search, not last), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing
         near = [one for one in _partial(case, scored, party, search) if one.explained > _NEARLY]
         exact = exact or ([] if near else last)

@@ -6,7 +6,8 @@ mistakes the whole batch confirms.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
@@ -27,7 +28,7 @@ from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
-from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.case import Case, Edit, Gathered
 from probe.hypotheses.edits.changes import made_together
 from probe.ops import Recurrence
 
@@ -66,6 +67,11 @@ _HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _HARMS = 1.2
 """What a mistake made in one of several layers alike may leave."""
+_SUMS, _OF_TWO_SLUGS, _SAME_EFFECT, _OTHER_SIZE = 2000, 3, 0.97, 4.0
+"""How many sums of two effects are looked at, and how many of the same two slugs; how much alike
+two may be, and by what factor one may come out larger or smaller beside the other."""
+_ADDED = 0.12
+"""Seconds that those have at least."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 _LARGE = 1 << 18
@@ -105,6 +111,8 @@ class Scored:
     ones."""
     left: float = np.inf
     """The largest remaining error in units of the allowance."""
+    effect: np.ndarray | None = None
+    """By how much it changes the elements of the sample."""
     also: tuple["Scored", ...] = ()
 
     @property
@@ -148,11 +156,24 @@ class View:
         values = _everywhere(self.case, edit)
         if values is None:
             return None
+        case = replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values)
+        if len(edit.steps) != len(case.words):
+            case = replace(case, words=())
         return replace(
             self,
-            case=replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values),
+            case=replace(case, calls=_calls(self.case, edit)),
             as_healthy=edit.as_healthy,
         )
+
+
+def _calls(case: Case, edit: Edit) -> tuple[str, ...]:
+    """Which call each step of the edited layer is of; "" for those that no call has."""
+    calls = dict(zip((id(step.op) for step in case.steps), case.calls, strict=False))
+    given = (
+        one.op.call if isinstance(one.op, Gathered) else calls.get(id(one.op), "")
+        for one in edit.steps
+    )
+    return tuple(given) if calls else ()
 
 
 @dataclass
@@ -178,6 +199,10 @@ class Search:
     """The same of what is tried only where nothing else reproduces the values."""
     faults: dict[str, str] = field(default_factory=dict)
     """What went wrong with us in the search for a mistake, by its slug."""
+    misses: list[Scored] = field(default_factory=list)
+    """Of what is tried last those that bring the layer nearest to what was observed."""
+    late: bool = False
+    """Whether it was the clock's time that was up."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
     """The longest step so far: another one has to fit, so that looking ends in time where a
@@ -200,6 +225,10 @@ class Search:
         worked = min(time.thread_time() - since[0], most)
         self.started = self.started[0] + worked, self.started[1] + time.monotonic() - since[1]
 
+    def rest(self) -> float:
+        """The seconds of this thread's own time that are left."""
+        return max(0.0, self.limit - (time.thread_time() - self.started[0]))
+
     def over(self) -> bool:
         """Whether the time is up, the thread's own or that by the clock; asked before every
         step."""
@@ -213,7 +242,7 @@ class Search:
             limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
             worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
             if waited > self.clock:
-                self.stopped = f"{self.clock:.3g} s elapsed"
+                self.stopped, self.late = f"{self.clock:.3g} s elapsed", True
             elif worked > self.limit:
                 self.stopped = f"{self.limit:.3g} s"
         return bool(self.stopped)
@@ -259,8 +288,7 @@ def try_all(
             search.causes.add(hypothesis.slug)
             if search.progress is not None:
                 search.progress(hypothesis.slug)
-            if view.as_healthy:
-                edit = replace(edit, as_healthy=True)
+            edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
             scored = _score(
                 where, edit, Scored(hypothesis, edit, order, index), *prepared[id(where)], few
             )
@@ -275,46 +303,57 @@ def _in_all_layers(
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
     block nearer to what was observed in one, or not much further."""
-    if view is search.whole and not few:
+    if few or view is search.whole:
         yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 
 def try_last(search: Search) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does, in a time
     of its own; of a very large batch in one sample, and what that shows on the whole."""
-    rest = max(0.0, search.limit - (time.thread_time() - search.started[0]))
     share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
     own = min(search.limit, LAST[search.thorough])
     alone = not search.whole.case.calls
     slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
     kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
-    over = _Turns(own, own + share * rest, kept)
+    over = _Turns(own, own + share * search.rest(), kept)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
+    found = _tried_last(view, search, over)
+    if over():
+        search.cut = f"{LAST[search.thorough]:.3g} s more"
+    return found
+
+
+def _tried_last(view: View, search: Search, over: "_Turns") -> list[Scored]:
+    """The mistakes of the first hypothesis that reproduces the observation, of those that are tried
+    last; where that takes two mistakes with names, of the first such. Of a layer that was edited
+    other weights are none: they could make up for any edit."""
+    edited = view not in (search.whole, search.part)
     case = replace(view.case, allowed=view.allowed, over=over)
     some, difference = sample(case, view.allowed), _difference(case)
     vague: list[Scored] = []
     for order, hypothesis in enumerate(REGISTERED):
-        if not hypothesis.last:
+        if not hypothesis.last or (edited and hypothesis.family == _OF_WEIGHTS):
             continue
         candidates = list[Scored]()
         over.turn(hypothesis.family)
         for index, edit in enumerate(search.edits(hypothesis, case)):
             search.tried += 1
             search.causes.add(hypothesis.slug)
+            edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
             scored = _score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
-            if scored is not None and scored.exact and view is not search.whole:
+            if scored is not None and scored.exact and not edited and view is not search.whole:
                 scored = _as_edited(scored, case, search.whole)
             if scored is not None and scored.exact:
                 candidates.append(scored)
+            elif scored is not None and view is search.part:
+                search.misses.append(scored)
             if over():
                 break
         if any(scored.edit.short for scored in candidates):
-            return _different(search.whole.case, candidates)
+            return _different(view.case, candidates)
         vague = vague or candidates
-        if over():
-            search.cut = f"{LAST[search.thorough]:.3g} s more"
     return vague
 
 
@@ -411,7 +450,8 @@ def _score(
             apart = np.abs(guess - some.observed)
             share = rms(apart) / some.error if some.error else np.inf
             worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
-            scored = replace(scored, unlike=_unlike(guess, some.observed))
+            effect = guess - some.healthy
+            scored = replace(scored, unlike=_unlike(guess, some.observed), effect=effect)
         if not (worst < 100 or share < (CLEARLY / 2 if few else CLEARLY)):
             return replace(scored, share=share)
     values = _everywhere(case, edit) if values is None else values
@@ -481,9 +521,9 @@ def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
     )
 
 
-def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
+def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> list[Scored]:
     """Pairs of mistakes that reproduce the observation, the first one among those that bring the
-    layer nearer to it.
+    layer nearer to it; one of them, if ``last``, of those that are tried last.
 
     At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with
     those that help most alone.
@@ -492,6 +532,28 @@ def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
     for one in scored:
         helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
     orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
+    misses = search.misses if last else []
+
+    def named(changed: View) -> list[Scored]:
+        return try_all(changed, search, few=True, orders=orders)
+
+    def tried_last(changed: View) -> list[Scored]:
+        return _tried_last(changed, search, _Turns(0.0, search.rest() / 4, 0.0))
+
+    return (
+        _that_add_up(scored, scored, search)
+        or _beside(scored, search, named)
+        or _that_add_up([*scored, *misses], misses, search)
+        or _beside(misses, search, named)
+        or (_beside([*scored, *misses], search, tried_last) if last else [])
+    )
+
+
+def _beside(
+    scored: Sequence[Scored], search: Search, seconds: Callable[[View], list[Scored]]
+) -> list[Scored]:
+    """What reproduces the observation beside one of the mistakes that bring the layer nearer to
+    it."""
     some = sample(search.part.case, search.part.allowed)
     alike = 1.0 if some is None else _unlike(some.healthy, some.observed) / 2
     for first in _firsts(scored, alike, search.thorough):
@@ -500,13 +562,107 @@ def second_mistakes(scored: Sequence[Scored], search: Search) -> list[Scored]:
         changed = search.part.became(first.edit) if not first.hypothesis.whole else None
         if changed is None:
             continue
-        seconds = try_all(changed, search, few=True, orders=orders)
         found = [
-            one for one in seconds if one.exact and one.hypothesis.slug != first.hypothesis.slug
+            one
+            for one in seconds(changed)
+            if one.exact and one.hypothesis.slug != first.hypothesis.slug
         ]
         if found:
             return [replace(one, also=(first,)) for one in found]
     return []
+
+
+def _that_add_up(
+    seconds: Sequence[Scored], firsts: Sequence[Scored], search: Search
+) -> list[Scored]:
+    """Pairs of mistakes that reproduce the observation, tried in the order in which the sum of
+    their effects comes near to it."""
+    some = sample(search.part.case, search.part.allowed)
+    views: dict[int, tuple[View | None, Sample | None]] = {}
+    over = until(max(_ADDED, search.rest() / 4))
+    for first, second in [] if some is None else _nearest_sums(seconds, firsts, some):
+        if over() or (search.over() and search.late):
+            break
+        if id(first) not in views:
+            view = search.part.became(first.edit)
+            views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
+        changed, there = views[id(first)]
+        if changed is None:
+            continue
+        for index, edit in _with_all_layers(
+            changed.case, search.edits(second.hypothesis, changed.case)
+        ):
+            if edit.claim == second.edit.claim:
+                edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
+                beside = Scored(second.hypothesis, edit, second.order, index)
+                both = _score(changed, edit, beside, there, _difference(changed.case), few=True)
+                if both is not None and both.exact:
+                    return [replace(both, also=(first,))]
+                break
+    return []
+
+
+def _with_all_layers(case: Case, edits: Iterable[Edit]) -> Iterator[tuple[int, Edit]]:
+    """Edits with their numbers, then those of them that are made in all layers alike."""
+    alone = list[tuple[Edit, bool]]()
+    for index, edit in enumerate(edits):
+        yield index, edit
+        alone.append((edit, True))
+    yield from ((-1, edit) for edit in made_together(case, alone))
+
+
+def _nearest_sums(
+    seconds: Sequence[Scored], firsts: Sequence[Scored], some: Sample
+) -> Iterator[tuple[Scored, Scored]]:
+    """Pairs of mistakes with other slugs, a first and a second: those first whose effects, each in
+    about its size, add up to most of the difference (its least squares by two vectors, for all
+    pairs at once)."""
+    wanted = some.observed - some.healthy
+    size = float(np.linalg.norm(wanted))
+    seconds, firsts = _with_effect(seconds), _with_effect(firsts)
+    if not (seconds and firsts and size) or not np.isfinite(size):
+        return
+    sizes, alike, of_second, of_first = (
+        [],
+        [],
+        *(
+            np.stack([one.effect for one in each if one.effect is not None])
+            for each in (seconds, firsts)
+        ),
+    )
+    for effects in (of_second, of_first):
+        sizes.append(np.maximum(np.linalg.norm(effects, axis=1), 1e-300))
+        effects /= sizes[-1][:, None]
+        alike.append(effects @ wanted / size)
+    between, (a, b) = of_second @ of_first.T, np.ix_(*alike)
+    with np.errstate(all="ignore"):
+        shares = [(one - other * between) / (1 - between**2) for one, other in ((a, b), (b, a))]
+        explained = shares[0] * a + shares[1] * b
+        # What they leave in their own size tells apart those that differ in size alone.
+        m, n = np.ix_(*(one / size for one in sizes))
+        alone = 1 - 2 * (m * a + n * b) + m**2 + n**2 + 2 * m * n * between
+        explained = np.round(explained - 0.1 * np.minimum(1.0, alone), 9)
+        possible = np.abs(between) < _SAME_EFFECT
+        for factor in (shares[0] / m, shares[1] / n):
+            possible &= (factor > 1 / _OTHER_SIZE) & (factor < _OTHER_SIZE)
+    explained[~possible] = -np.inf
+    few = min(_SUMS, explained.size) - 1
+    nearest = np.argpartition(-explained, few, axis=None)[: few + 1]
+    asked: Counter[frozenset[str]] = Counter()
+    for flat in nearest[np.lexsort((nearest, -explained.ravel()[nearest]))]:
+        i, j = divmod(int(flat), len(firsts))
+        slugs = frozenset((seconds[i].hypothesis.slug, firsts[j].hypothesis.slug))
+        asked[slugs] += len(slugs) > 1
+        if explained[i, j] > 0 and len(slugs) > 1 and asked[slugs] <= _OF_TWO_SLUGS:
+            yield firsts[j], seconds[i]
+
+
+def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
+    return [
+        one
+        for one in scored
+        if one.effect is not None and np.isfinite(one.effect).all() and not one.hypothesis.whole
+    ]
 
 
 def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:

@@ -34,6 +34,7 @@ class Gathered(Op):
     """The steps of one call as one step; its weights are among those of the layer."""
 
     body: Steps
+    call: str
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return recompute(self.body, inputs)[-1]

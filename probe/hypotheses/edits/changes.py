@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heapify, heappop, heappush
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,13 @@ class Change:
             taken = (ref.step for ref in self.steps[at].sources(at))
             found[at] = max((found.get(step, step) for step in taken), default=-1)
         return dict(sorted(found.items(), key=lambda one: one[::-1]))
+
+
+class Miss(NamedTuple):
+    """A change that does not give what was observed, and how far it is off."""
+
+    off: float
+    change: Change
 
 
 class Flow:
@@ -170,8 +177,11 @@ class Flow:
             order = np.argpartition(apart, -_LOOKED_AT)[-_LOOKED_AT:]
         return seen, finite, order, _NEAR * float(apart.max(initial=0.0))
 
-    def nearest(self, changes: Iterable[Change], over: Callable[[], bool]) -> Iterator[Change]:
-        """The changes whose output is what was observed, or nearly."""
+    def nearest(
+        self, changes: Iterable[Change], over: Callable[[], bool], misses: list[Miss] | None = None
+    ) -> Iterator[Change]:
+        """The changes whose output is what was observed, or nearly; those of the others that bring
+        the layer nearest to it are left in ``misses``."""
         case = self.case
         seen, finite, order, limit = self._observed
         if not seen.size:
@@ -187,12 +197,21 @@ class Flow:
                 continue
             y = case.pick(y)[finite]
             with np.errstate(all="ignore"):
-                if (np.abs(y[order] - seen[order]) <= limit).all() and (
-                    np.abs(y - seen) <= limit
-                ).all():
+                off = np.abs(y[order] - seen[order])
+                if (off <= limit).all() and (np.abs(y - seen) <= limit).all():
                     if change.part is not None:
                         found.add(change.part)
                     yield change
+                elif misses is not None:
+                    _keep(misses, Miss(float(off.mean()), change))
+
+
+def _keep(misses: list[Miss], miss: Miss) -> None:
+    """Keeps the nearest few."""
+    if len(misses) < _MISSES or miss.off < misses[-1].off:
+        misses.append(miss)
+        misses.sort(key=lambda one: one.off)
+        del misses[_MISSES:]
 
 
 def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tuple[int, int]]]:
@@ -203,6 +222,8 @@ def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tu
 _NEAR = 0.02
 """What may be left, as a share of the largest difference, for an exact look."""
 _LOOKED_AT = 16
+_MISSES = 3
+"""How many changes are kept that do not give what was observed."""
 
 
 def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
@@ -274,7 +295,9 @@ def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     """Which of several steps belong together, by their numbers among these: all, those in the same
     call, and those at the same place of each layer."""
     parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
-    for number, at in enumerate(places) if case.calls else ():
+    for number, at in enumerate(places):
+        if at >= len(case.calls):
+            continue
         name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
         for key in (("in", call), ("at", name)):

@@ -133,7 +133,7 @@ def taken_together(case: Case, depth: int = 0) -> Case:
         if position in whole:
             name, members = whole[position]
             body, given = _body(case, members)
-            steps.append(Step(Gathered(body), tuple(map(moved, given))))
+            steps.append(Step(Gathered(body, name), tuple(map(moved, given))))
             calls.append(name)
         else:
             steps.append(Step(step.op, tuple(map(moved, step.sources(position)))))
@@ -156,7 +156,7 @@ def as_last_step(case: Case, own: Collection[int], name: str) -> Case:
 
     body, given = _body(case, sorted(members))
     steps = [Step(case.steps[at].op, moved(case.steps[at].sources(at))) for at in before]
-    steps.append(Step(Gathered(body), moved(given)))
+    steps.append(Step(Gathered(body, name), moved(given)))
     values = [*(case.values[at] for at in before), case.values[-1]]
     calls = (*(case.calls[at] if at < len(case.calls) else "" for at in before), name)
     return replace(case, steps=tuple(steps), values=values, calls=calls)

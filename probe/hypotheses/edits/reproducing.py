@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, once
-from probe.hypotheses.edits.changes import Change, Flow, edit, shared
+from probe.hypotheses.edits.changes import Change, Flow, Miss, edit, shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Op
@@ -25,16 +25,21 @@ _LARGE = 1 << 14
 
 def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> Iterator[Edit]:
     """The edits that such changes make and that give what was observed, or nearly: of the layer's
-    own steps, then of those that these are made of, or of ``which`` of these."""
-    readings = _readings(case)[which]
+    own steps, then of those that these are made of, or of ``which`` of these. Behind them those
+    that come nearest to it of the others, which may be one of two mistakes."""
+    readings, misses = _readings(case)[which], list[tuple[Case, Miss]]()
     for number, whole in enumerate(readings):
         flow = flow_of(whole)
         made = _with_cells(flow.case, changes)
         if number and number == len(readings) - 1:
             made = (one for one in made if _within(whole, one))
-        found = flow.nearest(shared(made, flow.case, case.over), case.over)
+        of_reading = list[Miss]()
+        found = flow.nearest(shared(made, flow.case, case.over), case.over, of_reading)
         for one in found:
             yield edit(whole, one, slug)
+        misses += ((whole, miss) for miss in of_reading)
+    for whole, miss in misses:
+        yield edit(whole, miss.change, slug)
 
 
 def _within(case: Case, change: Change) -> bool:

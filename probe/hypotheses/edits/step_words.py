@@ -25,17 +25,18 @@ def step_name(case: Case, position: int) -> str:
     call, word = call_of(case, position), _word(case, position)
     if word:
         return f"{word} of {call}" if call else word
-    kind = type(case.steps[position].op)
-    if kind is Gathered:
-        return call
+    op = case.steps[position].op
+    if isinstance(op, Gathered):
+        return op.call
+    kind = type(op)
     alike = [
         at
         for at, step in enumerate(case.steps)
         if type(step.op) is kind and call_of(case, at) == call and not _word(case, at)
     ]
-    op = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
+    words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
     which = f" {alike.index(position) + 1} of {len(alike)}" if len(alike) > 1 else ""
-    return f"{call} ({op}{which})" if call else f"{op}{which}"
+    return f"{call} ({words}{which})" if call else f"{words}{which}"
 
 
 def tensor_name(case: Case, ref: Ref) -> str:

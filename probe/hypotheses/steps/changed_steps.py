@@ -283,7 +283,7 @@ def _numbers(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
         for inverse in _turned(order):
             yield "places are taken in the inverse order", replace(op, value=np.array(inverse))
         return
-    value, whole = float(op.value), op.value.dtype.kind in "iu"
+    value, whole = float(op.value.item()), op.value.dtype.kind in "iu"
     if whole and not value:
         return
     sizes = sorted({size for made in case.values for y in made for size in y.shape if size > 1})
