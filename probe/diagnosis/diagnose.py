@@ -135,7 +135,7 @@ def diagnose(
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:
         since = time.thread_time(), time.monotonic()
-        last = try_last(search)
+        last = [] if search.late else try_last(search)
         search.paused(since, LAST[thorough] + ASIDE)
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search, not last), search)

@@ -543,7 +543,7 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
     return (
         _that_add_up(scored, scored, search)
         or _beside(scored, search, named)
-        or _that_add_up([*scored, *misses], misses, search)
+        or _that_add_up(scored, misses, search)
         or _beside(misses, search, named)
         or (_beside([*scored, *misses], search, tried_last) if last else [])
     )

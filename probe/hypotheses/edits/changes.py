@@ -16,8 +16,10 @@ from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
 
 __all__ = [
+    "MISSES",
     "Change",
     "Flow",
+    "Miss",
     "edit",
     "in_turn",
     "inserted",
@@ -208,10 +210,10 @@ class Flow:
 
 def _keep(misses: list[Miss], miss: Miss) -> None:
     """Keeps the nearest few."""
-    if len(misses) < _MISSES or miss.off < misses[-1].off:
+    if len(misses) < MISSES or miss.off < misses[-1].off:
         misses.append(miss)
         misses.sort(key=lambda one: one.off)
-        del misses[_MISSES:]
+        del misses[MISSES:]
 
 
 def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tuple[int, int]]]:
@@ -222,7 +224,7 @@ def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tu
 _NEAR = 0.02
 """What may be left, as a share of the largest difference, for an exact look."""
 _LOOKED_AT = 16
-_MISSES = 3
+MISSES = 3
 """How many changes are kept that do not give what was observed."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, once
-from probe.hypotheses.edits.changes import Change, Flow, Miss, edit, shared
+from probe.hypotheses.edits.changes import MISSES, Change, Flow, Miss, edit, shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Op
@@ -38,7 +38,7 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
         for one in found:
             yield edit(whole, one, slug)
         misses += ((whole, miss) for miss in of_reading)
-    for whole, miss in misses:
+    for whole, miss in sorted(misses, key=lambda one: one[1].off)[:MISSES]:
         yield edit(whole, miss.change, slug)
 
 
