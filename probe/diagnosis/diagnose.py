@@ -29,12 +29,12 @@ from probe.diagnosis.search import (
     freedom,
     left,
     on_the_whole,
-    second_mistakes,
     slugs_of,
     try_all,
     try_last,
     until,
 )
+from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.weights.other_weights import more_samples

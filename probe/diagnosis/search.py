@@ -1,13 +1,11 @@
-"""The search itself: every edit of every hypothesis predicted and scored, pairs of them after,
-until the time is up.
+"""The search itself: every edit of every hypothesis predicted and scored, until the time is up.
 
 Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose
 mistakes the whole batch confirms.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
@@ -35,17 +33,22 @@ from probe.ops import Recurrence
 __all__ = [
     "ASIDE",
     "CLEARLY",
+    "HELPS",
     "LAST",
     "Progress",
     "Scored",
     "Search",
+    "Turns",
     "View",
     "confirmed",
+    "difference_of",
     "freedom",
     "left",
     "on_the_whole",
-    "second_mistakes",
+    "rank_distance",
+    "score",
     "slugs_of",
+    "tried_last",
     "try_all",
     "try_last",
     "until",
@@ -63,17 +66,10 @@ ASIDE = 0.2
 _SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
 """Of the time that the common search has left this share is given to what is tried last: more in a
 layer of several calls, where most mistakes are with what one takes from another."""
-_HELPS = 0.97
+HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _HARMS = 1.2
 """What a mistake made in one of several layers alike may leave."""
-_SUMS, _OF_TWO_SLUGS, _SAME_EFFECT, _OTHER_SIZE = 2000, 3, 0.97, 4.0
-"""How many sums of two effects are looked at, and how many of the same two slugs; how much alike
-two may be, and by what factor one may come out larger or smaller beside the other."""
-_ADDED = 0.12
-"""Seconds that those have at least."""
-_FIRSTS, _MORE_FIRSTS = 12, 200
-"""How many mistakes are tried together with every other one."""
 _LARGE = 1 << 18
 """Elements of an array from which on one sample of the batch is searched and the whole only asked
 to confirm."""
@@ -201,8 +197,10 @@ class Search:
     """What went wrong with us in the search for a mistake, by its slug."""
     misses: list[Scored] = field(default_factory=list)
     """Of what is tried last those that bring the layer nearest to what was observed."""
+    ended: bool = False
+    """Whether the time is up."""
     late: bool = False
-    """Whether it was the clock's time that was up."""
+    """Whether it was the clock's."""
     last: tuple[float, float] = (0.0, 0.0)
     longest: tuple[float, float] = (0.0, 0.0)
     """The longest step so far: another one has to fit, so that looking ends in time where a
@@ -229,6 +227,12 @@ class Search:
         """The seconds of this thread's own time that are left."""
         return max(0.0, self.limit - (time.thread_time() - self.started[0]))
 
+    def extend(self, seconds: float) -> None:
+        """Gives the search so many seconds at least from here, where the clock allows it."""
+        if not self.late:
+            self.limit = max(self.limit, time.thread_time() - self.started[0] + seconds)
+            self.longest, self.ended = (0.0, 0.0), False
+
     def over(self) -> bool:
         """Whether the time is up, the thread's own or that by the clock; asked before every
         step."""
@@ -238,14 +242,14 @@ class Search:
             max(self.longest[1], now[1] - self.last[1]),
         )
         self.last = now
-        if not self.stopped:
+        if not self.ended:
             limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
             worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
-            if waited > self.clock:
-                self.stopped, self.late = f"{self.clock:.3g} s elapsed", True
-            elif worked > self.limit:
-                self.stopped = f"{self.limit:.3g} s"
-        return bool(self.stopped)
+            self.late = waited > self.clock
+            self.ended = self.late or worked > self.limit
+            if self.ended and not self.stopped:
+                self.stopped = f"{self.clock:.3g} s elapsed" if self.late else f"{self.limit:.3g} s"
+        return self.ended
 
 
 def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
@@ -278,7 +282,7 @@ def try_all(
             continue
         where = search.whole if hypothesis.whole and not few else view
         if id(where) not in prepared:
-            prepared[id(where)] = sample(where.case, where.allowed), _difference(where.case)
+            prepared[id(where)] = sample(where.case, where.allowed), difference_of(where.case)
         tried = list[tuple[Edit, bool]]()
         alone = enumerate(search.edits(hypothesis, where.case))
         for index, edit in chain(alone, _in_all_layers(where, search, tried, few)):
@@ -289,7 +293,7 @@ def try_all(
             if search.progress is not None:
                 search.progress(hypothesis.slug)
             edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
-            scored = _score(
+            scored = score(
                 where, edit, Scored(hypothesis, edit, order, index), *prepared[id(where)], few
             )
             if scored is not None:
@@ -303,7 +307,7 @@ def _in_all_layers(
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
     block nearer to what was observed in one, or not much further."""
-    if few or view is search.whole:
+    if search.part is search.whole and (few or view is search.whole):
         yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 
@@ -315,23 +319,23 @@ def try_last(search: Search) -> list[Scored]:
     alone = not search.whole.case.calls
     slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
     kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
-    over = _Turns(own, own + share * search.rest(), kept)
+    over = Turns(own, own + share * search.rest(), kept)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
-    found = _tried_last(view, search, over)
+    found = tried_last(view, search, over)
     if over():
         search.cut = f"{LAST[search.thorough]:.3g} s more"
     return found
 
 
-def _tried_last(view: View, search: Search, over: "_Turns") -> list[Scored]:
+def tried_last(view: View, search: Search, over: "Turns") -> list[Scored]:
     """The mistakes of the first hypothesis that reproduces the observation, of those that are tried
     last; where that takes two mistakes with names, of the first such. Of a layer that was edited
     other weights are none: they could make up for any edit."""
     edited = view not in (search.whole, search.part)
     case = replace(view.case, allowed=view.allowed, over=over)
-    some, difference = sample(case, view.allowed), _difference(case)
+    some, difference = sample(case, view.allowed), difference_of(case)
     vague: list[Scored] = []
     for order, hypothesis in enumerate(REGISTERED):
         if not hypothesis.last or (edited and hypothesis.family == _OF_WEIGHTS):
@@ -342,7 +346,7 @@ def _tried_last(view: View, search: Search, over: "_Turns") -> list[Scored]:
             search.tried += 1
             search.causes.add(hypothesis.slug)
             edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
-            scored = _score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
+            scored = score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
             if scored is not None and scored.exact and not edited and view is not search.whole:
                 scored = _as_edited(scored, case, search.whole)
             if scored is not None and scored.exact:
@@ -357,7 +361,7 @@ def _tried_last(view: View, search: Search, over: "_Turns") -> list[Scored]:
     return vague
 
 
-class _Turns:
+class Turns:
     """Whether the time is up: of all that is tried last after ``most`` seconds, of each part of it
     after a share of what is left, of weights that are read back, which works long for one edit,
     after ``seconds``."""
@@ -417,7 +421,7 @@ def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:
     if scored.edit.inputs is not part.inputs:
         return on_the_whole(scored, whole)
     edit = replace(scored.edit, inputs=whole.case.inputs)
-    return _score(whole, edit, replace(scored, edit=edit), None, _difference(whole.case))
+    return score(whole, edit, replace(scored, edit=edit), None, difference_of(whole.case))
 
 
 def until(seconds: float) -> Callable[[], bool]:
@@ -426,7 +430,7 @@ def until(seconds: float) -> Callable[[], bool]:
     return lambda: time.thread_time() > end
 
 
-def _score(
+def score(
     view: View,
     edit: Edit,
     scored: Scored,
@@ -437,6 +441,10 @@ def _score(
     """None where the edit changes nothing or cannot be run."""
     case = view.case
     values = None
+    if edit.predicted is not None:
+        if some is None or edit.predicted.shape != case.observed.shape:
+            return None
+        return _at_sample(scored, edit.predicted[some.where], some)
     guess = None if some is None else at(case, edit, some.where)
     if guess is None:
         values = _everywhere(case, edit)
@@ -448,12 +456,11 @@ def _score(
             if not (np.abs(guess - some.healthy) > some.allowed).any():
                 return None
             apart = np.abs(guess - some.observed)
-            share = rms(apart) / some.error if some.error else np.inf
             worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
-            effect = guess - some.healthy
-            scored = replace(scored, unlike=_unlike(guess, some.observed), effect=effect)
-        if not (worst < 100 or share < (CLEARLY / 2 if few else CLEARLY)):
-            return replace(scored, share=share)
+            sampled = _at_sample(scored, guess, some)
+        if not (worst < 100 or sampled.share < (CLEARLY / 2 if few else CLEARLY)):
+            return sampled
+        scored = replace(sampled, share=np.inf)
     values = _everywhere(case, edit) if values is None else values
     if values is None:
         return None
@@ -462,7 +469,7 @@ def _score(
         most = left(case, predicted, _allowed(view, edit, values, case.observed))
         return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
     share = _apart(case, predicted) / difference if difference else np.inf
-    if not share < _HELPS and np.isfinite(difference):
+    if not share < HELPS and np.isfinite(difference):
         return replace(scored, share=share)
     allowed = _allowed(view, edit, values, case.observed if share < CLEARLY else None)
     with np.errstate(all="ignore"):
@@ -472,6 +479,16 @@ def _score(
         ).any():
             return None
     return replace(scored, share=share, left=left(case, predicted, allowed))
+
+
+def _at_sample(scored: Scored, guess: np.ndarray, some: Sample) -> Scored:
+    with np.errstate(all="ignore"):
+        return replace(
+            scored,
+            share=rms(np.abs(guess - some.observed)) / some.error if some.error else np.inf,
+            unlike=rank_distance(guess, some.observed),
+            effect=guess - some.healthy,
+        )
 
 
 def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None) -> np.ndarray:
@@ -487,7 +504,7 @@ def _everywhere(case: Case, edit: Edit) -> Values | None:
     return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
 
 
-def _unlike(guess: np.ndarray, observed: np.ndarray) -> float:
+def rank_distance(guess: np.ndarray, observed: np.ndarray) -> float:
     """The share of the variance of the ranks that is left by the best line through both; an
     activation behind hardly changes it."""
     x, y = (
@@ -508,7 +525,7 @@ def _apart(case: Case, predicted: np.ndarray) -> float:
     )
 
 
-def _difference(case: Case) -> float:
+def difference_of(case: Case) -> float:
     return _apart(case, case.healthy) if case.comparable else np.inf
 
 
@@ -519,182 +536,6 @@ def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
     return most_apart(
         case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape))
     )
-
-
-def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> list[Scored]:
-    """Pairs of mistakes that reproduce the observation, the first one among those that bring the
-    layer nearer to it; one of them, if ``last``, of those that are tried last.
-
-    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with
-    those that help most alone.
-    """
-    helpful: dict[int, float] = {}
-    for one in scored:
-        helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
-    orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
-    misses = search.misses if last else []
-
-    def named(changed: View) -> list[Scored]:
-        return try_all(changed, search, few=True, orders=orders)
-
-    def tried_last(changed: View) -> list[Scored]:
-        return _tried_last(changed, search, _Turns(0.0, search.rest() / 4, 0.0))
-
-    return (
-        _that_add_up(scored, scored, search)
-        or _beside(scored, search, named)
-        or _that_add_up(scored, misses, search)
-        or _beside(misses, search, named)
-        or (_beside([*scored, *misses], search, tried_last) if last else [])
-    )
-
-
-def _beside(
-    scored: Sequence[Scored], search: Search, seconds: Callable[[View], list[Scored]]
-) -> list[Scored]:
-    """What reproduces the observation beside one of the mistakes that bring the layer nearer to
-    it."""
-    some = sample(search.part.case, search.part.allowed)
-    alike = 1.0 if some is None else _unlike(some.healthy, some.observed) / 2
-    for first in _firsts(scored, alike, search.thorough):
-        if search.over():
-            break
-        changed = search.part.became(first.edit) if not first.hypothesis.whole else None
-        if changed is None:
-            continue
-        found = [
-            one
-            for one in seconds(changed)
-            if one.exact and one.hypothesis.slug != first.hypothesis.slug
-        ]
-        if found:
-            return [replace(one, also=(first,)) for one in found]
-    return []
-
-
-def _that_add_up(
-    seconds: Sequence[Scored], firsts: Sequence[Scored], search: Search
-) -> list[Scored]:
-    """Pairs of mistakes that reproduce the observation, tried in the order in which the sum of
-    their effects comes near to it."""
-    some = sample(search.part.case, search.part.allowed)
-    views: dict[int, tuple[View | None, Sample | None]] = {}
-    over = until(max(_ADDED, search.rest() / 4))
-    for first, second in [] if some is None else _nearest_sums(seconds, firsts, some):
-        if over() or (search.over() and search.late):
-            break
-        if id(first) not in views:
-            view = search.part.became(first.edit)
-            views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
-        changed, there = views[id(first)]
-        if changed is None:
-            continue
-        for index, edit in _with_all_layers(
-            changed.case, search.edits(second.hypothesis, changed.case)
-        ):
-            if edit.claim == second.edit.claim:
-                edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
-                beside = Scored(second.hypothesis, edit, second.order, index)
-                both = _score(changed, edit, beside, there, _difference(changed.case), few=True)
-                if both is not None and both.exact:
-                    return [replace(both, also=(first,))]
-                break
-    return []
-
-
-def _with_all_layers(case: Case, edits: Iterable[Edit]) -> Iterator[tuple[int, Edit]]:
-    """Edits with their numbers, then those of them that are made in all layers alike."""
-    alone = list[tuple[Edit, bool]]()
-    for index, edit in enumerate(edits):
-        yield index, edit
-        alone.append((edit, True))
-    yield from ((-1, edit) for edit in made_together(case, alone))
-
-
-def _nearest_sums(
-    seconds: Sequence[Scored], firsts: Sequence[Scored], some: Sample
-) -> Iterator[tuple[Scored, Scored]]:
-    """Pairs of mistakes with other slugs, a first and a second: those first whose effects, each in
-    about its size, add up to most of the difference (its least squares by two vectors, for all
-    pairs at once)."""
-    wanted = some.observed - some.healthy
-    size = float(np.linalg.norm(wanted))
-    seconds, firsts = _with_effect(seconds), _with_effect(firsts)
-    if not (seconds and firsts and size) or not np.isfinite(size):
-        return
-    sizes, alike, of_second, of_first = (
-        [],
-        [],
-        *(
-            np.stack([one.effect for one in each if one.effect is not None])
-            for each in (seconds, firsts)
-        ),
-    )
-    for effects in (of_second, of_first):
-        sizes.append(np.maximum(np.linalg.norm(effects, axis=1), 1e-300))
-        effects /= sizes[-1][:, None]
-        alike.append(effects @ wanted / size)
-    between, (a, b) = of_second @ of_first.T, np.ix_(*alike)
-    with np.errstate(all="ignore"):
-        shares = [(one - other * between) / (1 - between**2) for one, other in ((a, b), (b, a))]
-        explained = shares[0] * a + shares[1] * b
-        # What they leave in their own size tells apart those that differ in size alone.
-        m, n = np.ix_(*(one / size for one in sizes))
-        alone = 1 - 2 * (m * a + n * b) + m**2 + n**2 + 2 * m * n * between
-        explained = np.round(explained - 0.1 * np.minimum(1.0, alone), 9)
-        possible = np.abs(between) < _SAME_EFFECT
-        for factor in (shares[0] / m, shares[1] / n):
-            possible &= (factor > 1 / _OTHER_SIZE) & (factor < _OTHER_SIZE)
-    explained[~possible] = -np.inf
-    few = min(_SUMS, explained.size) - 1
-    nearest = np.argpartition(-explained, few, axis=None)[: few + 1]
-    asked: Counter[frozenset[str]] = Counter()
-    for flat in nearest[np.lexsort((nearest, -explained.ravel()[nearest]))]:
-        i, j = divmod(int(flat), len(firsts))
-        slugs = frozenset((seconds[i].hypothesis.slug, firsts[j].hypothesis.slug))
-        asked[slugs] += len(slugs) > 1
-        if explained[i, j] > 0 and len(slugs) > 1 and asked[slugs] <= _OF_TWO_SLUGS:
-            yield firsts[j], seconds[i]
-
-
-def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
-    return [
-        one
-        for one in scored
-        if one.effect is not None and np.isfinite(one.effect).all() and not one.hypothesis.whole
-    ]
-
-
-def _firsts(scored: Sequence[Scored], alike: float, thorough: bool) -> list[Scored]:
-    """What to look for a second mistake beside, ranked alternately by correlation with the
-    observation and by the remaining difference.
-
-    Whatever makes the values small leaves little, though it has nothing to do with them.
-    """
-    helping = [
-        one for one in scored if one.share < (np.inf if thorough else _HELPS) or one.unlike < alike
-    ]
-    rankings = (
-        _two_of_each(sorted(helping, key=key))
-        for key in (lambda one: one.unlike, lambda one: one.share)
-    )
-    apart: dict[tuple[str, float], Scored] = {}
-    for one in (one for turn in zip(*rankings, strict=True) for one in turn):
-        apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
-    return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
-
-
-def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
-    """The same with the best two of each slug, which are apart, before all others."""
-    seen: dict[str, set[float]] = {}
-    best: list[Scored] = []
-    rest: list[Scored] = []
-    for one in ranked:
-        shares = seen.setdefault(one.hypothesis.slug, set())
-        new = round(one.share, 6) not in shares and len(shares) < 2
-        shares.add(round(one.share, 6))
-        (best if new else rest).append(one)
-    return [*best, *rest]
 
 
 def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
@@ -740,7 +581,7 @@ def on_the_whole(scored: Scored, view: View) -> Scored | None:
         alone = replace(view.rounding, extra=None).of(edit, values, view.case.observed)
         if (rest := left(view.case, predicted, alone)) <= 1:
             return replace(scored, edit=edit, share=0.0, left=rest)
-    return _score(view, edit, replace(scored, edit=edit), None, _difference(view.case))
+    return score(view, edit, replace(scored, edit=edit), None, difference_of(view.case))
 
 
 def freedom(scored: Scored) -> int:

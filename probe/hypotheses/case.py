@@ -61,6 +61,9 @@ class Edit:
     as_healthy: bool = False
     """Whether it is allowed what the healthy layer is, in the measure of how large it makes the
     values: its steps do not say what rounding may do to them."""
+    predicted: np.ndarray | None = None
+    """What the layer gives with it, where that is known not to be what was observed: it may be one
+    of two mistakes."""
     recovered: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Weights that were solved for, by name, in the framework's layout."""
 

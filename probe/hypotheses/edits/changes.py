@@ -88,10 +88,11 @@ class Change:
 
 
 class Miss(NamedTuple):
-    """A change that does not give what was observed, and how far it is off."""
+    """A change that does not give what was observed, how far it is off, and what it gives."""
 
     off: float
     change: Change
+    values: np.ndarray
 
 
 class Flow:
@@ -194,10 +195,10 @@ class Flow:
                 return
             if change.part in found:
                 continue
-            y = self.predicted(change)
-            if y is None or y.shape != case.observed.shape:
+            values = self.predicted(change)
+            if values is None or values.shape != case.observed.shape:
                 continue
-            y = case.pick(y)[finite]
+            y = case.pick(values)[finite]
             with np.errstate(all="ignore"):
                 off = np.abs(y[order] - seen[order])
                 if (off <= limit).all() and (np.abs(y - seen) <= limit).all():
@@ -205,7 +206,7 @@ class Flow:
                         found.add(change.part)
                     yield change
                 elif misses is not None:
-                    _keep(misses, Miss(float(off.mean()), change))
+                    _keep(misses, Miss(float(off.mean()), change, values))
 
 
 def _keep(misses: list[Miss], miss: Miss) -> None:

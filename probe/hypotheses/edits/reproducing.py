@@ -39,7 +39,7 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
             yield edit(whole, one, slug)
         misses += ((whole, miss) for miss in of_reading)
     for whole, miss in sorted(misses, key=lambda one: one[1].off)[:MISSES]:
-        yield edit(whole, miss.change, slug)
+        yield replace(edit(whole, miss.change, slug), predicted=miss.values)
 
 
 def _within(case: Case, change: Change) -> bool:

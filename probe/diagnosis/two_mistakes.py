@@ -1,0 +1,220 @@
+"""Two mistakes at once: pairs of edits that reproduce the observation together, of which each alone
+leaves a part."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe.diagnosis.prediction import Sample, sample
+from probe.diagnosis.search import (
+    HELPS,
+    Scored,
+    Search,
+    Turns,
+    View,
+    difference_of,
+    rank_distance,
+    score,
+    tried_last,
+    try_all,
+    until,
+)
+from probe.hypotheses import REGISTERED
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import made_together
+
+__all__ = ["second_mistakes"]
+
+_SUMS, _OF_TWO_SLUGS, _SAME_EFFECT, _OTHER_SIZE = 2000, 10, 0.97, 4.0
+"""How many sums of two effects are looked at, and how many of the same two slugs; how much alike
+two may be, and by what factor one may come out larger or smaller beside the other."""
+_ADDED = 0.1
+"""Those have at least this share of the seconds of the whole search, and as much have pairs of a
+mistake that is tried last."""
+_FIRSTS, _MORE_FIRSTS = 12, 200
+"""How many mistakes are tried together with every other one."""
+
+
+def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> list[Scored]:
+    """Pairs of mistakes that reproduce the observation, the first one among those that bring the
+    layer nearer to it; one of them, if ``last``, of those that are tried last.
+
+    At length, mistakes that reduce nothing alone are tried too. The second mistakes begin with
+    those that help most alone.
+    """
+    helpful: dict[int, float] = {}
+    for one in scored:
+        helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
+    orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
+
+    def named(changed: View) -> list[Scored]:
+        return try_all(changed, search, few=True, orders=orders)
+
+    def of_the_last(changed: View) -> list[Scored]:
+        return tried_last(changed, search, Turns(0.0, search.rest() / 4, 0.0))
+
+    some = sample(search.part.case, search.part.allowed)
+    near = _firsts(scored, search, some)
+    found = _that_add_up(_nearest_sums(scored, scored, some), search) or _beside(
+        near, search, named
+    )
+    if found or not last:
+        return found
+    sums = list(_nearest_sums(scored, search.misses, some))
+    found = _that_add_up(sums, search)
+    if found:
+        return found
+    search.extend(_ADDED * search.limit)
+    partners = list(dict.fromkeys(second for _, second in sums))[:_FIRSTS]
+    return _beside(_firsts(search.misses, search, some), search, named) or _beside(
+        # A mistake that took the layer apart leaves a hypothesis nothing to find; beside the other
+        # one it is found again.
+        [*partners, *near],
+        search,
+        of_the_last,
+    )
+
+
+def _beside(
+    firsts: Iterable[Scored], search: Search, seconds: Callable[[View], list[Scored]]
+) -> list[Scored]:
+    """What reproduces the observation beside one of these mistakes."""
+    for first in firsts:
+        if search.over():
+            break
+        changed = search.part.became(first.edit) if not first.hypothesis.whole else None
+        if changed is None:
+            continue
+        found = [
+            one
+            for one in seconds(changed)
+            if one.exact and one.hypothesis.slug != first.hypothesis.slug
+        ]
+        if found:
+            return [replace(one, also=(first,)) for one in found]
+    return []
+
+
+def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[Scored]:
+    """The first of these pairs of a mistake and a second one that reproduces the observation."""
+    views: dict[int, tuple[View | None, Sample | None]] = {}
+    over = until(max(_ADDED * search.limit, search.rest() / 4))
+    for first, second in sums:
+        if over() or (search.over() and search.late):
+            break
+        if id(first) not in views:
+            view = search.part.became(first.edit)
+            views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
+        changed, there = views[id(first)]
+        if changed is None:
+            continue
+        edits = search.edits(second.hypothesis, changed.case)
+        for index, edit in _with_all_layers(changed.case, edits, search):
+            if edit.claim == second.edit.claim:
+                edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
+                beside = Scored(second.hypothesis, edit, second.order, index)
+                both = score(changed, edit, beside, there, difference_of(changed.case), few=True)
+                if both is not None and both.exact:
+                    return [replace(both, also=(first,))]
+                break
+    return []
+
+
+def _with_all_layers(
+    case: Case, edits: Iterable[Edit], search: Search
+) -> Iterator[tuple[int, Edit]]:
+    """Edits with their numbers, then those of them that are made in all layers alike."""
+    alone = list[tuple[Edit, bool]]()
+    for index, edit in enumerate(edits):
+        yield index, edit
+        alone.append((edit, True))
+    if search.part is search.whole:
+        yield from ((-1, edit) for edit in made_together(case, alone))
+
+
+def _nearest_sums(
+    seconds: Sequence[Scored], firsts: Sequence[Scored], some: Sample | None
+) -> Iterator[tuple[Scored, Scored]]:
+    """Pairs of mistakes with other slugs, a first and a second: those first whose effects, each in
+    about its size, add up to most of the difference (its least squares by two vectors, for all
+    pairs at once)."""
+    if some is None:
+        return
+    wanted = some.observed - some.healthy
+    size = float(np.linalg.norm(wanted))
+    same = seconds is firsts
+    seconds, firsts = _with_effect(seconds), _with_effect(firsts)
+    if not (seconds and firsts and size) or not np.isfinite(size):
+        return
+    effects = [
+        np.stack([one.effect for one in each if one.effect is not None])
+        for each in (seconds, firsts)
+    ]
+    sizes = [np.maximum(np.linalg.norm(one, axis=1), 1e-300) for one in effects]
+    units = [one / norms[:, None] for one, norms in zip(effects, sizes, strict=True)]
+    between = units[0] @ units[1].T
+    a, b = np.ix_(*(one @ wanted / size for one in units))
+    with np.errstate(all="ignore"):
+        shares = [(one - other * between) / (1 - between**2) for one, other in ((a, b), (b, a))]
+        explained = shares[0] * a + shares[1] * b
+        # What they leave in their own size tells apart those that differ in size alone.
+        m, n = np.ix_(*(one / size for one in sizes))
+        alone = 1 - 2 * (m * a + n * b) + m**2 + n**2 + 2 * m * n * between
+        explained = np.round(explained - 0.1 * np.minimum(1.0, alone), 9)
+        possible = np.abs(between) < _SAME_EFFECT
+        for factor in (shares[0] / m, shares[1] / n):
+            possible &= (factor > 1 / _OTHER_SIZE) & (factor < _OTHER_SIZE)
+    explained[~np.triu(possible) if same else ~possible] = -np.inf
+    few = min(_SUMS, explained.size) - 1
+    nearest = np.argpartition(-explained, few, axis=None)[: few + 1]
+    asked: Counter[frozenset[str]] = Counter()
+    for flat in nearest[np.lexsort((nearest, -explained.ravel()[nearest]))]:
+        i, j = divmod(int(flat), len(firsts))
+        slugs = frozenset((seconds[i].hypothesis.slug, firsts[j].hypothesis.slug))
+        asked[slugs] += len(slugs) > 1
+        if explained[i, j] > 0 and len(slugs) > 1 and asked[slugs] <= _OF_TWO_SLUGS:
+            yield firsts[j], seconds[i]
+
+
+def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
+    return [
+        one
+        for one in scored
+        if one.effect is not None and np.isfinite(one.effect).all() and not one.hypothesis.whole
+    ]
+
+
+def _firsts(scored: Sequence[Scored], search: Search, some: Sample | None) -> list[Scored]:
+    """What to look for a second mistake beside, of what brings the layer nearer to the observation:
+    ranked alternately by correlation with it and by the remaining difference.
+
+    Whatever makes the values small leaves little, though it has nothing to do with them.
+    """
+    alike = 1.0 if some is None else rank_distance(some.healthy, some.observed) / 2
+    thorough = search.thorough
+    helping = [
+        one for one in scored if one.share < (np.inf if thorough else HELPS) or one.unlike < alike
+    ]
+    rankings = (
+        _two_of_each(sorted(helping, key=key))
+        for key in (lambda one: one.unlike, lambda one: one.share)
+    )
+    apart: dict[tuple[str, float], Scored] = {}
+    for one in (one for turn in zip(*rankings, strict=True) for one in turn):
+        apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
+    return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
+
+
+def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
+    """The same with the best two of each slug, which are apart, before all others."""
+    seen: dict[str, set[float]] = {}
+    best: list[Scored] = []
+    rest: list[Scored] = []
+    for one in ranked:
+        shares = seen.setdefault(one.hypothesis.slug, set())
+        new = round(one.share, 6) not in shares and len(shares) < 2
+        shares.add(round(one.share, 6))
+        (best if new else rest).append(one)
+    return [*best, *rest]
