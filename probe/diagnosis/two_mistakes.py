@@ -30,9 +30,11 @@ __all__ = ["second_mistakes"]
 _SUMS, _OF_TWO_SLUGS, _SAME_EFFECT, _OTHER_SIZE = 2000, 10, 0.97, 4.0
 """How many sums of two effects are looked at, and how many of the same two slugs; how much alike
 two may be, and by what factor one may come out larger or smaller beside the other."""
-_ADDED = 0.1
+_ADDED = 0.06
 """Those have at least this share of the seconds of the whole search, and as much have pairs of a
 mistake that is tried last."""
+_TAKEN_APART = 0.1
+"""Seconds below which looking for what is tried last is not begun: it takes the layer apart."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
@@ -53,6 +55,8 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
         return try_all(changed, search, few=True, orders=orders)
 
     def of_the_last(changed: View) -> list[Scored]:
+        if search.rest() < _TAKEN_APART:
+            return []
         return tried_last(changed, search, Turns(0.0, search.rest() / 4, 0.0))
 
     some = sample(search.part.case, search.part.allowed)
