@@ -43,6 +43,7 @@ __all__ = [
     "confirmed",
     "difference_of",
     "freedom",
+    "in_all_layers",
     "left",
     "on_the_whole",
     "rank_distance",
@@ -152,14 +153,14 @@ class View:
         values = _everywhere(self.case, edit)
         if values is None:
             return None
-        case = replace(self.case, steps=edit.steps, inputs=edit.inputs, values=values)
-        if len(edit.steps) != len(case.words):
-            case = replace(case, words=())
-        return replace(
-            self,
-            case=replace(case, calls=_calls(self.case, edit)),
-            as_healthy=edit.as_healthy,
+        case = replace(
+            self.case,
+            steps=edit.steps,
+            inputs=edit.inputs,
+            values=values,
+            calls=_calls(self.case, edit),
         )
+        return replace(self, case=case, as_healthy=edit.as_healthy)
 
 
 def _calls(case: Case, edit: Edit) -> tuple[str, ...]:
@@ -228,7 +229,8 @@ class Search:
         return max(0.0, self.limit - (time.thread_time() - self.started[0]))
 
     def extend(self, seconds: float) -> None:
-        """Gives the search so many seconds at least from here, where the clock allows it."""
+        """Gives the search so many seconds at least from here, where the clock allows it, however
+        long the steps before took."""
         if not self.late:
             self.limit = max(self.limit, time.thread_time() - self.started[0] + seconds)
             self.longest, self.ended = (0.0, 0.0), False
@@ -285,7 +287,7 @@ def try_all(
             prepared[id(where)] = sample(where.case, where.allowed), difference_of(where.case)
         tried = list[tuple[Edit, bool]]()
         alone = enumerate(search.edits(hypothesis, where.case))
-        for index, edit in chain(alone, _in_all_layers(where, search, tried, few)):
+        for index, edit in chain(alone, in_all_layers(where, search, tried, few)):
             if search.over():
                 return candidates
             search.tried += 1
@@ -302,8 +304,8 @@ def try_all(
     return candidates
 
 
-def _in_all_layers(
-    view: View, search: Search, tried: list[tuple[Edit, bool]], few: bool
+def in_all_layers(
+    view: View, search: Search, tried: Sequence[tuple[Edit, bool]], few: bool
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
     block nearer to what was observed in one, or not much further."""
@@ -460,7 +462,7 @@ def score(
             sampled = _at_sample(scored, guess, some)
         if not (worst < 100 or sampled.share < (CLEARLY / 2 if few else CLEARLY)):
             return sampled
-        scored = replace(sampled, share=np.inf)
+        scored = sampled
     values = _everywhere(case, edit) if values is None else values
     if values is None:
         return None
@@ -482,6 +484,7 @@ def score(
 
 
 def _at_sample(scored: Scored, guess: np.ndarray, some: Sample) -> Scored:
+    """What is left where an edit gives this at the elements of a sample."""
     with np.errstate(all="ignore"):
         return replace(
             scored,

@@ -15,15 +15,15 @@ from probe.diagnosis.search import (
     Turns,
     View,
     difference_of,
+    in_all_layers,
     rank_distance,
     score,
     tried_last,
     try_all,
     until,
 )
-from probe.hypotheses import REGISTERED
-from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.edits.changes import made_together
+from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses.case import Edit
 
 __all__ = ["second_mistakes"]
 
@@ -114,8 +114,7 @@ def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[
         changed, there = views[id(first)]
         if changed is None:
             continue
-        edits = search.edits(second.hypothesis, changed.case)
-        for index, edit in _with_all_layers(changed.case, edits, search):
+        for index, edit in _edits(changed, second.hypothesis, search):
             if edit.claim == second.edit.claim:
                 edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
                 beside = Scored(second.hypothesis, edit, second.order, index)
@@ -126,16 +125,13 @@ def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[
     return []
 
 
-def _with_all_layers(
-    case: Case, edits: Iterable[Edit], search: Search
-) -> Iterator[tuple[int, Edit]]:
-    """Edits with their numbers, then those of them that are made in all layers alike."""
+def _edits(view: View, hypothesis: Hypothesis, search: Search) -> Iterator[tuple[int, Edit]]:
+    """The edits of a hypothesis with their numbers, then those made in all layers alike."""
     alone = list[tuple[Edit, bool]]()
-    for index, edit in enumerate(edits):
+    for index, edit in enumerate(search.edits(hypothesis, view.case)):
         yield index, edit
         alone.append((edit, True))
-    if search.part is search.whole:
-        yield from ((-1, edit) for edit in made_together(case, alone))
+    yield from in_all_layers(view, search, alone, few=True)
 
 
 def _nearest_sums(
@@ -177,8 +173,10 @@ def _nearest_sums(
     for flat in nearest[np.lexsort((nearest, -explained.ravel()[nearest]))]:
         i, j = divmod(int(flat), len(firsts))
         slugs = frozenset((seconds[i].hypothesis.slug, firsts[j].hypothesis.slug))
-        asked[slugs] += len(slugs) > 1
-        if explained[i, j] > 0 and len(slugs) > 1 and asked[slugs] <= _OF_TWO_SLUGS:
+        if len(slugs) < 2 or not explained[i, j] > 0:
+            continue
+        asked[slugs] += 1
+        if asked[slugs] <= _OF_TWO_SLUGS:
             yield firsts[j], seconds[i]
 
 
