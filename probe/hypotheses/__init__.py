@@ -31,6 +31,7 @@ from probe.hypotheses.data import preprocessing, wrong_input
 from probe.hypotheses.precision import number_formats, quantizer_levels
 from probe.hypotheses.weights import quantised_weights
 from probe.hypotheses.precision import accumulator_16bit, fixed_point, fixed_point_types
+from probe.hypotheses.attention import relative_positions
 from probe.hypotheses.steps import (
     residual_blocks,
     activation_of_steps,

@@ -4,7 +4,7 @@ base, the positions, and what is rotated."""
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +23,9 @@ _BASES = (1e4, 5e5, 1e6, *(n * 10.0**k for k in range(1, 8) for n in (1, 2, 5)),
 
 
 class _Rope(NamedTuple):
-    """x cos + turned(x) sin, at the step that adds the two: what is rotated, and the two factors
-    as their products take them."""
+    """x cos + turned(x) sin, at the step that adds the two, or (a cos - b sin, b cos + a sin) of
+    the two features of each pair, at the step that puts them together: what is rotated, and the two
+    factors as their products take them."""
 
     add: int
     x: Ref
@@ -32,6 +33,8 @@ class _Rope(NamedTuple):
     sin: Ref
     pairs: str
     """Which features are rotated together: "halves", (i, i + d/2), or "neighbours"."""
+    of_pairs: bool = False
+    """Whether the factors hold one number for each pair, not for each feature."""
 
 
 def _ropes(case: Case) -> list[_Rope]:
@@ -49,7 +52,45 @@ def _ropes(case: Case) -> list[_Rope]:
                 if x is not None and x in factors and pairs:
                     cos, sin = factors[1 - factors.index(x)], products[1 - k]
                     found.append(_Rope(position, x, cos, sin, pairs))
-    return found[::-1]
+    found += (one for position, _ in case.having(ops.Concat) if (one := _joined(case, position)))
+    return sorted(found, key=lambda rope: rope.add)[::-1]
+
+
+def _joined(case: Case, position: int) -> _Rope | None:
+    """The rotation that puts a cos - b sin and b cos + a sin together, at the step that gives it in
+    the shape of what is rotated."""
+    parts = [_unshaped(case, ref) for ref in case.steps[position].sources(position)]
+    if len(parts) != 2 or not (
+        made_by(case, parts[0], ops.Sub) and made_by(case, parts[1], ops.Add)
+    ):
+        return None
+    terms = [ref for part in parts for ref in case.steps[part.step].sources(part.step)]
+    if len(terms) != 4 or not all(made_by(case, ref, ops.Mul) for ref in terms):
+        return None
+    products = [case.steps[ref.step].sources(ref.step) for ref in terms]
+    other = [{*products[2]}, {*products[3]}]
+    for (a, cos), (b, sin) in product(permutations(products[0]), permutations(products[1])):
+        if other not in ([{b, cos}, {a, sin}], [{a, sin}, {b, cos}]):
+            continue
+        cut = [_unshaped(case, one) for one in (a, b)]
+        if not all(made_by(case, one, ops.Slice) for one in cut):
+            continue
+        x = source_of(case, cut[0])
+        whole, first = (one.of(case.inputs, case.values) for one in (x, a))
+        for at in (position, position + 1):
+            same = np.shape(case.values[at][0]) == whole.shape if at < len(case.steps) else False
+            for pairs in ("halves", "neighbours") if same and not whole.shape[-1] % 2 else ():
+                mine = whole[..., ::2] if pairs == "neighbours" else np.split(whole, 2, axis=-1)[0]
+                if x == source_of(case, cut[1]) and np.array_equal(mine, first.reshape(mine.shape)):
+                    return _Rope(at, x, cos, sin, pairs, True)
+    return None
+
+
+def _unshaped(case: Case, ref: Ref) -> Ref:
+    """The tensor before it was given another shape."""
+    while made_by(case, ref, ops.Reshape):
+        ref = source_of(case, ref)
+    return ref
 
 
 def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
@@ -135,6 +176,8 @@ class _Angles(NamedTuple):
 def _angles(case: Case, rope: _Rope) -> _Angles | None:
     """None where the positions are not one after the other, the same for all samples and heads."""
     cos, sin = (one.of(case.inputs, case.values) for one in (rope.cos, rope.sin))
+    if rope.of_pairs and cos.ndim:
+        cos, sin = (_spread(one, rope.pairs) for one in (cos, sin))
     size = cos.shape[-1] if cos.ndim else 0
     if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
         return None
@@ -248,6 +291,14 @@ def rope_dims(case: Case) -> Iterator[Edit]:
                 rewired(case, [change for one in some for change in _all_rotated(case, *one)]),
                 do="rotate the first features (partial_rotary_factor of the config)",
             )
+        if all(_wide(case, rope) for rope, _ in some):
+            size = 2 * some[0][1].each.size
+            yield case.edit(
+                f"the last {size} features of a head are rotated, not the first",
+                rewired(case, [_last_rotated(case, *one) for one in some]),
+                do="rotate the first features of each head",
+                as_healthy=True,
+            )
         rope, angles = some[0]
         for ref in _like(case, rope):
             change = Rewiring(ref, (angles.rotation(rope.pairs),))
@@ -293,6 +344,25 @@ def _all_rotated(case: Case, rope: _Rope, angles: _Angles) -> list[Rewiring]:
     each = _frequencies(_base(angles), size // 2)
     rotation = angles.rotation(rope.pairs, each=each)
     return [Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)]
+
+
+@dataclass(frozen=True, eq=False)
+class _OfLast(ops.Op):
+    """A rotation of the last features of each head."""
+
+    rotation: _Rotation
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        first, last = np.split(inputs[0], [-2 * self.rotation.angles.shape[-1]], axis=-1)
+        return (np.concatenate([first, *self.rotation.run(last)], axis=-1),)
+
+
+def _last_rotated(case: Case, rope: _Rope, angles: _Angles) -> Rewiring:
+    found = _wide(case, rope)
+    assert found is not None
+    whole, joined = found
+    rotation = _OfLast(angles.rotation(rope.pairs))
+    return Rewiring(Ref(joined), (rotation,), _behind(joined), source=whole)
 
 
 def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:

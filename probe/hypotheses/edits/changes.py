@@ -296,14 +296,16 @@ def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change
 
 def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
     """Which of several steps belong together, by their numbers among these: all, those in the same
-    call, and those at the same place of each layer."""
+    call, those at the same place of each layer, and those that steps of the same kinds take."""
     parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
+    users = users_of(case)
     for number, at in enumerate(places):
         if at >= len(case.calls):
             continue
+        takers = frozenset(type(case.steps[user].op) for user in users.get(Ref(at), ()))
         name = without_layer_number(case.calls[at])
         call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
-        for key in (("in", call), ("at", name)):
+        for key in (("in", call), ("at", name), ("into", takers)):
             parts.setdefault(key, []).append(number)
     yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
 

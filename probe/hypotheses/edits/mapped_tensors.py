@@ -82,7 +82,10 @@ class _MappedParameter(Op):
 def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
     op = case.steps[ref.step].op if ref.step >= 0 else None
     if isinstance(op, ops.Parameter):
-        what, key = f"{op.weight.name} is {way.words}", ("parameter", op.weight.name, way.words)
+        what = f"{op.weight.name} is {way.words}"
+        # The parameters of one name in all calls, or of one place in all cells.
+        which = ref.step if case.inner else op.weight.name.rpartition(".")[2]
+        key = ("parameter", which, way.words.replace(str(op.run()[0].shape), ""))
         yield Change(what, "", {ref.step: Step(_MappedParameter(op, way), ())}, key=key)
         return
     what = f"{listed([tensor_name(case, ref)])} {way.words}"

@@ -90,7 +90,9 @@ def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterat
     for one in changes(inner):
         if one.out is None and not one.inputs:
             made = {position: Step(_Changed(op, one), step.sources(position))}
-            key, part = ("cell", one.what, one.where), (position, one.part)
+            named = isinstance(one.key, tuple) and one.key[0] == "parameter"
+            key = ("cell", one.key if named else (one.what, one.where))
+            part = (position, one.part)
             yield Change(one.claim, "", made, key=key, part=one.part and part)
 
 

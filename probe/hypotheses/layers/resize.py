@@ -1,6 +1,6 @@
 """Mistakes of resizing: where the output elements stand, and which elements they are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,10 @@ _COORDINATES = ("half_pixel", "align_corners", "asymmetric")
 _ROUNDINGS = ("floor", "round_prefer_floor", "round_prefer_ceil", "ceil")
 
 
+def _told(scales: Sequence[float]) -> str:
+    return ", ".join(f"{scale:.6g}" for scale in scales)
+
+
 @hypothesis("resize-coordinates")
 def resize_coordinates(case: Case) -> Iterator[Edit]:
     """Another mapping from output coordinates to input coordinates.
@@ -23,6 +27,16 @@ def resize_coordinates(case: Case) -> Iterator[Edit]:
     "nearest" is asymmetric with floor; TensorFlow 2, OpenCV and Pillow use half_pixel; Keras 1 and
     older TensorFlow models use asymmetric. There is no error in the middle, or none at the corners.
     """
+    for position, resized in case.having(ops.Resize, ops.ResizeNearest):
+        have = case.input_of(position).shape[-len(resized.sizes) :]
+        ratios = tuple(size / n for size, n in zip(resized.sizes, have, strict=True))
+        if ratios != resized.scales:
+            yield case.edit(
+                f"coordinates by the ratio of the sizes, {_told(ratios)}, instead of the scale "
+                f"factors {_told(resized.scales)}",
+                case.changed(position, scales=ratios),
+                do="divide by the scale factors that the layer was given",
+            )
     for position, op in case.having(ops.Resize):
         if op.mode == "area":
             continue

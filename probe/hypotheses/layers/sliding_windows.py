@@ -160,7 +160,9 @@ def missing_padding(case: Case) -> Iterator[Edit]:
             continue
         named = set(map(_starts, _evenly(case, position, op)))
         named.update(map(_starts, _on_other_side(case, position, op)))
-        shifts = [shift for shift in product((-1, 0, 1), repeat=len(op.pads)) if any(shift)]
+        far = max(_kernel(case, position, op), default=2) - 1 if len(op.pads) == 1 else 1
+        steps = sorted(range(-far, far + 1), key=abs)
+        shifts = [shift for shift in product(steps, repeat=len(op.pads)) if any(shift)]
         padding = tuple(before for before, _ in op.pads)
         for shift in dict.fromkeys((padding, tuple(-before for before in padding), *shifts)):
             pads = tuple(

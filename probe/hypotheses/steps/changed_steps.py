@@ -59,7 +59,7 @@ def _changed(case: Case) -> Iterator[Change]:
             yield _op_changed(case, position, words, other, ("kind", words))
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
-        for words, other in _together(case, position, op) if not _only_moves(op) else ():
+        for words, other in _together(case, position, op):
             yield _op_changed(case, position, words, other, None, "two fields")
 
 
@@ -87,10 +87,6 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
             if shape[at] != shape[at + 1]:
                 other = (*shape[:at], shape[at + 1], shape[at], *shape[at + 2 :])
                 yield f"split as {other} instead of {shape}", ops.Reshape(other)
-
-
-def _only_moves(op: Op) -> bool:
-    return isinstance(op, Rearrangement | Scanned)
 
 
 def _op_changed(
@@ -148,38 +144,47 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
             words = f"{name} is {_shown(other)} instead of {_shown(value)}"
             if other is None:
                 words = f"{name} is left out"
-            words = _TOLD.get((type(op), part.name), words)
+            words = _TOLD.get((type(op), part.name, other), words)
             yield words, replace(op, **{part.name: other})
 
 
-_TOLD: dict[tuple[type, str], str] = {
-    (
-        Causal,
-        "from_last",
-    ): "the last query attends to all keys, instead of the first query to the first key",
-    (Scanned, "carried"): "the state is carried from each sample to the next",
-    (Scanned, "zero_states"): "the state is set to 0 at steps that are skipped",
-    (Scanned, "in_place"): "each unit of the state is overwritten before the next is computed",
-    (Scanned, "reverse"): "the sequence is read in the other direction",
+_TOLD: dict[tuple[type, str, Any], str] = {
+    (Causal, "from_last", True): (
+        "the last query attends to all keys, instead of the first query to the first key"
+    ),
+    (Scanned, "carried", True): "the state is carried from each sample to the next",
+    (Scanned, "zero_masked", True): "the output is 0 at steps that are skipped",
+    (Scanned, "zero_states", True): "the state is set to 0 at steps that are skipped",
+    (Scanned, "in_place", True): (
+        "each unit of the state is overwritten before the next is computed"
+    ),
+    **{(Scanned, "reverse", on): "the sequence is read in the other direction" for on in (0, 1)},
 }
 
 
 def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
-    """Two fields of an op changed at once, which often have to fit to each other."""
+    """Two fields of an op changed at once, which often have to fit to each other; of a recurrence
+    two of its flags."""
+    if isinstance(op, Rearrangement):
+        return
     kind: Any = type(op)
     types = _types(kind)
+    told = bool if isinstance(op, Scanned) else int | tuple | str | float
     tried = [
         (part.name, list(_others(case, position, part.name, value, types[part.name])))
         for part in fields(op)
-        if isinstance(value := getattr(op, part.name), int | tuple | str | float)
+        if isinstance(value := getattr(op, part.name), told)
     ]
     for (one, left), (other, right) in combinations(tried, 2):
         for first, second in product(left[:_FEW], right[:_FEW]):
-            yield (
+            words = (
                 f"{one} is {first} and {other} is {second} instead of {getattr(op, one)} and "
-                f"{getattr(op, other)}",
-                replace(op, **{one: first, other: second}),
+                f"{getattr(op, other)}"
             )
+            both = (type(op), one, first), (type(op), other, second)
+            if all(part in _TOLD for part in both):
+                words = " and ".join(_TOLD[part] for part in both)
+            yield words, replace(op, **{one: first, other: second})
 
 
 _FEW = 8
@@ -215,12 +220,6 @@ def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iter
         yield from (one for one in _pads(value) if one != value)
     elif isinstance(value, Op):
         yield from (one for _, one in COMMON if type(one) is not type(value))
-    if (
-        value is not None
-        and not isinstance(value, bool)
-        and type(None) in getattr(kind, "__args__", ())
-    ):
-        yield None
 
 
 def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[int, ...]]:

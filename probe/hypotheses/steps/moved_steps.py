@@ -202,11 +202,11 @@ def _before_another_layout(
 
 def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
     """The operands that a sum or another step of several inputs is made of, as (taker, tensor), the
-    nearest first."""
+    nearest first, those behind steps of single elements too."""
     if ref.step < 0 or isinstance(case.steps[ref.step].op, Outputs):
         return
     operands = case.steps[ref.step].sources(ref.step)
-    if len(operands) < 2 and not isinstance(case.steps[ref.step].op, ops.Identity):
+    if len(operands) < 2 and not isinstance(case.steps[ref.step].op, Elementwise | ops.Identity):
         return
     if len(operands) > 1:
         yield from ((ref.step, one) for one in operands)
