@@ -500,3 +500,66 @@ def test_a_parameter_is_read_otherwise_wherever_it_is_used():
     assert report.findings[0].left <= 1
     assert report.findings[0].slug == "rearranged-tensor"
     assert "packed is taken with the two halves along axis 1" in report.findings[0].claim
+
+
+class CappedScores(nn.Module):
+    def forward(self, x, mask):
+        scores = 3.0 * torch.tanh(x @ x.transpose(-1, -2) / 3.0)
+        return torch.softmax(scores + mask, -1) @ x
+
+
+def test_a_mask_added_before_the_cap_of_scores():
+    x = drawn(2, 5, 4)
+    mask = np.triu(np.full((5, 5), -1e9, np.float32), 1)
+    t, m = torch.from_numpy(x), torch.from_numpy(mask)
+    y = torch.softmax(3.0 * torch.tanh((t @ t.transpose(-1, -2) + m) / 3.0), -1) @ t
+    report = probe.check(CappedScores(), "", (x, mask), expected=y.numpy())
+    finding = report.findings[0]
+    assert (finding.slug, finding.left <= 1) == ("moved-step", True), finding
+    assert "input 1 is added to" in finding.claim
+
+
+class Padded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = torch.softmax(self.linear(x) @ self.linear(x).transpose(-1, -2), -1)
+        return F.pad(y, (1, 2)).sum(-2)
+
+
+def test_a_padding_that_was_forgotten():
+    module, x = varied(Padded()), drawn(2, 5, 4)
+    with torch.no_grad():
+        y = module(torch.from_numpy(x))[:, 1:-2].numpy()
+    report = probe.check(module, "", x, expected=y)
+    assert report.findings and report.findings[0].left <= 1, report
+
+
+@pytest.mark.parametrize("by", [-2, 2, 3])
+def test_windows_of_one_axis_that_start_further_on(by):
+    """A causal convolution computed as another one, such as a centred one."""
+    module, x = varied(nn.Conv1d(3, 3, 4, padding=3, groups=3)), drawn(2, 3, 9)
+    with torch.no_grad():
+        wide = F.pad(torch.from_numpy(x), (3 - by, 3 + by))
+        y = F.conv1d(wide, module.weight, module.bias, groups=3).numpy()
+    finding = probe.check(module, "", x, expected=y).findings[0]
+    assert (finding.slug, finding.left <= 1) == ("missing-padding", True), finding
+    assert f"the windows start {by} elements later" in finding.claim
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_the_recurrent_weights_of_all_layers_are_not_transposed(kind):
+    module, x = varied(kind(3, 4, 2, batch_first=True)), drawn(2, 5, 3)
+    other = kind(3, 4, 2, batch_first=True).eval()
+    other.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        for layer in range(2):
+            held = getattr(other, f"weight_hh_l{layer}")
+            held.copy_(torch.cat([one.T for one in held.chunk(len(held) // 4)]))
+        y = other(torch.from_numpy(x))[0].numpy()
+    finding = probe.check(module, "", x, expected=[y, *[None] * (1 + (kind is nn.LSTM))]).findings
+    assert finding and finding[0].left <= 1, finding
+    if kind is nn.RNN:
+        assert "weight_hh_l0" in finding[0].claim and "weight_hh_l1" in finding[0].claim

@@ -364,3 +364,64 @@ def test_a_fused_projection_split_otherwise(own, other):
         return
     assert report.findings, report
     assert report.findings[0].slug == "packed-order", report.findings
+
+
+class Pairs(torch.nn.Module):
+    """Attention whose rotation is computed pair by pair, as GPT-OSS and Meta's code do: halves or
+    neighbours, of all features or of the first ones of each head."""
+
+    def __init__(self, neighbours=False, width=8, sign=1.0, last=False, base=100.0):
+        super().__init__()
+        self.q, self.k = torch.nn.Linear(12, 16, bias=False), torch.nn.Linear(12, 16, bias=False)
+        self.neighbours, self.width, self.sign, self.last = neighbours, width, sign, last
+        angles = torch.arange(6)[:, None] * base ** (-torch.arange(width // 2) * 2 / width)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def rotated(self, x):
+        if self.width < 8:
+            first, rest = x.split([self.width, 8 - self.width], -1)
+            if self.last:
+                rest, first = x.split([8 - self.width, self.width], -1)
+                return torch.cat([rest, self.of_all(first)], -1)
+            return torch.cat([self.of_all(first), rest], -1)
+        return self.of_all(x)
+
+    def of_all(self, x):
+        a, b = (x[..., ::2], x[..., 1::2]) if self.neighbours else x.chunk(2, -1)
+        sin = self.sign * self.sin
+        one, other = a * self.cos - b * sin, b * self.cos + a * sin
+        if self.neighbours:
+            return torch.stack([one, other], -1).flatten(-2)
+        return torch.cat([one, other], -1)
+
+    def forward(self, x):
+        q, k = (
+            self.rotated(one(x).unflatten(-1, (2, 8)).transpose(1, 2)) for one in (self.q, self.k)
+        )
+        return torch.softmax(q @ k.transpose(-1, -2), -1)
+
+
+@pytest.mark.parametrize("neighbours", [True, False])
+@pytest.mark.parametrize(
+    ("slug", "own", "other"),
+    [
+        ("rope-layout", {}, None),
+        ("rope-direction", {}, {"sign": -1.0}),
+        ("rope-base", {}, {"base": 1e4}),
+        ("rope-dims", {"width": 4}, {"width": 4, "last": True}),
+        ("", {}, {}),
+    ],
+)
+def test_a_rotation_computed_pair_by_pair(slug, own, other, neighbours):
+    torch.manual_seed(0)
+    module = Pairs(neighbours, **own).eval()
+    port = Pairs(not neighbours) if other is None else Pairs(neighbours, **other)
+    port.load_state_dict({**port.state_dict(), **dict(module.named_parameters())})
+    x = drawn(2, 6, 12)
+    with torch.no_grad():
+        report = probe.check(module, "", x, expected=port(torch.from_numpy(x)).numpy())
+    assert report.ok == (not slug), report
+    assert [one.slug for one in report.findings[:1]] == [slug] * bool(slug), report
+    if own:
+        assert "the last 4 features of a head are rotated" in report.findings[0].claim

@@ -255,3 +255,80 @@ def test_what_is_not_the_same_is_not_said_to_be():
         values = module.last(module.first(torch.from_numpy(x))).numpy()
     finding = named(module, "", x, values)
     assert "the same in" not in finding.claim, finding
+
+
+class Ordered(nn.Module):
+    """The parts of PyTorch's decoder layer in an order, of one layer or of two."""
+
+    def __init__(self, norm_first, order=(0, 1, 2), layers=1):
+        super().__init__()
+        self.order, self.norm_first = order, norm_first
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                *(12, 3, 20), dropout=0.0, batch_first=True, norm_first=norm_first
+            )
+            for _ in range(layers)
+        )
+
+    def forward(self, x, memory):
+        for layer in self.layers:
+            parts = [
+                (layer.norm1, lambda y, layer=layer: layer._sa_block(y, None, None)),
+                (layer.norm2, lambda y, layer=layer: layer._mha_block(y, memory, None, None)),
+                (layer.norm3, layer._ff_block),
+            ]
+            for norm, part in (parts[at] for at in self.order):
+                x = x + part(norm(x)) if self.norm_first else norm(x + part(x))
+        return x
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [((1, 0, 2), "norm2"), ((0, 2, 1), "norm3"), ((2, 0, 1), "norm3"), ((0, 1, 2), "")],
+)
+def test_parts_of_a_block_in_another_order(order, words, norm_first):
+    right, wrong = varied(Ordered(norm_first)), varied(Ordered(norm_first, order))
+    x, memory = tokens(2, 5, 12), tokens(2, 7, 12, seed=2)
+    layer = "layers.0"
+    with torch.no_grad():
+        values = wrong(torch.from_numpy(x), torch.from_numpy(memory)).numpy()
+    if not words:
+        assert probe.check(right.layers[0], "", (x, memory), expected=values).ok, layer
+        return
+    finding = named(right.layers[0], "", (x, memory), values)
+    assert finding.slug == "exchanged-parts", finding
+    assert words in finding.claim.partition(" computed before ")[0], finding
+
+
+def test_two_layers_of_a_network_exchanged():
+    model, x = varied(nn.Sequential(*(encoder_layer(True) for _ in range(2)))), tokens(2, 5, 12)
+    with torch.no_grad():
+        values = model[0](model[1](torch.from_numpy(x))).numpy()
+    finding = named(model, "", x, values)
+    assert finding.slug == "exchanged-parts", finding
+    assert finding.claim.startswith("1 computed before 0"), finding
+
+
+class Norms(nn.Module):
+    """Norms before and behind each branch, as in Gemma 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.norms = nn.ModuleList(nn.LayerNorm(6) for _ in range(4))
+
+    def forward(self, x, skipped=()):
+        norms = [nn.Identity() if k in skipped else one for k, one in enumerate(self.norms)]
+        x = x + norms[1](torch.tanh(self.first(norms[0](x))))
+        return x + norms[3](torch.tanh(self.second(norms[2](x))))
+
+
+@pytest.mark.parametrize("skipped", [(1, 3), (0, 2)])
+def test_the_norms_at_one_place_of_each_branch_are_left_out(skipped):
+    model, x = varied(Norms()), tokens(2, 4, 6)
+    with torch.no_grad():
+        values = model(torch.from_numpy(x), skipped).numpy()
+    finding = named(model, "", x, values)
+    assert finding.slug == "missing-step", finding
+    assert all(f"norms.{k}" in finding.claim for k in skipped), finding

@@ -1,6 +1,7 @@
 """Ops that a port has otherwise, where no field of theirs says so: another op of the same name."""
 
 from importlib import import_module
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -113,7 +114,25 @@ def mean_over_padding(m, x):
     return (rows * (x != m.padding_idx)[..., None]).mean(1)
 
 
+class Below(nn.Module):
+    def forward(self, x):
+        return 2 * x.clamp(max=0.7)
+
+
+def by_sizes(mode):
+    return lambda m, x: F.interpolate(x, (17, 15), mode=mode)
+
+
 FAULTS = {
+    "the same bound at both ends": (Below(), lambda m, x: 2 * x.clamp(-0.7, 0.7)),
+    "coordinates by the ratio of the sizes, 1.7, 1.66667": (
+        nn.Upsample(scale_factor=1.7, mode="bicubic"),
+        by_sizes("bicubic"),
+    ),
+    "coordinates by the ratio of the sizes, 1, 1, 1.7, 1.66667": (
+        nn.Upsample(scale_factor=1.7),
+        by_sizes("nearest"),
+    ),
     "the value of the largest magnitude": (nn.MaxPool2d(2), lambda m, x: of_largest_magnitude(x)),
     "the smallest value": (nn.MaxPool2d(2), lambda m, x: -F.max_pool2d(-x, 2)),
     "max(x, slope x)": (slopes(), as_maximum),
@@ -220,3 +239,25 @@ def test_a_state_that_is_overwritten_in_place():
     assert "overwritten before the next" in report.findings[0].claim
     right = m(torch.tensor(x))[0].detach().numpy()
     assert probe.check(m, "", x, expected=right).verdict == "agree"
+
+
+@pytest.mark.tensorflow
+def test_a_state_that_begins_anew_behind_a_masked_step():
+    """The output is 0 there, and each run of steps between two masked ones is one of its own."""
+    keras = import_module("keras")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((7, 3)), keras.layers.Masking(), keras.layers.LSTM(4, return_sequences=True)]
+    )
+    x = RNG.normal(size=(2, 7, 3)).astype(np.float32)
+    x[0, 2], x[1, [1, 4]] = 0, 0
+    y = np.zeros((2, 7, 4), np.float32)
+    for sample, masked in ((0, [-1, 2, 7]), (1, [-1, 1, 4, 7])):
+        for before, after in pairwise(masked):
+            run = x[sample : sample + 1, before + 1 : after]
+            if run.size:
+                y[sample, before + 1 : after] = np.asarray(model.layers[-1](run))[0]
+    finding = probe.check(model, model.layers[-1].name, x, expected=y).findings[0]
+    assert finding.left <= 1, finding
+    assert "the output is 0 at steps that are skipped" in finding.claim
+    assert "the state is set to 0 at steps that are skipped" in finding.claim

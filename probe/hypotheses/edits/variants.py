@@ -138,6 +138,13 @@ def _wrapped(op: Any, x: np.ndarray) -> np.ndarray:
     return np.asarray((x - low) % (high - low + 1) + low)
 
 
+def _at_both_ends(op: Any, x: np.ndarray) -> np.ndarray:
+    if None not in (op.low, op.high):
+        raise ValueError("bounded already")
+    bound = -op.low if op.high is None else op.high
+    return np.asarray(np.clip(x, -bound, bound))
+
+
 @dataclass(frozen=True, eq=False)
 class _OtherWindows(ops.AdaptiveAveragePool):
     """The mean over windows that end elsewhere; ``ends``: "floor", all of n // out elements, or all
@@ -333,7 +340,13 @@ _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = 
     ),
     ((ops.PRelu, ops.LeakyRelu), _ways(("max(x, slope x)", _as_maximum))),
     ((ops.Round, ops.Floor, ops.Ceil, ops.Trunc), _other_whole),
-    ((ops.Clip,), _ways(("wrapping around at the ends", _wrapped))),
+    (
+        (ops.Clip,),
+        _ways(
+            ("wrapping around at the ends", _wrapped),
+            ("the same bound at both ends", _at_both_ends),
+        ),
+    ),
     ((ops.AdaptiveAveragePool,), _other_windows),
     ((ops.ResizeNearest,), _nearest_to_even),
     ((ops.Resize,), _ways(("zeros beyond the border", _zeros_outside))),

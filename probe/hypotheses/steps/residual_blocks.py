@@ -1,9 +1,9 @@
-"""Mistakes with residual blocks as a whole: where their norms stand and what these subtract, and
-whether their branches are computed side by side."""
+"""Mistakes with residual blocks as a whole: where their norms stand and what these subtract,
+whether their branches are computed side by side, and in which order blocks follow one another."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from probe.hypotheses.edits.changes import shape_of, users_of
 from probe.hypotheses.edits.regrouped_steps import taken_together
 from probe.hypotheses.edits.step_words import call_of, step_name
 from probe.hypotheses.registry import hypothesis
-from probe.ops.step import Ref, Step
+from probe.ops.step import Ref, Step, weights_of
 
 __all__: list[str] = []
 
@@ -125,6 +125,65 @@ def sequential_branches(case: Case) -> Iterator[Edit]:
                     )
 
 
+@hypothesis("exchanged-parts", last=True)
+def exchanged_parts(case: Case) -> Iterator[Edit]:
+    """Two parts of a layer that follow one another are computed in the other order.
+
+    Such as cross-attention before self-attention, the MLP before attention, or two layers of a
+    network exchanged.
+    """
+    for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
+        for joints in dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs))):
+            triples = sorted(combinations(joints, 3), key=lambda one: one[2].step - one[0].step)
+            for start, middle, end in triples[:_MOST]:
+                first = {at for at in _following(whole, start) if at <= middle.step}
+                second = {at for at in _following(whole, middle) if at <= end.step}
+                if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
+                    names = [
+                        " to ".join({_call_of(whole, Ref(at)): 0 for at in (min(part), max(part))})
+                        for part in (second, first)
+                    ]
+                    yield whole.edit(
+                        f"{names[0]} computed before {names[1]}, not behind",
+                        _other_order(whole, (start, middle, end), first, second),
+                        do="compute them in the layer's order",
+                        as_healthy=True,
+                    )
+
+
+_MOST = 32
+"""How many pairs of parts are exchanged."""
+
+
+def _weighs(op: ops.Op) -> bool:
+    return isinstance(op, Gathered) or bool(weights_of((Step(op),)))
+
+
+def _joints(case: Case, index: int) -> Iterator[Ref]:
+    """The tensors of the output's shape that an input goes through as a whole: of what is made of
+    it before nothing is taken behind."""
+    users, start = users_of(case), Ref(-1, index)
+    if shape_of(case, start) == case.healthy.shape:
+        yield start
+    latest = max(users.get(start, [-1]))
+    for at in sorted(_following(case, start)):
+        if latest <= at and [np.shape(y) for y in case.values[at]] == [case.healthy.shape]:
+            yield Ref(at)
+        outputs = (Ref(at, k) for k in range(len(case.values[at])))
+        latest = max([latest, *(user for one in outputs for user in users.get(one, ()))])
+
+
+def _other_order(
+    case: Case, joints: tuple[Ref, Ref, Ref], first: Collection[int], second: Collection[int]
+) -> Steps:
+    """The steps with the second part, from the second joint to the third, before the first."""
+    start, middle, end = joints
+    steps = list(case.steps[: end.step + 1])
+    made = _copied(case, steps, second, middle, start)(end)
+    made = _copied(case, steps, first, start, made)(middle)
+    return _continued(case, steps, end.step, made)
+
+
 def _addends(case: Case, ref: Ref) -> Iterator[Ref]:
     """What a sum of sums of tensors of one shape adds."""
     plain = _plain(case, ref)
@@ -156,25 +215,36 @@ def _one_after_the_other(
 ) -> Steps:
     """The steps with the second branch, whose steps are ``inner``, on the sum with the first."""
     skip, first, second = parts
-    steps: list[Step] = list(case.steps[:total])
-    steps.append(Step(ops.Add(), (skip, first)))
+    steps = [*case.steps[:total], Step(ops.Add(), (skip, first))]
+    branch = _copied(case, steps, inner, skip, Ref(total))(second)
+    steps.append(Step(ops.Add(), (Ref(total), branch)))
+    return _continued(case, steps, total, Ref(len(steps) - 1))
+
+
+def _copied(
+    case: Case, steps: list[Step], inner: Collection[int], old: Ref, new: Ref
+) -> Callable[[Ref], Ref]:
+    """Appends some steps once more, on another tensor in place of one, and tells where what they
+    give stands."""
     again: dict[int, int] = {}
 
     def taken(ref: Ref) -> Ref:
-        return Ref(total) if ref == skip else replace(ref, step=again.get(ref.step, ref.step))
+        return new if ref == old else replace(ref, step=again.get(ref.step, ref.step))
 
     for at in sorted(inner):
         steps.append(Step(case.steps[at].op, tuple(map(taken, case.steps[at].sources(at)))))
         again[at] = len(steps) - 1
-    steps.append(Step(ops.Add(), (Ref(total), taken(second))))
-    moved = {total: len(steps) - 1}
-    for at in range(total + 1, len(case.steps)):
-        sources = tuple(
-            replace(ref, step=moved.get(ref.step, ref.step)) for ref in case.steps[at].sources(at)
-        )
-        steps.append(Step(case.steps[at].op, sources))
-        moved[at] = len(steps) - 1
-    return tuple(steps)
+    return taken
+
+
+def _continued(case: Case, steps: Sequence[Step], last: int, made: Ref) -> Steps:
+    """These steps and those behind ``last``, for what that gives ``made``."""
+    following = range(last + 1, len(case.steps))
+    whole = list(steps)
+    taken = _copied(case, whole, following, Ref(last), made)
+    if not following and made.step != len(whole) - 1:
+        whole.append(Step(ops.Identity(), (taken(Ref(last)),)))
+    return tuple(whole)
 
 
 def _sites(case: Case) -> Iterator[_Site]:
