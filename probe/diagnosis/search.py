@@ -232,7 +232,8 @@ class Search:
         """Gives the search so many seconds at least from here, where the clock allows it, however
         long the steps before took."""
         if not self.late:
-            self.limit = max(self.limit, time.thread_time() - self.started[0] + seconds)
+            self.last = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
+            self.limit = max(self.limit, self.last[0] + seconds)
             self.longest, self.ended = (0.0, 0.0), False
 
     def over(self) -> bool:

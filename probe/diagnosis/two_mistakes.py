@@ -35,6 +35,11 @@ _ADDED = 0.06
 mistake that is tried last."""
 _TAKEN_APART = 0.1
 """Seconds below which looking for what is tried last is not begun: it takes the layer apart."""
+_LIKELY = 0.2
+"""What a mistake may leave of the variance of the ranks to be likely one of two: what it leaves is
+looked for before anything else."""
+_FOR_LIKELY = 0.4
+"""The share of the seconds of the whole search that is left for that, at least."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
@@ -57,12 +62,20 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
     def of_the_last(changed: View) -> list[Scored]:
         if search.rest() < _TAKEN_APART:
             return []
-        return tried_last(changed, search, Turns(0.0, search.rest() / 4, 0.0))
+        share = 2 if likely else 4
+        found = tried_last(changed, search, Turns(0.0, search.rest() / share, 0.0))
+        search.extend(0.0)
+        return found
 
     some = sample(search.part.case, search.part.allowed)
     near = _firsts(scored, search, some)
-    found = _that_add_up(_nearest_sums(scored, scored, some), search) or _beside(
-        near, search, named
+    likely = [one for one in near if one.unlike < _LIKELY][:1]
+    search.extend(_FOR_LIKELY * search.limit if likely else 0.0)
+    found = (
+        _that_add_up(_nearest_sums(scored, scored, some), search)
+        or _beside(likely, search, named)
+        or (last and _beside(likely, search, of_the_last))
+        or _beside(near, search, named)
     )
     if found or not last:
         return found

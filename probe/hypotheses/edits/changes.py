@@ -322,23 +322,25 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
             if changed:
                 held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, likely, changed))
     for found in held.values():
-        places = list(found)
+        places, seen = list(found), set[tuple[int, ...]]()
         for some in _alike(case, places):
-            rows = [found[places[number]] for number in some]
             names = [case.calls[places[number]] for number in some]
-            if len({*names}) < len(names) or len({*map(len, rows)}) > 1:
+            if len({*names}) < len(names):
                 continue
-            for alike in zip(*rows, strict=True):
-                first = alike[0][0]
-                claims = {
-                    one.claim.replace(name, "")
-                    for name, (one, *_) in zip(names, alike, strict=True)
-                }
+            rows: dict[str, list[tuple[Edit, bool, list[int]]]] = {}
+            for number, name in zip(some, names, strict=True):
+                for member in found[places[number]]:
+                    rows.setdefault(member[0].claim.replace(name, ""), []).append(member)
+            for alike in rows.values():
+                which = tuple(id(one) for one, *_ in alike)
                 made = {at: one.steps[at] for one, _, changed in alike for at in changed}
                 disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
-                if len(claims) == 1 and disjoint and any(likely for _, likely, _ in alike):
+                likely = any(likely for _, likely, _ in alike)
+                if len(alike) > 1 and disjoint and likely and which not in seen:
+                    seen.add(which)
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
                     calls = "1 more call" if len(alike) == 2 else f"{len(alike) - 1} more calls"
+                    first = alike[0][0]
                     yield replace(first, claim=f"{first.claim}; the same in {calls}", steps=steps)
 
 

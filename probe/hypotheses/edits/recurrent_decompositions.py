@@ -35,7 +35,7 @@ class Scanned(Op):
     first: float = 0.0
     carried: bool = False
     zero_states: bool = False
-    """Whether a step that is skipped sets the states to 0."""
+    """Whether a step that is skipped sets the states to 0, and with them its output."""
     in_place: bool = False
     """Whether each unit of a state overwrites the old one before the next unit is computed."""
 
@@ -77,7 +77,8 @@ class Scanned(Op):
                     np.where(keep, new, 0.0 if self.zero_states else old)
                     for new, old in zip(after, states, strict=True)
                 )
-                held = np.where(keep, after[0], 0.0 if self.zero_masked else held)
+                shown = 0.0 if self.zero_masked or self.zero_states else held
+                held = np.where(keep, after[0], shown)
                 out[t] = held
             states = after
         return (out, *states)

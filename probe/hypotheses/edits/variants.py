@@ -13,7 +13,7 @@ from probe import ops
 from probe.hypotheses.edits.activations import COMMON
 from probe.ops.base import Elementwise, Op
 
-__all__ = ["siblings"]
+__all__ = ["siblings", "tables"]
 
 
 def siblings(op: Op) -> Iterator[Op]:
@@ -32,8 +32,6 @@ def siblings(op: Op) -> Iterator[Op]:
         for _, other in COMMON:
             if type(other) is not type(op):
                 yield other
-        if isinstance(op, Elementwise):
-            yield from _tables(op)
 
 
 _ACTIVATIONS = {type(op) for _, op in COMMON} - {ops.Exp, ops.Abs, ops.Neg}
@@ -317,8 +315,9 @@ _REACHES = (4.0, 8.0)
 _STEPS = tuple(2.0**-k for k in range(1, 9))
 
 
-def _tables(op: Op) -> Iterator[Op]:
-    for step in _STEPS:
+def tables(op: Op) -> Iterator[_Table]:
+    """An activation looked up in a table."""
+    for step in _STEPS if isinstance(op, Elementwise) and type(op) in _ACTIVATIONS else ():
         for reach in _REACHES:
             yield _Table(op, reach, step)
             yield _Table(op, reach, step, np.floor)

@@ -25,10 +25,10 @@ from probe.hypotheses.edits.tensor_maps import scalings
 from probe.hypotheses.edits.variants import siblings
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
-from probe.ops.base import Op, Rearrangement
+from probe.ops.base import Op
 from probe.ops.step import Step
 
-__all__: list[str] = []
+__all__ = ["op_changed", "other_values", "types_of"]
 
 
 @hypothesis("changed-step", last=True)
@@ -51,16 +51,12 @@ def _changed(case: Case) -> Iterator[Change]:
         for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
             name = words.partition(" is ")[0]
             key = ("field", None if name in ("axis", "axes") else type(op), words)
-            yield _op_changed(case, position, words, other, key, name)
+            yield op_changed(case, position, words, other, key, name)
         for words, other in _read_otherwise(case, position, op):
-            yield _op_changed(case, position, words, other, ("read", words), "shape")
+            yield op_changed(case, position, words, other, ("read", words), "shape")
         for other in siblings(op):
             words = f"{_name(other)} instead of {_name(op)}"
-            yield _op_changed(case, position, words, other, ("kind", words))
-    for position in range(len(case.steps) - 1, -1, -1):
-        op = case.steps[position].op
-        for words, other in _together(case, position, op):
-            yield _op_changed(case, position, words, other, None, "two fields")
+            yield op_changed(case, position, words, other, ("kind", words))
 
 
 def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
@@ -89,7 +85,7 @@ def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op
                 yield f"split as {other} instead of {shape}", ops.Reshape(other)
 
 
-def _op_changed(
+def op_changed(
     case: Case, position: int, words: str, op: Op, key: Hashable, part: str = "kind"
 ) -> Change:
     step = Step(op, case.steps[position].sources(position))
@@ -129,17 +125,17 @@ _MODES: tuple[tuple[str, ...], ...] = (
 
 
 @cache
-def _types(kind: Any) -> dict[str, Any]:
+def types_of(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
 def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     """The op with one field changed, in words."""
     kind: Any = type(op)
-    types = _types(kind)
+    types = types_of(kind)
     for part in fields(op):
         value = getattr(op, part.name)
-        for other in _others(case, position, part.name, value, types[part.name]):
+        for other in other_values(case, position, part.name, value, types[part.name]):
             name = part.name.replace("_", " ")
             words = f"{name} is {_shown(other)} instead of {_shown(value)}"
             if other is None:
@@ -153,7 +149,6 @@ _TOLD: dict[tuple[type, str, Any], str] = {
         "the last query attends to all keys, instead of the first query to the first key"
     ),
     (Scanned, "carried", True): "the state is carried from each sample to the next",
-    (Scanned, "zero_masked", True): "the output is 0 at steps that are skipped",
     (Scanned, "zero_states", True): "the state is set to 0 at steps that are skipped",
     (Scanned, "in_place", True): (
         "each unit of the state is overwritten before the next is computed"
@@ -162,41 +157,13 @@ _TOLD: dict[tuple[type, str, Any], str] = {
 }
 
 
-def _together(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
-    """Two fields of an op changed at once, which often have to fit to each other; of a recurrence
-    two of its flags."""
-    if isinstance(op, Rearrangement):
-        return
-    kind: Any = type(op)
-    types = _types(kind)
-    told = bool if isinstance(op, Scanned) else int | tuple | str | float
-    tried = [
-        (part.name, list(_others(case, position, part.name, value, types[part.name])))
-        for part in fields(op)
-        if isinstance(value := getattr(op, part.name), told)
-    ]
-    for (one, left), (other, right) in combinations(tried, 2):
-        for first, second in product(left[:_FEW], right[:_FEW]):
-            words = (
-                f"{one} is {first} and {other} is {second} instead of {getattr(op, one)} and "
-                f"{getattr(op, other)}"
-            )
-            both = (type(op), one, first), (type(op), other, second)
-            if all(part in _TOLD for part in both):
-                words = " and ".join(_TOLD[part] for part in both)
-            yield words, replace(op, **{one: first, other: second})
-
-
-_FEW = 8
-
-
 def _shown(value: Any) -> str:
     if isinstance(value, Op):
         return _name(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _others(case: Case, position: int, name: str, value: Any, kind: Any) -> Iterator[Any]:
+def other_values(case: Case, position: int, name: str, value: Any, kind: Any) -> Iterator[Any]:
     x = case.input_of(position)
     if value is not None and type(None) in getattr(kind, "__args__", ()):
         yield None

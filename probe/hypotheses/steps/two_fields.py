@@ -1,0 +1,56 @@
+"""Rarer changes of one step: two fields, which often have to fit to each other, and tables."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import combinations, product
+from typing import Any
+
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import Change
+from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.hypotheses.edits.reproducing import reproducing
+from probe.hypotheses.edits.variants import tables
+from probe.hypotheses.registry import more
+from probe.hypotheses.steps.changed_steps import op_changed, other_values, types_of
+from probe.ops.base import Op, Rearrangement
+
+__all__: list[str] = []
+
+
+@more("changed-step", last=True)
+def two_fields(case: Case) -> Iterator[Edit]:
+    """Two fields of a step at once, or its function looked up in a table."""
+    yield from reproducing(case, _changed, "changed-step")
+
+
+def _changed(case: Case) -> Iterator[Change]:
+    for position in range(len(case.steps) - 1, -1, -1):
+        op = case.steps[position].op
+        for other in tables(op):
+            words = f"{other.in_words} instead of {type(op).__name__}"
+            yield op_changed(case, position, words, other, ("kind", words))
+        for words, changed in _pairs(case, position, op):
+            yield op_changed(case, position, words, changed, None, "two fields")
+
+
+def _pairs(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
+    """The op with two fields changed, in words."""
+    if isinstance(op, Rearrangement | Scanned):
+        return
+    kind: Any = type(op)
+    types = types_of(kind)
+    tried = [
+        (part.name, list(other_values(case, position, part.name, value, types[part.name])))
+        for part in fields(op)
+        if isinstance(value := getattr(op, part.name), int | tuple | str | float)
+    ]
+    for (one, left), (other, right) in combinations(tried, 2):
+        for first, second in product(left[:_FEW], right[:_FEW]):
+            yield (
+                f"{one} is {first} and {other} is {second} instead of {getattr(op, one)} and "
+                f"{getattr(op, other)}",
+                replace(op, **{one: first, other: second}),
+            )
+
+
+_FEW = 8
