@@ -422,6 +422,7 @@ def test_a_rotation_computed_pair_by_pair(slug, own, other, neighbours):
     with torch.no_grad():
         report = probe.check(module, "", x, expected=port(torch.from_numpy(x)).numpy())
     assert report.ok == (not slug), report
-    assert [one.slug for one in report.findings[:1]] == [slug] * bool(slug), report
+    found = {one.slug: one.claim for one in report.findings}
+    assert slug in found if slug else not found, report  # others may give the same scores
     if own:
-        assert "the last 4 features of a head are rotated" in report.findings[0].claim
+        assert "the last 4 features of a head are rotated" in found[slug]

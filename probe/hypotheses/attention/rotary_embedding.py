@@ -68,9 +68,9 @@ def _joined(case: Case, position: int) -> _Rope | None:
     if len(terms) != 4 or not all(made_by(case, ref, ops.Mul) for ref in terms):
         return None
     products = [case.steps[ref.step].sources(ref.step) for ref in terms]
-    other = [{*products[2]}, {*products[3]}]
-    for (a, cos), (b, sin) in product(permutations(products[0]), permutations(products[1])):
-        if other not in ([{b, cos}, {a, sin}], [{a, sin}, {b, cos}]):
+    orders = product(*(permutations(one, 2) for one in products))
+    for (a, cos), (b, sin), one, other in orders:
+        if not any(_alike(case, terms, (b, cos, a, sin)) for terms in (one + other, other + one)):
             continue
         cut = [_unshaped(case, one) for one in (a, b)]
         if not all(made_by(case, one, ops.Slice) for one in cut):
@@ -84,6 +84,15 @@ def _joined(case: Case, position: int) -> _Rope | None:
                 if x == source_of(case, cut[1]) and np.array_equal(mine, first.reshape(mine.shape)):
                     return _Rope(at, x, cos, sin, pairs, True)
     return None
+
+
+def _alike(case: Case, some: Sequence[Ref], others: Sequence[Ref]) -> bool:
+    """Whether tensors are the same; a parameter is a step for each that takes it."""
+    pairs = [
+        (x.of(case.inputs, case.values), y.of(case.inputs, case.values))
+        for x, y in zip(some, others, strict=True)
+    ]
+    return all(x is y or np.array_equal(x, y) for x, y in pairs)
 
 
 def _unshaped(case: Case, ref: Ref) -> Ref:

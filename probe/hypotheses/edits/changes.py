@@ -408,12 +408,17 @@ def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = Non
     """All that take the one tensor take another; where it is what the layer gives, the layer gives
     the other."""
     steps = {
-        position: Step(step.op, tuple(ref if one == instead_of else one for one in sources))
-        for position, step in enumerate(case.steps)
-        if instead_of in (sources := step.sources(position))
+        position: _renamed(case, position, instead_of, ref)
+        for position in users_of(case).get(instead_of, ())
     }
     out = ref if instead_of.step == len(case.steps) - 1 else None
     return Change(what, "", steps, out=out, key=key, of=instead_of.step)
+
+
+def _renamed(case: Case, position: int, old: Ref, new: Ref) -> Step:
+    """A step that takes one tensor in place of another."""
+    step = case.steps[position]
+    return Step(step.op, tuple(new if one == old else one for one in step.sources(position)))
 
 
 def with_sources(
@@ -429,10 +434,8 @@ def inserted(
     """A step put behind a tensor, for all that take it or for one step."""
     new = Ref(len(case.steps))
     steps = {new.step: step}
-    for position, other in enumerate(case.steps):
-        sources = other.sources(position)
-        if ref in sources and user in (None, position):
-            renamed = tuple(new if one == ref else one for one in sources)
-            steps[position] = Step(other.op, renamed)
+    for position in users_of(case).get(ref, ()):
+        if user in (None, position):
+            steps[position] = _renamed(case, position, ref, new)
     out = new if user is None and ref.step == len(case.steps) - 1 else None
     return Change(what, "", steps, out, key, of=ref.step)

@@ -11,7 +11,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change, in_turn, inserted
+from probe.hypotheses.edits.changes import Change, in_turn, inserted, users_of
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_numbers
 from probe.ops.base import Elementwise, Op, Rearrangement
@@ -23,10 +23,7 @@ __all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "t
 def tensors_of(case: Case, moved: bool = False) -> Iterator[Ref]:
     """The tensors of a flow, the last ones first; of those whose elements are ``moved`` none that
     only one step takes that acts on each element alone: it may happen behind that."""
-    users: dict[Ref, list[int]] = {}
-    for position, step in enumerate(case.steps):
-        for ref in step.sources(position):
-            users.setdefault(ref, []).append(position)
+    users = users_of(case)
     for position in range(len(case.steps) - 1, -2, -1):
         made = case.inputs if position < 0 else case.values[position]
         for index, array in enumerate(made):
@@ -91,9 +88,7 @@ def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
     what = f"{listed([tensor_name(case, ref)])} {way.words}"
     step = Step(_Mapped(way), (ref,))
     yield inserted(case, ref, step, what)
-    users = [
-        position for position, other in enumerate(case.steps) if ref in other.sources(position)
-    ]
+    users = users_of(case).get(ref, ())
     for user in users if 1 < len(users) <= 3 else ():
         told = f"{what} where {step_name(case, user)} takes it"
         yield inserted(case, ref, step, told, user=user)

@@ -236,6 +236,14 @@ def group_axis(case: Case) -> Iterator[Edit]:
                 case.appended(Take(1, out), at=position),
                 do=do,
             )
+            if op.bias is not None:
+                bias = Weight(op.bias.name, None, op.bias.value[np.argsort(out)])
+                unmoved = case.became_steps(case.changed(position, bias=bias))
+                yield case.edit(
+                    f"the output channels are interleaved before {op.bias.name} is added",
+                    unmoved.appended(Take(1, out), at=position),
+                    do=do,
+                )
             if channels > groups:
                 both = case.became_steps(case.appended(Take(1, out), at=position))
                 yield case.edit(

@@ -12,7 +12,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit, Gathered, Steps, once
 from probe.hypotheses.edits.changes import shape_of, users_of
 from probe.hypotheses.edits.regrouped_steps import taken_together
-from probe.hypotheses.edits.step_words import call_of, step_name
+from probe.hypotheses.edits.step_words import call_of, step_name, steps_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step, weights_of
 
@@ -133,25 +133,22 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
     network exchanged.
     """
     for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
-        for joints in dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs))):
-            triples = sorted(combinations(joints, 3), key=lambda one: one[2].step - one[0].step)
-            for start, middle, end in triples[:_MOST]:
-                first = {at for at in _following(whole, start) if at <= middle.step}
-                second = {at for at in _following(whole, middle) if at <= end.step}
-                if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
-                    names = [
-                        " to ".join({_call_of(whole, Ref(at)): 0 for at in (min(part), max(part))})
-                        for part in (second, first)
-                    ]
-                    yield whole.edit(
-                        f"{names[0]} computed before {names[1]}, not behind",
-                        _other_order(whole, (start, middle, end), first, second),
-                        do="compute them in the layer's order",
-                        as_healthy=True,
-                    )
+        joints = max((list(_joints(whole, k)) for k in range(len(whole.inputs))), key=len)
+        triples = sorted(combinations(joints, 3), key=lambda one: one[2].step - one[0].step)
+        for start, middle, end in triples[:_MOST]:
+            first = {at for at in _following(whole, start) if at <= middle.step}
+            second = {at for at in _following(whole, middle) if at <= end.step}
+            if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
+                after = steps_name(whole, sorted(first)).rpartition(" ")[0]
+                yield whole.edit(
+                    f"{steps_name(whole, sorted(second))} computed before {after}, not behind",
+                    _other_order(whole, (start, middle, end), first, second),
+                    do="compute them in the layer's order",
+                    as_healthy=True,
+                )
 
 
-_MOST = 32
+_MOST = 64
 """How many pairs of parts are exchanged."""
 
 
