@@ -36,8 +36,8 @@ mistake that is tried last."""
 _TAKEN_APART = 0.1
 """Seconds below which looking for what is tried last is not begun: it takes the layer apart."""
 _LIKELY = 0.2
-"""What a mistake may leave of the variance of the ranks to be likely one of two: what it leaves is
-looked for before anything else."""
+"""What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
+is looked for beside it first."""
 _FOR_LIKELY = 0.4
 """The share of the seconds of the whole search that is left for that, at least."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
@@ -70,13 +70,13 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
     some = sample(search.part.case, search.part.allowed)
     near = _firsts(scored, search, some)
     likely = [one for one in near if one.unlike < _LIKELY][:1]
-    search.extend(_FOR_LIKELY * search.limit if likely else 0.0)
-    found = (
-        _that_add_up(_nearest_sums(scored, scored, some), search)
-        or _beside(likely, search, named)
-        or (last and _beside(likely, search, of_the_last))
-        or _beside(near, search, named)
+    search.extend(0.0)
+    found = _that_add_up(_nearest_sums(scored, scored, some), search) or _beside(
+        near, search, named
     )
+    if not found and last and likely:
+        search.extend(_FOR_LIKELY * search.limit)
+        found = _beside(likely, search, of_the_last)
     if found or not last:
         return found
     sums = list(_nearest_sums(scored, search.misses, some))

@@ -18,6 +18,8 @@ ELSEWHERE = {
     "missing-step",
     "missing-input",
     "alibi-slopes",
+    "relative-buckets",
+    "exchanged-parts",
     "swapped-inputs",
     "other-tensor",
     "moved-step",

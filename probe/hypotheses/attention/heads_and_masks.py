@@ -31,6 +31,7 @@ def attention_scale(case: Case) -> Iterator[Edit]:
             continue
         q = case.input_of(position)
         size, heads = q.shape[-1], q.shape[-3] if q.ndim > 2 else 1
+        values = case.input_of(position, 2).shape[-1]
         tried = {
             "1 (not scaled)": 1.0,
             f"1 / sqrt({size})": size**-0.5,
@@ -44,6 +45,7 @@ def attention_scale(case: Case) -> Iterator[Edit]:
         tried |= {
             f"sqrt({size})": size**0.5,
             f"1 / sqrt({q.shape[-2]}), from the number of queries": q.shape[-2] ** -0.5,
+            f"1 / sqrt({values}), from the features of a value": values**-0.5,
         }
         for told, scale in tried.items():
             if abs(scale - op.scale) > 1e-9 * op.scale:
@@ -112,13 +114,10 @@ def attention_mask(case: Case) -> Iterator[Edit]:
             if several
             else ()
         ):
-            which = (
-                "the masks are"
-                if len(dropped) > 1
-                else f"mask {dropped[0]} is"
-                if len(several) > 1
-                else "the mask is"
-            )
+            kinds = {op.masks[k] for k in dropped}
+            which = "what is added to the scores" if kinds == {"add"} else "the mask"
+            which = f"mask {dropped[0]}" if len(dropped) == 1 < len(several) else which
+            which = f"{which}s are" if len(dropped) > 1 and kinds != {"add"} else f"{which} is"
             yield case.edit(
                 f"{which} not applied",
                 _without(case, position, dropped),

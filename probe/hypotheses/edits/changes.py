@@ -53,6 +53,8 @@ class Change:
     """Inputs of the call that are others."""
     of: int = -1
     """Which step it is about, where that is not the first of those that change."""
+    members: tuple["Change", ...] = ()
+    """The changes at single steps that it is made of."""
 
     @property
     def claim(self) -> str:
@@ -204,9 +206,19 @@ class Flow:
                 if (off <= limit).all() and (np.abs(y - seen) <= limit).all():
                     if change.part is not None:
                         found.add(change.part)
-                    yield change
+                    yield self._needed(change, values)
                 elif misses is not None:
                     _keep(misses, Miss(float(off.mean()), change, values))
+
+    def _needed(self, change: Change, values: np.ndarray) -> Change:
+        """Of a change at several steps that gives these values no more than it takes."""
+        for left_out in change.members if len(change.members) <= _FEW_MEMBERS else ():
+            rest = [one for one in change.members if one is not left_out]
+            fewer = rest[0] if len(rest) == 1 else _all_of(rest, self.case.steps)
+            again = None if fewer is None else self.predicted(fewer)
+            if fewer is not None and again is not None and np.array_equal(again, values):
+                change = fewer
+        return change
 
 
 def _keep(misses: list[Miss], miss: Miss) -> None:
@@ -225,6 +237,8 @@ def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tu
 _NEAR = 0.02
 """What may be left, as a share of the largest difference, for an exact look."""
 _LOOKED_AT = 16
+_FEW_MEMBERS = 8
+"""Of how many changes that are made together each is tried to be left out."""
 MISSES = 3
 """How many changes are kept that do not give what was observed."""
 
@@ -261,21 +275,23 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
         members = groups.get(change.key, ())
         if len(members) > 1 and change.key not in told:
             told.add(change.key)
-            for some in _together(case, members):
-                merged = _merged(some, steps)
-                places = list(dict.fromkeys(member.where for member in some))
-                shown = ", ".join(places[:3]) + (
-                    f" and {len(places) - 3} more" if len(places) > 3 else ""
-                )
-                if merged:
-                    both = dict.fromkeys(member.what for member in some[:2])
-                    what = some[0].what if some[0].where else " and ".join(both)
-                    yield replace(
-                        some[0], what=what, where=shown, steps=merged, key=None, part=None
-                    )
+            yield from filter(None, (_all_of(some, steps) for some in _together(case, members)))
         if len(members) < 2:
             yield change
     yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
+
+
+def _all_of(some: Sequence[Change], steps: Steps) -> Change | None:
+    """Several changes as one; None where two change the same otherwise."""
+    merged = _merged(some, steps)
+    if not merged:
+        return None
+    places = list(dict.fromkeys(one.where for one in some))
+    shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+    what = some[0].what if some[0].where else " and ".join(dict.fromkeys(x.what for x in some[:2]))
+    return replace(
+        some[0], what=what, where=shown, steps=merged, key=None, part=None, members=tuple(some)
+    )
 
 
 def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:

@@ -470,11 +470,11 @@ def _glu(op: ops.Glu, to: Parts) -> Ref:
 
 
 @_decomposes(ops.Standardize)
-def _standardize(op: ops.Standardize, to: Parts) -> Ref | None:
+def _standardize(op: ops.Standardize, to: Parts) -> Ref:
+    mean, variance = (to.weight(one, one.value.shape) for one in (op.mean, op.variance))
+    deviation = to.add("the standard deviation", ops.Sqrt(), variance)
     if op.invert:
-        return None
-    centred = to.add("the centred input", ops.Sub(), X, to.weight(op.mean, op.mean.value.shape))
-    variance = to.weight(op.variance, op.variance.value.shape)
-    return to.add(
-        "the output", ops.Div(), centred, to.add("the standard deviation", ops.Sqrt(), variance)
-    )
+        scaled = to.add("the product with the standard deviation", ops.Mul(), X, deviation)
+        return to.add("the output", ops.Add(), scaled, mean)
+    centred = to.add("the centred input", ops.Sub(), X, mean)
+    return to.add("the output", ops.Div(), centred, deviation)

@@ -105,7 +105,9 @@ def scaled(case: Case, few: int | None = None) -> Iterator[Change]:
     for ref in tensors_of(case) if not case.inner else ():
         x = ref.of(case.inputs, case.values)
         some = scalings(x.shape) if x.dtype.kind == "f" else iter(())
-        if x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
+        if ((x == 0) | (x == 1)).all():  # a mask is inverted by 1 - x
+            some = chain(scalings(x.shape), whole_numbers())
+        elif x.dtype.kind != "f" or (x.size > 1 and np.array_equal(x, np.rint(x))):
             some = chain(whole_numbers(), some)
         each.append(_all_mapped(case, ref, some))
     yield from in_turn(each, few)

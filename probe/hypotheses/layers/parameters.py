@@ -180,6 +180,15 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             if shape == have.shape:
                 claim = f"{weight.name} {have.shape} is used with its axes in the order {perm}"
                 yield _exchanged(case, position, weight, partial(np.transpose, axes=perm), claim)
+        groups = getattr(op, "groups", 1)
+        if groups > 1:
+            read = _mapped(weight, partial(_by_group, groups=groups))
+            yield case.edit(
+                f"the first two axes of {weight.name} {have.shape} are read in the other order, "
+                "group by group",
+                case.changed(position, weight=read),
+                do=f"{weight.name} is {weight.effective.shape} in the framework",
+            )
         usual = _usual_orders(have.ndim)
         for perm in (
             usual
@@ -200,6 +209,13 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
                 f"{have.shape}"
             )
             yield _exchanged(case, position, weight, partial(_written_as, perm=perm), claim)
+
+
+def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
+    """Kernels (groups * out, in, ...) whose values are read as (groups * in, out, ...)."""
+    first, second, *kernel = array.shape
+    split = array.reshape(groups, second, first // groups, *kernel)
+    return split.swapaxes(1, 2).reshape(array.shape)
 
 
 def _usual_orders(rank: int) -> tuple[tuple[int, ...], ...]:

@@ -133,9 +133,11 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
     network exchanged.
     """
     for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
-        joints = max((list(_joints(whole, k)) for k in range(len(whole.inputs))), key=len)
-        triples = sorted(combinations(joints, 3), key=lambda one: one[2].step - one[0].step)
-        for start, middle, end in triples[:_MOST]:
+        found = dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs)))
+        triples = [some for joints in found for some in combinations(joints, 3)]
+        for start, middle, end in sorted(triples, key=lambda one: one[2].step - one[0].step)[
+            :_MOST
+        ]:
             first = {at for at in _following(whole, start) if at <= middle.step}
             second = {at for at in _following(whole, middle) if at <= end.step}
             if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
