@@ -117,7 +117,7 @@ def _beside(
 def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[Scored]:
     """The first of these pairs of a mistake and a second one that reproduces the observation."""
     views: dict[int, tuple[View | None, Sample | None]] = {}
-    over = until(max(_ADDED * search.limit, search.rest() / 4))
+    over = until(max(_ADDED * search.limit, search.rest() / 3))
     for first, second in sums:
         if over() or (search.over() and search.late):
             break

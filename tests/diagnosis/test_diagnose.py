@@ -1,11 +1,13 @@
 """The engine: nothing where nothing is wrong, two mistakes at once, a part of the values, ties, and
 what is said where none fits."""
 
+import gc
 import json
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
 from probe.diagnosis.prediction import Rounding, at, everywhere
+from probe.diagnosis.search import try_all
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
@@ -375,3 +378,23 @@ def test_json_has_the_findings(conv, x):
     assert told["findings"][0]["slug"] == "missing-bias"
     assert told["findings"][0]["do"]
     assert replace(asked(conv, x, wrong), findings=()).findings == ()
+
+
+@pytest.mark.parametrize("frozen", [0, 7])
+def test_garbage_is_not_looked_for_among_what_was_there(conv, x, monkeypatch, frozen):
+    """A collection of a large process takes half a second, and the search has little more. What
+    the user froze stays so."""
+    calls = []
+
+    def noted(*given, **options):
+        calls.append("search")
+        return try_all(*given, **options)
+
+    monkeypatch.setattr(import_module("probe.diagnosis.diagnose"), "try_all", noted)
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
+    for name in ("freeze", "unfreeze"):
+        monkeypatch.setattr(gc, name, lambda name=name: calls.append(name))
+    w, _ = parts(conv)
+    wrong = F.conv2d(torch.from_numpy(x), w, None, stride=2, padding=1).numpy()
+    assert asked(conv, x, wrong).findings[0].slug == "missing-bias"
+    assert calls == (["search"] if frozen else ["freeze", "search", "unfreeze"])
