@@ -44,8 +44,8 @@ from probe.report import Finding
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_SECONDS, _LONG = 1.3, 30.0
-_SECONDS_OF_SAMPLE = 1.1
+_SECONDS, _LONG = 1.2, 30.0
+_SECONDS_OF_SAMPLE = 1.0
 """What the common search has in one sample of a large batch: holding what it finds against the
 whole batch takes time too."""
 _MORE = 0.1
@@ -106,8 +106,8 @@ def diagnose(
     ``thorough`` tries what is many or slow (every axis order of large kernels, sums of 16 bits in
     several orders, every width of a fixed point for each part, mistakes that help only together).
 
-    Looking stops after ``seconds`` of the thread's own time (1.3, in one sample of a large batch
-    1.1, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
+    Looking stops after ``seconds`` of the thread's own time (1.2, in one sample of a large batch
+    1.0, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
     times as many; one prediction may run into that. Where nothing reproduces the observation, what
     steps take and other weights are looked for in half a second more, or 20 if ``thorough``.
     """
