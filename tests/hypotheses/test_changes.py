@@ -2,6 +2,7 @@
 what its ops are made of."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -561,3 +562,72 @@ def test_the_recurrent_weights_of_all_layers_are_not_transposed():
     finding = probe.check(module, "", x, expected=[y, None]).findings[0]
     assert finding.left <= 1, finding
     assert "weight_hh_l0" in finding.claim and "weight_hh_l1" in finding.claim, finding
+
+
+def of_groups(x, weight, bias):
+    """A transposed convolution of two groups whose kernel's values are read as (out, in), group by
+    group."""
+    parts = zip(x.chunk(2, 1), weight.flatten().chunk(2), strict=True)
+    made = [
+        F.conv_transpose2d(part, values.reshape(3, 2, 2, 2).transpose(0, 1), stride=2)
+        for part, values in parts
+    ]
+    return torch.cat(made, 1) + bias.reshape(-1, 1, 1)
+
+
+def by_multiplier(x, weight, bias):
+    """The outputs of a depth multiplier of 2, all of the first one first, and the bias as it is."""
+    y = F.conv2d(x, weight, groups=3)
+    return torch.cat([y[:, ::2], y[:, 1::2]], 1) + bias.reshape(-1, 1, 1)
+
+
+KERNELS = {
+    "the first two axes of weight (4, 3, 2, 2) are read in the other order": (
+        nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2),
+        of_groups,
+    ),
+    "the output channels are interleaved before bias is added": (
+        nn.Conv2d(3, 6, 2, groups=3),
+        by_multiplier,
+    ),
+}
+
+
+@pytest.mark.parametrize("words", KERNELS)
+def test_the_kernel_of_groups(words):
+    module, port = KERNELS[words]
+    module, x = varied(module), drawn(2, module.in_channels, 5, 4)
+    with torch.no_grad():
+        y = port(torch.from_numpy(x), module.weight, module.bias).numpy()
+    finding = probe.check(module, "", x, expected=y).findings[0]
+    assert finding.left <= 1 and words in finding.claim, finding
+
+
+class Attends(nn.Module):
+    def forward(self, q, v, hidden):
+        return F.scaled_dot_product_attention(q, q, v, attn_mask=hidden)
+
+
+@pytest.mark.parametrize("words", ["from the features of a value", "inverted", ""])
+def test_attention_with_another_scale_or_mask(words):
+    q, v = drawn(2, 3, 5, 4), drawn(2, 3, 5, 6)
+    mask = RNG.random((5, 5)) < 0.5
+    mask[:, 0], mask[:, 1] = True, False
+    t, seen = torch.from_numpy(q), torch.from_numpy(mask ^ (words == "inverted"))
+    scale = 6**-0.5 if "value" in words else None
+    y = F.scaled_dot_product_attention(t, t, torch.from_numpy(v), attn_mask=seen, scale=scale)
+    report = probe.check(Attends(), "", (q, v, mask), expected=y.numpy())
+    assert report.ok == (not words), report
+    assert not words or words in report.findings[0].claim, report
+
+
+@pytest.mark.tensorflow
+def test_a_mean_added_before_the_scaling():
+    keras = import_module("keras")
+    mean, variance = np.array([1.0, -2.0, 0.5]), np.array([4.0, 0.25, 9.0])
+    layer = keras.layers.Normalization(mean=mean, variance=variance, invert=True, name="norm")
+    model, x = keras.Sequential([keras.Input((3,)), layer]), drawn(5, 3)
+    y = ((x + mean) * np.sqrt(variance)).astype(np.float32)
+    finding = probe.check(model, "norm", x, expected=y).findings[0]
+    assert (finding.slug, finding.left <= 1) == ("moved-step", True), finding
+    assert "mean is added to the input" in finding.claim

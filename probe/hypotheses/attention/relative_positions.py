@@ -78,7 +78,8 @@ def _rows(x: np.ndarray, apart: np.ndarray, table: np.ndarray) -> np.ndarray | N
 
 
 def _formulas(apart: np.ndarray, count: int, own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Other buckets of distances, in words, those with the layer's greatest distance first."""
+    """Other buckets of distances, in words; whichever greatest distance gives the layer's own rows
+    is kept."""
     tried = {
         (both, furthest): _buckets(apart, count, both, furthest)
         for both in (True, False)

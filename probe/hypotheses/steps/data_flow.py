@@ -57,7 +57,7 @@ def _left_out(case: Case) -> Iterator[Change]:
             continue
         sources = case.steps[position].sources(position)
         if isinstance(case.steps[position].op, ops.Pad):
-            what = f"{step_name(case, position)} left out"
+            what = f"{listed([step_name(case, position)])} left out"
             yield taking(case, output, sources[0], what, ("out", ops.Pad, ""))
         for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
             others = [one for one in sources if one != before] if before in sources else []

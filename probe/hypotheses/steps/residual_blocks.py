@@ -134,10 +134,9 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
     """
     for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
         found = dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs)))
-        triples = [some for joints in found for some in combinations(joints, 3)]
-        for start, middle, end in sorted(triples, key=lambda one: one[2].step - one[0].step)[
-            :_MOST
-        ]:
+        triples = [some for joints in found for some in combinations(joints[:_JOINTS], 3)]
+        triples.sort(key=lambda one: one[2].step - one[0].step)
+        for start, middle, end in triples[:_MOST]:
             first = {at for at in _following(whole, start) if at <= middle.step}
             second = {at for at in _following(whole, middle) if at <= end.step}
             if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
@@ -150,8 +149,9 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
                 )
 
 
-_MOST = 64
-"""How many pairs of parts are exchanged."""
+_JOINTS, _MOST = 32, 64
+"""Between how many tensors, from the input on, parts are looked for, and how many pairs of parts
+are exchanged."""
 
 
 def _weighs(op: ops.Op) -> bool:
