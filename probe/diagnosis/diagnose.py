@@ -73,20 +73,22 @@ class Diagnosis:
 
 
 @contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    """No garbage is looked for among the objects that are there already: in a process that holds
-    two frameworks that takes half a second, and the search has little more."""
-    frozen = gc.get_freeze_count()
-    if not frozen:
-        gc.freeze()
+def _no_full_collections() -> Iterator[None]:
+    """Garbage is looked for among new objects alone: among all those of a process that holds two
+    frameworks that takes half a second, and the search has little more."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], _NEVER)
     try:
         yield
     finally:
-        if not frozen:
-            gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
-@_old_objects_left_alone()
+_NEVER = 1 << 30
+"""After how many collections of younger objects all are gone through."""
+
+
+@_no_full_collections()
 def diagnose(
     case: Case,
     rounding: Rounding,
