@@ -41,7 +41,7 @@ from probe.hypotheses.steps import (
     tensors_of_blocks,
 )
 from probe.hypotheses.weights import other_weights
-from probe.hypotheses.steps import changed_tensors, two_fields, fitted_numbers
+from probe.hypotheses.steps import changed_tensors, rarer_changes, fitted_numbers
 from probe.hypotheses.registry import CAUSES, REGISTERED, Hypothesis, hypothesis, more
 from probe.hypotheses.case import Case, Edit
 

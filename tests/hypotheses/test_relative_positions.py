@@ -76,11 +76,11 @@ def port(model, ids, name=NAME, hidden=None, **other):
 
 IDS = np.random.default_rng(0).integers(0, 40, (2, STEPS))
 MISTAKES = {
-    "the buckets are one-way": {"both": False},
+    "the buckets are unidirectional": {"both": False},
     "the far buckets are not logarithmic": {"both": True, "log": False},
-    "the logarithm is rounded, not cut": {"both": True, "cut": np.rint},
-    "the buckets go up to a distance of 128": {"both": True, "furthest": 128},
-    "the buckets go up to a distance of 8": {"both": True, "furthest": 8},
+    "the logarithm is rounded instead of truncated": {"both": True, "cut": np.rint},
+    "max_distance is 128": {"both": True, "furthest": 128},
+    "max_distance is 8:": {"both": True, "furthest": 8},
 }
 
 
@@ -110,7 +110,7 @@ def test_two_way_buckets_in_a_decoder_whose_later_positions_are_hidden():
     assert asked(model, name, given, right).verdict == "agree"
     finding = asked(model, name, given, wrong).findings[0]
     assert finding.slug == "relative-buckets" and finding.left <= 1, finding
-    assert "the buckets are two-way" in finding.claim
+    assert "the buckets are bidirectional" in finding.claim
 
 
 @pytest.mark.parametrize("both", [True, False])

@@ -15,10 +15,10 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__: list[str] = []
+__all__ = ["HIDDEN"]
 
 _CAPS = (50.0, 30.0, 20.0)
-_HIDDEN = -1e3
+HIDDEN = -1e3
 """What is added to a score that is not to count, or less."""
 _MASKED = -1e9
 
@@ -111,7 +111,7 @@ def causal_mask_too(case: Case) -> Iterator[Edit]:
         for from_last in (False, True) if queries != keys else (False,):
             later = Causal(queries, keys, from_last=from_last).run()[0] == 0
             # What is masked already, but for a sink behind the keys, is not told by such a mask.
-            if later.any() and np.mean(x[..., later] > _HIDDEN) > 0.5:
+            if later.any() and np.mean(x[..., later] > HIDDEN) > 0.5:
                 mask = Weight("a causal mask", None, np.where(later, _MASKED, 0.0))
                 yield case.edit(
                     "a causal mask is applied, which the layer does not have",
@@ -196,7 +196,7 @@ def _masks(case: Case) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     for index, x in enumerate(case.inputs):
         if x.ndim < 2 or x.dtype.kind not in "fb" or min(x.shape[-2:]) < 2:
             continue
-        keep = x > _HIDDEN if x.dtype.kind == "f" else x
+        keep = x > HIDDEN if x.dtype.kind == "f" else x
         plain = x.dtype.kind == "b" or bool((x[keep] == 0).all())
         if plain and not keep.all() and keep.any():
             yield index, keep, np.broadcast_to(_apart(*keep.shape[-2:]), keep.shape)

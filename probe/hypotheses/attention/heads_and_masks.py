@@ -72,6 +72,15 @@ def _without(case: Case, position: int, dropped: tuple[int, ...], **changes: Any
     )
 
 
+def _masks_named(op: ops.Attention, which: tuple[int, ...]) -> str:
+    """Some masks of an attention with the verb; one that is added may be a bias."""
+    if len(which) == 1 < len(op.masks):
+        return f"mask {which[0]} is"
+    if all(op.masks[k] == "add" for k in which):
+        return "what is added to the scores is"
+    return "the masks are" if len(which) > 1 else "the mask is"
+
+
 @hypothesis("attention-mask")
 def attention_mask(case: Case) -> Iterator[Edit]:
     """A causal or padding mask was ignored, or its true and false values were inverted.
@@ -114,12 +123,8 @@ def attention_mask(case: Case) -> Iterator[Edit]:
             if several
             else ()
         ):
-            kinds = {op.masks[k] for k in dropped}
-            which = "what is added to the scores" if kinds == {"add"} else "the mask"
-            which = f"mask {dropped[0]}" if len(dropped) == 1 < len(several) else which
-            which = f"{which}s are" if len(dropped) > 1 and kinds != {"add"} else f"{which} is"
             yield case.edit(
-                f"{which} not applied",
+                f"{_masks_named(op, dropped)} not applied",
                 _without(case, position, dropped),
                 do="apply the mask before the softmax",
             )

@@ -6,27 +6,26 @@ from functools import partial
 
 import numpy as np
 
+from probe.hypotheses.attention.decoder_attention import HIDDEN
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 
 __all__: list[str] = []
 
-_HIDDEN = -1e3
-"""What is added to a score that is not to count, or less."""
 _FURTHEST = (128, 256, 64, 32, 16, 8, 512)
-"""Usual distances from which on all share a bucket."""
+"""Usual max_distance, from which on all distances share a bucket."""
 _MOST = 512
 """How many queries or keys a bias may be of."""
 
 
 @hypothesis("relative-buckets", last=True)
 def relative_buckets(case: Case) -> Iterator[Edit]:
-    """Relative positions are put in other buckets than the layer's: one-way for two-way, another
-    greatest distance, no logarithm, or a rounded one.
+    """Relative positions are put in other buckets than the layer's: unidirectional instead of
+    bidirectional, another max_distance, no logarithm, or a rounded one.
 
-    T5's encoder tells the positions before a query from those behind, its decoder has all buckets
-    for those before; the first half of the buckets holds one distance each, and the second goes on
-    to max_distance in logarithmic steps, cut to whole numbers.
+    T5's encoder has buckets for the positions before a query and for those after it, its decoder
+    has all buckets for those before; the first half of the buckets holds one distance each, and the
+    second goes on to max_distance in logarithmic steps, truncated to whole numbers.
     """
     for index, x in enumerate(case.inputs):
         apart = _apart(x)
@@ -36,7 +35,7 @@ def relative_buckets(case: Case) -> Iterator[Edit]:
             rows = _rows(x, apart, table)
             if rows is None:
                 continue
-            hidden = x <= _HIDDEN
+            hidden = x <= HIDDEN
             for words, others in _formulas(apart, len(table), rows):
                 biases = np.moveaxis(table[others], -1, 0)
                 other = np.where(hidden, x, biases).astype(x.dtype)
@@ -64,12 +63,12 @@ def _rows(x: np.ndarray, apart: np.ndarray, table: np.ndarray) -> np.ndarray | N
     rows = np.full(apart.shape, -1)
     for distance in np.unique(apart):
         there = x[..., apart == distance]
-        seen = np.argwhere((there > _HIDDEN).all(axis=1))
+        seen = np.argwhere((there > HIDDEN).all(axis=1))
         if not seen.size:
             continue
         sample, place = seen[0]
         one = there[sample, :, place]
-        known = (there == one[:, None]) | (there <= _HIDDEN)
+        known = (there == one[:, None]) | (there <= HIDDEN)
         alike = np.flatnonzero(np.isclose(table, one, rtol=1e-6).all(axis=1))
         if not known.all() or not alike.size:
             return None
@@ -78,8 +77,8 @@ def _rows(x: np.ndarray, apart: np.ndarray, table: np.ndarray) -> np.ndarray | N
 
 
 def _formulas(apart: np.ndarray, count: int, own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Other buckets of distances, in words; whichever greatest distance gives the layer's own rows
-    is kept."""
+    """Other buckets of distances, in words; any max_distance that gives the layer's own rows may
+    be its own."""
     tried = {
         (both, furthest): _buckets(apart, count, both, furthest)
         for both in (True, False)
@@ -89,15 +88,21 @@ def _formulas(apart: np.ndarray, count: int, own: np.ndarray) -> Iterator[tuple[
     found: dict[bytes, tuple[str, np.ndarray]] = {}
     for both, furthest in mine or [(True, _FURTHEST[0])]:
         for words, of in (
-            (f"the buckets are {'one' if both else 'two'}-way", partial(_buckets, both=not both)),
+            (
+                f"the buckets are {'uni' if both else 'bi'}directional",
+                partial(_buckets, both=not both),
+            ),
             ("the far buckets are not logarithmic", partial(_buckets, both=both, log=False)),
-            ("the logarithm is rounded, not cut", partial(_buckets, both=both, rounded=True)),
+            (
+                "the logarithm is rounded instead of truncated",
+                partial(_buckets, both=both, rounded=True),
+            ),
         ):
             buckets = of(apart, count, furthest=furthest)
             found.setdefault(buckets.tobytes(), (words, buckets))
     for (both, furthest), buckets in tried.items():
         if furthest in _FURTHEST and both == (mine[0][0] if mine else True):
-            words = f"the buckets go up to a distance of {furthest}"
+            words = f"max_distance is {furthest}"
             found.setdefault(buckets.tobytes(), (words, buckets))
     for words, buckets in found.values():
         if not (buckets == own)[own >= 0].all():

@@ -70,7 +70,9 @@ def _joined(case: Case, position: int) -> _Rope | None:
     products = [case.steps[ref.step].sources(ref.step) for ref in terms]
     orders = product(*(permutations(one, 2) for one in products))
     for (a, cos), (b, sin), one, other in orders:
-        if not any(_alike(case, terms, (b, cos, a, sin)) for terms in (one + other, other + one)):
+        if not any(
+            _same_tensors(case, terms, (b, cos, a, sin)) for terms in (one + other, other + one)
+        ):
             continue
         cut = [_unshaped(case, one) for one in (a, b)]
         if not all(made_by(case, one, ops.Slice) for one in cut):
@@ -86,7 +88,7 @@ def _joined(case: Case, position: int) -> _Rope | None:
     return None
 
 
-def _alike(case: Case, some: Sequence[Ref], others: Sequence[Ref]) -> bool:
+def _same_tensors(case: Case, some: Sequence[Ref], others: Sequence[Ref]) -> bool:
     """Whether tensors are the same; a parameter is a step for each that takes it."""
     pairs = [
         (x.of(case.inputs, case.values), y.of(case.inputs, case.values))

@@ -27,6 +27,7 @@ __all__ = [
     "shape_of",
     "shared",
     "taking",
+    "taking_instead",
     "users_of",
     "with_sources",
 ]
@@ -424,15 +425,15 @@ def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = Non
     """All that take the one tensor take another; where it is what the layer gives, the layer gives
     the other."""
     steps = {
-        position: _renamed(case, position, instead_of, ref)
+        position: taking_instead(case, position, instead_of, ref)
         for position in users_of(case).get(instead_of, ())
     }
     out = ref if instead_of.step == len(case.steps) - 1 else None
     return Change(what, "", steps, out=out, key=key, of=instead_of.step)
 
 
-def _renamed(case: Case, position: int, old: Ref, new: Ref) -> Step:
-    """A step that takes one tensor in place of another."""
+def taking_instead(case: Case, position: int, old: Ref, new: Ref) -> Step:
+    """A step that takes the tensor ``new`` in place of ``old``."""
     step = case.steps[position]
     return Step(step.op, tuple(new if one == old else one for one in step.sources(position)))
 
@@ -452,6 +453,6 @@ def inserted(
     steps = {new.step: step}
     for position in users_of(case).get(ref, ()):
         if user in (None, position):
-            steps[position] = _renamed(case, position, ref, new)
+            steps[position] = taking_instead(case, position, ref, new)
     out = new if user is None and ref.step == len(case.steps) - 1 else None
     return Change(what, "", steps, out, key, of=ref.step)

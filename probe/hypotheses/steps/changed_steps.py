@@ -28,7 +28,7 @@ from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Op
 from probe.ops.step import Step
 
-__all__ = ["op_changed", "other_values", "types_of"]
+__all__ = ["op_changed", "other_values"]
 
 
 @hypothesis("changed-step", last=True)
@@ -125,17 +125,16 @@ _MODES: tuple[tuple[str, ...], ...] = (
 
 
 @cache
-def types_of(kind: Any) -> dict[str, Any]:
+def _types(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
 def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     """The op with one field changed, in words."""
     kind: Any = type(op)
-    types = types_of(kind)
-    for part in fields(op):
+    for part in fields(kind):
         value = getattr(op, part.name)
-        for other in other_values(case, position, part.name, value, types[part.name]):
+        for other in other_values(case, position, op, part.name):
             name = part.name.replace("_", " ")
             words = f"{name} is {_shown(other)} instead of {_shown(value)}"
             if other is None:
@@ -163,9 +162,11 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def other_values(case: Case, position: int, name: str, value: Any, kind: Any) -> Iterator[Any]:
-    x = case.input_of(position)
-    if value is not None and type(None) in getattr(kind, "__args__", ()):
+def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
+    """What a field of an op, the one of a step, may be instead."""
+    kind: Any = type(op)
+    x, value = case.input_of(position), getattr(op, name)
+    if value is not None and type(None) in getattr(_types(kind)[name], "__args__", ()):
         yield None
     if isinstance(value, bool):
         yield not value

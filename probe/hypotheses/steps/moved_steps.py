@@ -8,7 +8,13 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.edits.changes import Change, inserted, shape_of, users_of
+from probe.hypotheses.edits.changes import (
+    Change,
+    inserted,
+    shape_of,
+    taking_instead,
+    users_of,
+)
 from probe.hypotheses.edits.decompositions import Masked
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
@@ -85,9 +91,7 @@ def _behind_others(
     changed: dict[int, Step] = {}
     at, far, new = first, 0, len(case.steps)
     for taker in takers:
-        sources = case.steps[taker].sources(taker)
-        without = tuple(rest[index] if ref == Ref(position) else ref for ref in sources)
-        changed[taker] = Step(case.steps[taker].op, without)
+        changed[taker] = taking_instead(case, taker, Ref(position), rest[index])
     while far < _FAR:
         passed = case.steps[at]
         if len(case.values[at]) != 1 or isinstance(passed.op, Outputs):
@@ -104,11 +108,7 @@ def _behind_others(
             op = replace(step.op, value=0.0) if isinstance(step.op, Masked) else step.op
             moved = {**changed, new: Step(op, (*rest[:index], Ref(at), *rest[index + 1 :]))}
             for user in users.get(Ref(at), []):
-                theirs = case.steps[user].sources(user)
-                moved[user] = Step(
-                    case.steps[user].op,
-                    tuple(Ref(new) if ref == Ref(at) else ref for ref in theirs),
-                )
+                moved[user] = taking_instead(case, user, Ref(at), Ref(new))
             out = Ref(new) if at == len(case.steps) - 1 else None
             what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
             yield Change(what, "", moved, out, ("behind", type(step.op), far), of=position)
@@ -157,9 +157,7 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
             if any(ref.step > after for k, ref in enumerate(sources) if k != index):
                 continue
             for user in users.get(Ref(position), []):
-                theirs = case.steps[user].sources(user)
-                refs = tuple(main if one == Ref(position) else one for one in theirs)
-                steps[user] = Step(case.steps[user].op, refs)
+                steps[user] = taking_instead(case, user, Ref(position), main)
             names = [tensor_name(case, ref) for _, ref in some]
             each = "each of " if len(names) > 1 else ""
             what = (
@@ -191,9 +189,7 @@ def _before_another_layout(
             new = len(case.steps)
             steps = {new: Step(op, (main,)), ref.step: Step(passed.op, (Ref(new), *rest))}
             for user in users.get(Ref(position), []):
-                theirs = case.steps[user].sources(user)
-                refs = tuple(sources[0] if one == Ref(position) else one for one in theirs)
-                steps[user] = Step(case.steps[user].op, refs)
+                steps[user] = taking_instead(case, user, Ref(position), sources[0])
             where = f"to {tensor_name(case, main)}, not behind {step_name(case, ref.step)}"
             out = sources[0] if position == len(case.steps) - 1 else None
             yield Change(f"{_action(case, position, 0)} {where}", "", steps, out)

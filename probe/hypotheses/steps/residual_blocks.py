@@ -142,7 +142,7 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
             if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
                 after = steps_name(whole, sorted(first)).rpartition(" ")[0]
                 yield whole.edit(
-                    f"{steps_name(whole, sorted(second))} computed before {after}, not behind",
+                    f"{steps_name(whole, sorted(second))} computed before {after} instead of after",
                     _other_order(whole, (start, middle, end), first, second),
                     do="compute them in the layer's order",
                     as_healthy=True,
@@ -196,6 +196,7 @@ def _addends(case: Case, ref: Ref) -> Iterator[Ref]:
         yield ref
 
 
+@once
 def _following(case: Case, ref: Ref) -> set[int]:
     """The steps that a tensor goes into."""
     found: set[int] = set()

@@ -11,14 +11,14 @@ from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import reproducing
 from probe.hypotheses.edits.variants import tables
 from probe.hypotheses.registry import more
-from probe.hypotheses.steps.changed_steps import op_changed, other_values, types_of
+from probe.hypotheses.steps.changed_steps import op_changed, other_values
 from probe.ops.base import Op, Rearrangement
 
 __all__: list[str] = []
 
 
 @more("changed-step", last=True)
-def two_fields(case: Case) -> Iterator[Edit]:
+def rarer_changes(case: Case) -> Iterator[Edit]:
     """Two fields of a step at once, or its function looked up in a table."""
     yield from reproducing(case, _changed, "changed-step")
 
@@ -38,11 +38,10 @@ def _pairs(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     if isinstance(op, Rearrangement | Scanned):
         return
     kind: Any = type(op)
-    types = types_of(kind)
     tried = [
-        (part.name, list(other_values(case, position, part.name, value, types[part.name])))
-        for part in fields(op)
-        if isinstance(value := getattr(op, part.name), int | tuple | str | float)
+        (part.name, list(other_values(case, position, op, part.name)))
+        for part in fields(kind)
+        if isinstance(getattr(op, part.name), int | tuple | str | float)
     ]
     for (one, left), (other, right) in combinations(tried, 2):
         for first, second in product(left[:_FEW], right[:_FEW]):
