@@ -22,7 +22,6 @@ from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
     ASIDE,
     CLEARLY,
-    LAST,
     Progress,
     Scored,
     Search,
@@ -36,6 +35,7 @@ from probe.diagnosis.search import (
     try_last,
     until,
 )
+from probe.diagnosis.slice_of_output import slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
@@ -48,6 +48,8 @@ _SECONDS, _LONG = 1.2, 30.0
 _SECONDS_OF_SAMPLE = 1.0
 """What the common search has in one sample of a large batch: holding what it finds against the
 whole batch takes time too."""
+_LONGER = 2.5
+"""How many times that it has in a large layer, of which a slice is looked at."""
 _MORE = 0.1
 """Seconds for how many more samples would tell the weights."""
 _BUSY = 6
@@ -138,6 +140,9 @@ def diagnose(
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
     part = whole.of_sample()
+    region, is_whole = slice_of_output(part.case, part.allowed), part is whole
+    whole = whole.within(region)
+    part = whole if is_whole else part.within(region)
     limit = (
         seconds
         if seconds is not None
@@ -147,6 +152,8 @@ def diagnose(
         if part is whole
         else _SECONDS_OF_SAMPLE
     )
+    if region is not None and not thorough:
+        limit *= _LONGER
     search = Search(
         whole, part, thorough, limit, limit if thorough else _BUSY * limit, progress, started
     )
@@ -155,7 +162,7 @@ def diagnose(
     if not exact and case.comparable:
         since = time.thread_time(), time.monotonic()
         last = [] if search.late else try_last(search)
-        search.paused(since, LAST[thorough] + ASIDE)
+        search.paused(since, search.last_seconds + ASIDE)
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search, not last), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing

@@ -6,20 +6,20 @@ computed only for the few mistakes that survive.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from probe.evaluation.allowance import Values, allowances, settle
 from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.output_slices import Region, alike
 from probe.hypotheses.case import Case, Edit
 from probe.numerics.blocks import blocks, places
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
 from probe.ops.base import Indices, Rearrangement
 from probe.ops.step import Ref, Step
-from probe.ops.weight import Weight
 
 __all__ = [
     "Rounding",
@@ -210,13 +210,16 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     slack = np.broadcast_to(allowed, case.observed.shape)
     rng = np.random.default_rng(seed)
     size = case.observed.size if case.known is None else case.seen.size
-    drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
-    chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
+    if case.region is not None:
+        chosen = case.region.of(np.arange(size).reshape(case.observed.shape)).ravel()
+    else:
+        drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
+        chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
     if chosen.size > 2 * count:
         wrong = chosen[
             _wrong(observed[chosen], healthy[chosen], slack[places(chosen, slack.shape)])
         ]
-        if wrong.size < count // 2 and size > _DRAWN:
+        if wrong.size < count // 2 and size > _DRAWN and case.region is None:
             everywhere = _wrong(case.observed, case.healthy, slack)
             wrong = np.flatnonzero(everywhere if case.known is None else everywhere & case.known)
         few = [
@@ -238,9 +241,11 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
     """The edited layer's output at some elements; None where only the whole can be computed."""
     same = _left_alone(case, edit)
     base = _base(edit.steps, same)
+    known = base is not None and 0 <= base < same
+    if case.region is not None and (base is None or base > same):
+        return _in_region(case, edit, case.region, where)
     if base is None:
         return None
-    known = 0 <= base < same
     single = base < 0 or edit.steps[base].op.computes_elements
     try:
         values = case.values if known else _upto(case, edit, max(0, base))
@@ -270,6 +275,19 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
         return out
     except (ValueError, IndexError, TypeError):
         return None
+
+
+def _in_region(case: Case, edit: Edit, region: Region, where: Indices) -> np.ndarray | None:
+    """The same from the slice of the output that these elements lie in."""
+    try:
+        y = case.sliced.of(edit.steps, edit.inputs, region)
+    except (ValueError, IndexError, TypeError, MemoryError):
+        return None
+    if y.shape != region.of(case.healthy).shape:
+        return None
+    within = list(where)
+    within[region.axis] = within[region.axis] - region.start
+    return np.asarray(y[tuple(within)])
 
 
 def _computed(
@@ -319,18 +337,8 @@ def _shapes(
 
 def _alike(case: Case, steps: Sequence[Step], position: int, inputs: Sequence[np.ndarray]) -> bool:
     """Whether a step differs from the healthy one by nothing but the numbers in its weights."""
-    if position >= len(case.steps):
+    if position >= len(case.steps) or not alike(steps[position].op, case.steps[position].op):
         return False
-    mine, theirs = steps[position].op, case.steps[position].op
-    if type(mine) is not type(theirs):
-        return False
-    for part in fields(mine):
-        left, right = getattr(mine, part.name), getattr(theirs, part.name)
-        if isinstance(left, Weight) and isinstance(right, Weight):
-            if left.value.shape != right.value.shape:
-                return False
-        elif isinstance(left, np.ndarray) or isinstance(right, np.ndarray) or left != right:
-            return False
     return all(one.shape == case.input_of(position, i).shape for i, one in enumerate(inputs))
 
 

@@ -25,6 +25,7 @@ from probe.diagnosis.prediction import (
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.output_slices import Region
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit, Gathered
 from probe.hypotheses.edits.changes import made_together
@@ -34,7 +35,6 @@ __all__ = [
     "ASIDE",
     "CLEARLY",
     "HELPS",
-    "LAST",
     "Progress",
     "Scored",
     "Search",
@@ -60,8 +60,10 @@ Progress = Callable[[str], None]
 CLEARLY = 0.2
 """A mistake that does not explain all is named where it leaves no more than this share of the
 difference."""
-LAST = {False: 0.5, True: 20.0}
+_LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
+_LONGER = 6
+"""How many times that in a large layer, of which a slice is looked at."""
 ASIDE = 0.2
 """Seconds more that are not taken from the search for two mistakes."""
 _SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
@@ -148,6 +150,10 @@ class View:
         allowed = allowed[index : index + 1]
         return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
 
+    def within(self, region: Region | None) -> "View":
+        """The view in which that slice of the output is looked at first."""
+        return self if region is None else replace(self, case=replace(self.case, region=region))
+
     def became(self, edit: Edit) -> "View | None":
         """The view in which the edited layer is taken for the healthy one."""
         values = _everywhere(self.case, edit)
@@ -223,6 +229,12 @@ class Search:
         ``most`` of the thread's own seconds."""
         worked = min(time.thread_time() - since[0], most)
         self.started = self.started[0] + worked, self.started[1] + time.monotonic() - since[1]
+
+    @property
+    def last_seconds(self) -> float:
+        """How long what is tried last is looked for."""
+        large = self.whole.case.region is not None and not self.thorough
+        return _LAST[self.thorough] * (_LONGER if large else 1)
 
     def rest(self) -> float:
         """The seconds of this thread's own time that are left."""
@@ -318,7 +330,7 @@ def try_last(search: Search) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does, in a time
     of its own; of a very large batch in one sample, and what that shows on the whole."""
     share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
-    own = min(search.limit, LAST[search.thorough])
+    own = min(search.limit, search.last_seconds)
     alone = not search.whole.case.calls
     slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
     kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
@@ -328,7 +340,7 @@ def try_last(search: Search) -> list[Scored]:
         view = search.part
     found = tried_last(view, search, over)
     if over():
-        search.cut = f"{LAST[search.thorough]:.3g} s more"
+        search.cut = f"{search.last_seconds:.3g} s more"
     return found
 
 

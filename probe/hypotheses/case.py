@@ -16,9 +16,10 @@ import numpy as np
 
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.output_slices import Region, Sliced
 from probe.hypotheses.attached_weights import with_weights_attached
 from probe.numerics.dtypes import widened
-from probe.ops.base import Op, Rearrangement
+from probe.ops.base import Arrays, Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
@@ -38,6 +39,10 @@ class Gathered(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return recompute(self.body, inputs)[-1]
+
+    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
+        held = sum(weight.effective.size for weight in weights_in(self.body).values())
+        return int(held // max((1, *outputs[0].shape[-1:])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +101,8 @@ class Case:
     """How far the party may be off the healthy output; None where that is not known."""
     others: Callable[[], Mapping[str, np.ndarray]] = dict
     """The parameters of the model's other layers in words, asked where nothing else helps."""
+    region: Region | None = None
+    """The slice of the output that is looked at first, where computing all of it takes long."""
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """What is made of it but once (``once``)."""
 
@@ -107,6 +114,10 @@ class Case:
     def comparable(self) -> bool:
         """Whether the observation has the shape that it should have."""
         return self.healthy.shape == self.observed.shape
+
+    @cached_property
+    def sliced(self) -> Sliced:
+        return Sliced(self.steps, self.inputs, self.values)
 
     def pick(self, array: np.ndarray) -> np.ndarray:
         """The values of an array shaped like the observation, where the party gave one (1-D)."""

@@ -51,6 +51,44 @@ def packed_order(case: Case) -> Iterator[Edit]:
             )
 
 
+@hypothesis("head-layout")
+def head_layout(case: Case) -> Iterator[Edit]:
+    """Heads and features are exchanged: a projection is split into (features, heads) instead of
+    (heads, features), or the heads are joined so.
+
+    Of h heads each then gets every h-th feature in place of as many that stand together.
+    """
+    splits: list[Rewiring] = []
+    joins: list[Rewiring] = []
+    for position, _ in case.having(ops.Reshape):
+        before, after = case.input_of(position).shape, case.values[position][0].shape
+        if _divided(before, after):
+            order = np.arange(before[-1]).reshape(after[-1], after[-2]).T.ravel()
+            only = lambda at, position=position: at == position  # noqa: E731
+            splits.append(
+                Rewiring(case.steps[position].sources(position)[0], (_Taken(order),), only)
+            )
+        elif _divided(after, before):
+            order = np.arange(after[-1]).reshape(before[-2], before[-1]).T.ravel()
+            joins.append(Rewiring(Ref(position), (_Taken(order),)))
+    whole = [("split and joined", [*splits, *joins]), ("split", splits), ("joined", joins)]
+    alone = [("split once", [one]) for one in splits] if len(splits) > 1 else []
+    for words, some in [*whole, *alone] if splits and joins else [*whole[1:], *alone]:
+        if some:
+            yield case.edit(
+                f"heads are {words} as (features, heads), not (heads, features)",
+                rewired(case, some),
+                do="take the heads as the slower axis: reshape to (..., heads, features)",
+                as_healthy=True,
+            )
+
+
+def _divided(wide: tuple[int, ...], parts: tuple[int, ...]) -> bool:
+    """Whether the last axis of one shape makes the last two of the other."""
+    split = len(wide) > 1 < len(parts) and min(parts[-2:]) > 1
+    return split and wide[-1] == parts[-2] * parts[-1] and len(parts) >= len(wide)
+
+
 def _outputs_of(case: Case, position: int) -> str:
     op = case.steps[position].op
     return op.weight.name if isinstance(op, ops.MatMul) else step_name(case, position)

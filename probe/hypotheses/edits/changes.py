@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.evaluation.output_slices import Region
 from probe.hypotheses.case import Case, Edit, Steps, once, without_layer_number
 from probe.numerics.dtypes import widened
 from probe.ops.shape.rearrange import Outputs
@@ -99,18 +100,23 @@ class Miss(NamedTuple):
 
 
 class Flow:
-    """The steps of a case with what each gives, to be changed."""
+    """The steps of a case with what each gives, to be changed; of a large one a slice of the output
+    is looked at."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.count = case, len(case.steps)
         self.inputs = [widened(x) for x in case.inputs]
+        self.part = case if case.region is None else _of_region(case, case.region)
+        """The case with no more of its output than is looked at."""
 
     def predicted(self, change: Change) -> np.ndarray | None:
-        """The output with a change; None where it cannot be computed or nothing is changed by
-        it."""
+        """The output with a change, as much of it as is looked at; None where it cannot be computed
+        or nothing is changed by it."""
+        if self.case.region is not None:
+            return self._slice(change, self.case.region)
         inputs = self.inputs
         if change.inputs:
-            inputs = [widened(change.inputs.get(k, x)) for k, x in enumerate(self.case.inputs)]
+            inputs = [widened(x) for x in changed_inputs(self.case, change)]
         try:
             with np.errstate(all="ignore"):
                 made = self._made(change, inputs)
@@ -122,6 +128,21 @@ class Flow:
                 return np.asarray(out.of(inputs, self.case.values))
         except Exception:  # what a field is changed to need not make sense to its op
             return None
+
+    def _slice(self, change: Change, region: Region) -> np.ndarray | None:
+        steps, inputs = change.applied(self.case.steps), changed_inputs(self.case, change)
+        try:
+            return self.case.sliced.of(steps, inputs, region)
+        except Exception:  # what a field is changed to need not make sense to its op
+            return None
+
+    def everywhere(self, values: np.ndarray) -> np.ndarray:
+        """An output of which no more is known than is looked at; NaN elsewhere."""
+        if self.case.region is None:
+            return values
+        whole = np.full(self.case.healthy.shape, np.nan)
+        self.case.region.of(whole)[...] = values
+        return whole
 
     def _made(
         self, change: Change, inputs: Sequence[np.ndarray]
@@ -174,7 +195,7 @@ class Flow:
     def _observed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """What was observed as far as it is finite, where that is, which values of it differ most,
         and how far a change may be off."""
-        case, seen = self.case, self.case.seen
+        case, seen = self.part, self.part.seen
         finite = np.isfinite(seen)
         seen = seen[finite]
         apart = np.abs(case.pick(case.healthy)[finite] - seen if case.comparable else seen)
@@ -188,7 +209,7 @@ class Flow:
     ) -> Iterator[Change]:
         """The changes whose output is what was observed, or nearly; those of the others that bring
         the layer nearest to it are left in ``misses``."""
-        case = self.case
+        case = self.part
         seen, finite, order, limit = self._observed
         if not seen.size:
             return
@@ -228,6 +249,12 @@ def _keep(misses: list[Miss], miss: Miss) -> None:
         misses.append(miss)
         misses.sort(key=lambda one: one.off)
         del misses[MISSES:]
+
+
+def _of_region(case: Case, region: Region) -> Case:
+    last, *more = case.values[-1]
+    values = [*case.values[:-1], (region.of(last), *more)]
+    return replace(case, observed=region.of(case.observed), values=values)
 
 
 def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tuple[int, int]]]:
@@ -401,10 +428,14 @@ def _renumbered(step: Step, position: int, places: Mapping[int, int]) -> Step:
 
 def edit(case: Case, change: Change, slug: str) -> Edit:
     """The change as a hypothesis gives it."""
-    inputs = case.inputs
-    if change.inputs:
-        inputs = tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
-    return case.edit(change.claim, change.applied(case.steps), inputs, main=slug, as_healthy=True)
+    steps, inputs = change.applied(case.steps), changed_inputs(case, change)
+    return case.edit(change.claim, steps, inputs, main=slug, as_healthy=True)
+
+
+def changed_inputs(case: Case, change: Change) -> tuple[np.ndarray, ...]:
+    if not change.inputs:
+        return case.inputs
+    return tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
 
 
 def shape_of(case: Case, ref: Ref) -> tuple[int, ...]:

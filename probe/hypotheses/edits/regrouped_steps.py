@@ -10,19 +10,24 @@ from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Gathered, Steps, once
 from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
+from probe.numerics.memory_limit import limit, limited
 from probe.ops.step import Ref, Step
 
 __all__ = ["as_last_step", "decomposed", "taken_together"]
 
-_LARGE = 1 << 22
-"""Elements of all arrays of a layer from which on it is left as it is."""
+_LARGE, _LARGE_IN_SLICES = 1 << 22, 1 << 24
+"""Elements of all arrays of a layer from which on it is left as it is, one of which slices are
+looked at later."""
+_BYTES = 1 << 29
+"""What the arrays of a layer that is taken apart may take."""
 
 
 @once
 def decomposed(case: Case, sums: bool = False) -> Case:
     """The case with every op taken apart that holds several operations, or biases alone (``sums``);
     as it is where that would not give the same values."""
-    if sum(y.size for outputs in case.values for y in outputs) > _LARGE:
+    most = _LARGE if case.region is None else _LARGE_IN_SLICES
+    if sum(y.size for outputs in case.values for y in outputs) > most:
         return case
     steps: list[Step] = []
     calls: list[str] = []
@@ -63,8 +68,9 @@ def decomposed(case: Case, sums: bool = False) -> Case:
         calls.append("")
         words.append("")
     try:
-        values = recompute(steps, case.inputs)
-    except (ValueError, IndexError, TypeError):
+        with limited(min(_BYTES, limit() or _BYTES)):
+            values = recompute(steps, case.inputs)
+    except (ValueError, IndexError, TypeError, MemoryError):
         return case
     again, healthy = np.asarray(values[-1][0]), case.healthy
     largest = float(np.abs(healthy[np.isfinite(healthy)]).max(initial=0))

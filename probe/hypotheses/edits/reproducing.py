@@ -27,19 +27,20 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
     """The edits that such changes make and that give what was observed, or nearly: of the layer's
     own steps, then of those that these are made of, or of ``which`` of these. Behind them those
     that come nearest to it of the others, which may be one of two mistakes."""
-    readings, misses = _readings(case)[which], list[tuple[Case, Miss]]()
-    for number, whole in enumerate(readings):
+    misses = list[tuple[Case, Flow, Miss]]()
+    for number, whole in enumerate(dict.fromkeys(_readings(case)[which])):
         flow = flow_of(whole)
         made = _with_cells(flow.case, changes)
-        if number and number == len(readings) - 1:
+        if number and whole.words and whole is _readings(case)[-1]:
             made = (one for one in made if _within(whole, one))
         of_reading = list[Miss]()
         found = flow.nearest(shared(made, flow.case, case.over), case.over, of_reading)
         for one in found:
             yield edit(whole, one, slug)
-        misses += ((whole, miss) for miss in of_reading)
-    for whole, miss in sorted(misses, key=lambda one: one[1].off)[:MISSES]:
-        yield replace(edit(whole, miss.change, slug), predicted=miss.values)
+        misses += ((whole, flow, miss) for miss in of_reading)
+    for whole, flow, miss in sorted(misses, key=lambda one: one[2].off)[:MISSES]:
+        predicted = flow.everywhere(miss.values)
+        yield replace(edit(whole, miss.change, slug), predicted=predicted)
 
 
 def _within(case: Case, change: Change) -> bool:
@@ -56,7 +57,7 @@ def _readings(case: Case) -> list[Case]:
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
     return [
         *(one for one in dict.fromkeys(calls) if one is not case),
-        *dict.fromkeys((sums, decomposed(case))),
+        *(sums, decomposed(case)),
     ]
 
 

@@ -114,7 +114,7 @@ def _tensors(case: Case) -> Iterator[_Number]:
 def _fitted(flow: Flow, number: _Number) -> float | None:
     """The number that gives next to what was observed, by Newton's method; None where none
     does."""
-    case, at = flow.case, number.have
+    case, at = flow.part, number.have
     finite = np.isfinite(case.seen)
     before = np.inf
     y: np.ndarray | None = case.healthy

@@ -136,7 +136,7 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
         found = dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs)))
         triples = [some for joints in found for some in combinations(joints[:_JOINTS], 3)]
         triples.sort(key=lambda one: one[2].step - one[0].step)
-        for start, middle, end in triples[:_MOST]:
+        for start, middle, end in triples[: _MOST if case.region is None else _FEW]:
             first = {at for at in _following(whole, start) if at <= middle.step}
             second = {at for at in _following(whole, middle) if at <= end.step}
             if all(any(_weighs(whole.steps[at].op) for at in part) for part in (first, second)):
@@ -149,9 +149,9 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
                 )
 
 
-_JOINTS, _MOST = 32, 64
+_JOINTS, _MOST, _FEW = 32, 64, 8
 """Between how many tensors, from the input on, parts are looked for, and how many pairs of parts
-are exchanged."""
+are exchanged, of a small layer and of a large one."""
 
 
 def _weighs(op: ops.Op) -> bool:

@@ -24,6 +24,8 @@ _PART = 8
 def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w by blocks of columns, so that a wide w is never held twice in float64."""
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
+    if w.dtype == x.dtype:
+        return np.asarray(rows @ w).reshape(*x.shape[:-1], w.shape[1])
     out = np.empty((*rows.shape[:-1], w.shape[1]), x.dtype)
     for columns in _columns(w, rows):
         np.matmul(rows, w[:, columns].astype(x.dtype, copy=False), out=out[..., columns])

@@ -1,0 +1,49 @@
+"""Which slice of a large output is looked at first: few positions of a sequence, few rows of an
+image."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from probe.evaluation.output_slices import Region
+from probe.hypotheses.case import Case
+
+__all__ = ["slice_of_output"]
+
+_LARGE = 1 << 23
+"""Operations of a block from which on a slice of its output is looked at first."""
+_LONG, _WIDE = 8, 16
+"""How long the slice is, and how long its axis at least."""
+_PAYS = 0.5
+"""What computing it may take at most, as a share of computing all."""
+_TELLS = 0.25
+"""What must differ in the first positions, as a share of what does in those where most does."""
+
+
+def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
+    """The slice that takes the least to compute and in which much of the difference lies; None
+    where it does not pay."""
+    if not case.comparable or case.known is not None:
+        return None
+    most = case.sliced.work()
+    if most < _LARGE:
+        return None
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.abs(case.observed - case.healthy) <= allowed)
+    costs = {region: case.sliced.work(region) for region in _regions(wrong)}
+    best = min(costs, key=lambda one: costs[one], default=None)
+    return best if best is not None and costs[best] < _PAYS * most else None
+
+
+def _regions(wrong: np.ndarray) -> Iterator[Region]:
+    """Along each axis but that of the batch: where most is wrong, and the first positions, which
+    take less where each position follows from those before it."""
+    for axis, size in enumerate(wrong.shape):
+        if axis and size >= _WIDE:
+            count = wrong.sum(axis=tuple(k for k in range(wrong.ndim) if k != axis))
+            within = np.convolve(count, np.ones(_LONG), "valid")
+            last = int(within.size - 1 - np.argmax(within[::-1]))
+            if within[0] >= max(1.0, _TELLS * within[last]):
+                yield Region(axis, 0, _LONG)
+            if last:
+                yield Region(axis, last, last + _LONG)
