@@ -35,7 +35,7 @@ from probe.diagnosis.search import (
     try_last,
     until,
 )
-from probe.diagnosis.slice_of_output import slice_of_output
+from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
@@ -49,7 +49,7 @@ _SECONDS_OF_SAMPLE = 1.0
 """What the common search has in one sample of a large batch: holding what it finds against the
 whole batch takes time too."""
 _LONGER = 2.5
-"""How many times that it has in a large layer, of which a slice is looked at."""
+"""How many times that it has in a large layer."""
 _MORE = 0.1
 """Seconds for how many more samples would tell the weights."""
 _BUSY = 6
@@ -113,7 +113,8 @@ def diagnose(
     Looking stops after ``seconds`` of the thread's own time (1.2, in one sample of a large batch
     1.0, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
     times as many; one prediction may run into that. Where nothing reproduces the observation, what
-    steps take and other weights are looked for in half a second more, or 20 if ``thorough``.
+    steps take and other weights are looked for in half a second more, or 20 if ``thorough``. A
+    large block or recurrence has 2.5 times the first and 6 times the second.
     """
     started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
@@ -152,11 +153,10 @@ def diagnose(
         if part is whole
         else _SECONDS_OF_SAMPLE
     )
-    if region is not None and not thorough:
-        limit *= _LONGER
-    search = Search(
-        whole, part, thorough, limit, limit if thorough else _BUSY * limit, progress, started
-    )
+    large = not thorough and is_large(part.case)
+    limit *= _LONGER if large else 1
+    clock = limit if thorough else _BUSY * limit
+    search = Search(whole, part, thorough, large, limit, clock, progress, started)
     scored = try_all(search.part, search)
     exact = confirmed([one for one in scored if one.exact], search)
     if not exact and case.comparable:

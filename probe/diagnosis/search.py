@@ -35,6 +35,7 @@ __all__ = [
     "ASIDE",
     "CLEARLY",
     "HELPS",
+    "TURN",
     "Progress",
     "Scored",
     "Search",
@@ -63,7 +64,7 @@ difference."""
 _LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
 _LONGER = 6
-"""How many times that in a large layer, of which a slice is looked at."""
+"""How many times that in a large layer."""
 ASIDE = 0.2
 """Seconds more that are not taken from the search for two mistakes."""
 _SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
@@ -79,9 +80,9 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
-_TURN, _TURN_OF_WEIGHTS = 0.45, 0.5
-"""Of the time that is left each part of what is tried last has this share, and what is read
-back."""
+TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.2, 0.5
+"""Of the time that is left each part of what is tried last has this share, in a large layer, of
+which none tries all, and what is read back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
 _KEPT_FOR_WEIGHTS = 0.5
@@ -186,6 +187,8 @@ class Search:
     whole: View
     part: View
     thorough: bool
+    large: bool
+    """Whether computing the layer takes so long that looking may, too."""
     limit: float
     """Seconds of this thread's own time, so that a busy machine takes nothing from the search."""
     clock: float
@@ -233,8 +236,7 @@ class Search:
     @property
     def last_seconds(self) -> float:
         """How long what is tried last is looked for."""
-        large = self.whole.case.region is not None and not self.thorough
-        return _LAST[self.thorough] * (_LONGER if large else 1)
+        return _LAST[self.thorough] * (_LONGER if self.large else 1)
 
     def rest(self) -> float:
         """The seconds of this thread's own time that are left."""
@@ -334,7 +336,7 @@ def try_last(search: Search) -> list[Scored]:
     alone = not search.whole.case.calls
     slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
     kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
-    over = Turns(own, own + share * search.rest(), kept)
+    over = Turns(own, own + share * search.rest(), kept, _TURN_OF_LARGE if search.large else TURN)
     view = search.whole
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
@@ -381,8 +383,9 @@ class Turns:
     after a share of what is left, of weights that are read back, which works long for one edit,
     after ``seconds``."""
 
-    def __init__(self, seconds: float, most: float, kept: float) -> None:
+    def __init__(self, seconds: float, most: float, kept: float, share: float) -> None:
         self.seconds, self.end, self.kept = seconds, time.thread_time() + most, kept
+        self.share = share
         self.until = self.end
 
     def turn(self, family: str) -> None:
@@ -393,7 +396,7 @@ class Turns:
             most = min(self.seconds, max(self.kept, _TURN_OF_WEIGHTS * left))
             self.kept = 0.0
         else:
-            most = _TURN * (left - self.kept)
+            most = self.share * (left - self.kept)
         self.until = now + most
 
     def __call__(self) -> bool:

@@ -7,17 +7,26 @@ import numpy as np
 
 from probe.evaluation.output_slices import Region
 from probe.hypotheses.case import Case
+from probe.ops import Recurrence
 
-__all__ = ["slice_of_output"]
+__all__ = ["is_large", "slice_of_output"]
 
 _LARGE = 1 << 23
-"""Operations of a block from which on a slice of its output is looked at first."""
-_LONG, _WIDE = 8, 16
-"""How long the slice is, and how long its axis at least."""
+"""Operations of a layer from which on a slice of its output is looked at first."""
+_LONG, _SHORT, _PART, _WIDE = 8, 4, 4, 12
+"""How long the slice is at most, in a recurrence, and what part of its axis; and how long that is
+at least."""
 _PAYS = 0.5
 """What computing it may take at most, as a share of computing all."""
 _TELLS = 0.25
 """What must differ in the first positions, as a share of what does in those where most does."""
+
+
+def is_large(case: Case) -> bool:
+    """Whether computing the layer again takes so long that looking for a mistake may take longer
+    than in others: a layer of several calls, or a recurrence."""
+    several = bool(case.calls) or any(case.having(Recurrence))
+    return several and case.sliced.work() >= _LARGE
 
 
 def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
@@ -30,20 +39,22 @@ def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
         return None
     with np.errstate(invalid="ignore"):
         wrong = ~(np.abs(case.observed - case.healthy) <= allowed)
-    costs = {region: case.sliced.work(region) for region in _regions(wrong)}
+    most_long = _SHORT if any(case.having(Recurrence)) else _LONG
+    costs = {region: case.sliced.work(region) for region in _regions(wrong, most_long)}
     best = min(costs, key=lambda one: costs[one], default=None)
     return best if best is not None and costs[best] < _PAYS * most else None
 
 
-def _regions(wrong: np.ndarray) -> Iterator[Region]:
+def _regions(wrong: np.ndarray, most: int) -> Iterator[Region]:
     """Along each axis but that of the batch: where most is wrong, and the first positions, which
     take less where each position follows from those before it."""
     for axis, size in enumerate(wrong.shape):
         if axis and size >= _WIDE:
             count = wrong.sum(axis=tuple(k for k in range(wrong.ndim) if k != axis))
-            within = np.convolve(count, np.ones(_LONG), "valid")
+            long = min(most, size // _PART)
+            within = np.convolve(count, np.ones(long), "valid")
             last = int(within.size - 1 - np.argmax(within[::-1]))
             if within[0] >= max(1.0, _TELLS * within[last]):
-                yield Region(axis, 0, _LONG)
+                yield Region(axis, 0, long)
             if last:
-                yield Region(axis, last, last + _LONG)
+                yield Region(axis, last, last + long)

@@ -10,6 +10,7 @@ import numpy as np
 from probe.diagnosis.prediction import Sample, sample
 from probe.diagnosis.search import (
     HELPS,
+    TURN,
     Scored,
     Search,
     Turns,
@@ -63,7 +64,7 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
         if search.rest() < _TAKEN_APART:
             return []
         share = 2 if likely else 4
-        found = tried_last(changed, search, Turns(0.0, search.rest() / share, 0.0))
+        found = tried_last(changed, search, Turns(0.0, search.rest() / share, 0.0, TURN))
         search.extend(0.0)
         return found
 

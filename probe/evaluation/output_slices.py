@@ -9,7 +9,8 @@ import numpy as np
 
 from probe.evaluation.allowance import Values
 from probe.numerics.dtypes import widened
-from probe.ops.base import Op, Sum
+from probe.ops import Recurrence
+from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs, Reshape
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
@@ -136,9 +137,10 @@ class Sliced:
         self, step: Step, at: int, index: int, region: Region, known: dict[int, int]
     ) -> _Rule | None:
         """How a slice of a changed step's output is computed: as that of the layer's step that has
-        its op, or one that differs in the numbers of its weights alone; or element by element."""
-        place = self._of_op.get(id(step.op))
-        if place is None and at < len(self.steps) and alike(step.op, self.steps[at].op):
+        its op, that which it stands ``instead_of``, or one that differs in the numbers of its
+        weights alone; or element by element."""
+        place = self._of_op.get(id(getattr(step.op, "instead_of", step.op)))
+        if place is None and at < len(self.steps) and _reach_alike(step.op, self.steps[at].op):
             place = at
         if place is None:
             single = step.op.computes_elements
@@ -258,10 +260,10 @@ def _guesses(
 
 
 def _narrow(op: Op, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """What an op gives; sums over weights in float32, in which these are held: to widen them takes
-    longer than few sums. That is exact enough for a first look: float32 is what is compared."""
-    if isinstance(op, Sum) and len(inputs) == 1 and inputs[0].dtype.kind == "f":
-        return op.run(inputs[0].astype(np.float32))
+    """What an op gives, in float32 where it computes in that: to widen weights takes longer than
+    few sums. That is exact enough for a first look, since float32 is what is compared."""
+    if op.narrows:
+        inputs = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
     return op.run(*inputs)
 
 
@@ -281,6 +283,18 @@ def _for_slices(op: Op, shape: tuple[int, ...], region: Region) -> Iterator[Op]:
         sizes = list(shape)
         sizes[region.axis] = region.stop - region.start
         yield Reshape(tuple(sizes))
+
+
+def _reach_alike(mine: Op, theirs: Op) -> bool:
+    """Whether what two ops give at a place depends on the same places of what they take, as far as
+    their fields say it."""
+    if isinstance(mine, Recurrence) and type(mine) is type(theirs):
+        return all(getattr(mine, name) == getattr(theirs, name) for name in _ORDER)
+    return alike(mine, theirs)
+
+
+_ORDER = ("reverse", "has_mask", "has_states")
+"""The fields of a recurrence that say in which order it reads which steps."""
 
 
 def alike(mine: Op, theirs: Op) -> bool:

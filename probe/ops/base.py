@@ -203,6 +203,9 @@ class Op:
     engine_differences: ClassVar[tuple[EngineDifference, ...]] = ()
     """Where engines are known to differ in this op although none is at fault."""
 
+    narrows: ClassVar[bool] = False
+    """Whether ``run`` computes in float32 where its input is that: over many weights, which are
+    held so, in much less time."""
     quantizes: ClassVar[bool] = False
     """Whether outputs are levels: an input that moves by less than anything may move one by a whole
     step."""
@@ -445,6 +448,8 @@ class Rearrangement(Op):
 
 class Sum(Op):
     """A sum of products with unspecified summation order."""
+
+    narrows = True
 
     def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         """The op run on squares: the sum of the squared terms, the bias among them."""

@@ -21,6 +21,8 @@ _CAPS = (50.0, 30.0, 20.0)
 HIDDEN = -1e3
 """What is added to a score that is not to count, or less."""
 _MASKED = -1e9
+_ROUNDING = 1e-3
+"""Share of the largest difference up to which a position is right."""
 
 
 @hypothesis("grouped-heads")
@@ -58,7 +60,7 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
 
 @hypothesis("window-off-by-one")
 def window_off_by_one(case: Case) -> Iterator[Edit]:
-    """A sliding window is one position wider or narrower, or not applied.
+    """A sliding window is one position wider or narrower, not applied, or not the layer's.
 
     Some code counts the query itself among the W positions, other code takes W positions before it.
     Exact up to position W - 1: a sequence that is not longer than the window shows no difference.
@@ -71,9 +73,18 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
                 case.changed(position, window=wide + by),
                 do=f"a query attends to {wide} positions, its own included",
             )
+        if op.causal and not wide and (right := _right_positions(case)):
+            yield case.edit(
+                f"a window of {right} positions is applied, which the layer does not have",
+                case.changed(position, window=right),
+                do="attend to all positions up to the query's own",
+            )
     for index, band in _bands(case):
         widest = int(band.apart.max())
         if band.most >= widest:
+            if not band.least and (right := _right_positions(case)):
+                words = f"a window of {right} positions is applied, which the layer does not have"
+                yield _masked(case, index, words, band.of(0, right - 1))
             continue
         if band.least < 0:
             text = f"the window reaches {{}} positions to either side instead of {band.most}"
@@ -87,6 +98,17 @@ def window_off_by_one(case: Case) -> Iterator[Edit]:
         if band.least < 0:
             words = "the window ends at the query's own position"
             yield _masked(case, index, words, band.of(0, band.most))
+
+
+def _right_positions(case: Case) -> int:
+    """How many positions are right before the first that is wrong: as wide a window hides nothing
+    from these."""
+    if not case.comparable or case.known is not None or case.healthy.ndim < 2:
+        return 0
+    apart = np.moveaxis(np.abs(case.observed - case.healthy), -2, 0)
+    most = apart.reshape(len(apart), -1).max(axis=1, initial=0.0)
+    wrong = most > _ROUNDING * most.max(initial=0.0)
+    return int(np.argmax(wrong)) if most.any() else 0
 
 
 @more("attention-mask")

@@ -202,7 +202,8 @@ class Flow:
         order = np.arange(apart.size)
         if apart.size > _LOOKED_AT:
             order = np.argpartition(apart, -_LOOKED_AT)[-_LOOKED_AT:]
-        return seen, finite, order, _NEAR * float(apart.max(initial=0.0))
+        near = _NEAR if case.region is None else _NEAR_IN_SLICE
+        return seen, finite, order, near * float(apart.max(initial=0.0))
 
     def nearest(
         self, changes: Iterable[Change], over: Callable[[], bool], misses: list[Miss] | None = None
@@ -262,8 +263,9 @@ def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tu
     return step.op.run, [(ref.step, ref.index) for ref in step.sources(position)]
 
 
-_NEAR = 0.02
-"""What may be left, as a share of the largest difference, for an exact look."""
+_NEAR, _NEAR_IN_SLICE = 0.02, 0.05
+"""What may be left, as a share of the largest difference, for an exact look; a slice is computed in
+float32."""
 _LOOKED_AT = 16
 _FEW_MEMBERS = 8
 """Of how many changes that are made together each is tried to be left out."""

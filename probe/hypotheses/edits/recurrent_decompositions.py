@@ -1,7 +1,7 @@
 """Recurrences by the steps of their cells."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from typing import Any
 
@@ -25,6 +25,8 @@ class Scanned(Op):
     begins with the states that the one before ended in.
     """
 
+    narrows = True
+
     body: Steps
     words: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -38,11 +40,14 @@ class Scanned(Op):
     """Whether a step that is skipped sets the states to 0, and with them its output."""
     in_place: bool = False
     """Whether each unit of a state overwrites the old one before the next unit is computed."""
+    held: dict[tuple[int, np.dtype], tuple[Op, np.ndarray]] = field(default_factory=dict)
+    """What the parameters of the cell are, of this one and of those that it is changed to."""
 
     def begun(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         if self.has_states:
             return tuple(inputs[1 + self.has_mask :])
-        return tuple(np.full((inputs[0].shape[1], size), self.first) for size in self.sizes)
+        batch, dtype = inputs[0].shape[1], inputs[0].dtype
+        return tuple(np.full((batch, size), self.first, dtype) for size in self.sizes)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.carried:
@@ -63,7 +68,7 @@ class Scanned(Op):
         self, inputs: Sequence[np.ndarray], states: tuple[np.ndarray, ...]
     ) -> tuple[np.ndarray, ...]:
         x, mask = inputs[0], inputs[1] != 0 if self.has_mask else None
-        out = np.zeros((len(x), *states[0].shape))
+        out = np.zeros((len(x), *states[0].shape), x.dtype)
         held = np.zeros_like(states[0])
         shares = self._ahead(x)
         times = range(len(x) - 1, -1, -1) if self.reverse else range(len(x))
@@ -108,7 +113,13 @@ class Scanned(Op):
             if all(ref.step in found or (ref.step < 0 and not ref.index) for ref in sources):
                 given = [found[ref.step][0] if ref.step >= 0 else x for ref in sources]
                 takes = any(ref.step < 0 or found[ref.step][1] for ref in sources)
-                found[position] = step.op.run(*given)[0], takes
+                if not sources:
+                    key = (id(step.op), x.dtype)
+                    if key not in self.held:
+                        self.held[key] = step.op, step.op.run()[0].astype(x.dtype)
+                    found[position] = self.held[key][1], False
+                else:
+                    found[position] = step.op.run(*given)[0], takes
         return found
 
     def _step(

@@ -103,6 +103,12 @@ class _Changed(Op):
 
     cell: Scanned
     change: Change
+    narrows = True
+
+    @property
+    def instead_of(self) -> Op:
+        """Which op's dependence on each time step it has."""
+        return self.cell
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return replace(self.cell, body=self.change.applied(self.cell.body)).run(*inputs)

@@ -198,7 +198,8 @@ def _fits(shape: tuple[int, ...], axes: tuple[int, ...], size: int) -> bool:
 
 @hypothesis("group-axis")
 def group_axis(case: Case) -> Iterator[Edit]:
-    """The groups were formed from interleaved channels instead of contiguous ones.
+    """The groups were formed from interleaved channels instead of contiguous ones, or there are
+    more or fewer of them.
 
     Group g of G contains the contiguous channels from g * (C/G) on in every framework; taking every
     G-th channel is another grouping.
@@ -212,6 +213,13 @@ def group_axis(case: Case) -> Iterator[Edit]:
         weave = np.arange(channels).reshape(channels // groups, groups).T.ravel()
         back = np.argsort(weave)
         if isinstance(op, GroupNormalization):
+            for other in {channels // groups, channels, 1} - {groups}:
+                yield case.edit(
+                    f"{other} groups of {channels // other} channels instead of {groups} of "
+                    f"{channels // groups}",
+                    case.changed(position, groups=other),
+                    do=f"form {groups} groups of {channels // groups} channels",
+                )
             parts = {
                 name: Weight(one.name, None, one.value[weave])
                 for name in ("scale", "bias")

@@ -140,6 +140,51 @@ def recurrent_bias(case: Case) -> Iterator[Edit]:
             yield case.edit(f"{claim}{where}", steps, do="add each bias to its own product")
 
 
+@more("recurrent-bias")
+def forget_bias(case: Case) -> Iterator[Edit]:
+    """1 added to the bias of an LSTM's forget gate, as TensorFlow 1's cells do when they run and
+    Keras' ``unit_forget_bias`` does when the weights are drawn."""
+
+    def change(op: Any, by: float) -> Any:
+        if not isinstance(op, ops.LSTM) or op.bias is None:
+            return None
+        bias = np.array(op.bias.value)
+        np.atleast_2d(bias)[0, op.block("f")] += by
+        return replace(op, bias=Weight(op.bias.name, None, bias))
+
+    for by, words in ((1.0, "added to"), (-1.0, "subtracted from")):
+        for steps, where in _changed(case, partial(change, by=by)):
+            yield case.edit(
+                f"1 is {words} the bias of the forget gate{where}",
+                steps,
+                do="use the bias as it is stored",
+            )
+
+
+@more("gate-order")
+def gate_turned(case: Case) -> Iterator[Edit]:
+    """The update gate of a GRU is 1 minus the layer's: h = (1 - z) h + z n, as the paper has it,
+    and not h = z h + (1 - z) n."""
+
+    def change(op: Any) -> Any:
+        if not isinstance(op, ops.GRU):
+            return None
+        names = ("kernel", "recurrent", "bias", "recurrent_bias")
+        parts = {name: one for name in names if (one := getattr(op, name)) is not None}
+        for name, weight in parts.items():
+            value = np.array(weight.value)
+            value[..., op.block("z")] *= -1
+            parts[name] = Weight(weight.name, None, value)
+        return replace(op, **parts)
+
+    for steps, where in _changed(case, change):
+        yield case.edit(
+            f"the state is (1 - z) h + z n; the layer's is z h + (1 - z) n{where}",
+            steps,
+            do="keep z of the old state",
+        )
+
+
 @more("missing-bias")
 def no_biases(case: Case) -> Iterator[Edit]:
     """Neither bias of a recurrence."""

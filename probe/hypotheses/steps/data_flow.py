@@ -216,7 +216,9 @@ def _others_taken(case: Case) -> Iterator[Change]:
                 if one.step < position and one != taken
             ]
             nearest = sorted(others, key=lambda one: abs(one.step - taken.step))
-            for one in nearest[: _OTHERS if not case.inner else _OTHERS // 2]:
+            few = _OTHERS if not case.inner else _OTHERS // 2
+            given = [one for one in nearest[few:] if one.step < 0]
+            for one in (*nearest[:few], *given):
                 what = (
                     f"{step_name(case, position)} takes {tensor_name(case, one)} in place of "
                     f"{tensor_name(case, taken)}"

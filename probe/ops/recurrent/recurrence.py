@@ -65,6 +65,7 @@ class Recurrence(Op):
     with ``zero_masked``.
     """
 
+    narrows = True
     kernel: Weight
     recurrent: Weight
     bias: Weight | None = None
