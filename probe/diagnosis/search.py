@@ -29,6 +29,7 @@ from probe.evaluation.output_slices import Region
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit, Gathered
 from probe.hypotheses.edits.changes import made_together
+from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
 
 __all__ = [
@@ -80,7 +81,7 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
-TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.2, 0.5
+TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
 """Of the time that is left each part of what is tried last has this share, in a large layer, of
 which none tries all, and what is read back."""
 _OF_WEIGHTS = "other_weights"
@@ -353,6 +354,8 @@ def tried_last(view: View, search: Search, over: "Turns") -> list[Scored]:
     edited = view not in (search.whole, search.part)
     case = replace(view.case, allowed=view.allowed, over=over)
     some, difference = sample(case, view.allowed), difference_of(case)
+    if search.large:
+        over.paused_for(lambda: readings(case))
     vague: list[Scored] = []
     for order, hypothesis in enumerate(REGISTERED):
         if not hypothesis.last or (edited and hypothesis.family == _OF_WEIGHTS):
@@ -398,6 +401,13 @@ class Turns:
         else:
             most = self.share * (left - self.kept)
         self.until = now + most
+
+    def paused_for(self, prepared: Callable[[], object]) -> None:
+        """Takes what is prepared for all of them from none."""
+        began = time.thread_time()
+        prepared()
+        self.end += time.thread_time() - began
+        self.until = self.end
 
     def __call__(self) -> bool:
         return time.thread_time() > self.until

@@ -366,6 +366,49 @@ def test_a_fused_projection_split_otherwise(own, other):
     assert report.findings[0].slug == "packed-order", report.findings
 
 
+class Heads(torch.nn.Module):
+    """Self attention of three heads of four features, split and joined in one order or another."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (torch.nn.Linear(12, 12) for _ in range(3))
+
+    def forward(self, x, features_first=(), joined=False):
+        parts = []
+        for name in "qkv":
+            y = getattr(self, name)(x)
+            if name in features_first:
+                parts.append(y.reshape(*y.shape[:2], 4, 3).permute(0, 3, 1, 2))
+            else:
+                parts.append(y.reshape(*y.shape[:2], 3, 4).permute(0, 2, 1, 3))
+        q, k, v = parts
+        y = torch.softmax(q @ k.transpose(-1, -2) / 2, -1) @ v
+        y = y.permute(0, 2, 3, 1) if joined else y.permute(0, 2, 1, 3)
+        return y.flatten(2)
+
+
+@pytest.mark.parametrize(
+    ("features_first", "joined", "words"),
+    [
+        ("qkv", True, "split and joined"),
+        ("qkv", False, "split"),
+        ("", True, "joined"),
+        ("v", False, "split once"),
+    ],
+)
+def test_heads_and_features_exchanged(features_first, joined, words):
+    torch.manual_seed(0)
+    module, x = Heads().eval(), np.random.default_rng(0).normal(size=(2, 5, 12))
+    x = x.astype(np.float32)
+    with torch.no_grad():
+        values = module(torch.from_numpy(x), features_first, joined).numpy()
+    report = probe.check(module, "", x, expected=values)
+    assert report.findings, report
+    first = report.findings[0]
+    assert first.slug == "head-layout" and first.left <= 1, report.findings
+    assert first.claim == f"heads are {words} as (features, heads), not (heads, features)"
+
+
 class Pairs(torch.nn.Module):
     """Attention whose rotation is computed pair by pair, as GPT-OSS and Meta's code do: halves or
     neighbours, of all features or of the first ones of each head."""

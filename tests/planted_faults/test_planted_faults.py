@@ -38,6 +38,7 @@ ELSEWHERE = {
     "soft-cap",
     "norm-offset",
     "packed-order",
+    "head-layout",
     "norm-placement",
     "centred-norm",
     "sequential-branches",

@@ -213,22 +213,31 @@ def _bands(case: Case) -> Iterator[tuple[int, _Band]]:
 
 
 def _masks(case: Case) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The inputs that are added to scores to hide positions: which, where they hide nothing, and
-    how far each position lies before each query."""
+    """The inputs that hide positions, truth values or what is added to scores: which, where they
+    hide nothing, and how far each position lies before each query."""
     for index, x in enumerate(case.inputs):
         if x.ndim < 2 or x.dtype.kind not in "fb" or min(x.shape[-2:]) < 2:
             continue
-        keep = x > HIDDEN if x.dtype.kind == "f" else x
-        plain = x.dtype.kind == "b" or bool((x[keep] == 0).all())
+        truths = _are_truths(x)
+        keep = (x != 0) != _drops(case) if truths else x > HIDDEN
+        plain = truths or bool((x[keep] == 0).all())
         if plain and not keep.all() and keep.any():
             yield index, keep, np.broadcast_to(_apart(*keep.shape[-2:]), keep.shape)
 
 
+def _are_truths(x: np.ndarray) -> bool:
+    return x.dtype.kind == "b" or bool(np.isin(x, (0, 1)).all())
+
+
+def _drops(case: Case) -> bool:
+    """Whether what is true in a mask is hidden."""
+    return any("drop" in op.masks for _, op in case.having(ops.Attention))
+
+
 def _masked(case: Case, index: int, words: str, keep: np.ndarray) -> Edit:
     x = case.inputs[index]
-    hidden = x.min() if x.dtype.kind == "f" else False
-    other = keep if x.dtype.kind == "b" else np.where(keep, 0.0, hidden).astype(x.dtype)
-    inputs = (*case.inputs[:index], other, *case.inputs[index + 1 :])
+    other = keep != _drops(case) if _are_truths(x) else np.where(keep, 0.0, x.min())
+    inputs = (*case.inputs[:index], other.astype(x.dtype), *case.inputs[index + 1 :])
     return case.edit(words, inputs=inputs, do=f"use the mask of input {index}")
 
 

@@ -14,7 +14,7 @@ from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Op
 from probe.ops.step import Step
 
-__all__ = ["ALL", "PARTS", "STEPS", "flow_of", "reproducing"]
+__all__ = ["ALL", "PARTS", "STEPS", "flow_of", "readings", "reproducing"]
 
 Changes = Callable[[Case], Iterator[Change]]
 ALL, STEPS, PARTS = slice(None), slice(-2, -1), slice(-1, None)
@@ -28,10 +28,10 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
     own steps, then of those that these are made of, or of ``which`` of these. Behind them those
     that come nearest to it of the others, which may be one of two mistakes."""
     misses = list[tuple[Case, Flow, Miss]]()
-    for number, whole in enumerate(dict.fromkeys(_readings(case)[which])):
+    for number, whole in enumerate(dict.fromkeys(readings(case)[which])):
         flow = flow_of(whole)
         made = _with_cells(flow.case, changes)
-        if number and whole.words and whole is _readings(case)[-1]:
+        if number and whole.words and whole is readings(case)[-1]:
             made = (one for one in made if _within(whole, one))
         of_reading = list[Miss]()
         found = flow.nearest(shared(made, flow.case, case.over), case.over, of_reading)
@@ -51,7 +51,7 @@ def _within(case: Case, change: Change) -> bool:
 
 
 @once
-def _readings(case: Case) -> list[Case]:
+def readings(case: Case) -> list[Case]:
     """The layer by its calls, by its steps, and by what these are made of."""
     sums = decomposed(case, True)
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []

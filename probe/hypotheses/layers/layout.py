@@ -215,8 +215,8 @@ def group_axis(case: Case) -> Iterator[Edit]:
         if isinstance(op, GroupNormalization):
             for other in {channels // groups, channels, 1} - {groups}:
                 yield case.edit(
-                    f"{other} groups of {channels // other} channels instead of {groups} of "
-                    f"{channels // groups}",
+                    f"{other} {'groups' if other > 1 else 'group'} of {channels // other} of the "
+                    f"{channels} channels instead of {groups} of {channels // groups}",
                     case.changed(position, groups=other),
                     do=f"form {groups} groups of {channels // groups} channels",
                 )
