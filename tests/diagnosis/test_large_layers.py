@@ -140,13 +140,11 @@ class Bottleneck(nn.Module):
         self.one, self.three = nn.Conv2d(64, 32, 1), nn.Conv2d(32, 32, 3, stride=2, padding=1)
         self.last, self.shortcut = nn.Conv2d(32, 64, 1), nn.Conv2d(64, 64, 1, stride=2)
 
-    def forward(self, x, inner=F.relu, pads=(1, 1)):
-        y = inner(self.one(x))
-        if pads != (1, 1):
-            y = F.pad(y, (*pads, *pads))
-            y = F.conv2d(y, self.three.weight, self.three.bias, stride=2)
-        else:
-            y = self.three(y)
+    def forward(self, x, inner=F.relu, pads=(1, 1), strided="three"):
+        one, three = (2 if strided == name else 1 for name in ("one", "three"))
+        y = inner(F.conv2d(x, self.one.weight, self.one.bias, stride=one))
+        y = F.pad(y, (*pads, *pads))
+        y = F.conv2d(y, self.three.weight, self.three.bias, stride=three)
         return F.relu(self.last(F.relu(y)) + self.shortcut(x))
 
 
@@ -156,6 +154,7 @@ class Bottleneck(nn.Module):
         ({"inner": lambda x: x}, "missing-activation"),
         ({"inner": F.relu6}, "other-activation"),
         ({"pads": (0, 2)}, "symmetric-padding"),
+        ({"strided": "one"}, "ignored-stride"),
     ],
 )
 def test_a_mistake_in_a_block_of_convolutions(looked_at, mistake, slug):

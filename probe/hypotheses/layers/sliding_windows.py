@@ -1,13 +1,14 @@
 """Mistakes of sliding windows: padding, stride, dilation, divisor."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit, Steps
+from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.weight import Weight
 
@@ -232,7 +233,12 @@ def _cropped(case: Case, position: int, steps: Steps) -> Steps:
 
 @hypothesis("ignored-stride")
 def ignored_stride(case: Case) -> Iterator[Edit]:
-    """Stride 1 was used: the output is larger, or holds only its first windows."""
+    """Stride 1 was used: the output is larger, or holds only its first windows; or another
+    convolution of the block has the stride.
+
+    ResNet's paper has the stride at the first convolution of a bottleneck, torchvision (v1.5) at
+    the 3 x 3.
+    """
     for position, op in case.having(*_WINDOWED):
         if any(stride > 1 for stride in op.strides):
             steps = case.changed(position, strides=(1,) * len(op.strides))
@@ -242,6 +248,16 @@ def ignored_stride(case: Case) -> Iterator[Edit]:
                 f"stride 1 instead of {op.strides}, the output cut to the layer's size",
                 _cropped(case, position, steps),
                 do=do,
+            )
+    for (one, first), (other, second) in combinations(case.having(ops.Conv), 2):
+        if first.strides != second.strides and len(first.strides) == len(second.strides):
+            moved = case.became_steps(case.changed(one, strides=second.strides))
+            names = step_name(case, one), step_name(case, other)
+            yield case.edit(
+                f"{names[0]} has the strides {second.strides} and {names[1]} has {first.strides}; "
+                "the layer's are the other way round",
+                moved.changed(other, strides=first.strides),
+                do=f"use the strides {first.strides} in {names[0]}",
             )
 
 
