@@ -153,7 +153,7 @@ class Bottleneck(nn.Module):
     [
         ({"inner": lambda x: x}, "missing-activation"),
         ({"inner": F.relu6}, "other-activation"),
-        ({"pads": (0, 2)}, "symmetric-padding"),
+        ({"pads": (0, 2)}, "padding-on-other-side"),
         ({"strided": "one"}, "ignored-stride"),
     ],
 )

@@ -165,3 +165,34 @@ def test_a_mask_that_hides_what_is_true_off_by_one():
     finding = named(module, "attention", (x, apart < 0), values)
     assert finding.slug == "mask-off-by-one"
     assert finding.claim == "queries see the next position too"
+
+
+class Padded(nn.Module):
+    """A convolution behind a padding of its own, as converted models have it."""
+
+    def __init__(self, pads):
+        super().__init__()
+        self.pads, self.conv = pads, nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x, pads=None):
+        before, after = pads or self.pads
+        return self.conv(F.pad(x, (before, after, before, after)))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "words"),
+    [
+        ((0, 1), (1, 0), "on the other side"),
+        ((1, 1), (0, 2), "at the end alone"),
+        ((1, 1), (2, 0), "at the start alone"),
+        ((0, 2), (1, 1), "equally on both sides"),
+    ],
+)
+def test_a_padding_before_a_convolution_on_other_sides(own, other, words):
+    torch.manual_seed(0)
+    module, x = Padded(own).eval(), drawn(2, 3, 9, 9)
+    with torch.no_grad():
+        values = module(torch.from_numpy(x), other).numpy()
+    finding = named(module, "", x, values)
+    assert finding.slug == "padding-on-other-side"
+    assert finding.claim == (f"padded {words}; the layer pads {own[0]} before and {own[1]} after")

@@ -1,6 +1,6 @@
 """Mistakes of sliding windows: padding, stride, dilation, divisor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -140,6 +140,25 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
                 continue
             claim = f"padded {_told(pads)}; the layer pads {_told(op.pads)}"
             yield case.edit(claim, _padded(case, position, pads), do=f"pad {_told(op.pads)}")
+    for position, pad in case.having(ops.Pad):
+        own = tuple(one for one in pad.pads if any(one))
+        for words, moved in _SIDES.items():
+            pads = tuple(moved(*one) for one in pad.pads)
+            if pads != pad.pads:
+                steps = case.changed(position, pads=pads)
+                claim = f"padded {words}; the layer pads {_told(own)}"
+                yield case.edit(claim, steps, do=f"pad {_told(own)}")
+
+
+_SIDES: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "on the other side": lambda before, after: (after, before),
+    "at the end alone": lambda before, after: (0, before + after),
+    "at the start alone": lambda before, after: (before + after, 0),
+    "equally on both sides": lambda before, after: (
+        (before + after) // 2,
+        before + after - (before + after) // 2,
+    ),
+}
 
 
 @hypothesis("missing-padding")
