@@ -73,6 +73,10 @@ _SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
 layer of several calls, where most mistakes are with what one takes from another."""
 HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
+_MOST_OF_IT = 0.7
+"""What a mistake may leave in a slice of a large layer for all of it to be computed."""
+_FIRST_TURN = 0.02
+"""How long each hypothesis is tried before it is again for as long, and so on, in a large layer."""
 _HARMS = 1.2
 """What a mistake made in one of several layers alike may leave."""
 _LARGE = 1 << 18
@@ -290,22 +294,21 @@ def try_all(
     """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample
     shows to be exact goes on.
 
-    The hypotheses are tried as they are registered, or in these orders.
+    The hypotheses are tried as they are registered, or in these orders; of a large layer, of which
+    not all can be tried, each for a short time, then each for longer.
     """
     candidates: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}
-    for order in orders or range(len(REGISTERED)):
+
+    def tries(order: int) -> Iterator[None]:
         hypothesis = REGISTERED[order]
-        if hypothesis.last or (hypothesis.whole and view is not search.whole and few):
-            continue
         where = search.whole if hypothesis.whole and not few else view
         if id(where) not in prepared:
             prepared[id(where)] = sample(where.case, where.allowed), difference_of(where.case)
         tried = list[tuple[Edit, bool]]()
         alone = enumerate(search.edits(hypothesis, where.case))
         for index, edit in chain(alone, in_all_layers(where, search, tried, few)):
-            if search.over():
-                return candidates
+            yield
             search.tried += 1
             search.causes.add(hypothesis.slug)
             if search.progress is not None:
@@ -317,7 +320,29 @@ def try_all(
             if scored is not None:
                 candidates.append(scored)
                 tried.append((edit, scored.share < _HARMS))
+
+    waiting = [
+        tries(order)
+        for order in orders or range(len(REGISTERED))
+        if not REGISTERED[order].last
+        and not (REGISTERED[order].whole and view is not search.whole and few)
+    ]
+    used, seconds = dict.fromkeys(waiting, 0.0), _FIRST_TURN if search.large else np.inf
+    while used:
+        for one in list(used):
+            while used.get(one, np.inf) < seconds:
+                if search.over():
+                    return candidates
+                began = time.thread_time()
+                if next(one, _DONE) is _DONE:
+                    del used[one]
+                else:
+                    used[one] += time.thread_time() - began
+        seconds *= 2
     return candidates
+
+
+_DONE = object()
 
 
 def in_all_layers(
@@ -486,7 +511,8 @@ def score(
             apart = np.abs(guess - some.observed)
             worst = float(np.max(apart / np.maximum(some.allowed, 1e-300)))
             sampled = _at_sample(scored, guess, some)
-        if not (worst < 100 or sampled.share < (CLEARLY / 2 if few else CLEARLY)):
+        near = worst < 100 and (case.region is None or sampled.share < _MOST_OF_IT)
+        if not (near or sampled.share < (CLEARLY / 2 if few else CLEARLY)):
             return sampled
         scored = sampled
     values = _everywhere(case, edit) if values is None else values

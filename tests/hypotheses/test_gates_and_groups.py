@@ -134,6 +134,31 @@ def test_a_window_that_the_layer_does_not_have(width, by_mask):
     )
 
 
+@pytest.mark.parametrize("by_mask", [False, True])
+def test_weights_masked_after_the_softmax(by_mask):
+    qkv = [drawn(2, 3, 10, 4) for _ in range(3)]
+    apart = np.arange(10)[:, None] - np.arange(10)
+    q, k, v = map(torch.from_numpy, qkv)
+    weights = torch.softmax(q @ k.transpose(-1, -2) / 2, -1) * torch.from_numpy(apart >= 0)
+    finding = named(Causal(), "", (*qkv, apart >= 0)[: 3 + by_mask], (weights @ v).numpy())
+    assert finding.slug == "attention-mask"
+    assert "set to 0 after the softmax" in finding.claim
+
+
+class Cross(nn.Module):
+    def forward(self, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def test_a_softmax_over_the_queries():
+    arrays = drawn(2, 3, 6, 4), drawn(2, 3, 9, 4), drawn(2, 3, 9, 5)
+    q, k, v = map(torch.from_numpy, arrays)
+    weights = torch.softmax(q @ k.transpose(-1, -2) / 2, -2)
+    finding = named(Cross(), "", arrays, (weights @ v).numpy())
+    assert finding.slug == "wrong-axis"
+    assert finding.claim.startswith("the softmax of the scores is over the queries")
+
+
 def test_a_mask_of_truth_values_off_by_one():
     qkv = [drawn(2, 3, 10, 4) for _ in range(3)]
     apart = np.arange(10)[:, None] - np.arange(10)

@@ -2,7 +2,7 @@
 projections, the index."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
@@ -116,6 +116,14 @@ def attention_mask(case: Case) -> Iterator[Edit]:
                 case.changed(position, window=None),
                 do="mask the positions outside the window",
             )
+        if (op.causal or op.masks or op.window is not None) and not op.weights:
+            yield case.edit(
+                "the attention weights of hidden positions are set to 0 after the softmax, so that "
+                "they no longer sum to 1",
+                case.with_op(position, _MaskedAfterSoftmax(op)),
+                do="mask the scores, before the softmax",
+                as_healthy=True,
+            )
         for dropped in (
             (several, *((k,) for k in several))
             if len(several) > 1
@@ -154,6 +162,46 @@ def attention_mask(case: Case) -> Iterator[Edit]:
                 case.changed(position, masks=added),
                 do="add minus infinity where a position is masked",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class _MaskedAfterSoftmax(ops.Op):
+    """Attention whose weights are masked in place of its scores."""
+
+    op: ops.Attention
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        q, k, v, *_ = inputs
+        each = replace(self.op, weights="each")
+        free = replace(each, causal=False, window=None, masks=()).run(q, k, v)[1]
+        weights = np.where(each.run(*inputs)[1] != 0, free, 0.0)
+        v = np.repeat(v, self.op.groups, axis=-3) if self.op.groups > 1 else v
+        return (weights @ v,)
+
+
+@more("wrong-axis")
+def softmax_over_queries(case: Case) -> Iterator[Edit]:
+    """Attention weights that sum to 1 over the queries, not over the positions."""
+    for position, op in case.having(ops.Attention):
+        if not (op.causal or op.masks or op.weights or op.window is not None) and op.groups == 1:
+            yield case.edit(
+                "the softmax of the scores is over the queries, not over the positions",
+                case.with_op(position, _OverQueries(op)),
+                do="take the softmax over the last axis of q k^T",
+                as_healthy=True,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _OverQueries(ops.Op):
+    """Attention with the softmax over the other axis of its scores."""
+
+    op: ops.Attention
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        q, k, v = inputs
+        turned = replace(self.op, weights="each").run(k, q, q)[1]
+        return (turned.swapaxes(-1, -2) @ v,)
 
 
 def _split(case: Case, position: int) -> dict[int, tuple[int, int]] | None:

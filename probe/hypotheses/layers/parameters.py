@@ -220,7 +220,7 @@ def _by_group(array: np.ndarray, groups: int) -> np.ndarray:
 
 def _usual_orders(rank: int) -> tuple[tuple[int, ...], ...]:
     """(out, in, *k) to (*k, in, out) and back, all reversed, the second axis to the end and the
-    last to the second place."""
+    last to the second place, the first two exchanged."""
     if rank < 3:
         return tuple(permutations(range(rank)))
     spatial = tuple(range(rank - 2))
@@ -231,6 +231,7 @@ def _usual_orders(rank: int) -> tuple[tuple[int, ...], ...]:
         tuple(reversed(range(rank))),
         (0, *range(2, rank), 1),
         (0, rank - 1, *range(1, rank - 1)),
+        (1, 0, *range(2, rank)),
     )
 
 

@@ -141,10 +141,11 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
             claim = f"padded {_told(pads)}; the layer pads {_told(op.pads)}"
             yield case.edit(claim, _padded(case, position, pads), do=f"pad {_told(op.pads)}")
     for position, pad in case.having(ops.Pad):
-        own = tuple(one for one in pad.pads if any(one))
+        own, seen = tuple(one for one in pad.pads if any(one)), {pad.pads}
         for words, moved in _SIDES.items():
             pads = tuple(moved(*one) for one in pad.pads)
-            if pads != pad.pads:
+            if pads not in seen:
+                seen.add(pads)
                 steps = case.changed(position, pads=pads)
                 claim = f"padded {words}; the layer pads {_told(own)}"
                 yield case.edit(claim, steps, do=f"pad {_told(own)}")
