@@ -128,8 +128,8 @@ def section(rows: list[dict[str, Any]]) -> str:
         "measured once before that: a cause gave the values of 201 of 249 mistakes in layers and "
         "125 of 199 in blocks. Those of full_size_blocks, as large as people's layers are, were "
         "measured before a slice of a large layer was looked at (90 of 182), and once after that "
-        "before anything was made with a look at them (140). A cause that gives the values is not always the mistake that was "
-        "made: see `--lines`."
+        "before anything was made with a look at them (140). A cause that gives the values is not "
+        "always the mistake that was made: see `--lines`."
     )
     found = [
         f"- {row['case']}: {row['what']} ({row['verdict']}"

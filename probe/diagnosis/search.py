@@ -36,6 +36,7 @@ __all__ = [
     "ASIDE",
     "CLEARLY",
     "HELPS",
+    "LAST",
     "TURN",
     "Progress",
     "Scored",
@@ -62,7 +63,7 @@ Progress = Callable[[str], None]
 CLEARLY = 0.2
 """A mistake that does not explain all is named where it leaves no more than this share of the
 difference."""
-_LAST = {False: 0.5, True: 20.0}
+LAST = {False: 0.5, True: 20.0}
 """Seconds for what is tried only where nothing else reproduces the values, at length or not."""
 _LONGER = 6
 """How many times that in a large layer."""
@@ -241,7 +242,7 @@ class Search:
     @property
     def last_seconds(self) -> float:
         """How long what is tried last is looked for."""
-        return _LAST[self.thorough] * (_LONGER if self.large else 1)
+        return LAST[self.thorough] * (_LONGER if self.large else 1)
 
     def rest(self) -> float:
         """The seconds of this thread's own time that are left."""

@@ -277,7 +277,7 @@ def test_the_backward_direction_is_not_put_back():
     assert "backward direction" in report.findings[0].claim
 
 
-def lstm(m, x, forget=0.0, shown=torch.tanh, carried=False):
+def lstm(m, x, opened=0.0, shown=torch.tanh, carried=False):
     """An LSTM of one layer over (batch, time, features), the state begun for each sample, or
     carried from one to the next."""
     h, c = torch.zeros(1, 6), torch.zeros(1, 6)
@@ -288,14 +288,14 @@ def lstm(m, x, forget=0.0, shown=torch.tanh, carried=False):
         for step in sample:
             z = step @ m.weight_ih_l0.T + m.bias_ih_l0 + h @ m.weight_hh_l0.T + m.bias_hh_l0
             i, f, g, o = z.chunk(4, -1)
-            c = torch.sigmoid(f + forget) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * shown(c)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o + opened) * shown(c)
             out.append(h)
     return torch.cat(out).reshape(len(x), -1, 6)
 
 
 CELL = {
-    "one added to the forget gate": ({"forget": 1.0}, "+1"),
+    "one added to the output gate": ({"opened": 1.0}, "+1"),
     "tanh of the cell left out": ({"shown": lambda c: c}, "the activated cell state is left out"),
     "state carried": ({"carried": True}, "the state is carried from each sample"),
 }
@@ -330,8 +330,8 @@ def test_both_directions_with_the_same_mistake_are_one():
             r, z, n = (x[:, t] @ w.T + b).chunk(3, -1)
             hr, hz, hn = (h @ u.T + c).chunk(3, -1)
             z = torch.sigmoid(z + hz)
-            new = torch.tanh(n + torch.sigmoid(r + hr) * hn)
-            h = z * new + (1 - z) * h
+            new = torch.tanh(n + (1 - torch.sigmoid(r + hr)) * hn)
+            h = z * h + (1 - z) * new
             out.append(h)
         return torch.stack(out, 1)
 
@@ -342,7 +342,7 @@ def test_both_directions_with_the_same_mistake_are_one():
     report = probe.check(m, "", x, expected=y, thorough=True)
     assert report.findings, report.diagnosis
     assert report.findings[0].left <= 1
-    assert report.findings[0].claim == "the update gate is subtracted from 1"
+    assert report.findings[0].claim == "the reset gate is subtracted from 1"
 
 
 @pytest.mark.sample(2)

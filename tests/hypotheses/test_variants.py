@@ -150,7 +150,7 @@ FAULTS = {
         nn.Unfold((3, 2), stride=(2, 1), padding=(0, 1)),
         lambda m, x: F.unfold(F.pad(x, (1, 1, 0, 0), mode="replicate"), (3, 2), stride=(2, 1)),
     ),
-    "pads is ((0, 0), (0, 0), (0, 0), (0, 3))": (
+    "padded on the other side": (
         nn.ZeroPad2d((3, 0, 0, 0)),
         lambda m, x: F.pad(x, (0, 3, 0, 0)),
     ),
