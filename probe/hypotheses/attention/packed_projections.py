@@ -60,7 +60,8 @@ def head_layout(case: Case) -> Iterator[Edit]:
     """
     splits: list[Rewiring] = []
     joins: list[Rewiring] = []
-    for position, _ in case.having(ops.Reshape):
+    attends = any(case.having(ops.Attention, ops.Softmax))
+    for position, _ in case.having(ops.Reshape) if attends else ():
         before, after = case.input_of(position).shape, case.values[position][0].shape
         if _divided(before, after):
             order = np.arange(before[-1]).reshape(after[-1], after[-2]).T.ravel()
