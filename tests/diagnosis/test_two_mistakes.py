@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import probe
+from probe.diagnosis import diagnose
 from probe.diagnosis.prediction import Sample
 from probe.diagnosis.search import Scored
 from probe.diagnosis.two_mistakes import _nearest_sums
@@ -15,6 +16,12 @@ from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Edit
 
 F = torch.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """What is named is asked here, not how fast a busy machine is."""
+    monkeypatch.setattr(diagnose, "_SECONDS", 5.0)
 
 
 def named(model, x, y):
