@@ -1,5 +1,5 @@
-"""The commonest changes of the tensors within a block of several calls: tried before other weights
-are looked for, and before all that may happen to a tensor."""
+"""The commonest changes of the tensors within a block of several calls, or in a large layer: tried
+before other weights are looked for, and before all that may happen to a tensor."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -35,5 +35,5 @@ def scaled_in_block(case: Case) -> Iterator[Edit]:
 
 
 def _in_block(case: Case, changes: Callable[[Case], Iterator[Change]], slug: str) -> Iterator[Edit]:
-    if case.calls:
+    if case.calls or case.region is not None:
         yield from reproducing(case, changes, slug, STEPS)
