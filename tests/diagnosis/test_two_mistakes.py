@@ -21,7 +21,7 @@ F = torch.nn.functional
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     """What is named is asked here, not how fast a busy machine is."""
-    monkeypatch.setattr(diagnose, "_SECONDS", 5.0)
+    monkeypatch.setattr(diagnose, "_SECONDS", 3.0)
 
 
 def named(model, x, y):
