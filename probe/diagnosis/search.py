@@ -335,15 +335,12 @@ def try_all(
                 if search.over():
                     return candidates
                 began = time.thread_time()
-                if next(one, _DONE) is _DONE:
+                if next(one, "done"):
                     del used[one]
                 else:
                     used[one] += time.thread_time() - began
         seconds *= 2
     return candidates
-
-
-_DONE = object()
 
 
 def in_all_layers(

@@ -106,7 +106,9 @@ class Sliced:
                 continue
             step = steps[at]
             rules = {
-                (index, part): None if part is None else self._rule(step, at, index, part, known)
+                (index, part): None
+                if part is None
+                else self._changed_rule(step, at, index, part, known)
                 for index, part in wanted[at]
             }
             if None in rules.values():
@@ -133,7 +135,7 @@ class Sliced:
                 known[at] = place
         return known
 
-    def _rule(
+    def _changed_rule(
         self, step: Step, at: int, index: int, region: Region, known: dict[int, int]
     ) -> _Rule | None:
         """How a slice of a changed step's output is computed: as that of the layer's step that has
@@ -147,7 +149,7 @@ class Sliced:
             return self._elementwise(step, at, region, known) if single else None
         if len(self._sources[place]) != len(step.sources(at)):
             return None
-        rule = self.rule(place, index, region)
+        rule = self._own_rule(place, index, region)
         if rule is None or step.op is self.steps[place].op:
             return rule
         return rule._replace(op=step.op) if rule.op is self.steps[place].op else None
@@ -170,7 +172,7 @@ class Sliced:
             parts.append(region if wide else None)
         return _Rule(step.op, tuple(parts), 0) if any(parts) else None
 
-    def rule(self, place: int, index: int, region: Region) -> _Rule | None:
+    def _own_rule(self, place: int, index: int, region: Region) -> _Rule | None:
         """How that slice of an output of one of the layer's steps is computed; None where it takes
         all of every input."""
         key = (place, index, region)
@@ -245,7 +247,7 @@ def _guesses(
     if not index:
         mask = np.zeros(whole.shape, bool)
         region.of(mask)[...] = True
-        boxes = tuple(_box(one, region) for one in op.influence(mask, given))
+        boxes = tuple(_box(one) for one in op.influence(mask, given))
         if any(boxes):
             yield boxes
     back = region.axis - whole.ndim
@@ -267,7 +269,7 @@ def _narrow(op: Op, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     return op.run(*inputs)
 
 
-def _box(mask: np.ndarray, region: Region) -> Region | None:
+def _box(mask: np.ndarray) -> Region | None:
     """The slice along one axis, that which leaves least, with all that is true."""
     best, least = None, 1.0
     for axis, size in enumerate(mask.shape):

@@ -1,7 +1,7 @@
 """Mistakes with the attention of decoders: heads that share keys and values, the causal mask, the
 sliding window, the soft cap of scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,14 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import shape_of
 from probe.hypotheses.edits.decompositions import Causal
-from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.edits.rewiring import (
+    Rewiring,
+    made_by,
+    only,
+    rewired,
+    source_of,
+    steps_taking,
+)
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
@@ -41,13 +48,13 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
             order = [0, 1, 2, 3, 4]
             for axis in repeated[:1]:
                 order[axis - 1 : axis + 1] = axis, axis - 1
-                changes.append(Rewiring(source, (ops.Transpose(tuple(order)),), _at(position)))
+                changes.append(Rewiring(source, (ops.Transpose(tuple(order)),), only(position)))
     for position, op in case.having(ops.Attention):
         if op.groups > 1:
             changed = changed.became_steps(changed.changed(position, groups=1))
             for ref in case.steps[position].sources(position)[1:3]:
                 tile = (ops.Concat(axis=np.ndim(ref.of(case.inputs, case.values)) - 3),)
-                here = _at(position)
+                here = only(position)
                 changes.append(Rewiring(ref, tile, here, copies=op.groups))
     if changes:
         yield case.edit(
@@ -60,7 +67,7 @@ def grouped_heads(case: Case) -> Iterator[Edit]:
 
 @hypothesis("window-off-by-one")
 def window_off_by_one(case: Case) -> Iterator[Edit]:
-    """A sliding window is one position wider or narrower, not applied, or not the layer's.
+    """A sliding window is one position wider or narrower, missing, or added.
 
     Some code counts the query itself among the W positions, other code takes W positions before it.
     Exact up to position W - 1: a sequence that is not longer than the window shows no difference.
@@ -166,7 +173,7 @@ def mask_off_by_one(case: Case) -> Iterator[Edit]:
             ("queries do not see their own position", apart >= 1),
         ):
             free = case.became_steps(case.changed(position, causal=False, masks=("keep",)))
-            here = _at(position)
+            here = only(position)
             yield case.edit(
                 words,
                 rewired(free, [Rewiring(None, (ops.Constant(keep),), here, copies=0)]),
@@ -294,7 +301,3 @@ def _constant(case: Case, position: int, beside_it: Ref) -> int | None:
         if ref != beside_it and made_by(case, ref, ops.Constant):
             return ref.step if case.values[ref.step][0].size == 1 else None
     return None
-
-
-def _at(position: int) -> Callable[[int], bool]:
-    return lambda other: other == position

@@ -9,7 +9,7 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import users_of
-from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired
+from probe.hypotheses.edits.rewiring import Rewiring, made_by, only, rewired
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Rearrangement
@@ -65,10 +65,8 @@ def head_layout(case: Case) -> Iterator[Edit]:
         before, after = case.input_of(position).shape, case.values[position][0].shape
         if _divided(before, after):
             order = np.arange(before[-1]).reshape(after[-1], after[-2]).T.ravel()
-            only = lambda at, position=position: at == position  # noqa: E731
-            splits.append(
-                Rewiring(case.steps[position].sources(position)[0], (_Taken(order),), only)
-            )
+            source = case.steps[position].sources(position)[0]
+            splits.append(Rewiring(source, (_Taken(order),), only(position)))
         elif _divided(after, before):
             order = np.arange(after[-1]).reshape(before[-2], before[-1]).T.ravel()
             joins.append(Rewiring(Ref(position), (_Taken(order),)))

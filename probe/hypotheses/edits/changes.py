@@ -112,13 +112,15 @@ class Flow:
     def predicted(self, change: Change) -> np.ndarray | None:
         """The output with a change, as much of it as is looked at; None where it cannot be computed
         or nothing is changed by it."""
-        if self.case.region is not None:
-            return self._slice(change, self.case.region)
         inputs = self.inputs
         if change.inputs:
             inputs = [widened(x) for x in changed_inputs(self.case, change)]
         try:
             with np.errstate(all="ignore"):
+                if self.case.region is not None:
+                    steps = change.applied(self.case.steps)
+                    given = changed_inputs(self.case, change)
+                    return self.case.sliced.of(steps, given, self.case.region)
                 made = self._made(change, inputs)
                 out = Ref(self.count - 1) if change.out is None else change.out
                 if out.step in made:
@@ -126,13 +128,6 @@ class Flow:
                 if out == Ref(self.count - 1):
                     return None
                 return np.asarray(out.of(inputs, self.case.values))
-        except Exception:  # what a field is changed to need not make sense to its op
-            return None
-
-    def _slice(self, change: Change, region: Region) -> np.ndarray | None:
-        steps, inputs = change.applied(self.case.steps), changed_inputs(self.case, change)
-        try:
-            return self.case.sliced.of(steps, inputs, region)
         except Exception:  # what a field is changed to need not make sense to its op
             return None
 

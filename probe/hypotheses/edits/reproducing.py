@@ -101,14 +101,10 @@ def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterat
 class _Changed(Op):
     """A recurrence with a change in its cell."""
 
-    cell: Scanned
+    instead_of: Scanned
+    """The recurrence as it was, which depends on each time step alike."""
     change: Change
     narrows = True
 
-    @property
-    def instead_of(self) -> Op:
-        """Which op's dependence on each time step it has."""
-        return self.cell
-
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return replace(self.cell, body=self.change.applied(self.cell.body)).run(*inputs)
+        return replace(self.instead_of, body=self.change.applied(self.instead_of.body)).run(*inputs)

@@ -9,7 +9,7 @@ from probe.hypotheses.edits.changes import taking
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 
-__all__ = ["Rewiring", "made_by", "rewired", "source_of", "steps_taking"]
+__all__ = ["Rewiring", "made_by", "only", "rewired", "source_of", "steps_taking"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,11 @@ class Rewiring:
     """What the first of the ops takes, where that is another one."""
     copies: int = 1
     """How often the first of the ops takes it; 0 for what takes nothing."""
+
+
+def only(position: int) -> Callable[[int], bool]:
+    """Which steps do: the one at a position."""
+    return lambda other: other == position
 
 
 def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
