@@ -39,6 +39,7 @@ from probe.model import (
     parameters_of,
     recorded,
 )
+from probe.ops import Embedding
 from probe.ops.step import weights_of
 
 __all__ = [
@@ -236,8 +237,10 @@ def weights_of_others(
     def push(capture: Capture) -> None:
         own = isinstance(layer, str) and capture.goes_by(layer)
         steps = () if own or capture.description is None else capture.description.steps
+        tables = {step.op.table.name for step in steps if isinstance(step.op, Embedding)}
         for name, weight in weights_of(steps).items():
-            kept.setdefault(f"{capture.layer}'s {name}", weight.effective)
+            words = f"the embedding {capture.layer}" if name in tables else capture.layer
+            kept.setdefault(f"{words}'s {name}", weight.effective)
 
     dear = is_large(forward.model) or parameters_of(forward.model) > _PASSED_AGAIN
     if not forward.alone and (thorough or not dear):

@@ -328,7 +328,7 @@ def try_all(
         if not REGISTERED[order].last
         and not (REGISTERED[order].whole and view is not search.whole and few)
     ]
-    used, seconds = dict.fromkeys(waiting, 0.0), _FIRST_TURN if search.large else np.inf
+    used, seconds = dict.fromkeys(waiting, 0.0), _FIRST_TURN
     while used:
         for one in list(used):
             while used.get(one, np.inf) < seconds:
@@ -524,10 +524,12 @@ def score(
     if not share < HELPS and np.isfinite(difference):
         return replace(scored, share=share)
     allowed = _allowed(view, edit, values, case.observed if share < CLEARLY else None)
+    # what leaves next to nothing of a small difference need not change more than it may leave
+    changes = view.allowed if share < CLEARLY / 2 and edit.as_healthy else allowed
     with np.errstate(all="ignore"):
         if not (
             np.abs(case.pick(predicted - case.healthy))
-            > case.pick(np.broadcast_to(allowed, predicted.shape))
+            > case.pick(np.broadcast_to(changes, predicted.shape))
         ).any():
             return None
     return replace(scored, share=share, left=left(case, predicted, allowed))

@@ -6,9 +6,9 @@ A family of ops brings its own in a file of its own: one more line here, before 
 # ruff: noqa: F401, I001 - they register themselves, and this is the order in which they are tried.
 
 from probe.hypotheses.steps import blocks
-from probe.hypotheses.layers import parameters
+from probe.hypotheses.layers import parameters, patch_order
 from probe.hypotheses.data import written_values
-from probe.hypotheses.layers import recurrent
+from probe.hypotheses.layers import recurrent, recurrent_states
 from probe.hypotheses.attention import (
     heads_and_masks,
     rotary_embedding,
@@ -17,7 +17,7 @@ from probe.hypotheses.attention import (
 )
 from probe.hypotheses.layers import norm_gain
 from probe.hypotheses.attention import packed_projections, expert_routing
-from probe.hypotheses.precision import operand_precision
+from probe.hypotheses.precision import operand_precision, cast_order
 from probe.hypotheses.layers import (
     layout,
     activation,

@@ -51,17 +51,49 @@ def _unchecked(call: Judgement, partly_nan: Sequence[np.ndarray]) -> str:
     return ""
 
 
-def _not_composed(call: Judgement) -> str:
-    """What a composed layer was not computed from its own input for, where only the framework's
-    values could tell; yours are held against these too."""
+def _taken(call: Judgement) -> str:
+    """What a composed layer was not computed from its own input for: calls whose values were taken
+    from the framework; "" where there are none."""
     described = call.capture.description
-    if described is None or "expected" in call.outputs:
-        return ""
-    lost = list(dict.fromkeys(one.why for one in described.taken if one.why))
-    if not lost:
-        return ""
+    lost = [] if described is None else [one.why for one in described.taken if one.why]
+    lost = list(dict.fromkeys(lost))
     more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    return f"taken from the framework instead of computed: {lost[0]}{more}; the rest agrees"
+    return f"taken from the framework instead of computed: {lost[0]}{more}" if lost else ""
+
+
+def _not_composed(call: Judgement) -> str:
+    """That such values are among those that agree, where only the framework's could tell; yours are
+    held against these too."""
+    taken = "" if "expected" in call.outputs else _taken(call)
+    return f"{taken}; the rest agrees" if taken else ""
+
+
+_UNKNOWN = {"float16": 2.0**-5, "bfloat16": 2.0**-5}
+_UNKNOWN_ELSE = 1e-4
+"""What rounding may do in a call of which nothing is known, as a share of the largest value."""
+
+
+def _within_unknown(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
+    """Why a difference of yours may be rounding, where the framework's values of calls without a
+    description were taken: nothing bounds what these round; "" where it is more than that."""
+    taken = _taken(call)
+    if not taken or call.tolerant or any("expected" not in pair for pair in apart):
+        return ""
+    if any(one.reason for one in apart.values()):
+        return ""
+    share = _UNKNOWN.get(call.capture.dtype, _UNKNOWN_ELSE)
+    most = 0.0
+    for theirs, yours in zip(call.outputs["framework"], call.outputs["expected"], strict=False):
+        if theirs is None or yours is None or not theirs.size:
+            continue
+        right = theirs.astype(np.float64)
+        off = float(np.nanmax(np.abs(yours.astype(np.float64) - right)))
+        if not off <= share * float(np.nanmax(np.abs(right))):
+            return ""
+        most = max(most, off)
+    return (
+        f"yours differs by no more than {most:.3g}, and what rounding may do is not known: {taken}"
+    )
 
 
 def _weakness(call: Judgement) -> str:
@@ -86,7 +118,11 @@ def verdict_on(call: Judgement) -> Verdict:
     doubts = {name: one.doubt for name, one in call.results.items() if one.doubt}
     if apart and all(doubts.keys() & set(pair) for pair in apart):
         return Verdict("unchecked", f"unchecked: {'; '.join(doubts.values())}")
-    return Verdict("diverge", f"diverge: {_difference(call, apart)}") if apart else _agreement(call)
+    if not apart:
+        return _agreement(call)
+    if reason := _within_unknown(call, apart):
+        return Verdict("unchecked", f"unchecked: {reason}")
+    return Verdict("diverge", f"diverge: {_difference(call, apart)}")
 
 
 def _agreement(call: Judgement) -> Verdict:
@@ -104,6 +140,8 @@ def _agreement(call: Judgement) -> Verdict:
         if result.allowed.lossy
     )
     text += _hidden(call.outputs["framework"], partly_nan)
+    if taken := _taken(call):
+        text += f"; {taken}"
     if used:
         text += _weakness(call)
         onnx = call.power.get("onnx")

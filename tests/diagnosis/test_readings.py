@@ -115,7 +115,7 @@ def test_integers_of_a_fixed_point_layer(dense, flat):
     mine = fixed(dense, x).astype(np.int16)
     report = package.check(dense, "", given=x, expected=mine.ravel() if flat else mine)
     (finding,) = report.findings
-    assert {finding.slug, *finding.also} >= {"integer-values", "fixed-point"}
+    assert {finding.slug, *finding.also} >= {"raw-integers", "fixed-point"}
     assert "integers: the output times 64; and inputs and weights have 6 frac" in finding.claim
     assert ("row-major" in " ".join(report.diagnosis)) is flat
 
@@ -127,7 +127,7 @@ def test_integers_that_agree_once_divided(dense, dtype, k):
     mine = np.rint(right * 2**k).astype(dtype)
     report = package.check(dense, "", given=x, expected=mine)
     assert report.verdict == "diverge"
-    assert report.findings[0].slug == "integer-values", report
+    assert report.findings[0].slug == "raw-integers", report
     assert f"the output times {2**k}, rounded to the nearest" in report.findings[0].claim
     assert f"divide your values by {2**k}" in report.findings[0].do
 
@@ -151,7 +151,7 @@ def test_a_mistake_in_integers(dense):
     x = RNG.normal(size=(8, 12)).astype(np.float32)
     mine = np.rint((x @ dense.weight.detach().numpy().T) * 256.0)
     report = package.check(dense, "", given=x, expected=mine)
-    assert {"missing-bias", "integer-values"} == {
+    assert {"missing-bias", "raw-integers"} == {
         slug for one in report.findings for slug in (one.slug, *one.also)
     }, report
 

@@ -129,7 +129,7 @@ def test_an_initial_state_that_was_ignored():
     with torch.no_grad():
         y = block(torch.tensor(x), torch.zeros(1, 2, 3)).numpy()
     report = probe.check(block, "", [x, h], expected=y)
-    assert report.findings[0].slug == "missing-input"
+    assert report.findings[0].slug == "initial-state"
     assert report.findings[0].claim == "input 1 is taken as zeros"
 
 

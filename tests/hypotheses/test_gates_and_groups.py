@@ -52,7 +52,7 @@ def test_a_forget_gate_with_another_bias(by, layers):
         for k in range(layers):
             getattr(other, f"bias_hh_l{k}")[6:12] += by
     finding = named(module, "", x, of(other, x))
-    assert finding.slug == "recurrent-bias"
+    assert finding.slug == "initial-state"
     what = "added to" if by > 0 else "subtracted from"
     assert finding.claim == f"1 is {what} the bias of the forget gate"
 

@@ -16,6 +16,10 @@ WITHIN_ROUNDING = {
     ("bert_layer", "eps_of_pytorch"),
     ("llama_rms_norm_float16", "product_in_float32"),
     ("torch_layer_norm_far_from_zero", "variance_in_one_pass"),
+    ("gemma_rms_norm_bfloat16", "cast_before_the_gain"),
+    ("torch_layer_norm_bfloat16", "rounded_before_gain_and_bias"),
+    ("attention_bfloat16", "softmax_in_bfloat16"),
+    ("keras_layer_norm_mixed_bfloat16", "norm_not_rounded"),
 }
 """Mistakes that change less than an honest evaluation may differ by."""
 

@@ -48,6 +48,15 @@ ELSEWHERE = {
     "ignored-scale",
     "transposed-scale",
     "nibble-order",
+    "missing-scale",
+    "scaled-output",
+    "tied-head",
+    "patch-order",
+    "mean-std-order",
+    "cast-order",
+    "initial-state",
+    "other-state",
+    "carried-state",
 }
 """No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
 back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits

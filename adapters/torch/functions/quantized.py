@@ -1,12 +1,15 @@
 """Functions of torch.ops.quantized that the modules QFunctional call: in float, then to the
-output's levels."""
+output's levels; and rounding to levels that stay floats."""
 
 from typing import Any
 
+import numpy as np
+
 from probe import ops
 from probe.description import Ref
+from probe.errors import Undescribed
 
-from .describe import Builder, function
+from .describe import Builder, Value, function
 
 __all__: list[str] = []
 
@@ -61,3 +64,52 @@ def _quantize(build: Builder, input: Any, scale: Any, zero_point: Any, dtype: An
 def _dequantize(build: Builder, input: Any) -> Ref:
     """The numbers that a quantised tensor stands for are what is compared all along."""
     return build.add(ops.Identity(), input)
+
+
+def _levels(
+    build: Builder, input: Value, scale: Value, zero_point: Value, ends: tuple[int, int], axis: int
+) -> Ref:
+    """Rounding to levels that do not follow from the model's input; ``axis``: along which they
+    differ, or -1."""
+    if not (build.fixed(scale) and build.fixed(zero_point)):
+        raise Undescribed("its scale is computed from the model's input")
+    size, zero = (np.array(build.array(one)) for one in (scale, zero_point))
+    if axis >= 0:
+        around = [1] * build.array(input).ndim
+        around[axis] = -1
+        size, zero = size.reshape(around), zero.reshape(around)
+    low, high = ends
+    op = ops.FakeQuantize(
+        size=size.astype(np.float32),
+        zero_point=zero,
+        low=low,
+        high=high,
+        zero_first=zero.dtype.kind == "f",
+        wraps=axis >= 0,
+    )
+    return build.add(op, input)
+
+
+@function("fake_quantize_per_tensor_affine", onnx="quantizelinear")
+def _fake_quantize(
+    build: Builder,
+    input: Value,
+    scale: Value,
+    zero_point: Value,
+    quant_min: int,
+    quant_max: int,
+) -> Ref:
+    return _levels(build, input, scale, zero_point, (quant_min, quant_max), -1)
+
+
+@function("fake_quantize_per_channel_affine", onnx="quantizelinear")
+def _fake_quantize_channels(
+    build: Builder,
+    input: Value,
+    scale: Value,
+    zero_point: Value,
+    axis: int,
+    quant_min: int,
+    quant_max: int,
+) -> Ref:
+    return _levels(build, input, scale, zero_point, (quant_min, quant_max), int(axis))

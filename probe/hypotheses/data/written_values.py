@@ -1,5 +1,5 @@
-"""No mistakes of the layer: its values, written with few digits, or as the integers of a fixed
-point."""
+"""No mistakes of the layer: its values, written with few digits, or as the integers of a format
+with a scale."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,12 +100,14 @@ def _holds(written: _Written, values: np.ndarray) -> bool:
     return bool((np.abs(written.f(finite) - finite) <= _LAST_BITS * np.abs(finite)).all())
 
 
-@hypothesis("integer-values")
-def integer_values(case: Case) -> Iterator[Edit]:
-    """The values are the integers of a fixed-point format: the output times a power of two.
+@hypothesis("raw-integers")
+def raw_integers(case: Case) -> Iterator[Edit]:
+    """The values are integers that were not multiplied by their scale: those of a fixed-point
+    format, or of a quantised tensor.
 
-    An int8 with 7 fraction bits holds the output times 128. Divided by that they agree; where the
-    output lies between two integers, the rounding is named, and so is clipping to 8, 16 or 32 bits.
+    An int8 with 7 fraction bits holds the output times 128; a quantised tensor holds it divided by
+    its scale, plus a zero point. With the scale undone they agree; where the output lies between
+    two integers, the rounding is named, and so is clipping to 8, 16 or 32 bits.
     """
     shift = _shift(case)
     if shift is None:
@@ -123,6 +125,70 @@ def integer_values(case: Case) -> Iterator[Edit]:
                 fixed = FixedPoint(step, mode, low * step, high * step)
                 steps = case.appended(fixed, times)
                 yield case.edit(f"{claim}{words}{clipped}", steps, fitted=1, do=do)
+
+
+@more("raw-integers")
+def of_any_scale(case: Case) -> Iterator[Edit]:
+    """A scale that is no power of two, and a zero point."""
+    if not case.comparable or not _integers(_some(case.seen)):
+        return
+    finite = np.isfinite(case.seen) & np.isfinite(case.pick(case.healthy))
+    codes, healthy = case.seen[finite], case.pick(case.healthy)[finite]
+    if not _integers(codes) or _integers(healthy) or np.unique(_some(codes)).size < _FEWEST:
+        return
+    for low, high, clipped in _ranges(float(codes.min()), float(codes.max())):
+        inside = (low < codes) & (codes < high)
+        x, y = healthy[inside], codes[inside]
+        if x.size < _MORE_THAN_FITTED or not np.ptp(x):
+            continue
+        if np.corrcoef(_some(x), _some(y))[0, 1] < _ALIKE:
+            return
+        near = np.rint(np.polyfit(x, y, 1)[1])
+        for zero in dict.fromkeys((0.0, near, near - 1, near + 1)):
+            for mode, (least, most) in _BEYOND.items():
+                scale = _scale(x, y - zero, least, most, mode == "towards zero")
+                if scale is None or (not zero and np.frexp(scale)[0] == 0.5):
+                    continue
+                plus = f" plus {zero:g}" if zero else ""
+                times = ops.MulConstant(Weight("factor", None, np.array(1 / scale)))
+                added = ops.AddConstant(Weight("zero point", None, np.array(zero)))
+                fixed = FixedPoint(scale, mode, (low - zero) * scale, (high - zero) * scale)
+                yield case.edit(
+                    f"your values are integers: the output divided by {scale:.9g}{plus}, "
+                    f"rounded {'to the nearest' if mode == 'half to even' else mode}{clipped}",
+                    case.appended(fixed, times, added),
+                    fitted=1 + bool(zero),
+                    do=f"{f'subtract {zero:g}, then ' if zero else ''}multiply your values by "
+                    f"{scale:.9g} before you compare",
+                )
+                return
+
+
+_MORE_THAN_FITTED = 8
+"""Values between the ends that are needed to see a scale."""
+_BEYOND = {"half to even": (-0.5, 0.5), "down (floor)": (0.0, 1.0), "towards zero": (0.0, 1.0)}
+"""By how much a value may lie beyond its integer; of the last as magnitudes."""
+_TIES = 1e-6
+"""What rounding may add to that, as a share of the largest integer."""
+
+
+def _scale(
+    x: np.ndarray, codes: np.ndarray, least: float, most: float, magnitudes: bool
+) -> float | None:
+    """The number by which x is divided where it gives these integers: a power of two, or else that
+    of the fewest digits."""
+    if magnitudes:
+        x, codes = np.abs(x), np.abs(codes)
+    ties = _TIES * (1 + float(np.abs(codes).max()))
+    with np.errstate(all="ignore"):
+        ends = np.stack([(codes + least - ties) / x, (codes + most + ties) / x])[:, x != 0]
+    low, high = float(ends.min(axis=0).max()), float(ends.max(axis=0).min())
+    if not 0 < low <= high:
+        return None
+    middle = 2 / (low + high)
+    power = float(2.0 ** np.rint(np.log2(middle)))
+    shorter = [power, *(float(f"{middle:.{digits}g}") for digits in range(1, 10))]
+    return next((one for one in shorter if low <= 1 / one <= high), middle)
 
 
 def _rounded(values: np.ndarray) -> dict[str, str]:

@@ -14,15 +14,17 @@ from probe.ops.base import Elementwise, Op
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["RECURRENCES", "Scanned"]
+__all__ = ["RECURRENCES", "C", "H", "Scanned"]
 
 
 @dataclass(frozen=True, eq=False)
 class Scanned(Op):
     """A recurrence by the steps of its cell: (x of one step, states) -> the next states.
 
-    ``first`` is what a state without initial values begins with; with ``carried`` each sample
-    begins with the states that the one before ended in.
+    ``first`` is what each state without initial values begins with. With ``carried`` each sample
+    begins with the states that the one before ended in, with ``again`` with those that the same
+    sample ends in, and with ``reset`` each step begins as the first one does. The output is the
+    state ``shown``.
     """
 
     narrows = True
@@ -34,8 +36,11 @@ class Scanned(Op):
     has_mask: bool = False
     has_states: bool = False
     zero_masked: bool = False
-    first: float = 0.0
+    first: tuple[float, ...] = ()
     carried: bool = False
+    again: bool = False
+    reset: bool = False
+    shown: int = 0
     zero_states: bool = False
     """Whether a step that is skipped sets the states to 0, and with them its output."""
     in_place: bool = False
@@ -47,12 +52,17 @@ class Scanned(Op):
         if self.has_states:
             return tuple(inputs[1 + self.has_mask :])
         batch, dtype = inputs[0].shape[1], inputs[0].dtype
-        return tuple(np.full((batch, size), self.first, dtype) for size in self.sizes)
+        first = self.first or (0.0,) * len(self.sizes)
+        return tuple(
+            np.full((batch, size), value, dtype)
+            for size, value in zip(self.sizes, first, strict=True)
+        )
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.carried:
             return self._carried(inputs)
-        return self._scanned(inputs, self.begun(inputs))
+        begun = self.begun(inputs)
+        return self._scanned(inputs, self._scanned(inputs, begun)[1:] if self.again else begun)
 
     def _carried(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         states = tuple(state[:1] for state in self.begun(inputs))
@@ -68,14 +78,15 @@ class Scanned(Op):
         self, inputs: Sequence[np.ndarray], states: tuple[np.ndarray, ...]
     ) -> tuple[np.ndarray, ...]:
         x, mask = inputs[0], inputs[1] != 0 if self.has_mask else None
-        out = np.zeros((len(x), *states[0].shape), x.dtype)
-        held = np.zeros_like(states[0])
+        begun, out = states, np.zeros((len(x), *states[self.shown].shape), x.dtype)
+        held = np.zeros_like(states[self.shown])
         shares = self._ahead(x)
         times = range(len(x) - 1, -1, -1) if self.reverse else range(len(x))
         for t in times:
+            states = begun if self.reset else states
             after = (self._one_by_one if self.in_place else self._step)(x[t], states, shares, t)
             if mask is None:
-                out[t] = after[0]
+                out[t] = after[self.shown]
             else:
                 keep = mask[t][:, None]
                 after = tuple(
@@ -83,7 +94,7 @@ class Scanned(Op):
                     for new, old in zip(after, states, strict=True)
                 )
                 shown = 0.0 if self.zero_masked or self.zero_states else held
-                held = np.where(keep, after[0], shown)
+                held = np.where(keep, after[self.shown], shown)
                 out[t] = held
             states = after
         return (out, *states)
@@ -204,6 +215,7 @@ class _Gate:
 
 
 H, C = Ref(-1, 1), Ref(-1, 2)
+"""The hidden and the cell state that a step begins with."""
 
 
 def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:

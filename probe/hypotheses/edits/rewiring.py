@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from probe.hypotheses.case import Case, Steps
 from probe.hypotheses.edits.changes import taking
-from probe.ops.base import Op
+from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
 
-__all__ = ["Rewiring", "made_by", "only", "rewired", "source_of", "steps_taking"]
+__all__ = ["Rewiring", "made_by", "only", "origin_of", "rewired", "source_of", "steps_taking"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,13 @@ def made_by(case: Case, ref: Ref, *kinds: type[Op]) -> bool:
 def source_of(case: Case, ref: Ref) -> Ref:
     """What the step that gives the tensor is applied to, first of all."""
     return case.steps[ref.step].sources(ref.step)[0]
+
+
+def origin_of(case: Case, ref: Ref) -> Ref:
+    """What a tensor was, before its elements were moved."""
+    while ref.step >= 0 and isinstance(case.steps[ref.step].op, Rearrangement):
+        ref = source_of(case, ref)
+    return ref
 
 
 def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:

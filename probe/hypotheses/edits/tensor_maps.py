@@ -13,7 +13,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["Map", "maps", "scalings", "whole_numbers"]
+__all__ = ["Map", "factors", "maps", "scalings", "whole_numbers"]
 
 
 class Map(NamedTuple):
@@ -192,20 +192,8 @@ def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:
     yield Map("subtracted from 1", partial(np.subtract, 1.0), False)
     for added in (1.0, -1.0):
         yield Map(f"taken {added:+g}", partial(np.add, added), False)
-    factors: dict[str, float] = {"-1": -1.0, "2": 2.0, "1/2": 0.5}
-    for size in dict.fromkeys(size for size in reversed(shape) if size > 2 and not few):
-        factors[f"sqrt({size})"] = math.sqrt(size)
-        factors[f"1 / sqrt({size})"] = 1 / math.sqrt(size)
-        factors[f"{size}"] = float(size)
-        factors[f"1 / {size}"] = 1 / size
-    for number in (3, 4, 255, 128, 256) if not few else ():
-        factors.setdefault(f"{number}", float(number))
-        factors.setdefault(f"1 / {number}", 1 / number)
-    seen = set[float]()
-    for words, factor in factors.items():
-        if factor not in seen:
-            seen.add(factor)
-            yield Map(f"multiplied by {words}", partial(np.multiply, factor), False)
+    for words, factor in factors(shape, few).items():
+        yield Map(f"multiplied by {words}", partial(np.multiply, factor), False)
     yield Map("taken as its magnitude", np.abs, False)
     yield Map("squared", np.square, False)
     if few:
@@ -218,6 +206,21 @@ def scalings(shape: Sequence[int], few: bool = False) -> Iterator[Map]:
     yield Map("rounded to bfloat16", partial(_cast, to=ml_dtypes.bfloat16), False)
     yield Map("rounded to whole numbers", np.rint, False)
     yield Map("cut off to whole numbers", np.trunc, False)
+
+
+def factors(shape: Sequence[int], few: bool = False) -> dict[str, float]:
+    """Usual factors of a tensor by their words, the commonest first, each but once."""
+    found: dict[str, float] = {"-1": -1.0, "2": 2.0, "1/2": 0.5}
+    for size in dict.fromkeys(size for size in reversed(shape) if size > 2 and not few):
+        found[f"sqrt({size})"] = math.sqrt(size)
+        found[f"1 / sqrt({size})"] = 1 / math.sqrt(size)
+        found[f"{size}"] = float(size)
+        found[f"1 / {size}"] = 1 / size
+    for number in (3, 4, 255, 128, 256) if not few else ():
+        found.setdefault(f"{number}", float(number))
+        found.setdefault(f"1 / {number}", 1 / number)
+    first = {factor: words for words, factor in reversed(found.items())}
+    return {words: factor for words, factor in found.items() if first[factor] == words}
 
 
 def _cast(x: np.ndarray, to: type) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.layers.patch_order import weighs_pixels
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops import Take
@@ -57,6 +58,9 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
     """
     for position, first, middle, last in _woven(case):
         shape = case.input_of(position).shape
+        patches = weighs_pixels(case) and shape[:1] == last.shape[:1] and shape != last.shape
+        main = "patch-order" if patches else ""
+        parts = "pixels and channels of a patch" if patches else "parts"
         for start, stop in _split_axes(shape, first.shape):
             for order in permutations(range(start, stop)):
                 where = [*range(start), *order, *range(stop, len(first.shape))]
@@ -68,6 +72,7 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                 yield case.edit(
                     f"the channels are split into {split.shape[start:stop]} in another order",
                     _three(case, position, split, turn),
+                    main=main,
                 )
                 if len(order) == 2:
                     yield case.edit(
@@ -84,8 +89,9 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
                         *middle.perm[stop:],
                     )
                     yield case.edit(
-                        "the inputs are concatenated in another order",
+                        f"the {parts} are put together in another order",
                         _three(case, position, first, replace(middle, perm=perm)),
+                        main=main,
                     )
 
 

@@ -9,6 +9,9 @@ from itertools import combinations, permutations
 import numpy as np
 
 from probe.hypotheses.case import Case, Edit, Steps, without_layer_number
+from probe.hypotheses.data.mean_std_order import exchanged_statistics
+from probe.hypotheses.layers.patch_order import is_of_patches
+from probe.hypotheses.layers.tied_head import tables_for_heads
 from probe.hypotheses.registry import hypothesis
 from probe.ops import (
     BatchNormalization,
@@ -173,8 +176,10 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
         if weight is None:
             continue
         have = weight.effective
+        out = weight.axes[0] if weight.axes else 0
+        patches = isinstance(op, Conv) and is_of_patches(op)  # of which patch-order tells more
         for perm in permutations(range(have.ndim)):
-            if perm == tuple(range(have.ndim)):
+            if perm == tuple(range(have.ndim)) or (patches and perm[out] == out):
                 continue
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape:
@@ -196,7 +201,7 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
             else dict.fromkeys((*usual, *permutations(range(have.ndim))))
         ):
             shape = tuple(have.shape[axis] for axis in perm)
-            if shape == have.shape:
+            if shape == have.shape or (patches and perm[out] == out):
                 continue
             claim = (
                 f"the values of {weight.name} {have.shape} are read as an array of shape {shape}"
@@ -270,10 +275,12 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
     mean, variance; Caffe: mean, variance, then scale and shift). Or each is quantised with the
     other's quantiser.
     """
+    told = {*exchanged_statistics(case), *tables_for_heads(case)}
     alike = [
         (first, second)
         for first, second in combinations(case.weights.values(), 2)
         if first.effective.shape == second.effective.shape
+        and frozenset((first.name, second.name)) not in told
     ]
     for first, second in alike:
         if len(alike) > _PAIRS and not _related(first.name, second.name):

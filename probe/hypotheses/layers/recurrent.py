@@ -16,16 +16,18 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__: list[str] = []
+__all__ = ["everywhere_and_singly"]
 
 _MANY = 64
 """Steps of a sequence that are tried one by one."""
 
 
-def _changed(case: Case, change: Callable[[Any], Any]) -> Iterator[tuple[Steps, str]]:
+def everywhere_and_singly(
+    case: Case, change: Callable[[Any], Any], kind: type = ops.Recurrence
+) -> Iterator[tuple[Steps, str]]:
     """The steps with all recurrences changed, and with one of several; None leaves an op as it
     is."""
-    found = [(position, change(op)) for position, op in case.having(ops.Recurrence)]
+    found = [(position, change(case.steps[position].op)) for position, _ in case.having(kind)]
     found = [(position, op) for position, op in found if op is not None]
     if len(found) > 1:
         steps = case.steps
@@ -62,7 +64,7 @@ def gate_order(case: Case) -> Iterator[Edit]:
                 "rzh": ", PyTorch's order",
                 "zrh": ", Keras' order",
             }.get(text, "")
-            for steps, where in _changed(case, _read_as(layout, text)):
+            for steps, where in everywhere_and_singly(case, _read_as(layout, text)):
                 claim = (
                     f"the gate blocks are read as {' '.join(text)}{known}; they are "
                     f"{' '.join(layout)}{where}"
@@ -79,7 +81,7 @@ def reset_after(case: Case) -> Iterator[Edit]:
     ``reset_after=False``, compute (r * h) U. The first time step from a zero state hardly differs;
     the error grows with each step.
     """
-    for steps, where in _changed(
+    for steps, where in everywhere_and_singly(
         case,
         lambda op: replace(op, reset_after=not op.reset_after) if isinstance(op, ops.GRU) else None,
     ):
@@ -136,29 +138,8 @@ def recurrent_bias(case: Case) -> Iterator[Edit]:
         return None if both is None else _with_biases(op, *pair(*both))
 
     for claim, pair in _BIASES.items():
-        for steps, where in _changed(case, partial(change, pair=pair)):
+        for steps, where in everywhere_and_singly(case, partial(change, pair=pair)):
             yield case.edit(f"{claim}{where}", steps, do="add each bias to its own product")
-
-
-@more("recurrent-bias")
-def forget_bias(case: Case) -> Iterator[Edit]:
-    """1 added to the bias of an LSTM's forget gate, as TensorFlow 1's cells do when they run and
-    Keras' ``unit_forget_bias`` does when the weights are drawn."""
-
-    def change(op: Any, by: float) -> Any:
-        if not isinstance(op, ops.LSTM) or op.bias is None:
-            return None
-        bias = np.array(op.bias.value)
-        np.atleast_2d(bias)[0, op.block("f")] += by
-        return replace(op, bias=Weight(op.bias.name, None, bias))
-
-    for by, words in ((1.0, "added to"), (-1.0, "subtracted from")):
-        for steps, where in _changed(case, partial(change, by=by)):
-            yield case.edit(
-                f"1 is {words} the bias of the forget gate{where}",
-                steps,
-                do="use the bias as it is stored",
-            )
 
 
 @more("gate-order")
@@ -177,11 +158,31 @@ def gate_turned(case: Case) -> Iterator[Edit]:
             parts[name] = Weight(weight.name, None, value)
         return replace(op, **parts)
 
-    for steps, where in _changed(case, change):
+    for steps, where in everywhere_and_singly(case, change):
         yield case.edit(
             f"the state is (1 - z) h + z n; the layer's is z h + (1 - z) n{where}",
             steps,
             do="keep z of the old state",
+        )
+
+
+@more("transposed-kernel")
+def recurrent_kernel_transposed(case: Case) -> Iterator[Edit]:
+    """The recurrent kernel of each gate, which is square, transposed."""
+
+    def change(op: Any) -> Any:
+        weight, units = op.recurrent, op.recurrent.value.shape[0]
+        if weight.value.shape[1] % units:
+            return None
+        gates = weight.value.reshape(units, -1, units).transpose(2, 1, 0)
+        return replace(op, recurrent=Weight(weight.name, None, gates.reshape(units, -1)))
+
+    names = " and ".join(op.recurrent.name for _, op in case.having(ops.Recurrence))
+    for steps, where in everywhere_and_singly(case, change):
+        yield case.edit(
+            f"{names} {'are' if ' and ' in names else 'is'} transposed gate by gate{where}",
+            steps,
+            do="multiply as the framework does",
         )
 
 
@@ -196,7 +197,7 @@ def no_biases(case: Case) -> Iterator[Edit]:
             else replace(op, bias=None, recurrent_bias=None)
         )
 
-    for steps, where in _changed(case, change):
+    for steps, where in everywhere_and_singly(case, change):
         yield case.edit(f"no bias is added{where}", steps, do="add the recurrence's bias")
 
 
@@ -239,7 +240,7 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                 )
                 return replace(op, **{field: function}, **own)
 
-            for steps, where in _changed(case, change):
+            for steps, where in everywhere_and_singly(case, change):
                 have = next(
                     getattr(op, field)
                     for _, op in case.having(ops.Recurrence)
@@ -264,7 +265,7 @@ def other_time_step(case: Case) -> Iterator[Edit]:
     ``output[:, -1]`` of a layer that reads backwards is its first step. A layer that returns the
     whole sequence is compared with its last step, or the reverse.
     """
-    for steps, where in _changed(case, lambda op: replace(op, reverse=not op.reverse)):
+    for steps, where in everywhere_and_singly(case, lambda op: replace(op, reverse=not op.reverse)):
         yield case.edit(
             f"the sequence is read in the other direction{where}",
             steps,
@@ -370,7 +371,7 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
         change = lambda op, held=held: (  # noqa: E731
             replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
         )
-        for steps, where in _changed(case, change):
+        for steps, where in everywhere_and_singly(case, change):
             text = (
                 "0 at masked time steps instead of the previous output"
                 if held

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
@@ -199,6 +200,41 @@ def missing_padding(case: Case) -> Iterator[Edit]:
             )
 
 
+def _padded_with(
+    case: Case, position: int, mode: str = "constant", value: float | np.ndarray = 0.0
+) -> Steps:
+    """The steps with a window padded otherwise; ``value``: a number, or one for each channel."""
+    op: Any = case.steps[position].op
+    unpadded = case.became_steps(case.changed(position, pads=((0, 0),) * len(op.pads)))
+    pads = ((0, 0), (0, 0), *op.pads)
+    if np.size(value) == 1:
+        return unpadded.inserted(position, ops.Pad(pads, mode, float(value)))
+    less, more = (
+        ops.AddConstant(Weight("the padding", None, sign * np.asarray(value))) for sign in (-1, 1)
+    )
+    return unpadded.inserted(position, less, ops.Pad(pads), more)
+
+
+def _padded_earlier(case: Case, position: int) -> Iterator[Edit]:
+    """The input padded with zeros before the steps that it goes through first, such as a
+    normalisation."""
+    (ref, *_) = case.steps[position].sources(position)
+    if ref.step < 0 or len(case.inputs[0].shape) < 3:
+        return
+    try:
+        zeros = (np.zeros_like(case.inputs[0]), *case.inputs[1:])
+        made = np.asarray(recompute(case.steps[: ref.step + 1], zeros)[ref.step][ref.index])
+    except (ValueError, IndexError, TypeError):
+        return
+    value = made[:1].mean(axis=tuple(range(2, made.ndim)), keepdims=True)
+    if made.any() and made.ndim > 2 and np.allclose(made, value, rtol=1e-6):
+        yield case.edit(
+            "padded with zeros before the steps in front of it, not behind them",
+            _padded_with(case, position, value=value),
+            do="pad what these steps give",
+        )
+
+
 @hypothesis("padding-value")
 def padding_value(case: Case) -> Iterator[Edit]:
     """Padded with another value than the layer's (usually zero).
@@ -206,18 +242,22 @@ def padding_value(case: Case) -> Iterator[Edit]:
     Reflected, replicated or circular padding, zeros instead of the -inf of a max pooling, or the
     zero point of a quantised tensor. Only the border is wrong.
     """
-    for position, op in case.having(*_WINDOWED):
-        if not any(sum(pad) for pad in op.pads):
-            continue
-        nothing = ((0, 0),) * len(op.pads)
+    padded = [at for at, op in case.having(*_WINDOWED) if any(sum(pad) for pad in op.pads)]
+    for mode in ("edge", "reflect", "symmetric", "wrap") if len(padded) > 1 else ():
+        everywhere = case
+        for position in reversed(padded):
+            everywhere = everywhere.became_steps(_padded_with(everywhere, position, mode))
+        yield case.edit(f"padded in mode {mode} in all {len(padded)} steps", everywhere.steps)
+    for position in padded:
+        op: Any = case.steps[position].op
         usual = -np.inf if isinstance(op, ops.MaxPool) else 0.0
         for mode in ("edge", "reflect", "symmetric", "wrap"):
-            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(
-                position, ops.Pad(((0, 0), (0, 0), *op.pads), mode)
-            )
             yield case.edit(
-                f"padded in mode {mode} instead of {usual:g}", steps, do=f"pad with {usual:g}"
+                f"padded in mode {mode} instead of {usual:g}",
+                _padded_with(case, position, mode),
+                do=f"pad with {usual:g}",
             )
+        yield from _padded_earlier(case, position)
         x = case.input_of(position)
         values = {
             0.0,
@@ -230,12 +270,10 @@ def padding_value(case: Case) -> Iterator[Edit]:
             float(x.mean()) if x.size else 0.0,
         } - {usual}
         for value in sorted(values, key=abs):
-            padding = ops.Pad(((0, 0), (0, 0), *op.pads), value=value)
-            steps = case.became_steps(case.changed(position, pads=nothing)).inserted(
-                position, padding
-            )
             yield case.edit(
-                f"padded with {value:.6g} instead of {usual:g}", steps, do=f"pad with {usual:g}"
+                f"padded with {value:.6g} instead of {usual:g}",
+                _padded_with(case, position, value=value),
+                do=f"pad with {usual:g}",
             )
     for position, op in case.having(ops.Pad):
         for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):

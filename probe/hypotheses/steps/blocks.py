@@ -10,6 +10,7 @@ from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import shape_of, users_of
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
+from probe.ops.base import Sum
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
@@ -32,12 +33,56 @@ def attention_scale(case: Case) -> Iterator[Edit]:
     """Another number that a block multiplies or divides a product by, such as 1/d in place of
     1/sqrt(d), or none."""
     for value, places in _scalars(case, ops.Mul, ops.Div):
-        rows = any(_scales_rows(case, place) for place in places)
-        if value > 0 and value != 1 and not rows:
-            sizes = dict.fromkeys(n for place in places for n in _sizes(case, place))
-            usual = (1 / math.sqrt(n) if value < 1 else math.sqrt(n) for n in sizes)
-            others = (value**2, 1.0, math.sqrt(value), 1 / value, *usual)
-            yield from _instead(case, "the scale", value, places, dict.fromkeys(others))
+        if value > 0 and value != 1 and all(_scales_scores(case, place) for place in places):
+            yield from _instead(case, "the scale", value, places, _other_factors(case, places))
+
+
+@hypothesis("missing-scale")
+def missing_scale(case: Case) -> Iterator[Edit]:
+    """A constant factor of the layer is left out, applied twice or inverted, or has another usual
+    value.
+
+    Such as the multiplier of a residual branch, the factor of the logits, a temperature or the
+    scaling factor of a mixture of experts. What it multiplies is off by a constant ratio.
+    """
+    for value, places in _scalars(case, ops.Mul, ops.Div):
+        elsewhere = (_scales_rows(case, place) or _scales_scores(case, place) for place in places)
+        if value not in (0, 1) and not any(elsewhere):
+            others = _other_factors(case, places) if value > 0 else (1.0, -value, value**2)
+            yield from _instead(case, "the factor", value, places, others)
+
+
+def _other_factors(case: Case, places: Sequence[int]) -> Iterable[float]:
+    """What may stand in place of a positive factor."""
+    value = float(case.values[places[0]][0].reshape(-1)[0])
+    sizes = dict.fromkeys(n for place in places for n in _sizes(case, place))
+    usual = (1 / math.sqrt(n) if value < 1 else math.sqrt(n) for n in sizes)
+    return dict.fromkeys((value**2, 1.0, math.sqrt(value), 1 / value, *usual))
+
+
+def _scales_scores(case: Case, place: int) -> bool:
+    """Whether a number multiplies queries, keys or their products, on the way to a softmax."""
+    users = users_of(case)
+    ahead = [position for position in users.get(Ref(place), ())]
+    behind = [ref.step for at in ahead for ref in case.steps[at].sources(at)]
+    product = any(at >= 0 and _is_product(case, at) for at in behind)
+    seen, softmax = set[int](), False
+    while ahead:
+        at = ahead.pop()
+        op = case.steps[at].op
+        softmax |= isinstance(op, ops.Softmax | ops.Attention)
+        if at in seen or isinstance(op, ops.Softmax) or getattr(op, "weight", None) is not None:
+            continue
+        seen.add(at)
+        product |= _is_product(case, at) or isinstance(op, ops.Attention)
+        ahead += users.get(Ref(at), ())
+    return softmax and product
+
+
+def _is_product(case: Case, position: int) -> bool:
+    """Whether a step sums products of two tensors."""
+    op = case.steps[position].op
+    return isinstance(op, Sum) and getattr(op, "weight", None) is None
 
 
 @hypothesis("embedding-scale")

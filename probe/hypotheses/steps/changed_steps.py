@@ -133,6 +133,8 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
     """The op with one field changed, in words."""
     kind: Any = type(op)
     for part in fields(kind):
+        if kind is Scanned and part.name in _NAMED:
+            continue
         value = getattr(op, part.name)
         for other in other_values(case, position, op, part.name):
             name = part.name.replace("_", " ")
@@ -143,11 +145,12 @@ def _fields(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:
             yield words, replace(op, **{part.name: other})
 
 
+_NAMED = {"carried", "again", "reset", "shown"}
+"""What of a recurrence mistakes with names of their own change."""
 _TOLD: dict[tuple[type, str, Any], str] = {
     (Causal, "from_last", True): (
         "the last query attends to all keys, instead of the first query to the first key"
     ),
-    (Scanned, "carried", True): "the state is carried from each sample to the next",
     (Scanned, "zero_states", True): "the state is set to 0 at steps that are skipped",
     (Scanned, "in_place", True): (
         "each unit of the state is overwritten before the next is computed"

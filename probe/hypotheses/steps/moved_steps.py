@@ -111,7 +111,8 @@ def _behind_others(
                 moved[user] = taking_instead(case, user, Ref(at), Ref(new))
             out = Ref(new) if at == len(case.steps) - 1 else None
             what = f"{_action(case, position, index)} behind {step_name(case, at)}, not before"
-            yield Change(what, "", moved, out, ("behind", type(step.op), far), of=position)
+            key = ("behind", type(step.op), type(passed.op), far)
+            yield Change(what, "", moved, out, key, of=position)
         following_users = users.get(Ref(at), [])
         following = following_users[0] if len(following_users) == 1 else _joined(case, at, users)
         if following is None:

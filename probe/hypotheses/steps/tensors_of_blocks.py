@@ -1,19 +1,55 @@
-"""The commonest changes of the tensors within a block of several calls, or in a large layer: tried
-before other weights are looked for, and before all that may happen to a tensor."""
+"""The commonest changes of the tensors within a block of several calls, or in a large layer, and
+one factor of the whole output: tried before other weights are looked for, and before all that may
+happen to a tensor."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
+
+from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
-from probe.hypotheses.registry import more
+from probe.hypotheses.edits.tensor_maps import factors
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops.weight import Weight
 
 __all__: list[str] = []
 
 _MAPS, _FACTORS, _ACTIVATIONS = 20, 8, 8
 """How many of them are tried on each tensor."""
+
+
+@hypothesis("scaled-output", last=True)
+def scaled_output(case: Case) -> Iterator[Edit]:
+    """The output is multiplied by one number.
+
+    Such as a sum that is not divided by its count, a factor applied at the end, or another sign:
+    a straight line through 0 explains all values.
+    """
+    if not case.comparable:
+        return
+    healthy = case.pick(case.healthy)
+    known = np.isfinite(healthy) & np.isfinite(case.seen)
+    x, y = healthy[known], case.seen[known]
+    factor = float(x @ y) / (float(x @ x) or 1.0)
+    if np.count_nonzero(x) >= _FEWEST and _LEAST < abs(factor) < 1 / _LEAST:
+        usual = factors(case.healthy.shape).items()
+        near = (one for one in usual if abs(one[1] - factor) < _NEAR * abs(factor))
+        words, value = next(near, (f"{factor:.6g}", factor))
+        times = ops.MulConstant(Weight("factor", None, np.array(value)))
+        fitted = int(value == factor)
+        yield case.edit(f"the output is multiplied by {words}", case.appended(times), fitted=fitted)
+
+
+_FEWEST = 4
+"""Values that one factor must explain."""
+_LEAST = 1e-4
+"""No smaller factor is told, nor the inverse of one."""
+_NEAR = 1e-6
+"""By how much a usual factor may differ from the one that fits, as a share of it."""
 
 
 @more("rearranged-tensor", last=True)

@@ -16,6 +16,7 @@ from probe.hypotheses.weights.relations import (
     REORDERED,
     Others,
     from_elsewhere,
+    is_a_table,
     relation,
     roundings,
 )
@@ -59,7 +60,8 @@ def fitted(case: Case) -> Iterator[Edit]:
 
 def _edit(case: Case, words: str, arrays: dict[str, np.ndarray], **more: Any) -> Edit:
     told = arrays if sum(one.size for one in arrays.values()) < case.seen.size else {}
-    return case.edit(words, case.with_weights(arrays), recovered=told, **more)
+    main = "tied-head" if is_a_table(words) else ""
+    return case.edit(words, case.with_weights(arrays), recovered=told, main=main, **more)
 
 
 def _of_another_layer(case: Case) -> Iterator[Edit]:

@@ -12,7 +12,7 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.weights.altered_weights import altered, fitted
 from probe.hypotheses.weights.newton import iterated_weights, weights_of_recurrences
 from probe.hypotheses.weights.read_back import Solved, solved_weights
-from probe.hypotheses.weights.relations import relation
+from probe.hypotheses.weights.relations import is_a_table, relation
 
 __all__ = ["more_samples"]
 
@@ -109,6 +109,7 @@ def _edit(case: Case, solved: Solved) -> Edit:
         do="get the weights that were used: --save FILE.npz, or report.findings[0].recovered",
         fitted=solved.freedoms,
         recovered=solved.arrays,
+        main="tied-head" if any(is_a_table(one.words) for one in told) else "",
         short=len(told) == 1 and told[0].short,
     )
 

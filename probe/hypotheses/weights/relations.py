@@ -9,7 +9,15 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-__all__ = ["REORDERED", "Others", "Relation", "from_elsewhere", "relation", "roundings"]
+__all__ = [
+    "REORDERED",
+    "Others",
+    "Relation",
+    "from_elsewhere",
+    "is_a_table",
+    "relation",
+    "roundings",
+]
 
 Others = Callable[[], Mapping[str, np.ndarray]]
 
@@ -180,6 +188,12 @@ def from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.n
             yield f"{other}, a parameter of another layer", wide
         elif wide.T.shape == have.shape and have.ndim == 2:
             yield f"{other} transposed, a parameter of another layer", wide.T
+
+
+def is_a_table(words: str) -> bool:
+    """Whether what was done to a weight is that it is the table of an embedding, as the words for
+    the parameters of other layers say it (``probe.capture.run.weights_of_others``)."""
+    return " is the embedding " in words
 
 
 def _factors(

@@ -173,7 +173,7 @@ def integer_half_up():
     return layer, x, _fixed(layer, x, 6, lambda acc: (acc + 32) >> 6, -(1 << 15), (1 << 15) - 1)
 
 
-@plant("integer-values", "Linear")
+@plant("raw-integers", "Linear")
 def integers_of_16_bits():
     layer, x = torch_layer(nn.Linear, 12, 9), draw(8, 12)
     return (

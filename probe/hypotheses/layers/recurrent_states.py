@@ -1,0 +1,196 @@
+"""Mistakes with the states of recurrences: what they begin with, which one is taken, and how far it
+is carried."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import Change, users_of
+from probe.hypotheses.edits.recurrent_decompositions import C, H, Scanned
+from probe.hypotheses.edits.regrouped_steps import decomposed
+from probe.hypotheses.edits.rewiring import origin_of, steps_taking
+from probe.hypotheses.edits.step_words import step_name
+from probe.hypotheses.layers.recurrent import everywhere_and_singly
+from probe.hypotheses.registry import hypothesis, more
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
+
+__all__: list[str] = []
+
+
+@hypothesis("initial-state")
+def initial_state(case: Case) -> Iterator[Edit]:
+    """The state begins otherwise: with zeros where one is given, with ones, with the cell state for
+    the hidden state, or with that of another layer or direction.
+
+    Keras and PyTorch begin with zeros unless ``initial_state`` or ``h_0`` is given; PyTorch's
+    ``h_0`` has a row for each layer and direction (forward, then backward), and Keras' LSTM takes
+    hidden and cell state in that order. The error fades with time.
+    """
+    given = _given_states(case)
+    groups = [given, *([one] for one in given if len(given) > 1)] if given else []
+    for some in groups:
+        zeros = {one: np.zeros_like(case.inputs[one]) for one in some}
+        yield _of_inputs(case, zeros, f"{_listed(some)} taken as zeros")
+    for some in groups:
+        count = {len(case.inputs[one]) for one in some if case.inputs[one].ndim > 2}
+        for order in permutations(range(rows)) if (rows := max(count, default=0)) <= 8 else ():
+            if len(count) == 1 and order != tuple(range(rows)):
+                turned = {one: case.inputs[one][list(order)] for one in some}
+                words = f"{_listed(some)} taken with the rows, the states, in the order {order}"
+                yield _of_inputs(case, turned, words)
+    for one, other in combinations(given, 2):
+        first, second = case.inputs[one], case.inputs[other]
+        if first.shape == second.shape:
+            words = f"inputs {one} and {other}, the states, are exchanged"
+            yield _of_inputs(case, {one: second, other: first}, words)
+    yield from _not_handed_on(case)
+    yield from _begun_with_ones(case)
+
+
+def _not_handed_on(case: Case) -> Iterator[Edit]:
+    """Recurrences that begin with zeros, not with what another one ended in."""
+
+    def begun(position: int) -> Step:
+        step = case.steps[position]
+        op: Any = step.op
+        return Step(replace(op, has_states=False), step.sources(position)[: 1 + op.has_mask])
+
+    found = [position for position, op in case.having(ops.Recurrence) if op.has_states]
+    inner = [
+        position
+        for position in found
+        if origin_of(case, case.steps[position].sources(position)[-1]).step >= 0
+    ]
+    for some in (inner, *([one] for one in inner if 1 < len(inner) <= 8)):
+        steps = {position: begun(position) for position in some}
+        if steps:
+            which = "" if some is inner else f" in {step_name(case, some[0])}"
+            claim = f"the state begins with zeros, not with that of the call before{which}"
+            made = Change("", "", steps).applied(case.steps)
+            yield case.edit(claim, made, do="begin with the states that the layer is given")
+
+
+def _given_states(case: Case) -> list[int]:
+    """The inputs that are initial states of recurrences."""
+    found = list[int]()
+    for position, op in case.having(ops.Recurrence):
+        states = case.steps[position].sources(position)[1 + op.has_mask :]
+        for origin in (origin_of(case, ref) for ref in states if op.has_states):
+            if origin.step < 0 and origin.index and origin.index not in found:
+                found.append(origin.index)
+    return found
+
+
+def _listed(inputs: list[int]) -> str:
+    many = len(inputs) > 1
+    return f"input{'s' * many} {' and '.join(map(str, inputs))} {'are' if many else 'is'}"
+
+
+def _of_inputs(case: Case, others: dict[int, np.ndarray], claim: str) -> Edit:
+    inputs = tuple(others.get(k, x) for k, x in enumerate(case.inputs))
+    return case.edit(claim, inputs=inputs, do="begin with the states that the layer is given")
+
+
+def _begun_with_ones(case: Case) -> Iterator[Edit]:
+    def change(op: Scanned, which: slice) -> Scanned | None:
+        first = np.zeros(len(op.sizes))
+        first[which] = 1
+        fits = not op.has_states and ((first.any() and len(first) > 1) or which == slice(None))
+        return replace(op, first=tuple(first.tolist())) if fits else None
+
+    for which, words in (
+        (slice(None), "the state begins"),
+        (slice(0, 1), "the hidden state begins"),
+        (slice(1, None), "the cell state begins"),
+    ):
+        yield from _otherwise(case, partial(change, which=which), f"{words} with ones, not zeros")
+
+
+def _otherwise(case: Case, change: Any, claim: str, do: str = "") -> Iterator[Edit]:
+    """The layer with its recurrences changed, by the steps of their cells."""
+    if any(case.having(ops.Recurrence)):
+        whole = decomposed(case)
+        for steps, where in everywhere_and_singly(whole, change, Scanned):
+            yield whole.edit(f"{claim}{where}", steps, as_healthy=True, do=do)
+
+
+@more("initial-state")
+def forget_bias(case: Case) -> Iterator[Edit]:
+    """1 added to the bias of an LSTM's forget gate, as TensorFlow 1's cells do when they run and
+    Keras' ``unit_forget_bias`` does when the weights are drawn."""
+
+    def change(op: Any, by: float) -> Any:
+        if not isinstance(op, ops.LSTM) or op.bias is None:
+            return None
+        bias = np.array(op.bias.value)
+        np.atleast_2d(bias)[0, op.block("f")] += by
+        return replace(op, bias=Weight(op.bias.name, None, bias))
+
+    for by, words in ((1.0, "added to"), (-1.0, "subtracted from")):
+        for steps, where in everywhere_and_singly(case, partial(change, by=by)):
+            yield case.edit(
+                f"1 is {words} the bias of the forget gate{where}",
+                steps,
+                do="use the bias as it is stored",
+            )
+
+
+@hypothesis("other-state")
+def other_state(case: Case) -> Iterator[Edit]:
+    """The cell state of an LSTM is taken for its hidden state, or the final state of another layer
+    or direction.
+
+    The hidden state is o * tanh(c), the output of each step; PyTorch returns (output, (h_n, c_n)),
+    of which h_n and c_n have a row for each layer and direction, Keras with ``return_state`` the
+    output, h and c.
+    """
+    do = "take the hidden state, o * tanh(c)"
+    show = lambda op: replace(op, shown=1) if len(op.sizes) > 1 else None  # noqa: E731
+    yield from _otherwise(case, show, "the output is the cell state, not the hidden state", do)
+
+    def fed(op: Scanned) -> Scanned | None:
+        if len(op.sizes) < 2 or op.sizes[0] != op.sizes[1]:
+            return None
+        body = (
+            Step(step.op, tuple(C if ref == H else ref for ref in step.sources(position)))
+            for position, step in enumerate(op.body)
+        )
+        return replace(op, body=tuple(body))
+
+    yield from _otherwise(case, fed, "the gates take the cell state, not the hidden state", do)
+    ends = [
+        (Ref(position, index), f"the final {kind} state of recurrence {number}")
+        for number, (position, op) in enumerate(case.having(ops.Recurrence))
+        for index, kind in enumerate(("hidden", "cell")[: isinstance(op, ops.LSTM) + 1], 1)
+    ]
+    for (one, taken), (other, instead) in permutations(ends, 2):
+        users = users_of(case).get(one, ())
+        shapes = {case.values[ref.step][ref.index].shape for ref in (one, other)}
+        if users and len(shapes) == 1 and min(users) > other.step:
+            claim = f"{instead} is taken in place of {taken}"
+            yield case.edit(claim, steps_taking(case, one, other), do=f"take {taken}")
+
+
+@hypothesis("carried-state")
+def carried_state(case: Case) -> Iterator[Edit]:
+    """The state is not reset: each sample begins with the state that the one before ended in, or
+    the layer with that of a pass before. Or it is reset at every step.
+
+    Keras with ``stateful=True`` keeps the state of each sample from batch to batch until
+    ``reset_states()``; PyTorch begins with zeros unless the state is handed on. The first sample,
+    or the first step, is right.
+    """
+    for claim, changed in (
+        ("the state is carried from each sample to the next", {"carried": True}),
+        ("the state begins as a pass over the same input before it ended", {"again": True}),
+        ("the state is reset at every time step", {"reset": True}),
+    ):
+        change = lambda op, changed=changed: replace(op, **changed)  # noqa: E731
+        yield from _otherwise(case, change, claim, "begin each sample with the layer's state")

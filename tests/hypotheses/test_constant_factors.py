@@ -1,0 +1,125 @@
+"""Factors that are left out or one too many, and integers that were not multiplied by their
+scale."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import probe
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def named(model, layer, x, values):
+    report = probe.check(model, layer, x, expected=values)
+    assert report.verdict == "diverge", report
+    assert report.findings, report
+    assert report.findings[0].left <= 1, report
+    return report.findings[0]
+
+
+def of(module, x):
+    with torch.no_grad():
+        return module(torch.from_numpy(x)).numpy()
+
+
+class Scaled(nn.Module):
+    """A branch with a multiplier, and logits with a temperature."""
+
+    def __init__(self, multiplier=0.22, temperature=5.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.head = nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 6)
+        self.multiplier, self.temperature = multiplier, temperature
+
+    def forward(self, x):
+        y = x + self.second(torch.relu(self.first(x))) * self.multiplier
+        return self.head(y) / self.temperature
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"multiplier": 1.0}, "the factor = 1 in mul; the block's is 0.22"),
+        ({"multiplier": 0.22**2}, "the factor = 0.0484 in mul; the block's is 0.22"),
+        ({"temperature": 1.0}, "the factor = 1 in div; the block's is 5"),
+        ({"temperature": 0.2}, "the factor = 0.2 in div; the block's is 5"),
+    ],
+)
+def test_a_factor_of_a_block_that_is_no_scale_of_scores(other, told):
+    x = drawn(3, 5, 8)
+    finding = named(Scaled().eval(), "", x, of(Scaled(**other).eval(), x))
+    assert (finding.slug, finding.claim) == ("missing-scale", told)
+
+
+class Scores(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        torch.manual_seed(0)
+        self.q, self.k = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.scale = scale
+
+    def forward(self, x):
+        scores = (self.q(x) * self.scale) @ self.k(x).transpose(1, 2)
+        return torch.softmax(scores, -1) @ x
+
+
+def test_a_factor_of_scores_is_theirs():
+    x = drawn(2, 5, 8)
+    finding = named(Scores(0.3).eval(), "", x, of(Scores(1.0).eval(), x))
+    assert finding.slug == "attention-scale"
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        *((3.0, "3"), (1 / np.sqrt(6), "1 / sqrt(6)"), (1 / 255, "1 / 255")),
+        *((0.317, "0.317"), (41.5, "41.5")),
+    ],
+)
+@pytest.mark.parametrize("layer", ["", "head"])
+def test_one_factor_of_the_whole_output(layer, factor, words):
+    x = drawn(3, 5, 8)
+    model = Scaled().eval()
+    y = probe.check(model, layer, x).outputs["framework"]
+    finding = named(model, layer, x, (y * factor).astype(np.float32))
+    assert finding.slug == "scaled-output"
+    assert finding.claim == f"the output is multiplied by {words}"
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (lambda y: np.rint(y / 0.0371), "divided by 0.0371, rounded to the nearest"),
+        (lambda y: np.floor(y / 0.0371), "divided by 0.0371, rounded down (floor)"),
+        (lambda y: np.trunc(y / 0.0371), "divided by 0.0371, rounded towards zero"),
+        (
+            lambda y: np.rint(y / 0.0125) + 101,
+            "divided by 0.0125 plus 101, rounded to the nearest",
+        ),
+        (
+            lambda y: np.clip(np.rint(y / 0.01) + 9, 0, 255),
+            "divided by 0.01 plus 9, rounded to the nearest, clipped to 0 .. 255",
+        ),
+    ],
+)
+def test_codes_of_a_quantised_tensor(codes, told):
+    torch.manual_seed(1)
+    model, x = nn.Linear(8, 40).eval(), 3 * drawn(6, 8)
+    finding = named(model, "", x, codes(of(model, x).astype(np.float64)))
+    assert finding.slug == "raw-integers"
+    assert finding.claim == f"your values are integers: the output {told}"
+    assert "before you compare" in finding.do
+
+
+def test_other_integers_are_none_of_the_output():
+    torch.manual_seed(1)
+    model, x = nn.Linear(8, 40).eval(), drawn(6, 8)
+    report = probe.check(model, "", x, expected=RNG.integers(-9, 9, (6, 40)).astype(np.float32))
+    assert report.verdict == "diverge"
+    assert not report.findings, report
