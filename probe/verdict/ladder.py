@@ -153,24 +153,43 @@ def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:
     return False
 
 
-_UNITS, _ROWS = 4, 8
+_UNITS, _ROWS = 2, 8
 """By how many roundings a scale must differ from 1, and how many rows of an output share it."""
 
 
 def _of_another_scale(party: Party, plain: PartyResult) -> bool:
-    """Whether values in half precision are within rounding the layer's times a number: intermediate
+    """Whether values in half precision are within rounding the layer's times a number, or that plus
+    a number for each feature, as a norm with another variance and its bias gives them: intermediate
     results that are rounded do not err by the same factor in every row."""
-    unit = party.precision.stored
-    scaled, scales = list[np.ndarray](), list[float]()
-    for theirs, y in zip(party.outputs, party.values, strict=True):
-        scale = 1.0
-        alike = theirs is not None and theirs.shape == y.shape and y.dtype.kind == "f"
-        if unit and alike and y.ndim > 1 and y.size >= _ROWS * y.shape[-1]:
-            with np.errstate(all="ignore"):
-                scale = float(np.vdot(theirs, y) / np.vdot(y, y))
-        scales.append(scale if abs(scale - 1) > _UNITS * unit else 1.0)
-        scaled.append(y if scales[-1] == 1 else scales[-1] * y)
-    return any(one != 1 for one in scales) and compare(party.outputs, scaled, plain.allowance).ok
+    if not party.precision.stored:
+        return False
+    for offsets in (False, True):
+        scaled, found = list[np.ndarray](), False
+        for theirs, y in zip(party.outputs, party.values, strict=True):
+            other = None if theirs is None else _scaled(theirs, y, party.precision.stored, offsets)
+            found |= other is not None
+            scaled.append(y if other is None else other)
+        if found and compare(party.outputs, scaled, plain.allowance).ok:
+            return True
+    return False
+
+
+def _scaled(theirs: np.ndarray, y: np.ndarray, unit: float, offsets: bool) -> np.ndarray | None:
+    """The values times the number that brings them next to a party's, with ``offsets`` plus one for
+    each place on the last axis; None where it is not far from 1."""
+    if theirs.shape != y.shape or y.dtype.kind != "f" or y.ndim < 2:
+        return None
+    if y.size < _ROWS * y.shape[-1]:
+        return None
+    rows = tuple(range(y.ndim - 1))
+    with np.errstate(all="ignore"):
+        mean = y.mean(axis=rows) if offsets else 0.0
+        meant = theirs.mean(axis=rows) if offsets else 0.0
+        around, off = y - mean, theirs - meant
+        scale = float(np.vdot(off, around) / np.vdot(around, around))
+    if not abs(scale - 1) > _UNITS * unit:
+        return None
+    return np.asarray(scale * around + meant)
 
 
 def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:

@@ -74,3 +74,20 @@ def test_one_row_may_err_by_one_factor(model):
     mine = rounded_everywhere(model, x)
     assert probe.check(model, "", x, expected=mine).ok
     assert probe.check(model, "", x, expected=right).ok
+
+
+def test_a_norm_with_the_variance_of_a_sample_is_not_excused_as_rounding():
+    """All rows are off by sqrt(39/40) around the bias, which is three roundings of bfloat16."""
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(40)
+    with torch.no_grad():
+        norm.weight.add_(0.3 * torch.randn(40))
+        norm.bias.add_(0.3 * torch.randn(40))
+        norm.bfloat16().eval()
+        x = torch.from_numpy(X[:, :40] + 3).bfloat16()
+        wide = x.float() - x.float().mean(-1, keepdim=True)
+        for less, verdict in ((0, "agree"), (1, "diverge")):
+            variance = wide.square().sum(-1, keepdim=True) / (40 - less)
+            y = wide / torch.sqrt(variance + norm.eps) * norm.weight + norm.bias
+            report = probe.check(norm, "", x, expected=y.bfloat16().float().numpy())
+            assert report.verdict == verdict, report
