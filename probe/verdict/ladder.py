@@ -161,35 +161,42 @@ def _of_another_scale(party: Party, plain: PartyResult) -> bool:
     """Whether values in half precision are within rounding the layer's times a number, or that plus
     a number for each feature, as a norm with another variance and its bias gives them: intermediate
     results that are rounded do not err by the same factor in every row."""
-    if not party.precision.stored:
+    unit = party.precision.stored
+    if not unit:
         return False
     for offsets in (False, True):
-        scaled, found = list[np.ndarray](), False
-        for theirs, y in zip(party.outputs, party.values, strict=True):
-            other = None if theirs is None else _scaled(theirs, y, party.precision.stored, offsets)
-            found |= other is not None
-            scaled.append(y if other is None else other)
-        if found and compare(party.outputs, scaled, plain.allowance).ok:
+        scaled, allowed, found = list[np.ndarray](), list[np.ndarray](), False
+        for theirs, y, slack in zip(party.outputs, party.values, plain.allowance, strict=True):
+            fit = None if theirs is None else _scaled(theirs, y, unit, offsets)
+            found |= fit is not None
+            scaled.append(y if fit is None else fit[0])
+            allowed.append(slack if fit is None else slack + fit[1])
+        if found and compare(party.outputs, scaled, tuple(allowed)).ok:
             return True
     return False
 
 
-def _scaled(theirs: np.ndarray, y: np.ndarray, unit: float, offsets: bool) -> np.ndarray | None:
+def _scaled(
+    theirs: np.ndarray, y: np.ndarray, unit: float, offsets: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The values times the number that brings them next to a party's, with ``offsets`` plus one for
-    each place on the last axis; None where it is not far from 1."""
+    each place on the last axis, and how far these may be off; None where the number is not far from
+    1."""
     if theirs.shape != y.shape or y.dtype.kind != "f" or y.ndim < 2:
         return None
-    if y.size < _ROWS * y.shape[-1]:
+    count = y.size // max(1, y.shape[-1])
+    if count < _ROWS:
         return None
     rows = tuple(range(y.ndim - 1))
     with np.errstate(all="ignore"):
-        mean = y.mean(axis=rows) if offsets else 0.0
-        meant = theirs.mean(axis=rows) if offsets else 0.0
+        mean = y.mean(axis=rows) * offsets
+        meant = theirs.mean(axis=rows) * offsets
         around, off = y - mean, theirs - meant
         scale = float(np.vdot(off, around) / np.vdot(around, around))
+        slack = offsets * unit * np.abs(theirs).max(axis=rows) / np.sqrt(count)
     if not abs(scale - 1) > _UNITS * unit:
         return None
-    return np.asarray(scale * around + meant)
+    return scale * around + meant, slack
 
 
 def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:
