@@ -293,7 +293,7 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
         if over():
             return
         listed.append(one)
-        if one.key is not None and one.out is None and one.steps:
+        if one.key is not None and one.steps:
             groups.setdefault(one.key, []).append(one)
     told = set[Hashable]()
     for change in listed:
@@ -307,15 +307,22 @@ def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> I
 
 
 def _all_of(some: Sequence[Change], steps: Steps) -> Change | None:
-    """Several changes as one; None where two change the same otherwise."""
-    merged = _merged(some, steps)
-    if not merged:
+    """Several changes as one; None where two change the same otherwise, or what the layer gives."""
+    merged, outs = _merged(some, steps)
+    if not merged or len(outs) > 1:
         return None
     places = list(dict.fromkeys(one.where for one in some))
     shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
     what = some[0].what if some[0].where else " and ".join(dict.fromkeys(x.what for x in some[:2]))
     return replace(
-        some[0], what=what, where=shown, steps=merged, key=None, part=None, members=tuple(some)
+        some[0],
+        what=what,
+        where=shown,
+        steps=merged,
+        out=next(iter(outs), None),
+        key=None,
+        part=None,
+        members=tuple(some),
     )
 
 
@@ -391,27 +398,31 @@ def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterato
         yield from (change for change in turn if change is not None)
 
 
-def _merged(members: Sequence[Change], steps: Steps) -> dict[int, Step]:
-    """The steps with all of the changes; none where two change the same otherwise."""
+def _merged(members: Sequence[Change], steps: Steps) -> tuple[dict[int, Step], list[Ref]]:
+    """The steps with all of the changes, none where two change the same otherwise; and what the
+    layer gives where it is no longer what its last step gives."""
     merged: dict[int, Step] = {}
+    outs: list[Ref] = []
     free = len(steps)
     for member in members:
         places = {at: free + k for k, at in enumerate(member.new_steps(len(steps)))}
         free += len(places)
+        if member.out is not None:
+            outs.append(replace(member.out, step=places.get(member.out.step, member.out.step)))
         for old, own in member.steps.items():
             at, step = places.get(old, old), _renumbered(own, old, places)
             before = merged.setdefault(at, step)
             if before is step:
                 continue
             if not (step.op is before.op is steps[at].op):
-                return {}
+                return {}, outs
             refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
             if any(old != one != other != old for old, one, other in refs):
-                return {}
+                return {}, outs
             refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
             both = tuple(one if other == old else other for old, one, other in refs)
             merged[at] = Step(step.op, both)
-    return merged
+    return merged, outs
 
 
 def _renumbered(step: Step, position: int, places: Mapping[int, int]) -> Step:
