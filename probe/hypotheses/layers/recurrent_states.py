@@ -39,12 +39,11 @@ def initial_state(case: Case) -> Iterator[Edit]:
         zeros = {one: np.zeros_like(case.inputs[one]) for one in some}
         yield _of_inputs(case, zeros, f"{_listed(some)} taken as zeros")
     for some in groups:
-        count = {len(case.inputs[one]) for one in some if case.inputs[one].ndim > 2}
-        for order in permutations(range(rows)) if (rows := max(count, default=0)) <= 8 else ():
-            if len(count) == 1 and order != tuple(range(rows)):
-                turned = {one: case.inputs[one][list(order)] for one in some}
-                words = f"{_listed(some)} taken with the rows, the states, in the order {order}"
-                yield _of_inputs(case, turned, words)
+        rows = {len(case.inputs[one]) for one in some if case.inputs[one].ndim > 2}
+        for order in _orders(*rows) if len(rows) == 1 else ():
+            turned = {one: case.inputs[one][list(order)] for one in some}
+            words = f"{_listed(some)} taken with the rows, the states, in the order {order}"
+            yield _of_inputs(case, turned, words)
     for one, other in combinations(given, 2):
         first, second = case.inputs[one], case.inputs[other]
         if first.shape == second.shape:
@@ -52,6 +51,21 @@ def initial_state(case: Case) -> Iterator[Edit]:
             yield _of_inputs(case, {one: second, other: first}, words)
     yield from _not_handed_on(case)
     yield from _begun_with_ones(case)
+
+
+def _orders(count: int) -> Iterator[tuple[int, ...]]:
+    """Orders of a state's rows: all of few, else reversed, in pairs, and by the directions first or
+    last."""
+    rows = np.arange(count)
+    usual = [rows[::-1], np.roll(rows, 1), np.roll(rows, -1)]
+    if count % 2 == 0:
+        usual += [rows.reshape(-1, 2)[:, ::-1], rows.reshape(-1, 2).T, rows.reshape(2, -1).T]
+    few = permutations(rows.tolist()) if count <= _FEW else (one.ravel().tolist() for one in usual)
+    yield from (one for one in dict.fromkeys(map(tuple, few)) if one != tuple(rows.tolist()))
+
+
+_FEW = 4
+"""Rows that are tried in every order."""
 
 
 def _not_handed_on(case: Case) -> Iterator[Edit]:

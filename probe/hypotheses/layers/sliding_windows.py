@@ -11,6 +11,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
+from probe.ops.base import Sum
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
@@ -219,11 +220,12 @@ def _padded_earlier(case: Case, position: int) -> Iterator[Edit]:
     """The input padded with zeros before the steps that it goes through first, such as a
     normalisation."""
     (ref, *_) = case.steps[position].sources(position)
-    if ref.step < 0 or len(case.inputs[0].shape) < 3:
+    before = case.steps[: ref.step + 1]
+    if not before or case.inputs[0].ndim < 3 or any(isinstance(one.op, Sum) for one in before):
         return
     try:
         zeros = (np.zeros_like(case.inputs[0]), *case.inputs[1:])
-        made = np.asarray(recompute(case.steps[: ref.step + 1], zeros)[ref.step][ref.index])
+        made = np.asarray(recompute(before, zeros)[ref.step][ref.index])
     except (ValueError, IndexError, TypeError):
         return
     value = made[:1].mean(axis=tuple(range(2, made.ndim)), keepdims=True)
