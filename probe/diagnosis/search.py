@@ -626,8 +626,9 @@ def on_the_whole(scored: Scored, view: View) -> Scored | None:
     edit = next(islice(scored.hypothesis.function(view.case), scored.index, None), None)
     if edit is None:
         return None
+    edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
     values = _everywhere(view.case, edit)
-    if values is not None:
+    if values is not None and not edit.as_healthy:
         predicted = np.asarray(values[-1][0])
         # What the edited layer is allowed itself costs as much as running it, and what is allowed
         # beside that as much again.

@@ -8,12 +8,17 @@ import pytest
 import torch
 
 import probe
+from probe import ops
 from probe.diagnosis import diagnose
-from probe.diagnosis.prediction import Sample
-from probe.diagnosis.search import Scored
+from probe.diagnosis.prediction import Rounding, Sample
+from probe.diagnosis.search import Scored, View, on_the_whole
 from probe.diagnosis.two_mistakes import _nearest_sums
-from probe.hypotheses import CAUSES
-from probe.hypotheses.case import Edit
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses import CAUSES, REGISTERED
+from probe.hypotheses.case import Case, Edit
+from probe.numerics.precision import precision_of
+from probe.ops.step import Ref, Step
+from probe.ops.weight import Weight
 
 F = torch.nn.functional
 
@@ -115,3 +120,25 @@ def test_what_makes_no_pair(wrong):
     healthy, apart = np.zeros(2), np.zeros(2) if wrong == "nothing" else np.ones(2)
     some = Sample((np.arange(2),), healthy + apart, healthy, np.full(2, 1e-6))
     assert list(_nearest_sums([a, b], [a, b], some)) == []
+
+
+def test_a_second_mistake_behind_a_change_of_what_a_norm_is_made_of():
+    """Such steps do not say what they round, so that the whole batch is held against what the
+    healthy layer is allowed."""
+    rng = np.random.default_rng(0)
+    x, gain = rng.normal(size=(3, 16)), Weight("gain", None, rng.normal(size=16))
+    steps = (Step(ops.LayerNormalization(gain, None, 1e-5, (1,)), (Ref(-1),)),)
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, np.tanh(values[-1][0]))
+    rounding = Rounding(precision_of("float32"))
+    view = View(case, rounding, np.full(x.shape, 1e-6), rounding)
+    first, second = (
+        next(one for one in REGISTERED if one.slug == slug)
+        for slug in ("cast-order", "extra-activation")
+    )
+    edit = next(first.function(case))
+    assert edit.as_healthy
+    changed = view.became(edit)
+    again = next(second.function(changed.case))
+    scored = Scored(second, again, 0, 0, also=(Scored(first, edit, 0, 0),))
+    assert on_the_whole(scored, view).edit.as_healthy
