@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 
@@ -169,7 +170,8 @@ def diagnose(
         near = [one for one in _partial(case, scored, party, search) if one.explained > _NEARLY]
         exact = exact or ([] if near else last)
     chosen = _exact(case, exact) if exact else ()
-    findings = tuple(_finding(one, party, len(chosen) > 1, others) for one, others in chosen)
+    tie = len(chosen) > 1
+    findings = tuple(_finding(case, one, party, tie, others) for one, others in chosen)
     words = [*_stopped(search), *search.faults.values(), *_telling(case, exact)]
     if exact and not findings:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
@@ -312,12 +314,12 @@ def _partial(
     if search.part is not search.whole:
         again = [on_the_whole(one, search.whole) for one in firsts]
         firsts = [one for one in again if one is not None and one.share <= CLEARLY and _little(one)]
-    return tuple(_finding(one, party, len(firsts) > 1, ()) for one in firsts)
+    return tuple(_finding(case, one, party, len(firsts) > 1, ()) for one in firsts)
 
 
-def _finding(scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
+def _finding(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
     parts = (*scored.also, scored)
-    claim = "; and ".join(part.edit.claim for part in parts)
+    claim = "; and ".join(part.edit.claim for part in parts) + _where(case, scored)
     if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
         many = len(others) > 1
         told = f"{len(others)} other variants of it give" if many else "another variant of it gives"
@@ -328,3 +330,23 @@ def _finding(scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Fi
     return Finding(
         first, claim, scored.left, explained, do, tie, tuple(also), party, scored.edit.recovered
     )
+
+
+def _where(case: Case, scored: Scored) -> str:
+    """In which call of a block a mistake is, where its claim does not say so and it could be in
+    another one."""
+    old, new = ([id(step.op) for step in steps] for steps in (case.steps, scored.edit.steps))
+    start = sum(1 for _ in takewhile(_is_same, zip(old, new, strict=False)))
+    behind = zip(reversed(old[start:]), reversed(new[start:]), strict=False)
+    stop = len(old) - sum(1 for _ in takewhile(_is_same, behind))
+    calls = {*case.calls[start:stop]}
+    if scored.also or len(calls) != 1:
+        return ""
+    (call,) = calls
+    kinds = {type(case.steps[at].op) for at in range(start, stop)}
+    others = {case.calls[at] for at, step in enumerate(case.steps) if type(step.op) in kinds}
+    return f" in {call}" if len(others) > 1 and call not in scored.edit.claim else ""
+
+
+def _is_same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]

@@ -146,7 +146,8 @@ def test_a_state_that_is_not_handed_on():
         wrong = Handed(False).eval()(torch.from_numpy(x), torch.from_numpy(y)).numpy()
     finding = named(Handed().eval(), "", [x, y], wrong)
     assert finding.slug == "initial-state"
-    assert finding.claim == "the state begins with zeros, not with that of the call before"
+    told = "the state begins with zeros, not with that of the call before in decoder"
+    assert finding.claim == told
 
 
 def sigmoid(x):

@@ -1,5 +1,6 @@
 """Means and standard deviations that an input is normalised with, in another order."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -116,7 +117,10 @@ def _normalisations(case: Case) -> Iterator[_Normalisation]:
         before = case.steps[sources[0].step]
         inner = before.sources(sources[0].step)
         subtracts = isinstance(before.op, ops.Sub | ops.Add) and len(inner) == 2
-        if subtracts and _is_constant(case, inner[1]) and _is_of_input(case, inner[0]):
+        if not (subtracts and _is_constant(case, inner[1]) and _is_of_input(case, inner[0])):
+            continue
+        x, mean, std = (math.prod(shape_of(case, one)) for one in (*inner, sources[1]))
+        if max(mean, std) < x:
             yield _Normalisation(inner[0], inner[1], sources[1], before.op, divided, at)
 
 

@@ -141,9 +141,11 @@ def of_any_scale(case: Case) -> Iterator[Edit]:
         x, y = healthy[inside], codes[inside]
         if x.size < _MORE_THAN_FITTED or not np.ptp(x):
             continue
-        if np.corrcoef(_some(x), _some(y))[0, 1] < _ALIKE:
+        around, off = x - x.mean(), y - y.mean()
+        products, square = float(around @ off), float(around @ around)
+        if not products > _ALIKE * np.sqrt(square * float(off @ off)):
             return
-        near = np.rint(np.polyfit(x, y, 1)[1])
+        near = np.rint(y.mean() - products / square * x.mean())
         for zero in dict.fromkeys((0.0, near, near - 1, near + 1)):
             for mode, (least, most) in _BEYOND.items():
                 scale = _scale(x, y - zero, least, most, mode == "towards zero")
