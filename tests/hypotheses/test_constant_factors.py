@@ -4,6 +4,7 @@ scale."""
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import probe
@@ -55,6 +56,28 @@ def test_a_factor_of_a_block_that_is_no_scale_of_scores(other, told):
     x = drawn(3, 5, 8)
     finding = named(Scaled().eval(), "", x, of(Scaled(**other).eval(), x))
     assert (finding.slug, finding.claim) == ("missing-scale", told)
+
+
+class Similar(nn.Module):
+    """CLIP's logits: cosines times exp of a stored scale, which is an array of one number."""
+
+    def __init__(self, scaled=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.image, self.text = nn.Linear(8, 6), nn.Parameter(torch.randn(5, 6))
+        self.logit_scale, self.scaled = nn.Parameter(torch.full((1,), 2.3)), scaled
+
+    def forward(self, x):
+        cosines = F.normalize(self.image(x), dim=-1) @ F.normalize(self.text, dim=-1).T
+        return cosines * self.logit_scale.exp() if self.scaled else cosines
+
+
+def test_a_factor_that_is_made_of_a_parameter():
+    x = drawn(3, 8)
+    finding = named(Similar().eval(), "", x, of(Similar(False).eval(), x))
+    assert finding.slug == "missing-scale"
+    assert finding.claim.startswith("the factor = 1 in ")
+    assert finding.claim.endswith("; the block's is 9.97418")
 
 
 class Scores(nn.Module):

@@ -9,7 +9,16 @@ from probe.hypotheses.edits.changes import taking
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
 
-__all__ = ["Rewiring", "made_by", "only", "origin_of", "rewired", "source_of", "steps_taking"]
+__all__ = [
+    "Rewiring",
+    "made_by",
+    "of_parameters",
+    "only",
+    "origin_of",
+    "rewired",
+    "source_of",
+    "steps_taking",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +96,14 @@ def origin_of(case: Case, ref: Ref) -> Ref:
     while ref.step >= 0 and isinstance(case.steps[ref.step].op, Rearrangement):
         ref = source_of(case, ref)
     return ref
+
+
+def of_parameters(case: Case, ref: Ref) -> bool:
+    """Whether a tensor is made of parameters and numbers alone."""
+    if ref.step < 0:
+        return False
+    sources = case.steps[ref.step].sources(ref.step)
+    return all(of_parameters(case, one) for one in sources)
 
 
 def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:

@@ -9,6 +9,7 @@ from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change, edit, inserted, taking_instead
 from probe.hypotheses.edits.regrouped_steps import decomposed
+from probe.hypotheses.edits.rewiring import of_parameters
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.precision.low_precision import Stored, narrowed
 from probe.hypotheses.registry import hypothesis
@@ -34,7 +35,7 @@ def cast_order(case: Case) -> Iterator[Edit]:
     kept = {op.to for _, op in whole.having(ops.Stored)} & {*_FORMATS}
     for position, _ in whole.having(ops.Mul, ops.Add):
         sources = whole.steps[position].sources(position)
-        of_input = [ref for ref in sources if not _of_parameters(whole, ref)]
+        of_input = [ref for ref in sources if not of_parameters(whole, ref)]
         if len(of_input) != 1 or len(sources) != 2 or not _is_of_norm(whole, of_input[0]):
             continue
         (x,) = of_input
@@ -59,14 +60,6 @@ def cast_order(case: Case) -> Iterator[Edit]:
 def _is_of(kind: str, values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
     return bool((narrowed(finite, kind) == finite).all())
-
-
-def _of_parameters(case: Case, ref: Ref) -> bool:
-    """Whether a tensor is made of parameters and numbers alone."""
-    if ref.step < 0:
-        return False
-    sources = case.steps[ref.step].sources(ref.step)
-    return all(_of_parameters(case, one) for one in sources)
 
 
 def _is_of_norm(case: Case, ref: Ref) -> bool:

@@ -8,10 +8,11 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import shape_of, users_of
+from probe.hypotheses.edits.rewiring import of_parameters
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Sum
-from probe.ops.step import Ref
+from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
 __all__: list[str] = []
@@ -124,17 +125,17 @@ def _sizes(case: Case, place: int) -> Iterator[int]:
 
 
 def _scalars(case: Case, *kinds: type) -> Iterator[tuple[float, list[int]]]:
-    """The single numbers that steps of these kinds take, and where they stand: the same number of
-    several calls, as in each layer of a network, is one."""
+    """The single numbers that steps of these kinds take, parameters or what is made of these alone
+    (exp of a logit scale), and where they stand: the same number of several calls, as in each layer
+    of a network, is one."""
     found: dict[float, list[int]] = {}
     for position, op in case.having(*kinds) if case.calls else ():
         del op
         for ref in case.steps[position].sources(position):
-            step = case.steps[ref.step].op if ref.step >= 0 else None
-            if isinstance(step, ops.Constant | ops.Parameter):
-                value = case.values[ref.step][0]
-                if value.size == 1 and ref.step not in found.setdefault(float(value), []):
-                    found[float(value)].append(ref.step)
+            value = case.values[ref.step][0] if of_parameters(case, ref) else np.zeros(0)
+            places = found.setdefault(float(value.item()), []) if value.size == 1 else None
+            if places is not None and ref.step not in places:
+                places.append(ref.step)
     yield from found.items()
 
 
@@ -145,8 +146,9 @@ def _instead(
         if abs(other - value) > 1e-3 * abs(value):
             changed = case
             for place in places:
-                number = ops.Constant(np.full(case.values[place][0].shape, other))
-                changed = changed.became_steps(changed.with_op(place, number))
+                number = Step(ops.Constant(np.full(case.values[place][0].shape, other)), ())
+                before, behind = changed.steps[:place], changed.steps[place + 1 :]
+                changed = changed.became_steps((*before, number, *behind))
             yield case.edit(
                 f"{name} = {other:.6g} in {case.calls[places[0]]}; the block's is {value:.6g}",
                 changed.steps,
