@@ -110,13 +110,16 @@ def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(kind):
     one.measure()
     work, before = one.works(rng)[kind], one.fingerprint()
     count, came = places(work, ours), 0
-    for at in rng.sample(range(1, 9 * count // 10), 20):
+    # The threads of a sweep do not always leave as many to this one, fewer on a busy machine.
+    wanted = 20 if kind == "check" else 10
+    for tried, at in enumerate(rng.sample(range(1, 9 * count // 10), 80)):
+        if tried >= 20 and (came >= wanted or kind == "check"):
+            break
         came += pressed(work, ours, at)
         assert {key for key, value in one.fingerprint().items() if before[key] != value} == set(), (
             at
         )
-    # The threads of a sweep do not always leave as many to this one.
-    assert came == 20 or (kind == "sweep" and came >= 10)
+    assert came >= wanted
 
 
 def test_what_comes_while_held_back_comes_at_the_end():
