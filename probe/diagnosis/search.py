@@ -77,7 +77,7 @@ HELPS = 0.97
 _MOST_OF_IT = 0.7
 """What a mistake may leave in a slice of a large layer for all of it to be computed."""
 _FIRST_TURN = 0.02
-"""How long each hypothesis is tried before it is again for as long, and so on, in a large layer."""
+"""How long each hypothesis is tried at first; then each again for as long, and so on."""
 _HARMS = 1.2
 """What a mistake made in one of several layers alike may leave."""
 _LARGE = 1 << 18
@@ -295,8 +295,8 @@ def try_all(
     """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample
     shows to be exact goes on.
 
-    The hypotheses are tried as they are registered, or in these orders; of a large layer, of which
-    not all can be tried, each for a short time, then each for longer.
+    The hypotheses are tried as they are registered, or in these orders; each for a short time, then
+    each for longer, since the time may not suffice for all.
     """
     candidates: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}

@@ -5,28 +5,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from named_mistakes import named, of
 from torch import nn
 
 import probe
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses import REGISTERED
+from probe.hypotheses.case import Case
+from probe.ops.step import Ref, Step
 
 RNG = np.random.default_rng(0)
 
 
 def drawn(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def named(model, layer, x, values):
-    report = probe.check(model, layer, x, expected=values)
-    assert report.verdict == "diverge", report
-    assert report.findings, report
-    assert report.findings[0].left <= 1, report
-    return report.findings[0]
-
-
-def of(module, x):
-    with torch.no_grad():
-        return module(torch.from_numpy(x)).numpy()
 
 
 class Scaled(nn.Module):
@@ -146,3 +139,15 @@ def test_other_integers_are_none_of_the_output():
     report = probe.check(model, "", x, expected=RNG.integers(-9, 9, (6, 40)).astype(np.float32))
     assert report.verdict == "diverge"
     assert not report.findings, report
+
+
+def test_a_factor_at_the_end_of_a_thousand_steps():
+    steps = [Step(ops.Relu(), (Ref(k - 1),)) for k in range(1500)]
+    steps += [Step(ops.Constant(np.array(0.25)), ()), Step(ops.Mul(), (Ref(1499), Ref(1500)))]
+    inputs = (np.ones((2, 3)),)
+    values = recompute(tuple(steps), inputs)
+    case = Case(tuple(steps), inputs, values, values[-1][0], calls=("long",) * len(steps))
+    (search,) = (one for one in REGISTERED if one.slug == "missing-scale")
+    assert "the factor = 1 in long; the block's is 0.25" in [
+        edit.claim for edit in search.function(case)
+    ]

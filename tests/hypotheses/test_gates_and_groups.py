@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from named_mistakes import named, of
 from torch import nn
 
 import probe
@@ -16,20 +17,6 @@ RNG = np.random.default_rng(0)
 
 def drawn(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def named(model, layer, x, values):
-    report = probe.check(model, layer, x, expected=values)
-    assert report.verdict == "diverge", report
-    assert report.findings, report
-    assert report.findings[0].left <= 1, report
-    return report.findings[0]
-
-
-def of(module, x):
-    with torch.no_grad():
-        y = module(torch.from_numpy(x))
-    return (y[0] if isinstance(y, tuple) else y).numpy()
 
 
 def copied(module, kind, *args, **kwargs):

@@ -5,6 +5,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from named_mistakes import named
 from torch import nn
 
 import probe
@@ -14,14 +15,6 @@ RNG = np.random.default_rng(0)
 
 def drawn(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def named(model, layer, x, values):
-    report = probe.check(model, layer, x, expected=values)
-    assert report.verdict == "diverge", report
-    assert report.findings, report
-    assert report.findings[0].left <= 1, report
-    return report.findings[0]
 
 
 @pytest.fixture
@@ -109,11 +102,11 @@ class Given(nn.Module):
         (lambda h, c: (c, h), "inputs 1 and 2, the states, are exchanged"),
         (
             lambda h, c: (h[[0, 2, 1, 3]], c[[0, 2, 1, 3]]),
-            "inputs 1 and 2 are taken with the rows, the states, in the order (0, 2, 1, 3)",
+            "inputs 1 and 2 are taken with the rows (layers, directions) in the order (0, 2, 1, 3)",
         ),
         (
             lambda h, c: (h[[1, 0, 3, 2]], c),
-            "input 1 is taken with the rows, the states, in the order (1, 0, 3, 2)",
+            "input 1 is taken with the rows (layers, directions) in the order (1, 0, 3, 2)",
         ),
     ],
 )

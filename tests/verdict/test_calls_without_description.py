@@ -69,6 +69,23 @@ def test_nan_and_shapes_diverge(block, values):
     assert probe.check(block, "", X, expected=values[:, :2]).verdict == "diverge"
 
 
+class Unbounded(nn.Module):
+    """An unknown call beside a division that gives inf."""
+
+    def forward(self, x):
+        return 1 / torch.linalg.svdvals(x).round()
+
+
+def test_an_infinite_value_excuses_nothing():
+    x = np.float32([[[3.0, 0.0], [0.0, 0.25]], [[2.0, 0.0], [0.0, 1.0]]])
+    with torch.no_grad():
+        right = Unbounded()(torch.from_numpy(x)).numpy()
+    assert np.isinf(right).sum() == 1
+    for factor, verdict in ((1 + 1e-6, "unchecked"), (1.01, "diverge")):
+        report = probe.check(Unbounded().eval(), "", x, expected=right * np.float32(factor))
+        assert report.verdict == verdict, report
+
+
 def test_a_tolerance_of_the_users_holds(block, values):
     near = values * np.float32(1 + 1e-6)
     assert probe.check(block, "", X, expected=near, rtol=1e-4, atol=0).verdict == "agree"

@@ -13,7 +13,7 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
-__all__ = ["exchanged_statistics"]
+__all__ = ["means_and_deviations"]
 
 _DO = "subtract the mean first, then divide by the standard deviation, channel by channel"
 _DIVIDED_FIRST = "x / std - mean in place of (x - mean) / std"
@@ -98,7 +98,7 @@ def _edit(case: Case, claim: str, steps: dict[int, Step]) -> Edit:
     return case.edit(claim, Change("", "", steps).applied(case.steps), do=_DO)
 
 
-def exchanged_statistics(case: Case) -> set[frozenset[str]]:
+def means_and_deviations(case: Case) -> set[frozenset[str]]:
     """The names of the parameters that are mean and standard deviation of the same."""
     named = set()
     for one in _normalisations(case):

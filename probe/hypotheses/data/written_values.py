@@ -130,12 +130,10 @@ def raw_integers(case: Case) -> Iterator[Edit]:
 @more("raw-integers")
 def of_any_scale(case: Case) -> Iterator[Edit]:
     """A scale that is no power of two, and a zero point."""
-    if not case.comparable or not _integers(_some(case.seen)):
+    found = _codes(case)
+    if found is None:
         return
-    finite = np.isfinite(case.seen) & np.isfinite(case.pick(case.healthy))
-    codes, healthy = case.seen[finite], case.pick(case.healthy)[finite]
-    if not _integers(codes) or _integers(healthy) or np.unique(_some(codes)).size < _FEWEST:
-        return
+    codes, healthy = found
     for low, high, clipped in _ranges(float(codes.min()), float(codes.max())):
         inside = (low < codes) & (codes < high)
         x, y = healthy[inside], codes[inside]
@@ -229,18 +227,26 @@ def _integers(values: np.ndarray) -> bool:
     return bool((values == np.rint(values)).all())
 
 
+def _codes(case: Case) -> tuple[np.ndarray, np.ndarray] | None:
+    """The finite values and the healthy ones there, where the values are integers and the healthy
+    ones are not; None where that is not so, or the values are too few."""
+    if not case.comparable or not _integers(_some(case.seen)):
+        return None
+    healthy = case.pick(case.healthy)
+    finite = np.isfinite(case.seen) & np.isfinite(healthy)
+    codes, healthy = case.seen[finite], healthy[finite]
+    if not _integers(codes) or _integers(healthy) or np.unique(_some(codes)).size < _FEWEST:
+        return None
+    return codes, healthy
+
+
 def _shift(case: Case) -> int | None:
     """The k >= 1 for which the values are integers nearest to 2**k times the healthy ones; None
-    where they are no integers, or the healthy ones are integers, too."""
-    if not case.comparable:
+    where there is none."""
+    found = _codes(case)
+    if found is None:
         return None
-    seen, healthy = case.seen, case.pick(case.healthy)
-    if not _integers(_some(seen)):
-        return None
-    finite = np.isfinite(seen) & np.isfinite(healthy)
-    seen, healthy = seen[finite], healthy[finite]
-    if not _integers(seen) or _integers(healthy) or np.unique(_some(seen)).size < _FEWEST:
-        return None
+    seen, healthy = found
     squares, products = float(seen @ seen), float(seen @ healthy)
     if not products > _ALIKE * np.sqrt(squares * float(healthy @ healthy)):
         return None

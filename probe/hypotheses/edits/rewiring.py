@@ -4,7 +4,7 @@ needs."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from probe.hypotheses.case import Case, Steps
+from probe.hypotheses.case import Case, Steps, once
 from probe.hypotheses.edits.changes import taking
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
@@ -98,12 +98,14 @@ def origin_of(case: Case, ref: Ref) -> Ref:
     return ref
 
 
-def of_parameters(case: Case, ref: Ref) -> bool:
-    """Whether a tensor is made of parameters and numbers alone."""
-    if ref.step < 0:
-        return False
-    sources = case.steps[ref.step].sources(ref.step)
-    return all(of_parameters(case, one) for one in sources)
+@once
+def of_parameters(case: Case) -> set[int]:
+    """The steps that are made of parameters and numbers alone."""
+    found = set[int]()
+    for position, step in enumerate(case.steps):
+        if all(ref.step in found for ref in step.sources(position)):
+            found.add(position)
+    return found
 
 
 def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:

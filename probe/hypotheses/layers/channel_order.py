@@ -9,7 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.layers.patch_order import weighs_pixels
+from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops import Take
@@ -58,7 +58,7 @@ def woven_otherwise(case: Case) -> Iterator[Edit]:
     """
     for position, first, middle, last in _woven(case):
         shape = case.input_of(position).shape
-        patches = weighs_pixels(case) and shape[:1] == last.shape[:1] and shape != last.shape
+        patches = bool(summing(case)) and shape[:1] == last.shape[:1] and shape != last.shape
         main = "patch-order" if patches else ""
         parts = "pixels and channels of a patch" if patches else "parts"
         for start, stop in _split_axes(shape, first.shape):

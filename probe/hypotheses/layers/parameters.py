@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from probe.hypotheses.case import Case, Edit, Steps, without_layer_number
-from probe.hypotheses.data.mean_std_order import exchanged_statistics
+from probe.hypotheses.data.mean_std_order import means_and_deviations
 from probe.hypotheses.layers.patch_order import is_of_patches
 from probe.hypotheses.layers.tied_head import tables_for_heads
 from probe.hypotheses.registry import hypothesis
@@ -275,7 +275,7 @@ def swapped_parameters(case: Case) -> Iterator[Edit]:
     mean, variance; Caffe: mean, variance, then scale and shift). Or each is quantised with the
     other's quantiser.
     """
-    told = {*exchanged_statistics(case), *tables_for_heads(case)}
+    told = {*means_and_deviations(case), *tables_for_heads(case)}
     alike = [
         (first, second)
         for first, second in combinations(case.weights.values(), 2)

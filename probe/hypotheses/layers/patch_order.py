@@ -7,13 +7,13 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import with_sources
 from probe.hypotheses.edits.rewiring import source_of
 from probe.hypotheses.registry import hypothesis
-from probe.ops.base import Sum
-from probe.ops.step import Ref, Step
+from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["is_of_patches", "weighs_pixels"]
+__all__ = ["is_of_patches"]
 
 
 @hypothesis("patch-order")
@@ -33,13 +33,10 @@ def patch_order(case: Case) -> Iterator[Edit]:
         if 2 < len(sources) <= 4 and all(_is_every_other(case, ref) for ref in sources):
             for order in permutations(range(len(sources))):
                 if order != tuple(range(len(sources))):
-                    step = Step(case.steps[position].op, tuple(sources[k] for k in order))
-                    steps = (*case.steps[:position], step, *case.steps[position + 1 :])
-                    yield case.edit(
-                        f"the parts of the merged patches are in the order {order}",
-                        steps,
-                        do="put them together as the layer does",
-                    )
+                    what = f"the parts of the merged patches are in the order {order}"
+                    other = with_sources(case, position, [sources[k] for k in order], what)
+                    steps = other.applied(case.steps)
+                    yield case.edit(what, steps, do="put them together as the layer does")
 
 
 def _is_every_other(case: Case, ref: Ref) -> bool:
@@ -54,11 +51,6 @@ def is_of_patches(op: ops.Conv) -> bool:
     """Whether a convolution takes patches that do not overlap."""
     kernel = () if op.weight is None else op.weight.value.shape[2:]
     return op.groups == 1 and max(kernel, default=1) > 1 and tuple(op.strides) == tuple(kernel)
-
-
-def weighs_pixels(case: Case) -> bool:
-    """Whether something of the layer multiplies by weights."""
-    return any(getattr(op, "weight", None) is not None for _, op in case.having(Sum))
 
 
 def _flattened_otherwise(case: Case, position: int, op: ops.Conv) -> Iterator[Edit]:

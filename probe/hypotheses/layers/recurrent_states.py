@@ -42,7 +42,7 @@ def initial_state(case: Case) -> Iterator[Edit]:
         rows = {len(case.inputs[one]) for one in some if case.inputs[one].ndim > 2}
         for order in _orders(*rows) if len(rows) == 1 else ():
             turned = {one: case.inputs[one][list(order)] for one in some}
-            words = f"{_listed(some)} taken with the rows, the states, in the order {order}"
+            words = f"{_listed(some)} taken with the rows (layers, directions) in the order {order}"
             yield _of_inputs(case, turned, words)
     for one, other in combinations(given, 2):
         first, second = case.inputs[one], case.inputs[other]
@@ -113,18 +113,18 @@ def _of_inputs(case: Case, others: dict[int, np.ndarray], claim: str) -> Edit:
 
 
 def _begun_with_ones(case: Case) -> Iterator[Edit]:
-    def change(op: Scanned, which: slice) -> Scanned | None:
-        first = np.zeros(len(op.sizes))
-        first[which] = 1
-        fits = not op.has_states and ((first.any() and len(first) > 1) or which == slice(None))
-        return replace(op, first=tuple(first.tolist())) if fits else None
+    def change(op: Scanned, first: tuple[float, ...]) -> Scanned | None:
+        count = len(op.sizes)
+        if op.has_states or (count == 1 and not all(first)):
+            return None
+        return replace(op, first=first[:count])
 
-    for which, words in (
-        (slice(None), "the state begins"),
-        (slice(0, 1), "the hidden state begins"),
-        (slice(1, None), "the cell state begins"),
+    for first, words in (
+        ((1.0, 1.0), "the state begins"),
+        ((1.0, 0.0), "the hidden state begins"),
+        ((0.0, 1.0), "the cell state begins"),
     ):
-        yield from _otherwise(case, partial(change, which=which), f"{words} with ones, not zeros")
+        yield from _otherwise(case, partial(change, first=first), f"{words} with ones, not zeros")
 
 
 def _otherwise(case: Case, change: Any, claim: str, do: str = "") -> Iterator[Edit]:
@@ -166,8 +166,11 @@ def other_state(case: Case) -> Iterator[Edit]:
     output, h and c.
     """
     do = "take the hidden state, o * tanh(c)"
-    show = lambda op: replace(op, shown=1) if len(op.sizes) > 1 else None  # noqa: E731
-    yield from _otherwise(case, show, "the output is the cell state, not the hidden state", do)
+
+    def shown(op: Scanned) -> Scanned | None:
+        return replace(op, shown=1) if len(op.sizes) > 1 else None
+
+    yield from _otherwise(case, shown, "the output is the cell state, not the hidden state", do)
 
     def fed(op: Scanned) -> Scanned | None:
         if len(op.sizes) < 2 or op.sizes[0] != op.sizes[1]:
@@ -203,8 +206,8 @@ def carried_state(case: Case) -> Iterator[Edit]:
     """
     for claim, changed in (
         ("the state is carried from each sample to the next", {"carried": True}),
-        ("the state begins as a pass over the same input before it ended", {"again": True}),
+        ("the state begins with what a pass over the same input ended with", {"again": True}),
         ("the state is reset at every time step", {"reset": True}),
     ):
-        change = lambda op, changed=changed: replace(op, **changed)  # noqa: E731
+        change: Any = partial(replace, **changed)
         yield from _otherwise(case, change, claim, "begin each sample with the layer's state")

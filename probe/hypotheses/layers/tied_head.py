@@ -17,8 +17,8 @@ def tied_head(case: Case) -> Iterator[Edit]:
     """The head multiplies by the table of an embedding where it has a matrix of its own, or by the
     table of another one, such as that of the positions.
 
-    GPT-2 and Gemma tie the head to the embedding of the tokens, Llama does not. The logits have the
-    right shape and no relation to the right ones.
+    GPT-2 and Gemma tie the head to the embedding of the tokens, most larger models do not. The
+    logits have the right shape and no relation to the right ones.
     """
     for position, op in case.having(ops.MatMul):
         for name, table in _tables(case).items():

@@ -33,9 +33,10 @@ def cast_order(case: Case) -> Iterator[Edit]:
     # of a large layer, taking its norms apart takes longer than there is
     whole = decomposed(case) if case.region is None else case
     kept = {op.to for _, op in whole.having(ops.Stored)} & {*_FORMATS}
-    for position, _ in whole.having(ops.Mul, ops.Add):
+    for position, op in whole.having(ops.Mul, ops.Add):
+        part = "gain" if isinstance(op, ops.Mul) else "bias"
         sources = whole.steps[position].sources(position)
-        of_input = [ref for ref in sources if not of_parameters(whole, ref)]
+        of_input = [ref for ref in sources if ref.step not in of_parameters(whole)]
         if len(of_input) != 1 or len(sources) != 2 or not _is_of_norm(whole, of_input[0]):
             continue
         (x,) = of_input
@@ -44,11 +45,11 @@ def cast_order(case: Case) -> Iterator[Edit]:
         if cast is not None and isinstance(cast.op, ops.Stored):
             (before,) = cast.sources(x.step)
             late = {position: taking_instead(whole, position, x, before)}
-            what = f"{tensor_name(whole, before)} is rounded after the gain, not before it"
+            what = f"{tensor_name(whole, before)} is rounded after the {part}, not before it"
             yield edit(whole, Change(what, "", late), "cast-order")
             continue
         for kind in kept or _FORMATS:
-            what = f"{name} is rounded to {kind} before the gain, not after it"
+            what = f"{name} is rounded to {kind} before the {part}, not after it"
             early = inserted(whole, x, Step(Stored(kind), (x,)), what, user=position)
             yield edit(whole, early, "cast-order")
             if _is_of(kind, case.seen):

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
-from probe.hypotheses.edits.changes import shape_of, users_of
+from probe.hypotheses.edits.changes import Change, shape_of, users_of
 from probe.hypotheses.edits.rewiring import of_parameters
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
@@ -55,7 +55,7 @@ def missing_scale(case: Case) -> Iterator[Edit]:
 
 def _other_factors(case: Case, places: Sequence[int]) -> Iterable[float]:
     """What may stand in place of a positive factor."""
-    value = float(case.values[places[0]][0].reshape(-1)[0])
+    value = float(case.values[places[0]][0].item())
     sizes = dict.fromkeys(n for place in places for n in _sizes(case, place))
     usual = (1 / math.sqrt(n) if value < 1 else math.sqrt(n) for n in sizes)
     return dict.fromkeys((value**2, 1.0, math.sqrt(value), 1 / value, *usual))
@@ -64,7 +64,7 @@ def _other_factors(case: Case, places: Sequence[int]) -> Iterable[float]:
 def _scales_scores(case: Case, place: int) -> bool:
     """Whether a number multiplies queries, keys or their products, on the way to a softmax."""
     users = users_of(case)
-    ahead = [position for position in users.get(Ref(place), ())]
+    ahead = list(users.get(Ref(place), ()))
     behind = [ref.step for at in ahead for ref in case.steps[at].sources(at)]
     product = any(at >= 0 and _is_product(case, at) for at in behind)
     seen, softmax = set[int](), False
@@ -132,10 +132,10 @@ def _scalars(case: Case, *kinds: type) -> Iterator[tuple[float, list[int]]]:
     for position, op in case.having(*kinds) if case.calls else ():
         del op
         for ref in case.steps[position].sources(position):
-            value = case.values[ref.step][0] if of_parameters(case, ref) else np.zeros(0)
-            places = found.setdefault(float(value.item()), []) if value.size == 1 else None
-            if places is not None and ref.step not in places:
-                places.append(ref.step)
+            if ref.step in of_parameters(case) and case.values[ref.step][0].size == 1:
+                places = found.setdefault(float(case.values[ref.step][0].item()), [])
+                if ref.step not in places:
+                    places.append(ref.step)
     yield from found.items()
 
 
@@ -144,13 +144,13 @@ def _instead(
 ) -> Iterator[Edit]:
     for other in others:
         if abs(other - value) > 1e-3 * abs(value):
-            changed = case
-            for place in places:
-                number = Step(ops.Constant(np.full(case.values[place][0].shape, other)), ())
-                before, behind = changed.steps[:place], changed.steps[place + 1 :]
-                changed = changed.became_steps((*before, number, *behind))
+            shapes = {place: case.values[place][0].shape for place in places}
+            numbers = {
+                place: Step(ops.Constant(np.full(shape, other)), ())
+                for place, shape in shapes.items()
+            }
             yield case.edit(
                 f"{name} = {other:.6g} in {case.calls[places[0]]}; the block's is {value:.6g}",
-                changed.steps,
+                Change("", "", numbers).applied(case.steps),
                 do=f"use {value:.6g}",
             )

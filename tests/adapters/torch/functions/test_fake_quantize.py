@@ -39,9 +39,10 @@ def test_fake_quantisation(which):
 
 
 def test_levels_that_follow_from_the_input_are_not_read():
-    function = lambda x: torch.fake_quantize_per_tensor_affine(  # noqa: E731
-        x, x.abs().max() / 127, torch.tensor(0, dtype=torch.int32), -127, 127
-    )
+    def function(x):
+        zero = torch.tensor(0, dtype=torch.int32)
+        return torch.fake_quantize_per_tensor_affine(x, x.abs().max() / 127, zero, -127, 127)
+
     report = probe.check(Net(function).eval(), "", X)
     assert report.verdict == "unchecked"
     assert "its scale is computed from the model's input" in report.sentence
