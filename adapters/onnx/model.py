@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
+from probe.evaluation.import_onnxruntime import onnxruntime, state
 from probe.evaluation.onnxruntime_session import ran, reason
 from probe.listing import Layer, Shown
 from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part, Producer

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.errors import Undescribed
+from probe.evaluation.import_onnxruntime import onnxruntime, state
 from probe.evaluation.onnxruntime_session import ran, reason
 from probe.model import Capture
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from probe.errors import Undescribed
+from probe.evaluation.import_onnxruntime import onnxruntime, state
 from probe.evaluation.onnxruntime_session import reason
 from probe.ops.step import Step, field_names
 from probe.ops.weight import Weight

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from probe.evaluation.import_onnxruntime import onnxruntime
 from probe.process.interrupts import MOMENT, apart, await_end
 
 __all__ = ["ran", "reason"]
