@@ -2,6 +2,7 @@
 2."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -257,6 +258,7 @@ def main() -> None:
     With PROBE_TRACEBACK=1 in the environment the traceback comes before it.
     """
     _standard_streams()
+    _termination_interrupts()
     try:
         sys.exit(command(prog_name="probe", standalone_mode=False) or 0)
     except ProbeError as error:
@@ -282,11 +284,18 @@ def _standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _termination_interrupts() -> None:
+    """SIGTERM ends the command as Ctrl-C does, so that no half-written file stays behind; where the
+    caller has it ignored or handles it, that holds."""
+    if hasattr(signal, "SIGTERM") and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _where(error: BaseException) -> str:
