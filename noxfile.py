@@ -15,7 +15,7 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["fast"]
 
 ROOT = Path(__file__).parent
-TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis")
+TEST_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
 # Those that pass with the newest ONNX Runtime for Python 3.10, 1.23, too.
 WITHOUT_FRAMEWORK = (
     "tests/test_public_api.py",
@@ -32,6 +32,25 @@ WITHOUT_FRAMEWORK = (
     "tests/recording/test_store.py",
     "tests/verdict/test_quantization_level_flips.py",
 )
+STARTED_IN_OTHER_WAYS = {
+    "interrupts-ignored": (
+        ["bash", "-c", 'trap "" INT; exec "$@"', "bash"],
+        ["tests/test_interrupts.py", "tests/adapters/onnx/test_endless_loop.py"],
+    ),
+    "no-home": (["env", "-u", "HOME", "LC_ALL=C"], ["tests/cli", "tests/report"]),
+    "colours": (["env", "FORCE_COLOR=1"], ["tests/cli"]),
+    "no-terminal": (["env", "TERM=dumb", "NO_COLOR=1", "COLUMNS=40"], ["tests/cli"]),
+    "ascii": (
+        ["env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0"],
+        ["tests/cli", "tests/report", "tests/recording"],
+    ),
+    "one-core": (["taskset", "-c", "0"], ["tests/cli", "tests/capture"]),
+    "warnings": (
+        ["env", "PYTHONWARNINGS=error", "PYTHONDONTWRITEBYTECODE=1"],
+        ["tests/capture", "tests/recording"],
+    ),
+}
+"""The words before the tests' command, and the tests, for the session `surroundings`."""
 BENCHMARKS = (
     "startup",
     "memory",
@@ -64,6 +83,17 @@ def fast(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The README's test command: all but the exhaustive tests."""
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def surroundings(session: nox.Session) -> None:
+    """Some tests, started in the ways named after ``--``, or in all: signals ignored, no HOME,
+    other locales, colours."""
+    for name in session.posargs or STARTED_IN_OTHER_WAYS:
+        words, tests = STARTED_IN_OTHER_WAYS[name]
+        # By default the cases of the README's test command, whatever else a caller asks for.
+        command = ["env", "-u", "PYTEST_ADDOPTS", "python", "-m", "pytest", *tests]
+        session.run(*words, *command, external=True)
 
 
 @nox.session
