@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections import defaultdict
 from zlib import crc32
@@ -20,10 +21,48 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     ):
         os.environ[name] = "1"
 
+# ONNX Runtime 1.32 writes a file of its own beneath HOME, which need not exist.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from probe.cli import main
+
+
+def set_signals():
+    """The handlers that Python sets, none of them blocked, whatever this process was started with:
+    a shell's background job and ``nohup`` ignore signals, and so would what the tests start.
+
+    Returns what was in place, for ``put_signals_back``.
+    """
+    handlers = {
+        getattr(signal, name): handler
+        for name, handler in {
+            "SIGINT": signal.default_int_handler,
+            "SIGTERM": signal.SIG_DFL,
+            "SIGPIPE": signal.SIG_IGN,
+            "SIGCHLD": signal.SIG_DFL,
+        }.items()
+        if hasattr(signal, name)
+    }
+    # None stands for a handler that was not set from Python, and cannot be put back.
+    replaced = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    blocked = set()
+    if hasattr(signal, "pthread_sigmask"):
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
+    return {number: old for number, old in replaced.items() if old is not None}, blocked
+
+
+def put_signals_back(handlers, blocked):
+    if blocked:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+# Before xdist starts its workers, which inherit them.
+REPLACED_SIGNALS = set_signals()
 
 # As many cases as can be waited for; `ci` draws what the tests say
 # (support/hypothesis_examples.py), the same ones each time.
@@ -81,6 +120,10 @@ def pytest_configure(config):
         sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))
 
 
+def pytest_unconfigure():
+    put_signals_back(*REPLACED_SIGNALS)
+
+
 def pytest_ignore_collect(collection_path, config):
     names = ("test_qkeras_", "test_tf_", "test_false_alarms_")  # they import it at their top
     return (
@@ -97,6 +140,9 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("tensorflow")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_collection_finish(session):
