@@ -20,7 +20,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 def status(field: str) -> float:
     """A field of /proc/self/status in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     model = probe.open_model(sys.argv[2])
     model.run((x,), (), lambda _: None)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     steps, verdicts = [], []
     for report in probe.sweep(model, x):
         verdicts.append(report.verdict)

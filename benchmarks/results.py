@@ -10,7 +10,7 @@ PATH = Path(__file__).parent / "RESULTS.md"
 
 def keep(title: str, body: str) -> None:
     """Puts a section in place of the one of that title, or at the end."""
-    text = PATH.read_text() if PATH.exists() else ""
+    text = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
     sections = [f"# {part}" for part in f"\n{text}".split("\n# ")[1:]]
     mine = f"# {title}\n\n{body.strip()}\n"
     kept = [section.strip() + "\n" for section in sections]

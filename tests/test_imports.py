@@ -8,9 +8,9 @@ from graphlib import TopologicalSorter
 import tomllib
 from repository import ROOT
 
-BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["layerprobe"][
-    "imported-by-name"
-]
+BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "layerprobe"
+]["imported-by-name"]
 
 
 @cache
@@ -25,7 +25,7 @@ def modules() -> dict[str, tuple[str, bool, ast.Module]]:
             found[".".join(parts[:-1] if package else parts)] = (
                 local.as_posix(),
                 package,
-                ast.parse(path.read_text()),
+                ast.parse(path.read_text(encoding="utf-8")),
             )
     return found
 

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FRAMEWORKS = ["keras", "qkeras", "tensorflow", "tensorflow_model_optimization", "tf_keras", "torch"]
 EXTRAS = ["brevitas", "peft", "torchao", "transformers"]
 """What layers of other packages are made of: known by the names of their classes, and never
@@ -78,7 +78,7 @@ def test_types_are_shipped():
 def test_adapters_are_named_by_string(top):
     """The core imports no adapter, and adapters import each other relatively."""
     for path in (ROOT / top).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]

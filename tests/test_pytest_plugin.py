@@ -106,7 +106,7 @@ def test_pairs_name_their_source_and_skip_what_inherits(tmp_path):
     assert cases["test_layers[tanh_0]"].find("skipped") is not None
     assert cases[failed].find("properties/property[@name='source']").get("value") == "True"
     (page,) = (tmp_path / "pages").iterdir()
-    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     net(tmp_path / "other.onnx")
     status, out = run(tmp_path, ONE.format(more=', against="other.onnx"'))
     assert status == 0 and "failed" not in out, out
@@ -133,7 +133,7 @@ def test_layers(layer):
     held = ElementTree.parse(tmp_path / "r.xml").find(".//properties")
     told = {one.get("name"): one.get("value") for one in held}
     assert told["verdict"] == "diverge" and float(told["ratio"]) > 1
-    assert "dense (MatMul)" in (tmp_path / told["report"]).read_text()
+    assert "dense (MatMul)" in (tmp_path / told["report"]).read_text(encoding="utf-8")
 
 
 def test_a_forward_pass_is_recorded_and_compared_later(tmp_path):

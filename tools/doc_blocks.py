@@ -175,7 +175,7 @@ def shown(text: str) -> Iterator[tuple[Block, str]]:
                     continue
                 if block.file:
                     Path(block.file).parent.mkdir(parents=True, exist_ok=True)
-                    Path(block.file).write_text(block.body)
+                    Path(block.file).write_text(block.body, encoding="utf-8")
                 elif block.language == "console":
                     yield block, _transcript(block.body, shell)
                 elif block.language in ("python", "hidden"):
@@ -262,4 +262,4 @@ def _updated(text: str) -> str:
 if __name__ == "__main__":
     for page in [Path(name).resolve() for name in sys.argv[1:]] or pages():
         print(page.name, flush=True)
-        page.write_text(_updated(page.read_text()))
+        page.write_text(_updated(page.read_text(encoding="utf-8")))

@@ -43,7 +43,7 @@ def relinked(page: Path, places: dict[Path, str]) -> str:
         start = Path(places[page]).parent
         return f"{match[1]}{os.path.relpath(places[target], start)}{match[3]}"
 
-    parts = _FENCED.split(page.read_text())
+    parts = _FENCED.split(page.read_text(encoding="utf-8"))
     return "".join(part if i % 2 else _LINK.sub(there, part) for i, part in enumerate(parts))
 
 

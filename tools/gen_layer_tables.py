@@ -24,7 +24,7 @@ APPLICATIONS = ("CustomScaleLayer", "LayerScale", "StochasticDepth")
 
 
 def _tried() -> dict[str, dict[str, dict[str, list[str]]]]:
-    return json.loads(FILE.read_text())
+    return json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def _row(name: str, marks: list[str], entries: list[dict[str, list[str]]]) -> str:

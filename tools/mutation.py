@@ -95,7 +95,7 @@ class Map:
 
     @classmethod
     def read(cls, path: Path) -> "Map":
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             kept["seconds"],
             {
@@ -106,7 +106,9 @@ class Map:
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"seconds": self.seconds, "lines": self.lines}))
+        path.write_text(
+            json.dumps({"seconds": self.seconds, "lines": self.lines}), encoding="utf-8"
+        )
 
     def tests(self, file: str, lines: range) -> list[str]:
         """Those that run one of the lines, or where none is known to, any line of the file, or any
@@ -162,7 +164,7 @@ def _head(node: ast.stmt) -> tuple[int, int]:
 
 @cache
 def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _unseen(file: Path) -> list[ast.expr]:
@@ -204,7 +206,9 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
         with contextlib.suppress(SyntaxError):  # as where the `**` is one of arguments
             ast.parse(
                 mutate_code(
-                    mutant.file.read_text(), get_operator(mutant.operator)(), mutant.occurrence
+                    mutant.file.read_text(encoding="utf-8"),
+                    get_operator(mutant.operator)(),
+                    mutant.occurrence,
                 )
             )
             drawn.append(mutant)
@@ -216,7 +220,7 @@ def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
 def _run(tests: list[str], limit: float) -> tuple[str, str]:
     """In a child: ("survived" | "killed", the first test that failed or the signal), and what it
     printed."""
-    with tempfile.TemporaryFile("w+") as printed:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
         child = os.fork()
         if not child:
             os.setsid()

@@ -170,7 +170,7 @@ def pytest_collection_finish(session):
 
 
 def pytest_sessionfinish(session):
-    known = json.loads(FILE.read_text()) if FILE.exists() else {}
+    known = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     for package, classes in _values.items():
         for name, options in classes.items():
             entry = known.setdefault(package, {}).setdefault(

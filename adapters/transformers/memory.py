@@ -67,7 +67,7 @@ def _memory() -> float:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for name in _CGROUPS:
         with suppress(OSError, ValueError):  # no limit: "max"
-            found.append(int(Path(name).read_text()))
+            found.append(int(Path(name).read_text(encoding="utf-8")))
     with suppress(ImportError):
         import resource  # noqa: PLC0415 - Windows has none
 

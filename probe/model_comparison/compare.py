@@ -472,7 +472,7 @@ def _given(pairs: Pairing, a: Graph, b: Graph, alone: str) -> Iterable[tuple[Ten
     """The user's pairs as tensors."""
     if isinstance(pairs, str | Path):
         try:
-            pairs = json.loads(Path(pairs).read_text())
+            pairs = json.loads(Path(pairs).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadInput(f"{pairs} cannot be read as JSON: {error}") from None
     told: Any = pairs

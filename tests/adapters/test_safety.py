@@ -91,7 +91,7 @@ def test_lambda(tmp_path, marker, namespace, suffix, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = namespace.Input((3,))
     layer = namespace.layers.Lambda(
-        lambda x: [open("marker", "w").close(), x][1],  # noqa: PTH123
+        lambda x: [open("marker", "w", encoding="utf-8").close(), x][1],  # noqa: PTH123
         output_shape=(3,),
         name="runs",
     )

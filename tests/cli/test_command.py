@@ -124,7 +124,7 @@ def test_json_holds_the_report_and_no_arrays(probe, tmp_path):
     assert (told["layer"], told["verdict"], told["ok"]) == ("conv2d", "agree", True)
     assert told["weights"]["kernel"]["distinct_values"] > 1
     status, out, _ = probe(QKERAS, "--all", "--input", DIGITS, "--json", tmp_path / "all.json")
-    told = json.loads((tmp_path / "all.json").read_text())
+    told = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert told["counts"]["agree"] == len(told["reports"])
 
 
@@ -415,7 +415,7 @@ def test_standard_streams_that_are_full_or_closed(tmp_path):
     assert run('"$@" >&- 2>&-').returncode == 0
     assert (
         run('"$@" --json out.json <&- >&- 2>&-').returncode == 0
-        and json.loads((tmp_path / "out.json").read_text())["ok"]
+        and json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["ok"]
     )
     done = run('"$@" | head -c 0; exit ${PIPESTATUS[0]}')
     assert (done.returncode, done.stderr) == (2, "")

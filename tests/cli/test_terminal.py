@@ -205,12 +205,12 @@ def test_nothing_is_shown_where_no_terminal_is(capsys):
 def test_pages_and_junit_of_the_command(probe, tmp_path):
     page, cases = tmp_path / "r.html", tmp_path / "r.xml"
     status, _, err = probe(*MODEL, "--all", "--html", page, "--junit", cases)
-    assert (status, err) == (0, "") and cases.read_text().count("<testcase") == 11
-    assert page.read_text().count("<tr>") == 12 and page.stat().st_size < 300_000
+    assert (status, err) == (0, "") and cases.read_text(encoding="utf-8").count("<testcase") == 11
+    assert page.read_text(encoding="utf-8").count("<tr>") == 12 and page.stat().st_size < 300_000
     status, _, _ = probe(*MODEL, "--layer", "conv", "--html", page, "--junit", cases)
-    assert status == 0 and "<h1>conv (Conv2d) of " in page.read_text()
+    assert status == 0 and "<h1>conv (Conv2d) of " in page.read_text(encoding="utf-8")
     status, _, _ = probe(*MODEL, "--layer", "conv", "--at", "0,0,0,0", "--html", page)
-    assert status == 0 and "<h1>output[0, 0, 0, 0] of conv = " in page.read_text()
+    assert status == 0 and "<h1>output[0, 0, 0, 0] of conv = " in page.read_text(encoding="utf-8")
     for options, words in (
         (("--layer", "conv", "--html", "a", "--junit", "a"), "must not name the same file"),
         (("--layer", "conv", "--html", str(tmp_path / "no" / "r.html")), "No such file"),

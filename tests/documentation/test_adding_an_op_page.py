@@ -8,7 +8,7 @@ gen_op_hooks = script("tools/gen_op_hooks.py")
 
 
 def test_the_tables_are_those_of_the_docstrings():
-    text = gen_op_hooks.PAGE.read_text()
+    text = gen_op_hooks.PAGE.read_text(encoding="utf-8")
     assert gen_op_hooks.filled(text) == text, "run python tools/gen_op_hooks.py"
 
 

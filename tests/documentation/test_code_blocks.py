@@ -6,7 +6,10 @@ from repository import script
 from probe.description.custom_layers import _OWN
 
 doc_blocks = script("tools/doc_blocks.py")
-PAGES = {str(page.relative_to(doc_blocks.ROOT)): page.read_text() for page in doc_blocks.pages()}
+PAGES = {
+    str(page.relative_to(doc_blocks.ROOT)): page.read_text(encoding="utf-8")
+    for page in doc_blocks.pages()
+}
 LANGUAGES = {"c", "console", "python", "text"}
 
 

@@ -13,7 +13,9 @@ from repository import ROOT
 
 import probe
 
-PAGES = {name: (ROOT / name).read_text() for name in ("CONTRIBUTING.md", "SECURITY.md")}
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "SECURITY.md")
+}
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 
@@ -35,8 +37,8 @@ def test_the_worked_example_is_the_source():
     """Word for word: a description, and the case that is tried against Keras."""
     (source, description), (cases, case) = blocks()
     assert source.startswith("adapters/") and cases.startswith("tests/")
-    assert description in (ROOT / source).read_text()
-    assert case in (ROOT / cases).read_text()
+    assert description in (ROOT / source).read_text(encoding="utf-8")
+    assert case in (ROOT / cases).read_text(encoding="utf-8")
 
 
 def test_the_worked_example_agrees():
@@ -56,7 +58,7 @@ def test_the_worked_example_agrees():
 def test_the_sessions_are_there():
     functions = [
         node
-        for node in ast.parse((ROOT / "noxfile.py").read_text()).body
+        for node in ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.decorator_list
     ]
     named = set(re.findall(r"nox -s (\w+)", PAGES["CONTRIBUTING.md"]))

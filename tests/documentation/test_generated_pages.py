@@ -9,7 +9,7 @@ gen_docs, gen_layer_tables = script("tools/gen_docs.py"), script("tools/gen_laye
 # What was named for planted mistakes is held by tests/planted_faults, which take minutes.
 @pytest.mark.parametrize("name", [name for name in gen_docs.PAGES if name != "causes"])
 def test_a_page_is_the_codes_own(name):
-    assert gen_docs.path_of(name).read_text() == gen_docs.PAGES[name](), (
+    assert gen_docs.path_of(name).read_text(encoding="utf-8") == gen_docs.PAGES[name](), (
         f"run python tools/gen_docs.py {name}"
     )
 

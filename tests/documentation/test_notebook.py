@@ -10,7 +10,7 @@ import re
 import pytest
 from repository import EXAMPLES
 
-CELLS = json.loads((EXAMPLES / "digits.ipynb").read_text())["cells"]
+CELLS = json.loads((EXAMPLES / "digits.ipynb").read_text(encoding="utf-8"))["cells"]
 CODE = ["".join(one["source"]) for one in CELLS if one["cell_type"] == "code"]
 KEPT = [one["outputs"] for one in CELLS if one["cell_type"] == "code"]
 

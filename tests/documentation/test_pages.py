@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 
 doc_blocks = script("tools/doc_blocks.py")
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text()
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in [*doc_blocks.pages(), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md"))]
 }
 VERDICTS = ("agree", "diverge", "unchecked")
@@ -48,7 +48,9 @@ def test_links_resolve(page):
             continue
         name, _, anchor = link.partition("#")
         target = (ROOT / page).parent / name if name else ROOT / page
-        if not target.is_file() or (anchor and anchor not in anchors(target.read_text())):
+        if not target.is_file() or (
+            anchor and anchor not in anchors(target.read_text(encoding="utf-8"))
+        ):
             missing.append(link)
     assert not missing
 
@@ -75,7 +77,9 @@ def test_code_shown_of_the_repository_is_there():
         for block in doc_blocks.blocks(text):
             source = ROOT / block.file
             if block.file and source.is_file():
-                assert block.body.partition("\n")[2] in source.read_text(), block.file
+                assert block.body.partition("\n")[2] in source.read_text(encoding="utf-8"), (
+                    block.file
+                )
                 found += 1
     assert found >= 2
 
@@ -89,7 +93,7 @@ def test_paths_of_the_repository_are_there():
 
 
 def test_the_layers_of_the_code_are_those_of_the_contract():
-    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contract = configuration["tool"]["importlinter"]["contracts"][0]["layers"]
     (shown,) = (
         block.body
@@ -165,6 +169,6 @@ def test_the_keys_of_all_layers(tmp_path):
         "--json",
         str(tmp_path / "all.json"),
     )
-    told = json.loads((tmp_path / "all.json").read_text())
+    told = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert set(told) == {key.removesuffix("[]") for key in documented("All layers")} - set(VERDICTS)
     assert set(told["counts"]) == set(VERDICTS)

@@ -17,7 +17,7 @@ def test_sentences_are_short_and_plain():
         text
         for folder in gen_sentences.FOLDERS
         for path in (gen_sentences.ROOT / folder).rglob("*.py")
-        for text in gen_sentences.sentences(path.read_text())
+        for text in gen_sentences.sentences(path.read_text(encoding="utf-8"))
     ]
     assert len(found) > 900
     parts = [part for text in found for part in re.split(r"(?<=[a-z)}])\. ", text)]

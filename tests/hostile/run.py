@@ -63,9 +63,13 @@ def run(words: list[str], verbose: bool, among: list[str]) -> tuple[list[str], l
 if __name__ == "__main__":
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     if "--known" in sys.argv:
-        _, passing = run(words, "-v" in sys.argv, KNOWN.read_text().split())
+        _, passing = run(words, "-v" in sys.argv, KNOWN.read_text(encoding="utf-8").split())
         KNOWN.write_text(
-            "".join(f"{name}\n" for name in KNOWN.read_text().split() if name not in passing)
+            "".join(
+                f"{name}\n"
+                for name in KNOWN.read_text(encoding="utf-8").split()
+                if name not in passing
+            )
         )
     else:
         run(words, "-v" in sys.argv, list(CASES))

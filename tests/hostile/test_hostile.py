@@ -51,7 +51,7 @@ WHOLE = (
 
 
 def _known() -> set[str]:
-    return set(KNOWN.read_text().split())
+    return set(KNOWN.read_text(encoding="utf-8").split())
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +127,7 @@ def test_the_corpus_is_what_it_says():
     assert len(CASES) >= 400
     assert {case.kind for case in CASES.values()} == set(KINDS)
     assert _known() <= CASES.keys(), "known_failures.txt names cases that are not"
-    assert KNOWN.read_text().split("\n")[:-1] == sorted(_known()), (
+    assert KNOWN.read_text(encoding="utf-8").split("\n")[:-1] == sorted(_known()), (
         "known_failures.txt: one name a line, sorted, none twice"
     )
     assert not [name for name in _known() if "/healthy/" in name]

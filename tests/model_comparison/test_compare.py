@@ -310,7 +310,7 @@ def test_the_command(net, tmp_path):
 
     same = run(a, a, "--input", tmp_path / "x.npy", "--save-pairs", tmp_path / "pairs.json")
     assert same.exit_code == 0, same.output
-    assert json.loads((tmp_path / "pairs.json").read_text())["pairs"]
+    assert json.loads((tmp_path / "pairs.json").read_text(encoding="utf-8"))["pairs"]
     again = run(a, a, "--input", tmp_path / "x.npy", "--pairs", tmp_path / "pairs.json")
     assert again.exit_code == 0, again.output
     found = run(a, b, "--input", tmp_path / "x.npy", "--json", "-")

@@ -15,7 +15,7 @@ from probe.cli import main
 from probe.description.custom_layers import _OWN
 from probe.ops.base import Elementwise
 
-PAGE = (ROOT / "docs" / "adding-an-op.md").read_text()
+PAGE = (ROOT / "docs" / "adding-an-op.md").read_text(encoding="utf-8")
 MINIMAL = '''
 from dataclasses import dataclass
 

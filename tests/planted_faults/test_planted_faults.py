@@ -132,7 +132,7 @@ def test_nan_and_inf_in_the_users_values_do_not_warn(family):
 def test_the_page_of_causes_is_the_codes_own():
     """Run ``python tools/gen_docs.py causes`` after a change; what was named is what the tests
     above hold."""
-    text = (ROOT / "docs" / "causes.md").read_text()
+    text = (ROOT / "docs" / "causes.md").read_text(encoding="utf-8")
     for one in CAUSES.values():
         assert f"### `{one.slug}`\n\n{one.text}\n" in text, "run python tools/gen_docs.py causes"
     rows = sorted(

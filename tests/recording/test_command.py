@@ -56,7 +56,9 @@ def test_the_examples(name, probe, tmp_path):
     assert probe("record", *model, "-o", tmp_path / "run.npz")[0] == 0
     status, out, err = alone(tmp_path / "run.npz", "--all", "--json", tmp_path / "kept.json")
     assert (status, out, err) == (0, live, "")
-    one, other = (json.loads((tmp_path / f"{x}.json").read_text()) for x in ("live", "kept"))
+    one, other = (
+        json.loads((tmp_path / f"{x}.json").read_text(encoding="utf-8")) for x in ("live", "kept")
+    )
     for report in (*one["reports"], *other["reports"]):
         report["framework"] = report["framework"].partition(", recorded ")[0]
     assert one == other

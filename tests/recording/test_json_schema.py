@@ -11,7 +11,7 @@ from repository import ROOT
 
 import probe
 
-SCHEMA = json.loads((ROOT / "docs" / "recording.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs" / "recording.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("layers", [None, ["0", "1.*"]])

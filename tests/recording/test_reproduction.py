@@ -55,7 +55,7 @@ def test_what_is_written(given, tmp_path, probe):
     (taken,) = session.get_inputs()
     (y,) = session.run(None, {taken.name: np.maximum(X, 0)})
     assert np.allclose(y, np.maximum(X, 0) @ KERNEL, atol=1e-6)
-    assert "probe repro" in (folder / "README.md").read_text()
+    assert "probe repro" in (folder / "README.md").read_text(encoding="utf-8")
     again = ("--layer", "product", "--expect", tmp_path / "mine.npy")
     status, out, err = probe(folder / "call.npz", *again)
     assert status == 1, err

@@ -39,7 +39,9 @@ def test_permissions_and_neighbours_stay(tmp_path, save):
     target.chmod(0o640)
     write_it(target)
     assert whole(target) and stat.S_IMODE(target.stat().st_mode) == 0o640
-    assert mine.read_text() == "mine" and names(tmp_path) == sorted([name, mine.name])
+    assert mine.read_text(encoding="utf-8") == "mine" and names(tmp_path) == sorted(
+        [name, mine.name]
+    )
 
 
 def names(folder):
@@ -99,7 +101,9 @@ def test_whatever_ends_the_writing_nothing_is_left(tmp_path, error):
 
     with pytest.raises(BadInput if isinstance(error, OSError) else error):
         write(tmp_path / "out.json", half)
-    assert (tmp_path / "out.json").read_text() == "before" and names(tmp_path) == ["out.json"]
+    assert (tmp_path / "out.json").read_text(encoding="utf-8") == "before" and names(tmp_path) == [
+        "out.json"
+    ]
 
 
 def test_the_model_is_not_written_over(tmp_path, net):

@@ -14,7 +14,7 @@ import probe
 from probe.model_comparison.reports import blocks as pair_blocks
 from probe.report import blocks as report_blocks
 
-SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
 QKERAS, DIGITS = str(EXAMPLES / "digits_qkeras.h5"), str(EXAMPLES / "digits.npy")
 
 

@@ -108,4 +108,7 @@ def test_a_folder_that_holds_other_files_is_refused(tmp_path):
     model_explorer.refuse_folder(str(new))
     model_explorer.write(str(new), {"graph.json": {"label": "x", "graphs": []}})
     model_explorer.refuse_folder(str(new))
-    assert json.loads((new / "graph.json").read_text()) == {"label": "x", "graphs": []}
+    assert json.loads((new / "graph.json").read_text(encoding="utf-8")) == {
+        "label": "x",
+        "graphs": [],
+    }

@@ -44,7 +44,7 @@ def test_integers_scale_and_bits(report, tmp_path):
 
 def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
     report.save(tmp_path / "layer.h")
-    text = (tmp_path / "layer.h").read_text()
+    text = (tmp_path / "layer.h").read_text(encoding="utf-8")
     assert (
         "signed 4-bit integers, value = integer * 0.125 (3 fraction bits), shape (3, 3, 1, 16)"
     ) in text

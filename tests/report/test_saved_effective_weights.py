@@ -156,7 +156,7 @@ def program(header):
 
 
 def compiled(folder):
-    (folder / "main.c").write_text(program((folder / "layer.h").read_text()))
+    (folder / "main.c").write_text(program((folder / "layer.h").read_text(encoding="utf-8")))
     subprocess.run(["cc", "-Wall", "-Werror", "-o", "main", "main.c"], cwd=folder, check=True)
     printed = subprocess.run([folder / "main"], capture_output=True, text=True, check=True).stdout
     return {
@@ -168,7 +168,7 @@ def compiled(folder):
 def listed(path):
     """The tables of the text by their names: numbers under a line of words."""
     tables: dict[str, list[float]] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if found := re.match(r"# ([\w./]+): ", line):
             tables[found[1]] = []
         elif not line.startswith("#"):
@@ -187,7 +187,7 @@ def test_what_a_test_bench_reads_is_the_effective_weight(source, tmp_path):
     for form in ("npz", "h", "txt"):
         report.save(tmp_path / f"layer.{form}")
     tables, texts = compiled(tmp_path), listed(tmp_path / "layer.txt")
-    words = (tmp_path / "layer.h").read_text()
+    words = (tmp_path / "layer.h").read_text(encoding="utf-8")
     with np.load(tmp_path / "layer.npz") as held:
         for part, bits in weights.items():
             effective = report.weights[part].effective

@@ -115,7 +115,7 @@ def test_a_name_does_not_end_a_comment_in_c(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", "x */ int evil; /*\n#include <evil.h>\n")
     report = package.check(path, package.open_model(path).names()[0])
     report.save(tmp_path / "out.h")
-    header = (tmp_path / "out.h").read_text()
+    header = (tmp_path / "out.h").read_text(encoding="utf-8")
     assert (
         "#include <evil.h>" not in header.splitlines() and header.splitlines()[0].count("*/") == 1
     )

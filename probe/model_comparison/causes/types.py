@@ -57,7 +57,7 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
     """
     if isinstance(types, str | Path):
         try:
-            types = json.loads(Path(types).read_text())
+            types = json.loads(Path(types).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadInput(f"types: {types} cannot be read as JSON: {error}") from None
     if not isinstance(types, Mapping):

@@ -37,4 +37,4 @@ def copied(saved, tmp_path):
 
 def change(folder, **config):
     place = folder / "config.json"
-    place.write_text(json.dumps({**json.loads(place.read_text()), **config}))
+    place.write_text(json.dumps({**json.loads(place.read_text(encoding="utf-8")), **config}))

@@ -182,7 +182,7 @@ def test_no_shard_lies_outside(copied, name):
 
 def test_an_index_of_other_files(copied):
     folder = sharded(copied())
-    index = json.loads((folder / SHARDS).read_text())
+    index = json.loads((folder / SHARDS).read_text(encoding="utf-8"))
     index["weight_map"]["other.weight"] = "model-00001-of-00003.safetensors"
     (folder / SHARDS).write_text(json.dumps(index))
     assert "holds 'other.weight', but it does not" in the_sentence(folder)

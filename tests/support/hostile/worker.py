@@ -13,7 +13,6 @@ import functools
 import gc
 import hashlib
 import importlib
-import importlib.util
 import json
 import os
 import select
@@ -152,10 +151,10 @@ def snapshot(outer: Path) -> dict[str, str]:
 
 def _status(pid: int) -> tuple[float, int]:
     """Seconds of processor time so far, and the greatest resident size."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     peak = 0
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             peak = int(line.split()[1]) * 1024
     return seconds, peak
@@ -288,7 +287,7 @@ class Forked:
         if not self._pid:
             self._begin()
         # The greatest resident size is counted from here.
-        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5", encoding="utf-8")
         spent, resident = _status(self._pid)
         os.write(self._requests, json.dumps([arguments, str(out), str(err)]).encode() + b"\n")
         ended = watch(self._pid, resident, spent=spent, answers=self._answers)
@@ -470,7 +469,7 @@ def _learn(runner: Runner, formats: Sequence[str]) -> None:
             runner.root / "out" / "learn.out",
             runner.root / "out" / "learn.err",
         )
-        for name in json.loads(names.read_text()):
+        for name in json.loads(names.read_text(encoding="utf-8")):
             if name not in sys.modules and name.partition(".")[0] in KNOWN:
                 try:
                     importlib.import_module(name)

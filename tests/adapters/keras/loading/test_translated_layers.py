@@ -64,7 +64,7 @@ def test_only_what_needs_it_is_translated(kind, translated, tmp_path):
 
     model = probe.open_model(tmp_path / "net.keras", imports=[str(source)])
     assert "dense" in model.names()  # it is loaded
-    ran = told.read_text().split("\n")
+    ran = told.read_text(encoding="utf-8").split("\n")
     assert ("translated" in ran) is translated and ran[0] == "as it is"
     report = probe.check(model, "dense", X)
     assert report.ok

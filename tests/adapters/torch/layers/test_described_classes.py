@@ -344,7 +344,9 @@ def pairs(draws):
 def test_every_described_class_has_a_case():
     """Here, or in another file of tests/adapters/torch (a TransformerDecoder as the part of a
     Transformer that it is)."""
-    text = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].rglob("test_*.py")
+    )
     assert set(CASES) <= set(described())
     assert not [
         name for name in described() if name not in CASES and not re.search(rf"\b{name}\b", text)
