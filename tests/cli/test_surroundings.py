@@ -130,7 +130,7 @@ def test_folders_with_spaces_and_other_letters(model, tmp_path):
     temporary = {"TMPDIR": str(folder), "HOME": str(folder)}
     answer = run(["my nét.onnx", "--all", "--html", "p ä.html"], temporary, cwd=folder)
     assert (answer.returncode, answer.stderr) == (0, b"")
-    assert sorted(os.listdir(folder)) == ["my nét.onnx", "p ä.html"]
+    assert sorted(path.name for path in folder.iterdir()) == ["my nét.onnx", "p ä.html"]
 
 
 def test_nothing_is_written_beneath_home_or_the_temporary_folder(model, tmp_path):

@@ -44,17 +44,20 @@ def on_a_terminal(*arguments, columns=80, **environment):
     )
     os.close(screen)
     got, first = b"", None
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        first = first or time.monotonic() - started
-        got += part
-    os.close(terminal)
-    status = child.wait()
+    try:
+        while True:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            first = first or time.monotonic() - started
+            got += part
+        status = child.wait()
+    finally:
+        child.kill()
+        os.close(terminal)
     return status, got.decode(), first / (time.monotonic() - started)
 
 

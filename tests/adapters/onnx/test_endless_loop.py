@@ -100,11 +100,14 @@ def test_the_command_is_interrupted(endless, options):
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as command:
-        assert command.stdout.readline() == "imported\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            command.wait(2)
-        start = time.monotonic()
-        command.send_signal(signal.SIGINT)
-        _, said = command.communicate(timeout=20)
-        assert time.monotonic() - start < 3
+        try:
+            assert command.stdout.readline() == "imported\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                command.wait(2)
+            start = time.monotonic()
+            command.send_signal(signal.SIGINT)
+            _, said = command.communicate(timeout=20)
+            assert time.monotonic() - start < 3
+        finally:
+            command.kill()
     assert command.returncode == 2 and said.strip() == "probe: interrupted"
