@@ -164,9 +164,9 @@ def test_sigterm_ends_it_and_leaves_no_half_written_file(model, tmp_path, preexe
     page = tmp_path / "page.html"
     page.write_text("before", encoding="utf-8")
     arguments = [sys.executable, "-c", WAITING, str(model), "--all", "--html", str(page)]
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=preexec
-    ) as command:
+    streams = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    # Python looks for packages where it is started, which may be a checkout.
+    with subprocess.Popen(arguments, cwd=tmp_path, preexec_fn=preexec, **streams) as command:
         try:
             assert b"writing\n" in iter(command.stdout.readline, b"")
             command.send_signal(signal.SIGTERM)
