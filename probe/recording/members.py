@@ -156,6 +156,7 @@ class Table:
         try:
             name, dtype, shape = entry["name"], entry["dtype"], tuple(entry["shape"])
             by_column, digest = entry["fortran_order"], entry["sha256"]
+            told = entry["bytes"]
         except (KeyError, TypeError):
             raise Unfit(f"an incomplete entry of array {number}") from None
         if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -173,6 +174,8 @@ class Table:
         size = math.prod(shape) * held.itemsize
         if len(content) != len(header) + size or content[: len(header)] != header:
             raise Unfit(f"the array {name!r} of another shape or dtype than its entry says")
+        if type(told) is not int or told != size:
+            raise Unfit(f"the array {name!r} of {size:,} bytes, not the {told!r:.60} of its entry")
         self._content[number] = data = content[len(header) :]
         try:
             values = np.frombuffer(data, held) if size else np.zeros(0, held)

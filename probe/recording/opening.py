@@ -1,6 +1,5 @@
 """A recording on the disk opened as a model; what is broken about it is one sentence."""
 
-import json
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
@@ -12,6 +11,7 @@ import numpy as np
 from probe.capture import array_files
 from probe.errors import BadInput, CannotOpen, in_words
 from probe.model import Capture
+from probe.recording.index import unsealed
 from probe.recording.members import FolderMembers, ZipMembers
 from probe.recording.named_arrays import NamedArrays
 from probe.recording.plain_data import Unfit
@@ -60,7 +60,7 @@ def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
             )
         if INDEX not in names:
             return NamedArrays(str(path), array_files.by_name(str(path)))
-        index: Any = json.loads(members.index())
+        index: Any = unsealed(members.index())
         if not isinstance(index, dict) or type(index.get("schema")) is not int:
             raise Unfit("no schema number")
         if index["schema"] > SCHEMA:

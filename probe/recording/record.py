@@ -1,7 +1,6 @@
 """A forward pass written down: its calls with their arrays, weights and descriptions, as they are
 made, so that no more than one call is held in memory."""
 
-import json
 import os
 import platform
 import sys
@@ -30,6 +29,7 @@ from probe.errors import BadInput, Undescribed, UnknownLayer
 from probe.files import atomic_write
 from probe.model import CallOutput, Capture, Containing, Model
 from probe.process.interrupts import undisturbed
+from probe.recording.index import sealed
 from probe.recording.interrupted import Interrupted
 from probe.recording.plain_data import as_data
 from probe.recording.store import SCHEMA, Arrays, Folder, Store, Zip
@@ -185,7 +185,7 @@ class _Writer:
             "calls_of_blocks": self._blocks,
             "arrays": self._arrays.table,
         }
-        self._store.finish(json.dumps(index, allow_nan=False).encode())
+        self._store.finish(sealed(index))
 
     def _at_once(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """One pass for calls and blocks, where all calls are made within the model as a whole and

@@ -245,3 +245,25 @@ def test_what_rounding_before_is_not_known_of_is_said(tmp_path):
     kept = probe.record(chain("first", "last"), x, tmp_path / "run.npz")
     report = probe.check(kept, "last", expected=np.maximum(x, 0))
     assert not any("rounding before" in one for one in report.notes)
+
+
+def test_each_byte_of_the_index_counts(tmp_path):
+    """In a folder no zip has a checksum of it; recordings of earlier versions have none."""
+    folder = tmp_path / "run"
+    probe.record(chain("first"), X, f"{folder}/")
+    whole = (folder / INDEX).read_bytes()
+    for old, new in ((b'"first"', b'"fjrst"'), (b'"Relu"', b'"Selu"'), (b'", "sha', b'",  "sha')):
+        assert old in whole
+        (folder / INDEX).write_bytes(whole.replace(old, new))
+        with pytest.raises(probe.ProbeError, match="checksum"):
+            probe.open_model(folder)
+    told = json.loads(whole)
+    del told["sha256"]
+    (folder / INDEX).write_text(json.dumps(told))
+    assert probe.check(folder, "first").ok
+    told["arrays"][0]["bytes"] += 1
+    (folder / INDEX).write_text(json.dumps(told))
+    with pytest.raises(
+        probe.ProbeError, match=r"damaged recording: it has the array .* of 48 bytes"
+    ):
+        probe.open_model(folder)
