@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probe.files import atomic_write
+
 if TYPE_CHECKING:
     from probe.model_comparison.reports.result import ModelComparison
     from probe.report import Report
@@ -258,12 +260,13 @@ class Run:
             AssertionError: A layer gives another result than was recorded, or nothing was.
         """
         __tracebackhide__ = True
-        from probe import compare, record
+        from probe import compare
+        from probe.recording.record import record_inside
 
         path = self._path(name)
         if self.node.config.getoption("probe_update"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            record(model, x, path)
+            atomic_write.make_folder(path.parent)
+            record_inside(model, x, path.parent, path.name)
             return
         if not path.exists():
             raise AssertionError(f"there is no recording {path}: run pytest --probe-update once")
@@ -288,8 +291,9 @@ def _fail(node: pytest.Item, verdict: str, text: str, shown: Any, command: str) 
     folder, page = node.config.getoption("probe_report"), ""
     if folder:
         place = Path(folder) / f"{_as_file(node.nodeid)}.html"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(shown.to_html(), encoding="utf-8")
+        html = shown.to_html().encode()
+        atomic_write.make_folder(place.parent)
+        atomic_write.write_inside(place.parent, place.name, lambda file: file.write(html))
         node.user_properties.append(("report", str(place)))
         page = f"\npage: {place}"
     raise AssertionError(f"{verdict}\n\n{text}\n\nrepeat: {command}{page}")

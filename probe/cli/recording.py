@@ -14,7 +14,7 @@ from probe.cli.output import STATUS, say
 from probe.cli.status import status
 from probe.errors import BadInput
 from probe.recording.record import record as record_pass
-from probe.recording.record import refuse_target
+from probe.recording.record import record_inside, refuse_target
 from probe.recording.reproduction import CALL, refuse_folder
 from probe.recording.reproduction import reproduce as write_reproduction
 
@@ -43,10 +43,11 @@ def reproduce(arguments: Arguments, folder: str, anyway: bool) -> int:
             f"{layer!r} agrees, so there is nothing to show: give your own values (--expect), or "
             "--anyway"
         )
-    kept = record_pass(
+    kept = record_inside(
         model,
         input_of(arguments),
-        place / CALL,
+        place,
+        CALL,
         layers=[layer],
         shape=drawn(arguments),
         seed=arguments.seed or 0,

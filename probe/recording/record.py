@@ -29,12 +29,13 @@ from probe.errors import BadInput, Undescribed, UnknownLayer
 from probe.files import atomic_write
 from probe.model import CallOutput, Capture, Containing, Model
 from probe.process.interrupts import undisturbed
+from probe.recording.folder import Folder
 from probe.recording.index import sealed
 from probe.recording.interrupted import Interrupted
 from probe.recording.plain_data import as_data
-from probe.recording.store import SCHEMA, Arrays, Folder, Store, Zip
+from probe.recording.store import SCHEMA, Arrays, Store, Zip
 
-__all__ = ["record", "refuse_target"]
+__all__ = ["record", "record_inside", "refuse_target"]
 
 _CALLS, _INSIDE = "calls", "calls_inside"
 """The passes of one recording: of the sweep's calls, and of blocks with what they call."""
@@ -75,21 +76,46 @@ def record(
     model = opened(model)
     refuse_target(path, [model.source, *model.other_files])
     model, arrays, how = bind(model, x, shape, seed)
-
-    def written(store: Store, earlier: Interrupted | None = None) -> None:
-        _Writer(store, model, layers, progress, earlier).write(arrays, how, seed)
-
     if _is_folder(path):
         folder = Folder(Path(path), _pass_of(model, layers))
-        written(folder, Interrupted(Path(path), folder))
+        writer = _Writer(folder, model, layers, progress, Interrupted(Path(path), folder))
+        writer.write(arrays, how, seed)
     else:
-
-        def zipped(file: IO[bytes]) -> None:
-            with Zip(file) as store:
-                written(store)
-
+        zipped = partial(_zipped, model, layers, progress, arrays, how, seed)
         atomic_write.write(path, zipped, [model.source])
     return open_model(path)
+
+
+@undisturbed
+def record_inside(
+    model: ModelLike,
+    x: Inputs,
+    folder: Path,
+    name: str,
+    *,
+    layers: Collection[str] | None = None,
+    shape: Shape = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Model:
+    """The same under a name of ours in an output folder, where no link is followed."""
+    model, arrays, how = bind(opened(model), x, shape, seed)
+    zipped = partial(_zipped, model, layers, progress, arrays, how, seed)
+    atomic_write.write_inside(folder, name, zipped)
+    return open_model(folder / name)
+
+
+def _zipped(
+    model: Model,
+    layers: Collection[str] | None,
+    progress: Callable[[str], None] | None,
+    arrays: tuple[np.ndarray, ...],
+    how: str,
+    seed: int,
+    file: IO[bytes],
+) -> None:
+    with Zip(file) as store:
+        _Writer(store, model, layers, progress, None).write(arrays, how, seed)
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:

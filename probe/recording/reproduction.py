@@ -2,19 +2,21 @@
 every party's values, a script that needs NumPy alone, and a model of the one layer."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from probe import __version__, printable
 from probe.capture.run import captured
-from probe.errors import BadInput, Undescribed
+from probe.errors import Undescribed
 from probe.evaluation.onnxruntime_reference import layer_model
 from probe.evaluation.reference import inputs_of, values_of
 from probe.files import atomic_write
 from probe.model import Model
 from probe.report import PARTIES, Report
 from probe.report.blocks import LABELS, arrays
+from probe.report.saving import write_npz
 
 __all__ = ["CALL", "refuse_folder", "reproduce"]
 
@@ -24,19 +26,13 @@ MODEL, README = "layer.onnx", "README.md"
 
 def refuse_folder(folder: Path) -> None:
     """Makes the folder; BadInput where it holds anything that is not ours."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        others = {one.name for one in folder.iterdir()} - {CALL, VALUES, SCRIPT, MODEL, README}
-    except OSError as error:
-        raise BadInput(f"cannot write {folder}: {error.strerror or error}") from None
-    if others:
-        raise BadInput(f"{folder} holds other files ({min(others)}): give a new folder")
+    atomic_write.refuse_others(folder, {CALL, VALUES, SCRIPT, MODEL, README})
 
 
 def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[str, ...]:
     """Writes what shows the report, whose call is recorded in ``folder``; the names of the
     files."""
-    report.save(str(folder / VALUES))
+    atomic_write.write_inside(folder, VALUES, partial(write_npz, report))
     (call,) = captured(kept, report.layer, call=report.call).calls
     names = [CALL, VALUES, SCRIPT, README]
     without = call.why
@@ -44,7 +40,7 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
         steps, inputs = call.description.steps, inputs_of(call)
         try:
             content = layer_model(steps, inputs, values_of(call))
-            atomic_write.write(folder / MODEL, lambda file: file.write(content))
+            atomic_write.write_inside(folder, MODEL, lambda file: file.write(content))
             names.append(MODEL)
         except Undescribed as error:
             without = str(error)
@@ -53,7 +49,7 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
         (README, _readme(report, command, "" if MODEL in names else without)),
     ):
         data = text.encode()
-        atomic_write.write(folder / name, lambda file, data=data: file.write(data))  # type: ignore[misc]
+        atomic_write.write_inside(folder, name, lambda file, data=data: file.write(data))  # type: ignore[misc]
     return tuple(names)
 
 

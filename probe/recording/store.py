@@ -1,25 +1,23 @@
-"""Where a recording is written: a zip of stored, aligned .npy members, or a folder of the same.
+"""Where a recording is written: a zip of stored, aligned .npy members, or a folder of the same
+(``folder``).
 
 ``Arrays`` keeps each array once, by its content.
 """
 
 import io
-import json
 import re
 import struct
 import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 import ml_dtypes
 import numpy as np
 
-from probe.errors import BadInput, Undescribed
-from probe.files import atomic_write
+from probe.errors import Undescribed
 
-__all__ = ["INDEX", "JOURNAL", "NAME", "SCHEMA", "Arrays", "Folder", "Store", "Zip", "npy_header"]
+__all__ = ["INDEX", "JOURNAL", "NAME", "SCHEMA", "Arrays", "Store", "Zip", "npy_header"]
 
 SCHEMA = 1
 """The version of the index: another one where a key changes its meaning or goes."""
@@ -92,99 +90,6 @@ class Zip:
         with self._zip.open(info, "w", force_zip64=large) as member:
             for part in content:
                 member.write(part)
-
-
-class Folder:
-    """A folder that is written array by array; what an interrupt has left is taken up again: the
-    calls too where it is ``of`` the same model and files, which None never is.
-
-    Raises BadInput where it holds other files, or cannot be written.
-    """
-
-    def __init__(self, path: Path, of: Mapping[str, Any] | None = None) -> None:
-        self._path, self._journal = path, path / JOURNAL
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()) and not (
-                {INDEX, JOURNAL} & {one.name for one in path.iterdir()}
-            ):
-                raise BadInput(
-                    f"{path} contains files that are not of a recording: give a new folder for it"
-                )
-            told = self._told()
-            self._known = [one for one in told if self._holds(one)]
-            begin, calls = (
-                {"of": of},
-                [one for one in told if isinstance(one, dict) and "call" in one],
-            )
-            whole = len(self._known) + len(calls) + 1 == len(told)  # or numbers are other arrays'
-            self._calls = calls if of is not None and whole and told[0] == begin else []
-            self._takes_calls = of is not None
-            lines = b"".join(map(_line, [begin, *self._known, *self._calls]))
-            atomic_write.write(self._journal, lambda file: file.write(lines))
-            (path / INDEX).unlink(missing_ok=True)
-        except OSError as error:
-            raise BadInput(f"cannot write {path}: {error.strerror or error}") from None
-
-    def known(self) -> list[dict[str, Any]]:
-        return self._known
-
-    def known_calls(self) -> list[dict[str, Any]]:
-        return self._calls
-
-    def add(self, entry: Mapping[str, Any], header: bytes, content: memoryview) -> None:
-        def written(file: IO[bytes]) -> None:
-            file.write(header)
-            file.write(content)
-
-        atomic_write.write(self._path / f"{entry['name']}.npy", written)
-        self._append(entry)
-
-    def add_call(self, call: Mapping[str, Any]) -> None:
-        if self._takes_calls:
-            self._append(call)
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        with self._journal.open("ab") as journal:
-            journal.write(_line(entry))
-
-    def finish(self, index: bytes) -> None:
-        atomic_write.write(self._path / INDEX, lambda file: file.write(index))
-        self._journal.unlink(missing_ok=True)
-
-    def _told(self) -> list[Any]:
-        """The arrays of the journal, or else of the whole recording that was here before."""
-        for name in (JOURNAL, INDEX):
-            try:
-                text = (self._path / name).read_text("utf-8")
-                found = (
-                    [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-                    if name == JOURNAL
-                    else json.loads(text)["arrays"]
-                )
-                return found if isinstance(found, list) else []
-            except FileNotFoundError:
-                continue
-            except (ValueError, KeyError, TypeError):
-                return []
-        return []
-
-    def _holds(self, entry: Any) -> bool:
-        """Whether the array's file is there, whole."""
-        try:
-            name, size = str(entry["name"]), int(entry["bytes"])
-            file = self._path / f"{name}.npy"
-            return (
-                NAME.fullmatch(name) is not None
-                and file.stat().st_size % 64 == size % 64
-                and (0 < file.stat().st_size - size < 1 << 16)
-            )
-        except (KeyError, TypeError, ValueError, OSError):
-            return False
-
-
-def _line(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(entry).encode() + b"\n"
 
 
 class Arrays:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
-from probe.errors import BadInput
 from probe.files import atomic_write
 
 if TYPE_CHECKING:
@@ -138,24 +137,14 @@ def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
 
 def refuse_folder(folder: str) -> None:
     """Makes the folder; BadInput where it holds anything that is not ours."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        others = {one.name for one in path.iterdir()} - _OURS
-    except (OSError, ValueError) as error:
-        raise BadInput(f"cannot write {folder}: {error}") from None
-    if others:
-        raise BadInput(f"{folder} holds other files ({min(others)}): name a new folder")
+    atomic_write.refuse_others(folder, _OURS)
 
 
 def write(folder: str, files: Mapping[str, object]) -> None:
     """Writes the files, each whole or not at all."""
     for name, held in files.items():
-        _write(Path(folder) / name, json.dumps(held, indent=1, allow_nan=False).encode())
-
-
-def _write(path: Path, text: bytes) -> None:
-    atomic_write.write(path, lambda file: file.write(text))
+        text = json.dumps(held, indent=1, allow_nan=False).encode()
+        atomic_write.write_inside(folder, name, lambda file, text=text: file.write(text))  # type: ignore[misc]
 
 
 def command(folder: str) -> list[str]:

@@ -1,7 +1,8 @@
 """The arrays of a report in a file: .npz, a C header, or numbers a line each."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from probe.report.c_header import header, listing
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["refuse_ending", "save"]
+__all__ = ["refuse_ending", "save", "write_npz"]
 
 
 def refuse_ending(path: str | Path) -> None:
@@ -33,10 +34,15 @@ def save(report: "Report", path: str | Path) -> None:
     """
     refuse_ending(path)
     suffix = Path(path).suffix
-    if suffix in (".h", ".txt"):
-        text = header(report) if suffix == ".h" else listing(report)
-        atomic_write.write(path, lambda file: file.write(text.encode()), [report.source])
+    if suffix == ".npz":
+        atomic_write.write(path, partial(write_npz, report), [report.source])
         return
+    text = header(report) if suffix == ".h" else listing(report)
+    atomic_write.write(path, lambda file: file.write(text.encode()), [report.source])
+
+
+def write_npz(report: "Report", file: IO[bytes]) -> None:
+    """Writes the arrays of ``save`` into an open file."""
     held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
     for party, output in report.outputs.items():
         held |= {f"{party}_{i}": one for i, one in enumerate(arrays(output)) if one is not None}
@@ -53,4 +59,4 @@ def save(report: "Report", path: str | Path) -> None:
     for finding in report.findings[:1]:
         held |= {f"recovered:{name}": array for name, array in finding.recovered.items()}
     named = {printable.line(name): array for name, array in held.items()}
-    atomic_write.write(path, lambda file: np.savez(file, **named), [report.source])  # type: ignore[arg-type]
+    np.savez(file, **named)  # type: ignore[arg-type]
