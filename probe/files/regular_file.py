@@ -1,24 +1,98 @@
-"""Whether a path is a file that can be read to its end."""
+"""The one way to read a file of the user's: a regular file, as large as what the disk really holds
+of it, and no link where only a name in a file or a folder says that it is there."""
 
+import json
+import os
 import stat
 from pathlib import Path
+from typing import IO, Any
 
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeError, first_line
+from probe.files.size_limits import held, too_much
 
-__all__ = ["refuse_irregular"]
+__all__ = ["open_file", "read_file", "read_json", "refuse_irregular"]
+
+_JSON = 1 << 25
+"""The longest JSON file that is read; the index of 91,000 tensors has 9 MiB."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A pipe that takes the place of a file between the look and the opening is not waited for."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+_Name = str | os.PathLike[str]
 
 
-def refuse_irregular(path: str, kind: str) -> None:
-    """Raises BadInput where the path is no file, or an empty one; ``kind`` is what it should be,
-    such as "an array file"."""
+def refuse_irregular(
+    path: _Name, kind: str, error: type[ProbeError] = BadInput, links: bool = True
+) -> None:
+    """Raises ``error`` where the path is no file, or an empty one, or without ``links`` a symbolic
+    link; ``kind`` is what it should be, such as "an array file"."""
     try:
-        status = Path(path).stat()
+        status = Path(path).stat(follow_symlinks=links)
     except FileNotFoundError:
-        raise BadInput(f"the file {path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path!r} is no {kind.partition(' ')[2]}: {error}") from None
+        raise error(f"the file {path} does not exist") from None
+    except OSError as found:
+        raise error(f"{path} cannot be read: {found.strerror}") from None
+    except ValueError as found:
+        raise error(f"{str(path)!r} is not a valid file name: {found}") from None
+    _refuse(path, kind, error, status)
+
+
+def open_file(
+    path: _Name, kind: str, error: type[ProbeError] = BadInput, links: bool = True
+) -> IO[bytes]:
+    """The file, open for reading; raises as ``refuse_irregular`` does, and where the file is a
+    hole for the most part."""
+    refuse_irregular(path, kind, error, links)
+    try:
+        file = os.fdopen(os.open(path, _FLAGS if links else _FLAGS | _NO_LINK), "rb")
+    except OSError as found:
+        raise error(f"{path} cannot be read: {found.strerror}") from None
+    try:
+        status = os.fstat(file.fileno())
+        _refuse(path, kind, error, status)
+        if too_much(status.st_size, holds := held(file)):
+            raise error(
+                f"{path} has {status.st_size:,} bytes but is sparse: only {holds:,} are stored"
+            )
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_file(
+    path: _Name, kind: str, limit: int, error: type[ProbeError] = BadInput, links: bool = True
+) -> bytes:
+    """All bytes of a file that has no more than ``limit``; raises as ``open_file`` does."""
+    with open_file(path, kind, error, links) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as found:
+            raise error(f"{path} cannot be read: {found.strerror}") from None
+    if len(content) > limit:
+        raise error(f"{path} has more than {limit:,} bytes, the most that are read of {kind}")
+    return content
+
+
+def read_json(path: _Name, error: type[ProbeError] = BadInput) -> Any:
+    """What a JSON file holds; raises as ``read_file`` does, and where it is not JSON."""
+    content = read_file(path, "a JSON file", _JSON, error)
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise error(f"{path} cannot be read as JSON: it is nested too deeply") from None
+    except ValueError as found:
+        raise error(f"{path} cannot be read as JSON: {first_line(found)}") from None
+
+
+def _refuse(path: _Name, kind: str, error: type[ProbeError], status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise error(
+            f"{path} is a symbolic link, which is not followed out of its folder: put the file "
+            "itself there"
+        )
     if not stat.S_ISREG(status.st_mode):
         found = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
-        raise BadInput(f"{path} is {found}, not {kind}")
+        raise error(f"{path} is {found}, not {kind}")
     if not status.st_size:  # under /proc to read may never end
-        raise BadInput(f"{path} is empty: it contains no values")
+        raise error(f"{path} is empty")

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from probe.model import Capture
+from probe.recording.folder import Folder
 from probe.recording.members import FolderMembers, Table
 from probe.recording.plain_data import Unfit, from_data
-from probe.recording.store import Arrays, Folder
+from probe.recording.store import Arrays
 
 __all__ = ["Interrupted"]
 
@@ -41,15 +43,16 @@ class Interrupted:
             (output,) = told["outputs"]
             if [{"array": arrays.find(one)} for one in inputs] != told["inputs"]:
                 return None
-            found = from_data(output, self._table.array)
+            capture = from_data(told, self._table.array)
             self._table.check(output["array"])
-            dtype = told["dtype"]
-        except (Unfit, KeyError, TypeError, ValueError):
+        except (Unfit, KeyError, TypeError, ValueError, RecursionError):
             return None
-        if not isinstance(found, np.ndarray) or dtype not in _DTYPES:
+        if not isinstance(capture, Capture) or (capture.layer, capture.call) != (layer, call):
             return None
-        self._given[key] = entry
-        return found, dtype
+        if capture.dtype not in _DTYPES:
+            return None
+        self._given[key] = {"capture": told}
+        return capture.outputs[0], capture.dtype
 
     def entry(self, place: str, layer: str, call: int) -> Mapping[str, Any] | None:
         """The entry of a call whose ``output`` was given; None where it was made."""

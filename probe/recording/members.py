@@ -1,7 +1,6 @@
 """What a recording on the disk holds, mapped into memory and believed only as far as it fits the
 file."""
 
-import io
 import math
 import mmap
 import struct
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 import ml_dtypes
 import numpy as np
 
+from probe.errors import BadInput
+from probe.files.regular_file import open_file
 from probe.recording.plain_data import Unfit
 from probe.recording.store import INDEX, NAME, npy_header
 
@@ -40,7 +41,7 @@ class ZipMembers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open("rb") as file:
+        with open_file(path, "a recording") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with zipfile.ZipFile(file) as archive:
                 found = archive.infolist()
@@ -75,7 +76,7 @@ class ZipMembers:
     def index(self) -> bytes:
         """The bytes of the index, whose checksum is right."""
         self.content(INDEX)
-        with zipfile.ZipFile(self._path) as archive:
+        with open_file(self._path, "a recording") as file, zipfile.ZipFile(file) as archive:
             return archive.read(INDEX)
 
 
@@ -90,13 +91,13 @@ class FolderMembers:
         return tuple(sorted(one.name for one in self._path.iterdir()))
 
     def content(self, name: str) -> memoryview:
-        place = self._path / name
-        if place.is_symlink() or not place.is_file():
-            raise Unfit(f"no file {name!r:.100}")
-        with place.open("rb") as file:
-            if not file.seek(0, io.SEEK_END):
-                raise Unfit(f"the empty file {name!r:.100}")
-            self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            with open_file(self._path / name, "a file", links=False) as file:
+                self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except BadInput as error:
+            raise Unfit(f"no file {name!r:.100} that can be read ({error})") from None
+        except OSError as error:
+            raise Unfit(f"no file {name!r:.100} that can be mapped ({error.strerror})") from None
         return memoryview(self._maps[-1])
 
     def release(self) -> None:
