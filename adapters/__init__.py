@@ -8,7 +8,6 @@ object is recognised without importing anything.
 import importlib
 import os
 import re
-import stat
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
-from probe.files.size_limits import held, too_much
+from probe.files.regular_file import exists, is_file, is_folder, open_file
+from probe.files.size_limits import too_much
 from probe.listing import Listing
 
 __all__ = ["list_file", "open_model"]
@@ -107,31 +107,11 @@ def _adapter_of_object(source: Any) -> str:
 
 
 def _adapter_of_file(path: Path) -> str:
-    try:
-        status = path.stat()
-        mode = status.st_mode
-        if stat.S_ISDIR(mode):
-            return _adapter_of_folder(path)
-        if not stat.S_ISREG(mode):
-            # to read from it may never end
-            raise CannotOpen(f"{path} is a device, a pipe or a socket, not a model file")
-        if not status.st_size:  # under /proc to read may never end either
-            raise CannotOpen(f"{path} is empty")
-        with path.open("rb") as file:
-            head = file.read(1024)
-            size = file.seek(0, os.SEEK_END)
-            holds = held(file)
-    except FileNotFoundError:
-        raise CannotOpen(f"the file {path} does not exist") from None
-    except OSError as error:
-        raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise CannotOpen(f"{str(path)!r} is not a valid file name: {error}") from None
-    if too_much(size, holds):
-        raise CannotOpen(
-            f"{path} has {size:,} bytes but is sparse (only {holds:,} are stored): it is not "
-            "a model file"
-        )
+    if is_folder(path):
+        return _adapter_of_folder(path)
+    with open_file(path, "a model file", CannotOpen) as file:
+        head = file.read(1024)
+        size = file.seek(0, os.SEEK_END)
     if head.startswith(_ZIP):
         return _adapter_of_archive(path)
     if _is_safetensors(head, size):
@@ -175,7 +155,10 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _adapter_of_archive(path: Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (
+            open_file(path, "a model file", CannotOpen) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             names = archive.namelist()
             _bounded(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
@@ -213,11 +196,11 @@ def _bounded(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _adapter_of_folder(path: Path) -> str:
-    if any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
+    if any(exists(path / name) for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise CannotOpen(f"{path} is a SavedModel folder, which is not supported: {_SAVE}")
-    if any((path / name).is_file() for name in ("recording.json", "arrays.jsonl")):
+    if any(is_file(path / name) for name in ("recording.json", "arrays.jsonl")):
         return _RECORDING
-    if (path / "config.json").is_file() or any(path.glob("*.safetensors")):
+    if is_file(path / "config.json") or any(path.glob("*.safetensors")):
         return ".transformers"
     if _arrays_alone(path):
         return _RECORDING

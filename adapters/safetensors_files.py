@@ -4,7 +4,6 @@ Without PyTorch: a header is a few kilobytes of JSON, which safetensors reads an
 the numbers behind it.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,13 +13,12 @@ from safetensors import SafetensorError, safe_open
 
 from probe import printable
 from probe.errors import CannotOpen, first_line
-from probe.files.size_limits import held, too_much
+from probe.files.regular_file import is_file, open_file, read_json
 
 __all__ = ["Stored", "headers", "indexed", "json_object", "same_set"]
 
-_HEADER, _JSON = 1 << 25, 1 << 25
-"""The longest header and the longest JSON file that are read; the index of 91,000 tensors has 9
-MiB."""
+_HEADER = 1 << 25
+"""The longest header that is read; that of 91,000 tensors has 9 MiB."""
 _NUMBERED = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
 _TYPES = {
     "BOOL": "bool",
@@ -55,17 +53,8 @@ def headers(files: Iterable[Path]) -> dict[str, Stored]:
 
 
 def _header(file: Path) -> dict[str, Stored]:
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            size = stream.seek(0, 2)
-            holds = held(stream)
-    except FileNotFoundError:
-        raise CannotOpen(f"the file {file} does not exist") from None
-    except OSError as error:
-        raise CannotOpen(f"{file} cannot be read: {error.strerror}") from None
-    if too_much(size, holds):
-        raise CannotOpen(f"{file} has {size:,} bytes but is sparse: only {holds:,} are stored")
+    with open_file(file, "a .safetensors file", CannotOpen) as stream:
+        length = int.from_bytes(stream.read(8), "little")
     if length > _HEADER:
         raise CannotOpen(
             f"{file} is not a .safetensors file, or its header of {length:,} bytes is longer than "
@@ -101,7 +90,7 @@ def indexed(index: Path) -> list[Path]:
             )
         names.add(name)
     files = [index.parent / name for name in sorted(names)]
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name for file in files if not is_file(file)]
     if missing:
         raise CannotOpen(
             f"{printable.several(missing, 3)} of the {len(files)} files that {index} names "
@@ -134,7 +123,7 @@ def same_set(file: Path) -> list[Path]:
         f"{stem}-{number:0{digits}}-of-{numbered[3]}.safetensors"
         for number in range(1, min(count, here + 3) + 1)
     ]
-    missing = [name for name in names if not (file.parent / name).is_file()]
+    missing = [name for name in names if not is_file(file.parent / name)]
     if missing:
         raise CannotOpen(
             f"{file} is one of {count:,} files, of which {missing[0]} is missing: download all "
@@ -145,21 +134,7 @@ def same_set(file: Path) -> list[Path]:
 
 def json_object(file: Path) -> dict[str, Any]:
     """The object in a JSON file; CannotOpen where it is something else."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_JSON + 1)
-    except FileNotFoundError:
-        raise CannotOpen(f"the file {file} does not exist") from None
-    except OSError as error:
-        raise CannotOpen(f"{file} cannot be read: {error.strerror}") from None
-    if len(content) > _JSON:
-        raise CannotOpen(f"{file} has more than {_JSON:,} bytes, the most that are read of JSON")
-    try:
-        found = json.loads(content)
-    except RecursionError:
-        raise CannotOpen(f"{file} is nested too deeply") from None
-    except ValueError as error:
-        raise CannotOpen(f"{file} is not JSON: {first_line(error)}") from None
+    found = read_json(file, CannotOpen)
     if not isinstance(found, dict):
         raise CannotOpen(f"{file} is not a JSON object")
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from probe.errors import BadInput
+from probe.files.regular_file import is_file, open_file
 
 __all__ = ["import_named", "import_option"]
 
@@ -21,7 +22,7 @@ def import_named(name: str) -> ModuleType:
     file."""
     path = Path(name)
     folder = path.resolve().parent if name.endswith(".py") else Path.cwd()
-    if name.endswith(".py") and not path.is_file():
+    if name.endswith(".py") and not is_file(path):
         raise BadInput(f"the file {name} does not exist")
     try:
         with _importable(folder):
@@ -46,7 +47,7 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
         return "--import MODULE"
     for folder in dict.fromkeys((here, beside.resolve().parent)):
         for path in [folder / f"{module}.py"] if module else sorted(folder.glob("*.py"))[:_MOST]:
-            if path.is_file() and (not defines or _defines(path, defines)):
+            if is_file(path) and (not defines or _defines(path, defines)):
                 return f"--import {path.stem if folder == here else beside.parent / path.name}"
     return "--import MODULE"
 
@@ -54,9 +55,9 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
 def _defines(path: Path, name: str) -> bool:
     """Whether a file holds a class or function of that name."""
     try:
-        with path.open("rb") as file:
+        with open_file(path, "a module") as file:
             text = file.read(_READ)
-    except OSError:
+    except (BadInput, OSError):
         return False
     return (
         re.search(rf"^(?:class|def) {re.escape(name)}\b".encode(), text, re.MULTILINE) is not None

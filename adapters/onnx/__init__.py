@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.external_data_helper import load_external_data_for_model
 
 from probe.errors import BadInput, CannotOpen
+from probe.files.regular_file import open_file
 from probe.model import Model
 
 from .describe import described
@@ -67,7 +68,8 @@ def open_model(
         return OnnxModel(source, "a live ModelProto (onnx)", notes)
     path = Path(source)
     try:
-        proto = onnx.load(path, load_external_data=False)
+        with open_file(path, "an ONNX model", CannotOpen) as file:
+            proto = onnx.load(file, load_external_data=False)
         beside = files_beside(path, proto)
         refuse_endless(path, proto)
         refuse_large(path, proto)

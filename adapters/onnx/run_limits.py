@@ -7,7 +7,6 @@ of memory and of time, which ONNX Runtime keeps.
 """
 
 import math
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ from onnx import numpy_helper
 
 from probe import printable
 from probe.errors import CannotOpen
-from probe.files.size_limits import held, most, too_much
+from probe.files.regular_file import open_file
+from probe.files.size_limits import most, too_much
 
 __all__ = ["files_beside", "memory_limit", "refuse_endless", "refuse_large", "time_limit"]
 
@@ -63,12 +63,7 @@ def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
                 f"{path} stores {tensor.name!r} in {told.get('location', '')!r}, which is not "
                 "a file in the model's folder"
             )
-        with place.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if too_much(size, held(file)):
-                raise CannotOpen(
-                    f"{place} has {size:,} bytes but is sparse: it contains no weights"
-                )
+        open_file(place, "a file of weights", CannotOpen).close()
         files.add(str(place))
     return tuple(sorted(files))
 

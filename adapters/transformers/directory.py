@@ -11,6 +11,7 @@ from typing import Any
 
 from probe import printable
 from probe.errors import CannotOpen
+from probe.files.regular_file import exists, is_file
 from probe.listing import Layer, Listing
 
 from ..safetensors_files import Stored, headers, indexed, json_object, same_set
@@ -85,12 +86,12 @@ class Directory:
 
 def read(path: Path) -> Directory:
     """The directory; CannotOpen with one sentence where it holds no model, or not all of it."""
-    if (path / _ADAPTER).exists():
+    if exists(path / _ADAPTER):
         raise CannotOpen(
             f"{path} holds an adapter of PEFT ({_ADAPTER}): merge it into its model "
             "(merge_and_unload) and save that, or open it live from Python"
         )
-    config = json_object(path / CONFIG) if (path / CONFIG).exists() else None
+    config = json_object(path / CONFIG) if exists(path / CONFIG) else None
     for name, index in ((_WHOLE, _INDEX), ("", ""), (_PICKLED, _PICKLED_INDEX)):
         if not name:
             others = sorted(path.glob("*.safetensors"))
@@ -98,9 +99,9 @@ def read(path: Path) -> Directory:
                 sets = {tuple(same_set(one)) for one in others}
                 files = sorted({file for one in sets for file in one})
                 return Directory(path, config, tuple(files), False)
-        elif (path / name).is_file():
+        elif is_file(path / name):
             return Directory(path, config, (path / name,), False)
-        elif (path / index).is_file():
+        elif is_file(path / index):
             return Directory(path, config, tuple(indexed(path / index)), True)
     raise CannotOpen(
         f"{path} has a {CONFIG} but no parameters: neither *.safetensors nor {_PICKLED}"

@@ -1,6 +1,7 @@
 """The one way to read a file of the user's: a regular file, as large as what the disk really holds
 of it, and no link where only a name in a file or a folder says that it is there."""
 
+import io
 import json
 import os
 import stat
@@ -10,7 +11,15 @@ from typing import IO, Any
 from probe.errors import BadInput, ProbeError, first_line
 from probe.files.size_limits import held, too_much
 
-__all__ = ["open_file", "read_file", "read_json", "refuse_irregular"]
+__all__ = [
+    "exists",
+    "is_file",
+    "is_folder",
+    "open_file",
+    "read_file",
+    "read_json",
+    "refuse_irregular",
+]
 
 _JSON = 1 << 25
 """The longest JSON file that is read; the index of 91,000 tensors has 9 MiB."""
@@ -19,6 +28,23 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 _Name = str | os.PathLike[str]
+
+
+def exists(path: _Name) -> bool:
+    """Whether anything is there; ``Path.exists`` raises where a name is too long."""
+    return _mode(path) is not None
+
+
+def is_file(path: _Name) -> bool:
+    """Whether a regular file is there, or a link to one."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def is_folder(path: _Name) -> bool:
+    """Whether a folder is there, or a link to one."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
 
 
 def refuse_irregular(
@@ -44,7 +70,7 @@ def open_file(
     hole for the most part."""
     refuse_irregular(path, kind, error, links)
     try:
-        file = os.fdopen(os.open(path, _FLAGS if links else _FLAGS | _NO_LINK), "rb")
+        file = io.BufferedReader(io.FileIO(path, opener=_opened if links else _opened_itself))
     except OSError as found:
         raise error(f"{path} cannot be read: {found.strerror}") from None
     try:
@@ -83,6 +109,21 @@ def read_json(path: _Name, error: type[ProbeError] = BadInput) -> Any:
         raise error(f"{path} cannot be read as JSON: it is nested too deeply") from None
     except ValueError as found:
         raise error(f"{path} cannot be read as JSON: {first_line(found)}") from None
+
+
+def _mode(path: _Name) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _opened(path: str, _: int) -> int:
+    return os.open(path, _FLAGS)
+
+
+def _opened_itself(path: str, _: int) -> int:
+    return os.open(path, _FLAGS | _NO_LINK)
 
 
 def _refuse(path: _Name, kind: str, error: type[ProbeError], status: os.stat_result) -> None:

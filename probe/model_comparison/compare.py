@@ -1,6 +1,5 @@
 """Two whole models on one input: the layers where the second leaves the first, and why."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -17,6 +16,7 @@ from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.comparison.compare import Comparison, Worst
 from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
+from probe.files.regular_file import read_json
 from probe.model import Model
 from probe.model_comparison.causes.own_mistakes import (
     nothing_copied,
@@ -471,10 +471,7 @@ _INNOCENT = (
 def _given(pairs: Pairing, a: Graph, b: Graph, alone: str) -> Iterable[tuple[Tensor, Tensor]]:
     """The user's pairs as tensors."""
     if isinstance(pairs, str | Path):
-        try:
-            pairs = json.loads(Path(pairs).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{pairs} cannot be read as JSON: {error}") from None
+        pairs = read_json(pairs)
     told: Any = pairs
     if isinstance(told, Mapping) and isinstance(told.get("pairs"), list):
         told = told["pairs"]

@@ -27,6 +27,7 @@ from probe.capture.user_arrays import Inputs, Shape
 from probe.description import weights_of
 from probe.errors import BadInput, Undescribed, UnknownLayer
 from probe.files import atomic_write
+from probe.files.regular_file import is_folder
 from probe.model import CallOutput, Capture, Containing, Model
 from probe.process.interrupts import undisturbed
 from probe.recording.folder import Folder
@@ -119,7 +120,7 @@ def _zipped(
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
-    return os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir()
+    return os.fspath(path).endswith(("/", os.sep)) or is_folder(path)
 
 
 def refuse_target(path: str | os.PathLike[str], reading: Collection[object] = ()) -> None:

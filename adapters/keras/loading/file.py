@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from probe.errors import CannotOpen, first_line
+from probe.files.regular_file import open_file
 from probe.listing import Layer
 
 from ..describe.described_classes import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
@@ -35,6 +36,7 @@ __all__ = ["File", "TopLevel", "listing", "read", "refuse_foreign_weights", "top
 
 _WEIGHTS = "model.weights.h5"
 _DEPTH = 200
+_KIND = "a Keras file"
 _BROKEN = (
     AttributeError,
     EOFError,
@@ -100,7 +102,7 @@ def read(path: Path) -> File:
     """Reads an ``.h5`` or ``.keras`` by its content; CannotOpen with a sentence where there is no
     whole model in it."""
     with _damage(path):
-        with path.open("rb") as stream:
+        with open_file(path, _KIND, CannotOpen) as stream:
             signature = stream.read(4)
         return _read_h5(path) if signature == b"\x89HDF" else _read_archive(path)
 
@@ -116,7 +118,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _read_archive(path: Path) -> File:
-    with zipfile.ZipFile(path) as archive:
+    with open_file(path, _KIND, CannotOpen) as file, zipfile.ZipFile(file) as archive:
         metadata = (
             json.loads(archive.read("metadata.json"))
             if "metadata.json" in archive.namelist()
@@ -154,8 +156,8 @@ def refuse_foreign_weights(file: File) -> None:
     if file.form == "keras":
         with (
             _damage(file.path),
-            zipfile.ZipFile(file.path) as archive,
-            file.path.open("rb") as stream,
+            open_file(file.path, _KIND, CannotOpen) as stream,
+            zipfile.ZipFile(stream) as archive,
         ):
             if _WEIGHTS in archive.namelist():
                 with _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size):
@@ -166,7 +168,8 @@ def refuse_foreign_weights(file: File) -> None:
 def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
     """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in
     it."""
-    with path.open("rb") if source is path else nullcontext(source) as stream, suppress(Unusual):
+    opened = open_file(path, _KIND, CannotOpen) if source is path else nullcontext(source)
+    with opened as stream, suppress(Unusual):
         shapes(partial(_at, stream))
     with importlib.import_module("h5py").File(source, "r") as file:
         yield (
@@ -400,7 +403,7 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
     if file.form == "h5":
         with _hdf5(file.path, file.path, file.path.stat().st_size) as (_, found):
             return found
-    with zipfile.ZipFile(file.path) as archive, file.path.open("rb") as stream:
+    with open_file(file.path, _KIND, CannotOpen) as stream, zipfile.ZipFile(stream) as archive:
         if _WEIGHTS not in archive.namelist():
             return {}
         part = _Part(archive, stream)

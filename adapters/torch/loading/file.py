@@ -23,6 +23,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from probe import printable
 from probe.errors import BadInput, CannotOpen, NotTrusted, first_line
+from probe.files.regular_file import open_file
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
@@ -49,11 +50,8 @@ _SCALARS = (
 def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -> Any:
     """The object in the file, on the CPU; of trusted TorchScript its state_dict, where a factory
     builds the module (``built``)."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise CannotOpen(f"{path} cannot be read: {error.strerror}") from None
+    with open_file(path, "a PyTorch file", CannotOpen) as file:
+        head = file.read(9)
     if _is_safetensors(head, path):
         return stored(same_set(path))
     kind = _archive(path) if head[:2] == b"PK" else "pickle" if head[:1] == b"\x80" else ""
@@ -93,7 +91,10 @@ def _is_safetensors(head: bytes, path: Path) -> bool:
 def _archive(path: Path) -> str:
     """What an archive holds: a "checkpoint", TorchScript ("script") or an exported "program"."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (
+            open_file(path, "a PyTorch file", CannotOpen) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             names = {name.partition("/")[2] for name in archive.namelist()} | set(
                 archive.namelist()
             )
@@ -162,7 +163,10 @@ def _of_any_size(path: Path) -> list[str]:
     """What the restricted unpickler would call with any number: ``bytearray(n)`` takes n bytes of
     memory. No tensor needs it."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        with (
+            open_file(path, "a PyTorch file", CannotOpen) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             pickles = (
                 archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")
             )
@@ -173,7 +177,7 @@ def _of_any_size(path: Path) -> list[str]:
             ]
     else:
         with (
-            path.open("rb") as file,
+            open_file(path, "a PyTorch file", CannotOpen) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
             named = [content.find(b"bytearray") >= 0 and _names_bytearray(content)]

@@ -1,7 +1,6 @@
 """Fixed-point types that are planned for a model's layers, as hls4ml's configuration names them:
 which values and weights lie outside of them, before anything fails."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from probe import printable
 from probe.errors import BadInput
+from probe.files.regular_file import read_json
 from probe.model_comparison.graphs.graph import Graph, Tensor, tensors_alone
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.names import before_activation, by_names
@@ -56,10 +56,7 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
         BadInput: The file cannot be read, or holds what is no type.
     """
     if isinstance(types, str | Path):
-        try:
-            types = json.loads(Path(types).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"types: {types} cannot be read as JSON: {error}") from None
+        types = read_json(types)
     if not isinstance(types, Mapping):
         raise BadInput("types: an object of types by the names of layers is wanted")
     layers = types.get("LayerName", {name: one for name, one in types.items() if name != "Model"})

@@ -232,7 +232,7 @@ def test_large_numbers_that_cost_nothing(copied):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"{", "is not JSON"),
+        (b"{", "cannot be read as JSON"),
         (b"[]", "is not a JSON object"),
         (b'{"a":' * 100_000, "is nested too deeply"),
         (b" " * (2**25 + 1), "has more than 33,554,432 bytes"),
