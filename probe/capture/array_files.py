@@ -6,6 +6,7 @@ import os
 import zipfile
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
+from io import TextIOWrapper
 from itertools import count, takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +17,8 @@ from probe import printable
 from probe.capture.model_inputs import part_of
 from probe.capture.user_arrays import Partial, Unshaped
 from probe.errors import BadInput, in_words
-from probe.files.regular_file import refuse_irregular
-from probe.files.size_limits import held, too_much
+from probe.files.regular_file import is_folder, open_file
+from probe.files.size_limits import too_much
 
 __all__ = ["FLAT", "IMAGES", "array", "by_name", "input_file", "own_input", "typed", "values"]
 
@@ -28,27 +29,26 @@ _AXES = 64
 """As many as NumPy's arrays have."""
 
 
-def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndarray]:
-    """An array file; an .npz gives a dict of its arrays. ``dtype`` is what the bytes of a .bin are.
+def array(
+    path: str, dtype: str | None = None, links: bool = True
+) -> np.ndarray | dict[str, np.ndarray]:
+    """An array file; an .npz gives a dict of its arrays. ``dtype`` is what the bytes of a .bin are;
+    without ``links`` the path is none.
 
     Raises BadInput with the path and the reason.
     """
     try:
-        refuse_irregular(path, "an array file")
-        with Path(path).open("rb") as file:
+        with open_file(path, "an array file", links=links) as file:
             size = file.seek(0, os.SEEK_END)
-            if too_much(size, holds := held(file)):
-                raise BadInput(
-                    f"{path} has {size:,} bytes but is sparse: only {holds:,} are stored"
-                )
+            file.seek(0)
             if path.endswith((".txt", ".csv")):
-                return _text(path, "," if path.endswith(".csv") else None)
+                return _text(file, path, "," if path.endswith(".csv") else None)
             if path.endswith(".dat"):
-                return _numbers(path)
+                return _numbers(file, path)
             if path.endswith(".bin"):
                 return _bytes(file, size, path, dtype)
             if file.read(4) in (b"PK\3\4", b"PK\5\6"):  # the latter where it holds nothing
-                return _archive(path, size)
+                return _archive(file, path, size)
             file.seek(0)
             return _array(file, size, path)
     except BadInput:
@@ -63,7 +63,7 @@ def array(path: str, dtype: str | None = None) -> np.ndarray | dict[str, np.ndar
 def by_name(path: str) -> dict[str, np.ndarray]:
     """The arrays of an .npz by their names, or of a folder those of its .npy files; BadInput where
     there are none."""
-    if not Path(path).is_dir():
+    if not is_folder(path):
         found = array(path)
         if isinstance(found, dict):
             return found
@@ -74,17 +74,18 @@ def by_name(path: str) -> dict[str, np.ndarray]:
     place = Path(path)
     arrays: dict[str, np.ndarray] = {}
     for file in sorted(place.rglob("*.npy")):
-        one = array(str(file))
-        assert isinstance(one, np.ndarray)
+        one = array(str(file), links=False)
+        if isinstance(one, dict):
+            raise BadInput(f"{file} holds several arrays, as an .npz does: name it .npz")
         arrays[file.relative_to(place).with_suffix("").as_posix()] = one
     if not arrays:
         raise BadInput(f"{path} is a folder without .npy files")
     return arrays
 
 
-def _numbers(path: str) -> np.ndarray:
+def _numbers(file: IO[bytes], path: str) -> np.ndarray:
     """The numbers of a text between blanks or commas, as programs in C write them."""
-    text = Path(path).read_bytes()
+    text = file.read()
     try:
         words = text.decode("ascii").replace(",", " ").split()
         return np.array(list(map(float, words)))
@@ -106,7 +107,6 @@ def _bytes(file: IO[bytes], size: int, path: str, dtype: str | None) -> np.ndarr
             f"{path} has {size:,} bytes, which is not a multiple of a {kind.name}'s "
             f"{kind.itemsize} bytes"
         )
-    file.seek(0)
     values = np.frombuffer(file.read(), kind)
     return values.astype(kind.newbyteorder("="), copy=False)
 
@@ -123,18 +123,18 @@ def dtype_of(name: str) -> np.dtype[Any]:
     raise BadInput(f"--dtype is a NumPy dtype of numbers such as float32 or >i2; you gave {name!r}")
 
 
-def _text(path: str, delimiter: str | None) -> np.ndarray:
+def _text(file: IO[bytes], path: str, delimiter: str | None) -> np.ndarray:
     # by name loadtxt would also fetch a URL, and unpack
-    with Path(path).open(encoding="utf-8") as file:
-        if not any(line.partition("#")[0].strip() for line in file):
+    with TextIOWrapper(file, encoding="utf-8") as text:
+        if not any(line.partition("#")[0].strip() for line in text):
             raise BadInput(f"{path} contains no numbers")
-        file.seek(0)
-        return np.loadtxt(file, delimiter=delimiter, ndmin=1)
+        text.seek(0)
+        return np.loadtxt(text, delimiter=delimiter, ndmin=1)
 
 
-def _archive(path: str, size: int) -> dict[str, np.ndarray]:
+def _archive(file: IO[bytes], path: str, size: int) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         declared = sum(info.file_size for info in archive.infolist())
         if too_much(declared, size):
             raise BadInput(
@@ -147,9 +147,9 @@ def _archive(path: str, size: int) -> dict[str, np.ndarray]:
                 raise BadInput(f"{path} is encrypted; save it again without a password")
             if name in arrays:
                 raise BadInput(f"{path} contains {name!r} twice")
-            with archive.open(info) as file:
+            with archive.open(info) as member:
                 try:
-                    arrays[name] = _array(file, info.file_size, f"{name!r} in {path}")
+                    arrays[name] = _array(member, info.file_size, f"{name!r} in {path}")
                 except ValueError as error:
                     raise BadInput(
                         f"{info.filename!r} in {path} is not an array ({in_words(error)})"
@@ -255,8 +255,8 @@ def _left_out(path: str, held: np.ndarray) -> np.ndarray | float:
         return 0.0
     decimals: set[int] = set()
     most, scientific = 0, False
-    with Path(path).open(encoding="utf-8") as file:
-        for line in file:
+    with TextIOWrapper(open_file(path, "an array file"), encoding="utf-8") as text:
+        for line in text:
             for word in line.partition("#")[0].replace(",", " ").split():
                 mantissa, exponent, _ = word.lower().partition("e")
                 whole, _, fraction = mantissa.lstrip("+-").partition(".")

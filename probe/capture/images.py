@@ -2,14 +2,13 @@
 
 import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probe.capture.user_arrays import Picture
 from probe.errors import BadInput, MissingExtra, in_words
-from probe.files.regular_file import refuse_irregular
+from probe.files.regular_file import open_file
 from probe.model import InputSpec
 
 __all__ = ["pixels"]
@@ -71,7 +70,7 @@ def _layout_of(size: tuple[int | None, ...]) -> str:
 
 def _deep(path: str) -> bool:
     """Whether it is a PNG of 16 bits a channel, as its header says."""
-    with Path(path).open("rb") as file:
+    with open_file(path, "an image") as file:
         head = file.read(25)
     return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16
 
@@ -83,12 +82,13 @@ def _opened(path: str) -> Any:
         raise MissingExtra(
             "reading images needs Pillow, which is not installed: pip install 'layerprobe[images]'"
         ) from None
-    refuse_irregular(path, "an image")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_file(path, "an image") as file:
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            image = pillow.open(path, formats=("PNG", "JPEG"))
+            image = pillow.open(file, formats=("PNG", "JPEG"))
             image.load()
+    except BadInput:
+        raise
     # what Pillow raises for broken files has no common class
     except Exception as error:
         raise BadInput(f"{path} cannot be read as a PNG or JPEG image: {in_words(error)}") from None

@@ -136,4 +136,4 @@ def _refuse(path: _Name, kind: str, error: type[ProbeError], status: os.stat_res
         found = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
         raise error(f"{path} is {found}, not {kind}")
     if not status.st_size:  # under /proc to read may never end
-        raise error(f"{path} is empty")
+        raise error(f"{path} is empty: it contains no values")

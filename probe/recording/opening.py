@@ -10,6 +10,7 @@ import numpy as np
 
 from probe.capture import array_files
 from probe.errors import BadInput, CannotOpen, in_words
+from probe.files.regular_file import is_file, is_folder, open_file
 from probe.model import Capture
 from probe.recording.index import unsealed
 from probe.recording.members import FolderMembers, ZipMembers
@@ -25,14 +26,7 @@ def values_by_layer(path: str) -> Mapping[str, np.ndarray | list[np.ndarray]]:
     """Outputs by names of layers: of an .npz or a folder of arrays, or what a recording holds of
     the first call of each layer."""
     place = Path(path)
-    try:
-        kept = place.is_dir() and (place / INDEX).is_file()
-        if zipfile.is_zipfile(place):
-            with zipfile.ZipFile(place) as archive:
-                kept = INDEX in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        kept = False  # reading it says why
-    if not kept:
+    if not (is_file(place / INDEX) if is_folder(place) else _in_zip(place)):
         return array_files.by_name(path)
     found: dict[str, np.ndarray | list[np.ndarray]] = {}
 
@@ -43,6 +37,15 @@ def values_by_layer(path: str) -> Mapping[str, np.ndarray | list[np.ndarray]]:
     return found
 
 
+def _in_zip(path: Path) -> bool:
+    """Whether a file is a zip with a recording in it; where it is none, reading it says why."""
+    try:
+        with open_file(path, "an array file") as file, zipfile.ZipFile(file) as archive:
+            return INDEX in archive.namelist()
+    except (BadInput, OSError, zipfile.BadZipFile):
+        return False
+
+
 def _outputs(capture: Capture) -> np.ndarray | list[np.ndarray]:
     return capture.outputs[0] if len(capture.outputs) == 1 else list(capture.outputs)
 
@@ -51,7 +54,7 @@ def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
     """A Recording. Raises CannotOpen."""
     path = Path(source)
     try:
-        members = FolderMembers(path) if path.is_dir() else ZipMembers(path)
+        members = FolderMembers(path) if is_folder(path) else ZipMembers(path)
         names = members.names()
         if INDEX not in names and JOURNAL in names:
             raise CannotOpen(

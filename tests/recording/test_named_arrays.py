@@ -76,3 +76,43 @@ def test_a_folder_that_holds_other_files_too_is_refused(outputs, probe):
     (folder / "notes.txt").write_text("mine")
     status, out, err = probe(folder)
     assert (status, out) == (2, "") and "a folder of nothing but .npy files" in err
+
+
+def test_a_link_in_a_folder_is_not_read(model, tmp_path, probe):
+    """Whoever made the folder may have meant a file of another's."""
+    folder = tmp_path / "mine"
+    (folder / "inner").mkdir(parents=True)
+    np.save(tmp_path / "secret.npy", np.maximum(X, 0))
+    np.save(folder / "tanh.npy", np.tanh(np.maximum(X, 0)))
+    for name in ("relu.npy", "inner/relu.npy"):
+        (folder / name).symlink_to(tmp_path / "secret.npy")
+        for command in (
+            (folder,),
+            (model, "--all", "--input", tmp_path / "x.npy", "--expect", folder),
+            ("compare", model, folder, "--input", tmp_path / "x.npy"),
+        ):
+            status, _, err = probe(*command)
+            assert status == 2 and f"{name} is a symbolic link" in err, err
+        (folder / name).unlink()
+
+
+def test_an_archive_that_is_called_an_array(model, tmp_path, probe):
+    (tmp_path / "mine").mkdir()
+    np.savez(tmp_path / "relu.npz", relu=X)
+    (tmp_path / "relu.npz").rename(tmp_path / "mine" / "relu.npy")
+    for command in ((tmp_path / "mine",), (model, "--all", "--expect", tmp_path / "mine")):
+        status, _, err = probe(*command)
+        assert status == 2 and "relu.npy holds several arrays" in err, err
+
+
+@pytest.mark.parametrize("kind", [str, bytes, complex, "V4"])
+def test_arrays_that_hold_no_numbers(model, tmp_path, kind):
+    """They are left out of a comparison, which says so."""
+    others = np.zeros((2, 3), kind)
+    mine = {"relu": np.maximum(X, 0), "tanh": others}
+    for sides in ((str(model), mine), (mine, str(model))):
+        comparison = library.compare(*sides, X)
+        assert [pair.verdict for pair in comparison.pairs] == ["agree"]
+        assert any("'tanh' of" in note for note in comparison.notes), comparison.notes
+    with pytest.raises(library.ProbeError, match="holds no arrays of real numbers"):
+        library.compare(str(model), {"tanh": others}, X)
