@@ -18,6 +18,7 @@ from probe.capture.user_arrays import (
     Shape,
     Unshaped,
     as_array,
+    holds_numbers,
 )
 from probe.errors import BadInput, ForwardFailed
 from probe.model import (
@@ -335,7 +336,7 @@ def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ..
 def _refuse_others(arrays: Sequence[np.ndarray]) -> None:
     """Raises BadInput where an array does not hold real numbers."""
     for array in arrays:
-        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        if not holds_numbers(array):
             raise BadInput(
                 f"an input must hold real numbers; you gave an array of dtype {array.dtype}"
             )

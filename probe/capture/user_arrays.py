@@ -23,6 +23,7 @@ __all__ = [
     "Unshaped",
     "as_array",
     "as_outputs",
+    "holds_numbers",
     "part_at",
 ]
 
@@ -177,12 +178,17 @@ def as_array(values: ArrayLike, what: str = "an input") -> np.ndarray:
     return array.astype(np.float64) if array.dtype == np.longdouble else array
 
 
+def holds_numbers(array: np.ndarray) -> bool:
+    """Whether an array holds real numbers or truth values."""
+    return array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
+
+
 def _numbers(values: ArrayLike) -> np.ndarray:
     array = as_array(values, "expected values")
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     if isinstance(values, str):
         raise BadInput(f"expected values must be numbers; load them from {values!r} first")
-    if array.dtype.kind not in "fiub":
+    if not holds_numbers(array):
         raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
     return array

@@ -115,11 +115,11 @@ def compare(
     alone, unlike, same_layout = "", tuple[str, ...](), False
     if isinstance(second, Outputs):
         say("running A")
-        reference, alone = tensors_alone(second.arrays), "b"
+        reference, alone, unlike = tensors_alone(second.arrays), "b", second.notes
         passed = candidate = _pass_of(first, x, shape, seed)
     elif isinstance(first, Outputs):
         say("running B")
-        reference, alone = tensors_alone(first.arrays), "a"
+        reference, alone, unlike = tensors_alone(first.arrays), "a", first.notes
         passed = candidate = _pass_of(second, x if x_b is None else x_b, shape, seed)
     else:
         say("running A")

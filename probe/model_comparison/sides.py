@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from probe import printable
 from probe.capture.run import ModelLike, opened
-from probe.capture.user_arrays import as_array
+from probe.capture.user_arrays import as_array, holds_numbers
 from probe.errors import BadInput
 from probe.model import Model, OutputsAlone
 
@@ -16,9 +17,16 @@ class Outputs:
     """Arrays by names, and where they come from: outputs alone."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
-        self.arrays, self.source = dict(arrays), source
+        self.source = source
+        self.arrays = {name: array for name, array in arrays.items() if holds_numbers(array)}
+        self.notes: tuple[str, ...] = ()
         if not self.arrays:
-            raise BadInput(f"{source} holds no arrays")
+            raise BadInput(f"{source} holds no arrays of real numbers")
+        if others := [repr(name) for name in arrays if name not in self.arrays]:
+            self.notes = (
+                f"{printable.several(others)} of {source} holds no real numbers and is not "
+                "compared",
+            )
 
 
 Side = Model | Outputs
