@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from importlib import import_module
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from weakref import finalize
@@ -28,6 +27,7 @@ from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.composition.compose import composed
 from probe.composition.segment import segment
 from probe.errors import BadInput, NotReached, ProbeError
+from probe.files.regular_file import exists
 from probe.model import (
     Capture,
     Model,
@@ -350,11 +350,9 @@ _PASSES: dict[int, dict[bytes, _Passes]] = {}
 
 
 def _out_of_a_file(opened: Model) -> bool:
-    """Whether nobody else has the model, so that it stays as it is."""
-    try:
-        return Path(opened.source).exists()
-    except (OSError, ValueError):  # words on a live object
-        return False
+    """Whether nobody else has the model, so that it stays as it is: of a live object the source is
+    words."""
+    return exists(opened.source)
 
 
 def _passes_of(opened: Model, bound: Bound) -> _Passes:
@@ -365,7 +363,7 @@ def _passes_of(opened: Model, bound: Bound) -> _Passes:
 
 
 def _digest(words: str, arrays: Sequence[np.ndarray]) -> bytes:
-    digest = blake2b(words.encode())
+    digest = blake2b(words.encode(errors="surrogatepass"))  # names may be no valid Unicode
     for one in arrays:
         digest.update(f"{one.dtype} {one.shape} ".encode())
         digest.update(repr(one.tolist()).encode() if one.dtype.hasobject else one.tobytes())

@@ -111,6 +111,14 @@ def test_the_report_and_the_story_of_an_odd_name(probe, tmp_path):
     )
 
 
+def test_a_name_that_is_no_unicode():
+    """It is in the words on the input that is drawn."""
+    net = torch.nn.Sequential()
+    net.add_module("a\ud800b", torch.nn.Linear(3, 2))
+    report = package.check(net, "a\ud800b", shape=(2, 3))
+    assert report.ok and "a\\ud800b" in str(report)
+
+
 def test_a_name_does_not_end_a_comment_in_c(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", "x */ int evil; /*\n#include <evil.h>\n")
     report = package.check(path, package.open_model(path).names()[0])
