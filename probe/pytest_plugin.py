@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probe.files import atomic_write
+from probe.files.regular_file import exists
 
 if TYPE_CHECKING:
     from probe.model_comparison.reports.result import ModelComparison
@@ -163,7 +164,7 @@ def _file(name: Any, test: Path, config: pytest.Config) -> str:
     places = [test.parent / name, config.rootpath / name]
     places = places[:1] if Path(name).is_absolute() or places[0] == places[1] else places
     for place in places:
-        if place.exists():
+        if exists(place):
             return str(place)
     pytest.fail(f"there is no file {' or '.join(map(str, places))}", pytrace=False)
 
@@ -268,7 +269,7 @@ class Run:
             atomic_write.make_folder(path.parent)
             record_inside(model, x, path.parent, path.name)
             return
-        if not path.exists():
+        if not exists(path):
             raise AssertionError(f"there is no recording {path}: run pytest --probe-update once")
         found = compare(str(path), model, x)
         self.node.user_properties.append(("verdict", found.verdict))

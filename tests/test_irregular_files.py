@@ -97,3 +97,14 @@ def test_a_link_where_a_file_gives_the_name(tmp_path):
         read_file(tmp_path / "here", "a file", 5)
     with pytest.raises(BadInput, match="is a symbolic link"):
         open_file(tmp_path / "here", "a file", links=False)
+
+
+def test_what_a_recording_says_of_its_model_may_be_too_long_for_a_path(tmp_path):
+    relu = probe.Description((probe.Step(ops.Relu()),))
+    layers = {"relu": (lambda x: np.maximum(x, 0), relu)}
+    probe.record(ChainModel(layers, source="x" * 5000), X, tmp_path / "run.npz")
+    wrong = {"relu": np.maximum(X, 0) + np.float32(0.25)}
+    comparison = probe.compare(str(tmp_path / "run.npz"), wrong)
+    assert comparison.verdict == "diverge" and "look closer" not in str(comparison)
+    with pytest.raises(BadInput, match="File name too long|is neither"):
+        probe.record(ChainModel(layers), X, "x" * 5000)

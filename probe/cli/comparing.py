@@ -205,6 +205,7 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
     from pathlib import Path
 
     from probe.errors import CannotOpen
+    from probe.files.regular_file import is_folder
 
     gc.disable()
     try:
@@ -212,7 +213,7 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
             path, trust=arguments.trust, factory=factory, imports=imports, device=arguments.device
         )
     except CannotOpen:
-        if path.endswith(".npz") or (Path(path).is_dir() and any(Path(path).rglob("*.npy"))):
+        if path.endswith(".npz") or (is_folder(path) and any(Path(path).rglob("*.npy"))):
             return path
         raise
     finally:

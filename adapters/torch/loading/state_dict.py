@@ -11,6 +11,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from probe import printable
 from probe.errors import CannotOpen
+from probe.files.regular_file import is_file
 
 from ..capture.tensors import dtype_name
 
@@ -24,7 +25,7 @@ def without_factory(path: Path, state: Mapping[str, Any]) -> CannotOpen:
     held = printable.several(
         f"{printable.name(name)} {_shape(value)}" for name, value in state.items()
     )
-    beside = (path.parent / "config.json").is_file() and path.suffix in (".safetensors", ".bin")
+    beside = is_file(path.parent / "config.json") and path.suffix in (".safetensors", ".bin")
     return CannotOpen(
         f"{path} is a state_dict (parameters without the module): give "
         + (f"its Hugging Face directory, {path.parent}, or " if beside else "")

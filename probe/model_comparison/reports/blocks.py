@@ -5,11 +5,11 @@ in order once. What renders them computes nothing.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.comparison.compare import Comparison
+from probe.files.regular_file import exists
 from probe.report.blocks import Block, Line, compared, short
 from probe.report.pictures import Drawn
 
@@ -208,7 +208,7 @@ def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
     """What checks the last layer of each side alone."""
     sides = zip((comparison.a, comparison.b), (pair.a, pair.b), comparison.options, strict=True)
     for source, names, options in sides:
-        if pair.source and names and Path(source).exists() and names[-1] != "(root)":
+        if pair.source and names and exists(source) and names[-1] != "(root)":
             name, _, call = names[-1].partition(":")
             number = f" --call {call}" if call.isdigit() else ""
             yield f"probe {source} --layer {name}{number}{options}"
