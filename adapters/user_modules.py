@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import is_file, open_file
 
@@ -48,7 +49,8 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
     for folder in dict.fromkeys((here, beside.resolve().parent)):
         for path in [folder / f"{module}.py"] if module else sorted(folder.glob("*.py"))[:_MOST]:
             if is_file(path) and (not defines or _defines(path, defines)):
-                return f"--import {path.stem if folder == here else beside.parent / path.name}"
+                found = path.stem if folder == here else str(beside.parent / path.name)
+                return joined(["--import", found]) or "--import MODULE"
     return "--import MODULE"
 
 

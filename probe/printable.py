@@ -4,7 +4,7 @@ the text around it, and not endless."""
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["WIDTH", "end", "line", "middle", "name", "page", "sentence", "several"]
+__all__ = ["WIDTH", "Whole", "end", "line", "middle", "name", "page", "sentence", "several"]
 
 _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
 WIDTH = 100
@@ -56,14 +56,21 @@ def several(names: Iterable[str], most: int = _SEVERAL) -> str:
     return ", ".join(map(name, names[:most])) + more
 
 
+class Whole(str):
+    """A line of a page that is not wrapped: a command to be copied (``probe.command_line``)."""
+
+    __slots__ = ()
+
+
 def page(lines: Iterable[str], width: int = WIDTH) -> str:
     """The lines under one another, wrapped at words; what continues a line is indented, so that
     none makes others."""
-    return "\n".join(part for text in lines for part in _wrapped(line(text), width))
+    return "\n".join(part for text in lines for part in _wrapped(text, width))
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    if len(text) <= width:
+    whole, text = isinstance(text, Whole), line(text)
+    if whole or len(text) <= width:
         yield text
         return
     from textwrap import wrap  # noqa: PLC0415 - listings start without it

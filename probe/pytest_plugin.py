@@ -5,7 +5,6 @@ Nothing but pytest is imported before a test asks for it.
 """
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probe import command_line
 from probe.files import atomic_write
 from probe.files.regular_file import exists
 
@@ -117,30 +117,35 @@ class _Asked:
         if key not in self.kept:
             from probe import compare
 
-            self.kept[key] = compare(
-                self.opened(), self.options["against"], self.input(), **self.drawn()
-            )
+            against = self.options["against"]
+            compared = compare(self.opened(), against, self.input(), **self.drawn())
+            inputs = {"x": self._input_words()}
+            self.kept[key] = compared.opened_by(self._opening_words(), (against,), inputs)
         found: ModelComparison = self.kept[key]
         return found
 
     def command(self, name: str) -> str:
-        """What repeats a check on the command line."""
+        """What repeats a check on the command line; "" where no command does."""
         against = self.options.get("against")
-        words = ["probe", *(["compare"] if against else []), self.model]
-        words += [against] if against else ["--layer", name]
+        opening = self._opening_words("a" if against else "")
+        if not opening:
+            return ""
+        if not against:
+            return command_line.of_layer((*opening, *self._input_words()), name)
+        model, *options = opening
+        files = map(command_line.file, (model, against))
+        return command_line.joined(["probe", "compare", *files, *self._input_words(), *options])
+
+    def _opening_words(self, side: str = "") -> list[str]:
+        """What opens the model on the command line; nothing where its factory is a function."""
+        if not isinstance(self.opening.get("factory"), str | None):
+            return []
+        return [self.model, *command_line.opening(**self.opening, side=side)]
+
+    def _input_words(self) -> list[str]:
         if self.options.get("input"):
-            words += ["--input", self.options["input"]]
-        if "shape" in self.options:
-            words += ["--shape", ",".join(map(str, self.options["shape"]))]
-        if "seed" in self.options:
-            words += ["--seed", str(self.options["seed"])]
-        prefix = "--a-" if against else "--"
-        if "factory" in self.opening:
-            words += [f"{prefix}factory", str(self.opening["factory"])]
-        for module in self.opening.get("imports", ()):
-            words += [f"{prefix}import", module]
-        words += ["--trust"] if self.opening.get("trust") else []
-        return shlex.join(words)
+            return ["--input", self.options["input"]]
+        return command_line.drawing(self.options.get("shape"), self.options.get("seed", 0))
 
 
 def _asked(marker: pytest.Mark, test: Path, config: pytest.Config) -> _Asked:
@@ -221,7 +226,8 @@ class Layer:
             return
         if report.verdict == "unchecked" and not self.asked.options.get("strict"):
             pytest.skip(report.sentence)
-        _fail(self.node, headline(report), str(report), report, self.asked.command(self.name))
+        again = {"repeat": self.asked.command(self.name)}
+        _fail(self.node, headline(report), str(report), report, again)
 
     def _assert_pair(self) -> None:
         __tracebackhide__ = True
@@ -238,8 +244,8 @@ class Layer:
         if found.word == "skipped":
             pytest.skip(found.said)
         if found.word == "failure":
-            command = self.asked.command(self.name)
-            _fail(self.node, found.said, pair_text(pair, comparison), comparison, command)
+            again = {"repeat": self.asked.command(self.name)}
+            _fail(self.node, found.said, pair_text(pair, comparison), comparison, again)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,8 +280,10 @@ class Run:
         found = compare(str(path), model, x)
         self.node.user_properties.append(("verdict", found.verdict))
         if not found.ok:
-            again = "pytest; --probe-update records anew"
-            _fail(self.node, found.sentence, str(found), found, again)
+            test = f"{self.node.path}{self.node.nodeid[self.node.nodeid.find('::') :]}"
+            again = {"repeat": ["pytest", test], "record anew": ["pytest", test, "--probe-update"]}
+            lines = {label: command_line.joined(words) for label, words in again.items()}
+            _fail(self.node, found.sentence, str(found), found, lines)
 
     def _path(self, name: str) -> Path:
         stem = _as_file(f"{self.node.name}{'-' * bool(name)}{name}")
@@ -286,15 +294,18 @@ def _as_file(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
 
 
-def _fail(node: pytest.Item, verdict: str, text: str, shown: Any, command: str) -> None:
+def _fail(
+    node: pytest.Item, verdict: str, text: str, shown: Any, commands: Mapping[str, str]
+) -> None:
     """Raises AssertionError, and writes the page where one was asked for."""
     __tracebackhide__ = True
-    folder, page = node.config.getoption("probe_report"), ""
+    folder = node.config.getoption("probe_report")
+    lines = [f"{label}: {command}" for label, command in commands.items() if command]
     if folder:
         place = Path(folder) / f"{_as_file(node.nodeid)}.html"
         html = shown.to_html().encode()
         atomic_write.make_folder(place.parent)
         atomic_write.write_inside(place.parent, place.name, lambda file: file.write(html))
         node.user_properties.append(("report", str(place)))
-        page = f"\npage: {place}"
-    raise AssertionError(f"{verdict}\n\n{text}\n\nrepeat: {command}{page}")
+        lines.append(f"page: {place}")
+    raise AssertionError("\n".join([verdict, "", text, "", *lines]))

@@ -100,6 +100,8 @@ def test_pairs_name_their_source_and_skip_what_inherits(tmp_path):
     )
     assert status == 1 and "it inherits the difference that" in out, out
     assert "repeat: probe compare " in out and "AssertionError: diverge: " in out
+    closer = f"--layer dense --input {tmp_path / 'x.npy'}"
+    assert f"look closer: probe {tmp_path / 'net.onnx'} {closer}\n" in out
     cases = {one.get("name"): one for one in ElementTree.parse(tmp_path / "r.xml").iter("testcase")}
     (failed,) = [name for name, one in cases.items() if one.find("failure") is not None]
     assert failed == "test_layers[dense]", "which the bias follows"
@@ -153,6 +155,7 @@ def test_net(probe_run):
     net(tmp_path / "net.onnx", bias=BIAS + np.float32(1e-3))
     status, out = run(tmp_path, text)
     assert status == 1 and "E       AssertionError: diverge: " in out, out
+    assert f"repeat: pytest {tmp_path / 'test_it.py'}::test_net\n" in out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from probe.cli.completion import complete_layer
+from probe.command_line import file
 
 __all__ = [
     "Arguments",
@@ -343,7 +344,7 @@ def _of_a_recording() -> list[click.Option]:
 def recording_command(arguments: Arguments) -> list[str]:
     """The words of the command that records what these arguments open and run."""
     own_layer = arguments.expect_input is not None  # its input is the layer's, not the model's
-    words = ["probe", "record", arguments.model]
+    words = ["probe", "record", file(arguments.model)]
     for option in _of_a_recording():
         name = str(option.name)
         of_a_file = name == "dtype" and not (arguments.input or "").endswith(".bin")

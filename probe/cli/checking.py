@@ -2,8 +2,6 @@
 reports printed."""
 
 import json
-import shlex
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from probe.cli.arguments import Arguments
 from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
+from probe.command_line import joined, of_process
 from probe.errors import NotCompared
 from probe.report.as_json import SCHEMA, as_dict
 from probe.report.blocks import headline, row
@@ -106,7 +105,7 @@ def explain(arguments: Arguments) -> int:
     if arguments.json:
         write(arguments.json, story.to_json())
     if arguments.html:
-        write(arguments.html, story.page(_command()))
+        write(arguments.html, story.page(of_process()))
     return STATUS[story.verdict]
 
 
@@ -155,7 +154,7 @@ def _told(report: "Report", arguments: Arguments) -> int:
     if arguments.html:
         from probe.report.html import report_page
 
-        write(arguments.html, report_page(report, _command()))
+        write(arguments.html, report_page(report, of_process()))
     if arguments.junit:
         from probe.report import junit
 
@@ -173,10 +172,6 @@ def _show(text: str, arguments: Arguments) -> None:
         say(terminal.coloured(text, color), color=True)
     else:
         say(text)
-
-
-def _command() -> str:
-    return shlex.join(["probe", *sys.argv[1:]])
 
 
 def sweep(arguments: Arguments) -> int:
@@ -297,7 +292,7 @@ class _Swept:
                 counts,
                 notes=notes,
                 framework=self.framework,
-                command=_command(),
+                command=of_process(),
             )
             write(arguments.html, page)
         if arguments.junit:
@@ -310,8 +305,8 @@ class _Swept:
             folder = arguments.model_explorer
             model_explorer.write(folder, model_explorer.of_sweep(source, self.entries))
             if not arguments.quiet:
-                words = shlex.join(model_explorer.command(folder))
-                written(f"{folder}; open it: {words}", beside_json=arguments.json == "-")
+                then = ("open it:", joined(model_explorer.command(folder)))
+                written(folder, arguments.json == "-", then)
 
     def _print(self, lines: Iterable[str]) -> None:
         for text in lines:

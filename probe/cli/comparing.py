@@ -3,14 +3,13 @@
 import gc
 import json
 import os
-import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from probe import command_line
 from probe.cli.arguments import options_of
 from probe.cli.opening import quiet
 from probe.cli.output import STATUS, say, write, written
@@ -225,43 +224,26 @@ def _shape(arguments: Comparing) -> "Shape":
     return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
 
 
-def _options(arguments: Comparing, *, of_b: bool, same_input: bool) -> str:
-    """The options of ``probe A`` (``of_b``: B) that open the model and give its input."""
-    factory, imports = (
-        (arguments.b_factory, arguments.b_imports)
-        if of_b
-        else (arguments.a_factory, arguments.a_imports)
-    )
-    words = ["--factory", factory] if factory else []
-    words += [word for one in imports for word in ("--import", one)]
-    words += ["--trust"] if arguments.trust else []
-    own = arguments.input_b if of_b else None
-    if own or (arguments.input and same_input):
-        words += ["--input", own or arguments.input or ""]
-    elif same_input:
-        words += [
-            word for shape in arguments.shape for word in ("--shape", ",".join(map(str, shape)))
-        ]
-        words += ["--seed", str(arguments.seed)] if arguments.seed else []
-    return "".join(f" {shlex.quote(word)}" for word in words)
+def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelComparison":
+    """With the words that open A and B, and give their inputs, as these arguments do."""
+    trust, device = arguments.trust, arguments.device
+    a = command_line.opening(arguments.a_factory, arguments.a_imports, trust, device)
+    b = command_line.opening(arguments.b_factory, arguments.b_imports, trust, device)
+    inputs = {"x": command_line.drawing(arguments.shape, arguments.seed or 0)}
+    for name, path in (("x", arguments.input), ("x_b", arguments.input_b)):
+        inputs |= {} if path is None else {name: ["--input", path]}
+    return comparison.opened_by((arguments.a, *a), (arguments.b, *b), inputs)
 
 
 def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
-    same = not comparison.inputs
-    comparison = replace(
-        comparison,
-        options=(
-            _options(arguments, of_b=False, same_input=True),
-            _options(arguments, of_b=True, same_input=same),
-        ),
-    )
+    comparison = _as_opened(comparison, arguments)
     _print(comparison, arguments)
     if arguments.json:
         write(arguments.json, comparison.to_json())
     if arguments.html:
         from probe.model_comparison.reports.html import to_html
 
-        write(arguments.html, to_html(comparison, shlex.join(["probe", *sys.argv[1:]])))
+        write(arguments.html, to_html(comparison, command_line.of_process()))
         if not arguments.quiet:
             written(arguments.html, beside_json=arguments.json == "-")
     if arguments.junit:
@@ -274,9 +256,9 @@ def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
 
         model_explorer.write(arguments.model_explorer, files(comparison))
         if not arguments.quiet:
-            words = shlex.join(model_explorer.command(arguments.model_explorer))
-            told = f"{arguments.model_explorer}; open it: {words}, and {model_explorer.PAIRS} there"
-            written(told, beside_json=arguments.json == "-")
+            words = command_line.joined(model_explorer.command(arguments.model_explorer))
+            then = (f"open it, and {model_explorer.PAIRS} there:", words)
+            written(arguments.model_explorer, arguments.json == "-", then)
     if arguments.save_pairs:
         rows = [list(one.tensors) for one in comparison.pairs]
         kept = {

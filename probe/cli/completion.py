@@ -2,11 +2,14 @@
 its framework."""
 
 import gc
+import os
+import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
+from probe import printable
 from probe.errors import ProbeError
 from probe.listing import Listing
 
@@ -39,7 +42,22 @@ def complete_layer(
     path = context.params.get("model") or next(iter(context.args), None)
     found = listed(path) if path else None
     return [
-        CompletionItem(layer.name, help=layer.kind)
+        CompletionItem(word, help=printable.name(layer.kind))
         for layer in (found.layers if found else ())
-        if layer.name.startswith(incomplete)
+        if layer.name.startswith(incomplete) and (word := _word(layer.name))
     ]
+
+
+def _word(name: str) -> str:
+    """The name as a shell takes it for a word; "" where it takes none, or another."""
+    if not name.isprintable():
+        return ""
+    if not os.environ.get("_PROBE_COMPLETE", "").startswith("bash"):
+        return name  # zsh and fish quote it
+    quoted = shlex.quote(name)
+    if quoted == name:
+        return name
+    # bash leaves a quote standing that was typed before, and backslashes out
+    words = os.environ.get("COMP_WORDS", "").split("\n")
+    typed = "".join(words[int(os.environ.get("COMP_CWORD", "0")) :])
+    return "" if "\\" in name or set(typed) & set("\\'\"") else quoted

@@ -3,7 +3,6 @@ the work for them is done."""
 
 import gc
 import os
-import shlex
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from probe import printable
+from probe import command_line, printable
 from probe.cli.arguments import Arguments, recording_command
 from probe.cli.imports import only_what_is_needed
 from probe.cli.status import status
@@ -82,10 +81,13 @@ def hint(arguments: Arguments) -> list[str]:
     seconds = monotonic() - _BEGAN
     if not started or seconds < _LONG or not sys.stdout.isatty():
         return []
-    command = printable.line(shlex.join(recording_command(arguments)))
+    command = command_line.joined(recording_command(arguments))
+    if not command:
+        return []
     return [
-        f"this took {seconds:.0f} s, including the start of the framework; a recording "
-        f"({command}) is checked without it",
+        f"this took {seconds:.0f} s, including the start of the framework; a recording is checked "
+        "without it:",
+        printable.Whole(f"  {command}"),
         "",
     ]
 

@@ -1,6 +1,7 @@
 """What is printed and written, and where standard output does not take it."""
 
 import os
+from collections.abc import Sequence
 
 import click
 
@@ -39,10 +40,11 @@ def write(path: str, text: str) -> None:
     atomic_write.write(path, lambda file: file.write(f"{text}\n".encode()))
 
 
-def written(path: str, beside_json: bool) -> None:
-    """Says that a file was written; on standard error where standard output holds JSON."""
+def written(path: str, beside_json: bool, then: Sequence[str] = ()) -> None:
+    """Says that a file was written, and ``then`` what to do with it, line by line; on standard
+    error where standard output holds JSON."""
     status.clear()
-    text = printable.line(f"written: {path}")
+    text = "\n".join(map(printable.line, (f"written: {path}", *then)))
     if beside_json:
         click.echo(text, err=True)
     else:

@@ -1,12 +1,10 @@
 """``probe record``, ``--record`` beside a check, and ``probe repro``."""
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe import printable
+from probe import command_line, printable
 from probe.cli.arguments import Arguments
 from probe.cli.checking import check_of, drawn, input_of
 from probe.cli.opening import opened
@@ -53,7 +51,7 @@ def reproduce(arguments: Arguments, folder: str, anyway: bool) -> int:
         seed=arguments.seed or 0,
         progress=lambda name: status.show(printable.name(f"recording {name}")),
     )
-    names = write_reproduction(kept, report, place, f"probe {shlex.join(sys.argv[1:])}")
+    names = write_reproduction(kept, report, place, command_line.of_process())
     status.clear()
     say(str(report))
     say("")

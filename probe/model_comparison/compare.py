@@ -13,11 +13,12 @@ from probe.capture.model_inputs import bind
 from probe.capture.pipeline import one_blas_thread
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
+from probe.command_line import drawing
 from probe.comparison.compare import Comparison, Worst
 from probe.comparison.compare import compare as compare_arrays
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.files.regular_file import read_json
-from probe.model import Model
+from probe.model import Model, recorded
 from probe.model_comparison.causes.own_mistakes import (
     nothing_copied,
     of_dump,
@@ -28,7 +29,14 @@ from probe.model_comparison.causes.own_mistakes import (
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.types import Types, beyond, read_types
 from probe.model_comparison.graphs.axes import Way, unchanged
-from probe.model_comparison.graphs.graph import Graph, Node, Tensor, recorded_pass, tensors_alone
+from probe.model_comparison.graphs.graph import (
+    Call,
+    Graph,
+    Node,
+    Tensor,
+    recorded_pass,
+    tensors_alone,
+)
 from probe.model_comparison.graphs.node_values import channel_axis, digits, signature
 from probe.model_comparison.graphs.normalize import normalized
 from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
@@ -39,7 +47,14 @@ from probe.model_comparison.matching.merging import merged
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.matching.paired import Decision, Paired
 from probe.model_comparison.matching.propagated import carried, propagated
-from probe.model_comparison.matching.segments import Segment, names_of, read_by, segments, uncovered
+from probe.model_comparison.matching.segments import (
+    Segment,
+    calls_of,
+    names_of,
+    read_by,
+    segments,
+    uncovered,
+)
 from probe.model_comparison.matching.structure import refined
 from probe.model_comparison.matching.walk import Walk
 from probe.model_comparison.reports.blocks import differing
@@ -132,9 +147,30 @@ def compare(
         found = _compared(reference, candidate, pairs, alone, say, same_layout)
     found = found._replace(notes=(*unlike, *found.notes))
     told = _told(found, first, second, passed.how, candidate.words, strict)
+    told = replace(told, takes=_takes(first, second, x_b, candidate.words))
+    given = {} if x is not None else {"x": drawing(shape, seed)}
+    told = told.opened_by(_path(a), _path(b), given)
     if planned is None:
         return told
     return replace(told, notes=(*beyond(planned, passed.graph), *told.notes))
+
+
+def _path(source: ModelLike) -> tuple[str, ...]:
+    """What opens a model on the command line, where it is a file."""
+    return (str(source),) if isinstance(source, str | Path) else ()
+
+
+def _takes(a: Side, b: Side, x_b: Inputs, reordered: tuple[str, ...]) -> tuple[str, str]:
+    """What A and B are run on (``ModelComparison.takes``)."""
+    of_a, of_b = (
+        "recorded" if not isinstance(model, Outputs) and recorded(model) is not None else "x"
+        for model in (a, b)
+    )
+    if of_b != "recorded" and x_b is not None:
+        of_b = "x_b"
+    elif of_b != "recorded" and (of_a == "recorded" or reordered):
+        of_b = ""
+    return of_a, of_b
 
 
 def assert_same(a: ModelLike, b: ModelLike, x: Inputs = None, **options: Any) -> None:
@@ -504,8 +540,10 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     beside = (segment.b, segment.a) if segment.differs else (None, None)
     a_names = names_of(segment.a, paired.a.tensor, beside[0])
     b_names = names_of(segment.b, paired.b, beside[1])
+    called = (_last(calls_of(segment.a, beside[0])), _last(calls_of(segment.b, beside[1])))
     if alone == "b":
         a_names, b_names = b_names, a_names
+        called = called[::-1]
     verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"
     if paired.vague and verdict == "agree":
         verdict = "unchecked"
@@ -515,7 +553,13 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         shape=tuple(paired.a.tensor.value.shape),
         tensors=(paired.a.tensor.name, paired.b.name),
         after=read_by(segment),
+        called=called,
     )
+
+
+def _last(calls: Sequence[Call]) -> tuple[str, int] | None:
+    """The layer of the last of them, and which of its calls it is."""
+    return (calls[-1].capture.layer, calls[-1].capture.call) if calls else None
 
 
 def _axes(paired: Paired) -> str:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from probe.command_line import joined
 from probe.errors import BadInput
 from probe.listing import Layer
 from probe.model import InputSpec, OnCall
@@ -52,9 +53,10 @@ class NamedArrays:
     def run(
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
+        command = joined(["probe", "MODEL", "--all", "--expect", self.source])
         raise BadInput(
             f"{self.source} contains only outputs, and no layer to check: give the model, and the "
-            f"outputs as your values (probe MODEL --all --expect {self.source})"
+            f"outputs as your values: {command}"
         )
 
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:

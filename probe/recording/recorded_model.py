@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from probe import printable
+from probe.command_line import joined
 from probe.description import Step
 from probe.errors import BadInput, CannotOpen, Undescribed, UnknownLayer
 from probe.listing import Layer, Shown
@@ -181,10 +182,8 @@ class Recording(Shown):
                 continue
             if name not in self._names:
                 raise UnknownLayer(name, [one.name for one in self.layers])
-            raise BadInput(
-                f"{self._path} does not hold {name!r}: record it by its name (probe record MODEL "
-                f"--layer {name or chr(34) * 2})"
-            )
+            record = joined(["probe", "record", "MODEL", "--layer", name, "-o", "run.npz"])
+            raise BadInput(f"{self._path} does not hold {name!r}: record it by its name: {record}")
 
     def _checked(self, call: _Call) -> Capture:
         """The call, once the bytes of its arrays are known to be those that were written."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from probe import __version__, printable
+from probe import __version__, command_line, printable
 from probe.capture.run import captured
 from probe.errors import Undescribed
 from probe.evaluation.onnxruntime_reference import layer_model
@@ -16,6 +16,7 @@ from probe.files import atomic_write
 from probe.model import Model
 from probe.report import PARTIES, Report
 from probe.report.blocks import LABELS, arrays
+from probe.report.markdown import escaped, fenced
 from probe.report.saving import write_npz
 
 __all__ = ["CALL", "refuse_folder", "reproduce"]
@@ -109,25 +110,25 @@ def _plain(text: str) -> str:
 
 def _readme(report: Report, command: str, without: str) -> str:
     model = f"`{MODEL}` is the layer alone in ONNX, with its weights (float32)."
+    again = command_line.of_layer([CALL], report.layer, report.call)
     return "\n".join(
         [
-            f"# {printable.name(report.layer) or '(root)'} ({printable.name(report.kind)})",
+            f"# {escaped(report.layer) or '(root)'} ({escaped(report.kind)})",
             "",
-            printable.line(report.sentence),
+            escaped(report.sentence),
             "",
-            f"- model: {printable.line(report.source)}",
-            f"- framework: {printable.line(report.framework)}",
+            f"- model: {escaped(report.source)}",
+            f"- framework: {escaped(report.framework)}",
             f"- probe {__version__}, NumPy {np.__version__}",
-            f"- command: `{printable.line(command)}`",
+            *(["- written by:", "", fenced(command, "sh")] if command else []),
             "",
             f"`python {SCRIPT}` needs only NumPy and prints every party's value at the worst",
-            f"element, from `{VALUES}`. `probe {CALL} --layer {report.layer!r}` checks the",
-            "recorded call again without any framework.",
-            model if not without else f"There is no {MODEL}: {printable.line(without)}",
+            f"element, from `{VALUES}`.",
+            *(["This checks the recorded call again without any framework:"] if again else []),
+            *(["", fenced(again, "sh"), ""] if again else []),
+            model if not without else f"There is no {MODEL}: {escaped(without)}",
             "",
-            "```text",
-            str(report),
-            "```",
+            fenced(str(report)),
             "",
         ]
     )

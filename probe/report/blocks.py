@@ -56,6 +56,8 @@ class Line:
     below: tuple[str, ...] = ()
     verdict: str = ""
     """"agree", "diverge" or "unchecked" where the text says so in words."""
+    copied: bool = False
+    """Whether the text is a command, which is shown as it is: neither wrapped nor escaped."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from probe.report.blocks import Block, blocks
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["escaped", "render", "rendered", "table"]
+__all__ = ["escaped", "fenced", "render", "rendered", "table"]
 
 
 def render(report: "Report") -> str:
@@ -41,7 +41,8 @@ def _block(block: Block) -> Iterator[str]:
     elif block.name == "source":
         yield from (f"**{escaped(block.title)}**", "")
         for line in block.lines:
-            yield f"- {f'{line.label}: ' if line.label else ''}{escaped(line.text)}"
+            text = _code(line.text) if line.copied else escaped(line.text)
+            yield f"- {f'{line.label}: ' if line.label else ''}{text}"
     elif block.name in ("why", "note", "limits", "unpaired"):
         for line in block.lines:
             yield (f"**{line.label}**: " if line.label else "") + escaped(line.text)
@@ -58,3 +59,21 @@ def _block(block: Block) -> Iterator[str]:
 def escaped(text: str) -> str:
     """Text that is no markup."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", printable.line(text))
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """Lines as a block of code, which nothing in them ends."""
+    fence = _backticks(text, 3)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _code(text: str) -> str:
+    """Code within a line."""
+    ticks = _backticks(text, 1)
+    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
+
+
+def _backticks(text: str, least: int) -> str:
+    """More of them than stand in a row anywhere in a text."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))

@@ -75,7 +75,8 @@ def test_a_check_has_its_verdict_first_and_last_and_fits(columns):
     lines = [CODES.sub("", line) for line in shown(got)]
     assert lines[0] == lines[-1] and lines.count(lines[0]) == 2
     assert lines[0].startswith("agree: conv: the framework, NumPy and ONNX Runtime")
-    assert all(len(line) <= columns for line in lines), lines
+    wrapped = [line for line in lines if not line.startswith("  probe record ")]  # a slow start's
+    assert all(len(line) <= columns for line in wrapped), lines
     assert "opening" in got and "importing PyTorch" in got and "forward pass" in got
 
 

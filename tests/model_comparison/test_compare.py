@@ -296,7 +296,7 @@ def test_a_command_of_both_sides_is_given_once(net, tmp_path):
     file = tmp_path / "net.pt"
     file.touch()
     comparison = probe.compare(net, faulty(net, other_epsilon), X)
-    told = " ".join(str(replace(comparison, a=str(file), b=str(file))).split())
+    told = " ".join(str(replace(comparison, opened=((str(file),), (str(file),)))).split())
     assert told.count("look closer: probe ") == 1
 
 

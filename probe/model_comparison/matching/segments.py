@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import Call, Node, Tensor
 from probe.model_comparison.matching.paired import Paired, Wire
 from probe.model_comparison.matching.walk import Walk
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
@@ -14,6 +14,7 @@ from probe.ops.step import Ref, Step
 __all__ = [
     "Joined",
     "Segment",
+    "calls_of",
     "computing",
     "joined",
     "moves_elements",
@@ -101,8 +102,14 @@ def computing(nodes: Iterable[Node]) -> list[Node]:
 def names_of(
     nodes: Sequence[Node], end: Tensor, beside: Sequence[Node] | None = None
 ) -> tuple[str, ...]:
-    """The layers of a segment, without those of layout where others are there. Of one that differs
-    those that move elements are named too where they belong to another block, or what stands
+    """The layers of a segment, as ``calls_of`` has them; what its tensor is called where there are
+    none."""
+    return tuple(dict.fromkeys(call.name for call in calls_of(nodes, beside))) or (end.name,)
+
+
+def calls_of(nodes: Sequence[Node], beside: Sequence[Node] | None = None) -> tuple[Call, ...]:
+    """The calls of a segment, without those of layout where others are there. Of one that differs
+    those that move elements are told too where they belong to another block, or what stands
     ``beside``, the other model's nodes, moves none: the fault may be there."""
     chosen = computing(nodes) or nodes
     named = {one.call.name for one in chosen}
@@ -112,7 +119,7 @@ def names_of(
         moving = {one.call for one in nodes if moves_elements(one) and one.call.name not in named}
         told = {one for one in moving if alone or _block(one.name) not in blocks}
         chosen = [one for one in nodes if one in chosen or one.call in told]
-    return tuple(dict.fromkeys(one.call.name for one in chosen)) or (end.name,)
+    return tuple(dict.fromkeys(one.call for one in chosen))
 
 
 def moves_elements(node: Node) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from probe import printable
+from probe import command_line, printable
 from probe.comparison.compare import Comparison
-from probe.files.regular_file import exists
 from probe.report.blocks import Block, Line, compared, short
 from probe.report.pictures import Drawn
 
@@ -193,8 +192,8 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
         yield Line("cause", str(one))
     for note in pair.notes:
         yield Line("", note)
-    for command in dict.fromkeys(_commands(pair, comparison)):
-        yield Line("look closer", command)
+    for command in filter(None, dict.fromkeys(_commands(pair, comparison))):
+        yield Line("look closer", command, copied=True)
 
 
 def _worst(comparison: Comparison, whose: str) -> str:
@@ -206,12 +205,9 @@ def _worst(comparison: Comparison, whose: str) -> str:
 
 def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
     """What checks the last layer of each side alone."""
-    sides = zip((comparison.a, comparison.b), (pair.a, pair.b), comparison.options, strict=True)
-    for source, names, options in sides:
-        if pair.source and names and exists(source) and names[-1] != "(root)":
-            name, _, call = names[-1].partition(":")
-            number = f" --call {call}" if call.isdigit() else ""
-            yield f"probe {source} --layer {name}{number}{options}"
+    for called, opened in zip(pair.called, comparison.opened, strict=True):
+        if pair.source and called is not None and opened:
+            yield command_line.of_layer(opened, *called)
 
 
 def differing(name: str, a: object, b: object) -> str:

@@ -1,6 +1,7 @@
 """What a comparison of two models found out, as a value."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from probe import printable
@@ -54,6 +55,8 @@ class Pair:
     """The tensors of B that its layers take, as ``tensors`` names them."""
     drawn: Drawn = field(default_factory=Drawn)
     """Pictures of its errors, for a page; of the first pairs that differ."""
+    called: tuple[tuple[str, int] | None, tuple[str, int] | None] = (None, None)
+    """The last layer of A's, and of B's, and which of its calls; None of arrays alone."""
 
     def __repr__(self) -> str:
         names = f"{' + '.join(self.a)} ~ {' + '.join(self.b)}"
@@ -84,8 +87,12 @@ class ModelComparison:
     """Notes on the models, their inputs and the comparison, a sentence each."""
     inputs: tuple[str, ...] = field(default=())
     """How B's inputs follow from A's, a sentence each."""
-    options: tuple[str, str] = ("", "")
-    """The options of the command that open A and B and give their inputs."""
+    takes: tuple[str, str] = ("", "")
+    """Which argument of ``compare`` A, and B, was run on: "x" or "x_b"; "recorded" of a recording,
+    "" where B's input is made of A's."""
+    opened: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """The words of a command that open A, and B, and give its input: the path first. () where no
+    command can."""
 
     @property
     def ok(self) -> bool:
@@ -96,6 +103,17 @@ class ModelComparison:
     def sources(self) -> tuple[Pair, ...]:
         """The pairs where a fault is made, in execution order."""
         return tuple(one for one in self.pairs if one.source)
+
+    def opened_by(
+        self, a: Sequence[str], b: Sequence[str], inputs: Mapping[str, Sequence[str]]
+    ) -> "ModelComparison":
+        """The same with ``opened``: of words that open A and B, and those that give an input."""
+        known = {"recorded": (), **inputs}
+        first, second = (
+            (*opening, *known[name]) if opening and name in known else ()
+            for opening, name in zip((a, b), self.takes, strict=True)
+        )
+        return replace(self, opened=(first, second))
 
     def __str__(self) -> str:
         from probe.model_comparison.reports.text import render  # noqa: PLC0415 - it reads this class

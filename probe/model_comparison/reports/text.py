@@ -49,7 +49,8 @@ def _block(block: Block) -> Iterator[str]:
     if block.title:
         yield block.title
     for one in block.lines:
-        yield f"{indent}{one.label}: {one.text}" if one.label else f"{indent}{one.text}"
+        text = f"{indent}{one.label}: {one.text}" if one.label else f"{indent}{one.text}"
+        yield printable.Whole(text) if one.copied else text
         yield from one.below
 
 
