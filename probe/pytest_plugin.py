@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,12 +287,23 @@ class Run:
             _fail(self.node, found.sentence, str(found), found, lines)
 
     def _path(self, name: str) -> Path:
-        stem = _as_file(f"{self.node.name}{'-' * bool(name)}{name}")
-        return self.node.path.with_suffix("") / f"{stem}.npz"
+        chain = self.node.listchain()
+        classes = [_as_file(part.name) for part in chain if isinstance(part, pytest.Class)]
+        folder = self.node.path.with_suffix("").joinpath(*classes)
+        return folder / f"{_as_file(self.node.name, *filter(None, [name]))}.npz"
 
 
-def _as_file(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+_LONG = 120
+"""Bytes of a file's name: a name that is longer is cut."""
+
+
+def _as_file(*names: str) -> str:
+    """The names as that of a file, which is no other names' too."""
+    whole = "-".join(names)
+    plain = re.sub(r"[^\w.-]+", "_", whole).strip("_").encode()[:_LONG].decode(errors="ignore")
+    if plain == whole:
+        return whole
+    return f"{plain}-{sha256(ascii(names).encode()).hexdigest()[:12]}"
 
 
 def _fail(
@@ -302,10 +314,18 @@ def _fail(
     folder = node.config.getoption("probe_report")
     lines = [f"{label}: {command}" for label, command in commands.items() if command]
     if folder:
-        place = Path(folder) / f"{_as_file(node.nodeid)}.html"
-        html = shown.to_html().encode()
-        atomic_write.make_folder(place.parent)
-        atomic_write.write_inside(place.parent, place.name, lambda file: file.write(html))
-        node.user_properties.append(("report", str(place)))
-        lines.append(f"page: {place}")
+        lines.append(_page(node, Path(folder) / f"{_as_file(node.nodeid)}.html", shown.to_html()))
     raise AssertionError("\n".join([verdict, "", text, "", *lines]))
+
+
+def _page(node: pytest.Item, place: Path, page: str) -> str:
+    """Writes a page; what is said of it."""
+    from probe.errors import BadInput
+
+    try:
+        atomic_write.make_folder(place.parent)
+        atomic_write.write_inside(place.parent, place.name, lambda file: file.write(page.encode()))
+    except BadInput as error:
+        return f"no page: {error}"
+    node.user_properties.append(("report", str(place)))
+    return f"page: {place}"

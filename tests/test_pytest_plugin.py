@@ -50,7 +50,9 @@ def run(folder, text, *options):
     (folder / "test_it.py").write_text(f"import pytest\nimport probe\n{text}")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
     # Options meant for the tests of this project would reach the run inside.
-    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    env = {
+        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
+    }
     done = subprocess.run(
         [
             *command,
@@ -65,6 +67,7 @@ def run(folder, text, *options):
         text=True,
         cwd=folder,
         env=env,
+        timeout=300,
     )
     assert done.stderr == ""
     return done.returncode, done.stdout
@@ -156,6 +159,50 @@ def test_net(probe_run):
     status, out = run(tmp_path, text)
     assert status == 1 and "E       AssertionError: diverge: " in out, out
     assert f"repeat: pytest {tmp_path / 'test_it.py'}::test_net\n" in out
+
+
+def test_each_test_has_a_recording_of_its_own(tmp_path):
+    """Whatever its class and the names of its parameters are."""
+    text = """
+import numpy as np
+
+NAMES = ["a/b", "a b", "a_b", "a:b", "A" * 300, "A" * 299 + "B", "größe"]
+
+@pytest.mark.parametrize("key", NAMES)
+def test_net(probe_run, key):
+    probe_run.check("net.onnx", np.load("x.npy") * NAMES.index(key))
+
+class TestA:
+    factor = 8
+
+    def test_net(self, probe_run):
+        probe_run.check("net.onnx", np.load("x.npy") * self.factor)
+        probe_run.check("net.onnx", -np.load("x.npy") * self.factor, "a/b")
+
+class TestB(TestA):
+    factor = 9
+"""
+    net(tmp_path / "net.onnx")
+    assert run(tmp_path, text, "--probe-update")[0] == 0
+    kept = [one.relative_to(tmp_path / "test_it") for one in tmp_path.rglob("test_net*.npz")]
+    assert len(kept) == 11 and sum(one.parts[0] == "TestA" for one in kept) == 2
+    status, out = run(tmp_path, text)
+    assert status == 0 and "9 passed" in out, out
+
+
+def test_pages_of_long_names_and_folders_that_are_none(tmp_path):
+    text = """
+@pytest.mark.parametrize("key", ["A" * 300, "A" * 299 + "B"])
+@pytest.mark.probe("net.onnx", input="x.npy", layers="dense", against="other.onnx")
+def test_layers(layer, key):
+    layer.assert_agrees()
+"""
+    net(tmp_path / "net.onnx")
+    net(tmp_path / "other.onnx", bias=BIAS + np.float32(0.5))
+    _, out = run(tmp_path, text, "--probe-report", tmp_path / "pages")
+    assert len([*(tmp_path / "pages").iterdir()]) == 2, out
+    _, out = run(tmp_path, text, "--probe-report", tmp_path / "net.onnx")
+    assert out.count("E       AssertionError: diverge: ") == out.count("no page: ") == 2, out
 
 
 @pytest.mark.parametrize(
