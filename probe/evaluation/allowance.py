@@ -140,7 +140,15 @@ def carry(
             )
             for one, y in zip(bound, outputs, strict=True)
         )
+    bound = tuple(map(_of_numbers, bound, outputs))
     return tuple(one if one.any() else None for one in bound) if grids else bound
+
+
+def _of_numbers(bound: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The allowance with 0 where the output is infinite or NaN, which is rounded nowhere."""
+    if outputs.dtype.kind != "f" or np.isfinite(bound.max(initial=0.0)):
+        return bound
+    return np.where(np.isfinite(outputs), bound, 0.0)
 
 
 def settle(
