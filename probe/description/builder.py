@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.description.description import Description
 from probe.errors import Undescribed
-from probe.ops import Constant, Op, Outputs, Parameter, Recurrence, Reshape
+from probe.ops import Constant, Op, Outputs, Parameter, Reshape
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -68,7 +68,7 @@ class Builder:
         if len(outputs) > 1:
             self._append(Outputs(), outputs)
         elif outputs and (
-            not self.steps or outputs[0] != self.last or isinstance(self.steps[-1].op, Recurrence)
+            not self.steps or outputs[0] != self.last or self.steps[-1].op.output_count != 1
         ):
             self._append(self.single(), outputs)
         return tuple(self.steps)

@@ -131,6 +131,11 @@ class Op:
         return None
 
     @property
+    def output_count(self) -> int | None:
+        """How many outputs there are; None where it takes a run to know."""
+        return 1
+
+    @property
     def samplewise(self) -> bool:
         """Whether a sample of the outputs, an entry of their first axis, depends on that entry of
         every input alone."""

@@ -102,6 +102,8 @@ def agrees():
         given, weights = _tensors(steps, inputs, np.float64)
         wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
         values = recompute(steps, wide)
+        for step, outputs in zip(steps, values, strict=True):
+            assert step.op.output_count in (None, len(outputs))
         _traces(steps[-1].op, wide if len(steps) == 1 else None, values[-1])
         if reference is not None:
             top = max(float(np.abs(one).max(initial=0)) for one in (*wide, *values[-1]))

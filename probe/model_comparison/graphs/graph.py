@@ -17,7 +17,6 @@ from probe.ops import (
     Identity,
     Op,
     Outputs,
-    Recurrence,
     Reshape,
     Squeeze,
     Stored,
@@ -259,9 +258,7 @@ class _Building:
             for ref in step.sources(place)
             if ref.step == position
         )
-        op = steps[position].op
-        all_of_them = 1 + op.state_count if isinstance(op, Recurrence) else 1
-        return max(least, all_of_them, *used)
+        return max(least, steps[position].op.output_count or 1, *used)
 
     def _node(
         self,

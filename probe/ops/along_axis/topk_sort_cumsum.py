@@ -98,6 +98,7 @@ class TopK(Op):
     largest: bool = True
     stable: bool = True
     stores = False
+    output_count = 2
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

@@ -107,6 +107,10 @@ class Attention(Op):
             < 0.4 * np.log(float(np.finfo(frame.q.dtype).max))
         )
 
+    @property
+    def output_count(self) -> int:
+        return 2 if self.weights else 1
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         frame = Frame(self, inputs)
         dtype = np.result_type(*inputs[:3])

@@ -43,6 +43,7 @@ class Fourier(Op):
     coarse: bool = False
     """Whether the framework computes its angles in its own dtype, which is off by more the longer a
     line is: ONNX Runtime's DFT."""
+    output_count = 2
 
     def summary(self, inputs: Arrays) -> str:
         sizes = " x ".join(str(inputs[0].shape[axis]) for axis in self.axes)

@@ -37,6 +37,7 @@ class Unique(_Chosen):
 
     axis: int | None
     rising: bool = True
+    output_count = 4
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs

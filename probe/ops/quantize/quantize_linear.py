@@ -66,6 +66,7 @@ class DynamicQuantizeLinear(Op):
     """
 
     jumps = True
+    output_count = 3
 
     def summary(self, inputs: Arrays) -> str:
         low, scale = self._range(inputs[0])

@@ -88,6 +88,10 @@ class Recurrence(Op):
     state_count: ClassVar[int] = 1
 
     @property
+    def output_count(self) -> int:
+        return 1 + self.state_count
+
+    @property
     def on_power_of_two_grid(self) -> bool:
         return any(
             op.on_power_of_two_grid

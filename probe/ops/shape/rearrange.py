@@ -18,6 +18,8 @@ __all__ = ["Outputs", "Pad", "Reshape", "Slice", "Take", "Transpose"]
 class Outputs(Rearrangement):
     """Its inputs as they are: the last step of a layer whose outputs come from several steps."""
 
+    output_count = None
+
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return inputs
 

@@ -56,6 +56,8 @@ class MaxPoolIndices(MaxPool):
     """The largest value of each window, and which element of its plane it is, counted row by row
     (ONNX MaxPool, Indices)."""
 
+    output_count = 2
+
     def placeless(self, sizes: Sequence[int]) -> bool:
         """Whether some window sees padding alone: its maximum has no place."""
         return bool(self._blind(sizes).any())
@@ -127,6 +129,8 @@ class MaxPoolIndices(MaxPool):
 class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
     """The largest value of cells that tile the trailing axes, and which element of its plane it
     is."""
+
+    output_count = 2
 
     def _found(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lead = x.ndim - len(self.output_size)
@@ -360,6 +364,7 @@ class FractionalMaxPool(Op):
     kernel: tuple[int, ...]
     starts: tuple[np.ndarray, ...]
     engine_differences = (NAN_IN_EXTREME,)
+    output_count = 2
 
     def _places(self, sizes: Sequence[int]) -> np.ndarray:
         """(batch, channel, *out, taps): the elements of every window, counted row by row in their
