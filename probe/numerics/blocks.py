@@ -73,7 +73,7 @@ def apart(
     """f(x) for an f that looks along the axes ``together`` alone, in pieces cut along the others;
     those keep their sizes."""
     if not x.ndim:
-        raise np.exceptions.AxisError(next(iter(together)), 0)
+        raise np.exceptions.AxisError(next(iter(together), 0), 0)
     kept = {axis % x.ndim for axis in together}
     free = [axis for axis in range(x.ndim) if axis not in kept and x.shape[axis] > 1]
     if x.size <= size or not free:

@@ -29,6 +29,11 @@ from probe.verdict.options import Options, Search
 F = torch.nn.functional
 
 
+class Sums(torch.nn.Module):
+    def forward(self, x):
+        return x.sum(1).sum(1)
+
+
 def drawn(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
@@ -148,6 +153,14 @@ def test_one_value_gives_what_reproduces_it_and_no_fit_of_it(conv, x):
     report = asked(conv, x, wrong, expected_at="0,1,2,3")
     assert report.findings[0].slug == "missing-bias"
     assert asked(conv, x, np.float32(wrong + 0.4321), expected_at="0,1,2,3").findings == ()
+
+
+def test_a_sum_of_sums_is_looked_at_where_steps_have_no_axes():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), Sums())
+    x = drawn(2, 4, 3)
+    wrong = 1.5 * net(torch.from_numpy(x)).detach().numpy() + 0.25
+    report = probe.check(net, "1", x, expected=wrong)
+    assert report.diagnosis and not [note for note in report.notes if "internal error" in note]
 
 
 def test_a_tie_is_named_as_one():

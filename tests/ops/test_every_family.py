@@ -257,6 +257,20 @@ def test_the_shape_of_the_output_is_known_beforehand(name):
     assert op.output_shape([x.shape for x in inputs]) in (op.run_float64(*inputs)[0].shape, None)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (1, 2, 3, 2, 1)])
+def test_what_does_not_fit_is_refused_as_numpy_does(shape):
+    """The errors that mean of a changed layer, in the search, that it does not fit."""
+    refused = set()
+    for name, (op, *inputs) in CASES.items():
+        given = [np.ones(shape, x.dtype) for x in inputs]
+        try:
+            op.output_shape([shape] * len(given))
+            op.run(*given)
+        except (ValueError, IndexError, TypeError):
+            refused.add(name)
+    assert refused
+
+
 SINGLE = [name for name, (op, *_) in CASES.items() if op.computes_elements]
 
 

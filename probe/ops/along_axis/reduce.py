@@ -42,6 +42,9 @@ class _Reduction(Op):
     words: ClassVar[str]
 
     def over(self, x: np.ndarray) -> tuple[int, ...]:
+        for axis in self.axes:
+            if not -x.ndim <= axis < x.ndim:
+                raise np.exceptions.AxisError(axis, x.ndim)
         return tuple(axis % x.ndim for axis in self.axes) if self.axes else tuple(range(x.ndim))
 
     def count(self, x: np.ndarray) -> int:
