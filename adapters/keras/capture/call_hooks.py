@@ -35,6 +35,7 @@ from ..describe.variables import Reader, array_of, widened
 from ..loading.import_framework import package
 from . import symbolic_trace
 from .arguments import received
+from .assignments import begun_with, state_of
 from .operation_calls import WHOLE, traced
 
 __all__ = ["watch"]
@@ -260,6 +261,7 @@ def _called(
     # Before the call, which may change what the layer quantises with.
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
+    begun = state_of(place.layer, tensors) if wanted and place.own else None
     taken = (*input_tensors, *masks, *(mask for mask in own if mask is not None)) if wanted else ()
     number = state.calls.get(place.name, 0)
     if opens:
@@ -302,6 +304,7 @@ def _called(
         held,
         tuple(tensors.array(tensor) for tensor in tensors.within(result)),
         tracer=symbolic_trace,
+        **begun_with(begun),
     )
     lone = (
         None

@@ -23,6 +23,7 @@ from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import Place, root_of
 from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
+from .assignments import State, state_of
 from .restore_state import unchanged
 from .symbolic_trace import Graph, drawn, names_kept, symbolic
 
@@ -43,6 +44,8 @@ class Traced:
     result: Any
     tensors: Tensors
     inside: Callable[[Any], bool]
+    ended: Callable[[], None]
+    """Puts the model to what its call leaves: nodes assign to no variable."""
     plain: bool = False
     """Whether NumPy's numbers are handed on as Python's: a tensor's own operators take their type
     for no more than a number's."""
@@ -65,7 +68,9 @@ class Traced:
             users = root_of(type(operation)) not in ROOTS or type(operation).__name__ in FOLLOWED
             return step(Place(name, operation, "atomic", own=users), operation, args, kwargs)
 
-        return self.tensors.packed(self.result, self.graph.run(self.inputs, run, self.tensors))
+        found = self.tensors.packed(self.result, self.graph.run(self.inputs, run, self.tensors))
+        self.ended()
+        return found
 
 
 def traced(
@@ -87,44 +92,47 @@ def traced(
         met.append(place)
         return tensors.made(lambda: operation(*args, **kwargs))
 
-    with held_back(), names_kept(call), unchanged(place.layer), interruptible():
-        try:
-            symbols = [_symbol(one, call, tensors) for one in input_tensors]
-            result = symbolic(place.layer, call, tensors, symbols)
-            steps = Traced(
-                place, input_tensors, drawn(call, symbols, result), result, tensors, inside
-            )
-            ours = steps.run(step)
-            again = replace(steps, plain=True)
-            plain = again.run(step)
-        except Undescribed:
-            raise
-        except Exception as error:
-            raise Undescribed(
-                f"running its operations one by one failed ({type(error).__name__})"
-            ) from None
+    def kept(run: Callable[[], Any]) -> Any:
+        with held_back(), names_kept(call), unchanged(place.layer), interruptible():
+            return run()
+
+    def whole() -> tuple[Any, State, str]:
+        before = state_of(place.layer, tensors)
+        found = tensors.made(own)
+        return found, state_of(place.layer, tensors), before.assigned()
+
+    try:
+        symbols = [_symbol(one, call, tensors) for one in input_tensors]
+        result, graph = kept(lambda: _drawn(place.layer, call, tensors, symbols))
+        steps = Traced(place, input_tensors, graph, result, tensors, inside, lambda: None)
+        ours = kept(lambda: steps.run(step))
+        plain = kept(lambda: replace(steps, plain=True).run(step))
+    except Undescribed:
+        raise
+    except Exception as error:
+        raise Undescribed(
+            f"running its operations one by one failed ({type(error).__name__})"
+        ) from None
     if not met:
         return None
-
-    def whole() -> Any:
-        return tensors.made(own)
-
-    theirs = _kept(place.layer, whole)
+    theirs, after, assigned = kept(whole)
     if same(ours, theirs, tensors) or same(plain, theirs, tensors):
-        return steps if same(ours, theirs, tensors) else again
-    if not same(theirs, _kept(place.layer, whole), tensors):
+        ended = after.restore if assigned else steps.ended
+        return replace(steps, ended=ended, plain=not same(ours, theirs, tensors))
+    if not same(theirs, kept(whole)[0], tensors):
         raise Undescribed(
             "the call is nondeterministic, so its operations cannot be compared with it"
         )
+    assigns = f"it assigns to {assigned}, and " if assigned else ""
     raise Undescribed(
-        "its operations, traced with symbolic tensors and run one by one, give other values "
-        "than the call itself"
+        f"{assigns}its operations, traced with symbolic tensors and run one by one, give other "
+        "values than the call itself"
     )
 
 
-def _kept(layer: Any, own: Callable[[], Any]) -> Any:
-    with held_back(), unchanged(layer), interruptible():
-        return own()
+def _drawn(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> tuple[Any, Graph]:
+    result = symbolic(layer, call, tensors, symbols)
+    return result, drawn(call, symbols, result)
 
 
 def same(left: Any, right: Any, tensors: Tensors) -> bool:

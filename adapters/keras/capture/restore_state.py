@@ -19,7 +19,7 @@ from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import root_of
 from ..describe.tensors import Tensors
 
-__all__ = ["settings_here", "settings_kept", "unchanged"]
+__all__ = ["restores_of", "settings_here", "settings_kept", "unchanged", "variables_of"]
 
 _GRAPH = ("KerasTensor", "Node")
 """What a functional model was drawn with: large, and not touched by running it."""
@@ -28,12 +28,26 @@ _GRAPH = ("KerasTensor", "Node")
 @contextmanager
 def unchanged(root: Any) -> Iterator[None]:
     """Puts back what the body changes on ``root`` and on whatever it holds."""
-    restores = [restore for item in _held(root) for restore in _restores(item)]
+    restores = restores_of(root)
     try:
         yield
     finally:
         for restore in restores:
             restore()
+
+
+def restores_of(root: Any) -> list[Callable[[], None]]:
+    """What puts ``root``, and whatever it holds, back to what they are now."""
+    return [restore for item in _held(root) for restore in _restores(item)]
+
+
+def variables_of(root: Any) -> list[Any]:
+    """What holds the values of its variables: TensorFlow's own, and Keras' on other backends."""
+    return [
+        item
+        for item in _held(root)
+        if _is_variable(item) and (hasattr(item, "read_value") or _holds_value(item))
+    ]
 
 
 @contextmanager
@@ -133,6 +147,11 @@ def _is_variable(item: Any) -> bool:
     return hasattr(type(item), "assign") and hasattr(type(item), "shape")
 
 
+def _holds_value(variable: Any) -> bool:
+    """Whether it is a variable of Keras 3 whose value is no variable itself."""
+    return hasattr(variable, "_value") and not hasattr(variable._value, "read_value")
+
+
 def _restores(item: Any) -> Iterator[Callable[[], None]]:
     if hasattr(item, "__dict__"):
         yield _attributes(item)
@@ -146,7 +165,7 @@ def _restores(item: Any) -> Iterator[Callable[[], None]]:
         yield _contents(item, set(item), set.clear, set.update)
     elif _is_variable(item) and hasattr(item, "read_value"):
         yield _variable(item)
-    elif _is_variable(item) and hasattr(item, "_value") and not hasattr(item._value, "read_value"):
+    elif _is_variable(item) and _holds_value(item):
         yield _keras_variable(item)
 
 

@@ -9,13 +9,15 @@ from probe.numerics.precision import precision_of
 
 from ..describe.call import Call
 
-__all__ = ["MASKED", "refuse_others"]
+__all__ = ["MASKED", "OTHERWISE", "refuse_others"]
 
 _FEW = 0.02
 """Rounding may move a threshold here and there, and an element by so much of the largest one."""
 _ROUNDINGS = 1 << 10
-"""Where inputs have masks, by so many roundings of the largest one."""
+"""Where inputs have masks, or variables are assigned to, by so many roundings of the largest
+one."""
 MASKED = "layers inside take the mask that Keras carries on its input, which is not followed"
+OTHERWISE = "its operations, run one by one, give other values than the call itself"
 
 
 def refuse_others(
@@ -24,8 +26,12 @@ def refuse_others(
     """Undescribed for that reason where the call gave other values than these, or because of the
     masks that inputs have: Keras carries them past the code of the layer, to the layers inside."""
     share = _FEW
+    if call.masks or call.assigned:
+        share = min(share, _ROUNDINGS * precision_of(call.dtype).unit)
     if call.masks:
-        why, share = MASKED, min(share, _ROUNDINGS * precision_of(call.dtype).unit)
+        why = MASKED
+    elif call.assigned:
+        why = f"it assigns to {call.assigned}, and {why}"
     if len(values) != len(others) or any(
         one.shape != other.shape or one.dtype != other.dtype or _apart(one, other, share)
         for one, other in zip(values, others, strict=True)

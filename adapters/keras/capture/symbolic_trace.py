@@ -31,7 +31,8 @@ from ..describe.tensors import Tensors
 from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import read_variable
 from .arguments import received
-from .same_values import MASKED, refuse_others
+from .assignments import begun_with, state_of
+from .same_values import MASKED, OTHERWISE, refuse_others
 from .unrolled_loops import unrolled
 
 __all__ = [
@@ -44,6 +45,9 @@ __all__ = [
     "on_tensors",
     "symbolic",
 ]
+
+
+_METHODS = ("call", "quantized_call")
 
 
 class Failed(Undescribed):
@@ -103,11 +107,14 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
     symbols, values = _inputs(call, tensors)
     try:
         try:
-            result = symbolic(layer, call, tensors, symbols)
-            found = _steps_between(symbols, values, result, call, tensors)
+            with call.begun():
+                result = symbolic(layer, call, tensors, symbols)
+                found = _steps_between(symbols, values, result, call, tensors)
         except Undescribed as error:
-            return _by_graph(partial(on_tensors, layer, call, tensors), values, call, error)
-        return _with_weights(found, layer, values, call, tensors)
+            with call.begun():
+                return _by_graph(partial(on_tensors, layer, call, tensors), values, call, error)
+        with call.begun():
+            return _with_weights(found, layer, values, call, tensors)
     except Undescribed as error:
         raise Undescribed(_advice(layer, str(error))) from None
 
@@ -206,8 +213,8 @@ def _steps_between(
         raise
     except Exception as error:
         raise Failed(f"running its operations one by one failed ({type(error).__name__})") from None
-    if call.outputs is not None and call.masks:
-        refuse_others([tensors.array(one) for one in outputs], call.outputs, call, MASKED)
+    if call.outputs is not None and (call.masks or call.assigned):
+        refuse_others([tensors.array(one) for one in outputs], call.outputs, call, OTHERWISE)
     return Description(build.ended(*(held[id(one)][1] for one in outputs)))
 
 
@@ -355,6 +362,7 @@ def _ran(
             # A tensor that does not follow the inputs: Python made it while the call was on.
             held[id(one)] = (one, build.ref(tensors.array(one)))
     sources = [held[id(one)][1] for one in (*given, *masks)]
+    state = state_of(operation, tensors) if _is_followed(operation, call) else None
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
     read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
@@ -364,11 +372,12 @@ def _ran(
         inputs=tuple(inputs),
         dtype=dtype,
         arguments=arguments,
-        watched=("call", "quantized_call"),
+        watched=_METHODS,
         read=read,
         carried=(),
         masks=tuple(tensors.array(mask) for mask in masks),
         outputs=tuple(tensors.array(one) for one in tensors.within(result)),
+        **begun_with(state),
     )
     described = _described(operation, inner, tensors)
     for output, ref in zip(
@@ -381,14 +390,22 @@ def _ran(
 def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
     if registered(operation):
         return describe_registered(operation, call)
-    try:
-        described_name(operation, call.watched)
-    except Undescribed:
-        keras_own = root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED
-        if keras_own and not isinstance(operation, call.namespace.Model):  # a model calls others
-            raise
+    if _is_followed(operation, call):
         return _followed(operation, call, tensors)
     return describe(operation, call)
+
+
+def _is_followed(operation: Any, call: Call) -> bool:
+    """Whether it has no description and a ``call`` of the user's own, or is a model, which calls
+    others."""
+    if registered(operation):
+        return False
+    try:
+        described_name(operation, _METHODS)
+    except Undescribed:
+        keras_own = root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED
+        return not keras_own or isinstance(operation, call.namespace.Model)
+    return False
 
 
 def _named(prefix: str, call: Call) -> Callable[[str, Any, str | None], Weight]:

@@ -1,6 +1,7 @@
 """One call of a layer, as the description functions see it."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -68,6 +69,10 @@ class Call:
     outputs: tuple[np.ndarray, ...] | None = None
     """What the call gave, where that is known."""
     tracer: Tracer = field(default_factory=_Untraced)
+    begun: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Puts the layer back, for as long as it is entered, to what the call began with."""
+    assigned: str = ""
+    """The names of the variables that the call has assigned to, in words."""
 
     @property
     def legacy(self) -> bool:
