@@ -337,6 +337,8 @@ class RecordedPass(NamedTuple):
     seed: int
     watching: tuple[str, ...]
     """What was found out about capturing: whether it changes the result."""
+    sha256: str | None
+    """Of the model's file, where it was a single one."""
 
 
 @runtime_checkable

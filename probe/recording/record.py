@@ -2,14 +2,11 @@
 made, so that no more than one call is held in memory."""
 
 import os
-import platform
-import sys
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -33,6 +30,7 @@ from probe.process.interrupts import undisturbed
 from probe.recording.folder import Folder
 from probe.recording.index import sealed
 from probe.recording.interrupted import Interrupted
+from probe.recording.origin import digest_of, files_of, pass_of, versions
 from probe.recording.plain_data import as_data
 from probe.recording.store import SCHEMA, Arrays, Store, Zip
 
@@ -75,15 +73,15 @@ def record(
             ``check``.
     """
     model = opened(model)
-    refuse_target(path, [model.source, *model.other_files])
+    refuse_target(path, files_of(model))
     model, arrays, how = bind(model, x, shape, seed)
     if _is_folder(path):
-        folder = Folder(Path(path), _pass_of(model, layers))
+        folder = Folder(Path(path), pass_of(model, layers))
         writer = _Writer(folder, model, layers, progress, Interrupted(Path(path), folder))
         writer.write(arrays, how, seed)
     else:
         zipped = partial(_zipped, model, layers, progress, arrays, how, seed)
-        atomic_write.write(path, zipped, [model.source])
+        atomic_write.write(path, zipped, files_of(model))
     return open_model(path)
 
 
@@ -190,9 +188,9 @@ class _Writer:
             "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "model": {
                 "source": model.source,
-                "sha256": _digest(model.source),
+                "sha256": digest_of(model),
                 "framework": model.framework,
-                "versions": _versions(),
+                "versions": versions(),
                 "notes": list(model.notes),
             },
             "input": {
@@ -384,54 +382,5 @@ class _Writer:
         return self._read[key]
 
 
-def _pass_of(model: Model, layers: Collection[str] | None) -> dict[str, Any] | None:
-    """What tells that another recording is of the same pass, but for its input; None where the
-    model is no file."""
-    path = Path(model.source)
-    try:
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [one for one in (*inside, *map(Path, model.other_files)) if one.is_file()]
-        stats = [[str(one), one.stat().st_size, one.stat().st_mtime_ns] for one in files]
-    except (OSError, ValueError):
-        return None
-    return (
-        {
-            "probe": __version__,
-            "framework": model.framework,
-            "notes": list(model.notes),
-            "files": stats,
-            "only": None if layers is None else sorted(layers),
-        }
-        if stats
-        else None
-    )
-
-
 def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
-
-
-def _digest(source: str) -> str | None:
-    """The sha256 of the model's file; None where it is no single file."""
-    path = Path(source)
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            found = sha256()
-            while piece := file.read(1 << 20):
-                found.update(piece)
-            return found.hexdigest()
-    except (OSError, ValueError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    """Of Python, and of what has been imported of the packages that the numbers may depend on."""
-    names = (
-        *("numpy", "onnx", "onnxruntime", "ml_dtypes", "tensorflow", "keras", "tf_keras"),
-        *("qkeras", "torch", "torchvision", "transformers", "safetensors", "h5py"),
-    )
-    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
-    python = {"python": platform.python_version(), "platform": platform.platform()}
-    return python | {name: one for name, one in found.items() if isinstance(one, str)}

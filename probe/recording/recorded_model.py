@@ -1,6 +1,7 @@
 """A recording as a model (``probe.model.Model``): its forward pass is the one that was written
 down."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from probe.recording.replay import Replay, Source, sources_of
 
 __all__ = ["Recording"]
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NESTED = 16
 """How deep ops may lie within ops."""
 
@@ -78,6 +80,7 @@ class Recording(Shown):
             _text(entry, "how"),
             seed,
             _texts(index, "watching"),
+            _digest(model),
         )
         self._outputs = self._arrays(index.get("outputs"))
         calls, inside = index.get("calls"), index.get("calls_inside")
@@ -359,6 +362,13 @@ def _text(index: Mapping[str, Any], key: str) -> str:
     found = index.get(key)
     if not isinstance(found, str):
         raise Unfit(f"no text {key!r}")
+    return found
+
+
+def _digest(model: Mapping[str, Any]) -> str | None:
+    found = model.get("sha256")
+    if found is not None and not (isinstance(found, str) and _SHA256.fullmatch(found)):
+        raise Unfit("a checksum of the model that is none")
     return found
 
 

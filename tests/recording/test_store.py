@@ -3,6 +3,7 @@
 import json
 import struct
 import zipfile
+from hashlib import sha256
 
 import ml_dtypes
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import helper, numpy_helper
 import probe
 from probe import ops
 from probe.recording.members import Table, ZipMembers
+from probe.recording.origin import files_of
 from probe.recording.store import INDEX, JOURNAL, Arrays, Zip
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -267,3 +269,28 @@ def test_each_byte_of_the_index_counts(tmp_path):
         probe.ProbeError, match=r"damaged recording: it has the array .* of 48 bytes"
     ):
         probe.open_model(folder)
+
+
+def indexed(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(INDEX))
+
+
+def test_the_file_that_a_recording_names_is_not_read(tmp_path, request):
+    """Its checksum would leave with what is made of the recording: that which it says is kept."""
+    secret, run = tmp_path / "id_rsa", tmp_path / "run.npz"
+    secret.write_text("secret")
+    model = chain("first")
+    model.source = str(secret)
+    probe.record(model, X, run)
+    of_secret = sha256(b"secret").hexdigest()
+    assert indexed(run)["model"]["sha256"] == of_secret
+    secret.write_text("another secret")
+    probe.record(str(run), None, tmp_path / "again.npz")
+    given = ("repro", run, "--layer", "first", "--anyway", "-o", tmp_path / "shown")
+    assert request.getfixturevalue("probe")(*given)[0] == 0
+    assert files_of(probe.open_model(run)) == [str(run)]
+    for path in (tmp_path / "again.npz", tmp_path / "shown" / "call.npz"):
+        assert indexed(path)["model"]["sha256"] == of_secret
+    with pytest.raises(probe.ProbeError, match="being read"):
+        probe.record(str(run), None, run)
