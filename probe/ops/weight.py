@@ -72,6 +72,28 @@ class Weight:
         size = np.broadcast_to(np.asarray(self.grid.scale, np.float64), self.effective.shape)
         return self.to_op(size)
 
+    def leads_to_op(self) -> bool:
+        """Whether its rows are rows of the array, its axes are the array's, and its shape holds as
+        many values."""
+        sizes = self.effective.shape
+        if self.rows is not None:
+            first, end = self.rows
+            if not (sizes and 0 <= first <= end <= sizes[0]):
+                return False
+            sizes = (end - first, *sizes[1:])
+        if self.axes is not None and sorted(self.axes) != list(range(len(sizes))):
+            return False
+        shape = sizes if self.shape is None else self.shape
+        return all(size >= 0 for size in shape) and math.prod(shape) == math.prod(sizes)
+
+    def has_values_of(self, other: "Weight") -> bool:
+        """Whether another is made of the same parameter, whichever part of it either is."""
+        mine, theirs = self.effective, other.effective
+        return mine is theirs or (
+            (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
+            and mine.tobytes() == theirs.tobytes()
+        )
+
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.rows is None else array[slice(*self.rows)]

@@ -6,7 +6,7 @@ for each field a value of its type.
 """
 
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -19,7 +19,7 @@ from probe.errors import Undescribed
 from probe.listing import Layer
 from probe.model import Argument, CallOutput, Capture, InputSpec, ModelInput
 
-__all__ = ["Unfit", "as_data", "from_data", "kind_of", "kinds"]
+__all__ = ["Unfit", "all_weights", "as_data", "from_data", "kind_of", "kinds"]
 
 _OTHERS: tuple[type, ...] = (
     *(Argument, CallOutput, Capture, Description, Grid, InputSpec, Layer, ModelInput),
@@ -125,6 +125,21 @@ def _object(data: Mapping[str, Any], array: Callable[[Any], np.ndarray]) -> Any:
         elif default is MISSING:
             raise Unfit(f"{kind.__name__} without the field {name!r}")
     return kind(**found)
+
+
+def all_weights(value: Any) -> Iterator[Weight]:
+    """The weights in what ``from_data`` gives, however deep."""
+    if isinstance(value, Weight):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from all_weights(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from all_weights(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from all_weights(part)
 
 
 @cache

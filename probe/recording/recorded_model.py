@@ -27,7 +27,7 @@ from probe.model import (
 )
 from probe.ops import ByParts, Chain, Op
 from probe.recording.members import FolderMembers, Table, ZipMembers
-from probe.recording.plain_data import Unfit, from_data
+from probe.recording.plain_data import Unfit, all_weights, from_data
 from probe.recording.replay import Replay, Source, sources_of
 
 __all__ = ["Recording"]
@@ -277,6 +277,12 @@ class Recording(Shown):
             raise Unfit("an entry that is not a call")
         if capture.description is not None:
             _refuse_references(capture.description.steps, len(capture.inputs))
+            for weight in all_weights(capture.description.steps):
+                if not weight.leads_to_op():
+                    raise Unfit(
+                        f"the weight {weight.name!r:.100} with other rows, axes or sizes than its "
+                        "array"
+                    )
         if any(one is not None and one >= len(capture.inputs) for one in capture.fixed):
             raise Unfit(f"the call {capture.layer!r:.100} without the input that it says is fixed")
         if len(capture.made_by) not in (0, len(capture.inputs)):
