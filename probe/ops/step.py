@@ -57,12 +57,22 @@ def field_names(kind: Any) -> tuple[str, ...]:
 
 
 def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
-    """The weights that the steps use, by the framework's name for them, in the order of use."""
+    """The weights that the steps use, by the framework's name for them, in the order of use; a
+    number behind it where another has that name."""
     found: dict[str, Weight] = {}
     for step in steps:
         kind: Any = type(step.op)
         for name in field_names(kind):
             value = getattr(step.op, name)
             if isinstance(value, Weight):
-                found.setdefault(value.name, value)
+                found.setdefault(_key(found, value), value)
     return found
+
+
+def _key(found: Mapping[str, Weight], weight: Weight) -> str:
+    """What a weight is listed as beside those found before."""
+    key, number = weight.name, 1
+    while key in found and not found[key].has_values_of(weight):
+        number += 1
+        key = f"{weight.name} ({number})"
+    return key

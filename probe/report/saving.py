@@ -1,6 +1,8 @@
 """The arrays of a report in a file: .npz, a C header, or numbers a line each."""
 
+from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -43,20 +45,34 @@ def save(report: "Report", path: str | Path) -> None:
 
 def write_npz(report: "Report", file: IO[bytes]) -> None:
     """Writes the arrays of ``save`` into an open file."""
-    held: dict[str, np.ndarray] = {f"input_{i}": x for i, x in enumerate(report.inputs)}
-    for party, output in report.outputs.items():
-        held |= {f"{party}_{i}": one for i, one in enumerate(arrays(output)) if one is not None}
-    for name, weight in report.weights.items():
-        held[f"effective:{name}"] = weight.effective
-        if weight.stored is not None:
-            held[f"stored:{name}"] = weight.stored
-        held |= {f"part:{name}:{part}": array for part, array in weight.parts.items()}
-        if weight.grid is not None:
-            held[f"integer:{name}"] = weight.grid.integers(weight.effective)
-            held[f"scale:{name}"] = np.asarray(weight.grid.scale)
-            held[f"zero_point:{name}"] = np.asarray(weight.grid.zero_point)
-            held[f"bits:{name}"] = np.asarray(weight.grid.bits)
-    for finding in report.findings[:1]:
-        held |= {f"recovered:{name}": array for name, array in finding.recovered.items()}
-    named = {printable.line(name): array for name, array in held.items()}
+    named: dict[str, np.ndarray] = {}
+    for name, array in _arrays(report):
+        named[_unused(printable.line(name), named)] = array
     np.savez(file, **named)  # type: ignore[arg-type]
+
+
+def _arrays(report: "Report") -> Iterator[tuple[str, np.ndarray]]:
+    for number, array in enumerate(report.inputs):
+        yield f"input_{number}", array
+    for party, output in report.outputs.items():
+        for number, values in enumerate(arrays(output)):
+            if values is not None:
+                yield f"{party}_{number}", values
+    for name, weight in report.weights.items():
+        yield f"effective:{name}", weight.effective
+        if weight.stored is not None:
+            yield f"stored:{name}", weight.stored
+        yield from ((f"part:{name}:{part}", values) for part, values in weight.parts.items())
+        if weight.grid is not None:
+            yield f"integer:{name}", weight.grid.integers(weight.effective)
+            yield f"scale:{name}", np.asarray(weight.grid.scale)
+            yield f"zero_point:{name}", np.asarray(weight.grid.zero_point)
+            yield f"bits:{name}", np.asarray(weight.grid.bits)
+    for finding in report.findings[:1]:
+        yield from ((f"recovered:{name}", values) for name, values in finding.recovered.items())
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where it is taken: names may differ in what is not shown of them."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(key for key in chain([name], numbered) if key not in taken)

@@ -5,9 +5,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from chain_model import ChainModel
 from repository import EXAMPLES
 
 import probe
+from probe import ops
 
 PROGRAM = """
 #include <stdio.h>
@@ -85,3 +87,32 @@ def test_plain_numbers(report, tmp_path):
 def test_nothing_is_left_where_it_cannot_be_written(report, name, tmp_path):
     with pytest.raises(probe.ProbeError, match="cannot write"):
         report.save(tmp_path / "missing" / name)
+
+
+def test_none_of_two_weights_of_one_name_is_lost(tmp_path):
+    """Neither where a description gives two the same name, nor where names look alike."""
+    x = np.ones((1, 2), np.float32)
+    first, second = np.float32([[1, 2], [3, 4]]), np.float32([[5, 6], [7, 8]])
+    names = (
+        "kernel",
+        "kernel",
+        "long" * 200 + "a" + "long" * 200,
+        "long" * 200 + "b" + "long" * 200,
+    )
+    arrays = (first, second, first + 1, second + 1)
+    steps = [
+        probe.Step(ops.MatMul(weight=probe.Weight(name, array, array), bias=None))
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    product = first @ second @ (first + 1) @ (second + 1)
+    model = ChainModel({"four": (lambda x: x @ product, probe.Description(tuple(steps)))})
+    model.inputs = None
+    report = probe.check(model, "four", x)
+    assert list(report.weights)[:2] == ["kernel", "kernel (2)"]
+    report.save(tmp_path / "four.npz")
+    with np.load(tmp_path / "four.npz") as held:
+        saved = [held[name] for name in held.files if name.startswith("effective:")]
+        stored = [name for name in held.files if name.startswith("stored:")]
+    assert len(stored) == 4 and all(
+        np.array_equal(*pair) for pair in zip(saved, arrays, strict=True)
+    )
