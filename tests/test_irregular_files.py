@@ -56,6 +56,14 @@ def directory(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("kind", ["a device", "a hole", "large"])
+def test_what_transformers_reads_of_a_directory(directory, kind):
+    make, words = KINDS[kind]
+    make(directory / "generation_config.json")
+    with pytest.raises(CannotOpen, match=words):
+        list_file(directory)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "a ring"])
 def test_the_config_of_a_directory(directory, kind):
     make, words = KINDS[kind]

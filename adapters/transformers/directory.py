@@ -11,7 +11,7 @@ from typing import Any
 
 from probe import printable
 from probe.errors import CannotOpen
-from probe.files.regular_file import exists, is_file
+from probe.files.regular_file import exists, is_file, read_file
 from probe.listing import Layer, Listing
 
 from ..safetensors_files import Stored, headers, indexed, json_object, same_set
@@ -19,6 +19,8 @@ from ..safetensors_files import Stored, headers, indexed, json_object, same_set
 __all__ = ["CONFIG", "Directory", "listing", "read"]
 
 CONFIG, _ADAPTER = "config.json", "adapter_config.json"
+_GENERATION = "generation_config.json"
+"""transformers reads it whole, whatever its size."""
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _HEADS = re.compile(r"ForCausalLM|LMHead|ForConditionalGeneration|ForMaskedLM|ForPreTraining")
@@ -92,6 +94,8 @@ def read(path: Path) -> Directory:
             "(merge_and_unload) and save that, or open it live from Python"
         )
     config = json_object(path / CONFIG) if exists(path / CONFIG) else None
+    if exists(path / _GENERATION):
+        read_file(path / _GENERATION, "a JSON file", error=CannotOpen)
     for name, index in ((_WHOLE, _INDEX), ("", ""), (_PICKLED, _PICKLED_INDEX)):
         if not name:
             others = sorted(path.glob("*.safetensors"))

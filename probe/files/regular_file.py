@@ -21,7 +21,7 @@ __all__ = [
     "refuse_irregular",
 ]
 
-_JSON = 1 << 25
+_SMALL = 1 << 25
 """The longest JSON file that is read; the index of 91,000 tensors has 9 MiB."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """A pipe that takes the place of a file between the look and the opening is not waited for."""
@@ -87,10 +87,10 @@ def open_file(
 
 
 def read_file(
-    path: _Name, kind: str, limit: int, error: type[ProbeError] = BadInput, links: bool = True
+    path: _Name, kind: str, limit: int = _SMALL, error: type[ProbeError] = BadInput
 ) -> bytes:
     """All bytes of a file that has no more than ``limit``; raises as ``open_file`` does."""
-    with open_file(path, kind, error, links) as file:
+    with open_file(path, kind, error) as file:
         try:
             content = file.read(limit + 1)
         except OSError as found:
@@ -102,7 +102,7 @@ def read_file(
 
 def read_json(path: _Name, error: type[ProbeError] = BadInput) -> Any:
     """What a JSON file holds; raises as ``read_file`` does, and where it is not JSON."""
-    content = read_file(path, "a JSON file", _JSON, error)
+    content = read_file(path, "a JSON file", error=error)
     try:
         return json.loads(content)
     except RecursionError:
