@@ -5,7 +5,6 @@ downloaded, and what config.json declares is held against what the files hold be
 for it.
 """
 
-import re
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,24 +19,19 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import logging
 
 from probe import printable
-from probe.errors import CannotOpen, MissingExtra, NotTrusted, ProbeError, first_line
-from probe.files.size_limits import too_much
+from probe.errors import CannotOpen, MissingExtra, NotTrusted, first_line
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
 
 from ..torch.loading.file import contents, stored
 from ..torch.loading.file import load as load_file
+from . import own_code
+from .config import code_within
+from .config import made as config_of
 from .directory import CONFIG, Directory
+from .empty_module import refuse_more_than_the_files_hold
 
 __all__ = ["QUIETLY", "load", "parameters"]
-
-_PRECISIONS = ("float64", "float32", "float16", "bfloat16")
-_COUNTED = re.compile(r"(layer|block|depth|stage|expert|head|group|codebook|level|label)s?$")
-"""How what config.json gives a number of is named, each of which costs time."""
-_MANY, _LABELS = 10_000, 1_000_000
-_SPECIAL = ("Infinity", "-Infinity", "NaN")
-_KERNELS = ("eager", "sdpa")
-"""The implementations of attention that need no package and no kernel from a server."""
 
 
 def load(
@@ -45,10 +39,18 @@ def load(
 ) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The module with its parameters, and what there is to say about it; with ``disk`` accelerate
     reads those of each module while it runs."""
-    with held_back(), silenced("", logs=True), QUIETLY, _OFFLINE, interruptible():
+    with (
+        held_back(),
+        silenced("", logs=True),
+        QUIETLY,
+        _OFFLINE,
+        own_code.not_run(directory, trust),
+        interruptible(),
+    ):
         cls, notes = _class(directory, trust)
-        config, told = _config(directory, cls, trust)
-        _refuse_more_than_the_files_hold(directory, cls, config)
+        own = not cls.__module__.startswith(transformers.__name__ + ".")
+        refuse_more_than_the_files_hold(directory, cls, own)
+        config, told = config_of(directory, cls, own)
         module, found = _filled(directory, cls, config, trust, imports, disk)
     return module, (*notes, *told, *found)
 
@@ -91,11 +93,12 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
     own = _own_code(directory, name)
     found: Any = getattr(transformers, name, None) if name in transformers.__all__ else None
     if _is_model(found):
+        others = [own] if own else list(code_within(directory.config))
         if found.config_class is None:
             raise CannotOpen(f"{place} names {name}, which is no model of its own but a base class")
         told = (
             f"opened as {name} of transformers {transformers.__version__}, in evaluation mode",
-            *((f"{CONFIG} also names code of its own, which was not run",) if own else ()),
+            *((f"{CONFIG} also names code of its own, which was not run",) if others else ()),
         )
         return found, told
     if not own:
@@ -128,98 +131,6 @@ def _own_code(directory: Directory, name: str) -> str:
 def _version(directory: Directory) -> str:
     found = (directory.config or {}).get("transformers_version")
     return found if isinstance(found, str) else ""
-
-
-def _config(directory: Directory, cls: Any, trust: bool) -> tuple[Any, tuple[str, ...]]:
-    """config.json as transformers has it, and what was not taken over from it."""
-    place = directory.path / CONFIG
-    values = {
-        key: value
-        for key, value in (directory.config or {}).items()
-        if key not in ("auto_map", "fusion_config", "name_or_path", "transformers_weights")
-        and not key.startswith("_")
-    }
-    if directory.dtype and directory.dtype not in _PRECISIONS:
-        raise CannotOpen(
-            f"{place} asks for the precision {printable.name(repr(directory.dtype))}; "
-            f"{', '.join(_PRECISIONS)} can be opened"
-        )
-    _refuse_endless(directory)
-    try:
-        config = cls.config_class.from_dict(_decoded(values))
-    except Exception as error:  # a config may be wrong in any way
-        raise CannotOpen(
-            f"{place} is refused by {cls.config_class.__name__}: {first_line(error)}"
-        ) from None
-    asked = [one for one in _implementations(config) if one not in (None, *_KERNELS)]
-    if not asked:
-        return config, ()
-    config._attn_implementation = "sdpa" if getattr(cls, "_supports_sdpa", False) else "eager"
-    return config, (
-        f"{CONFIG} asks for the attention {printable.name(repr(asked[0]))}, which is not for this "
-        f"CPU: opened with {config._attn_implementation}",
-    )
-
-
-def _decoded(value: Any) -> Any:
-    """transformers writes what JSON has no numbers for as {"__float__": "Infinity"}."""
-    if isinstance(value, Mapping):
-        if value.keys() == {"__float__"} and value["__float__"] in _SPECIAL:
-            return float(value["__float__"])
-        return {key: _decoded(one) for key, one in value.items()}
-    return [_decoded(one) for one in value] if isinstance(value, list) else value
-
-
-def _implementations(config: Any) -> list[str | None]:
-    """Which attention the config and those inside ask for."""
-    inner = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
-    return [
-        getattr(config, "_attn_implementation", None),
-        *(found for one in inner if one is not None for found in _implementations(one)),
-    ]
-
-
-def _refuse_endless(directory: Directory) -> None:
-    """Raises CannotOpen where config.json gives a number of layers and their like that the files
-    cannot hold."""
-    waiting: list[Any] = [directory.config]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Mapping):
-            for key, value in one.items():
-                sizes = value if isinstance(value, list) else [value]
-                most = max((n for n in sizes if isinstance(n, int | float)), default=0)
-                limit = _LABELS if "label" in key else _MANY
-                if _COUNTED.search(key) and most > limit:
-                    raise CannotOpen(
-                        f"{directory.path / CONFIG} gives {printable.name(key)} as {most:,}, more "
-                        f"than the {limit:,} that are built"
-                    )
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-
-
-def _refuse_more_than_the_files_hold(directory: Directory, cls: Any, config: Any) -> None:
-    """Raises CannotOpen where the module would take far more memory than the files: built without
-    memory first."""
-    try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            empty = cls(config)
-    except ProbeError:
-        raise
-    except Exception as error:
-        raise CannotOpen(
-            f"{directory.path}: {cls.__name__} cannot be built from {CONFIG}: {first_line(error)}"
-        ) from None
-    tensors = {id(one): one for one in (*empty.parameters(), *empty.buffers())}
-    wanted = sum(one.numel() * one.element_size() for one in tensors.values())
-    holds = sum(file.stat().st_size for file in directory.files)
-    if too_much(wanted, holds):
-        raise CannotOpen(
-            f"{directory.path / CONFIG} describes a model of {wanted:,} bytes, but its files have "
-            f"{holds:,}: they do not belong together"
-        )
 
 
 def _filled(
