@@ -7,8 +7,9 @@ from probe import printable
 from probe.errors import CannotOpen, first_line
 
 from .directory import CONFIG, Directory
+from .own_code import ALLOWED
 
-__all__ = ["code_within", "made", "values"]
+__all__ = ["code_within", "made", "values", "without_code"]
 
 _PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 _SPECIAL = ("Infinity", "-Infinity", "NaN")
@@ -31,9 +32,12 @@ def made(directory: Directory, cls: Any, own: bool) -> tuple[Any, tuple[str, ...
         )
     try:
         config = cls.config_class.from_dict(values(directory, own))
+    except MemoryError:
+        raise
     except Exception as error:  # a config may be wrong in any way
         raise CannotOpen(
             f"{place} is refused by {cls.config_class.__name__}: {first_line(error)}"
+            f"{without_code(directory, own)}"
         ) from None
     asked = [one for one in _implementations(config) if one not in (None, *_KERNELS)]
     if not asked:
@@ -81,6 +85,14 @@ def code_within(config: Any, place: str = "") -> Iterator[str]:
             yield from (f"{place}: {one}" for one in named.values())
         for key, one in config.items():
             yield from code_within(one, f"{place}.{key}" if place else key)
+
+
+def without_code(directory: Directory, own: bool) -> str:
+    """What is added to a reason where the configs inside name code, which may be what is missing;
+    "" otherwise."""
+    within = [] if own else list(code_within(directory.config))
+    names = printable.several(within, 3)
+    return f" (without code of the directory's own, {names}: {ALLOWED})" if within else ""
 
 
 def _implementations(config: Any) -> list[str | None]:

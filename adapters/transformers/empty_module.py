@@ -1,32 +1,55 @@
 """The module of a config.json built without memory for its parameters, to see that the files could
 fill it: before what the config says is believed."""
 
-import re
-from collections.abc import Mapping
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch.nn.modules import module as registration
 
-from probe import printable
 from probe.errors import CannotOpen, ProbeError, first_line
 from probe.files.size_limits import too_much
+from probe.process.limited_child import limited
 
-from .config import code_within, made
+from .config import made, without_code
 from .directory import CONFIG, Directory
-from .own_code import ALLOWED
 
 __all__ = ["refuse_more_than_the_files_hold"]
 
-_COUNTED = re.compile(r"(layer|block|depth|stage|expert|head|group|codebook|level|label)s?$")
-"""How what config.json gives a number of is named, each of which costs time."""
-_MANY, _LABELS = 10_000, 1_000_000
+_PARTS, _PARTS_OF_A_TENSOR = 10_000, 100
+"""How many modules, parameters and buffers are built, and for each tensor of the files."""
+_MEMORY, _MEMORY_OF_A_TENSOR = 1 << 30, 1 << 17
+_SECONDS, _SECONDS_OF_A_TENSOR = 10.0, 0.01
+"""What so many of them take, as measured, several times over."""
+_PICKLED = 1 << 12
+"""Bytes of a file for each tensor that it may hold, where no header tells how many it does."""
 
 
 def refuse_more_than_the_files_hold(directory: Directory, cls: Any, own: bool) -> None:
-    """Raises CannotOpen where the module would take far more memory than the files."""
-    _refuse_endless(directory)
-    wanted = _bytes_wanted(directory, cls, own)
+    """Raises CannotOpen where the module would have many more parts, or take far more memory, than
+    there are tensors and bytes in the files; and where that does not come out within limits, which
+    code of the directory's ``own``, that was agreed to, does not have."""
     holds = sum(file.stat().st_size for file in directory.files)
+    tensors = len(directory.tensors) or holds // _PICKLED
+
+    def bytes_wanted() -> int:
+        return _bytes_wanted(directory, cls, own, tensors)
+
+    wanted = (
+        bytes_wanted()
+        if own
+        else limited(
+            bytes_wanted,
+            f"building {cls.__name__} from {directory.path / CONFIG}",
+            memory=_MEMORY + _MEMORY_OF_A_TENSOR * tensors,
+            seconds=_SECONDS + _SECONDS_OF_A_TENSOR * tensors,
+            # the threads of OpenMP are not in the child, which would wait for them
+            prepare=lambda: torch.set_num_threads(1),
+        )
+    )
     if too_much(wanted, holds):
         raise CannotOpen(
             f"{directory.path / CONFIG} describes a model of {wanted:,} bytes, but its files have "
@@ -34,40 +57,40 @@ def refuse_more_than_the_files_hold(directory: Directory, cls: Any, own: bool) -
         )
 
 
-def _refuse_endless(directory: Directory) -> None:
-    """Raises CannotOpen where config.json gives a number of layers and their like that the files
-    cannot hold."""
-    waiting: list[Any] = [directory.config]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Mapping):
-            for key, value in one.items():
-                sizes = value if isinstance(value, list) else [value]
-                most = max((n for n in sizes if isinstance(n, int | float)), default=0)
-                limit = _LABELS if "label" in key else _MANY
-                if _COUNTED.search(key) and most > limit:
-                    raise CannotOpen(
-                        f"{directory.path / CONFIG} gives {printable.name(key)} as {most:,}, more "
-                        f"than the {limit:,} that are built"
-                    )
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-
-
-def _bytes_wanted(directory: Directory, cls: Any, own: bool) -> int:
+def _bytes_wanted(directory: Directory, cls: Any, own: bool, tensors: int) -> int:
     config, _ = made(directory, cls, own)
     try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        with torch.device("meta"), torch.random.fork_rng(devices=[]), _few(directory, tensors):
             empty = cls(config)
-    except ProbeError:
+    except (MemoryError, ProbeError):
         raise
     except Exception as error:
-        within = [] if own else list(code_within(directory.config))
-        hint = f" (without code of the directory's own, {printable.several(within, 3)}: {ALLOWED})"
         raise CannotOpen(
             f"{directory.path}: {cls.__name__} cannot be built from {CONFIG}: {first_line(error)}"
-            f"{hint if within else ''}"
+            f"{without_code(directory, own)}"
         ) from None
     found = {id(one): one for one in (*empty.parameters(), *empty.buffers())}
     return sum(one.numel() * one.element_size() for one in found.values())
+
+
+@contextmanager
+def _few(directory: Directory, tensors: int) -> Iterator[None]:
+    """Raises CannotOpen where this thread registers more parts of modules than such files fill."""
+    most, thread = _PARTS + _PARTS_OF_A_TENSOR * tensors, threading.get_ident()
+    numbers = itertools.count(1)
+
+    def counted(*_: object) -> None:
+        if threading.get_ident() == thread and next(numbers) > most:
+            raise CannotOpen(
+                f"{directory.path / CONFIG} describes a model of more than {most:,} modules and "
+                f"parameters, but its files have {tensors:,} tensors: they do not belong together"
+            )
+
+    with ExitStack() as stack:
+        for register in (
+            registration.register_module_module_registration_hook,
+            registration.register_module_parameter_registration_hook,
+            registration.register_module_buffer_registration_hook,
+        ):
+            stack.callback(register(counted).remove)
+        yield

@@ -1,0 +1,187 @@
+"""What a file may make a library do without end, done in a child of this process: with a limit of
+memory and of processor time, and with nothing to read from or print to.
+
+A fork, and no new interpreter: a framework is imported in seconds, and is in the child already.
+Systems other than Linux do not let a process fork that has threads, or have no such limits: there
+the work is done in this process.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from probe.errors import BadInput, CannotOpen, NotTrusted, in_words
+from probe.process.interrupts import MOMENT, held_back, interruptible, stop_here
+from probe.process.log_suppression import silenced
+
+if sys.platform == "linux":
+    import resource
+
+__all__ = ["limited"]
+
+_T = TypeVar("_T")
+
+_FORKS = sys.platform == "linux"
+_ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, NotTrusted)}
+_OUT_OF_MEMORY = 3
+"""The exit status of a child that had no memory left to answer."""
+_WAITED, _BUSY = 5.0, 0.05
+"""A child is waited for so many times its seconds, and is idle below this share of them: it waits
+for a lock of a thread that it does not have."""
+_STARTING = threading.Lock()
+
+
+def limited(
+    work: Callable[[], _T],
+    what: str,
+    *,
+    memory: int,
+    seconds: float,
+    prepare: Callable[[], object] = lambda: None,
+) -> _T:
+    """What the work gives, which must be of JSON's values: in a child that may take so many bytes
+    more than this process has, and so many seconds of processor time.
+
+    ``prepare`` is called in the child alone. An error of ``work`` is raised here; CannotOpen where
+    it goes beyond a limit, with ``what`` it is doing, such as "reading FILE".
+    """
+    if not _FORKS:
+        return work()
+    with held_back(), silenced(__name__):  # Python warns of forks where there are threads
+        child, end = _started(work, what, memory, seconds, prepare)
+        try:
+            with interruptible():
+                text, waiting = _text(end, _WAITED * seconds)
+        finally:
+            os.close(end)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            status, used = _ended(child)
+    if text.endswith(b"\n"):
+        answer = json.loads(text)
+        if "error" in answer:
+            raise _ERRORS[answer["error"]](answer["sentence"])
+        value: _T = answer["value"]
+        return value
+    if waiting and used < _BUSY * seconds:
+        return work()
+    raise CannotOpen(f"{what} {_exceeded(status, waiting, memory, seconds)}")
+
+
+def _started(
+    work: Callable[[], object],
+    what: str,
+    memory: int,
+    seconds: float,
+    prepare: Callable[[], object],
+) -> tuple[int, int]:
+    """The child, and the end of the pipe that it answers through."""
+    with _STARTING:  # no child holds the end that another one writes to
+        end, writing = os.pipe()
+        try:
+            child = os.fork()
+            if not child:
+                _in_the_child(work, what, memory, seconds, prepare, writing)
+        except OSError as error:
+            os.close(end)
+            raise CannotOpen(f"{what} takes a process of its own: {in_words(error)}") from None
+        finally:
+            os.close(writing)
+    return child, end
+
+
+def _in_the_child(
+    work: Callable[[], object],
+    what: str,
+    memory: int,
+    seconds: float,
+    prepare: Callable[[], object],
+    writing: int,
+) -> None:
+    """Answers and ends; nothing that this process would do at its end is done."""
+    status = 1
+    try:
+        _confine(memory, seconds)
+        prepare()
+        os.write(writing, json.dumps(_answer(work, what)).encode() + b"\n")
+        status = 0
+    except MemoryError:
+        status = _OUT_OF_MEMORY
+    finally:
+        os._exit(status)
+
+
+def _answer(work: Callable[[], object], what: str) -> dict[str, Any]:
+    try:
+        return {"value": work()}
+    except tuple(_ERRORS.values()) as error:
+        return {"error": type(error).__name__, "sentence": str(error)}
+    except MemoryError:
+        raise
+    except Exception as error:
+        return {"error": CannotOpen.__name__, "sentence": f"{what} fails ({in_words(error)})"}
+
+
+def _confine(memory: int, seconds: float) -> None:
+    gc.freeze()  # what is here already is not gone through, which would copy it
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU, signal.SIGABRT):
+        signal.signal(number, signal.SIG_DFL)
+    faulthandler.disable()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nowhere, descriptor)
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, max(1, round(seconds))),
+        (resource.RLIMIT_DATA, pages * os.sysconf("SC_PAGE_SIZE") + memory),
+    ):
+        soft, hard = resource.getrlimit(kind)
+        least = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
+        resource.setrlimit(kind, (least, hard))
+
+
+def _text(end: int, seconds: float) -> tuple[bytes, bool]:
+    """What the child writes, a line, and whether it still has not after so many seconds."""
+    text, until = b"", time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        selector.register(end, selectors.EVENT_READ)
+        while time.monotonic() < until:
+            if selector.select(MOMENT):
+                piece = os.read(end, 1 << 16)
+                text += piece
+                if not piece or text.endswith(b"\n"):
+                    return text, False
+            stop_here()
+    return text, True
+
+
+def _ended(child: int) -> tuple[int, float]:
+    """The status of the child, and the seconds of processor time that it took."""
+    try:
+        _, status, usage = os.wait4(child, 0)
+    except ChildProcessError:  # the user has it that children leave no status
+        return 0, 0.0
+    return status, usage.ru_utime + usage.ru_stime
+
+
+def _exceeded(status: int, waiting: bool, memory: int, seconds: float) -> str:
+    if waiting:
+        return f"does not end within {_WAITED * seconds:.0f} s"
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGXCPU:
+        return f"takes more than {seconds:.0f} s of processor time"
+    if number in (signal.SIGABRT, signal.SIGKILL) or os.WEXITSTATUS(status) == _OUT_OF_MEMORY:
+        return f"takes more than {memory >> 20:,} MiB of memory"
+    return f"crashes ({signal.Signals(number).name})" if number else "ends without an answer"

@@ -1,0 +1,107 @@
+"""Work that is done in a child: what comes back, and what ends it."""
+
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from probe.errors import BadInput, CannotOpen, NotTrusted
+from probe.process import limited_child
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks with threads")
+
+HERE = os.getpid()
+ROOM = {"memory": 1 << 26, "seconds": 1}
+
+
+def limited(work, **options):
+    return limited_child.limited(work, "reading a file", **{**ROOM, **options})
+
+
+def refused(work, error=CannotOpen, **options):
+    with pytest.raises(error) as caught:
+        limited(work, **options)
+    return str(caught.value)
+
+
+def raises(error):
+    def work():
+        raise error
+
+    return work
+
+
+def test_what_the_child_gives_comes_back():
+    assert limited(lambda: ["a", 1.5, None, {"b": [True]}]) == ["a", 1.5, None, {"b": [True]}]
+    assert limited(lambda: "x" * 500_000) == "x" * 500_000  # more than a pipe holds
+    assert limited(os.getppid) == os.getpid()
+
+
+def test_threads_have_a_child_each():
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda at: limited(lambda: (at, os.getpid())), range(12)))
+    assert [at for at, _ in found] == list(range(12))
+    assert len({child for _, child in found} | {HERE}) == 13
+
+
+@pytest.mark.parametrize("cls", [BadInput, CannotOpen, NotTrusted])
+def test_an_error_of_ours_is_raised_here(cls):
+    assert refused(raises(cls("it is wrong")), cls) == "it is wrong"
+
+
+def test_other_errors_are_told():
+    assert refused(raises(ValueError("no"))) == "reading a file fails (ValueError: no)"
+
+
+def test_the_limits():
+    def forever():
+        while True:
+            pass
+
+    for work in (lambda: len(bytearray(1 << 30)), os.abort):
+        assert refused(work) == "reading a file takes more than 64 MiB of memory"
+    assert refused(forever) == "reading a file takes more than 1 s of processor time"
+    crash = refused(lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    assert crash == "reading a file crashes (SIGSEGV)"
+    assert refused(lambda: os._exit(0)) == "reading a file ends without an answer"
+
+
+def test_the_child_reads_and_prints_nothing(capfd):
+    def work():
+        os.write(1, b"printed")
+        os.write(2, b"printed")
+        return len(os.read(0, 10))
+
+    assert limited(work) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_ends_the_child(tmp_path):
+    place = tmp_path / "child"
+
+    def work():
+        place.write_text(str(os.getpid()))
+        os.kill(HERE, signal.SIGINT)
+        signal.pause()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            limited(work, seconds=1000)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(place.read_text()), 0)
+
+
+def test_a_child_that_gets_nothing_done_is_not_waited_for(monkeypatch):
+    """As one does that wants a lock which a thread had that is not in it."""
+    monkeypatch.setattr(limited_child, "_WAITED", 0.0)
+    assert limited(lambda: "here" if os.getpid() == HERE else signal.pause()) == "here"
+
+
+def test_without_forks_the_work_is_done_here(monkeypatch):
+    monkeypatch.setattr(limited_child, "_FORKS", False)
+    assert limited(os.getpid) == os.getpid()
