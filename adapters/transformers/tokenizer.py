@@ -1,12 +1,18 @@
 """A text as the numbers of its tokens, by the tokenizer.json of a directory."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 from probe.errors import BadInput, CannotOpen, MissingExtra, first_line
+from probe.files.size_limits import most
+from probe.process.limited_child import limited
 
 __all__ = ["token_ids"]
 
 _FILE, _BYTES = "tokenizer.json", 1 << 27
+_SECONDS, _A_SECOND = 10.0, 1 << 20
+"""How long it may take, and for how many bytes of the file and the text a second more."""
 
 
 def token_ids(folder: Path, text: str) -> list[int]:
@@ -23,15 +29,26 @@ def token_ids(folder: Path, text: str) -> list[int]:
             "a text needs tokenizers, which is not installed: pip install "
             "'layerprobe[transformers]'"
         ) from None
+    ids = limited(
+        lambda: _ids(Tokenizer, place, text),
+        f"making tokens by {place}",
+        memory=most(size + len(text)),
+        seconds=_SECONDS + (size + len(text)) / _A_SECOND,
+        prepare=lambda: os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"),
+    )
+    if not ids:
+        raise BadInput(f"{place} makes no token of the text {text!r}")
+    return ids
+
+
+def _ids(tokenizers: Any, place: Path, text: str) -> list[int]:
     try:
-        tokenizer = Tokenizer.from_file(str(place))
+        tokenizer = tokenizers.from_file(str(place))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         ids: list[int] = tokenizer.encode(text).ids
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # what panics in Rust is no Exception
         raise CannotOpen(f"{place} is no tokenizer: {first_line(error)}") from None
-    if not ids:
-        raise BadInput(f"{place} makes no token of the text {text!r}")
     return ids
