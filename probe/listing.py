@@ -1,11 +1,13 @@
 """What ``probe MODEL`` lists; without NumPy, so that listing a file starts at once."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from probe import printable
 
-__all__ = ["Layer", "Listing", "Shown"]
+__all__ = ["Layer", "Listing", "Party", "Shown"]
+
+Party = Literal["numpy", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Layer:
 
     name: str
     kind: str
-    checkable: tuple[str, ...] = ()
+    checkable: tuple[Party, ...] = ()
     """The parties beside the framework that will answer: ``("numpy", "onnx")``, or ``()``."""
     why: str = ""
     """Why it cannot be checked, or empty."""

@@ -58,13 +58,18 @@ class Directory:
                 f"{self.path} has .safetensors files but no {CONFIG}: give what builds the module, "
                 "--factory 'package.module:Net' (factory= in Python)"
             )
-        named = self.config.get("architectures")
-        if not (isinstance(named, list) and named and isinstance(named[0], str)):
+        if not self.classes:
             raise CannotOpen(
                 f'{place} names no architectures, such as ["LlamaForCausalLM"]: add the class '
                 "that wrote it, or give what builds the module, --factory 'package.module:Net'"
             )
-        return named[0]
+        return self.classes[0]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes that config.json says wrote it."""
+        named = (self.config or {}).get("architectures")
+        return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
 
     @property
     def quantisation(self) -> str:
@@ -151,9 +156,8 @@ def _notes(directory: Directory) -> list[str]:
     ]
     if directory.config is None:
         return notes
-    named = directory.config.get("architectures")
-    if isinstance(named, list) and named:
-        notes.insert(0, f"{CONFIG} names the class {printable.several(map(str, named), 3)}")
+    if directory.classes:
+        notes.insert(0, f"{CONFIG} names the class {printable.several(directory.classes, 3)}")
     if directory.dtype:
         notes.append(f"{CONFIG} asks for the precision {printable.name(directory.dtype)}")
     if directory.quantisation:
@@ -168,16 +172,15 @@ def _notes(directory: Directory) -> list[str]:
 def _tied(directory: Directory) -> str:
     """What is said of an output layer that has no tensor of its own."""
     config, tensors = directory.config or {}, directory.tensors
-    named = config.get("architectures") or [""]
     if (
-        not _HEADS.search(str(named[0]))
+        not any(map(_HEADS.search, directory.classes[:1]))
         or config.get("tie_word_embeddings") is False
         or any(_HEAD.search(name) for name in tensors)
     ):
         return ""
     inner = config.get("text_config")
     rows = (config, inner if isinstance(inner, Mapping) else {})
-    sizes = {one.get("vocab_size") for one in rows} - {None}
+    sizes = [one.get("vocab_size") for one in rows]
     table = next(
         (name for name, one in tensors.items() if len(one.shape) == 2 and one.shape[0] in sizes), ""
     )

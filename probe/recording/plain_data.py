@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -177,6 +177,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and all(
             isinstance(key, str) and _fits(one, inner[1]) for key, one in value.items()
         )
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
     if hint is None or hint is type(None):
         return value is None
     if hint is float:

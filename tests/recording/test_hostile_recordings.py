@@ -196,6 +196,9 @@ CHANGES = {
     "a block of a word": put("calls_of_blocks", [block("all")]),
     "layers of another kind": put("layers", [{"is": "Ref", "step": 0}]),
     "layers a word": put("layers", "all"),
+    "a layer checked by nobody": put(
+        "layers", [{"is": "Layer", "name": "a", "kind": "b", "checkable": ["x"]}]
+    ),
     "a layer with code": put("layers", [{"is": "Layer", "name": "a", "kind": "b", "code": "x"}]),
     "names a number": put("names", 3),
     "no model": removed("model"),

@@ -5,7 +5,7 @@ import inspect
 import json
 import types
 from dataclasses import fields, is_dataclass
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import ml_dtypes
 import numpy as np
@@ -39,6 +39,8 @@ def drawn(hint: Any, depth: int = 0) -> Any:
     if origin is tuple:
         sizes = (inner[0],) * 2 if inner[1:] == (...,) else inner
         return tuple(drawn(one, depth + 1) for one in sizes)
+    if origin is Literal:
+        return inner[0]
     if origin is collections.abc.Sequence:
         return [drawn(inner[0]), drawn(inner[0])]
     if origin is collections.abc.Mapping:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
-from probe.listing import Layer, Shown
+from probe.listing import Layer, Party, Shown
 from probe.model import CallArguments, Capture, InputSpec, OnCall
 
 from ..describe.describe import calls_others, opaque, refusal
@@ -393,7 +393,7 @@ def _is_called(module: torch.nn.Module) -> bool:
     )
 
 
-def _layer(name: str, module: torch.nn.Module, checkable: tuple[str, ...] | None = None) -> Layer:
+def _layer(name: str, module: torch.nn.Module, checkable: tuple[Party, ...] | None = None) -> Layer:
     seen = (
         f"{kind_of(module)} is TorchScript: its calls are checked individually"
         if is_script(module)

@@ -149,6 +149,12 @@ def test_tensors_without_a_use_are_told(copied):
     )
 
 
+@pytest.mark.parametrize("named", [3, True, {"a": 1}, [3], [[]]], ids=repr)
+def test_a_listing_whatever_the_config_names(probe, copied, named):
+    status, out, err = probe(copied(architectures=named, vocab_size=[1], text_config=named))
+    assert (status, err) == (0, "") and "names the class" not in out, err
+
+
 def test_a_missing_tensor(copied):
     told = the_sentence(without(copied(), "model.layers.1.mlp.up_proj.weight"))
     assert "do not fit LlamaForCausalLM: missing model.layers.1.mlp.up_proj.weight" in told
