@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,15 @@ import pytest
 from probe import command_line
 from probe.files import atomic_write
 from probe.files.regular_file import exists
+from probe.pytest_mark import Asked, asked_by
 
 if TYPE_CHECKING:
-    from probe.model_comparison.reports.result import ModelComparison
     from probe.report import Report
 
 __all__ = ["Layer", "Run"]
 
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
-_OPENING = ("factory", "imports", "trust", "device")
-_CHECKING = ("input", "against", "layers", "shape", "seed", "strict")
 _KEPT: pytest.StashKey[dict[Any, Any]] = pytest.StashKey()
 
 
@@ -59,120 +56,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if "layer" not in metafunc.fixturenames:
         pytest.fail("a test marked with probe takes the argument `layer`", pytrace=False)
-    asked = _asked(marker, metafunc.definition.path, metafunc.config)
-    names = asked.names()
+    from probe.errors import ProbeError
+
+    config = metafunc.config
+    asked = asked_by(marker, metafunc.definition.path, config, config.stash[_KEPT])
+    try:
+        names = asked.names()
+    except ProbeError as error:
+        pytest.fail(str(error), pytrace=False)
     metafunc.parametrize(
         "layer",
         [(asked, name) for name in names],
         indirect=True,
         ids=[name or "(root)" for name in names],
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """What a mark says, with its files found."""
-
-    model: str
-    options: Mapping[str, Any]
-    opening: Mapping[str, Any]
-    kept: dict[Any, Any] = field(repr=False)
-    """What the session has opened and compared."""
-
-    @property
-    def key(self) -> str:
-        return repr((self.model, sorted(self.options.items()), sorted(self.opening.items())))
-
-    def names(self) -> list[str]:
-        """The names to test: as the file tells them, or else as the opened model does."""
-        wanted = self.options.get("layers")
-        if wanted is not None:
-            return [wanted] if isinstance(wanted, str) else list(wanted)
-        listing = None
-        if not self.opening:
-            listing = import_module("probe.adapters").list_file(self.model)
-        found = listing.layers if listing is not None and listing.layers else self.opened().layers
-        return [layer.name for layer in found]
-
-    def opened(self) -> Any:
-        """The model, opened once in a session."""
-        key = ("model", self.model, repr(sorted(self.opening.items())))
-        if key not in self.kept:
-            from probe import open_model
-
-            self.kept[key] = open_model(self.model, **self.opening)
-        return self.kept[key]
-
-    def input(self) -> Any:
-        from probe.capture.array_files import input_file
-
-        return input_file(self.options.get("input"))
-
-    def drawn(self) -> dict[str, Any]:
-        """How a random input is drawn."""
-        return {name: self.options[name] for name in ("shape", "seed") if name in self.options}
-
-    def compared(self) -> "ModelComparison":
-        """The model and the one that it is compared with, once in a session."""
-        key = ("compared", self.key)
-        if key not in self.kept:
-            from probe import compare
-
-            against = self.options["against"]
-            compared = compare(self.opened(), against, self.input(), **self.drawn())
-            inputs = {"x": self._input_words()}
-            self.kept[key] = compared.opened_by(self._opening_words(), (against,), inputs)
-        found: ModelComparison = self.kept[key]
-        return found
-
-    def command(self, name: str) -> str:
-        """What repeats a check on the command line; "" where no command does."""
-        against = self.options.get("against")
-        opening = self._opening_words("a" if against else "")
-        if not opening:
-            return ""
-        if not against:
-            return command_line.of_layer((*opening, *self._input_words()), name)
-        model, *options = opening
-        files = map(command_line.file, (model, against))
-        return command_line.joined(["probe", "compare", *files, *self._input_words(), *options])
-
-    def _opening_words(self, side: str = "") -> list[str]:
-        """What opens the model on the command line; nothing where its factory is a function."""
-        if not isinstance(self.opening.get("factory"), str | None):
-            return []
-        return [self.model, *command_line.opening(**self.opening, side=side)]
-
-    def _input_words(self) -> list[str]:
-        if self.options.get("input"):
-            return ["--input", self.options["input"]]
-        return command_line.drawing(self.options.get("shape"), self.options.get("seed", 0))
-
-
-def _asked(marker: pytest.Mark, test: Path, config: pytest.Config) -> _Asked:
-    unknown = marker.kwargs.keys() - {*_OPENING, *_CHECKING}
-    if len(marker.args) != 1 or unknown:
-        known = ", ".join((*_CHECKING, *_OPENING))
-        pytest.fail(f"the mark probe takes a model's file and the options {known}", pytrace=False)
-    options = {name: marker.kwargs[name] for name in _CHECKING if name in marker.kwargs}
-    for name in ("input", "against"):
-        if options.get(name) is not None:
-            options[name] = _file(options[name], test, config)
-    opening = {name: marker.kwargs[name] for name in _OPENING if name in marker.kwargs}
-    if ".py:" in str(opening.get("factory", "")):
-        path, _, rest = str(opening["factory"]).partition(".py:")
-        opening["factory"] = f"{_file(f'{path}.py', test, config)}:{rest}"
-    return _Asked(_file(marker.args[0], test, config), options, opening, config.stash[_KEPT])
-
-
-def _file(name: Any, test: Path, config: pytest.Config) -> str:
-    """A file beside the test, or in pytest's root."""
-    places = [test.parent / name, config.rootpath / name]
-    places = places[:1] if Path(name).is_absolute() or places[0] == places[1] else places
-    for place in places:
-        if exists(place):
-            return str(place)
-    pytest.fail(f"there is no file {' or '.join(map(str, places))}", pytrace=False)
 
 
 @pytest.fixture
@@ -195,7 +92,7 @@ class Layer:
     """A layer under test."""
 
     name: str
-    asked: _Asked = field(repr=False)
+    asked: Asked = field(repr=False)
     node: pytest.Item = field(repr=False)
 
     @cached_property

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import probe as package
 from probe import command_line
-from probe.pytest_plugin import _Asked
+from probe.pytest_mark import Asked
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 NAMES = (
@@ -178,16 +178,16 @@ def test_what_a_shell_completes_runs_nothing(tmp_path):
 
 
 def test_the_command_of_a_pytest_failure(tmp_path):
-    asked = _Asked(
+    asked = Asked(
         "m y.pt",
         {"input": "x y.npy", "seed": 3},
         {"factory": "net.py:Net(1, 'a')", "imports": ("my mod",), "trust": True, "device": "cuda"},
         {},
     )
     opening = ["--factory", "net.py:Net(1, 'a')", "--import", "my mod", "--trust"]
-    drawn = _Asked("net.onnx", {"against": "compare", "shape": ((1, 2), (3,)), "seed": 3}, {}, {})
+    drawn = Asked("net.onnx", {"against": "compare", "shape": ((1, 2), (3,)), "seed": 3}, {}, {})
     assert as_read([asked.command("a;b"), drawn.command("a;b")], tmp_path) == [
         ["m y.pt", "--layer", "a;b", *opening, "--device", "cuda", "--input", "x y.npy"],
         ["compare", "net.onnx", "compare", "--shape", "1,2", "--shape", "3", "--seed", "3"],
     ]
-    assert _Asked("net.pt", {}, {"factory": dict}, {}).command("a") == "", "a function has no name"
+    assert Asked("net.pt", {}, {"factory": dict}, {}).command("a") == "", "a function has no name"

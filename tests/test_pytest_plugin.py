@@ -211,12 +211,48 @@ def test_layers(layer, key):
         ('"missing.onnx"', "there is no file"),
         ('"net.onnx", inputs="x.npy"', "takes a model's file and the options input, against"),
         ('"net.onnx", input="y.npy"', "there is no file"),
+        ('"x.npy"', "is not a Keras, PyTorch or ONNX file"),
     ],
 )
 def test_a_wrong_mark_is_one_sentence(tmp_path, mark, words):
     net(tmp_path / "net.onnx")
     status, out = run(tmp_path, f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n")
     assert status == 2 and words in out and "Traceback" not in out, out
+    assert "pluggy" not in out, "no stack"
+
+
+WRONG_VALUES = {
+    "3": "model of the mark probe is a file's name; you gave 3",
+    "None": "model of the mark probe is a file's name; you gave None",
+    **{
+        f'"net.onnx", {name}={value}': f"{name} of the mark probe is "
+        for name, value in (
+            *(("layers", "3"), ("layers", "[3]"), ("shape", '"x"'), ("shape", "[1, (2,)]")),
+            *(("seed", '"x"'), ("imports", "3"), ("imports", '"net"'), ("against", "3")),
+            *(("input", "[1.0]"), ("strict", '"x"'), ("trust", "3"), ("factory", "3")),
+            *(("device", "0"),),
+        )
+    },
+}
+
+
+def test_values_of_a_wrong_type_are_a_sentence_each(tmp_path):
+    net(tmp_path / "net.onnx")
+    tests = (f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n" for mark in WRONG_VALUES)
+    for place, test in enumerate(tests):
+        (tmp_path / f"test_{place:02}.py").write_text(f"import pytest\n{test}")
+    status, out = run(tmp_path, "", tmp_path)
+    told = [one.partition(chr(10))[0] for one in out.split("ERROR collecting ")[1:]]
+    assert status == 2 and len(told) == len(WRONG_VALUES) and "pluggy" not in out, out
+    for words in WRONG_VALUES.values():
+        assert f"{chr(10)}{words}" in out, out
+
+
+def test_none_is_as_if_nothing_was_given(tmp_path):
+    net(tmp_path / "net.onnx")
+    more = ", against=None, layers=None, shape=None, seed=None, strict=None, factory=None"
+    status, out = run(tmp_path, ONE.format(more=f"{more}, imports=None, device=None, trust=None"))
+    assert status == 0 and "3 passed" in out, out
 
 
 def test_a_mark_needs_the_argument(tmp_path):

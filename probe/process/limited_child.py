@@ -141,7 +141,7 @@ def _confine(memory: int, seconds: float) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5])
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, max(1, round(seconds))),
