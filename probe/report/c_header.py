@@ -6,7 +6,6 @@ floats in digits that give the same bits back. All in the framework's own layout
 order.
 """
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from probe import printable
 from probe.ops.weight import Grid, Weight
 from probe.report.blocks import arrays
+from probe.report.c_identifiers import identifiers, plain
 
 if TYPE_CHECKING:
     from probe.report import Report
@@ -31,7 +31,10 @@ class _Table(NamedTuple):
 def header(report: "Report") -> str:
     """A C header: an array per weight (and its scale), input and output of the framework, each with
     its format in a comment."""
-    guard = _identifier(f"{report.layer}_{report.call}_h").upper()
+    guard = plain(f"{report.layer}_{report.call}_h").upper()
+    weights, values = [*_weights(report)], [*_values(report)]
+    fixed = [table.name for table in values]
+    names = [*identifiers((table.name for table in weights), [guard, *fixed]), *fixed]
     lines = [_comment(line) for line in _title(report)]
     lines += [
         f"#ifndef {guard}",
@@ -41,8 +44,9 @@ def header(report: "Report") -> str:
         "#include <stdint.h>",
         "",
     ]
-    for table in _tables(report):
-        lines += [_comment(table.words), *_c_array(_identifier(table.name), table.values), ""]
+    for name, table in zip(names, [*weights, *values], strict=True):
+        words = table.words if name == table.name else f"{table.name}: {table.words}"
+        lines += [_comment(words), *_c_array(name, table.values), ""]
     return "\n".join([*lines, f"#endif /* {guard} */", ""])
 
 
@@ -50,7 +54,7 @@ def listing(report: "Report") -> str:
     """The same as text: comments after ``#``, and then a number a line (``numpy.loadtxt`` reads it,
     all tables in a row)."""
     lines = [printable.line(f"# {line}") for line in _title(report)]
-    for table in _tables(report):
+    for table in (*_weights(report), *_values(report)):
         lines += [
             printable.line(f"# {table.name}: {table.words}"),
             *(_digits(value) for value in table.values.ravel()),
@@ -71,9 +75,13 @@ def _title(report: "Report") -> list[str]:
     ]
 
 
-def _tables(report: "Report") -> Iterator[_Table]:
+def _weights(report: "Report") -> Iterator[_Table]:
     for weight in report.weights.values():
         yield from _weight(weight)
+
+
+def _values(report: "Report") -> Iterator[_Table]:
+    """The inputs and outputs, whose names are those of every layer."""
     for place, x in enumerate(report.inputs):
         yield _plain(f"input_{place}", x, report.input_axes)
     for place, y in enumerate(arrays(report.outputs["framework"])):
@@ -160,7 +168,3 @@ def _c_array(name: str, values: np.ndarray) -> Iterator[str]:
 def _digits(value: np.generic) -> str:
     """Digits that give the same bits back, with a point where it is a float."""
     return repr(float(str(value))) if value.dtype.kind == "f" else str(value)
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", name if not name[:1].isdigit() else f"_{name}") or "_"

@@ -1,7 +1,9 @@
 """What --save writes is what a test bench reads: an .npz, a C header that compiles, numbers a line
 each."""
 
+import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +62,41 @@ def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
     inner = report.outputs["numpy"][:, 1:-1, 1:-1]  # the layer pads; the program does not
     np.testing.assert_allclose(
         np.array(printed.split(), float).reshape(inner.shape), inner, rtol=1e-12, atol=1e-12
+    )
+
+
+NAMES = (
+    *("int", "int8_t", "NAN", "main", "printf", "input_0", "gamma", "y0", "sinf", "class", "I"),
+    *("a.b", "a_b", "a b", "a_b_2", "", "1x", "größe", "kernel_scale", "*/", "__x", "_X"),
+    *("LAYER_0_H", "PLAIN", "EOF", "stdout", "size_t", "static_assert", "x" * 200),
+)
+INCLUDING = """
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "layer.h"
+int main(void) { return 0; }
+"""
+
+
+def test_any_names_of_weights_are_identifiers(report, tmp_path):
+    integers = replace(report.weights["kernel"], name="kernel")
+    one = replace(report.weights["bias"], stored=None, effective=np.ones(1, np.float32), grid=None)
+    weights = {"kernel": integers, **{name: replace(one, name=name) for name in NAMES}}
+    replace(report, layer="layer", weights=weights).save(tmp_path / "layer.h")
+    text = (tmp_path / "layer.h").read_text()
+    found = re.findall(r"^static const \w+ (\w+)\[", text, re.MULTILINE)
+    assert len(found) == len(set(found)) == len(NAMES) + 4
+    assert {"kernel", "kernel_scale", "kernel_scale_2", "int_", "a_b", "a_b_2", "a_b_3"} <= {*found}
+    assert found[-2:] == ["input_0", "output_0"] and "input_0_2" in found
+    assert "/* int: float32, shape (1)" in text and "/* a_b: " in text, "what the name was"
+    (tmp_path / "main.c").write_text(INCLUDING)
+    subprocess.run(
+        ["cc", "-Wall", "-Wno-unused-variable", "-Werror", "-o", "main", "main.c"],
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
     )
 
 
