@@ -27,6 +27,7 @@ __all__ = [
     "Node",
     "command",
     "graph_of",
+    "new_id",
     "of_sweep",
     "refuse_folder",
     "values",
@@ -111,21 +112,30 @@ def values(nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
+def new_id(name: str, taken: set[str]) -> str:
+    """An id that is not taken, and is then: names that are shortened to be shown may be alike."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name} ({count})"
+    taken.add(found)
+    return found
+
+
 def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
     """The files of a sweep by their names."""
-    known: set[str] = set()
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
     nodes = []
     for entry in entries:
         name = printable.name(entry.name) or "(root)"
-        after = (printable.name(call) or "(root)" for call in entry.inputs_from if call is not None)
-        nodes.append(
-            Node(
-                *(name, name, entry.row.kind, entry.row.verdict, entry.ratio),
-                tuple(call for call in after if call in known),
-                {"output": entry.row.shape, "what is said": printable.line(entry.row.text)},
-            )
+        node = Node(
+            *(new_id(name, taken), name, entry.row.kind, entry.row.verdict, entry.ratio),
+            tuple(ids[call] for call in entry.inputs_from if call in ids),
+            {"output": entry.row.shape, "what is said": printable.line(entry.row.text)},
         )
-        known.add(name)
+        nodes.append(node)
+        ids[entry.name] = node.id
     label = printable.name(source)
     errors, verdicts = values(nodes)
     return {

@@ -4,6 +4,7 @@ tests/browser/test_model_explorer.py gives the same files to the tool itself.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,23 @@ def test_the_graph_of_a_sweep():
         (*_, worst) = sorted(one.ratio for one in report.comparisons.values())
         assert results[report.call_name]["value"] == worst
     assert the_only(files, "verdict.json")["results"]["last"]["value"] == "agree"
+
+
+def test_calls_whose_names_are_shown_alike_are_nodes_of_their_own():
+    """Names of more than 160 letters that differ in the middle alone."""
+    net = Net().eval()
+    (first, second, *_) = (entry(one, 0, False) for one in probe.sweep(net, X, flow=True))
+    names = [f"{'a' * 110}{letter}{'b' * 90}" for letter in "xy"]
+    entries = [
+        replace(first, name=names[0], inputs_from=(None,)),
+        replace(second, name=names[1], inputs_from=(names[0],)),
+    ]
+    files = model_explorer.of_sweep("net.pt", entries)
+    (graph,) = files["graph.json"]["graphs"]
+    one, other = graph["nodes"]
+    assert one["id"] != other["id"] and not one["incomingEdges"]
+    assert [edge["sourceNodeId"] for edge in other["incomingEdges"]] == [one["id"]]
+    assert set(the_only(files, "verdict.json")["results"]) == {one["id"], other["id"]}
 
 
 def test_what_was_not_compared_and_what_is_infinite():

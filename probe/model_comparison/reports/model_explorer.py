@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from probe import printable
 from probe.model_comparison.reports.blocks import ratio_of
-from probe.report.model_explorer import ERROR, GRAPH, PAIRS, VERDICT, Node, graph_of, values
+from probe.report.model_explorer import ERROR, GRAPH, PAIRS, VERDICT, Node, graph_of, new_id, values
 
 if TYPE_CHECKING:
     from probe.model_comparison.reports.result import ModelComparison, Pair
@@ -83,10 +83,4 @@ class _Side:
 
     def _new(self, name: str) -> str:
         """An id that no node of either graph has."""
-        wanted, count = f"{self.side}:{printable.name(name)}", 1
-        found = wanted
-        while found in self._ids:
-            count += 1
-            found = f"{wanted} ({count})"
-        self._ids.add(found)
-        return found
+        return new_id(f"{self.side}:{printable.name(name)}", self._ids)
