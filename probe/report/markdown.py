@@ -56,9 +56,17 @@ def _block(block: Block) -> Iterator[str]:
             yield f"| {escaped(line.label)} | {cell} |"
 
 
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>|#&~$]|^[-+=](?=[ =-]|$)")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?= |$)")
+_LINKED = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=\w:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+"""Where GitHub would make a link: of a bare address, of somebody's name, of an issue's number."""
+
+
 def escaped(text: str) -> str:
-    """Text that is no markup."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", printable.line(text))
+    """Text that is no markup, begins no list and links to nothing."""
+    text = _MARKUP.sub(r"\\\g<0>", printable.line(text))
+    text = _LINKED.sub("<!-- -->", _NUMBERED.sub(r"\1\\\2", text))
+    return f"&#32;{text[1:]}" if text[:1] == " " else text
 
 
 def fenced(text: str, language: str = "text") -> str:

@@ -6,20 +6,23 @@ import re
 import time
 from collections import Counter
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from repository import EXAMPLES
 
 import probe
+from probe import printable
 from probe.explanation.waterfall import waterfall
 from probe.model_comparison.reports import junit as pairs_junit
 from probe.model_comparison.reports.blocks import headline as pair_headline
 from probe.model_comparison.reports.text import render
-from probe.report import graph, junit, pictures
+from probe.report import graph, junit, markdown, pictures
 from probe.report.blocks import blocks, headline
 from probe.report.html import entry, sweep_page
 from probe.report.text import line as row_of
@@ -312,6 +315,25 @@ def test_names_out_of_a_file_are_no_markup(reports):
     assert re.search(r"(?<!\\)<", text) is None and "\x1b" not in text
     case = junit.suite(evil, [junit.case(report)])
     assert "\x1b" not in case and ElementTree.fromstring(case) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("<b>x</b>", "&lt;b&gt; &copy;", "1. x", "23) x", "- x", "+ x", "-", "---", "===", "# x"),
+        *("    x", " - x", "a|b", "*a* _b_ ~~c~~ `d`", "[a](b)", "![a](b)", "a\\", "1.5", "-0.5"),
+        *("see https://a.b/c", "HTTP://a.b", "www.a.b", "@someone", "fix #12", "$x$", "a\nb"),
+    ],
+)
+def test_text_stays_text_in_markdown(text):
+    told = markdown.escaped(text)
+    shown = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(f"{told}\n")
+    plain = shown.replace("<!-- -->", "")
+    assert unescape(plain.strip("\n").removeprefix("<p>").removesuffix("</p>")).strip() == (
+        printable.line(text).strip()
+    )
+    assert not re.search(r"@\w|#\d|\w://|www\.", told.replace("&#32;", " ")), "GitHub's links"
+    assert text not in ("1.5", "-0.5") or told == text, "numbers are as they are"
 
 
 def test_markdown_has_the_verdict_first_and_a_table_for_each_matter(reports):
