@@ -8,6 +8,7 @@ step.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from probe.ops.step import Step, weights_of
 __all__ = [
     "LEAST_HOPE",
     "SumBounds",
+    "Visible",
     "allowances",
     "carry",
     "rounded",
@@ -270,13 +272,23 @@ def worst_case(
     )
 
 
+class Visible(NamedTuple):
+    """The smallest change of a weight that shows."""
+
+    change: float
+    step: int
+    """Whose weight it is."""
+    allowed: np.ndarray
+    """What its output is allowed."""
+
+
 def smallest_visible_change(
     steps: Sequence[Step],
     inputs: Sequence[np.ndarray],
     values: Values,
     precision: Precision,
     count: int = 64,
-) -> float | None:
+) -> Visible | None:
     """The smallest relative change of one weight that would have left the allowance, seen from
     ``count`` of the largest outputs.
 
@@ -300,11 +312,10 @@ def smallest_visible_change(
     largest = np.abs(op.terms(given, where)).max(axis=(1, 2))
     allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
     assert allowed is not None
-    allowed = allowed[where]
     with np.errstate(all="ignore"):
-        seen = allowed / largest
+        seen = allowed[where] / largest
     seen = seen[np.isfinite(seen)]
-    return float(seen.min()) if seen.size else None
+    return Visible(float(seen.min()), position, allowed) if seen.size else None
 
 
 def _trace(

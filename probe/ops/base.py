@@ -233,6 +233,19 @@ class Op:
         and with these weights: a sentence each."""
         return []
 
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        """For fields that hold weights: how far at least a change of each element, of 1, moves some
+        element of the first output, in units in which those are ``worth`` so much (None: 1 each).
+
+        An array that broadcasts to the weight; 0 exactly where the element meets only zeros, or
+        only outputs that are worth nothing. Of ops without ``terms`` nothing but that counts.
+        Fields of which it is not known are left out.
+        """
+        return {}
+
+    unmet_weights: ClassVar[str] = "meets only zeros"
+    """What is said of elements of a weight whose effect is 0."""
+
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
         """Whether an input of this shape is padded alike on both sides by SAME padding, which adds
         an odd cell at the end of inputs of other sizes."""

@@ -10,7 +10,7 @@ from probe.ops.weight import Weight
 if TYPE_CHECKING:
     from probe.ops.base import Op
 
-__all__ = ["Ref", "Step", "field_names", "weights_of"]
+__all__ = ["Ref", "Step", "field_names", "weight_fields", "weights_of"]
 
 T = TypeVar("T")
 
@@ -56,16 +56,20 @@ def field_names(kind: Any) -> tuple[str, ...]:
     return tuple(part.name for part in fields(kind))
 
 
+def weight_fields(op: "Op") -> dict[str, Weight]:
+    """The weights that an op uses, by the names of its fields."""
+    kind: Any = type(op)
+    held = {name: getattr(op, name) for name in field_names(kind)}
+    return {name: value for name, value in held.items() if isinstance(value, Weight)}
+
+
 def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
     """The weights that the steps use, by the framework's name for them, in the order of use; a
     number behind it where another has that name."""
     found: dict[str, Weight] = {}
     for step in steps:
-        kind: Any = type(step.op)
-        for name in field_names(kind):
-            value = getattr(step.op, name)
-            if isinstance(value, Weight):
-                found.setdefault(_key(found, value), value)
+        for weight in weight_fields(step.op).values():
+            found.setdefault(_key(found, weight), weight)
     return found
 
 

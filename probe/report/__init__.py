@@ -12,6 +12,7 @@ from probe.ops.weight import Weight
 from probe.report.as_json import to_json
 from probe.report.saving import save
 from probe.report.text import render
+from probe.report.weight_part import Sensitivity
 
 # ruff: noqa: PLC0415 - pages and notebooks are made by few checks.
 
@@ -125,6 +126,9 @@ class Report:
     """What this input could not have revealed, a sentence each."""
     visible: float | None = None
     """The smallest relative change of one weight that this check could have seen."""
+    sensitivity: Sensitivity | None = None
+    """How large a change of how many weights this check would have seen; None where that is not
+    known."""
     known: np.ndarray | None = None
     """Of a part of the output: where ``outputs["expected"]`` holds your values; it is NaN
     elsewhere. None: you gave all of it, or nothing."""

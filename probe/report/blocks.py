@@ -15,6 +15,7 @@ from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.report.parameters import as_text
 from probe.report.summaries import Summary, WeightSummary
+from probe.report.weight_part import in_words
 
 if TYPE_CHECKING:
     from probe.report import Finding, Outputs, Report
@@ -402,11 +403,17 @@ def _worst(report: "Report") -> Block:
 def _limits(report: "Report") -> Block:
     """What this check could have seen, and what not."""
     lines = []
-    if report.visible is not None:
-        change = f"a relative change of {report.visible:.1g} in one weight"
-        lines.append(Line("sensitivity", f"this check would detect {change}"))
+    sensitivity = report.sensitivity
+    if detected := in_words(report.visible, sensitivity):
+        lines.append(Line("sensitivity", detected))
+    if sensitivity is not None:
+        lines += [Line("not detectable with this input", told) for told in sensitivity.unseen]
     lines += [Line("not detectable with this input", told) for told in report.blind]
-    facts = {"blind": report.blind, "smallest_visible_change": report.visible}
+    facts = {
+        "blind": report.blind,
+        "smallest_visible_change": report.visible,
+        "sensitivity": None if sensitivity is None else vars(sensitivity),
+    }
     return Block("limits", "", tuple(lines), facts)
 
 

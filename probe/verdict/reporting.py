@@ -23,6 +23,7 @@ from probe.verdict.judgement import Judgement
 from probe.verdict.lazy_outputs import OnDemand
 from probe.verdict.options import Options
 from probe.verdict.sentence import Verdict
+from probe.verdict.weight_part import sensitivity
 
 if TYPE_CHECKING:
     from probe.diagnosis.diagnose import Diagnosis
@@ -61,7 +62,9 @@ def reported(
     yours = call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
     tied = mistake is not None and any(one.tie for one in mistake.findings)
-    sharp = options.detail and agree and options.tolerance is None
+    sharp = options.detail and agree and options.tolerance is None and not layer.composed
+    computed = layer.steps, layer.inputs, layer.values
+    visible = smallest_visible_change(*computed, _precision(call)) if sharp else None
     return report(
         outputs=OnDemand(call.capture, again, tuple(outputs))
         if options.sparing and agree
@@ -77,12 +80,9 @@ def reported(
         output_axes=described.output_axes,
         output_names=described.output_names,
         known=None if yours is None else yours.party.known,
-        blind=blind_spots(layer.steps, layer.inputs, layer.values)
-        if options.detail and (agree or tied)
-        else (),
-        visible=smallest_visible_change(layer.steps, layer.inputs, layer.values, _precision(call))
-        if sharp and not layer.composed
-        else None,
+        blind=blind_spots(*computed) if options.detail and (agree or tied) else (),
+        visible=None if visible is None else visible.change,
+        sensitivity=sensitivity(*computed, visible) if sharp else None,
         findings=() if mistake is None else mistake.findings,
         diagnosis=() if mistake is None else mistake.words,
         held=_held(call, options) if options.detail else {},

@@ -25,6 +25,7 @@ from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.special_functions import erf, sigmoid, softplus
 from probe.ops.engine_differences import GELU_OF_INF
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import of_broadcast
 
 __all__ = [
     "Abs",
@@ -179,6 +180,7 @@ class PRelu(Elementwise):
     """x where x >= 0, else slope * x; the slope broadcasts against x."""
 
     slope: Weight
+    unmet_weights = "meets no negative number"
     roundings = 2
     pointwise = False
 
@@ -190,6 +192,10 @@ class PRelu(Elementwise):
         for (part, factor, target), _ in blocks(x, np.broadcast_to(slope, x.shape), out):
             target[...] = _bent(part, factor)
         return out
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        below = np.where(inputs[0] < 0, inputs[0], 0.0)
+        return {"slope": of_broadcast(below, worth, self.slope.value.shape)}
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         slope = self.slope.value

@@ -14,6 +14,7 @@ from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op, Rearra
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.exactness import without_rounding
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import of_broadcast
 
 __all__ = [
     "Add",
@@ -354,6 +355,9 @@ class AddConstant(Op):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Add", inputs[0], graph.weight(self.value)),)
 
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        return {"value": of_broadcast(np.ones(inputs[0].shape), worth, self.value.value.shape)}
+
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"plus {named(self.value, place(self.value.value, at))}"
         return Contributions((_element(inputs[0], at),), (Stage(words, float(outputs[0][at])),))
@@ -396,6 +400,9 @@ class MulConstant(Op):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         return (graph.op("Mul", inputs[0], graph.weight(self.value)),)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        return {"value": of_broadcast(inputs[0], worth, self.value.value.shape)}
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         words = f"times {named(self.value, place(self.value.value, at))}"

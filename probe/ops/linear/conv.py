@@ -15,12 +15,19 @@ from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import convolve, convolve_squares
 from probe.ops.linear.winograd_fft import of_fourier, of_winograd
 from probe.ops.weight import Weight, zero_bias
+from probe.ops.weight_effects import (
+    affordable,
+    by_group,
+    of_channels,
+    of_products,
+    sizes,
+)
 from probe.ops.window.same_padding import (
     hides_asymmetry,
     symmetric_padding,
     unreached_padding,
 )
-from probe.ops.window.sliding_windows import Pads, flat, padded, seen, under
+from probe.ops.window.sliding_windows import Pads, flat, padded, seen, under, windows
 
 __all__ = ["Conv"]
 
@@ -93,6 +100,44 @@ class Conv(Sum):
         if x.ndim == len(self.strides) + 2:
             sentences += unreached_padding(x.shape, span, self.strides, self.pads, self.dilations)
         return sentences + [symmetric_padding(x.shape)] * self.hides_same_padding(x.shape)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        if self.weight is None:
+            return {}
+        effect = self._effect(sizes(inputs[0]), worth)
+        found = {} if effect is None else {"weight": effect}
+        if self.bias is not None:
+            axes = (0, *range(2, inputs[0].ndim))
+            ones = np.ones((1, len(self.bias.value), *(1,) * (inputs[0].ndim - 2)))
+            found["bias"] = of_channels(ones, worth, axes, (-1,))
+        return found
+
+    def _effect(self, x: np.ndarray, worth: np.ndarray | None) -> np.ndarray | None:
+        assert self.weight is not None
+        deep, width, *kernel = self.weight.value.shape
+        axes, each = (0, *range(2, x.ndim)), (self.groups, deep // self.groups)
+        alike = worth is None or bool(worth.all())
+        cells = padded(x.max(axis=0, keepdims=True) if alike else x, self.pads)
+        view = windows(cells, kernel, self.strides, self.dilations)
+        if alike:
+            taps = [view[(..., *tap)].max(axis=axes, initial=0.0) for tap in np.ndindex(*kernel)]
+            effect = np.stack(taps, axis=-1).reshape(self.groups, 1, width, *kernel)
+            if worth is not None:
+                least = worth.min(axis=axes, initial=np.inf)
+                effect = effect * least.reshape(*each, *(1,) * (x.ndim - 1))
+        else:
+            assert worth is not None
+            rows = by_group(worth, self.groups)
+            if not affordable(cells.size * math.prod(kernel), rows):
+                return None
+            taps = [
+                of_products(by_group(view[(..., *tap)], self.groups), rows)
+                for tap in np.ndindex(*kernel)
+            ]
+            effect = np.stack(taps, axis=-1).swapaxes(1, 2).reshape(*each, width, *kernel)
+        if self.groups == 1:
+            return effect[0]
+        return np.broadcast_to(effect, (*each, width, *kernel)).reshape(deep, width, *kernel)
 
     def _kernel(self, inputs: Arrays) -> np.ndarray:
         return inputs[1] if self.weight is None else self.weight.value

@@ -9,6 +9,7 @@ from probe.ops.base import Arrays, Evaluated, Graph, Indices
 from probe.ops.contributions import Contributions, Terms
 from probe.ops.linear.einsum import Einsum
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import sizes
 
 __all__ = ["WeightedEinsum"]
 
@@ -56,6 +57,20 @@ class WeightedEinsum(Einsum):
             np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here)
         )
         return Contributions((Terms(taken, factor=self.weight, factor_where=factors),))
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        letters, own, _ = self.labels(inputs)
+        if len({*letters}) < len(letters) or len({*own}) < len(own):
+            return {}
+        if worth is not None and not worth.all():
+            return {}
+        left = [letter for letter in letters if letter in own]
+        summed = [axis for axis, letter in enumerate(letters) if letter not in own]
+        x = sizes(inputs[0]).max(axis=tuple(summed), initial=0.0)
+        x = x.transpose(sorted(range(len(left)), key=lambda axis: own.index(left[axis])))
+        lengths = dict(zip(sorted(left, key=own.index), x.shape, strict=True))
+        effect = x.reshape([lengths.get(letter, 1) for letter in own])
+        return {"weight": effect if worth is None else effect * worth.min(initial=np.inf)}
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return super().influence(mask, self._both(inputs))[:1]

@@ -12,6 +12,7 @@ from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.exactness import without_rounding
 from probe.ops.linear.im2col_gemm import holds, narrows, powered, scale_of
 from probe.ops.weight import Weight, zero_bias
+from probe.ops.weight_effects import affordable, of_channels, of_products, sizes
 
 __all__ = ["MatMul"]
 
@@ -73,6 +74,16 @@ class MatMul(Sum):
 
     def undetected(self, inputs: Arrays) -> list[str]:
         return zero_bias(self.bias)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        width = self.weight.value.shape[1]
+        rows = sizes(inputs[0]).reshape(-1, self.weight.value.shape[0])
+        of_rows = None if worth is None else worth.reshape(-1, width)
+        cheap = of_rows is None or of_rows.all() or affordable(rows.size, of_rows)
+        found = {"weight": of_products(rows, of_rows)} if cheap else {}
+        if self.bias is not None:
+            found["bias"] = of_channels(np.ones((len(rows), 1)), of_rows, (0,), (-1,))
+        return found
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         added = [] if self.bias is None else [self.bias.value]

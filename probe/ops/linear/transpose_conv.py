@@ -16,6 +16,13 @@ from probe.ops.base import Arrays, Evaluated, Graph, Indices, Sum
 from probe.ops.contributions import Contributions, Terms, box
 from probe.ops.linear.im2col_gemm import holds, powered, scale_of
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import (
+    affordable,
+    by_group,
+    of_channels,
+    of_products,
+    sizes,
+)
 from probe.ops.window.sliding_windows import Pads, flat
 
 __all__ = ["ConvTranspose"]
@@ -95,18 +102,57 @@ class ConvTranspose(Sum):
 
     def _add(self, out: np.ndarray, product: np.ndarray, tap: Sequence[int], first: int) -> None:
         """Adds one tap's products; those that the crops cut off are left out."""
-        source, target = [slice(None)], [slice(None)]
-        for axis, (t, s, d, (before, _)) in enumerate(
-            zip(tap, self.strides, self.dilations, self.crops, strict=True), start=1
+        source, target = self._places(tap, product.shape[1:], out.shape[1:], first)
+        out[(slice(None), *target)] += product[(slice(None), *source)]
+
+    def _places(
+        self, tap: Sequence[int], sizes: Sequence[int], counts: Sequence[int], first: int = 0
+    ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Where the inputs lie that a tap adds, and the outputs that it adds them to; ``first`` is
+        the place of the first of the inputs on their first axis."""
+        source, target = list[slice](), list[slice]()
+        for axis, (t, s, d, (before, _), size, count) in enumerate(
+            zip(tap, self.strides, self.dilations, self.crops, sizes, counts, strict=True)
         ):
-            shift = t * d - before + (first * s if axis == 1 else 0)
+            shift = t * d - before + (0 if axis else first * s)
             low = max(0, -(shift // s))
-            high = min(product.shape[axis], (out.shape[axis] - 1 - shift) // s + 1)
-            if high <= low:
-                return
+            high = max(low, min(size, (count - 1 - shift) // s + 1))
             source.append(slice(low, high))
-            target.append(slice(low * s + shift, (high - 1) * s + shift + 1, s))
-        out[tuple(target)] += product[tuple(source)]
+            start = low * s + shift
+            target.append(slice(start, start + (high - low) * s, s) if high > low else slice(0))
+        return tuple(source), tuple(target)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        if self.weight is None:
+            return {}
+        effect = self._effect(sizes(inputs[0]), worth, self.weight.value.shape)
+        found = {} if effect is None else {"weight": effect}
+        if self.bias is not None:
+            axes = (0, *range(2, inputs[0].ndim))
+            ones = np.ones((1, len(self.bias.value), *(1,) * len(self.strides)))
+            found["bias"] = of_channels(ones, worth, axes, (-1,))
+        return found
+
+    def _effect(
+        self, x: np.ndarray, worth: np.ndarray | None, shape: Sequence[int]
+    ) -> np.ndarray | None:
+        counts, both, taps = self._sizes(x.shape[2:], shape[2:]), slice(None), []
+        if worth is not None and not worth.all():
+            rows = by_group(worth, self.groups)
+            if not affordable(x.size * math.prod(shape[2:]), rows):
+                return None
+        for tap in np.ndindex(*shape[2:]):
+            source, target = self._places(tap, x.shape[2:], counts)
+            reached = None if worth is None else worth[(both, both, *target)]
+            taps.append(
+                of_products(
+                    by_group(x[(both, both, *source)], self.groups),
+                    None if reached is None else by_group(reached, self.groups),
+                )
+            )
+        effect = np.stack(taps, axis=-1)
+        whole = (*effect.shape[:2], shape[1], effect.shape[-1])
+        return np.broadcast_to(effect, whole).reshape(shape)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         kernel = inputs[1] if self.weight is None else graph.weight(self.weight)

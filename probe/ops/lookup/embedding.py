@@ -10,6 +10,7 @@ from probe.numerics.sum_error import of_partial_sums, of_sums
 from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import sizes
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -27,6 +28,7 @@ class Embedding(Op):
     """
 
     table: Weight
+    unmet_weights = "is not looked up"
     max_norm: float | None = None
     norm_type: float = 2.0
 
@@ -73,6 +75,15 @@ class Embedding(Op):
             graph.op("Mul", rows, scale),
             rows,
         )
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        count, width = self.table.value.shape
+        rows = inputs[0].astype(np.intp).ravel() % count
+        if worth is None:
+            return {"table": (np.bincount(rows, minlength=count) > 0).astype(np.float64)[:, None]}
+        found = np.zeros((count, width))
+        np.maximum.at(found, rows, worth.reshape(-1, width))
+        return {"table": found}
 
     def summary(self, inputs: Arrays) -> str:
         return (
@@ -168,6 +179,17 @@ class EmbeddingBag(Embedding):
     def _divisors(self, bags: np.ndarray, count: int) -> np.ndarray:
         sizes = np.bincount(bags[bags >= 0], minlength=count)[:, None]
         return np.maximum(sizes, 1) if self.mode == "mean" else np.ones((count, 1))
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        indices, factors, bags, count = self._bags(inputs)
+        if self.mode == "max":
+            return {}
+        kept = bags >= 0
+        rows, width = indices[kept] % len(self.table.value), self.table.value.shape[1]
+        shares = sizes(factors[kept, None] / self._divisors(bags[kept], count)[bags[kept]])
+        found = np.zeros((len(self.table.value), width if worth is not None else 1))
+        np.maximum.at(found, rows, shares if worth is None else shares * worth[bags[kept]])
+        return {"table": found}
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         indices = graph.op("Cast", inputs[0], to=_INT64)

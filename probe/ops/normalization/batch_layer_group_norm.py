@@ -15,6 +15,7 @@ from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW
 from probe.ops.weight import Weight, zero_bias
+from probe.ops.weight_effects import of_channels
 
 __all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
@@ -33,6 +34,19 @@ def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.nd
 
 def _parameter(weight: Weight | None, place: tuple[int, ...], default: float) -> float:
     return default if weight is None else float(weight.value[place])
+
+
+def _effects(
+    factors: Sequence[tuple[str, Weight | None, np.ndarray]],
+    worth: np.ndarray | None,
+    axes: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """By field: what each parameter is multiplied by is its factor, shared along ``axes``."""
+    return {
+        field: of_channels(factor, worth, axes, weight.value.shape)
+        for field, weight, factor in factors
+        if weight is not None
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +91,24 @@ class BatchNormalization(Op):
             "normalisation would be almost undetectable"
         )
         return [sentence] * bool(fresh) + zero_bias(self.bias)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        (x,) = inputs
+        axis = self.axis % x.ndim
+        shape = [-1 if k == axis else 1 for k in range(x.ndim)]
+        gain, mean, _ = (one.reshape(shape) for one in self._terms(x))
+        with np.errstate(all="ignore"):
+            root = 1 / np.sqrt(_along(self.variance, 1.0, (-1,)) + self.epsilon).reshape(
+                shape if self.variance is not None else [1] * x.ndim
+            )
+            apart = x - mean
+        factors = (
+            ("scale", self.scale, apart * root),
+            ("bias", self.bias, np.ones(x.shape)),
+            ("mean", self.mean, np.broadcast_to(gain, x.shape)),
+            ("variance", self.variance, apart * gain * root**2 / 2),
+        )
+        return _effects(factors, worth, [k for k in range(x.ndim) if k != axis])
 
     @cached_property
     def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -403,6 +435,14 @@ class LayerNormalization(Op):
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
 
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        (x,) = inputs
+        axes = [axis % x.ndim for axis in self.axes]
+        kept = [axis for axis in range(x.ndim) if axis not in axes]
+        plain = _normalised(x, self.axes, self.epsilon, np.ones(()), np.zeros(()))
+        factors = (("scale", self.scale, plain), ("bias", self.bias, np.ones(x.shape)))
+        return _effects(factors, worth, kept)
+
     def summary(self, inputs: Arrays) -> str:
         shape = inputs[0].shape
         return (
@@ -482,6 +522,17 @@ class GroupNormalization(Op):
         if self.scale is None and self.bias is None:
             return np.ones(()), np.zeros(())
         return _along(self.scale, 1.0, shape), _along(self.bias, 0.0, shape)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        (x,) = inputs
+        groups = self._split(x)
+        axes = tuple(range(2, groups.ndim))
+        plain = _normalised(groups, axes, self.epsilon, np.ones(()), np.zeros(()))
+        factors = (
+            ("scale", self.scale, plain.reshape(x.shape)),
+            ("bias", self.bias, np.ones(x.shape)),
+        )
+        return _effects(factors, worth, [axis for axis in range(x.ndim) if axis != 1])
 
     def summary(self, inputs: Arrays) -> str:
         shape = inputs[0].shape

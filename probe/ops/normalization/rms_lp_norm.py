@@ -12,6 +12,7 @@ from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box, named
 from probe.ops.engine_differences import SQUARES_OVERFLOW, ZERO_SHARE_OF_NAN
 from probe.ops.weight import Weight
+from probe.ops.weight_effects import of_channels
 
 __all__ = ["LRN", "LpNormalization", "RMSNormalization"]
 
@@ -43,6 +44,14 @@ class RMSNormalization(Op):
             if self.scale is None
             else self.scale.value.astype(np.float64).reshape(shape)
         )
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        (x,) = inputs
+        if self.scale is None:
+            return {}
+        kept = [k for k in range(x.ndim) if k not in [axis % x.ndim for axis in self.axes]]
+        plain = x / np.sqrt(self._power(x) + self.epsilon)
+        return {"scale": of_channels(plain, worth, kept, self.scale.value.shape)}
 
     def summary(self, inputs: Arrays) -> str:
         count = math.prod(inputs[0].shape[axis] for axis in self.axes)

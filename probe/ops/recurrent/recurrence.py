@@ -20,6 +20,7 @@ from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
 from probe.ops.recurrent.running_error import Ball, Rounded, summed
 from probe.ops.weight import Weight, zero_bias
+from probe.ops.weight_effects import sizes
 
 __all__ = ["Before", "Recurrence"]
 
@@ -502,6 +503,13 @@ class Recurrence(Op):
                 for state in states
             ]
         return tuple(found)
+
+    def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
+        x = inputs[0]
+        if worth is not None or x.ndim != self.kernel.value.ndim + 1:
+            return {}
+        read = x if not self.has_mask else x[np.asarray(inputs[1]) != 0]
+        return {"kernel": sizes(read).reshape(-1, x.shape[-1]).max(axis=0, initial=0.0)[:, None]}
 
     def summary(self, inputs: Arrays) -> str:
         x = inputs[0]
