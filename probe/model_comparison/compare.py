@@ -28,6 +28,7 @@ from probe.model_comparison.causes.own_mistakes import (
 )
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.types import Types, beyond, read_types
+from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.graphs.axes import Way, unchanged
 from probe.model_comparison.graphs.graph import (
     Call,
@@ -388,8 +389,8 @@ def _compared(
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
         elif segment.differs:
             pair = replace(pair, notes=("this difference is explained at a source listed below",))
-        elif not alone and (unseen := hidden(segment)):
-            pair = replace(pair, differs=tuple(unseen))
+        elif not alone:
+            pair = replace(pair, differs=tuple(hidden(segment)), notes=unseen_weights(segment))
         if segment in shown:
             pair = replace(pair, drawn=drawn(segment.paired, slack_a, slack_b))
         rows.append(pair)
@@ -420,6 +421,7 @@ def _compared(
         *_made_by_format(rows),
         *level.cut(walk.values),
         *_hidden(rows),
+        *(() if alone else _unseen_weights(rows)),
         *_ties(all_segments, slack_a, slack_b),
     )
     return _Walked(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
@@ -434,6 +436,11 @@ def _made_by_format(pairs: Sequence[Pair]) -> Iterable[str]:
             f"{100 * most.expected:.2g} % of the deviation in one layer, in "
             f"{printable.name(' + '.join(most.b))}"
         )
+
+
+def _unseen_weights(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What is said of weights in the pairs that agree."""
+    return (note for pair in pairs if pair.verdict == "agree" for note in pair.notes)
 
 
 def _hidden(pairs: Sequence[Pair]) -> Iterable[str]:

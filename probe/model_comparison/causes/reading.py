@@ -21,7 +21,7 @@ from probe.ops.step import field_names
 from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
 
-__all__ = ["Difference", "hidden", "read", "transplanted"]
+__all__ = ["Difference", "aligned", "close", "hidden", "matched", "read", "transplanted"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
@@ -48,12 +48,8 @@ class Difference:
 def read(segment: Segment) -> list[Difference]:
     """The differences, the ones of options first."""
     differences: list[Difference] = []
-    a, b = _folded(computing(segment.a)), _folded(computing(segment.b))
-    if [one.kind for one in a] == [one.kind for one in b]:  # where both have it, it is read itself
-        unfolded = computing(segment.a), computing(segment.b)
-        if _kinds(unfolded[0]) == _kinds(unfolded[1]):
-            a, b = unfolded
-    pairs, only_a, only_b = _matched(a, b)
+    a, b = aligned(segment)
+    pairs, only_a, only_b = matched(a, b)
     for left, right in pairs:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
@@ -65,6 +61,15 @@ def read(segment: Segment) -> list[Difference]:
         differences.append(Difference("steps", of_a, of_b))
     differences += _wires(segment)
     return differences
+
+
+def aligned(segment: Segment) -> tuple[list[Node], list[Node]]:
+    """The nodes of both sides that compute, batch normalisations taken into the products before
+    them where not both have them."""
+    a, b = computing(segment.a), computing(segment.b)
+    if _kinds(a) != _kinds(b):
+        a, b = _folded(a), _folded(b)
+    return a, b
 
 
 def hidden(segment: Segment) -> list[tuple[str, float, float]]:
@@ -98,7 +103,7 @@ def _kinds(nodes: Sequence[Node]) -> list[str]:
     return [one.kind for one in nodes]
 
 
-def _matched(
+def matched(
     a: Sequence[Node], b: Sequence[Node]
 ) -> tuple[list[tuple[Node, Node]], list[str], list[str]]:
     """Nodes of one kind in the same order, and the kinds of those that only one side has."""
@@ -148,14 +153,14 @@ def _constants(a: Node, b: Node) -> Iterator[Difference]:
         )
         if one.shape != other.shape and one.size == other.size:
             other = other.reshape(one.shape)
-        if one.shape == other.shape and one.dtype.kind in "fiu" and not _close(one, other).all():
+        if one.shape == other.shape and one.dtype.kind in "fiu" and not close(one, other).all():
             held = isinstance(mine, Weight)
             value = Weight("", None, other) if held else other
             field = "weight" if held else "value"
             at = (
                 np.unravel_index(int(np.argmax(np.abs(one - other))), one.shape) if one.ndim else ()
             )
-            note = _relation(one, other, ~_close(one, other))
+            note = _relation(one, other, ~close(one, other))
             name = f"constant of {a.kind}" + (
                 f" at [{', '.join(map(str, at))}]" if one.size > 1 else ""
             )
@@ -232,11 +237,11 @@ def _neutral(name: str, weight: Weight) -> bool:
 def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Difference]:
     mine, theirs = widened(left.value), widened(right.value)
     if mine.shape != theirs.shape:
-        if mine.size == theirs.size and _close(mine.ravel(), theirs.ravel()).all():
+        if mine.size == theirs.size and close(mine.ravel(), theirs.ravel()).all():
             return
         yield Difference(name, mine.shape, theirs.shape, a, name, right)
         return
-    same = _close(mine, theirs)
+    same = close(mine, theirs)
     if same.all():
         return
     count = int((~same).sum())
@@ -251,7 +256,7 @@ def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Differe
     )
 
 
-def _close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     left, right = (np.clip(one, -_ENDLESS, _ENDLESS) for one in (left, right))
     with np.errstate(invalid="ignore"):
         near = np.abs(left - right) <= _SAME * np.maximum(np.abs(left), np.abs(right))
@@ -270,10 +275,10 @@ def _relation(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> str:
     if a.ndim >= 2:
         for axes in ((0, 1), (-2, -1)):
             turned = a.swapaxes(*axes)
-            if turned.shape == b.shape and _close(turned, b).all():
+            if turned.shape == b.shape and close(turned, b).all():
                 return "B's are A's with two axes exchanged"
         flipped = np.flip(a, tuple(range(min(2, a.ndim - 1), a.ndim)))
-        if _close(flipped, b).all():
+        if close(flipped, b).all():
             return "B's are A's in reverse order"
     for axis in range(a.ndim):
         order = _permuted(a, b, axis)
@@ -308,8 +313,8 @@ def _gated(a: Node, b: Node) -> Iterator[Difference]:
         one, other = getattr(first, name).value, getattr(second, name).value
         for gate in first.gates:
             mine, theirs = widened(one[:, first.block(gate)]), widened(other[:, second.block(gate)])
-            if mine.shape == theirs.shape and not _close(mine, theirs).all():
-                count = int((~_close(mine, theirs)).sum())
+            if mine.shape == theirs.shape and not close(mine, theirs).all():
+                count = int((~close(mine, theirs)).sum())
                 at = np.unravel_index(int(np.abs(mine - theirs).argmax()), mine.shape)
                 index = ", ".join(map(str, at))
                 told = f"{name} of gate {gate} at [{index}], {count} of {mine.size} entries"

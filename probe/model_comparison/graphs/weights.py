@@ -15,7 +15,7 @@ import numpy as np
 
 from probe.model_comparison.graphs.graph import Graph, Node
 from probe.ops import BatchNormalization, Conv, ConvTranspose, MatMul, Recurrence
-from probe.ops.step import field_names
+from probe.ops.step import weight_fields
 from probe.ops.weight import Weight
 
 __all__ = ["Anchor", "anchors", "held_weights", "telling"]
@@ -80,10 +80,7 @@ def held_weights(node: Node) -> Iterator[tuple[str, Weight]]:
     """The weights of a node by the names of its op's fields."""
     if node.op is None or not node.inputs:
         return
-    for name in field_names(type(node.op)):  # type: ignore[arg-type]
-        value = getattr(node.op, name)
-        if isinstance(value, Weight):
-            yield name, value
+    yield from weight_fields(node.op).items()
 
 
 def telling(node: Node) -> bool:
