@@ -389,7 +389,7 @@ def _compared(
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
         elif segment.differs:
             pair = replace(pair, notes=("this difference is explained at a source listed below",))
-        elif not alone:
+        elif not alone and pair.verdict == "agree":
             pair = replace(pair, differs=tuple(hidden(segment)), notes=unseen_weights(segment))
         if segment in shown:
             pair = replace(pair, drawn=drawn(segment.paired, slack_a, slack_b))
@@ -552,7 +552,8 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         a_names, b_names = b_names, a_names
         called = called[::-1]
     verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"
-    if paired.vague and verdict == "agree":
+    empty = verdict == "agree" and _holds_nan_alone(paired.a.tensor.value)
+    if verdict == "agree" and (paired.vague or empty):
         verdict = "unchecked"
     return Pair(
         *(a_names, b_names, _axes(paired), paired.how, local, down, verdict),
@@ -561,12 +562,20 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         tensors=(paired.a.tensor.name, paired.b.name),
         after=read_by(segment),
         called=called,
+        notes=(_NAN_ALONE,) if empty else (),
     )
 
 
 def _last(calls: Sequence[Call]) -> tuple[str, int] | None:
     """The layer of the last of them, and which of its calls it is."""
     return (calls[-1].capture.layer, calls[-1].capture.call) if calls else None
+
+
+_NAN_ALONE = "every value is NaN in A and in B: there is nothing to compare"
+
+
+def _holds_nan_alone(values: np.ndarray) -> bool:
+    return bool(values.size and values.dtype.kind == "f" and np.isnan(values).all())
 
 
 def _axes(paired: Paired) -> str:
@@ -628,6 +637,10 @@ def _told(
         verdict, sentence = "unchecked", "unchecked: no tensor of B corresponds to one of A"
     elif any(one.verdict == "diverge" for one in pairs):
         verdict, sentence = "diverge", f"diverge: {agreeing}"
+    elif empty := [one for one in pairs if _NAN_ALONE in one.notes]:
+        where = printable.name(" + ".join(empty[0].b))
+        verdict = "unchecked"
+        sentence = f"unchecked: {agreeing}; in {where} of B {_NAN_ALONE}"
     elif doubtful:
         verdict = "unchecked"
         sentence = (

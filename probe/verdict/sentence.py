@@ -34,15 +34,23 @@ def _holding_nan(outputs: Arrays) -> list[np.ndarray]:
     ]
 
 
+_NAN_ALONE = "every value of the output is NaN: there is nothing to compare"
+
+
+def _nan_alone(outputs: Arrays, partly_nan: Sequence[np.ndarray]) -> bool:
+    """Whether outputs hold NaN and nothing else."""
+    full = [one for one in outputs if one is not None and one.size]
+    return len(full) == len(partly_nan) > 0 and all(np.isnan(one).all() for one in partly_nan)
+
+
 def _unchecked(call: Judgement, partly_nan: Sequence[np.ndarray]) -> str:
     """Why nothing can be said, or empty; some values of ``partly_nan`` are NaN."""
     if "numpy" not in call.outputs:
         return call.missing.get("numpy") or "NumPy could not compute this layer"
     if not any(comparison.size for comparison in call.comparisons.values()):
         return "the output is empty: the shapes agree and there is no value to compare"
-    full = [one for one in call.outputs["framework"] if one is not None and one.size]
-    if len(full) == len(partly_nan) and all(np.isnan(one).all() for one in partly_nan):
-        return "every value of the output is NaN: there is nothing to compare"
+    if _nan_alone(call.outputs["framework"], partly_nan):
+        return _NAN_ALONE
     if not any(comparison.ratio for comparison in call.comparisons.values()):
         return ""  # Equal to the last bit: no allowance was needed.
     for party, told in call.power.items():
@@ -121,6 +129,10 @@ def verdict_on(call: Judgement) -> Verdict:
         return Verdict("unchecked", f"unchecked: {'; '.join(doubts.values())}")
     if not apart:
         return _agreement(call)
+    if all("onnx" in pair for pair in apart) and _nan_alone(
+        call.outputs["framework"], _holding_nan(call.outputs["framework"])
+    ):
+        return Verdict("unchecked", f"unchecked: {_NAN_ALONE}")
     if reason := _within_unknown(call, apart):
         return Verdict("unchecked", f"unchecked: {reason}")
     return Verdict("diverge", f"diverge: {_difference(call, apart)}")

@@ -66,6 +66,11 @@ CASES = [
 VALUES = (np.nan, -np.inf, 2e30)
 
 
+WITH_ONE_PLAIN = (5, 1, 4, 4)
+"""A sample more, without such a value: an output that is NaN throughout tells nothing."""
+SHAPES = {"LRN": (4, 5, 4, 4)} | dict.fromkeys(("GRU", "LSTM", "GlobalMaxPool"), WITH_ONE_PLAIN)
+
+
 def odd_input(value=np.nan, shape=(4, 1, 4, 4)):
     """A value at every place of a window."""
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -76,9 +81,9 @@ def odd_input(value=np.nan, shape=(4, 1, 4, 4)):
 
 def input_of(one, name):
     """What the op shows the difference on."""
-    shape = (4, 5, 4, 4) if name == "LRN" else (4, 1, 4, 4)
+    shape = SHAPES.get(name, (4, 1, 4, 4))
     x = next(x for x in (odd_input(value, shape) for value in VALUES) if one.holds(x).any())
-    return x[:, :, :, 0] if name in ("GRU", "LSTM") else x
+    return x[:, 0].swapaxes(0, 1) if name in ("GRU", "LSTM") else x
 
 
 def captured(op, x):

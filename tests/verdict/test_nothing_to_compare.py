@@ -67,6 +67,13 @@ def test_nan_throughout_is_nothing_to_compare(net):
     assert probe.check(net, "0", x, expected=np.zeros((3, 3))).verdict == "diverge"
 
 
+@pytest.mark.parametrize("layer", [torch.nn.LSTM(4, 3), torch.nn.MaxPool1d(2)])
+def test_nan_that_onnx_runtime_alone_drops_is_nothing_to_compare_either(layer):
+    report = probe.check(layer.eval(), "", np.full((2, 5, 4), np.nan, np.float32))
+    assert report.verdict == "unchecked"
+    assert "every value of the output is NaN" in report.sentence
+
+
 EMPTY = "unchecked: the output is empty: the shapes agree and there is no value to compare"
 
 

@@ -43,7 +43,8 @@ def _same_numbers(left: Tensor, right: Tensor) -> bool:
     mine, theirs = (np.clip(x.value.astype(np.float64), -1e30, 1e30) for x in (left, right))
     if mine.shape != theirs.shape:
         return mine.size == theirs.size
-    return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * float(np.abs(mine).max())))
+    largest = float(np.abs(mine).max(initial=0.0, where=~np.isnan(mine)))
+    return bool(np.allclose(mine, theirs, rtol=1e-4, atol=1e-6 * largest, equal_nan=True))
 
 
 def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> list[list[Segment]]:
