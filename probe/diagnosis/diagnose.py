@@ -159,7 +159,8 @@ def diagnose(
     clock = limit if thorough else _BUSY * limit
     search = Search(whole, part, thorough, large, limit, clock, progress, started)
     scored = try_all(search.part, search)
-    exact = confirmed([one for one in scored if one.exact], search)
+    found = confirmed([one for one in scored if one.exact], search)
+    exact = _told(found, differing := _differing(case, allowed))
     if not exact and case.comparable:
         since = time.thread_time(), time.monotonic()
         last = [] if search.late else try_last(search)
@@ -167,20 +168,22 @@ def diagnose(
         exact = [one for one in last if one.edit.short]
         exact = exact or confirmed(second_mistakes(scored, search, not last), search)
         # weights that are unlike the layer's say less than a mistake that leaves next to nothing
-        near = [one for one in _partial(case, scored, party, search) if one.explained > _NEARLY]
+        partly = _partial(case, _told(scored, differing), party, search)
+        near = [one for one in partly if one.explained > _NEARLY]
         exact = exact or ([] if near else last)
+        found, exact = [*found, *exact], _told(exact, differing)
     chosen = _exact(case, exact) if exact else ()
     tie = len(chosen) > 1
     findings = tuple(_finding(case, one, party, tie, others) for one, others in chosen)
     words = [*_stopped(search), *search.faults.values(), *_telling(case, exact)]
-    if exact and not findings:
-        names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in exact))
+    if found and not exact:
+        names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in found))
         words.append(
-            f"{case.seen.size} values are too few to decide between mistakes with that many "
+            f"{differing} of {case.seen.size} values differ, too few to tell mistakes with as many "
             f"fitted parameters ({names})"
         )
     if not exact:
-        findings = _partial(case, scored, party, search)
+        findings = _partial(case, _told(scored, differing), party, search)
         unlike = "" if certain is not False or findings else unlike_rounding(case, allowed)
         if certain is False and not findings and not unlike:
             claim = (
@@ -204,6 +207,22 @@ def diagnose(
         if not findings and case.comparable:
             words += filter(None, [_ruled_out(search), next_input(case)])
     return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
+
+
+def _differing(case: Case, allowed: np.ndarray) -> int:
+    """How many values are beyond what the layer is allowed; all of them where that is not known."""
+    if not case.comparable:
+        return case.seen.size
+    most = case.pick(np.broadcast_to(allowed, case.healthy.shape))
+    with np.errstate(invalid="ignore"):
+        same = np.abs(case.seen - case.pick(case.healthy)) <= most
+    return int(np.count_nonzero(~same))
+
+
+def _told(exact: Sequence[Scored], differing: int) -> list[Scored]:
+    """Those that fitted fewer numbers than there are differing values: as many would reproduce
+    any values."""
+    return [one for one in exact if not freedom(one) or freedom(one) < differing]
 
 
 def _part_of_output(parts: Sequence[str]) -> str:
@@ -252,8 +271,6 @@ def _exact(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[
             others.setdefault(slugs, []).append(one.edit.claim)
         else:
             best[slugs] = one
-    if all(freedom(one) >= case.seen.size for one in best.values()) and len(best) < 2:
-        return ()
     if any(not freedom(one) for one in best.values()):
         best = {slugs: one for slugs, one in best.items() if 2 * freedom(one) < case.seen.size}
     return tuple((one, others.get(slugs, ())) for slugs, one in best.items())

@@ -390,3 +390,45 @@ def test_a_channel_of_which_one_value_is_known():
     assert (y > 0).sum(axis=0).tolist() == [8, 1, 8, 8]
     report = probe.check(behind(linear, torch.nn.ReLU()).eval(), "", x, expected=y)
     assert "used twice (3 is a copy of 2)" in report.findings[0].claim, report
+
+
+def test_as_many_weights_as_differing_values_reproduce_anything():
+    """A corner that one entry of the kernel alone reaches: that entry makes it anything."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(2, 2, 3, padding=1, groups=2).eval()
+    x = torch.randn(1, 2, 2, 2)
+    moved = conv(x).detach().numpy()
+    moved[0, 0, 0, 0] += 0.01
+    report = probe.check(conv, "", x.numpy(), expected=moved)
+    assert not report.findings and any("times as many samples" in one for one in report.diagnosis)
+    x = torch.randn(6, 2, 2, 2)
+    expected = conv(x).detach().numpy()
+    with torch.no_grad():
+        conv.weight[0, 0, 2, 2] += 0.25
+    report = probe.check(conv, "", x.numpy(), expected=expected)
+    (finding,) = report.findings
+    assert finding.slug == "other-weights" and "weight[0, 0, 2, 2] is" in finding.claim
+
+
+def test_a_level_for_one_value_is_no_finding():
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(5, 4), torch.randn(2, 5)
+    lowest = layer(x).detach().numpy()
+    lowest[np.unravel_index(lowest.argmin(), lowest.shape)] += 0.01
+    report = probe.check(layer, "", x.numpy(), expected=lowest)
+    assert not report.findings
+    assert any(one.startswith("1 of 8 values differ, too few") for one in report.diagnosis)
+
+
+def test_every_entry_that_changes_is_said():
+    have = np.linspace(1.0, 2.0, 12).reshape(3, 4)
+    used = have.copy()
+    used[1, 2] = 5.0
+    used[2, 3] += 5e-5
+    found = relation("w", have, used)
+    assert found.words == (
+        "w[1, 2] is 5 instead of 1.54545; 1 of the 12 entries of w differ by at most 0.0001 x "
+        "its largest"
+    )
+    assert not found.short
+    assert relation("w", have, have + 1e-9) is None

@@ -568,11 +568,13 @@ def _of_channel(
         wanted, room = wanted * scale, room * scale
     matrix = equations.matrix
     spare, need = len(wanted) - len(entries), max(3, int(_SPARE * len(entries)))
+    differing = int(np.count_nonzero(np.abs(wanted) > room))
     if few or spare < need:
         sparse = _pursued(matrix, wanted, room)
         if sparse is not None:
             picked, change = sparse
-            return entries[picked], change
+            missing = len(picked) + 1 - differing  # as many reproduce anything
+            return missing if missing > 0 else (entries[picked], change)
     if spare < need:
         return need - spare
     inverse = equations.inverse if len(entries) <= _MOST else None
@@ -585,7 +587,8 @@ def _of_channel(
         return None
     error = np.sqrt(np.square(left).sum() / spare * np.diag(inverse))
     change[np.abs(change) <= _ERRORS * error] = 0.0
-    return entries, change
+    missing = int(np.count_nonzero(change)) + 1 - differing
+    return missing if missing > 0 else (entries, change)
 
 
 def _pursued(

@@ -26,7 +26,9 @@ _ALIKE = 0.05
 """What a relation may leave of the change, as a share of its root mean square."""
 _HIGH = np.uint32(0xFFFF0000)
 _SAME = 1e-4
-"""Below this share of the largest weight a change is none."""
+"""Below this share of the largest weight a change is no mistake by itself."""
+_DIGITS = 1e-6
+"""Below this share it is float32's rounding."""
 
 
 class Relation(NamedTuple):
@@ -50,16 +52,20 @@ def relation(
     ``used``; ``others`` gives the parameters of the model's other layers.
     """
     have, used = have.astype(np.float64), used.astype(np.float64)
-    changed = np.abs(used - have) > _SAME * max(np.abs(have).max(initial=0.0), 1e-30)
-    if not changed.any():
-        return None
-    count = int(changed.sum())
+    off, largest = np.abs(used - have), max(np.abs(have).max(initial=0.0), 1e-30)
+    changed = off > _SAME * largest
+    count, little = int(changed.sum()), int(((off > _DIGITS * largest) & ~changed).sum())
+    beside = (
+        f"{little} of the {have.size} entries of {name} differ by at most {_SAME:g} x its largest"
+    )
+    if not count:
+        return Relation(beside, short=False) if little else None
     if have.ndim == 1 and (words := next(_moved(name, have, used, 0), "")):
         return Relation(words)
     if changed.size == 1 or (count <= _FEW and 4 * count <= changed.size):
         places = [tuple(int(i) for i in place) for place in np.argwhere(changed)]
         told = [_entry(name, place, have[place], used[place]) for place in places]
-        return Relation("; ".join(told))
+        return Relation("; ".join([*told, beside] if little else told), short=not little)
     maps = chain(_zeros(name, have, used, changed), _maps(name, have, used, centred, others))
     if words := next(maps, ""):
         return Relation(words)
