@@ -1,6 +1,7 @@
 """The environment every test runs in, set before anything imports a framework."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -152,6 +153,34 @@ def pytest_collection_finish(session):
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+class _Faults(logging.Handler):
+    """The internal errors that an answer was given in spite of."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.found = []
+
+    def emit(self, record):
+        self.found.append(record)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A test fails where probe absorbed an internal error, unless the test plants one."""
+    log, faults = logging.getLogger("probe.errors"), _Faults()
+    log.addHandler(faults)
+    log.setLevel(logging.DEBUG)
+    try:
+        result = yield
+    finally:
+        log.removeHandler(faults)
+        log.setLevel(logging.NOTSET)
+    if faults.found and not item.get_closest_marker("plants_a_fault"):
+        told = map(logging.Formatter("%(message)s").format, faults.found)
+        pytest.fail("probe absorbed an internal error:\n" + "\n".join(told), pytrace=False)
+    return result
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import numpy as np
 from probe.composition.compose import composed
 from probe.composition.segment import results_of
 from probe.description import Description
-from probe.errors import CostWarning
+from probe.errors import CostWarning, absorbed
 from probe.evaluation.allowance import allowances
 from probe.evaluation.monte_carlo import pooled, runs_of, squared_distance
 from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
@@ -115,7 +115,8 @@ def drifts(
             return
         try:
             scales[key], times = _scales(capture, values)
-        except Exception:  # our own fault, which judging the call says
+        except Exception as error:  # our own fault, which judging the call says
+            absorbed(error)
             scales[key], times = _scales(capture, None)
         most = max(most, times)
 
@@ -318,10 +319,13 @@ def _wandered(
 def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
     """The call in NumPy; None where it has no description, or where computing it fails, which
     judging the call says."""
-    if capture.description is not None:
-        with suppress(Exception):
-            return values_of(capture)
-    return None
+    if capture.description is None:
+        return None
+    try:
+        return values_of(capture)
+    except Exception as error:
+        absorbed(error)
+        return None
 
 
 class _Scale(NamedTuple):

@@ -11,6 +11,7 @@ import probe
 from probe import ops
 from probe.hypotheses import REGISTERED, Hypothesis
 
+pytestmark = pytest.mark.plants_a_fault
 WORDS = "(ZeroDivisionError: made for this test); please report this bug"
 
 

@@ -554,6 +554,7 @@ class Failing(ops.Relu):
         raise IndexError("list index out of range")
 
 
+@pytest.mark.plants_a_fault
 def test_a_fault_of_ours_is_said_and_one_of_the_users_function_is_raised():
     capture = of_framework(ops.Relu(), torch.relu, np.ones((2, 3), np.float32))
     report = judge(replace(capture, description=Description((Step(Failing()),))))
