@@ -1,14 +1,15 @@
 """The steps of a layer in NumPy, in float64: the recomputation by hand that everything else is held
 against."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from probe.numerics.dtypes import flushed, widened
 from probe.numerics.memory_limit import limit
-from probe.ops.step import Step
+from probe.ops.step import Step, weights_of
 
 __all__ = ["recompute"]
 
@@ -40,6 +41,8 @@ def recompute(
     wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []
     most, kept = limit(), 0
+    if most is not None:
+        _refuse_large([*given, *(one.value for one in weights_of(tuple(steps)).values())], most)
     with _quietly():
         for position, step in enumerate(steps):
             chosen, as_given = [], step.op.takes_any_float
@@ -49,7 +52,17 @@ def recompute(
                 chosen.append(ref.of(given if as_given else wide, values))
             found = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
             values.append(tuple([flushed(y, least) for y in found]) if least else found)
-            kept += sum(y.nbytes for y in found)
-            if most is not None and kept > most:
-                raise MemoryError(f"the steps give {kept:,} bytes")
+            if most is not None:
+                _refuse_large(found, most)
+                kept += sum(y.nbytes for y in found)
+                if kept > most:
+                    raise MemoryError(f"the steps give {kept:,} bytes")
     return values
+
+
+def _refuse_large(arrays: Iterable[np.ndarray], most: int) -> None:
+    """MemoryError for an array without elements that would be too large with 1 in place of its
+    0s: what goes through its axes would not end."""
+    for array in arrays:
+        if not array.size and array.itemsize * math.prod(max(1, n) for n in array.shape) > most:
+            raise MemoryError(f"an array has the shape {array.shape}")

@@ -229,6 +229,9 @@ def of_op(steps, *arrays) -> bytes:
 
 HUGE, ROWS = 1 << 40, np.ones((1, 2, 3, 3), np.float32)
 ONE = Weight("kernel", np.ones((2, 2, 1, 1), np.float32), np.ones((2, 2, 1, 1), np.float32))
+MILLION = 1_000_000
+NONE = np.ones((0, 2, MILLION, MILLION), np.float32)
+NOTHING = Weight("kernel", NONE, NONE, ())
 WIDE = {
     "a huge pad": ([ops.Pad(((0, 0), (0, HUGE)))],),
     "a huge tile": ([ops.Tile((1, HUGE))],),
@@ -254,6 +257,15 @@ WIDE = {
         ],
         np.ones((1 << 16, 1), np.float32),
     ),
+    "a huge kernel over nothing": (
+        [ops.Col2Im((MILLION,) * 2, (MILLION,) * 2, (1, 1), ((0, 0),) * 2, (1, 1))],
+        np.ones((1, 0, 1), np.float32),
+    ),
+    "a huge kernel of nothing": (
+        [ops.ConvTranspose(NOTHING, None, (1, 1), ((0, 0),) * 2, (1, 1))],
+        np.ones((1, 0, 2, 2), np.float32),
+    ),
+    "a huge array of nothing": ([ops.CumSum(0)], np.ones((HUGE, 0), np.float32)),
     "many large steps": ([ops.Tile((1, 1 << 22))] + [ops.Relu()] * 20,),
 }  # fmt: skip
 

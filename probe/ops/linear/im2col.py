@@ -123,7 +123,8 @@ class Col2Im(Op):
             ),
             x.dtype,
         )
-        for tap in np.ndindex(*self.kernel):
+        # columns without elements have any number of taps
+        for tap in np.ndindex(*self.kernel) if columns.size else ():
             cells = [
                 slice(t * d, t * d + (n - 1) * s + 1, s)
                 for t, d, n, s in zip(tap, self.dilations, counts, self.strides, strict=True)
