@@ -5,6 +5,7 @@ The library raises them, the command prints them as ``probe: …`` and exits wit
 
 import difflib
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -44,10 +45,12 @@ class ProbeError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library says went wrong; the class of the error where it says
-    nothing."""
-    lines = (" ".join(line.split()) for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)[:_REASON]
+    """The first line of what a library says went wrong, with those that it announces; the class of
+    the error where it says nothing."""
+    lines = list(filter(None, (" ".join(line.split()) for line in _said(error).splitlines())))
+    first = next((at for at, line in enumerate(lines) if not line.endswith((":", ","))), None)
+    last = None if first is None else first + 1
+    return (" ".join(lines[:last]) or type(error).__name__)[:_REASON]
 
 
 def in_words(error: BaseException) -> str:
@@ -56,11 +59,19 @@ def in_words(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, RecursionError):
         return "it is nested too deeply for Python's recursion limit"
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    said = error.strerror if isinstance(error, OSError) and error.strerror else _said(error)
     return (
         f"{type(error).__name__}: "
         f"{printable.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"
     )
+
+
+def _said(error: BaseException) -> str:
+    """What a library says, without advice on settings of Python that are no help here."""
+    text = str(error)
+    if "set_int_max_str_digits" in text:
+        return f"it contains an integer of more than {sys.get_int_max_str_digits():,} digits"
+    return text
 
 
 class CannotOpen(ProbeError):

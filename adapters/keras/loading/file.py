@@ -114,7 +114,16 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise CannotOpen(f"{path} is damaged or truncated ({first_line(error)})") from None
+        raise CannotOpen(f"{path} is damaged or truncated ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong in the file: what Python says of an object of another type than is expected
+    there says nothing of the file."""
+    other = isinstance(error, LookupError) and " " not in str(error)
+    if other or isinstance(error, AttributeError | TypeError):
+        return "its config or metadata is not structured as Keras writes it"
+    return first_line(error)
 
 
 def _read_archive(path: Path) -> File:
@@ -416,6 +425,8 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
 
 def _at(stream: Any, offset: int, size: int) -> bytes:
     """As many bytes from there as there are."""
+    if offset >= 1 << 63:  # no place that a file can have
+        return b""
     stream.seek(offset)
     return stream.read(size) or b""
 

@@ -126,7 +126,9 @@ def _links(read: Read, node: int, seen: set[int]) -> Iterator[tuple[int, int]]:
     if read(node, 4) == b"SNOD":
         (count,) = _unpack("H", read, node + 6)
         for entry in range(count):
-            yield _unpack("QQ", read, node + 8 + 40 * entry)
+            name, header = _unpack("QQ", read, node + 8 + 40 * entry)
+            if header != _NOWHERE:  # a soft link, which leads to another place of the same tree
+                yield name, header
     elif read(node, 4) == b"TREE":
         _ends(read, node, seen)
         (count,) = _unpack("H", read, node + 6)

@@ -45,6 +45,13 @@ _SCALARS = (
     np.uint8,
     np.bool_,
 )
+_DAMAGES: dict[type[Exception], str] = {
+    AssertionError: "it refers to a tensor in another form than torch.save writes",
+    EOFError: "it ends too early",
+    IndexError: "it takes an object where it has made none",
+    KeyError: "it refers to an object that it does not contain",
+}
+"""What the unpicklers of Python and PyTorch raise on pickles that nobody wrote."""
 
 
 def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -> Any:
@@ -153,10 +160,17 @@ def _restricted(path: Path) -> Any:
         # stops at the first such name.
         named = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
         if not named:
-            raise CannotOpen(
-                f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}"
-            ) from None
+            raise CannotOpen(f"{path} cannot be loaded: {_reason(error)}") from None
     raise NotTrusted(_untrusted(path, named))
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a pickle: what Python says of its unpickler's own stack, table of objects
+    and end says nothing of the file."""
+    for kind, reason in _DAMAGES.items():
+        if type(error) is kind:
+            return f"its pickle is damaged: {reason}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _of_any_size(path: Path) -> list[str]:
@@ -227,9 +241,7 @@ def _trusted(path: Path, imports: Sequence[str]) -> Any:
             f"defines it, {_option(path, error)} (imports=)"
         ) from None
     except Exception as error:
-        raise CannotOpen(
-            f"{path} cannot be loaded: {type(error).__name__}: {first_line(error)}"
-        ) from None
+        raise CannotOpen(f"{path} cannot be loaded: {_reason(error)}") from None
     finally:
         for name in lent:
             vars(main).pop(name, None)

@@ -375,3 +375,25 @@ def test_nothing_is_written_beside_the_users_code(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "beside")
     assert [path.name for path in tmp_path.iterdir()] == ["beside.py"]
     assert not sys.dont_write_bytecode
+
+
+@pytest.mark.parametrize(
+    ("pickled", "reason"),
+    [
+        (b"\x80\x02h\x07.", "it refers to an object that it does not contain"),
+        (b"\x80\x02.", "it takes an object where it has made none"),
+        (b"\x80\x02K\x01Q.", "it refers to a tensor in another form than torch.save writes"),
+        (b"\x80\x02", "it ends too early"),
+    ],
+)
+def test_a_damaged_pickle_is_told_in_words(tmp_path, pickled, reason):
+    path = tmp_path / "net.pt"
+    torch.save({"weight": torch.zeros(3)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, pickled if name.endswith("data.pkl") else content)
+    with pytest.raises(CannotOpen) as refused:
+        probe.open_model(path)
+    assert str(refused.value) == f"{path} cannot be loaded: its pickle is damaged: {reason}"
