@@ -15,6 +15,7 @@ import numpy as np
 
 from probe.errors import BadInput
 from probe.files.regular_file import open_file
+from probe.recording.mapped_file import mapped, released
 from probe.recording.plain_data import Unfit
 from probe.recording.store import INDEX, NAME, npy_header
 
@@ -71,7 +72,7 @@ class ZipMembers:
         return memoryview(self._map)[start : start + info.file_size]
 
     def release(self) -> None:
-        _released(self._map)
+        released(memoryview(self._map))
 
     def index(self) -> bytes:
         """The bytes of the index, whose checksum is right."""
@@ -85,7 +86,7 @@ class FolderMembers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._maps: list[mmap.mmap] = []
+        self._contents: list[memoryview] = []
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(one.name for one in self._path.iterdir()))
@@ -93,24 +94,19 @@ class FolderMembers:
     def content(self, name: str) -> memoryview:
         try:
             with open_file(self._path / name, "a file", links=False) as file:
-                self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self._contents.append(mapped(file))
         except BadInput as error:
             raise Unfit(f"no file {name!r:.100} that can be read ({error})") from None
         except OSError as error:
             raise Unfit(f"no file {name!r:.100} that can be mapped ({error.strerror})") from None
-        return memoryview(self._maps[-1])
+        return self._contents[-1]
 
     def release(self) -> None:
-        for one in self._maps:
-            _released(one)
+        for content in self._contents:
+            released(content)
 
     def index(self) -> bytes:
         return bytes(self.content(INDEX))
-
-
-def _released(held: mmap.mmap) -> None:
-    if hasattr(mmap, "MADV_DONTNEED"):  # of a file only what is in memory goes
-        held.madvise(mmap.MADV_DONTNEED)
 
 
 class Table:

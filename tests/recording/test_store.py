@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from hashlib import sha256
 
@@ -294,3 +296,21 @@ def test_the_file_that_a_recording_names_is_not_read(tmp_path, request):
         assert indexed(path)["model"]["sha256"] == of_secret
     with pytest.raises(probe.ProbeError, match="being read"):
         probe.record(str(run), None, run)
+
+
+def test_a_folder_may_have_more_arrays_than_a_process_may_have_files_open(tmp_path):
+    names = [f"layer{number}" for number in range(60)]
+    relus = {name: (lambda x: np.maximum(x, 0) + 1, None) for name in names}
+    probe.record(ChainModel(relus), X, f"{tmp_path}/run/")
+    assert len(list((tmp_path / "run").glob("*.npy"))) > 60
+    code = (
+        "import resource\n"
+        "import probe\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        f"recording = probe.open_model({str(tmp_path / 'run')!r})\n"
+        "print(len([report.verdict for report in probe.sweep(recording)]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.stdout == "60\n", run.stderr
