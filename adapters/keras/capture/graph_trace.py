@@ -20,11 +20,9 @@ from probe.ops import Cast
 
 from ..describe.call import Call
 from ..describe.describe import described_name
-from ..describe.described_classes import ROOTS
-from ..describe.layer_tree import root_of
+from ..describe.layer_tree import is_followed
 from ..describe.op_builder import OpBuilder
 from ..describe.tensors import Tensors
-from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import read_variable
 from ..tf_graph.node import Held, Later, TidyBuilder
 from ..tf_graph.walk import Inside, Walk
@@ -102,8 +100,8 @@ def _noted(tensors: Tensors, layer: Any) -> str | None:
     try:
         described_name(layer, METHODS)
     except Undescribed as error:
-        own = root_of(type(layer)) not in ROOTS or type(layer).__name__ in FOLLOWED
-        return None if own or isinstance(layer, tensors.keras.Model) else str(error)
+        own = is_followed(type(layer)) or isinstance(layer, tensors.keras.Model)
+        return None if own else str(error)
     return ""
 
 

@@ -19,10 +19,8 @@ from probe.errors import Undescribed
 from probe.process.interrupts import held_back, interruptible
 
 from ..describe.call import Call
-from ..describe.described_classes import ROOTS
-from ..describe.layer_tree import Place, root_of
+from ..describe.layer_tree import Place, is_followed
 from ..describe.tensors import Tensors
-from ..describe.undescribed_classes import FOLLOWED
 from .assignments import State, state_of
 from .restore_state import unchanged
 from .symbolic_trace import Graph, drawn, names_kept, symbolic
@@ -65,8 +63,8 @@ class Traced:
             name = f"{self.place.name}/{_named(operation)}"
             counts[name] += 1
             name += f":{counts[name] - 1}" if counts[name] > 1 else ""
-            users = root_of(type(operation)) not in ROOTS or type(operation).__name__ in FOLLOWED
-            return step(Place(name, operation, "atomic", own=users), operation, args, kwargs)
+            place = Place(name, operation, "atomic", own=is_followed(type(operation)))
+            return step(place, operation, args, kwargs)
 
         found = self.tensors.packed(self.result, self.graph.run(self.inputs, run, self.tensors))
         self.ended()

@@ -26,9 +26,8 @@ from probe.process.interrupts import Shared, held_back, interruptible
 from ..describe.call import Call
 from ..describe.describe import describe, described_name
 from ..describe.described_classes import ROOTS
-from ..describe.layer_tree import root_of
+from ..describe.layer_tree import is_followed, root_of
 from ..describe.tensors import Tensors
-from ..describe.undescribed_classes import FOLLOWED
 from ..describe.variables import read_variable
 from .arguments import received
 from .assignments import begun_with, state_of
@@ -362,7 +361,7 @@ def _ran(
             # A tensor that does not follow the inputs: Python made it while the call was on.
             held[id(one)] = (one, build.ref(tensors.array(one)))
     sources = [held[id(one)][1] for one in (*given, *masks)]
-    state = state_of(operation, tensors) if _is_followed(operation, call) else None
+    state = state_of(operation, tensors) if _has_call_to_follow(operation, call) else None
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
     read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
@@ -390,21 +389,19 @@ def _ran(
 def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
     if registered(operation):
         return describe_registered(operation, call)
-    if _is_followed(operation, call):
+    if _has_call_to_follow(operation, call):
         return _followed(operation, call, tensors)
     return describe(operation, call)
 
 
-def _is_followed(operation: Any, call: Call) -> bool:
-    """Whether it has no description and a ``call`` of the user's own, or is a model, which calls
-    others."""
+def _has_call_to_follow(operation: Any, call: Call) -> bool:
+    """Whether it has no description and is followed, or is a model, which calls others."""
     if registered(operation):
         return False
     try:
         described_name(operation, _METHODS)
     except Undescribed:
-        keras_own = root_of(type(operation)) in ROOTS and type(operation).__name__ not in FOLLOWED
-        return not keras_own or isinstance(operation, call.namespace.Model)
+        return is_followed(type(operation)) or isinstance(operation, call.namespace.Model)
     return False
 
 

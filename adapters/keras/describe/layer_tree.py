@@ -12,10 +12,22 @@ from probe.errors import Undescribed
 from probe.listing import Layer
 
 from .describe import described_name
-from .described_classes import ROOTS
-from .undescribed_classes import FOLLOWED
+from .described_classes import DESCRIBED, ROOTS
+from .undescribed_classes import FOLLOWED, LEFT_OUT
 
-__all__ = ["Place", "layer_of", "listed", "own_call", "places", "root_of", "shape_of"]
+__all__ = [
+    "Place",
+    "is_followed",
+    "layer_of",
+    "listed",
+    "own_call",
+    "places",
+    "root_of",
+    "shape_of",
+]
+
+_LISTED = ("keras", "tf_keras")
+"""Packages all of whose layers are either described or left out for a reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +98,7 @@ def _role(layer: Any, keras: Any) -> tuple[str, str, bool]:
     except Undescribed as error:
         if isinstance(layer, keras.Model) or type(layer).__name__ == "Pipeline":
             return "container", "", False
-        own = root_of(type(layer)) not in ROOTS or type(layer).__name__ in FOLLOWED
+        own = is_followed(type(layer))
         return "atomic", "" if own else str(error), own
     return "atomic", "", False
 
@@ -109,6 +121,17 @@ def root_of(kind: type) -> str:
         if root == "qkeras" and any(one.__module__.startswith("hgq.") for one in kind.__mro__)
         else root
     )
+
+
+def is_followed(kind: type) -> bool:
+    """Whether a class that has no description is followed through its ``call``: one of the user's
+    own, one that holds functions of theirs, and one that Keras does not list among its layers, such
+    as the cells of its own tests."""
+    root, name = root_of(kind), kind.__name__
+    if root not in ROOTS or name in FOLLOWED:
+        return True
+    listed = root not in _LISTED or name in DESCRIBED or name in LEFT_OUT[root]
+    return not listed and not kind.__module__.startswith("keras.src.ops.")
 
 
 def layer_of(place: Place) -> Layer:

@@ -18,8 +18,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import described_class, described_name, describes
-from ..describe.described_classes import ROOTS
-from ..describe.layer_tree import root_of
+from ..describe.layer_tree import is_followed
 from .activation import activation_steps
 from .conv import padding_pairs
 
@@ -115,8 +114,8 @@ def _recurrent(layer: Any, call: Call) -> Description:
 
 
 def _users(cell: Any) -> bool:
-    """Whether a cell is the user's own, with a ``call`` that is described nowhere."""
-    if root_of(type(cell)) in ROOTS:
+    """Whether a cell is described nowhere, and its ``call`` is followed."""
+    if not is_followed(type(cell)):
         return False
     try:
         described_name(cell)
@@ -127,6 +126,8 @@ def _users(cell: Any) -> bool:
 
 def _of_users_cell(layer: Any, call: Call) -> Description:
     """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
+    if _dropping(layer.cell) and call.training:
+        raise Undescribed("dropout is active in it (training mode)")
     try:
         return call.tracer.followed(layer, call)
     except Undescribed as error:
@@ -304,7 +305,8 @@ def _described_name(layer: Any, names: Sequence[str], call: Call) -> str:
 def _dropping(cell: Any) -> bool:
     if _stacked(cell):
         return any(_dropping(one) for one in cell.cells)
-    return bool(getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0))
+    rates = (getattr(cell, name, 0) for name in ("dropout", "recurrent_dropout"))
+    return any(isinstance(rate, float | int) and bool(rate) for rate in rates)
 
 
 def _count(cell: Any) -> int:

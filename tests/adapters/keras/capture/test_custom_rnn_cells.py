@@ -3,8 +3,10 @@
 
 import importlib
 
+import keras as keras_3
 import numpy as np
 import pytest
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 from representatives import exhaustive
 
 import probe
@@ -165,3 +167,68 @@ def test_a_layer_that_draws_numbers_is_unchecked(keras):
 
     report = probe.check(model(keras, Noisy(name="noisy")), "noisy", X)
     assert report.verdict == "unchecked" and "such as random numbers" in report.sentence
+
+
+class _OneState(keras_3.layers.Layer):
+    """As the cells of Keras' own tests are written, in a module of Keras (rnn/rnn_test.py)."""
+
+    __module__ = "keras.src.layers.rnn.rnn_test"
+
+    def __init__(self, units, state_size=None, **options):
+        super().__init__(**options)
+        self.units = units
+        self.state_size = state_size or units
+
+    def build(self, shape):
+        for name, rows in (("kernel", shape[-1]), ("recurrent", self.units)):
+            drawn = keras_3.initializers.RandomNormal(0, 0.5, seed=rows)
+            weight = self.add_weight(shape=(rows, self.units), initializer=drawn, name=name)
+            setattr(self, name, weight)
+
+    def call(self, inputs, states):
+        output = keras_3.ops.matmul(inputs, self.kernel)
+        output = output + keras_3.ops.matmul(states[0], self.recurrent)
+        return output, [output]
+
+
+class _TwoStates(_OneState):
+    __module__ = "keras.src.layers.rnn.rnn_test"
+
+    def __init__(self, units, state_size=None, **options):
+        super().__init__(units, state_size or [units, units], **options)
+
+    def call(self, inputs, states):
+        first, _ = super().call(inputs, states)
+        second = keras_3.ops.matmul(inputs, self.kernel) - states[1]
+        return first + second, [first, second]
+
+
+class _Dropping(_OneState, DropoutRNNCell):
+    __module__ = "keras.src.layers.rnn.dropout_rnn_cell_test"
+
+    def __init__(self, units, **options):
+        super().__init__(units, **options)
+        self.dropout, self.recurrent_dropout = 0.5, 0.5
+        self.seed_generator = keras_3.random.SeedGenerator(1)
+
+    def call(self, inputs, states, training=False):
+        if training:
+            inputs = inputs * self.get_dropout_mask(inputs)
+        return super().call(inputs, states)
+
+
+def test_cells_that_keras_does_not_list_are_followed():
+    stack = [_OneState(5), _TwoStates(4), _OneState(3)]
+    for cell, options in (
+        (_OneState(5, state_size=(5,)), {"go_backwards": True, "unroll": True}),
+        (_TwoStates(5), {"return_sequences": True, "return_state": True}),
+        (stack, {"return_sequences": True}),
+        (_Dropping(5), {}),
+    ):
+        report = checked(keras_3, keras_3.layers.RNN(cell, **options))
+        assert report.verdict == "agree", f"{cell}\n{report}"
+    dropping = keras_3.layers.RNN(_Dropping(5))
+    given = keras_3.Input(X.shape[1:])
+    trained = keras_3.Model(given, dropping(given, training=True))
+    report = probe.check(trained, dropping.name, X)
+    assert report.verdict == "unchecked" and "dropout is active in it" in report.sentence, report
