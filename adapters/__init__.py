@@ -18,6 +18,7 @@ from probe.errors import CannotOpen, MissingExtra, ProbeError, in_words
 from probe.files.regular_file import exists, is_file, is_folder, open_file
 from probe.files.size_limits import too_much
 from probe.listing import Listing
+from probe.process.extras import install
 
 __all__ = ["list_file", "open_model"]
 
@@ -73,8 +74,8 @@ def _imported(adapter: str) -> Any:
         if error.name is None or error.name.startswith(__name__):
             raise
         raise MissingExtra(
-            f"opening this model needs {error.name}, which is not installed: pip install "
-            f"'layerprobe[{_EXTRAS[adapter]}]'"
+            f"opening this model needs {error.name}, which is not installed: "
+            f"{install(_EXTRAS[adapter])}"
         ) from None
 
 

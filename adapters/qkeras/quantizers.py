@@ -18,12 +18,12 @@ from probe import ops
 from probe.description import Grid
 from probe.errors import MissingExtra, Undescribed
 
-from ..keras.loading.import_framework import OF_HGQ2
+from ..keras.loading.import_framework import of_hgq2
 
 __all__ = ["effective", "function_ops", "grid_of", "quantizer_ops", "settled"]
 
 if not hasattr(qkeras, "QDense"):
-    raise MissingExtra(OF_HGQ2)
+    raise MissingExtra(of_hgq2())
 
 # QKeras 0.9.0 calls names that TensorFlow has moved; with them its recurrent and transposed layers
 # run as they are.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe.errors import MissingExtra
 from probe.listing import Listing
+from probe.process.extras import install
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
@@ -60,6 +61,6 @@ def _opening() -> Any:
         if error.name is None or error.name.startswith(("probe", str(__package__))):
             raise
         raise MissingExtra(
-            f"opening a Hugging Face directory needs {error.name}, which is not installed: pip "
-            "install 'layerprobe[transformers]'"
+            f"opening a Hugging Face directory needs {error.name}, which is not installed: "
+            f"{install('transformers')}"
         ) from None

@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from probe import printable
 from probe.errors import CannotOpen, MissingExtra, NotTrusted, first_line
+from probe.process.extras import install
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
 
@@ -177,7 +178,7 @@ def _folder_on_disk() -> "TemporaryDirectory[str]":
     if find_spec("accelerate") is None:
         raise MissingExtra(
             "reading parameters from the disk while they are needed takes accelerate, which is not "
-            "installed: pip install 'layerprobe[transformers]'"
+            f"installed: {install('transformers')}"
         )
     return TemporaryDirectory(prefix="probe")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from probe.errors import BadInput, CannotOpen, MissingExtra, first_line
 from probe.files.size_limits import most
+from probe.process.extras import install
 from probe.process.limited_child import limited
 
 __all__ = ["token_ids"]
@@ -26,8 +27,7 @@ def token_ids(folder: Path, text: str) -> list[int]:
         from tokenizers import Tokenizer  # noqa: PLC0415 - a text alone needs it
     except ModuleNotFoundError:
         raise MissingExtra(
-            "a text needs tokenizers, which is not installed: pip install "
-            "'layerprobe[transformers]'"
+            f"a text needs tokenizers, which is not installed: {install('transformers')}"
         ) from None
     ids = limited(
         lambda: _ids(Tokenizer, place, text),

@@ -10,6 +10,7 @@ from probe.capture.user_arrays import Picture
 from probe.errors import BadInput, MissingExtra, in_words
 from probe.files.regular_file import open_file
 from probe.model import InputSpec
+from probe.process.extras import install
 
 __all__ = ["pixels"]
 
@@ -80,7 +81,7 @@ def _opened(path: str) -> Any:
         pillow = import_module("PIL.Image")
     except ModuleNotFoundError:
         raise MissingExtra(
-            "reading images needs Pillow, which is not installed: pip install 'layerprobe[images]'"
+            f"reading images needs Pillow, which is not installed: {install('images')}"
         ) from None
     try:
         with warnings.catch_warnings(), open_file(path, "an image") as file:

@@ -69,7 +69,7 @@ def opened(source: str | PathLike[str]) -> Recording | NamedArrays:
         if index["schema"] > SCHEMA:
             raise CannotOpen(
                 f"{path} is a recording of schema {index['schema']}, and this version of probe "
-                f"reads {SCHEMA}: install a newer version (pip install -U layerprobe)"
+                f"reads {SCHEMA}: install a newer version of probe"
             )
         if index["schema"] < 1:
             raise Unfit(f"the schema {index['schema']}")

@@ -1,6 +1,7 @@
 """Layers that TensorFlow Model Optimization prunes, quantises or clusters: live, and out of both
 kinds of file."""
 
+import re
 import sys
 from unittest import mock
 
@@ -17,6 +18,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer
 )
 
 import probe
+from probe.process.extras import install
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
@@ -269,5 +271,5 @@ def test_where_it_is_not_installed_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
     opened = probe.open_model(tmp_path / "model.h5")
     assert [layer.why for layer in opened.layers] == [""]
-    with pytest.raises(probe.ProbeError, match=r"pip install 'layerprobe\[tfmot\]'"):
+    with pytest.raises(probe.ProbeError, match=re.escape(install("tfmot"))):
         probe.check(opened, "cluster_l", np.zeros((1, 5), np.float32))

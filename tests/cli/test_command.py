@@ -17,6 +17,7 @@ from repository import EXAMPLES
 from wrapping import unwrapped
 
 from probe.cli.main import command
+from probe.process.extras import install
 
 KERAS, QKERAS, TORCH = (
     str(EXAMPLES / name) for name in ("digits.keras", "digits_qkeras.h5", "digits.pt")
@@ -219,8 +220,7 @@ def test_a_file_of_hgq2_without_hgq2_is_one_sentence(probe, tmp_path):
         err.startswith("probe: this model needs hgq (No module named 'hgq") and err.count("\n") == 1
     )
     assert err.endswith(
-        ": in an environment without QKeras (hgq2 overwrites its package), pip install "
-        "'layerprobe[hgq]'\n"
+        f": in an environment without QKeras (hgq2 overwrites its package), {install('hgq')}\n"
     )
 
 

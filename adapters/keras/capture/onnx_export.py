@@ -15,6 +15,7 @@ import onnx
 from probe.description import Ref
 from probe.errors import Undescribed
 from probe.evaluation.framework_export import run_exported
+from probe.process.extras import install
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import exporting
 from probe.process.model_lock import turn
@@ -23,8 +24,6 @@ from ..describe.tensors import Tensors
 from .restore_state import unchanged
 
 __all__ = ["alone"]
-
-_EXTRA = "exporting a layer of Keras on TensorFlow needs tf2onnx: pip install 'layerprobe[tf2onnx]'"
 
 
 def alone(
@@ -109,7 +108,9 @@ def _by_tf2onnx(
         try:
             convert = importlib.import_module("tf2onnx").convert.from_function
         except ImportError:
-            raise Undescribed(_EXTRA) from None
+            raise Undescribed(
+                f"exporting a layer of Keras on TensorFlow needs tf2onnx: {install('tf2onnx')}"
+            ) from None
         try:
             spec = [
                 tf.TensorSpec(one.shape, one.dtype, name=f"x{place}")

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from probe.errors import CannotOpen, MissingExtra
+from probe.process.extras import install
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
 from ..describe.described_classes import ADAPTERS
 
-__all__ = ["OF_HGQ2", "framework", "package"]
+__all__ = ["framework", "of_hgq2", "package"]
 
-OF_HGQ2 = (
-    "the installed `qkeras` is the package of that name from hgq2, which overwrites QKeras: "
-    "in an environment without hgq2, pip install 'layerprobe[qkeras]'"
-)
+
+def of_hgq2() -> str:
+    """Why the package that is installed as QKeras is another."""
+    return (
+        "the installed `qkeras` is the package of that name from hgq2, which overwrites QKeras: "
+        f"in an environment without hgq2, {install('qkeras')}"
+    )
 
 
 def framework(namespace: str, quantised: bool = False) -> Any:
@@ -42,28 +46,22 @@ def framework(namespace: str, quantised: bool = False) -> Any:
                 package("qkeras")
         except ImportError as error:
             if quantised and _installed("hgq"):
-                raise MissingExtra(f"this model needs QKeras, but {OF_HGQ2}") from None
+                raise MissingExtra(f"this model needs QKeras, but {of_hgq2()}") from None
             raise MissingExtra(
-                f"this model needs {error.name or namespace} ({error}): pip "
-                f"install 'layerprobe[{extra}]'"
+                f"this model needs {error.name or namespace} ({error}): {install(extra)}"
             ) from None
     if namespace == "keras" and not module.__version__.startswith("3"):
         raise MissingExtra(
-            f"this model needs Keras 3, but keras {module.__version__} is installed: pip "
-            "install 'layerprobe[keras]'"
+            f"this model needs Keras 3, but keras {module.__version__} is installed: "
+            f"{install('keras')}"
         )
     return module
 
 
-_EXTRAS = {
-    "qkeras": "pip install 'layerprobe[qkeras]'",
-    "hgq": (
-        "in an environment without QKeras (hgq2 overwrites its package), pip install "
-        "'layerprobe[hgq]'"
-    ),
-    "tensorflow_model_optimization": "pip install 'layerprobe[tfmot]'",
-}
-"""Package -> how it is installed."""
+_EXTRAS = {"qkeras": "qkeras", "hgq": "hgq", "tensorflow_model_optimization": "tfmot"}
+"""Package -> the extra that installs it."""
+_ENVIRONMENT = {"hgq": "in an environment without QKeras (hgq2 overwrites its package), "}
+"""Package -> where it must be installed."""
 
 
 def package(name: str) -> Any:
@@ -73,7 +71,8 @@ def package(name: str) -> Any:
             adapter = importlib.import_module(ADAPTERS[name], __package__.rpartition(".")[0])
         except ImportError as error:
             raise MissingExtra(
-                f"this model needs {error.name or name} ({error}): {_EXTRAS[name]}"
+                f"this model needs {error.name or name} ({error}): {_ENVIRONMENT.get(name, '')}"
+                f"{install(_EXTRAS[name])}"
             ) from None
     if name == "qkeras":
         _refuse_keras_3()

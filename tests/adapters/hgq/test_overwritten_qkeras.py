@@ -7,6 +7,7 @@ import pytest
 from repository import EXAMPLES
 
 from probe.cli import main
+from probe.process.extras import install
 
 QKERAS = EXAMPLES / "digits_qkeras.h5"
 
@@ -20,7 +21,7 @@ def test_a_file_of_qkeras_is_one_sentence(monkeypatch, capsys):
         "",
         (
             "probe: this model needs QKeras, but the installed `qkeras` is the package of that "
-            "name from hgq2, which overwrites QKeras: in an environment without hgq2, pip "
-            "install 'layerprobe[qkeras]'\n"
+            "name from hgq2, which overwrites QKeras: in an environment without hgq2, "
+            f"{install('qkeras')}\n"
         ),
     )

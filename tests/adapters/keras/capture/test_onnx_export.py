@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 import probe
+from probe.process.extras import install
 
 X = np.random.default_rng(0).normal(size=(2, 4, 4)).astype("float32")
 
@@ -70,6 +71,6 @@ def test_without_the_converter_its_extra_is_named(monkeypatch):
     x = keras.Input((4, 4))
     report = asked(keras.ops.det(x), x, keras)
     assert report.verdict == "unchecked"
-    assert any(
-        "needs tf2onnx: pip install 'layerprobe[tf2onnx]'" in note for note in report.notes
-    ), report.notes
+    assert any(f"needs tf2onnx: {install('tf2onnx')}" in note for note in report.notes), (
+        report.notes
+    )

@@ -2,6 +2,7 @@
 nothing is left changed."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from representatives import exhaustive
 
 import probe
 from probe.errors import BadInput, ForwardFailed, MissingExtra, NotReached
+from probe.process.extras import install
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
@@ -610,10 +612,7 @@ def test_a_missing_framework_names_the_extra(saved, monkeypatch, name, missing, 
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(
         MissingExtra,
-        match=(
-            rf"needs {missing} .*pip install "
-            rf"'layerprobe\[{extra}\]'"
-        ),
+        match=(rf"needs {missing} .*{re.escape(install(extra))}"),
     ):
         probe.open_model(saved / f"{name}.keras").names()
 
