@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from probe.ops.weight import Weight
+from probe.ops.weight import Weight, one_parameter
 
 if TYPE_CHECKING:
     from probe.ops.base import Op
@@ -76,7 +76,7 @@ def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
 def _key(found: Mapping[str, Weight], weight: Weight) -> str:
     """What a weight is listed as beside those found before."""
     key, number = weight.name, 1
-    while key in found and not found[key].has_values_of(weight):
+    while key in found and not one_parameter(found[key], weight):
         number += 1
         key = f"{weight.name} ({number})"
     return key

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grid", "Weight", "zero_bias"]
+__all__ = ["Grid", "Weight", "leads_to_op", "one_parameter", "zero_bias"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,28 +72,6 @@ class Weight:
         size = np.broadcast_to(np.asarray(self.grid.scale, np.float64), self.effective.shape)
         return self.to_op(size)
 
-    def leads_to_op(self) -> bool:
-        """Whether its rows are rows of the array, its axes are the array's, and its shape holds as
-        many values."""
-        sizes = self.effective.shape
-        if self.rows is not None:
-            first, end = self.rows
-            if not (sizes and 0 <= first <= end <= sizes[0]):
-                return False
-            sizes = (end - first, *sizes[1:])
-        if self.axes is not None and sorted(self.axes) != list(range(len(sizes))):
-            return False
-        shape = sizes if self.shape is None else self.shape
-        return all(size >= 0 for size in shape) and math.prod(shape) == math.prod(sizes)
-
-    def has_values_of(self, other: "Weight") -> bool:
-        """Whether another is made of the same parameter, whichever part of it either is."""
-        mine, theirs = self.effective, other.effective
-        return mine is theirs or (
-            (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
-            and mine.tobytes() == theirs.tobytes()
-        )
-
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.rows is None else array[slice(*self.rows)]
@@ -133,6 +111,30 @@ class Weight:
 def _steps(sizes: Sequence[int]) -> list[int]:
     """How many elements lie between neighbours on each axis of a row-major array."""
     return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+
+
+def leads_to_op(weight: Weight) -> bool:
+    """Whether its rows are rows of the array, its axes are the array's, and its shape holds as many
+    values."""
+    sizes = weight.effective.shape
+    if weight.rows is not None:
+        first, end = weight.rows
+        if not (sizes and 0 <= first <= end <= sizes[0]):
+            return False
+        sizes = (end - first, *sizes[1:])
+    if weight.axes is not None and sorted(weight.axes) != list(range(len(sizes))):
+        return False
+    shape = sizes if weight.shape is None else weight.shape
+    return all(size >= 0 for size in shape) and math.prod(shape) == math.prod(sizes)
+
+
+def one_parameter(first: Weight, second: Weight) -> bool:
+    """Whether two are made of the same parameter, whichever part of it either is."""
+    mine, theirs = first.effective, second.effective
+    return mine is theirs or (
+        (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
+        and mine.tobytes() == theirs.tobytes()
+    )
 
 
 def zero_bias(bias: Weight | None) -> list[str]:

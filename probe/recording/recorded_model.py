@@ -26,6 +26,7 @@ from probe.model import (
     RecordedPass,
 )
 from probe.ops import ByParts, Chain, Op
+from probe.ops.weight import leads_to_op
 from probe.recording.members import FolderMembers, Table, ZipMembers
 from probe.recording.plain_data import Unfit, all_weights, from_data
 from probe.recording.replay import Replay, Source, sources_of
@@ -278,7 +279,7 @@ class Recording(Shown):
         if capture.description is not None:
             _refuse_references(capture.description.steps, len(capture.inputs))
             for weight in all_weights(capture.description.steps):
-                if not weight.leads_to_op():
+                if not leads_to_op(weight):
                     raise Unfit(
                         f"the weight {weight.name!r:.100} with other rows, axes or sizes than its "
                         "array"
