@@ -113,6 +113,7 @@ def test_what_a_recording_says_of_its_model_may_be_too_long_for_a_path(tmp_path)
     probe.record(ChainModel(layers, source="x" * 5000), X, tmp_path / "run.npz")
     wrong = {"relu": np.maximum(X, 0) + np.float32(0.25)}
     comparison = probe.compare(str(tmp_path / "run.npz"), wrong)
-    assert comparison.verdict == "diverge" and "look closer" not in str(comparison)
+    assert comparison.verdict == "diverge"
+    assert f"look closer: probe {tmp_path / 'run.npz'} --layer relu" in str(comparison)
     with pytest.raises(BadInput, match=r"File name too long|is neither"):
         probe.record(ChainModel(layers), X, "x" * 5000)

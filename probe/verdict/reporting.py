@@ -14,7 +14,7 @@ from probe.evaluation.party import Arrays
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.numerics.precision import Precision
-from probe.ops.step import weights_of
+from probe.ops.step import each_weight
 from probe.ops.weight import Weight
 from probe.report import Held, Outputs, Report
 from probe.report.parameters import parameters_of
@@ -71,7 +71,7 @@ def reported(
         else outputs,
         weights={
             name: _kept(weight) if options.detail else weight
-            for name, weight in weights_of(described.steps).items()
+            for name, weight in each_weight(described.steps).items()
         },
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
