@@ -18,7 +18,6 @@ __all__ = [
     "open_file",
     "read_file",
     "read_json",
-    "refuse_irregular",
 ]
 
 _SMALL = 1 << 25
@@ -47,35 +46,26 @@ def is_folder(path: _Name) -> bool:
     return mode is not None and stat.S_ISDIR(mode)
 
 
-def refuse_irregular(
+def open_file(
     path: _Name, kind: str, error: type[ProbeError] = BadInput, links: bool = True
-) -> None:
-    """Raises ``error`` where the path is no file, or an empty one, or without ``links`` a symbolic
-    link; ``kind`` is what it should be, such as "an array file"."""
+) -> IO[bytes]:
+    """The file, open for reading; ``kind`` is what it should be, such as "an array file".
+
+    Raises ``error`` where the path is no regular file, or an empty one, or one that is a hole for
+    the most part, or without ``links`` a symbolic link.
+    """
     try:
-        status = Path(path).stat(follow_symlinks=links)
+        _refuse_irregular(path, kind, error, Path(path).stat(follow_symlinks=links))
+        file = io.BufferedReader(io.FileIO(path, opener=_opened if links else _opened_itself))
     except FileNotFoundError:
         raise error(f"the file {path} does not exist") from None
     except OSError as found:
         raise error(f"{path} cannot be read: {found.strerror}") from None
     except ValueError as found:
         raise error(f"{str(path)!r} is not a valid file name: {found}") from None
-    _refuse(path, kind, error, status)
-
-
-def open_file(
-    path: _Name, kind: str, error: type[ProbeError] = BadInput, links: bool = True
-) -> IO[bytes]:
-    """The file, open for reading; raises as ``refuse_irregular`` does, and where the file is a
-    hole for the most part."""
-    refuse_irregular(path, kind, error, links)
-    try:
-        file = io.BufferedReader(io.FileIO(path, opener=_opened if links else _opened_itself))
-    except OSError as found:
-        raise error(f"{path} cannot be read: {found.strerror}") from None
     try:
         status = os.fstat(file.fileno())
-        _refuse(path, kind, error, status)
+        _refuse_irregular(path, kind, error, status)
         if too_much(status.st_size, holds := held(file)):
             raise error(
                 f"{path} has {status.st_size:,} bytes but is sparse: only {holds:,} are stored"
@@ -126,7 +116,9 @@ def _opened_itself(path: str, _: int) -> int:
     return os.open(path, _FLAGS | _NO_LINK)
 
 
-def _refuse(path: _Name, kind: str, error: type[ProbeError], status: os.stat_result) -> None:
+def _refuse_irregular(
+    path: _Name, kind: str, error: type[ProbeError], status: os.stat_result
+) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise error(
             f"{path} is a symbolic link, which is not followed out of its folder: put the file "

@@ -12,7 +12,7 @@ from probe.files import atomic_write
 from probe.recording.index import unsealed
 from probe.recording.members import FolderMembers, Table
 from probe.recording.plain_data import Unfit
-from probe.recording.store import INDEX, JOURNAL
+from probe.recording.store import ENTRY, INDEX, JOURNAL
 
 __all__ = ["Folder"]
 
@@ -69,7 +69,7 @@ class Folder:
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(entry).encode() + b"\n"
+    return json.dumps(entry, allow_nan=False).encode() + b"\n"
 
 
 def _entries(path: Path, names: list[str]) -> list[Any]:
@@ -86,19 +86,26 @@ def _entries(path: Path, names: list[str]) -> list[Any]:
 
 
 def _lines(journal: bytes) -> list[Any]:
-    """The entries up to the first that is damaged, such as the one that was being written."""
+    """The entries up to the first that was not written so, such as half a line."""
     entries: list[Any] = []
-    for line in journal.splitlines():
+    for line in journal.splitlines(keepends=True):
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
+            if _line(entry) != line:
+                break
         except (ValueError, RecursionError):
             break
+        entries.append(entry)
     return entries
 
 
 def _whole(path: Path, entries: list[Any]) -> list[dict[str, Any]]:
     """The arrays up to the first whose file is not there as it was written."""
-    arrays = [entry for entry in entries if isinstance(entry, dict) and "name" in entry]
+    arrays = [
+        {key: entry.get(key) for key in ENTRY}
+        for entry in entries
+        if isinstance(entry, dict) and "name" in entry
+    ]
     numbered = zip(count(), arrays)
     return [entry for _, entry in takewhile(lambda one: _is_whole(path, *one), numbered)]
 

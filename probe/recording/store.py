@@ -17,7 +17,7 @@ import numpy as np
 
 from probe.errors import Undescribed
 
-__all__ = ["INDEX", "JOURNAL", "NAME", "SCHEMA", "Arrays", "Store", "Zip", "npy_header"]
+__all__ = ["ENTRY", "INDEX", "JOURNAL", "NAME", "SCHEMA", "Arrays", "Store", "Zip", "npy_header"]
 
 SCHEMA = 1
 """The version of the index: another one where a key changes its meaning or goes."""
@@ -25,6 +25,8 @@ SCHEMA = 1
 INDEX, JOURNAL = "recording.json", "arrays.jsonl"
 """The member that says what the arrays are; and the arrays and calls so far, of a folder that is
 not finished."""
+ENTRY = ("name", "dtype", "shape", "fortran_order", "bytes", "sha256")
+"""What the index and the journal say of an array."""
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 """What an array may be called: its member is that with .npy."""
 _ALIGNMENT, _ZIP64 = 64, 1 << 31

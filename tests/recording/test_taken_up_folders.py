@@ -86,6 +86,8 @@ DAMAGE = {
     "a name that is a number": entry(lambda told: told.update(name=3)),
     "a path": entry(lambda told: told.update(name="../victim")),
     "another array's name": entry(renumbered),
+    "more keys": entry(lambda told: told.update(more={"a": "x" * 100})),
+    "no number": entry(lambda told: told.update(more=float("nan"))),
     "other bytes": entry(lambda told: told.update(bytes=1)),
 }
 

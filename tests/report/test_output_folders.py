@@ -2,6 +2,7 @@
 written over."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import probe as library
 from probe import ops
 from probe.errors import BadInput
 from probe.files import atomic_write
+from probe.pytest_plugin import Run
 from probe.recording.store import INDEX, JOURNAL
 from probe.report import model_explorer
 
@@ -77,6 +79,20 @@ def test_graphs_of_model_explorer(tmp_path, victim):
     ):
         with pytest.raises(BadInput, match="it is a symbolic link"):
             write(str(tmp_path / "graphs"))
+
+
+def test_the_recording_of_a_test(model, tmp_path, victim, monkeypatch):
+    """With --probe-update, in the folder beside the file of tests."""
+    place = tmp_path / "test_it" / "test_net.npz"
+    place.parent.mkdir()
+    place.symlink_to(victim)
+    monkeypatch.setattr(Run, "_path", lambda run, name: place)
+    node = SimpleNamespace(config=SimpleNamespace(getoption=lambda name: name == "probe_update"))
+    with pytest.raises(BadInput, match="it is a symbolic link"):
+        Run(node).check(model, X)
+    place.unlink()
+    Run(node).check(model, X)
+    assert library.check(place, "relu").ok
 
 
 def test_a_link_that_comes_in_between(tmp_path, victim):
