@@ -112,7 +112,29 @@ def test_extras():
 def test_versions_agree():
     assert probe.__version__ == PROJECT["project"]["version"] == version("layerprobe")
     (command,) = entry_points(group="console_scripts", name="probe")
-    assert command.value == "probe.cli:main"
+    assert command.value == "probe.__main__:main"
+
+
+INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from {} import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["probe.cli", "click", "probe.cli.completion"])
+def test_an_interrupt_of_the_imports_is_one_line(name):
+    code = INTERRUPTED.format(PROJECT["project"]["scripts"]["probe"].partition(":")[0])
+    done = subprocess.run(
+        [sys.executable, "-c", code, name], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "probe: interrupted\n")
 
 
 def test_tests_hold_no_package():

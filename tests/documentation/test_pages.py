@@ -98,7 +98,7 @@ def test_the_layers_of_the_code_are_those_of_the_contract():
     (shown,) = (
         block.body
         for block in doc_blocks.blocks(PAGES["docs/architecture.md"])
-        if block.body.startswith("cli, pytest_plugin\n")
+        if block.body.startswith("__main__\n")
     )
     assert shown.splitlines() == [line.replace(" | ", ", ") for line in contract]
 
