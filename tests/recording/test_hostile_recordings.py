@@ -18,6 +18,7 @@ from chain_model import ChainModel
 import probe as library
 from probe import ops
 from probe.description import Builder, Ref, Weight
+from probe.errors import UnknownLayer
 from probe.recording.store import INDEX, NAME
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -301,6 +302,15 @@ def chained() -> bytes:
     return zipped({**members(WHOLE), INDEX: json.dumps(told)})
 
 
+def in_parts() -> bytes:
+    """Steps within steps, deeper than any layer has them."""
+    told, step = index(), {"is": "Step", "op": {"is": "Relu"}}
+    for _ in range(60):
+        step = {"is": "Step", "op": {"is": "ByParts", "steps": [step]}}
+    told["calls"][1]["capture"]["description"]["steps"][0]["op"] = step["op"]
+    return zipped({**members(WHOLE), INDEX: json.dumps(told)})
+
+
 def bomb() -> bytes:
     """An array of half a gigabyte in half a megabyte."""
     header = io.BytesIO()
@@ -342,6 +352,7 @@ FILES = {
     "an index in UTF-16": lambda: zipped({**members(WHOLE), INDEX: "{}".encode("utf-16")}),
     "nested without end": nested,
     "ops nested without end": chained,
+    "steps nested without end": in_parts,
     "a bomb": bomb,
     "compressed": lambda: zipped(members(WHOLE), zipfile.ZIP_DEFLATED),
     "without arrays": lambda: zipped({INDEX: members(WHOLE)[INDEX]}),
@@ -420,3 +431,22 @@ def test_a_folder_with_links_and_devices(probe, tmp_path):
 def test_names_of_arrays():
     for name in ("..", ".x", "a/b", "a\\b", "", "a\n", "C:x"):
         assert not NAME.fullmatch(name)
+
+
+def test_why_steps_within_steps_are_refused(probe, tmp_path):
+    (tmp_path / "run.npz").write_bytes(in_parts())
+    assert "ops nested too deeply" in probe(tmp_path / "run.npz", "--all")[2]
+
+
+@pytest.mark.parametrize("name", ["/add", "two/add"])
+def test_a_recording_has_no_other_operations_than_it_holds(name, tmp_path):
+    """A model may make a call of that name; a recording shows all that it has."""
+    (tmp_path / "run.npz").write_bytes(WHOLE)
+    recording = library.open_model(tmp_path / "run.npz")
+    with pytest.raises(UnknownLayer):
+        library.check(recording, name)
+    values = {name: X, "dense": X @ KERNEL}
+    with pytest.raises(UnknownLayer):
+        list(library.sweep(recording, expected=values))
+    with pytest.raises(UnknownLayer):
+        library.check(recording, "dense", expected=values)
