@@ -38,6 +38,7 @@ __all__ = [
     "RecordedPass",
     "Rounding",
     "Runnable",
+    "SeesCalls",
     "Slot",
     "StopForward",
     "Unloaded",
@@ -316,6 +317,15 @@ class Rounding(Protocol):
     def rounding_otherwise(self, seed: int) -> AbstractContextManager[object] | None:
         """Passes in which what each operation stores in half precision is moved by what storing it
         may have rounded, drawn with ``seed``; None where nothing is stored so."""
+
+
+@runtime_checkable
+class SeesCalls(Protocol):
+    """What a model offers besides that may make arrays out of sight, in NumPy or in C++."""
+
+    def unseen_input(self, layer: str, inputs: Sequence[np.ndarray]) -> str:
+        """Why an input of a layer is not checked in any call: what made it was not seen, although
+        it follows from the model's input; "" where there is none. It takes a pass, or two."""
 
 
 @runtime_checkable

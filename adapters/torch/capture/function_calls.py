@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from threading import get_ident
@@ -204,7 +204,8 @@ class FunctionCalls(TorchFunctionMode):
     its own. ``met`` maps the layers of the pass to their kinds, ``aliases`` are their names by
     source lines, ``raised`` is what the callback raised. All calls within ``containers`` are added
     to them. ``unseen`` are the tensors that came from nowhere seen (NumPy, code in C++, vmap), by
-    names like those of layers.
+    names like those of layers; ``given_unseen`` are those among the inputs of layers, by the names
+    of these.
     """
 
     def __init__(
@@ -240,6 +241,8 @@ class FunctionCalls(TorchFunctionMode):
         """What a module gives that takes what follows, and made it of nothing that does."""
         self._left = self._arrays_left = False
         self.unseen: dict[str, Unseen] = {}
+        self.given_unseen: dict[str, Unseen] = {}
+        self._strangers: dict[int, tuple[ref[torch.Tensor], Unseen]] = {}
         modules = list(root.modules())
         self._parameters = {
             id(tensor): f"{names.get(id(module), '')}.{key}".lstrip(".")
@@ -338,19 +341,29 @@ class FunctionCalls(TorchFunctionMode):
             if empty or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 continue  # holds no numbers; within vmap it is the result that came from nowhere
             self._make(tensor)
-            one = self.unseen.setdefault(
-                f"{self._frames[-1].place}/unseen",
-                Unseen(
-                    f"{words}, {tuple(tensor.shape)},",
-                    dtype_name(tensor),
-                    followed or self._arrays_left,
-                ),
+            digest = sha256(repr(tensor.shape).encode() + copied(tensor).tobytes()).hexdigest()
+            alone = Unseen(
+                f"{words}, {tuple(tensor.shape)},",
+                dtype_name(tensor),
+                followed or self._arrays_left,
+                [digest],
             )
-            one.digests.append(
-                sha256(repr(tensor.shape).encode() + copied(tensor).tobytes()).hexdigest()
-            )
+            self._strangers[id(tensor)] = ref(tensor), alone
+            place = f"{self._frames[-1].place}/unseen"
+            if place in self.unseen:
+                self.unseen[place].digests.append(digest)
+            else:
+                self.unseen[place] = replace(alone, digests=[digest])
             if self._arrays_left:
                 self.mark([tensor])
+
+    def _takes(self, layer: str, tensors: Sequence[torch.Tensor]) -> None:
+        """Takes note of a layer that is given tensors which came from nowhere seen."""
+        for tensor in tensors:
+            known, one = self._strangers.get(id(tensor), (None, None))
+            if known is not None and one is not None and known() is tensor:
+                words = f"the input of {layer!r}, {tuple(tensor.shape)},"
+                self.given_unseen.setdefault(layer, replace(one, words=words))
 
     # the default as in capture.py
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any = None) -> None:
@@ -366,6 +379,7 @@ class FunctionCalls(TorchFunctionMode):
         follows = any(map(self.follows, given))
         varies = follows or any(map(self.varies, given))
         name = self._names.get(id(module), "")
+        self._takes(name, given)
         self._frames.append(_Frame(name, module, atomic, follows, varies))
         self._inside += atomic
 
@@ -455,6 +469,9 @@ class FunctionCalls(TorchFunctionMode):
         if varies:
             (self.mark if follows else self.mark_arguments)(outputs)
         layer, alias = self._named(named(name) if follows else f"{_FIXED}/{named(name)}")
+        for called in (layer, alias):
+            if called is not None:
+                self._takes(called, tensors)
         if follows:
             self.met[layer] = shown
             self.aliases |= set() if alias is None else {alias}

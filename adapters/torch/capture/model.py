@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -168,7 +169,7 @@ class TorchModel(Shown):
             watching = self._function_calls(self.module, None, counted)
             modules = dict(self._pushed_whole())
             outputs = self._watched(self.module, inputs, modules, watching, counted)
-            for name, why in self._following(self.module, inputs, watching.unseen):
+            for name, why in self._following(self.module, inputs, watching.unseen, _UNSEEN):
                 dtype = watching.unseen[name].dtype
                 on_call(Capture(name, "unseen", 0, (), (), dtype, why=why))
             if not next(pushed):
@@ -225,7 +226,7 @@ class TorchModel(Shown):
                 for place, one in places.items()
                 if not name or place.startswith((f"{name}/", f"{name}."))
             }
-            return next(self._following(root, inputs, some), ("", ""))[1]
+            return next(self._following(root, inputs, some, _UNSEEN), ("", ""))[1]
 
         outputs = self._watched(root, inputs, modules, calls, on_call, inside, unseen)
         return outputs, set() if calls is None else calls.aliases
@@ -263,11 +264,23 @@ class TorchModel(Shown):
         names = {id(module): name for name, module in _named(self.module)}
         return FunctionCalls(root, functions, names, opaque, on_call)
 
+    def unseen_input(self, layer: str, inputs: Sequence[Any]) -> str:
+        module = dict(_named(self.module, shared=True)).get(layer)
+        name = layer if module is None else {id(m): n for n, m in _named(self.module)}[id(module)]
+        watching = self._function_calls(self.module, (), lambda _: None)
+        self._watched(self.module, inputs, {}, watching, lambda _: None)
+        some = {at: one for at, one in watching.given_unseen.items() if at == name}
+        return next(self._following(self.module, inputs, some, _GIVEN), ("", ""))[1]
+
     def _following(
-        self, root: torch.nn.Module, inputs: Sequence[Any], unseen: Mapping[str, Unseen]
+        self,
+        root: torch.nn.Module,
+        inputs: Sequence[Any],
+        unseen: Mapping[str, Unseen],
+        of: Callable[[FunctionCalls], Mapping[str, Unseen]],
     ) -> Iterator[tuple[str, str]]:
         """Places that tensors came to from nowhere seen, and why that matters: they follow from the
-        input.
+        input. ``of`` a pass they are such a mapping.
 
         A constant stays what it is when the input changes; a pass on another input tells the two
         apart.
@@ -280,7 +293,8 @@ class TorchModel(Shown):
         except ProbeError:
             follows = "may depend"  # the model does not take other numbers
         for name, one in unseen.items():
-            if name in again.unseen and again.unseen[name].digests == one.digests:
+            other = of(again).get(name)
+            if other is not None and other.digests == one.digests:
                 continue
             rest = "" if one.followed else ", nor are functions that take only that value"
             why = f"{one.words} came from no captured call, and it {follows} on the model's input: "
@@ -297,6 +311,9 @@ class TorchModel(Shown):
 
     def _atomic(self) -> list[tuple[str, torch.nn.Module]]:
         return _atomic(self.module)
+
+
+_UNSEEN, _GIVEN = attrgetter("unseen"), attrgetter("given_unseen")
 
 
 def _other(array: np.ndarray) -> np.ndarray:

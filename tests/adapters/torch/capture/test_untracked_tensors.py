@@ -95,6 +95,32 @@ def test_the_input_of_a_layer_is_named():
     )
 
 
+def test_a_check_says_that_the_input_of_its_layer_came_from_nowhere_seen():
+    class Direct(Net):
+        def forward(self, x):
+            y = torch.from_numpy(np.tanh(self.a(x).numpy()))
+            return self.b(y) + torch.relu(y).sum()
+
+    net = Direct(None).eval()
+    told = "the input of {!r}, (2, 5), came from no captured call, and it depends on the model's"
+    for layer in ("b", "/relu"):
+        assert any(told.format(layer) in note for note in probe.check(net, layer, X).notes), layer
+    for layer in ("a", "/add", ""):
+        assert not any("no captured call" in note for note in probe.check(net, layer, X).notes)
+    assert "no captured call" not in str(probe.check(net, "b", given=np.ones((2, 5), np.float32)))
+    behind = nn.Sequential(nn.Linear(4, 5), OfNumpy(), nn.ReLU(), nn.Linear(5, 3)).eval()
+    assert told.format("2") in str(" ".join(str(probe.check(behind, "2", X)).split()))
+    assert "no captured call" not in str(probe.check(behind, "3", X))
+
+
+def test_a_check_takes_no_constant_for_it():
+    class Constant(Net):
+        def forward(self, x):
+            return self.b(self.a(x)) + self.b(torch.from_numpy(np.ones((2, 5), np.float32)))
+
+    assert "no captured call" not in str(probe.check(Constant(None).eval(), "b", X))
+
+
 def test_the_output_of_a_module_is_named():
     reports = swept(nn.Sequential(nn.Linear(4, 5), OfNumpy(), nn.ReLU(), nn.Linear(5, 3)))
     assert "the output of '1', (2, 5), came from no captured call" in reports["1/unseen"].sentence
