@@ -28,8 +28,9 @@ from probe.capture.user_arrays import (
     part_at,
 )
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
-from probe.errors import BadInput, NotReached, ProbeError, our_fault
+from probe.errors import BadInput, NotReached, ProbeError
 from probe.evaluation.propagated_error import Drift, drifts
+from probe.evaluation.reference import failure
 from probe.model import (
     CallOutput,
     Capture,
@@ -443,13 +444,13 @@ def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
                 report,
                 notes=(
                     *report.notes,
-                    our_fault(error, "internal error in the search for the mistake"),
+                    failure(capture, error, "internal error in the search for the mistake"),
                 ),
             )
         steps = () if capture.description is None else capture.description.steps
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise  # of the user's own function, and theirs to see
-        why = our_fault(error, "internal error in the comparison")
+        why = failure(capture, error, "internal error in the comparison")
         return judge(replace(capture, description=None, why=why), yours, options)
 
 

@@ -115,8 +115,9 @@ def drifts(
             return
         try:
             scales[key], times = _scales(capture, values)
-        except Exception as error:  # our own fault, which judging the call says
-            absorbed(error)
+        except Exception as error:  # which judging the call says
+            if capture.held is None:
+                absorbed(error)
             scales[key], times = _scales(capture, None)
         most = max(most, times)
 
@@ -324,7 +325,8 @@ def _values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
     try:
         return values_of(capture)
     except Exception as error:
-        absorbed(error)
+        if capture.held is None:
+            absorbed(error)
         return None
 
 

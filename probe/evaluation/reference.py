@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from probe.description import Description
-from probe.errors import CannotOpen
+from probe.errors import CannotOpen, in_words, our_fault
 from probe.evaluation.allowance import SumBounds, allowances
 from probe.evaluation.monte_carlo import (
     Noise,
@@ -32,6 +32,7 @@ from probe.ops.step import Step
 __all__ = [
     "Reference",
     "bounded",
+    "failure",
     "inputs_of",
     "precisions_of",
     "recomputed",
@@ -261,6 +262,14 @@ def bounded(capture: Capture) -> AbstractContextManager[None]:
     """Raises CannotOpen where a file describes a call that takes far more memory than what it has
     of it."""
     return nullcontext() if capture.held is None else _bounded(capture.layer, capture.held)
+
+
+def failure(capture: Capture, error: Exception, what: str) -> str:
+    """The sentence where computing a call failed: it is our fault, but not where a file describes
+    the call, as it likes."""
+    if capture.held is None:
+        return our_fault(error, what)
+    return f"what {capture.held.path} describes cannot be computed ({in_words(error)})"
 
 
 @contextmanager

@@ -4,8 +4,8 @@ verdict in a sentence."""
 from dataclasses import replace
 from functools import partial
 
-from probe.errors import ProbeError, our_fault
-from probe.evaluation.reference import Reference, bounded, recomputed_call
+from probe.errors import ProbeError
+from probe.evaluation.reference import Reference, bounded, failure, recomputed_call
 from probe.model import CallOutput, Capture
 from probe.ops import Recomputed
 from probe.report import Report
@@ -193,7 +193,7 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
     except Exception as error:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
-        return None, our_fault(error, "internal error in the NumPy computation")
+        return None, failure(capture, error, "internal error in the NumPy computation")
 
 
 def _unusual(layer: Reference) -> Unusual:

@@ -287,6 +287,28 @@ def test_what_an_op_may_ask_for(name, probe, tmp_path):
     assert err.count("\n") == 1 and "run.npz: computing 'layer' could exhaust memory" in err, out
 
 
+POOL = ((2, 2), (0, 0), ((0, 0), (0, 0)), (1, 1))
+UNFIT = {
+    "an axis that is not there": [ops.Softmax(7)],
+    "strides of 0": [ops.MaxPool(*POOL)],
+    "no group": [ops.Conv(ONE, None, (1, 1), ((0, 0), (0, 0)), (1, 1), 0)],
+    "another rank": [ops.Transpose((0, 1, 2, 3, 4))],
+    "too many inputs": [library.Step(ops.Relu(), (Ref(-1), Ref(-1)))],
+    "another size": [ops.Reshape((5, 5))],
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_cannot_be_computed_is_no_fault_of_probe(name, probe, tmp_path):
+    (tmp_path / "run.npz").write_bytes(of_op(UNFIT[name], ROWS))
+    np.save(tmp_path / "mine.npy", ROWS + 1)
+    for more in (["--all"], ["--layer", "layer", "--expect", tmp_path / "mine.npy"]):
+        status, out, err = probe(tmp_path / "run.npz", *more, "--json", "-")
+        told = " ".join((out + err).split())
+        assert "report this bug" not in told and status
+        assert "run.npz describes cannot be computed (" in told
+
+
 def nested() -> bytes:
     told = json.dumps(index())
     deep = "[" * 100_000 + "]" * 100_000
