@@ -154,6 +154,10 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8
 
 
+_MEMBERS = 10_000
+"""Keras unpacks them into files, some thousand a second."""
+
+
 def _adapter_of_archive(path: Path) -> str:
     try:
         with (
@@ -170,6 +174,11 @@ def _adapter_of_archive(path: Path) -> str:
     if "recording.json" in names:
         return _RECORDING
     if "config.json" in names:
+        if len(names) > _MEMBERS:
+            raise CannotOpen(
+                f"{path} has {len(names):,} members, which Keras would all unpack; a .keras file "
+                f"has a few for the config, the weights and the vocabularies: at most {_MEMBERS:,}"
+            )
         return ".keras"
     exported = any(name.endswith("models/model.json") for name in names)
     if exported or last & {"constants.pkl", "data.pkl", "serialized_exported_program.json"}:

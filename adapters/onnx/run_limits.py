@@ -90,20 +90,30 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
 
 
 def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
-    """Raises CannotOpen where a tensor on the way is larger than what the model and its inputs
-    could be meant to make."""
-    inferred = _inferred(proto, {})
-    if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
-        return
+    """Raises CannotOpen where a tensor on the way, or all of them, are larger than what the model
+    and its inputs could be meant to make."""
     # The size of the whole model would be found by writing it.
     holds = sum(map(_held, _tensors(proto.graph)))
     holds += sum(max(0, _bytes(one)) for one in proto.graph.input)
     texts = _longest_texts(proto.graph)
-    for one in (*inferred.value_info, *inferred.output):
-        asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
-        if too_much(asked, holds):
+    # onnx itself makes a list of each vector that it propagates data through: only where none is
+    # large
+    for propagating in (False, True):
+        inferred = _inferred(proto, {}, propagating)
+        if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
+            return
+        total = 0
+        for one in (*inferred.value_info, *inferred.output):
+            asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
+            total += max(0, asked)
+            if too_much(asked, holds):
+                raise CannotOpen(
+                    f"{path} computes {one.name!r} with {asked:,} bytes, while file and inputs "
+                    f"have {holds:,}, which could exhaust memory"
+                )
+        if total > most(holds):
             raise CannotOpen(
-                f"{path} computes {one.name!r} with {asked:,} bytes, while file and inputs "
+                f"{path} computes tensors of {total:,} bytes together, while file and inputs "
                 f"have {holds:,}, which could exhaust memory"
             )
 
@@ -178,9 +188,11 @@ def time_limit(proto: onnx.ModelProto) -> float:
     return _SECONDS if computed else math.inf
 
 
-def _inferred(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The graph with the shapes that follow from those of its inputs; None where they contradict
-    each other."""
+def _inferred(
+    proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], propagating: bool = True
+) -> Any:
+    """The graph with the shapes that follow from those of its inputs, and ``propagating`` from
+    numbers computed in it; None where they contradict each other."""
     bare = onnx.ModelProto(
         ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions
     )
@@ -202,7 +214,7 @@ def _inferred(proto: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
         else:
             bare.graph.initializer.add().CopyFrom(tensor)
     try:
-        return onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+        return onnx.shape_inference.infer_shapes(bare, data_prop=propagating).graph
     # of classes that onnx does not make public; ONNX Runtime infers them too, and says what is
     # wrong
     except Exception:

@@ -780,3 +780,14 @@ def test_a_node_that_is_its_own_sibling_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(CannotOpen, match="twice"):
         probe.open_model(path)
+
+
+def test_an_archive_of_more_members_than_keras_could_unpack(tmp_path):
+    path = tmp_path / "many.keras"
+    for count in (10_000, 10_001):
+        with zipfile.ZipFile(path, "w") as archive:
+            for k in range(count):
+                archive.writestr(f"extra/{k}" if k else "config.json", "")
+        with pytest.raises(CannotOpen) as error:
+            probe.open_model(path)
+        assert ("at most 10,000" in str(error.value)) == (count > 10_000)

@@ -233,6 +233,39 @@ def test_rounds_that_the_model_computes(tmp_path, monkeypatch, rounds, trust, en
         ran(path)
 
 
+def test_a_range_that_onnx_would_write_out(tmp_path):
+    """Where numbers are propagated through a Gather, onnx makes a list as long as the range."""
+    ends = {"a": np.array(0), "b": np.array(1 << 27), "c": np.array(1), "at": np.array([1, 2])}
+    nodes = [
+        helper.make_node("Range", ["a", "b", "c"], ["r"]),
+        helper.make_node("Gather", ["r", "at"], ["g"]),
+        helper.make_node("Expand", ["x", "g"], ["y"]),
+    ]
+    short = saved(tmp_path / "short.onnx", nodes, ends | {"b": np.array(9)}, shape=(1, 1))
+    assert all(report.ok for report in probe.sweep(short))
+    with pytest.raises(CannotOpen, match="could exhaust memory"):
+        probe.open_model(saved(tmp_path / "long.onnx", nodes, ends, shape=(1, 1)))
+
+
+def test_many_tensors_that_fill_the_memory_together(tmp_path):
+    def sums(count):
+        names = [f"s{k}" for k in range(count)]
+        parts = [
+            node
+            for k, name in enumerate(names)
+            for node in (
+                helper.make_node("Expand", ["x", "shape"], [f"e{k}"]),
+                helper.make_node("ReduceSum", [f"e{k}"], [name], keepdims=0),
+            )
+        ]
+        nodes = [*parts, helper.make_node("Sum", names, ["y"])]
+        return saved(tmp_path / "m.onnx", nodes, {"shape": np.array([25_000_000, 2, 1])}, (1, 1))
+
+    with pytest.raises(CannotOpen, match="bytes together"):
+        probe.open_model(sums(12))
+    assert probe.open_model(sums(2)).names()
+
+
 def test_texts_that_double(tmp_path):
     def doubled(times):
         nodes = [
