@@ -131,6 +131,9 @@ class Capture:
     unseen: Callable[[], str] | None = None
     """Of a container: says which values inside came from no call that was captured, though they
     follow from the input, or ""; runs the model again."""
+    changed: Callable[[], tuple[str, ...]] | None = None
+    """Of a live module: which of its weights are not those any more that the call was made with,
+    by name."""
     held: "Held | None" = None
     """Of a call that comes from a file: what that has of it, which bounds what may be computed of
     it (``probe.evaluation.reference.bounded``)."""

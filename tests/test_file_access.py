@@ -29,6 +29,8 @@ ROOM = "probe/files/"
 ALLOWED = {
     ("probe/report/html.py", "read_text"): "files of the package",
     ("probe/cli/main.py", "open"): "the null device",
+    ("probe/process/limited_child.py", "open"): "the null device",
+    ("probe/process/limited_child.py", "read_text"): "what the system says of its memory",
     ("probe/recording/store.py", "open"): "a member of the zip that it writes",
     ("adapters/keras/loading/hdf5_tree.py", "open"): "an object within an HDF5 file",
     ("probe/cli/output.py", "open"): "the null device",

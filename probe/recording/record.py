@@ -243,7 +243,7 @@ class _Writer:
     def _call_inside(self, capture: Capture) -> Capture:
         """A call within blocks: they have no more of it than its name, so that it need not stay."""
         self._tell(capture)
-        light = replace(capture, inputs=(), outputs=(), description=None, alone=None)
+        light = replace(capture, inputs=(), outputs=(), description=None, alone=None, changed=None)
         self._number(light, capture)
         return light
 
@@ -321,7 +321,7 @@ class _Writer:
 
     def _entry(self, capture: Capture) -> dict[str, Any]:
         """A call as data; one whose description or arrays have no form in a file says so."""
-        plain = replace(capture, alone=None, unseen=None, held=None)
+        plain = replace(capture, alone=None, unseen=None, changed=None, held=None)
         try:
             data = self._captured(plain)
         except Undescribed as error:

@@ -4,6 +4,7 @@ verdict in a sentence."""
 from dataclasses import replace
 from functools import partial
 
+from probe import printable
 from probe.errors import ProbeError
 from probe.evaluation.reference import Reference, bounded, failure, recomputed_call
 from probe.model import CallOutput, Capture
@@ -29,8 +30,8 @@ def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_U
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
     call, again = weighed(capture, yours, options), partial(_again, options=options)
     verdict = verdict_on(call)
-    if verdict.word == "diverge" and _accumulated(call, options):
-        verdict = Verdict("unchecked", f"unchecked: {_ACCUMULATED}", verdict.notes)
+    if verdict.word == "diverge" and (why := _changed(capture) or _accumulated(call, options)):
+        verdict = Verdict("unchecked", f"unchecked: {why}", verdict.notes)
         return reported(call, verdict, replace(options, search=None), again)
     if verdict.word == "diverge" and options.search is not None and _composed_wrongly(call):
         report = reported(call, verdict, replace(options, search=None), again)
@@ -44,20 +45,34 @@ _ACCUMULATED = (
 )
 
 
-def _accumulated(call: Judgement, options: Options) -> bool:
-    """Whether the engines differ about a container none of whose calls diverges by itself, and
-    which gives what these gave. Values of yours that are not the framework's differ all the
-    same, and so does what exceeds tolerances of yours."""
+def _changed(capture: Capture) -> str:
+    """That weights changed while the call was made or judged, in words; "" where none did."""
+    calls = [capture, *(part.capture for part in capture.parts)]
+    names = [name for one in calls if one.changed is not None for name in one.changed()]
+    if not names:
+        return ""
+    return (
+        f"its weights changed during the pass ({printable.several(dict.fromkeys(names))}), by "
+        "another thread or the model's own code, so those that its output was computed with are "
+        "not known"
+    )
+
+
+def _accumulated(call: Judgement, options: Options) -> str:
+    """Why nothing is said of a container none of whose calls diverges by itself, and which gives
+    what these gave, where the engines differ about the whole. Values of yours that are not the
+    framework's differ all the same, and so does what exceeds tolerances of yours."""
     if call.layer is None or not call.layer.composed or options.tolerance is not None:
-        return False
+        return ""
     yours = call.comparisons.get(("framework", "expected"))
     engines = [one for pair, one in call.comparisons.items() if "expected" not in pair]
     if (yours is not None and not yours.ok) or all(one.ok for one in engines):
-        return False
+        return ""
     alone = replace(options, detail=False, sparing=False, search=None)
-    return _made_by_its_calls(call.capture) and not any(
+    differs = not _made_by_its_calls(call.capture) or any(
         judge(part.capture, None, alone).verdict == "diverge" for part in call.capture.parts
     )
+    return "" if differs else _ACCUMULATED
 
 
 def _made_by_its_calls(capture: Capture) -> bool:

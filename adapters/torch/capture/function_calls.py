@@ -54,6 +54,7 @@ from .tensors import (
 )
 from .thread_settings import settings_here
 from .torchscript import Script, unfollowed
+from .writes import Writes, arrays_of
 
 __all__ = ["FunctionCalls", "calls_of"]
 
@@ -233,6 +234,7 @@ class FunctionCalls(TorchFunctionMode):
         self._inside = 0
         self._calls: Counter[str] = Counter()
         self._producers = Producers()
+        self._writes = Writes((), ())
         self._following: dict[int, ref[torch.Tensor]] = {}
         self._of_arguments: dict[int, ref[torch.Tensor]] = {}
         self._made: dict[int, ref[torch.Tensor]] = {}
@@ -260,9 +262,11 @@ class FunctionCalls(TorchFunctionMode):
         self._make(attributes)
 
     @contextmanager
-    def watching(self, inputs: Sequence[torch.Tensor], producers: Producers) -> Iterator[None]:
+    def watching(
+        self, inputs: Sequence[torch.Tensor], producers: Producers, writes: Writes
+    ) -> Iterator[None]:
         self.mark(inputs)
-        self._producers = producers
+        self._producers, self._writes = producers, writes
         with ExitStack() as stack:
             hooks: list[RemovableHandle] = []
             stack.callback(_remove, hooks)
@@ -317,7 +321,8 @@ class FunctionCalls(TorchFunctionMode):
         """Whether a parameter or buffer keeps its values until the call is judged: what a pass
         writes to, such as a counter, is put back at its end."""
         small = not isinstance(tensor, torch.nn.Parameter) and tensor.nbytes <= _COPIED
-        return not small and self._written.get(id(tensor)) == writes_to(tensor)
+        written = self._writes.count(tensor) or self._written.get(id(tensor)) != writes_to(tensor)
+        return not small and not written
 
     def _parameter(self, tensor: torch.Tensor) -> str | None:
         """The name of a parameter or buffer, of those too that accelerate brings for the call."""
@@ -608,6 +613,11 @@ class FunctionCalls(TorchFunctionMode):
             },
         )
         args, kwargs = _replaced(arguments, seen)
+        held = self._writes.begun(
+            (weight.name, tensor)
+            for tensor in used
+            if isinstance(weight := seen[id(tensor)], Weight)
+        )
         description, why = _described(name, shown, build, args, kwargs, used, results)
         kept = {
             id(tensor): tensor.detach()
@@ -648,6 +658,7 @@ class FunctionCalls(TorchFunctionMode):
                 [kind[place] for place in range(len(inputs))],
                 self._settings,
             ),
+            changed=self._writes.changed(held, arrays_of(description)),
         )
 
     def _handed_on(

@@ -59,6 +59,7 @@ from .tensors import (
 )
 from .thread_settings import settings_here
 from .torchscript import Script, kind_of, within
+from .writes import Begun, Writes, arrays_of
 
 __all__ = ["watch"]
 
@@ -90,7 +91,7 @@ def watch(
     producers = Producers(writes_to)
     with held_back(), ExitStack() as stack:
         stack.enter_context(turn(modules))
-        stack.enter_context(unchanged(modules))
+        writes = stack.enter_context(unchanged(modules))
         if watched or calls is not None:
             instead = _uncompiled(root)
             rewritten = {id(_member(one, name)) for one in modules for name in written(one)}
@@ -102,6 +103,7 @@ def watch(
                     producers,
                     calls if inside or name in watched else None,
                     unseen,
+                    writes,
                     rewritten,
                 )
                 for name, module in {**inside, **watched}.items()
@@ -125,8 +127,9 @@ def watch(
             _plain(modules)
             producers.note_inputs(inputs, [array_of(tensor) for tensor in inputs])
         if calls is not None:
-            stack.enter_context(calls.watching(inputs, producers))
+            stack.enter_context(calls.watching(inputs, producers, writes))
         offloaded.taken(stack)
+        stack.enter_context(writes)
         try:
             with interruptible(at_calls=True):
                 return tuple(copied(tensor) for tensor in tensors_in(root(*args, **kwargs)))
@@ -161,6 +164,8 @@ class _Begun(NamedTuple):
     fixed: tuple[int, ...]
     since: int
     """How many calls had ended when it began."""
+    held: list[Begun]
+    """The tensors that the module holds."""
 
 
 @dataclass(eq=False)
@@ -178,6 +183,7 @@ class _Watcher:
     producers: Producers
     functions: FunctionCalls | None
     unseen: Callable[[str], str]
+    writes: Writes
     rewritten: Collection[int] = ()
     """The ids of the parameters that calls of any module write to."""
     rests: Callable[[torch.nn.Module], bool] = lambda module: False
@@ -258,8 +264,9 @@ class _Watcher:
             self.functions.containers.enter(self.name)
         made_by = tuple(map(self.producers.of, tensors, inputs))
         detached = [tensor.detach() for tensor in tensors]
+        held = self.writes.begun((*module.named_parameters(), *module.named_buffers()))
         self.begun.append(
-            _Begun(inputs, detached, scales, cache, made_by, fixed, self.producers.count)
+            _Begun(inputs, detached, scales, cache, made_by, fixed, self.producers.count, held)
         )
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is
@@ -375,6 +382,7 @@ class _Watcher:
             results=tuple(map(self.producers.of, outputs, arrays)) if opens else (),
             fixed_results=self._constants(outputs) if opens else (),
             unseen=functools.partial(self.unseen, self.name) if opens else None,
+            changed=self.writes.changed(begun.held, arrays_of(description)),
         )
 
     def _constants(self, tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
@@ -410,7 +418,8 @@ class _Watcher:
         return Weight(name, before, self.inside.get(name, before), parts=found.parts)
 
     def _is_rewritten(self, name: str) -> bool:
-        return bool(self.rewritten) and id(_member(self.module, name)) in self.rewritten
+        member = _member(self.module, name)
+        return id(member) in self.rewritten or self.writes.count(member) > 0
 
     def _describe(
         self,

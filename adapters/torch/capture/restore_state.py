@@ -8,16 +8,16 @@ statistics. None of these packages is imported.
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from probe.process.interrupts import Shared
 from probe.process.random_state import random_states_kept
 
 from .torchscript import is_script
+from .writes import Writes
 
 __all__ = ["held", "merging", "same_bits", "unchanged", "written"]
 
@@ -28,14 +28,21 @@ _MERGED = ("in_proj_weight", "out_proj.base_layer.weight")
 
 
 @contextmanager
-def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Puts back, bit for bit, whatever running changes: attributes, modes, buffers, registrations,
-    hooks and the random states.
+def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[Writes]:
+    """Puts back, bit for bit, whatever running changes: attributes, modes, parameters, buffers,
+    registrations, hooks and the random states.
 
     The version counters of tensors too: what holds the same bits as before is what a backward pass
-    to come has saved.
+    to come has saved. What another thread has written to meanwhile, as in training, stays as that
+    left it. What is given sees the writes of the pass, once it is entered.
     """
-    saved = [*map(_saved, modules), *_remerged(modules), *_initialised(modules)]
+    writes = _writes(modules)
+    saved: list[Callable[[], None]] = [
+        *(_saved(module, writes) for module in modules),
+        *_remerged(modules),
+        *_initialised(modules),
+        lambda: writes.restore(same_bits),
+    ]
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     tensors = held(modules) if started else ()
     devices = sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
@@ -43,10 +50,9 @@ def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
         random_states_kept(),
         _RANDOM,
         torch.random.fork_rng(devices=devices, enabled=bool(devices)),
-        _versions_kept(modules),
     ):
         try:
-            yield
+            yield writes
         finally:
             for restore in saved:
                 restore()
@@ -55,16 +61,14 @@ def unchanged(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
 _RANDOM = Shared(lambda: torch.random.fork_rng(devices=[]))
 
 
-def _versions_kept(modules: Sequence[torch.nn.Module]) -> AbstractContextManager[None]:
+def _writes(modules: Sequence[torch.nn.Module]) -> Writes:
     attributes = (
         value for module in modules if not is_script(module) for value in vars(module).values()
     )
-    tensors = {
-        id(one): one
-        for one in (*held(modules), *attributes)
-        if isinstance(one, torch.Tensor) and not one.is_inference()
-    }
-    return _unsafe_preserve_version_counter(tuple(tensors.values()))
+    parameters = [
+        one for module in modules for one in module._parameters.values() if one is not None
+    ]
+    return Writes([*held(modules), *attributes], parameters)
 
 
 def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
@@ -75,7 +79,7 @@ def held(modules: Sequence[torch.nn.Module]) -> Iterator[torch.Tensor]:
                 yield tensor
 
 
-def _saved(module: torch.nn.Module) -> Callable[[], None]:
+def _saved(module: torch.nn.Module, writes: Writes) -> Callable[[], None]:
     # what is compiled holds them elsewhere
     cls, attributes = type(module), {} if is_script(module) else dict(vars(module))
     registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
@@ -102,10 +106,12 @@ def _saved(module: torch.nn.Module) -> Callable[[], None]:
                 current.clear()
                 current.update(before)
         for state, clone in clones:
+            if writes.by_others(state):
+                continue
             if state.shape != clone.shape:
                 state.resize_(clone.shape)  # observers make room for the channels that they meet
             if not same_bits(state.detach(), clone):
-                state.detach().copy_(clone)
+                writes.write(state, clone)
 
     return restore
 

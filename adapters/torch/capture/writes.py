@@ -1,0 +1,190 @@
+"""What a pass writes to the tensors that modules hold, seen before it is written.
+
+PyTorch counts writes to a tensor, but not those through ``.data``, and not whose they are. Every
+operation that writes passes here, of this thread alone: so a parameter is copied before the model's
+own code first writes to it, and what another thread has written meanwhile is told apart.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from probe.description import Description
+from probe.ops.step import weights_of
+
+__all__ = ["Begun", "Writes", "arrays_of"]
+
+
+class Begun(NamedTuple):
+    """A tensor of a call, and how often others had written to it when the call began."""
+
+    name: str
+    tensor: torch.Tensor
+    others: int
+
+
+class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Enter it around the calls of a pass. Tensors of ``kept`` are copied before they are written
+    to."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor], kept: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tensors = {id(one): one for one in tensors if _counted(one)}
+        self._kept = {id(one) for one in kept}
+        self._by_storage: dict[int, list[torch.Tensor]] = {}
+        for one in self._tensors.values():
+            if (storage := _storage(one)) is not None:
+                self._by_storage.setdefault(storage, []).append(one)
+        self._before = {key: one._version for key, one in self._tensors.items()}
+        self._counts: dict[int, int] = {}
+        self._own: dict[int, int] = {}
+        """By how much the pass itself has moved the counters of versions."""
+        self._pending: list[tuple[torch.Tensor, int]] = []
+        """Tensors that the last operation writes to, and their versions before: PyTorch counts an
+        operation once it has ended."""
+        self._data = [(one, one.data) for one in self._tensors.values() if id(one) in self._kept]
+        self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._settle()
+        places = _written(func)
+        for tensor in _tensors_at(places, args, kwargs) if places else ():
+            for one in self._by_storage.get(_storage(tensor) or 0, ()):
+                self._note(one)
+        with torch._C.DisableTorchFunction():  # an operation within a call is no call itself
+            return func(*args, **kwargs)
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        key = id(tensor)
+        if key not in self._counts and key in self._kept:
+            self._copies.append((tensor, tensor.detach().clone()))
+        self._counts[key] = self.count(tensor) + 1
+        self._pending.append((tensor, tensor._version))
+
+    def _settle(self) -> None:
+        for tensor, version in self._pending:
+            self._moved(tensor, int(tensor._version > version))
+        self._pending.clear()
+
+    def _moved(self, tensor: torch.Tensor, by: int) -> None:
+        self._own[id(tensor)] = self._own.get(id(tensor), 0) + by
+
+    def count(self, tensor: Any) -> int:
+        """How often the pass has written to a tensor that a module holds."""
+        return self._counts.get(id(tensor), 0)
+
+    def others(self, tensor: torch.Tensor) -> int:
+        """How often a tensor was written to by others than the pass, counted from some number."""
+        self._settle()
+        return tensor._version - self._own.get(id(tensor), 0)
+
+    def by_others(self, tensor: torch.Tensor) -> bool:
+        """Whether others than the pass have written to a tensor since the pass began: then it is
+        theirs."""
+        key = id(tensor)
+        return key in self._before and self.others(tensor) != self._before[key]
+
+    def write(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
+        """Writes to a tensor as the pass does."""
+        before = 0 if tensor.is_inference() else tensor._version
+        tensor.detach().copy_(values)
+        if id(tensor) in self._tensors:
+            self._moved(tensor, tensor._version - before)
+
+    def restore(self, same: Callable[[torch.Tensor, torch.Tensor], bool]) -> None:
+        """Puts parameters back, and the counters of all that nobody else has written to."""
+        for tensor, data in self._data:
+            if _storage(tensor) != _storage(data):
+                tensor.data = data
+        for tensor, values in self._copies:
+            if not self.by_others(tensor) and not same(tensor.detach(), values):
+                self.write(tensor, values)
+        own = [one for key, one in self._tensors.items() if self._own.get(key)]
+        found = [one for one in own if not self.by_others(one)]
+        versions = [self._before[id(one)] for one in found]
+        torch._C._autograd._unsafe_set_version_counter(tuple(found), tuple(versions))
+        for one in found:
+            del self._own[id(one)]
+        self._counts.clear()
+
+    def begun(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> list[Begun]:
+        """What is held of the tensors of a call when it begins."""
+        return [
+            Begun(name, tensor, self.others(tensor))
+            for name, tensor in tensors
+            if id(tensor) in self._tensors
+        ]
+
+    def changed(
+        self, begun: Sequence[Begun], arrays: Sequence[np.ndarray]
+    ) -> Callable[[], tuple[str, ...]]:
+        """Asked later, it gives the names of the tensors that others have written to since the call
+        began, or the pass since now, where one of the arrays is the tensor's memory."""
+        addresses = {array.__array_interface__["data"][0] for array in arrays}
+        counts = [
+            self.count(one.tensor) if one.tensor.data_ptr() in addresses else None for one in begun
+        ]
+
+        def names() -> tuple[str, ...]:
+            return tuple(
+                one.name
+                for one, count in zip(begun, counts, strict=True)
+                if self.others(one.tensor) != one.others
+                or (count is not None and self.count(one.tensor) > count)
+            )
+
+        return names
+
+
+def arrays_of(description: Description | None) -> list[np.ndarray]:
+    """The values of the weights in a description."""
+    steps = () if description is None else description.steps
+    return [
+        array
+        for weight in weights_of(steps).values()
+        for array in (weight.effective, weight.stored)
+        if array is not None
+    ]
+
+
+def _counted(tensor: Any) -> bool:
+    """Whether PyTorch counts the writes to a tensor."""
+    return isinstance(tensor, torch.Tensor) and not tensor.is_inference()
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    """What tensors that share memory have in common; None where a tensor has no memory of its
+    own."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):  # sparse ones, and subclasses that hold others
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _written(function: Any) -> tuple[tuple[int, str], ...]:
+    """The places and names of the arguments that an operation writes to."""
+    schema = getattr(function, "_schema", None)
+    arguments = () if schema is None else schema.arguments
+    return tuple(
+        (place, argument.name)
+        for place, argument in enumerate(arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+
+
+def _tensors_at(
+    places: Iterable[tuple[int, str]], args: Any, kwargs: Any
+) -> Iterator[torch.Tensor]:
+    for place, name in places:
+        given = args[place] if place < len(args) else kwargs.get(name)
+        for one in given if isinstance(given, list | tuple) else (given,):
+            if isinstance(one, torch.Tensor):
+                yield one

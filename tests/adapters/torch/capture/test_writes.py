@@ -1,0 +1,137 @@
+"""A forward that writes to its own parameters, and another thread that trains the model meanwhile:
+neither is the framework's fault, and neither is undone or left behind."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import probe
+
+X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+
+
+class Writing(torch.nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.inner = torch.nn.Parameter(torch.randn(4, 4)), torch.nn.Linear(4, 4)
+        self.register_buffer("mean", torch.zeros(4))
+        self.own = forward
+
+    def forward(self, x):
+        return self.own(self, x)
+
+
+def data_before(module, x):
+    module.weight.data.mul_(0.5)
+    return functional.linear(x, module.weight)
+
+
+def data_between(module, x):
+    y = functional.linear(x, module.weight)
+    module.weight.data.mul_(0.5)
+    return functional.linear(y, module.weight)
+
+
+def data_replaced(module, x):
+    module.weight.data = module.weight.data * 2
+    return x @ module.weight
+
+
+def in_place(module, x):
+    with torch.no_grad():
+        module.weight.mul_(0.5)
+    return functional.linear(x, module.weight)
+
+
+def of_a_module_inside(module, x):
+    y = module.inner(x)
+    module.inner.weight.data.clamp_(-0.1, 0.1)
+    return y
+
+
+def running_mean(module, x):
+    module.mean.mul_(0.9).add_(0.1 * x.mean(0))
+    return x - module.mean
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [data_before, data_between, data_replaced, in_place, of_a_module_inside, running_mean],
+)
+def test_a_forward_that_writes_to_what_it_holds(forward):
+    model = torch.nn.Sequential(Writing(forward), torch.nn.Tanh()).eval()
+    saved = {name: one.clone() for name, one in model.state_dict().items()}
+    versions = {name: one._version for name, one in model.named_parameters()}
+    for report in probe.sweep(model, X):
+        assert report.verdict == "agree" or "its weights changed during the pass" in str(report)
+    whole = probe.check(model, "", X)
+    assert whole.verdict == "agree", whole
+    assert whole.notes == ("the module is in evaluation mode",)
+    assert all(torch.equal(one, saved[name]) for name, one in model.state_dict().items())
+    assert {name: one._version for name, one in model.named_parameters()} == versions
+    wrong = whole.outputs["framework"].copy()
+    wrong[0, 0] += 0.1
+    assert probe.check(model, "", X, expected=wrong).verdict == "diverge"
+
+
+class Trained(torch.nn.Module):
+    """While ``step`` is set, another thread makes it between the two layers of a pass."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.register_buffer("count", torch.zeros(()))
+        self.step = None
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.step is not None:
+            thread = threading.Thread(target=self.step)
+            thread.start()
+            thread.join()
+        return self.second(x)
+
+
+def test_weights_that_another_thread_trains_meanwhile():
+    model = Trained()
+    losses, steps = [], []
+
+    def step():
+        with torch.no_grad():
+            model.first.weight.mul_(2)
+            model.count.add_(1)
+        # keeps the weight for a backward pass to come, at the version that it has now
+        losses.append((model.first.weight * model.first.weight).sum())
+        steps.append(model.first.weight.detach().clone())
+
+    version, others = model.first.weight._version, model.second.weight._version
+    model.step = step
+    report = probe.check(model, "first", X)
+    model.step = None
+    assert report.verdict == "unchecked", report
+    assert "its weights changed during the pass (weight)" in report.sentence
+    # what the other thread has done stays done
+    assert model.first.weight._version == version + len(steps)
+    assert torch.equal(model.first.weight, steps[-1]) and model.count == len(steps)
+    assert model.second.weight._version == others
+    losses[-1].backward()
+    assert probe.check(model, "first", X).verdict == "agree"
+
+
+def test_other_layers_have_a_verdict_meanwhile():
+    model = Trained()
+
+    def step():
+        with torch.no_grad():
+            model.first.weight.mul_(2)
+
+    model.step = step
+    assert probe.check(model, "second", X).verdict == "agree"
+    whole = probe.check(model, "", X)
+    assert whole.verdict == "unchecked"
+    assert "its weights changed during the pass" in whole.sentence
