@@ -1887,5 +1887,55 @@ table(
 )
 
 
+# --- a terminal ---------------------------------------------------------------------------------
+
+
+def on_terminal(argv, columns, cwd):
+    """What the command writes to a terminal of so many columns."""
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    for key in ("NO_COLOR", "COLUMNS", "LINES", "CI"):
+        environment.pop(key, None)
+    process = subprocess.Popen([shutil.which("probe"), *argv], stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=environment, start_new_session=True)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            more = os.read(ours, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        text += more
+    os.close(ours)
+    return process.wait(timeout=60), text.decode("utf-8", "replace")
+
+
+def terminal(tool, name, columns):
+    """On a terminal: names send nothing to it, and a line to copy is one line."""
+    model(tool, name, name + "2")
+    wrong = [node("MatMul", ["x", "w"], ["a"], name=name), node("Softmax", ["a"], ["y"], name=name + "2", axis=0)]
+    save_onnx(tool, onnx_model(wrong, [tensor("w", WEIGHT)]), "b.onnx")
+    for argv in ([*GIVEN, "--all"], ["m.onnx"], [*GIVEN, f"--layer={name}"], ["compare", "m.onnx", "b.onnx", "--input", "x.npy"], [*GIVEN, "--layer", "none"], ["m.onnx", "--all", "--model-explorer", "a folder of a rather long name, which does not fit into one line of a narrow terminal"]):
+        status, text = on_terminal(argv, columns, tool.dir)
+        tool.ask("Traceback" not in text and "internal error" not in text, last(text))
+        rest = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]", "", text)
+        odd = {ord(c) for c in rest} & files.ESCAPES - {0x0A, 0x0D}
+        tool.ask(not odd, f"{argv[:2]} sends {sorted(map(hex, odd))} to the terminal")
+        tool.ask("\x1b[2J\x1b[31mred" not in text, "the name's own sequence is sent")
+        for start in ("look closer: ", "open it: "):
+            for line in re.findall(start + r"([^\r\n]*)", rest):
+                whole = shlex.split(line) if line.count("'") % 2 == 0 else []
+                tool.ask(whole and (whole[-1] == "x.npy" or "verdict.json" in whole[-1]), f"the line to copy is broken at {columns} columns: {line!r}")
+
+
+table("light", "terminal", terminal, {"plain_100": ("mul", 100), "long_60": ("a_name_of_a_layer/that_is_rather_long/and_does_not_fit/into_one_line", 60), "escape": (NAMES["escape"], 80), "newlines": (NAMES["newlines"], 80), "c1": (NAMES["c1"], 80), "bidi": (NAMES["bidi"], 80), "markup": (NAMES["markup"], 80), "narrow": ("mul", 1), "none": ("mul", 0), "wide": ("\u4e2d" * 100, 60), "combining": ("a" + "\u0301" * 1000, 60)})
+
+
 if __name__ == "__main__":
     sys.exit(main())
