@@ -109,6 +109,8 @@ class Tool:
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
+                if "/.cache/Microsoft/" in str(path) or name == ".ses":  # ONNX Runtime's: see leaves_nothing
+                    continue
                 at = path.lstat()
                 if path.is_symlink() or not path.is_file() or at.st_size > 64 << 20:
                     found[str(path)] = (at.st_size, at.st_mtime_ns)
@@ -776,6 +778,77 @@ table(
     },
 )
 
+
+def doubled(kind, first, count=40, dtype=1, **attributes):
+    """A tensor that each node makes twice as long."""
+    names = [first, *(f"d{i}" for i in range(count))]
+    nodes = [node(kind, [a, a], [b], name=f"n{i}", **attributes) for i, (a, b) in enumerate(zip(names, names[1:]))]
+    return nodes, names[-1]
+
+
+def summed(nodes, big, initializers=(), **more):
+    """x plus the sum of a large tensor."""
+    return onnx_model([*nodes, node("ReduceSum", [big], ["total"], keepdims=0), node("Add", ["x", "total"], ["y"])], initializers, **more)
+
+
+def of_constants(kind, arrays, kind_of=None, **attributes):
+    """x plus the sum of an operator's result, all of whose inputs are constants."""
+
+    def make():
+        names = [f"c{i}" if a is not None else "" for i, a in enumerate(arrays)]
+        held = [tensor(n, a) for n, a in zip(names, arrays) if n]
+        nodes = [node(kind, names, ["big"], **attributes)]
+        if kind_of:
+            nodes.append(node("Cast", ["big"], ["cast"], name="c", to=1))
+        return summed(nodes, "cast" if kind_of else "big", held)
+
+    return make
+
+
+def strings_doubled():
+    nodes, end = doubled("StringConcat", "x", 45)
+    return onnx_model([*nodes, node("Identity", [end], ["y"])], dtype=8, out=8, x=(1,), opset=20)
+
+
+def many_rounds():
+    from onnx import helper
+
+    info = helper.make_tensor_value_info
+    body = helper.make_graph([node("Identity", ["d"], ["e"]), node("Identity", ["v"], ["w"], name="i2"), node("Tile", ["v", "r"], ["s"])], "b", [info("i", 7, []), info("d", 9, []), info("v", 1, None)], [info("e", 9, []), info("w", 1, None), info("s", 1, None)])
+    return summed([node("Loop", ["n", "c", "x"], ["v2", "big"], body=body)], "big", [tensor("n", np.int64(10**6)), tensor("c", True), tensor("r", np.int64([100, 100]))])
+
+
+ONES = np.ones
+table(
+    "light",
+    "onnx_memory",
+    onnx_safe,
+    {
+        "concat_of_input": lambda: summed(*doubled("Concat", "x", axis=0)),
+        "concat_of_constant": lambda: summed(*doubled("Concat", "k", axis=0), [tensor("k", ONES((2, 2), np.float32))]),
+        "tile_of_constant": of_constants("Tile", [ONES((1, 1), np.float32), np.int64([10**5, 10**5])]),
+        "expand_of_constant": of_constants("Expand", [ONES((1, 1), np.float32), np.int64([10**5, 10**5])]),
+        "pad_of_constant": of_constants("Pad", [ONES((1, 1), np.float32), np.int64([0, 0, 10**5, 10**5])]),
+        "product_of_constants": of_constants("MatMul", [ONES((10**5, 1), np.float32), ONES((1, 10**5), np.float32)]),
+        "sum_of_constants": of_constants("Add", [ONES((10**5, 1), np.float32), ONES((1, 10**5), np.float32)]),
+        "resize_of_constant": of_constants("Resize", [ONES((1, 1), np.float32), None, np.float32([1e5, 1e5])], mode="nearest"),
+        "range_of_floats": of_constants("Range", [np.float32(0), np.float32(1e9), np.float32(0.1)]),
+        "range_of_integers": of_constants("Range", [np.int64(0), np.int64(3 * 10**9), np.int64(1)], kind_of=True),
+        "range_of_input": lambda: summed([node("ReduceSum", ["x"], ["s"], keepdims=0), node("Mul", ["s", "zero"], ["z"]), node("Add", ["z", "limit"], ["l"]), node("Range", ["zero", "l", "step"], ["big"])], "big", [tensor("zero", np.float32(0)), tensor("limit", np.float32(1e9)), tensor("step", np.float32(1))]),
+        "one_hot_of_constant": of_constants("OneHot", [np.arange(10), np.int64(10**9), np.float32([0, 1])]),
+        "transposed_of_constant": of_constants("ConvTranspose", [ONES((1, 1, 2, 2), np.float32), ONES((1, 1, 2, 2), np.float32)], strides=[60000, 60000]),
+        "constant_of_shape_alone": of_constants("ConstantOfShape", [np.int64([10**5, 10**5])]),
+        "two_ranges": lambda: summed([node("Range", ["z", "n", "one"], ["r"]), node("Unsqueeze", ["r", "a"], ["q"]), node("Mul", ["r", "q"], ["big"])], "big", [tensor("z", np.float32(0)), tensor("n", np.float32(60000)), tensor("one", np.float32(1)), tensor("a", np.int64([1]))]),
+        "eye_of_range": lambda: summed([node("ConstantOfShape", ["s"], ["c"]), node("EyeLike", ["c"], ["big"], dtype=1)], "big", [tensor("s", np.int64([50000, 50000]))]),
+        "strings": strings_doubled,
+        "loop_of_outputs": many_rounds,
+        "gather_of_constant": lambda: summed([node("ConstantOfShape", ["s"], ["i"], value=tensor("v", np.int64([0]))), node("Gather", ["k", "i"], ["big"])], "big", [tensor("s", np.int64([5 * 10**6])), tensor("k", ONES((1, 1000), np.float32))]),
+        "window": of_constants("HannWindow", [np.int64(3 * 10**9)]),
+        "mel_weights": of_constants("MelWeightMatrix", [np.int64(50000), np.int64(10**5), np.int64(16000), np.float32(0), np.float32(8000)]),
+        "sequence": lambda: summed([node("SequenceConstruct", ["x"] * 4000, ["q"]), node("ConcatFromSequence", ["q"], ["c"], axis=0), node("SequenceConstruct", ["c"] * 4000, ["q2"], name="s2"), node("ConcatFromSequence", ["q2"], ["big"], name="c2", axis=0)], "big", x=(50, 4)),
+    },
+)
+
 NAMES = {
     "escape": "\x1b[2J\x1b[31mred\x1b]0;title\x07",
     "newlines": "a\nprobe: agree\nb\r\nc",
@@ -851,6 +924,19 @@ def onnx_two_names(tool):
     save_onnx(tool, onnx_model([node("Relu", ["x"], ["a"], name="n"), node("Sigmoid", ["a"], ["y"], name="n")]))
     run = tool.probe("m.onnx", "--all", "--json", "o.json", writes=("o.",))
     tool.refused(run) if run.status == 2 else tool.ask(run.out.count("agree  ") >= 2, last(run.out))
+
+
+@case("light")
+def leaves_nothing(tool):
+    """A run in a process of its own leaves nothing in the home folder and in that for temporary files."""
+    import subprocess
+
+    save_onnx(tool, onnx_model([node("Relu", ["x"], ["y"])]))
+    environment = {**os.environ, "HOME": str(tool.root / "home"), "TMPDIR": str(tool.root / "tmp")}
+    environment.pop("XDG_CACHE_HOME", None)
+    subprocess.run([shutil.which("probe", path=str(Path(sys.executable).parent)) or "probe", "m.onnx", "--all"], capture_output=True, timeout=120, env=environment)
+    left = sorted(str(one.relative_to(tool.root)) for place in ("home", "tmp") for one in (tool.root / place).rglob("*") if one.is_file())
+    tool.ask(not left, f"left: {left}")
 
 
 @case("light")

@@ -746,7 +746,7 @@ def recording_expect_wrong(tool):
 def recording_options_refused(tool):
     """What needs the model again is refused."""
     record(tool)
-    for arguments in (("--seed", "3"), ("--shape", "2,4"), ("--input", "x.npy"), ("--factory", "a:b"), ("--trust",), ("--text", "a"), ("--arg", "a=1"), ("--device", "cuda")):
+    for arguments in (("--seed", "3"), ("--shape", "3,4"), ("--input", "x.npy"), ("--factory", "a:b"), ("--trust",), ("--text", "a"), ("--arg", "a=1"), ("--device", "cuda")):
         run = tool.probe("run.npz", "--layer", "soft", *arguments)
         tool.ask(run.status == 2 or arguments[0] in ("--trust", "--input"), f"{arguments}: status {run.status}")
 
@@ -902,7 +902,7 @@ def record_through_link(tool):
     for name in names:
         os.symlink(outside, tool.dir / "run" / name)
     run = tool.probe("record", *GIVEN, "-o", "run/", writes=("run",))
-    tool.ask(outside.read_text() == "precious", "a file outside was written through a link")
+    tool.ask(outside.read_bytes() == b"precious", "a file outside was written through a link")
     if run.status == 2:
         tool.refused(run)
 
@@ -1049,25 +1049,12 @@ def small_disk(tool, option):
         tool.write(name, b"before")
     before = tool.tree()
 
-    def work():
-        from probe.cli import main as command
-
+    def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        sys.argv = ["probe", *OUT[option], name]
-        r, w = os.pipe()  # standard output is a file in these runs, which the limit holds for too
-        if not os.fork():
-            os.close(w)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-            while os.read(r, 65536):
-                pass
-            os._exit(0)
-        os.close(r)
-        os.dup2(w, 1)
-        os.close(w)
-        return command()
 
-    run = files.Run([*OUT[option], name, "(200 bytes a file)"], *tool.child(work))
+    environment = {**os.environ, "TMPDIR": str(tool.root / "tmp"), "HOME": str(tool.root / "home")}
+    done = subprocess.run([shutil.which("probe"), *OUT[option], name], capture_output=True, text=True, timeout=300, env=environment, preexec_fn=limited)
+    run = files.Run([*OUT[option], name, "(200 bytes a file)"], done.returncode, done.stdout, done.stderr, 0, 0, "")
     tool.judge(run, before, ("o",), 60, False)
     tool.ask(run.status == 2, f"exit status {run.status} although nothing could be written: {last(run.text)}")
     if option in FILES:
@@ -1353,7 +1340,7 @@ table(
         "many": ({"pairs": P * 50000}, "not"),
         "list": (P, "not"),
         "number": (5, "refused"),
-        "null": (None, "refused"),
+        "null": (None, "not"),
         "pairs_number": ({"pairs": 5}, "refused"),
         "pair_of_three": ({"pairs": [["mul", "mul", "soft"]]}, "refused"),
         "pair_of_numbers": ({"pairs": [[1, 2]]}, "refused"),
@@ -1699,7 +1686,7 @@ def baseline_update_through_link(tool):
     (tool.dir / "test_it").mkdir()
     os.symlink(precious, tool.dir / "test_it" / "test_kept.npz")
     pytest(tool, KEPT.format("", "", ""), "--probe-update")
-    tool.ask(precious.read_text() == "precious", "the file that the link points to was overwritten")
+    tool.ask(precious.read_bytes() == b"precious", "the file that the link points to was overwritten")
 
 
 @case("light")
