@@ -31,6 +31,8 @@ ALLOWED = {
     ("probe/cli/main.py", "open"): "the null device",
     ("probe/process/limited_child.py", "open"): "the null device",
     ("probe/process/limited_child.py", "read_text"): "what the system says of its memory",
+    ("probe/process/extras.py", "exists"): "the folder that probe was installed from",
+    ("probe/process/extras.py", "read_text"): "what the installation says of itself",
     ("probe/recording/store.py", "open"): "a member of the zip that it writes",
     ("adapters/keras/loading/hdf5_tree.py", "open"): "an object within an HDF5 file",
     ("probe/cli/output.py", "open"): "the null device",
