@@ -122,7 +122,7 @@ IDS = {"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}
 
 def index_of(folder):
     found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    del found["written"]
+    del found["written"], found["sha256"]
     return found
 
 
