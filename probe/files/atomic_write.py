@@ -19,6 +19,7 @@ __all__ = [
     "inside",
     "make_folder",
     "refuse_others",
+    "refuse_same",
     "remove_inside",
     "target_of",
     "write",
@@ -148,12 +149,17 @@ def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
     _refuse_irregular(path, found.st_mode)
     if not os.access(target, os.W_OK):
         raise BadInput(f"cannot write {path}: it is read-only")
+    refuse_same(path, reading)
+    return target
+
+
+def refuse_same(path: _Name, reading: Iterable[object]) -> None:
+    """Raises BadInput where a file or a folder is one of those being read."""
     for one in reading:
-        if isinstance(one, str | os.PathLike) and _same(one, found):
+        if isinstance(one, str | os.PathLike) and _same(one, path):
             raise BadInput(
                 f"cannot write {path}: it is the same file as {one}, which is being read"
             )
-    return target
 
 
 def _refuse_irregular(path: _Name, mode: int) -> None:
@@ -167,8 +173,8 @@ def _refuse_irregular(path: _Name, mode: int) -> None:
         raise BadInput(f"cannot write {path}: it is {kind}, not a regular file")
 
 
-def _same(path: _Name, status: os.stat_result) -> bool:
+def _same(path: _Name, other: _Name) -> bool:
     try:
-        return os.path.samestat(Path(path).stat(), status)
+        return Path(path).samefile(other)
     except (OSError, ValueError):
         return False

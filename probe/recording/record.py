@@ -99,6 +99,7 @@ def record_inside(
 ) -> Model:
     """The same under a name of ours in an output folder, where no link is followed."""
     model, arrays, how = bind(opened(model), x, shape, seed)
+    atomic_write.refuse_same(folder / name, files_of(model))
     zipped = partial(_zipped, model, layers, progress, arrays, how, seed)
     atomic_write.write_inside(folder, name, zipped)
     return open_model(folder / name)
@@ -124,6 +125,7 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
 def refuse_target(path: str | os.PathLike[str], reading: Collection[object] = ()) -> None:
     """Raises BadInput where no recording can be written there, before the model is run."""
     if _is_folder(path):
+        atomic_write.refuse_same(path, reading)
         return
     if Path(path).suffix != ".npz":
         raise BadInput(

@@ -294,8 +294,13 @@ def test_the_file_that_a_recording_names_is_not_read(tmp_path, request):
     assert files_of(probe.open_model(run)) == [str(run)]
     for path in (tmp_path / "again.npz", tmp_path / "shown" / "call.npz"):
         assert indexed(path)["model"]["sha256"] == of_secret
-    with pytest.raises(probe.ProbeError, match="being read"):
-        probe.record(str(run), None, run)
+    given = ("repro", tmp_path / "shown" / "call.npz", *given[2:])
+    assert "being read" in request.getfixturevalue("probe")(*given)[2]
+    probe.record(str(run), None, f"{tmp_path}/again/")
+    for path in (run, tmp_path / "again"):
+        with pytest.raises(probe.ProbeError, match="being read"):
+            probe.record(path, None, path)
+        assert probe.check(path, "first").ok
 
 
 def test_a_folder_may_have_more_arrays_than_a_process_may_have_files_open(tmp_path):
