@@ -1,16 +1,16 @@
 """One op and what it is applied to; a layer is a short tuple of these."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from probe.ops.weight import Weight, one_parameter
+from probe.ops.weight import Weight
 
 if TYPE_CHECKING:
     from probe.ops.base import Op
 
-__all__ = ["Ref", "Step", "each_weight", "field_names", "weight_fields", "weights_of"]
+__all__ = ["Ref", "Step", "field_names", "weight_fields", "weights_of"]
 
 T = TypeVar("T")
 
@@ -64,27 +64,9 @@ def weight_fields(op: "Op") -> dict[str, Weight]:
 
 
 def weights_of(steps: tuple[Step, ...]) -> dict[str, Weight]:
-    """The weights that the steps use, by the framework's name for them, in the order of use; of
-    those of one name the first."""
+    """The weights that the steps use, by the framework's name for them, in the order of use."""
     found: dict[str, Weight] = {}
-    for weight in _weights(steps):
-        found.setdefault(weight.name, weight)
-    return found
-
-
-def each_weight(steps: tuple[Step, ...]) -> dict[str, Weight]:
-    """The same, and those that share a name without being one parameter, with a number behind
-    it."""
-    found: dict[str, Weight] = {}
-    for weight in _weights(steps):
-        key, number = weight.name, 1
-        while key in found and not one_parameter(found[key], weight):
-            number += 1
-            key = f"{weight.name} ({number})"
-        found.setdefault(key, weight)
-    return found
-
-
-def _weights(steps: tuple[Step, ...]) -> Iterator[Weight]:
     for step in steps:
-        yield from weight_fields(step.op).values()
+        for weight in weight_fields(step.op).values():
+            found.setdefault(weight.name, weight)
+    return found

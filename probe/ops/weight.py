@@ -2,14 +2,14 @@
 it is quantised."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grid", "Weight", "leads_to_op", "one_parameter", "zero_bias"]
+__all__ = ["Grid", "Weight", "leads_to_op", "numbered", "zero_bias"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,20 @@ def leads_to_op(weight: Weight) -> bool:
     return all(size >= 0 for size in shape) and math.prod(shape) == math.prod(sizes)
 
 
-def one_parameter(first: Weight, second: Weight) -> bool:
+def numbered(weights: Iterable[Weight]) -> dict[str, Weight]:
+    """The weights by name, each parameter once; a number stands behind the name of one whose name
+    another parameter has."""
+    found: dict[str, Weight] = {}
+    for weight in weights:
+        key, number = weight.name, 1
+        while key in found and not _one_parameter(found[key], weight):
+            number += 1
+            key = f"{weight.name} ({number})"
+        found.setdefault(key, weight)
+    return found
+
+
+def _one_parameter(first: Weight, second: Weight) -> bool:
     """Whether two are made of the same parameter, whichever part of it either is."""
     mine, theirs = first.effective, second.effective
     return mine is theirs or (

@@ -14,8 +14,8 @@ from probe.evaluation.party import Arrays
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.numerics.precision import Precision
-from probe.ops.step import each_weight
-from probe.ops.weight import Weight
+from probe.ops.step import Step, weight_fields
+from probe.ops.weight import Weight, numbered
 from probe.report import Held, Outputs, Report
 from probe.report.parameters import parameters_of
 from probe.verdict.blind_spots import blind_spots
@@ -71,7 +71,7 @@ def reported(
         else outputs,
         weights={
             name: _kept(weight) if options.detail else weight
-            for name, weight in each_weight(described.steps).items()
+            for name, weight in _weights(described.steps).items()
         },
         ops=_ops(layer),
         calls=tuple(site.call for site in described.sites),
@@ -87,6 +87,10 @@ def reported(
         diagnosis=() if mistake is None else mistake.words,
         held=_held(call, options) if options.detail else {},
     )
+
+
+def _weights(steps: tuple[Step, ...]) -> dict[str, Weight]:
+    return numbered(weight for step in steps for weight in weight_fields(step.op).values())
 
 
 def _held(call: Judgement, options: Options) -> dict[str, Held]:
