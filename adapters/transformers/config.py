@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from probe import printable
-from probe.errors import CannotOpen, first_line
+from probe.errors import CannotOpen
 
 from .directory import CONFIG, Directory
 from .own_code import ALLOWED
+from .reason import reason
 
 __all__ = ["code_within", "made", "values", "without_code"]
 
@@ -36,7 +37,7 @@ def made(directory: Directory, cls: Any, own: bool) -> tuple[Any, tuple[str, ...
         raise
     except Exception as error:  # a config may be wrong in any way
         raise CannotOpen(
-            f"{place} is refused by {cls.config_class.__name__}: {first_line(error)}"
+            f"{place} is refused by {cls.config_class.__name__}: {reason(error)}"
             f"{without_code(directory, own)}"
         ) from None
     asked = [one for one in _implementations(config) if one not in (None, *_KERNELS)]

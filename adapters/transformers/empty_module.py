@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch.nn.modules import module as registration
 
-from probe.errors import CannotOpen, ProbeError, first_line
+from probe.errors import CannotOpen, ProbeError
 from probe.files.size_limits import too_much
 from probe.process.limited_child import limited
 
 from .config import made, without_code
 from .directory import CONFIG, Directory
+from .reason import reason
 
 __all__ = ["refuse_more_than_the_files_hold"]
 
@@ -66,7 +67,7 @@ def _bytes_wanted(directory: Directory, cls: Any, own: bool, tensors: int) -> in
         raise
     except Exception as error:
         raise CannotOpen(
-            f"{directory.path}: {cls.__name__} cannot be built from {CONFIG}: {first_line(error)}"
+            f"{directory.path}: {cls.__name__} cannot be built from {CONFIG}: {reason(error)}"
             f"{without_code(directory, own)}"
         ) from None
     found = {id(one): one for one in (*empty.parameters(), *empty.buffers())}

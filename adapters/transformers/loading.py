@@ -19,7 +19,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import logging
 
 from probe import printable
-from probe.errors import CannotOpen, MissingExtra, NotTrusted, first_line
+from probe.errors import CannotOpen, MissingExtra, NotTrusted
 from probe.process.extras import install
 from probe.process.interrupts import Shared, held_back, interruptible
 from probe.process.log_suppression import silenced
@@ -31,6 +31,7 @@ from .config import code_within
 from .config import made as config_of
 from .directory import CONFIG, Directory
 from .empty_module import refuse_more_than_the_files_hold
+from .reason import reason
 
 __all__ = ["QUIETLY", "load", "parameters"]
 
@@ -113,7 +114,13 @@ def _class(directory: Directory, trust: bool) -> tuple[Any, tuple[str, ...]]:
             f"{place} names {printable.name(repr(name))}, code of the directory's own "
             f"({printable.name(own)}): give --trust (trust=True) if you trust its author"
         )
-    made = get_class_from_dynamic_module(own, str(directory.path), local_files_only=True)
+    try:
+        made = get_class_from_dynamic_module(own, str(directory.path), local_files_only=True)
+    except Exception as error:
+        raise CannotOpen(
+            f"{place} names {printable.name(repr(name))}, and {printable.name(own)} of the "
+            f"directory cannot be imported: {reason(error)}"
+        ) from None
     return made, (f"opened as {name}, code of the directory's own (--trust), in evaluation mode",)
 
 
@@ -167,7 +174,7 @@ def _filled(
                 if directory.quantisation
                 else f"cannot be opened as {cls.__name__}"
             )
-            raise CannotOpen(f"{directory.path} {what}: {first_line(error)}") from None
+            raise CannotOpen(f"{directory.path} {what}: {reason(error)}") from None
     _refuse_misfit(directory, cls, info)
     if written is not None:
         weakref.finalize(module, written.cleanup)

@@ -221,8 +221,17 @@ def test_two_files_with_one_tensor(copied):
             {"vocab_size": 10**11, "quantization_config": {"quant_method": "gptq", "bits": 4}},
             "describes a model of",
         ),
-        ({"hidden_size": "wide"}, "is refused by LlamaConfig"),
-        ({"hidden_act": "os.system"}, "LlamaForCausalLM cannot be built from config.json"),
+        (
+            {"hidden_size": "wide"},
+            "is refused by LlamaConfig: Validation error for field 'hidden_size': TypeError: Field",
+        ),
+        (
+            {"hidden_act": "os.system"},
+            "LlamaForCausalLM cannot be built from config.json: KeyError: ",
+        ),
+        ({"hidden_act": "os.system"}, 'raised by "self.act_fn = ACT2FN[config.hidden_act]" (mod'),
+        ({"id2label": {"a": "b"}}, 'raised by "self.id2label = {int(key): value for key, value'),
+        ({"model_type": {"a": 1}}, "cannot be opened as LlamaForCausalLM: TypeError: unhashable"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -329,6 +338,37 @@ def test_code_of_its_own_runs_with_consent_alone(tmp_path):
     assert ran.exists()
     x = np.ones((2, 3), np.float32)
     assert library.check(model, "fc", {"x": x}).ok
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "        self.post_init()",
+            "        type(self)(config)",
+            "OwnModel cannot be built from config.json: it calls itself without end, raised by ",
+        ),
+        (
+            "        self.post_init()",
+            "        {}[7]",
+            'KeyError: 7, raised by "{}[7]" (modeling_own.py, line 16)',
+        ),
+        (
+            "import pathlib",
+            "import no_such_package",
+            "modeling_own.OwnModel of the directory cannot",
+        ),
+        ("class OwnModel", "class Other", "has no attribute 'OwnModel'"),
+        ("class OwnModel", "lambda: lambda", "cannot be imported: SyntaxError: "),
+    ],
+    ids=["recursion", "key", "import", "name", "syntax"],
+)
+def test_code_of_its_own_that_fails(tmp_path, old, new, told):
+    folder = own_code(tmp_path / "own", tmp_path / "ran")
+    file = folder / "modeling_own.py"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    assert told in the_sentence(folder, trust=True)
 
 
 def test_code_beside_a_class_of_transformers_does_not_run(copied, tmp_path):
