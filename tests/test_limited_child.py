@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -102,6 +103,18 @@ def test_a_child_that_gets_nothing_done_is_not_waited_for(monkeypatch):
     assert limited(lambda: "here" if os.getpid() == HERE else signal.pause()) == "here"
 
 
+def test_without_standard_streams():
+    code = "import os, probe.process.limited_child as it; os.closerange(0, 3); end = os._exit\n"
+    code += "end(it.limited(lambda: 7, 'reading', memory=1 << 26, seconds=1))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 7
+
+
 def test_without_forks_the_work_is_done_here(monkeypatch):
+    def no_process():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "fork", no_process)
+        assert limited(os.getpid) == os.getpid()
     monkeypatch.setattr(limited_child, "_FORKS", False)
     assert limited(os.getpid) == os.getpid()

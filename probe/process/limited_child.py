@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from probe.errors import BadInput, CannotOpen, NotTrusted, in_words
 from probe.process.interrupts import MOMENT, held_back, interruptible, stop_here
@@ -58,7 +59,11 @@ def limited(
     if not _FORKS:
         return work()
     with held_back(), silenced(__name__):  # Python warns of forks where there are threads
-        child, end = _started(work, what, memory, seconds, prepare)
+        try:
+            child, end = _started(partial(_in_the_child, work, what, memory, seconds, prepare))
+        except OSError:  # no process more, or none of this size
+            with interruptible():
+                return work()
         try:
             with interruptible():
                 text, waiting = _text(end, _WAITED * seconds)
@@ -78,25 +83,19 @@ def limited(
     raise CannotOpen(f"{what} {_exceeded(status, waiting, memory, seconds)}")
 
 
-def _started(
-    work: Callable[[], object],
-    what: str,
-    memory: int,
-    seconds: float,
-    prepare: Callable[[], object],
-) -> tuple[int, int]:
+def _started(answer: Callable[[int], NoReturn]) -> tuple[int, int]:
     """The child, and the end of the pipe that it answers through."""
     with _STARTING:  # no child holds the end that another one writes to
         end, writing = os.pipe()
         try:
             child = os.fork()
-            if not child:
-                _in_the_child(work, what, memory, seconds, prepare, writing)
-        except OSError as error:
+        except OSError:
             os.close(end)
-            raise CannotOpen(f"{what} takes a process of its own: {in_words(error)}") from None
-        finally:
             os.close(writing)
+            raise
+        if not child:
+            answer(writing)
+        os.close(writing)
     return child, end
 
 
@@ -107,10 +106,12 @@ def _in_the_child(
     seconds: float,
     prepare: Callable[[], object],
     writing: int,
-) -> None:
+) -> NoReturn:
     """Answers and ends; nothing that this process would do at its end is done."""
     status = 1
     try:
+        while writing < 3:  # where this process has no standard streams
+            writing = os.dup(writing)
         _confine(memory, seconds)
         prepare()
         os.write(writing, json.dumps(_answer(work, what)).encode() + b"\n")
@@ -141,15 +142,17 @@ def _confine(memory: int, seconds: float) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5])
-    for kind, limit in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, max(1, round(seconds))),
-        (resource.RLIMIT_DATA, pages * os.sysconf("SC_PAGE_SIZE") + memory),
-    ):
-        soft, hard = resource.getrlimit(kind)
-        least = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
-        resource.setrlimit(kind, (least, hard))
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_CPU, max(1, round(seconds)))
+    with contextlib.suppress(FileNotFoundError):  # without /proc it is not known what is taken
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5])
+        _lower(resource.RLIMIT_DATA, pages * os.sysconf("SC_PAGE_SIZE") + memory)
+
+
+def _lower(kind: int, limit: int) -> None:
+    soft, hard = resource.getrlimit(kind)
+    least = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
+    resource.setrlimit(kind, (least, hard))
 
 
 def _text(end: int, seconds: float) -> tuple[bytes, bool]:
