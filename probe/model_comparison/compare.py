@@ -332,9 +332,9 @@ def _compared(
     held = {} if alone else anchors(a, graph)
     decisions: list[Decision] = []
     if pairs is not None:
-        decisions += [
-            Decision(one, other, "given") for one, other in _given(pairs, a, graph, alone)
-        ]
+        given = [*_given(pairs, a, graph, alone)]
+        _refuse_crossing(given, a, graph)
+        decisions += [Decision(one, other, "given") for one, other in given]
     if alone:
         decisions += [Decision(one, other, "name") for one, other in by_names(a, graph)]
     say("computing B's layers on A's tensors")
@@ -518,12 +518,51 @@ def _given(pairs: Pairing, a: Graph, b: Graph, alone: str) -> Iterable[tuple[Ten
     told: Any = pairs
     if isinstance(told, Mapping) and isinstance(told.get("pairs"), list):
         told = told["pairs"]
-    rows = list(told.items()) if isinstance(told, Mapping) else list(told or ())
+    if not isinstance(told, Mapping | list | tuple):
+        raise BadInput(f"pairs are names of layers of A and of B; you gave {told!r}")
+    rows = list(told.items()) if isinstance(told, Mapping) else told
     for row in rows:
-        if len(row) != 2 or not all(isinstance(one, str) for one in row):
+        if not _is_pair(row):
             raise BadInput(f"a pair is a layer of A and a layer of B; you gave {row!r}")
         first, second = row if alone != "b" else row[::-1]
         yield _named(first, a), _named(second, b)
+
+
+def _is_pair(row: object) -> bool:
+    return (
+        isinstance(row, list | tuple)
+        and len(row) == 2
+        and all(isinstance(name, str) for name in row)
+    )
+
+
+def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph) -> None:
+    """BadInput where a layer of A comes before another, and B's of the one after B's of the
+    other."""
+    before_a = _before([one for one, _ in pairs], a)
+    before_b = _before([other for _, other in pairs], b)
+    for second, earlier in enumerate(before_a):
+        for first in range(len(pairs)):
+            if earlier >> first & 1 and before_b[first] >> second & 1:
+                names = [(one.name, other.name) for one, other in (pairs[first], pairs[second])]
+                raise BadInput(
+                    f"pairs: {names[0][0]} comes before {names[1][0]} in A, but {names[0][1]} "
+                    f"after {names[1][1]} in B"
+                )
+
+
+def _before(tensors: Sequence[Tensor], graph: Graph) -> list[int]:
+    """Of each tensor which of them it is computed from, as bits."""
+    own: dict[Tensor, int] = {}
+    for place, tensor in enumerate(tensors):
+        own[tensor] = own.get(tensor, 0) | 1 << place
+    before: dict[Tensor, int] = {}
+    for node in graph.nodes:
+        found = 0
+        for tensor in node.inputs:
+            found |= before.get(tensor, 0) | own.get(tensor, 0)
+        before |= dict.fromkeys(node.outputs, found)
+    return [before.get(tensor, 0) for tensor in tensors]
 
 
 def _named(name: str, graph: Graph) -> Tensor:

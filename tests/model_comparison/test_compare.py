@@ -270,6 +270,34 @@ def test_given_pairs_and_unknown_names(net):
         probe.compare(net, net, X, pairs={"pol": "pool"})
 
 
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ({"pairs": [1]}, "a pair is a layer of A and a layer of B; you gave 1"),
+        (3, "pairs are names of layers of A and of B; you gave 3"),
+        ([True, False], "a pair is a layer of A and a layer of B; you gave True"),
+        (["ab"], "a pair is a layer of A and a layer of B; you gave 'ab'"),
+        ([["stem", 1]], "a pair is a layer"),
+        ([["pool", "stem"], ["stem", "pool"]], "stem comes before pool in A, but pool after stem"),
+        ("[" * 100_000, "cannot be read as JSON: it is nested too deeply"),
+    ],
+)
+def test_pairs_that_are_none(net, tmp_path, pairs, words):
+    given = tmp_path / "pairs.json"
+    given.write_text(pairs if isinstance(pairs, str) else json.dumps(pairs))
+    for one in (given, *([] if isinstance(pairs, str) else [pairs])):
+        with pytest.raises(probe.ProbeError) as error:
+            probe.compare(net, net, X, pairs=one)
+        assert words in str(error.value)
+
+
+def test_pairs_of_unlike_shapes_and_of_one_layer_to_several(net):
+    """Neither crosses: what they say is compared."""
+    other = faulty(net, other_epsilon)
+    assert not probe.compare(net, other, X, pairs=[["head", "stem"]]).ok
+    assert probe.compare(net, net, X, pairs=[["stem", "stem"], ["act", "act"]]).ok
+
+
 def test_arrays_on_both_sides_are_refused():
     with pytest.raises(probe.ProbeError, match="contain only arrays"):
         probe.compare({"x": X}, {"x": X})

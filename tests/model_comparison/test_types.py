@@ -77,10 +77,23 @@ def test_the_limits_of_a_type():
     assert types["c"]["default"].limits == (0.0, 15.0)
 
 
-@pytest.mark.parametrize("text", ["float", "ap_fixed<8>x", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("float", "ap_fixed<8>x", "", 8, None, ["ap_fixed<8,3>"], "ap_fixed<8,1000000000000>"),
+        f"ap_fixed<{'8' * 5000},3>",
+    ],
+    ids=lambda text: str(text)[:20],
+)
 def test_what_is_no_type_is_said(text):
     with pytest.raises(BadInput, match="is no type such as"):
         read_types({"fc1": text})
+
+
+def test_a_file_of_types_that_is_nested_too_deeply(tmp_path):
+    (tmp_path / "types.json").write_text("[" * 100_000)
+    with pytest.raises(BadInput, match="cannot be read as JSON: it is nested too deeply"):
+        read_types(tmp_path / "types.json")
 
 
 def test_the_command_takes_a_file(net, tmp_path):

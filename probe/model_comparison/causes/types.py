@@ -21,7 +21,9 @@ Types = Mapping[str, Any] | str | Path | None
 """What hls4ml's configuration holds, or a JSON file of it: ``{"LayerName": {"fc1": {"Precision":
 "ap_fixed<16,6>"}}}``, or types by the names of layers alone."""
 
-_WORDS = re.compile(r"(?:ap_)?(u?)(fixed|int)<\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?(?:,[\s\w:,]*)?>")
+_WORDS = re.compile(
+    r"(?:ap_)?(u?)(fixed|int)<\s*(\d{1,3})\s*(?:,\s*(-?\d{1,3})\s*)?(?:,\s*[A-Za-z_][\s\w:,]*)?>"
+)
 _WHOLE = "default"
 
 
@@ -85,7 +87,7 @@ def _types(
             if usual is not None and part == "weight" and "accum" not in parts:
                 yield "accum", usual
             continue
-        found = _WORDS.fullmatch(str(text).strip())
+        found = _WORDS.fullmatch(text.strip()) if isinstance(text, str) else None
         if found is None:
             raise BadInput(
                 f"types: {printable.name(repr(text))} of {printable.name(str(name))} is no type "

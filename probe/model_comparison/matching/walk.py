@@ -305,8 +305,12 @@ class Walk:
     def _way_of(self, tensor: Tensor) -> Way | None:
         """The order of A's axes in a tensor of B, as that of its partner says."""
         paired = self._paired(tensor)
-        if paired is None or paired.way.merged is not None:
-            return None if paired is None else paired.way
+        if paired is None:
+            return None
+        if paired.way.merged is not None:
+            return paired.way
+        if len(paired.way.perm) != paired.b.value.ndim:
+            return None  # of a pair whose shapes fit in no order of axes
         perm = tuple(range(tensor.value.ndim))
         while tensor is not paired.b and tensor.node is not None:
             source = tensor.node.inputs[0]
