@@ -590,6 +590,7 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     if alone == "b":
         a_names, b_names = b_names, a_names
         called = called[::-1]
+        local, down = _exchanged(local), _exchanged(down)
     verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"
     empty = verdict == "agree" and _holds_nan_alone(paired.a.tensor.value)
     if verdict == "agree" and (paired.vague or empty):
@@ -602,7 +603,16 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         after=read_by(segment),
         called=called,
         notes=(_NAN_ALONE,) if empty else (),
+        computed="A" if alone == "b" else "B",
     )
+
+
+def _exchanged(comparison: Comparison | None) -> Comparison | None:
+    """The same with the values of A and B in each other's place."""
+    if comparison is None or comparison.worst is None:
+        return comparison
+    first, second = comparison.worst.values
+    return replace(comparison, worst=replace(comparison.worst, values=(second, first)))
 
 
 def _last(calls: Sequence[Call]) -> tuple[str, int] | None:

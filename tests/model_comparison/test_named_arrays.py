@@ -125,3 +125,16 @@ def test_a_layer_without_a_tensor_of_its_own_is_no_agreement(net, arrays):
     comparison = probe.compare(net, arrays, X)
     assert comparison.verdict == "unchecked"
     assert "no tensor of the model was found for split" in comparison.sentence
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the arrays are A", "the arrays are B"])
+def test_the_worst_element_says_whose_value_is_whose(net, arrays, first):
+    arrays["head"] = arrays["head"].copy()
+    arrays["head"][0, 0, 0, 0] = -50.0
+    found = probe.compare(arrays, net, X) if first else probe.compare(net, arrays, X)
+    (source,) = found.sources
+    assert source.local.worst.values[0 if first else 1] == -50.0
+    text = str(found)
+    assert ("[0, 0, 0, 0] A -50, B on A's tensors " if first else ", B -50; allowed") in text
+    assert ("A on B's tensors " in text) == (not first), text
+    assert f"local: {'B' if first else 'A'}'s layers on " in text

@@ -178,11 +178,11 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
     if local is not None:
         yield Line("local", str(local))
         if local.worst is not None and not local.ok:
-            yield Line("worst", _worst(local, "B on A's tensors"))
+            yield Line("worst", _worst(local, pair.computed))
     if pair.propagated is not None:
         yield Line("propagated", str(pair.propagated))
         if not pair.source and pair.propagated.worst is not None:
-            yield Line("worst", _worst(pair.propagated, "B"))
+            yield Line("worst", _worst(pair.propagated))
     if pair.axes:
         more = f" ({pair.fitting} orders fit)" if pair.fitting > 1 else ""
         yield Line("axes", f"{pair.axes}{more}")
@@ -196,11 +196,14 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
         yield Line("look closer", command, copied=True)
 
 
-def _worst(comparison: Comparison, whose: str) -> str:
+def _worst(comparison: Comparison, computed: str = "") -> str:
+    """The worst element; ``computed`` is the side that is computed on the other's tensors."""
     assert comparison.worst is not None
     at = ", ".join(map(str, comparison.worst.index))
     a, b = comparison.worst.values
-    return f"[{at}] A {a:.9g}, {whose} {b:.9g}; allowed {comparison.worst.allowance:.2g}"
+    of_a = " on B's tensors" if computed == "A" else ""
+    of_b = " on A's tensors" if computed == "B" else ""
+    return f"[{at}] A{of_a} {a:.9g}, B{of_b} {b:.9g}; allowed {comparison.worst.allowance:.2g}"
 
 
 def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:

@@ -57,6 +57,8 @@ class Pair:
     """Pictures of its errors, for a page; of the first pairs that differ."""
     called: tuple[tuple[str, int] | None, tuple[str, int] | None] = (None, None)
     """The last layer of A's, and of B's, and which of its calls; None of arrays alone."""
+    computed: str = "B"
+    """Whose layers the local error is of: "A" where B is arrays alone."""
 
     def __repr__(self) -> str:
         names = f"{' + '.join(self.a)} ~ {' + '.join(self.b)}"

@@ -18,7 +18,6 @@ _NUMBERS, _LEAST = 36, 4
 """Columns beside the layers; and how many agreeing pairs in a row are told as one."""
 _FORMAT_WIDE = 9
 _FORMAT = "format: the error that B's number format is expected to make, of A's deviation"
-_LEGEND = "local: B's layers on A's tensors; propag.: B's own tensors; in units of the allowance"
 
 
 def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
@@ -30,13 +29,21 @@ def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDT
         *_block(sides),
         "",
         *_table(table, fold, (page - _NUMBERS - 2) // 2),
-        *([_LEGEND] if table else []),
+        *([_legend(comparison)] if table else []),
         *([_FORMAT] if any(one.rounding for one in table) else []),
     ]
     for one in rest:
         lines += [] if one.name == "unpaired" else [""]
         lines += _block(one)
     return printable.page(lines, page)
+
+
+def _legend(comparison: "ModelComparison") -> str:
+    side, other = "AB" if comparison.pairs[0].computed == "A" else "BA"
+    return (
+        f"local: {side}'s layers on {other}'s tensors; propag.: {side}'s own tensors; in units of "
+        "the allowance"
+    )
 
 
 def pair_text(pair: "Pair", comparison: "ModelComparison") -> str:
