@@ -317,7 +317,7 @@ def one_thread() -> Iterator[None]:
     has set it, for MKL, which then no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put
     back to what the first thread that enters has found.
     """
-    if "torch" not in sys.modules:
+    if sys.modules.get("torch") is None:  # a None there blocks its import
         yield
         return
     with _COUNTED:

@@ -77,7 +77,7 @@ _LONG = 5.0
 
 def hint(arguments: Arguments) -> list[str]:
     """That a recording would answer at once, where a person has waited for a framework."""
-    started = any(name in sys.modules for name in ("tensorflow", "torch"))
+    started = any(map(sys.modules.get, ("tensorflow", "torch")))
     seconds = monotonic() - _BEGAN
     if not started or seconds < _LONG or not sys.stdout.isatty():
         return []

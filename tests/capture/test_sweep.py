@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
 import probe
 from probe.capture import pipeline
@@ -45,6 +46,19 @@ def threads() -> set[str]:
 @pytest.fixture
 def x() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+
+
+def test_a_blocked_import_of_a_framework_is_none(x, monkeypatch):
+    """``None`` in sys.modules is how programs keep a package from being imported."""
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+    value = [helper.make_tensor_value_info(name, 1, [2, 3, 8, 8]) for name in "xy"]
+    graph = helper.make_graph([node], "g", value[:1], value[1:])
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, ir_version=8, opset_imports=opset)
+    for name in ("torch", "tensorflow", "keras", "tf_keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [report.verdict for report in probe.sweep(model, x)] == ["agree"]
+    assert probe.check(model, "relu", x).ok and probe.compare(model, model, x).ok
 
 
 def test_reports_come_in_execution_order(x):

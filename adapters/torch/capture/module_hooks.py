@@ -111,7 +111,7 @@ def watch(
         stack.enter_context(silenced("torch."))
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
-        stack.enter_context(_UNCOMPILED if "torch._dynamo" in sys.modules else nullcontext())
+        stack.enter_context(_UNCOMPILED if sys.modules.get("torch._dynamo") else nullcontext())
         earlier = earlier_calls()
         offloaded = Offloaded(
             modules if watchers or calls is not None else (),
