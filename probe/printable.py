@@ -4,7 +4,18 @@ the text around it, and not endless."""
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["WIDTH", "Whole", "end", "line", "middle", "name", "page", "sentence", "several"]
+__all__ = [
+    "WIDTH",
+    "Whole",
+    "end",
+    "line",
+    "lines",
+    "middle",
+    "name",
+    "page",
+    "sentence",
+    "several",
+]
 
 _LINE, _SENTENCE, _NAME, _SEVERAL = 4000, 1500, 160, 20
 WIDTH = 100
@@ -17,14 +28,13 @@ def line(text: str, most: int = _LINE) -> str:
     """The text with every character that does not print as an escape such as ``\\n``; of a longer
     one the beginning and the end."""
     text = _short(text, most)
-    if not text.isprintable():
-        text = _short(
-            "".join(
-                one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-            ),
-            most,
-        )
-    return text
+    return text if text.isprintable() else _short(_escaped(text), most)
+
+
+def lines(text: str) -> str:
+    """Lines that are whole as they are, each with every character that does not print as an
+    escape: what goes to a terminal last."""
+    return "\n".join(map(_escaped, text.split("\n")))
 
 
 def sentence(text: str) -> str:
@@ -78,6 +88,15 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     label = _LABEL.match(text)
     indent = " " * max(2, label.end() if label else 0)
     yield from wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def _short(text: str, most: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probe import command_line
+from probe import command_line, printable
 from probe.files import atomic_write
 from probe.files.regular_file import exists
 from probe.pytest_mark import Asked, asked_by
@@ -123,7 +123,7 @@ class Layer:
         if report.ok:
             return
         if report.verdict == "unchecked" and not self.asked.options.get("strict"):
-            pytest.skip(report.sentence)
+            pytest.skip(printable.line(report.sentence))
         again = {"repeat": self.asked.command(self.name)}
         _fail(self.node, headline(report), str(report), report, again)
 
@@ -140,7 +140,7 @@ class Layer:
         self.node.user_properties += properties(pair).items()
         found = outcome(pair, comparison, bool(self.asked.options.get("strict")))
         if found.word == "skipped":
-            pytest.skip(found.said)
+            pytest.skip(printable.line(found.said))
         if found.word == "failure":
             again = {"repeat": self.asked.command(self.name)}
             _fail(self.node, found.said, pair_text(pair, comparison), comparison, again)
@@ -212,7 +212,7 @@ def _fail(
     lines = [f"{label}: {command}" for label, command in commands.items() if command]
     if folder:
         lines.append(_page(node, Path(folder) / f"{_as_file(node.nodeid)}.html", shown.to_html()))
-    raise AssertionError("\n".join([verdict, "", text, "", *lines]))
+    raise AssertionError(printable.lines("\n".join([verdict, "", text, "", *lines])))
 
 
 def _page(node: pytest.Item, place: Path, page: str) -> str:

@@ -38,7 +38,8 @@ def show(arguments: Arguments) -> int:
             printable.name(layer.kind),
             _shape(layer),
             str(layer.parameters),
-            ", ".join(_PARTIES[party] for party in layer.checkable) or f"not checked: {layer.why}",
+            ", ".join(_PARTIES[party] for party in layer.checkable)
+            or printable.line(f"not checked: {layer.why}"),
         )
         for layer in listing.layers
     ]

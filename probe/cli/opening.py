@@ -38,7 +38,7 @@ def quiet(device: str | None = None) -> Iterator[None]:
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
         status.clear()
-        click.echo(f"probe: {message}", err=True)
+        click.echo(printable.line(f"probe: {message}"), err=True)
 
     with warnings.catch_warnings(), only_what_is_needed():
         warnings.simplefilter("ignore")

@@ -18,9 +18,10 @@ STATUS = {"agree": 0, "diverge": 1, "unchecked": 2}
 
 
 def say(text: str, color: bool | None = None) -> None:
-    """Prints; where standard output is full or closed the exit status is 2. ``color`` True keeps
-    colours where no terminal sees them."""
+    """Prints; where standard output is full or closed the exit status is 2. ``color`` True: the
+    text is coloured (``terminal.coloured``), and keeps its colours where no terminal sees them."""
     status.clear()
+    text = text if color else printable.lines(text)
     try:
         click.echo(text, color=color)
     except OSError as error:

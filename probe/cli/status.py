@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from probe import printable
+
 __all__ = ["Status", "status"]
 
 _FRAMEWORKS = {
@@ -35,7 +37,7 @@ class Status:
         """Writes over what was shown before."""
         if not self.seen:
             return
-        columns = _columns()
+        columns, text = _columns(), printable.line(text)
         text = text if len(text) < columns else f"{text[: columns - 2]}…"
         if text == self._shown:
             return

@@ -49,7 +49,8 @@ def columns() -> int:
 
 def coloured(text: str, color: str) -> str:
     """The text with its verdicts in colour, as far as the terminal has any and NO_COLOR leaves
-    them."""
+    them; what else steers a terminal is escaped."""
+    text = printable.lines(text)
     if color != "always" and ("NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"):
         return text
     from rich.console import Console

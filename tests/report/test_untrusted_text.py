@@ -2,6 +2,7 @@
 not fill the screen."""
 
 import json
+import re
 import zipfile
 
 import keras
@@ -14,6 +15,9 @@ from representatives import exhaustive
 
 import probe as package
 from probe import printable
+from probe.cli import terminal
+from probe.cli.output import say
+from probe.cli.status import Status
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -97,6 +101,28 @@ def test_names_of_layers(probe, tmp_path, name):
         assert harmless(out) and len(begun(out)) <= 3 and max(map(len, out.splitlines())) <= 100
         status, out, err = probe(path, "--layer", "another")
         assert (status, out, err.count("\n")) == (2, "", 1) and len(err) < 2000
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_class_that_is_not_checked(probe, tmp_path, monkeypatch, seen):
+    """The last column of a listing too, where a terminal's width is fitted."""
+    monkeypatch.setattr("probe.cli.terminal.on_terminal", lambda color: seen)
+    path = onnx_file(tmp_path / "model.onnx", "relu")
+    model = onnx.load(path)
+    model.graph.node[0].op_type = "\x1b[2J\nX"
+    onnx.save(model, path)
+    status, out, _ = probe(path)
+    assert status == 0 and "not checked: " in out and out.count(r"\x1b[2J\nX") == 2, out
+
+
+def test_what_is_printed_is_escaped_at_last(capsys, monkeypatch):
+    say(f"one{EVIL}\ntwo")
+    say(terminal.coloured(f"agree: {EVIL}", "always"), color=True)
+    monkeypatch.setattr(Status, "seen", True)
+    Status().show(f"opening {EVIL}")
+    printed = capsys.readouterr()
+    assert harmless(re.sub(r"\x1b\[[\d;]*m", "", printed.out))
+    assert harmless(printed.err.replace("\r", "")) and "opening" in printed.err
 
 
 def test_the_report_and_the_story_of_an_odd_name(probe, tmp_path):
