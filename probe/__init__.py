@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from probe.capture.run import open_model
     from probe.description import Description, Ref, Step, Weight
     from probe.description.custom_layers import describes, recomputes
-    from probe.errors import ProbeError
+    from probe.errors import (
+        BadInput,
+        CannotOpen,
+        ForwardFailed,
+        MissingExtra,
+        NotCompared,
+        NotReached,
+        NotTrusted,
+        ProbeError,
+        Undescribed,
+        UnknownLayer,
+    )
     from probe.explanation.trace import explain
     from probe.model_comparison.compare import assert_same, compare
     from probe.model_comparison.reports.result import ModelComparison
@@ -20,12 +31,21 @@ if TYPE_CHECKING:
     from probe.report import Report
 
 __all__ = [
+    "BadInput",
+    "CannotOpen",
     "Description",
+    "ForwardFailed",
+    "MissingExtra",
     "ModelComparison",
+    "NotCompared",
+    "NotReached",
+    "NotTrusted",
     "ProbeError",
     "Ref",
     "Report",
     "Step",
+    "Undescribed",
+    "UnknownLayer",
     "Weight",
     "__version__",
     "assert_layer",
@@ -44,12 +64,21 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BadInput": "errors",
+    "CannotOpen": "errors",
     "Description": "description",
+    "ForwardFailed": "errors",
+    "MissingExtra": "errors",
     "ModelComparison": "model_comparison.reports.result",
+    "NotCompared": "errors",
+    "NotReached": "errors",
+    "NotTrusted": "errors",
     "ProbeError": "errors",
     "Ref": "description",
     "Report": "report",
     "Step": "description",
+    "Undescribed": "errors",
+    "UnknownLayer": "errors",
     "Weight": "description",
     "assert_layer": "api",
     "assert_same": "model_comparison.compare",

@@ -12,16 +12,24 @@ from pathlib import Path
 import pytest
 
 import probe
-from probe import errors as errors_of_ours
 from probe import ops
 
 NAMES = [
+    "BadInput",
+    "CannotOpen",
     "Description",
+    "ForwardFailed",
+    "MissingExtra",
     "ModelComparison",
+    "NotCompared",
+    "NotReached",
+    "NotTrusted",
     "ProbeError",
     "Ref",
     "Report",
     "Step",
+    "Undescribed",
+    "UnknownLayer",
     "Weight",
     "__version__",
     "assert_layer",
@@ -121,10 +129,7 @@ def test_each_argument_result_and_error_is_documented(name):
     assert sections["Args"] == list(inspect.signature(function).parameters)
     assert ("Returns" in sections) == (name != "assert_layer")
     if name not in ("describes", "recomputes"):
-        errors = [
-            getattr(builtins, one, None) or getattr(errors_of_ours, one)
-            for one in sections["Raises"]
-        ]
+        errors = [getattr(builtins, one, None) or getattr(probe, one) for one in sections["Raises"]]
         assert errors and all(issubclass(error, Exception) for error in errors)
 
 

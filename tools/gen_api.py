@@ -35,7 +35,11 @@ RESULTS = (
 )
 WEIGHTS = (probe.Weight, Grid)
 STEPS = (probe.Description, probe.Step, probe.Ref)
-OTHERS = (Layer, probe.ProbeError)
+ERRORS = (
+    *(probe.ProbeError, probe.CannotOpen, probe.NotTrusted, probe.MissingExtra, probe.BadInput),
+    *(probe.UnknownLayer, probe.NotReached, probe.NotCompared, probe.ForwardFailed),
+    probe.Undescribed,
+)
 
 
 def _markdown(text: str) -> str:
@@ -200,7 +204,8 @@ def page() -> str:
                 *map(_function, OWN_LAYERS),
                 *map(_class, STEPS),
                 "## Layers and errors",
-                *map(_class, OTHERS),
+                _class(Layer),
+                *map(_class, ERRORS),
                 "",
             ]
         ).rstrip()
