@@ -327,8 +327,9 @@ class SeesCalls(Protocol):
     """What a model offers besides that may make arrays out of sight, in NumPy or in C++."""
 
     def unseen_input(self, layer: str, inputs: Sequence[np.ndarray]) -> str:
-        """Why an input of a layer is not checked in any call: what made it was not seen, although
-        it follows from the model's input; "" where there is none. It takes a pass, or two."""
+        """Why an input of a layer, as the last pass that watched calls saw it, is not checked in
+        any: what made it was not seen, although it follows from the model's input; "" where there
+        is none. ``inputs`` are those of that pass."""
 
 
 @runtime_checkable

@@ -155,7 +155,8 @@ def captured(
                 known.passed, known.calls[layer] = said, len(found.calls)
         else:
             said = _ended(bound.model, layer) if known.passed is None else known.passed
-        said = (*said, *_unseen_input(bound, layer, known))
+        if isinstance(bound.model, SeesCalls):
+            said = (*said, *filter(None, [bound.model.unseen_input(layer, bound.arrays)]))
         return replace(found, how=bound.how, notes=(*said, *found.notes))
     calls: list[Capture] = []
     model, arrays, how = bind_alone(model, layer, given, shape)
@@ -345,8 +346,6 @@ class _Passes:
     for."""
     calls: dict[str, int] = field(default_factory=dict)
     """How often such a pass calls a layer."""
-    unseen: dict[str, str] = field(default_factory=dict)
-    """Why an input of a layer is not checked in any call."""
 
 
 _PASSES: dict[int, dict[bytes, _Passes]] = {}
@@ -381,16 +380,6 @@ def _watching_once(
     if (key := _digest("", watched)) not in known.watching:
         known.watching[key] = watching(bound.model, bound.arrays, watched)
     return known.watching[key]
-
-
-def _unseen_input(bound: Bound, layer: str, known: _Passes) -> tuple[str, ...]:
-    """A note on an input of the layer that no call which was seen has made; of no large model."""
-    model = bound.model
-    if not isinstance(model, SeesCalls) or parameters_of(model) > _PASSED_AGAIN:
-        return ()
-    if layer not in known.unseen:
-        known.unseen[layer] = model.unseen_input(layer, bound.arrays)
-    return (known.unseen[layer],) if known.unseen[layer] else ()
 
 
 def watching(

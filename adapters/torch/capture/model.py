@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.listing import Layer, Party, Shown
-from probe.model import CallArguments, Capture, InputSpec, OnCall
+from probe.model import CallArguments, Capture, InputSpec, OnCall, is_large
 
 from ..describe.describe import calls_others, opaque, refusal
 from ..functions import functions
@@ -45,6 +45,8 @@ class TorchModel(Shown):
     _met: dict[str, str] = field(default_factory=dict, repr=False)
     """The function calls that passes so far have made, and of which functions: no module says them
     beforehand."""
+    _given_unseen: dict[str, Unseen] = field(default_factory=dict, repr=False)
+    """The layers that were given tensors from nowhere seen in the last pass that watched calls."""
     arguments: CallArguments | None = None
     """What a call takes beside arrays, and under which names; None where it takes arrays in
     order."""
@@ -217,7 +219,9 @@ class TorchModel(Shown):
             for name, module in self._pushed_whole()
             if within and id(unwrapped(module)) in within
         }
-        calls = self._function_calls(root, functions, on_call) if functions or within else None
+        told = bool(modules) and root is self.module and self._shows_calls()
+        watched = functions or within or told
+        calls = self._function_calls(root, functions, on_call) if watched else None
 
         def unseen(name: str) -> str:
             places = {} if calls is None else calls.unseen
@@ -228,7 +232,8 @@ class TorchModel(Shown):
             }
             return next(self._following(root, inputs, some, _UNSEEN), ("", ""))[1]
 
-        outputs = self._watched(root, inputs, modules, calls, on_call, inside, unseen)
+        listed = bool(functions or within)
+        outputs = self._watched(root, inputs, modules, calls, on_call, inside, unseen, listed)
         return outputs, set() if calls is None else calls.aliases
 
     def _watched(
@@ -240,7 +245,9 @@ class TorchModel(Shown):
         on_call: OnCall,
         inside: Mapping[str, torch.nn.Module] = MappingProxyType({}),
         unseen: Callable[[str], str] = lambda name: "",
+        listed: bool = True,
     ) -> tuple[np.ndarray, ...]:
+        """A pass in which these are watched; the calls that it meets are ``listed`` as layers."""
         names = {id(module): name for name, module in _named(self.module)}
         given = tensors_for(root, inputs, self.module)
         try:
@@ -248,7 +255,16 @@ class TorchModel(Shown):
                 root, given, watched, names, on_call, calls, self.arguments, inside, unseen
             )
         finally:
-            self._met.update({} if calls is None else calls.met)
+            if calls is not None:
+                self._given_unseen.clear()
+                self._given_unseen.update(calls.given_unseen)
+                self._met.update(calls.met if listed else {})
+
+    def _shows_calls(self) -> bool:
+        """Whether calls of functions are watched beside single modules, to say which of these are
+        given what no call made: not in large models, nor where a module computes otherwise
+        then."""
+        return not is_large(self) and not any(isinstance(x, _FAST) for x in self.module.modules())
 
     def _pushed_whole(self) -> list[tuple[str, torch.nn.Module]]:
         """The modules that are pushed as they are, and not broken down."""
@@ -267,9 +283,7 @@ class TorchModel(Shown):
     def unseen_input(self, layer: str, inputs: Sequence[Any]) -> str:
         module = dict(_named(self.module, shared=True)).get(layer)
         name = layer if module is None else {id(m): n for n, m in _named(self.module)}[id(module)]
-        watching = self._function_calls(self.module, (), lambda _: None)
-        self._watched(self.module, inputs, {}, watching, lambda _: None)
-        some = {at: one for at, one in watching.given_unseen.items() if at == name}
+        some = {at: one for at, one in self._given_unseen.items() if at == name}
         return next(self._following(self.module, inputs, some, _GIVEN), ("", ""))[1]
 
     def _following(
@@ -313,6 +327,11 @@ class TorchModel(Shown):
         return _atomic(self.module)
 
 
+_FAST = (
+    torch.nn.MultiheadAttention,
+    torch.nn.TransformerEncoder,
+    torch.nn.TransformerEncoderLayer,
+)
 _UNSEEN, _GIVEN = attrgetter("unseen"), attrgetter("given_unseen")
 
 
