@@ -352,7 +352,17 @@ def test_the_place_of_a_maximum_is_unsure_where_another_comes_near(name, x, off,
 
 PICKING = {
     name: CASES[name]
-    for name in ("MaxPool", "GlobalMaxPool", "Max", "Min", "Transpose", "Slice", "Concat", "Pad")
+    for name in (
+        "MaxPool",
+        "GlobalMaxPool",
+        "Max",
+        "Min",
+        "Transpose",
+        "Slice",
+        "Concat",
+        "Pad",
+        "Where",
+    )
 }
 PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
 

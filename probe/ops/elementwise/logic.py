@@ -168,6 +168,7 @@ class Where(Op):
     first does not follow the data."""
 
     fixed: bool = False
+    stores = False
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         condition, x, y = inputs
