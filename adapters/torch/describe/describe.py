@@ -264,7 +264,7 @@ def _computes(cls: type, forward: Any) -> bool:
     ):
         return False
     if owner.__module__.startswith("torch.ao.nn.quantizable.") or owner.__module__.endswith(
-        (".functional_modules", "torch.nn.modules.transformer")
+        (".functional_modules", "torch.nn.modules.transformer", "torch.nn.modules.loss")
     ):
         return False  # made of modules and functions that are checked one by one
     return (

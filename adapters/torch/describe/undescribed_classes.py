@@ -4,10 +4,8 @@ them."""
 __all__ = ["LEFT_OUT"]
 
 _LOSSES = (
-    "AdaptiveLogSoftmaxWithLoss",
     "BCELoss",
     "BCEWithLogitsLoss",
-    "CTCLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "GaussianNLLLoss",
@@ -15,10 +13,8 @@ _LOSSES = (
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
-    "LinearCrossEntropyLoss",
     "MSELoss",
     "MarginRankingLoss",
-    "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
@@ -27,6 +23,12 @@ _LOSSES = (
     "SmoothL1Loss",
     "SoftMarginLoss",
     "TripletMarginLoss",
+)
+_OTHER_LOSSES = (
+    "AdaptiveLogSoftmaxWithLoss",
+    "CTCLoss",
+    "LinearCrossEntropyLoss",
+    "MultiLabelMarginLoss",
     "TripletMarginWithDistanceLoss",
 )
 _LAZY = tuple(
@@ -36,7 +38,8 @@ _LAZY = tuple(
 )
 
 LEFT_OUT: dict[str, str] = {
-    **dict.fromkeys(_LOSSES, "a loss, which needs a target that inference does not have"),
+    **dict.fromkeys(_LOSSES, "a block of one function, which is described"),
+    **dict.fromkeys(_OTHER_LOSSES, "a loss, which needs a target that inference does not have"),
     **dict.fromkeys(
         (*_LAZY, "LazyLinear"),
         "at its first call it becomes the class without Lazy, which is described",

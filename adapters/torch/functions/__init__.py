@@ -7,6 +7,8 @@ from . import (  # noqa: F401 - their import fills the table of described functi
     fused_transformer,
     gather_sort,
     grid_sample,
+    losses,
+    margin_losses,
     matmul,
     nn_functional,
     nn_functional_stateful,
