@@ -7,7 +7,9 @@ own code first writes to it, and what another thread has written meanwhile is to
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from threading import get_ident
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ class Begun(NamedTuple):
     """A tensor of a call, and how often others had written to it when the call began."""
 
     name: str
-    tensor: torch.Tensor
+    tensor: "ref[torch.Tensor]"
     others: int
 
 
@@ -33,12 +35,15 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, tensors: Iterable[torch.Tensor], kept: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tensors = {id(one): one for one in tensors if _counted(one)}
+        self._thread = get_ident()
+        counted = {id(one): one for one in tensors if _counted(one)}.values()
+        self._tensors = {id(one): one for one in counted if _storage(one) is not None}
+        self._unseen = [(one, one._version) for one in counted if id(one) not in self._tensors]
+        """Those whose writes are not seen, and their versions."""
         self._kept = {id(one) for one in kept}
-        self._by_storage: dict[int, list[torch.Tensor]] = {}
+        self._by_storage: dict[int | None, list[torch.Tensor]] = {}
         for one in self._tensors.values():
-            if (storage := _storage(one)) is not None:
-                self._by_storage.setdefault(storage, []).append(one)
+            self._by_storage.setdefault(_storage(one), []).append(one)
         self._before = {key: one._version for key, one in self._tensors.items()}
         self._counts: dict[int, int] = {}
         self._own: dict[int, int] = {}
@@ -56,7 +61,7 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._settle()
         places = _written(func)
         for tensor in _tensors_at(places, args, kwargs) if places else ():
-            for one in self._by_storage.get(_storage(tensor) or 0, ()):
+            for one in self._by_storage.get(_storage(tensor), ()):
                 self._note(one)
         with torch._C.DisableTorchFunction():  # an operation within a call is no call itself
             return func(*args, **kwargs)
@@ -82,7 +87,8 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def others(self, tensor: torch.Tensor) -> int:
         """How often a tensor was written to by others than the pass, counted from some number."""
-        self._settle()
+        if get_ident() == self._thread:
+            self._settle()
         return tensor._version - self._own.get(id(tensor), 0)
 
     def by_others(self, tensor: torch.Tensor) -> bool:
@@ -100,6 +106,7 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def restore(self, same: Callable[[torch.Tensor, torch.Tensor], bool]) -> None:
         """Puts parameters back, and the counters of all that nobody else has written to."""
+        self._settle()
         for tensor, data in self._data:
             if _storage(tensor) != _storage(data):
                 tensor.data = data
@@ -108,16 +115,19 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.write(tensor, values)
         own = [one for key, one in self._tensors.items() if self._own.get(key)]
         found = [one for one in own if not self.by_others(one)]
-        versions = [self._before[id(one)] for one in found]
-        torch._C._autograd._unsafe_set_version_counter(tuple(found), tuple(versions))
+        versions = [(one, self._before[id(one)]) for one in found]
+        for one, version in (*versions, *self._unseen):
+            torch._C._autograd._unsafe_set_version_counter((one,), (version,))
         for one in found:
             del self._own[id(one)]
-        self._counts.clear()
+        for held in (self._counts, self._copies, self._data, self._tensors, self._by_storage):
+            held.clear()  # what a report keeps of the pass keeps no model
+        self._unseen.clear()
 
     def begun(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> list[Begun]:
         """What is held of the tensors of a call when it begins."""
         return [
-            Begun(name, tensor, self.others(tensor))
+            Begun(name, ref(tensor), self.others(tensor))
             for name, tensor in tensors
             if id(tensor) in self._tensors
         ]
@@ -128,19 +138,22 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Asked later, it gives the names of the tensors that others have written to since the call
         began, or the pass since now, where one of the arrays is the tensor's memory."""
         addresses = {array.__array_interface__["data"][0] for array in arrays}
+        tensors = [one.tensor() for one in begun]
         counts = [
-            self.count(one.tensor) if one.tensor.data_ptr() in addresses else None for one in begun
+            self.count(one) if one is not None and one.data_ptr() in addresses else None
+            for one in tensors
         ]
 
-        def names() -> tuple[str, ...]:
-            return tuple(
-                one.name
-                for one, count in zip(begun, counts, strict=True)
-                if self.others(one.tensor) != one.others
-                or (count is not None and self.count(one.tensor) > count)
-            )
+        def written(one: Begun, count: int | None) -> bool:
+            tensor = one.tensor()
+            if tensor is None:  # and nobody has it any more
+                return False
+            by_pass = count is not None and self.count(tensor) > count
+            return by_pass or self.others(tensor) != one.others
 
-        return names
+        return lambda: tuple(
+            one.name for one, count in zip(begun, counts, strict=True) if written(one, count)
+        )
 
 
 def arrays_of(description: Description | None) -> list[np.ndarray]:
