@@ -255,3 +255,51 @@ def test_the_same_file_gives_the_same_on_pytorch(tmp_path):
     command = [sys.executable, "-c", AGAIN, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+ASSIGNING = """
+import keras
+import numpy as np
+
+import probe
+
+
+class Counting(keras.layers.Layer):
+    def build(self, shape):
+        self.n = self.add_weight(shape=(), initializer="ones", trainable=False, name="n")
+
+    def call(self, x):
+        self.n.assign_add(1.0)
+        return x * self.n
+
+
+class ReadFirst(Counting):
+    def call(self, x):
+        y = x * self.n
+        self.n.assign_add(1.0)
+        return y
+
+
+x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+for layer, verdict in ((Counting(name="mine"), "agree"), (ReadFirst(name="mine"), "unchecked")):
+    given = keras.Input((4,), batch_size=3)
+    reports = list(probe.sweep(keras.Model(given, layer(layer(given))), x))
+    assert [report.verdict for report in reports] == [verdict, verdict], reports
+    assert verdict == "agree" or "it assigns to 'n'" in reports[0].sentence
+    assert float(layer.n) == 1
+"""
+
+
+@pytest.mark.exhaustive
+def test_a_call_that_assigns():
+    pytest.importorskip("torch")
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASSIGNING],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
