@@ -449,3 +449,34 @@ def diff(
             op(), later, build.add(ops.Slice(starts=(0,) * len(shape), stops=tuple(shape)), y)
         )
     return y
+
+
+def _register_running(name: str, extreme: Any, place: Any, sign: int) -> None:
+    @function(name, onnx=extreme.__name__.lower())
+    def running(build: Builder, input: Value, dim: int) -> tuple[Ref, Ref]:
+        """The extreme of the elements so far, and the last of its places: of all elements along the
+        axis with those behind hidden."""
+        shape = build.shape(input)
+        if not shape or not build.outputs[0].size:
+            return build.add(ops.Identity(), input), build.ref(np.zeros(shape, np.int64))
+        size, axis = shape[dim], dim % len(shape)
+        _held(build.outputs[0].size * size)
+        kind = build.array(input).dtype
+        if kind.kind == "b":
+            raise Undescribed("the running extremes of booleans are not supported")
+        if kind.kind == "f":
+            hidden = sign * np.inf
+        else:
+            hidden = np.iinfo(kind).max if sign > 0 else np.iinfo(kind).min
+        # (..., places so far, elements from the last to the first, ...)
+        wide = build.add(ops.Unsqueeze(axes=(axis,)), build.add(ops.Flip(axis=axis), input))
+        seen = np.arange(size - 1, -1, -1) <= np.arange(size)[:, None]
+        seen = seen.reshape(*(1,) * axis, size, size, *(1,) * (len(shape) - axis - 1))
+        wide = build.add(ops.Where(), seen, wide, np.asarray(hidden, kind))
+        back = build.add(place(axis=axis + 1), wide)
+        last = build.add(ops.Sub(), np.asarray(size - 1), back)
+        return build.add(extreme(axes=(axis + 1,)), wide), last
+
+
+_register_running("cummax", ops.ReduceMax, ops.ArgMax, -1)
+_register_running("cummin", ops.ReduceMin, ops.ArgMin, 1)

@@ -95,6 +95,15 @@ _register_extreme("max", ops.ReduceMax, ops.ArgMax, ops.Max)
 _register_extreme("min", ops.ReduceMin, ops.ArgMin, ops.Min)
 
 
+@function("aminmax", onnx="reducemin")
+def aminmax(
+    build: Builder, input: Value, *, dim: int | None = None, keepdim: bool = False
+) -> Outputs:
+    """Over all axes where none is named, which then stay with size 1."""
+    least = _reduced(build, ops.ReduceMin, input, dim, keepdim)
+    return least, _reduced(build, ops.ReduceMax, input, dim, keepdim)
+
+
 def _register_place(name: str, op: Callable[..., ops.Op]) -> None:
     @function(name, onnx=name)
     def place(build: Builder, input: Value, dim: int | None = None, keepdim: bool = False) -> Ref:

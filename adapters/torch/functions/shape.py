@@ -211,6 +211,21 @@ def unbind(build: Builder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
     )
 
 
+@function("meshgrid", onnx="expand")
+def meshgrid(build: Builder, *tensors: Any, indexing: str | None = None) -> tuple[Ref, ...]:
+    """Each tensor along an axis of its own; "xy" exchanges the first two axes."""
+    lines = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    order = list(range(len(lines)))
+    if indexing == "xy":
+        order[:2] = order[:2][::-1]
+    found = []
+    for axis, line, out in zip(order, lines, build.outputs, strict=True):
+        along = tuple(-1 if k == axis else 1 for k in range(len(lines)))
+        alone = build.add(ops.Reshape(shape=along), line)
+        found.append(build.add(ops.Expand(shape=out.shape), alone))
+    return tuple(found)
+
+
 @function("narrow", "narrow_copy", onnx="slice")
 def narrow(build: Builder, input: Value, dim: int, start: Any, length: int) -> Ref:
     first = int(build.array(start)) if not isinstance(start, int) else start

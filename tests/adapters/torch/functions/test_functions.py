@@ -81,8 +81,16 @@ CASES = {
         lambda x: x.max(1)[0],
         lambda x: torch.max(x, dim=2, keepdim=True)[1],
         lambda x: x.amax((1, 2)),
+        lambda x: x.cummax(3),
+        lambda x: x.cummax(-2)[1],
     ],
-    "reducemin": [lambda x: x.min(1).values, lambda x: x.amin()],
+    "reducemin": [
+        lambda x: x.min(1).values,
+        lambda x: x.amin(),
+        lambda x: torch.aminmax(x),
+        lambda x: torch.aminmax(x, dim=2, keepdim=True),
+        lambda x: x.cummin(2),
+    ],
     "reducesum": [
         lambda x: x.sum(),
         lambda x: x.sum(1),
@@ -324,7 +332,12 @@ CASES = {
         lambda x: x[0, 0].T,
         lambda x: x.movedim(1, 3),
     ],
-    "expand": [lambda x: x[:, :1].expand(-1, 5, -1, -1), lambda x: x.expand(4, *x.shape)],
+    "expand": [
+        lambda x: x[:, :1].expand(-1, 5, -1, -1),
+        lambda x: x.expand(4, *x.shape),
+        lambda x: torch.meshgrid(x[0, 0, 0], x[0, 1, :, 0], indexing="ij"),
+        lambda x: torch.meshgrid([x[0, 0, 0], x[0, 1, :, 0], x[:, 0, 0, 0]], indexing="xy"),
+    ],
     "tile": [lambda x: x.repeat(2, 1, 3, 1), lambda x: x[0].repeat(2, 1, 1, 2)],
     "concat": [lambda x: torch.cat([x, Y], 1), lambda x: torch.stack([x, x], 1)],
     "split": [
