@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from probe.description import Description, Ref, Weight
 from probe.errors import BadInput, CannotOpen, ForwardFailed, Undescribed, UnknownLayer, describing
@@ -66,6 +66,8 @@ class OnnxModel(Shown):
     )
     _limits: dict[tuple[tuple[int, ...], ...], int | None] = field(default_factory=dict, repr=False)
     """How many bytes a run on inputs of some shapes may take."""
+    _halves: set[str] = field(default_factory=set, repr=False)
+    """The tensors in bfloat16, whose numbers are held in float32."""
 
     @property
     def framework(self) -> str:
@@ -315,10 +317,14 @@ class OnnxModel(Shown):
         failure: str,
         most: int | None = None,
     ) -> list[Any]:
+        wide = {one.name for one in session.get_outputs() if one.name.endswith(_AS_FLOAT32)}
+        halves = {name for name in outputs if f"{name}{_AS_FLOAT32}" in wide}
+        self._halves.update(halves)
+        names = [f"{name}{_AS_FLOAT32}" if name in halves else name for name in outputs]
         try:
             return [
                 one if isinstance(one, list) else np.asarray(one)
-                for one in ran(session, outputs, feeds, self._seconds)
+                for one in ran(session, names, feeds, self._seconds)
             ]
         except TimeoutError:
             raise ForwardFailed(
@@ -453,6 +459,8 @@ class OnnxModel(Shown):
         ]
         # of integers with float scales that of the scales
         dtype = (floating or [*outputs])[0].dtype.name
+        if self._halves.intersection(node.output):
+            dtype = "bfloat16"
         return Capture(
             name,
             _kind(node),
@@ -571,10 +579,29 @@ def _kind(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
+_AS_FLOAT32 = " as float32"
+
+
 def _session(
     model: onnx.ModelProto, source: str, most: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session for the model, which takes ``most`` bytes of memory."""
+    """A session for the model, which takes ``most`` bytes of memory. Instead of outputs in
+    bfloat16, which ONNX Runtime gives NumPy in no way, it has the same numbers in float32."""
+    session = _started(model, source, most)
+    halves = [one.name for one in session.get_outputs() if one.type == "tensor(bfloat16)"]
+    if not halves:
+        return session
+    kept = [one for one in model.graph.output if one.name not in halves]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    for name in halves:
+        wide = f"{name}{_AS_FLOAT32}"
+        model.graph.node.append(helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT))
+        model.graph.output.append(helper.make_tensor_value_info(wide, TensorProto.FLOAT, None))
+    return _started(model, source, most)
+
+
+def _started(model: onnx.ModelProto, source: str, most: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4

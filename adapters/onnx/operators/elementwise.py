@@ -197,12 +197,13 @@ TYPES = {
     },
     **{12: "uint32", 13: "uint64"},
 }
-"""The names of ONNX' types."""
+"""The names of ONNX' types that NumPy has."""
+_BFLOAT16 = 16
 
 
 @node("Cast", implied=("round_mode", "saturate"))
 def cast(build: Builder, x: Value) -> Ref:
-    kind = TYPES.get(build.get("to"))
+    kind = "bfloat16" if build.get("to") == _BFLOAT16 else TYPES.get(build.get("to"))
     if kind is None:
         raise Undescribed(f"a cast to type {build.get('to')} is not supported")
     return build.add(ops.Cast(to=kind), x)
