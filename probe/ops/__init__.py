@@ -99,7 +99,7 @@ _FILES = {
         "Reciprocal Round Rsqrt Sign Sin Sinh Sqrt Square Tan Trunc"
     ),
     "linear.conv": "Conv",
-    "linear.determinant": "Det",
+    "linear.determinant": "Det SingularValues",
     "linear.einsum": "Einsum Product",
     "linear.einsum_weight": "WeightedEinsum",
     "linear.fourier": "Fourier",

@@ -103,6 +103,7 @@ CASES = {
         normal(2, 3),
     ),
     "Det": (ops.Det(), normal(2, 3, 3)),
+    "SingularValues": (ops.SingularValues(), normal(2, 3, 4)),
     "PRelu": (ops.PRelu(weight(normal(3, 1))), ROWS),
     "MaskedMean": (
         ops.MaskedMean(1),
@@ -139,6 +140,7 @@ OF_THE_LARGEST += (
     "LogSoftmax",
     "ReduceStd",
     "Det",
+    "SingularValues",
     "GridSample",
     "GridSample, cubic",
     "Resize, cubic",

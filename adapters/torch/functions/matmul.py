@@ -330,3 +330,11 @@ def attention(
         q, k, v, mask, dropout=dropout_p, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
     )
     return build.add(op, query, key, value, *(() if attn_mask is None else (attn_mask,)))
+
+
+@function("linalg_svdvals", onnx="svdvals", idle="driver")
+def svdvals(build: Builder, input: Value, *, driver: str | None = None) -> Ref:
+    """``driver`` is a kernel for GPUs."""
+    if not build.outputs[0].size:
+        raise Undescribed("singular values of empty matrices")
+    return build.add(ops.SingularValues(), input)

@@ -763,6 +763,12 @@ def block():
     return Block().eval()
 
 
+def test_singular_values_which_onnx_has_not():
+    (report,) = probe.sweep(Net(torch.linalg.svdvals).eval(), X)
+    assert report.verdict == "agree" and "no operator" in report.missing["onnx"], str(report)
+    assert_close(probe.sweep(Net(torch.linalg.svdvals).eval(), X.astype(np.float64)))
+
+
 def test_names_and_order(block):
     """No layers: shapes, constants, sums of constants, what returns its own argument. A second one
     in a call is numbered."""
