@@ -93,8 +93,9 @@ def indexed(index: Path) -> list[Path]:
     missing = [file.name for file in files if not is_file(file)]
     if missing:
         raise CannotOpen(
-            f"{printable.several(missing, 3)} of the {len(files)} files that {index} names "
-            f"{'is' if len(missing) == 1 else 'are'} missing: download all of them"
+            f"{index} names {len(files)} file{'s' * (len(files) > 1)}, of which "
+            f"{printable.several(missing, 3)} {'is' if len(missing) == 1 else 'are'} missing: "
+            "download all of them"
         )
     if index.name.endswith(".safetensors.index.json"):
         stored = headers(files)

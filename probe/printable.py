@@ -5,15 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "WIDTH",
-    "Whole",
-    "end",
-    "line",
-    "lines",
-    "middle",
-    "name",
-    "page",
-    "sentence",
+    *("WIDTH", "Whole", "end", "kind", "line", "lines", "middle", "name", "page", "sentence"),
     "several",
 ]
 
@@ -57,6 +49,12 @@ def end(text: str, most: int = WIDTH) -> str:
     """One line of at most so many columns, with "…" for what is left out at its end."""
     text = line(text)
     return text if len(text) <= most else f"{text[: most - 2].rstrip(' ;,:(')} …"
+
+
+def kind(value: object) -> str:
+    """The class of a value with its article: "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
 
 
 def several(names: Iterable[str], most: int = _SEVERAL) -> str:

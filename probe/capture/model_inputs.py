@@ -204,7 +204,7 @@ def _slotted(value: Any, arrays: list[np.ndarray]) -> Any:
     if array.dtype.hasobject:
         raise BadInput(
             "an argument is an array, a number, a string, None, or a tuple, list or mapping of "
-            f"these; you gave a {type(value).__name__}"
+            f"these; you gave {printable.kind(value)}"
         )
     arrays.append(array)
     return Slot(len(arrays) - 1)

@@ -280,6 +280,7 @@ class _Swept:
         if self.rows is not None:
             self._print(self.rows.end())
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
+        counts += "" if self.count or unused else ": the forward pass called no layer"
         if arguments.json != "-":
             self._sum_up(counts)
         if arguments.html:

@@ -12,7 +12,7 @@ import click
 from probe import command_line
 from probe.cli.arguments import options_of
 from probe.cli.opening import quiet
-from probe.cli.output import STATUS, say, write, written
+from probe.cli.output import STATUS, no_empty_folder, say, write, written
 from probe.cli.status import status
 
 if TYPE_CHECKING:
@@ -141,6 +141,11 @@ def _import(model: str) -> click.Option:
 
 def compare(arguments: Comparing) -> int:
     """Compares, prints and writes; the exit status."""
+    with no_empty_folder(arguments.model_explorer):
+        return _compared(arguments)
+
+
+def _compared(arguments: Comparing) -> int:
     _refuse_targets(arguments)
     if arguments.input is not None and (arguments.shape or arguments.seed is not None):
         raise click.UsageError(

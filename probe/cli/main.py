@@ -25,7 +25,7 @@ from probe.cli.arguments import (
 )
 from probe.cli.comparing import Comparing
 from probe.cli.comparing import parameters as of_comparing
-from probe.cli.output import say
+from probe.cli.output import no_empty_folder, say
 from probe.cli.status import status
 from probe.errors import BadInput, ProbeError, in_words
 
@@ -170,7 +170,7 @@ def _repro(folder: str, anyway: bool, **given: Any) -> None:
         from probe.cli import opening
         from probe.cli.recording import reproduce
 
-        with opening.quiet(arguments.device):
+        with no_empty_folder(folder), opening.quiet(arguments.device):
             return reproduce(arguments, folder, anyway)
 
     _ended(run, f"opening {arguments.model}")
@@ -215,8 +215,8 @@ def _asked(arguments: Arguments) -> int:
         return show(arguments)
     from probe.cli import checking
 
-    opening.refuse_targets([arguments.model], arguments)
-    with opening.quiet(arguments.device):
+    with no_empty_folder(arguments.model_explorer), opening.quiet(arguments.device):
+        opening.refuse_targets([arguments.model], arguments)
         if arguments.record is not None:
             from probe.cli.recording import from_recording
 

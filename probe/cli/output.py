@@ -1,7 +1,9 @@
 """What is printed and written, and where standard output does not take it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import click
 
@@ -9,7 +11,7 @@ from probe import printable
 from probe.cli.status import status
 from probe.errors import BadInput
 
-__all__ = ["STATUS", "say", "write", "written"]
+__all__ = ["STATUS", "no_empty_folder", "say", "write", "written"]
 
 # ruff: noqa: PLC0415 - imports wait until they are needed, so that --help and listings start fast.
 
@@ -39,6 +41,19 @@ def write(path: str, text: str) -> None:
     from probe.files import atomic_write
 
     atomic_write.write(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+@contextmanager
+def no_empty_folder(path: str | None) -> Iterator[None]:
+    """A folder that is made for files, and that an error leaves without any, is taken away."""
+    there = path is None or os.path.lexists(path)
+    try:
+        yield
+    except BaseException:
+        if path is not None and not there:
+            with suppress(OSError):
+                Path(path).rmdir()
+        raise
 
 
 def written(path: str, beside_json: bool, then: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe import ops
+from probe import ops, printable
 from probe.description import Builder, Ref, Value, Weight
 from probe.errors import Undescribed
 
@@ -37,7 +37,7 @@ class OpBuilder(Builder):
     def constant(self, value: Any) -> np.ndarray:
         array = widened(super().constant(value))
         if array.dtype.kind not in "fiub":
-            raise Undescribed(f"it was called with a {type(value).__name__}, not a number")
+            raise Undescribed(f"it was called with {printable.kind(value)}, not a number")
         return array
 
     def weight(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from probe import printable
 from probe.errors import BadInput
 
 from ...user_modules import import_named
@@ -32,16 +33,14 @@ def build(factory: Factory) -> torch.nn.Module:
         if isinstance(make, torch.nn.Module):
             return make
         if not callable(make):
-            raise BadInput(
-                f"the factory {label} is a {type(make).__name__}, which cannot be called"
-            )
+            raise BadInput(f"the factory {label} is {printable.kind(make)}, which cannot be called")
         try:
             made = make(*args, **kwargs)
         except Exception as error:
             raise BadInput(f"the factory {label} raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise BadInput(
-            f"the factory {label} returned a {type(made).__name__}, not a torch.nn.Module"
+            f"the factory {label} returned {printable.kind(made)}, not a torch.nn.Module"
         )
     return made
 

@@ -263,7 +263,7 @@ def contents(
     if isinstance(loaded, torch.nn.Module) or _is_state(loaded):
         return loaded, ()
     if not isinstance(loaded, Mapping):
-        raise CannotOpen(f"{path} contains a {type(loaded).__name__}, not a module or a state_dict")
+        raise CannotOpen(f"{path} contains {printable.kind(loaded)}, not a module or a state_dict")
     for key in _KEYS:
         found: Any = loaded.get(key)
         if isinstance(found, torch.nn.Module) or _is_state(found):
@@ -276,10 +276,11 @@ def contents(
             f"{path} contains an optimiser's state ({printable.several(map(str, loaded))}), "
             "not a model's parameters: give the file with the model's state_dict()"
         )
-    keys = printable.several(map(repr, loaded), 8) or "nothing"
+    if not loaded:
+        raise CannotOpen(f"{path} is empty: it holds neither a state_dict nor a module")
     raise CannotOpen(
-        f"{path} is a checkpoint without a state_dict: it has the entries {keys}, but none of "
-        f"{', '.join(_KEYS)}"
+        f"{path} is a checkpoint without a state_dict: it has the entries "
+        f"{printable.several(map(repr, loaded), 8)}, but none of {', '.join(_KEYS)}"
     )
 
 

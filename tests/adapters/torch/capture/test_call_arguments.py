@@ -100,7 +100,7 @@ def test_a_tuple_of_tensors_and_one_of_numbers():
         ({"y": X, "z": X}, "has no parameter 'y', 'z'; it takes x, scale, shift, mode, times"),
         ({"scale": SCALE}, "missing a required argument: 'x'"),
         ([X, None, X], "too many positional arguments"),
-        ({"x": X, "scale": object()}, "or mapping of these; you gave a object"),
+        ({"x": X, "scale": object()}, "or mapping of these; you gave an object"),
         ({"x": X, "scale": torch.float32}, "or mapping of these; you gave a dtype"),
         ({"x": X, "mode": np.array("relu")}, "an input must hold real numbers"),
     ],

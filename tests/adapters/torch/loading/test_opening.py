@@ -174,7 +174,7 @@ def test_another_precision_is_said(folder, net):
         ("own_net:Net(**{})", "literal arguments"),
         ("own_net:Net(4", "literal arguments"),
         ("own_net:number", "an int|a int"),
-        ("own_net:Outer", "returned a Outer, not a torch.nn.Module"),
+        ("own_net:Outer", "returned an Outer, not a torch.nn.Module"),
         ("own_net:fails", "ZeroDivisionError"),
         ("own_net:Net(1, 2)", "TypeError"),
         ("no_such_module:Net", "ModuleNotFoundError"),
@@ -304,6 +304,8 @@ def test_other_contents_have_their_own_sentence(folder, net):
         (optimiser.state_dict(), "an optimiser's state"),
         ({"optimizer": optimiser.state_dict(), "epoch": 1}, "an optimiser's state"),
         (torch.zeros(3), "contains a Tensor, not a module or a state_dict"),
+        (3, "contains an int, not a module or a state_dict"),
+        ({}, "is empty: it holds neither"),
         ({"epoch": 3}, "a checkpoint without a state_dict: it has the entries 'epoch'"),
         ({"args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
     ]:
