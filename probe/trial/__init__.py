@@ -1,0 +1,1 @@
+"""What trying a changed layer costs, and how much of that is left."""
