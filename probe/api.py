@@ -103,7 +103,7 @@ def check(
         atol: Absolute tolerance, in the unit of the output.
         expected_at: Which part of the output ``expected`` is, an index or slice for each axis:
             "0,0:3,0:3,0", or such a tuple.
-        thorough: Whether to search longer for the mistake (up to 30 s).
+        thorough: Whether to search ten times as far for the mistake.
         progress: Called with the name of each kind of mistake as it is tried.
 
     Returns:

@@ -236,7 +236,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--thorough"],
             is_flag=True,
-            help="Search longer for the mistake behind a divergence (up to 30 s).",
+            help="Search ten times as far for the mistake behind a divergence.",
         ),
     ],
     "One element": [

@@ -4,11 +4,10 @@ gave.
 Every hypothesis yields edited layers. Edits whose output is the healthy one are dropped, the others
 are compared with the observation by the allowance of the *edited* layer; one that leaves nothing
 beyond it reproduces the party. Cheap looks come first, whole outputs and second mistakes after,
-until the time is up.
+as far as the budget goes.
 """
 
 import gc
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,6 @@ from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
 from probe.diagnosis.prediction import Rounding, everywhere
 from probe.diagnosis.search import (
-    ASIDE,
     CLEARLY,
     Progress,
     Scored,
@@ -32,9 +30,8 @@ from probe.diagnosis.search import (
     left,
     on_the_whole,
     slugs_of,
-    try_all,
+    try_common,
     try_last,
-    until,
 )
 from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
@@ -42,20 +39,16 @@ from probe.hypotheses import CAUSES
 from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.report import Finding
+from probe.trial.budget import Budget
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_SECONDS, _LONG = 1.2, 30.0
-_SECONDS_OF_SAMPLE = 1.0
-"""What the common search has in one sample of a large batch: holding what it finds against the
-whole batch takes time too."""
-_LONGER = 2.5
-"""How many times that it has in a large layer."""
-_MORE = 0.1
-"""Seconds for how many more samples would tell the weights."""
-_BUSY = 6
-"""How many times the seconds of its own the common search may take by the clock, on a machine that
-does other things too."""
+_WORK, _WORK_OF_LARGE = 2.2e9, 7e9
+"""The operations of a search: some two seconds of one processor, in a large layer some seven."""
+_THOROUGH = 10
+"""How many times as many are spent at length."""
+_SEARCHED = 0.95
+"""The share of them for what gives all values; the rest is for what else is to be said."""
 _REST = 1000.0
 """A mistake that leaves as many times the allowance, or more, is no part of the reason."""
 _NOTHING = 1e-6
@@ -100,7 +93,7 @@ def diagnose(
     certain: bool | None = None,
     party: str = "expected",
     thorough: bool = False,
-    seconds: float | None = None,
+    share: float = 1.0,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Names the mistakes that reproduce the observation, or says that none does and where the error
@@ -111,13 +104,10 @@ def diagnose(
     ``thorough`` tries what is many or slow (every axis order of large kernels, sums of 16 bits in
     several orders, every width of a fixed point for each part, mistakes that help only together).
 
-    Looking stops after ``seconds`` of the thread's own time (1.2, in one sample of a large batch
-    1.0, or 30 if ``thorough``), and by the clock after as many if ``thorough``, else after six
-    times as many; one prediction may run into that. Where nothing reproduces the observation, what
-    steps take and other weights are looked for in half a second more, or 20 if ``thorough``. A
-    large block or recurrence has 2.5 times the first and 6 times the second.
+    Looking stops after so much work, or a ``share`` of it: 2.2e9 operations, in a large block or
+    recurrence 7e9, and ten times as many if ``thorough``. What is found does not depend on how fast
+    or busy the machine is.
     """
-    started = time.thread_time(), time.monotonic()
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():
         return Diagnosis(
@@ -142,40 +132,20 @@ def diagnose(
             return Diagnosis((Finding("rounding", claim, ratio, party=party),))
     whole = View(case, rounding, allowed, tolerated)
     part = whole.of_sample()
-    region, is_whole = slice_of_output(part.case, part.allowed), part is whole
-    whole = whole.within(region)
-    part = whole if is_whole else part.within(region)
-    limit = (
-        seconds
-        if seconds is not None
-        else _LONG
-        if thorough
-        else _SECONDS
-        if part is whole
-        else _SECONDS_OF_SAMPLE
-    )
-    large = not thorough and is_large(part.case)
-    limit *= _LONGER if large else 1
-    clock = limit if thorough else _BUSY * limit
-    search = Search(whole, part, thorough, large, limit, clock, progress, started)
-    scored = try_all(search.part, search)
-    found = confirmed([one for one in scored if one.exact], search)
-    exact = _told(found, differing := _differing(case, allowed))
-    if not exact and case.comparable:
-        since = time.thread_time(), time.monotonic()
-        last = [] if search.late else try_last(search)
-        search.paused(since, search.last_seconds + ASIDE)
-        exact = [one for one in last if one.edit.short]
-        exact = exact or confirmed(second_mistakes(scored, search, not last), search)
-        # weights that are unlike the layer's say less than a mistake that leaves next to nothing
-        partly = _partial(case, _told(scored, differing), party, search)
-        near = [one for one in partly if one.explained > _NEARLY]
-        exact = exact or ([] if near else last)
-        found, exact = [*found, *exact], _told(exact, differing)
+    is_whole, large = part is whole, is_large(part.case)
+    region = slice_of_output(part.case, part.allowed)
+    work = (_WORK_OF_LARGE if large else _WORK) * (_THOROUGH if thorough else 1)
+    budget = Budget(share * work)
+    whole = whole.searched(region, budget)
+    part = whole if is_whole else part.searched(region, budget)
+    search = Search(whole, part, thorough, large, budget, progress)
+    with budget.part(_SEARCHED):
+        scored, found = _searched(search, party, differing := _differing(case, allowed))
+    exact = _told(found, differing)
     chosen = _exact(case, exact) if exact else ()
     tie = len(chosen) > 1
     findings = tuple(_finding(case, one, party, tie, others) for one, others in chosen)
-    words = [*_stopped(search), *search.faults.values(), *_telling(case, exact)]
+    words = [*_stopped(search, exact), *search.faults.values(), *_telling(case, exact)]
     if found and not exact:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in found))
         words.append(
@@ -194,7 +164,7 @@ def diagnose(
         elif not findings and (parts := parts_equal_to(case.observed, case.healthy, allowed)):
             words.append(_part_of_output(parts))
         elif not findings:
-            mistaken = () if case.comparable else mistaken_parts(case, rounding, search.edits)
+            mistaken = () if case.comparable else mistaken_parts(whole.case, rounding, search.edits)
             findings = tuple(_of_part(one, party, len(mistaken) > 1) for one in mistaken)
             if not findings:
                 words.append("no known mistake explains the difference")
@@ -202,7 +172,7 @@ def diagnose(
             words.append(f"the difference is not rounding: {unlike}")
         words += where_it_sits(case, allowed)
         if search.part is search.whole:
-            asked = replace(case, allowed=allowed, over=until(_MORE))
+            asked = replace(case, allowed=allowed, budget=budget)
             words += filter(None, [more_samples(asked)])
         if not findings and case.comparable:
             words += filter(None, [_ruled_out(search), next_input(case)])
@@ -225,6 +195,23 @@ def _told(exact: Sequence[Scored], differing: int) -> list[Scored]:
     return [one for one in exact if not freedom(one) or freedom(one) < differing]
 
 
+def _searched(search: Search, party: str, differing: int) -> tuple[list[Scored], list[Scored]]:
+    """All common mistakes, scored, and what reproduces the observation: common ones, those that are
+    tried last, and two at once."""
+    scored = try_common(search)
+    found = confirmed([one for one in scored if one.exact], search)
+    case = search.whole.case
+    if _told(found, differing) or not case.comparable:
+        return scored, found
+    last = try_last(search)
+    exact = [one for one in last if one.edit.short]
+    exact = exact or confirmed(second_mistakes(scored, search, not last), search)
+    # weights that are unlike the layer's say less than a mistake that leaves next to nothing
+    partly = _partial(case, _told(scored, differing), party, search)
+    near = [one for one in partly if one.explained > _NEARLY]
+    return scored, [*found, *(exact or ([] if near else last))]
+
+
 def _part_of_output(parts: Sequence[str]) -> str:
     places = " or ".join(map(_place, parts))
     return f"your values equal {places}: compare them there with --expect-at {parts[0]}"
@@ -243,11 +230,20 @@ def _of_part(mistaken: MistakenPart, party: str, tie: bool) -> Finding:
     return Finding(slug, claim, mistaken.left, do=do, tie=tie, also=also, party=party)
 
 
-def _stopped(search: Search) -> Iterator[str]:
-    if stopped := " and ".join(filter(None, (search.stopped, search.cut))):
-        more = "" if search.thorough else "; --thorough searches longer"
+def _stopped(search: Search, exact: Sequence[Scored]) -> Iterator[str]:
+    """That not all was tried, where nothing gives the values; and in any case that looking took
+    longer than its work does."""
+    budget, tried = search.budget, search.tried
+    more = "" if search.thorough else f"; --thorough gives it {_THOROUGH} times as much"
+    if budget.stopped == "clock":
         yield (
-            f"the search for the mistake stopped after {stopped} ({search.tried} candidates){more}"
+            f"the search for the mistake stopped after {budget.seconds:.3g} s of processor time "
+            f"({tried} candidates), since the steps of this layer take longer than expected{more}"
+        )
+    elif budget.stopped and not exact:
+        yield (
+            f"the search for the mistake stopped after {tried} candidates, when its budget was "
+            f"used up{more}"
         )
 
 
@@ -339,7 +335,7 @@ def _finding(case: Case, scored: Scored, party: str, tie: bool, others: Sequence
     claim = "; and ".join(part.edit.claim for part in parts) + _where(case, scored)
     if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
         many = len(others) > 1
-        told = f"{len(others)} other variants of it give" if many else "another variant of it gives"
+        told = "other variants of it give" if many else "another variant of it gives"
         claim += f"; {told} the same values{', such as' if many else ''}: {others[0]}"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)

@@ -22,8 +22,8 @@ from probe.ops import Outputs
 
 __all__ = ["of_parties"]
 
-_SECONDS, _SECONDS_BEFORE = 0.9, 0.3
-"""What is looked for in the layer and before it, where both can be."""
+_OF_LAYER, _BEFORE = 0.75, 0.25
+"""The shares of the budget for the layer and for what is before it, where both can be wrong."""
 _LARGE = 1 << 20
 """Elements of all arrays before a layer from which on nothing is looked for there."""
 
@@ -154,8 +154,8 @@ def _of_outputs(
 def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant."""
     case, rounding, allowed, road = asked
-    limit = None if road is None or options["thorough"] else _SECONDS
-    diagnosis = diagnose(case, rounding, allowed=allowed, seconds=limit, **options)
+    share = 1.0 if road is None else _OF_LAYER
+    diagnosis = diagnose(case, rounding, allowed=allowed, share=share, **options)
     if diagnosis.edits:
         return diagnosis
     if road is not None and (earlier := _before(road, rounding, allowed, options)).edits:
@@ -175,9 +175,8 @@ def _before(
     road: Case, rounding: Rounding, allowed: np.ndarray | None, options: Mapping[str, Any]
 ) -> Diagnosis:
     """The diagnosis of the steps before the layer."""
-    limit = None if options["thorough"] else _SECONDS_BEFORE
     rounding = replace(rounding, extra=None, composed=allowed)
-    found = diagnose(road, rounding, allowed=allowed, seconds=limit, **options)
+    found = diagnose(road, rounding, allowed=allowed, share=_BEFORE, **options)
     told = (replace(one, claim=f"before this layer: {one.claim}") for one in found.findings)
     return replace(found, findings=tuple(told))
 

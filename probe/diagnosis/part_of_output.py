@@ -2,7 +2,6 @@
 it; flat ones are read in row-major order."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,6 +11,7 @@ import numpy as np
 from probe.diagnosis.prediction import Rounding, everywhere, most_apart
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Case, Edit
+from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]
 
@@ -20,8 +20,6 @@ _FEWEST = 4
 """Different values of a part that a mistake may be read off."""
 _LOOKED_AT = 10**9
 """Elements that the shapes of flat values are looked for among."""
-_SECONDS = 1.0
-"""What the search for a mistake in a part may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +40,16 @@ def mistaken_parts(
     is the same part for all of them."""
     if np.unique(case.observed).size < _FEWEST or case.observed.size >= case.healthy.size:
         return ()
-    started = time.thread_time()
     mistakes: dict[str, MistakenPart] = {}
     for hypothesis in (one for one in REGISTERED if not one.last):
         for edit in edits(hypothesis, case):
-            if time.thread_time() - started > _SECONDS:
+            if not case.budget.spend(CANDIDATE):
                 return _at_one_place(mistakes)
             values = None if edit.fitted or hypothesis.slug in mistakes else everywhere(case, edit)
             predicted = case.healthy if values is None else np.asarray(values[-1][0])
             if values is None or not _may_be_in(case.observed, predicted):
                 continue
+            case.budget.charge(allowance_price(values))
             allowed = rounding.of(edit, values)
             parts = _parts(case.observed, predicted, allowed)
             if len(parts) > 1:

@@ -20,6 +20,7 @@ from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
 from probe.ops.base import Indices, Rearrangement
 from probe.ops.step import Ref, Step
+from probe.trial.prices import terms_price
 
 __all__ = [
     "Rounding",
@@ -120,13 +121,14 @@ def _upto(case: Case, edit: Edit, stop: int) -> Values:
     same = min(_left_alone(case, edit), stop)
     values = list(case.values[:same])
     if not same:
-        return recompute(edit.steps[:stop], edit.inputs)
+        return recompute(edit.steps[:stop], edit.inputs, ran=case.budget.ran)
     given = [widened(x) for x in edit.inputs]
     for position in range(same, stop):
         step = edit.steps[position]
         chosen = [ref.of(given, values) for ref in step.sources(position)]
         with np.errstate(all="ignore"):
             values.append(step.op.run(*chosen))
+        case.budget.ran(step.op, chosen, values[-1])
     return values
 
 
@@ -265,7 +267,7 @@ def at(case: Case, edit: Edit, where: Indices) -> np.ndarray | None:
             out = (
                 np.asarray(values[base][0])[back[-1]]
                 if known
-                else _computed(edit, values, base, inputs, back[-1])
+                else _computed(case, edit, values, base, inputs, back[-1])
             )
             for i in range(base + 1, len(edit.steps)):
                 back.pop()
@@ -291,14 +293,21 @@ def _in_region(case: Case, edit: Edit, region: Region, where: Indices) -> np.nda
 
 
 def _computed(
-    edit: Edit, values: Values, base: int, inputs: Sequence[np.ndarray], where: Indices
+    case: Case,
+    edit: Edit,
+    values: Values,
+    base: int,
+    inputs: Sequence[np.ndarray],
+    where: Indices,
 ) -> np.ndarray:
     """The output of the step at ``base`` (-1: the input) at some elements."""
     if base < 0:
         return widened(inputs[edit.steps[0].sources(0)[0].index][where])
     chosen, op = _chosen(edit, values, base, inputs), edit.steps[base].op
     if op.terms is not None:
-        return np.asarray(op.terms(chosen, where).sum(axis=(1, 2)))
+        terms = op.terms(chosen, where)
+        case.budget.charge(terms_price(op, terms))
+        return np.asarray(terms.sum(axis=(1, 2)))
     shape = np.broadcast_shapes(*(one.shape for one in chosen))
     return op.at([widened(np.broadcast_to(one, shape)[where]) for one in chosen], where, shape)
 

@@ -1,10 +1,10 @@
-"""The search itself: every edit of every hypothesis predicted and scored, until the time is up.
+"""The search itself: every edit of every hypothesis predicted and scored, as far as its budget
+goes.
 
 Cheap looks come first: a sample of the output, and of a large batch one sample of it, whose
 mistakes the whole batch confirms.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -31,17 +31,15 @@ from probe.hypotheses.case import Case, Edit, Gathered
 from probe.hypotheses.edits.changes import made_together
 from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
+from probe.trial.budget import Budget
+from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = [
-    "ASIDE",
     "CLEARLY",
     "HELPS",
-    "LAST",
-    "TURN",
     "Progress",
     "Scored",
     "Search",
-    "Turns",
     "View",
     "confirmed",
     "difference_of",
@@ -54,8 +52,8 @@ __all__ = [
     "slugs_of",
     "tried_last",
     "try_all",
+    "try_common",
     "try_last",
-    "until",
 ]
 
 Progress = Callable[[str], None]
@@ -63,21 +61,24 @@ Progress = Callable[[str], None]
 CLEARLY = 0.2
 """A mistake that does not explain all is named where it leaves no more than this share of the
 difference."""
-LAST = {False: 0.5, True: 20.0}
-"""Seconds for what is tried only where nothing else reproduces the values, at length or not."""
-_LONGER = 6
-"""How many times that in a large layer."""
-ASIDE = 0.2
-"""Seconds more that are not taken from the search for two mistakes."""
-_SHARE, _SHARE_OF_BLOCK = 0.5, 0.8
-"""Of the time that the common search has left this share is given to what is tried last: more in a
-layer of several calls, where most mistakes are with what one takes from another."""
+_COMMON = 0.5
+"""The share of the budget for common mistakes."""
+_SHARE, _SHARE_OF_BLOCK = 0.6, 0.8
+"""Of what these leave this share is for what is tried last: more in a layer of several calls, where
+most mistakes are with what one takes from another."""
+_PAIRS = {False: 0.25, True: 0.1}
+"""The share of the budget that is left for two mistakes at least, in a large layer or not: there
+few of those are found."""
+_AFTER, _LEAST_AFTER = 2.0, 0.2e9
+"""How many times the work until a mistake that explains all is done in search of others that do,
+and how much at least."""
 HELPS = 0.97
 """What one of two mistakes may leave to be worth looking at."""
 _MOST_OF_IT = 0.7
 """What a mistake may leave in a slice of a large layer for all of it to be computed."""
-_FIRST_TURN = 0.02
-"""How long each hypothesis is tried at first; then each again for as long, and so on."""
+_FIRST_TURN = 2e7
+"""How much each hypothesis is given at first; then each again as much, then twice that, and so
+on."""
 _HARMS = 1.2
 """What a mistake made in one of several layers alike may leave."""
 _LARGE = 1 << 18
@@ -86,19 +87,19 @@ to confirm."""
 _VERY_LARGE = 1 << 21
 """Elements of an output from which on that holds, too, for what is tried last: other weights are
 better told from a whole batch."""
-TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
-"""Of the time that is left each part of what is tried last has this share, in a large layer, of
-which none tries all, and what is read back."""
+_TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
+"""Of what is left each hypothesis of those that are tried last has this share, in a large layer, of
+which none tries all, and where weights are read back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
-_KEPT_FOR_WEIGHTS = 0.5
-"""What is tried before it leaves it this share of the seconds in a recurrence, where every change
-runs all its steps."""
+_KEPT_FOR_WEIGHTS = 0.25
+"""What is tried before it leaves it this share in a recurrence, where every change runs all its
+steps."""
 _COMPARED = 12
 """How many explanations are compared on other inputs."""
 _CONFIRMED, _LATE = 6, 3
-"""How many mistakes the whole batch confirms, and how many are held against it after the time is
-up."""
+"""How many mistakes the whole batch confirms, and how many are held against it when the budget is
+used up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +158,14 @@ class View:
         allowed = allowed[index : index + 1]
         return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
 
-    def within(self, region: Region | None) -> "View":
-        """The view in which that slice of the output is looked at first."""
-        return self if region is None else replace(self, case=replace(self.case, region=region))
+    def searched(self, region: Region | None, budget: Budget) -> "View":
+        """The view in which that slice of the output is looked at first, within a budget."""
+        return replace(self, case=replace(self.case, region=region, budget=budget))
+
+    def allowance(self, edit: Edit, values: Values, observed: np.ndarray | None) -> np.ndarray:
+        """What rounding may do to the edited layer."""
+        self.case.budget.charge(allowance_price(values))
+        return self.rounding.of(edit, values, observed)
 
     def became(self, edit: Edit) -> "View | None":
         """The view in which the edited layer is taken for the healthy one."""
@@ -188,39 +194,22 @@ def _calls(case: Case, edit: Edit) -> tuple[str, ...]:
 
 @dataclass
 class Search:
-    """One search: where to look, and until when."""
+    """One search: where to look, and how far."""
 
     whole: View
     part: View
     thorough: bool
     large: bool
     """Whether computing the layer takes so long that looking may, too."""
-    limit: float
-    """Seconds of this thread's own time, so that a busy machine takes nothing from the search."""
-    clock: float
-    """Seconds by the clock, whatever else the machine does."""
+    budget: Budget
     progress: Progress | None
-    started: tuple[float, float]
-    """When it began, in the thread's own time and by the clock."""
     tried: int = 0
     causes: set[str] = field(default_factory=set)
     """Those of which something was tried."""
-    stopped: str = ""
-    """How long was looked, where the time was up; empty where all was tried."""
-    cut: str = ""
-    """The same of what is tried only where nothing else reproduces the values."""
     faults: dict[str, str] = field(default_factory=dict)
     """What went wrong with us in the search for a mistake, by its slug."""
     misses: list[Scored] = field(default_factory=list)
     """Of what is tried last those that bring the layer nearest to what was observed."""
-    ended: bool = False
-    """Whether the time is up."""
-    late: bool = False
-    """Whether it was the clock's."""
-    last: tuple[float, float] = (0.0, 0.0)
-    longest: tuple[float, float] = (0.0, 0.0)
-    """The longest step so far: another one has to fit, so that looking ends in time where a
-    layer is slow too."""
 
     def edits(self, hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
         """What a mistake would change; an error of ours ends that mistake's part of the search
@@ -232,47 +221,6 @@ class Search:
         except Exception as error:
             words = f"internal error in the search for {hypothesis.slug}"
             self.faults.setdefault(hypothesis.slug, our_fault(error, words))
-
-    def paused(self, since: tuple[float, float], most: float) -> None:
-        """Takes what was done since then for no part of the search, as far as it took no more than
-        ``most`` of the thread's own seconds."""
-        worked = min(time.thread_time() - since[0], most)
-        self.started = self.started[0] + worked, self.started[1] + time.monotonic() - since[1]
-
-    @property
-    def last_seconds(self) -> float:
-        """How long what is tried last is looked for."""
-        return LAST[self.thorough] * (_LONGER if self.large else 1)
-
-    def rest(self) -> float:
-        """The seconds of this thread's own time that are left."""
-        return max(0.0, self.limit - (time.thread_time() - self.started[0]))
-
-    def extend(self, seconds: float) -> None:
-        """Gives the search so many seconds at least from here, where the clock allows it, however
-        long the steps before took."""
-        if not self.late:
-            self.last = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
-            self.limit = max(self.limit, self.last[0] + seconds)
-            self.longest, self.ended = (0.0, 0.0), False
-
-    def over(self) -> bool:
-        """Whether the time is up, the thread's own or that by the clock; asked before every
-        step."""
-        now = time.thread_time() - self.started[0], time.monotonic() - self.started[1]
-        self.longest = (
-            max(self.longest[0], now[0] - self.last[0]),
-            max(self.longest[1], now[1] - self.last[1]),
-        )
-        self.last = now
-        if not self.ended:
-            limits = zip(now, self.longest, (self.limit, self.clock), strict=True)
-            worked, waited = (at + min(step, limit / 4) for at, step, limit in limits)
-            self.late = waited > self.clock
-            self.ended = self.late or worked > self.limit
-            if self.ended and not self.stopped:
-                self.stopped = f"{self.clock:.3g} s elapsed" if self.late else f"{self.limit:.3g} s"
-        return self.ended
 
 
 def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
@@ -295,13 +243,17 @@ def try_all(
     """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample
     shows to be exact goes on.
 
-    The hypotheses are tried as they are registered, or in these orders; each for a short time, then
-    each for longer, since the time may not suffice for all.
+    The hypotheses are tried as they are registered, or in these orders; each with little work, then
+    each with more, since the budget may not suffice for all. Where a mistake explains all and
+    nothing was fitted for it, looking for others that do ends early.
     """
+    budget, enough = search.budget, np.inf
+    began = budget.used
     candidates: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}
 
     def tries(order: int) -> Iterator[None]:
+        nonlocal enough
         hypothesis = REGISTERED[order]
         where = search.whole if hypothesis.whole and not few else view
         if id(where) not in prepared:
@@ -315,12 +267,16 @@ def try_all(
             if search.progress is not None:
                 search.progress(hypothesis.slug)
             edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
+            budget.charge(CANDIDATE)
             scored = score(
                 where, edit, Scored(hypothesis, edit, order, index), *prepared[id(where)], few
             )
             if scored is not None:
                 candidates.append(scored)
                 tried.append((edit, scored.share < _HARMS))
+                if scored.exact and not edit.fitted:
+                    more = max(_LEAST_AFTER, (_AFTER - 1) * (budget.used - began))
+                    enough = min(enough, budget.used + more)
 
     waiting = [
         tries(order)
@@ -328,18 +284,18 @@ def try_all(
         if not REGISTERED[order].last
         and not (REGISTERED[order].whole and view is not search.whole and few)
     ]
-    used, seconds = dict.fromkeys(waiting, 0.0), _FIRST_TURN
+    used, turn = dict.fromkeys(waiting, 0.0), _FIRST_TURN
     while used:
         for one in list(used):
-            while used.get(one, np.inf) < seconds:
-                if search.over():
+            while used.get(one, np.inf) < turn:
+                if budget.used > enough or not budget.spend():
                     return candidates
-                began = time.thread_time()
+                before = budget.used
                 if next(one, "done"):
                     del used[one]
                 else:
-                    used[one] += time.thread_time() - began
-        seconds *= 2
+                    used[one] += budget.used - before
+        turn *= 2
     return candidates
 
 
@@ -352,88 +308,66 @@ def in_all_layers(
         yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 
+def try_common(search: Search) -> list[Scored]:
+    """Every edit of every hypothesis, scored, but for those that are tried last."""
+    with search.budget.part(_COMMON):
+        return try_all(search.part, search)
+
+
 def try_last(search: Search) -> list[Scored]:
-    """What reproduces the observation among what is tried only where nothing else does, in a time
-    of its own; of a very large batch in one sample, and what that shows on the whole."""
-    share = _SHARE_OF_BLOCK if search.whole.case.calls else _SHARE
-    own = min(search.limit, search.last_seconds)
-    alone = not search.whole.case.calls
-    slow = alone and any(isinstance(one.op, Recurrence) for one in search.whole.case.steps)
-    kept = _KEPT_FOR_WEIGHTS * own if slow else 0.0
-    over = Turns(own, own + share * search.rest(), kept, _TURN_OF_LARGE if search.large else TURN)
-    view = search.whole
+    """What reproduces the observation among what is tried only where nothing else does; of a very
+    large batch in one sample, and what that shows on the whole."""
+    view, budget = search.whole, search.budget
+    alone = not view.case.calls
+    slow = alone and any(isinstance(one.op, Recurrence) for one in view.case.steps)
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
-    found = tried_last(view, search, over)
-    if over():
-        search.cut = f"{search.last_seconds:.3g} s more"
-    return found
+    pairs = _PAIRS[search.large] * budget.work
+    with budget.part(_SHARE if alone else _SHARE_OF_BLOCK, leaving=pairs):
+        turn = _TURN_OF_LARGE if search.large else _TURN
+        return tried_last(view, search, turn, _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0)
 
 
-def tried_last(view: View, search: Search, over: "Turns") -> list[Scored]:
+def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.0) -> list[Scored]:
     """The mistakes of the first hypothesis that reproduces the observation, of those that are tried
     last; where that takes two mistakes with names, of the first such. Of a layer that was edited
-    other weights are none: they could make up for any edit."""
+    other weights are none: they could make up for any edit.
+
+    Each hypothesis has a ``turn``, a share of what is left; so much is ``kept`` for weights.
+    """
     edited = view not in (search.whole, search.part)
-    case = replace(view.case, allowed=view.allowed, over=over)
-    some, difference = sample(case, view.allowed), difference_of(case)
-    if search.large:
-        over.paused_for(lambda: readings(case))
+    case = replace(view.case, allowed=view.allowed)
+    some, difference, budget = sample(case, view.allowed), difference_of(case), search.budget
+    with budget.aside():
+        readings(case)
     vague: list[Scored] = []
     for order, hypothesis in enumerate(REGISTERED):
-        if not hypothesis.last or (edited and hypothesis.family == _OF_WEIGHTS):
+        weights = hypothesis.family == _OF_WEIGHTS
+        if not hypothesis.last or (edited and weights):
             continue
+        if not budget.spend():
+            break
+        kept = 0.0 if weights else kept
         candidates = list[Scored]()
-        over.turn(hypothesis.family)
-        for index, edit in enumerate(search.edits(hypothesis, case)):
-            search.tried += 1
-            search.causes.add(hypothesis.slug)
-            edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
-            scored = score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
-            if scored is not None and scored.exact and not edited and view is not search.whole:
-                scored = _as_edited(scored, case, search.whole)
-            if scored is not None and scored.exact:
-                candidates.append(scored)
-            elif scored is not None and view is search.part:
-                search.misses.append(scored)
-            if over():
-                break
+        with budget.part(_TURN_OF_WEIGHTS if weights else turn, leaving=kept):
+            for index, edit in enumerate(search.edits(hypothesis, case)):
+                search.tried += 1
+                search.causes.add(hypothesis.slug)
+                edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)
+                budget.charge(CANDIDATE)
+                scored = score(view, edit, Scored(hypothesis, edit, order, index), some, difference)
+                if scored is not None and scored.exact and not edited and view is not search.whole:
+                    scored = _as_edited(scored, case, search.whole)
+                if scored is not None and scored.exact:
+                    candidates.append(scored)
+                elif scored is not None and view is search.part:
+                    search.misses.append(scored)
+                if not budget.spend():
+                    break
         if any(scored.edit.short for scored in candidates):
             return _different(view.case, candidates)
         vague = vague or candidates
     return vague
-
-
-class Turns:
-    """Whether the time is up: of all that is tried last after ``most`` seconds, of each part of it
-    after a share of what is left, of weights that are read back, which works long for one edit,
-    after ``seconds``."""
-
-    def __init__(self, seconds: float, most: float, kept: float, share: float) -> None:
-        self.seconds, self.end, self.kept = seconds, time.thread_time() + most, kept
-        self.share = share
-        self.until = self.end
-
-    def turn(self, family: str) -> None:
-        """The next hypothesis is of that family."""
-        now = time.thread_time()
-        left = self.end - now
-        if family == _OF_WEIGHTS:
-            most = min(self.seconds, max(self.kept, _TURN_OF_WEIGHTS * left))
-            self.kept = 0.0
-        else:
-            most = self.share * (left - self.kept)
-        self.until = now + most
-
-    def paused_for(self, prepared: Callable[[], object]) -> None:
-        """Takes what is prepared for all of them from none."""
-        began = time.thread_time()
-        prepared()
-        self.end += time.thread_time() - began
-        self.until = self.end
-
-    def __call__(self) -> bool:
-        return time.thread_time() > self.until
 
 
 def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
@@ -453,7 +387,8 @@ def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
             kept.append(candidate)
             continue
         try:
-            y = np.asarray(recompute(candidate.edit.steps, inputs)[-1][0])
+            values = recompute(candidate.edit.steps, inputs, ran=case.budget.ran)
+            y = np.asarray(values[-1][0])
         except (ValueError, IndexError, TypeError):
             kept.append(candidate)
             continue
@@ -473,12 +408,6 @@ def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:
         return on_the_whole(scored, whole)
     edit = replace(scored.edit, inputs=whole.case.inputs)
     return score(whole, edit, replace(scored, edit=edit), None, difference_of(whole.case))
-
-
-def until(seconds: float) -> Callable[[], bool]:
-    """Whether so many seconds of this thread's own time have passed since."""
-    end = time.thread_time() + seconds
-    return lambda: time.thread_time() > end
 
 
 def score(
@@ -549,7 +478,7 @@ def _at_sample(scored: Scored, guess: np.ndarray, some: Sample) -> Scored:
 def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None) -> np.ndarray:
     own = not edit.as_healthy and view.rounding.composed is None
     if own or view.rounding.tolerance is not None:
-        return view.rounding.of(edit, values, observed)
+        return view.allowance(edit, values, observed)
     return as_healthy(view.case, view.allowed, np.asarray(values[-1][0]))
 
 
@@ -604,7 +533,7 @@ def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
     for position, candidate in enumerate(ranked):
         if len(asked) == _CONFIRMED:
             break
-        if search.over() and (asked or position >= _LATE):
+        if not search.budget.spend() and (asked or position >= _LATE):
             break
         again = None if slugs_of(candidate) in slugs else on_the_whole(candidate, search.whole)
         if again is not None and again.exact:
@@ -634,7 +563,8 @@ def on_the_whole(scored: Scored, view: View) -> Scored | None:
         # beside that as much again.
         if (rest := left(view.case, predicted, view.allowed)) <= 1:
             return replace(scored, edit=edit, share=0.0, left=rest)
-        alone = replace(view.rounding, extra=None).of(edit, values, view.case.observed)
+        plain = replace(view, rounding=replace(view.rounding, extra=None))
+        alone = plain.allowance(edit, values, view.case.observed)
         if (rest := left(view.case, predicted, alone)) <= 1:
             return replace(scored, edit=edit, share=0.0, left=rest)
     return score(view, edit, replace(scored, edit=edit), None, difference_of(view.case))

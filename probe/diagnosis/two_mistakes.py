@@ -10,10 +10,8 @@ import numpy as np
 from probe.diagnosis.prediction import Sample, sample
 from probe.diagnosis.search import (
     HELPS,
-    TURN,
     Scored,
     Search,
-    Turns,
     View,
     difference_of,
     in_all_layers,
@@ -21,26 +19,22 @@ from probe.diagnosis.search import (
     score,
     tried_last,
     try_all,
-    until,
 )
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.case import Edit
+from probe.trial.prices import CANDIDATE, LISTED
 
 __all__ = ["second_mistakes"]
 
 _SUMS, _OF_TWO_SLUGS, _SAME_EFFECT, _OTHER_SIZE = 2000, 10, 0.97, 4.0
 """How many sums of two effects are looked at, and how many of the same two slugs; how much alike
 two may be, and by what factor one may come out larger or smaller beside the other."""
-_ADDED = 0.06
-"""Those have at least this share of the seconds of the whole search, and as much have pairs of a
-mistake that is tried last."""
-_TAKEN_APART = 0.1
-"""Seconds below which looking for what is tried last is not begun: it takes the layer apart."""
+_ADDED, _BESIDE, _OF_LIKELY, _OF_OTHERS = 0.25, 0.5, 0.5, 0.25
+"""Of what is left those have this share, what is looked for beside some mistakes, and of that what
+is tried last beside each one."""
 _LIKELY = 0.2
 """What a mistake may leave of the variance of the ranks to be likely one of two: what is tried last
 is looked for beside it first."""
-_FOR_LIKELY = 0.4
-"""The share of the seconds of the whole search that is left for that, at least."""
 _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
@@ -61,22 +55,16 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
         return try_all(changed, search, few=True, orders=orders)
 
     def of_the_last(changed: View) -> list[Scored]:
-        if search.rest() < _TAKEN_APART:
-            return []
-        share = 2 if likely else 4
-        found = tried_last(changed, search, Turns(0.0, search.rest() / share, 0.0, TURN))
-        search.extend(0.0)
-        return found
+        with search.budget.part(_OF_LIKELY if likely else _OF_OTHERS):
+            return tried_last(changed, search)
 
     some = sample(search.part.case, search.part.allowed)
     near = _firsts(scored, search, some)
     likely = [one for one in near if one.unlike < _LIKELY][:1]
-    search.extend(0.0)
     found = _that_add_up(_nearest_sums(scored, scored, some), search) or _beside(
         near, search, named
     )
-    if not found and last and likely:
-        search.extend(_FOR_LIKELY * search.limit)
+    if not found and last:
         found = _beside(likely, search, of_the_last)
     if found or not last:
         return found
@@ -84,7 +72,6 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
     found = _that_add_up(sums, search)
     if found:
         return found
-    search.extend(_ADDED * search.limit)
     partners = list(dict.fromkeys(second for _, second in sums))[:_FIRSTS]
     return _beside(_firsts(search.misses, search, some), search, named) or _beside(
         # A mistake that took the layer apart leaves a hypothesis nothing to find; beside the other
@@ -99,44 +86,49 @@ def _beside(
     firsts: Iterable[Scored], search: Search, seconds: Callable[[View], list[Scored]]
 ) -> list[Scored]:
     """What reproduces the observation beside one of these mistakes."""
-    for first in firsts:
-        if search.over():
-            break
-        changed = search.part.became(first.edit) if not first.hypothesis.whole else None
-        if changed is None:
-            continue
-        found = [
-            one
-            for one in seconds(changed)
-            if one.exact and one.hypothesis.slug != first.hypothesis.slug
-        ]
-        if found:
-            return [replace(one, also=(first,)) for one in found]
+    with search.budget.part(_BESIDE):
+        for first in firsts:
+            if not search.budget.spend():
+                break
+            changed = search.part.became(first.edit) if not first.hypothesis.whole else None
+            found = [
+                one
+                for one in (() if changed is None else seconds(changed))
+                if one.exact and one.hypothesis.slug != first.hypothesis.slug
+            ]
+            if found:
+                return [replace(one, also=(first,)) for one in found]
     return []
 
 
 def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[Scored]:
     """The first of these pairs of a mistake and a second one that reproduces the observation."""
     views: dict[int, tuple[View | None, Sample | None]] = {}
-    over = until(max(_ADDED * search.limit, search.rest() / 3))
-    for first, second in sums:
-        if over() or (search.over() and search.late):
-            break
-        if id(first) not in views:
-            view = search.part.became(first.edit)
-            views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
-        changed, there = views[id(first)]
-        if changed is None:
-            continue
-        for index, edit in _edits(changed, second.hypothesis, search):
-            if edit.claim == second.edit.claim:
-                edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
-                beside = Scored(second.hypothesis, edit, second.order, index)
-                both = score(changed, edit, beside, there, difference_of(changed.case), few=True)
-                if both is not None and both.exact:
-                    return [replace(both, also=(first,))]
+    with search.budget.part(_ADDED):
+        for first, second in sums:
+            if not search.budget.spend():
                 break
+            if id(first) not in views:
+                view = search.part.became(first.edit)
+                views[id(first)] = view, None if view is None else sample(view.case, view.allowed)
+            changed, there = views[id(first)]
+            both = None if changed is None else _both(changed, second, there, search)
+            if both is not None and both.exact:
+                return [replace(both, also=(first,))]
     return []
+
+
+def _both(changed: View, second: Scored, some: Sample | None, search: Search) -> Scored | None:
+    """A second mistake, made again in the layer that the first one changed."""
+    for index, edit in _edits(changed, second.hypothesis, search):
+        if not search.budget.spend(LISTED):
+            break
+        if edit.claim == second.edit.claim:
+            search.budget.charge(CANDIDATE)
+            edit = replace(edit, as_healthy=edit.as_healthy or changed.as_healthy)
+            beside = Scored(second.hypothesis, edit, second.order, index)
+            return score(changed, edit, beside, some, difference_of(changed.case), few=True)
+    return None
 
 
 def _edits(view: View, hypothesis: Hypothesis, search: Search) -> Iterator[tuple[int, Edit]]:

@@ -2,13 +2,14 @@
 against."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from probe.numerics.dtypes import flushed, widened
 from probe.numerics.memory_limit import limit
+from probe.ops.base import Arrays, Op
 from probe.ops.step import Step, weights_of
 
 __all__ = ["recompute"]
@@ -32,10 +33,14 @@ def _quietly() -> Iterator[None]:
 
 
 def recompute(
-    steps: Sequence[Step], inputs: Sequence[np.ndarray], least: float = 0.0
+    steps: Sequence[Step],
+    inputs: Sequence[np.ndarray],
+    least: float = 0.0,
+    ran: Callable[[Op, Arrays, Arrays], None] | None = None,
 ) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step, in order; those of the last one are the layer's. What is smaller
     than ``least`` is 0 to every step. MemoryError where all take more than the limit that is on.
+    ``ran`` is called with each op that was run, what it was given and what it gave.
     """
     given = [flushed(x, least) for x in inputs]
     wide: dict[int, np.ndarray] = {}
@@ -51,6 +56,8 @@ def recompute(
                     wide[ref.index] = widened(given[ref.index])
                 chosen.append(ref.of(given if as_given else wide, values))
             found = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
+            if ran is not None:
+                ran(step.op, chosen, found)
             values.append(tuple([flushed(y, least) for y in found]) if least else found)
             if most is not None:
                 _refuse_large(found, most)

@@ -1,7 +1,7 @@
 """A slice of a layer's output along one axis, computed from no more of each step's inputs than that
 takes: of a block over many positions a few of these, when its steps are changed again and again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from probe.evaluation.allowance import Values
 from probe.numerics.dtypes import widened
 from probe.ops import Recurrence
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Op
 from probe.ops.shape.rearrange import Outputs, Reshape
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
@@ -45,10 +45,17 @@ class _Rule(NamedTuple):
 
 class Sliced:
     """The steps of a layer, what each gives, and how slices of that are computed: for every slice
-    it is tried on these values which slices of the inputs give the same."""
+    it is tried on these values which slices of the inputs give the same. ``ran`` is called with
+    each op that was run, what it was given and what it gave."""
 
-    def __init__(self, steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values) -> None:
-        self.steps, self.inputs, self.values = steps, inputs, values
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        inputs: Sequence[np.ndarray],
+        values: Values,
+        ran: Callable[[Op, Arrays, Arrays], None] = lambda op, inputs, outputs: None,
+    ) -> None:
+        self.steps, self.inputs, self.values, self.ran = steps, inputs, values, ran
         self._wide = [widened(x) for x in inputs]
         self._sources = [step.sources(at) for at, step in enumerate(steps)]
         self._places = {
@@ -84,15 +91,24 @@ class Sliced:
                 step = steps[at]
                 for (index, part), rule in plans[at].items():
                     if rule is None:
-                        outputs = _narrow(step.op, [taken(ref, None) for ref in step.sources(at)])
+                        outputs = self._run(step.op, [taken(ref, None) for ref in step.sources(at)])
                         made |= {(Ref(at, k), None): y for k, y in enumerate(outputs)}
                         break
                     assert part is not None
                     given = zip(step.sources(at), rule.sources, strict=True)
-                    y = _narrow(rule.op, [taken(ref, own) for ref, own in given])[index]
+                    y = self._run(rule.op, [taken(ref, own) for ref, own in given])[index]
                     own = Region(part.axis, rule.offset, rule.offset + part.stop - part.start)
                     made[Ref(at, index), part] = own.of(y)
             return taken(last, region)
+
+    def _run(self, op: Op, inputs: Arrays) -> tuple[np.ndarray, ...]:
+        """What an op gives, in float32 where it computes in that: to widen weights takes longer
+        than few sums. That is exact enough for a first look, since float32 is what is compared."""
+        if op.narrows:
+            inputs = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
+        outputs = op.run(*inputs)
+        self.ran(op, inputs, outputs)
+        return outputs
 
     def _plans(
         self, steps: Sequence[Step], known: dict[int, int], last: Ref, region: Region
@@ -191,7 +207,9 @@ class Sliced:
             for one in _for_slices(op, whole.shape, region):
                 try:
                     with np.errstate(all="ignore"):
-                        z = one.run(*cut)[index]
+                        outputs = one.run(*cut)
+                    self.ran(one, cut, outputs)
+                    z = outputs[index]
                 except Exception:  # an op need not take a slice of what it was made for
                     continue
                 if z.ndim != y.ndim:
@@ -259,14 +277,6 @@ def _guesses(
     )
     if any(same):
         yield same
-
-
-def _narrow(op: Op, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """What an op gives, in float32 where it computes in that: to widen weights takes longer than
-    few sums. That is exact enough for a first look, since float32 is what is compared."""
-    if op.narrows:
-        inputs = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
-    return op.run(*inputs)
 
 
 def _box(mask: np.ndarray) -> Region | None:

@@ -23,6 +23,8 @@ from probe.ops.base import Arrays, Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
+from probe.trial.budget import Budget
+from probe.trial.prices import STEP, multiplied, price
 
 __all__ = ["Case", "Edit", "Gathered", "of_output", "once", "weights_in"]
 
@@ -43,6 +45,14 @@ class Gathered(Op):
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         held = sum(weight.effective.size for weight in weights_in(self.body).values())
         return int(held // max((1, *outputs[0].shape[-1:])))
+
+
+@price.register
+def _(op: Gathered, inputs: Arrays, outputs: Arrays) -> float:
+    elements = sum(x.size for x in (*inputs, *outputs))
+    held = sum(weight.effective.size for weight in weights_in(op.body).values())
+    rows = outputs[0].size // max((1, *outputs[0].shape[-1:]))
+    return len(op.body) * (STEP + elements) + multiplied(held, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +97,14 @@ class Case:
     """Where the party gave a value; None: everywhere."""
     output_axes: tuple[str, ...] = ()
     thorough: bool = False
-    """Whether there is time for edits that are many or slow."""
+    """Whether edits are tried that are many or slow."""
     calls: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: which one each step is of."""
     words: tuple[str, ...] = ()
     """Of a layer whose ops are taken apart: what each step gives, in words; "" where the op says
     it."""
-    over: Callable[[], bool] = lambda: False
-    """Whether the time is up: asked by what works long for one edit."""
+    budget: Budget = field(default_factory=Budget, repr=False)
+    """What may still be computed for it."""
     inner: bool = False
     """Whether it is one step of a recurrence, which is computed for every step."""
     allowed: np.ndarray | None = None
@@ -117,7 +127,7 @@ class Case:
 
     @cached_property
     def sliced(self) -> Sliced:
-        return Sliced(self.steps, self.inputs, self.values)
+        return Sliced(self.steps, self.inputs, self.values, self.budget.ran)
 
     def pick(self, array: np.ndarray) -> np.ndarray:
         """The values of an array shaped like the observation, where the party gave one (1-D)."""
@@ -230,9 +240,8 @@ class Case:
 
     def became(self, edit: Edit) -> "Case":
         """The case in which the edited layer is taken for the healthy one."""
-        return replace(
-            self, steps=edit.steps, inputs=edit.inputs, values=recompute(edit.steps, edit.inputs)
-        )
+        values = recompute(edit.steps, edit.inputs, ran=self.budget.ran)
+        return replace(self, steps=edit.steps, inputs=edit.inputs, values=values)
 
     def sample(self, index: int) -> "Case | None":
         """The case of one sample of the batch; None where the layer does not work sample by
@@ -247,7 +256,7 @@ class Case:
             return None
         inputs = tuple(x[part] for x in self.inputs)
         try:
-            values = recompute(self.steps, inputs)
+            values = recompute(self.steps, inputs, ran=self.budget.ran)
         except (ValueError, IndexError, TypeError):
             return None
         alone, among = np.asarray(values[-1][0]), self.healthy[part]

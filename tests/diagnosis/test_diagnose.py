@@ -3,9 +3,9 @@ what is said where none fits."""
 
 import gc
 import json
+import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from importlib import import_module
 
@@ -18,11 +18,12 @@ from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
 from probe.diagnosis.prediction import Rounding, at, everywhere
-from probe.diagnosis.search import try_all
+from probe.diagnosis.search import try_common
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
 from probe.numerics.precision import precision_of
+from probe.trial.budget import Budget
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search
 
@@ -233,15 +234,15 @@ def noise():
 
 
 def test_looking_stops_and_says_so(noise):
-    found = diagnose(noise, Rounding(precision_of("float32")), seconds=0.0)
-    assert "the search for the mistake stopped after 0 s" in found.words[0]
-    assert "--thorough searches longer" in found.words[0]
+    found = diagnose(noise, Rounding(precision_of("float32")), share=1e-3)
+    assert re.search(r"stopped after \d+ candidates, when its budget was used up", found.words[0])
+    assert "--thorough gives it 10 times as much" in found.words[0]
 
 
 @pytest.mark.exhaustive
 def test_looking_thoroughly_comes_to_its_end(noise):
     assert "the search for the mistake stopped" not in " ".join(
-        diagnose(noise, Rounding(precision_of("float32")), thorough=True, seconds=600).words
+        diagnose(noise, Rounding(precision_of("float32")), thorough=True, share=30.0).words
     )
 
 
@@ -323,9 +324,10 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
         ),
     ],
 )
-def test_a_layer_of_resnet_is_looked_at_in_little_time(channels, out, kernel, stride, size):
-    """The thread's own time, and little more of it than the search was given:
-    benchmarks/diagnosis.py has the clock's."""
+def test_a_layer_of_resnet_is_looked_at_within_the_budget(
+    monkeypatch, channels, out, kernel, stride, size
+):
+    """And little more, by what is run last: benchmarks/diagnosis.py has the time."""
     rng = np.random.default_rng(0)
     x, w = (
         drawn(1, channels, size, size),
@@ -347,30 +349,38 @@ def test_a_layer_of_resnet_is_looked_at_in_little_time(channels, out, kernel, st
         .astype(np.float64)
     )
     case = Case(steps, (x,), values, y + 0.1 * rng.normal(size=y.shape))
-    begun = time.thread_time()
-    diagnose(case, Rounding(precision_of("float32")), seconds=1.0)
-    assert time.thread_time() - begun < 3.0
+    budgets = []
+
+    def kept(work):
+        budgets.append(Budget(work))
+        return budgets[-1]
+
+    monkeypatch.setattr(import_module("probe.diagnosis.diagnose"), "Budget", kept)
+    diagnose(case, Rounding(precision_of("float32")), share=0.5)
+    (budget,) = budgets
+    assert budget.stopped == "work"
+    assert budget.used < 1.2 * budget.work
 
 
-class _Slow(ops.Identity):
-    """A step that takes its time."""
+def test_a_slow_layer_stops_too(monkeypatch):
+    """By the thread's own seconds, though its steps are cheap by their price."""
+    now = [0.0]
 
-    def run(self, *inputs):
-        time.sleep(0.05)
-        return super().run(*inputs)
+    class Slow(ops.Identity):
+        def run(self, *inputs):
+            now[0] += 2.0
+            return super().run(*inputs)
 
-
-def test_a_slow_layer_stops_too():
-    """By the clock, though the thread itself does nothing meanwhile; no more than a step is begun
-    in the last quarter."""
-    steps = (Step(_Slow()), Step(ops.Softmax(-1)))
+    monkeypatch.setattr(import_module("probe.trial.budget"), "thread_seconds", lambda: now[0])
+    steps = (Step(Slow()), Step(ops.Softmax(-1)))
     x = drawn(4, 6)
     values = recompute(steps, (x,))
     case = Case(steps, (x,), values, drawn(4, 6, seed=1).astype(np.float64))
-    begun = time.monotonic()
-    found = diagnose(case, Rounding(precision_of("float32")), seconds=1.0, thorough=True)
-    assert "stopped after 1 s elapsed" in found.words[0]
-    assert time.monotonic() - begun < 6.0
+    now[0] = 0.0
+    found = diagnose(case, Rounding(precision_of("float32")))
+    assert "stopped after 22 s of processor time" in found.words[0]
+    assert "take longer than expected" in found.words[0]
+    assert now[0] < 40.0
 
 
 def test_the_healthy_path_does_not_import_the_diagnosis():
@@ -399,9 +409,9 @@ def test_garbage_is_looked_for_among_new_objects_alone(conv, x, monkeypatch):
 
     def noted(*given, **options):
         seen.append(gc.get_threshold())
-        return try_all(*given, **options)
+        return try_common(*given, **options)
 
-    monkeypatch.setattr(import_module("probe.diagnosis.diagnose"), "try_all", noted)
+    monkeypatch.setattr(import_module("probe.diagnosis.diagnose"), "try_common", noted)
     w, _ = parts(conv)
     wrong = F.conv2d(torch.from_numpy(x), w, None, stride=2, padding=1).numpy()
     before = gc.get_threshold()

@@ -1,20 +1,22 @@
 """One change in the steps of a layer, what it would give, and which of many changes give what was
 observed."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heapify, heappop, heappush
-from itertools import islice, zip_longest
-from typing import Any, NamedTuple
+from itertools import islice, takewhile, zip_longest
+from typing import NamedTuple
 
 import numpy as np
 
 from probe.evaluation.output_slices import Region
 from probe.hypotheses.case import Case, Edit, Steps, once, without_layer_number
 from probe.numerics.dtypes import widened
+from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
+from probe.trial.prices import CHANGE, LISTED
 
 __all__ = [
     "MISSES",
@@ -150,7 +152,7 @@ class Flow:
         line = [position for position in change.steps if position < count]
         line += [at for k in change.inputs for at in self._takers.get((-1, k), ())]
         heapify(line)
-        last = -1
+        last, ran = -1, self.case.budget.ran
         while line or new:
             if new and (not line or line[0] > behind[new[0]]):
                 position = new.pop(0)
@@ -158,13 +160,13 @@ class Flow:
                 continue
             last = position
             step = change.steps.get(position)
-            run, refs = self._plan[position] if step is None else _planned(step, position)
-            results = run(
-                *[
-                    inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
-                    for at, k in refs
-                ]
-            )
+            op, refs = self._plan[position] if step is None else _planned(step, position)
+            given = [
+                inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
+                for at, k in refs
+            ]
+            results = op.run(*given)
+            ran(op, given, results)
             if position < count:
                 if _same(results, values[position]):
                     continue
@@ -174,7 +176,7 @@ class Flow:
         return outputs
 
     @cached_property
-    def _plan(self) -> list[tuple[Callable[..., Any], Sequence[tuple[int, int]]]]:
+    def _plan(self) -> list[tuple[Op, Sequence[tuple[int, int]]]]:
         return [_planned(step, at) for at, step in enumerate(self.case.steps)]
 
     @cached_property
@@ -201,7 +203,7 @@ class Flow:
         return seen, finite, order, near * float(apart.max(initial=0.0))
 
     def nearest(
-        self, changes: Iterable[Change], over: Callable[[], bool], misses: list[Miss] | None = None
+        self, changes: Iterable[Change], misses: list[Miss] | None = None
     ) -> Iterator[Change]:
         """The changes whose output is what was observed, or nearly; those of the others that bring
         the layer nearest to it are left in ``misses``."""
@@ -211,7 +213,7 @@ class Flow:
             return
         found = set[Hashable]()
         for change in changes:
-            if over():
+            if not self.case.budget.spend(CHANGE):
                 return
             if change.part in found:
                 continue
@@ -253,9 +255,9 @@ def _of_region(case: Case, region: Region) -> Case:
     return replace(case, observed=region.of(case.observed), values=values)
 
 
-def _planned(step: Step, position: int) -> tuple[Callable[..., Any], Sequence[tuple[int, int]]]:
+def _planned(step: Step, position: int) -> tuple[Op, Sequence[tuple[int, int]]]:
     """What a step runs, and on what."""
-    return step.op.run, [(ref.step, ref.index) for ref in step.sources(position)]
+    return step.op, [(ref.step, ref.index) for ref in step.sources(position)]
 
 
 _NEAR, _NEAR_IN_SLICE = 0.02, 0.05
@@ -282,17 +284,15 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def shared(changes: Iterable[Change], case: Case, over: Callable[[], bool]) -> Iterator[Change]:
+def shared(changes: Iterable[Change], case: Case) -> Iterator[Change]:
     """The changes of a case: those that are made at all steps of a kind alike, or at all of these
     in one call or at one place of every layer, those that are possible at one alone, then the first
     ones at each."""
     steps = case.steps
     groups: dict[Hashable, list[Change]] = {}
-    listed = []
-    for one in changes:
-        if over():
-            return
-        listed.append(one)
+    with case.budget.aside():
+        listed = list(takewhile(lambda _: case.budget.spend(LISTED), changes))
+    for one in listed:
         if one.key is not None and one.steps:
             groups.setdefault(one.key, []).append(one)
     told = set[Hashable]()

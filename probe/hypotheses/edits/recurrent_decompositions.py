@@ -10,11 +10,16 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.case import Steps
 from probe.hypotheses.edits.decompositions import Decomposition, Parts, X
-from probe.ops.base import Elementwise, Op
-from probe.ops.step import Ref
+from probe.ops.base import Arrays, Elementwise, Op
+from probe.ops.step import Ref, weights_of
 from probe.ops.weight import Weight
+from probe.trial.prices import multiplied, price
 
 __all__ = ["RECURRENCES", "C", "H", "Scanned"]
+
+
+_INNER_STEP = 1_000.0
+"""The price of a step of a cell, which is run without what large arrays need."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +160,15 @@ class Scanned(Op):
             (_quick(step.op), [(ref.step, ref.index) for ref in step.sources(position)])
             for position, step in enumerate(self.body)
         ]
+
+
+@price.register
+def _(op: Scanned, inputs: Arrays, outputs: Arrays) -> float:
+    steps, batch = inputs[0].shape[:2]
+    held: int = sum(weight.value.size for weight in weights_of(op.body).values())
+    times: int = steps * (batch if op.carried else 1) * (1 + op.again)
+    times *= max(op.sizes) if op.in_place else 1
+    return times * (len(op.body) * _INNER_STEP + multiplied(held, batch))
 
 
 def _quick(op: Op) -> Callable[..., Any]:

@@ -69,7 +69,7 @@ def decomposed(case: Case, sums: bool = False) -> Case:
         words.append("")
     try:
         with limited(min(_BYTES, limit() or _BYTES)):
-            values = recompute(steps, case.inputs)
+            values = recompute(steps, case.inputs, ran=case.budget.ran)
     except (ValueError, IndexError, TypeError, MemoryError):
         return case
     again, healthy = np.asarray(values[-1][0]), case.healthy

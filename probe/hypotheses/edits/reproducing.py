@@ -11,8 +11,9 @@ from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.edits.changes import MISSES, Change, Flow, Miss, edit, shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
+from probe.trial.prices import price
 
 __all__ = ["ALL", "PARTS", "STEPS", "flow_of", "readings", "reproducing"]
 
@@ -34,8 +35,7 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
         if number and whole.words and whole is readings(case)[-1]:
             made = (one for one in made if _within(whole, one))
         of_reading = list[Miss]()
-        found = flow.nearest(shared(made, flow.case, case.over), case.over, of_reading)
-        for one in found:
+        for one in flow.nearest(shared(made, flow.case), of_reading):
             yield edit(whole, one, slug)
         misses += ((whole, flow, miss) for miss in of_reading)
     for whole, flow, miss in sorted(misses, key=lambda one: one[2].off)[:MISSES]:
@@ -86,8 +86,10 @@ def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterat
     for t in range(middle):
         states = op.next_states(inputs[0][t], states)
     given = (inputs[0][middle], *states)
-    values = recompute(op.body, given)
-    inner = Case(op.body, given, values, case.observed, words=op.words, inner=True)
+    values = recompute(op.body, given, ran=case.budget.ran)
+    inner = Case(
+        op.body, given, values, case.observed, words=op.words, budget=case.budget, inner=True
+    )
     for one in changes(inner):
         if one.out is None and not one.inputs:
             made = {position: Step(_Changed(op, one), step.sources(position))}
@@ -108,3 +110,8 @@ class _Changed(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return replace(self.instead_of, body=self.change.applied(self.instead_of.body)).run(*inputs)
+
+
+@price.register
+def _(op: _Changed, inputs: Arrays, outputs: Arrays) -> float:
+    return price(op.instead_of, inputs, outputs)

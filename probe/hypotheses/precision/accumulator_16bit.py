@@ -12,6 +12,7 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Indices, Sum
+from probe.trial.prices import price
 
 __all__ = ["Accumulated"]
 
@@ -19,6 +20,10 @@ _TERMS, _MANY_TERMS = 1 << 22, 1 << 26
 """Products that may be added up one after another for a whole output, and for one looked at at
 length."""
 _BLOCK = 1 << 18
+
+
+_ADDED = 30.0
+"""The price of a product that is rounded and added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,11 @@ class Accumulated(Sum):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         return (precision.unit * np.abs(of.outputs[0]) + precision.tiny,)
+
+
+@price.register
+def _(op: Accumulated, inputs: Arrays, outputs: Arrays) -> float:
+    return _ADDED * op.term_count(inputs, outputs) * outputs[0].size
 
 
 @more("reduced-precision")

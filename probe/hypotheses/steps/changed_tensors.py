@@ -13,9 +13,10 @@ from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
 from probe.hypotheses.edits.reproducing import PARTS, reproducing
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
 from probe.hypotheses.registry import hypothesis
-from probe.ops.base import Op
+from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.ops.weight import Weight
+from probe.trial.prices import price
 
 __all__: list[str] = []
 
@@ -63,6 +64,10 @@ def _rearranged(case: Case) -> Iterator[Change]:
     yield from _weights(case, lambda shape: maps(shape, "axis {}".format, False))
 
 
+_MAPPED = 4.0
+"""The price of an entry of a parameter that is mapped."""
+
+
 @dataclass(frozen=True, eq=False)
 class _WithMapped(Op):
     """An op with one of its parameters mapped in the framework's layout."""
@@ -75,6 +80,12 @@ class _WithMapped(Op):
         weight = getattr(self.op, self.name)
         changed = self.map.function(weight.effective.astype(np.float64))
         return replace(self.op, **{self.name: replace(weight, effective=changed)}).run(*inputs)
+
+
+@price.register
+def _(op: _WithMapped, inputs: Arrays, outputs: Arrays) -> float:
+    held: int = getattr(op.op, op.name).effective.size
+    return price(op.op, inputs, outputs) + _MAPPED * held
 
 
 def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iterator[Change]:

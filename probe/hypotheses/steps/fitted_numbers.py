@@ -17,6 +17,7 @@ from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
+from probe.trial.prices import CANDIDATE
 
 __all__: list[str] = []
 
@@ -47,7 +48,7 @@ def fitted_number(case: Case) -> Iterator[Edit]:
     whole = decomposed(case)
     flow = flow_of(whole)
     for number in (*_constants(flow.case), *_fields(flow.case), *_tensors(flow.case)):
-        if case.over():
+        if not case.budget.spend(CANDIDATE):
             return
         found = _fitted(flow, number)
         if found is not None:
@@ -139,4 +140,4 @@ def _fitted(flow: Flow, number: _Number) -> float | None:
         return None
     whole = float(round(at))
     at = whole if abs(at - whole) <= 1e-5 * abs(whole) else at
-    return next((at for _ in flow.nearest([number.change(at)], lambda: False)), None)
+    return next((at for _ in flow.nearest([number.change(at)])), None)

@@ -90,12 +90,15 @@ def _beside_a_bias(case: Case, position: int) -> Iterator[Edit]:
     axes = tuple(axis for axis in range(rank) if axis != channel)
     weight, bias = op.weight, op.bias
     for words, array in _altered(weight.name, weight.effective, case.others):
-        if case.over():
+        if not case.budget.spend():
             return
         if wanted is None:
             yield _edit(case, words, {weight.name: array})
             continue
-        made = replace(op, weight=replace(weight, effective=array)).run(*inputs)[0]
+        changed = replace(op, weight=replace(weight, effective=array))
+        outputs = changed.run(*inputs)
+        case.budget.ran(changed, inputs, outputs)
+        made = outputs[0]
         known = np.isfinite(wanted.slack)
         room = 4 * float(wanted.slack[known].max(initial=0.0)) + 1e-6 * float(
             np.abs(wanted.target[known]).max(initial=0.0)
@@ -189,7 +192,7 @@ def _best(levels: np.ndarray, rest: Callable[[float], float], case: Case) -> flo
     """The level that leaves least: that falls and rises again, nearly without steps back."""
     low, high = 0, len(levels) - 1
     while high - low > 6:
-        if case.over():
+        if not case.budget.spend():
             return None
         third = (high - low) // 3
         if rest(levels[low + third]) <= rest(levels[high - third]):
@@ -206,7 +209,7 @@ def _fitted(
     run = _of_weight(case, name)
     at = start
     for _ in range(_TURNS):
-        if case.over():
+        if not case.budget.spend():
             return None
         y, step = run(weight_at(at)), 1e-6 * max(abs(at), 1e-3)
         with np.errstate(all="ignore"):

@@ -18,6 +18,8 @@ from probe.numerics.dtypes import widened
 from probe.ops.recurrent.gate_blocks import Gated
 from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
 from probe.ops.weight import Weight
+from probe.trial.budget import Budget
+from probe.trial.prices import STEP, multiplied, solving
 
 __all__ = ["depending", "iterated_weights", "through", "weights_of_recurrences"]
 
@@ -37,6 +39,8 @@ _RANK = 1e-11
 _ENOUGH = 5
 """How many times as many time steps as entries of a unit are looked at."""
 _ZERO = 1e-7
+_SLOPE = 5.0
+"""Operations for a slope, beside the run that tells it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,7 @@ class _Problem:
     slack: np.ndarray
     columns: np.ndarray
     """(entries of a group, groups), of the entries' numbers."""
+    budget: Budget
 
     def apart(self, output: np.ndarray) -> np.ndarray:
         """How far that is off, in units of what it may be off by."""
@@ -58,13 +63,13 @@ class _Problem:
             off: np.ndarray = np.nan_to_num((self.target - output) / self.slack, posinf=1e30)
             return off
 
-    def slopes(self, at: np.ndarray, output: np.ndarray, over: Callable[[], bool]) -> np.ndarray:
+    def slopes(self, at: np.ndarray, output: np.ndarray) -> np.ndarray:
         """What each entry of a group does to its column, (groups, rows, entries); empty where the
-        time is up."""
+        budget is used up."""
         step = _STEP * max(float(np.abs(self.have).max(initial=0.0)), 1e-3)
         found = np.empty((output.shape[1], output.shape[0], len(self.columns)))
         for k, entries in enumerate(self.columns):
-            if over():
+            if not self.budget.spend(STEP + _SLOPE * output.size):
                 return np.empty(0)
             moved = at.copy()
             moved[entries] += step
@@ -73,35 +78,33 @@ class _Problem:
         return np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def weights_of_recurrences(
-    case: Case, allowed: np.ndarray, over: Callable[[], bool]
-) -> Iterator[Solved]:
+def weights_of_recurrences(case: Case, allowed: np.ndarray) -> Iterator[Solved]:
     """What the weights of a recurrence would have to be whose sequence is known."""
     for position, op in case.having(RNN, LSTM, GRU):
         for parts in _parts_of(op):
-            if arrays := _in_recurrence(case, position, op, parts, allowed, over):
+            if arrays := _in_recurrence(case, position, op, parts, allowed):
                 yield Solved(arrays, sum(one.size for one in arrays.values()))
                 return
 
 
-def iterated_weights(
-    case: Case, allowed: np.ndarray, solved: Collection[str], over: Callable[[], bool]
-) -> Iterator[Solved]:
-    """What a weight would have to be that is none of the ``solved``, until the time is ``over``."""
+def iterated_weights(case: Case, allowed: np.ndarray, solved: Collection[str]) -> Iterator[Solved]:
+    """What a weight would have to be that is none of the ``solved``, as far as the case's budget
+    goes."""
     few, slack = _few_samples(case, allowed)
     problems: list[tuple[float, int, str, _Problem, np.ndarray]] = []
     for name, weight in case.weights.items():
         if name not in solved and weight.effective.size <= _MOST[case.thorough]:
             problem = _of_weight(few, name, slack)
             output = problem.run(problem.have)
-            slopes = problem.slopes(problem.have, output, over)
+            slopes = problem.slopes(problem.have, output)
             if slopes.size:
+                case.budget.charge(solving(*slopes.shape[1:]))
                 rest = _after(slopes, problem.apart(output))
                 problems.append((rest, len(problems), name, problem, slopes))
     for _, _, name, problem, slopes in sorted(problems):
-        found = _few_of(problem, slopes, over)
+        found = _few_of(problem, slopes)
         if found is None:
-            found = _all_of(problem, over)
+            found = _all_of(problem)
         if found is not None:
             weight, (entries, freedoms) = case.weights[name], found
             yield Solved({name: _tidy(entries, weight.effective)}, freedoms)
@@ -146,7 +149,8 @@ def _of_weight(case: Case, name: str, slack: np.ndarray) -> _Problem:
 
     columns = np.arange(have.size)[:, None]
     target = case.observed.reshape(-1, 1)[some]
-    return _Problem(have.reshape(-1), run, target, slack.reshape(-1, 1)[some], columns)
+    slack = slack.reshape(-1, 1)[some]
+    return _Problem(have.reshape(-1), run, target, slack, columns, case.budget)
 
 
 def depending(case: Case, name: str) -> set[int]:
@@ -165,6 +169,7 @@ def through(case: Case, steps: Steps, dirty: Collection[int]) -> np.ndarray:
         for i in sorted(dirty):
             given = [widened(ref.of(case.inputs, values)) for ref in steps[i].sources(i)]
             values[i] = steps[i].op.run(*given)
+            case.budget.ran(steps[i].op, given, values[i])
     return np.asarray(values[-1][0])
 
 
@@ -195,7 +200,6 @@ def _in_recurrence(
     op: Any,
     parts: Sequence[_Part],
     allowed: np.ndarray,
-    over: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
     """The weights of a recurrence whose sequence is known, each step of it from the state before;
     none where there are none."""
@@ -212,6 +216,8 @@ def _in_recurrence(
     some = slice(0, -(-_ENOUGH * len(columns) // max(1, len(x))))
     x, states = x[:, some], tuple(state[some] for state in states)
     target, slack = sequence.target[:, some], sequence.slack[:, some]
+    times = len(x) if op.state_count > 1 else 1
+    cost = times * STEP + multiplied(have.size, target.size // op.width)
 
     def changed(entries: np.ndarray) -> dict[str, np.ndarray]:
         for view, part in zip(views, np.split(entries, ends[:-1]), strict=True):
@@ -219,13 +225,19 @@ def _in_recurrence(
         return full
 
     def run(entries: np.ndarray) -> np.ndarray:
+        case.budget.charge(cost)
         weights = {name: Weight("", None, array) for name, array in changed(entries).items()}
         return _step_by_step(replace(op, **weights), x, states, target).reshape(-1, op.width)
 
     problem = _Problem(
-        have, run, target.reshape(-1, op.width), slack.reshape(-1, op.width), columns
+        have,
+        run,
+        target.reshape(-1, op.width),
+        slack.reshape(-1, op.width),
+        columns,
+        case.budget,
     )
-    found = _all_of(problem, over)
+    found = _all_of(problem)
     if found is None or np.array_equal(found[0], have):
         return {}
     return {
@@ -275,9 +287,7 @@ def _after(slopes: np.ndarray, apart: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(wanted - matrix @ change))))
 
 
-def _few_of(
-    problem: _Problem, slopes: np.ndarray, over: Callable[[], bool]
-) -> tuple[np.ndarray, int] | None:
+def _few_of(problem: _Problem, slopes: np.ndarray) -> tuple[np.ndarray, int] | None:
     """Up to four entries that leave nothing, each the one that does what is likest to what is
     left."""
     (matrix,) = slopes
@@ -292,7 +302,7 @@ def _few_of(
         alike[picked] = 0.0
         picked.append(int(alike.argmax()))
         part = replace(problem, columns=np.array(picked)[:, None], have=entries)
-        found = _descended(part, over, turns=12)
+        found = _descended(part, turns=12)
         if found is None:
             return None
         entries, apart = found[0], found[1][:, 0]
@@ -303,7 +313,7 @@ def _few_of(
     return None
 
 
-def _all_of(problem: _Problem, over: Callable[[], bool]) -> tuple[np.ndarray, int] | None:
+def _all_of(problem: _Problem) -> tuple[np.ndarray, int] | None:
     """All entries, where there are more equations than those in each group that is off; those that
     need not differ stay as they are."""
     known = np.isfinite(problem.slack).sum(axis=0)
@@ -311,11 +321,11 @@ def _all_of(problem: _Problem, over: Callable[[], bool]) -> tuple[np.ndarray, in
     off = (np.abs(problem.apart(problem.run(problem.have))) > 1).any(axis=0)
     if (known[off] < count + max(3, int(_SPARE * count))).any() or not off.any():
         return None
-    found = _descended(problem, over)
+    found = _descended(problem)
     if found is None or (np.abs(found[1]) > 2).any():
         return None
     entries, apart = found
-    slopes = problem.slopes(entries, problem.run(entries), over)
+    slopes = problem.slopes(entries, problem.run(entries))
     if not slopes.size:
         return None
     freedoms = 0
@@ -338,10 +348,9 @@ def _all_of(problem: _Problem, over: Callable[[], bool]) -> tuple[np.ndarray, in
     return entries, freedoms
 
 
-def _descended(
-    problem: _Problem, over: Callable[[], bool], turns: int = _TURNS
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Entries that give next to what is wanted, and how far that is off; None where the time is up.
+def _descended(problem: _Problem, turns: int = _TURNS) -> tuple[np.ndarray, np.ndarray] | None:
+    """Entries that give next to what is wanted, and how far that is off; None where the budget is
+    used up.
 
     Each group of columns goes its own way.
     """
@@ -350,14 +359,15 @@ def _descended(
     apart = problem.apart(output)
     cost = np.square(apart).sum(axis=0)
     damping = np.full(len(cost), 1e-3)
-    slopes = np.empty(0)
+    slopes: np.ndarray = np.empty(0)
     for _ in range(turns):
         if (np.abs(apart) <= 1).all() and slopes.size and (np.abs(apart) <= 0.25).all():
             break
         if not slopes.size:
-            slopes = problem.slopes(entries, output, over)
+            slopes = problem.slopes(entries, output)
             if not slopes.size:
                 return None
+            problem.budget.charge(solving(*slopes.shape[1:], systems=len(slopes)))
             gram = np.matmul(slopes.transpose(0, 2, 1), slopes)
             pull = np.matmul(slopes.transpose(0, 2, 1), apart.T[:, :, None])
             steep = np.maximum(np.einsum("gii->gi", gram), 1e-300)

@@ -55,7 +55,7 @@ def weights_inside(case: Case) -> Iterator[Edit]:
     if case.allowed is None or not case.comparable:
         return
     linear = _linear(case)
-    solved = iterated_weights(case, case.allowed, linear.names, case.over)
+    solved = iterated_weights(case, case.allowed, linear.names)
     inside = [_edit(case, one) for one in solved]
     yield from sorted([*linear.edits, *inside], key=lambda edit: not edit.short)
 
@@ -70,10 +70,10 @@ class _Linear(NamedTuple):
 @once
 def _linear(case: Case) -> _Linear:
     assert case.allowed is not None
-    tried = list(solved_weights(case, case.allowed, case.over))
+    tried = list(solved_weights(case, case.allowed))
     solved = [one.result for one in tried if isinstance(one.result, Solved)]
     solved = [one for one in solved if _gives(case, one)]
-    solved = solved or list(weights_of_recurrences(case, case.allowed, case.over))
+    solved = solved or list(weights_of_recurrences(case, case.allowed))
     names = {name for one in tried for name in one.names}
     return _Linear([_edit(case, one) for one in solved], names)
 
@@ -82,7 +82,8 @@ def _gives(case: Case, solved: Solved) -> bool:
     """Whether the layer gives about the party's values with those weights."""
     assert case.allowed is not None
     try:
-        made = np.asarray(recompute(case.with_weights(solved.arrays), case.inputs)[-1][0])
+        steps = case.with_weights(solved.arrays)
+        made = np.asarray(recompute(steps, case.inputs, ran=case.budget.ran)[-1][0])
     except (ValueError, IndexError, TypeError):
         return False
     # where the layer's own values are 0 little is allowed, and others may stand now
@@ -119,5 +120,5 @@ def more_samples(case: Case) -> str:
     that is not known."""
     if case.allowed is None or not case.comparable:
         return ""
-    tried = solved_weights(case, case.allowed, case.over)
+    tried = solved_weights(case, case.allowed)
     return next((one.result for one in tried if isinstance(one.result, str)), "")

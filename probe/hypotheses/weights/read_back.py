@@ -23,6 +23,7 @@ from probe.ops.normalization.batch_layer_group_norm import BatchNormalization
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
+from probe.trial.prices import CANDIDATE, solving
 
 __all__ = ["FEW", "Attempt", "Solved", "Wanted", "solved_weights", "wanted_of"]
 
@@ -62,6 +63,9 @@ _TRIED = 3
 _LINEAR = ("weight", "scale", "bias", "slope", "table")
 """Fields that an op may be linear in."""
 
+_ENTRY = 4.0
+"""Operations for each entry of a matrix that is made and looked at."""
+
 Where = tuple[np.ndarray, ...]
 
 
@@ -99,13 +103,13 @@ class _System:
     """For each element a number that those have alike which share entries, where that is known."""
 
 
-def solved_weights(case: Case, allowed: np.ndarray, over: Callable[[], bool]) -> Iterator[Attempt]:
-    """What each step's weights would have to be, the last step first, until the time is
-    ``over``."""
+def solved_weights(case: Case, allowed: np.ndarray) -> Iterator[Attempt]:
+    """What each step's weights would have to be, the last step first, as far as the case's budget
+    goes."""
     if not case.comparable:
         return
     for position in range(len(case.steps) - 1, -1, -1):
-        if over():
+        if not case.budget.spend(CANDIDATE):
             return
         try:
             system = _system(case, position)
@@ -115,7 +119,7 @@ def solved_weights(case: Case, allowed: np.ndarray, over: Callable[[], bool]) ->
         for one in wanted:
             assert system is not None
             names = tuple(weight.name for weight in system.weights)
-            yield Attempt(names, _solve(case, position, system, one, over))
+            yield Attempt(names, _solve(case, position, system, one))
 
 
 def _system(case: Case, position: int) -> _System | None:
@@ -319,13 +323,7 @@ def _bisected(
         return found, np.where(right, slack / slope, np.inf)
 
 
-def _solve(
-    case: Case,
-    position: int,
-    system: _System,
-    wanted: Wanted,
-    over: Callable[[], bool],
-) -> Solved | str | None:
+def _solve(case: Case, position: int, system: _System, wanted: Wanted) -> Solved | str | None:
     """The entries that would give what is wanted, one output channel after the other."""
     target, slack, classes = wanted
     have = widened(np.asarray(case.values[position][0]))
@@ -348,10 +346,11 @@ def _solve(
     ends = np.searchsorted(flat[order], groups, side="right")
     known = known.reshape(-1)
     for start, end in zip(starts, ends, strict=True):
-        if over():
+        if not case.budget.spend(CANDIDATE):
             return None
         elements = order[start:end]
         equations = _equations(system, have.shape, elements[known[elements]], last)
+        case.budget.charge(_cost(equations))
         last = equations.like or equations
         found = _of_channel(equations, error.reshape(-1), slack.reshape(-1), dense < _DENSE)
         if found is None:
@@ -496,6 +495,13 @@ class _Equations:
             return None
         inverse: np.ndarray = np.linalg.inv(gram / np.outer(scale, scale)) / np.outer(scale, scale)
         return inverse
+
+
+def _cost(equations: _Equations) -> float:
+    """What solving these takes, in operations."""
+    rows, columns = equations.matrix.shape
+    new = equations.like is None and columns <= _MOST
+    return _ENTRY * equations.matrix.size + (solving(rows, columns) if new else 0.0)
 
 
 def _equations(
