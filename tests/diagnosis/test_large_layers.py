@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import probe
-from probe.diagnosis import diagnose, search
+from probe.diagnosis import diagnose
 
 RNG = np.random.default_rng(0)
 WIDE, HEADS = 256, 4
@@ -70,13 +70,6 @@ def of(function, *args, **kwargs):
 
 
 @pytest.fixture
-def unhurried(monkeypatch):
-    """What is named is asked here, not how fast a busy machine is."""
-    monkeypatch.setattr(diagnose, "_SECONDS", 3.0)
-    monkeypatch.setitem(search.LAST, False, 1.5)
-
-
-@pytest.fixture
 def looked_at(monkeypatch):
     """The slices that searches look at."""
     slices = []
@@ -100,7 +93,6 @@ def looked_at(monkeypatch):
         ({"onto": "the norm"}, "other-tensor"),
     ],
 )
-@pytest.mark.usefixtures("unhurried")
 def test_a_mistake_in_a_block(block, looked_at, mistake, slug):
     module, x = block
     values = of(ported, module, torch.from_numpy(x), **mistake)
@@ -111,7 +103,6 @@ def test_a_mistake_in_a_block(block, looked_at, mistake, slug):
     assert looked_at[0] is not None
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_a_mistake_that_shows_late_is_looked_for_where_it_shows(block, looked_at):
     module, x = block
     values = of(ported, module, torch.from_numpy(x), window=64)
@@ -131,7 +122,6 @@ def test_noise_is_nothing(block, looked_at):
     assert not any("internal error" in line for line in (*report.diagnosis, *report.notes)), report
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_a_recurrence(looked_at):
     module = varied(nn.LSTM(64, 128, batch_first=True), gain=1.0)
     x = RNG.normal(size=(1, 100, 64)).astype(np.float32)
@@ -167,7 +157,6 @@ class Bottleneck(nn.Module):
         ({"strided": "one"}, "ignored-stride"),
     ],
 )
-@pytest.mark.usefixtures("unhurried")
 def test_a_mistake_in_a_block_of_convolutions(looked_at, mistake, slug):
     module = varied(Bottleneck(), gain=3.0)
     x = RNG.normal(size=(1, 64, 56, 56)).astype(np.float32)

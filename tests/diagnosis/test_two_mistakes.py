@@ -9,7 +9,6 @@ import torch
 
 import probe
 from probe import ops
-from probe.diagnosis import diagnose
 from probe.diagnosis.prediction import Rounding, Sample
 from probe.diagnosis.search import Scored, View, on_the_whole
 from probe.diagnosis.two_mistakes import _nearest_sums
@@ -21,12 +20,6 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
 F = torch.nn.functional
-
-
-@pytest.fixture(autouse=True)
-def unhurried(monkeypatch):
-    """What is named is asked here, not how fast a busy machine is."""
-    monkeypatch.setattr(diagnose, "_SECONDS", 3.0)
 
 
 def named(model, x, y):

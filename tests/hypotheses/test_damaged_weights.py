@@ -8,8 +8,6 @@ import pytest
 from damaged_weights import SUBJECTS, asked, cells
 
 import probe
-from probe.diagnosis import diagnose
-from probe.diagnosis.search import LAST
 
 SAMPLE = 11
 """Every how many cells are asked by default."""
@@ -36,10 +34,7 @@ def built(name):
         for i, (subject, damage) in enumerate(cells())
     ],
 )
-def test_what_was_done_to_a_weight_is_said(subject, damage, monkeypatch):
-    # what is found in the time that is given on a busy machine is benchmarks/weights.py's to count
-    monkeypatch.setattr(diagnose, "_SECONDS", 5.0)
-    monkeypatch.setitem(LAST, False, 4.0)
+def test_what_was_done_to_a_weight_is_said(subject, damage):
     found = asked(*built(subject.name), subject, damage)
     assert found.right, found.told
     assert found.recovered or not found.told.startswith("other-weights"), found.told
