@@ -93,6 +93,8 @@ def _counting(
         back = op.influence(live, inputs)
     if not isinstance(op, Elementwise) or not op.pointwise or op.jumps:
         return back
+    if inputs[0].dtype.kind != "f":
+        return back
     x = inputs[0].astype(np.float64, copy=False)
     with np.errstate(all="ignore"):
         step = _NEAR * (np.abs(x) + np.abs(x[np.isfinite(x)]).mean() if x.size else 0.0)
