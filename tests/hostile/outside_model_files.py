@@ -2000,7 +2000,7 @@ table(
         "weights_elsewhere": (lambda t, f, c: (shutil.copy(f / "model.safetensors", t.secret / "s.safetensors"), {**c, "transformers_weights": "../../secret/s.safetensors"})[1], "safe"),
         "weights_elsewhere_alone": (lambda t, f, c: (os.rename(f / "model.safetensors", t.secret / "s.safetensors"), {**c, "transformers_weights": "../../secret/s.safetensors"})[1], "refused"),
         "adapter": (lambda t, f, c: (f / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "../../secret", "auto_mapping": {"parent_library": "os", "base_model_class": "system"}}))[:0] if False else (f / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "../../secret"})) and None, "safe"),
-        "quantization_unknown": (setting(quantization_config={"quant_method": "os.system"}), "refused"),
+        "quantization_unknown": (setting(quantization_config={"quant_method": "os.system"}), "safe"),
         "quantization_bnb": (setting(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}), "refused"),
         "quantization_torchao": (setting(quantization_config={"quant_method": "torchao", "quant_type": {"default": {"_type": "os.system", "_data": {}}}}), "refused"),
         "quantization_list": (setting(quantization_config=[1]), "safe"),

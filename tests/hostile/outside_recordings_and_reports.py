@@ -146,7 +146,7 @@ table(
     text,
     {
         "right": (digits("%.9g"), "agree"),
-        "commas": (digits("%.9g", ","), "agree"),
+        "commas": (digits("%.9g", ","), "safe"),
         "semicolons": (digits("%.9g", ";"), "safe"),
         "crlf": (digits("%.9g", "\r\n"), "agree"),
         "few_digits": (digits("%.4f"), "agree"),
