@@ -209,7 +209,7 @@ def _padded_with(
     unpadded = case.became_steps(case.changed(position, pads=((0, 0),) * len(op.pads)))
     pads = ((0, 0), (0, 0), *op.pads)
     if np.size(value) == 1:
-        return unpadded.inserted(position, ops.Pad(pads, mode, float(value)))
+        return unpadded.inserted(position, ops.Pad(pads, mode, np.asarray(value).item()))
     less, more = (
         ops.AddConstant(Weight("the padding", None, sign * np.asarray(value))) for sign in (-1, 1)
     )
