@@ -46,7 +46,7 @@ def _slopes(x: np.ndarray) -> np.ndarray | None:
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
     rises = np.diff(rows, axis=1)
     slopes = np.abs(rises[:, 0])
-    if not slopes.all() or not np.allclose(rises, rises[:, :1], rtol=1e-3):
+    if not slopes.size or not slopes.all() or not np.allclose(rises, rises[:, :1], rtol=1e-3):
         return None
     heads = next(
         n

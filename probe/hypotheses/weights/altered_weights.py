@@ -99,7 +99,7 @@ def _beside_a_bias(case: Case, position: int) -> Iterator[Edit]:
         outputs = changed.run(*inputs)
         case.budget.ran(changed, inputs, outputs)
         made = outputs[0]
-        known = np.isfinite(wanted.slack)
+        known = np.isfinite(wanted.slack) & np.isfinite(wanted.target) & np.isfinite(made)
         room = 4 * float(wanted.slack[known].max(initial=0.0)) + 1e-6 * float(
             np.abs(wanted.target[known]).max(initial=0.0)
         )
