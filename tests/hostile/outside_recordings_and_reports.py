@@ -1002,9 +1002,9 @@ OUT = {
     "recording": ("record", *GIVEN, "-o"),
     "repro": ("repro", *GIVEN, "--layer", "mul", "--anyway", "-o"),
     "explorer": (*GIVEN, "--all", "--model-explorer"),
-    "compare_json": ("compare", "m.onnx", "m.onnx", "--json"),
-    "compare_html": ("compare", "m.onnx", "m.onnx", "--html"),
-    "pairs": ("compare", "m.onnx", "m.onnx", "--save-pairs"),
+    "compare_json": ("compare", "m.onnx", *GIVEN, "--json"),
+    "compare_html": ("compare", "m.onnx", *GIVEN, "--html"),
+    "pairs": ("compare", "m.onnx", *GIVEN, "--save-pairs"),
 }
 FILES = {"json", "html", "junit", "save", "record", "recording", "compare_json", "compare_html", "pairs"}
 ENDING = {"save": ".npz", "record": ".npz", "recording": ".npz"}
@@ -1015,7 +1015,7 @@ def target(tool, option, name, prepare=None, word="refused"):
     model(tool)
     if prepare:
         prepare(tool)
-    run = tool.probe(*OUT[option], name)
+    run = tool.probe(*OUT[option], name, writes=("none/here", "d\x1b") if word == "safe" else ())
     judge_word(tool, run, word)
 
 
@@ -1032,7 +1032,7 @@ for _option in OUT:
             "full": (_option, "/dev/full"),
             "empty_name": (_option, ""),
             "file_as_folder": (_option, f"m.onnx/a{_end}"),
-            "nul": (_option, "\x7f/\x1b" + _end),
+            "odd_folder": (_option, "none\x7f/\x1b/a" + _end) if _option in FILES else (_option, "d\x1b", None, "safe"),
             "too_long": (_option, "n" * 300 + _end),
         },
     )
@@ -1649,7 +1649,7 @@ table(
         "output_changed": (baseline_edit(set_array(3, SOFT[::-1])), "fails"),
         "layer_missing": (baseline_edit(only_first), "fails"),
         "calls_none": (baseline_edit(lambda t, h: t.update(calls=[], calls_inside=[], calls_of_blocks=[]) or False), "fails"),
-        "layer_more_in_model": (lambda t, p: save_onnx(t, onnx_model([node("MatMul", ["x", "w"], ["a"], name="mul"), node("Softmax", ["a"], ["b"], name="soft"), node("Relu", ["b"], ["y"], name="more")], [tensor("w", WEIGHT)])), "fails"),
+        "layer_more_in_model": (lambda t, p: save_onnx(t, onnx_model([node("MatMul", ["x", "w"], ["a"], name="mul"), node("Softmax", ["a"], ["b"], name="soft"), node("Exp", ["b"], ["y"], name="more")], [tensor("w", WEIGHT)])), "fails"),
         "layer_fewer_in_model": (lambda t, p: save_onnx(t, onnx_model([node("MatMul", ["x", "w"], ["y"], name="mul")], [tensor("w", WEIGHT)])), "fails"),
     },
 )
