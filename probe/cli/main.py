@@ -292,10 +292,12 @@ def _standard_streams() -> None:
 
 
 def _termination_interrupts() -> None:
-    """SIGTERM ends the command as Ctrl-C does, so that no half-written file stays behind; where the
-    caller has it ignored or handles it, that holds."""
-    if hasattr(signal, "SIGTERM") and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM, and a terminal that is closed, end the command as Ctrl-C does, so that no
+    half-written file stays behind; where the caller ignores or handles them, that holds."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _where(error: BaseException) -> str:

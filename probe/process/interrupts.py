@@ -45,7 +45,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGALRM", "SIGTERM", "SIGINT") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGALRM", "SIGHUP", "SIGTERM", "SIGINT")
+    if hasattr(signal, name)
 )
 """Those whose handlers raise; SIGINT's is put back last."""
 _FREE, _HELD, _OPEN, _CALLS = range(4)

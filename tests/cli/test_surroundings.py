@@ -52,9 +52,12 @@ def run(arguments, environment=(), without=(), preexec=None, stdin=None, cwd=Non
     )
 
 
-def ignored(*names):
+def handled(handler, *names):
     for name in names:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(getattr(signal, name), handler)
+
+
+ignored = partial(handled, signal.SIG_IGN)
 
 
 def blocked(*names):
@@ -159,8 +162,16 @@ main()
 """
 
 
-@pytest.mark.parametrize("preexec", [None, partial(ignored, "SIGINT")], ids=["plain", "nohup"])
-def test_sigterm_ends_it_and_leaves_no_half_written_file(model, tmp_path, preexec):
+@pytest.mark.parametrize(
+    ("sent", "preexec"),
+    [
+        ("SIGTERM", None),
+        ("SIGTERM", partial(ignored, "SIGINT", "SIGHUP")),
+        ("SIGHUP", partial(handled, signal.SIG_DFL, "SIGHUP")),
+    ],
+    ids=["terminated", "nohup", "terminal closed"],
+)
+def test_a_signal_ends_it_and_leaves_no_half_written_file(model, tmp_path, sent, preexec):
     page = tmp_path / "page.html"
     page.write_text("before", encoding="utf-8")
     arguments = [sys.executable, "-c", WAITING, str(model), "--all", "--html", str(page)]
@@ -169,7 +180,7 @@ def test_sigterm_ends_it_and_leaves_no_half_written_file(model, tmp_path, preexe
     with subprocess.Popen(arguments, cwd=tmp_path, preexec_fn=preexec, **streams) as command:
         try:
             assert b"writing\n" in iter(command.stdout.readline, b"")
-            command.send_signal(signal.SIGTERM)
+            command.send_signal(getattr(signal, sent))
             _, error = command.communicate(timeout=LIMIT)
         finally:
             command.kill()
