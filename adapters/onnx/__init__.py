@@ -35,7 +35,7 @@ from .operators import (  # noqa: F401 - their import fills the table of describ
     sequences,
     shape,
 )
-from .run_limits import files_beside, refuse_endless, refuse_large
+from .run_limits import files_beside, refuse_endless, refuse_large, refuse_undecoded
 
 __all__ = ["described", "open_model"]
 
@@ -70,6 +70,7 @@ def open_model(
     try:
         with open_file(path, "an ONNX model", CannotOpen) as file:
             proto = onnx.load(file, load_external_data=False)
+        refuse_undecoded(path, proto)
         beside = files_beside(path, proto)
         refuse_endless(path, proto)
         refuse_large(path, proto)

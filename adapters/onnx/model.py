@@ -28,7 +28,7 @@ from .operators.control_flow import free_names
 from .operators.quantize_linear import dequantized
 from .operators.sequences import SEQUENCES
 from .run_limits import memory_limit, time_limit
-from .schema import plain
+from .schema import numbers, plain
 
 __all__ = ["OnnxModel"]
 
@@ -80,11 +80,11 @@ class OnnxModel(Shown):
     @cached_property
     def initializers(self) -> Mapping[str, np.ndarray]:
         """The numbers that the model holds: initializers, and what its Constant nodes give."""
-        found = {one.name: numpy_helper.to_array(one) for one in self.proto.graph.initializer}
+        found = {one.name: numbers(one) for one in self.proto.graph.initializer}
         for node in self.proto.graph.node:
             value = next((one for one in node.attribute if one.name == "value"), None)
             if node.op_type == "Constant" and value is not None:
-                found[node.output[0]] = numpy_helper.to_array(value.t)
+                found[node.output[0]] = numbers(value.t)
         return found
 
     @cached_property

@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from probe import printable
 from probe.errors import CannotOpen
 from probe.files.regular_file import open_file
 from probe.files.size_limits import most, too_much
 
-__all__ = ["files_beside", "memory_limit", "refuse_endless", "refuse_large", "time_limit"]
+from .schema import numbers
+
+__all__ = [
+    *("files_beside", "memory_limit", "refuse_endless", "refuse_large", "refuse_undecoded"),
+    "time_limit",
+]
 
 _NODES = 300_000
 _KNOWN = 1024
@@ -66,6 +70,16 @@ def files_beside(path: Path, proto: onnx.ModelProto) -> tuple[str, ...]:
         open_file(place, "a file of weights", CannotOpen).close()
         files.add(str(place))
     return tuple(sorted(files))
+
+
+def refuse_undecoded(path: Path, proto: onnx.ModelProto) -> None:
+    """Raises CannotOpen where a name is no UTF-8, which protobuf gives as bytes."""
+    graph = proto.graph
+    names: list[Any] = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    for node in _nodes(graph):
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    if undecoded := [name for name in names if isinstance(name, bytes)]:
+        raise CannotOpen(f"{path} has a name that is no UTF-8 text: {undecoded[0][:100]!r}")
 
 
 def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
@@ -279,7 +293,7 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
     constants = {
         **constants,
         **{
-            one.name: numpy_helper.to_array(one)
+            one.name: numbers(one)
             for one in getattr(graph, "initializer", ())
             if math.prod(one.dims) == 1
         },
@@ -287,7 +301,7 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
     for node in graph.node:
         value = next((one.t for one in node.attribute if one.name == "value"), None)
         if node.op_type == "Constant" and value is not None and math.prod(value.dims) == 1:
-            constants[node.output[0]] = numpy_helper.to_array(value)
+            constants[node.output[0]] = numbers(value)
     total = 0.0
     for node in graph.node:
         inner = sum(_rounds(one, constants) for one in _graphs(node))
@@ -320,10 +334,8 @@ def _goes_on(body: Any, constants: Mapping[str, np.ndarray]) -> bool:
     makers = {output: node for node in body.node for output in node.output}
     while told in makers and makers[told].op_type == "Identity" and makers[told].input:
         told = makers[told].input[0]
-    held_inside = {
-        one.name: numpy_helper.to_array(one) for one in body.initializer if math.prod(one.dims) == 1
-    }
+    held_inside = {one.name: numbers(one) for one in body.initializer if math.prod(one.dims) == 1}
     if told in makers and makers[told].op_type == "Constant":
         value = next((one.t for one in makers[told].attribute if one.name == "value"), None)
-        return value is not None and bool(np.all(numpy_helper.to_array(value)))
+        return value is not None and bool(np.all(numbers(value)))
     return told == given or bool(np.all({**constants, **held_inside}.get(told, np.array(False))))

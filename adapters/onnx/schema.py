@@ -7,6 +7,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from probe import printable
+from probe.errors import CannotOpen, in_words
+
 __all__ = ["defaults", "input_name", "numbers", "plain"]
 
 
@@ -16,8 +19,19 @@ def plain(value: Any) -> Any:
 
 
 def numbers(value: onnx.TensorProto) -> np.ndarray:
-    """Of an attribute that is a tensor."""
-    array: np.ndarray = numpy_helper.to_array(value)
+    """Of an initializer, or of an attribute that is a tensor.
+
+    Raises CannotOpen where its data do not fit its type and dimensions.
+    """
+    try:
+        array: np.ndarray = numpy_helper.to_array(value)
+    except Exception as error:  # of many classes, none of them documented
+        name = printable.name(value.name) or "a constant"
+        dims = ", ".join(map(str, value.dims))
+        raise CannotOpen(
+            f"the tensor {name} is damaged: its data do not fit the data type {value.data_type} "
+            f"and the dimensions ({dims}): {in_words(error)}"
+        ) from None
     return array
 
 

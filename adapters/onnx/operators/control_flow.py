@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe import Builder, Value, describe_node, node
-from ..schema import plain
+from ..schema import numbers, plain
 
 __all__ = ["free_names"]
 
@@ -57,7 +57,7 @@ def _followed(
 ) -> list[Tensor]:
     """The graph's outputs. ``inputs`` and ``arrays`` hold what it takes, as references and in
     numbers."""
-    held = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    held = {one.name: numbers(one) for one in graph.initializer}
     refs: dict[str, Value] = {
         **build.outer,
         **inputs,

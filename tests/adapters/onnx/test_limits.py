@@ -284,3 +284,43 @@ def test_texts_that_double(tmp_path):
     assert probe.check(doubled(4), "Relu_4").ok
     with pytest.raises(CannotOpen, match="could exhaust memory"):
         probe.open_model(doubled(40))
+
+
+def damaged(path, change):
+    """A model with a tensor w that has been changed."""
+    model = onnx.load(
+        saved(path, [helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.ones(4, np.float32)})
+    )
+    change(model.graph.initializer[0])
+    onnx.save(model, path)
+    return path
+
+
+def cut(tensor):
+    tensor.raw_data = tensor.raw_data[:-2]
+
+
+def negative(tensor):
+    tensor.dims[:] = [-1, -4]
+
+
+def of_no_type(tensor):
+    tensor.data_type = 0
+
+
+def of_another_type(tensor):
+    tensor.data_type = 999
+
+
+@pytest.mark.parametrize("change", [cut, negative, of_no_type, of_another_type])
+def test_a_tensor_whose_data_do_not_fit(tmp_path, change):
+    model = probe.open_model(damaged(tmp_path / "n.onnx", change))
+    with pytest.raises(CannotOpen, match=r"the tensor w is damaged: its data do not fit"):
+        model.names()
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = saved(tmp_path / "n.onnx", [helper.make_node("Relu", ["x"], ["y"], name="abcdef")])
+    path.write_bytes(path.read_bytes().replace(b"abcdef", b"abc\xffef"))
+    with pytest.raises(CannotOpen, match=r"a name that is no UTF-8 text: b'abc\\xffef'"):
+        probe.open_model(path)
