@@ -32,7 +32,7 @@ def import_named(name: str) -> ModuleType:
                 if name.endswith(".py")
                 else importlib.import_module(name)
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
 
 

@@ -36,7 +36,7 @@ def build(factory: Factory) -> torch.nn.Module:
             raise BadInput(f"the factory {label} is {printable.kind(make)}, which cannot be called")
         try:
             made = make(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BadInput(f"the factory {label} raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise BadInput(

@@ -399,3 +399,12 @@ def test_a_damaged_pickle_is_told_in_words(tmp_path, pickled, reason):
     with pytest.raises(CannotOpen) as refused:
         probe.open_model(path)
     assert str(refused.value) == f"{path} cannot be loaded: its pickle is damaged: {reason}"
+
+
+def test_a_factory_that_ends_the_process(tmp_path):
+    (tmp_path / "leaving.py").write_text("def Net():\n    raise SystemExit(3)\n", encoding="utf-8")
+    (tmp_path / "left.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "net.pt")
+    for place, said in (("leaving.py:Net", "the factory"), ("left.py:Net", "importing")):
+        with pytest.raises(probe.BadInput, match=f"{said} .* raised SystemExit: 3"):
+            probe.open_model(tmp_path / "net.pt", factory=f"{tmp_path}/{place}")
