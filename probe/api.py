@@ -118,7 +118,9 @@ def check(
     """
     tolerance = _tolerance(rtol, atol)
     mine, values = of_layer(layer, expected)
-    if mine is not None and expected_at is not None:
+    if expected_at is not None:
+        if mine is None:
+            raise BadInput("expected_at says which part of the output expected is: give expected")
         mine = part_at(mine, part_of(expected_at))
     model = opened(model)
     if given is not None and mine is None and (held := recorded(model)) is not None:

@@ -72,6 +72,10 @@ class InputArgument:
     literals: Mapping[str, Any] = field(default_factory=dict)
 
 
+_AXES = 32
+"""How many axes NumPy's broadcasting takes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Partial:
     """Values of a part of an output: ``at`` has a number or a slice for each axis."""
@@ -94,6 +98,8 @@ class Partial:
             raise BadInput(
                 f"the output has the shape {shape}, so it has no element {text}"
             ) from None
+        if not part.size and whole.size:
+            raise BadInput(f"{text} selects no element of the output of shape {shape}")
         own_shape, read = self.values.shape, ""
         if [n for n in part.shape if n != 1] != [n for n in own_shape if n != 1]:
             count = self.values.size
@@ -191,4 +197,6 @@ def _numbers(values: ArrayLike) -> np.ndarray:
         raise BadInput(f"expected values must be numbers; load them from {values!r} first")
     if not holds_numbers(array):
         raise BadInput(f"expected values must be numbers; you gave an array of dtype {array.dtype}")
+    if array.ndim > _AXES:
+        raise BadInput(f"expected values have at most {_AXES} axes; you gave {array.ndim}")
     return array

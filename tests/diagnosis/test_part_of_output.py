@@ -5,6 +5,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import torch
 from repository import EXAMPLES
 
 import probe
@@ -132,3 +133,17 @@ def test_flat_values_of_a_part_are_found_and_taken_at_its_place(at, right):
 def test_values_of_another_shape_than_the_part_are_told_how(shape, words):
     with pytest.raises(probe.ProbeError, match=words):
         probe.check(MODEL, "conv2d", X, expected=np.zeros(shape), expected_at="0,0:2,0:4,3")
+
+
+def test_a_part_without_elements_or_values_is_refused():
+    linear, x = torch.nn.Linear(3, 2), np.ones((4, 3), np.float32)
+    with pytest.raises(probe.BadInput, match=r"0:0,0:2 selects no element of .* \(4, 2\)"):
+        probe.check(linear, "", x, expected=np.zeros((0, 2)), expected_at="0:0,0:2")
+    with pytest.raises(probe.BadInput, match="expected_at says which part"):
+        probe.check(linear, "", x, expected_at="0,0")
+
+
+def test_more_axes_than_can_be_compared():
+    linear, x = torch.nn.Linear(3, 2), np.ones((4, 3), np.float32)
+    with pytest.raises(probe.BadInput, match="at most 32 axes; you gave 40"):
+        probe.check(linear, "", x, expected=np.zeros((4, 2, *[1] * 38)))
