@@ -151,6 +151,8 @@ class Run:
     """The recordings of one test, in a folder beside its file that is named as the file."""
 
     node: pytest.Item
+    _names: set[str] = field(default_factory=set, repr=False)
+    """Of the recordings that the test has asked for."""
 
     def check(self, model: Any, x: Any = None, name: str = "") -> None:
         """Records a forward pass with ``--probe-update``; otherwise compares one with the
@@ -168,6 +170,12 @@ class Run:
         from probe import compare
         from probe.recording.record import record_inside
 
+        if name in self._names:
+            raise AssertionError(
+                f"two checks of this test have one recording: give each a name, such as "
+                f"check(..., name={f'{name}2' if name else 'second'!r})"
+            )
+        self._names.add(name)
         path = self._path(name)
         if self.node.config.getoption("probe_update"):
             atomic_write.make_folder(path.parent)

@@ -190,6 +190,19 @@ class TestB(TestA):
     assert status == 0 and "9 passed" in out, out
 
 
+def test_two_checks_of_one_recording(tmp_path):
+    text = """
+import numpy as np
+
+def test_net(probe_run):
+    probe_run.check("net.onnx", np.load("x.npy"))
+    probe_run.check("net.onnx", -np.load("x.npy"))
+"""
+    net(tmp_path / "net.onnx")
+    status, out = run(tmp_path, text, "--probe-update")
+    assert status == 1 and "give each a name, such as check(..., name='second')" in out, out
+
+
 def test_pages_of_long_names_and_folders_that_are_none(tmp_path):
     text = """
 @pytest.mark.parametrize("key", ["A" * 300, "A" * 299 + "B"])
