@@ -138,3 +138,16 @@ def test_the_worst_element_says_whose_value_is_whose(net, arrays, first):
     assert ("[0, 0, 0, 0] A -50, B on A's tensors " if first else ", B -50; allowed") in text
     assert ("A on B's tensors " in text) == (not first), text
     assert f"local: {'B' if first else 'A'}'s layers on " in text
+
+
+@pytest.mark.parametrize(
+    "changed", [lambda array: array[:0], lambda array: array > 0], ids=["empty", "bool"]
+)
+def test_arrays_that_hold_no_outputs(changed):
+    linear = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    x = X[0, 0, :, :4]
+    outputs = {"0": linear[0](torch.from_numpy(x)).detach().numpy()}
+    outputs["1"] = np.maximum(outputs["0"], 0)
+    wrong = {name: changed(array) for name, array in outputs.items()}
+    assert probe.compare(linear, wrong, x).verdict in ("diverge", "unchecked")
+    assert probe.compare(linear, outputs, x).verdict == "agree"

@@ -101,7 +101,8 @@ def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:
     near = np.ones(first.shape, bool)
     for values in (pair_a, pair_b):  # in a model that gives the same everywhere all are near
         one, other_one = (
-            np.take_along_axis(values, place[..., None], -1)[..., 0] for place in (first, second)
+            np.take_along_axis(values.astype(np.float64, copy=False), place[..., None], -1)[..., 0]
+            for place in (first, second)
         )
         slack = np.take_along_axis(np.broadcast_to(allowed, pair_a.shape), first[..., None], -1)[
             ..., 0

@@ -89,8 +89,9 @@ def _types(
             continue
         found = _WORDS.fullmatch(text.strip()) if isinstance(text, str) else None
         if found is None:
+            shown = repr(text) if isinstance(text, str | int | float) else printable.kind(text)
             raise BadInput(
-                f"types: {printable.name(repr(text))} of {printable.name(str(name))} is no type "
+                f"types: {printable.name(shown)} of {printable.name(str(name))} is no type "
                 "such as ap_fixed<16,6>, ufixed<8,0> or int<8>"
             )
         unsigned, kind, width, integer = found.groups()

@@ -92,7 +92,10 @@ def digits(value: np.ndarray) -> np.ndarray:
 
 
 def signature(value: np.ndarray) -> np.ndarray:
-    """Numbers that no order of axes changes: root mean square, deviation, mean size, ends."""
+    """Numbers that no order of axes changes: root mean square, deviation, mean size, ends; 0 of an
+    array without elements."""
+    if not value.size:
+        return np.zeros(6)
     wide = value.astype(np.float64, copy=False).ravel()
     finite = np.isfinite(wide)
     if not finite.all():
