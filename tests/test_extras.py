@@ -47,7 +47,7 @@ def test_a_checkout(installed, tmp_path, monkeypatch):
     egg = checkout / "layerprobe.egg-info"
     egg.mkdir()
     (egg / "PKG-INFO").write_text(METADATA)
-    monkeypatch.syspath_prepend(checkout)  # as one is that Python runs in
+    monkeypatch.setattr(sys, "path", [str(checkout), *sys.path])  # as one that Python runs in
     assert shlex.split(install("torch")) == ["pip", "install", "-e", f"{checkout}[torch]"]
     installed({"url": checkout.as_uri(), "dir_info": {}})
     assert shlex.split(install("torch")) == ["pip", "install", f"{checkout}[torch]"]

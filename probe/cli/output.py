@@ -46,7 +46,9 @@ def write(path: str, text: str) -> None:
 @contextmanager
 def no_empty_folder(path: str | None) -> Iterator[None]:
     """A folder that is made for files, and that an error leaves without any, is taken away."""
-    there = path is None or os.path.lexists(path)
+    from probe.files.regular_file import exists
+
+    there = path is None or exists(path)
     try:
         yield
     except BaseException:
