@@ -315,7 +315,7 @@ def test_a_folder_may_have_more_arrays_than_a_process_may_have_files_open(tmp_pa
         f"recording = probe.open_model({str(tmp_path / 'run')!r})\n"
         "print(len([report.verdict for report in probe.sweep(recording)]))\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "-c", code]
+    # Python looks for packages where it is started, which may be a checkout.
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.stdout == "60\n", run.stderr
