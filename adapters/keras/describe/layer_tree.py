@@ -29,6 +29,9 @@ __all__ = [
 _LISTED = ("keras", "tf_keras")
 """Packages all of whose layers are either described or left out for a reason."""
 
+_OPERATIONS = ("keras.src.ops.", "tf_keras.src.layers.core.tf_op_layer")
+"""The modules of what stands for a function in a graph of Keras, and is described by its name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -131,7 +134,7 @@ def is_followed(kind: type) -> bool:
     if root not in ROOTS or name in FOLLOWED:
         return True
     listed = root not in _LISTED or name in DESCRIBED or name in LEFT_OUT[root]
-    return not listed and not kind.__module__.startswith("keras.src.ops.")
+    return not listed and not kind.__module__.startswith(_OPERATIONS)
 
 
 def layer_of(place: Place) -> Layer:
