@@ -114,8 +114,8 @@ def _steps(sizes: Sequence[int]) -> list[int]:
 
 
 def leads_to_op(weight: Weight) -> bool:
-    """Whether its rows are rows of the array, its axes are the array's, and its shape holds as many
-    values."""
+    """Whether its rows are rows of the array, its axes are the array's, and its shape, in which one
+    size may be -1 as in NumPy's reshape, holds as many values."""
     sizes = weight.effective.shape
     if weight.rows is not None:
         first, end = weight.rows
@@ -124,8 +124,11 @@ def leads_to_op(weight: Weight) -> bool:
         sizes = (end - first, *sizes[1:])
     if weight.axes is not None and sorted(weight.axes) != list(range(len(sizes))):
         return False
-    shape = sizes if weight.shape is None else weight.shape
-    return all(size >= 0 for size in shape) and math.prod(shape) == math.prod(sizes)
+    shape, count = sizes if weight.shape is None else weight.shape, math.prod(sizes)
+    if shape.count(-1) == 1:
+        rest = -math.prod(shape)
+        shape = tuple(count // rest if size == -1 and rest > 0 else size for size in shape)
+    return all(size >= 0 for size in shape) and math.prod(shape) == count
 
 
 def numbered(weights: Iterable[Weight]) -> dict[str, Weight]:

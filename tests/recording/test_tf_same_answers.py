@@ -10,7 +10,7 @@ from recorded import assert_same
 
 pytestmark = pytest.mark.tensorflow
 SAMPLE = (
-    *("torch-Conv2d", "torch-MaxPool2d", "torch-Linear", "torch-GroupNorm"),
+    *("torch-Conv2d", "torch-MaxPool2d", "torch-Linear", "torch-GroupNorm", "torch-PReLU"),
     *("keras-Conv2D", "keras-LayerNormalization", "keras-Dense"),
     *("tf_keras-DepthwiseConv2D", "qkeras-QDense", "qkeras-QConv2D"),
     *(
