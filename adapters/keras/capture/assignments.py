@@ -6,7 +6,7 @@ the one that it has left.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ class State:
         ]
         return printable.several([repr(name) for name in dict.fromkeys(names)])
 
+    def is_built(self) -> bool:
+        """Whether the layer had all variables that it has now."""
+        before = {id(variable) for variable, _ in self.values}
+        return all(id(variable) in before for variable in variables_of(self.layer))
+
 
 def state_of(layer: Any, tensors: Tensors) -> State:
     """What a layer is now. Variables of TensorFlow are not copied."""
@@ -58,10 +63,15 @@ def state_of(layer: Any, tensors: Tensors) -> State:
 
 
 def begun_with(state: State | None) -> dict[str, Any]:
-    """What a ``Call`` says of the state that it began with, once it has ended."""
+    """What a ``Call`` says of the state that it began with, once it has ended.
+
+    A call that made variables is followed from where it ended: without them, following it would
+    make others.
+    """
     if state is None:
         return {}
-    return {"begun": state.restored, "assigned": state.assigned()}
+    begun = state.restored if state.is_built() else nullcontext
+    return {"begun": begun, "assigned": state.assigned()}
 
 
 def _values(variable: Any, tensors: Tensors) -> np.ndarray:

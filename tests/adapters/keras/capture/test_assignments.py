@@ -160,3 +160,27 @@ def test_generators_of_random_numbers_are_no_reason(keras, seeded):
     given = keras.Input((4,), batch_size=3)
     model = keras.Model(given, Dropping(name="mine")(given))
     assert probe.check(model, "mine", X).verdict == "agree"
+
+
+def test_a_call_that_makes_variables_is_followed_with_them():
+    """Here in training alone, which is not how a model of Keras 2 is called to build it."""
+    keras = importlib.import_module("tf_keras")
+
+    class Mine(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="mine")
+            self.dense = keras.layers.Dense(4, name="dense")
+
+        def call(self, x, training=True):
+            return self.dense(self.dense(x)) if training else x
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.mine = Mine()
+
+        def call(self, x, training=True):
+            return self.mine(x, training=training)
+
+    report = next(one for one in probe.sweep(Net(), X) if one.layer == "mine")
+    assert report.verdict == "agree" and "dense.kernel" in report.weights, report
