@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 from chain_model import ChainModel
+from probe.adapters import list_file, open_model
 from safetensors.numpy import save_file
 
 import probe
-from adapters import list_file, open_model
 from probe import ops
 from probe.errors import BadInput, CannotOpen
 from probe.files.regular_file import exists, is_file, is_folder, open_file, read_file
