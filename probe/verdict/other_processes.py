@@ -40,15 +40,16 @@ def in_other_processes(
         for capture, yours in calls:
             waiting.append((capture, yours))
             sent = _can_be_sent(capture)
-            data = replace(capture, alone=None, unseen=None, parts=())
+            data = replace(capture, alone=None, unseen=None, changed=None, parts=())
             yield joblib.delayed(_judged_there)(judge, (data, yours) if sent else None)
 
     for judged in joblib.Parallel(return_as="generator")(tasks()):
         capture, yours = waiting.popleft()
-        yield (
-            (capture, yours),
-            judge(capture, yours) if judged is None else _with_arrays(judged, capture),
-        )
+        if judged is None or _of_other_weights(judged, capture):
+            judged = judge(capture, yours)
+        else:
+            judged = _with_arrays(judged, capture)
+        yield (capture, yours), judged
 
 
 def _can_be_sent(capture: Capture) -> bool:
@@ -57,6 +58,13 @@ def _can_be_sent(capture: Capture) -> bool:
     return capture.description is not None and not any(
         isinstance(step.op, Recomputed) for step in capture.description.steps
     )
+
+
+def _of_other_weights(judged: Judged, capture: Capture) -> bool:
+    """Whether what diverges may do so because weights changed meanwhile, which only this process
+    can tell."""
+    report, _ = judged
+    return report.verdict == "diverge" and capture.changed is not None and bool(capture.changed())
 
 
 def _judged_there(

@@ -77,6 +77,16 @@ def test_it_is_another_process_that_judges():
     assert other_processes.configured() is None
 
 
+def test_what_changed_meanwhile_is_judged_here():
+    def process(capture, yours):
+        return replace(judge(capture), verdict="diverge", notes=(str(os.getpid()),)), ""
+
+    calls = [(replace(next(_captures()), changed=lambda one=one: one), None) for one in ((), "w")]
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        judged = list(other_processes.in_other_processes(joblib, process, iter(calls)))
+    assert [one.notes == (str(os.getpid()),) for _, (one, _) in judged] == [False, True]
+
+
 def _captures():
     found = []
     probe.open_model(net()).run((X,), ["0"], found.append)
