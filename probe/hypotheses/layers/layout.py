@@ -172,7 +172,7 @@ def wrong_axis(case: Case) -> Iterator[Edit]:
                         f"{type(op).__name__} over axis {axis} instead of {op.axis}",
                         case.changed(position, axis=axis),
                     )
-        if "axes" in names and op.axes:
+        if "axes" in names and isinstance(op.axes, tuple) and op.axes:
             parameters = [
                 getattr(op, name) for name in names if isinstance(getattr(op, name), Weight)
             ]
