@@ -108,7 +108,8 @@ def watch(
                 )
                 for name, module in {**inside, **watched}.items()
             ]
-        stack.enter_context(silenced("torch."))
+        # Warnings of PyTorch's kernels carry the module that called the operation: ours, in a mode.
+        stack.enter_context(silenced("torch.", f"{__package__}."))
         stack.enter_context(torch.no_grad())
         # What torch.compile made runs uncompiled: hooks inside it would not be called.
         stack.enter_context(_UNCOMPILED if sys.modules.get("torch._dynamo") else nullcontext())
