@@ -6,6 +6,7 @@ own code first writes to it, and what another thread has written meanwhile is to
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -63,7 +64,8 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in _tensors_at(places, args, kwargs) if places else ():
             for one in self._by_storage.get(_storage(tensor), ()):
                 self._note(one)
-        with torch._C.DisableTorchFunction():  # an operation within a call is no call itself
+        # an operation within a call is no call itself
+        with torch._C.DisableTorchFunction(), _autocast(func):
             return func(*args, **kwargs)
 
     def _note(self, tensor: torch.Tensor) -> None:
@@ -179,6 +181,44 @@ def _storage(tensor: torch.Tensor) -> int | None:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # sparse ones, and subclasses that hold others
         return None
+
+
+@contextmanager
+def _autocast(function: Any) -> Iterator[None]:
+    """Keeps autocast on within an operation that it does not cast the arguments of: PyTorch turns
+    it off in a mode."""
+    keys = [key for key in _cast_within(function) if _EXCLUDED(key)]
+    if keys:
+        with torch._C._RestorePythonTLSSnapshot():  # type: ignore[attr-defined]
+            keys = [key for key in keys if not _EXCLUDED(key)]
+    for key in keys:
+        torch._C._dispatch_tls_set_dispatch_key_excluded(key, False)
+    try:
+        yield
+    finally:
+        for key in keys:
+            torch._C._dispatch_tls_set_dispatch_key_excluded(key, True)
+
+
+_EXCLUDED = torch._C._dispatch_tls_is_dispatch_key_excluded
+_AUTOCAST = [
+    getattr(torch._C.DispatchKey, f"Autocast{device}") for device in ("CPU", "CUDA", "XPU", "MPS")
+]
+_FUSED = ("aten::_transformer_encoder_layer_fwd", "aten::_native_multi_head_attention")
+"""Operations of PyTorch's own whose kernels call what autocast casts for. Others are called by such
+as have been cast for, as euclidean distances by ``cdist``, in which autocast is off."""
+
+
+@lru_cache(maxsize=4096)
+def _cast_within(function: Any) -> tuple[Any, ...]:
+    """The keys of the devices whose autocast, where it is on, is on in the kernel of an
+    operation."""
+    schema = getattr(function, "_schema", None)
+    name = "" if schema is None else schema.name
+    if name.startswith(("aten::", "prims::", "prim::")) and name not in _FUSED:
+        return ()
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return tuple(key for key in _AUTOCAST if name and not has_kernel(name, key))
 
 
 @lru_cache(maxsize=4096)

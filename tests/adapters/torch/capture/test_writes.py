@@ -135,3 +135,43 @@ def test_other_layers_have_a_verdict_meanwhile():
     whole = probe.check(model, "", X)
     assert whole.verdict == "unchecked"
     assert "its weights changed during the pass" in whole.sentence
+
+
+@torch.library.custom_op("probe_test_writes::product", mutates_args=())
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x @ weight
+
+
+def test_autocast_within_a_kernel_is_that_of_the_model():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.eye(4))
+            self.kinds = []
+
+        def forward(self, x):
+            products = [product(x, self.weight)]
+            with torch.autocast("cpu", enabled=False):
+                products.append(product(x, self.weight))
+            self.kinds.append([one.dtype for one in products])
+            return products[1]
+
+    model = Net()
+    kinds = [torch.bfloat16, torch.float32]
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.from_numpy(X))
+        probe.check(model, "", X)
+    assert len(model.kinds) > 2 and all(one == kinds for one in model.kinds), model.kinds
+
+
+def test_warnings_of_kernels_end_no_pass():
+    """The filter of the tests makes them errors; where this kernel's is shown depends on what
+    watches the call."""
+    model = torch.nn.Conv1d(5, 7, 4, padding="same").eval()
+    x = np.random.default_rng(0).normal(size=(2, 5, 13)).astype(np.float32)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        assert probe.check(model, "", x).verdict == "agree"
+    finally:
+        torch.set_warn_always(always)
