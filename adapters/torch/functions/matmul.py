@@ -24,7 +24,6 @@ __all__ = ["attention", "convolution", "linear", "matmul"]
     "mm",
     "mv",
     "dot",
-    "inner",
     "vdot",
     "__matmul__",
     "linalg_matmul",
@@ -32,6 +31,17 @@ __all__ = ["attention", "convolution", "linear", "matmul"]
 )
 def matmul(build: Builder, input: Value, other: Value) -> Ref:
     return build.add(ops.Product(), input, other)
+
+
+@function("inner", onnx="matmul")
+def inner(build: Builder, input: Value, other: Value) -> Ref:
+    """The sums of products along the last axis of both; one without axes is a factor."""
+    ranks = build.rank(input), build.rank(other)
+    if not all(ranks):
+        return build.add(ops.Mul(), input, other)
+    letters = "abcdefghijklmnopqrstuvwxy"
+    left, right = letters[: ranks[0] - 1], letters[ranks[0] - 1 : sum(ranks) - 2]
+    return build.add(ops.Einsum(equation=f"{left}z,{right}z->{left}{right}"), input, other)
 
 
 @function("__rmatmul__", onnx="matmul")

@@ -246,10 +246,11 @@ def topk(
 def _in_order(
     build: Builder, input: Value, k: int, dim: int, largest: bool, stable: bool
 ) -> tuple[Ref, Ref]:
-    found = build.add(
-        ops.TopK(k=k, axis=dim % max(1, build.rank(input)), largest=largest, stable=stable), input
-    )
-    return found, Ref(found.step, 1)
+    rank = build.rank(input)
+    row = input if rank else build.add(ops.Reshape(shape=(1,)), input)
+    found = build.add(ops.TopK(k=k, axis=dim % max(1, rank), largest=largest, stable=stable), row)
+    order = found, Ref(found.step, 1)
+    return order if rank else (build.reshaped(order[0]), build.reshaped(order[1]))
 
 
 @function("sort", onnx="topk")

@@ -279,7 +279,11 @@ def take_along_dim(build: Builder, input: Value, indices: Value, dim: int | None
 def gather(
     build: Builder, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
 ) -> Ref:
-    return build.add(ops.GatherElements(axis=dim), input, index)
+    if build.rank(input) and build.rank(index):
+        return build.add(ops.GatherElements(axis=dim), input, index)
+    # one without axes is one of a single element
+    row, places = (build.add(ops.Reshape(shape=(-1,)), one) for one in (input, index))
+    return build.reshaped(build.add(ops.Gather(axis=0), row, places))
 
 
 @function("take", onnx="gather")

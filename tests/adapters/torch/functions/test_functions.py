@@ -1134,6 +1134,13 @@ def test_fractions_of_integers_are_refused_by_name(function):
     assert report.verdict == "unchecked" and "integer" in report.sentence, report.sentence
 
 
+@pytest.mark.parametrize("shapes", [((4, 4), (4, 4)), ((2, 3, 4), (5, 4)), ((4,), (2, 4))], ids=str)
+def test_inner_products_are_along_the_last_axis_of_both(shapes):
+    x, y = (np.random.default_rng(0).normal(size=one).astype(np.float32) for one in shapes)
+    (report,) = probe.sweep(Net(lambda x: torch.inner(x, torch.from_numpy(y))), x)
+    assert report.verdict == "agree", report
+
+
 def test_what_becomes_of_a_tensor_without_axes():
     """PyTorch takes it as one of a single element; what has no description then says so, and
     nothing ends in a traceback."""
