@@ -85,6 +85,7 @@ _NEVER = 1 << 30
 
 
 @_no_full_collections()
+@np.errstate(all="ignore")
 def diagnose(
     case: Case,
     rounding: Rounding,
