@@ -10,7 +10,7 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
-from probe.diagnosis.prediction import Rounding, everywhere
+from probe.diagnosis.prediction import Rounding, as_healthy, everywhere
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
@@ -211,5 +211,9 @@ def _gives(edit: Edit, first: int, output: int, asked: Asked) -> bool:
     values = everywhere(case, moved)
     if values is None or np.shape(values[-1][0]) != case.observed.shape:
         return False
+    predicted = np.asarray(values[-1][0])
+    if edit.as_healthy and rounding.tolerance is None:
+        healthy = rounding.of(case.edit(""), case.values) if allowed is None else allowed
+        return left(case, predicted, as_healthy(case, healthy, predicted)) <= 1
     rounding = rounding if allowed is None else rounding.beside(case, allowed)
-    return left(case, np.asarray(values[-1][0]), rounding.of(moved, values, case.observed)) <= 1
+    return left(case, predicted, rounding.of(moved, values, case.observed)) <= 1
