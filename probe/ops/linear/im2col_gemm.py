@@ -115,6 +115,11 @@ class _Window:
         dilations: Sequence[int],
         groups: int,
     ):
+        if groups < 1 or w.shape[0] % groups or x.shape[1] != groups * w.shape[1]:
+            raise ValueError(
+                f"a kernel of shape {w.shape} does not take "
+                f"{x.shape[1]} channels in {groups} groups"
+            )
         self.x, self.w, self.strides, self.dilations, self.groups = (
             x,
             w,

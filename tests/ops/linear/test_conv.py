@@ -76,6 +76,14 @@ def test_conv(agrees, weight, case):
     agrees(op, [x], by_torch, by_tensorflow if fits and not unwritten else None)
 
 
+@pytest.mark.parametrize("groups", [0, 3, 7, -8])
+def test_a_kernel_of_other_groups_is_refused(weight, groups):
+    kernel = weight("kernel", np.ones((8, 1, 5), np.float32))
+    op = ops.Conv(kernel, None, (1,), ((0, 0),), (1,), groups)
+    with pytest.raises(ValueError, match=f"does not take 8 channels in {groups} groups"):
+        op.run(np.ones((4, 8, 30)))
+
+
 @given(convolutions())
 def test_conv_whose_kernel_is_an_input(agrees, weight, case):
     x, w, b, how = case
