@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Grid", "Weight", "leads_to_op", "numbered", "zero_bias"]
+__all__ = ["Grid", "Weight", "leads_to_op", "numbered", "one_parameter", "zero_bias"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +137,14 @@ def numbered(weights: Iterable[Weight]) -> dict[str, Weight]:
     found: dict[str, Weight] = {}
     for weight in weights:
         key, number = weight.name, 1
-        while key in found and not _one_parameter(found[key], weight):
+        while key in found and not one_parameter(found[key], weight):
             number += 1
             key = f"{weight.name} ({number})"
         found.setdefault(key, weight)
     return found
 
 
-def _one_parameter(first: Weight, second: Weight) -> bool:
+def one_parameter(first: Weight, second: Weight) -> bool:
     """Whether two are made of the same parameter, whichever part of it either is."""
     mine, theirs = first.effective, second.effective
     return mine is theirs or (

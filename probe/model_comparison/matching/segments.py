@@ -1,7 +1,7 @@
 """What lies between a pair of tensors and the pairs before it, in either model."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from probe.model_comparison.graphs.graph import Call, Node, Tensor
 from probe.model_comparison.matching.paired import Paired, Wire
 from probe.model_comparison.matching.walk import Walk
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
-from probe.ops.step import Ref, Step
+from probe.ops.step import Ref, Step, weight_fields
+from probe.ops.weight import Weight, one_parameter
 
 __all__ = [
     "Joined",
@@ -188,6 +189,7 @@ def joined(
     which = end.output_of(end.node)
     if places[end.node] != len(steps) - 1 or which or len(end.node.outputs) > 1:
         steps.append(Step(Outputs(), (Ref(places[end.node], which),)))
+    steps[: len(nodes)] = _named_apart(nodes, steps)
     arrays = tuple(
         value.astype(np.float64)
         if value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
@@ -196,3 +198,25 @@ def joined(
         for value in [held.get(one, one.value)]
     )
     return Joined(tuple(steps), arrays, tuple(inputs), places)
+
+
+def _named_apart(nodes: Sequence[Node], steps: Sequence[Step]) -> list[Step]:
+    """The steps of nodes, in which a name of several weights, each of another layer, has that of
+    its layer behind it."""
+    held = [weight_fields(step.op) for step in steps[: len(nodes)]]
+    first: dict[str, Weight] = {}
+    shared = {
+        weight.name
+        for fields in held
+        for weight in fields.values()
+        if not one_parameter(first.setdefault(weight.name, weight), weight)
+    }
+    named = []
+    for node, step, weights in zip(nodes, steps, held, strict=False):
+        other = {
+            field: replace(weight, name=f"{weight.name} ({node.call.name})")
+            for field, weight in weights.items()
+            if weight.name in shared
+        }
+        named.append(replace(step, op=replace(step.op, **other)) if other else step)
+    return named
