@@ -3,6 +3,7 @@ nothing is left behind."""
 
 import contextlib
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -744,3 +745,26 @@ def test_a_module_that_calls_itself_has_the_inputs_of_each_call():
     inner, outer = captured(probe.open_model(Again().eval()), ["inner"])
     np.testing.assert_array_equal(inner.inputs[0], 2 * X)
     np.testing.assert_array_equal(outer.inputs[0], X)
+
+
+class Warns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        # PyTorch warns that it may have to pad the input itself.
+        self.conv = nn.Conv1d(5, 7, 4, padding="same")
+
+    def forward(self, x):
+        warnings.warn("of the user's own", stacklevel=1)
+        return self.conv(x)
+
+
+def test_of_warnings_those_of_pytorchs_functions_are_kept_from_the_user():
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with pytest.warns(UserWarning) as caught:
+            report = probe.check(Warns().eval(), "conv", np.ones((2, 5, 13), np.float32))
+    finally:
+        torch.set_warn_always(before)
+    assert report.verdict == "agree"
+    assert {str(one.message) for one in caught} == {"of the user's own"}
