@@ -19,6 +19,7 @@ from probe import printable
 from probe.errors import CannotOpen
 from probe.files.regular_file import open_file
 from probe.files.size_limits import most, too_much
+from probe.process.limited_child import limited
 
 from .schema import numbers
 
@@ -33,6 +34,9 @@ _KNOWN = 1024
 
 _ROUNDS = 1 << 24
 """How many rounds loops may make, those inside of others counted for each."""
+
+_MEMORY, _INFERRING = 1 << 30, 20.0
+"""Bytes and seconds of processor time in which the shapes of a model have to be inferred."""
 
 _SECONDS = 8.0
 """How long a pass may take whose loops go round as often as the model computes."""
@@ -113,16 +117,16 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
     # onnx itself makes a list of each vector that it propagates data through: only where none is
     # large
     for propagating in (False, True):
-        inferred = _inferred(proto, {}, propagating)
-        if inferred is None:  # ONNX Runtime, which infers them too, will say what is wrong
+        sizes = _sizes(path, proto, propagating)
+        if sizes is None:  # ONNX Runtime, which infers them too, will say what is wrong
             return
         total = 0
-        for one in (*inferred.value_info, *inferred.output):
-            asked = max(_bytes(one), texts.get(one.name, 0) * max(1, _bytes(one) // 4))
+        for name, size in sizes:
+            asked = max(size, texts.get(name, 0) * max(1, size // 4))
             total += max(0, asked)
             if too_much(asked, holds):
                 raise CannotOpen(
-                    f"{path} computes {one.name!r} with {asked:,} bytes, while file and inputs "
+                    f"{path} computes {name!r} with {asked:,} bytes, while file and inputs "
                     f"have {holds:,}, which could exhaust memory"
                 )
         if total > most(holds):
@@ -130,6 +134,22 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
                 f"{path} computes tensors of {total:,} bytes together, while file and inputs "
                 f"have {holds:,}, which could exhaust memory"
             )
+
+
+def _sizes(path: Path, proto: onnx.ModelProto, propagating: bool) -> list[tuple[str, int]] | None:
+    """The names and bytes of what the nodes give, as far as ``_inferred`` knows them. Numbers are
+    propagated in a child with limits: onnx makes vectors of them, as long as the model computes."""
+
+    def sizes() -> list[tuple[str, int]] | None:
+        inferred = _inferred(proto, {}, propagating)
+        if inferred is None:
+            return None
+        return [(one.name, _bytes(one)) for one in (*inferred.value_info, *inferred.output)]
+
+    if not propagating:
+        return sizes()
+    what = f"inferring the shapes of {path}"
+    return limited(sizes, what, memory=_MEMORY, seconds=_INFERRING)
 
 
 def _longest_texts(graph: Any) -> dict[str, int]:
@@ -229,6 +249,8 @@ def _inferred(
             bare.graph.initializer.add().CopyFrom(tensor)
     try:
         return onnx.shape_inference.infer_shapes(bare, data_prop=propagating).graph
+    except MemoryError:
+        raise
     # of classes that onnx does not make public; ONNX Runtime infers them too, and says what is
     # wrong
     except Exception:

@@ -1,6 +1,8 @@
 """ONNX models that would not end or fill the memory are refused before they run; those that only
 look so are not."""
 
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -324,3 +326,24 @@ def test_a_name_that_is_no_text(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"abcdef", b"abc\xffef"))
     with pytest.raises(CannotOpen, match=r"a name that is no UTF-8 text: b'abc\\xffef'"):
         probe.open_model(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has children with such limits")
+@pytest.mark.parametrize(("length", "ends"), [(1_000, True), (10_000, False)])
+def test_a_vector_whose_length_the_model_computes(tmp_path, monkeypatch, length, ends):
+    """onnx makes it where it infers shapes."""
+    monkeypatch.setattr("probe.adapters.onnx.run_limits._MEMORY", 1 << 26)
+    seven = numpy_helper.from_array(np.array([7], np.int64))
+    nodes = [
+        helper.make_node("Mul", ["a", "b"], ["n"]),
+        helper.make_node("ConstantOfShape", ["n"], ["long"], value=seven),
+        helper.make_node("Gather", ["long", "zero"], ["g"]),
+        helper.make_node("Cast", ["g"], ["h"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "h"], ["y"], name="add"),
+    ]
+    path = saved(tmp_path / "n.onnx", nodes, {"a": [3 * length], "b": [length // 10], "zero": 0})
+    if ends:
+        assert "add" in probe.open_model(path).names()
+    else:
+        with pytest.raises(CannotOpen, match=r"inferring the shapes of .* takes more than 64 MiB"):
+            probe.open_model(path)
