@@ -1,6 +1,7 @@
 """Lines that are meant to be copied, as a shell reads them."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -168,7 +169,8 @@ def test_what_a_shell_completes_runs_nothing(tmp_path):
     package.record(str(tmp_path / "net.onnx"), X, tmp_path / "run.npz")
     program = tmp_path / "program"
     program.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c 'from probe.cli import main; main()' \"$@\"\n"
+        f"#!/bin/sh\nexec {shlex.quote(sys.executable)} "
+        "-c 'from probe.cli import main; main()' \"$@\"\n"
     )
     program.chmod(0o755)
     offered = [name for name in names if name.isprintable() and "\\" not in name]

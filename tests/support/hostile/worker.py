@@ -426,8 +426,11 @@ class Runner:
         with err.open("wb") as errors:
             child = subprocess.Popen(
                 # A closed descriptor needs a shell: nothing of Python's can start a process without
-                # one.
-                ["/bin/sh", "-c", run.shell or 'exec "$0" "$@" >"$OUT"', program, *run.arguments],
+                # one. In a path with spaces the script itself is one of a shell, which speaks too.
+                [
+                    *("/bin/sh", "-c", run.shell or 'exec "$0" "$@" >"$OUT"'),
+                    *(sys.executable, program, *run.arguments),
+                ],
                 cwd=here.work,
                 env={
                     **environment(self.root),
