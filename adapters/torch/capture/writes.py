@@ -55,6 +55,12 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._data = [(one, one.data) for one in self._tensors.values() if id(one) in self._kept]
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What torch.compile made runs uncompiled in a pass, and PyTorch would import its compiler,
+        in a second or two, to turn it off for this mode."""
+        return False
+
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:

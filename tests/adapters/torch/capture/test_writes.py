@@ -1,6 +1,8 @@
 """A forward that writes to its own parameters, and another thread that trains the model meanwhile:
 neither is the framework's fault, and neither is undone or left behind."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -175,3 +177,17 @@ def test_warnings_of_kernels_end_no_pass():
         assert probe.check(model, "", x).verdict == "agree"
     finally:
         torch.set_warn_always(always)
+
+
+def test_pytorchs_compiler_is_not_imported(tmp_path):
+    """It takes a second or two, and changes the filters of warnings."""
+    code = """
+import sys
+import numpy as np, torch, probe
+module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).train()
+print({report.verdict for report in probe.sweep(module, np.eye(5, 3, dtype=np.float32))})
+print("torch._dynamo" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.stdout == "{'agree'}\nFalse\n", run.stderr
