@@ -34,8 +34,9 @@ def on_a_terminal(*arguments, columns=80, **environment):
     started = time.monotonic()
     terminal, screen = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    # They would hold for the size of the screen.
-    around = {name: one for name, one in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    # They would hold, whatever the terminal is.
+    others = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    around = {name: one for name, one in os.environ.items() if name not in others}
     child = subprocess.Popen(
         [PROBE, *arguments],
         **dict.fromkeys(("stdin", "stdout", "stderr"), screen),
