@@ -32,7 +32,7 @@ def as_read(lines, folder):
     """The words that bash makes of each line that calls ``probe``."""
     script = READ + "\n".join(lines)
     done = subprocess.run(
-        ["bash", "--norc", "-c", script], capture_output=True, cwd=folder, timeout=60
+        ["bash", "--norc", "-c", script.encode()], capture_output=True, cwd=folder, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     assert not (folder / "PWNED").exists()
@@ -132,7 +132,7 @@ def test_a_comparison_in_python_says_only_what_is_complete(tmp_path):
     package.record(str(a), X, tmp_path / "run.npz")
     held = package.compare(tmp_path / "run.npz", str(b))
     assert re.findall("look closer: (.*)", str(held)) == [
-        f"probe {tmp_path / 'run.npz'} --layer 'two `|'"
+        f"probe {shlex.quote(str(tmp_path / 'run.npz'))} --layer 'two `|'"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import numpy as np
 import pytest
@@ -114,6 +115,7 @@ def test_what_a_recording_says_of_its_model_may_be_too_long_for_a_path(tmp_path)
     wrong = {"relu": np.maximum(X, 0) + np.float32(0.25)}
     comparison = probe.compare(str(tmp_path / "run.npz"), wrong)
     assert comparison.verdict == "diverge"
-    assert f"look closer: probe {tmp_path / 'run.npz'} --layer relu" in str(comparison)
+    recording = shlex.quote(str(tmp_path / "run.npz"))
+    assert f"look closer: probe {recording} --layer relu" in str(comparison)
     with pytest.raises(BadInput, match=r"File name too long|is neither"):
         probe.record(ChainModel(layers), X, "x" * 5000)

@@ -108,7 +108,8 @@ SURROUNDINGS = {
 
 @pytest.fixture(scope="module")
 def usual(model):
-    answer = run([model, "--layer", "dense"], without=("FORCE_COLOR", "NO_COLOR", "COLUMNS"))
+    without = ("FORCE_COLOR", "NO_COLOR", "COLUMNS")
+    answer = run([model.name, "--layer", "dense"], without=without, cwd=model.parent)
     assert (answer.returncode, answer.stderr) == (0, b"")
     assert b"\nagree: NumPy and ONNX Runtime" in answer.stdout
     return answer.stdout
@@ -119,13 +120,16 @@ def usual(model):
 def test_a_check_gives_the_same_answer(model, usual, name):
     if name == "one core" and not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not bind a process to a core")
-    answer = run([model, "--layer", "dense"], **SURROUNDINGS[name])
+    answer = run([model.name, "--layer", "dense"], cwd=model.parent, **SURROUNDINGS[name])
     assert (answer.returncode, answer.stderr) == (0, b"")
     said = answer.stdout.replace(b"\x1b[32m", b"").replace(b"\x1b[0m", b"")
     assert said.split() == usual.split()
     assert b"\x1b" not in said or name == "FORCE_COLOR"
 
 
+@pytest.mark.skipif(
+    sys.getfilesystemencoding() != "utf-8", reason="where Python reads names as ASCII it makes none"
+)
 def test_folders_with_spaces_and_other_letters(model, tmp_path):
     folder = tmp_path / "a folder with ümläute"
     folder.mkdir()
