@@ -108,6 +108,18 @@ def test_a_child_that_gets_nothing_done_is_not_waited_for(monkeypatch):
     assert limited(work, seconds=1000) == "here"
 
 
+def test_a_child_that_gets_little_of_the_processor_is_waited_for(monkeypatch):
+    """Its processor time ends it, and no clock: it is asked for again and again."""
+    monkeypatch.setattr(limited_child, "_WAITED", 0.2)
+    monkeypatch.setattr(limited_child, "_BUSY", 0.001)
+
+    def forever():
+        while True:
+            pass
+
+    assert refused(forever) == "reading a file takes more than 1 s of processor time"
+
+
 def test_without_standard_streams():
     code = "import os, probe.process.limited_child as it; os.closerange(0, 3); end = os._exit\n"
     code += "end(it.limited(lambda: 7, 'reading', memory=1 << 26, seconds=1))"

@@ -37,8 +37,8 @@ _ERRORS = {cls.__name__: cls for cls in (BadInput, CannotOpen, NotTrusted)}
 _OUT_OF_MEMORY = 3
 """The exit status of a child that had no memory left to answer."""
 _WAITED, _BUSY = 5.0, 0.05
-"""A child is waited for so many times its seconds, and is idle below this share of them: it waits
-for a lock of a thread that it does not have."""
+"""A child that in so many times its seconds takes less than this share of them of processor time
+is idle, and is waited for no longer: it waits for a lock of a thread that it does not have."""
 _STARTING = threading.Lock()
 
 
@@ -66,7 +66,7 @@ def limited(
                 return work()
         try:
             with interruptible():
-                text, waiting = _text(end, _WAITED * seconds)
+                text, idle = _text(child, end, seconds)
         finally:
             os.close(end)
             with contextlib.suppress(ProcessLookupError):
@@ -78,9 +78,9 @@ def limited(
             raise _ERRORS[answer["error"]](answer["sentence"])
         value: _T = answer["value"]
         return value
-    if waiting and used < _BUSY * seconds:
+    if idle and used < _BUSY * seconds:
         return work()
-    raise CannotOpen(f"{what} {_exceeded(status, waiting, memory, seconds)}")
+    raise CannotOpen(f"{what} {_exceeded(status, idle, memory, seconds)}")
 
 
 def _started(answer: Callable[[int], NoReturn]) -> tuple[int, int]:
@@ -155,19 +155,33 @@ def _lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (least, hard))
 
 
-def _text(end: int, seconds: float) -> tuple[bytes, bool]:
-    """What the child writes, a line, and whether it still has not after so many seconds."""
-    text, until = b"", time.monotonic() + seconds
+def _text(child: int, end: int, seconds: float) -> tuple[bytes, bool]:
+    """What the child writes, a line, and whether it was left idle before it had. A child that gets
+    little of a busy machine is waited for: its limit of processor time ends it."""
+    text, used, until = b"", 0.0, time.monotonic() + _WAITED * seconds
     with selectors.DefaultSelector() as selector:
         selector.register(end, selectors.EVENT_READ)
-        while time.monotonic() < until:
+        while True:
+            if time.monotonic() >= until:
+                before, used = used, _processor_time(child)
+                if used - before < _BUSY * seconds:
+                    return text, True
+                until = time.monotonic() + _WAITED * seconds
             if selector.select(MOMENT):
                 piece = os.read(end, 1 << 16)
                 text += piece
                 if not piece or text.endswith(b"\n"):
                     return text, False
             stop_here()
-    return text, True
+
+
+def _processor_time(child: int) -> float:
+    """The seconds of processor time that a child took so far; inf once it has ended."""
+    try:
+        # CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it on Linux.
+        return time.clock_gettime(~child << 3 | 2)
+    except OSError:
+        return float("inf")
 
 
 def _ended(child: int) -> tuple[int, float]:
@@ -179,8 +193,8 @@ def _ended(child: int) -> tuple[int, float]:
     return status, usage.ru_utime + usage.ru_stime
 
 
-def _exceeded(status: int, waiting: bool, memory: int, seconds: float) -> str:
-    if waiting:
+def _exceeded(status: int, idle: bool, memory: int, seconds: float) -> str:
+    if idle:
         return f"does not end within {_WAITED * seconds:.0f} s"
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGXCPU:
