@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "independent_pairs"))
+sys.path.append(str(Path(__file__).parents[1] / "corpora" / "pairs"))
 
 import numpy as np
 import torch

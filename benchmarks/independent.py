@@ -1,6 +1,6 @@
 """What is said of mistakes that others made: ``python benchmarks/independent.py [FAMILY ...]``.
 
-Every port of tests/independent (which knows nothing of the causes that are looked for) is held
+Every port of corpora/ports (which knows nothing of the causes that are looked for) is held
 against its model: the right ones must agree, the wrong ones differ. For each mistake the cause that
 is named first stands beside what was done in truth; whether it says the same is for a reader to
 judge. A line of JSON each goes to --lines FILE, where it is given. The section of RESULTS.md is
@@ -17,24 +17,17 @@ import os
 import sys
 import time
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "independent"))
+sys.path.append(str(Path(__file__).parents[1]))
 
 import numpy as np
 import results
 
 import probe
-
-HELD_OUT = ("held_out_layers", "held_out_blocks")
-
-
-def families() -> list[str]:
-    names: list[str] = import_module("check_twins").families()
-    return names
+from corpora.ports import FAMILIES, HELD_OUT, cases_of
 
 
 def asked(model: Any, layer: str, x: Any, values: np.ndarray) -> dict[str, Any]:
@@ -60,8 +53,8 @@ def main() -> int:
     parser.add_argument("--lines", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    for family in options.families or families():
-        for case in import_module(family).CASES:
+    for family in options.families or FAMILIES:
+        for case in cases_of(family):
             model, x = case.build()
             opened = probe.open_model(model)
             ports = {"": (case.right, "", 1)} | {
@@ -94,7 +87,7 @@ def main() -> int:
 
 def section(rows: list[dict[str, Any]]) -> str:
     """The counts of each family, and the mistakes for which nothing reproduces the values."""
-    order = [family for family in families() if family not in HELD_OUT] + [*HELD_OUT]
+    order = [*FAMILIES]
     table = [
         "| family | right ports that agree, with no cause | mistakes told apart "
         "| cause that gives the values | among several | median s | worst s |",
@@ -121,7 +114,7 @@ def section(rows: list[dict[str, Any]]) -> str:
     missed = [row for row in rows if row["mistake"] and not row["exact"]]
     lead = (
         "Written by `python benchmarks/independent.py`: "
-        f"{results.machine('numpy', 'torch', 'keras', 'transformers')}. Ports of tests/independent "
+        f"{results.machine('numpy', 'torch', 'keras', 'transformers')}. Ports of corpora/ports "
         "to NumPy and the mistakes in them, by hands that knew nothing of the causes looked for. "
         "Those of held_out_* were committed before they were first measured, and the search was "
         "not changed for them; the others were used while it was written. Those of unseen_* were "

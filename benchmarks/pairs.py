@@ -1,7 +1,7 @@
 """Two models where the second has a fault that others planted: ``python benchmarks/pairs.py
 [FAMILY ...]``.
 
-Every pair of tests/independent_pairs (which knows nothing of how models are compared) is compared:
+Every pair of corpora/pairs (which knows nothing of how models are compared) is compared:
 a healthy second model must have no source, a faulty one exactly those layers in which the fault
 lies. A line of JSON for each goes to --lines FILE, where it is given; what is said of the reason
 stands there beside what was done, for a reader to judge.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "independent_pairs"))
+sys.path.append(str(Path(__file__).parents[1] / "corpora" / "pairs"))
 
 import probe
 

@@ -1,6 +1,6 @@
 """Hostile model files, written by somebody who had read the documentation alone.
 
-python tests/hostile/outside_model_files.py [PREFIX ...] [--verbose] [--table FILE]
+python corpora/hostile_files/outside_model_files.py [PREFIX ...] [--verbose] [--table FILE]
 
 Each case builds its input in a temporary folder, runs `probe` on it in a child process and says
 "held", or "found" and what. Every run is judged for more than its case asks: no traceback, no

@@ -1,6 +1,6 @@
 """Hostile recordings, arrays, options and reports, written by somebody who had read the documentation alone.
 
-python tests/hostile/outside_recordings_and_reports.py [PREFIX ...] [--verbose] [--table FILE]
+python corpora/hostile_files/outside_recordings_and_reports.py [PREFIX ...] [--verbose] [--table FILE]
 
 The cases run as those of outside_model_files.py, whose runner this uses: every run is judged for
 tracebacks, internal errors, files left behind, control characters, memory and time.

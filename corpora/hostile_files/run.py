@@ -1,5 +1,5 @@
 """Runs the cases whose names hold all the words given, and says what is wrong: `python
-tests/hostile/run.py [WORD ...] [-v] [--known]`.
+corpora/hostile_files/run.py [WORD ...] [-v] [--known]`.
 
 `--known`: of known_failures.txt alone, which loses the lines of those that pass now.
 """
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile import corpus  # noqa: F401
 from hostile.case import CASES

@@ -1,6 +1,6 @@
 """Hold that each healthy second model gives the first's output, and that each fault shows.
 
-Run as `python tests/independent_pairs/check_twins.py [part of a pair's name ...] [-v]`.
+Run as `python corpora/pairs/check_twins.py [part of a pair's name ...] [-v]`.
 """
 
 import importlib

@@ -1,13 +1,11 @@
 """Hold that every right port agrees with its framework, and that every mistake shows.
 
-Run as `python tests/independent/check_twins.py [part of a case's name ...]`.
+Run as `python -m corpora.ports.check_twins [part of a case's name ...]`.
 """
 
-import importlib
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,19 +14,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import keras
 import numpy as np
 import torch
-from case import Case
 
-HELPERS = {"case", "check_twins", "numpy_parts", "test_ports", "trained"}
+from corpora.ports import FAMILIES, cases_of
+from corpora.ports.case import Case
+
 ROUNDING = 1e-4
 VISIBLE = 1e-3
 # `what` says this where a mistake changes less than that.
 SMALL = "inherently small"
-
-
-def families() -> list[str]:
-    """The modules of cases."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [file.stem for file in files if file.stem not in HELPERS]
 
 
 def first_tensor(output: Any) -> Any:
@@ -92,8 +85,8 @@ def main(wanted: list[str]) -> int:
     """Check the cases, and print how many there are."""
     failed, names = 0, set()
     total = {"cases": 0, "mistakes": 0, "several causes": 0}
-    for family in families():
-        cases: list[Case] = importlib.import_module(family).CASES
+    for family in FAMILIES:
+        cases = cases_of(family)
         for case in cases:
             assert case.name not in names, case.name
             names.add(case.name)

@@ -4,13 +4,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import linear, sigmoid, silu, softmax
-from trained import inputs, train_torch, weights_of
 from transformers import MambaConfig, MixtralConfig, Qwen2MoeConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeSparseMoeBlock
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import linear, sigmoid, silu, softmax
+from corpora.ports.trained import inputs, train_torch, weights_of
 
 
 def _experts(

@@ -7,23 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import (
-    batch_norm,
-    conv,
-    gelu,
-    gelu_quick,
-    gelu_tanh,
-    join_heads,
-    layer_norm,
-    linear,
-    relu,
-    rms_norm,
-    sigmoid,
-    silu,
-    softmax,
-    split_heads,
-)
 from torch import nn
 from torchvision.models.convnext import CNBlock
 from torchvision.models.efficientnet import MBConv, MBConvConfig
@@ -31,7 +14,6 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.vision_transformer import EncoderBlock
-from trained import inputs, tokens, train_keras, train_torch, weights_of
 from transformers import (
     BertConfig,
     BertModel,
@@ -50,6 +32,25 @@ from transformers import (
     WhisperConfig,
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
+    batch_norm,
+    conv,
+    gelu,
+    gelu_quick,
+    gelu_tanh,
+    join_heads,
+    layer_norm,
+    linear,
+    relu,
+    rms_norm,
+    sigmoid,
+    silu,
+    softmax,
+    split_heads,
+)
+from corpora.ports.trained import inputs, tokens, train_keras, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)

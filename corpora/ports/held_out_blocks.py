@@ -7,8 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from case import Case, Mistake
-from held_out_layers import correlate, draw, logistic, read, settle_keras, settle_torch, soft_max
 from torch import nn
 from transformers import (
     BloomConfig,
@@ -32,6 +30,17 @@ from transformers.models.convnext.modeling_convnext import ConvNextLayer
 from transformers.models.t5.modeling_t5 import T5LayerFF
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
     Wav2Vec2ConformerConvolutionModule,
+)
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.held_out_layers import (
+    correlate,
+    draw,
+    logistic,
+    read,
+    settle_keras,
+    settle_torch,
+    soft_max,
 )
 
 Weights = dict[str, np.ndarray]

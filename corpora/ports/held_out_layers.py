@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from case import Case, Mistake
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
+
+from corpora.ports.case import Case, Mistake
 
 
 def draw(seed: int, *shape: int, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:

@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import softmax
-from trained import inputs, train_keras
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import softmax
+from corpora.ports.trained import inputs, train_keras
 
 
 def build_multi_head() -> tuple[Any, np.ndarray]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import conv, relu
-from trained import inputs, train_keras
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import conv, relu
+from corpora.ports.trained import inputs, train_keras
 
 
 def _one_layer(shape: tuple[int, ...], layer: Any, seed: int) -> tuple[Any, np.ndarray]:

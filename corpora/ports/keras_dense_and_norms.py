@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import conv, gelu, gelu_quick, gelu_tanh
-from trained import inputs, train_keras
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import conv, gelu, gelu_quick, gelu_tanh
+from corpora.ports.trained import inputs, train_keras
 
 
 def build_dense() -> tuple[Any, np.ndarray]:

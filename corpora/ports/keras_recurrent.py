@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import conv, sigmoid
-from trained import inputs, tokens, train_keras
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import conv, sigmoid
+from corpora.ports.trained import inputs, tokens, train_keras
 
 
 def _hard_sigmoid(x: np.ndarray) -> np.ndarray:

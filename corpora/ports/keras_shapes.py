@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import conv, softmax
-from trained import inputs, tokens, train_keras
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import conv, softmax
+from corpora.ports.trained import inputs, tokens, train_keras
 
 
 def _alone(layer: Any, shape: tuple[int, ...], seed: int, **kinds: float) -> tuple[Any, np.ndarray]:

@@ -5,21 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import (
-    conv,
-    gelu,
-    gelu_quick,
-    gelu_tanh,
-    join_heads,
-    layer_norm,
-    linear,
-    relu,
-    rms_norm,
-    softmax,
-    split_heads,
-)
-from trained import inputs, tokens, train_torch, weights_of
 from transformers import (
     BertConfig,
     BertModel,
@@ -38,6 +23,22 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PositionalConvEmbedding,
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
+    conv,
+    gelu,
+    gelu_quick,
+    gelu_tanh,
+    join_heads,
+    layer_norm,
+    linear,
+    relu,
+    rms_norm,
+    softmax,
+    split_heads,
+)
+from corpora.ports.trained import inputs, tokens, train_torch, weights_of
 
 HIDDEN = np.float32(-1e9)
 

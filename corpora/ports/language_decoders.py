@@ -5,20 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import (
-    gelu,
-    gelu_tanh,
-    join_heads,
-    layer_norm,
-    linear,
-    relu,
-    rms_norm,
-    silu,
-    softmax,
-    split_heads,
-)
-from trained import tokens, train_torch, weights_of
 from transformers import (
     BloomConfig,
     BloomModel,
@@ -37,6 +23,21 @@ from transformers import (
     Qwen3Config,
     Qwen3Model,
 )
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
+    gelu,
+    gelu_tanh,
+    join_heads,
+    layer_norm,
+    linear,
+    relu,
+    rms_norm,
+    silu,
+    softmax,
+    split_heads,
+)
+from corpora.ports.trained import tokens, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)

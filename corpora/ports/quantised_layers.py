@@ -6,11 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from case import Case, Mistake
-from numpy_parts import linear
 from torch import Tensor, nn
-from trained import inputs, train_keras, train_torch, weights_of
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import linear
+from corpora.ports.trained import inputs, train_keras, train_torch, weights_of
 
 
 def build_keras() -> tuple[Any, np.ndarray]:

@@ -7,25 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from case import Case, Mistake
-from numpy_parts import (
-    batch_norm,
-    conv,
-    gelu,
-    gelu_tanh,
-    join_heads,
-    layer_norm,
-    linear,
-    relu,
-    rms_norm,
-    sigmoid,
-    silu,
-    softmax,
-    split_heads,
-)
 from torch import Tensor, nn
 from torchvision.transforms import Normalize
-from trained import inputs, tokens, train_keras, train_torch, weights_of
 from transformers import (
     BertConfig,
     Dinov2Config,
@@ -43,6 +26,24 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from transformers.models.recurrent_gemma.modeling_recurrent_gemma import (
     RecurrentGemmaRecurrentBlock,
 )
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
+    batch_norm,
+    conv,
+    gelu,
+    gelu_tanh,
+    join_heads,
+    layer_norm,
+    linear,
+    relu,
+    rms_norm,
+    sigmoid,
+    silu,
+    softmax,
+    split_heads,
+)
+from corpora.ports.trained import inputs, tokens, train_keras, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)

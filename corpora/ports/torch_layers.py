@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import batch_norm, conv, gelu, gelu_tanh, linear, sigmoid
 from torch import nn
-from trained import inputs, tokens, train_torch, weights_of
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import batch_norm, conv, gelu, gelu_tanh, linear, sigmoid
+from corpora.ports.trained import inputs, tokens, train_torch, weights_of
 
 
 def build_reflect() -> tuple[Any, np.ndarray]:

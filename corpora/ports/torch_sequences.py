@@ -4,11 +4,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import gelu, join_heads, layer_norm, linear, relu, sigmoid, softmax, split_heads
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from trained import inputs, train_torch, weights_of
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
+    gelu,
+    join_heads,
+    layer_norm,
+    linear,
+    relu,
+    sigmoid,
+    softmax,
+    split_heads,
+)
+from corpora.ports.trained import inputs, train_torch, weights_of
 
 
 def _lstm(

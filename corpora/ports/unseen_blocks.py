@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import torch
 import transformers as tf
-from case import Case, Mistake
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
 from torchvision.models import convnext, densenet, efficientnet, resnet, shufflenetv2
 from torchvision.models import swin_transformer as swin
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
+
+from corpora.ports.case import Case, Mistake
 
 Array = np.ndarray
 

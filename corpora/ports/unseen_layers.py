@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from case import Case, Mistake, Port
 from scipy.special import erf
 from torch import nn
 from transformers import LlamaConfig, T5Config
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 from transformers.models.t5.modeling_t5 import T5Attention
+
+from corpora.ports.case import Case, Mistake, Port
 
 Array = np.ndarray
 KL = keras.layers

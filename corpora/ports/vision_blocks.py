@@ -4,8 +4,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import (
+from torch import nn
+from torchvision.models.convnext import CNBlock
+from torchvision.models.densenet import _DenseLayer
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.shufflenetv2 import InvertedResidual as ShuffleUnit
+from torchvision.models.squeezenet import Fire
+from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
+from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
+from torchvision.ops.misc import SqueezeExcitation
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import (
     batch_norm,
     conv,
     gelu,
@@ -18,17 +29,7 @@ from numpy_parts import (
     softmax,
     split_heads,
 )
-from torch import nn
-from torchvision.models.convnext import CNBlock
-from torchvision.models.densenet import _DenseLayer
-from torchvision.models.mobilenetv2 import InvertedResidual
-from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.models.shufflenetv2 import InvertedResidual as ShuffleUnit
-from torchvision.models.squeezenet import Fire
-from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
-from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
-from torchvision.ops.misc import SqueezeExcitation
-from trained import inputs, train_torch, weights_of
+from corpora.ports.trained import inputs, train_torch, weights_of
 
 
 def _relu6(x: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from case import Case, Mistake
-from numpy_parts import batch_norm, conv, linear, relu
 from torch import nn
-from trained import inputs, tokens, train_keras, train_torch, weights_of
+
+from corpora.ports.case import Case, Mistake
+from corpora.ports.numpy_parts import batch_norm, conv, linear, relu
+from corpora.ports.trained import inputs, tokens, train_keras, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 

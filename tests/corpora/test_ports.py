@@ -2,16 +2,16 @@
 ones agree with their frameworks, the wrong ones do not."""
 
 import sys
-from importlib import import_module
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 import probe
 
-HERE = Path(__file__).parent
-HELPERS = {"case", "check_twins", "numpy_parts", "trained", "test_ports"}
-FAMILIES = sorted(one.stem for one in HERE.glob("*.py") if one.stem not in HELPERS)
+sys.path.append(str(ROOT))
+
+from corpora.ports import FAMILIES, cases_of
+
 WITHIN_ROUNDING = {
     ("bert_layer", "eps_of_pytorch"),
     ("llama_rms_norm_float16", "product_in_float32"),
@@ -30,22 +30,13 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def cases(monkeypatch):
-    """The cases of a family, which import their frameworks."""
-    monkeypatch.syspath_prepend(str(HERE))
-    yield lambda family: import_module(family).CASES
-    for name in {*FAMILIES, *HELPERS} - {"test_ports"}:
-        sys.modules.pop(name, None)
-
-
 def inputs(x):
     return list(x) if isinstance(x, tuple) else x
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_right_ports_agree_and_wrong_ones_differ(cases, family):
-    for case in cases(family):
+def test_right_ports_agree_and_wrong_ones_differ(family):
+    for case in cases_of(family):
         model, x = case.build()
         opened = probe.open_model(model)
         right = probe.check(opened, case.layer, inputs(x), expected=case.right(model, x))
@@ -59,8 +50,8 @@ def test_right_ports_agree_and_wrong_ones_differ(cases, family):
         assert not any("internal error" in line for line in told), told
 
 
-def test_there_are_as_many_as_there_were(cases):
+def test_there_are_as_many_as_there_were():
     """None is removed: what they show is worth as much as that they were written before."""
-    found = [case for family in FAMILIES for case in cases(family)]
+    found = [case for family in FAMILIES for case in cases_of(family)]
     assert len(found) == 308
     assert sum(len(case.wrong) for case in found) == 1282

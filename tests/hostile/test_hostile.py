@@ -2,14 +2,14 @@
 nothing run, read, written or eaten."""
 
 import contextlib
-from pathlib import Path
 
 import pytest
 from hostile import corpus  # noqa: F401
 from hostile.case import CASES, KINDS
 from hostile.worker import FAMILY, ORDER, Runner, Worker, judge, measured
+from repository import ROOT
 
-KNOWN = Path(__file__).parent / "known_failures.txt"
+KNOWN = ROOT / "corpora" / "hostile_files" / "known_failures.txt"
 GROUPS = sorted(
     {(case.format, case.kind) for case in CASES.values()},
     key=lambda group: (ORDER.index(FAMILY[group[0]]), *group),

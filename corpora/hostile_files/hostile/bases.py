@@ -479,7 +479,7 @@ def torch_legacy(
 
 def onnx_model(nodes=None, initializers=None, inputs=None, outputs=None, opset: int = 17, **more):
     """A model of one Gemm, or of the nodes given."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  # the other files need no onnx
+    from onnx import TensorProto, helper, numpy_helper  # the other files need no onnx
 
     if nodes is None:
         nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="fc")]

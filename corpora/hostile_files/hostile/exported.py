@@ -9,8 +9,8 @@ from hostile.bases import zipped
 
 
 def save(path: Path) -> None:
-    import torch  # noqa: PLC0415
-    from hostile.scripts import Plain  # noqa: PLC0415
+    import torch
+    from hostile.scripts import Plain
 
     torch.export.save(torch.export.export(Plain().eval(), (torch.zeros(2, 4),)), path)
 

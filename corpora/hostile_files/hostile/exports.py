@@ -17,7 +17,7 @@ def _script(
     edit: Callable[[dict[str, bytes]], None] | None = None,
 ) -> None:
     def build(place: Place) -> None:
-        from hostile.scripts import save  # noqa: PLC0415
+        from hostile.scripts import save
 
         (place.work / "net.py").write_text(bases.NET)
         save(make(place), place.work / name)
@@ -40,7 +40,7 @@ def _script(
 
 def _module(name: str, *arguments: str) -> Callable[[Place], object]:
     def make(place: Place):
-        from hostile import scripts  # noqa: PLC0415
+        from hostile import scripts
 
         return getattr(scripts, name)(
             *(
@@ -135,7 +135,7 @@ def _export(
 
 
 def _payload(place: Place) -> bytes:
-    import io  # noqa: PLC0415
+    import io
 
     memory = io.BytesIO()
     bases.zipped(

@@ -28,7 +28,7 @@ def _graph(
 
 
 def _helper():
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+    from onnx import TensorProto, helper, numpy_helper
 
     return helper, TensorProto, numpy_helper
 
@@ -206,7 +206,7 @@ _graph("malformed", "external-is-itself", _external("m.onnx", offset=0), ANY)
 
 
 def _fifo(place: Place):
-    import os  # noqa: PLC0415
+    import os
 
     os.mkfifo(place.work / "weights")
     return _external("weights")(place)

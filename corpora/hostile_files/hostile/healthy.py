@@ -6,13 +6,13 @@ from hostile.case import AGREES, Place, Run, add
 
 
 def _torchscript(place: Place) -> None:
-    from hostile.scripts import Plain, save  # noqa: PLC0415
+    from hostile.scripts import Plain, save
 
     save(Plain(), place.work / "m.pt")
 
 
 def _pt2(place: Place) -> None:
-    from hostile.exported import save  # noqa: PLC0415
+    from hostile.exported import save
 
     save(place.work / "m.pt2")
 

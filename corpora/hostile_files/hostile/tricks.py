@@ -53,7 +53,7 @@ def _nodes(
     *nodes: tuple, initializers: dict[str, np.ndarray] | None = None, rank: int = 2, opset: int = 17
 ) -> object:
     """A model of nodes given as (operator, inputs, output, attributes)."""
-    from onnx import helper, numpy_helper  # noqa: PLC0415
+    from onnx import helper, numpy_helper
 
     tensors = [numpy_helper.from_array(value, name) for name, value in (initializers or {}).items()]
     made = [
@@ -215,7 +215,7 @@ _onnx(
 
 
 def _loop(before: tuple, **more: np.ndarray) -> object:
-    from onnx import helper, numpy_helper  # noqa: PLC0415
+    from onnx import helper, numpy_helper
 
     info = helper.make_tensor_value_info
     body = helper.make_graph(
@@ -268,7 +268,7 @@ _onnx(
 
 def _in_a_branch(place: Place) -> object:
     """The endless loop lies in a branch of an If that is taken."""
-    from onnx import helper, numpy_helper  # noqa: PLC0415
+    from onnx import helper, numpy_helper
 
     loop = _loop((), count=np.array(2**60, INT))
     info = helper.make_tensor_value_info("y", 1, [2, 4])
@@ -289,7 +289,7 @@ def _in_a_branch(place: Place) -> object:
 
 
 def _in_a_function(place: Place) -> object:
-    from onnx import helper, numpy_helper  # noqa: PLC0415
+    from onnx import helper, numpy_helper
 
     loop = _loop((), count=np.array(2**60, INT)).graph.node[0]  # type: ignore[attr-defined]
     constants = [
@@ -311,7 +311,7 @@ _onnx("hang", "loop-in-a-function", _in_a_function)
 
 
 def _scan(place: Place) -> object:
-    from onnx import helper  # noqa: PLC0415
+    from onnx import helper
 
     info = helper.make_tensor_value_info
     body = helper.make_graph(
@@ -445,7 +445,7 @@ _onnx(
 
 
 def _info(name: str, shape: list[int]) -> object:
-    from onnx import helper  # noqa: PLC0415
+    from onnx import helper
 
     return helper.make_tensor_value_info(name, 1, shape)
 

@@ -88,7 +88,7 @@ def place(root: Path, name: str, port: int) -> Place:
     numbers = np.full(4096, CANARY_NUMBER, np.float32)
     here.canary_numbers.write_bytes(numbers.tobytes())
     np.save(here.canary_array, numbers)
-    import h5py  # noqa: PLC0415  # this module is read before any framework
+    import h5py  # this module is read before any framework
 
     with h5py.File(here.canary_hdf5, "w") as file:
         file["secret"] = numbers[:12].reshape(4, 3)
@@ -267,7 +267,7 @@ def _alone(act, out: Path, err: Path) -> dict:
 
 def _command(arguments: Sequence[str]):
     def act():
-        from probe.cli import main  # noqa: PLC0415
+        from probe.cli import main
 
         sys.argv = ["probe", *arguments]
         main()
@@ -485,7 +485,7 @@ def serve(root: Path, family: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a framework prints on import
     os.environ.update(environment(root))
-    import probe.cli  # noqa: F401, PLC0415
+    import probe.cli  # noqa: F401
 
     _, frameworks = FAMILIES[family]
     for name in frameworks:
