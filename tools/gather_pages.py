@@ -17,6 +17,7 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
     "benchmarks/RESULTS.md": "results.md",
     "benchmarks/linear.png": "linear.png",
+    "corpora/ports/README.md": "ports.md",
 }
 """What the site shows from other folders, and under which name."""
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)

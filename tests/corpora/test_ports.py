@@ -10,7 +10,7 @@ import probe
 
 sys.path.append(str(ROOT))
 
-from corpora.ports import FAMILIES, cases_of
+from corpora.ports import FAMILIES, cases_of, index
 
 WITHIN_ROUNDING = {
     ("bert_layer", "eps_of_pytorch"),
@@ -48,6 +48,13 @@ def test_right_ports_agree_and_wrong_ones_differ(family):
         assert wrong.verdict == verdict, (case.name, name, wrong)
         told = (*wrong.diagnosis, *wrong.notes)
         assert not any("internal error" in line for line in told), told
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_index_lists_every_mistake(family):
+    """``python -m corpora.ports --index`` writes it."""
+    listed = [entry for entry in index.read() if entry["family"] == family]
+    assert listed == [*index.entries(family)]
 
 
 def test_there_are_as_many_as_there_were():
