@@ -29,14 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tool", choices=TOOLS, help="the tool that is asked")
     parser.add_argument("--lines", type=Path, metavar="FILE", help="a line of JSON for each answer")
     parser.add_argument(
-        "--keep", action="store_true", help="keep the counts in scores.json (of all families)"
+        "--keep", action="store_true", help="keep the counts of whole groups in scores.json"
     )
     parser.add_argument("--index", action="store_true", help="write index.json")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.families} - {*FAMILIES}):
         parser.error(f"no family {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
-    if options.keep and options.families:
-        parser.error("--keep takes the counts of all families: name none")
     if not options.tool and not options.index:
         parser.error(f"name a tool: --tool {{{','.join(TOOLS)}}}")
     # Both import the frameworks.
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def score(name: str, families: Sequence[str], lines: Path | None, kept: bool) -> None:
-    """Prints the counts by family, and of those held out and of the others."""
+    """Prints the counts by family, and of those held out and of the others where all are asked."""
     from corpora.ports.score import counts, rows
 
     warnings.simplefilter("ignore")
@@ -67,12 +65,14 @@ def score(name: str, families: Sequence[str], lines: Path | None, kept: bool) ->
                     file.write(json.dumps(asdict(row)) + "\n")
         found += of_family
         print(line(family, counts(of_family)), flush=True)
-    held_out = [row for row in found if row.family in HELD_OUT]
-    others = [row for row in found if row.family not in HELD_OUT]
-    groups = {"held out": counts(held_out), "others": counts(others)}
+    others = tuple(family for family in FAMILIES if family not in HELD_OUT)
+    groups = {
+        group: counts([row for row in found if row.family in members])
+        for group, members in (("held out", HELD_OUT), ("others", others))
+        if {*members} <= {*families}
+    }
     for group, count in groups.items():
-        if count["right"]:
-            print(line(group, count))
+        print(line(group, count))
     if kept:
         keep(name, groups)
 

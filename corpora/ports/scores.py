@@ -21,7 +21,7 @@ def keep(tool: str, groups: dict[str, dict[str, int]]) -> None:
     """Puts the counts of a tool into scores.json, and the table into README.md."""
     scores = read()
     packages = {name: version(name) for name in PACKAGES}
-    scores[tool] = {"packages": packages, **groups}
+    scores[tool] = scores.get(tool, {}) | {"packages": packages, **groups}
     PATH.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     before, _, rest = README.read_text(encoding="utf-8").partition(f"{HEAD[0]}\n")
     _, _, after = rest.partition("\n\n")
@@ -41,9 +41,9 @@ def table() -> str:
     scores = read()
     lines = [*HEAD]
     for tool, title in TITLES.items():
-        if tool not in scores:
-            continue
         for group in ("held out", "others"):
+            if group not in scores.get(tool, {}):
+                continue
             count = scores[tool][group]
             cells = (
                 title,

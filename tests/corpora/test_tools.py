@@ -75,7 +75,6 @@ def test_a_tool_points_at_the_largest_difference():
         ([], "name a tool"),
         (["--tool", "polygraph"], "invalid choice"),
         (["--tool", "allclose", "torch_layer"], "no family torch_layer"),
-        (["--tool", "allclose", "torch_layers", "--keep"], "name none"),
     ],
 )
 def test_the_command_refuses(arguments, words, capsys):
