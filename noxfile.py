@@ -32,6 +32,38 @@ WITHOUT_FRAMEWORK = (
     "tests/recording/test_store.py",
     "tests/verdict/test_quantization_level_flips.py",
 )
+CORE = (
+    *WITHOUT_FRAMEWORK,
+    "tests/adapters/onnx/test_attention.py",
+    "tests/adapters/onnx/test_bfloat16.py",
+    "tests/adapters/onnx/test_endless_loop.py",
+    "tests/adapters/onnx/test_operators.py",
+    "tests/adapters/onnx/test_quantize_linear.py",
+    "tests/adapters/onnx/test_recurrent.py",
+    "tests/adapters/onnx/test_unread_attributes.py",
+    "tests/adapters/onnx/test_unsorted_nodes.py",
+    "tests/adapters/onnx/test_value_dependent_shapes.py",
+    "tests/adapters/onnx/test_whole_graph.py",
+    "tests/description/test_builder.py",
+    "tests/evaluation/test_monte_carlo.py",
+    "tests/evaluation/test_onnxruntime_against_specification.py",
+    "tests/hypotheses/test_tried_values.py",
+    "tests/recording/test_named_arrays.py",
+    "tests/recording/test_plain_data.py",
+    "tests/recording/test_reproduction.py",
+    "tests/recording/test_taken_up_folders.py",
+    "tests/report/test_output_folders.py",
+    "tests/test_command_line.py",
+    "tests/test_extras.py",
+    "tests/test_file_access.py",
+    "tests/test_imports.py",
+    "tests/test_irregular_files.py",
+    "tests/test_limited_child.py",
+    "tests/test_pytest_plugin.py",
+    "tests/trial/test_budget.py",
+    "tests/verdict/test_ladder.py",
+)
+"""What needs neither a framework nor more than the extra dev-core, in a checkout."""
 STARTED_IN_OTHER_WAYS = {
     "interrupts-ignored": (
         ["bash", "-c", 'trap "" INT; exec "$@"', "bash"],
@@ -77,6 +109,13 @@ def fast(session: nox.Session) -> None:
         f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")
     ]
     session.run("python", "-m", "pytest", "--without-tensorflow", *folders, *session.posargs)
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """What needs no framework: numerics against ONNX Runtime, ONNX files, recordings, verdicts.
+    ``pip install -e '.[dev-core]'`` is enough for it."""
+    session.run("python", "-m", "pytest", *CORE, *session.posargs)
 
 
 @nox.session
