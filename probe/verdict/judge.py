@@ -15,6 +15,7 @@ from probe.verdict.discontinuities import flips
 from probe.verdict.engine_differences import known_differences, magnitudes, touched
 from probe.verdict.judgement import Judgement, Unusual
 from probe.verdict.options import Options, Yours
+from probe.verdict.overflow import constant_beyond
 from probe.verdict.pairwise import certainty, equal, pairs
 from probe.verdict.parties import engines, onnx_answer
 from probe.verdict.reporting import reported
@@ -30,7 +31,9 @@ def judge(capture: Capture, yours: Yours | None = None, options: Options = _AS_U
     """Recomputes a captured call, asks every party, compares them, and says who is right."""
     call, again = weighed(capture, yours, options), partial(_again, options=options)
     verdict = verdict_on(call)
-    if verdict.word == "diverge" and (why := _changed(capture) or _accumulated(call, options)):
+    if verdict.word == "diverge" and (
+        why := _changed(capture) or constant_beyond(call) or _accumulated(call, options)
+    ):
         verdict = Verdict("unchecked", f"unchecked: {why}", verdict.notes)
         return reported(call, verdict, replace(options, search=None), again)
     if verdict.word == "diverge" and options.search is not None and _composed_wrongly(call):

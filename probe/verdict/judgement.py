@@ -58,3 +58,9 @@ class Judgement:
     @property
     def present(self) -> list[str]:
         return [party for party in PARTIES if party in self.outputs]
+
+    @property
+    def differing(self) -> list[str]:
+        """The parties that differ from NumPy."""
+        apart = {pair for pair, comparison in self.comparisons.items() if not comparison.ok}
+        return [party for party in self.present if {("numpy", party), (party, "numpy")} & apart]

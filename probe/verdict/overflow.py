@@ -1,13 +1,55 @@
-"""Whether a party's range of numbers may be too small for what a layer computes on the way."""
+"""Whether a party's range of numbers may be too small for what a layer computes on the way, or for
+one of its constants."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from probe.comparison.compare import compare
 from probe.numerics.dtypes import LARGEST
+from probe.ops import Op
+from probe.ops.step import field_names
 from probe.verdict.detection_power import computes_in
 from probe.verdict.judgement import Judgement
 
-__all__ = ["leaves_range"]
+__all__ = ["constant_beyond", "leaves_range"]
+
+
+def constant_beyond(call: Judgement) -> str:
+    """That a number among the layer's options lies beyond the range of every engine that differs
+    from NumPy, or is infinite where NaN or inf are all that differs, in words; "" where none is."""
+    engines = [party for party in call.differing if party != "expected"]
+    yours = call.comparisons.get(("framework", "expected"))
+    if call.layer is None or not engines or (yours is not None and not yours.ok):
+        return ""
+    dtypes = [computes_in(party, call.capture.dtype) for party in engines]
+    dtype = max(dtypes, key=lambda name: LARGEST.get(name, math.inf))
+    largest = LARGEST.get(dtype, math.inf)
+    lost = all(one.ok or one.reason for one in call.comparisons.values())
+    for step in call.layer.steps:
+        for option, value in _numbers(step.op):
+            if largest <= abs(value) < math.inf:
+                return (
+                    f"{option} is {value:g}, which {dtype} does not hold (its largest number is "
+                    f"{largest:.3g}): some engines round it to infinity, others compute with it in "
+                    "float64"
+                )
+            if lost and value == math.inf:
+                return f"{option} is inf, and engines differ in where that gives NaN"
+    return ""
+
+
+def _numbers(op: Op) -> Iterator[tuple[str, float]]:
+    """The numbers among the options of an op and of those within it, each with its name."""
+    kind: Any = type(op)
+    for name in field_names(kind):
+        value = getattr(op, name)
+        if isinstance(value, float | np.floating):
+            yield f"the {name} of its {kind.__name__}", float(value)
+        elif isinstance(value, Op):
+            yield from _numbers(value)
 
 
 def leaves_range(party: str, call: Judgement, alone: bool) -> bool:

@@ -176,7 +176,7 @@ def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
     if undefined and explained and odd not in (["onnx"], ["expected"]):
         return f"{undefined[0]}. {_extent(apart, call)}"
-    beyond = [party for party in present if {("numpy", party), (party, "numpy")} & apart.keys()]
+    beyond = call.differing
     # Where the others hold the range, in the same dtype, numbers that are lost in yours alone may
     # have any cause.
     known = (odd == ["onnx"] and bool(call.unusual.differences)) or (

@@ -253,3 +253,35 @@ def test_masked_scores_are_no_divergence(make):
     x[:, 5:] = -np.inf
     (report,) = probe.sweep(make(), x)
     assert report.ok, report.sentence
+
+
+SIGNS = np.array([[-1, 2, -3], [0.5, -0.25, 0]], np.float32)
+
+
+@pytest.mark.parametrize("kind", ["LeakyRelu", "Elu", "ThresholdedRelu"])
+def test_a_constant_beyond_float32_is_infinity_in_an_onnx_file(kind):
+    report = probe.check(of_node(kind, {"x": SIGNS}, alpha=1e39), "node", [SIGNS])
+    assert report.ok, report.sentence
+
+
+def test_where_a_constant_beyond_float32_sets_engines_apart_its_value_is_said():
+    model = torch.nn.Sequential(torch.nn.LayerNorm(3, eps=1e39)).eval()
+    report = probe.check(model, "0", SIGNS)
+    assert report.verdict == "unchecked"
+    assert "the epsilon of its LayerNormalization is 1e+39, which float32 does not hold" in (
+        report.sentence
+    )
+    mine = report.outputs["framework"] + 1
+    assert probe.check(model, "0", SIGNS, expected=mine).verdict == "diverge"
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(np.inf, "unchecked"), (0.5, "diverge")])
+def test_an_infinite_slope_sets_engines_apart_at_0(value, verdict):
+    """TensorFlow multiplies it by 0 as well."""
+    capture = captured(ops.LeakyRelu(alpha=value), SIGNS)
+    theirs = np.where(SIGNS == 0, np.nan, capture.outputs[0])
+    report = judge(replace(capture, outputs=(theirs,)))
+    assert report.verdict == verdict
+    assert ("the alpha of its LeakyRelu is inf, and engines differ" in report.sentence) is (
+        value == np.inf
+    )

@@ -154,8 +154,10 @@ class Relu6(Elementwise):
 
 
 def _bent(x: np.ndarray, slope: float | np.ndarray) -> np.ndarray:
-    """x where x >= 0, else slope * x, for a finite slope; without a choice for each element, which
+    """x where x >= 0, else slope * x; for a finite slope without a choice for each element, which
     costs more than the arithmetic."""
+    if not np.isfinite(slope).all():
+        return np.where(x >= 0, x, slope * x)
     out: np.ndarray = np.asarray(slope * np.minimum(x, 0))
     out += np.maximum(x, 0)
     return out
@@ -186,8 +188,6 @@ class PRelu(Elementwise):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         slope = self.slope.value.astype(x.dtype)
-        if not np.isfinite(slope).all():
-            return np.where(x >= 0, x, slope * x)
         out = np.empty_like(x)
         for (part, factor, target), _ in blocks(x, np.broadcast_to(slope, x.shape), out):
             target[...] = _bent(part, factor)
@@ -357,6 +357,8 @@ class Elu(Elementwise):
     alpha: float = 1.0
 
     def f(self, x: np.ndarray) -> np.ndarray:
+        if not math.isfinite(self.alpha):
+            return np.where(x >= 0, x, self.alpha * np.expm1(x))
         return np.maximum(x, 0) + self.alpha * np.expm1(np.minimum(x, 0))
 
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
