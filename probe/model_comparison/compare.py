@@ -21,6 +21,7 @@ from probe.files.regular_file import read_json
 from probe.model import Model, recorded
 from probe.model_comparison.causes.own_mistakes import (
     nothing_copied,
+    of_axes,
     of_dump,
     of_dumped,
     of_modes,
@@ -411,7 +412,8 @@ def _compared(
         end not in walk.partner and end.root not in walk.partner for end in graph.outputs
     )
     unpaired = (free_b, free_a) if alone == "b" else (free_a, free_b)
-    mistakes = [*of_dump(a)] if alone else [*of_modes(a, graph)]
+    read = [(one.a if alone == "a" else one.b, one.axes) for one in rows]
+    mistakes = [*of_dump(a), *of_axes(read)] if alone else [*of_modes(a, graph)]
     uncopied = "" if alone else nothing_copied(a, graph, held)
     notes = (
         *filter(None, [uncopied]),
@@ -587,7 +589,9 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     a_names = names_of(segment.a, paired.a.tensor, beside[0])
     b_names = names_of(segment.b, paired.b, beside[1])
     called = (_last(calls_of(segment.a, beside[0])), _last(calls_of(segment.b, beside[1])))
+    axes = _axes(paired)
     if alone == "b":
+        axes = axes.inverse
         a_names, b_names = b_names, a_names
         called = called[::-1]
         local, down = _exchanged(local), _exchanged(down)
@@ -596,7 +600,7 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
     if verdict == "agree" and (paired.vague or empty):
         verdict = "unchecked"
     return Pair(
-        *(a_names, b_names, _axes(paired), paired.how, local, down, verdict),
+        *(a_names, b_names, axes.text, paired.how, local, down, verdict),
         fitting=paired.fitting,
         shape=tuple(paired.a.tensor.value.shape),
         tensors=(paired.a.tensor.name, paired.b.name),
@@ -627,12 +631,12 @@ def _holds_nan_alone(values: np.ndarray) -> bool:
     return bool(values.size and values.dtype.kind == "f" and np.isnan(values).all())
 
 
-def _axes(paired: Paired) -> str:
-    """The order of the axes of B's tensor, as the framework gave it, in A's."""
+def _axes(paired: Paired) -> Way:
+    """How the axes of A's tensor become those of B's, as the framework gave it."""
     _, perm = paired.b.shown
     if paired.way.merged is not None or len(paired.way.perm) != len(perm):
-        return paired.way.text
-    return Way(tuple(paired.way.perm[axis] for axis in perm)).text
+        return paired.way
+    return Way(tuple(paired.way.perm[axis] for axis in perm))
 
 
 def _in_a(local: Comparison, paired: Paired) -> Comparison:

@@ -111,6 +111,28 @@ def test_one_array_in_other_axes_than_the_rest(net):
         assert [one.b for one in comparison.sources] == [("blocks.5.one",)], str(comparison)
 
 
+@pytest.mark.parametrize("axes", ["0,1,3,2", "3,2,1,0"])
+def test_arrays_that_agree_in_another_order_of_axes_are_noted(axes):
+    """On tensors of equal lengths no shape tells it."""
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()).eval()
+    x = np.ascontiguousarray(X[..., :4, :4])[[0, 1, 2, 0]] * np.arange(1, 5)[:, None, None, None]
+    x = x.astype(np.float32)
+    own = {name: probe.check(net, name, x).outputs["framework"] for name in ("0", "1")}
+    arrays = {name: y.transpose([*map(int, axes.split(","))]).copy() for name, y in own.items()}
+    for found in (probe.compare(net, arrays, x), probe.compare(arrays, net, x)):
+        (note,) = found.notes
+        assert found.ok and "the axes of 0, 1 are in another order than those of the model" in note
+        assert note.endswith(f"compared as B = A.transpose({axes})")
+        assert [one.axes for one in found.pairs] == [axes, axes]
+    assert probe.compare(net, own, x).notes == ()
+
+
+def test_the_axes_of_a_pair_are_those_of_b_in_a(net, arrays):
+    last = {"blocks.0": arrays["blocks.0"].transpose(0, 2, 3, 1).copy()}
+    assert probe.compare(net, last, X).pairs[0].axes == "0,2,3,1"
+    assert probe.compare(last, net, X).pairs[0].axes == "0,3,1,2"
+
+
 def test_two_names_of_one_tensor(net, arrays):
     arrays["head.1"] = arrays["head"].copy()
     assert probe.compare(net, arrays, X).ok

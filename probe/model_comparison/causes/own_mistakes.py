@@ -1,7 +1,7 @@
 """Mistakes of the comparison itself, looked for before a model is blamed: nothing copied, another
 mode, another input, dumps that are all alike or of another layer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -12,7 +12,7 @@ from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.graphs.weights import Anchor, telling
 from probe.model_comparison.matching.segments import Segment
 
-__all__ = ["nothing_copied", "of_dump", "of_dumped", "of_input", "of_modes", "ties"]
+__all__ = ["nothing_copied", "of_axes", "of_dump", "of_dumped", "of_input", "of_modes", "ties"]
 
 _NEAR = 1e-4
 
@@ -63,6 +63,20 @@ def of_dump(alone: Graph) -> Iterator[str]:
                 f"{printable.several(names, 4)} hold identical arrays: a buffer was read after it "
                 "was reused, or the dump was taken from a captured graph"
             )
+
+
+def of_axes(arrays: Iterable[tuple[Sequence[str], str]]) -> Iterator[str]:
+    """Says in which order of axes arrays of a file were read, by their names and ``Pair.axes``,
+    where that is not the order of the model's tensors."""
+    by_axes: dict[str, list[str]] = {}
+    for names, axes in arrays:
+        if axes and "->" not in axes:
+            by_axes.setdefault(axes, []).append(printable.name(" + ".join(names)))
+    for axes, moved in by_axes.items():
+        yield (
+            f"the axes of {printable.several(moved, 4)} are in another order than those of the "
+            f"model's tensors; they were compared as B = A.transpose({axes})"
+        )
 
 
 def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:

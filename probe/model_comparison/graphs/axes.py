@@ -31,6 +31,13 @@ class Way:
             return " -> ".join(str(one).replace(" ", "") for one in self.merged)
         return "" if self.perm == tuple(sorted(self.perm)) else ",".join(map(str, self.perm))
 
+    @property
+    def inverse(self) -> "Way":
+        """How the axes of B's tensor become those of A's."""
+        if self.merged is not None:
+            return Way(self.perm, self.merged[::-1])
+        return Way(tuple(self.perm.index(axis) for axis in range(len(self.perm))))
+
     def fits(self, shape: Shape) -> bool:
         """Whether an array of A of this shape can be read so."""
         return len(self.perm) == len(shape) if self.merged is None else self.merged[0] == shape
