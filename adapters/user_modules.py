@@ -12,10 +12,16 @@ from probe.command_line import joined
 from probe.errors import BadInput
 from probe.files.regular_file import is_file, open_file
 
-__all__ = ["import_named", "import_option"]
+__all__ = ["import_named", "import_option", "refuse_factory"]
 
 _MOST, _READ = 100, 1 << 20
 """How many files of a folder are looked at for a class, and how many bytes of each."""
+
+
+def refuse_factory(factory: object, kind: str) -> None:
+    """BadInput where a factory is given for what it cannot build."""
+    if factory is not None:
+        raise BadInput(f"factory= (--factory) is only for a PyTorch state_dict; this is {kind}")
 
 
 def import_named(name: str) -> ModuleType:

@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.errors import BadInput, CannotOpen, UnknownLayer
+from probe.errors import CannotOpen, UnknownLayer
 from probe.listing import Listing, Shown
 
+from ..user_modules import refuse_factory
 from .loading.allow_list import refuse_code
 from .loading.file import File, listing, read, top_level
 
@@ -58,10 +59,7 @@ def open_model(
 ) -> "Model":
     """A ``.keras`` or ``.h5`` file, a live ``keras.Model`` or ``tf_keras.Model``, or a single layer
     of either."""
-    if factory is not None:
-        raise BadInput(
-            "factory= (--factory) is only for a PyTorch state_dict; this is a Keras model"
-        )
+    refuse_factory(factory, "a Keras model")
     keras = _namespace_of(source)
     if keras is not None:
         return _live(source, keras, device)

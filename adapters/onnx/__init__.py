@@ -13,6 +13,7 @@ from probe.errors import BadInput, CannotOpen
 from probe.files.regular_file import open_file
 from probe.model import Model
 
+from ..user_modules import refuse_factory
 from .describe import described
 from .model import OnnxModel
 from .operators import (  # noqa: F401 - their import fills the table of described operators
@@ -59,13 +60,9 @@ def open_model(
             "imports= (--import) is only for custom classes of Keras and PyTorch models; "
             "this is an ONNX model"
         )
-    notes = (
-        ()
-        if factory is None
-        else ("the file contains the whole computation, so the factory was not used",)
-    )
+    refuse_factory(factory, "an ONNX model")
     if isinstance(source, onnx.ModelProto):
-        return OnnxModel(source, "a live ModelProto (onnx)", notes)
+        return OnnxModel(source, "a live ModelProto (onnx)")
     path = Path(source)
     try:
         with open_file(path, "an ONNX model", CannotOpen) as file:
@@ -79,4 +76,4 @@ def open_model(
         raise CannotOpen(
             f"{path} cannot be read as an ONNX model: {' '.join(str(error).split())[:200]}"
         ) from None
-    return OnnxModel(proto, str(path), notes, beside, limited=not trust)
+    return OnnxModel(proto, str(path), other_files=beside, limited=not trust)

@@ -9,6 +9,7 @@ from torch.export.passes import move_to_device_pass
 
 from probe.model import Model
 
+from ..user_modules import refuse_factory
 from .capture.devices import idle, moved, refuse_absent
 from .capture.exported_program import Program, is_program, specs_of
 from .capture.function_calls import calls_of
@@ -42,6 +43,8 @@ from .packages import (  # noqa: F401
 
 __all__ = ["open_model"]
 
+_PROGRAM = "an exported program"
+
 
 def open_model(
     source: Any,
@@ -57,13 +60,15 @@ def open_model(
     ``device`` None is the CPU for what is in a file, and for what is live where it is.
     """
     if is_program(source):
-        return _program(_on(source, device), "a live ExportedProgram (torch.export)", factory)
+        refuse_factory(factory, _PROGRAM)
+        return _program(_on(source, device), "a live ExportedProgram (torch.export)")
     if isinstance(source, torch.nn.Module):
+        refuse_factory(factory, "a live module")
         module, notes = moved(source, device)
         if not is_script(module):
             return _live(module, notes)
         notes = (*notes, mode_of(module))
-        return _script(module, "a live TorchScript module (torch.jit)", notes, factory)
+        return _script(module, "a live TorchScript module (torch.jit)", notes)
     if device is not None:
         refuse_absent(device)
     path = Path(source)
@@ -71,13 +76,13 @@ def open_model(
     device_notes = idle(device)
     if is_script(loaded):
         notes = ("probe called eval() on the module after loading", *device_notes)
-        return _script(loaded.eval().to(device or "cpu"), str(path), notes, factory)
+        return _script(loaded.eval().to(device or "cpu"), str(path), notes)
     if is_program(loaded):
-        return _program(_on(loaded, device), str(path), factory, device_notes)
+        refuse_factory(factory, _PROGRAM)
+        return _program(_on(loaded, device), str(path), device_notes)
     found, notes = contents(path, loaded)
     if isinstance(found, torch.nn.Module):
-        if factory is not None:
-            notes = (*notes, "the file contains a whole module, so the factory was not used")
+        refuse_factory(factory, "a whole module")
         module = unwrapped(found)
     elif factory is None:
         raise without_factory(path, found)
@@ -97,34 +102,22 @@ def _on(program: Any, device: str | None) -> Any:
     return move_to_device_pass(program, device)
 
 
-def _program(
-    program: Any, source: str, factory: Factory | None, device_notes: tuple[str, ...] = ()
-) -> Model:
+def _program(program: Any, source: str, device_notes: tuple[str, ...] = ()) -> Model:
     notes = (
         *device_notes,
         "an exported program: each of its nodes is listed as a layer, named after the module "
         "it came from",
     )
-    unused = (
-        ()
-        if factory is None
-        else ("the file contains the whole computation, so the factory was not used",)
-    )
     module = Program(program)
-    return TorchModel(module, source, (*notes, *unused), (), specs_of(program), calls_of(module))
+    return TorchModel(module, source, notes, (), specs_of(program), calls_of(module))
 
 
-def _script(module: Any, source: str, notes: tuple[str, ...], factory: Any) -> Model:
-    unused = (
-        ()
-        if factory is None
-        else ("the file contains the whole computation, so the factory was not used",)
-    )
+def _script(module: Any, source: str, notes: tuple[str, ...]) -> Model:
     told = unfollowed(module) or (
         "TorchScript: each node of its graphs is listed as a layer, named after the module "
         "it came from"
     )
-    return TorchModel(Script(module, ""), source, (told, *notes, *unused))
+    return TorchModel(Script(module, ""), source, (told, *notes))
 
 
 def _live(module: torch.nn.Module, notes: tuple[str, ...]) -> Model:

@@ -217,7 +217,9 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
             path, trust=arguments.trust, factory=factory, imports=imports, device=arguments.device
         )
     except CannotOpen:
-        if path.endswith(".npz") or (is_folder(path) and any(Path(path).rglob("*.npy"))):
+        own = factory is not None or imports  # what is for this side alone
+        arrays = path.endswith(".npz") or (is_folder(path) and any(Path(path).rglob("*.npy")))
+        if arrays and not own:
             return path
         raise
     finally:

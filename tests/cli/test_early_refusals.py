@@ -79,3 +79,26 @@ def test_a_pass_that_calls_no_layer_says_so(probe, tmp_path):
     status, out, _ = probe(tmp_path / "empty.onnx", "--all")
     assert status == 2
     assert out.strip() == "0 agree, 0 diverge, 0 unchecked: the forward pass called no layer"
+
+
+def test_a_factory_for_what_none_builds(probe, tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+    values = [helper.make_tensor_value_info(name, 1, [2, 3]) for name in "xy"]
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    opset, net = [helper.make_opsetid("", 21)], tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), net)
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "mine.npz", relu=np.ones((2, 3)))
+    np.save(tmp_path / "folder" / "relu.npy", np.ones((2, 3)))
+    of_onnx = "factory= (--factory) is only for a PyTorch state_dict; this is an ONNX model"
+    for asked, words in (
+        ((net, "--factory", "net:Net"), of_onnx),
+        ((net, "--all", "--factory", "net:Net"), of_onnx),
+        (("compare", net, net, "--a-factory", "net:Net"), of_onnx),
+        (("record", net, "-o", tmp_path / "run.npz", "--factory", "net:Net"), of_onnx),
+        ((KERAS, "--all", "--factory", "net:Net"), "this is a Keras model"),
+        (("compare", net, tmp_path / "mine.npz", "--b-factory", "net:Net"), "leave out --factory"),
+        (("compare", net, tmp_path / "folder", "--b-factory", "net:Net"), "leave out --factory"),
+    ):
+        status, out, err = probe(*asked)
+        assert (status, out) == (2, "") and words in err and err.count("\n") == 1, err

@@ -436,9 +436,7 @@ for slug, arguments in {
         slug,
         (
             arguments,
-            ANY - {1}
-            if slug in ("factory-for-onnx", "layer-and-all", "call-with-all")
-            else REFUSED,
+            ANY - {1} if slug in ("layer-and-all", "call-with-all") else REFUSED,
         ),
     )
 

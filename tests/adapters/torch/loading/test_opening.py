@@ -408,3 +408,15 @@ def test_a_factory_that_ends_the_process(tmp_path):
     for place, said in (("leaving.py:Net", "the factory"), ("left.py:Net", "importing")):
         with pytest.raises(probe.BadInput, match=f"{said} .* raised SystemExit: 3"):
             probe.open_model(tmp_path / "net.pt", factory=f"{tmp_path}/{place}")
+
+
+def test_a_factory_for_a_module_that_is_whole(folder, net):
+    x = torch.from_numpy(X)
+    program = torch.export.export(net, (x,))
+    for source, kind, trust in (
+        (net, "a live module", False),
+        (program, "an exported program", False),
+        (saved(folder, net), "a whole module", True),
+    ):
+        with pytest.raises(probe.BadInput, match=f"only for a PyTorch state_dict; this is {kind}"):
+            probe.open_model(source, factory="own_net:Net", trust=trust)
