@@ -210,10 +210,8 @@ def _sparing_drift(
     return drift if not 1 < largest(drift) < NEAR[0] else before()
 
 
-def _call_name(made_by: Producer | None) -> str | None:
-    if not isinstance(made_by, CallOutput):
-        return None
-    return f"{made_by.layer}:{made_by.call}" if made_by.call else made_by.layer
+def _call_of(made_by: Producer | None) -> tuple[str, int] | None:
+    return (made_by.layer, made_by.call) if isinstance(made_by, CallOutput) else None
 
 
 def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, ...]:
@@ -341,7 +339,7 @@ def _swept(
         if untraced := _untraced(model, capture, yours):
             report = replace(report, notes=(*report.notes, *untraced))
         if flow:
-            report = replace(report, inputs_from=tuple(map(_call_name, capture.made_by)))
+            report = replace(report, inputs_from=tuple(map(_call_of, capture.made_by)))
         return report
 
     def prepare(capture: Capture) -> Callable[[], Report]:

@@ -141,9 +141,9 @@ class Report:
     """Another name of a function call, by the source line that makes it: ``block/add@17``. It stays
     what it is where other calls come before it."""
 
-    inputs_from: tuple[str | None, ...] = ()
-    """In a sweep with ``flow``: the call that made each input, as ``call_name`` has it; None for
-    the model's own inputs and where it is not known."""
+    inputs_from: tuple[tuple[str, int] | None, ...] = ()
+    """In a sweep with ``flow``: the layer that made each input and which of its calls, from 0; None
+    for the model's own inputs and where it is not known."""
 
     inherits: str = ""
     """In a sweep over your own values: the last layer before this one whose values diverge, where

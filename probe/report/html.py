@@ -53,8 +53,9 @@ class Entry:
     blocks: tuple[Block, ...] = ()
     drawn: Drawn = field(default_factory=Drawn)
     name: str = ""
+    call: tuple[str, int] = ("", 0)
     """As ``inputs_from`` has it."""
-    inputs_from: tuple[str | None, ...] = ()
+    inputs_from: tuple[tuple[str, int] | None, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -167,6 +168,7 @@ def brief(report: "Report", place: int) -> Entry:
         row(report),
         ratio,
         name=report.call_name,
+        call=(report.layer, report.call),
         inputs_from=report.inputs_from,
     )
 
@@ -181,12 +183,12 @@ def entry(report: "Report", place: int, full: bool) -> Entry:
 
 
 def _graph(entries: Sequence[Entry]) -> graph.Graph | None:
-    places: dict[str, int] = {}
+    places: dict[tuple[str, int] | None, int] = {}
     vertices = []
     for place, one in enumerate(entries):
-        after = tuple(places[name] for name in one.inputs_from if name in places)
+        after = tuple(places[call] for call in one.inputs_from if call in places)
         vertices.append(graph.Vertex(one.row.name, one.row.kind, one.row.verdict, one.ratio, after))
-        places[one.name] = place
+        places[one.call] = place
     return graph.laid_out(vertices)
 
 

@@ -124,7 +124,7 @@ def new_id(name: str, taken: set[str]) -> str:
 
 def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
     """The files of a sweep by their names."""
-    ids: dict[str, str] = {}
+    ids: dict[tuple[str, int] | None, str] = {}
     taken: set[str] = set()
     nodes = []
     for entry in entries:
@@ -135,7 +135,7 @@ def of_sweep(source: str, entries: Sequence["Entry"]) -> dict[str, object]:
             {"output": entry.row.shape, "what is said": printable.line(entry.row.text)},
         )
         nodes.append(node)
-        ids[entry.name] = node.id
+        ids[entry.call] = node.id
     label = printable.name(source)
     errors, verdicts = values(nodes)
     return {

@@ -71,8 +71,8 @@ def test_calls_whose_names_are_shown_alike_are_nodes_of_their_own():
     (first, second, *_) = (entry(one, 0, False) for one in probe.sweep(net, X, flow=True))
     names = [f"{'a' * 110}{letter}{'b' * 90}" for letter in "xy"]
     entries = [
-        replace(first, name=names[0], inputs_from=(None,)),
-        replace(second, name=names[1], inputs_from=(names[0],)),
+        replace(first, name=names[0], call=(names[0], 0), inputs_from=(None,)),
+        replace(second, name=names[1], call=(names[1], 0), inputs_from=((names[0], 0),)),
     ]
     files = model_explorer.of_sweep("net.pt", entries)
     (graph,) = files["graph.json"]["graphs"]
@@ -80,6 +80,38 @@ def test_calls_whose_names_are_shown_alike_are_nodes_of_their_own():
     assert one["id"] != other["id"] and not one["incomingEdges"]
     assert [edge["sourceNodeId"] for edge in other["incomingEdges"]] == [one["id"]]
     assert set(the_only(files, "verdict.json")["results"]) == {one["id"], other["id"]}
+
+
+class Colons(torch.nn.Module):
+    """The second call of ``r``, and a layer called ``r:1``."""
+
+    def __init__(self):
+        super().__init__()
+        self.r, self.sum = torch.nn.ReLU(), torch.nn.Softmax(dim=1)
+        self.add_module("r:1", torch.nn.Sigmoid())
+
+    def forward(self, x):
+        once = self.r(x)
+        twice = self.r(once)
+        return self.sum(getattr(self, "r:1")(once)), twice
+
+
+def test_a_colon_in_a_name_is_no_number_of_a_call():
+    reports = list(probe.sweep(Colons().eval(), X, flow=True))
+    assert [(one.layer, one.call, *one.inputs_from) for one in reports] == [
+        ("r", 0, None),
+        ("r", 1, ("r", 0)),
+        ("r:1", 0, ("r", 0)),
+        ("sum", 0, ("r:1", 0)),
+    ]
+    files = model_explorer.of_sweep("net.pt", [entry(one, 0, False) for one in reports])
+    (graph,) = files["graph.json"]["graphs"]
+    classes = {
+        node["id"]: next(one["value"] for one in node["attrs"] if one["key"] == "class")
+        for node in graph["nodes"]
+    }
+    (edge,) = graph["nodes"][-1]["incomingEdges"]
+    assert classes[edge["sourceNodeId"]] == "Sigmoid"
 
 
 def test_what_was_not_compared_and_what_is_infinite():

@@ -211,8 +211,8 @@ def branching():
 def test_a_sweep_knows_what_each_call_takes(branching):
     reports = list(probe.sweep(branching, X[:, :, :, :9], flow=True))
     told = {one.call_name: one.inputs_from for one in reports}
-    assert told["first"] == (None,) and told["norm"] == ("second",)
-    assert set(told["/add"]) == {"norm", "first"} and told["last"] == ("/add",)
+    assert told["first"] == (None,) and told["norm"] == (("second", 0),)
+    assert set(told["/add"]) == {("norm", 0), ("first", 0)} and told["last"] == (("/add", 0),)
     assert all(one.inputs_from == () for one in probe.sweep(branching, X[:, :, :, :9]))
     page = sweep_page([entry(one, k, True) for k, one in enumerate(reports)], "net", "5 agree")
     assert page.count("<circle cx=") == 5 + len(graph.SHADES) and "the graph of calls" in page
