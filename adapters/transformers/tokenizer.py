@@ -12,6 +12,9 @@ from probe.process.limited_child import limited
 __all__ = ["token_ids"]
 
 _FILE, _BYTES = "tokenizer.json", 1 << 27
+_ADDED, _OF_A_LETTER = 1_000, 32
+"""How many tokens may be made beside those of the text, and of one letter: of its bytes, after a
+normalisation that writes it in others."""
 _SECONDS, _A_SECOND = 10.0, 1 << 20
 """How long it may take, and for how many bytes of the file and the text a second more."""
 
@@ -36,6 +39,12 @@ def token_ids(folder: Path, text: str) -> list[int]:
         seconds=_SECONDS + (size + len(text)) / _A_SECOND,
         prepare=lambda: os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"),
     )
+    most_tokens = _ADDED + _OF_A_LETTER * len(text)
+    if len(ids) > most_tokens:
+        raise CannotOpen(
+            f"{place} makes {len(ids):,} tokens of a text of {len(text):,} letters, more than the "
+            f"limit of {most_tokens:,}"
+        )
     if not ids:
         raise BadInput(f"{place} makes no token of the text {text!r}")
     return ids

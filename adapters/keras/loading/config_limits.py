@@ -10,11 +10,14 @@ from probe.files.size_limits import too_much
 
 from .allow_list import objects
 
-__all__ = ["STEPS", "built_slowly", "oversized", "too_deep"]
+__all__ = ["STEPS", "built_slowly", "oversized", "rebuilt_slowly", "too_deep"]
 
 STEPS = 1 << 18
 """So many places a layer may go through one by one: a quarter of a minute of sound, sample by
 sample."""
+
+_CALLS = 1 << 16
+"""So many times layers may be called while a model is built, which takes about ten seconds."""
 
 _COUNTS = frozenset(
     (
@@ -87,9 +90,26 @@ def built_slowly(config: Mapping[str, Any]) -> str:
             before = name or inner.get("name")
             length = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else taken
             if entry.get("class_name") == "UpSampling1D" and length > STEPS:
-                return f"its layer {before!r} repeats {length:,} elements one by one"
+                return (
+                    f"its layer {before!r} repeats {length:,} elements one by one, more than the "
+                    f"limit of {STEPS:,}"
+                )
             if isinstance(before, str):
                 places[before] = _length(entry.get("class_name"), inner, length)
+    return ""
+
+
+def rebuilt_slowly(config: Mapping[str, Any]) -> str:
+    """The first Sequential of so many layers that Keras 3, which calls those before anew for each
+    that it adds, makes more than ``_CALLS`` calls, in words; "" for none."""
+    for found in objects(config):
+        count = len(_layers(found.value)) if found.value["class_name"] == "Sequential" else 0
+        calls = count * (count + 1) // 2
+        if calls > _CALLS:
+            return (
+                f"a Sequential of {count:,} layers is built anew for each layer, in {calls:,} "
+                f"calls, more than the limit of {_CALLS:,}"
+            )
     return ""
 
 

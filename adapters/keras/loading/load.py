@@ -15,7 +15,7 @@ from probe.process.log_suppression import silenced
 
 from ...user_modules import import_named, import_option
 from ..describe.described_classes import ADAPTERS
-from .config_limits import STEPS, built_slowly, too_deep
+from .config_limits import built_slowly, rebuilt_slowly, too_deep
 from .file import File, refuse_foreign_weights
 from .import_framework import package
 from .lambda_globals import completed
@@ -50,14 +50,12 @@ def load(
     ``names`` are the user's for what the functions of Lambda layers call.
     """
     refuse_foreign_weights(file)
-    if keras.__name__ == "tf_keras":
-        if deep := too_deep(file.config):
-            raise CannotOpen(f"{file.path}: {deep}")
-        if not trust and (slow := built_slowly(file.config)):
-            raise CannotOpen(
-                f"{file.path}: {slow}, more than the limit of {STEPS:,}; give --trust "
-                "(trust=True) to run it anyway"
-            )
+    legacy = keras.__name__ == "tf_keras"
+    if legacy and (deep := too_deep(file.config)):
+        raise CannotOpen(f"{file.path}: {deep}")
+    slow = (built_slowly if legacy else rebuilt_slowly)(file.config)
+    if slow and not trust:
+        raise CannotOpen(f"{file.path}: {slow}; give --trust (trust=True) to run it anyway")
     packages = file.packages
     for name in (one for one in ADAPTERS if one in packages):
         custom = {**package(name).custom_objects(), **custom}

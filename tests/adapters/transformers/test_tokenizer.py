@@ -16,6 +16,14 @@ GROWING = {
     "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}] * 8,
 }
 
+ADDING = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "a", "type_id": 0}}] * 3000
+    + [{"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": one, "type_id": 0}} for one in "AB"],
+    "special_tokens": {"a": {"id": "a", "ids": [5], "tokens": ["a"]}},
+}
+
 
 def folder_of(tmp_path, **changed):
     words = json.loads(Tokenizer(models.WordLevel({"a": 5, "?": 0}, "?")).to_str())
@@ -42,8 +50,12 @@ def folder_of(tmp_path, **changed):
             },
             "tokenizer.json is no tokenizer: ",
         ),
+        (
+            {"post_processor": ADDING},
+            "makes 3,001 tokens of a text of 40 letters, more than the limit of 2,280",
+        ),
     ],
-    ids=["growing", "precompiled", "backtracking"],
+    ids=["growing", "precompiled", "backtracking", "adding"],
 )
 def test_a_tokenizer_is_refused(capfd, tmp_path, changed, told):
     folder = folder_of(tmp_path, **changed)

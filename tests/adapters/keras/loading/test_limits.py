@@ -100,7 +100,6 @@ def test_places_that_keras_2_repeats_one_by_one(tmp_path, monkeypatch, functiona
     path = saved(repeated(functional), tmp_path / "m.h5")
     assert probe.check(path, "last").ok
     monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 26)
-    monkeypatch.setattr("probe.adapters.keras.loading.load.STEPS", 26)
     with pytest.raises(
         CannotOpen,
         match=(
@@ -112,6 +111,23 @@ def test_places_that_keras_2_repeats_one_by_one(tmp_path, monkeypatch, functiona
     assert probe.check(probe.open_model(path, trust=True), "last").ok
     monkeypatch.setattr("probe.adapters.keras.loading.config_limits.STEPS", 27)
     assert probe.check(path, "last").ok
+
+
+def test_layers_that_keras_3_calls_anew_for_each_one(tmp_path, monkeypatch):
+    layers = [keras.Input((3,)), *(keras.layers.ReLU(name=f"r{k}") for k in range(4))]
+    path = saved(keras.Sequential(layers), tmp_path / "m.keras")
+    monkeypatch.setattr("probe.adapters.keras.loading.config_limits._CALLS", 14)
+    with pytest.raises(
+        CannotOpen,
+        match=(
+            r"a Sequential of 5 layers is built anew for each layer, in 15 calls, more than the "
+            r"limit of 14; give --trust \(trust=True\)"
+        ),
+    ):
+        probe.check(path, "r3")
+    assert probe.check(probe.open_model(path, trust=True), "r3").ok
+    monkeypatch.setattr("probe.adapters.keras.loading.config_limits._CALLS", 15)
+    assert probe.check(path, "r3").ok
 
 
 def test_a_length_behind_a_layer_of_unknown_length_is_not_guessed():
