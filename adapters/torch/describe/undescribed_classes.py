@@ -13,8 +13,10 @@ _LOSSES = (
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
+    "LinearCrossEntropyLoss",
     "MSELoss",
     "MarginRankingLoss",
+    "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
@@ -23,13 +25,11 @@ _LOSSES = (
     "SmoothL1Loss",
     "SoftMarginLoss",
     "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
 )
 _OTHER_LOSSES = (
     "AdaptiveLogSoftmaxWithLoss",
     "CTCLoss",
-    "LinearCrossEntropyLoss",
-    "MultiLabelMarginLoss",
-    "TripletMarginWithDistanceLoss",
 )
 _LAZY = tuple(
     f"Lazy{kind}{rank}d"

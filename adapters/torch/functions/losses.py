@@ -11,7 +11,7 @@ from probe.errors import Undescribed
 
 from .describe import Builder, Value, function
 
-__all__ = ["Flag", "broadcast_rank", "reduced", "reduction_of"]
+__all__ = ["Flag", "broadcast_rank", "less", "plus", "reduced", "reduction_of", "times"]
 
 Flag = bool | None
 _REDUCTIONS = ("none", "mean", "sum")
@@ -59,15 +59,15 @@ def broadcast_rank(build: Builder, *values: Value) -> int:
     return len(np.broadcast_shapes(*map(build.shape, values)))
 
 
-def _less(build: Builder, one: Value, other: Value) -> Ref:
+def less(build: Builder, one: Value, other: Value) -> Ref:
     return build.add(ops.Sub(), one, other)
 
 
-def _times(build: Builder, *factors: Value) -> Ref:
+def times(build: Builder, *factors: Value) -> Ref:
     return build.add(ops.Mul(), *factors)
 
 
-def _plus(build: Builder, *terms: Value) -> Ref:
+def plus(build: Builder, *terms: Value) -> Ref:
     return build.add(ops.Add(), *terms)
 
 
@@ -82,7 +82,7 @@ def mse_loss(
     weight: Value | None = None,
 ) -> Ref:
     how = reduction_of(reduction, size_average, reduce)
-    loss = build.add(ops.Square(), _less(build, input, target))
+    loss = build.add(ops.Square(), less(build, input, target))
     return _weighted(build, loss, weight, broadcast_rank(build, input, target), how, True)
 
 
@@ -97,15 +97,15 @@ def l1_loss(
     weight: Value | None = None,
 ) -> Ref:
     how = reduction_of(reduction, size_average, reduce)
-    loss = build.add(ops.Abs(), _less(build, input, target))
+    loss = build.add(ops.Abs(), less(build, input, target))
     return _weighted(build, loss, weight, broadcast_rank(build, input, target), how, True)
 
 
 def _huber(build: Builder, input: Value, target: Value, delta: float) -> Ref:
     """d² / 2 up to delta, delta (|d| - delta / 2) beyond."""
-    size = build.add(ops.Abs(), _less(build, input, target))
-    near = _times(build, build.add(ops.Square(), size), 0.5)
-    far = _times(build, _less(build, size, 0.5 * delta), delta)
+    size = build.add(ops.Abs(), less(build, input, target))
+    near = times(build, build.add(ops.Square(), size), 0.5)
+    far = times(build, less(build, size, 0.5 * delta), delta)
     return build.add(ops.Where(), build.add(ops.Less(), size, delta), near, far)
 
 
@@ -140,97 +140,6 @@ def huber_loss(
     return _weighted(build, loss, weight, broadcast_rank(build, input, target), how, False)
 
 
-def _picked(build: Builder, values: Value, places: Value, axis: int) -> Ref:
-    """What stands at the place of each target along the axis of classes."""
-    found = build.add(
-        ops.GatherElements(axis=axis), values, build.add(ops.Unsqueeze(axes=(axis,)), places)
-    )
-    return build.add(ops.Squeeze(axes=(axis,)), found)
-
-
-def _of_classes(
-    build: Builder,
-    logs: Value,
-    target: Value,
-    weight: Value | None,
-    ignored: int,
-    how: str,
-    smoothing: float = 0.0,
-) -> Ref:
-    """Minus the log-probability of each target, weighted by its class; a target that is ignored
-    counts neither above nor below. With ``smoothing`` a share of it is spread over all classes."""
-    shape, rank = build.shape(logs), build.rank(target)
-    axis = min(1, len(shape) - 1)
-    places: Value = build.add(ops.Cast(to="int64"), target)
-    left_out = build.add(ops.Equal(), places, np.asarray(ignored))
-    places = build.add(ops.Where(), left_out, np.asarray(0), places)
-    share: Value = 1.0 if weight is None else build.add(ops.Gather(axis=0), weight, places)
-    share = build.add(ops.Where(), left_out, 0.0, share)
-    loss = build.add(ops.Neg(), _picked(build, logs, places, axis))
-    loss = build.add(ops.Where(), left_out, 0.0, _times(build, loss, share))
-    if smoothing:
-        spread: Value = logs
-        if weight is not None:
-            along = (-1, *(1,) * (len(shape) - axis - 1))
-            spread = _times(build, logs, build.add(ops.Reshape(shape=along), weight))
-        whole = build.add(ops.Neg(), build.add(ops.ReduceSum(axes=(axis,)), spread))
-        whole = build.add(ops.Where(), left_out, 0.0, whole)
-        parts = (
-            _times(build, loss, 1 - smoothing),
-            _times(build, whole, smoothing / shape[axis]),
-        )
-        loss = _plus(build, *parts)
-    if how != "mean":
-        return reduced(build, loss, rank, how)
-    return build.add(
-        ops.Div(), reduced(build, loss, rank, "sum"), reduced(build, build.ref(share), rank, "sum")
-    )
-
-
-@function("nll_loss", onnx="nllloss")
-def nll_loss(
-    build: Builder,
-    input: Value,
-    target: Value,
-    weight: Value | None = None,
-    size_average: Flag = None,
-    ignore_index: int = -100,
-    reduce: Flag = None,
-    reduction: str = "mean",
-) -> Ref:
-    how = reduction_of(reduction, size_average, reduce)
-    return _of_classes(build, input, target, weight, ignore_index, how)
-
-
-@function("cross_entropy", onnx="crossentropyloss")
-def cross_entropy(
-    build: Builder,
-    input: Value,
-    target: Value,
-    weight: Value | None = None,
-    size_average: Flag = None,
-    ignore_index: int = -100,
-    reduce: Flag = None,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Ref:
-    """Of targets that are places of classes, or probabilities in the shape of the scores."""
-    how, shape = reduction_of(reduction, size_average, reduce), build.shape(input)
-    axis = min(1, len(shape) - 1)
-    logs = build.add(ops.LogSoftmax(axis=axis), input, shape=shape)
-    if build.array(target).dtype.kind != "f":
-        return _of_classes(build, logs, target, weight, ignore_index, how, label_smoothing)
-    if label_smoothing:
-        kept = _times(build, target, 1 - label_smoothing)
-        target = _plus(build, kept, label_smoothing / shape[axis])
-    terms = _times(build, logs, target)
-    if weight is not None:
-        along = (-1, *(1,) * (len(shape) - axis - 1))
-        terms = _times(build, terms, build.add(ops.Reshape(shape=along), weight))
-    loss = build.add(ops.Neg(), build.add(ops.ReduceSum(axes=(axis,)), terms))
-    return reduced(build, loss, len(shape) - 1, how)
-
-
 @function("binary_cross_entropy", onnx="bceloss")
 def binary_cross_entropy(
     build: Builder,
@@ -247,8 +156,8 @@ def binary_cross_entropy(
         build.add(ops.Clip(low=-100.0, high=None), build.add(op, x))
         for op, x in ((ops.Log(), input), (ops.Log1p(), build.add(ops.Neg(), input)))
     )
-    parts = _times(build, target, of_one), _times(build, _less(build, 1.0, target), of_none)
-    loss = build.add(ops.Neg(), _plus(build, *parts))
+    parts = times(build, target, of_one), times(build, less(build, 1.0, target), of_none)
+    loss = build.add(ops.Neg(), plus(build, *parts))
     return _weighted(build, loss, weight, build.rank(input), how, False)
 
 
@@ -266,9 +175,9 @@ def binary_cross_entropy_with_logits(
     how = reduction_of(reduction, size_average, reduce)
     of_one = build.add(ops.LogSigmoid(), input)
     if pos_weight is not None:
-        more = _times(build, _less(build, pos_weight, 1.0), target)
-        of_one = _times(build, of_one, _plus(build, more, 1.0))
-    loss = _less(build, _times(build, _less(build, 1.0, target), input), of_one)
+        more = times(build, less(build, pos_weight, 1.0), target)
+        of_one = times(build, of_one, plus(build, more, 1.0))
+    loss = less(build, times(build, less(build, 1.0, target), input), of_one)
     return _weighted(build, loss, weight, build.rank(input), how, False)
 
 
@@ -285,12 +194,12 @@ def kl_div(
     how = reduction_of(reduction, size_average, reduce)
     rank = broadcast_rank(build, input, target)
     if log_target:
-        loss = _times(build, build.add(ops.Exp(), target), _less(build, target, input))
+        loss = times(build, build.add(ops.Exp(), target), less(build, target, input))
     else:
-        own = _times(build, target, build.add(ops.Log(), target))
+        own = times(build, target, build.add(ops.Log(), target))
         none = build.add(ops.Equal(), target, 0.0)
         own = build.add(ops.Where(), none, 0.0, own)
-        loss = _less(build, own, _times(build, target, input))
+        loss = less(build, own, times(build, target, input))
     if how != "batchmean":
         return reduced(build, loss, rank, how)
     count = float(build.shape(input)[0])
@@ -311,11 +220,11 @@ def gaussian_nll_loss(
     if of_var != shape and of_var == shape[:-1]:
         var = build.add(ops.Unsqueeze(axes=(len(of_var),)), var)
     spread = build.add(ops.Clip(low=float(eps), high=None), var)
-    square = build.add(ops.Square(), _less(build, input, target))
+    square = build.add(ops.Square(), less(build, input, target))
     terms = build.add(ops.Log(), spread), build.add(ops.Div(), square, spread)
-    loss = _times(build, _plus(build, *terms), 0.5)
+    loss = times(build, plus(build, *terms), 0.5)
     if full:
-        loss = _plus(build, loss, 0.5 * math.log(2 * math.pi))
+        loss = plus(build, loss, 0.5 * math.log(2 * math.pi))
     return reduced(build, loss, len(shape), reduction)
 
 
@@ -334,14 +243,14 @@ def poisson_nll_loss(
     """With Stirling's formula for the logarithm of factorials beyond 1 where ``full``."""
     how = reduction_of(reduction, size_average, reduce)
     if log_input:
-        loss = _less(build, build.add(ops.Exp(), input), _times(build, target, input))
+        loss = less(build, build.add(ops.Exp(), input), times(build, target, input))
     else:
-        log = build.add(ops.Log(), _plus(build, input, float(eps)))
-        loss = _less(build, input, _times(build, target, log))
+        log = build.add(ops.Log(), plus(build, input, float(eps)))
+        loss = less(build, input, times(build, target, log))
     if full:
         log = build.add(ops.Log(), target)
-        root = _times(build, build.add(ops.Log(), _times(build, target, 2 * math.pi)), 0.5)
-        more = _plus(build, _less(build, _times(build, target, log), target), root)
+        root = times(build, build.add(ops.Log(), times(build, target, 2 * math.pi)), 0.5)
+        more = plus(build, less(build, times(build, target, log), target), root)
         beyond = build.add(ops.Greater(), target, 1.0)
-        loss = _plus(build, loss, build.add(ops.Where(), beyond, more, 0.0))
+        loss = plus(build, loss, build.add(ops.Where(), beyond, more, 0.0))
     return reduced(build, loss, broadcast_rank(build, input, target), how)

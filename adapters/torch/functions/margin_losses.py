@@ -9,7 +9,8 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from .describe import Builder, Value, function
-from .losses import Flag, broadcast_rank, reduced, reduction_of
+from .losses import Flag, broadcast_rank, less, plus, reduced, reduction_of, times
+from .nn_functional_stateful import pairwise_distance
 
 __all__: list[str] = []
 
@@ -31,9 +32,8 @@ def margin_ranking_loss(
     reduction: str = "mean",
 ) -> Ref:
     how = reduction_of(reduction, size_average, reduce)
-    less = build.add(ops.Sub(), input1, input2)
-    turned = build.add(ops.Mul(), build.add(ops.Neg(), target), less)
-    loss = _above(build, build.add(ops.Add(), turned, float(margin)))
+    turned = times(build, build.add(ops.Neg(), target), less(build, input1, input2))
+    loss = _above(build, plus(build, turned, float(margin)))
     return reduced(build, loss, broadcast_rank(build, input1, input2, target), how)
 
 
@@ -49,13 +49,13 @@ def hinge_embedding_loss(
 ) -> Ref:
     """Targets other than 1 and -1 count for both."""
     how = reduction_of(reduction, size_average, reduce)
-    apart = _above(build, build.add(ops.Sub(), float(margin), input))
+    apart = _above(build, less(build, float(margin), input))
     is_one, is_other = (build.add(ops.Equal(), target, one) for one in (1.0, -1.0))
     parts = (
         build.add(ops.Where(), is_one, 0.0, apart),
         build.add(ops.Where(), is_other, 0.0, input),
     )
-    loss = build.add(ops.Add(), *parts)
+    loss = plus(build, *parts)
     return reduced(build, loss, broadcast_rank(build, input, target), how)
 
 
@@ -70,7 +70,7 @@ def soft_margin_loss(
 ) -> Ref:
     """log(1 + exp(-target x)), as it stands."""
     how = reduction_of(reduction, size_average, reduce)
-    turned = build.add(ops.Mul(), build.add(ops.Neg(), target), input)
+    turned = times(build, build.add(ops.Neg(), target), input)
     loss = build.add(ops.Log1p(), build.add(ops.Exp(), turned))
     return reduced(build, loss, broadcast_rank(build, input, target), how)
 
@@ -86,12 +86,12 @@ def multilabel_soft_margin_loss(
     reduction: str = "mean",
 ) -> Ref:
     how = reduction_of(reduction, size_average, reduce)
-    of_one = build.add(ops.Mul(), target, build.add(ops.LogSigmoid(), input))
+    of_one = times(build, target, build.add(ops.LogSigmoid(), input))
     other = build.add(ops.LogSigmoid(), build.add(ops.Neg(), input))
-    of_none = build.add(ops.Mul(), build.add(ops.Sub(), 1.0, target), other)
-    loss = build.add(ops.Neg(), build.add(ops.Add(), of_one, of_none))
+    of_none = times(build, less(build, 1.0, target), other)
+    loss = build.add(ops.Neg(), plus(build, of_one, of_none))
     if weight is not None:
-        loss = build.add(ops.Mul(), loss, weight)
+        loss = times(build, loss, weight)
     rank = build.rank(input)
     loss = build.add(ops.ReduceMean(axes=(rank - 1,)), loss)
     return reduced(build, loss, rank - 1, how)
@@ -116,15 +116,47 @@ def multi_margin_loss(
         raise Undescribed(f"a target of shape {build.shape(target)} beside {shape}")
     places = build.add(ops.Unsqueeze(axes=(axis,)), build.add(ops.Cast(to="int64"), target))
     own = build.add(ops.GatherElements(axis=axis), input, places)
-    near = _above(build, build.add(ops.Add(), build.add(ops.Sub(), input, own), float(margin)))
+    near = _above(build, plus(build, less(build, input, own), float(margin)))
     if p == 2:
         near = build.add(ops.Square(), near)
     if weight is not None:
-        near = build.add(ops.Mul(), near, build.add(ops.Gather(axis=0), weight, places))
+        near = times(build, near, build.add(ops.Gather(axis=0), weight, places))
     mine = build.add(ops.Equal(), places, np.arange(shape[axis]))
     others = build.add(ops.Where(), mine, 0.0, near)
     loss = build.add(ops.ReduceMean(axes=(axis,)), others)
     return reduced(build, loss, axis, how)
+
+
+@function("multilabel_margin_loss", onnx="multilabelmarginloss")
+def multilabel_margin_loss(
+    build: Builder,
+    input: Value,
+    target: Value,
+    size_average: Flag = None,
+    reduce: Flag = None,
+    reduction: str = "mean",
+) -> Ref:
+    """How far each class that is no target comes within 1 of each target, over all classes; targets
+    end before the first that is negative."""
+    how = reduction_of(reduction, size_average, reduce)
+    shape, axis = build.shape(input), build.rank(input) - 1
+    places = build.add(ops.Cast(to="int64"), target)
+    negative = build.add(ops.Cast(to="int64"), build.add(ops.Less(), places, np.asarray(0)))
+    counts = build.add(ops.Equal(), build.add(ops.CumSum(axis=axis), negative), np.asarray(0))
+    own = build.add(
+        ops.GatherElements(axis=axis), input, build.add(ops.Where(), counts, places, np.asarray(0))
+    )
+    each, classes = ops.Unsqueeze(axes=(axis + 1,)), ops.Unsqueeze(axes=(axis,))
+    named = build.add(ops.Where(), counts, places, np.asarray(-1))
+    named = build.add(ops.Equal(), build.add(each, named), np.arange(shape[axis]))
+    named = build.add(ops.Cast(to="int64"), named)
+    is_target = build.add(ops.ReduceMax(axes=(axis,), keepdims=True), named)
+    near = less(build, build.add(classes, input), build.add(each, own))
+    near = _above(build, plus(build, near, 1.0))
+    near = build.add(ops.Where(), build.add(ops.Equal(), is_target, np.asarray(0)), near, 0.0)
+    near = build.add(ops.Where(), build.add(each, counts), near, 0.0)
+    total = build.add(ops.ReduceSum(axes=(axis, axis + 1)), near)
+    return reduced(build, build.add(ops.Div(), total, float(shape[axis])), axis, how)
 
 
 @function("cosine_embedding_loss", onnx="cosineembeddingloss")
@@ -143,14 +175,14 @@ def cosine_embedding_loss(
     axis = broadcast_rank(build, input1, input2) - 1
 
     def product(one: Value, other: Value) -> Ref:
-        return build.add(ops.ReduceSum(axes=(axis,)), build.add(ops.Mul(), one, other))
+        return build.add(ops.ReduceSum(axes=(axis,)), times(build, one, other))
 
-    squares = (build.add(ops.Add(), product(one, one), 1e-12) for one in (input1, input2))
-    length = build.add(ops.Sqrt(), build.add(ops.Mul(), *squares))
+    squares = (plus(build, product(one, one), 1e-12) for one in (input1, input2))
+    length = build.add(ops.Sqrt(), times(build, *squares))
     cosine = build.add(ops.Div(), product(input1, input2), length)
     is_one, is_other = (build.add(ops.Equal(), target, one) for one in (1.0, -1.0))
-    alike = build.add(ops.Sub(), 1.0, cosine)
-    apart = _above(build, build.add(ops.Sub(), cosine, float(margin)))
+    alike = less(build, 1.0, cosine)
+    apart = _above(build, less(build, cosine, float(margin)))
     loss = build.add(ops.Where(), is_one, alike, build.add(ops.Where(), is_other, apart, 0.0))
     return reduced(build, loss, axis, how)
 
@@ -171,18 +203,50 @@ def triplet_margin_loss(
 ) -> Ref:
     """``swap``: the negative is as far as the nearer of anchor and positive is from it."""
     how = reduction_of(reduction, size_average, reduce)
-    axis = broadcast_rank(build, anchor, positive, negative) - 1
-    over: dict[str, Any] = {"axes": (axis,)}
+    options = {"p": float(p), "eps": float(eps)}
+    return _triplet(build, (anchor, positive, negative), options, margin, swap, how)
+
+
+@function("triplet_margin_with_distance_loss", onnx="tripletmarginloss")
+def triplet_margin_with_distance_loss(
+    build: Builder,
+    anchor: Value,
+    positive: Value,
+    negative: Value,
+    *,
+    distance_function: Any = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Ref:
+    """With the distances of ``F.pairwise_distance`` or of the module of that name."""
+    options: dict[str, Any] = {}
+    if distance_function is not None:
+        known = type(distance_function)
+        if f"{known.__module__}.{known.__name__}" == "torch.nn.modules.distance.PairwiseDistance":
+            names = {"p": "norm", "eps": "eps", "keepdim": "keepdim"}
+            options = {name: getattr(distance_function, own) for name, own in names.items()}
+        elif getattr(distance_function, "__name__", "") != "pairwise_distance":
+            raise Undescribed("its distance is a function of the user's own")
+    return _triplet(build, (anchor, positive, negative), options, margin, swap, reduction)
+
+
+def _triplet(
+    build: Builder,
+    three: tuple[Value, Value, Value],
+    options: dict[str, Any],
+    margin: float,
+    swap: bool,
+    how: str,
+) -> Ref:
+    anchor, positive, negative = three
 
     def distance(one: Value, other: Value) -> Ref:
-        moved = build.add(ops.Add(), build.add(ops.Sub(), one, other), float(eps))
-        if p in (1, 2):
-            return build.add((ops.ReduceL1 if p == 1 else ops.ReduceL2)(**over), moved)
-        powers = build.add(ops.Pow(), build.add(ops.Abs(), moved), float(p))
-        return build.add(ops.Pow(), build.add(ops.ReduceSum(**over), powers), 1.0 / float(p))
+        return pairwise_distance(build, one, other, **options)[0]
 
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = build.add(ops.Min(), far, distance(positive, negative))
-    apart = build.add(ops.Add(), build.add(ops.Sub(), near, far), float(margin))
-    return reduced(build, _above(build, apart), axis, how)
+    apart = plus(build, less(build, near, far), float(margin))
+    rank = broadcast_rank(build, *three) - (not options.get("keepdim", False))
+    return reduced(build, _above(build, apart), rank, how)

@@ -129,6 +129,14 @@ def of_margins(rng):
     return numbers(rng, 3, 5), [places(rng, 3, ignored=1)], reduction(rng) | more
 
 
+def of_targets(rng):
+    """Up to a negative one, none and all of them; twice the same."""
+    target = torch.tensor([[1, 2, -1, 0, 0], [-1, 0, 3, 3, 3], [4, 3, 2, 1, 0], [2, 2, 0, -1, 1]])
+    if rng.integers(2):
+        return numbers(rng, 4, 5), [target], reduction(rng)
+    return numbers(rng, 5), [target[int(rng.integers(4))]], reduction(rng)
+
+
 CASES = {
     "mse_loss": (nn.MSELoss, of_numbers),
     "l1_loss": (nn.L1Loss, of_numbers),
@@ -159,6 +167,7 @@ CASES = {
     "multilabel_soft_margin_loss": (nn.MultiLabelSoftMarginLoss, of_labels),
     "multi_margin_loss": (nn.MultiMarginLoss, of_margins),
     "cosine_embedding_loss": (nn.CosineEmbeddingLoss, of_pairs),
+    "multilabel_margin_loss": (nn.MultiLabelMarginLoss, of_targets),
     "triplet_margin_loss": (
         nn.TripletMarginLoss,
         lambda rng: of_rows(rng, 2, margin=0.5, p=3.0, swap=True),
@@ -221,3 +230,38 @@ def test_the_deprecated_flags():
 
         (report,) = probe.sweep(Loss(loss, []).eval(), x)
         assert report.verdict == "agree", str(report)
+
+
+def test_a_triplet_loss_of_another_distance():
+    """PyTorch's own, as a function and as modules, and a function that nothing is known of."""
+    rest = [torch.randn(3, 5, dtype=torch.float64) for _ in range(2)]
+    x = torch.randn(3, 5, dtype=torch.float64)
+    function, module = F.triplet_margin_with_distance_loss, nn.TripletMarginWithDistanceLoss
+    far = nn.PairwiseDistance(p=3.0, eps=0.1, keepdim=True)
+    for loss in (
+        lambda *three: function(*three, margin=0.5, swap=True, reduction="none"),
+        lambda *three: function(*three, distance_function=F.pairwise_distance),
+        module(margin=0.5, reduction="sum"),
+        module(distance_function=far, swap=True),
+        module(distance_function=far, reduction="none"),
+    ):
+        report = list(probe.sweep(Loss(loss, rest).eval(), x))[-1]
+        assert report.ok and not report.missing, str(report)
+        assert report.kind == "functional.triplet_margin_with_distance_loss"
+        assert_close([report])
+    own = module(distance_function=lambda a, b: (a - b).abs().sum(1))
+    (report,) = probe.sweep(Loss(own, rest).eval(), x)
+    assert report.verdict == "unchecked"
+    assert "its distance is a function of the user's own" in report.sentence
+
+
+@pytest.mark.skipif(
+    not hasattr(nn, "LinearCrossEntropyLoss"), reason="this PyTorch has no LinearCrossEntropyLoss"
+)
+def test_a_cross_entropy_of_a_product():
+    rng, x = np.random.default_rng(0), torch.randn(4, 6, dtype=torch.float64)
+    for bias, ignored in ((True, 2), (False, -100)):
+        loss = nn.LinearCrossEntropyLoss(6, 5, bias=bias, ignore_index=ignored)
+        report = probe.check(Loss(loss.double(), [places(rng, 4, ignored=ignored)]).eval(), "", x)
+        assert report.ok and not report.missing, str(report)
+        assert_close([report])
