@@ -298,6 +298,7 @@ UNFIT = {
     "another rank": [ops.Transpose((0, 1, 2, 3, 4))],
     "too many inputs": [library.Step(ops.Relu(), (Ref(-1), Ref(-1)))],
     "another size": [ops.Reshape((5, 5))],
+    "a number of many bits": [ops.NudgedFakeQuantize(np.zeros(()), np.ones(()), HUGE)],
 }
 
 

@@ -13,6 +13,9 @@ from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 
 __all__ = ["NudgedFakeQuantize"]
 
+_MOST_BITS = 64
+"""TensorFlow takes up to 16."""
+
 
 @dataclass(frozen=True, eq=False)
 class NudgedFakeQuantize(Elementwise):
@@ -40,7 +43,13 @@ class NudgedFakeQuantize(Elementwise):
     @property
     def levels(self) -> int:
         """How many distances lie between the lowest level and the highest."""
-        return 2**self.bits - 1 - self.narrow
+        return self._highest - self.narrow
+
+    @property
+    def _highest(self) -> int:
+        if self.bits > _MOST_BITS:
+            raise ValueError(f"a level of {self.bits:,} bits")
+        return 2**self.bits - 1
 
     @property
     def _empty(self) -> np.ndarray:
@@ -59,14 +68,12 @@ class NudgedFakeQuantize(Elementwise):
         first = np.float32(self.narrow)
         with np.errstate(all="ignore"):
             exact = first - np.asarray(self.low, np.float32) / self.step()
-        return np.clip(np.floor(exact + np.float32(0.5)), first, 2**self.bits - 1).astype(
-            np.float32
-        )
+        return np.clip(np.floor(exact + np.float32(0.5)), first, self._highest).astype(np.float32)
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """The lowest and the highest level, in float32."""
         step, zero = self.step(), self.zero_point()
-        return (np.float32(self.narrow) - zero) * step, (np.float32(2**self.bits - 1) - zero) * step
+        return (np.float32(self.narrow) - zero) * step, (np.float32(self._highest) - zero) * step
 
     def _inverse(self) -> np.ndarray:
         span = np.asarray(self.high, np.float32) - np.asarray(self.low, np.float32)
