@@ -17,6 +17,7 @@ from .capture.model import TorchModel, mode_of, unwrapped
 from .capture.torchscript import Script, is_script, unfollowed, within
 from .layers import (  # noqa: F401 - their import fills the table of descriptions
     activation,
+    adaptive_softmax,
     attention,
     conv,
     distance,

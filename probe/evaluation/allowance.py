@@ -309,7 +309,7 @@ def smallest_visible_change(
         return None
     given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
     assert op.terms is not None
-    largest = np.abs(op.terms(given, where)).max(axis=(1, 2))
+    largest = np.abs(op.terms(given, where)).max(axis=(1, 2), initial=0.0)
     allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
     assert allowed is not None
     with np.errstate(all="ignore"):

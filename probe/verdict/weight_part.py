@@ -43,7 +43,8 @@ def sensitivity(
     for position, step in enumerate(steps):
         given = [ref.of(inputs, values) for ref in step.sources(position)]
         weights = weight_fields(step.op)
-        if not weights or sum(one.effective.size for one in weights.values()) > _MOST:
+        counts = [one.effective.size for one in weights.values()]
+        if not all(counts) or not 0 < sum(counts) <= _MOST:
             continue
         reached = live.get(position)
         worth = None if reached is None else reached.astype(np.float64)

@@ -48,6 +48,7 @@ def _ranks(name: str) -> str:
 
 
 _OPTIONS = {
+    "AdaptiveLogSoftmaxWithLoss": "in_features n_classes cutoffs div_value head_bias",
     "CELU ELU": "alpha",
     "ChannelShuffle": "groups",
     "CosineSimilarity": "dim eps",
@@ -114,6 +115,7 @@ READ: dict[str, frozenset[str]] = {
 ARGUMENTS: dict[str, frozenset[str]] = {
     name: frozenset(arguments.split())
     for names, arguments in {
+        "AdaptiveLogSoftmaxWithLoss": "target_",
         "Bilinear": "input2",
         "CosineSimilarity PairwiseDistance": "x2",
         "EmbeddingBag": "offsets per_sample_weights",

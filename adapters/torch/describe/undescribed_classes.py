@@ -27,10 +27,7 @@ _LOSSES = (
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
 )
-_OTHER_LOSSES = (
-    "AdaptiveLogSoftmaxWithLoss",
-    "CTCLoss",
-)
+_OTHER_LOSSES = ("CTCLoss",)
 _LAZY = tuple(
     f"Lazy{kind}{rank}d"
     for kind in ("BatchNorm", "Conv", "ConvTranspose", "InstanceNorm")

@@ -15,6 +15,7 @@ from probe.adapters.torch.describe.undescribed_classes import LEFT_OUT
 import probe
 
 few = examples(8)
+EMPTY = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
 
 
 class Twice(torch.nn.Module):
@@ -162,6 +163,28 @@ def test_bilinear(lead, bias):
         given=[draw(*lead, 5).astype(float), draw(*lead, 4, seed=1).astype(float)],
     )
     assert report.ok
+
+
+@EMPTY
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("targets", [[0, 7, 3, 11, 4, 9], [2, 1, 0], 10])
+def test_an_adaptive_softmax(bias, targets):
+    """ "AdaptiveLogSoftmaxWithLoss", of targets in all of its clusters, in none and without a
+    batch; the second cluster has no features within."""
+    layer = torch.nn.AdaptiveLogSoftmaxWithLoss(6, 12, [4, 8], head_bias=bias).eval()
+    x = draw(*np.shape(targets), 6)
+    for dtype in (np.float32, np.float64):
+        layer = layer.to(torch.from_numpy(x.astype(dtype)).dtype)
+        report = probe.check(layer, "", [x.astype(dtype), np.asarray(targets)])
+        assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+    assert ("head.bias" in report.weights) is bias
+
+
+@EMPTY
+def test_a_layer_without_features():
+    for layer in (torch.nn.Linear(0, 5), torch.nn.Linear(0, 5, bias=False)):
+        report = probe.check(layer, "", given=np.zeros((3, 0), np.float32))
+        assert report.ok, report.sentence
 
 
 @pytest.mark.parametrize(
