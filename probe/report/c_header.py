@@ -6,6 +6,7 @@ floats in digits that give the same bits back. All in the framework's own layout
 order.
 """
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from probe.report import Report
 
 __all__ = ["header", "listing"]
+
+_MARK = re.compile(r"(?<=\*)(?=/)|(?<=/)(?=\*)")
+"""Within what would end or begin a comment."""
 
 
 class _Table(NamedTuple):
@@ -63,8 +67,8 @@ def listing(report: "Report") -> str:
 
 
 def _comment(words: str) -> str:
-    """A comment in C, which no name in it can end."""
-    return f"/* {printable.line(words).replace('*/', '* /')} */"
+    """A comment in C, which no name in it can end, or begin again."""
+    return f"/* {_MARK.sub(' ', printable.line(words))} */"
 
 
 def _title(report: "Report") -> list[str]:

@@ -67,7 +67,8 @@ def test_a_layer_in_c_from_the_header_alone(report, tmp_path):
 
 NAMES = (
     *("int", "int8_t", "NAN", "main", "printf", "input_0", "gamma", "y0", "sinf", "class", "I"),
-    *("a.b", "a_b", "a b", "a_b_2", "", "1x", "größe", "kernel_scale", "*/", "__x", "_X"),
+    *("a.b", "a_b", "a b", "a_b_2", "", "1x", "größe", "kernel_scale", "__x", "_X"),
+    *("*/", "/*/*", "w */ int evil; /*"),
     *("LAYER_0_H", "PLAIN", "EOF", "stdout", "size_t", "static_assert", "x" * 200),
 )
 INCLUDING = """
@@ -90,6 +91,7 @@ def test_any_names_of_weights_are_identifiers(report, tmp_path):
     assert len(found) == len(set(found)) == len(NAMES) + 4
     assert {"kernel", "kernel_scale", "kernel_scale_2", "int_", "a_b", "a_b_2", "a_b_3"} <= {*found}
     assert found[-2:] == ["input_0", "output_0"] and "input_0_2" in found
+    assert text.count("/*") == text.count("*/") == text.count(" */\n")
     assert "/* int: float32, shape (1)" in text and "/* a_b: " in text, "what the name was"
     (tmp_path / "main.c").write_text(INCLUDING)
     subprocess.run(
