@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import probe as package
 from probe import command_line
 from probe.pytest_mark import Asked
+from probe.report import model_explorer
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 NAMES = (
@@ -153,6 +154,15 @@ def test_the_readme_of_a_reproduction(tmp_path, probe, monkeypatch):
         monkeypatch.chdir(folder)
         status, out, err = probe(*again)
         assert (status, err) == (0, "") and "agree: " in out
+
+
+def test_the_command_of_a_folder_for_model_explorer(tmp_path):
+    folders = [name for name in NAMES if name]
+    commands = [model_explorer.command(f"./{name}") for name in folders]
+    lines = [command_line.joined(["probe", *words]) for _, *words in commands]
+    for name, (graph, data) in zip(folders, as_read(lines, tmp_path), strict=True):
+        assert graph in (f"{name}/graph.json", f"./{name}/graph.json") and graph[0] != "-"
+        assert data == f"--node_data_paths={name}/error.json,{name}/verdict.json"
 
 
 COMPLETE = """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe import printable
+from probe import command_line, printable
 from probe.files import atomic_write
 
 if TYPE_CHECKING:
@@ -160,4 +160,5 @@ def write(folder: str, files: Mapping[str, object]) -> None:
 def command(folder: str) -> list[str]:
     """What opens them."""
     data = ",".join(str(Path(folder) / name) for name in (ERROR, VERDICT))
-    return ["model-explorer", str(Path(folder) / GRAPH), f"--node_data_paths={data}"]
+    graph = command_line.file(str(Path(folder) / GRAPH))
+    return ["model-explorer", graph, f"--node_data_paths={data}"]
