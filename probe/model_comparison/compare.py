@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -333,7 +334,7 @@ def _compared(
     held = {} if alone else anchors(a, graph)
     decisions: list[Decision] = []
     if pairs is not None:
-        given = [*_given(pairs, a, graph, alone)]
+        given = [*dict.fromkeys(_given(pairs, a, graph, alone))]
         _refuse_crossing(given, a, graph)
         decisions += [Decision(one, other, "given") for one, other in given]
     if alone:
@@ -523,11 +524,12 @@ def _given(pairs: Pairing, a: Graph, b: Graph, alone: str) -> Iterable[tuple[Ten
     if not isinstance(told, Mapping | list | tuple):
         raise BadInput(f"pairs are names of layers of A and of B; you gave {told!r}")
     rows = list(told.items()) if isinstance(told, Mapping) else told
+    of_a, of_b = _outputs(a), _outputs(b)
     for row in rows:
         if not _is_pair(row):
             raise BadInput(f"a pair is a layer of A and a layer of B; you gave {row!r}")
         first, second = row if alone != "b" else row[::-1]
-        yield _named(first, a), _named(second, b)
+        yield _named(first, of_a), _named(second, of_b)
 
 
 def _is_pair(row: object) -> bool:
@@ -541,45 +543,46 @@ def _is_pair(row: object) -> bool:
 def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph) -> None:
     """BadInput where a layer of A comes before another, and B's of the one after B's of the
     other."""
-    before_a = _before([one for one, _ in pairs], a)
-    before_b = _before([other for _, other in pairs], b)
-    for second, earlier in enumerate(before_a):
-        for first in range(len(pairs)):
-            if earlier >> first & 1 and before_b[first] >> second & 1:
-                names = [(one.name, other.name) for one, other in (pairs[first], pairs[second])]
-                raise BadInput(
-                    f"pairs: {names[0][0]} comes before {names[1][0]} in A, but {names[0][1]} "
-                    f"after {names[1][1]} in B"
-                )
+    before = _connected([one for one, _ in pairs], a)
+    after = _connected([other for _, other in pairs], b, after=True)
+    for second, crossing in enumerate(map(and_, before, after)):
+        if crossing:
+            first = (crossing & -crossing).bit_length() - 1
+            names = [(one.name, other.name) for one, other in (pairs[first], pairs[second])]
+            raise BadInput(
+                f"pairs: {names[0][0]} comes before {names[1][0]} in A, but {names[0][1]} "
+                f"after {names[1][1]} in B"
+            )
 
 
-def _before(tensors: Sequence[Tensor], graph: Graph) -> list[int]:
-    """Of each tensor which of them it is computed from, as bits."""
+def _connected(tensors: Sequence[Tensor], graph: Graph, after: bool = False) -> list[int]:
+    """Of each tensor which of them it is computed from, or which are computed from it, as bits."""
     own: dict[Tensor, int] = {}
     for place, tensor in enumerate(tensors):
         own[tensor] = own.get(tensor, 0) | 1 << place
-    before: dict[Tensor, int] = {}
-    for node in graph.nodes:
-        found = 0
-        for tensor in node.inputs:
-            found |= before.get(tensor, 0) | own.get(tensor, 0)
-        before |= dict.fromkeys(node.outputs, found)
-    return [before.get(tensor, 0) for tensor in tensors]
+    found: dict[Tensor, int] = {}
+    for node in reversed(graph.nodes) if after else graph.nodes:
+        sides = (node.outputs, node.inputs) if after else (node.inputs, node.outputs)
+        bits = 0
+        for tensor in sides[0]:
+            bits |= found.get(tensor, 0) | own.get(tensor, 0)
+        for tensor in sides[1]:
+            found[tensor] = found.get(tensor, 0) | bits
+    return [found.get(tensor, 0) for tensor in tensors]
 
 
-def _named(name: str, graph: Graph) -> Tensor:
-    """The output of a layer: "conv", "conv:1" for its second call."""
-    found: Tensor | None = None
-    for tensor in graph.tensors:
-        if tensor.name == name and (tensor.recorded is not None):
-            found = tensor
-    if found is None:
-        names = dict.fromkeys(one.name for one in graph.tensors)
+def _outputs(graph: Graph) -> dict[str, Tensor]:
+    """The outputs of the layers by name: "conv", "conv:1" for a second call."""
+    return {tensor.name: tensor for tensor in graph.tensors if tensor.recorded is not None}
+
+
+def _named(name: str, outputs: Mapping[str, Tensor]) -> Tensor:
+    if name not in outputs:
         raise BadInput(
             f"pairs: no layer {printable.name(repr(name))}; there are "
-            f"{printable.several(list(names), 8)}"
+            f"{printable.several(list(outputs), 8)}"
         )
-    return found
+    return outputs[name]
 
 
 def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:

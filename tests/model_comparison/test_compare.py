@@ -298,6 +298,13 @@ def test_pairs_of_unlike_shapes_and_of_one_layer_to_several(net):
     assert probe.compare(net, net, X, pairs=[["stem", "stem"], ["act", "act"]]).ok
 
 
+def test_pairs_given_many_times(net):
+    """The work does not grow with the square of them."""
+    pairs = [["stem", "stem"], ["pool", "pool"]]
+    told = probe.compare(net, net, X, pairs=pairs * 50_000)
+    assert told.ok and str(told) == str(probe.compare(net, net, X, pairs=pairs))
+
+
 def test_arrays_on_both_sides_are_refused():
     with pytest.raises(probe.ProbeError, match="contain only arrays"):
         probe.compare({"x": X}, {"x": X})
