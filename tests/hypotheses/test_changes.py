@@ -14,8 +14,10 @@ import probe
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.case import Case
+from probe.hypotheses.edits import step_words
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.tensor_maps import maps, scalings
+from probe.hypotheses.steps import data_flow
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 
@@ -628,3 +630,19 @@ def test_a_mean_added_before_the_scaling():
     finding = probe.check(model, "norm", x, expected=y).findings[0]
     assert (finding.slug, finding.left <= 1) == ("moved-step", True), finding
     assert "mean is added to the input" in finding.claim
+
+
+def test_what_is_listed_grows_with_the_steps_and_not_with_their_square(monkeypatch):
+    """Every tensor of a long chain has the same shape, and every step is of one kind."""
+    asked = []
+    count = 300
+    for module, name in ((data_flow, "shape_of"), (step_words, "_word")):
+        whole = getattr(module, name)
+        counted = lambda *given, whole=whole: (asked.append(1), whole(*given))[1]  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    steps = tuple(Step(ops.Relu()) for _ in range(count))
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0])
+    listed = [*data_flow._swapped(case), *data_flow._others_taken(case)]
+    assert len(listed) > count and len(asked) < 50 * count

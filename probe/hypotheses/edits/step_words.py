@@ -1,5 +1,6 @@
 """What steps and tensors are called in a claim."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from probe.hypotheses.case import Case, Gathered, once
@@ -29,14 +30,20 @@ def step_name(case: Case, position: int) -> str:
     if isinstance(op, Gathered):
         return op.call
     kind = type(op)
-    alike = [
-        at
-        for at, step in enumerate(case.steps)
-        if type(step.op) is kind and call_of(case, at) == call and not _word(case, at)
-    ]
+    alike = _alike(case)[kind, call]
     words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
-    which = f" {alike.index(position) + 1} of {len(alike)}" if len(alike) > 1 else ""
+    which = f" {bisect_left(alike, position) + 1} of {len(alike)}" if len(alike) > 1 else ""
     return f"{call} ({words}{which})" if call else f"{words}{which}"
+
+
+@once
+def _alike(case: Case) -> dict[tuple[type, str], list[int]]:
+    """The steps without a word, by kind and call."""
+    found: dict[tuple[type, str], list[int]] = {}
+    for position, step in enumerate(case.steps):
+        if not _word(case, position):
+            found.setdefault((type(step.op), call_of(case, position)), []).append(position)
+    return found
 
 
 def tensor_name(case: Case, ref: Ref) -> str:

@@ -6,9 +6,11 @@ a norm, an attention or a cell; they are tried where no mistake with a name of i
 the values.
 """
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ _BACK = 4
 """How many tensors of the same shape before a step may be taken for what it gives."""
 _OTHERS = 6
 """How many other tensors of its shape are tried for one that a step takes."""
+_STEP = attrgetter("step")
 
 
 @hypothesis("missing-step", last=True)
@@ -150,15 +153,24 @@ def _swapped(case: Case) -> Iterator[Change]:
                 key = ("exchanged", type(case.steps[position].op), one, other)
                 yield with_sources(case, position, changed, what, key)
     yield from _parameters(case)
-    users = users_of(case)
-    for one, other in combinations(range(len(case.steps)), 2):
-        alike = type(case.steps[one].op) is type(case.steps[other].op)
+    for one, other in _side_by_side(case):
         first, second = Ref(one), Ref(other)
-        if not alike or shape_of(case, first) != shape_of(case, second):
-            continue
-        if all(user > other for user in users.get(first, ())):
-            what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged"
-            yield Change(what, "", _renamed(case, {first: second, second: first}))
+        what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged"
+        yield Change(what, "", _renamed(case, {first: second, second: first}))
+
+
+def _side_by_side(case: Case) -> Iterator[tuple[int, int]]:
+    """Two steps of a kind that give the same shape, of which no other takes the first before the
+    second."""
+    kinds = [(type(step.op), shape_of(case, Ref(at))) for at, step in enumerate(case.steps)]
+    places: dict[Hashable, list[int]] = {}
+    for at, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(at)
+    for one, kind in enumerate(kinds):
+        alike = places[kind]
+        first_user = min(users_of(case).get(Ref(one), ()), default=len(kinds))
+        for other in alike[bisect_right(alike, one) : bisect_left(alike, first_user)]:
+            yield one, other
 
 
 def _parameters(case: Case) -> Iterator[Change]:
@@ -210,15 +222,8 @@ def _others_taken(case: Case) -> Iterator[Change]:
     for position in range(len(case.steps) - 1, -1, -1):
         sources = case.steps[position].sources(position)
         for index, taken in enumerate(sources):
-            others = [
-                one
-                for one in tensors[shape_of(case, taken)]
-                if one.step < position and one != taken
-            ]
-            nearest = sorted(others, key=lambda one: abs(one.step - taken.step))
             few = _OTHERS if not case.inner else _OTHERS // 2
-            given = [one for one in nearest[few:] if one.step < 0]
-            for one in (*nearest[:few], *given):
+            for one in _nearest(tensors[shape_of(case, taken)], taken, position, few):
                 what = (
                     f"{step_name(case, position)} takes {tensor_name(case, one)} in place of "
                     f"{tensor_name(case, taken)}"
@@ -227,6 +232,18 @@ def _others_taken(case: Case) -> Iterator[Change]:
                     case, position, (*sources[:index], one, *sources[index + 1 :]), what
                 )
     yield from _sums_taken(case)
+
+
+def _nearest(tensors: Sequence[Ref], taken: Ref, position: int, few: int) -> list[Ref]:
+    """Of tensors in their order those before a step that are nearest to one that it takes, and the
+    inputs of the layer."""
+    made, same, after, end = (
+        bisect_left(tensors, step, key=_STEP) for step in (0, taken.step, taken.step + 1, position)
+    )
+    start = bisect_left(tensors, tensors[max(0, same - few)].step, key=_STEP)
+    others = [one for one in tensors[start : min(after + few, end)] if one != taken]
+    nearest = sorted(others, key=lambda one: abs(one.step - taken.step))[:few]
+    return [*nearest, *(one for one in tensors[:made] if one != taken and one not in nearest)]
 
 
 def _sums_taken(case: Case) -> Iterator[Change]:
