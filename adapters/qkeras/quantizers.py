@@ -97,6 +97,10 @@ def quantizer_ops(
         raise Undescribed(
             f"{where} {name}, which rounds stochastically while Keras' learning phase is 1"
         )
+    for option in ("bits", "integer"):
+        numbers = np.asarray(getattr(quantizer, option, 0))
+        if not np.isfinite(numbers).all() or (np.rint(numbers) != numbers).any():
+            raise Undescribed(f"{where} {name} with {option} = {numbers}, not a whole number")
     chain = _DESCRIBERS[kind](quantizer, ndim)
     return chain if integer is None else tuple(_with_integer(op, integer) for op in chain)
 

@@ -462,6 +462,16 @@ doubled.alpha = "auto"  # spares it what QKeras asks of quantizers when it initi
             "its kernel goes through doubled, a quantizer that has no description",
         ),
         (
+            QDense,
+            {"kernel_quantizer": "quantized_bits(4.5, 0, alpha=1)"},
+            "its kernel goes through quantized_bits with bits = 4.5, not a whole number",
+        ),
+        (
+            QDense,
+            {"kernel_quantizer": quantized_bits(float("nan"), 0, alpha=1)},
+            "its kernel goes through quantized_bits with bits = nan, not a whole number",
+        ),
+        (
             QActivation,
             {"activation": "bernoulli()"},
             "its output goes through bernoulli, which draws",
