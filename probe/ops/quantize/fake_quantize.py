@@ -144,7 +144,9 @@ class DynamicQuantize(Op):
         )
 
     def levels(self, x: np.ndarray) -> tuple[np.float32, float]:
-        """Scale and zero point for these values."""
+        """Scale and zero point for these values; ValueError for more levels than float32 counts."""
+        if not 0 < self.high < _COUNTED:
+            raise ValueError(f"high is {self.high}, and must be from 1 to {_COUNTED - 1:,}")
         low, high = min(np.float32(x.min()), np.float32(0)), max(np.float32(x.max()), np.float32(0))
         scale = (float(high) - float(low)) / self.high
         with np.errstate(all="ignore"):
@@ -244,5 +246,7 @@ class DynamicQuantize(Op):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
+_COUNTED = 1 << 24
+"""Levels of which float32 still has each."""
 _SMALL = np.float32(6.1e-5)
 """The scale that none is below (QuantUtils.h, SMALL_SCALE_THRESHOLD)."""

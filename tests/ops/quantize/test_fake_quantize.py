@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,13 @@ def test_onnx_runtime_and_float64_within_the_allowance(case, zero_first, wraps):
     assert (allowed[inner] <= 2**-20 * np.abs(ours[0][inner]) + 1e-45).all(), (
         "only at a tie may a level be another"
     )
+
+
+@pytest.mark.parametrize("high", [0, -1, 1 << 24, 1 << 62])
+def test_levels_that_float32_cannot_count(high):
+    """What such a description allowed for rounding was more than any value."""
+    with pytest.raises(ValueError, match="must be from 1 to 16,777,215"):
+        ops.DynamicQuantize(high=high).run(np.linspace(-1, 2, 6).reshape(2, 3))
 
 
 def test_ranges_of_their_own():
