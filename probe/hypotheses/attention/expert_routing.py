@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from probe import ops
 from probe.hypotheses.case import Case, Edit
+from probe.hypotheses.edits.changes import users_of
 from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
@@ -28,9 +29,9 @@ def topk_normalisation(case: Case) -> Iterator[Edit]:
             )
     for position, op in case.having(ops.TopK):
         chosen = Ref(position)
-        users = [step for at, step in enumerate(case.steps) if chosen in step.sources(at)]
+        users = users_of(case).get(chosen, ())
         if made_by(case, source_of(case, chosen), ops.Softmax) and not any(
-            isinstance(step.op, ops.ReduceSum) for step in users
+            isinstance(case.steps[at].op, ops.ReduceSum) for at in users
         ):
             norm = ops.LpNormalization((op.axis,), 0.0, p=1.0)
             steps = rewired(case, [Rewiring(chosen, (norm,))])
@@ -63,7 +64,7 @@ def router_order(case: Case) -> Iterator[Edit]:
             do="take the softmax of the chosen scores alone",
         )
     for position, _ in case.having(ops.Softmax):
-        behind = [at for at, step in enumerate(case.steps) if Ref(position) in step.sources(at)]
+        behind = users_of(case).get(Ref(position), ())
         if behind and all(isinstance(case.steps[at].op, ops.TopK) for at in behind):
             yield case.edit(
                 "the scores of the router are used as they are, without a softmax",
