@@ -1,5 +1,5 @@
-"""Gathers the pages of the site in a folder: those of docs/, and those that stand elsewhere in the
-repository, with links that fit.
+"""Gathers the pages of the site in a folder: those of docs/, those that stand elsewhere in the
+repository, with links that fit, and those that are only built.
 
 ``python tools/gather_pages.py FOLDER``; `nox -s docs` calls it.
 """
@@ -9,6 +9,8 @@ import re
 import shutil
 import sys
 from pathlib import Path
+
+import gen_sentences
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {
@@ -20,6 +22,8 @@ ELSEWHERE = {
     "corpora/ports/README.md": "ports.md",
 }
 """What the site shows from other folders, and under which name."""
+BUILT = {"sentences.md": gen_sentences.page}
+"""What the site shows and the repository does not keep, and what writes it."""
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
@@ -28,7 +32,8 @@ def placed() -> dict[Path, str]:
     """Every file of the site, and its place there."""
     docs = ROOT / "docs"
     own = {path: path.relative_to(docs).as_posix() for path in docs.rglob("*.*")}
-    return own | {ROOT / name: place for name, place in ELSEWHERE.items()}
+    built = {docs / name: name for name in BUILT}
+    return own | built | {ROOT / name: place for name, place in ELSEWHERE.items()}
 
 
 def relinked(page: Path, places: dict[Path, str]) -> str:
@@ -54,7 +59,9 @@ def gather(folder: Path) -> None:
     places = placed()
     for path, place in places.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".md":
+        if place in BUILT:
+            (folder / place).write_text(BUILT[place](), encoding="utf-8")
+        elif path.suffix == ".md":
             (folder / place).write_text(relinked(path, places))
         else:
             shutil.copy(path, folder / place)

@@ -1,4 +1,4 @@
-"""The pages of docs/ that come from the code: the API, causes, layers, ops and sentences.
+"""The pages of docs/ that come from the code: the API, causes, layers and ops.
 
 ``python tools/gen_docs.py [PAGE...]`` writes them; tests/documentation/test_generated_pages.py
 compares.
@@ -11,7 +11,6 @@ from pathlib import Path
 import gen_api
 import gen_causes
 import gen_layer_tables
-import gen_sentences
 
 __all__ = ["PAGES", "path_of"]
 
@@ -21,7 +20,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "causes": gen_causes.page,
     "layers": gen_layer_tables.page,
     "ops": gen_api.ops_page,
-    "sentences": gen_sentences.page,
 }
 """The name of a page -> its text."""
 

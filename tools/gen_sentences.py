@@ -1,4 +1,5 @@
-"""docs/sentences.md: every sentence that a user can meet, by the file that says it."""
+"""Every sentence that a user can meet, by the file that says it: a page of the site, which is built
+with it and not kept. ``python tools/gen_sentences.py`` prints it."""
 
 import ast
 import re
@@ -112,3 +113,7 @@ def page() -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\*_`<>\[\]|])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    print(page())

@@ -1,10 +1,10 @@
-"""docs/sentences.md lists every sentence that a user can meet; each is short and in plain words."""
+"""The sentences that a user can meet are short and in plain words, and the site lists them."""
 
 import re
 
 from repository import script
 
-gen_sentences = script("tools/gen_sentences.py")
+gather_pages, gen_sentences = script("tools/gather_pages.py"), script("tools/gen_sentences.py")
 POETRY = (
     r"nobody|without a word|on the way\b|stand(s|ing)? apart|stood apart|hardly|goes? round|anew\b"
     r"|held against|what is left|its own word|at its worst|dearest|\bsees\b|our own fault|fills the"
@@ -33,3 +33,9 @@ WORDS = "use_bias axis units and_so_on"
 x = f"the axis {axis!r} of {self.layer.name} is {'not ' if odd else ''}of size {3 * n:g}"
 '''
     assert gen_sentences.sentences(source) == ["the axis {axis} of {name} is (not | )of size {…}"]
+
+
+def test_the_site_lists_them(tmp_path):
+    gather_pages.gather(tmp_path / "pages")
+    page = (tmp_path / "pages" / "sentences.md").read_text(encoding="utf-8")
+    assert "\n## probe/api.py\n" in page and page.count("\n- ") > 900
