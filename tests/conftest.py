@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
+from pathlib import Path
 from zlib import crc32
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -25,10 +26,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # ONNX Runtime 1.32 writes a file of its own beneath HOME, which need not exist.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+import probe.adapters
 import pytest
 from hypothesis import HealthCheck, settings
 
 from probe.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def set_signals():
@@ -115,7 +119,22 @@ def leave_out_of_samples(items):
             item.add_marker(pytest.mark.exhaustive)
 
 
+def refuse_another_checkout():
+    """An installation from another checkout offers its adapters beside the probe/ of this one: the
+    tests would be those of neither, or of the other."""
+    package, adapters = (
+        Path(module.__file__).resolve().parent for module in (probe, probe.adapters)
+    )
+    beside = ROOT / "adapters" if package == ROOT / "probe" else package / "adapters"
+    if adapters != beside:
+        raise pytest.UsageError(
+            f"probe is imported from {package}, its adapters from {adapters}: "
+            f"install this checkout, {ROOT} (pip install -e '.[all,dev]')"
+        )
+
+
 def pytest_configure(config):
+    refuse_another_checkout()
     if config.getoption("--without-tensorflow"):
         # a None there is an ImportError
         sys.modules.update(dict.fromkeys(["keras", "qkeras", "tensorflow", "tf_keras"]))
@@ -183,8 +202,8 @@ def pytest_runtest_call(item):
     return result
 
 
-@pytest.fixture
-def probe(monkeypatch, capsys):
+@pytest.fixture(name="probe")
+def run_probe(monkeypatch, capsys):
     """Runs the command in this process: (exit status, standard output, standard error)."""
 
     def run(*arguments):

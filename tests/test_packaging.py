@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import entry_points, version
 
+import probe.adapters
 import pytest
 from repository import ROOT
 
@@ -135,6 +136,19 @@ def test_an_interrupt_of_the_imports_is_one_line(name):
         [sys.executable, "-c", code, name], capture_output=True, text=True, cwd=ROOT, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "probe: interrupted\n")
+
+
+def test_adapters_of_another_checkout_are_refused(pytestconfig, monkeypatch):
+    """In a second checkout the installation of the first offers its adapters beside probe/."""
+    (conftest,) = (
+        plugin
+        for plugin in pytestconfig.pluginmanager.get_plugins()
+        if hasattr(plugin, "refuse_another_checkout")
+    )
+    conftest.refuse_another_checkout()
+    monkeypatch.setattr(probe.adapters, "__file__", str(ROOT.parent / "b/adapters/__init__.py"))
+    with pytest.raises(pytest.UsageError, match=r"its adapters from .*install this checkout"):
+        conftest.refuse_another_checkout()
 
 
 def test_tests_hold_no_package():
