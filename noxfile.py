@@ -64,6 +64,8 @@ CORE = (
     "tests/verdict/test_ladder.py",
 )
 """What needs neither a framework nor more than the extra dev-core, in a checkout."""
+WITHOUT_TENSORFLOW = ("ops", "comparison", "evaluation", "verdict", "diagnosis")
+"""Folders of tests that --without-tensorflow is for."""
 STARTED_IN_OTHER_WAYS = {
     "interrupts-ignored": (
         ["bash", "-c", 'trap "" INT; exec "$@"', "bash"],
@@ -103,12 +105,15 @@ BENCHMARKS = (
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Numerics, ops against ONNX Runtime and PyTorch, verdict and diagnosis, without TensorFlow:
-    under 90 s on 2 cores."""
-    folders = [
-        f"tests/{name}" for name in ("ops", "comparison", "evaluation", "verdict", "diagnosis")
-    ]
-    session.run("python", "-m", "pytest", "--without-tensorflow", *folders, *session.posargs)
+    """The tests beside what a change touches, as the README's test command has them."""
+    found = session.run("python", "tools/changed_rooms.py", silent=True)
+    paths = str(found).split()
+    if not paths:
+        session.skip("the change touches nothing that has tests beside it")
+    without = [f"tests/{name}/" for name in WITHOUT_TENSORFLOW]
+    if all(f"{path}/".startswith(tuple(without)) for path in paths):
+        paths.append("--without-tensorflow")
+    session.run("python", "-m", "pytest", *paths, *session.posargs)
 
 
 @nox.session
@@ -120,8 +125,14 @@ def core(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The README's test command: all but the exhaustive tests."""
+    """The README's test command: all but costly and exhaustive tests and whole networks."""
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def everything(session: nox.Session) -> None:
+    """All tests, those of whole networks too."""
+    session.run("python", "-m", "pytest", "-m", "not gpu", *session.posargs)
 
 
 @nox.session
@@ -133,12 +144,6 @@ def surroundings(session: nox.Session) -> None:
         # By default the cases of the README's test command, whatever else a caller asks for.
         command = ["env", "-u", "PYTEST_ADDOPTS", "python", "-m", "pytest", *tests]
         session.run(*words, *command, external=True)
-
-
-@nox.session
-def exhaustive(session: nox.Session) -> None:
-    """What the README's test command leaves out."""
-    session.run("python", "-m", "pytest", "-m", "exhaustive", *session.posargs)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)

@@ -5,9 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections import defaultdict
 from pathlib import Path
-from zlib import crc32
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -32,6 +30,8 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
+pytest_plugins = ["bounded_cost", "listed_skips", "loops"]
+"""In tests/support, each with its options."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -95,7 +95,8 @@ def pytest_cmdline_main(config):
     (``-n 0``: none)."""
     option = config.option
     if (
-        not config.pluginmanager.hasplugin("xdist")
+        option.help
+        or not config.pluginmanager.hasplugin("xdist")
         or option.numprocesses is not None
         or "PYTEST_XDIST_WORKER" in os.environ
     ):
@@ -103,20 +104,6 @@ def pytest_cmdline_main(config):
     one_by_one = option.file_or_dir and all("::" in path for path in option.file_or_dir)
     if not (one_by_one or option.collectonly or option.usepdb or option.capture == "no"):
         option.numprocesses, option.dist = "auto", "worksteal"
-
-
-def leave_out_of_samples(items):
-    """Of the cases of a test that is marked ``sample(n)``, n drawn once and for all stand for the
-    others, which are exhaustive."""
-    cases = defaultdict(list)
-    for item in items:
-        if item.get_closest_marker("sample") and not item.get_closest_marker("exhaustive"):
-            cases[item.nodeid.partition("[")[0]].append(item)
-    for alike in cases.values():
-        (count,) = alike[0].get_closest_marker("sample").args
-        # By their names, so that one case more does not draw all others anew.
-        for item in sorted(alike, key=lambda item: crc32(item.nodeid.encode()))[count:]:
-            item.add_marker(pytest.mark.exhaustive)
 
 
 def refuse_another_checkout():
@@ -155,7 +142,6 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    leave_out_of_samples(items)
     if config.getoption("--without-tensorflow"):
         left_out = [item for item in items if item.get_closest_marker("tensorflow")]
         config.hook.pytest_deselected(items=left_out)

@@ -39,7 +39,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("name", FEW)
 def test_interrupts_at_random_moments_leave_nothing_behind(name):
     _unharmed(name, FEW[name], every=5)
@@ -323,7 +323,7 @@ def interrupt_main() -> None:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     ("name", "checks"),
     [

@@ -646,7 +646,7 @@ def test_rings_and_names_of_the_same_numbers_inside_a_file_are_no_harm(tmp_path,
     assert [layer.name for layer in probe.open_model(path).layers] == ["dense"]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(("namespace", "suffix"), [(keras, ".keras"), (tf_keras, ".h5")])
 @pytest.mark.parametrize("of", ["groups", *exhaustive("chunks")])
 def test_a_ring_made_by_hand_is_refused(tmp_path, namespace, suffix, of):

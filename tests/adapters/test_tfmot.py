@@ -130,7 +130,7 @@ def some(*others):
     )
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @some((network, clustered), (recurrent, pruned))
 def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, forms, tmp_path):
     model = treat(build())
@@ -179,7 +179,7 @@ def with_stored(wrapper, name, weights, x):
     return plain(x).numpy()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @some(
     (network, pruned), (network, clustered), (network, clustered_by_channel), (recurrent, clustered)
 )

@@ -19,7 +19,7 @@ import sklearn  # whoever wants it still has it
 """
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["digits.keras", "digits_qkeras.h5"])
 def test_keras_does_without_scikit_learn(name):

@@ -68,7 +68,7 @@ def shown(text):
     return [line.rsplit("\r", 1)[-1] for line in lines]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_check_has_its_verdict_first_and_last_and_fits(columns):
     status, got, _ = on_a_terminal(*MODEL, "--layer", "conv", columns=columns)
@@ -95,7 +95,7 @@ def test_a_sweep_folds_what_agrees_and_a_pipe_has_it_whole():
     assert sum(line.startswith("agree ") for line in piped.stdout.splitlines()) == 11
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("columns", [60, 100])
 def test_a_comparison_has_its_verdict_first_and_last_and_fits(columns):
     both = ("compare", MODEL[0], MODEL[0], "--a-factory", MODEL[2], "--b-factory", MODEL[2])
@@ -121,7 +121,7 @@ def test_keras_3_and_qkeras_are_compared_in_one_command():
     assert run.stdout.startswith("diverge: ") and run.stdout.count("\n") == 1
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("settings", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_codes_where_they_are_not_wanted(settings):
     status, got, _ = on_a_terminal(*MODEL, "--layer", "relu", **settings)
@@ -152,7 +152,7 @@ def test_color_and_quiet():
     assert all(f"[0, {k}]" in all_of_it for k in range(128)), "every term"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -87,8 +87,7 @@ def test_a_wrong_block_diverges(wrong):
     assert probe.check(right, "", ROWS, expected=outputs_of(other, "", ROWS)).verdict == "diverge"
 
 
-@pytest.mark.sample(1)
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("name", ["blocks.0", "blocks.1", "", ("blocks.0.a", "blocks.1.b")])
 def test_the_values_of_an_honest_engine_agree(name):
     """Float64 is further from float32 than any other engine, and errs in the layers before too."""

@@ -95,7 +95,7 @@ def test_a_part_of_nothing_gets_no_cause():
     assert report.findings == () and "no known mistake" in report.diagnosis[0]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     "at",
     [

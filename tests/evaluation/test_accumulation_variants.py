@@ -109,7 +109,7 @@ def test_bfloat16_accumulation_alarms():
     assert judged(total.float().numpy()).verdict == "diverge"
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="this PyTorch has no NNPACK")
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_means_that_are_0_because_much_cancels(size):
         assert report.ok, report.sentence
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("low", [-16.5, *exhaustive(-12.0, -17.5)])
 @pytest.mark.parametrize(
     "model", [nn.Softmax(-1), nn.LogSoftmax(-1), Net(lambda x: x.logsumexp(-1))], ids=str

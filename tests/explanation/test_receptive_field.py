@@ -25,7 +25,7 @@ PROBED = 12
 """Elements of an input that are changed, of those that are said to be seen and of the others."""
 
 
-@pytest.mark.sample(60)
+@pytest.mark.exhaustive(default=60)
 @pytest.mark.parametrize(("name", "layer", "shapes"), LAYERS)
 def test_what_is_not_seen_has_no_influence_and_what_is_seen_has(name, layer, shapes):
     capture = call_of(layer, shapes)

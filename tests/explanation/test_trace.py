@@ -56,7 +56,7 @@ def holds(term, inputs, weights, intermediate):
     )
 
 
-@pytest.mark.sample(60)
+@pytest.mark.exhaustive(default=60)
 @pytest.mark.parametrize(("name", "layer", "shapes"), LAYERS)
 def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
     capture = call_of(layer, shapes)

@@ -78,7 +78,7 @@ def test_a_gathered_layer(name, layer, shapes):
     holds(layer, list(drawn(layer, shapes)))
 
 
-@pytest.mark.sample(30)
+@pytest.mark.exhaustive(default=30)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_layers_that_mistakes_are_planted_in(family):
     _, _, make = next(row for row in fault_catalogue.ROWS if row[1] == family)

@@ -91,7 +91,7 @@ BLOCK = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.exhaustive(default=4)
 @pytest.mark.parametrize("name", BLOCK)
 def test_one_change_in_a_block(name):
     changed, slug, words = BLOCK[name]
@@ -343,7 +343,7 @@ def test_both_directions_with_the_same_mistake_are_one():
     assert report.findings[0].claim == "the reset gate is subtracted from 1"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("size", [0.0, 3e-5, 0.01])
 def test_noise_has_no_cause(size):
     m, x = varied(Mlp()), drawn(3, 5, 8)

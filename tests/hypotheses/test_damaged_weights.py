@@ -20,7 +20,7 @@ def built(name):
     return made, probe.open_model(made.model)
 
 
-@pytest.mark.sample(14)
+@pytest.mark.exhaustive(default=14)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("subject", "damage"),

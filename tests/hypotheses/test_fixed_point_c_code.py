@@ -73,7 +73,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
     return y / 2.0**fraction
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     ("options", "slug", "words", "also"),
     [

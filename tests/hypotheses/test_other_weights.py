@@ -230,7 +230,7 @@ def test_values_that_are_too_few_tell_how_many_more_would_do():
     assert found(layer, more, damaged(layer, more, of_another_epoch)[0]).findings[0].recovered
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("name", PLAIN)
 def test_noise_has_no_weights(name):
     layer, x = made(name)

@@ -196,7 +196,7 @@ def test_a_fault_is_the_one_source_and_read(net, fault):
     assert any(name.startswith(field) for name, *_ in source.differs), source.differs
 
 
-@pytest.mark.sample(3)
+@pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize(
     "fault",
     [scaled_row, one_weight, other_epsilon, other_pool, other_mean, turned_kernel, turned_head],

@@ -100,7 +100,7 @@ def _quantized(pair: Any, way: str) -> Path:
     return Path(path)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_quantised_net_has_no_source(pair: Any, way: str) -> None:
     net, images, _ = pair
@@ -187,7 +187,7 @@ STATIC: dict[Any, str] = {
 }
 
 
-@pytest.mark.sample(5)
+@pytest.mark.exhaustive(default=5)
 @pytest.mark.parametrize("fault", STATIC, ids=lambda one: one.__name__.strip("_"))
 def test_a_fault_in_a_quantised_net_is_the_only_source(
     pair: Any, fault: Any, tmp_path: Path
@@ -224,7 +224,7 @@ def _zero_point_of_weights(model: onnx.ModelProto, node: onnx.NodeProto) -> None
     _own_parameter(model, node, 3, 1, 1)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize(
     "fault", [_scale_of_result, _zero_point_of_weights], ids=lambda one: one.__name__.strip("_")
 )

@@ -85,7 +85,7 @@ WRONG = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.exhaustive(default=4)
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("name", ["blocks.5", "split.one"])
 def test_a_wrong_array_is_the_one_source(net, arrays, name, wrong):

@@ -58,7 +58,7 @@ CASES = {
 }
 
 
-@pytest.mark.sample(12)
+@pytest.mark.exhaustive(default=12)
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_takes_little_beyond_its_input_and_output(name):
     op, shape = CASES[name]

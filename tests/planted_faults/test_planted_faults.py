@@ -89,7 +89,7 @@ def test_every_cause_is_planted_and_explained():
         assert one.text
 
 
-@pytest.mark.sample(30)
+@pytest.mark.exhaustive(default=30)
 @pytest.mark.parametrize("family", sorted({family for _, family, _ in ROWS}))
 def test_healthy_values_give_no_finding(family):
     _, _, make = next(row for row in ROWS if row[1] == family)
@@ -112,7 +112,7 @@ def _families():
         seen |= slugs
 
 
-@pytest.mark.sample(3)
+@pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize("family", [*_families()])
 def test_nan_and_inf_in_the_users_values_do_not_warn(family):
     """Warnings are errors here: one NaN, one inf, and nothing but NaN."""

@@ -45,7 +45,7 @@ def alone(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_examples(name, probe, tmp_path):

@@ -43,7 +43,7 @@ def test_reports_of_keras_layers():
     assert seen > 80
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5"])
 def test_reports_and_elements_of_the_examples(file):
     model = probe.open_model(EXAMPLES / file)

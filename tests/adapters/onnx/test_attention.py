@@ -109,7 +109,7 @@ def test_every_option(case):
     assert not report.missing
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("fault", ["softcap", "causal", "left", "past", "scale"])
 def test_a_fault_is_a_divergence(fault):
     rng = np.random.default_rng(0)

@@ -121,7 +121,7 @@ def test_every_option(case, data):
     assert len(report.comparisons) == 3
 
 
-@pytest.mark.sample(2)
+@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("fault", ["gates", "clip", "reset", "peepholes"])
 def test_a_fault_is_a_divergence(fault):
     """Of each kind, in the values of another run of ONNX Runtime."""

@@ -133,7 +133,7 @@ def other(attribute):
     return value
 
 
-@pytest.mark.sample(40)
+@pytest.mark.exhaustive(default=40)
 @pytest.mark.parametrize("kind", sorted(EACH))
 def test_an_attribute_is_read_or_named(kind):
     """Each that any version of the operator has."""
@@ -144,7 +144,7 @@ def test_an_attribute_is_read_or_named(kind):
         assert name in read or name in implied(kind) or name in why, f"{name}: {why}"
 
 
-@pytest.mark.sample(40)
+@pytest.mark.exhaustive(default=40)
 @pytest.mark.parametrize("kind", sorted(EACH))
 def test_what_no_version_has_is_named(kind):
     """An attribute and an input of a release to come."""

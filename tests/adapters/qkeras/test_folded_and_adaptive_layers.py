@@ -81,7 +81,7 @@ def folding(mode, **options):
     )
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("suffix", [".h5", *exhaustive(".keras")])
 @pytest.mark.parametrize("mode", ["ema_stats_folding", "batch_stats_folding"])
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ SAVED = {
 }
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("suffix", [".h5", *exhaustive(".keras")])
 @pytest.mark.parametrize("kind", SAVED)
 def test_a_saved_layer_agrees_and_its_stored_weights_diverge(kind, suffix, tmp_path):

@@ -74,7 +74,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     "kind",
     ["simple", "both ways", *exhaustive("gru", "lstm", "lstm of functions", "gru reset before")],

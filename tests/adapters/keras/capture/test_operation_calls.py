@@ -85,7 +85,7 @@ def test_one_of_them_is_asked_for(net):
     assert report.findings[0].slug == "missing-activation", str(report)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 def test_values_of_ones_own_in_a_sweep(net):
     net(X)
     right = probe.check(net, "/relu", X).outputs["framework"]

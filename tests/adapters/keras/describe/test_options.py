@@ -325,7 +325,7 @@ def one_of_each_function():
     return sorted(found.values())
 
 
-@pytest.mark.sample(16)
+@pytest.mark.exhaustive(default=16)
 @pytest.mark.parametrize("name", one_of_each_function())
 def test_every_option_is_read(keras, name):
     if keras_cases.build(keras, name) is None:

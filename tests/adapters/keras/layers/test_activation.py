@@ -58,7 +58,7 @@ def test_activation(keras, agrees, name):
     )
 
 
-@pytest.mark.sample(40)
+@pytest.mark.exhaustive(default=40)
 @pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16", "float64"])
 @EVERY
 def test_activation_in_another_dtype(keras, agrees, name, policy):

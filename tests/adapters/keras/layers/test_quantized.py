@@ -94,7 +94,7 @@ SOME = [
 ]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.exhaustive(default=4)
 @pytest.mark.parametrize("case", SOME)
 def test_every_party_agrees_out_of_a_file_and_nothing_is_written(case, tmp_path):
     kind, mode = case
@@ -129,7 +129,7 @@ def naively(kind, layer, x, weight):
     return np.asarray(keras.ops.conv(x, weight)) + np.asarray(layer.bias)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     "case",
     [
@@ -180,7 +180,7 @@ def test_stored_weights_diverge_and_are_named(case, tmp_path):
         assert told in wrong.findings[0].claim, str(wrong)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize("case", [case for case in SOME if case.values[0][1].startswith("int")])
 def test_integers_and_scale_give_the_effective_weights(case):
     kind, mode = case

@@ -79,7 +79,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("mixed", [*MIXED[:2], *exhaustive(*MIXED[2:])], ids="-".join)
 def test_a_cell_of_another_precision_than_its_layer(agrees, mixed):
     """The cell casts what it is given, and the layer what the cell has given; Keras 2 fails itself

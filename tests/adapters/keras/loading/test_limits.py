@@ -45,7 +45,7 @@ def test_sizes_that_double_from_layer_to_layer(tmp_path, package, ending):
     assert probe.check(saved(doubled(package, 3), tmp_path / f"small{ending}"), "c2").ok
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @BOTH
 @pytest.mark.parametrize("within", [True, *exhaustive(False)])
 def test_steps_of_a_recurrence(tmp_path, monkeypatch, package, ending, within):

@@ -82,7 +82,7 @@ def captured(model, inputs, wanted=None):
     return calls
 
 
-@pytest.mark.sample(4)
+@pytest.mark.exhaustive(default=4)
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
 @pytest.mark.parametrize(
     "make",
@@ -283,7 +283,7 @@ def int8(namespace):
     return model, drawn(2, 9)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     "make",
     [

@@ -36,7 +36,7 @@ def entries(model):
     return config["config"]["layers"], config["class_name"] == "Sequential"
 
 
-@pytest.mark.sample(40)
+@pytest.mark.exhaustive(default=40)
 @BOTH
 @pytest.mark.parametrize("name", sorted(name for name in _RULES if name in keras_cases.CASES))
 def test_every_rule(namespace, name):

@@ -365,7 +365,7 @@ def precision(request):
     keras.config.set_floatx(before)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.exhaustive(default=5)
 @pytest.mark.parametrize(
     "build", [_windows, _images, _sampled, _projected, _spectra, _layers, _arithmetic, _places]
 )

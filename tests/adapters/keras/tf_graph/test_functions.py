@@ -287,7 +287,7 @@ def checked(function, given, **options):
     return probe.check(layer, "mine", given=list(given) if several else given[0])
 
 
-@pytest.mark.sample(24)
+@pytest.mark.exhaustive(default=24)
 @pytest.mark.parametrize(
     "name",
     [

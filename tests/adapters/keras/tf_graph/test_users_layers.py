@@ -269,7 +269,7 @@ NOT_TRACED = [("rotary", "mixed_float16"), ("time_embedding", "mixed_float16")]
 """TensorFlow has no tf.range of float16 in a graph, though it has it outside."""
 
 
-@pytest.mark.sample(10)
+@pytest.mark.exhaustive(default=10)
 @pytest.mark.parametrize(("name", "policy", "scale"), CASES)
 def test_no_layer_is_called_wrong(name, policy, scale):
     layer, x = Mine(LAYERS[name], dtype=policy), numbers(2, 5, 6, scale=scale)

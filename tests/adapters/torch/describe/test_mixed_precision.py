@@ -125,7 +125,7 @@ INSIDE = {
 }
 
 
-@pytest.mark.sample(6)
+@pytest.mark.exhaustive(default=6)
 @pytest.mark.parametrize("half", HALVES, ids=str)
 @pytest.mark.parametrize("name", INSIDE)
 def test_what_rounds_inside_of_a_layer(name, half):

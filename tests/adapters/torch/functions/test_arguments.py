@@ -135,7 +135,7 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
         )
 
 
-@pytest.mark.sample(120)
+@pytest.mark.exhaustive(default=120)
 @pytest.mark.parametrize("name", functions())
 def test_an_argument_that_no_description_has(name):
     """A keyword that no release has yet, beside arguments that the function takes."""

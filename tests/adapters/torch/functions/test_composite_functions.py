@@ -219,7 +219,7 @@ def test_described_function(function, name):
         assert str(story)
 
 
-@pytest.mark.sample(60)
+@pytest.mark.exhaustive(default=60)
 @pytest.mark.filterwarnings("ignore:index_reduce")
 @pytest.mark.parametrize(("function", "name"), ALL)
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16], ids=str)

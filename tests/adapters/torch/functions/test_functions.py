@@ -455,7 +455,7 @@ def test_every_function_of_torch_nn_functional_is_described_or_left_out():
     )
 
 
-@pytest.mark.sample(120)
+@pytest.mark.exhaustive(default=120)
 @pytest.mark.parametrize(("function", "name"), ALL)
 def test_described_function(function, name):
     """All parties agree on every call; the last one is the function's."""
@@ -548,7 +548,7 @@ def test_places_of_equal_numbers(function, kind):
         ).ok
 
 
-@pytest.mark.sample(80)
+@pytest.mark.exhaustive(default=80)
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize(("function", "name"), ALL)
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16], ids=str)

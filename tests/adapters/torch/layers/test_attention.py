@@ -371,7 +371,7 @@ def test_the_function(tmp_path, options):
         ]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, -1e9, -1e6, -torch.inf])
 @pytest.mark.parametrize("weights", BOTH)
 def test_a_row_that_looks_nowhere(low, weights):

@@ -365,7 +365,7 @@ def test_every_option_is_tried_at_two_values(name):
     assert set(inspect.signature(getattr(torch.nn, name)).parameters) - ELSEWHERE <= set(tried)
 
 
-@pytest.mark.sample(24)
+@pytest.mark.exhaustive(default=24)
 @pytest.mark.parametrize("name", CASES)
 def test_an_option_that_is_not_read_is_told(name, monkeypatch, draws):
     """Each of them left out of the table, and set to other than its default."""
@@ -405,7 +405,7 @@ def test_options_pairwise(name, agrees, pairs, signal):
         )
 
 
-@pytest.mark.sample(24)
+@pytest.mark.exhaustive(default=24)
 @pytest.mark.parametrize("name", CASES)
 @examples(25)
 @given(data=st.data())

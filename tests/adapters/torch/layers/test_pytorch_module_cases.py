@@ -54,7 +54,7 @@ LONG = {"nn.MultiheadAttention": pytest.mark.exhaustive, "nn.LSTM": pytest.mark.
 CASES = [pytest.param(name, marks=LONG.get(name, ())) for name in KNOWN]
 
 
-@pytest.mark.sample(24)
+@pytest.mark.exhaustive(default=24)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_is_answered(name):

@@ -297,7 +297,7 @@ _VARIANT = re.compile(
 )
 
 
-@pytest.mark.sample(8)
+@pytest.mark.exhaustive(default=8)
 @pytest.mark.parametrize(
     "name",
     representatives(OF_PARAMETERS, lambda name: _VARIANT.sub("", name), lambda _, name: name),
@@ -354,7 +354,7 @@ def test_every_quantizer_of_weights_and_biases(name, tmp_path, signal):
     assert unchanged(before, model.module)
 
 
-@pytest.mark.sample(12)
+@pytest.mark.exhaustive(default=12)
 @pytest.mark.parametrize(
     "name",
     [*exhaustive(*DYNAMIC), *(one for one in QUANTIZERS if "Act" in one and one not in DYNAMIC)],
