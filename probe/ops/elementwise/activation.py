@@ -110,7 +110,8 @@ class Relu(_Plain):
 
     def _moved(self, x: np.ndarray, y: np.ndarray, slack: np.ndarray) -> np.ndarray:
         # what `spread` finds, without evaluating f on either side
-        moved = np.minimum(x + slack, slack)
+        # (NumPy's functions give a number, which `out` cannot be, for an array of no axes)
+        moved = np.asarray(np.minimum(x + slack, slack))
         np.maximum(moved, 0, out=moved)
         return moved if np.isfinite(moved.max(initial=0.0)) else super()._moved(x, y, slack)
 

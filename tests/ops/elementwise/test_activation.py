@@ -1,5 +1,7 @@
 """Every activation against PyTorch, Keras and ONNX Runtime."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from probe import ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
+from probe.ops.base import Elementwise, Evaluated
 
 act = keras.activations
 
@@ -239,3 +243,22 @@ def test_glu(agrees, x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     x = np.concatenate([x, x[::-1] * 0.7], axis=axis)
     agrees(ops.Glu(axis=axis), [x], lambda x: F.glu(x, axis), lambda x: act.glu(x, axis=axis))
+
+
+def test_a_single_number_is_bounded_as_one_in_a_row():
+    """Arrays of no axes: NumPy's functions give numbers for them."""
+    kinds = [
+        kind
+        for kind in (getattr(ops, name) for name in dir(ops))
+        if isinstance(kind, type) and issubclass(kind, Elementwise) and kind.f is not Elementwise.f
+    ]
+    assert ops.Relu in kinds and len(kinds) > 20
+    for op in (kind() for kind in kinds if not fields(kind)):
+        single, row = (
+            op.error_bound(
+                Evaluated((x,), (np.full(x.shape, 1e-3),), op.run_float64(x)),
+                precision_of("float32"),
+            )
+            for x in (np.array(0.0004), np.array([0.0004]))
+        )
+        np.testing.assert_array_equal(single[0], row[0][0], err_msg=type(op).__name__)
