@@ -30,7 +30,7 @@ from hypothesis import HealthCheck, settings
 
 from probe.cli import main
 
-pytest_plugins = ["bounded_cost", "listed_skips", "loops"]
+pytest_plugins = ["bounded_cost", "listed_skips", "loops", "own_seed"]
 """In tests/support, each with its options."""
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,8 +13,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
-
-RNG = np.random.default_rng(0)
+from own_seed import RNG
 
 
 def model(kind, inputs, opset=22, **attributes):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_seed import RNG
 from torch import nn
 
 import probe
@@ -14,8 +15,6 @@ from probe.diagnosis import outputs
 from probe.diagnosis.diagnose import Diagnosis
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.output_slices import Region, Sliced
-
-RNG = np.random.default_rng(0)
 
 
 class Causal(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_seed import RNG
 from torch import nn
 
 import probe
@@ -20,8 +21,6 @@ from probe.hypotheses.edits.tensor_maps import maps, scalings
 from probe.hypotheses.steps import data_flow
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-
-RNG = np.random.default_rng(0)
 
 
 def drawn(*shape):

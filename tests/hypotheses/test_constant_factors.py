@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from named_mistakes import named, of
+from own_seed import RNG
 from torch import nn
 
 import probe
@@ -14,8 +15,6 @@ from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED
 from probe.hypotheses.case import Case
 from probe.ops.step import Ref, Step
-
-RNG = np.random.default_rng(0)
 
 
 def drawn(*shape):

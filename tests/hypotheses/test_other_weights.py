@@ -6,11 +6,10 @@ import keras
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 
 import probe
 from probe.hypotheses.weights.relations import relation
-
-RNG = np.random.default_rng(0)
 
 
 def one_entry(w):

@@ -6,10 +6,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from own_seed import RNG
 
 import probe
-
-RNG = np.random.default_rng(2)
 
 
 def named(report, slug, words):

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from torch import nn
 
 import probe
-
-RNG = np.random.default_rng(0)
 
 
 class Fixed(NamedTuple):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 
 import probe
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow
-rng = np.random.default_rng(0)
 
 
 def convolutional(size, channels):
@@ -22,8 +22,8 @@ def convolutional(size, channels):
     x = layers.DepthwiseConv2D(3, padding="same", name="dw")(x)
     x = layers.Dense(16, activation="tanh", name="d1")(layers.Flatten(name="flat")(x))
     model = keras.Model(given, layers.Dense(5, activation="softmax", name="d2")(x))
-    drawn = [rng.uniform(0.5, 1.5, one.shape) * 0.3 for one in model.get_weights()]
-    signs = [1 if one.ndim == 1 else rng.choice([-1, 1], one.shape) for one in drawn]
+    drawn = [RNG.uniform(0.5, 1.5, one.shape) * 0.3 for one in model.get_weights()]
+    signs = [1 if one.ndim == 1 else RNG.choice([-1, 1], one.shape) for one in drawn]
     model.set_weights([one * sign for one, sign in zip(drawn, signs, strict=True)])
     return model
 
@@ -74,7 +74,7 @@ class Port(torch.nn.Module):
 def test_a_port_agrees_both_ways(size, channels, batch):
     model = convolutional(size, channels)
     port = Port(model, size, channels).eval()
-    x = rng.normal(size=(batch, *size, channels)).astype(np.float32)
+    x = RNG.normal(size=(batch, *size, channels)).astype(np.float32)
     comparison = probe.compare(model, port, x)
     assert comparison.ok, str(comparison)
     assert not any(comparison.unpaired)
@@ -91,7 +91,7 @@ def test_a_port_agrees_both_ways(size, channels, batch):
 def test_the_usual_mistakes_of_a_port(options, layer, name):
     size = (12, 10)
     model = convolutional(size, 3)
-    x = rng.normal(size=(2, *size, 3)).astype(np.float32)
+    x = RNG.normal(size=(2, *size, 3)).astype(np.float32)
     comparison = probe.compare(model, Port(model, size, 3, **options).eval(), x)
     assert len(comparison.sources) == 1, str(comparison)
     source = comparison.sources[0]
@@ -106,7 +106,7 @@ def recurrent():
     y = layers.Bidirectional(layers.LSTM(6, return_sequences=True), name="both")(given)
     y = layers.GRU(8, return_sequences=True, name="gru")(y)
     model = keras.Model(given, layers.Dense(3, name="head")(layers.LSTM(4, name="last")(y)))
-    model.set_weights([rng.normal(0, 0.4, one.shape) for one in model.get_weights()])
+    model.set_weights([RNG.normal(0, 0.4, one.shape) for one in model.get_weights()])
     return model
 
 
@@ -149,7 +149,7 @@ class RecurrentPort(torch.nn.Module):
 
 def test_recurrences_agree_whatever_the_order_of_gates():
     model = recurrent()
-    x = rng.normal(size=(2, 7, 5)).astype(np.float32)
+    x = RNG.normal(size=(2, 7, 5)).astype(np.float32)
     comparison = probe.compare(model, RecurrentPort(model).eval(), x)
     assert comparison.ok, str(comparison)
     wrong = probe.compare(model, RecurrentPort(model, swapped=True).eval(), x)
@@ -166,8 +166,8 @@ def test_a_trace_of_hls4ml_by_its_names():
             layers.Dense(4, name="fc2"),
         ]
     )
-    model.set_weights([rng.normal(0, 1, one.shape) for one in model.get_weights()])
-    x = rng.normal(size=(20, 6)).astype(np.float32)
+    model.set_weights([RNG.normal(0, 1, one.shape) for one in model.get_weights()])
+    x = RNG.normal(size=(20, 6)).astype(np.float32)
     kernel, bias, *_ = model.get_weights()
     before = x @ kernel + bias
     after = np.maximum(before, 0)

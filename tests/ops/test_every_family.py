@@ -13,15 +13,17 @@ from probe.numerics.precision import precision_of, stored_in
 from probe.ops.base import Evaluated
 
 FLOAT32 = precision_of("float32")
+
+
 RNG = np.random.default_rng(0)
 
 
-def normal(*shape):
-    return RNG.normal(size=shape)
+def normal(*shape, rng=RNG):
+    return rng.normal(size=shape)
 
 
-def positive(*shape):
-    return RNG.uniform(0.2, 0.9, size=shape)
+def positive(*shape, rng=RNG):
+    return rng.uniform(0.2, 0.9, size=shape)
 
 
 def weight(values):

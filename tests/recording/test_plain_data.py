@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import ml_dtypes
 import numpy as np
 import pytest
+from own_seed import RNG
 
 from probe import ops
 from probe.description import Grid, Ref, Step, Weight
@@ -17,7 +18,6 @@ from probe.errors import Undescribed
 from probe.model import Held, Part
 from probe.recording.plain_data import Unfit, _fields, as_data, from_data, kinds
 
-RNG = np.random.default_rng(0)
 DTYPES = [np.float32, np.float64, np.int8, ml_dtypes.bfloat16, np.float16, np.int64]
 
 

@@ -11,8 +11,8 @@ P = np.abs(V) + np.float32(0.1)
 B = V > 0
 
 
-def w(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
+def w(*shape, rng=RNG):
+    return rng.normal(size=shape).astype(np.float32)
 
 
 def model(nodes, inputs, held=(), outputs=("y",), opset=22, shape=True):

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 
 from probe import ops
-
-RNG = np.random.default_rng(0)
 
 
 def low_rank(rows, columns):

@@ -13,6 +13,7 @@ import pytest
 import qkeras
 import tensorflow as tf
 import tf_keras
+from own_seed import RNG
 from probe.adapters.keras.loading import file as files
 from representatives import exhaustive
 
@@ -33,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The initializer .* is unseeded:UserWarning"),
 ]
 BOTH = pytest.mark.parametrize("namespace", [keras, tf_keras], ids=["keras", "tf_keras"])
-RNG = np.random.default_rng(0)
 
 
 def drawn(*shape):

@@ -6,18 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from own_seed import RNG
 from torch import nn
 from torch_functions import Net, assert_close, in_kind, refused
 
 import probe
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2, 3, 4, 6)).astype(np.float32)
-Y = torch.from_numpy(RNG.normal(size=(2, 3, 4, 6)).astype(np.float32))
-ROWS = torch.from_numpy(RNG.normal(size=(30, 6)).astype(np.float32))
+FIXED = np.random.default_rng(0)
+X = FIXED.normal(size=(2, 3, 4, 6)).astype(np.float32)
+Y = torch.from_numpy(FIXED.normal(size=(2, 3, 4, 6)).astype(np.float32))
+ROWS = torch.from_numpy(FIXED.normal(size=(30, 6)).astype(np.float32))
 EDGES = torch.linspace(-1.1, 1.3, 5)
 AT, TWICE = torch.tensor([2, 0]), torch.tensor([2, 0, 2, 3])
-INDEX = torch.from_numpy(RNG.integers(0, 4, (2, 3, 6, 5)))
+INDEX = torch.from_numpy(FIXED.integers(0, 4, (2, 3, 6, 5)))
 SOME = Y > 0.3
 
 CASES = {

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_seed import RNG
 from probe.adapters.torch.functions import functions
 from representatives import exhaustive
 from torch import nn
@@ -13,16 +14,16 @@ from torch_functions import Net, assert_close, in_kind, refused
 import probe
 from probe.errors import BadInput, NotReached, UnknownLayer
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2, 3, 4, 6)).astype(np.float32)
-Y = torch.from_numpy(RNG.normal(size=(2, 3, 4, 6)).astype(np.float32))
-ROWS = torch.from_numpy(RNG.normal(size=(6, 5)).astype(np.float32))
+FIXED = np.random.default_rng(0)
+X = FIXED.normal(size=(2, 3, 4, 6)).astype(np.float32)
+Y = torch.from_numpy(FIXED.normal(size=(2, 3, 4, 6)).astype(np.float32))
+ROWS = torch.from_numpy(FIXED.normal(size=(6, 5)).astype(np.float32))
 AT = torch.tensor([2, 0, 1, 2])
 MASK = Y > 0
-KERNEL = torch.from_numpy(RNG.normal(size=(5, 3, 2, 3)).astype(np.float32))
-FORM = torch.from_numpy(RNG.normal(size=(5, 6, 6)).astype(np.float32))
+KERNEL = torch.from_numpy(FIXED.normal(size=(5, 3, 2, 3)).astype(np.float32))
+FORM = torch.from_numpy(FIXED.normal(size=(5, 6, 6)).astype(np.float32))
 GRID, DEEP = (
-    torch.from_numpy(RNG.uniform(-1.3, 1.3, size).astype(np.float32))
+    torch.from_numpy(FIXED.uniform(-1.3, 1.3, size).astype(np.float32))
     for size in ((2, 3, 5, 2), (2, 2, 3, 1, 3))
 )
 
