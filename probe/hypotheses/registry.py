@@ -1,4 +1,4 @@
-"""The known mistakes by their slugs, in the order in which they are tried."""
+"""What a mistake is to the search: a function under a slug."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from inspect import cleandoc
 
 from probe.hypotheses.case import Case, Edit
 
-__all__ = ["CAUSES", "REGISTERED", "Hypothesis", "hypothesis", "more"]
+__all__ = ["Hypothesis", "hypothesis", "more"]
 
 Function = Callable[[Case], Iterator[Edit]]
 
@@ -22,6 +22,11 @@ class Hypothesis:
     """Whether it needs the whole batch to show."""
     last: bool = False
     """Whether it is tried only where no other mistake reproduces the values."""
+    explains: bool = True
+    """Whether its text is that of the slug."""
+
+    def __call__(self, case: Case) -> Iterator[Edit]:
+        return self.function(case)
 
     @property
     def text(self) -> str:
@@ -32,33 +37,15 @@ class Hypothesis:
         return " ".join(self.text.partition("\n\n")[0].split())
 
 
-REGISTERED: list[Hypothesis] = []
-"""In the order in which they are tried."""
-CAUSES: dict[str, Hypothesis] = {}
-"""The one of each slug whose text explains it."""
+def hypothesis(slug: str, *, whole: bool = False) -> Callable[[Function], Hypothesis]:
+    """Makes a function the mistake of a slug; the catalogue says when it is tried."""
+    return lambda function: Hypothesis(slug, function, _family(function), whole)
 
 
-def hypothesis(
-    slug: str, *, whole: bool = False, last: bool = False
-) -> Callable[[Function], Function]:
-    """Registers a function under its slug; it is tried in the order of registration."""
-
-    def register(function: Function) -> Function:
-        family = function.__module__.rpartition(".")[2]
-        CAUSES[slug] = Hypothesis(slug, function, family, whole, last)
-        REGISTERED.append(CAUSES[slug])
-        return function
-
-    return register
+def more(slug: str, *, whole: bool = False) -> Callable[[Function], Hypothesis]:
+    """Makes a function one more that yields edits of a mistake which another function explains."""
+    return lambda function: Hypothesis(slug, function, _family(function), whole, explains=False)
 
 
-def more(slug: str, *, whole: bool = False, last: bool = False) -> Callable[[Function], Function]:
-    """Registers a function that makes further edits of a mistake which another function
-    explains."""
-
-    def register(function: Function) -> Function:
-        family = function.__module__.rpartition(".")[2]
-        REGISTERED.append(Hypothesis(slug, function, family, whole, last))
-        return function
-
-    return register
+def _family(function: Function) -> str:
+    return function.__module__.rpartition(".")[2]

@@ -18,7 +18,7 @@ _MOST = 512
 """How many queries or keys a bias may be of."""
 
 
-@hypothesis("relative-buckets", last=True)
+@hypothesis("relative-buckets")
 def relative_buckets(case: Case) -> Iterator[Edit]:
     """Relative positions are put in other buckets than the layer's: unidirectional instead of
     bidirectional, another max_distance, no logarithm, or a rounded one.

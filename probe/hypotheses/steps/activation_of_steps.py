@@ -18,7 +18,7 @@ from probe.ops.step import Ref, Step
 __all__: list[str] = []
 
 
-@more("other-activation", last=True)
+@more("other-activation")
 def other_activation_of_steps(case: Case) -> Iterator[Edit]:
     """Another activation in place of several steps that are one."""
     yield from reproducing(case, _activations, "other-activation", STEPS)

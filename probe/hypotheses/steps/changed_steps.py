@@ -31,7 +31,7 @@ from probe.ops.step import Step
 __all__ = ["op_changed", "other_values"]
 
 
-@hypothesis("changed-step", last=True)
+@hypothesis("changed-step")
 def changed_step(case: Case) -> Iterator[Edit]:
     """A step of the layer has another option, number, axis or mode, or is another operation.
 

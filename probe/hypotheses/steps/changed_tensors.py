@@ -21,7 +21,7 @@ from probe.trial.prices import price
 __all__: list[str] = []
 
 
-@hypothesis("scaled-tensor", last=True)
+@hypothesis("scaled-tensor")
 def scaled_tensor(case: Case) -> Iterator[Edit]:
     """A tensor within the layer, or a parameter, is multiplied by a common factor, squared, rounded
     or changed element by element in another way.
@@ -37,7 +37,7 @@ def _scaled(case: Case) -> Iterator[Change]:
     yield from _weights(case, scalings)
 
 
-@hypothesis("extra-step", last=True)
+@hypothesis("extra-step")
 def extra_step(case: Case) -> Iterator[Edit]:
     """An activation or a norm is applied within the layer where the layer has none.
 
@@ -47,7 +47,7 @@ def extra_step(case: Case) -> Iterator[Edit]:
     yield from reproducing(case, extra, "extra-step", PARTS)
 
 
-@hypothesis("rearranged-tensor", last=True)
+@hypothesis("rearranged-tensor")
 def rearranged_tensor(case: Case) -> Iterator[Edit]:
     """A tensor within the layer, or a parameter, is transposed, reversed, shifted or read in
     another order.

@@ -41,7 +41,7 @@ _OTHERS = 6
 _STEP = attrgetter("step")
 
 
-@hypothesis("missing-step", last=True)
+@hypothesis("missing-step")
 def missing_step(case: Case) -> Iterator[Edit]:
     """One step of the layer, or several in a row, are left out.
 
@@ -104,7 +104,7 @@ def _unused(case: Case) -> set[int]:
     return {at for at, step in enumerate(case.steps) if at not in used and step.sources(at)}
 
 
-@hypothesis("missing-input", last=True)
+@hypothesis("missing-input")
 def missing_input(case: Case) -> Iterator[Edit]:
     """One of several inputs was ignored: zeros were used in its place.
 
@@ -120,7 +120,7 @@ def _ignored(case: Case) -> Iterator[Change]:
             yield Change(what, "", {}, inputs={index: np.zeros_like(x)})
 
 
-@hypothesis("swapped-inputs", last=True)
+@hypothesis("swapped-inputs")
 def swapped_inputs(case: Case) -> Iterator[Edit]:
     """Two tensors of the same shape are exchanged.
 
@@ -202,7 +202,7 @@ def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
     return Step(replace(step.op, **weights), step.sources(position))
 
 
-@hypothesis("other-tensor", last=True)
+@hypothesis("other-tensor")
 def other_tensor(case: Case) -> Iterator[Edit]:
     """A step takes its input from another tensor of the same shape.
 

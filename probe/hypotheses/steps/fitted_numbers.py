@@ -39,7 +39,7 @@ class _Number:
     change: Callable[[float], Change]
 
 
-@more("changed-step", last=True)
+@more("changed-step")
 def fitted_number(case: Case) -> Iterator[Edit]:
     """A number that is no usual one: a constant, a factor, or something added."""
     differing = case.pick(case.healthy != case.observed) if case.comparable else np.zeros(0)

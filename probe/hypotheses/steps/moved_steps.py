@@ -36,7 +36,7 @@ _ELSEWHERE = 64
 """On how many other tensors steps are tried."""
 
 
-@hypothesis("moved-step", last=True)
+@hypothesis("moved-step")
 def moved_step(case: Case) -> Iterator[Edit]:
     """A step is computed at another place: after a step that should follow it, or before one that
     it should follow; or it is computed twice.
@@ -226,7 +226,7 @@ def _twice(case: Case, position: int) -> Iterator[Change]:
             )
 
 
-@more("extra-step", last=True)
+@more("extra-step")
 def step_elsewhere(case: Case) -> Iterator[Edit]:
     """A norm or an activation of the layer on another tensor, too, or a shortcut around a step."""
     yield from reproducing(case, _elsewhere, "extra-step", STEPS)

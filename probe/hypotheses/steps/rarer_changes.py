@@ -17,7 +17,7 @@ from probe.ops.base import Op, Rearrangement
 __all__: list[str] = []
 
 
-@more("changed-step", last=True)
+@more("changed-step")
 def rarer_changes(case: Case) -> Iterator[Edit]:
     """Two fields of a step at once, or its function looked up in a table."""
     yield from reproducing(case, _changed, "changed-step")

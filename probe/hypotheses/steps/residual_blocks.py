@@ -39,7 +39,7 @@ class _Site(NamedTuple):
     """The steps of the branch that take the skip's tensor, or that which is normalised."""
 
 
-@hypothesis("norm-placement", last=True)
+@hypothesis("norm-placement")
 def norm_placement(case: Case) -> Iterator[Edit]:
     """The norms of a residual block stand at another place: before the branch, behind it, or behind
     the sum.
@@ -66,7 +66,7 @@ def norm_placement(case: Case) -> Iterator[Edit]:
                         )
 
 
-@hypothesis("centred-norm", last=True)
+@hypothesis("centred-norm")
 def centred_norm(case: Case) -> Iterator[Edit]:
     """A norm that divides by the root mean square subtracts the mean, too: a layer norm in place of
     an RMS norm.
@@ -101,7 +101,7 @@ class _Centred(ops.Op):
         return self.op.run(x - x.mean(axis=-1, keepdims=True), *rest)
 
 
-@hypothesis("sequential-branches", last=True)
+@hypothesis("sequential-branches")
 def sequential_branches(case: Case) -> Iterator[Edit]:
     """Two branches of a residual block that both take its input are computed one after the other:
     the second takes the sum with the first.
@@ -125,7 +125,7 @@ def sequential_branches(case: Case) -> Iterator[Edit]:
                     )
 
 
-@hypothesis("exchanged-parts", last=True)
+@hypothesis("exchanged-parts")
 def exchanged_parts(case: Case) -> Iterator[Edit]:
     """Two parts of a layer that follow one another are computed in the other order.
 

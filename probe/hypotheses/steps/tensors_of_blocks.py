@@ -22,7 +22,7 @@ _MAPS, _FACTORS, _ACTIVATIONS = 20, 8, 8
 """How many of them are tried on each tensor."""
 
 
-@hypothesis("scaled-output", last=True)
+@hypothesis("scaled-output")
 def scaled_output(case: Case) -> Iterator[Edit]:
     """The output is multiplied by one number.
 
@@ -52,19 +52,19 @@ _NEAR = 1e-6
 """By how much a usual factor may differ from the one that fits, as a share of it."""
 
 
-@more("rearranged-tensor", last=True)
+@more("rearranged-tensor")
 def rearranged_in_block(case: Case) -> Iterator[Edit]:
     """Turned, transposed, interleaved."""
     yield from _in_block(case, partial(rearranged, few=_MAPS), "rearranged-tensor")
 
 
-@more("extra-step", last=True)
+@more("extra-step")
 def extra_step_in_block(case: Case) -> Iterator[Edit]:
     """ReLU and the like."""
     yield from _in_block(case, partial(extra, few=_ACTIVATIONS), "extra-step")
 
 
-@more("scaled-tensor", last=True)
+@more("scaled-tensor")
 def scaled_in_block(case: Case) -> Iterator[Edit]:
     """A sign, a half, 1 added."""
     yield from _in_block(case, partial(scaled, few=_FACTORS), "scaled-tensor")

@@ -20,7 +20,7 @@ _DIGITS = 1e-7
 """What a table's rows may be off by, as a share of the largest, where nothing is rounded."""
 
 
-@hypothesis("other-weights", last=True)
+@hypothesis("other-weights")
 def other_weights(case: Case) -> Iterator[Edit]:
     """The layer was computed with other weights than it holds.
 
@@ -35,20 +35,20 @@ def other_weights(case: Case) -> Iterator[Edit]:
     yield from (edit for edit in edits if edit.short or names >= case.weights.keys())
 
 
-@more("other-weights", last=True)
+@more("other-weights")
 def altered_weights(case: Case) -> Iterator[Edit]:
     """What weights may have become, one of them or all, tried where they are not solved for."""
     yield from altered(case)
 
 
-@more("other-weights", last=True)
+@more("other-weights")
 def fitted_weights(case: Case) -> Iterator[Edit]:
     """A weight that one number has changed, which is fitted: a factor, what was pruned or
     clipped."""
     yield from fitted(case)
 
 
-@more("other-weights", last=True)
+@more("other-weights")
 def weights_inside(case: Case) -> Iterator[Edit]:
     """Weights that the layer is not linear in, such as those in front of attention, and what takes
     many words to say."""

@@ -1,0 +1,125 @@
+"""The known mistakes, in the order in which they are tried: the modules of each tier, the commonest
+family first, and of a module its functions from first to last.
+
+A family of ops brings its own in a module of its own: one more line here, before the number
+formats.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+
+from probe.hypotheses.attention import (
+    alibi_slopes,
+    decoder_attention,
+    expert_routing,
+    heads_and_masks,
+    packed_projections,
+    relative_positions,
+    rotary_embedding,
+)
+from probe.hypotheses.data import mean_std_order, preprocessing, written_values, wrong_input
+from probe.hypotheses.layers import (
+    activation,
+    channel_order,
+    layout,
+    norm_gain,
+    normalization,
+    parameters,
+    patch_order,
+    recurrent,
+    recurrent_states,
+    resize,
+    sliding_windows,
+    tied_head,
+    transpose_conv,
+)
+from probe.hypotheses.precision import (
+    accumulator_16bit,
+    cast_order,
+    fixed_point,
+    fixed_point_types,
+    number_formats,
+    operand_precision,
+    quantizer_levels,
+)
+from probe.hypotheses.registry import Hypothesis
+from probe.hypotheses.steps import (
+    activation_of_steps,
+    blocks,
+    changed_steps,
+    changed_tensors,
+    data_flow,
+    fitted_numbers,
+    moved_steps,
+    rarer_changes,
+    residual_blocks,
+    tensors_of_blocks,
+)
+from probe.hypotheses.weights import other_weights, quantised_weights
+
+__all__ = ["ANY_STEP", "CAUSES", "COMMON", "REGISTERED"]
+
+COMMON = (
+    blocks,
+    mean_std_order,
+    patch_order,
+    tied_head,
+    parameters,
+    written_values,
+    recurrent,
+    recurrent_states,
+    heads_and_masks,
+    rotary_embedding,
+    decoder_attention,
+    alibi_slopes,
+    norm_gain,
+    packed_projections,
+    expert_routing,
+    operand_precision,
+    cast_order,
+    layout,
+    activation,
+    sliding_windows,
+    transpose_conv,
+    resize,
+    channel_order,
+    normalization,
+    preprocessing,
+    wrong_input,
+    number_formats,
+    quantizer_levels,
+    quantised_weights,
+    accumulator_16bit,
+    fixed_point,
+    fixed_point_types,
+)
+"""What is tried of every layer."""
+ANY_STEP = (
+    relative_positions,
+    residual_blocks,
+    activation_of_steps,
+    data_flow,
+    changed_steps,
+    moved_steps,
+    tensors_of_blocks,
+    other_weights,
+    changed_tensors,
+    rarer_changes,
+    fitted_numbers,
+)
+"""What is tried only where none of these reproduces the values."""
+
+
+def _of(*modules: ModuleType) -> Iterator[Hypothesis]:
+    """The mistakes that modules define, in their order."""
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Hypothesis) and value.function.__module__ == module.__name__:
+                yield value
+
+
+REGISTERED = (*_of(*COMMON), *(replace(one, last=True) for one in _of(*ANY_STEP)))
+"""In the order in which they are tried."""
+CAUSES = {one.slug: one for one in REGISTERED if one.explains}
+"""The one of each slug whose text explains it."""
