@@ -36,10 +36,10 @@ from probe.diagnosis.search import (
 from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.report import Finding
 from probe.trial.budget import Budget
+from probe.trial.case import Case, Edit
 
 __all__ = ["Diagnosis", "diagnose"]
 

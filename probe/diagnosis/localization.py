@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from probe.hypotheses.case import Case
 from probe.ops.base import Indices
 from probe.ops.step import Ref
+from probe.trial.case import Case
 
 __all__ = ["unlike_rounding", "where_it_sits"]
 

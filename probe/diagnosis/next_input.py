@@ -1,8 +1,8 @@
 """Which input would tell most about a difference that no known mistake explains."""
 
 from probe import ops
-from probe.hypotheses.case import Case
 from probe.ops.recurrent.recurrence import Recurrence
+from probe.trial.case import Case
 
 __all__ = ["next_input"]
 

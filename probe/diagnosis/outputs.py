@@ -15,10 +15,10 @@ from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
 from probe.evaluation.propagated_error import Road
-from probe.hypotheses.case import Case, Edit, of_output
 from probe.hypotheses.edits.regrouped_steps import as_last_step
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
+from probe.trial.case import Case, Edit, of_output
 
 __all__ = ["of_parties"]
 

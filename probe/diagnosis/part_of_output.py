@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.diagnosis.prediction import Rounding, everywhere, most_apart
 from probe.hypotheses import REGISTERED, Hypothesis
-from probe.hypotheses.case import Case, Edit
+from probe.trial.case import Case, Edit
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]

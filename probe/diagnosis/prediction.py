@@ -14,12 +14,12 @@ import numpy as np
 from probe.evaluation.allowance import Values, allowances, settle
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.output_slices import Region, alike
-from probe.hypotheses.case import Case, Edit
 from probe.numerics.blocks import blocks, places
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import Precision
 from probe.ops.base import Indices, Rearrangement
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit
 from probe.trial.prices import terms_price
 
 __all__ = [

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 
-from probe.hypotheses.case import Case
+from probe.trial.case import Case
 
 __all__ = ["ALIKE", "Reading", "readings"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe.evaluation.output_slices import Region
-from probe.hypotheses.case import Case
 from probe.ops import Recurrence
+from probe.trial.case import Case
 
 __all__ = ["is_large", "slice_of_output"]
 

@@ -1,8 +1,8 @@
 """The mistakes that are known, one function each; the catalogue has them in the order in which they
 are tried."""
 
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.catalogue import CAUSES, REGISTERED
 from probe.hypotheses.registry import Hypothesis, hypothesis, more
+from probe.trial.case import Case, Edit
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import cleandoc
 
-from probe.hypotheses.case import Case, Edit
+from probe.trial.case import Case, Edit
 
 __all__ = ["Hypothesis", "hypothesis", "more"]
 

@@ -14,10 +14,10 @@ from probe.diagnosis.search import Scored, View, on_the_whole
 from probe.diagnosis.two_mistakes import _nearest_sums
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import CAUSES, REGISTERED
-from probe.hypotheses.case import Case, Edit
 from probe.numerics.precision import precision_of
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 F = torch.nn.functional
 

@@ -14,13 +14,13 @@ from torch import nn
 import probe
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case
 from probe.hypotheses.edits import step_words
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.tensor_maps import maps, scalings
 from probe.hypotheses.steps import data_flow
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case
 
 
 def drawn(*shape):

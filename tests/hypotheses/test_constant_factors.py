@@ -13,8 +13,8 @@ import probe
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED
-from probe.hypotheses.case import Case
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case
 
 
 def drawn(*shape):

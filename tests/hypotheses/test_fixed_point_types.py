@@ -9,9 +9,9 @@ import probe
 from probe import Weight, ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case
 from probe.hypotheses.precision.fixed_point import fraction_of
 from probe.hypotheses.precision.fixed_point_types import accumulator_type, input_type
+from probe.trial.case import Case
 
 
 def cast(codes, fraction, kind, *, rounds=False, saturates=False):

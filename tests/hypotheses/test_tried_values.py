@@ -8,7 +8,6 @@ import pytest
 
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case
 from probe.hypotheses.data.preprocessing import _CONSTANTS
 from probe.hypotheses.data.wrong_input import _MAPS
 from probe.hypotheses.layers.channel_order import _Recounted
@@ -16,6 +15,7 @@ from probe.hypotheses.layers.transpose_conv import _same_length
 from probe.hypotheses.precision.quantizer_levels import _alike
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Grid
+from probe.trial.case import Case
 
 
 @pytest.mark.parametrize(("factor", "offset", "words"), [*_MAPS, *_CONSTANTS])

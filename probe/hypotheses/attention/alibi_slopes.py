@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

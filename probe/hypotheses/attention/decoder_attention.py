@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import shape_of
 from probe.hypotheses.edits.decompositions import Causal
 from probe.hypotheses.edits.rewiring import (
@@ -21,6 +20,7 @@ from probe.hypotheses.edits.rewiring import (
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__ = ["HIDDEN"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import users_of
 from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

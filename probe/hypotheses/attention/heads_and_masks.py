@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from probe.hypotheses.attention.decoder_attention import HIDDEN
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement
 from probe.ops.step import Ref
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.edits.changes import Change, shape_of
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps
 
 __all__ = ["means_and_deviations"]
 

@@ -8,9 +8,9 @@ from itertools import pairwise, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, Evaluated
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 from probe.ops import Take
 from probe.ops.base import Rearrangement
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

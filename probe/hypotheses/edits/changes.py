@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.evaluation.output_slices import Region
-from probe.hypotheses.case import Case, Edit, Steps, once, without_layer_number
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit, Steps, once, without_layer_number
 from probe.trial.prices import CHANGE, LISTED
 
 __all__ = [

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Steps
 from probe.hypotheses.edits.decompositions import Decomposition, Parts, X
 from probe.ops.base import Arrays, Elementwise, Op
 from probe.ops.step import Ref, weights_of
 from probe.ops.weight import Weight
+from probe.trial.case import Steps
 from probe.trial.prices import multiplied, price
 
 __all__ = ["RECURRENCES", "C", "H", "Scanned"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.edits.changes import MISSES, Change, Flow, Miss, edit, shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
+from probe.trial.case import Case, Edit, once
 from probe.trial.prices import price
 
 __all__ = ["ALL", "PARTS", "STEPS", "flow_of", "readings", "reproducing"]

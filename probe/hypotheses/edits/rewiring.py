@@ -4,10 +4,10 @@ needs."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from probe.hypotheses.case import Case, Steps, once
 from probe.hypotheses.edits.changes import taking
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Steps, once
 
 __all__ = [
     "Rewiring",

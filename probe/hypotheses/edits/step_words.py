@@ -3,9 +3,9 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from probe.hypotheses.case import Case, Gathered, once
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.ops.step import Ref
+from probe.trial.case import Case, Gathered, once
 
 __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
 

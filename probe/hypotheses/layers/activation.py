@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -8,13 +8,13 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops import Take
 from probe.ops.base import Evaluated
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -7,10 +7,10 @@ from itertools import permutations
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 from probe.ops import BatchNormalization, Conv, GroupNormalization, MatMul, Reshape, Take, Transpose
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

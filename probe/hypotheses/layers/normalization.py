@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

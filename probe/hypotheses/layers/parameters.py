@@ -8,7 +8,6 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps, without_layer_number
 from probe.hypotheses.data.mean_std_order import means_and_deviations
 from probe.hypotheses.layers.patch_order import is_of_patches
 from probe.hypotheses.layers.tied_head import tables_for_heads
@@ -26,6 +25,7 @@ from probe.ops import (
 )
 from probe.ops.step import Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps, without_layer_number
 
 __all__: list[str] = []
 

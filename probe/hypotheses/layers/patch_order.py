@@ -6,12 +6,12 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import with_sources
 from probe.hypotheses.edits.rewiring import source_of
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__ = ["is_of_patches"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change, users_of
 from probe.hypotheses.edits.recurrent_decompositions import C, H, Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed
@@ -20,6 +19,7 @@ from probe.hypotheses.layers.recurrent import everywhere_and_singly
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

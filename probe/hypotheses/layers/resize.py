@@ -5,8 +5,8 @@ from itertools import product
 from typing import Any
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

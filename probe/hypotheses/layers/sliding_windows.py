@@ -8,11 +8,11 @@ import numpy as np
 
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Sum
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

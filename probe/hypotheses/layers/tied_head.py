@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__ = ["tables_for_heads"]
 

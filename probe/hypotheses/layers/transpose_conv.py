@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import product
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.precision.low_precision import narrow_weights, narrowed, summing
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Indices, Sum
+from probe.trial.case import Case, Edit
 from probe.trial.prices import price
 
 __all__ = ["Accumulated"]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change, edit, inserted, taking_instead
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewiring import of_parameters
@@ -14,6 +13,7 @@ from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.precision.low_precision import Stored, narrowed
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

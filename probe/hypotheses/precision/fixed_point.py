@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.precision.rounding_modes import FixedPoint
 from probe.hypotheses.registry import hypothesis
+from probe.trial.case import Case, Edit, Steps
 
 __all__ = ["fraction_of"]
 

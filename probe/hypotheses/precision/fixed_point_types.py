@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.precision.accumulator_16bit import Accumulated
 from probe.hypotheses.precision.fixed_point import fraction_of
 from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import more
 from probe.ops.base import Rearrangement, Sum
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.hypotheses.case import Case, Gathered, Steps
 from probe.ops.base import Elementwise, Sum
+from probe.trial.case import Case, Gathered, Steps
 
 __all__ = ["SWITCHES", "WAYS", "Stored", "narrow_weights", "narrowed", "summing"]
 

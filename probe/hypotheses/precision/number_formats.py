@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.precision.low_precision import (
     SWITCHES,
     WAYS,
@@ -18,6 +17,7 @@ from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import hypothesis
 from probe.ops.quantize.qkeras_bits import QuantizedBits, QuantizedRelu
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from probe import ops
 from probe.description.builder import Builder
-from probe.hypotheses.case import Case, Edit, Steps
 from probe.hypotheses.precision.low_precision import SWITCHES, WAYS, Stored, narrow_weights
 from probe.hypotheses.registry import more
 from probe.ops.base import Sum
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, Steps
 
 __all__: list[str] = []
 

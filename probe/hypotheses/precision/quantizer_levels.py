@@ -8,10 +8,10 @@ from itertools import permutations, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Grid, Weight
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

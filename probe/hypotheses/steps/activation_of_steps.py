@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
@@ -14,6 +13,7 @@ from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

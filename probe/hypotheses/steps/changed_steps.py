@@ -13,7 +13,6 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.activations import COMMON
 from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.decompositions import Causal
@@ -27,6 +26,7 @@ from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Op
 from probe.ops.step import Step
+from probe.trial.case import Case, Edit
 
 __all__ = ["op_changed", "other_values"]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.edits.changes import (
     Change,
     inserted,
@@ -31,6 +30,7 @@ from probe.hypotheses.registry import hypothesis
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
+from probe.trial.case import Case, Edit, once
 
 __all__: list[str] = []
 

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change, Flow, edit
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
@@ -17,6 +16,7 @@ from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit
 from probe.trial.prices import CANDIDATE
 
 __all__: list[str] = []

@@ -7,7 +7,6 @@ from itertools import islice, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import (
     Change,
     inserted,
@@ -23,6 +22,7 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 from itertools import combinations, product
 from typing import Any
 
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import reproducing
@@ -13,6 +12,7 @@ from probe.hypotheses.edits.variants import tables
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.changed_steps import op_changed, other_values
 from probe.ops.base import Op, Rearrangement
+from probe.trial.case import Case, Edit
 
 __all__: list[str] = []
 

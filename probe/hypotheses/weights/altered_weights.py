@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.case import Case, Edit
 from probe.hypotheses.weights.newton import depending, through
 from probe.hypotheses.weights.read_back import wanted_of
 from probe.hypotheses.weights.relations import (
@@ -20,6 +19,7 @@ from probe.hypotheses.weights.relations import (
     relation,
     roundings,
 )
+from probe.trial.case import Case, Edit
 
 __all__ = ["altered", "fitted"]
 

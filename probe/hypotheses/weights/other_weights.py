@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case, Edit, once
 from probe.hypotheses.registry import hypothesis, more
 from probe.hypotheses.weights.altered_weights import altered, fitted
 from probe.hypotheses.weights.newton import iterated_weights, weights_of_recurrences
 from probe.hypotheses.weights.read_back import Solved, solved_weights
 from probe.hypotheses.weights.relations import is_a_table, relation
+from probe.trial.case import Case, Edit, once
 
 __all__ = ["more_samples"]
 

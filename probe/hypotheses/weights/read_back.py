@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probe.hypotheses.case import Case
 from probe.numerics.dtypes import widened
 from probe.ops.along_axis.softmax import Softmax
 from probe.ops.base import Op, Rearrangement
@@ -23,6 +22,7 @@ from probe.ops.normalization.batch_layer_group_norm import BatchNormalization
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
+from probe.trial.case import Case
 from probe.trial.prices import CANDIDATE, solving
 
 __all__ = ["FEW", "Attempt", "Solved", "Wanted", "solved_weights", "wanted_of"]

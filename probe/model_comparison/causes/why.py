@@ -9,7 +9,6 @@ import numpy as np
 from probe.diagnosis.diagnose import diagnose
 from probe.diagnosis.prediction import Rounding
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.case import Case
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.own_mistakes import of_input
 from probe.model_comparison.causes.reading import Difference, read, transplanted
@@ -18,6 +17,7 @@ from probe.model_comparison.graphs.quantized import mismatches
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.report import Finding
+from probe.trial.case import Case
 
 __all__ = ["Reasons", "reasons", "reasons_alone"]
 

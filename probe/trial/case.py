@@ -17,12 +17,12 @@ import numpy as np
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.output_slices import Region, Sliced
-from probe.hypotheses.attached_weights import with_weights_attached
 from probe.numerics.dtypes import widened
 from probe.ops.base import Arrays, Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.ops.weight import Weight
+from probe.trial.attached_weights import with_weights_attached
 from probe.trial.budget import Budget
 from probe.trial.prices import STEP, multiplied, price
 
