@@ -9,7 +9,7 @@ import torch
 from own_seed import RNG
 
 import probe
-from probe.hypotheses.weights.relations import relation
+from probe.weights_read_back.relations import relation
 
 
 def one_entry(w):

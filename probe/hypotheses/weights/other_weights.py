@@ -8,11 +8,11 @@ import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.registry import hypothesis, more
-from probe.hypotheses.weights.altered_weights import altered, fitted
-from probe.hypotheses.weights.newton import iterated_weights, weights_of_recurrences
-from probe.hypotheses.weights.read_back import Solved, solved_weights
-from probe.hypotheses.weights.relations import is_a_table, relation
 from probe.trial.case import Case, Edit, once
+from probe.weights_read_back.altered_weights import altered, fitted
+from probe.weights_read_back.newton import iterated_weights, weights_of_recurrences
+from probe.weights_read_back.read_back import Solved, solved_weights
+from probe.weights_read_back.relations import is_a_table, relation
 
 __all__ = ["more_samples"]
 

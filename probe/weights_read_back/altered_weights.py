@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.weights.newton import depending, through
-from probe.hypotheses.weights.read_back import wanted_of
-from probe.hypotheses.weights.relations import (
+from probe.trial.case import Case, Edit
+from probe.weights_read_back.newton import depending, through
+from probe.weights_read_back.read_back import wanted_of
+from probe.weights_read_back.relations import (
     REORDERED,
     Others,
     from_elsewhere,
@@ -19,7 +20,6 @@ from probe.hypotheses.weights.relations import (
     relation,
     roundings,
 )
-from probe.trial.case import Case, Edit
 
 __all__ = ["altered", "fitted"]
 

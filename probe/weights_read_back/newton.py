@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from probe.hypotheses.weights.read_back import FEW, Solved, wanted_of
 from probe.numerics.dtypes import widened
 from probe.ops.recurrent.gate_blocks import Gated
 from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
@@ -20,6 +19,7 @@ from probe.ops.weight import Weight
 from probe.trial.budget import Budget
 from probe.trial.case import Case, Steps, weights_in
 from probe.trial.prices import STEP, multiplied, solving
+from probe.weights_read_back.read_back import FEW, Solved, wanted_of
 
 __all__ = ["depending", "iterated_weights", "through", "weights_of_recurrences"]
 
