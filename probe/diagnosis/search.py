@@ -31,7 +31,8 @@ from probe.hypotheses.edits.changes import made_together
 from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
 from probe.trial.budget import Budget
-from probe.trial.case import Case, Edit, Gathered
+from probe.trial.case import Case, Edit
+from probe.trial.gathered import Gathered
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = [

@@ -8,7 +8,7 @@ the README.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar, overload
 
@@ -18,41 +18,18 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.output_slices import Region, Sliced
 from probe.numerics.dtypes import widened
-from probe.ops.base import Arrays, Op, Rearrangement
+from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
-from probe.ops.step import Ref, Step, weights_of
+from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.attached_weights import with_weights_attached
 from probe.trial.budget import Budget
-from probe.trial.prices import STEP, multiplied, price
+from probe.trial.gathered import weights_in, with_weights
 
-__all__ = ["Case", "Edit", "Gathered", "of_output", "once", "weights_in"]
+__all__ = ["Case", "Edit", "of_output", "once", "shape_of", "users_of", "without_layer_number"]
 
 Steps = tuple[Step, ...]
 Kind = TypeVar("Kind", bound=Op)
-
-
-@dataclass(frozen=True, eq=False)
-class Gathered(Op):
-    """The steps of one call as one step; its weights are among those of the layer."""
-
-    body: Steps
-    call: str
-
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return recompute(self.body, inputs)[-1]
-
-    def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
-        held = sum(weight.effective.size for weight in weights_in(self.body).values())
-        return int(held // max((1, *outputs[0].shape[-1:])))
-
-
-@price.register
-def _(op: Gathered, inputs: Arrays, outputs: Arrays) -> float:
-    elements = sum(x.size for x in (*inputs, *outputs))
-    held = sum(weight.effective.size for weight in weights_in(op.body).values())
-    rows = outputs[0].size // max((1, *outputs[0].shape[-1:]))
-    return len(op.body) * (STEP + elements) + multiplied(held, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +209,7 @@ class Case:
     def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Steps:
         """The steps with other effective values, in the framework's layout, for the weights of
         these names."""
-        return _with_weights(self.steps, arrays)
+        return with_weights(self.steps, arrays)
 
     def became_steps(self, steps: Steps) -> "Case":
         """A case with other steps, to edit further; its values are still those of the old ones."""
@@ -270,30 +247,6 @@ class Case:
         )
 
 
-def weights_in(steps: Steps) -> dict[str, Weight]:
-    """The weights of steps by their names, those of whole calls too."""
-    found = weights_of(steps)
-    for step in steps:
-        if isinstance(step.op, Gathered):
-            found = {**weights_in(step.op.body), **found}
-    return found
-
-
-def _with_weights(steps: Steps, arrays: Mapping[str, np.ndarray]) -> Steps:
-    changed_steps = []
-    for step in steps:
-        parts = {part.name: getattr(step.op, part.name) for part in fields(step.op)}
-        changed: dict[str, Any] = {
-            name: replace(value, effective=arrays[value.name])
-            for name, value in parts.items()
-            if isinstance(value, Weight) and value.name in arrays
-        }
-        if isinstance(step.op, Gathered) and weights_in(step.op.body).keys() & arrays.keys():
-            changed = {"body": _with_weights(step.op.body, arrays)}
-        changed_steps.append(replace(step, op=replace(step.op, **changed)) if changed else step)
-    return tuple(changed_steps)
-
-
 T = TypeVar("T")
 
 
@@ -309,6 +262,20 @@ def once(function: Callable[..., T]) -> Callable[..., T]:
         return made
 
     return kept
+
+
+def shape_of(case: Case, ref: Ref) -> tuple[int, ...]:
+    return np.shape(ref.of(case.inputs, case.values))
+
+
+@once
+def users_of(case: Case) -> dict[Ref, list[int]]:
+    """The steps that take each tensor."""
+    found: dict[Ref, list[int]] = {}
+    for position, step in enumerate(case.steps):
+        for ref in dict.fromkeys(step.sources(position)):
+            found.setdefault(ref, []).append(position)
+    return found
 
 
 def without_layer_number(name: str) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import shape_of
 from probe.hypotheses.edits.decompositions import Causal
-from probe.hypotheses.edits.rewiring import (
+from probe.hypotheses.edits.rewriting import (
     Rewiring,
     made_by,
     only,
@@ -20,7 +19,7 @@ from probe.hypotheses.edits.rewiring import (
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case, Edit, shape_of
 
 __all__ = ["HIDDEN"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from probe import ops
 from probe.hypotheses.edits.changes import users_of
-from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.trial.case import Case, Edit

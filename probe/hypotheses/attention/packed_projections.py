@@ -7,13 +7,12 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import users_of
-from probe.hypotheses.edits.rewiring import Rewiring, made_by, only, rewired
+from probe.hypotheses.edits.rewriting import Rewiring, made_by, only, rewired
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case, Edit, users_of
 
 __all__: list[str] = []
 

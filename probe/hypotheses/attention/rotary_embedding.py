@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.rewiring import Rewiring, made_by, rewired, source_of, steps_taking
+from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement

@@ -15,7 +15,7 @@ from probe.numerics.dtypes import widened
 from probe.ops.base import Op
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit, Steps, once, without_layer_number
+from probe.trial.case import Case, Edit, Steps, users_of, without_layer_number
 from probe.trial.prices import CHANGE, LISTED
 
 __all__ = [
@@ -25,14 +25,8 @@ __all__ = [
     "Miss",
     "edit",
     "in_turn",
-    "inserted",
     "made_together",
-    "shape_of",
     "shared",
-    "taking",
-    "taking_instead",
-    "users_of",
-    "with_sources",
 ]
 
 
@@ -444,54 +438,3 @@ def changed_inputs(case: Case, change: Change) -> tuple[np.ndarray, ...]:
     if not change.inputs:
         return case.inputs
     return tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
-
-
-def shape_of(case: Case, ref: Ref) -> tuple[int, ...]:
-    return np.shape(ref.of(case.inputs, case.values))
-
-
-@once
-def users_of(case: Case) -> dict[Ref, list[int]]:
-    """The steps that take each tensor."""
-    found: dict[Ref, list[int]] = {}
-    for position, step in enumerate(case.steps):
-        for ref in dict.fromkeys(step.sources(position)):
-            found.setdefault(ref, []).append(position)
-    return found
-
-
-def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = None) -> Change:
-    """All that take the one tensor take another; where it is what the layer gives, the layer gives
-    the other."""
-    steps = {
-        position: taking_instead(case, position, instead_of, ref)
-        for position in users_of(case).get(instead_of, ())
-    }
-    out = ref if instead_of.step == len(case.steps) - 1 else None
-    return Change(what, "", steps, out=out, key=key, of=instead_of.step)
-
-
-def taking_instead(case: Case, position: int, old: Ref, new: Ref) -> Step:
-    """A step that takes the tensor ``new`` in place of ``old``."""
-    step = case.steps[position]
-    return Step(step.op, tuple(new if one == old else one for one in step.sources(position)))
-
-
-def with_sources(
-    case: Case, position: int, sources: Sequence[Ref], what: str, key: Hashable = None
-) -> Change:
-    """A step takes these tensors."""
-    return Change(what, "", {position: Step(case.steps[position].op, tuple(sources))}, key=key)
-
-
-def inserted(
-    case: Case, ref: Ref, step: Step, what: str, key: Hashable = None, user: int | None = None
-) -> Change:
-    """A step put behind a tensor, for all that take it or for one step."""
-    new = Ref(len(case.steps))
-    steps = {new.step: step}
-    for position in users_of(case).get(ref, ()):
-        if user in (None, position):
-            steps[position] = taking_instead(case, position, ref, new)
-    out = new if user is None and ref.step == len(case.steps) - 1 else None
-    return Change(what, "", steps, out, key, of=ref.step)

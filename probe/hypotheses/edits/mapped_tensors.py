@@ -10,12 +10,13 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change, in_turn, inserted, users_of
+from probe.hypotheses.edits.changes import Change, in_turn
+from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_numbers
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case
+from probe.trial.case import Case, users_of
 
 __all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "tensors_of"]
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.ops.step import Ref
-from probe.trial.case import Case, Gathered, once
+from probe.trial.case import Case, once
+from probe.trial.gathered import Gathered
 
 __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
 

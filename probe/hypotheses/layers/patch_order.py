@@ -6,8 +6,7 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import with_sources
-from probe.hypotheses.edits.rewiring import source_of
+from probe.hypotheses.edits.rewriting import source_of, with_sources
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.ops.weight import Weight

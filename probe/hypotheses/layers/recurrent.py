@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.rewiring import Rewiring, rewired
+from probe.hypotheses.edits.rewriting import Rewiring, rewired
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, users_of
+from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.recurrent_decompositions import C, H, Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed
-from probe.hypotheses.edits.rewiring import origin_of, steps_taking
+from probe.hypotheses.edits.rewriting import origin_of, steps_taking
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.layers.recurrent import everywhere_and_singly
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case, Edit, users_of
 
 __all__: list[str] = []
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, edit, inserted, taking_instead
+from probe.hypotheses.edits.changes import Change, edit
 from probe.hypotheses.edits.regrouped_steps import decomposed
-from probe.hypotheses.edits.rewiring import of_parameters
+from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.precision.low_precision import Stored, narrowed
 from probe.hypotheses.registry import hypothesis

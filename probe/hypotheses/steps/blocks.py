@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, shape_of, users_of
-from probe.hypotheses.edits.rewiring import of_parameters
+from probe.hypotheses.edits.changes import Change
+from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Sum
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case, Edit, shape_of, users_of
 
 __all__: list[str] = []
 

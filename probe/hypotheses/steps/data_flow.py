@@ -16,21 +16,15 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import (
-    Change,
-    inserted,
-    shape_of,
-    taking,
-    users_of,
-    with_sources,
-)
+from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.reproducing import reproducing
+from probe.hypotheses.edits.rewriting import inserted, taking, with_sources
 from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, once
+from probe.trial.case import Case, Edit, once, shape_of, users_of
 
 __all__: list[str] = []
 

@@ -7,22 +7,17 @@ from itertools import islice, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import (
-    Change,
-    inserted,
-    shape_of,
-    taking_instead,
-    users_of,
-)
+from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.decompositions import Masked
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
+from probe.hypotheses.edits.rewriting import inserted, taking_instead
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case, Edit, shape_of, users_of
 
 __all__: list[str] = []
 

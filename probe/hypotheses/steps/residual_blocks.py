@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import shape_of, users_of
 from probe.hypotheses.edits.regrouped_steps import taken_together
 from probe.hypotheses.edits.step_words import call_of, step_name, steps_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step, weights_of
-from probe.trial.case import Case, Edit, Gathered, Steps, once
+from probe.trial.case import Case, Edit, Steps, once, shape_of, users_of
+from probe.trial.gathered import Gathered
 
 __all__: list[str] = []
 

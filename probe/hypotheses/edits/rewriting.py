@@ -1,16 +1,17 @@
 """Steps with others put between them, and which step gives a tensor: what an edit of the data flow
 needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from probe.hypotheses.edits.changes import taking
+from probe.hypotheses.edits.changes import Change
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Steps, once
+from probe.trial.case import Case, Steps, once, users_of
 
 __all__ = [
     "Rewiring",
+    "inserted",
     "made_by",
     "of_parameters",
     "only",
@@ -18,6 +19,9 @@ __all__ = [
     "rewired",
     "source_of",
     "steps_taking",
+    "taking",
+    "taking_instead",
+    "with_sources",
 ]
 
 
@@ -111,3 +115,40 @@ def of_parameters(case: Case) -> set[int]:
 def steps_taking(case: Case, instead_of: Ref, ref: Ref) -> Steps:
     """The steps where all that take the one tensor take the other."""
     return taking(case, instead_of, ref, "").applied(case.steps)
+
+
+def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = None) -> Change:
+    """All that take the one tensor take another; where it is what the layer gives, the layer gives
+    the other."""
+    steps = {
+        position: taking_instead(case, position, instead_of, ref)
+        for position in users_of(case).get(instead_of, ())
+    }
+    out = ref if instead_of.step == len(case.steps) - 1 else None
+    return Change(what, "", steps, out=out, key=key, of=instead_of.step)
+
+
+def taking_instead(case: Case, position: int, old: Ref, new: Ref) -> Step:
+    """A step that takes the tensor ``new`` in place of ``old``."""
+    step = case.steps[position]
+    return Step(step.op, tuple(new if one == old else one for one in step.sources(position)))
+
+
+def with_sources(
+    case: Case, position: int, sources: Sequence[Ref], what: str, key: Hashable = None
+) -> Change:
+    """A step takes these tensors."""
+    return Change(what, "", {position: Step(case.steps[position].op, tuple(sources))}, key=key)
+
+
+def inserted(
+    case: Case, ref: Ref, step: Step, what: str, key: Hashable = None, user: int | None = None
+) -> Change:
+    """A step put behind a tensor, for all that take it or for one step."""
+    new = Ref(len(case.steps))
+    steps = {new.step: step}
+    for position in users_of(case).get(ref, ()):
+        if user in (None, position):
+            steps[position] = taking_instead(case, position, ref, new)
+    out = new if user is None and ref.step == len(case.steps) - 1 else None
+    return Change(what, "", steps, out, key, of=ref.step)
