@@ -27,7 +27,7 @@ from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.output_slices import Region
 from probe.hypotheses import REGISTERED, Hypothesis
-from probe.hypotheses.edits.changes import made_together
+from probe.hypotheses.edits.grouped_changes import made_together
 from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
 from probe.trial.budget import Budget

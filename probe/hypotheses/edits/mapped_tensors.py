@@ -10,7 +10,8 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change, in_turn
+from probe.hypotheses.edits.changes import Change
+from probe.hypotheses.edits.grouped_changes import in_turn
 from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_numbers

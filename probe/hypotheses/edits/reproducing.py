@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.changes import MISSES, Change, Flow, Miss, edit, shared
+from probe.hypotheses.edits.changes import Change, edit
+from probe.hypotheses.edits.flow import MISSES, Flow, Miss
+from probe.hypotheses.edits.grouped_changes import shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Arrays, Op

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, Flow, edit
+from probe.hypotheses.edits.changes import Change, edit
+from probe.hypotheses.edits.flow import Flow
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.reproducing import flow_of

@@ -1,0 +1,163 @@
+"""Changes that are made at once: at all steps of a kind alike, in one call, or in all layers of a
+network."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, takewhile, zip_longest
+
+from probe.hypotheses.edits.changes import Change
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case, Edit, Steps, users_of, without_layer_number
+from probe.trial.prices import LISTED
+
+__all__ = ["all_of", "in_turn", "made_together", "shared"]
+
+
+def shared(changes: Iterable[Change], case: Case) -> Iterator[Change]:
+    """The changes of a case: those that are made at all steps of a kind alike, or at all of these
+    in one call or at one place of every layer, those that are possible at one alone, then the first
+    ones at each."""
+    steps = case.steps
+    groups: dict[Hashable, list[Change]] = {}
+    with case.budget.aside():
+        listed = list(takewhile(lambda _: case.budget.spend(LISTED), changes))
+    for one in listed:
+        if one.key is not None and one.steps:
+            groups.setdefault(one.key, []).append(one)
+    told = set[Hashable]()
+    for change in listed:
+        members = groups.get(change.key, ())
+        if len(members) > 1 and change.key not in told:
+            told.add(change.key)
+            yield from filter(None, (all_of(some, steps) for some in _together(case, members)))
+        if len(members) < 2:
+            yield change
+    yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
+
+
+def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
+    """Several changes as one; None where two change the same otherwise, or what the layer gives."""
+    merged, outs = _merged(some, steps)
+    if not merged or len(outs) > 1:
+        return None
+    places = list(dict.fromkeys(one.where for one in some))
+    shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+    what = some[0].what if some[0].where else " and ".join(dict.fromkeys(x.what for x in some[:2]))
+    return replace(
+        some[0],
+        what=what,
+        where=shown,
+        steps=merged,
+        out=next(iter(outs), None),
+        key=None,
+        part=None,
+        members=tuple(some),
+    )
+
+
+def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Which changes are made at once: all; and where steps take other tensors, those in one call
+    and those at one place of every layer."""
+    count = len(case.steps)
+    if any(
+        at < count and step.op is not case.steps[at].op
+        for one in members
+        for at, step in one.steps.items()
+    ):
+        yield members
+        return
+    places = [one.of if one.of >= 0 else min(one.steps) for one in members]
+    for numbers in _alike(case, places):
+        yield [members[number] for number in numbers]
+
+
+def _alike(case: Case, places: Sequence[int]) -> Iterator[list[int]]:
+    """Which of several steps belong together, by their numbers among these: all, those in the same
+    call, those at the same place of each layer, and those that steps of the same kinds take."""
+    parts: dict[Hashable, list[int]] = {"": list(range(len(places)))}
+    users = users_of(case)
+    for number, at in enumerate(places):
+        if at >= len(case.calls):
+            continue
+        takers = frozenset(type(case.steps[user].op) for user in users.get(Ref(at), ()))
+        name = without_layer_number(case.calls[at])
+        call = name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
+        for key in (("in", call), ("at", name), ("into", takers)):
+            parts.setdefault(key, []).append(number)
+    yield from (list(some) for some in dict.fromkeys(map(tuple, parts.values())) if len(some) > 1)
+
+
+def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Edit]:
+    """Edits of steps in one call, each with whether it is likely, made in all calls alike where one
+    is: what is done wrong in one layer of a network is done wrong in all."""
+    count = len(case.steps)
+    held: dict[tuple[type, ...], dict[int, list[tuple[Edit, bool, list[int]]]]] = {}
+    for one, likely in edits if case.calls else ():
+        if len(one.steps) == count and one.inputs is case.inputs and not one.fitted:
+            changed = [at for at in range(count) if one.steps[at] is not case.steps[at]]
+            kinds = tuple(type(case.steps[at].op) for at in changed)
+            if changed:
+                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, likely, changed))
+    for found in held.values():
+        places, seen = list(found), set[tuple[int, ...]]()
+        for some in _alike(case, places):
+            names = [case.calls[places[number]] for number in some]
+            if len({*names}) < len(names):
+                continue
+            rows: dict[str, list[tuple[Edit, bool, list[int]]]] = {}
+            for number, name in zip(some, names, strict=True):
+                for member in found[places[number]]:
+                    rows.setdefault(member[0].claim.replace(name, ""), []).append(member)
+            for alike in rows.values():
+                which = tuple(id(one) for one, *_ in alike)
+                made = {at: one.steps[at] for one, _, changed in alike for at in changed}
+                disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
+                likely = any(likely for _, likely, _ in alike)
+                if len(alike) > 1 and disjoint and likely and which not in seen:
+                    seen.add(which)
+                    steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
+                    calls = "1 more call" if len(alike) == 2 else f"{len(alike) - 1} more calls"
+                    first = alike[0][0]
+                    yield replace(first, claim=f"{first.claim}; the same in {calls}", steps=steps)
+
+
+def in_turn(each: Sequence[Iterable[Change]], few: int | None = None) -> Iterator[Change]:
+    """The first of each, then the second of each, and so on, or no more than ``few`` of each."""
+    for turn in islice(zip_longest(*each), few):
+        yield from (change for change in turn if change is not None)
+
+
+def _merged(members: Sequence[Change], steps: Steps) -> tuple[dict[int, Step], list[Ref]]:
+    """The steps with all of the changes, none where two change the same otherwise; and what the
+    layer gives where it is no longer what its last step gives."""
+    merged: dict[int, Step] = {}
+    outs: list[Ref] = []
+    free = len(steps)
+    for member in members:
+        places = {at: free + k for k, at in enumerate(member.new_steps(len(steps)))}
+        free += len(places)
+        if member.out is not None:
+            outs.append(replace(member.out, step=places.get(member.out.step, member.out.step)))
+        for old, own in member.steps.items():
+            at, step = places.get(old, old), _renumbered(own, old, places)
+            before = merged.setdefault(at, step)
+            if before is step:
+                continue
+            if not (step.op is before.op is steps[at].op):
+                return {}, outs
+            refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
+            if any(old != one != other != old for old, one, other in refs):
+                return {}, outs
+            refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
+            both = tuple(one if other == old else other for old, one, other in refs)
+            merged[at] = Step(step.op, both)
+    return merged, outs
+
+
+def _renumbered(step: Step, position: int, places: Mapping[int, int]) -> Step:
+    """A step that takes what stands at other places."""
+    sources = step.sources(position)
+    if not any(ref.step in places for ref in sources):
+        return step
+    moved = (replace(ref, step=places.get(ref.step, ref.step)) for ref in sources)
+    return Step(step.op, tuple(moved))
