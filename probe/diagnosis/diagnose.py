@@ -18,7 +18,7 @@ import numpy as np
 from probe.diagnosis.localization import unlike_rounding, where_it_sits
 from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
-from probe.diagnosis.prediction import Rounding, everywhere
+from probe.diagnosis.prediction import Rounding
 from probe.diagnosis.search import (
     CLEARLY,
     Progress,
@@ -39,7 +39,8 @@ from probe.hypotheses import CAUSES
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.report import Finding
 from probe.trial.budget import Budget
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -281,7 +282,7 @@ def _telling(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     )
     if first is None or second is None:
         return
-    pair = [everywhere(case, one.edit) for one in (first, second)]
+    pair = [case.evaluator.everywhere(one.edit) for one in (first, second)]
     if pair[0] is None or pair[1] is None or case.known is None:
         yield (
             "these explanations give the same values for this input: use another input to "

@@ -10,7 +10,7 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
-from probe.diagnosis.prediction import Rounding, as_healthy, everywhere
+from probe.diagnosis.prediction import Rounding, as_healthy
 from probe.diagnosis.readings import ALIKE, readings
 from probe.diagnosis.search import Progress, left
 from probe.evaluation.party import PartyResult
@@ -18,7 +18,8 @@ from probe.evaluation.propagated_error import Road
 from probe.hypotheses.edits.regrouped_steps import as_last_step
 from probe.numerics.precision import Precision
 from probe.ops import Outputs
-from probe.trial.case import Case, Edit, of_output
+from probe.trial.case import Case, of_output
+from probe.trial.edit import Edit
 
 __all__ = ["of_parties"]
 
@@ -208,7 +209,7 @@ def _gives(edit: Edit, first: int, output: int, asked: Asked) -> bool:
         edit,
         steps=(*edit.steps[:last], replace(edit.steps[last], inputs=(replace(ref, index=output),))),
     )
-    values = everywhere(case, moved)
+    values = case.evaluator.everywhere(moved)
     if values is None or np.shape(values[-1][0]) != case.observed.shape:
         return False
     predicted = np.asarray(values[-1][0])

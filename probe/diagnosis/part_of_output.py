@@ -8,9 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from probe.diagnosis.prediction import Rounding, everywhere, most_apart
+from probe.diagnosis.prediction import Rounding, most_apart
 from probe.hypotheses import REGISTERED, Hypothesis
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]
@@ -45,7 +46,8 @@ def mistaken_parts(
         for edit in edits(hypothesis, case):
             if not case.budget.spend(CANDIDATE):
                 return _at_one_place(mistakes)
-            values = None if edit.fitted or hypothesis.slug in mistakes else everywhere(case, edit)
+            passed = edit.fitted or hypothesis.slug in mistakes
+            values = None if passed else case.evaluator.everywhere(edit)
             predicted = case.healthy if values is None else np.asarray(values[-1][0])
             if values is None or not _may_be_in(case.observed, predicted):
                 continue

@@ -15,8 +15,6 @@ from probe.diagnosis.prediction import (
     Rounding,
     Sample,
     as_healthy,
-    at,
-    everywhere,
     most_apart,
     rms,
     rms_apart,
@@ -25,14 +23,15 @@ from probe.diagnosis.prediction import (
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.output_slices import Region
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.hypotheses.edits.grouped_changes import made_together
 from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
 from probe.trial.budget import Budget
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.gathered import Gathered
+from probe.trial.output_slices import Region
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = [
@@ -426,7 +425,7 @@ def score(
         if some is None or edit.predicted.shape != case.observed.shape:
             return None
         return _at_sample(scored, edit.predicted[some.where], some)
-    guess = None if some is None else at(case, edit, some.where)
+    guess = None if some is None else case.evaluator.at(edit, some.where, case.region)
     if guess is None:
         values = _everywhere(case, edit)
         if values is None:
@@ -485,7 +484,7 @@ def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None
 
 def _everywhere(case: Case, edit: Edit) -> Values | None:
     """The outputs of every step, where the last has the shape of the observation."""
-    values = everywhere(case, edit)
+    values = case.evaluator.everywhere(edit)
     return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
 
 

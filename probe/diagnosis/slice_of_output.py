@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from probe.evaluation.output_slices import Region
 from probe.ops import Recurrence
 from probe.trial.case import Case
+from probe.trial.output_slices import Region
 
 __all__ = ["is_large", "slice_of_output"]
 
@@ -26,7 +26,7 @@ def is_large(case: Case) -> bool:
     """Whether computing the layer again takes so long that looking for a mistake may take longer
     than in others: a layer of several calls, or a recurrence."""
     several = bool(case.calls) or any(case.having(Recurrence))
-    return several and case.sliced.work() >= _LARGE
+    return several and case.evaluator.slices.work() >= _LARGE
 
 
 def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
@@ -34,13 +34,13 @@ def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
     where it does not pay."""
     if not case.comparable or case.known is not None:
         return None
-    most = case.sliced.work()
+    most = case.evaluator.slices.work()
     if most < _LARGE:
         return None
     with np.errstate(invalid="ignore"):
         wrong = ~(np.abs(case.observed - case.healthy) <= allowed)
     most_long = _SHORT if any(case.having(Recurrence)) else _LONG
-    costs = {region: case.sliced.work(region) for region in _regions(wrong, most_long)}
+    costs = {region: case.evaluator.slices.work(region) for region in _regions(wrong, most_long)}
     best = min(costs, key=lambda one: costs[one], default=None)
     return best if best is not None and costs[best] < _PAYS * most else None
 

@@ -21,7 +21,7 @@ from probe.diagnosis.search import (
     try_all,
 )
 from probe.hypotheses import REGISTERED, Hypothesis
-from probe.trial.case import Edit
+from probe.trial.edit import Edit
 from probe.trial.prices import CANDIDATE, LISTED
 
 __all__ = ["second_mistakes"]

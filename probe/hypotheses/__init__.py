@@ -3,6 +3,7 @@ are tried."""
 
 from probe.hypotheses.catalogue import CAUSES, REGISTERED
 from probe.hypotheses.registry import Hypothesis, hypothesis, more
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["CAUSES", "REGISTERED", "Case", "Edit", "Hypothesis", "hypothesis", "more"]

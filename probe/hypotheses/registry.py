@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import cleandoc
 
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["Hypothesis", "hypothesis", "more"]
 

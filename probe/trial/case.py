@@ -1,10 +1,4 @@
-"""What a hypothesis is: a function that sees a case and yields edits, each the layer as the mistake
-would make it.
-
-A hypothesis predicts and never judges: the engine (``probe.diagnosis.diagnose``) runs the edited
-steps and compares. Its docstring is what ``probe causes SLUG`` prints; the first line stands in
-the README.
-"""
+"""What a hypothesis is given: a layer, what it was applied to and gave, and what was observed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +10,6 @@ import numpy as np
 
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.output_slices import Region, Sliced
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op, Rearrangement
 from probe.ops.shape.rearrange import Outputs
@@ -24,40 +17,14 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.attached_weights import with_weights_attached
 from probe.trial.budget import Budget
+from probe.trial.edit import Edit, Steps
+from probe.trial.evaluator import Evaluator
 from probe.trial.gathered import weights_in, with_weights
+from probe.trial.output_slices import Region
 
-__all__ = ["Case", "Edit", "of_output", "once", "shape_of", "users_of", "without_layer_number"]
+__all__ = ["Case", "of_output", "once", "shape_of", "users_of", "without_layer_number"]
 
-Steps = tuple[Step, ...]
 Kind = TypeVar("Kind", bound=Op)
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """The layer with one mistake in it."""
-
-    claim: str
-    """What was done instead, with the values that were fitted."""
-    steps: Steps
-    inputs: tuple[np.ndarray, ...]
-    do: str = ""
-    """What to do about it."""
-    fitted: int = 0
-    """How many numbers were fitted to the observation."""
-    also: tuple[str, ...] = ()
-    """Other mistakes, by their slugs, that this edit contains."""
-    main: str = ""
-    """The slug to name first where that is not the hypothesis' own."""
-    short: bool = True
-    """Whether it is one thing that was done; if not, two mistakes with names come first."""
-    as_healthy: bool = False
-    """Whether it is allowed what the healthy layer is, in the measure of how large it makes the
-    values: its steps do not say what rounding may do to them."""
-    predicted: np.ndarray | None = None
-    """What the layer gives with it, where that is known not to be what was observed: it may be one
-    of two mistakes."""
-    recovered: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Weights that were solved for, by name, in the framework's layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +70,8 @@ class Case:
         return self.healthy.shape == self.observed.shape
 
     @cached_property
-    def sliced(self) -> Sliced:
-        return Sliced(self.steps, self.inputs, self.values, self.budget.ran)
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.steps, self.inputs, self.values, self.budget)
 
     def pick(self, array: np.ndarray) -> np.ndarray:
         """The values of an array shaped like the observation, where the party gave one (1-D)."""

@@ -8,13 +8,12 @@ import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
 from probe.ops.base import Arrays, Op
-from probe.ops.step import Step, weights_of
+from probe.ops.step import weights_of
 from probe.ops.weight import Weight
+from probe.trial.edit import Steps
 from probe.trial.prices import STEP, multiplied, price
 
 __all__ = ["Gathered", "weights_in", "with_weights"]
-
-Steps = tuple[Step, ...]
 
 
 @dataclass(frozen=True, eq=False)

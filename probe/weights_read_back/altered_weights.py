@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.weights_read_back.newton import depending, through
 from probe.weights_read_back.read_back import wanted_of
 from probe.weights_read_back.relations import (

@@ -17,7 +17,8 @@ from probe.ops.recurrent.gate_blocks import Gated
 from probe.ops.recurrent.rnn_lstm_gru import GRU, LSTM, RNN
 from probe.ops.weight import Weight
 from probe.trial.budget import Budget
-from probe.trial.case import Case, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Steps
 from probe.trial.gathered import weights_in
 from probe.trial.prices import STEP, multiplied, solving
 from probe.weights_read_back.read_back import FEW, Solved, wanted_of

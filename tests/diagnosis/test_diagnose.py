@@ -17,7 +17,7 @@ import probe
 from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
-from probe.diagnosis.prediction import Rounding, at, everywhere
+from probe.diagnosis.prediction import Rounding
 from probe.diagnosis.search import try_common
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
@@ -297,7 +297,8 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
     compared = 0
     for one in REGISTERED:
         for edit in one.function(case):
-            alone, whole = at(case, edit, where), everywhere(case, edit)
+            evaluator = case.evaluator
+            alone, whole = evaluator.at(edit, where), evaluator.everywhere(edit)
             if (
                 alone is not None
                 and whole is not None

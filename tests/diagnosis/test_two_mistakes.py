@@ -17,7 +17,8 @@ from probe.hypotheses import CAUSES, REGISTERED
 from probe.numerics.precision import precision_of
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 F = torch.nn.functional
 

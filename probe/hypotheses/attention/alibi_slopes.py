@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe.hypotheses.registry import hypothesis
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -19,7 +19,8 @@ from probe.hypotheses.edits.rewriting import (
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, shape_of
+from probe.trial.case import Case, shape_of
+from probe.trial.edit import Edit
 
 __all__ = ["HIDDEN"]
 

@@ -12,7 +12,8 @@ from probe import ops
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -12,7 +12,8 @@ from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Rearrangement
 from probe.ops.step import Ref
-from probe.trial.case import Case, Edit, users_of
+from probe.trial.case import Case, users_of
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

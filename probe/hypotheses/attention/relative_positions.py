@@ -8,7 +8,8 @@ import numpy as np
 
 from probe.hypotheses.attention.decoder_attention import HIDDEN
 from probe.hypotheses.registry import hypothesis
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -15,7 +15,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.numerics.precision import Precision
 from probe.ops.base import Evaluated, Rearrangement
 from probe.ops.step import Ref
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -11,7 +11,8 @@ from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps, shape_of
+from probe.trial.case import Case, shape_of
+from probe.trial.edit import Edit, Steps
 
 __all__ = ["means_and_deviations"]
 

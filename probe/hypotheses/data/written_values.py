@@ -12,7 +12,8 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, Evaluated
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -8,7 +8,8 @@ from probe import ops
 from probe.hypotheses.registry import hypothesis
 from probe.ops import Take
 from probe.ops.base import Rearrangement
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

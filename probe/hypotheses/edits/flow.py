@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probe.evaluation.output_slices import Region
 from probe.hypotheses.edits.changes import Change, changed_inputs
 from probe.hypotheses.edits.grouped_changes import all_of
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of
+from probe.trial.output_slices import Region
 from probe.trial.prices import CHANGE
 
 __all__ = ["MISSES", "Flow", "Miss"]
@@ -49,7 +49,7 @@ class Flow:
                 if self.case.region is not None:
                     steps = change.applied(self.case.steps)
                     given = changed_inputs(self.case, change)
-                    return self.case.sliced.of(steps, given, self.case.region)
+                    return self.case.evaluator.slices.of(steps, given, self.case.region)
                 made = self._made(change, inputs)
                 out = Ref(self.count - 1) if change.out is None else change.out
                 if out.step in made:

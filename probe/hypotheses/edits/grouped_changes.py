@@ -7,7 +7,8 @@ from itertools import islice, takewhile, zip_longest
 
 from probe.hypotheses.edits.changes import Change
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit, Steps, users_of, without_layer_number
+from probe.trial.case import Case, users_of, without_layer_number
+from probe.trial.edit import Edit, Steps
 from probe.trial.prices import LISTED
 
 __all__ = ["all_of", "in_turn", "made_together", "shared"]

@@ -12,7 +12,7 @@ from probe.hypotheses.edits.decompositions import Decomposition, Parts, X
 from probe.ops.base import Arrays, Elementwise, Op
 from probe.ops.step import Ref, weights_of
 from probe.ops.weight import Weight
-from probe.trial.case import Steps
+from probe.trial.edit import Steps
 from probe.trial.prices import multiplied, price
 
 __all__ = ["RECURRENCES", "C", "H", "Scanned"]

@@ -11,7 +11,8 @@ from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
 from probe.numerics.memory_limit import limit, limited
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Steps, once
+from probe.trial.case import Case, once
+from probe.trial.edit import Steps
 from probe.trial.gathered import Gathered
 
 __all__ = ["as_last_step", "decomposed", "taken_together"]

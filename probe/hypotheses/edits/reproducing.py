@@ -14,7 +14,8 @@ from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
-from probe.trial.case import Case, Edit, once
+from probe.trial.case import Case, once
+from probe.trial.edit import Edit
 from probe.trial.prices import price
 
 __all__ = ["ALL", "PARTS", "STEPS", "flow_of", "readings", "reproducing"]

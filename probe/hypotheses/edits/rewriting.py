@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from probe.hypotheses.edits.changes import Change
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Steps, once, users_of
+from probe.trial.case import Case, once, users_of
+from probe.trial.edit import Steps
 
 __all__ = [
     "Rewiring",

@@ -11,7 +11,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Elementwise, Op
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

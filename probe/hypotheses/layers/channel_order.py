@@ -14,7 +14,8 @@ from probe.numerics.precision import Precision
 from probe.ops import Take
 from probe.ops.base import Evaluated
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

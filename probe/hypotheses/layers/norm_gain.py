@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from probe import ops
 from probe.hypotheses.registry import hypothesis
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -25,7 +25,8 @@ from probe.ops import (
 )
 from probe.ops.step import Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps, without_layer_number
+from probe.trial.case import Case, without_layer_number
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -10,7 +10,8 @@ from probe.hypotheses.edits.rewriting import source_of, with_sources
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["is_of_patches"]
 

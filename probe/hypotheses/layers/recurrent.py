@@ -14,7 +14,8 @@ from probe.hypotheses.edits.rewriting import Rewiring, rewired
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__ = ["everywhere_and_singly"]
 

@@ -19,7 +19,8 @@ from probe.hypotheses.layers.recurrent import everywhere_and_singly
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, users_of
+from probe.trial.case import Case, users_of
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -12,7 +12,8 @@ from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Sum
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -7,7 +7,8 @@ import numpy as np
 from probe import ops
 from probe.hypotheses.registry import hypothesis
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["tables_for_heads"]
 

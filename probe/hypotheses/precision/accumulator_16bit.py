@@ -11,7 +11,8 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.blocks import places
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Indices, Sum
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.prices import price
 
 __all__ = ["Accumulated"]

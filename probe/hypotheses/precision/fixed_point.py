@@ -9,7 +9,8 @@ import numpy as np
 from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.precision.rounding_modes import FixedPoint
 from probe.hypotheses.registry import hypothesis
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__ = ["fraction_of"]
 

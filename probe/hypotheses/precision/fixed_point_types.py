@@ -13,7 +13,8 @@ from probe.hypotheses.precision.low_precision import summing
 from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import more
 from probe.ops.base import Rearrangement, Sum
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.ops.base import Elementwise, Sum
-from probe.trial.case import Case, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Steps
 from probe.trial.gathered import Gathered
 
 __all__ = ["SWITCHES", "WAYS", "Stored", "narrow_weights", "narrowed", "summing"]

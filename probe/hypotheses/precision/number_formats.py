@@ -17,7 +17,8 @@ from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import hypothesis
 from probe.ops.quantize.qkeras_bits import QuantizedBits, QuantizedRelu
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

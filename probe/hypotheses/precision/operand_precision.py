@@ -14,7 +14,8 @@ from probe.hypotheses.registry import more
 from probe.ops.base import Sum
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__: list[str] = []
 

@@ -11,7 +11,8 @@ from probe import ops
 from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Grid, Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -13,7 +13,8 @@ from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

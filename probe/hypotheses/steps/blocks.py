@@ -13,7 +13,8 @@ from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Sum
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, shape_of, users_of
+from probe.trial.case import Case, shape_of, users_of
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -26,7 +26,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Op
 from probe.ops.step import Step
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__ = ["op_changed", "other_values"]
 

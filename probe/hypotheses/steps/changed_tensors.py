@@ -15,7 +15,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.prices import price
 
 __all__: list[str] = []

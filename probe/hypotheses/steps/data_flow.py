@@ -24,7 +24,8 @@ from probe.hypotheses.registry import hypothesis
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit, once, shape_of, users_of
+from probe.trial.case import Case, once, shape_of, users_of
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

@@ -17,7 +17,8 @@ from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 from probe.trial.prices import CANDIDATE
 
 __all__: list[str] = []

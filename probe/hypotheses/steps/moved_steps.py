@@ -17,7 +17,8 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
-from probe.trial.case import Case, Edit, shape_of, users_of
+from probe.trial.case import Case, shape_of, users_of
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

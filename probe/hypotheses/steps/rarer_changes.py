@@ -12,7 +12,8 @@ from probe.hypotheses.edits.variants import tables
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.changed_steps import op_changed, other_values
 from probe.ops.base import Op, Rearrangement
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

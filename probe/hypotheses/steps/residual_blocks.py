@@ -13,7 +13,8 @@ from probe.hypotheses.edits.regrouped_steps import taken_together
 from probe.hypotheses.edits.step_words import call_of, step_name, steps_name
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step, weights_of
-from probe.trial.case import Case, Edit, Steps, once, shape_of, users_of
+from probe.trial.case import Case, once, shape_of, users_of
+from probe.trial.edit import Edit, Steps
 from probe.trial.gathered import Gathered
 
 __all__: list[str] = []

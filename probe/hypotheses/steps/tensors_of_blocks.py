@@ -14,7 +14,8 @@ from probe.hypotheses.edits.reproducing import STEPS, reproducing
 from probe.hypotheses.edits.tensor_maps import factors
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

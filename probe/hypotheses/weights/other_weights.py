@@ -8,7 +8,8 @@ import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.registry import hypothesis, more
-from probe.trial.case import Case, Edit, once
+from probe.trial.case import Case, once
+from probe.trial.edit import Edit
 from probe.weights_read_back.altered_weights import altered, fitted
 from probe.weights_read_back.newton import iterated_weights, weights_of_recurrences
 from probe.weights_read_back.read_back import Solved, solved_weights

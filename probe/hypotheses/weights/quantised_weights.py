@@ -14,7 +14,8 @@ from probe.hypotheses.edits.reproducing import PARTS, reproducing
 from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
-from probe.trial.case import Case, Edit
+from probe.trial.case import Case
+from probe.trial.edit import Edit
 
 __all__: list[str] = []
 

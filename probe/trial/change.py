@@ -7,7 +7,8 @@ import numpy as np
 
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case, Edit, Steps
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
 
 __all__ = [
     "Change",

@@ -3,6 +3,7 @@ takes: of a block over many positions a few of these, when its steps are changed
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from itertools import takewhile, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ class Sliced:
 
     def of(self, steps: Sequence[Step], inputs: Sequence[np.ndarray], region: Region) -> np.ndarray:
         """That slice of the output of changed steps; raises what their ops raise."""
-        known = self._unchanged(steps, inputs)
+        known = self.unchanged(steps, inputs)
         wide = [
             mine if x is own else widened(x)
             for x, own, mine in zip(inputs, self.inputs, self._wide, strict=True)
@@ -137,16 +138,20 @@ class Sliced:
                         wanted.setdefault(ref.step, set()).add((ref.index, part))
         return plans
 
-    def _unchanged(self, steps: Sequence[Step], inputs: Sequence[np.ndarray]) -> dict[int, int]:
+    def unchanged(self, steps: Sequence[Step], inputs: Sequence[np.ndarray]) -> dict[int, int]:
         """The steps that give what those of the layer do, by their places among these."""
-        same = [mine is own for mine, own in zip(inputs, self.inputs, strict=True)]
+        same = [mine is own for mine, own in zip_longest(inputs, self.inputs)]
         known: dict[int, int] = {}
-        for at, step in enumerate(steps):
+        if all(same):
+            pairs = zip(steps, self.steps, strict=False)
+            alone = takewhile(lambda pair: pair[0] is pair[1], pairs)
+            known = {at: at for at, _ in enumerate(alone)}
+        for at in range(len(known), len(steps)):
             refs = tuple(
                 ref if ref.step < 0 else Ref(known.get(ref.step, -2), ref.index)
-                for ref in step.sources(at)
+                for ref in steps[at].sources(at)
             )
-            place = self._places.get((id(step.op), refs))
+            place = self._places.get((id(steps[at].op), refs))
             if place is not None and all(ref.step >= 0 or same[ref.index] for ref in refs):
                 known[at] = place
         return known

@@ -14,7 +14,7 @@ from probe import ops
 from probe.diagnosis import outputs
 from probe.diagnosis.diagnose import Diagnosis
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.output_slices import Region, Sliced
+from probe.trial.output_slices import Region, Sliced
 
 
 class Causal(nn.Module):
