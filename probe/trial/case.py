@@ -17,6 +17,7 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.attached_weights import with_weights_attached
 from probe.trial.budget import Budget
+from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.evaluator import Evaluator
 from probe.trial.gathered import weights_in, with_weights
@@ -121,6 +122,11 @@ class Case:
             self.inputs if inputs is None else inputs,
             **more,
         )
+
+    def edit_of(self, change: Change, slug: str) -> Edit:
+        """The layer with a change, which a cause is named for."""
+        steps, inputs = change.applied(self.steps), change.inputs_of(self.inputs)
+        return self.edit(change.claim, steps, inputs, main=slug, as_healthy=True)
 
     def with_op(self, position: int, op: Op) -> Steps:
         """The steps with one op exchanged."""

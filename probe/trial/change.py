@@ -7,14 +7,9 @@ import numpy as np
 
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step
-from probe.trial.case import Case
-from probe.trial.edit import Edit, Steps
+from probe.trial.edit import Steps
 
-__all__ = [
-    "Change",
-    "changed_inputs",
-    "edit",
-]
+__all__ = ["Change"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +68,8 @@ class Change:
             found[at] = max((found.get(step, step) for step in taken), default=-1)
         return dict(sorted(found.items(), key=lambda one: one[::-1]))
 
-
-def edit(case: Case, change: Change, slug: str) -> Edit:
-    """The change as a hypothesis gives it."""
-    steps, inputs = change.applied(case.steps), changed_inputs(case, change)
-    return case.edit(change.claim, steps, inputs, main=slug, as_healthy=True)
-
-
-def changed_inputs(case: Case, change: Change) -> tuple[np.ndarray, ...]:
-    if not change.inputs:
-        return case.inputs
-    return tuple(change.inputs.get(k, x) for k, x in enumerate(case.inputs))
+    def inputs_of(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """The inputs of a call with those that are others."""
+        if not self.inputs:
+            return inputs
+        return tuple(self.inputs.get(k, x) for k, x in enumerate(inputs))

@@ -7,6 +7,8 @@ computed only for the few mistakes that survive.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +16,11 @@ import numpy as np
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.numerics.dtypes import widened
-from probe.ops.base import Indices, Rearrangement
+from probe.ops.base import Indices, Op, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.trial.budget import Budget
-from probe.trial.edit import Edit
+from probe.trial.change import Change
+from probe.trial.edit import Edit, Steps
 from probe.trial.output_slices import Region, Sliced, alike
 from probe.trial.prices import terms_price
 
@@ -44,13 +47,17 @@ class Evaluator:
 
     def __init__(
         self,
-        steps: Sequence[Step],
-        inputs: Sequence[np.ndarray],
+        steps: Steps,
+        inputs: tuple[np.ndarray, ...],
         values: Values,
         budget: Budget,
     ) -> None:
         self.steps, self.inputs, self.values, self.budget = steps, inputs, values, budget
-        self.slices = Sliced(steps, inputs, values, budget.ran)
+
+    @cached_property
+    def slices(self) -> Sliced:
+        """Its slices, and which of its steps are those of a changed layer."""
+        return Sliced(self.steps, self.inputs, self.values, self.budget.ran)
 
     def everywhere(self, edit: Edit) -> Values | None:
         """The outputs of every step; None where the edit cannot be run on these shapes."""
@@ -75,6 +82,81 @@ class Evaluator:
             return self._at(edit, self._base(edit, position, known), where)
         except (ValueError, IndexError, TypeError):
             return None
+
+    def changed(self, change: Change, region: Region | None = None) -> np.ndarray | None:
+        """The output with a change, or that slice of it; None where it cannot be computed or
+        nothing is changed by it."""
+        try:
+            with np.errstate(all="ignore"):
+                if region is None:
+                    return self._output(change)
+                steps, inputs = change.applied(self.steps), change.inputs_of(self.inputs)
+                return self.slices.of(steps, inputs, region)
+        except Exception:  # what a field is changed to need not make sense to its op
+            return None
+
+    def _output(self, change: Change) -> np.ndarray | None:
+        inputs = self._wide
+        if change.inputs:
+            inputs = [widened(x) for x in change.inputs_of(self.inputs)]
+        outputs = self._touched(change, inputs)
+        last = Ref(len(self.steps) - 1)
+        out = last if change.out is None else change.out
+        if out.step in outputs:
+            return np.asarray(outputs[out.step][out.index])
+        return None if out == last else np.asarray(out.of(inputs, self.values))
+
+    def _touched(
+        self, change: Change, inputs: Sequence[np.ndarray]
+    ) -> dict[int, tuple[np.ndarray, ...]]:
+        """What the steps give that give something else than before."""
+        count, values = len(self.steps), self.values
+        outputs: dict[int, tuple[np.ndarray, ...]] = {}
+        behind = change.new_steps(count)
+        new = list(behind)
+        line = [position for position in change.steps if position < count]
+        line += [at for k in change.inputs for at in self._takers.get((-1, k), ())]
+        heapify(line)
+        last = -1
+        while line or new:
+            if new and (not line or line[0] > behind[new[0]]):
+                position = new.pop(0)
+            elif (position := heappop(line)) == last:
+                continue
+            last = position
+            step = change.steps.get(position)
+            op, refs = self._plan[position] if step is None else _planned(step, position)
+            given = [
+                inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
+                for at, k in refs
+            ]
+            results = op.run(*given)
+            self.budget.ran(op, given, results)
+            if position < count:
+                if _same(results, values[position]):
+                    continue
+                for taker in self._takers.get((position, 0), ()):
+                    heappush(line, taker)
+            outputs[position] = results
+        return outputs
+
+    @cached_property
+    def _wide(self) -> list[np.ndarray]:
+        return [widened(x) for x in self.inputs]
+
+    @cached_property
+    def _plan(self) -> list[tuple[Op, Sequence[tuple[int, int]]]]:
+        return [_planned(step, at) for at, step in enumerate(self.steps)]
+
+    @cached_property
+    def _takers(self) -> dict[tuple[int, int], list[int]]:
+        """Which steps take each input (-1, k), or something of each step (position, 0)."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for position, step in enumerate(self.steps):
+            for ref in dict.fromkeys(step.sources(position)):
+                key = (ref.step, 0 if ref.step >= 0 else ref.index)
+                found.setdefault(key, []).append(position)
+        return found
 
     def _unchanged(self, edit: Edit) -> dict[int, tuple[np.ndarray, ...]]:
         """What the steps give that the edit leaves alone."""
@@ -204,3 +286,22 @@ def _base(steps: Sequence[Step], known: Mapping[int, object]) -> int | None:
         if position and sources[0] != Ref(position - 1):
             return None
     return -1 if steps and steps[0].sources(0)[0].step < 0 else None
+
+
+def _planned(step: Step, position: int) -> tuple[Op, Sequence[tuple[int, int]]]:
+    """What a step runs, and on what."""
+    return step.op, [(ref.step, ref.index) for ref in step.sources(position)]
+
+
+def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    return len(one) == len(other) and all(map(_equal, one, other))
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    if a is b:
+        return True
+    if a.shape != b.shape or a.size >= (1 << 16):
+        return False
+    if a.size and a.dtype.kind == "f" and a.item(0) != b.item(0) and a.item(0) == a.item(0):
+        return False
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case, shape_of
+from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 
 __all__ = ["means_and_deviations"]

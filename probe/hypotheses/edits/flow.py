@@ -1,19 +1,15 @@
 """What a change of a layer's steps gives, and which of many changes give what was observed."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
 
-from probe.hypotheses.edits.changes import Change, changed_inputs
 from probe.hypotheses.edits.grouped_changes import all_of
-from probe.numerics.dtypes import widened
-from probe.ops.base import Op
-from probe.ops.step import Ref, Step
-from probe.trial.case import Case, users_of
+from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.output_slices import Region
 from probe.trial.prices import CHANGE
 
@@ -33,32 +29,14 @@ class Flow:
     is looked at."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.count = case, len(case.steps)
-        self.inputs = [widened(x) for x in case.inputs]
+        self.case = case
         self.part = case if case.region is None else _of_region(case, case.region)
         """The case with no more of its output than is looked at."""
 
     def predicted(self, change: Change) -> np.ndarray | None:
         """The output with a change, as much of it as is looked at; None where it cannot be computed
         or nothing is changed by it."""
-        inputs = self.inputs
-        if change.inputs:
-            inputs = [widened(x) for x in changed_inputs(self.case, change)]
-        try:
-            with np.errstate(all="ignore"):
-                if self.case.region is not None:
-                    steps = change.applied(self.case.steps)
-                    given = changed_inputs(self.case, change)
-                    return self.case.evaluator.slices.of(steps, given, self.case.region)
-                made = self._made(change, inputs)
-                out = Ref(self.count - 1) if change.out is None else change.out
-                if out.step in made:
-                    return np.asarray(made[out.step][out.index])
-                if out == Ref(self.count - 1):
-                    return None
-                return np.asarray(out.of(inputs, self.case.values))
-        except Exception:  # what a field is changed to need not make sense to its op
-            return None
+        return self.case.evaluator.changed(change, self.case.region)
 
     def everywhere(self, values: np.ndarray) -> np.ndarray:
         """An output of which no more is known than is looked at; NaN elsewhere."""
@@ -67,53 +45,6 @@ class Flow:
         whole = np.full(self.case.healthy.shape, np.nan)
         self.case.region.of(whole)[...] = values
         return whole
-
-    def _made(
-        self, change: Change, inputs: Sequence[np.ndarray]
-    ) -> dict[int, tuple[np.ndarray, ...]]:
-        """What the steps give that give something else than before."""
-        count, values = self.count, self.case.values
-        outputs: dict[int, tuple[np.ndarray, ...]] = {}
-        behind = change.new_steps(count)
-        new = list(behind)
-        line = [position for position in change.steps if position < count]
-        line += [at for k in change.inputs for at in self._takers.get((-1, k), ())]
-        heapify(line)
-        last, ran = -1, self.case.budget.ran
-        while line or new:
-            if new and (not line or line[0] > behind[new[0]]):
-                position = new.pop(0)
-            elif (position := heappop(line)) == last:
-                continue
-            last = position
-            step = change.steps.get(position)
-            op, refs = self._plan[position] if step is None else _planned(step, position)
-            given = [
-                inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
-                for at, k in refs
-            ]
-            results = op.run(*given)
-            ran(op, given, results)
-            if position < count:
-                if _same(results, values[position]):
-                    continue
-                for taker in self._takers.get((position, 0), ()):
-                    heappush(line, taker)
-            outputs[position] = results
-        return outputs
-
-    @cached_property
-    def _plan(self) -> list[tuple[Op, Sequence[tuple[int, int]]]]:
-        return [_planned(step, at) for at, step in enumerate(self.case.steps)]
-
-    @cached_property
-    def _takers(self) -> dict[tuple[int, int], list[int]]:
-        """Which steps take each input (-1, k), or something of each step (position, 0)."""
-        found: dict[tuple[int, int], list[int]] = {}
-        for ref, users in users_of(self.case).items():
-            key = (ref.step, 0 if ref.step >= 0 else ref.index)
-            found.setdefault(key, []).extend(users)
-        return found
 
     @cached_property
     def _observed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -182,11 +113,6 @@ def _of_region(case: Case, region: Region) -> Case:
     return replace(case, observed=region.of(case.observed), values=values)
 
 
-def _planned(step: Step, position: int) -> tuple[Op, Sequence[tuple[int, int]]]:
-    """What a step runs, and on what."""
-    return step.op, [(ref.step, ref.index) for ref in step.sources(position)]
-
-
 _NEAR, _NEAR_IN_SLICE = 0.02, 0.05
 """What may be left, as a share of the largest difference, for an exact look; a slice is computed in
 float32."""
@@ -195,17 +121,3 @@ _FEW_MEMBERS = 8
 """Of how many changes that are made together each is tried to be left out."""
 MISSES = 3
 """How many changes are kept that do not give what was observed."""
-
-
-def _same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
-    return len(one) == len(other) and all(map(_equal, one, other))
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    if a is b:
-        return True
-    if a.shape != b.shape or a.size >= (1 << 16):
-        return False
-    if a.size and a.dtype.kind == "f" and a.item(0) != b.item(0) and a.item(0) == a.item(0):
-        return False
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")

@@ -5,9 +5,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile, zip_longest
 
-from probe.hypotheses.edits.changes import Change
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of, without_layer_number
+from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.prices import LISTED
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.grouped_changes import in_turn
 from probe.hypotheses.edits.rewriting import inserted
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
@@ -18,6 +17,7 @@ from probe.hypotheses.edits.tensor_maps import Map, maps, scalings, whole_number
 from probe.ops.base import Elementwise, Op, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of
+from probe.trial.change import Change
 
 __all__ = ["axis_name", "batched", "extra", "mapped", "rearranged", "scaled", "tensors_of"]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.changes import Change, edit
 from probe.hypotheses.edits.flow import MISSES, Flow, Miss
 from probe.hypotheses.edits.grouped_changes import shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
@@ -15,6 +14,7 @@ from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
 from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 from probe.trial.prices import price
 
@@ -39,11 +39,11 @@ def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> 
             made = (one for one in made if _within(whole, one))
         of_reading = list[Miss]()
         for one in flow.nearest(shared(made, flow.case), of_reading):
-            yield edit(whole, one, slug)
+            yield whole.edit_of(one, slug)
         misses += ((whole, flow, miss) for miss in of_reading)
     for whole, flow, miss in sorted(misses, key=lambda one: one[2].off)[:MISSES]:
         predicted = flow.everywhere(miss.values)
-        yield replace(edit(whole, miss.change, slug), predicted=predicted)
+        yield replace(whole.edit_of(miss.change, slug), predicted=predicted)
 
 
 def _within(case: Case, change: Change) -> bool:

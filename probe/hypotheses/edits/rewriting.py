@@ -4,10 +4,10 @@ needs."""
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from probe.hypotheses.edits.changes import Change
 from probe.ops.base import Op, Rearrangement
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, once, users_of
+from probe.trial.change import Change
 from probe.trial.edit import Steps
 
 __all__ = [

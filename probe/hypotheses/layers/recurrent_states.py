@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.recurrent_decompositions import C, H, Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewriting import origin_of, steps_taking
@@ -20,6 +19,7 @@ from probe.hypotheses.registry import hypothesis, more
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case, users_of
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

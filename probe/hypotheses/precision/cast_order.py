@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, edit
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import tensor_name
@@ -14,6 +13,7 @@ from probe.hypotheses.precision.low_precision import Stored, narrowed
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []
@@ -47,12 +47,12 @@ def cast_order(case: Case) -> Iterator[Edit]:
             (before,) = cast.sources(x.step)
             late = {position: taking_instead(whole, position, x, before)}
             what = f"{tensor_name(whole, before)} is rounded after the {part}, not before it"
-            yield edit(whole, Change(what, "", late), "cast-order")
+            yield whole.edit_of(Change(what, "", late), "cast-order")
             continue
         for kind in kept or _FORMATS:
             what = f"{name} is rounded to {kind} before the {part}, not after it"
             early = inserted(whole, x, Step(Stored(kind), (x,)), what, user=position)
-            yield edit(whole, early, "cast-order")
+            yield whole.edit_of(early, "cast-order")
             if _is_of(kind, case.seen):
                 steps = whole.became_steps(early.applied(whole.steps)).appended(Stored(kind))
                 also = "" if kept else ", and the output again"

@@ -7,13 +7,13 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.rewriting import of_parameters
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.usual_numbers import EPSILONS
@@ -14,6 +13,7 @@ from probe.ops.base import Sum
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case, shape_of, users_of
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

@@ -14,7 +14,6 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.decompositions import Causal
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
@@ -27,6 +26,7 @@ from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.base import Op
 from probe.ops.step import Step
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__ = ["op_changed", "other_values"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
 from probe.hypotheses.edits.reproducing import PARTS, reproducing
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
@@ -16,6 +15,7 @@ from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 from probe.trial.prices import price
 

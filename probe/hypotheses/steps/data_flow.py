@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.reproducing import reproducing
 from probe.hypotheses.edits.rewriting import inserted, taking, with_sources
 from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
@@ -25,6 +24,7 @@ from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

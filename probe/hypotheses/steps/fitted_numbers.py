@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change, edit
 from probe.hypotheses.edits.flow import Flow
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
@@ -18,6 +17,7 @@ from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 from probe.trial.prices import CANDIDATE
 
@@ -54,7 +54,7 @@ def fitted_number(case: Case) -> Iterator[Edit]:
             return
         found = _fitted(flow, number)
         if found is not None:
-            yield replace(edit(whole, number.change(found), number.slug), fitted=1)
+            yield replace(whole.edit_of(number.change(found), number.slug), fitted=1)
 
 
 def _constants(case: Case) -> Iterator[_Number]:

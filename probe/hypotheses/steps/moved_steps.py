@@ -7,7 +7,6 @@ from itertools import islice, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.decompositions import Masked
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
@@ -18,6 +17,7 @@ from probe.ops.base import Elementwise, Rearrangement
 from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, shape_of, users_of
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 from itertools import combinations, product
 from typing import Any
 
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.reproducing import reproducing
 from probe.hypotheses.edits.variants import tables
@@ -13,6 +12,7 @@ from probe.hypotheses.registry import more
 from probe.hypotheses.steps.changed_steps import op_changed, other_values
 from probe.ops.base import Op, Rearrangement
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
 from probe.hypotheses.edits.reproducing import STEPS, reproducing
 from probe.hypotheses.edits.tensor_maps import factors
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []

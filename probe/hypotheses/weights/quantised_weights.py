@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.changes import Change
 from probe.hypotheses.edits.decompositions import by_integers
 from probe.hypotheses.edits.mapped_tensors import axis_name, mapped
 from probe.hypotheses.edits.reproducing import PARTS, reproducing
@@ -15,6 +14,7 @@ from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.trial.case import Case
+from probe.trial.change import Change
 from probe.trial.edit import Edit
 
 __all__: list[str] = []
