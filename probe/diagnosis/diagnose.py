@@ -18,7 +18,6 @@ import numpy as np
 from probe.diagnosis.localization import unlike_rounding, where_it_sits
 from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
-from probe.diagnosis.prediction import Rounding
 from probe.diagnosis.search import (
     CLEARLY,
     Progress,
@@ -27,7 +26,6 @@ from probe.diagnosis.search import (
     View,
     confirmed,
     freedom,
-    left,
     on_the_whole,
     slugs_of,
     try_common,
@@ -41,6 +39,7 @@ from probe.report import Finding
 from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
+from probe.trial.fit import Rounding, left
 
 __all__ = ["Diagnosis", "diagnose"]
 

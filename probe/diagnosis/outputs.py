@@ -10,9 +10,8 @@ import numpy as np
 from probe.comparison.compare import Comparison
 from probe.description.description import Description
 from probe.diagnosis.diagnose import Diagnosis, diagnose
-from probe.diagnosis.prediction import Rounding, as_healthy
 from probe.diagnosis.readings import ALIKE, readings
-from probe.diagnosis.search import Progress, left
+from probe.diagnosis.search import Progress
 from probe.evaluation.party import PartyResult
 from probe.evaluation.propagated_error import Road
 from probe.hypotheses.edits.regrouped_steps import as_last_step
@@ -20,6 +19,7 @@ from probe.numerics.precision import Precision
 from probe.ops import Outputs
 from probe.trial.case import Case, of_output
 from probe.trial.edit import Edit
+from probe.trial.fit import Rounding, as_healthy, left
 
 __all__ = ["of_parties"]
 

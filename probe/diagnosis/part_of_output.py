@@ -8,10 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from probe.diagnosis.prediction import Rounding, most_apart
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit
+from probe.trial.fit import Rounding, most_apart
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]

@@ -11,15 +11,6 @@ from itertools import chain, islice
 
 import numpy as np
 
-from probe.diagnosis.prediction import (
-    Rounding,
-    Sample,
-    as_healthy,
-    most_apart,
-    rms,
-    rms_apart,
-    sample,
-)
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
@@ -30,6 +21,17 @@ from probe.ops import Recurrence
 from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
+from probe.trial.fit import (
+    Rounding,
+    Sample,
+    apart_of,
+    as_healthy,
+    difference_of,
+    left,
+    rank_distance,
+    rms,
+    sample,
+)
 from probe.trial.gathered import Gathered
 from probe.trial.output_slices import Region
 from probe.trial.prices import CANDIDATE, allowance_price
@@ -42,12 +44,9 @@ __all__ = [
     "Search",
     "View",
     "confirmed",
-    "difference_of",
     "freedom",
     "in_all_layers",
-    "left",
     "on_the_whole",
-    "rank_distance",
     "score",
     "slugs_of",
     "tried_last",
@@ -449,7 +448,7 @@ def score(
     if not case.comparable:
         most = left(case, predicted, _allowed(view, edit, values, case.observed))
         return replace(scored, share=0.0 if most <= 1 else 1.0, left=most)
-    share = _apart(case, predicted) / difference if difference else np.inf
+    share = apart_of(case, predicted) / difference if difference else np.inf
     if not share < HELPS and np.isfinite(difference):
         return replace(scored, share=share)
     allowed = _allowed(view, edit, values, case.observed if share < CLEARLY else None)
@@ -486,40 +485,6 @@ def _everywhere(case: Case, edit: Edit) -> Values | None:
     """The outputs of every step, where the last has the shape of the observation."""
     values = case.evaluator.everywhere(edit)
     return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
-
-
-def rank_distance(guess: np.ndarray, observed: np.ndarray) -> float:
-    """The share of the variance of the ranks that is left by the best line through both; an
-    activation behind hardly changes it."""
-    x, y = (
-        np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64)
-        for values in (guess, observed)
-    )
-    x, y = x - x.mean(), y - y.mean()
-    scale = float((x @ x) * (y @ y))
-    return 1 - float(x @ y) ** 2 / scale if scale else 1.0
-
-
-def _apart(case: Case, predicted: np.ndarray) -> float:
-    """The root mean square of what is not explained, where the party gave a value."""
-    return (
-        rms_apart(case.observed, predicted)
-        if case.known is None
-        else rms_apart(case.seen, case.pick(predicted))
-    )
-
-
-def difference_of(case: Case) -> float:
-    return _apart(case, case.healthy) if case.comparable else np.inf
-
-
-def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
-    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
-    if case.known is None:
-        return most_apart(case.observed, predicted, allowed)
-    return most_apart(
-        case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape))
-    )
 
 
 def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:

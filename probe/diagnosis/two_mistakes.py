@@ -7,21 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.diagnosis.prediction import Sample, sample
 from probe.diagnosis.search import (
     HELPS,
     Scored,
     Search,
     View,
-    difference_of,
     in_all_layers,
-    rank_distance,
     score,
     tried_last,
     try_all,
 )
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.edit import Edit
+from probe.trial.fit import Sample, difference_of, rank_distance, sample
 from probe.trial.prices import CANDIDATE, LISTED
 
 __all__ = ["second_mistakes"]

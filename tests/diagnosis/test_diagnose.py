@@ -17,13 +17,13 @@ import probe
 from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
-from probe.diagnosis.prediction import Rounding
 from probe.diagnosis.search import try_common
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.trial.budget import Budget
+from probe.trial.fit import Rounding
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search
 

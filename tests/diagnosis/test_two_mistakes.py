@@ -9,7 +9,6 @@ import torch
 
 import probe
 from probe import ops
-from probe.diagnosis.prediction import Rounding, Sample
 from probe.diagnosis.search import Scored, View, on_the_whole
 from probe.diagnosis.two_mistakes import _nearest_sums
 from probe.evaluation.numpy_reference import recompute
@@ -19,6 +18,7 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case
 from probe.trial.edit import Edit
+from probe.trial.fit import Rounding, Sample
 
 F = torch.nn.functional
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from probe.diagnosis.diagnose import diagnose
-from probe.diagnosis.prediction import Rounding
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.own_mistakes import of_input
@@ -18,6 +17,7 @@ from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.report import Finding
 from probe.trial.case import Case
+from probe.trial.fit import Rounding
 
 __all__ = ["Reasons", "reasons", "reasons_alone"]
 

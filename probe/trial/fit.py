@@ -1,5 +1,5 @@
-"""What an edited layer may be off by, and the few hundred elements of the output at which edits are
-told apart first."""
+"""How near what an edited layer gives is to what was observed: what it may be off by, and the few
+elements of the output at which edits are told apart first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,10 +17,15 @@ from probe.trial.edit import Edit
 from probe.trial.evaluator import last_sum
 
 __all__ = [
+    "FirstLook",
     "Rounding",
     "Sample",
+    "apart_of",
     "as_healthy",
+    "difference_of",
+    "left",
     "most_apart",
+    "rank_distance",
     "rms",
     "rms_apart",
     "sample",
@@ -33,6 +38,13 @@ _NOTHING = 1e-3
 """An allowance below this share of the largest is one of a value that is 0 by itself."""
 _DRAWN = 1 << 14
 """Elements among which those of a sample are chosen where that leaves enough that are wrong."""
+
+
+_NEAR, _NEAR_IN_SLICE = 0.02, 0.05
+"""What may be left, as a share of the largest difference, for an exact look; a slice is computed in
+float32."""
+_LOOKED_AT = 16
+"""At how many values it is looked first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,3 +204,67 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
 def _wrong(observed: np.ndarray, healthy: np.ndarray, slack: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return np.asarray(~(np.abs(observed - healthy) <= slack))
+
+
+def apart_of(case: Case, predicted: np.ndarray) -> float:
+    """The root mean square of what is not explained, where the party gave a value."""
+    return (
+        rms_apart(case.observed, predicted)
+        if case.known is None
+        else rms_apart(case.seen, case.pick(predicted))
+    )
+
+
+def difference_of(case: Case) -> float:
+    return apart_of(case, case.healthy) if case.comparable else np.inf
+
+
+def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
+    """The largest error in units of the allowance; inf where NaN or inf stand at other places."""
+    if case.known is None:
+        return most_apart(case.observed, predicted, allowed)
+    return most_apart(
+        case.seen, case.pick(predicted), case.pick(np.broadcast_to(allowed, predicted.shape))
+    )
+
+
+def rank_distance(guess: np.ndarray, observed: np.ndarray) -> float:
+    """The share of the variance of the ranks that is left by the best line through both; an
+    activation behind hardly changes it."""
+    x, y = (
+        np.unique(np.ravel(values), return_inverse=True)[1].astype(np.float64)
+        for values in (guess, observed)
+    )
+    x, y = x - x.mean(), y - y.mean()
+    scale = float((x @ x) * (y @ y))
+    return 1 - float(x @ y) ** 2 / scale if scale else 1.0
+
+
+class FirstLook:
+    """Whether outputs are what was observed, or nearly: its values that differ most are looked at
+    before all, so that thousands of outputs can be."""
+
+    def __init__(self, case: Case, in_slice: bool = False) -> None:
+        self._case = case
+        self._finite = np.isfinite(case.seen)
+        self._seen = case.seen[self._finite]
+        healthy = case.pick(case.healthy)[self._finite] if case.comparable else 0.0
+        apart = np.abs(healthy - self._seen)
+        self._first = np.arange(apart.size)
+        if apart.size > _LOOKED_AT:
+            self._first = np.argpartition(apart, -_LOOKED_AT)[-_LOOKED_AT:]
+        self._most = (_NEAR_IN_SLICE if in_slice else _NEAR) * float(apart.max(initial=0.0))
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything was observed that is finite."""
+        return bool(self._seen.size)
+
+    def off(self, values: np.ndarray) -> float | None:
+        """How far an output is off where most differs; None where it is what was observed, or
+        nearly."""
+        y = self._case.pick(values)[self._finite]
+        with np.errstate(all="ignore"):
+            first = np.abs(y[self._first] - self._seen[self._first])
+            near = (first <= self._most).all() and (np.abs(y - self._seen) <= self._most).all()
+            return None if near else float(first.mean())
