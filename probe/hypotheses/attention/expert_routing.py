@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from probe import ops
-from probe.hypotheses.edits.changes import users_of
 from probe.hypotheses.edits.rewriting import Rewiring, made_by, rewired, source_of, steps_taking
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
-from probe.trial.case import Case
+from probe.trial.case import Case, users_of
 from probe.trial.edit import Edit
 
 __all__: list[str] = []
