@@ -35,6 +35,7 @@ from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.weights.other_weights import more_samples
+from probe.ops import Recomputed
 from probe.report import Finding
 from probe.trial.budget import Budget
 from probe.trial.case import Case
@@ -47,6 +48,9 @@ _WORK, _WORK_OF_LARGE = 2.2e9, 7e9
 """The operations of a search: some two seconds of one processor, in a large layer some seven."""
 _THOROUGH = 10
 """How many times as many are spent at length."""
+_WALL = {False: 60.0, True: 300.0}
+"""How many seconds a layer is given that runs a function of the user's own, at length or not: what
+that takes has no price, and it may wait for others."""
 _SEARCHED = 0.95
 """The share of them for what gives all values; the rest is for what else is to be said."""
 _REST = 1000.0
@@ -107,7 +111,7 @@ def diagnose(
 
     Looking stops after so much work, or a ``share`` of it: 2.2e9 operations, in a large block or
     recurrence 7e9, and ten times as many if ``thorough``. What is found does not depend on how fast
-    or busy the machine is.
+    or busy the machine is, unless the layer runs a function of the user's own.
     """
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():
@@ -137,6 +141,8 @@ def diagnose(
     region = slice_of_output(part.case, part.allowed)
     work = (_WORK_OF_LARGE if large else _WORK) * (_THOROUGH if thorough else 1)
     budget = Budget(share * work)
+    if any(case.having(Recomputed)):
+        budget.wall = share * _WALL[thorough]
     whole = whole.searched(region, budget)
     part = whole if is_whole else part.searched(region, budget)
     search = Search(whole, part, thorough, large, budget, progress)
@@ -233,27 +239,32 @@ def _of_part(mistaken: MistakenPart, party: str, tie: bool) -> Finding:
 
 def _stopped(search: Search, exact: Sequence[Scored]) -> Iterator[str]:
     """That not all was tried, where nothing gives the values; and in any case that looking took
-    longer than its work does."""
-    budget, tried = search.budget, search.tried
+    longer than its work does. How many were tried is said only where that is always as many."""
+    budget = search.budget
     more = "" if search.thorough else f"; --thorough gives it {_THOROUGH} times as much"
     if budget.stopped == "clock":
         yield (
-            f"the search for the mistake stopped after {budget.seconds:.3g} s of processor time "
-            f"({tried} candidates), since the steps of this layer take longer than expected{more}"
+            f"the search for the mistake stopped after {budget.seconds:.3g} s of processor time, "
+            f"since the steps of this layer take longer than expected{more}"
+        )
+    elif budget.stopped == "wall":
+        yield (
+            f"the search for the mistake stopped after {budget.wall:.3g} s, the limit for a layer "
+            "that runs a function of your own"
         )
     elif budget.stopped and not exact:
         yield (
-            f"the search for the mistake stopped after {tried} candidates, when its budget was "
-            f"used up{more}"
+            f"the search for the mistake stopped after {search.tried} candidates, when its budget "
+            f"was used up{more}"
         )
 
 
 def _ruled_out(search: Search) -> str:
+    if not search.tried or search.budget.stopped in ("clock", "wall"):
+        return ""
     return (
         f"ruled out: {search.tried} changes of the layer, of {len(search.causes)} of the "
         f"{len(CAUSES)} causes that probe causes lists"
-        if search.tried
-        else ""
     )
 
 

@@ -2,12 +2,14 @@
 
 Work is counted and not timed: the same layer and values give the same candidates, tried in the same
 order up to the same one, whatever else the machine does. A limit in the thread's own seconds stands
-behind that for what the prices do not know, and says so where it ends a search.
+behind that for what the prices do not know, and one in seconds of the day for what is not ours to
+price; where one of them ends a search, the budget says so.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Literal
 
 from probe.ops.base import Arrays, Op
@@ -29,11 +31,14 @@ class Budget:
 
     def __init__(self, work: float = math.inf) -> None:
         self.work, self.used = work, 0.0
-        self.stopped: Literal["", "work", "clock"] = ""
-        """What ended the budget or a part of it, where something did."""
+        self.wall = math.inf
+        """After how many seconds of the day nothing more is spent."""
+        self.stopped: Literal["", "work", "clock", "wall"] = ""
+        """What ended the budget or a part of it, where something did: the work that was spent, the
+        thread's own seconds or those of the day."""
         self._end, self._most = work, work
         """Where the part ends that is spent from now, and the one around it."""
-        self._started = thread_seconds()
+        self._started, self._began = thread_seconds(), monotonic()
 
     @property
     def left(self) -> float:
@@ -61,7 +66,9 @@ class Budget:
             return False
         if thread_seconds() - self._started > self.seconds:
             self.stopped = "clock"
-        return self.stopped != "clock"
+        elif self.wall < math.inf and monotonic() - self._began > self.wall:
+            self.stopped = "wall"
+        return self.stopped not in ("clock", "wall")
 
     @contextmanager
     def part(self, share: float, leaving: float = 0.0) -> Iterator[None]:
@@ -73,6 +80,10 @@ class Budget:
             yield
         finally:
             self._end, self._most = around
+
+    def within(self, work: float) -> None:
+        """No more than this is spent from now in this part, nor aside of it."""
+        self._end = self._most = min(self._end, self.used + work)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -379,9 +379,32 @@ def test_a_slow_layer_stops_too(monkeypatch):
     case = Case(steps, (x,), values, drawn(4, 6, seed=1).astype(np.float64))
     now[0] = 0.0
     found = diagnose(case, Rounding(precision_of("float32")))
-    assert "stopped after 22 s of processor time" in found.words[0]
+    assert "stopped after 22 s of processor time, since" in found.words[0]
     assert "take longer than expected" in found.words[0]
     assert now[0] < 40.0
+    # how many were tried until then is another number each time
+    assert "candidates" not in " ".join(found.words) and "ruled out" not in " ".join(found.words)
+
+
+def test_a_function_of_the_user_s_own_that_waits_stops_too(monkeypatch):
+    """By the seconds of the day: what waits for others takes none of the thread's own."""
+    now = [0.0]
+
+    def waiting(layer, x):
+        now[0] += 2.0
+        return np.tanh(x)
+
+    monkeypatch.setattr(import_module("probe.trial.budget"), "monotonic", lambda: now[0])
+    steps = (Step(ops.Recomputed(waiting, None), (Ref(-1),)), Step(ops.Softmax(-1)))
+    x = drawn(4, 6)
+    case = Case(steps, (x,), recompute(steps, (x,)), drawn(4, 6, seed=1).astype(np.float64))
+    now[0] = 0.0
+    found = diagnose(case, Rounding(precision_of("float32")))
+    assert found.words[0] == (
+        "the search for the mistake stopped after 60 s, the limit for a layer that runs a function "
+        "of your own"
+    )
+    assert now[0] < 80.0
 
 
 def test_the_healthy_path_does_not_import_the_diagnosis():

@@ -43,6 +43,17 @@ def test_what_is_spent_aside_is_taken_from_what_follows():
     assert budget.left == 50.0
 
 
+def test_seconds_of_the_day_end_what_is_given_so_many(monkeypatch):
+    now = [5.0]
+    monkeypatch.setattr(import_module("probe.trial.budget"), "monotonic", lambda: now[0])
+    budget, waiting = Budget(1e9), Budget(1e9)
+    waiting.wall = 60.0
+    now[0] += 61.0
+    assert budget.spend(1.0)
+    assert not waiting.spend(1.0)
+    assert (budget.stopped, waiting.stopped) == ("", "wall")
+
+
 def test_the_seconds_of_the_thread_end_what_was_priced_wrongly(monkeypatch):
     now = [5.0]
     monkeypatch.setattr(import_module("probe.trial.budget"), "thread_seconds", lambda: now[0])
