@@ -346,9 +346,7 @@ def _finding(case: Case, scored: Scored, party: str, tie: bool, others: Sequence
     parts = (*scored.also, scored)
     claim = "; and ".join(part.edit.claim for part in parts) + _where(case, scored)
     if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
-        many = len(others) > 1
-        told = "other variants of it give" if many else "another variant of it gives"
-        claim += f"; {told} the same values{', such as' if many else ''}: {others[0]}"
+        claim += f"; another variant of it gives the same values: {others[0]}"
     do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
     first, *also = slugs_of(scored)
