@@ -110,7 +110,7 @@ def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(kind):
     one.measure()
     work, before = one.works(rng)[kind], one.fingerprint()
     count, came = places(work, ours), 0
-    # The threads of a sweep do not always leave as many to this one, fewer on a busy machine.
+    # The threads of a sweep do not always leave as many to this one.
     wanted = 20 if kind == "check" else 10
     for tried, at in enumerate(rng.sample(range(1, 9 * count // 10), 80)):
         if tried >= 20 and (came >= wanted or kind == "check"):
