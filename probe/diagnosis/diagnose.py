@@ -70,6 +70,8 @@ class Diagnosis:
     words: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
     """The layers of the findings that reproduce the observation, in their order."""
+    spent: float = 0.0
+    """How much work it took, as a share of that of a whole search."""
 
 
 @contextmanager
@@ -183,7 +185,8 @@ def diagnose(
             words += filter(None, [more_samples(asked)])
         if not findings and case.comparable:
             words += filter(None, [_ruled_out(search), next_input(case)])
-    return Diagnosis(findings, tuple(words), tuple(one.edit for one, _ in chosen))
+    edits = tuple(one.edit for one, _ in chosen)
+    return Diagnosis(findings, tuple(words), edits, budget.used / work)
 
 
 def _differing(case: Case, allowed: np.ndarray) -> int:

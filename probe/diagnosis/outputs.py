@@ -25,6 +25,9 @@ __all__ = ["of_parties"]
 
 _OF_LAYER, _BEFORE = 0.75, 0.25
 """The shares of the budget for the layer and for what is before it, where both can be wrong."""
+_AS_GIVEN, _OF_READING = 0.3, 0.6
+"""The share for values of another shape than the output, and the share that each way to read them
+has of what is left then, the likeliest first."""
 _LARGE = 1 << 20
 """Elements of all arrays before a layer from which on nothing is looked for there."""
 
@@ -155,15 +158,21 @@ def _of_outputs(
 def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant."""
     case, rounding, allowed, road = asked
+    ways = readings(case)
     share = 1.0 if road is None else _OF_LAYER
+    if ways:
+        share = _AS_GIVEN
     diagnosis = diagnose(case, rounding, allowed=allowed, share=share, **options)
     if diagnosis.edits:
         return diagnosis
     if road is not None and (earlier := _before(road, rounding, allowed, options)).edits:
         return earlier
     likely: Diagnosis | None = None
-    for reading in readings(case):
-        again = diagnose(reading.case, rounding, allowed=allowed, **options)
+    rest = 1.0 - diagnosis.spent
+    for reading in ways:
+        share = _OF_READING * max(0.0, rest)
+        again = diagnose(reading.case, rounding, allowed=allowed, share=share, **options)
+        rest -= again.spent
         told = replace(again, words=(reading.words, *again.words), edits=())
         if again.edits:
             return told

@@ -1,6 +1,8 @@
 """Values that are flat, have their axes in another order, are the integers of a fixed point or have
 few digits: their mistake is found in one run, and what was assumed is said."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from own_seed import RNG
 from wrapping import unwrapped
 
 import probe as package
+from probe.trial.budget import Budget
 
 F = torch.nn.functional
 X = RNG.normal(size=(2, 3, 8, 10)).astype(np.float32)
@@ -84,6 +87,22 @@ def test_noise_of_another_shape_gives_no_finding(conv):
     noise = RNG.normal(size=2 * 5 * 8 * 10)
     report = package.check(conv, "", given=X, expected=noise)
     assert report.findings == () and "no known mistake" in " ".join(report.diagnosis)
+
+
+def test_all_ways_to_read_values_are_tried_with_the_work_of_one_search(conv, monkeypatch):
+    diagnose, budgets = import_module("probe.diagnosis.diagnose"), list[Budget]()
+
+    def kept(work):
+        budgets.append(Budget(work))
+        return budgets[-1]
+
+    monkeypatch.setattr(diagnose, "Budget", kept)
+    monkeypatch.setattr(diagnose, "_WORK", work := 3e8)
+    noise = RNG.normal(size=(2, 8, 10, 5)).astype(np.float32)
+    report = package.check(conv, "", given=X, expected=noise)
+    assert report.diagnosis and not report.findings
+    assert len(budgets) > 2
+    assert sum(budget.used for budget in budgets) < 1.2 * work
 
 
 def test_what_is_not_explained_is_located_in_the_order_that_fits(conv):
