@@ -246,13 +246,12 @@ def try_all(
     each with more, since the budget may not suffice for all. Where a mistake explains all and
     nothing was fitted for it, looking for others that do ends early.
     """
-    budget, enough = search.budget, np.inf
+    budget = search.budget
     began = budget.used
     candidates: list[Scored] = []
     prepared: dict[int, tuple[Sample | None, float]] = {}
 
     def tries(order: int) -> Iterator[None]:
-        nonlocal enough
         hypothesis = REGISTERED[order]
         where = search.whole if hypothesis.whole and not few else view
         if id(where) not in prepared:
@@ -274,8 +273,7 @@ def try_all(
                 candidates.append(scored)
                 tried.append((edit, scored.share < _HARMS))
                 if scored.exact and not edit.fitted:
-                    more = max(_LEAST_AFTER, (_AFTER - 1) * (budget.used - began))
-                    enough = min(enough, budget.used + more)
+                    _ends_soon(budget, began)
 
     waiting = [
         tries(order)
@@ -287,7 +285,7 @@ def try_all(
     while used:
         for one in list(used):
             while used.get(one, np.inf) < turn:
-                if budget.used > enough or not budget.spend():
+                if not budget.spend():
                     return candidates
                 before = budget.used
                 if next(one, "done"):
@@ -296,6 +294,11 @@ def try_all(
                     used[one] += budget.used - before
         turn *= 2
     return candidates
+
+
+def _ends_soon(budget: Budget, began: float) -> None:
+    """Of a part that began there little more is spent, since what explains all is found."""
+    budget.within(max(_LEAST_AFTER, (_AFTER - 1) * (budget.used - began)))
 
 
 def in_all_layers(
@@ -347,7 +350,7 @@ def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.
         if not budget.spend():
             break
         kept = 0.0 if weights else kept
-        candidates = list[Scored]()
+        candidates, began = list[Scored](), budget.used
         with budget.part(_TURN_OF_WEIGHTS if weights else turn, leaving=kept):
             for index, edit in enumerate(search.edits(hypothesis, case)):
                 search.tried += 1
@@ -359,6 +362,8 @@ def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.
                     scored = _as_edited(scored, case, search.whole)
                 if scored is not None and scored.exact:
                     candidates.append(scored)
+                    if edit.short and not edit.fitted:
+                        _ends_soon(budget, began)
                 elif scored is not None and view is search.part:
                     search.misses.append(scored)
                 if not budget.spend():

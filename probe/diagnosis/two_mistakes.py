@@ -50,7 +50,8 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
     orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
 
     def named(changed: View) -> list[Scored]:
-        return try_all(changed, search, few=True, orders=orders)
+        with search.budget.part(1.0):
+            return try_all(changed, search, few=True, orders=orders)
 
     def of_the_last(changed: View) -> list[Scored]:
         with search.budget.part(_OF_LIKELY if likely else _OF_OTHERS):

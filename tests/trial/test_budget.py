@@ -43,6 +43,20 @@ def test_what_is_spent_aside_is_taken_from_what_follows():
     assert budget.left == 50.0
 
 
+def test_a_part_ends_sooner_where_little_more_is_wanted():
+    budget = Budget(100.0)
+    with budget.part(0.5):
+        budget.charge(10.0)
+        budget.within(20.0)
+        assert budget.left == 20.0
+        budget.within(40.0)
+        assert budget.left == 20.0
+        with budget.aside():
+            assert budget.left < 20.0
+        assert not budget.spend(20.0)
+    assert budget.left == 70.0
+
+
 def test_seconds_of_the_day_end_what_is_given_so_many(monkeypatch):
     now = [5.0]
     monkeypatch.setattr(import_module("probe.trial.budget"), "monotonic", lambda: now[0])
