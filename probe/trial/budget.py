@@ -9,11 +9,10 @@ price; where one of them ends a search, the budget says so.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Literal
 
 from probe.ops.base import Arrays, Op
-from probe.process.thread_clock import thread_seconds
+from probe.process.thread_clock import thread_seconds, wall_seconds
 from probe.trial.prices import STEP, price
 
 __all__ = ["Budget"]
@@ -38,7 +37,7 @@ class Budget:
         thread's own seconds or those of the day."""
         self._end, self._most = work, work
         """Where the part ends that is spent from now, and the one around it."""
-        self._started, self._began = thread_seconds(), monotonic()
+        self._started, self._began = thread_seconds(), wall_seconds()
 
     @property
     def left(self) -> float:
@@ -66,7 +65,7 @@ class Budget:
             return False
         if thread_seconds() - self._started > self.seconds:
             self.stopped = "clock"
-        elif self.wall < math.inf and monotonic() - self._began > self.wall:
+        elif self.wall < math.inf and wall_seconds() - self._began > self.wall:
             self.stopped = "wall"
         return self.stopped not in ("clock", "wall")
 

@@ -394,7 +394,7 @@ def test_a_function_of_the_user_s_own_that_waits_stops_too(monkeypatch):
         now[0] += 2.0
         return np.tanh(x)
 
-    monkeypatch.setattr(import_module("probe.trial.budget"), "monotonic", lambda: now[0])
+    monkeypatch.setattr(import_module("probe.trial.budget"), "wall_seconds", lambda: now[0])
     steps = (Step(ops.Recomputed(waiting, None), (Ref(-1),)), Step(ops.Softmax(-1)))
     x = drawn(4, 6)
     case = Case(steps, (x,), recompute(steps, (x,)), drawn(4, 6, seed=1).astype(np.float64))

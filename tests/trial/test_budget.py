@@ -59,7 +59,7 @@ def test_a_part_ends_sooner_where_little_more_is_wanted():
 
 def test_seconds_of_the_day_end_what_is_given_so_many(monkeypatch):
     now = [5.0]
-    monkeypatch.setattr(import_module("probe.trial.budget"), "monotonic", lambda: now[0])
+    monkeypatch.setattr(import_module("probe.trial.budget"), "wall_seconds", lambda: now[0])
     budget, waiting = Budget(1e9), Budget(1e9)
     waiting.wall = 60.0
     now[0] += 61.0
