@@ -48,7 +48,7 @@ from probe.report.sweep import Sweep
 from probe.verdict.batch_chunks import judged_in_pieces
 from probe.verdict.drift import drift_before, quick_drift_before
 from probe.verdict.judge import judge
-from probe.verdict.options import Options, Origin, Search, Yours
+from probe.verdict.options import NOT_SEARCHED, Options, Origin, Search, Yours, search_of
 from probe.verdict.other_processes import configured, in_other_processes
 from probe.verdict.second_look import NEAR
 
@@ -69,6 +69,7 @@ def check(
     rtol: float | None = None,
     atol: float | None = None,
     expected_at: Part | None = None,
+    search: bool = True,
     thorough: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
@@ -103,6 +104,8 @@ def check(
         atol: Absolute tolerance, in the unit of the output.
         expected_at: Which part of the output ``expected`` is, an index or slice for each axis:
             "0,0:3,0:3,0", or such a tuple.
+        search: Whether to search for the mistake. False: the verdict alone; ``findings`` is then
+            empty, and ``diagnosis`` says that causes were not searched for.
         thorough: Whether to search ten times as far for the mistake.
         progress: Called with the name of each kind of mistake as it is tried.
 
@@ -117,6 +120,7 @@ def check(
         BadInput: An array, a shape or an option does not fit.
     """
     tolerance = _tolerance(rtol, atol)
+    looking = search_of(search, thorough, progress=progress)
     mine, values = of_layer(layer, expected)
     if expected_at is not None:
         if mine is None:
@@ -147,15 +151,13 @@ def check(
     for capture in chosen:
         key = (capture.layer, capture.call)
         moved, own = drift.get(key), forward.own.get(key)
-        search = (
-            None
-            if best is not None and best.verdict == "diverge"
-            else Search(thorough, progress, others, None if moved is None else moved.road)
-        )
+        asked = looking if best is None or best.verdict != "diverge" else None
+        if asked is not None:
+            asked = replace(asked, others=others, road=None if moved is None else moved.road)
         yours = None if mine is None else Yours(mine, moved, own)
         origin = Origin(model.source, model.framework, forward.how)
         report = _judged(
-            capture, yours, Options(tolerance, detail=True, search=search, origin=origin)
+            capture, yours, Options(tolerance, detail=True, search=asked, origin=origin)
         )
         report = replace(
             report,
@@ -168,11 +170,20 @@ def check(
         ):
             best = report
     assert best is not None
+    if looking is None:
+        best = _without_search(best)
     if call is None and len(chosen) > 1:
         best = replace(
             best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}")
         )
     return best
+
+
+def _without_search(report: Report) -> Report:
+    """The report of a check that was asked for the verdict alone."""
+    if report.verdict != "diverge":
+        return report
+    return replace(report, diagnosis=(*report.diagnosis, NOT_SEARCHED))
 
 
 def _sparing_drift(
@@ -250,6 +261,7 @@ def sweep(
     shape: Shape = None,
     seed: int = 0,
     layers: Collection[str] | None = None,
+    search: bool = True,
     flow: bool = False,
 ) -> Iterator[Report]:
     """Checks every call of every atomic layer in execution order, in one forward pass.
@@ -266,6 +278,7 @@ def sweep(
         shape: As for ``check``.
         seed: As for ``check``.
         layers: The names to check, of blocks too. None: all layers.
+        search: As for ``check``.
         flow: Whether each report says which calls made its inputs (``inputs_from``); it costs
             reading every tensor once more.
 
@@ -281,7 +294,7 @@ def sweep(
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
-    return Sweep(_swept(model, arrays, how, expected, layers, seed, flow), model.source)
+    return Sweep(_swept(model, arrays, how, expected, layers, seed, search, flow), model.source)
 
 
 _LOOKED_INTO = 20
@@ -295,6 +308,7 @@ def _swept(
     expected: Mapping[str, Expected] | None,
     layers: Collection[str] | None,
     seed: int,
+    search: bool,
     flow: bool,
 ) -> Generator[Report, None, None]:
     wanted = layers if layers is not None else (expected or ())
@@ -326,7 +340,9 @@ def _swept(
         elif yours is not None:
             theirs.compared(capture, report)
         if yours is not None and not refused and report.verdict == "diverge":
-            if len(looked) < _LOOKED_INTO:
+            if not search:
+                report = _without_search(report)
+            elif len(looked) < _LOOKED_INTO:
                 looked.append(capture.layer)
                 options = Options(threads=1, search=Search(), origin=origin)
                 report = _judged(capture, yours, options)

@@ -47,6 +47,7 @@ class Arguments:
     at: tuple[int, ...] | None = None
     sees: bool = False
     fold: bool = False
+    no_search: bool = False
     thorough: bool = False
     strict: bool = False
     rtol: float | None = None
@@ -234,6 +235,11 @@ _GROUPS: dict[str, list[click.Option]] = {
             help="Absolute tolerance that replaces the derived allowance; needs --rtol.",
         ),
         click.Option(
+            ["--no-search"],
+            is_flag=True,
+            help="Say the verdict alone: do not search for the mistake behind a divergence.",
+        ),
+        click.Option(
             ["--thorough"],
             is_flag=True,
             help="Search ten times as far for the mistake behind a divergence.",
@@ -387,7 +393,8 @@ def recording_parameters() -> list[click.Parameter]:
 def reproduction_parameters() -> list[click.Parameter]:
     """The argument and the options of ``probe repro``."""
     groups = ("What to check", "Input", "Your values", "Opening the model")
-    left_out = {"to", "parts", "all", "strict", "fold", "layer", "thorough", "expect_value"}
+    left_out = {"to", "parts", "all", "strict", "fold", "layer", "expect_value"}
+    left_out |= {"no_search", "thorough"}
     left_out.add("expect")  # it says what --all takes
     options = [one for group in groups for one in _GROUPS[group] if one.name not in left_out]
     return [
@@ -427,6 +434,7 @@ _OF_A_RUN = (
     "image_layout",
     "scale",
     "expect",
+    "no_search",
     "json",
     "record",
     "html",
@@ -461,9 +469,13 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("text", ("input", "shape", "expect_input"), "the input is the text"),
     ("expect_input", ("shape", "seed"), "the input is not random"),
     ("expect_value", ("expect", "sees"), "it is the value of the single element at --at"),
+    ("no_search", ("thorough",), "one searches for no cause, the other ten times as far"),
     (
         "fold",
-        ("expect", "expect_input", "expect_value", "at", "call", "thorough", "rtol", "atol"),
+        (
+            *("expect", "expect_input", "expect_value", "at", "call", "rtol", "atol"),
+            *("no_search", "thorough"),
+        ),
         "the folded layer takes the place of your values",
     ),
 )
@@ -475,7 +487,9 @@ _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 """Options that are about files of such names."""
 _FLAT = (".txt", ".csv", ".dat", ".bin")
 """Files that hold no shape, which --shape then gives."""
-_OF_AN_EXPLANATION: tuple[str, ...] = (*("save", "expect_at", "rtol", "atol", "thorough", "junit"),)
+_OF_AN_EXPLANATION: tuple[str, ...] = (
+    *("save", "expect_at", "rtol", "atol", "no_search", "thorough", "junit"),
+)
 """What --at alone, without --expect-value, leaves without a meaning."""
 
 

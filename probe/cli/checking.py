@@ -56,6 +56,7 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
         rtol=arguments.rtol,
         atol=arguments.atol,
         expected_at=arguments.expect_at,
+        search=not arguments.no_search,
         thorough=arguments.thorough,
         progress=lambda slug: status.show(f"searching for the mistake: {slug}"),
     )
@@ -191,6 +192,7 @@ def sweep(arguments: Arguments) -> int:
         expected=expected,
         shape=drawn(arguments),
         seed=arguments.seed or 0,
+        search=not arguments.no_search,
         flow=arguments.html is not None or arguments.model_explorer is not None,
     )
     swept = _Swept(arguments, model)

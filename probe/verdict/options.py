@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from probe.capture.user_arrays import Expected
+from probe.errors import BadInput
 from probe.evaluation.propagated_error import Drift, Road
 
-__all__ = ["Options", "Origin", "Search", "Yours"]
+__all__ = ["NOT_SEARCHED", "Options", "Origin", "Search", "Yours", "search_of"]
+
+NOT_SEARCHED = "causes were not searched for (search=False, --no-search)"
+"""What a report says that is asked for the verdict alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,13 @@ class Search:
     """Gives the parameters of the model's other layers, which takes a forward pass."""
     road: Road | None = None
     """The way from the model's input to the layer, where the user's values came by it."""
+
+
+def search_of(search: bool, thorough: bool, **options: Any) -> Search | None:
+    """How the mistake is looked for; None where it is not. BadInput where both are asked for."""
+    if thorough and not search:
+        raise BadInput("thorough=True searches further for causes, search=False not at all")
+    return Search(thorough, **options) if search else None
 
 
 class Origin(NamedTuple):

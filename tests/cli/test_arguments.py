@@ -25,7 +25,7 @@ VALUES = {
     "atol": "0",
     "layer": "conv2d",
 }
-FLAGS = {"all", "sees", "fold", "parts", "thorough", "strict", "quiet", "verbose"}
+FLAGS = {"all", "sees", "fold", "parts", "thorough", "strict", "quiet", "verbose", "no_search"}
 
 
 def flags(*names):
