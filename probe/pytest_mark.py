@@ -23,7 +23,7 @@ __all__ = ["Asked", "asked_by"]
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
 _OPENING = ("factory", "imports", "trust", "device")
-_CHECKING = ("input", "against", "layers", "shape", "seed", "strict")
+_CHECKING = ("input", "against", "layers", "shape", "seed", "search", "strict")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,11 @@ class Asked:
         """How a random input is drawn."""
         return {name: self.options[name] for name in ("shape", "seed") if name in self.options}
 
+    @property
+    def search(self) -> bool:
+        """Whether causes are searched for."""
+        return bool(self.options.get("search", True))
+
     def compared(self) -> "ModelComparison":
         """The model and the one that it is compared with, once in a session."""
         key = ("compared", self.key)
@@ -76,7 +81,9 @@ class Asked:
             from probe import compare
 
             against = self.options["against"]
-            compared = compare(self.opened(), against, self.input(), **self.drawn())
+            compared = compare(
+                self.opened(), against, self.input(), search=self.search, **self.drawn()
+            )
             inputs = {"x": self._input_words()}
             self.kept[key] = compared.opened_by(self._opening_words(), (against,), inputs)
         found: ModelComparison = self.kept[key]
@@ -153,7 +160,7 @@ def _is_shape(value: object) -> bool:
 
 _VALUES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(("model", "input", "against"), (_is_file, "a file's name")),
-    **dict.fromkeys(("strict", "trust"), (_is_flag, "True or False")),
+    **dict.fromkeys(("search", "strict", "trust"), (_is_flag, "True or False")),
     "layers": (lambda value: isinstance(value, str) or _are_names(value), "a name or names"),
     "shape": (_is_shape, "a shape such as (1, 3, 224, 224), or one for each input"),
     "seed": (_is_number, "a whole number"),

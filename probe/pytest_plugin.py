@@ -101,7 +101,7 @@ class Layer:
         from probe import check
 
         asked = self.asked
-        return check(asked.opened(), self.name, asked.input(), **asked.drawn())
+        return check(asked.opened(), self.name, asked.input(), search=asked.search, **asked.drawn())
 
     def assert_agrees(self) -> None:
         """Fails where the layer diverges; skips where it is unchecked (fails with ``strict``), and

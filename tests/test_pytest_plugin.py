@@ -242,7 +242,13 @@ WRONG_VALUES = {
         for name, value in (
             *(("layers", "3"), ("layers", "[3]"), ("shape", '"x"'), ("shape", "[1, (2,)]")),
             *(("seed", '"x"'), ("imports", "3"), ("imports", '"net"'), ("against", "3")),
-            *(("input", "[1.0]"), ("strict", '"x"'), ("trust", "3"), ("factory", "3")),
+            *(
+                ("input", "[1.0]"),
+                ("strict", '"x"'),
+                ("search", "3"),
+                ("trust", "3"),
+                ("factory", "3"),
+            ),
             *(("device", "0"),),
         )
     },

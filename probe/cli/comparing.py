@@ -38,6 +38,8 @@ class Comparing:
     save_pairs: str | None = None
     types: str | None = None
     strict: bool = False
+    no_search: bool = False
+    thorough: bool = False
     a_factory: str | None = None
     b_factory: str | None = None
     a_imports: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             is_flag=True,
             help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
         ),
+        *(one for one in options_of("Your values") if one.name in ("no_search", "thorough")),
         _factory("a"),
         _factory("b"),
         _import("a"),
@@ -153,6 +156,11 @@ def _compared(arguments: Comparing) -> int:
         )
     if arguments.quiet and arguments.verbose:
         raise click.UsageError("--quiet and --verbose cannot be used together: print less or more")
+    if arguments.no_search and arguments.thorough:
+        raise click.UsageError(
+            "--no-search and --thorough cannot be used together: one searches for no cause, the "
+            "other ten times as far"
+        )
     if not (arguments.a_imports or arguments.b_imports):
         # QKeras needs it before TensorFlow is imported, for Keras 3 in this process too; modules of
         # the user's own are left the `tf.keras` that they ask for.
@@ -173,6 +181,8 @@ def _compared(arguments: Comparing) -> int:
             shape=_shape(arguments),
             seed=arguments.seed or 0,
             types=arguments.types,
+            search=not arguments.no_search,
+            thorough=arguments.thorough,
             progress=status.show,
         )
         return _told(comparison, arguments)

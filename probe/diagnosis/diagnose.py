@@ -68,6 +68,8 @@ class Diagnosis:
 
     findings: tuple[Finding, ...]
     words: tuple[str, ...] = ()
+    searching: tuple[str, ...] = ()
+    """Those of ``words`` that are about the search: that it stopped, or failed in a part."""
     edits: tuple[Edit, ...] = ()
     """The layers of the findings that reproduce the observation, in their order."""
     spent: float = 0.0
@@ -154,7 +156,8 @@ def diagnose(
     chosen = _exact(case, exact) if exact else ()
     tie = len(chosen) > 1
     findings = tuple(_finding(case, one, party, tie, others) for one, others in chosen)
-    words = [*_stopped(search, exact), *search.faults.values(), *_telling(case, exact)]
+    searching = (*_stopped(search, exact), *search.faults.values())
+    words = [*searching, *_telling(case, exact)]
     if found and not exact:
         names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in found))
         words.append(
@@ -186,7 +189,7 @@ def diagnose(
         if not findings and case.comparable:
             words += filter(None, [_ruled_out(search), next_input(case)])
     edits = tuple(one.edit for one, _ in chosen)
-    return Diagnosis(findings, tuple(words), edits, budget.used / work)
+    return Diagnosis(findings, tuple(words), searching, edits, budget.used / work)
 
 
 def _differing(case: Case, allowed: np.ndarray) -> int:

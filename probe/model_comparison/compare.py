@@ -66,6 +66,7 @@ from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.sides import Outputs, Side, side
 from probe.numerics.dtypes import widened
 from probe.process.interrupts import undisturbed
+from probe.verdict.options import NOT_SEARCHED, Search, search_of
 
 if TYPE_CHECKING:
     from probe.model_comparison.causes.why import Reasons
@@ -76,6 +77,7 @@ Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
 """Which layers' outputs stand for one another: names of A and of B, or a JSON file of such."""
 _EXPLAINED = 8
 """In how many sources the mistake is looked for."""
+_UNSEARCHED = f"causes were searched for in {_EXPLAINED} sources before and not in this one"
 _DRAWN = 24
 """Of how many pairs that differ there are pictures: of sources first."""
 _ALIKE = 1e-2
@@ -94,6 +96,8 @@ def compare(
     shape: Shape = None,
     seed: int = 0,
     types: Types = None,
+    search: bool = True,
+    thorough: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ModelComparison:
     """Compares two models layer by layer: where the second leaves the first, and why.
@@ -114,6 +118,10 @@ def compare(
         types: Fixed-point types planned for the layers of the model (of A, where both are models),
             as hls4ml's configuration has them, or a JSON file of it: what lies beyond them on this
             input is told in the notes.
+        search: Whether to search for the mistakes behind differences. False: only what the two
+            descriptions differ in is said, and the notes of a source that causes were not searched
+            for.
+        thorough: Whether to search ten times as far for the mistake behind each difference.
         progress: Called with what is being done.
 
     Returns:
@@ -126,6 +134,7 @@ def compare(
         ForwardFailed: A model's own forward pass raises.
     """
     say = progress or (lambda _: None)
+    looking = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = side(a), side(b)
     if isinstance(first, Outputs) and isinstance(second, Outputs):
@@ -147,7 +156,7 @@ def compare(
         reference, candidate = passed.graph, _pass_of_b(second, passed, x, x_b, same_layout)
         unlike = tuple(_unlike_outputs(passed.outputs, candidate.outputs))
     with _threads(candidate.graph):
-        found = _compared(reference, candidate, pairs, alone, say, same_layout)
+        found = _compared(reference, candidate, pairs, alone, say, same_layout, looking)
     found = found._replace(notes=(*unlike, *found.notes))
     told = _told(found, first, second, passed.how, candidate.words, strict)
     told = replace(told, takes=_takes(first, second, x_b, candidate.words))
@@ -326,6 +335,7 @@ def _compared(
     alone: str = "",
     say: Callable[[str], None] = lambda _: None,
     same_layout: bool = False,
+    looking: Search | str = NOT_SEARCHED,
 ) -> _Walked:
     """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
     the walk is then over the other."""
@@ -379,7 +389,7 @@ def _compared(
             )
 
             say(f"explaining {names_of(segment.b, segment.paired.b)[-1]}")
-            search = explained < _EXPLAINED
+            search = looking if explained < _EXPLAINED else _UNSEARCHED
             if alone:
                 why = reasons_alone(segment, walk.values, search)
                 why.notes += of_dumped(segment, graph, a)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe.diagnosis.diagnose import diagnose
+from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.own_mistakes import of_input
@@ -18,6 +19,7 @@ from probe.numerics.precision import precision_of
 from probe.report import Finding
 from probe.trial.case import Case
 from probe.trial.fit import Rounding
+from probe.verdict.options import Search
 
 __all__ = ["Reasons", "reasons", "reasons_alone"]
 
@@ -33,9 +35,9 @@ class Reasons:
         self.notes: list[str] = [one.note for one in differences if one.note]
 
 
-def reasons(segment: Segment, search: bool = True) -> Reasons:
+def reasons(segment: Segment, search: Search | str) -> Reasons:
     """The differences that were read, the one that explains the numbers alone first; where none
-    does, the causes that do."""
+    does, the causes that do. ``search`` says how these are searched for, or why they are not."""
     paired = segment.paired
     if paired.b.input is not None:
         result = Reasons([])
@@ -67,43 +69,52 @@ def reasons(segment: Segment, search: bool = True) -> Reasons:
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
         result.notes.append(f"A's layers with B's {name} give B's values")
         return result
-    if not search:
-        return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
-    if case.healthy.dtype.kind != "f" or not case.seen.size:
-        return result
-    try:
-        diagnosis = diagnose(
-            case, Rounding(precision_of("float32")), allowed=allowed, party="expected"
-        )
-    except _ODD:
-        return result
-    result.findings = diagnosis.findings
+    _find_causes(result, case, allowed, search)
     return result
 
 
-def reasons_alone(segment: Segment, values: Mapping[Tensor, np.ndarray], search: bool) -> Reasons:
+def _find_causes(
+    result: Reasons, case: Case, allowed: np.ndarray | None, search: Search | str
+) -> None:
+    """The mistakes that give the observed values, and what is to be said of the search."""
+    if isinstance(search, str):
+        result.notes.append(search)
+        return
+    if case.healthy.dtype.kind != "f" or not case.seen.size:
+        return
+    rounding = Rounding(precision_of("float32"))
+    try:
+        diagnosis = diagnose(case, rounding, allowed=allowed, thorough=search.thorough)
+    except ProbeError:
+        raise
+    except Exception as error:
+        result.notes.append(our_fault(error, "internal error in the search for the mistake"))
+        return
+    result.findings = diagnosis.findings
+    result.notes += diagnosis.searching
+
+
+def reasons_alone(
+    segment: Segment, values: Mapping[Tensor, np.ndarray], search: Search | str
+) -> Reasons:
     """The same where one side is arrays alone: the mistakes that give these from the model's
     layers."""
     result, paired = Reasons([]), segment.paired
-    whole = joined(segment.b, paired.b, values) if search else None
+    whole = joined(segment.b, paired.b, values)
     if whole is None or paired.unforced is None or paired.allowed is None:
         return result
     theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
     try:
         made = recompute(whole.steps, whole.inputs)
-        if narrow := narrow_types(whole.steps, made, whole.inputs, theirs):
+        narrow = narrow_types(whole.steps, made, whole.inputs, theirs)
+        if narrow and not isinstance(search, str):
             result.findings = narrow
             return result
-        case = Case(whole.steps, whole.inputs, made, theirs)
-        if case.healthy.dtype.kind != "f" or not case.seen.size:
-            return result
-        allowed = np.asarray(paired.allowed)
-        same = allowed.shape == case.healthy.shape
-        rounding = Rounding(precision_of("float32"))
-        result.findings = diagnose(case, rounding, allowed=allowed if same else None).findings
     except _ODD:
         return result
+    case, allowed = Case(whole.steps, whole.inputs, made, theirs), np.asarray(paired.allowed)
+    _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
     return result
 
 
