@@ -3,66 +3,12 @@ planted mistake."""
 
 import numpy as np
 import pytest
-from fault_catalogue import ROWS, asked
+from fault_catalogue import ROWS, asked, checked
 from repository import ROOT
 from representatives import representatives
 
-import probe
 from probe.hypotheses import CAUSES, REGISTERED
 from probe.printable import WIDTH
-
-ELSEWHERE = {
-    "rounding",
-    "embedding-scale",
-    "other-weights",
-    "missing-step",
-    "missing-input",
-    "alibi-slopes",
-    "relative-buckets",
-    "exchanged-parts",
-    "swapped-inputs",
-    "other-tensor",
-    "moved-step",
-    "changed-step",
-    "rearranged-tensor",
-    "extra-step",
-    "scaled-tensor",
-    "rope-layout",
-    "rope-direction",
-    "rope-dims",
-    "rope-base",
-    "rope-offset",
-    "grouped-heads",
-    "window-off-by-one",
-    "mask-off-by-one",
-    "soft-cap",
-    "norm-offset",
-    "packed-order",
-    "head-layout",
-    "norm-placement",
-    "centred-norm",
-    "sequential-branches",
-    "topk-normalisation",
-    "router-order",
-    "zero-point",
-    "ignored-scale",
-    "transposed-scale",
-    "nibble-order",
-    "missing-scale",
-    "scaled-output",
-    "tied-head",
-    "patch-order",
-    "mean-std-order",
-    "cast-order",
-    "initial-state",
-    "other-state",
-    "carried-state",
-}
-"""No mistake: test_diagnose.py has differences within what rounding allows. Weights that are read
-back have tests/hypotheses/test_other_weights.py, what a step takes test_data_flow.py, generic edits
-test_changes.py, parts of language models test_language_models.py and
-test_residual_blocks.py, mistakes before the
-layer tests/diagnosis/test_before_the_layer.py."""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +28,7 @@ def test_the_planted_mistake_is_named(row):
 
 def test_every_cause_is_planted_and_explained():
     assert {one.slug for one in REGISTERED} == set(CAUSES)
-    assert set(CAUSES) == {slug for slug, _, _ in ROWS} | ELSEWHERE
+    assert set(CAUSES) - {slug for slug, _, _ in ROWS} == {"rounding"}, "which is no mistake"
     assert len([one for one in REGISTERED if one in CAUSES.values()]) == len(CAUSES)
     for one in CAUSES.values():
         assert one.title.endswith("."), one.slug
@@ -93,10 +39,9 @@ def test_every_cause_is_planted_and_explained():
 @pytest.mark.parametrize("family", sorted({family for _, family, _ in ROWS}))
 def test_healthy_values_give_no_finding(family):
     _, _, make = next(row for row in ROWS if row[1] == family)
-    layer, x, *_ = make()
-    name = probe.open_model(layer).layers[0].name
-    right = probe.check(layer, name, given=x).outputs["framework"]
-    report = probe.check(layer, name, given=x, expected=right)
+    layer, x, _, *options = make()
+    right = checked(layer, x, None, *options).outputs["framework"]
+    report = checked(layer, x, right, *options)
     assert report.ok, report
     assert not report.findings
     assert not report.diagnosis
@@ -117,16 +62,14 @@ def _families():
 def test_nan_and_inf_in_the_users_values_do_not_warn(family):
     """Warnings are errors here: one NaN, one inf, and nothing but NaN."""
     _, _, make = next(row for row in ROWS if row[1] == family)
-    layer, x, *_ = make()
-    model = probe.open_model(layer)
-    name = model.layers[0].name
-    right = probe.check(model, name, given=x).outputs["framework"]
+    layer, x, _, *options = make()
+    right = checked(layer, x, None, *options).outputs["framework"]
     first = np.array(right[0] if isinstance(right, tuple) else right, np.float32)
     for value in (np.nan, np.inf, -np.inf):
         one = first.copy()
         one.flat[one.size // 2] = value
-        assert probe.check(model, name, given=x, expected=one).verdict == "diverge"
-    assert probe.check(model, name, given=x, expected=np.full_like(first, np.nan)).findings == ()
+        assert checked(layer, x, one, *options).verdict == "diverge"
+    assert checked(layer, x, np.full_like(first, np.nan), *options).findings == ()
 
 
 def test_the_page_of_causes_is_the_codes_own():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from planting import Rows
 
@@ -18,13 +19,12 @@ ROWS: Rows = [
 
 def asked(row: Callable[[], tuple]) -> probe.Report:
     """What is said of a planted mistake."""
-    layer, x, wrong, *options = row()
-    if options and "at" in options[0]:
-        return probe.check(layer, options[0]["at"], x, expected=wrong)
-    return probe.check(
-        layer,
-        probe.open_model(layer).layers[0].name,
-        given=x,
-        expected=wrong,
-        **(options[0] if options else {}),
-    )
+    return checked(*row())
+
+
+def checked(layer: Any, x: Any, expected: Any, options: Any = None) -> probe.Report:
+    """What is said of these values of a row's layer."""
+    if options and "at" in options:
+        return probe.check(layer, options["at"], x, expected=expected)
+    name = probe.open_model(layer).layers[0].name
+    return probe.check(layer, name, given=x, expected=expected, **(options or {}))

@@ -70,6 +70,24 @@ def keras_layer(kind: Any, x: np.ndarray, *args: Any, seed: int = 0, **options: 
     return layer
 
 
+def otherwise(
+    kind: type, x: Any, own: Any = None, given: Any = None, at: str = "", **mistake: Any
+) -> tuple:
+    """A block and its input, and what the same weights give in a block with a mistake, or where
+    that is given something else."""
+    torch.manual_seed(0)
+    block, wrong = (kind(**{**(own or {}), **more}).eval() for more in ({}, mistake))
+    kept: list[torch.Tensor] = []
+    wrong.get_submodule(at).register_forward_hook(lambda _, x, y: kept.append(y))
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        wrong.load_state_dict({**wrong.state_dict(), **dict(block.named_parameters())})
+        given = x if given is None else given
+        wrong(*map(t, given if isinstance(given, list) else [given]))
+    return block, x, kept[0].numpy(), {"at": at}
+
+
 def parameters(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return layer.weight.detach(), layer.bias.detach()
 

@@ -170,3 +170,10 @@ for _slug, _wrong in LINEAR.items():
         return layer, x, wrong(t(x), *parameters(layer)).contiguous().numpy()
 
     ROWS.append((_slug, "Linear", _linear))
+
+
+@plant("other-weights", "Linear")
+def trained_further():
+    layer, x = torch_layer(nn.Linear, 6, 5), draw(40, 6)
+    weight, bias = (one.numpy() for one in parameters(layer))
+    return layer, x, x @ (weight + draw(5, 6, seed=3)).T + bias
