@@ -35,6 +35,7 @@ from probe.trial.fit import (
 from probe.trial.gathered import Gathered
 from probe.trial.output_slices import Region
 from probe.trial.prices import CANDIDATE, allowance_price
+from probe.trial.refusals import refused
 
 __all__ = [
     "CLEARLY",
@@ -393,7 +394,8 @@ def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
         try:
             values = recompute(candidate.edit.steps, inputs, ran=case.budget.ran)
             y = np.asarray(values[-1][0])
-        except (ValueError, IndexError, TypeError):
+        except Exception as error:
+            refused(error)
             kept.append(candidate)
             continue
         alike = (

@@ -22,6 +22,7 @@ from probe.trial.edit import Edit, Steps
 from probe.trial.evaluator import Evaluator
 from probe.trial.gathered import weights_in, with_weights
 from probe.trial.output_slices import Region
+from probe.trial.refusals import refused
 
 __all__ = ["Case", "of_output", "once", "shape_of", "users_of", "without_layer_number"]
 
@@ -207,7 +208,8 @@ class Case:
         inputs = tuple(x[part] for x in self.inputs)
         try:
             values = recompute(self.steps, inputs, ran=self.budget.ran)
-        except (ValueError, IndexError, TypeError):
+        except Exception as error:
+            refused(error)
             return None
         alone, among = np.asarray(values[-1][0]), self.healthy[part]
         if alone.shape != among.shape or not np.allclose(

@@ -23,6 +23,7 @@ from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.output_slices import Region, Sliced, alike
 from probe.trial.prices import terms_price
+from probe.trial.refusals import refused
 
 __all__ = ["Evaluator", "last_sum"]
 
@@ -63,7 +64,8 @@ class Evaluator:
         """The outputs of every step; None where the edit cannot be run on these shapes."""
         try:
             return self._values(edit.steps, edit.inputs, self._unchanged(edit))
-        except (ValueError, IndexError, TypeError, MemoryError):
+        except Exception as error:
+            refused(error)
             return None
 
     def at(self, edit: Edit, where: Indices, region: Region | None = None) -> np.ndarray | None:
@@ -80,7 +82,8 @@ class Evaluator:
             return None
         try:
             return self._at(edit, self._base(edit, position, known), where)
-        except (ValueError, IndexError, TypeError):
+        except Exception as error:
+            refused(error)
             return None
 
     def changed(self, change: Change, region: Region | None = None) -> np.ndarray | None:
@@ -92,7 +95,8 @@ class Evaluator:
                     return self._output(change)
                 steps, inputs = change.applied(self.steps), change.inputs_of(self.inputs)
                 return self.slices.of(steps, inputs, region)
-        except Exception:  # what a field is changed to need not make sense to its op
+        except Exception as error:  # what a field is changed to need not make sense to its op
+            refused(error)
             return None
 
     def _output(self, change: Change) -> np.ndarray | None:
@@ -204,7 +208,8 @@ class Evaluator:
         """The same from the slice of the output that these elements lie in."""
         try:
             y = self.slices.of(edit.steps, edit.inputs, region)
-        except (ValueError, IndexError, TypeError, MemoryError):
+        except Exception as error:
+            refused(error)
             return None
         if y.shape != region.of(np.asarray(self.values[-1][0])).shape:
             return None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probe.errors import absorbed
 from probe.numerics.dtypes import widened
 from probe.ops.along_axis.softmax import Softmax
 from probe.ops.base import Op, Rearrangement
@@ -114,7 +115,8 @@ def solved_weights(case: Case, allowed: np.ndarray) -> Iterator[Attempt]:
         try:
             system = _system(case, position)
             wanted = [] if system is None else list(wanted_of(case, position, allowed))
-        except (ValueError, IndexError, TypeError):
+        except (ValueError, IndexError, TypeError) as error:
+            absorbed(error)
             continue
         for one in wanted:
             assert system is not None

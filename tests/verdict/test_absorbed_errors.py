@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import probe
+from probe import ops
 from probe.hypotheses import REGISTERED, Hypothesis
+from probe.ops.step import Step
 
 pytestmark = pytest.mark.xfail(strict=True, raises=pytest.fail.Exception)
 
@@ -38,6 +40,28 @@ def test_in_the_search_for_one_mistake(monkeypatch):
     model = net()
     mine = (torch.from_numpy(X) @ model[0].weight.T).detach().numpy()
     assert probe.check(model, "0", X, expected=mine).findings[0].slug == "missing-bias"
+
+
+class Broken(ops.Tanh):
+    """An op that a mistake puts in the place of another."""
+
+    def run(self, x):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError])
+def test_in_a_layer_as_a_mistake_changes_it(error, monkeypatch):
+    def changed(case):
+        yield case.edit("made for this test", (*case.steps, Step(Broken(), None)))
+
+    Broken.error = error("made for this test")
+    monkeypatch.setattr("probe.diagnosis.search.REGISTERED", [Hypothesis("broken", changed, "")])
+    assert probe.check(net(), "0", X, expected=np.ones((2, 3))).verdict == "diverge"
+
+
+def test_in_what_a_layer_of_a_comparison_rounds(monkeypatch):
+    monkeypatch.setattr("probe.model_comparison.graphs.node_values.carry", broken)
+    assert probe.compare(net(), net(), X).verdict
 
 
 def test_in_describing_a_call(monkeypatch):

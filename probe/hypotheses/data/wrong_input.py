@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe import ops
+from probe.errors import absorbed
 from probe.hypotheses.registry import hypothesis
 from probe.ops import Take
 from probe.ops.base import Rearrangement
@@ -81,7 +82,8 @@ def _fitted(case: Case, x: np.ndarray, do: str) -> Iterator[Edit]:
         columns = [_run(case, np.full_like(x, value)) for value in (0.0, 1.0)]
         nothing, ones = columns
         y = _run(case, x)
-    except ValueError:
+    except ValueError as error:
+        absorbed(error)
         return
     if any(isinstance(step.op, ops.Relu) for step in case.steps):
         return

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe import ops
+from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.decompositions import DECOMPOSITIONS, SUMS, Parts
 from probe.hypotheses.edits.recurrent_decompositions import RECURRENCES
@@ -72,7 +73,10 @@ def decomposed(case: Case, sums: bool = False) -> Case:
     try:
         with limited(min(_BYTES, limit() or _BYTES)):
             values = recompute(steps, case.inputs, ran=case.budget.ran)
-    except (ValueError, IndexError, TypeError, MemoryError):
+    except MemoryError:
+        return case
+    except (ValueError, IndexError, TypeError) as error:
+        absorbed(error)
         return case
     again, healthy = np.asarray(values[-1][0]), case.healthy
     largest = float(np.abs(healthy[np.isfinite(healthy)]).max(initial=0))

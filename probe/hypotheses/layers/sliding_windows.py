@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
@@ -227,7 +228,8 @@ def _padded_earlier(case: Case, position: int) -> Iterator[Edit]:
     try:
         zeros = (np.zeros_like(case.inputs[0]), *case.inputs[1:])
         made = np.asarray(recompute(before, zeros)[ref.step][ref.index])
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError) as error:
+        absorbed(error)
         return
     value = made[:1].mean(axis=tuple(range(2, made.ndim)), keepdims=True)
     if made.any() and made.ndim > 2 and np.allclose(made, value, rtol=1e-6):

@@ -18,10 +18,10 @@ from probe.ops import Op, Recurrence
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.report.weight_part import places, within_weight
+from probe.trial.refusals import refused
 
 __all__ = ["unseen_weights"]
 
-_ODD = (ValueError, IndexError, TypeError)
 _LIKE = 1e-3
 """How far the output may move, as a part of its largest value, by weights that correspond."""
 _ADDED = ("bias", "recurrent_bias")
@@ -97,7 +97,8 @@ def _why_hidden(node: Node, name: str, theirs: np.ndarray, segment: Segment) -> 
     assert node.op is not None
     try:
         op = replace(node.op, **{name: Weight("", None, theirs)})
-    except _ODD:
+    except Exception as error:
+        refused(error)
         return ""
     inputs = [widened(x.value) for x in node.inputs]
     alone = (Step(node.op, tuple(Ref(-1, k) for k in range(len(inputs)))),)
@@ -121,7 +122,8 @@ def _gives_the_same(
         with np.errstate(invalid="ignore"):
             off = np.nan_to_num(np.abs(made - own), nan=0.0).max(initial=0.0)
         return bool(off <= _LIKE * np.nan_to_num(np.abs(own)).max(initial=0.0))
-    except _ODD:
+    except Exception as error:
+        refused(error)
         return False
 
 

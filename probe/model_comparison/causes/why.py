@@ -19,11 +19,10 @@ from probe.numerics.precision import precision_of
 from probe.report import Finding
 from probe.trial.case import Case
 from probe.trial.fit import Rounding
+from probe.trial.refusals import refused
 from probe.verdict.options import Search
 
 __all__ = ["Reasons", "reasons", "reasons_alone"]
-
-_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
 
 
 class Reasons:
@@ -56,7 +55,8 @@ def reasons(segment: Segment, search: Search | str) -> Reasons:
         theirs = paired.way.to_a(observed)
         allowed = paired.way.to_a(np.broadcast_to(paired.allowed, observed.shape))
         values = recompute(whole.steps, whole.inputs)
-    except _ODD:
+    except Exception as error:
+        refused(error)
         theirs, allowed, values = observed, None, None
     if values is None:
         return result
@@ -111,7 +111,8 @@ def reasons_alone(
         if narrow and not isinstance(search, str):
             result.findings = narrow
             return result
-    except _ODD:
+    except Exception as error:
+        refused(error)
         return result
     case, allowed = Case(whole.steps, whole.inputs, made, theirs), np.asarray(paired.allowed)
     _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
@@ -130,7 +131,8 @@ def _explains(
     steps[position] = replace(steps[position], op=op)
     try:
         made = np.asarray(recompute(steps, whole.inputs)[-1][0])
-    except _ODD:
+    except Exception as error:
+        refused(error)
         return False
     if made.shape != theirs.shape:
         return False

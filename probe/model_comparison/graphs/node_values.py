@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from probe.errors import absorbed
 from probe.evaluation.allowance import carry
 from probe.model_comparison.graphs.graph import Node
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of
+from probe.trial.refusals import refused
 
 __all__ = ["as_stored", "bounds_of", "channel_axis", "digits", "evaluated", "signature", "taken"]
 
-_ODD = (ValueError, IndexError, TypeError, ZeroDivisionError)
-"""What an op raises on an array of a shape that is not its own."""
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 _SEVEN_DIGITS = 5e-7
 """Half a unit in the seventh digit, relative: arrays often pass through text on their way."""
@@ -27,7 +27,8 @@ def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | No
             if node.op.takes_any_float:
                 return list(node.op.run_float64(*given))
             return list(node.op.run(*map(widened, given)))
-    except _ODD:
+    except Exception as error:
+        refused(error)
         return None
 
 
@@ -44,7 +45,8 @@ def bounds_of(
     try:
         with np.errstate(all="ignore"):
             found = carry(node.op, wide, slacks, list(outputs), precision, False)
-    except _ODD:
+    except Exception as error:
+        absorbed(error)
         return [np.full(y.shape, UNBOUNDED) if y.dtype.kind == "f" else None for y in outputs]
     made: list[np.ndarray | None] = []
     for bound, value in zip(found, outputs, strict=False):

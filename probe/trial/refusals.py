@@ -1,0 +1,18 @@
+"""What running a changed layer may raise: an op's refusal, or a fault of ours."""
+
+from probe.errors import absorbed
+
+__all__ = ["refused"]
+
+_REFUSALS = (ValueError, IndexError, ZeroDivisionError, NotImplementedError, MemoryError)
+
+
+def refused(error: Exception) -> None:
+    """Notes the error of a layer that does not run as it was changed, unless an op, or NumPy within
+    it, refused shapes, types or options that make no sense to it.
+
+    NumPy's errors of types are of classes of its own; TypeError itself comes from a wrong call.
+    """
+    types = isinstance(error, TypeError) and type(error) is not TypeError
+    if not types and not isinstance(error, _REFUSALS):
+        absorbed(error)
