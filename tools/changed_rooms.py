@@ -52,7 +52,7 @@ def room(path: str) -> str | None:
     """The folder in tests/ that mirrors a file's; None for a file that no folder mirrors."""
     top, *inner = PurePosixPath(path).parent.parts or ("",)
     mirrored = {"probe": inner, "tests": inner, "adapters": ["adapters", *inner]}
-    mirrored |= {name: ["documentation"] for name in _PAGES}
+    mirrored |= {name: ["documentation"] for name in _PAGES} | {"corpora": ["corpora"]}
     if top not in mirrored:
         return None
     folder = PurePosixPath(*mirrored[top])
