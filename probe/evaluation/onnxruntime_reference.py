@@ -142,8 +142,12 @@ class _Graph:
 
     def _kinds(self, names: Sequence[str]) -> list[str]:
         """ "bool" for what a Cast made of a mask, else "float"."""
-        casts = {node.output[0] for node in self.nodes if node.op_type == "Cast"}
-        return ["bool" if name in casts else "float" for name in names]
+        masks = {
+            node.output[0]
+            for node in self.nodes
+            if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.BOOL
+        }
+        return ["bool" if name in masks else "float" for name in names]
 
     def const(self, value: Any) -> str:
         array = np.asarray(value)

@@ -6,6 +6,7 @@ __all__ = ["LEFT_OUT"]
 _LOSSES = (
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "GaussianNLLLoss",
@@ -27,7 +28,6 @@ _LOSSES = (
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
 )
-_OTHER_LOSSES = ("CTCLoss",)
 _LAZY = tuple(
     f"Lazy{kind}{rank}d"
     for kind in ("BatchNorm", "Conv", "ConvTranspose", "InstanceNorm")
@@ -36,7 +36,6 @@ _LAZY = tuple(
 
 LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(_LOSSES, "a block of one function, which is described"),
-    **dict.fromkeys(_OTHER_LOSSES, "a loss, which needs a target that inference does not have"),
     **dict.fromkeys(
         (*_LAZY, "LazyLinear"),
         "at its first call it becomes the class without Lazy, which is described",

@@ -3,6 +3,7 @@
 from . import (  # noqa: F401 - their import fills the table of described functions
     arithmetic,
     class_losses,
+    ctc_loss,
     elementwise,
     fourier,
     fused_transformer,

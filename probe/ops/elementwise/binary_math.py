@@ -324,7 +324,7 @@ class Stored(Elementwise):
         return x
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        return (graph.op("Identity", inputs[0]),)
+        return (graph.op("Cast", inputs[0], to=_FLOAT),)  # of integers, too
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (found,) = super().error_bound(of, precision)

@@ -137,7 +137,20 @@ def of_targets(rng):
     return numbers(rng, 5), [target[int(rng.integers(4))]], reduction(rng)
 
 
+def of_sequences(rng):
+    """Labels that repeat and none, samples that end early, and one too short for its labels."""
+    logs = torch.log_softmax(numbers(rng, 6, 4, 5), 2)
+    blank = int(rng.choice([0, 4]))
+    targets = torch.tensor([[1, 1, 2], [3, 2, 3], [2, 2, 2], [1, 2, 3]])
+    lengths = [torch.tensor([6, 5, 4, 3]), torch.tensor([3, 2, 3, 0])]
+    more = maybe(rng, zero_infinity=True) | {"blank": blank}
+    if rng.integers(2):
+        return logs, [targets, *lengths], reduction(rng) | more
+    return logs[:, 0], [targets[0], *(one[:1] for one in lengths)], reduction(rng) | more
+
+
 CASES = {
+    "ctc_loss": (nn.CTCLoss, of_sequences),
     "mse_loss": (nn.MSELoss, of_numbers),
     "l1_loss": (nn.L1Loss, of_numbers),
     "smooth_l1_loss": (nn.SmoothL1Loss, lambda rng: of_numbers(rng, beta=0.4)),
@@ -265,3 +278,20 @@ def test_a_cross_entropy_of_a_product():
         report = probe.check(Loss(loss.double(), [places(rng, 4, ignored=ignored)]).eval(), "", x)
         assert report.ok and not report.missing, str(report)
         assert_close([report])
+
+
+def test_lengths_that_the_model_is_given():
+    """Whole numbers that it takes as floats, in the block as a whole."""
+    targets, lengths = torch.tensor([[1, 2, 2], [3, 1, 4]]), torch.tensor([6, 5])
+    given = [torch.randn(6, 2, 5).log_softmax(2), targets, lengths, torch.tensor([3, 2])]
+    report = probe.check(nn.CTCLoss(), "", given)
+    assert report.ok and not report.missing, str(report)
+    report = probe.check(nn.CTCLoss(), "", [given[0][:, 0], targets[0], lengths[0], lengths[1] - 2])
+    assert report.ok and not report.missing, str(report)
+
+
+def test_more_steps_of_a_sequence_than_are_described():
+    given = [torch.randn(129, 2, 5).log_softmax(2), torch.ones(2, 3, dtype=int)]
+    given += [torch.tensor([129, 129]), torch.tensor([3, 3])]
+    (report,) = probe.sweep(nn.CTCLoss(), given)
+    assert "129 steps; up to 128 are described" in report.sentence
