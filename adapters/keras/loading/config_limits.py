@@ -107,7 +107,7 @@ def rebuilt_slowly(config: Mapping[str, Any]) -> str:
         calls = count * (count + 1) // 2
         if calls > _CALLS:
             return (
-                f"a Sequential of {count:,} layers is built anew for each layer, in {calls:,} "
+                f"a Sequential of {count:,} layers is rebuilt for each layer, in {calls:,} "
                 f"calls, more than the limit of {_CALLS:,}"
             )
     return ""

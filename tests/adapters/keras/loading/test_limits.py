@@ -120,7 +120,7 @@ def test_layers_that_keras_3_calls_anew_for_each_one(tmp_path, monkeypatch):
     with pytest.raises(
         CannotOpen,
         match=(
-            r"a Sequential of 5 layers is built anew for each layer, in 15 calls, more than the "
+            r"a Sequential of 5 layers is rebuilt for each layer, in 15 calls, more than the "
             r"limit of 14; give --trust \(trust=True\)"
         ),
     ):
