@@ -11,12 +11,13 @@ from itertools import chain, islice
 
 import numpy as np
 
+from probe.diagnosis.reproducing import edits_of
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses.edits.changes import readings
 from probe.hypotheses.edits.grouped_changes import made_together
-from probe.hypotheses.edits.reproducing import readings
 from probe.ops import Recurrence
 from probe.trial.budget import Budget
 from probe.trial.case import Case
@@ -215,7 +216,7 @@ class Search:
         """What a mistake would change; an error of ours ends that mistake's part of the search
         alone."""
         try:
-            yield from hypothesis.function(case)
+            yield from edits_of(hypothesis, case)
         except ProbeError:
             raise
         except Exception as error:
@@ -519,12 +520,12 @@ def on_the_whole(scored: Scored, view: View) -> Scored | None:
     if scored.hypothesis.whole:
         return scored
     for first in scored.also:
-        again = next(islice(first.hypothesis.function(view.case), first.index, None), None)
+        again = next(islice(edits_of(first.hypothesis, view.case), first.index, None), None)
         changed = None if again is None else view.became(again)
         if changed is None:
             return None
         view = changed
-    edit = next(islice(scored.hypothesis.function(view.case), scored.index, None), None)
+    edit = next(islice(edits_of(scored.hypothesis, view.case), scored.index, None), None)
     if edit is None:
         return None
     edit = replace(edit, as_healthy=edit.as_healthy or view.as_healthy)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import cleandoc
 
+from probe.hypotheses.edits.changes import Changes
 from probe.trial.case import Case
 from probe.trial.edit import Edit
 
 __all__ = ["Hypothesis", "hypothesis", "more"]
 
-Function = Callable[[Case], Iterator[Edit]]
+Function = Callable[[Case], Iterator[Edit | Changes]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Hypothesis:
     explains: bool = True
     """Whether its text is that of the slug."""
 
-    def __call__(self, case: Case) -> Iterator[Edit]:
+    def __call__(self, case: Case) -> Iterator[Edit | Changes]:
         return self.function(case)
 
     @property

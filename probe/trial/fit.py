@@ -260,11 +260,11 @@ class FirstLook:
         """Whether anything was observed that is finite."""
         return bool(self._seen.size)
 
-    def off(self, values: np.ndarray) -> float | None:
-        """How far an output is off where most differs; None where it is what was observed, or
-        nearly."""
+    def of(self, values: np.ndarray) -> tuple[bool, float]:
+        """Whether an output is what was observed, or nearly, and how far it is off where most
+        differs."""
         y = self._case.pick(values)[self._finite]
         with np.errstate(all="ignore"):
             first = np.abs(y[self._first] - self._seen[self._first])
             near = (first <= self._most).all() and (np.abs(y - self._seen) <= self._most).all()
-            return None if near else float(first.mean())
+            return bool(near), float(first.mean())

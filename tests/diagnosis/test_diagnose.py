@@ -17,6 +17,7 @@ import probe
 from probe import Description, Step, Weight, ops
 from probe.description import Ref
 from probe.diagnosis.diagnose import diagnose
+from probe.diagnosis.reproducing import edits_of
 from probe.diagnosis.search import try_common
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED, Case
@@ -296,7 +297,7 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
     where = tuple(rng.integers(0, size, 50) for size in values[-1][0].shape)
     compared = 0
     for one in REGISTERED:
-        for edit in one.function(case):
+        for edit in edits_of(one, case):
             evaluator = case.evaluator
             alone, whole = evaluator.at(edit, where), evaluator.everywhere(edit)
             if (

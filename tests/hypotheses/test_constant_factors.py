@@ -11,6 +11,7 @@ from torch import nn
 
 import probe
 from probe import ops
+from probe.diagnosis.reproducing import edits_of
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import REGISTERED
 from probe.ops.step import Ref, Step
@@ -148,5 +149,5 @@ def test_a_factor_at_the_end_of_a_thousand_steps():
     case = Case(tuple(steps), inputs, values, values[-1][0], calls=("long",) * len(steps))
     (search,) = (one for one in REGISTERED if one.slug == "missing-scale")
     assert "the factor = 1 in long; the block's is 0.25" in [
-        edit.claim for edit in search.function(case)
+        edit.claim for edit in edits_of(search, case)
     ]

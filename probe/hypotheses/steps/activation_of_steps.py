@@ -7,22 +7,21 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
-from probe.hypotheses.edits.reproducing import STEPS, reproducing
+from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.step_words import tensor_name
 from probe.hypotheses.registry import more
 from probe.ops.base import Elementwise
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
 
 @more("other-activation")
-def other_activation_of_steps(case: Case) -> Iterator[Edit]:
+def other_activation_of_steps(case: Case) -> Iterator[Changes]:
     """Another activation in place of several steps that are one."""
-    yield from reproducing(case, _activations, "other-activation", STEPS)
+    yield Changes(_activations, "other-activation", STEPS)
 
 
 def _activations(case: Case) -> Iterator[Change]:

@@ -14,10 +14,10 @@ import numpy as np
 
 from probe import ops
 from probe.hypotheses.edits.activations import COMMON
+from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.decompositions import Causal
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.reproducing import reproducing
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.edits.tensor_maps import scalings
 from probe.hypotheses.edits.variants import siblings
@@ -27,19 +27,18 @@ from probe.ops.base import Op
 from probe.ops.step import Step
 from probe.trial.case import Case
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__ = ["op_changed", "other_values"]
 
 
 @hypothesis("changed-step")
-def changed_step(case: Case) -> Iterator[Edit]:
+def changed_step(case: Case) -> Iterator[Changes]:
     """A step of the layer has another option, number, axis or mode, or is another operation.
 
     Such as a sum instead of a mean, a maximum instead of a minimum, a softmax over another axis, a
     constant that is squared or left out, or another activation within a block.
     """
-    yield from reproducing(case, _changed, "changed-step")
+    yield Changes(_changed, "changed-step")
 
 
 def _changed(case: Case) -> Iterator[Change]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.changes import PARTS, Changes
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
-from probe.hypotheses.edits.reproducing import PARTS, reproducing
 from probe.hypotheses.edits.tensor_maps import Map, maps, scalings
 from probe.hypotheses.registry import hypothesis
 from probe.ops.base import Arrays, Op
@@ -16,21 +16,20 @@ from probe.ops.step import Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 from probe.trial.prices import price
 
 __all__: list[str] = []
 
 
 @hypothesis("scaled-tensor")
-def scaled_tensor(case: Case) -> Iterator[Edit]:
+def scaled_tensor(case: Case) -> Iterator[Changes]:
     """A tensor within the layer, or a parameter, is multiplied by a common factor, squared, rounded
     or changed element by element in another way.
 
     Such as a factor 1/255, -1 or the square root of a size, 1 added, the absolute value taken, or a
     cast to fewer bits.
     """
-    yield from reproducing(case, _scaled, "scaled-tensor", PARTS)
+    yield Changes(_scaled, "scaled-tensor", PARTS)
 
 
 def _scaled(case: Case) -> Iterator[Change]:
@@ -39,17 +38,17 @@ def _scaled(case: Case) -> Iterator[Change]:
 
 
 @hypothesis("extra-step")
-def extra_step(case: Case) -> Iterator[Edit]:
+def extra_step(case: Case) -> Iterator[Changes]:
     """An activation or a norm is applied within the layer where the layer has none.
 
     A ReLU between the two convolutions of a separable one, a second softmax, an activation after
     the last convolution of a block, the encoder's output normalised like the queries.
     """
-    yield from reproducing(case, extra, "extra-step", PARTS)
+    yield Changes(extra, "extra-step", PARTS)
 
 
 @hypothesis("rearranged-tensor")
-def rearranged_tensor(case: Case) -> Iterator[Edit]:
+def rearranged_tensor(case: Case) -> Iterator[Changes]:
     """A tensor within the layer, or a parameter, is transposed, reversed, shifted or read in
     another order.
 
@@ -57,7 +56,7 @@ def rearranged_tensor(case: Case) -> Iterator[Edit]:
     interleaved instead of split, tiled instead of repeated, shifted by one, or its first slice used
     for all.
     """
-    yield from reproducing(case, _rearranged, "rearranged-tensor", PARTS)
+    yield Changes(_rearranged, "rearranged-tensor", PARTS)
 
 
 def _rearranged(case: Case) -> Iterator[Change]:

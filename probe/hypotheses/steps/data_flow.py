@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.reproducing import reproducing
+from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.rewriting import inserted, taking, with_sources
 from probe.hypotheses.edits.step_words import listed, step_name, steps_name, tensor_name
 from probe.hypotheses.registry import hypothesis
@@ -25,7 +25,6 @@ from probe.ops.step import Ref, Step, field_names
 from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
@@ -37,13 +36,13 @@ _STEP = attrgetter("step")
 
 
 @hypothesis("missing-step")
-def missing_step(case: Case) -> Iterator[Edit]:
+def missing_step(case: Case) -> Iterator[Changes]:
     """One step of the layer, or several in a row, are left out.
 
     A normalisation, a residual connection, a rotation or a factor was forgotten: the next
     step takes their input. Only steps that keep the shape can be left out like this.
     """
-    yield from reproducing(case, _left_out, "missing-step")
+    yield Changes(_left_out, "missing-step")
 
 
 def _left_out(case: Case) -> Iterator[Change]:
@@ -100,12 +99,12 @@ def _unused(case: Case) -> set[int]:
 
 
 @hypothesis("missing-input")
-def missing_input(case: Case) -> Iterator[Edit]:
+def missing_input(case: Case) -> Iterator[Changes]:
     """One of several inputs was ignored: zeros were used in its place.
 
     Such as an initial state, a bias that is an input, or the second operand of a sum.
     """
-    yield from reproducing(case, _ignored, "missing-input")
+    yield Changes(_ignored, "missing-input")
 
 
 def _ignored(case: Case) -> Iterator[Change]:
@@ -116,12 +115,12 @@ def _ignored(case: Case) -> Iterator[Change]:
 
 
 @hypothesis("swapped-inputs")
-def swapped_inputs(case: Case) -> Iterator[Edit]:
+def swapped_inputs(case: Case) -> Iterator[Changes]:
     """Two tensors of the same shape are exchanged.
 
     Such as query and key, gate and up, or the operands of a difference or a concatenation.
     """
-    yield from reproducing(case, _swapped, "swapped-inputs")
+    yield Changes(_swapped, "swapped-inputs")
 
 
 def _swapped(case: Case) -> Iterator[Change]:
@@ -198,13 +197,13 @@ def _with(case: Case, position: int, weights: Mapping[str, Weight]) -> Step:
 
 
 @hypothesis("other-tensor")
-def other_tensor(case: Case) -> Iterator[Edit]:
+def other_tensor(case: Case) -> Iterator[Changes]:
     """A step takes its input from another tensor of the same shape.
 
     Such as a residual taken after the normalisation instead of before it, the input of the block
     instead of the sum after attention, or a key before instead of after its rotation.
     """
-    yield from reproducing(case, _others_taken, "other-tensor")
+    yield Changes(_others_taken, "other-tensor")
 
 
 def _others_taken(case: Case) -> Iterator[Change]:

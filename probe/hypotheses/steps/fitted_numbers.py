@@ -8,10 +8,8 @@ from functools import partial
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.edits.flow import Flow
 from probe.hypotheses.edits.mapped_tensors import mapped, tensors_of
 from probe.hypotheses.edits.regrouped_steps import decomposed
-from probe.hypotheses.edits.reproducing import flow_of
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.edits.tensor_maps import Map
 from probe.hypotheses.registry import more
@@ -19,7 +17,8 @@ from probe.ops.step import Ref, Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 from probe.trial.edit import Edit
-from probe.trial.prices import CANDIDATE
+from probe.trial.flow import Flow, flow_of
+from probe.trial.prices import CANDIDATE, CHANGE
 
 __all__: list[str] = []
 
@@ -142,4 +141,7 @@ def _fitted(flow: Flow, number: _Number) -> float | None:
         return None
     whole = float(round(at))
     at = whole if abs(at - whole) <= 1e-5 * abs(whole) else at
-    return next((at for _ in flow.nearest([number.change(at)])), None)
+    if not flow.look.anything or not flow.case.budget.spend(CHANGE):
+        return None
+    tried = flow.tried(number.change(at))
+    return at if tried is not None and tried.near else None

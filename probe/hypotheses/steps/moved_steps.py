@@ -7,9 +7,9 @@ from itertools import islice, product
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.decompositions import Masked
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.reproducing import STEPS, reproducing
 from probe.hypotheses.edits.rewriting import inserted, taking_instead
 from probe.hypotheses.edits.step_words import listed, step_name, tensor_name
 from probe.hypotheses.registry import hypothesis, more
@@ -18,7 +18,6 @@ from probe.ops.shape.rearrange import Outputs
 from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
@@ -33,14 +32,14 @@ _ELSEWHERE = 64
 
 
 @hypothesis("moved-step")
-def moved_step(case: Case) -> Iterator[Edit]:
+def moved_step(case: Case) -> Iterator[Changes]:
     """A step is computed at another place: after a step that should follow it, or before one that
     it should follow; or it is computed twice.
 
     Such as the bias added after the activation, a sum normalised instead of one summand, a mask
     that zeroes weights after the softmax, or each operand activated instead of their sum.
     """
-    yield from reproducing(case, _moved, "moved-step")
+    yield Changes(_moved, "moved-step")
 
 
 def _moved(case: Case) -> Iterator[Change]:
@@ -223,9 +222,9 @@ def _twice(case: Case, position: int) -> Iterator[Change]:
 
 
 @more("extra-step")
-def step_elsewhere(case: Case) -> Iterator[Edit]:
+def step_elsewhere(case: Case) -> Iterator[Changes]:
     """A norm or an activation of the layer on another tensor, too, or a shortcut around a step."""
-    yield from reproducing(case, _elsewhere, "extra-step", STEPS)
+    yield Changes(_elsewhere, "extra-step", STEPS)
 
 
 def _elsewhere(case: Case) -> Iterator[Change]:

@@ -5,23 +5,22 @@ from dataclasses import fields, replace
 from itertools import combinations, product
 from typing import Any
 
+from probe.hypotheses.edits.changes import Changes
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
-from probe.hypotheses.edits.reproducing import reproducing
 from probe.hypotheses.edits.variants import tables
 from probe.hypotheses.registry import more
 from probe.hypotheses.steps.changed_steps import op_changed, other_values
 from probe.ops.base import Op, Rearrangement
 from probe.trial.case import Case
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
 
 @more("changed-step")
-def rarer_changes(case: Case) -> Iterator[Edit]:
+def rarer_changes(case: Case) -> Iterator[Changes]:
     """Two fields of a step at once, or its function looked up in a table."""
-    yield from reproducing(case, _changed, "changed-step")
+    yield Changes(_changed, "changed-step")
 
 
 def _changed(case: Case) -> Iterator[Change]:

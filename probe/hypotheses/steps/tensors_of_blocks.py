@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.changes import STEPS, Changes
 from probe.hypotheses.edits.mapped_tensors import extra, rearranged, scaled
-from probe.hypotheses.edits.reproducing import STEPS, reproducing
 from probe.hypotheses.edits.tensor_maps import factors
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Weight
@@ -54,23 +54,25 @@ _NEAR = 1e-6
 
 
 @more("rearranged-tensor")
-def rearranged_in_block(case: Case) -> Iterator[Edit]:
+def rearranged_in_block(case: Case) -> Iterator[Changes]:
     """Turned, transposed, interleaved."""
     yield from _in_block(case, partial(rearranged, few=_MAPS), "rearranged-tensor")
 
 
 @more("extra-step")
-def extra_step_in_block(case: Case) -> Iterator[Edit]:
+def extra_step_in_block(case: Case) -> Iterator[Changes]:
     """ReLU and the like."""
     yield from _in_block(case, partial(extra, few=_ACTIVATIONS), "extra-step")
 
 
 @more("scaled-tensor")
-def scaled_in_block(case: Case) -> Iterator[Edit]:
+def scaled_in_block(case: Case) -> Iterator[Changes]:
     """A sign, a half, 1 added."""
     yield from _in_block(case, partial(scaled, few=_FACTORS), "scaled-tensor")
 
 
-def _in_block(case: Case, changes: Callable[[Case], Iterator[Change]], slug: str) -> Iterator[Edit]:
+def _in_block(
+    case: Case, changes: Callable[[Case], Iterator[Change]], slug: str
+) -> Iterator[Changes]:
     if case.calls or case.region is not None:
-        yield from reproducing(case, changes, slug, STEPS)
+        yield Changes(changes, slug, STEPS)

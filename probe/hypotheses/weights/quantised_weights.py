@@ -7,15 +7,14 @@ from functools import partial
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.changes import PARTS, Changes
 from probe.hypotheses.edits.decompositions import by_integers
 from probe.hypotheses.edits.mapped_tensors import axis_name, mapped
-from probe.hypotheses.edits.reproducing import PARTS, reproducing
 from probe.hypotheses.edits.tensor_maps import Map, maps
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref
 from probe.trial.case import Case
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
@@ -24,11 +23,11 @@ Along = Callable[[int], str]
 
 def _mistakes(
     case: Case, slug: str, what: str, of: Callable[[np.ndarray, Along], Iterator[Map]]
-) -> Iterator[Edit]:
+) -> Iterator[Changes]:
     """The maps of the integers, zero points or scales of the layer's quantised weights that give
     what was observed."""
     if any(map(by_integers, case.weights.values())):
-        yield from reproducing(case, partial(_mapped, what=what, of=of), slug, PARTS)
+        yield Changes(partial(_mapped, what=what, of=of), slug, PARTS)
 
 
 def _mapped(
@@ -43,7 +42,7 @@ def _mapped(
 
 
 @hypothesis("zero-point")
-def zero_point(case: Case) -> Iterator[Edit]:
+def zero_point(case: Case) -> Iterator[Changes]:
     """The zero point of quantised weights is off by one, or ignored.
 
     GPTQ's first format stores the zero point less 1. Every weight is off by one scale.
@@ -63,7 +62,7 @@ def _zero_points(x: np.ndarray, along: Along) -> Iterator[Map]:
 
 
 @hypothesis("ignored-scale")
-def ignored_scale(case: Case) -> Iterator[Edit]:
+def ignored_scale(case: Case) -> Iterator[Changes]:
     """Quantised weights are used as integers, without their scale, or divided by it.
 
     The outputs are larger by the inverse of the scale, tens to thousands of times. Some files hold
@@ -78,7 +77,7 @@ def _scales(x: np.ndarray, along: Along) -> Iterator[Map]:
 
 
 @hypothesis("transposed-scale")
-def transposed_scale(case: Case) -> Iterator[Edit]:
+def transposed_scale(case: Case) -> Iterator[Changes]:
     """The scales of quantised weights belong to other rows, columns or groups.
 
     The first for all, the mean of all, taken in turn where each belongs to a run of weights, or
@@ -90,7 +89,7 @@ def transposed_scale(case: Case) -> Iterator[Edit]:
 
 
 @hypothesis("nibble-order")
-def nibble_order(case: Case) -> Iterator[Edit]:
+def nibble_order(case: Case) -> Iterator[Changes]:
     """The two 4-bit numbers of each byte are taken in the other order.
 
     Neighbouring weights are exchanged in pairs, along the axis in which they are packed.

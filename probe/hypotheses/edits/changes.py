@@ -1,13 +1,13 @@
-"""Which of many changes reproduce what was observed: tried on the layer's steps, taken apart, and
-within the cells of its recurrences."""
+"""Changes that a hypothesis makes of a layer: of its steps, of what these are made of, and within
+the cells of its recurrences."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.edits.flow import MISSES, Flow, Miss
 from probe.hypotheses.edits.grouped_changes import shared
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed, taken_together
@@ -15,35 +15,37 @@ from probe.ops.base import Arrays, Op
 from probe.ops.step import Step
 from probe.trial.case import Case, once
 from probe.trial.change import Change
-from probe.trial.edit import Edit
 from probe.trial.prices import price
 
-__all__ = ["ALL", "PARTS", "STEPS", "flow_of", "readings", "reproducing"]
+__all__ = ["ALL", "PARTS", "STEPS", "Changes", "readings"]
 
-Changes = Callable[[Case], Iterator[Change]]
+_Make = Callable[[Case], Iterator[Change]]
 ALL, STEPS, PARTS = slice(None), slice(-2, -1), slice(-1, None)
 """All readings of a layer, that by its own steps, and that by what these are made of."""
-_LARGE = 1 << 14
-"""Elements of an output from which on one sample of a batch is looked at first."""
 
 
-def reproducing(case: Case, changes: Changes, slug: str, which: slice = ALL) -> Iterator[Edit]:
-    """The edits that such changes make and that give what was observed, or nearly: of the layer's
-    own steps, then of those that these are made of, or of ``which`` of these. Behind them those
-    that come nearest to it of the others, which may be one of two mistakes."""
-    misses = list[tuple[Case, Flow, Miss]]()
-    for number, whole in enumerate(dict.fromkeys(readings(case)[which])):
-        flow = flow_of(whole)
-        made = _with_cells(flow.case, changes)
-        if number and whole.words and whole is readings(case)[-1]:
-            made = (one for one in made if _within(whole, one))
-        of_reading = list[Miss]()
-        for one in flow.nearest(shared(made, flow.case), of_reading):
-            yield whole.edit_of(one, slug)
-        misses += ((whole, flow, miss) for miss in of_reading)
-    for whole, flow, miss in sorted(misses, key=lambda one: one[2].off)[:MISSES]:
-        predicted = flow.everywhere(miss.values)
-        yield replace(whole.edit_of(miss.change, slug), predicted=predicted)
+class Changes(NamedTuple):
+    """Changes of a layer that are tried one by one, which takes little of what scoring an edit
+    does: those that give what was observed become edits, named by the slug."""
+
+    make: _Make
+    slug: str
+    which: slice = ALL
+    """By which of its readings they are made."""
+
+    def readings(self, case: Case) -> Iterator[tuple[Case, bool]]:
+        """The readings, and whether it is the one by what ops are made of, behind others."""
+        every = readings(case)
+        for number, reading in enumerate(dict.fromkeys(every[self.which])):
+            yield reading, number > 0 and reading is every[-1]
+
+    def of(self, reading: Case, tried_on: Case, inner: bool = False) -> Iterator[Change]:
+        """Those of a reading, made of the case that they are tried on, and within the cells of its
+        recurrences; ``inner``: only those of what its ops are made of."""
+        made = _with_cells(tried_on, self.make)
+        if inner and reading.words:
+            made = (change for change in made if _within(reading, change))
+        return shared(made, tried_on)
 
 
 def _within(case: Case, change: Change) -> bool:
@@ -64,15 +66,7 @@ def readings(case: Case) -> list[Case]:
     ]
 
 
-@once
-def flow_of(case: Case) -> Flow:
-    """Of one sample where the batch is large and the layer works sample by sample."""
-    if case.healthy.size > _LARGE and case.observed.ndim and len(case.observed) > 1:
-        return Flow(case.sample(0) or case)
-    return Flow(case)
-
-
-def _with_cells(case: Case, changes: Changes) -> Iterator[Change]:
+def _with_cells(case: Case, changes: _Make) -> Iterator[Change]:
     yield from changes(case)
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
@@ -80,7 +74,7 @@ def _with_cells(case: Case, changes: Changes) -> Iterator[Change]:
             yield from _in_cell(case, position, op, changes)
 
 
-def _in_cell(case: Case, position: int, op: Scanned, changes: Changes) -> Iterator[Change]:
+def _in_cell(case: Case, position: int, op: Scanned, changes: _Make) -> Iterator[Change]:
     """The changes of a cell's steps, as it stands in the middle of the sequence."""
     step = case.steps[position]
     inputs = [ref.of(case.inputs, case.values) for ref in step.sources(position)]

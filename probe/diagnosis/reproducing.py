@@ -1,0 +1,84 @@
+"""Which of the many changes that a hypothesis makes of a layer reproduce what was observed."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from probe.hypotheses import Hypothesis
+from probe.hypotheses.edits.changes import Changes
+from probe.hypotheses.edits.grouped_changes import all_of
+from probe.trial.case import Case
+from probe.trial.change import Change
+from probe.trial.edit import Edit
+from probe.trial.flow import Flow, Tried, flow_of
+from probe.trial.prices import CHANGE
+
+__all__ = ["edits_of"]
+
+_FEW_MEMBERS = 8
+"""Of how many changes that are made together each is tried to be left out."""
+_MISSES = 3
+"""How many changes are kept that do not give what was observed."""
+
+
+def edits_of(hypothesis: Hypothesis, case: Case) -> Iterator[Edit]:
+    """The edits of a hypothesis, and those of its changes that reproduce what was observed."""
+    for found in hypothesis(case):
+        if isinstance(found, Edit):
+            yield found
+        else:
+            yield from _reproducing(case, found)
+
+
+def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
+    """The edits of the changes that give what was observed, or nearly. Behind them those that come
+    nearest to it of the others, which may be one of two mistakes."""
+    misses = list[tuple[Case, Flow, Tried]]()
+    for reading, inner in changes.readings(case):
+        flow = flow_of(reading)
+        of_reading = list[Tried]()
+        made = changes.of(reading, flow.case, inner)
+        for change in _nearest(flow, made, of_reading):
+            yield reading.edit_of(change, changes.slug)
+        misses += ((reading, flow, tried) for tried in of_reading)
+    for reading, flow, tried in sorted(misses, key=lambda miss: miss[-1].off)[:_MISSES]:
+        predicted = flow.everywhere(tried.values)
+        yield replace(reading.edit_of(tried.change, changes.slug), predicted=predicted)
+
+
+def _nearest(flow: Flow, changes: Iterable[Change], misses: list[Tried]) -> Iterator[Change]:
+    """The changes whose output is what was observed, or nearly; those of the others that bring the
+    layer nearest to it are left in ``misses``."""
+    if not flow.look.anything:
+        return
+    found = set[Hashable]()
+    for change in changes:
+        if not flow.case.budget.spend(CHANGE):
+            return
+        tried = None if change.part in found else flow.tried(change)
+        if tried is not None and tried.near:
+            if change.part is not None:
+                found.add(change.part)
+            yield _needed(flow, change, tried.values)
+        elif tried is not None:
+            _keep(misses, tried)
+
+
+def _needed(flow: Flow, change: Change, values: np.ndarray) -> Change:
+    """Of a change at several steps that gives these values no more than it takes."""
+    for left_out in change.members if len(change.members) <= _FEW_MEMBERS else ():
+        rest = [member for member in change.members if member is not left_out]
+        fewer = rest[0] if len(rest) == 1 else all_of(rest, flow.case.steps)
+        again = None if fewer is None else flow.predicted(fewer)
+        if fewer is not None and again is not None and np.array_equal(again, values):
+            change = fewer
+    return change
+
+
+def _keep(misses: list[Tried], tried: Tried) -> None:
+    """Keeps the nearest few."""
+    if len(misses) < _MISSES or tried.off < misses[-1].off:
+        misses.append(tried)
+        misses.sort(key=lambda miss: miss.off)
+        del misses[_MISSES:]
