@@ -447,6 +447,7 @@ def test_help_names_every_option():
         assert all(name in shown for name in option.opts if name.startswith("--"))
 
 
+@pytest.mark.costly
 def test_the_console_script_is_quiet(tmp_path):
     script = Path(sys.executable).parent / "probe"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}

@@ -39,6 +39,7 @@ def without(tmp_path):
     return run
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("model", [QKERAS, *exhaustive(KERAS)])
 def test_a_name_an_input_and_an_element(without, model):
     for asked, words in (

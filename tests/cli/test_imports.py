@@ -19,6 +19,7 @@ import sklearn  # whoever wants it still has it
 """
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["digits.keras", "digits_qkeras.h5"])

@@ -115,6 +115,7 @@ def usual(model):
     return answer.stdout
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.exhaustive(default=9)
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_a_check_gives_the_same_answer(model, usual, name):

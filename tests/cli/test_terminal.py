@@ -81,6 +81,7 @@ def test_a_check_has_its_verdict_first_and_last_and_fits(columns):
     assert "opening" in got and "importing PyTorch" in got and "forward pass" in got
 
 
+@pytest.mark.costly
 def test_a_sweep_folds_what_agrees_and_a_pipe_has_it_whole():
     status, got, _ = on_a_terminal(*MODEL, "--all", columns=60)
     lines = [CODES.sub("", line) for line in shown(got)]
@@ -95,6 +96,7 @@ def test_a_sweep_folds_what_agrees_and_a_pipe_has_it_whole():
     assert sum(line.startswith("agree ") for line in piped.stdout.splitlines()) == 11
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("columns", [60, 100])
 def test_a_comparison_has_its_verdict_first_and_last_and_fits(columns):
@@ -121,6 +123,7 @@ def test_keras_3_and_qkeras_are_compared_in_one_command():
     assert run.stdout.startswith("diverge: ") and run.stdout.count("\n") == 1
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("settings", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_codes_where_they_are_not_wanted(settings):
@@ -152,6 +155,7 @@ def test_color_and_quiet():
     assert all(f"[0, {k}]" in all_of_it for k in range(128)), "every term"
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     "arguments",
@@ -170,6 +174,7 @@ def test_something_is_said_at_once(arguments):
     assert on_a_terminal(*arguments)[2] < 0.5
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_listing_fits_and_an_error_takes_the_status_away(columns):
     status, got, _ = on_a_terminal(*MODEL[:3], columns=columns)

@@ -61,6 +61,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", MISTAKES)
 def test_it_is_named_before_the_layer(name):
     options, slug = MISTAKES[name]
@@ -79,6 +80,7 @@ def test_the_layer_comes_first():
     assert not report.findings[0].claim.startswith("before")
 
 
+@pytest.mark.costly
 def test_nothing_before_the_layer_is_named_for_noise():
     m = net()
     y = port(m)

@@ -206,6 +206,7 @@ def test_within_rounding_says_so_where_the_users_tolerances_are_tighter(conv, x)
     assert "your tolerances are tighter" in report.findings[0].claim
 
 
+@pytest.mark.costly
 def test_words_about_where_the_error_sits(conv, x):
     right = F.conv2d(torch.from_numpy(x), *parts(conv), stride=2, padding=1).numpy()
     spoiled = right.copy()
@@ -283,6 +284,7 @@ def _normalised():
     return (Step(ops.BatchNormalization(*parts, 1e-3)),), (drawn(2, 5, 4, 5),)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("make", "least"),
     [(_convolved, 60), (_merged, 60), (_pooled, 50), (_quantised, 50), (_normalised, 50)],
@@ -316,6 +318,7 @@ def test_elements_computed_alone_are_those_of_the_whole(make, least):
     assert compared > least
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("channels", "out", "kernel", "stride", "size"),
     [
@@ -408,6 +411,7 @@ def test_a_function_of_the_user_s_own_that_waits_stops_too(monkeypatch):
     assert now[0] < 80.0
 
 
+@pytest.mark.costly
 def test_the_healthy_path_does_not_import_the_diagnosis():
     program = (
         "import sys, torch, numpy as np, probe; r = probe.check(torch.nn.ReLU(), '', "

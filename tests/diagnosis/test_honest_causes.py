@@ -36,6 +36,7 @@ def x():
     return drawn(2, 3, 8, 10).astype(np.float32)
 
 
+@pytest.mark.costly
 def test_what_leaves_little_is_said_to_be_a_part_of_the_reason(conv, x):
     y = without_bias(conv, x)
     report = probe.check(conv, "", given=x, expected=y + 2e-6 * drawn(*y.shape, seed=1))
@@ -48,6 +49,7 @@ def test_what_leaves_little_is_said_to_be_a_part_of_the_reason(conv, x):
     assert exact.findings[0].named == "missing-bias" and "in part" not in str(exact)
 
 
+@pytest.mark.costly
 def test_what_leaves_thousands_of_times_the_allowance_is_no_reason(conv, x):
     y = without_bias(conv, x)
     report = probe.check(conv, "", given=x, expected=y + 5e-3 * drawn(*y.shape, seed=1))
@@ -55,6 +57,7 @@ def test_what_leaves_thousands_of_times_the_allowance_is_no_reason(conv, x):
     assert report.findings == (), report
 
 
+@pytest.mark.costly
 def test_what_was_ruled_out_and_what_to_try_next_is_said(conv, x):
     report = probe.check(conv, "", given=x, expected=drawn(2, 5, 4, 5, seed=2))
     told = "; ".join(report.diagnosis)
@@ -67,6 +70,7 @@ def test_what_was_ruled_out_and_what_to_try_next_is_said(conv, x):
     assert "tell most next: -8 to 8 in small steps" in told
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -153,6 +157,7 @@ class Chosen(torch.nn.Module):
         return self.rows.weight[self.scores(x).argmax(-1)]
 
 
+@pytest.mark.costly
 def test_samples_of_few_values_are_in_no_order():
     torch.manual_seed(0)
     model = Chosen().eval()

@@ -83,6 +83,7 @@ def looked_at(monkeypatch):
     return slices
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("mistake", "slug"),
     [
@@ -113,6 +114,7 @@ def test_a_mistake_that_shows_late_is_looked_for_where_it_shows(block, looked_at
     assert "64" in report.findings[0].claim, report
 
 
+@pytest.mark.costly
 def test_noise_is_nothing(block, looked_at):
     module, x = block
     y = of(module, torch.from_numpy(x))

@@ -54,6 +54,7 @@ def test_the_report_says_which_part_it_is(right):
     assert probe.check(MODEL, "conv2d", X, expected=right[3, :, :, 5], expected_at="3,:,:,5").ok
 
 
+@pytest.mark.costly
 def test_what_was_not_given_is_neither_counted_nor_located(right):
     noise = np.random.default_rng(0).uniform(1, 2, (1, 3, 3)).astype(np.float32)
     wrong = right[:1, :3, :3, 0] + noise  # which no mistake explains
@@ -96,6 +97,7 @@ def test_a_part_of_nothing_gets_no_cause():
     assert report.findings == () and "no known mistake" in report.diagnosis[0]
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     "at",

@@ -105,6 +105,7 @@ def test_all_ways_to_read_values_are_tried_with_the_work_of_one_search(conv, mon
     assert sum(budget.used for budget in budgets) < 1.2 * work
 
 
+@pytest.mark.costly
 def test_what_is_not_explained_is_located_in_the_order_that_fits(conv):
     right = np.array(package.check(conv, "", given=X).outputs["framework"])
     right[:, 2] += RNG.normal(size=right[:, 2].shape)
@@ -227,6 +228,7 @@ def saved_dense(dense, tmp_path):
     return (*model, "--input", tmp_path / "x.npy"), right
 
 
+@pytest.mark.costly(default=3)
 @pytest.mark.parametrize("fmt", ["%.6f", "%.4f", "%.5g", "%.3e", "%.9g"])
 @pytest.mark.parametrize("name", ["mine.txt", "mine.csv", "mine.dat"])
 def test_the_digits_that_a_text_leaves_out_are_allowed(probe, saved_dense, tmp_path, fmt, name):

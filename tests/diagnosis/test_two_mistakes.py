@@ -29,6 +29,7 @@ def named(model, x, y):
     return {report.findings[0].slug, *report.findings[0].also}, report.findings[0].claim
 
 
+@pytest.mark.costly
 @torch.no_grad()
 def test_gates_in_another_order_and_the_first_state_ignored():
     torch.manual_seed(0)
@@ -60,6 +61,7 @@ class Residual(torch.nn.Module):
         return torch.relu(y + self.norm3(self.short(x)))
 
 
+@pytest.mark.costly
 @torch.no_grad()
 def test_a_forgotten_norm_and_another_epsilon_in_all_others():
     block, wrong = Residual().eval(), Residual(eps=1e-2).eval()

@@ -72,6 +72,7 @@ def busy(count=2):
             child.wait(timeout=60)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", MISTAKES)
 def test_the_same_is_found_with_the_same_work(monkeypatch, name):
     make, shape, wrong = MISTAKES[name]

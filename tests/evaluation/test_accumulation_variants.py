@@ -109,6 +109,7 @@ def test_bfloat16_accumulation_alarms():
     assert judged(total.float().numpy()).verdict == "diverge"
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.skipif(not torch.backends.nnpack.is_available(), reason="this PyTorch has no NNPACK")
@@ -175,6 +176,7 @@ TANH = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("form", TANH)
 def test_tanh_from_exponentials_is_named_and_no_divergence(form):
     """As C code often has it, which loses digits near 0."""

@@ -84,6 +84,7 @@ def nets():
     return {"small": (small, 20), "resnet18": (torchvision.models.resnet18(weights=None), 40)}
 
 
+@pytest.mark.costly
 @pytest.mark.filterwarnings("ignore")  # The exporter's own deprecations.
 @pytest.mark.parametrize("name", ["small", *exhaustive("resnet18")])
 def test_another_engine_does_not_diverge(name):
@@ -118,6 +119,7 @@ def test_another_engine_does_not_diverge(name):
         assert report.ok, str(report)
 
 
+@pytest.mark.costly
 def test_drift_is_far_below_a_fault():
     """The allowance for the layers before does not swallow a wrong epsilon in one of them."""
     net, size = nets()["small"]
@@ -145,6 +147,7 @@ def test_earlier_layers_are_run_no_more_than_the_check_itself_runs_them():
     assert any("propagated from the preceding layers" in note for note in report.notes)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("dtype", ["bfloat16", *exhaustive("float16")])
 def test_values_through_layers_in_half_precision_have_a_sharp_allowance(dtype):
     """Before, what moved passes of the network allowed was many times what rounding does."""

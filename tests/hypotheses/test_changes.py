@@ -313,6 +313,7 @@ def test_one_change_within_a_cell(name):
     assert words in report.findings[0].claim
 
 
+@pytest.mark.costly
 def test_both_directions_with_the_same_mistake_are_one():
     m = varied(nn.GRU(4, 5, batch_first=True, bidirectional=True))
     x = drawn(2, 6, 4)
@@ -342,6 +343,7 @@ def test_both_directions_with_the_same_mistake_are_one():
     assert report.findings[0].claim == "the reset gate is subtracted from 1"
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("size", [0.0, 3e-5, 0.01])
 def test_noise_has_no_cause(size):

@@ -133,6 +133,7 @@ def test_codes_of_a_quantised_tensor(codes, told):
     assert "before you compare" in finding.do
 
 
+@pytest.mark.costly
 def test_other_integers_are_none_of_the_output():
     torch.manual_seed(1)
     model, x = nn.Linear(8, 40).eval(), drawn(6, 8)

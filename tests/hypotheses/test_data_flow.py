@@ -85,6 +85,7 @@ def test_a_block_computed_with_a_mistake(mistake):
     assert report.findings[0].left <= 1
 
 
+@pytest.mark.costly
 def test_a_right_block_has_no_finding_and_noise_no_cause():
     block, x = made()
     with torch.no_grad():

@@ -104,6 +104,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("slug", MISTAKES)
 def test_a_mistake_is_named(slug):
     report = asked(port(**MISTAKES[slug]))

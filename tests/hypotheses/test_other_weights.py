@@ -229,6 +229,7 @@ def test_values_that_are_too_few_tell_how_many_more_would_do():
     assert found(layer, more, damaged(layer, more, of_another_epoch)[0]).findings[0].recovered
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("name", PLAIN)
 def test_noise_has_no_weights(name):
@@ -343,6 +344,7 @@ def test_in_a_very_large_batch_one_sample_tells_and_the_whole_confirms():
     np.testing.assert_allclose(first.recovered["weight"], wrong, rtol=1e-5)
 
 
+@pytest.mark.costly
 def test_what_is_tried_last_takes_no_time_from_two_mistakes_at_once():
     """Both would be missed if the time were taken for the search's own."""
     torch.manual_seed(0)
@@ -391,6 +393,7 @@ def test_a_channel_of_which_one_value_is_known():
     assert "used twice (3 is a copy of 2)" in report.findings[0].claim, report
 
 
+@pytest.mark.costly
 def test_as_many_weights_as_differing_values_reproduce_anything():
     """A corner that one entry of the kernel alone reaches: that entry makes it anything."""
     torch.manual_seed(0)

@@ -93,6 +93,7 @@ class Given(nn.Module):
         return self.rnn(x, (h, c))[0]
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("other", "told"),
     [

@@ -335,6 +335,7 @@ def test_a_command_of_both_sides_is_given_once(net, tmp_path):
     assert told.count("look closer: probe ") == 1
 
 
+@pytest.mark.costly
 def test_the_command(net, tmp_path):
     a = exported(net, tmp_path / "a.onnx", True)
     b = exported(faulty(net, other_pool), tmp_path / "b.onnx", True)
@@ -520,6 +521,7 @@ class Steps(torch.nn.Module):
         return self.head(torch.stack(out, 1))
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("kind", ["Linear", "RNN", "GRU", "LSTM"])
 def test_a_layer_on_the_whole_and_on_parts_of_it(kind):
     torch.manual_seed(0)

@@ -100,6 +100,7 @@ def _quantized(pair: Any, way: str) -> Path:
     return Path(path)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_quantised_net_has_no_source(pair: Any, way: str) -> None:
@@ -187,6 +188,7 @@ STATIC: dict[Any, str] = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=5)
 @pytest.mark.parametrize("fault", STATIC, ids=lambda one: one.__name__.strip("_"))
 def test_a_fault_in_a_quantised_net_is_the_only_source(
@@ -224,6 +226,7 @@ def _zero_point_of_weights(model: onnx.ModelProto, node: onnx.NodeProto) -> None
     _own_parameter(model, node, 3, 1, 1)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize(
     "fault", [_scale_of_result, _zero_point_of_weights], ids=lambda one: one.__name__.strip("_")
@@ -242,6 +245,7 @@ def test_a_fault_in_dynamic_integers_is_the_only_source(
     assert _scaling(model, node).name in found.sources[0].b, found.sources[0]
 
 
+@pytest.mark.costly
 def test_a_half_whose_normalisations_are_folded_is_a_level_and_a_missing_bias_is_none(
     tmp_path: Path,
 ) -> None:

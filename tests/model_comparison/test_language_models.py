@@ -140,6 +140,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_of_a_port_is_the_source(llama, name):
     mistake, count, layer = MISTAKES[name]

@@ -97,6 +97,7 @@ def test_a_wrong_array_is_the_one_source(net, arrays, name, wrong):
     assert [one.b for one in comparison.sources] == [(name,)], str(comparison)
 
 
+@pytest.mark.costly
 def test_one_array_in_other_axes_than_the_rest(net):
     """On square maps its height and width may be exchanged without that its shape tells it."""
     x = np.ascontiguousarray(X[..., :8, :])

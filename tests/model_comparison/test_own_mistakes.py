@@ -35,6 +35,7 @@ def dumped(net):
     return {name: probe.check(net, name, X).outputs["framework"] for name in names}
 
 
+@pytest.mark.costly
 def test_nothing_was_copied(net):
     torch.manual_seed(1)
     comparison = probe.compare(net, Net().eval(), X)
@@ -55,6 +56,7 @@ def test_another_mode(net):
     assert "B ran in training mode and A in inference mode (eval())" in comparison.notes
 
 
+@pytest.mark.costly
 def test_the_values_of_another_layer(net):
     arrays = dumped(net)
     arrays["three"] = arrays["norm"]
@@ -63,6 +65,7 @@ def test_the_values_of_another_layer(net):
     assert "holds the output of norm" in comparison.sources[0].notes[0]
 
 
+@pytest.mark.costly
 def test_identical_arrays(net):
     arrays = dict.fromkeys(("one", "two", "three"), dumped(net)["norm"])
     comparison = probe.compare(net, arrays, X)

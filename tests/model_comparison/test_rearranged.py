@@ -66,6 +66,7 @@ def test_an_order_that_the_next_layer_undoes_is_no_fault(chain):
     assert probe.compare(chain, other, X).ok
 
 
+@pytest.mark.costly
 def test_weights_of_each_other_are_two_faults(chain):
     first = copy.deepcopy(chain)
     first.again = True  # else both read the same, and their sum is the same
@@ -109,6 +110,7 @@ def larger():
     return whole, apart
 
 
+@pytest.mark.costly
 def test_a_crop_that_one_side_does_apart():
     whole, apart = larger()
     comparison = probe.compare(whole, apart, X)
@@ -352,6 +354,7 @@ def test_axes_of_one_size_are_in_the_frameworks_order():
     assert [one.b for one in comparison.sources] == [("2",)], str(comparison)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_attention_whose_projections_one_side_has_in_one(dynamo, tmp_path):

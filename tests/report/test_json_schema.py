@@ -25,6 +25,7 @@ def valid(text, kind):
     return told
 
 
+@pytest.mark.costly
 def test_every_answer_of_the_command(probe, tmp_path):
     x = np.load(DIGITS)
     np.save(tmp_path / "mine.npy", np.zeros((len(x), 8, 8, 16), np.float32))
@@ -63,6 +64,7 @@ def test_a_comparison_of_two_models(pairs):
     assert wrong["local"]["ratio"] == pairs[1].sources[0].local.ratio
 
 
+@pytest.mark.costly
 def test_json_is_the_facts_of_the_blocks_and_the_text_has_no_other_numbers(pairs):
     report = probe.check(QKERAS, "conv2d", np.load(DIGITS), expected=np.ones((10, 8, 8, 16)))
     for found, made in ((report, report_blocks), (pairs[1], pair_blocks)):

@@ -93,6 +93,7 @@ def reports(conv):
     return found
 
 
+@pytest.mark.costly
 def test_a_page_holds_all_that_the_text_says(reports):
     for report in reports:
         page = report.to_html()
@@ -455,6 +456,7 @@ def test_junit_of_two_models_fails_at_the_source_alone(branching):
     assert pairs_junit.suite(open_, strict=True).count("<failure") == 1
 
 
+@pytest.mark.costly
 def test_a_layer_whose_inputs_your_values_do_not_say_is_skipped_behind_one_that_diverges(branching):
     x = X[:, :, :, :9]
     right = {one.call_name: np.array(one.outputs["framework"]) for one in probe.sweep(branching, x)}

@@ -26,6 +26,7 @@ def assert_narrow(text):
     assert all(len(line) <= WIDTH for line in str(text).splitlines()), text
 
 
+@pytest.mark.costly
 def test_reports_of_onnx_operators():
     for case in onnx_cases.CASES:
         for report in probe.sweep(*onnx_cases.single(*case)):
@@ -43,6 +44,7 @@ def test_reports_of_keras_layers():
     assert seen > 80
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5"])
 def test_reports_and_elements_of_the_examples(file):

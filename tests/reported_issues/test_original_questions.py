@@ -88,6 +88,7 @@ def test_the_sum_of_a_convolution_runs_over_the_channels(namespace):
     assert "sum over 2 x 2 positions and 3 channels" in str(report)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("steps", [24, *exhaustive(96)])
 @pytest.mark.parametrize("namespace", [keras, *exhaustive(tf_keras)])
 def test_recurrences_a_convolution_and_a_dense_layer_at_every_step(namespace, steps):

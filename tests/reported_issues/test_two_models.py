@@ -82,6 +82,7 @@ def turned(weight, heads):
     return weight.reshape(heads, 2, size // 2, -1).transpose(1, 2).reshape(weight.shape)
 
 
+@pytest.mark.costly
 def test_mobius_396():
     """Qwen2.5 from a GGUF file: the biases of q, k, v are dropped, and q and k needlessly put in
     another order."""
@@ -124,6 +125,7 @@ def test_mlxcel_928():
     assert {("attention.qkv",), ("attention.o",), ("head",)} <= agree
 
 
+@pytest.mark.costly
 def test_vllm_13686():
     """Grouped queries of 64, keys and values of 32 features in one product, cut into three of 43,
     43 and 42."""
@@ -160,6 +162,7 @@ class Stream(nn.Module):
 IDS = RNG.integers(0, 11, (2, 6))
 
 
+@pytest.mark.costly
 def test_larql_253():
     """A normalisation without weights behind the embedding is missing: what the blocks see is the
     same but for rounding, at a cosine of exactly 1."""
@@ -176,6 +179,7 @@ def test_larql_253():
     assert {("words",), ("blocks.1",), ("head",)} <= agree
 
 
+@pytest.mark.costly
 def test_transformers_29402():
     """The scale of Gemma's embeddings, the root of 3072, rounded to bfloat16."""
     torch.manual_seed(0)
@@ -308,6 +312,7 @@ def test_esp_nn_22(dumped):
     assert 50 < source.local.count <= 100 and source.local.worst.index[1] == 1
 
 
+@pytest.mark.costly
 def test_tflite_micro_3046(dumped):
     """One step more or less in 80 of 51,200 numbers."""
     model, x, arrays = dumped

@@ -31,6 +31,7 @@ class Attention(torch.nn.Module):
         return torch.softmax(self.mask(scores), -1) @ x
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("mask", MASKS)
 def test_a_port_of_masked_attention(mask, dtype):

@@ -7,6 +7,7 @@ from repository import script
 truth = script("benchmarks/truth.py")
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("family", script("benchmarks/healthy.py").FAMILIES)
 def test_right_layers_do_not_diverge(family):
     for framework in (0, 1):
@@ -15,6 +16,7 @@ def test_right_layers_do_not_diverge(family):
         assert not tally.sentences
 
 
+@pytest.mark.costly
 def test_every_planted_fault_diverges():
     found = truth.planted()
     assert len(found) == 13

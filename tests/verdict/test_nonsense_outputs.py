@@ -162,6 +162,7 @@ def captured(module, x, layer=None):
     return calls, drifts(model, arrays, None, names={one.layer for one in calls}, last=last)
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize(
     ("net", "dtype"),
     [
@@ -202,6 +203,7 @@ def test_nonsense_never_agrees(net, dtype):
     assert verdicts["agree"] > 0.9 * len(calls), verdicts
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("dtype", ["bfloat16", *exhaustive("float16")])
 def test_deep_in_resnet18(dtype):
     """A convolution of 2304 terms behind eleven others: what may have happened in those is far

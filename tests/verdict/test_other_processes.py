@@ -93,6 +93,7 @@ def _captures():
     return iter(found)
 
 
+@pytest.mark.costly
 def test_values_of_the_users_own_are_used_or_refused_there_too():
     model = net()
     right = {one.layer: one.outputs["framework"] for one in probe.sweep(model, X)}

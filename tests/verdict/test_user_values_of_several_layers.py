@@ -149,6 +149,7 @@ def test_a_sweep_with_values_of_nothing_is_refused(net, x, values, words):
         probe.sweep(net, x, expected=values)
 
 
+@pytest.mark.costly
 def test_a_layer_is_not_blamed_for_what_the_layer_before_did(net, x):
     right = outputs(net, x)
     wrong = right["block"] + np.float32(0.1)
@@ -517,6 +518,7 @@ def test_blocks_may_be_asked_for_in_a_sweep(x):
         list(probe.sweep(net, x, layers=["second"], expected={"first": np.zeros((2, 4))}))
 
 
+@pytest.mark.costly
 def test_the_command_compares_values_of_blocks(command, files, net, x):
     values = {name: outputs(net, x)[name] for name in ("block", "head")}
     np.savez(files / "mine.npz", **values)

@@ -115,6 +115,7 @@ def test_values_that_came_through_a_sequence():
     assert report.ok and "numpy" in report.outputs
 
 
+@pytest.mark.costly
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of PyTorch's exporter
 def test_an_export_that_splits_is_compared(tmp_path):
     class Net(torch.nn.Module):

@@ -51,6 +51,7 @@ def test_every_call_agrees_in_bfloat16(copied, name):
     swept(copied(name, dtype="bfloat16"))
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", cases(FEW))
 def test_every_block_agrees(saved, name):
     """Attention blocks, norms, experts, rotary embeddings and the whole model, each as one layer;

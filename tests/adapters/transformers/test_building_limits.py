@@ -22,6 +22,7 @@ def limits(monkeypatch):
     monkeypatch.setattr("probe.adapters.transformers.empty_module._SECONDS", 1.0)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("name", "config", "told"),
     [

@@ -93,6 +93,7 @@ UNFOLLOWED = {
 }
 
 
+@pytest.mark.costly
 def test_layers_are_right_or_unchecked(keras):
     for name, cls in _classes(keras).items():
         layer, given = cls(name="mine"), keras.Input((4,), batch_size=3)

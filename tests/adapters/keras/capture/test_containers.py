@@ -74,6 +74,7 @@ def test_a_model_of_the_users_own(keras):
     assert probe.check(model, "", ROWS, expected=right + 1e-3).verdict == "diverge"
 
 
+@pytest.mark.costly
 def test_a_layer_of_the_users_own_with_a_model_inside(keras):
     """As an encoder is usually written, with a Sequential for what follows the attention."""
     keras.utils.set_random_seed(0)
@@ -106,6 +107,7 @@ def test_a_layer_of_the_users_own_with_a_model_inside(keras):
     assert probe.check(model, "encoder", x, expected=right * 1.001).verdict == "diverge"
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("share", [1.0, 0.003])
 @pytest.mark.parametrize("own", [False, True])
 def test_a_mask_that_only_layers_inside_take(keras, own, share):
@@ -132,6 +134,7 @@ def test_a_mask_that_only_layers_inside_take(keras, own, share):
     assert probe.check(model, "encoder", np.where(ids == 0, 3, ids)).ok
 
 
+@pytest.mark.costly
 def test_masks_and_recurrences(keras):
     keras.utils.set_random_seed(0)
     layers, tokens = keras.layers, keras.Input((7,), dtype="int32")

@@ -106,6 +106,7 @@ def test_a_cell_of_the_users_own_is_followed(keras, made, cell, options, masked)
     assert report.ok, report
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("masked", [True, *exhaustive(False)])
 def test_stacked_with_other_cells(keras, made, masked):
     cells = [made["Plain"](5), made["Two"](4), keras.layers.LSTMCell(3)]
@@ -129,6 +130,7 @@ def test_states_that_were_given_or_kept(keras, made):
     )
 
 
+@pytest.mark.costly
 def test_a_fault_is_seen(keras, made):
     layer = keras.layers.RNN(made["Plain"](5), return_sequences=True)
     right = np.asarray(model(keras, layer)(X))
@@ -146,6 +148,7 @@ def test_a_fault_is_seen(keras, made):
         np.testing.assert_array_equal(held.stored, array)
 
 
+@pytest.mark.costly
 def test_what_cannot_be_followed_is_unchecked(keras, made):
     layer = keras.layers.RNN(made["Drawing"](5))
     drawn = probe.check(model(keras, layer), layer.name, X)

@@ -221,6 +221,7 @@ def _three_axes(keras, layers):
     return keras.Model(inputs, [layers.GlobalAveragePooling3D()(x), layers.GlobalMaxPooling3D()(x)])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("suffix", [".keras", *exhaustive(".h5")])
 # Keras 3's own, as it saves
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")

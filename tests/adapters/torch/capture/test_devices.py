@@ -57,6 +57,7 @@ def test_the_cpu_is_asked_for_by_name(probe_command, file):
     assert (status, out) == (2, "") and "--device needs --layer NAME or --all" in err
 
 
+@pytest.mark.costly
 @pytest.mark.tensorflow
 def test_other_models_say_where_they_run():
     keras = pytest.importorskip("keras")

@@ -270,6 +270,7 @@ def _doubled_in_place(module, args, output):
     output *= 2
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("hook", [_doubled, _doubled_in_place])
 def test_an_output_that_the_users_hook_changes_is_not_the_layers(net, hook):
     net.conv.register_forward_hook(hook)
@@ -363,6 +364,7 @@ def test_a_class_with_its_own_arithmetic_is_not_taken_for_its_base():
     assert "Flipped overrides _conv_forward" in report.missing["numpy"]
 
 
+@pytest.mark.costly
 def test_overrides_on_the_instance_and_in_the_class(monkeypatch):
     assert probe.check(Renamed(3, 4, 3), "", given=X).ok
     module = nn.Conv2d(3, 4, 3)

@@ -274,6 +274,7 @@ CAUSAL = np.triu(np.ones((5, 5), bool), 1)
 PADDING = np.arange(5) >= np.array([[5], [2], [4]])
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.filterwarnings(
     "ignore:enable_nested_tensor is True",

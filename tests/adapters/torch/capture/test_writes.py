@@ -60,6 +60,7 @@ def running_mean(module, x):
     return x - module.mean
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     "forward",
     [data_before, data_between, data_replaced, in_place, of_a_module_inside, running_mean],
@@ -179,6 +180,7 @@ def test_warnings_of_kernels_end_no_pass():
         torch.set_warn_always(always)
 
 
+@pytest.mark.costly
 def test_pytorchs_compiler_is_not_imported(tmp_path):
     """It takes a second or two, and changes the filters of warnings."""
     code = """

@@ -136,6 +136,7 @@ def newer(monkeypatch):
     monkeypatch.setattr(nn.Linear, "forward", sharper)
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("newer")
 def test_a_new_option_leaves_the_module_unchecked_by_name(tmp_path):
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, sharpened=2))

@@ -507,6 +507,7 @@ def test_groups_that_end_before_the_rows_are_refused_by_name():
     assert (last.verdict, "ends at 17 of 18" in last.sentence) == ("unchecked", True)
 
 
+@pytest.mark.costly(default=3)
 @pytest.mark.parametrize(
     "kind",
     [torch.int64, torch.float32, *exhaustive(torch.uint8, torch.float64, torch.bfloat16)],
@@ -1006,6 +1007,7 @@ def test_without_a_description_the_layer_alone_is_exported():
     )
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize(
     "function",
     [

@@ -371,6 +371,7 @@ def test_the_function(tmp_path, options):
         ]
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, -1e9, -1e6, -torch.inf])
 @pytest.mark.parametrize("weights", BOTH)

@@ -239,6 +239,7 @@ def test_what_is_left_out_of_torch_nn_has_a_reason():
     assert all(reason[0].islower() and not reason.endswith(".") for reason in LEFT_OUT.values())
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("p", [0.0, -1.0, float("-inf")])
 def test_what_is_no_norm_is_refused(p):
     x = np.ones((2, 3), np.float32)

@@ -90,6 +90,7 @@ def other_epsilon(model):
         layer.input_layernorm.variance_epsilon = 1e-5
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("wrong", [other_epsilon, *exhaustive(scaled, turned)])
 def test_a_wrong_port_of_the_whole_model_is_seen(wrong):
     right, port = (network("Llama", attn_implementation="eager") for _ in range(2))
@@ -99,6 +100,7 @@ def test_a_wrong_port_of_the_whole_model_is_seen(wrong):
     assert probe.check(right, "", IDS, expected=logits(port)).verdict == "diverge"
 
 
+@pytest.mark.costly
 def test_blocks_of_torchvision():
     resnet = pytest.importorskip("torchvision.models.resnet")
     mobile = pytest.importorskip("torchvision.models.mobilenetv2")

@@ -57,6 +57,7 @@ def test_every_layer_of_torchcrepe(crepe, sound):
     )
 
 
+@pytest.mark.costly
 def test_one_layer_of_torchcrepe(crepe, sound):
     frames = sound[:2]
     report = probe.check(crepe, "conv3", frames)

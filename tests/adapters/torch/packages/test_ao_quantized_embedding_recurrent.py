@@ -452,6 +452,7 @@ def test_integers_for_weights_are_named(signal):
     )
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNNCell"])
 def test_what_is_left_unquantised_diverges(name, signal):

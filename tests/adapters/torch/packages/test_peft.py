@@ -224,6 +224,7 @@ def test_what_no_kernel_holds(name, tmp_path, signal):
 
 
 # PEFT merges no groups
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     "name", ["dilation-dora", "max_norm", *exhaustive("reflect", "dilation", "max_norm-1")]
 )
@@ -380,6 +381,7 @@ class Mixed(nn.Module):
 NAMES = ["task1", "__base__", "task0", "task1", "__base__"]
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize(
     "name", ["Linear", "Linear-rslora", "Conv2d", "Embedding", "Conv1D", "max_norm", "reflect"]
 )
