@@ -83,6 +83,7 @@ def test_the_command_of_a_layer(tmp_path):
     assert command_line.of_layer(["compare"], "a") == "probe ./compare --layer a"
 
 
+@pytest.mark.costly
 def test_what_a_comparison_says_to_look_closer(tmp_path, probe):
     files = [tmp_path / "a b.onnx", tmp_path / "it's.onnx"]
     given = ["--input", str(tmp_path / "x y.npy")]
@@ -114,6 +115,7 @@ def test_the_name_and_the_number_of_a_call_are_kept_apart(tmp_path):
     assert named == [[name, *(["--call", str(k)] if k else [])] for name, k in calls], text
 
 
+@pytest.mark.costly
 def test_a_comparison_in_python_says_only_what_is_complete(tmp_path):
     a, b = tmp_path / "a.onnx", tmp_path / "b.onnx"
     chain(a, ["one", "two `|"])

@@ -39,6 +39,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("name", FEW)
 def test_interrupts_at_random_moments_leave_nothing_behind(name):
@@ -104,6 +105,7 @@ def test_wherever_it_comes_what_is_made_is_put_back(further):
         ), at
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("kind", ["check", "sweep"])
 def test_wherever_it_comes_in_our_own_code_nothing_is_left_behind(kind):
     one, rng, ours = SUBJECTS["torch"](), random.Random(0), Path(probe.__file__).parents[1]
@@ -179,6 +181,7 @@ def test_one_that_waited_does_not_come_twice(monkeypatch):
     time.sleep(0.2)
 
 
+@pytest.mark.costly
 def test_one_that_comes_while_python_collects_garbage_is_not_lost():
     def told(phase: str, info: dict[str, int]) -> None:
         if phase == "start" and not done:
@@ -323,6 +326,7 @@ def interrupt_main() -> None:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     ("name", "checks"),

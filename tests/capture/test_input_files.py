@@ -40,6 +40,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", WRITERS)
 def test_flat_numbers_take_the_shape_that_the_model_declares(probe, tmp_path, name):
@@ -122,6 +123,7 @@ def test_a_saved_report_gives_the_layers_own_input(probe, tmp_path, conv):
     assert (status, err) == (0, "")
 
 
+@pytest.mark.costly
 def test_expected_values_without_a_shape(probe, tmp_path, conv):
     x = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)

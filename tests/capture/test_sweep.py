@@ -100,6 +100,7 @@ print(next(sys.kept).layer, sum(one.name == "probe-forward" for one in threading
 """
 
 
+@pytest.mark.costly
 def test_a_sweep_that_is_left_open_ends_before_the_interpreter():
     """A thread that is taken away within C++ would end the process with "terminate called"."""
     done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)

@@ -167,6 +167,7 @@ main()
 """
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("sent", "preexec"),
     [

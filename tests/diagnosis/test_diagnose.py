@@ -89,6 +89,7 @@ TWO = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("slugs", TWO, ids=" and ".join)
 def test_two_mistakes_at_once(conv, x, slugs):
     report = asked(conv, x, TWO[slugs](torch.from_numpy(x), *parts(conv)).numpy())

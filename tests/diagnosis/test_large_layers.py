@@ -150,6 +150,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.last(F.relu(y)) + self.shortcut(x))
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("mistake", "slug"),
     [

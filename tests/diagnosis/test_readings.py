@@ -176,6 +176,7 @@ def test_a_mistake_in_integers(dense):
     }, report
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("fmt", ["%.4f", "%.3f", "%.5g", "%.3e"])
 def test_text_of_few_digits(dense, tmp_path, fmt):
     x = RNG.normal(size=(8, 12)).astype(np.float32)

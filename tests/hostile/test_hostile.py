@@ -107,6 +107,7 @@ def _hold(faults: dict[str, list[str]], known: set[str]) -> None:
     assert not mended, f"these pass now: take them out of {KNOWN.name}: {' '.join(mended)}"
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize(
     "name",

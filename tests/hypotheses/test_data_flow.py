@@ -72,6 +72,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda one: one.__name__)
 def test_a_block_computed_with_a_mistake(mistake):
     block, x = made()

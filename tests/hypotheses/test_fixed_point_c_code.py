@@ -73,6 +73,7 @@ def in_c(compiled, report, fraction, half=True, bits=32, wrap=False):
     return y / 2.0**fraction
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize(
     ("options", "slug", "words", "also"),

@@ -74,6 +74,7 @@ def named(layer, x, y):
     return report.findings[0]
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize(
     ("types", "slug", "words"),
     [

@@ -296,6 +296,7 @@ OTHER_MODELS = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_a_model_that_rotates_otherwise(name, monkeypatch):
     """The same weights in a model of another configuration, or with another one's rotation."""
@@ -446,6 +447,7 @@ class Pairs(torch.nn.Module):
         return torch.softmax(q @ k.transpose(-1, -2), -1)
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("neighbours", [True, False])
 @pytest.mark.parametrize(
     ("slug", "own", "other"),

@@ -412,6 +412,7 @@ def test_as_many_weights_as_differing_values_reproduce_anything():
     assert finding.slug == "other-weights" and "weight[0, 0, 2, 2] is" in finding.claim
 
 
+@pytest.mark.costly
 def test_a_level_for_one_value_is_no_finding():
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(5, 4), torch.randn(2, 5)

@@ -196,6 +196,7 @@ def test_a_fault_is_the_one_source_and_read(net, fault):
     assert any(name.startswith(field) for name, *_ in source.differs), source.differs
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=3)
 @pytest.mark.parametrize(
     "fault",

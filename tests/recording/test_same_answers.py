@@ -158,6 +158,7 @@ def test_what_is_saved(net, kept, tmp_path):
     assert all(np.array_equal(live[name], ours[name]) for name in live.files)
 
 
+@pytest.mark.costly
 def test_own_input_of_a_layer(net, kept):
     """The user's values are held against NumPy on the user's own input, the framework's stay those
     of the recorded one."""
@@ -218,6 +219,7 @@ def unseen(x):
     return torch.relu(torch.from_numpy(2 * x.numpy()))
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("function", "exported"),
     [(torch.tanh, 0), (lambda x: torch.linalg.svd(x)[1], 2), (unseen, 1)],

@@ -176,6 +176,7 @@ def listed(path):
     return {name: np.array(values) for name, values in tables.items()}
 
 
+@pytest.mark.costly(default=3)
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_a_test_bench_reads_is_the_effective_weight(source, tmp_path):
     build, weights = SOURCES[source]

@@ -24,6 +24,7 @@ def test_group_norm_over_the_output_of_a_dense_layer():
     assert reports[1].output_axes == ("batch", "channels")
 
 
+@pytest.mark.costly
 @pytest.mark.filterwarnings(
     "ignore:You are saving your model as an HDF5 file", "ignore:The `keras.constraints.serialize"
 )

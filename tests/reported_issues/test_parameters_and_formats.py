@@ -229,6 +229,7 @@ def test_hls4ml_874():
         assert report.ok == (not slug)
 
 
+@pytest.mark.costly
 def test_hls4ml_978():
     """QKeras against C simulation: 3x3 on (3, 3, 1), quantized_bits(16,6), range -32 .. 31: an
     overflow is suspected."""

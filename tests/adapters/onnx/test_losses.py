@@ -61,6 +61,7 @@ def test_every_option(case):
     np.testing.assert_allclose(report.outputs["numpy"], theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fault", ["ignored", "weight", "reduction"])
 def test_a_fault_is_a_divergence(kind, fault):

@@ -74,6 +74,7 @@ def test_places_of_maxima(more):
     np.testing.assert_array_equal(X.ravel()[places], values)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])
 def test_transposed_convolutions_crop_as_they_say(auto_pad):
     for _ in range(12):

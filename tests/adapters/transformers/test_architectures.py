@@ -40,6 +40,7 @@ def swept(folder):
     assert len(unchecked) <= SHARE * count, unchecked
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("name", cases(FEW))
 def test_every_call_agrees(saved, name):
     swept(saved(name))

@@ -88,6 +88,7 @@ def checked(keras, layer, masked=False, **options):
     return report
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("masked", [False, *exhaustive(True)])
 @pytest.mark.parametrize(
     ("cell", "options"),
@@ -220,6 +221,7 @@ class _Dropping(_OneState, DropoutRNNCell):
         return super().call(inputs, states)
 
 
+@pytest.mark.costly
 def test_cells_that_keras_does_not_list_are_followed():
     stack = [_OneState(5), _TwoStates(4), _OneState(3)]
     for cell, options in (

@@ -41,6 +41,7 @@ class Net(keras.Model):
 ORDER = "conv norm /mul block/dense block/drop block/relu out /softmax".split()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("policy", ["float32", *exhaustive("mixed_bfloat16")])
 def test_pieces_between_layers(policy):
     net = Net(dtype=policy)

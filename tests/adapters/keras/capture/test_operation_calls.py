@@ -85,6 +85,7 @@ def test_one_of_them_is_asked_for(net):
     assert report.findings[0].slug == "missing-activation", str(report)
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 def test_values_of_ones_own_in_a_sweep(net):
     net(X)
@@ -221,6 +222,7 @@ JOINED = ["wide", "narrow", "/relu", "/multiply", "/add", "/subtract"]
 
 
 # Keras 3's own, as it saves
+@pytest.mark.costly(default=1)
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 @pytest.mark.parametrize(
     ("namespace", "relu"), [(keras, ops.relu), (tf_keras, tf.nn.relu)], ids=["keras", "tf_keras"]

@@ -523,6 +523,7 @@ def test_a_new_option_makes_the_layer_unchecked_by_name(keras, newer, tmp_path):
     assert next(one.why for one in probe.open_model(model).layers if one.name == "sharp") == told
 
 
+@pytest.mark.costly
 def test_inside_wrappers_and_recurrences(keras, newer, monkeypatch):
     cell = keras.layers.GRUCell
     monkeypatch.setattr(cell, "__init__", renewed(cell, sharpened=1))

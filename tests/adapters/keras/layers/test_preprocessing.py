@@ -222,6 +222,7 @@ def test_crops(keras, kind, height, width, size, single):
     assert [one.ok for one in report.comparisons.values()] == [True] * 3, str(report)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("mode", ["log", "magnitude", "psd", "real", "imag", "stft"])
 @given(
     channels=st.integers(1, 3),

@@ -94,6 +94,7 @@ SOME = [
 ]
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=4)
 @pytest.mark.parametrize("case", SOME)
 def test_every_party_agrees_out_of_a_file_and_nothing_is_written(case, tmp_path):

@@ -79,6 +79,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.costly
 @pytest.mark.exhaustive(default=1)
 @pytest.mark.parametrize("mixed", [*MIXED[:2], *exhaustive(*MIXED[2:])], ids="-".join)
 def test_a_cell_of_another_precision_than_its_layer(agrees, mixed):
@@ -214,6 +215,7 @@ def test_masks(keras, kind):
     check(keras, model, np.random.default_rng(0).integers(0, 3, size=(3, 6)))
 
 
+@pytest.mark.costly
 def test_keras_zeroes_the_wrong_steps_of_an_unrolled_layer_that_reads_backwards(keras):
     """With zero_output_for_mask both Keras put the mask, in the order of time, on outputs in the
     order of reading."""

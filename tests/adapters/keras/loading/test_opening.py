@@ -322,6 +322,7 @@ def test_nothing_is_left_changed(make):
     )
 
 
+@pytest.mark.costly
 def test_the_picture_would_show_a_change():
     for make in (
         lambda: stateful(keras),

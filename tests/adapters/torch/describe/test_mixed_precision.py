@@ -125,6 +125,7 @@ INSIDE = {
 }
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.exhaustive(default=6)
 @pytest.mark.parametrize("half", HALVES, ids=str)
 @pytest.mark.parametrize("name", INSIDE)

@@ -159,6 +159,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("batch_first", BOTH)
 @pytest.mark.parametrize("norm_first", BOTH)
 @pytest.mark.parametrize("masks", ["", "both"])

@@ -230,6 +230,7 @@ def naively(layer, x):
     return getattr(y, "value", y).detach().numpy()
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.parametrize("name", LAYERS)
 def test_saved_and_reopened(name, tmp_path, signal):
     make, shape = LAYERS[name]
@@ -297,6 +298,7 @@ _VARIANT = re.compile(
 )
 
 
+@pytest.mark.costly(default=2)
 @pytest.mark.exhaustive(default=8)
 @pytest.mark.parametrize(
     "name",
