@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from probe import printable
 from probe.description.description import Description
-from probe.errors import Undescribed
+from probe.errors import BadInput, Undescribed
 from probe.ops import Op, Recomputed
 from probe.ops.step import Ref, Step
 
@@ -45,6 +46,8 @@ def describes(cls: type) -> Callable[[Function], Function]:
         A decorator that gives the function back as it is.
     """
 
+    _refuse_other_than_a_class(cls)
+
     def register(function: Function) -> Function:
         _OWN[cls] = function
         return function
@@ -67,6 +70,8 @@ def recomputes(cls: type) -> Callable[[Function], Function]:
         A decorator that gives the function back as it is.
     """
 
+    _refuse_other_than_a_class(cls)
+
     def register(function: Function) -> Function:
         _OWN[cls] = lambda layer, call: Step(
             Recomputed(function, layer), tuple(Ref(-1, at) for at in range(len(call.inputs)))
@@ -74,6 +79,11 @@ def recomputes(cls: type) -> Callable[[Function], Function]:
         return function
 
     return register
+
+
+def _refuse_other_than_a_class(cls: object) -> None:
+    if not isinstance(cls, type):
+        raise BadInput(f"a registration is for a class of layers; you gave {printable.kind(cls)}")
 
 
 def registered(layer: object) -> bool:

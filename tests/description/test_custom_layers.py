@@ -74,6 +74,15 @@ def test_a_module_as_steps():
     assert probe.check(model, "1", X, expected=wrong).verdict == "diverge"
 
 
+@pytest.mark.parametrize("register", [probe.describes, probe.recomputes])
+def test_what_is_no_class_is_refused(register):
+    """Such as a layer in place of its class, or the decorator without one."""
+    for given, words in ((nn.ReLU(), "you gave a ReLU"), (lambda layer, call: None, "a function")):
+        with pytest.raises(probe.ProbeError, match=words):
+            register(given)
+    assert nn.ReLU not in _OWN
+
+
 def test_a_subclass_is_another_class():
     probe.describes(Gated)(gated_steps)
 
