@@ -145,6 +145,24 @@ def test_a_name_that_is_no_unicode():
     assert report.ok and "a\\ud800b" in str(report)
 
 
+class Keywords(torch.nn.Module):
+    """Takes inputs of any name."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(3, 2)
+
+    def forward(self, x, **more):
+        return self.inner(x) + sum(more.values())
+
+
+def test_an_input_whose_name_is_no_unicode():
+    """It is in the words on the input, which passes are told apart by."""
+    given = {"x": np.ones((2, 3), np.float32), "a\ud800b": np.ones((2, 2), np.float32)}
+    report = package.check(Keywords(), "inner", given)
+    assert report.ok and "a\\ud800b" in str(report)
+
+
 def test_a_name_does_not_end_a_comment_in_c(tmp_path):
     path = onnx_file(tmp_path / "model.onnx", "x */ int evil; /*\n#include <evil.h>\n")
     report = package.check(path, package.open_model(path).names()[0])
