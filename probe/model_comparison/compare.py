@@ -392,7 +392,7 @@ def _compared(
             search = looking if explained < _EXPLAINED else _UNSEARCHED
             if alone:
                 why = reasons_alone(segment, walk.values, search)
-                why.notes += of_dumped(segment, graph, a)
+                why.notes[:0] = of_dumped(segment, graph, a)
             else:
                 why = reasons(segment, search)
             pair = _explained(pair, group, why)
