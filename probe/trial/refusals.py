@@ -4,15 +4,20 @@ from probe.errors import absorbed
 
 __all__ = ["refused"]
 
-_REFUSALS = (ValueError, IndexError, ZeroDivisionError, NotImplementedError, MemoryError)
+_REFUSALS = (ValueError, IndexError, ArithmeticError, NotImplementedError, MemoryError)
+"""What ops and NumPy raise for shapes, axes and options, and for numbers that a type does not
+hold."""
+_NUMPYS = "numpy boolean"
+"""NumPy's words for an operator that booleans do not have, which is a plain TypeError."""
 
 
 def refused(error: Exception) -> None:
     """Notes the error of a layer that does not run as it was changed, unless an op, or NumPy within
     it, refused shapes, types or options that make no sense to it.
 
-    NumPy's errors of types are of classes of its own; TypeError itself comes from a wrong call.
+    NumPy's other errors of types are of classes of its own; TypeError itself comes from a wrong
+    call.
     """
-    types = isinstance(error, TypeError) and type(error) is not TypeError
+    types = isinstance(error, TypeError) and (type(error) is not TypeError or _NUMPYS in str(error))
     if not types and not isinstance(error, _REFUSALS):
         absorbed(error)

@@ -15,6 +15,9 @@ REFUSED = {
     "an index": lambda: np.ones(3)[7],
     "strings": lambda: np.ones(3) * np.array(["a", "b", "c"]),
     "an option": lambda: 3 // 0,
+    "a mode": lambda: ops.Resize((2,), (2.0,), mode="nearest").run(np.ones((1, 1, 1))),
+    "a number of another type": lambda: np.ones(3, np.int8) % 256,
+    "an operator of booleans": lambda: -np.ones(3, bool),
 }
 
 

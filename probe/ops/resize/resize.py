@@ -95,6 +95,8 @@ class Resize(Op):
     def _taps(self, have: int, size: int, scale: float, line: tuple[float, float] | None) -> Taps:
         if self.mode == "area":
             return self._area(have, size)
+        if self.mode not in _RADIUS:
+            raise ValueError(f"mode {self.mode!r} is none of area, {', '.join(_RADIUS)}")
         centre = self._centres(have, size, scale, line)
         shrunk = self._shrunk(have, size, scale)
         radius = _RADIUS[self.mode] * shrunk
