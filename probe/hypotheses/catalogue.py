@@ -54,6 +54,7 @@ from probe.hypotheses.steps import (
     moved_steps,
     rarer_changes,
     residual_blocks,
+    single_changes,
     tensors_of_blocks,
 )
 from probe.hypotheses.weights import other_weights, quantised_weights
@@ -96,6 +97,7 @@ COMMON = (
 )
 """What is tried of every layer."""
 ANY_STEP = (
+    single_changes,
     relative_positions,
     residual_blocks,
     activation_of_steps,
