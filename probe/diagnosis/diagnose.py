@@ -74,6 +74,9 @@ class Diagnosis:
     """The layers of the findings that reproduce the observation, in their order."""
     spent: float = 0.0
     """How much work it took, as a share of that of a whole search."""
+    settled: bool = False
+    """Whether one mistake, with nothing fitted, reproduces the observation: none that is found
+    later says more."""
 
 
 @contextmanager
@@ -189,7 +192,8 @@ def diagnose(
         if not findings and case.comparable:
             words += filter(None, [_ruled_out(search), next_input(case)])
     edits = tuple(one.edit for one, _ in chosen)
-    return Diagnosis(findings, tuple(words), searching, edits, budget.used / work)
+    settled = any(not freedom(one) and not one.also for one, _ in chosen)
+    return Diagnosis(findings, tuple(words), searching, edits, budget.used / work, settled)
 
 
 def _differing(case: Case, allowed: np.ndarray) -> int:

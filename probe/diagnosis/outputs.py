@@ -156,7 +156,12 @@ def _of_outputs(
 
 
 def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
-    """Of the values as they are; where nothing gives those, of them as they may be meant."""
+    """Of the values as they are; where nothing gives those, of them as they may be meant. At length
+    only where what is tried in any case does not settle it."""
+    if options["thorough"]:
+        plain = _diagnosed(asked, {**options, "thorough": False})
+        if plain.settled:
+            return plain
     case, rounding, allowed, road = asked
     ways = readings(case)
     share = 1.0 if road is None else _OF_LAYER

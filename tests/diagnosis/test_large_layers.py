@@ -9,6 +9,7 @@ from torch import nn
 
 import probe
 from probe.diagnosis import diagnose
+from probe.trial.budget import Budget
 
 WIDE, HEADS = 256, 4
 
@@ -122,6 +123,21 @@ def test_one_change_at_any_step_comes_before_all_others(block, monkeypatch, mist
     (finding,) = probe.check(module, "", x, expected=values).findings
     assert finding.left <= 1
     assert (finding.slug, claim in finding.claim) == (slug, True), finding
+
+
+def test_what_is_found_soon_is_found_as_soon_at_length(block, monkeypatch):
+    module, x = block
+    budgets = list[Budget]()
+
+    def kept(work):
+        budgets.append(Budget(work))
+        return budgets[-1]
+
+    monkeypatch.setattr(diagnose, "Budget", kept)
+    values = of(ported, module, torch.from_numpy(x), onto="the norm")
+    report = probe.check(module, "", x, expected=values, thorough=True)
+    assert [one.slug for one in report.findings] == ["other-tensor"]
+    assert sum(budget.used for budget in budgets) < diagnose._WORK_OF_LARGE
 
 
 def test_a_mistake_that_shows_late_is_looked_for_where_it_shows(block, looked_at):
