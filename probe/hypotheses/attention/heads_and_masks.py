@@ -91,26 +91,7 @@ def attention_mask(case: Case) -> Iterator[Edit]:
     the last query of a causal layer agrees, the causal mask is missing.
     """
     for position, op in case.having(ops.Attention):
-        several = tuple(range(len(op.masks)))
-        if op.causal:
-            yield case.edit(
-                "the causal mask is not applied: queries see later positions",
-                case.changed(position, causal=False),
-                do="mask later positions (causal)",
-            )
-            if several:
-                steps = _without(case, position, several, causal=False)
-                yield case.edit(
-                    "neither the causal mask nor any other mask is applied",
-                    steps,
-                    do="apply the masks",
-                )
-        else:
-            yield case.edit(
-                "a causal mask is applied, which the layer does not have",
-                case.changed(position, causal=True),
-                do="apply no causal mask",
-            )
+        yield from _causal_masks(case, position, op)
         if op.window is not None:
             yield case.edit(
                 f"the sliding window of {op.window} positions is not applied",
@@ -125,44 +106,74 @@ def attention_mask(case: Case) -> Iterator[Edit]:
                 do="mask the scores, before the softmax",
                 as_healthy=True,
             )
-        for dropped in (
-            (several, *((k,) for k in several))
-            if len(several) > 1
-            else (several,)
-            if several
-            else ()
-        ):
-            yield case.edit(
-                f"{_masks_named(op, dropped)} not applied",
-                _without(case, position, dropped),
-                do="apply the mask before the softmax",
-            )
-        turned = {"keep": "drop", "drop": "keep"}
-        if any(kind in turned for kind in op.masks):
-            other = tuple(turned.get(kind, kind) for kind in op.masks)
-            yield case.edit(
-                "true and false of the mask are inverted",
-                case.changed(position, masks=other),
-                do="invert the mask",
-            )
-            masks = (case.input_of(position, 3 + k) for k in range(len(op.masks)))
-            if any(
-                (mask == (kind == "keep")).all(-1).any()
-                for kind, mask in zip(op.masks, masks, strict=True)
-                if kind in turned
-            ):
-                yield case.edit(
-                    "true and false of the mask are inverted; a query for which every position is "
-                    "hidden takes the mean of all values",
-                    case.changed(position, masks=other, empty="mean"),
-                    do="invert the mask",
-                )
-            added = tuple("add" for _ in op.masks)
-            yield case.edit(
-                "the mask's values 1 and 0 are added to the scores",
-                case.changed(position, masks=added),
-                do="add minus infinity where a position is masked",
-            )
+        yield from _masks_left_out(case, position, op)
+        yield from _masks_of_other_kinds(case, position, op)
+
+
+def _causal_masks(case: Case, position: int, op: ops.Attention) -> Iterator[Edit]:
+    """No causal mask, nor any other; or one where the layer has none."""
+    if not op.causal:
+        yield case.edit(
+            "a causal mask is applied, which the layer does not have",
+            case.changed(position, causal=True),
+            do="apply no causal mask",
+        )
+        return
+    yield case.edit(
+        "the causal mask is not applied: queries see later positions",
+        case.changed(position, causal=False),
+        do="mask later positions (causal)",
+    )
+    if op.masks:
+        yield case.edit(
+            "neither the causal mask nor any other mask is applied",
+            _without(case, position, tuple(range(len(op.masks))), causal=False),
+            do="apply the masks",
+        )
+
+
+def _masks_left_out(case: Case, position: int, op: ops.Attention) -> Iterator[Edit]:
+    """All masks that are inputs left out, and each of several alone."""
+    masks = tuple(range(len(op.masks)))
+    choices = [masks] if masks else []
+    if len(masks) > 1:
+        choices += [(mask,) for mask in masks]
+    for dropped in choices:
+        yield case.edit(
+            f"{_masks_named(op, dropped)} not applied",
+            _without(case, position, dropped),
+            do="apply the mask before the softmax",
+        )
+
+
+def _masks_of_other_kinds(case: Case, position: int, op: ops.Attention) -> Iterator[Edit]:
+    """True and false exchanged, or taken for numbers that are added."""
+    turned = {"keep": "drop", "drop": "keep"}
+    if not any(kind in turned for kind in op.masks):
+        return
+    other = tuple(turned.get(kind, kind) for kind in op.masks)
+    yield case.edit(
+        "true and false of the mask are inverted",
+        case.changed(position, masks=other),
+        do="invert the mask",
+    )
+    masks = (case.input_of(position, 3 + k) for k in range(len(op.masks)))
+    if any(
+        (mask == (kind == "keep")).all(-1).any()
+        for kind, mask in zip(op.masks, masks, strict=True)
+        if kind in turned
+    ):
+        yield case.edit(
+            "true and false of the mask are inverted; a query for which every position is "
+            "hidden takes the mean of all values",
+            case.changed(position, masks=other, empty="mean"),
+            do="invert the mask",
+        )
+    yield case.edit(
+        "the mask's values 1 and 0 are added to the scores",
+        case.changed(position, masks=tuple("add" for _ in op.masks)),
+        do="add minus infinity where a position is masked",
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,56 +88,8 @@ def _written_as(x: np.ndarray, perm: Sequence[int]) -> np.ndarray:
 
 def _along(size: int, axis: int, name: str) -> Iterator[Map]:
     """What moves the slices along one axis."""
-    places = np.arange(size)
-    orders: dict[str, np.ndarray] = {}
-    for by in (1, -1):
-        orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
-    for parts in _divisors(size):
-        turned = places.reshape(parts, -1)
-        if parts == 2:
-            order = turned[::-1].ravel()
-            orders[f"taken with the two halves along {name} exchanged"] = order
-        elif parts <= 4:
-            for which in permutations(range(parts)):
-                if which != tuple(range(parts)):
-                    told = ", ".join(map(str, which))
-                    words = f"taken with its {parts} parts along {name} in the order {told}"
-                    orders[words] = turned[list(which)].ravel()
-        orders[f"interleaved along {name}: {parts} blocks are read in turn"] = turned.T.ravel()
-        if size // parts > _PARTS:
-            words = f"split along {name} into each {parts}th slice instead of {parts} blocks"
-            orders[words] = places.reshape(-1, parts).T.ravel()
-        words = f"taken from the first of {parts} blocks along {name} for all blocks"
-        orders[words] = np.tile(places[: size // parts], parts)
-        words = f"repeated for runs of {size // parts} along {name}"
-        orders[words] = np.repeat(places[: size // parts], parts)
-        words = f"taken from the first of each {size // parts} along {name}"
-        orders[words] = places - places % (size // parts)
-        words = f"reversed within blocks of {size // parts} along {name}"
-        orders[words] = turned[:, ::-1].ravel()
-    if size % 2 == 0 and size > 2:
-        pairs = places.reshape(-1, 2)[:, ::-1].ravel()
-        orders[f"reversed within blocks of 2 along {name}"] = pairs
-    for by in (2, -2):
-        if abs(by) < size and 2 * abs(by) != size:
-            orders.setdefault(f"rolled by {by} along {name}", np.roll(places, by))
-    for many, inner in _two_levels(size):
-        blocks = places.reshape(many, inner, -1)
-        words = (
-            f"read as ({inner}, {many}, {blocks.shape[2]}) along {name}, which is {blocks.shape}"
-        )
-        orders[words] = blocks.reshape(inner, many, -1).swapaxes(0, 1).ravel()
-        words = f"ordered as ({inner}, {many}, {blocks.shape[2]}) along {name}, not {blocks.shape}"
-        orders[words] = blocks.swapaxes(0, 1).ravel()
-        words = f"interleaved along {name} within each of {many} blocks: {inner} parts in turn"
-        orders[words] = blocks.swapaxes(1, 2).ravel()
-    orders.setdefault(f"taken from the first place along {name} for all", np.zeros(size, int))
-    orders[f"taken from the last place along {name} for all"] = np.full(size, size - 1)
-    for by in (1, -1):
-        words = f"shifted by {by} along {name}, the end repeated"
-        orders[words] = np.clip(places - by, 0, size - 1)
-    seen = {tuple(places.tolist())}
-    for words, order in orders.items():
+    seen = {tuple(range(size))}
+    for words, order in _orders(size, name):
         if (key := tuple(order.tolist())) not in seen:
             seen.add(key)
             yield Map(words, partial(np.take, indices=order, axis=axis))
@@ -148,6 +100,64 @@ def _along(size: int, axis: int, name: str) -> Iterator[Map]:
     yield Map(f"0 at the last place along {name}", partial(_zeroed, at=-1, axis=axis), False)
     yield Map(f"the mean along {name} for all", partial(_mean, axis=axis), False)
     yield Map(f"summed up along {name}", partial(np.cumsum, axis=axis), False)
+
+
+def _orders(size: int, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Which slice along one axis stands at each place, in words and numbers; some orders come
+    more than once."""
+    places = np.arange(size)
+    for by in (1, -1):
+        yield f"rolled by {by} along {name}", np.roll(places, by)
+    for parts in _divisors(size):
+        yield from _orders_of_blocks(places.reshape(parts, -1), name)
+    if size % 2 == 0 and size > 2:
+        pairs = places.reshape(-1, 2)[:, ::-1].ravel()
+        yield f"reversed within blocks of 2 along {name}", pairs
+    for by in (2, -2):
+        if abs(by) < size and 2 * abs(by) != size:
+            yield f"rolled by {by} along {name}", np.roll(places, by)
+    for many, inner in _two_levels(size):
+        yield from _orders_of_nested_blocks(places.reshape(many, inner, -1), name)
+    yield f"taken from the first place along {name} for all", np.zeros(size, int)
+    yield f"taken from the last place along {name} for all", np.full(size, size - 1)
+    for by in (1, -1):
+        words = f"shifted by {by} along {name}, the end repeated"
+        yield words, np.clip(places - by, 0, size - 1)
+
+
+def _orders_of_blocks(blocks: np.ndarray, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The orders by the blocks, one a row, that an axis is split into."""
+    parts, length = blocks.shape
+    places = blocks.ravel()
+    if parts == 2:
+        yield f"taken with the two halves along {name} exchanged", blocks[::-1].ravel()
+    elif parts <= 4:
+        for which in permutations(range(parts)):
+            if which != tuple(range(parts)):
+                told = ", ".join(map(str, which))
+                words = f"taken with its {parts} parts along {name} in the order {told}"
+                yield words, blocks[list(which)].ravel()
+    yield f"interleaved along {name}: {parts} blocks are read in turn", blocks.T.ravel()
+    if length > _PARTS:
+        words = f"split along {name} into each {parts}th slice instead of {parts} blocks"
+        yield words, places.reshape(-1, parts).T.ravel()
+    words = f"taken from the first of {parts} blocks along {name} for all blocks"
+    yield words, np.tile(places[:length], parts)
+    yield f"repeated for runs of {length} along {name}", np.repeat(places[:length], parts)
+    yield f"taken from the first of each {length} along {name}", places - places % length
+    yield f"reversed within blocks of {length} along {name}", blocks[:, ::-1].ravel()
+
+
+def _orders_of_nested_blocks(blocks: np.ndarray, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The orders by the blocks of blocks, (blocks, blocks in each, places), that an axis is split
+    into."""
+    many, inner, length = blocks.shape
+    words = f"read as ({inner}, {many}, {length}) along {name}, which is {blocks.shape}"
+    yield words, blocks.reshape(inner, many, -1).swapaxes(0, 1).ravel()
+    words = f"ordered as ({inner}, {many}, {length}) along {name}, not {blocks.shape}"
+    yield words, blocks.swapaxes(0, 1).ravel()
+    words = f"interleaved along {name} within each of {many} blocks: {inner} parts in turn"
+    yield words, blocks.swapaxes(1, 2).ravel()
 
 
 def _two_levels(size: int) -> Iterator[tuple[int, int]]:

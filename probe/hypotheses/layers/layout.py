@@ -15,6 +15,8 @@ from probe.trial.edit import Edit
 
 __all__: list[str] = []
 
+_CONTIGUOUS = "a group is a block of contiguous channels"
+
 
 @hypothesis("transposed-output")
 def transposed_output(case: Case) -> Iterator[Edit]:
@@ -205,58 +207,71 @@ def group_axis(case: Case) -> Iterator[Edit]:
     Group g of G contains the contiguous channels from g * (C/G) on in every framework; taking every
     G-th channel is another grouping.
     """
-    do = "a group is a block of contiguous channels"
     for position, op in case.having(Conv, GroupNormalization):
-        groups = op.groups
-        channels = case.input_of(position).shape[1]
-        if groups < 2:
+        if op.groups < 2:
             continue
-        weave = np.arange(channels).reshape(channels // groups, groups).T.ravel()
-        back = np.argsort(weave)
         if isinstance(op, GroupNormalization):
-            for other in {channels // groups, channels, 1} - {groups}:
-                yield case.edit(
-                    f"{other} {'groups' if other > 1 else 'group'} of {channels // other} of the "
-                    f"{channels} channels instead of {groups} of {channels // groups}",
-                    case.changed(position, groups=other),
-                    do=f"form {groups} groups of {channels // groups} channels",
-                )
-            parts = {
-                name: Weight(one.name, None, one.value[weave])
-                for name in ("scale", "bias")
-                if (one := getattr(op, name)) is not None
-            }
-            changed = case.became_steps(case.changed(position, **parts))
-            steps = changed.appended(Take(1, back), at=position)
-            steps = case.became_steps(steps).inserted(position, Take(1, weave))
-            yield case.edit(f"the {groups} groups are interleaved", steps, do=do)
-            continue
-        outputs = case.values[position][0].shape[1]
-        out = np.arange(outputs).reshape(groups, outputs // groups).T.ravel()
-        if channels > groups:
-            yield case.edit(
-                "the input channels of the groups are interleaved",
-                case.inserted(position, Take(1, weave)),
-                do=do,
-            )
-        if outputs > groups:
-            yield case.edit(
-                "the output channels are interleaved",
-                case.appended(Take(1, out), at=position),
-                do=do,
-            )
-            if op.bias is not None:
-                bias = Weight(op.bias.name, None, op.bias.value[np.argsort(out)])
-                unmoved = case.became_steps(case.changed(position, bias=bias))
-                yield case.edit(
-                    f"the output channels are interleaved before {op.bias.name} is added",
-                    unmoved.appended(Take(1, out), at=position),
-                    do=do,
-                )
-            if channels > groups:
-                both = case.became_steps(case.appended(Take(1, out), at=position))
-                yield case.edit(
-                    "input and output channels are interleaved",
-                    both.inserted(position, Take(1, weave)),
-                    do=do,
-                )
+            yield from _groups_of_normalization(case, position, op)
+        else:
+            yield from _groups_of_convolution(case, position, op)
+
+
+def _interleaved(channels: int, groups: int) -> np.ndarray:
+    """The channels in the order of groups that each take every ``groups``-th one."""
+    return np.arange(channels).reshape(channels // groups, groups).T.ravel()
+
+
+def _groups_of_normalization(case: Case, position: int, op: GroupNormalization) -> Iterator[Edit]:
+    groups, channels = op.groups, case.input_of(position).shape[1]
+    for other in {channels // groups, channels, 1} - {groups}:
+        yield case.edit(
+            f"{other} {'groups' if other > 1 else 'group'} of {channels // other} of the "
+            f"{channels} channels instead of {groups} of {channels // groups}",
+            case.changed(position, groups=other),
+            do=f"form {groups} groups of {channels // groups} channels",
+        )
+    weave = _interleaved(channels, groups)
+    parts = {
+        name: Weight(one.name, None, one.value[weave])
+        for name in ("scale", "bias")
+        if (one := getattr(op, name)) is not None
+    }
+    changed = case.became_steps(case.changed(position, **parts))
+    steps = changed.appended(Take(1, np.argsort(weave)), at=position)
+    steps = case.became_steps(steps).inserted(position, Take(1, weave))
+    yield case.edit(f"the {groups} groups are interleaved", steps, do=_CONTIGUOUS)
+
+
+def _groups_of_convolution(case: Case, position: int, op: Conv) -> Iterator[Edit]:
+    groups = op.groups
+    channels, outputs = case.input_of(position).shape[1], case.values[position][0].shape[1]
+    weave = _interleaved(channels, groups)
+    out = _interleaved(outputs, outputs // groups)
+    if channels > groups:
+        yield case.edit(
+            "the input channels of the groups are interleaved",
+            case.inserted(position, Take(1, weave)),
+            do=_CONTIGUOUS,
+        )
+    if outputs <= groups:
+        return
+    yield case.edit(
+        "the output channels are interleaved",
+        case.appended(Take(1, out), at=position),
+        do=_CONTIGUOUS,
+    )
+    if op.bias is not None:
+        bias = Weight(op.bias.name, None, op.bias.value[np.argsort(out)])
+        unmoved = case.became_steps(case.changed(position, bias=bias))
+        yield case.edit(
+            f"the output channels are interleaved before {op.bias.name} is added",
+            unmoved.appended(Take(1, out), at=position),
+            do=_CONTIGUOUS,
+        )
+    if channels > groups:
+        both = case.became_steps(case.appended(Take(1, out), at=position))
+        yield case.edit(
+            "input and output channels are interleaved",
+            both.inserted(position, Take(1, weave)),
+            do=_CONTIGUOUS,
+        )

@@ -299,51 +299,64 @@ def _ends(case: Case, lead: str) -> Iterator[Edit]:
         )
     for position, op in case.having(ops.Slice):
         if (
-            position < recurrences[0]
-            or op.stops[0] is None
-            or case.values[position][0].shape[0] != 1
+            position >= recurrences[0]
+            and op.stops[0] is not None
+            and case.values[position][0].shape[0] == 1
         ):
-            continue
-        for at in range(count) if count <= _MANY else (0, 1, count // 2, count - 2, count - 1):
-            if at != op.starts[0] and lead == "":
-                other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
-                yield case.edit(
-                    f"time step {at} instead of {op.starts[0]} (of {count})",
-                    case.with_op(position, other),
-                    do="take the last time step that the layer reads",
-                )
+            yield from _other_steps(case, position, op, count, lead)
+    if lead:
+        return
+    if case.observed.ndim == case.healthy.ndim - 1:
+        yield from _step_for_sequence(case)
+    if case.observed.ndim == case.healthy.ndim + 1 and len(recurrences) == 1:
+        yield from _sequence_for_step(case, last)
+
+
+def _other_steps(case: Case, position: int, op: ops.Slice, count: int, lead: str) -> Iterator[Edit]:
+    """Another time step where the layer takes one of so many; of a sequence that is read in the
+    other direction, that which is then read last."""
+    if lead:
         turned = replace(
             op,
             starts=(count - 1 - op.starts[0], *op.starts[1:]),
             stops=(count - op.starts[0], *op.stops[1:]),
         )
-        if lead:
-            yield case.edit(
-                f"{lead}and the time step that is then read last",
-                case.with_op(position, turned),
-                do="check go_backwards",
-            )
-    if case.observed.ndim == case.healthy.ndim - 1 and not lead:
-        for axis in (0, 1):
-            for at in (case.healthy.shape[axis] - 1, 0):
-                rank = case.healthy.ndim
-                starts = tuple(at if one == axis else 0 for one in range(rank))
-                stops = tuple(at + 1 if one == axis else None for one in range(rank))
-                part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
-                yield case.edit(
-                    f"only time step {at} instead of the whole sequence",
-                    case.appended(*part),
-                    do="return every time step",
-                )
-    if case.observed.ndim == case.healthy.ndim + 1 and not lead and len(recurrences) == 1:
-        whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
         yield case.edit(
-            "the whole sequence instead of its last time step", whole, do="take the last time step"
+            f"{lead}and the time step that is then read last",
+            case.with_op(position, turned),
+            do="check go_backwards",
         )
+        return
+    for at in range(count) if count <= _MANY else (0, 1, count // 2, count - 2, count - 1):
+        if at != op.starts[0]:
+            other = replace(op, starts=(at, *op.starts[1:]), stops=(at + 1, *op.stops[1:]))
+            yield case.edit(
+                f"time step {at} instead of {op.starts[0]} (of {count})",
+                case.with_op(position, other),
+                do="take the last time step that the layer reads",
+            )
+
+
+def _step_for_sequence(case: Case) -> Iterator[Edit]:
+    rank = case.healthy.ndim
+    for axis in (0, 1):
+        for at in (case.healthy.shape[axis] - 1, 0):
+            starts = tuple(at if one == axis else 0 for one in range(rank))
+            stops = tuple(at + 1 if one == axis else None for one in range(rank))
+            part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
+            yield case.edit(
+                f"only time step {at} instead of the whole sequence",
+                case.appended(*part),
+                do="return every time step",
+            )
+
+
+def _sequence_for_step(case: Case, last: int) -> Iterator[Edit]:
+    """The output of the recurrence at step ``last``, time first or the batch first."""
+    whole = (*case.steps[: last + 1], Step(ops.Outputs(), (Ref(last),)))
+    for steps in (whole, (*whole, Step(ops.Transpose((1, 0, 2))))):
         yield case.edit(
-            "the whole sequence instead of its last time step",
-            (*whole, Step(ops.Transpose((1, 0, 2)))),
-            do="take the last time step",
+            "the whole sequence instead of its last time step", steps, do="take the last time step"
         )
 
 

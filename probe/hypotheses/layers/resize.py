@@ -13,6 +13,13 @@ __all__: list[str] = []
 
 _COORDINATES = ("half_pixel", "align_corners", "asymmetric")
 _ROUNDINGS = ("floor", "round_prefer_floor", "round_prefer_ceil", "ceil")
+_KERNELS: tuple[dict[str, Any], ...] = (
+    {"mode": "linear"},
+    {"mode": "cubic", "a": -0.75},
+    {"mode": "cubic", "a": -0.5},
+    {"mode": "lanczos3"},
+    {"mode": "area"},
+)
 
 
 def _told(scales: Sequence[float]) -> str:
@@ -68,40 +75,8 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
     widens the kernel when it shrinks an image (antialias); PyTorch and TensorFlow do so only on
     request. Or nearest neighbours instead of linear interpolation.
     """
-    kinds: list[dict[str, Any]] = [
-        {"mode": "linear"},
-        {"mode": "cubic", "a": -0.75},
-        {"mode": "cubic", "a": -0.5},
-        {"mode": "lanczos3"},
-        {"mode": "area"},
-    ]
     for position, op in case.having(ops.Resize):
-        own = (
-            "area"
-            if op.mode == "area"
-            else f"{op.mode}{f' (a = {op.a:g})' if op.mode == 'cubic' else ''}"
-        )
-        for kind, antialias, outside in product(kinds, (False, True), ("edge", "excluded")):
-            if kind["mode"] == "area" and (antialias or outside == "excluded"):
-                continue
-            same = kind["mode"] == op.mode and kind.get("a", op.a) == op.a
-            if (
-                same
-                and antialias == op.antialias
-                and (outside == op.outside or op.antialias)
-                and not op.table
-            ):
-                continue
-            text = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
-            text += (", antialiased" if antialias else "") + (
-                ", elements outside left out" if outside == "excluded" else ""
-            )
-            steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
-            yield case.edit(
-                f"{text} instead of {own}{', antialiased' if op.antialias else ''}",
-                steps,
-                do=f"interpolate by {own}",
-            )
+        yield from _other_kernels(case, position, op)
         shape = case.input_of(position).shape
         lead = shape[: len(shape) - len(op.sizes)]
         for coordinates, rounding in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil")):
@@ -109,22 +84,55 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
                 (*(1.0 for _ in lead), *op.scales), (*lead, *op.sizes), coordinates, rounding
             )
             yield case.edit(
-                f"nearest neighbours ({coordinates}) instead of {own}",
+                f"nearest neighbours ({coordinates}) instead of {_kernel_of(op)}",
                 case.with_op(position, nearest),
             )
     for position, nearest in case.having(ops.ResizeNearest):
-        rank = case.input_of(position).ndim
-        moved = [
-            axis
-            for axis in range(rank)
-            if nearest.sizes[axis] != case.input_of(position).shape[axis]
-        ]
-        if moved and moved == list(range(rank - len(moved), rank)):
-            linear = ops.Resize(
-                sizes=tuple(nearest.sizes[axis] for axis in moved),
-                scales=tuple(float(nearest.scales[axis]) for axis in moved),
-            )
-            yield case.edit(
-                "linear interpolation instead of nearest neighbours",
-                case.with_op(position, linear),
-            )
+        yield from _linear_for_nearest(case, position, nearest)
+
+
+def _kernel_of(op: ops.Resize) -> str:
+    return f"{op.mode} (a = {op.a:g})" if op.mode == "cubic" else op.mode
+
+
+def _other_kernels(case: Case, position: int, op: ops.Resize) -> Iterator[Edit]:
+    """Every kernel, antialiased or not, with the elements outside or without them, but the layer's
+    own."""
+    own = _kernel_of(op)
+    for kind, antialias, outside in product(_KERNELS, (False, True), ("edge", "excluded")):
+        if kind["mode"] == "area" and (antialias or outside == "excluded"):
+            continue
+        same = kind["mode"] == op.mode and kind.get("a", op.a) == op.a
+        if (
+            same
+            and antialias == op.antialias
+            and (outside == op.outside or op.antialias)
+            and not op.table
+        ):
+            continue
+        text = str(kind["mode"]) + (f" (a = {kind['a']:g})" if "a" in kind else "")
+        text += (", antialiased" if antialias else "") + (
+            ", elements outside left out" if outside == "excluded" else ""
+        )
+        steps = case.changed(position, antialias=antialias, outside=outside, table=0, **kind)
+        yield case.edit(
+            f"{text} instead of {own}{', antialiased' if op.antialias else ''}",
+            steps,
+            do=f"interpolate by {own}",
+        )
+
+
+def _linear_for_nearest(case: Case, position: int, nearest: ops.ResizeNearest) -> Iterator[Edit]:
+    """Linear interpolation, where the axes that are resized are the last ones."""
+    shape = case.input_of(position).shape
+    rank = len(shape)
+    moved = [axis for axis in range(rank) if nearest.sizes[axis] != shape[axis]]
+    if moved and moved == list(range(rank - len(moved), rank)):
+        linear = ops.Resize(
+            sizes=tuple(nearest.sizes[axis] for axis in moved),
+            scales=tuple(float(nearest.scales[axis]) for axis in moved),
+        )
+        yield case.edit(
+            "linear interpolation instead of nearest neighbours",
+            case.with_op(position, linear),
+        )
