@@ -325,33 +325,65 @@ def _bisected(
         return found, np.where(right, slack / slope, np.inf)
 
 
+class _Fitted(NamedTuple):
+    """What is added to each entry of the weights, and how many numbers that took."""
+
+    changes: np.ndarray
+    freedoms: int
+
+
 def _solve(case: Case, position: int, system: _System, wanted: Wanted) -> Solved | str | None:
-    """The entries that would give what is wanted, one output channel after the other."""
+    """The entries that would give what is wanted."""
     target, slack, classes = wanted
     have = widened(np.asarray(case.values[position][0]))
     if have.shape != target.shape or have.ndim == 0:
         return None
     error = np.where(np.isfinite(slack), target - have, 0.0)
-    differs = np.abs(error) > slack
-    if not (differs.any() and np.isfinite(error).all() and _finite_inputs(case, position)):
+    differs = (np.abs(error) > slack).any()
+    if not (differs and np.isfinite(error).all() and _finite_inputs(case, position)):
         return None
+    fitted = _fitted(case, system, error, slack)
+    if isinstance(fitted, int):
+        share = fitted / max(1, have.shape[0])
+        names = " and ".join(weight.name for weight in system.weights if weight is not None)
+        return (
+            f"with about {max(2, int(np.ceil(1 + share)))} times as many samples, probe could "
+            f"compute from your values which {names} they were made with"
+        )
+    if fitted is None:
+        return None
+    together = None if classes is None else _together(system, have.shape, classes)
+    if together is not None:
+        _settle(fitted.changes, _entries(system), together)
+    arrays = _changed_arrays(system, fitted.changes)
+    if not arrays:
+        return None
+    if together is None:
+        return Solved(arrays, fitted.freedoms)
+    return Solved(arrays, fitted.freedoms, partial(_centred, system, together))
+
+
+def _fitted(
+    case: Case, system: _System, error: np.ndarray, slack: np.ndarray
+) -> _Fitted | int | None:
+    """The changes that take away the error, solved for one output channel after the other; or how
+    many more elements of a channel would tell. None where no changes do, or the budget ends."""
+    differs = np.abs(error) > slack
     channel = system.channels
     if channel is None:
-        channel = _channels(system, have.shape, np.argwhere(differs)[0])
-    known, flat = np.isfinite(slack), channel.reshape(-1)
-    sizes = [one.value.size for one in system.weights]
-    changes = np.zeros(sum(sizes))
+        channel = _channels(system, error.shape, np.argwhere(differs)[0])
+    known, flat = np.isfinite(slack).reshape(-1), channel.reshape(-1)
+    changes = np.zeros(sum(one.value.size for one in system.weights))
     freedoms, missing, tried, dense = 0, 0, 0, 0
     last: _Equations | None = None
     order = np.argsort(flat, kind="stable")
     starts = np.searchsorted(flat[order], groups := np.unique(channel[differs]))
     ends = np.searchsorted(flat[order], groups, side="right")
-    known = known.reshape(-1)
     for start, end in zip(starts, ends, strict=True):
         if not case.budget.spend(CANDIDATE):
             return None
         elements = order[start:end]
-        equations = _equations(system, have.shape, elements[known[elements]], last)
+        equations = _equations(system, error.shape, elements[known[elements]], last)
         case.budget.charge(_cost(equations))
         last = equations.like or equations
         found = _of_channel(equations, error.reshape(-1), slack.reshape(-1), dense < _DENSE)
@@ -366,27 +398,18 @@ def _solve(case: Case, position: int, system: _System, wanted: Wanted) -> Solved
         dense = dense + 1 if len(numbers) > FEW else 0
         changes[numbers - 1] += change
         freedoms += len(numbers)
-    if missing:
-        share = missing / max(1, have.shape[0])
-        names = " and ".join(weight.name for weight in system.weights if weight is not None)
-        return (
-            f"with about {max(2, int(np.ceil(1 + share)))} times as many samples, probe could "
-            f"compute from your values which {names} they were made with"
-        )
-    together = None if classes is None else _together(system, have.shape, classes)
-    if together is not None:
-        _settle(changes, _entries(system), together)
+    return missing or _Fitted(changes, freedoms)
+
+
+def _changed_arrays(system: _System, changes: np.ndarray) -> dict[str, np.ndarray]:
+    """The weights of which something changes, by name and in the framework's layout."""
     arrays, start = {}, 0
-    for weight, size in zip(system.weights, sizes, strict=True):
-        part = slice(start, start + size)
-        start += size
+    for weight in system.weights:
+        part = slice(start, start + weight.value.size)
+        start = part.stop
         if changes[part].any():
             arrays[weight.name] = _with_changes(weight, changes[part])
-    if not arrays:
-        return None
-    if together is None:
-        return Solved(arrays, freedoms)
-    return Solved(arrays, freedoms, partial(_centred, system, together))
+    return arrays
 
 
 def _with_changes(weight: Weight, change: np.ndarray) -> np.ndarray:
