@@ -18,19 +18,8 @@ import numpy as np
 from probe.diagnosis.localization import unlike_rounding, where_it_sits
 from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
-from probe.diagnosis.search import (
-    CLEARLY,
-    Progress,
-    Scored,
-    Search,
-    View,
-    confirmed,
-    freedom,
-    on_the_whole,
-    slugs_of,
-    try_common,
-    try_last,
-)
+from probe.diagnosis.scoring import CLEARLY, Scored, View, freedom, on_the_whole, slugs_of
+from probe.diagnosis.search import Progress, Search, confirmed, try_common, try_last
 from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES

@@ -7,16 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.diagnosis.search import (
-    HELPS,
-    Scored,
-    Search,
-    View,
-    in_all_layers,
-    score,
-    tried_last,
-    try_all,
-)
+from probe.diagnosis.scoring import HELPS, Scored, View, score
+from probe.diagnosis.search import Search, in_all_layers, tried_last, try_all
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.edit import Edit
 from probe.trial.fit import Sample, difference_of, rank_distance, sample

@@ -9,7 +9,7 @@ import torch
 
 import probe
 from probe import ops
-from probe.diagnosis.search import Scored, View, on_the_whole
+from probe.diagnosis.scoring import Scored, View, on_the_whole
 from probe.diagnosis.two_mistakes import _nearest_sums
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses import CAUSES, REGISTERED
