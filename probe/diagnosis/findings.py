@@ -1,0 +1,159 @@
+"""What is said of the mistakes that reproduce the observation, wholly or nearly: which of them are
+named, in which words, and what would tell them apart."""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+import numpy as np
+
+from probe.diagnosis.part_of_output import MistakenPart
+from probe.diagnosis.scoring import CLEARLY, Scored, freedom, on_the_whole, slugs_of
+from probe.diagnosis.search import Search
+from probe.report import Finding
+from probe.trial.case import Case
+
+__all__ = [
+    "determined",
+    "equal_parts",
+    "explanations",
+    "finding_in_part",
+    "finding_of",
+    "partial_findings",
+    "telling_apart",
+]
+
+_REST = 1000.0
+"""A mistake that leaves as many times the allowance, or more, is no part of the reason."""
+_NOTHING = 1e-6
+"""Share of the difference up to which what is left is float32's rounding, allowed or not."""
+
+
+def determined(exact: Sequence[Scored], differing: int) -> list[Scored]:
+    """Those that fitted fewer numbers than there are differing values: as many would reproduce
+    any values."""
+    return [one for one in exact if not freedom(one) or freedom(one) < differing]
+
+
+def explanations(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:
+    """The exact ones, those that fitted least first, one for each slug, and the claims of its
+    others."""
+    best: dict[tuple[str, ...], Scored] = {}
+    others: dict[tuple[str, ...], list[str]] = {}
+    for one in exact:
+        slugs = tuple(sorted(slugs_of(one)))
+        if slugs in best:
+            others.setdefault(slugs, []).append(one.edit.claim)
+        else:
+            best[slugs] = one
+    if any(not freedom(one) for one in best.values()):
+        best = {slugs: one for slugs, one in best.items() if 2 * freedom(one) < case.seen.size}
+    return tuple((one, others.get(slugs, ())) for slugs, one in best.items())
+
+
+def telling_apart(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
+    """What would tell the first two of several exact explanations apart."""
+    first = next(iter(exact), None)
+    second = next(
+        (one for one in exact if first is not None and slugs_of(one) != slugs_of(first)), None
+    )
+    if first is None or second is None:
+        return
+    pair = [case.evaluator.everywhere(one.edit) for one in (first, second)]
+    if pair[0] is None or pair[1] is None or case.known is None:
+        yield (
+            "these explanations give the same values for this input: use another input to "
+            "tell them apart"
+        )
+        return
+    left, right = (np.asarray(values[-1][0]) for values in pair if values is not None)
+    if left.shape != right.shape:
+        return
+    apart = np.abs(left - right)
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
+    if apart[index] > 1e-4 * max(abs(left[index]), abs(right[index])):
+        names = (
+            f"{slugs_of(first)[0]} predicts {left[index]:.9g}, {slugs_of(second)[0]} "
+            f"{right[index]:.9g}"
+        )
+        yield (
+            f"your value at [{', '.join(map(str, index))}] would decide between these "
+            f"explanations: {names}"
+        )
+
+
+def _little(scored: Scored) -> bool:
+    """Whether a mistake leaves little of what is allowed, or next to nothing of the difference:
+    where values are copied nothing is allowed."""
+    return scored.left < _REST or scored.share < _NOTHING
+
+
+def partial_findings(
+    case: Case, scored: Sequence[Scored], party: str, search: Search
+) -> tuple[Finding, ...]:
+    """The one that leaves clearly less than any other, where there is one and enough values to say
+    so."""
+    enough = [one for one in scored if _little(one) and case.seen.size >= 8 * (1 + one.edit.fitted)]
+    ranked = sorted(enough, key=lambda one: one.share)
+    if not ranked or ranked[0].share > CLEARLY:
+        return ()
+    best = ranked[0]
+    close = [one for one in ranked if one.share < 3 * best.share]
+    slugs = dict.fromkeys(one.hypothesis.slug for one in close)
+    if len(slugs) > 3:
+        return ()
+    firsts = [next(one for one in close if one.hypothesis.slug == slug) for slug in slugs]
+    if search.part is not search.whole:
+        again = [on_the_whole(one, search.whole) for one in firsts]
+        firsts = [one for one in again if one is not None and one.share <= CLEARLY and _little(one)]
+    return tuple(finding_of(case, one, party, len(firsts) > 1, ()) for one in firsts)
+
+
+def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:
+    parts = (*scored.also, scored)
+    claim = "; and ".join(part.edit.claim for part in parts) + _where(case, scored)
+    if others := [other for other in dict.fromkeys(others) if other != scored.edit.claim]:
+        claim += f"; another variant of it gives the same values: {others[0]}"
+    do = "; ".join(dict.fromkeys(part.edit.do for part in parts if part.edit.do))
+    explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
+    first, *also = slugs_of(scored)
+    return Finding(
+        first, claim, scored.left, explained, do, tie, tuple(also), party, scored.edit.recovered
+    )
+
+
+def _where(case: Case, scored: Scored) -> str:
+    """In which call of a block a mistake is, where its claim does not say so and it could be in
+    another one."""
+    old, new = ([id(step.op) for step in steps] for steps in (case.steps, scored.edit.steps))
+    start = sum(1 for _ in takewhile(_is_same, zip(old, new, strict=False)))
+    behind = zip(reversed(old[start:]), reversed(new[start:]), strict=False)
+    stop = len(old) - sum(1 for _ in takewhile(_is_same, behind))
+    calls = {*case.calls[start:stop]}
+    if scored.also or len(calls) != 1:
+        return ""
+    (call,) = calls
+    kinds = {type(case.steps[at].op) for at in range(start, stop)}
+    others = {case.calls[at] for at, step in enumerate(case.steps) if type(step.op) in kinds}
+    return f" in {call}" if len(others) > 1 and call not in scored.edit.claim else ""
+
+
+def _is_same(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
+
+
+def equal_parts(parts: Sequence[str]) -> str:
+    places = " or ".join(map(_place, parts))
+    return f"your values equal {places}: compare them there with --expect-at {parts[0]}"
+
+
+def _place(part: str) -> str:
+    return f"output[{', '.join(part.split(','))}]"
+
+
+def finding_in_part(mistaken: MistakenPart, party: str, tie: bool) -> Finding:
+    claim = f"{mistaken.edit.claim}; your values are then {_place(mistaken.part)}"
+    do = "; ".join(
+        filter(None, (f"compare them there with --expect-at {mistaken.part}", mistaken.edit.do))
+    )
+    slug, also = mistaken.edit.main or mistaken.hypothesis.slug, mistaken.edit.also
+    return Finding(slug, claim, mistaken.left, do=do, tie=tie, also=also, party=party)
