@@ -1,4 +1,5 @@
-"""Imports run one way: no circle among our modules, and none hidden behind an import by name."""
+"""How the source is built. Imports run one way: no circle among our modules, and none hidden behind
+an import by name. The functions of the search for causes are short."""
 
 import ast
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from repository import ROOT
 BY_NAME = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
     "layerprobe"
 ]["imported-by-name"]
+SEARCH = tuple(
+    f"probe/{room}/" for room in ("diagnosis", "hypotheses", "trial", "weights_read_back")
+)
+MOST_LINES = 60
 
 
 @cache
@@ -107,3 +112,16 @@ def test_whatever_is_imported_by_name_is_listed_with_its_reason():
     }
     assert ours - BY_NAME.keys() == set(), "list it in pyproject.toml with its reason, or import it"
     assert BY_NAME.keys() - ours == set(), "these import nothing by name"
+
+
+def test_functions_of_the_search_are_short():
+    lengths = {
+        f"{path}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for path, _, tree in modules().values()
+        if path.startswith(SEARCH)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert len(lengths) > 500
+    long = {name: length for name, length in lengths.items() if length > MOST_LINES}
+    assert long == {}, f"split what is longer than {MOST_LINES} lines"
