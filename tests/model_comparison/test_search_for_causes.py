@@ -74,7 +74,7 @@ def of_keras(tmp_path):
 def test_a_search_that_stopped_says_so_and_ten_times_as_much_finds_the_mistake(
     pair, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 2e7)
+    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 1e7)
     a, b = pair(tmp_path)
     (source,) = probe.compare(a, b, X).sources
     assert not source.findings and re.fullmatch(STOPPED, source.notes[-1]), source.notes
@@ -86,7 +86,7 @@ def test_a_search_that_stopped_says_so_and_ten_times_as_much_finds_the_mistake(
 
 
 def test_outputs_alone_are_searched_within_the_same_budget(monkeypatch):
-    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 2e7)
+    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 1e7)
     net, rolled = Net().eval(), Rolled().eval()
     arrays = {name: probe.check(rolled, name, X).outputs["framework"] for name in ("norm", "outer")}
     (source,) = probe.compare(net, arrays, X).sources
@@ -115,7 +115,7 @@ def test_more_sources_than_are_searched_in_say_so(monkeypatch):
 
 
 def test_the_options_of_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 2e7)
+    monkeypatch.setattr("probe.diagnosis.diagnose._WORK", 1e7)
     a, b = of_onnx(tmp_path)
     np.save(tmp_path / "x.npy", X)
 
