@@ -1,0 +1,246 @@
+"""Every class of ops: NumPy in float64 against ONNX Runtime, within the bound; no class is left
+out."""
+
+from importlib import import_module
+from pkgutil import walk_packages
+
+import numpy as np
+import pytest
+from op_cases import CASES, normal, positive, vector, weight
+
+from probe import ops
+from probe.description import Ref, Step
+from probe.errors import Undescribed
+from probe.evaluation.allowance import allowances
+from probe.evaluation.numpy_reference import recompute
+from probe.evaluation.onnxruntime_reference import crosscheck
+from probe.numerics.precision import precision_of
+from probe.ops.base import Op
+
+FLOAT32 = precision_of("float32")
+
+X, PAIR, ROWS = normal(3, 4), (normal(3, 4), normal(3, 4)), normal(2, 3, 5)
+BITS = np.array([[0, 1, 6], [7, 12, 5]], np.int32), np.array([[3, 1, 4], [2, 9, 5]], np.int32)
+TRUTHS = np.array([[True, True, False], [False, True, False]])
+OTHER_TRUTHS = np.array([[True, False, False], [True, True, False]])
+PLACES = np.array([[0, 2], [1, 1]])
+SIZE, ZERO, TWO = np.float32(0.25), np.asarray(3), np.asarray(2.0)
+BOXES = np.array([[[0, 0, 2, 2], [0, 0, 2, 1.9], [3, 3, 5, 5]]], np.float32)
+SCORES = np.array([[[0.5, 0.9, 0.7]]], np.float32)
+LINE = ((2,), (2,), ((0, 0),))
+
+
+def gates(count, size=3):
+    """The weights of a recurrence whose inputs have 4 features."""
+    return {
+        "kernel": weight(normal(4, count * size)),
+        "recurrent": weight(normal(size, count * size)),
+        "bias": vector(count * size),
+    }
+
+
+ALONG_AN_AXIS = {
+    "ReduceAll": (ops.ReduceAll((1,)), TRUTHS),
+    "ReduceAny": (ops.ReduceAny((1,)), TRUTHS),
+    "Softmin": (ops.Softmin(1), X),
+    "Sparsemax": (ops.Sparsemax(1), X),
+    "ArgMax": (ops.ArgMax(1), X),
+    "ArgMin": (ops.ArgMin(1), X),
+    "TopK": (ops.TopK(2, 1), X),
+}
+ATTENTION = {
+    "Attention": (ops.Attention(0.5), ROWS, normal(2, 4, 5), normal(2, 4, 6)),
+    "AdditiveAttention": (
+        ops.AdditiveAttention(0.5, outer=vector(5)),
+        ROWS,
+        normal(2, 4, 5),
+        normal(2, 4, 6),
+    ),
+}
+ELEMENTWISE = {
+    "Celu": (ops.Celu(0.7), X),
+    "Clip": (ops.Clip(-0.5, 0.5), X),
+    "Elu": (ops.Elu(0.7), X),
+    "Gelu": (ops.Gelu(), X),
+    "HardSigmoid": (ops.HardSigmoid(0.2, 0.5), X),
+    "Identity": (ops.Identity(), X),
+    "LeakyRelu": (ops.LeakyRelu(0.1), X),
+    "ScaledRelu": (ops.ScaledRelu(1.0, 0.1, 0.2), X),
+    "Shrink": (ops.Shrink(0.5, 0.2), X),
+    "Softplus": (ops.Softplus(2.0), X),
+    "Squareplus": (ops.Squareplus(), X),
+    "Swish": (ops.Swish(1.5), X),
+    "ThresholdedRelu": (ops.ThresholdedRelu(0.3), X),
+    "Cast": (ops.Cast("int32"), X),
+    "Constant": (ops.Constant(normal(2, 3)), X),
+    "Parameter": (ops.Parameter(weight(normal(2, 3))), X),
+    "Stored": (ops.Stored("float16"), X),
+    "FloorDiv": (ops.FloorDiv(), X, positive(3, 4)),
+    "Mod": (ops.Mod(), X, positive(3, 4)),
+    "BitCast": (ops.BitCast("int32", "uint32"), BITS[0] - 4),
+    "BitShift": (ops.BitShift(True, "int32"), *BITS),
+    "BitwiseAnd": (ops.BitwiseAnd(), *BITS),
+    "BitwiseOr": (ops.BitwiseOr(), *BITS),
+    "BitwiseXor": (ops.BitwiseXor(), *BITS),
+    "BitwiseNot": (ops.BitwiseNot("int32"), BITS[0]),
+    "Chain": (ops.Chain((ops.Relu(), ops.Tanh())), X),
+    "And": (ops.And(), TRUTHS, OTHER_TRUTHS),
+    "Or": (ops.Or(), TRUTHS, OTHER_TRUTHS),
+    "Xor": (ops.Xor(), TRUTHS, OTHER_TRUTHS),
+    "Not": (ops.Not(), TRUTHS),
+    **{
+        name: (getattr(ops, name)(), *PAIR)
+        for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "NotEqual")
+    },
+    "IsInf": (ops.IsInf(), np.array([0.0, np.inf, -np.inf, np.nan])),
+    "IsNaN": (ops.IsNaN(), np.array([0.0, np.inf, -np.inf, np.nan])),
+    "Fill": (ops.Fill(-1e9), normal(2, 3), TRUTHS),
+    "Lower": (ops.Lower(-100.0), normal(2, 3), TRUTHS),
+    "MaskSteps": (ops.MaskSteps(0.0), ROWS * (np.arange(3) != 1)[:, None]),
+    "Beside": (ops.Beside("kernel", "f(x)"), *PAIR),
+    "AutoContrast": (ops.AutoContrast((1,), 0.0, 1.0), X),
+}
+LINEAR = {
+    "Product": (ops.Product(), ROWS, normal(2, 5, 4)),
+    "WeightedEinsum": (ops.WeightedEinsum("abc,cd->abd", weight(normal(5, 4))), ROWS),
+}
+LOOKUP = {
+    "Bucketize": (ops.Bucketize((-0.5, 0.5)), X),
+    "Lookup": (ops.Lookup((2, 5, 9), (1, 3, 2), 0), np.array([[9, 2], [7, 5]])),
+    "OneHot": (ops.OneHot(4), np.array([1, 3, 0])),
+    "Embedding": (ops.Embedding(weight(normal(6, 3))), np.array([[1, 5], [0, 2]])),
+    "EmbeddingBag": (ops.EmbeddingBag(weight(normal(6, 3))), np.array([[1, 5], [0, 2]])),
+    "Expand": (ops.Expand((2, 3, 4)), X),
+    "Gather": (ops.Gather(1), X, PLACES),
+    "GatherElements": (ops.GatherElements(1), X, PLACES),
+    "GatherND": (ops.GatherND(), X, PLACES),
+    "ScatterND": (ops.ScatterND(), X, PLACES, normal(2)),
+    "Tile": (ops.Tile((2, 1)), X),
+    "Trilu": (ops.Trilu(True), X),
+    "CountNgrams": (
+        ops.CountNgrams(((1,), (2, 3)), (0, 1), 1, 2, 0),
+        np.array([[1, 2, 3, 1], [2, 3, 2, 3]]),
+    ),
+    "NonMaxSuppression": (ops.NonMaxSuppression(2, 0.5), BOXES, SCORES),
+    "NonZero": (ops.NonZero(), np.array([[0.0, 1.5], [-2.0, 0.0]])),
+    "Unique": (ops.Unique(None), np.array([3.0, 1.0, 3.0, 2.0])),
+}
+QUANTIZE = {
+    "FloatQuantize": (ops.FloatQuantize(np.float32(0.5), 3, -6, -448.0, 448.0), X),
+    "IntQuantize": (ops.IntQuantize(SIZE, np.float32(0), -8, 7), X),
+    "SignQuantize": (ops.SignQuantize(SIZE), X),
+    "AbsMaxQuantize": (ops.AbsMaxQuantize((1,)), X),
+    "Float8": (ops.Float8(0.5), X),
+    "DynamicQuantize": (ops.DynamicQuantize(255), X),
+    "FakeQuantize": (ops.FakeQuantize(SIZE, ZERO), X),
+    "FixedPoint": (ops.FixedPoint(np.asarray(1.0), TWO, TWO), X),
+    "MiniFloat": (ops.MiniFloat(TWO, np.asarray(4.0), np.asarray(0.0)), X),
+    "Affine": (ops.Affine(0.5, 0.25), X),
+    "QuantizedSigmoid": (ops.QuantizedSigmoid(4), X),
+    "QuantizedTanh": (ops.QuantizedTanh(4), X),
+    "QuantizedUlaw": (ops.QuantizedUlaw(4), X),
+    "ShiftedHardSwish": (ops.ShiftedHardSwish(), X),
+    "AutoQuantizedBits": (ops.AutoQuantizedBits(4, axes=(0,)), X),
+    "Binary": (ops.Binary(), X),
+    "Ternary": (ops.Ternary(), X),
+    "QuantizedBits": (ops.QuantizedBits(4), X),
+    "QuantizedRelu": (ops.QuantizedRelu(4), X),
+    "QuantizedPo2": (ops.QuantizedPo2(-3, 2), X),
+    "QuantizedReluPo2": (ops.QuantizedReluPo2(-3, 2), X),
+    "DynamicQuantizeLinear": (ops.DynamicQuantizeLinear(), X),
+    "QuantizeLinear": (ops.QuantizeLinear(SIZE, ZERO, 0, 255), X),
+    "NudgedFakeQuantize": (ops.NudgedFakeQuantize(np.float32(-1), np.float32(1)), X),
+}
+RECURRENT = {
+    "RNN": (ops.RNN(**gates(1)), normal(4, 2, 4)),
+    "GRU": (ops.GRU(**gates(3)), normal(4, 2, 4)),
+    "LSTM": (ops.LSTM(**gates(4)), normal(4, 2, 4)),
+    "PeepholeLSTM": (
+        ops.PeepholeLSTM(**gates(4), peepholes=weight(normal(3, 3))),
+        normal(4, 2, 4),
+    ),
+    "ConvLSTM": (
+        ops.ConvLSTM(
+            kernel=weight(normal(12, 4, 1)), recurrent=weight(normal(12, 3, 1)), bias=vector(12)
+        ),
+        normal(3, 2, 4, 5),
+    ),
+    "Packed": (ops.Packed((3, 1)), ROWS.transpose(1, 0, 2)[:2].repeat(2, axis=1)),
+    "Unpacked": (ops.Unpacked((3, 1)), X.repeat(2, axis=0)[:4]),
+}
+SHAPE = {
+    "NearestOnLines": (ops.NearestOnLines((3, 6), ((1.0, 0.0), (0.6, 0.1))), X),
+    "ResizeNearest": (ops.ResizeNearest((1.0, 1.5), (3, 6)), X),
+    "Append": (ops.Append(weight(normal(1, 4)), 0), X),
+    "Flip": (ops.Flip(1), X),
+    "Grouped": (ops.Grouped(2), normal(4, 3)),
+    "Squeeze": (ops.Squeeze((1,)), normal(3, 1, 2)),
+    "Unsqueeze": (ops.Unsqueeze((1,)), X),
+    "Outputs": (ops.Outputs(), *PAIR),
+    "Reshape": (ops.Reshape((2, 6)), X),
+    "Take": (ops.Take(1, (3, 0)), X),
+}
+WINDOW = {
+    "AdaptiveMaxPool": (ops.AdaptiveMaxPool((2,)), ROWS),
+    "AdaptiveMaxPoolIndices": (ops.AdaptiveMaxPoolIndices((2,)), ROWS),
+    "FractionalMaxPool": (ops.FractionalMaxPool((2,), (np.tile([0, 3], (2, 3, 1)),)), ROWS),
+    "MaxPoolIndices": (ops.MaxPoolIndices(*LINE, (1,)), ROWS),
+    "MaxUnpool": (ops.MaxUnpool((5,)), normal(1, 2, 2), np.array([[[1, 2], [0, 4]]])),
+}
+OTHERS = {
+    "ByParts": (ops.ByParts((Step(ops.Add(), (Ref(-1, 0), Ref(-1, 1))),)), sum(PAIR), *PAIR),
+    "Recomputed": (ops.Recomputed(lambda layer, x: 2 * x, None), X),
+}
+EVERY = (
+    CASES
+    | ALONG_AN_AXIS
+    | ATTENTION
+    | ELEMENTWISE
+    | LINEAR
+    | LOOKUP
+    | QUANTIZE
+    | RECURRENT
+    | SHAPE
+    | WINDOW
+    | OTHERS
+)
+NOT_IN_ONNX = ("Recomputed", "SingularValues")
+"""What ONNX has no form of."""
+BASES = (
+    "AdaptivePool Broadcast Elementwise Gated Mixing Pool Quantizer Rearrangement Recurrence Sum"
+).split()
+"""Classes that others derive from, and none is made of."""
+
+
+def concrete(base=Op):
+    """The names of the classes of probe.ops that a description may have."""
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("probe.ops.") and kind.__name__ not in BASES:
+            yield kind.__name__
+        yield from concrete(kind)
+
+
+def test_no_class_is_left_out():
+    for module in walk_packages(ops.__path__, "probe.ops."):
+        import_module(module.name)
+    public = {name for name in concrete() if not name.startswith("_")}
+    assert sorted(public - {type(op).__name__ for op, *_ in EVERY.values()}) == []
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_numpy_and_onnx_runtime_within_the_bound(name):
+    op, *inputs = EVERY[name]
+    steps = (Step(op, tuple(Ref(-1, position) for position in range(len(inputs)))),)
+    values = recompute(steps, inputs)
+    bounds = allowances(steps, inputs, values, FLOAT32)
+    assert len(values[-1]) == len(bounds) == op.output_count or op.output_count is None
+    if name in NOT_IN_ONNX:
+        with pytest.raises(Undescribed):
+            crosscheck(steps, inputs, values)
+        return
+    observed = crosscheck(steps, inputs, values)
+    for y, theirs, bound in zip(values[-1], observed, bounds, strict=True):
+        assert y.size and y.shape == theirs.shape == bound.shape
+        assert not np.isnan(bound).any() and np.isfinite(bound[np.isfinite(y)]).all()
+        same = (theirs == y) | (np.isnan(theirs) & np.isnan(y))
+        assert (same | (np.abs(np.where(same, 0, theirs.astype(np.float64) - y)) <= bound)).all()
