@@ -133,12 +133,17 @@ APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 INTEGERS = {"CategoryEncoding", "IntegerLookup", "Embedding", "ReversibleEmbedding"}
 
 
+def class_of(keras, name):
+    """The class, or None where this Keras has none of that name."""
+    return getattr(keras.layers, name, None) or {
+        "GroupedQueryAttention": getattr(keras.layers, "GroupQueryAttention", None)
+    }.get(name)
+
+
 def build(keras, name, dtype=None, **changed):
     """(layer, arrays) of a class, or None where this Keras has none of that name; ``changed`` are
     options in place of those above."""
-    kind = getattr(keras.layers, name, None) or {
-        "GroupedQueryAttention": getattr(keras.layers, "GroupQueryAttention", None)
-    }.get(name)
+    kind = class_of(keras, name)
     if kind is None:
         return None
     rng = np.random.default_rng(0)
