@@ -208,15 +208,8 @@ class OnnxModel(Shown):
         parts: list[Part] = []
         chosen = {name: self.nodes[name] for name in self.nodes if name in set(names)}
         results = [one.name for one in self.proto.graph.output]
-        tensors = {
-            one
-            for node in chosen.values()
-            for one in (*_takes(node), *node.output)
-            if one and one not in self.initializers
-        }
         feeds = self._feeds(inputs)
-        every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
-        values = {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
+        values = self._values(chosen, results, feeds)
         made_by: dict[str, Producer] = {
             spec.name: ModelInput(at) for at, spec in enumerate(self.inputs)
         }
@@ -231,8 +224,10 @@ class OnnxModel(Shown):
                 given = [key for one in node.output for key, _ in _tensors(one, values)]
                 made_by |= {one: CallOutput(name, 0, at) for at, one in enumerate(given)}
                 if replacement is not None:
+                    if not moved and len(chosen) < len(self.nodes):
+                        values = self._values(self.nodes, results, feeds)
                     values.update(_replaced(node, values, replacement))
-                    moved = moved or wanted is None
+                    moved = True
         outputs = tuple(values[name] for name in results)
         if whole:
             on_call(
@@ -253,6 +248,22 @@ class OnnxModel(Shown):
             )
         return outputs
 
+    def _values(
+        self,
+        nodes: Mapping[str, onnx.NodeProto],
+        results: Sequence[str],
+        feeds: Mapping[str, np.ndarray],
+    ) -> dict[str, Any]:
+        """What the model is fed, its results, and what these nodes take and give."""
+        tensors = {
+            one
+            for node in nodes.values()
+            for one in (*_takes(node), *node.output)
+            if one and one not in self.initializers
+        }
+        every = tuple(dict.fromkeys([*results, *sorted(tensors - feeds.keys())]))
+        return {**feeds, **dict(zip(every, self._run(every, feeds), strict=True))}
+
     def run_alone(self, name: str, inputs: Sequence[np.ndarray], on_call: OnCall) -> None:
         if not name:
             self.run(inputs, {""}, on_call)
@@ -270,7 +281,7 @@ class OnnxModel(Shown):
             raise BadInput(
                 f"{name!r} takes {len(wanted)} inputs ({', '.join(wanted)}); you gave {len(inputs)}"
             )
-        values = dict(zip(wanted, (np.asarray(x) for x in inputs), strict=True))
+        values = dict(zip(wanted, map(np.array, inputs), strict=True))
         values.update(zip(node.output, self._run_node(node, values), strict=False))
         on_call(
             self._capture(
@@ -280,8 +291,7 @@ class OnnxModel(Shown):
 
     def _feeds(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {
-            spec.name: np.asarray(x, spec.dtype)
-            for spec, x in zip(self.inputs, inputs, strict=True)
+            spec.name: np.array(x, spec.dtype) for spec, x in zip(self.inputs, inputs, strict=True)
         }
 
     def _run(self, outputs: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
