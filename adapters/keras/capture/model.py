@@ -134,8 +134,10 @@ class Opened(Shown):
                 f"{name!r} is an operation between layers, which cannot run alone: give the "
                 "model's input"
             )
-        layer = next(place.layer for place in self._containing() if place.name == name)
-        self._watch(layer, checked_alone(layer, inputs), {name}, on_call)
+        layers = {place.name: place.layer for place in reversed(self._containing())}
+        if name not in layers:
+            raise UnknownLayer(name, [one.name for one in self.layers])
+        self._watch(layers[name], checked_alone(layers[name], inputs), {name}, on_call)
 
     def _places(self) -> tuple[Place, ...]:
         return places(self._root, self._keras)
