@@ -64,7 +64,7 @@ class Replay:
         """Says what the model is run on."""
         for k, (one, held) in enumerate(zip(inputs, self._arrays, strict=False)):
             if one is not held:
-                self._moved[-1, k] = one
+                self._moved[-1, k] = np.array(one)
 
     def moves(self, place: int) -> bool:
         """Whether a call is given other numbers than were recorded."""
