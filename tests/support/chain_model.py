@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.description import Description
-from probe.errors import BadInput, UnknownLayer
+from probe.errors import BadInput, ForwardFailed, UnknownLayer
 from probe.listing import Layer
 from probe.model import Capture, InputSpec, OnCall
 
@@ -60,7 +60,10 @@ class ChainModel:
 
     def _called(self, name: str, x: np.ndarray, on_call: OnCall | None) -> np.ndarray:
         function, description = self.chain[name]
-        y = function(x)
+        try:
+            y = function(x)
+        except ValueError as error:
+            raise ForwardFailed(f"{name!r} failed: {error}") from error
         capture = Capture(name, "function", 0, (x.copy(),), (y.copy(),), y.dtype.name, description)
         replaced = None if on_call is None else on_call(capture)
         return y if replaced is None else np.asarray(replaced[0], y.dtype)
