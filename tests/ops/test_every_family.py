@@ -3,7 +3,7 @@ terms add up."""
 
 import numpy as np
 import pytest
-from op_cases import CASES, normal
+from op_cases import CASES
 
 from probe import ops
 from probe.description import Ref, Step
@@ -254,7 +254,7 @@ PICKING = {
         "Where",
     )
 }
-PICKING |= {"TopK": (ops.TopK(2, 1), normal(2, 5))}
+PICKING |= {"TopK": (ops.TopK(2, 1), CASES["Pad"][1])}
 
 
 @pytest.mark.parametrize("name", PICKING)

@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def normal(*shape):
-    """Numbers that float32 holds, in float64."""
+    """Numbers that float32 holds, in float64; drawn for tables alone, when a file is imported."""
     return RNG.normal(size=shape).astype(np.float32).astype(np.float64)
 
 
