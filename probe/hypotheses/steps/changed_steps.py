@@ -51,7 +51,10 @@ def _changed(case: Case) -> Iterator[Change]:
         yield from options_changed(case, position)
         for words, other in _read_otherwise(case, position, op):
             yield op_changed(case, position, words, other, ("read", words), "shape")
+        several = len(case.steps[position].sources(position)) > 2
         for other in siblings(op):
+            if several and isinstance(other, ops.Sub | ops.Div):
+                continue
             words = f"{_name(other)} instead of {_name(op)}"
             yield op_changed(case, position, words, other, ("kind", words))
 
