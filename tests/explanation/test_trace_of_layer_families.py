@@ -37,10 +37,14 @@ def sums(origin):
             yield from sums(term.inner)
 
 
-def holds(layer, given):
-    """Every sum adds up to what the recomputation has, and the last step is the element itself."""
-    name = "" if isinstance(layer, torch.nn.Module) else layer.name
-    (capture,) = captured(layer, name, given=given).calls
+def holds(layer, x, at=None):
+    """Every sum adds up to what the recomputation has, and the last step is the element itself: of
+    a layer, or of the one called ``at`` in a model."""
+    if at is None:
+        name = "" if isinstance(layer, torch.nn.Module) else layer.name
+        (capture,) = captured(layer, name, given=x).calls
+    else:
+        (capture,) = captured(layer, at, x).calls
     assert capture.description is not None, capture.why
     steps, inputs = capture.description.steps, [widened(x) for x in capture.inputs]
     values = recompute(steps, capture.inputs)
@@ -82,8 +86,8 @@ def test_a_gathered_layer(name, layer, shapes):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_layers_that_mistakes_are_planted_in(family):
     _, _, make = next(row for row in fault_catalogue.ROWS if row[1] == family)
-    layer, x, *_ = make()
-    holds(layer, x)
+    layer, x, _, *options = make()
+    holds(layer, x, *(one["at"] for one in options if "at" in one))
 
 
 def test_every_family_of_described_classes_is_told():
