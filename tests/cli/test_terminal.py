@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -185,6 +186,21 @@ def test_a_listing_fits_and_an_error_takes_the_status_away(columns):
     status, got, _ = on_a_terminal("compare", "no.h5", "no.onnx", columns=columns)
     (complaint,) = shown(got)
     assert status == 2 and complaint.startswith("probe: ") and "no.h5" in complaint
+
+
+def test_a_listing_sends_the_terminal_nothing_of_a_file(tmp_path):
+    path = tmp_path / "model.keras"
+    with ZipFile(EXAMPLES / "digits.keras") as model, ZipFile(path, "w") as changed:
+        for entry in model.infolist():
+            content = model.read(entry)
+            if entry.filename == "config.json":
+                name = b'"class_name": "Flatten"'
+                assert content.count(name) == 1
+                content = content.replace(name, b'"class_name": "\\u001b[2J\\nX"')
+            changed.writestr(entry, content)
+    status, got, _ = on_a_terminal(str(path))
+    assert status == 0 and "not checked" in got
+    assert "\x1b[2J" not in got and r"\x1b[2J\nX" in got
 
 
 def test_a_run_ends_where_a_layer_does_not_agree():
