@@ -7,8 +7,8 @@ __all__ = ["refused"]
 _REFUSALS = (ValueError, IndexError, ArithmeticError, NotImplementedError, MemoryError)
 """What ops and NumPy raise for shapes, axes and options, and for numbers that a type does not
 hold."""
-_NUMPYS = "numpy boolean"
-"""NumPy's words for an operator that booleans do not have, which is a plain TypeError."""
+_NUMPYS = ("numpy boolean", "The numpy boolean", "ufunc '")
+"""How NumPy's words begin for what it does not compute of a type, which are plain TypeErrors."""
 
 
 def refused(error: Exception) -> None:
@@ -18,6 +18,8 @@ def refused(error: Exception) -> None:
     NumPy's other errors of types are of classes of its own; TypeError itself comes from a wrong
     call.
     """
-    types = isinstance(error, TypeError) and (type(error) is not TypeError or _NUMPYS in str(error))
+    types = isinstance(error, TypeError) and (
+        type(error) is not TypeError or str(error).startswith(_NUMPYS)
+    )
     if not types and not isinstance(error, _REFUSALS):
         absorbed(error)

@@ -18,6 +18,8 @@ REFUSED = {
     "a mode": lambda: ops.Resize((2,), (2.0,), mode="nearest").run(np.ones((1, 1, 1))),
     "a number of another type": lambda: np.ones(3, np.int8) % 256,
     "an operator of booleans": lambda: -np.ones(3, bool),
+    "another operator of booleans": lambda: np.ones(3, bool) - np.ones(3, bool),
+    "bits of floats": lambda: np.bitwise_and(np.ones(3), np.ones(3)),
 }
 
 
