@@ -3,6 +3,7 @@ those of the others.
 """
 
 import inspect
+from functools import partial
 
 import numpy as np
 
@@ -10,16 +11,19 @@ from probe import Weight, ops
 
 __all__ = ["CASES", "normal", "positive", "vector", "weight"]
 
+
+def _normal(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32).astype(np.float64)
+
+
+def _positive(rng, *shape):
+    return rng.uniform(0.2, 0.9, size=shape).astype(np.float32).astype(np.float64)
+
+
 RNG = np.random.default_rng(0)
-
-
-def normal(*shape):
-    """Numbers that float32 holds, in float64; drawn for tables alone, when a file is imported."""
-    return RNG.normal(size=shape).astype(np.float32).astype(np.float64)
-
-
-def positive(*shape):
-    return RNG.uniform(0.2, 0.9, size=shape).astype(np.float32).astype(np.float64)
+normal, positive = partial(_normal, RNG), partial(_positive, RNG)
+"""Numbers that float32 holds, in float64: for tables alone, which are drawn where a file is
+imported."""
 
 
 def weight(values):
