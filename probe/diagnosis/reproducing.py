@@ -38,7 +38,7 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
     for reading, inner in changes.readings(case):
         flow = flow_of(reading)
         of_reading = list[Tried]()
-        made = changes.of(reading, flow.case, inner, flow.was_tried)
+        made = changes.of(reading, flow.case, inner)
         for change in _nearest(flow, made, of_reading):
             yield reading.edit_of(change, changes.slug)
         misses += ((reading, flow, tried) for tried in of_reading)

@@ -44,7 +44,7 @@ _COMMON = 0.5
 _SHARE, _SHARE_OF_BLOCK = 0.6, 0.8
 """Of what these leave this share is for what is tried last: more in a layer of several calls, where
 most mistakes are with what one takes from another."""
-_PAIRS = {False: 0.2, True: 0.1}
+_PAIRS = {False: 0.25, True: 0.1}
 """The share of the budget that is left for two mistakes at least, in a large layer or not: there
 few of those are found."""
 _AFTER, _LEAST_AFTER = 2.0, 0.2e9
@@ -63,8 +63,6 @@ _TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
 which none tries all, and where weights are read back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
-_SINGLE, _TURN_OF_SINGLE = "single_changes", 0.9
-"""The family of what is tried of every step first, and its share of what is left."""
 _KEPT_FOR_WEIGHTS = 0.25
 """What is tried before it leaves it this share in a recurrence, where every change runs all its
 steps."""
@@ -207,7 +205,6 @@ def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.
 
     Each hypothesis has a ``turn``, a share of what is left; so much is ``kept`` for weights.
     """
-    turns = {_OF_WEIGHTS: _TURN_OF_WEIGHTS, _SINGLE: _TURN_OF_SINGLE}
     edited = view not in (search.whole, search.part)
     case = replace(view.case, allowed=view.allowed)
     some, difference, budget = sample(case, view.allowed), difference_of(case), search.budget
@@ -222,7 +219,7 @@ def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.
             break
         kept = 0.0 if weights else kept
         candidates, began = list[Scored](), budget.used
-        with budget.part(turns.get(hypothesis.family, turn), leaving=kept):
+        with budget.part(_TURN_OF_WEIGHTS if weights else turn, leaving=kept):
             for index, edit in enumerate(search.edits(hypothesis, case)):
                 search.tried += 1
                 search.causes.add(hypothesis.slug)

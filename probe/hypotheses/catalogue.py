@@ -54,7 +54,6 @@ from probe.hypotheses.steps import (
     moved_steps,
     rarer_changes,
     residual_blocks,
-    single_changes,
     tensors_of_blocks,
 )
 from probe.hypotheses.weights import other_weights, quantised_weights
@@ -97,7 +96,6 @@ COMMON = (
 )
 """What is tried of every layer."""
 ANY_STEP = (
-    single_changes,
     relative_positions,
     residual_blocks,
     activation_of_steps,

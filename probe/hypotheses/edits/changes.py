@@ -3,7 +3,6 @@ the cells of its recurrences."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import filterfalse
 from typing import NamedTuple
 
 import numpy as np
@@ -40,18 +39,10 @@ class Changes(NamedTuple):
         for number, reading in enumerate(dict.fromkeys(every[self.which])):
             yield reading, number > 0 and reading is every[-1]
 
-    def of(
-        self,
-        reading: Case,
-        tried_on: Case,
-        inner: bool = False,
-        without: Callable[[Change], bool] | None = None,
-    ) -> Iterator[Change]:
+    def of(self, reading: Case, tried_on: Case, inner: bool = False) -> Iterator[Change]:
         """Those of a reading, made of the case that they are tried on, and within the cells of its
-        recurrences; ``inner``: only those of what its ops are made of; ``without`` some."""
+        recurrences; ``inner``: only those of what its ops are made of."""
         made = _with_cells(tried_on, self.make)
-        if without is not None:
-            made = filterfalse(without, made)
         if inner and reading.words:
             made = (change for change in made if _within(reading, change))
         return shared(made, tried_on)
