@@ -120,7 +120,7 @@ def check(
         BadInput: An array, a shape or an option does not fit.
     """
     tolerance = _tolerance(rtol, atol)
-    looking = search_of(search, thorough, progress=progress)
+    search_options = search_of(search, thorough, progress=progress)
     mine, values = of_layer(layer, expected)
     if expected_at is not None:
         if mine is None:
@@ -151,13 +151,13 @@ def check(
     for capture in chosen:
         key = (capture.layer, capture.call)
         moved, own = drift.get(key), forward.own.get(key)
-        asked = looking if best is None or best.verdict != "diverge" else None
-        if asked is not None:
-            asked = replace(asked, others=others, road=None if moved is None else moved.road)
+        of_call = search_options if best is None or best.verdict != "diverge" else None
+        if of_call is not None:
+            of_call = replace(of_call, others=others, road=None if moved is None else moved.road)
         yours = None if mine is None else Yours(mine, moved, own)
         origin = Origin(model.source, model.framework, forward.how)
         report = _judged(
-            capture, yours, Options(tolerance, detail=True, search=asked, origin=origin)
+            capture, yours, Options(tolerance, detail=True, search=of_call, origin=origin)
         )
         report = replace(
             report,
@@ -170,7 +170,7 @@ def check(
         ):
             best = report
     assert best is not None
-    if looking is None:
+    if search_options is None:
         best = _without_search(best)
     if call is None and len(chosen) > 1:
         best = replace(

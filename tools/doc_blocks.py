@@ -131,7 +131,8 @@ class _Shell:
                 text, self.status = _probe(words[1:])
             return text + errors.getvalue()
         # Options meant for the tests of this project would reach a pytest that a page shows.
-        environment = {name: one for name, one in os.environ.items() if name != "PYTEST_ADDOPTS"}
+        environment = {**os.environ}
+        environment.pop("PYTEST_ADDOPTS", None)
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-c", line],

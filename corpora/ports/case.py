@@ -9,6 +9,11 @@ import numpy as np
 Port = Callable[[Any, Any], np.ndarray]
 
 
+def inputs_of(x: Any) -> Any:
+    """The input of a case as a list of arrays, an array or arrays by name."""
+    return list(x) if isinstance(x, tuple) else x
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A port with a mistake, and the mistake in words; `causes` counts the mistakes made in it."""

@@ -32,7 +32,9 @@ def rows(tool: Tool, families: Sequence[str]) -> Iterator[Row]:
             framework = framework_output(model, x, case.layer)
             right = case.right(model, x)
             ports = [("", "", right)]
-            ports += [(name, one.what, one.port(model, x)) for name, one in case.wrong.items()]
+            ports += [
+                (name, mistake.what, mistake.port(model, x)) for name, mistake in case.wrong.items()
+            ]
             for name, what, values in ports:
                 answer = tool(Question(model, case.layer, x, framework, values))
                 yield Row(family, case.name, name, what, answer, _located(answer, values, right))

@@ -134,7 +134,7 @@ def compare(
         ForwardFailed: A model's own forward pass raises.
     """
     say = progress or (lambda _: None)
-    looking = search_of(search, thorough) or NOT_SEARCHED
+    search_options = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = side(a), side(b)
     if isinstance(first, Outputs) and isinstance(second, Outputs):
@@ -156,7 +156,7 @@ def compare(
         reference, candidate = passed.graph, _pass_of_b(second, passed, x, x_b, same_layout)
         unlike = tuple(_unlike_outputs(passed.outputs, candidate.outputs))
     with _threads(candidate.graph):
-        found = _compared(reference, candidate, pairs, alone, say, same_layout, looking)
+        found = _compared(reference, candidate, pairs, alone, say, same_layout, search_options)
     found = found._replace(notes=(*unlike, *found.notes))
     told = _told(found, first, second, passed.how, candidate.words, strict)
     told = replace(told, takes=_takes(first, second, x_b, candidate.words))
@@ -335,7 +335,7 @@ def _compared(
     alone: str = "",
     say: Callable[[str], None] = lambda _: None,
     same_layout: bool = False,
-    looking: Search | str = NOT_SEARCHED,
+    search_options: Search | str = NOT_SEARCHED,
 ) -> _Walked:
     """The walk over one model on the other's tensors. ``alone`` says which side is arrays alone:
     the walk is then over the other."""
@@ -389,7 +389,7 @@ def _compared(
             )
 
             say(f"explaining {names_of(segment.b, segment.paired.b)[-1]}")
-            search = looking if explained < _EXPLAINED else _UNSEARCHED
+            search = search_options if explained < _EXPLAINED else _UNSEARCHED
             if alone:
                 why = reasons_alone(segment, walk.values, search)
                 why.notes[:0] = of_dumped(segment, graph, a)

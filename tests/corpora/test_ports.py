@@ -1,16 +1,11 @@
 """Ports of layers and blocks to NumPy that were written without a look at this project: the right
 ones agree with their frameworks, the wrong ones do not."""
 
-import sys
-
 import pytest
-from repository import ROOT
 
 import probe
-
-sys.path.append(str(ROOT))
-
 from corpora.ports import FAMILIES, HELD_OUT, cases_of, index, score
+from corpora.ports.case import inputs_of
 from corpora.ports.tool import tool
 
 WITHIN_ROUNDING = {
@@ -30,21 +25,17 @@ pytestmark = [
 ]
 
 
-def inputs(x):
-    return list(x) if isinstance(x, tuple) else x
-
-
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("family", FAMILIES)
 def test_right_ports_agree_and_wrong_ones_differ(family):
     for case in cases_of(family):
         model, x = case.build()
         opened = probe.open_model(model)
-        right = probe.check(opened, case.layer, inputs(x), expected=case.right(model, x))
+        right = probe.check(opened, case.layer, inputs_of(x), expected=case.right(model, x))
         assert right.verdict == "agree", (case.name, right)
         assert not right.findings, case.name
         name, mistake = next(iter(case.wrong.items()))
-        wrong = probe.check(opened, case.layer, inputs(x), expected=mistake.port(model, x))
+        wrong = probe.check(opened, case.layer, inputs_of(x), expected=mistake.port(model, x))
         verdict = "agree" if (case.name, name) in WITHIN_ROUNDING else "diverge"
         assert wrong.verdict == verdict, (case.name, name, wrong)
         told = (*wrong.diagnosis, *wrong.notes)

@@ -1,13 +1,8 @@
 """The tools that are scored on the corpus of ports, and how they are scored."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
-from repository import ROOT
-
-sys.path.append(str(ROOT))
 
 from corpora.ports import __main__ as command
 from corpora.ports import score, scores

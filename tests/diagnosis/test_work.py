@@ -1,23 +1,19 @@
 """What is found, what is tried for it and how much work that is are the same whatever else the
 machine does: a search counts its work and reads no clock."""
 
-import subprocess
-import sys
-from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from busy_processes import busy
 from own_seed import RNG
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 import probe
 from probe.trial.budget import Budget
-
-BUSY = "import time; end = time.monotonic() + 120\nwhile time.monotonic() < end: pass"
 
 
 class Mlp(nn.Module):
@@ -58,18 +54,6 @@ MISTAKES = {
     "two": (lambda: nn.Linear(6, 6), (9, 6), lambda m, x: F.linear(x, m.weight.T)),
 }
 ROW = torch.linspace(-1, 1, 6)[None]
-
-
-@contextmanager
-def busy(count=2):
-    """Children that take all the processors they get."""
-    children = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for child in children:
-            child.kill()
-            child.wait(timeout=60)
 
 
 @pytest.mark.costly(default=1)

@@ -87,7 +87,7 @@ def test_a_gathered_layer(name, layer, shapes):
 def test_the_layers_that_mistakes_are_planted_in(family):
     _, _, make = next(row for row in fault_catalogue.ROWS if row[1] == family)
     layer, x, _, *options = make()
-    holds(layer, x, *(one["at"] for one in options if "at" in one))
+    holds(layer, x, *(option["at"] for option in options if "at" in option))
 
 
 def test_every_family_of_described_classes_is_told():

@@ -2,12 +2,14 @@
 gives the values."""
 
 import probe
+from corpora.ports.case import inputs_of
 from corpora.ports.tool import Answer, Question
 
 
 def answer(question: Question) -> Answer:
-    x = list(question.x) if isinstance(question.x, tuple) else question.x
-    report = probe.check(question.model, question.layer, x, expected=question.values)
+    report = probe.check(
+        question.model, question.layer, inputs_of(question.x), expected=question.values
+    )
     worst = report.comparisons["framework", "expected"].worst
     return Answer(
         report.verdict == "diverge",
