@@ -18,11 +18,9 @@ def at_default(value: Any, default: Any) -> bool:
     if value is default:
         return True
     if isinstance(value, list | tuple):
-        return (
-            list(value) == list(default)
-            if isinstance(default, list | tuple)
-            else all(at_default(one, default) for one in value)
-        )
+        if isinstance(default, list | tuple):
+            return list(value) == list(default)
+        return all(at_default(one, default) for one in value)
     if isinstance(default, str) and callable(value):
         return getattr(value, "__name__", "") == default
     return isinstance(value, bool | int | float | str) and bool(value == default)

@@ -183,11 +183,10 @@ def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
         source, used = stored, centroids
         if wrapper.preserve_sparsity:
             zero = np.asarray(wrapper.zero_idx[name])
-            at = (
-                used[np.arange(len(used)), zero][:, None]
-                if wrapper.cluster_per_channel
-                else used[zero]
-            )
+            if wrapper.cluster_per_channel:
+                at = used[np.arange(len(used)), zero][:, None]
+            else:
+                at = used[zero]
             used = np.where(used == at, np.float32(0), used)
             source = stored * np.asarray(wrapper.sparsity_masks[name])
         if type(algorithm) is ClusteringAlgorithm:
@@ -245,11 +244,10 @@ def _fake_quantised(
     low, high = op.limits()
     clipped = int(np.count_nonzero((stored < low) | (stored > high)))
     step = np.atleast_1d(op.step())
-    scale = (
-        f"{step.min():g}"
-        if step.min() == step.max()
-        else f"{step.min():g} to {step.max():g} per channel"
-    )
+    if step.min() == step.max():
+        scale = f"{step.min():g}"
+    else:
+        scale = f"{step.min():g} to {step.max():g} per channel"
     options = f"{op.bits} bits" + (", narrow" if op.narrow else "")
     counted = f"{clipped} value{'' if clipped == 1 else 's'} clipped"
     words = (
@@ -298,7 +296,9 @@ def _quantised(
     if call.training:
         raise Undescribed("in training mode its ranges adapt to the batch")
     op = _op(quantizer, variables, where)
-    return () if op is None else (Step(op),)
+    if op is None:
+        return ()
+    return (Step(op),)
 
 
 def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:

@@ -33,11 +33,9 @@ def import_named(name: str) -> ModuleType:
         raise BadInput(f"the file {name} does not exist")
     try:
         with _importable(folder):
-            return (
-                _from_file(path.resolve())
-                if name.endswith(".py")
-                else importlib.import_module(name)
-            )
+            if name.endswith(".py"):
+                return _from_file(path.resolve())
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise BadInput(f"importing {name} raised {type(error).__name__}: {error}") from error
 

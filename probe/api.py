@@ -141,11 +141,10 @@ def check(
     if mine is not None and given is None and wandered:
         before = partial(drift_before, forward, layer, wandered, seed)
         quick = partial(quick_drift_before, forward, layer, wandered, seed)
-        drift = (
-            _sparing_drift(quick, before, mine, wandered, tolerance)
-            if is_large(model)
-            else before()
-        )
+        if is_large(model):
+            drift = _sparing_drift(quick, before, mine, wandered, tolerance)
+        else:
+            drift = before()
     others = cache(partial(weights_of_others, forward, layer, thorough))
     best: Report | None = None
     for capture in chosen:
@@ -218,11 +217,15 @@ def _sparing_drift(
     if drift and largest(drift) <= 1:
         return drift
     drift = before(few=True)
-    return drift if not 1 < largest(drift) < NEAR[0] else before()
+    if not 1 < largest(drift) < NEAR[0]:
+        return drift
+    return before()
 
 
 def _call_of(made_by: Producer | None) -> tuple[str, int] | None:
-    return (made_by.layer, made_by.call) if isinstance(made_by, CallOutput) else None
+    if isinstance(made_by, CallOutput):
+        return (made_by.layer, made_by.call)
+    return None
 
 
 def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, ...]:
@@ -230,14 +233,12 @@ def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str,
     if yours is None or yours.inputs is not None or not isinstance(model, Recorded):
         return ()
     held = model.untraced(capture.layer, capture.call)
-    return (
-        (
+    if held:
+        return (
             f"the allowance for your values leaves out rounding before {held}, which a recording "
             "cannot compute again: give the layer's own input (--expect-input)",
         )
-        if held
-        else ()
-    )
+    return ()
 
 
 def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:

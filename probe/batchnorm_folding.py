@@ -119,11 +119,10 @@ def _pair(model: Model, arrays: Sequence[np.ndarray], layer: str) -> tuple[Captu
     if finder.first.description is None:
         raise BadInput(f"{layer!r} cannot be folded: {finder.first.why}")
     if finder.second is None:
-        after = (
-            f"it is followed by {' and '.join(finder.others)}"
-            if finder.others
-            else "no layer was found after it"
-        )
+        if finder.others:
+            after = f"it is followed by {' and '.join(finder.others)}"
+        else:
+            after = "no layer was found after it"
         raise BadInput(f"{layer!r} is not followed by a batch normalisation: {after}")
     return finder.first, finder.second
 
@@ -133,7 +132,9 @@ def _position(steps: Sequence[Step], *kinds: type) -> int | None:
     there is no such one."""
     found = [position for position, step in enumerate(steps) if isinstance(step.op, kinds)]
     rest = all(isinstance(step.op, (*_BETWEEN, *kinds)) for step in steps)
-    return found[0] if rest and len(found) == 1 else None
+    if rest and len(found) == 1:
+        return found[0]
+    return None
 
 
 def _joined(first: Capture, second: Capture) -> Capture:
@@ -178,22 +179,19 @@ def _folded(first: Capture, second: Capture) -> tuple[list[Weight], tuple[Step, 
     }
 
     def value(part: Weight | None, otherwise: float) -> np.ndarray:
-        return (
-            np.full(kernel.shape[axis], otherwise)
-            if part is None
-            else part.value.astype(np.float64).ravel()
-        )
+        if part is None:
+            return np.full(kernel.shape[axis], otherwise)
+        return part.value.astype(np.float64).ravel()
 
     gain = value(norm.scale, 1.0) / np.sqrt(value(norm.variance, 1.0) + norm.epsilon)
     offset = (value(op.bias, 0.0) - value(norm.mean, 0.0)) * gain + value(norm.bias, 0.0)
     words = f"gamma / sqrt(variance + {norm.epsilon:g})"
     scaled = kernel * np.expand_dims(gain, tuple(at for at in range(kernel.ndim) if at != axis))
     weight = _held(op.weight, scaled, f"times {words} of {second.layer!r}", parts)
-    bias = (
-        Weight("bias", None, offset.astype(op.weight.effective.dtype))
-        if op.bias is None
-        else op.bias
-    )
+    if op.bias is None:
+        bias = Weight("bias", None, offset.astype(op.weight.effective.dtype))
+    else:
+        bias = op.bias
     bias = _held(bias, offset, f"(bias - mean) * {words} + beta of {second.layer!r}", parts)
     changed = replace(steps[position], op=replace(op, weight=weight, bias=bias))
     return [weight, bias], (*steps[:position], changed, *steps[position + 1 :])

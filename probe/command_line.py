@@ -20,7 +20,9 @@ def joined(words: Iterable[str]) -> str:
         line = " ".join(map(_quoted, words))
     except UnicodeEncodeError:
         return ""
-    return line if "\0" not in line and len(line) <= _LONGEST else ""
+    if "\0" not in line and len(line) <= _LONGEST:
+        return line
+    return ""
 
 
 def _quoted(word: str) -> str:
@@ -39,7 +41,9 @@ def _escape(character: str) -> str:
 
 def file(path: str) -> str:
     """A file's path as an argument that is no option."""
-    return f"./{path}" if path[:1] == "-" else path
+    if path[:1] == "-":
+        return f"./{path}"
+    return path
 
 
 def of_layer(opened: Sequence[str], layer: str, call: int = 0) -> str:

@@ -129,11 +129,10 @@ class UnknownLayer(ProbeError):
         matches = difflib.get_close_matches(
             wanted[:_COMPARED], [name for name in names if len(name) <= _COMPARED], n=3, cutoff=0.5
         )
-        hint = (
-            f"did you mean {' or '.join(map(repr, matches))}?"
-            if matches
-            else f"it has {printable.several(map(repr, names)) or 'no layers'}."
-        )
+        if matches:
+            hint = f"did you mean {' or '.join(map(repr, matches))}?"
+        else:
+            hint = f"it has {printable.several(map(repr, names)) or 'no layers'}."
         super().__init__(f"the model has no layer {printable.name(repr(wanted))}; {hint}")
 
 

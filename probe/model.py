@@ -384,7 +384,9 @@ def is_large(model: Model) -> bool:
 
 def recorded(model: Model) -> RecordedPass | None:
     """The one pass of a recording; None of a model that runs."""
-    return model.recorded() if isinstance(model, Recorded) else None
+    if isinstance(model, Recorded):
+        return model.recorded()
+    return None
 
 
 def containers_of(model: Model) -> tuple[str, ...]:

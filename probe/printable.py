@@ -20,7 +20,9 @@ def line(text: str, most: int = _LINE) -> str:
     """The text with every character that does not print as an escape such as ``\\n``; of a longer
     one the beginning and the end."""
     text = _short(text, most)
-    return text if text.isprintable() else _short(_escaped(text), most)
+    if text.isprintable():
+        return text
+    return _short(_escaped(text), most)
 
 
 def lines(text: str) -> str:
@@ -42,13 +44,17 @@ def name(text: str) -> str:
 def middle(text: str, most: int) -> str:
     """A longer text with what is left out of its middle as "…"."""
     kept = most - 1
-    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+    if len(text) <= most:
+        return text
+    return f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
 def end(text: str, most: int = WIDTH) -> str:
     """One line of at most so many columns, with "…" for what is left out at its end."""
     text = line(text)
-    return text if len(text) <= most else f"{text[: most - 2].rstrip(' ;,:(')} …"
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 2].rstrip(' ;,:(')} …"
 
 
 def kind(value: object) -> str:
@@ -98,8 +104,6 @@ def _escaped(text: str) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    return (
-        text
-        if len(text) <= most
-        else f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"
-    )
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"

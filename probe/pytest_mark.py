@@ -44,7 +44,9 @@ class Asked:
         """The names to test: as the file tells them, or else as the opened model does."""
         wanted = self.options.get("layers")
         if wanted is not None:
-            return [wanted] if isinstance(wanted, str) else list(wanted)
+            if isinstance(wanted, str):
+                return [wanted]
+            return list(wanted)
         listing = None
         if not self.opening:
             listing = import_module("probe.adapters").list_file(self.model)

@@ -171,4 +171,6 @@ def _mask(
 
 def _truth(build: Builder, call: Call, ref: Ref) -> Ref:
     boolean = call.masks[ref.index - len(call.inputs)].dtype == bool
-    return ref if boolean else build.add(ops.Cast(to="bool"), ref)
+    if boolean:
+        return ref
+    return build.add(ops.Cast(to="bool"), ref)

@@ -52,11 +52,10 @@ def quantizer_ops(quantizer: Any, where: str) -> tuple[ops.Op, ...]:
 def _op(inner: Any, where: str) -> ops.Op:
     def bits(name: str) -> np.ndarray:
         held = getattr(inner, name)
-        array = (
-            array_of(held, keras)
-            if isinstance(held, keras.Variable)
-            else keras.ops.convert_to_numpy(held)
-        )
+        if isinstance(held, keras.Variable):
+            array = array_of(held, keras)
+        else:
+            array = keras.ops.convert_to_numpy(held)
         return np.rint(array.astype(np.float64))
 
     kind = type(inner)
@@ -145,18 +144,18 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, values: np.ndarray) -> str:
     op = next((op for op in chain if isinstance(op, ops.FixedPoint | ops.MiniFloat)), None)
     name = f"{quantizer.q_type} quantizer"
     if not isinstance(op, ops.FixedPoint):
-        return name if op is None else f"{name} {op.summary(())}"
+        if op is None:
+            return name
+        return f"{name} {op.summary(())}"
     steps, (low, high) = op.step(), op.limits()
-    scale = (
-        f"{steps.min():g}"
-        if steps.min() == steps.max()
-        else f"{steps.min():g} to {steps.max():g} per element"
-    )
-    beyond = (
-        int(np.count_nonzero((values < low - steps / 2) | (values > high + steps / 2)))
-        if op.overflow
-        else 0
-    )
+    if steps.min() == steps.max():
+        scale = f"{steps.min():g}"
+    else:
+        scale = f"{steps.min():g} to {steps.max():g} per element"
+    if op.overflow:
+        beyond = int(np.count_nonzero((values < low - steps / 2) | (values > high + steps / 2)))
+    else:
+        beyond = 0
     way = {"WRAP": "wrapped around", "WRAP_SM": "reflected"}.get(op.overflow, "clipped")
     done = f"{beyond} value{'' if beyond == 1 else 's'} {way}"
     said = op.summary(()).removeprefix("to fixed point with ").partition(" bits")[0]

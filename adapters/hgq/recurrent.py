@@ -42,7 +42,11 @@ def _activation(function: Any, call: Call, rank: int = 2) -> tuple[ops.Op, ...]:
 
 
 def _one(parts: Sequence[ops.Op]) -> ops.Op:
-    return ops.Identity() if not parts else parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
+    if not parts:
+        return ops.Identity()
+    if len(parts) == 1:
+        return parts[0]
+    return ops.Chain(tuple(parts))
 
 
 def _weights(cell: Any, call: Call, prefix: str) -> dict[str, Any]:
@@ -54,7 +58,9 @@ def _weights(cell: Any, call: Call, prefix: str) -> dict[str, Any]:
 
 
 def _input(cell: Any) -> tuple[ops.Op, ...]:
-    return quantizer_ops(cell.iq, "its input goes through") if cell.enable_iq else ()
+    if cell.enable_iq:
+        return quantizer_ops(cell.iq, "its input goes through")
+    return ()
 
 
 def _simple(cell: Any, call: Call, prefix: str) -> CellOps:
@@ -95,19 +101,15 @@ def _half(op: ops.Op, units: int, half: int) -> ops.Op:
     """What the quantizer of both gates side by side is for the first or the second of them."""
 
     def cut(bits: np.ndarray) -> np.ndarray:
-        return (
-            bits[..., half * units : (half + 1) * units]
-            if bits.ndim and bits.shape[-1] == 2 * units
-            else bits
-        )
+        if bits.ndim and bits.shape[-1] == 2 * units:
+            return bits[..., half * units : (half + 1) * units]
+        return bits
 
     if isinstance(op, ops.FixedPoint):
         return replace(op, sign=cut(op.sign), integer=cut(op.integer), fraction=cut(op.fraction))
-    return (
-        replace(op, m=cut(op.m), e=cut(op.e), e0=cut(op.e0))
-        if isinstance(op, ops.MiniFloat)
-        else op
-    )
+    if isinstance(op, ops.MiniFloat):
+        return replace(op, m=cut(op.m), e=cut(op.e), e0=cut(op.e0))
+    return op
 
 
 OWN_CELLS.update({"hgq.QGRUCell": _gated, "hgq.QSimpleRNNCell": _simple})

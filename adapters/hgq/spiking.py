@@ -50,7 +50,9 @@ def _cell(layer: Any, call: Call) -> Description:
 def _flat(value: Any) -> list[Ref]:
     if isinstance(value, Ref):
         return [value]
-    return [] if value is None else [ref for one in value for ref in _flat(one)]
+    if value is None:
+        return []
+    return [ref for one in value for ref in _flat(one)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,21 +108,18 @@ class _Cell:
         output = build.add(ops.Where(), fires, self.factor, nothing)
         after = gathered
         if self.cell.reset_mechanism != "none":
-            back = (
-                nothing
-                if self.cell.reset_mechanism == "zero"
-                else build.add(ops.Sub(), gathered, threshold)
-            )
+            if self.cell.reset_mechanism == "zero":
+                back = nothing
+            else:
+                back = build.add(ops.Sub(), gathered, threshold)
             after = build.add(ops.Where(), fires, back, gathered)
         return _through(build, output, self.output), _through(build, after, self.state)
 
 
 def _ops(cell: Any, name: str, where: str) -> tuple[ops.Op, ...]:
-    return (
-        quantizer_ops(getattr(cell, name), f"its {where} goes through")
-        if getattr(cell, f"enable_{name}", False)
-        else ()
-    )
+    if getattr(cell, f"enable_{name}", False):
+        return quantizer_ops(getattr(cell, name), f"its {where} goes through")
+    return ()
 
 
 def _through(build: Builder, x: Ref, chain: Sequence[ops.Op]) -> Ref:

@@ -38,11 +38,10 @@ def _conv(layer: Any, call: Call) -> Description:
     pads = padding_pairs(
         layer.padding, tuple(spatial), layer.kernel_size, layer.strides, layer.dilation_rate
     )
-    x = (
-        build.add(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1))
-        if any(map(any, pads))
-        else Ref(-1)
-    )
+    if any(map(any, pads)):
+        x = build.add(ops.Pad(pads=((0, 0), *pads, (0, 0))), Ref(-1))
+    else:
+        x = Ref(-1)
     reach = [
         (size - 1) * dilation
         for size, dilation in zip(layer.kernel_size, layer.dilation_rate, strict=True)

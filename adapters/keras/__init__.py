@@ -82,7 +82,9 @@ def open_model(
 def list_file(path: "str | os.PathLike[str]") -> Listing | None:
     """The layers as the file tells them, without a framework and without running what it holds."""
     layers = listing(read(Path(path)))
-    return None if layers is None else Listing(layers)
+    if layers is None:
+        return None
+    return Listing(layers)
 
 
 def _live(source: Any, keras: Any, device: str | None) -> "Opened":
@@ -151,16 +153,22 @@ class Saved(Shown):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._opened.notes if self._is_loaded else self._told_notes
+        if self._is_loaded:
+            return self._opened.notes
+        return self._told_notes
 
     @property
     def framework(self) -> str:
-        return self._opened.framework if self._is_loaded else self._file.namespace
+        if self._is_loaded:
+            return self._opened.framework
+        return self._file.namespace
 
     @property
     def layers(self) -> "tuple[Layer, ...]":
         told = None if self._is_loaded or self._custom else listing(self._file)
-        return self._opened.layers if told is None else told
+        if told is None:
+            return self._opened.layers
+        return told
 
     @property
     def inputs(self) -> "tuple[InputSpec, ...] | None":

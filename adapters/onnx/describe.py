@@ -123,7 +123,9 @@ class Builder(description.Builder):
         if value is not None:
             return tuple(int(one) for one in self.array(value).reshape(-1))
         given = self.get(name) if name else None
-        return None if given is None else tuple(given)
+        if given is None:
+            return None
+        return tuple(given)
 
     def weight(self, name: str, value: Value | None) -> Weight | None:
         """An input as a parameter of an op: where it follows from the model's input, as that made
@@ -143,10 +145,13 @@ class Builder(description.Builder):
 
 
 def _short(value: Any) -> str:
-    text = (
-        repr(value) if isinstance(value, int | float | str | list | tuple) else type(value).__name__
-    )
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, int | float | str | list | tuple):
+        text = repr(value)
+    else:
+        text = type(value).__name__
+    if len(text) <= 60:
+        return text
+    return f"{text[:57]}..."
 
 
 Describer = Callable[..., Ref | Sequence[Ref]]

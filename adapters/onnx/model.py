@@ -75,7 +75,9 @@ class OnnxModel(Shown):
 
     @cached_property
     def _seconds(self) -> float:
-        return time_limit(self.proto) if self.limited else math.inf
+        if self.limited:
+            return time_limit(self.proto)
+        return math.inf
 
     @cached_property
     def initializers(self) -> Mapping[str, np.ndarray]:
@@ -127,11 +129,10 @@ class OnnxModel(Shown):
         found: dict[str, onnx.NodeProto] = {}
         for number, node in enumerate(self._ordered):
             if self.following.intersection(node.output):
-                name = (
-                    node.name
-                    if node.name and node.name not in found
-                    else f"{node.name or node.op_type}_{number}"
-                )
+                if node.name and node.name not in found:
+                    name = node.name
+                else:
+                    name = f"{node.name or node.op_type}_{number}"
                 found[name] = node
         return found
 

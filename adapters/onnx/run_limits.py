@@ -170,11 +170,12 @@ def _longest_texts(graph: Any) -> dict[str, int]:
             )
         ]
         taken = [lengths.get(name, 0) for name in node.input]
-        longest = (
-            sum(taken)
-            if node.op_type == "StringConcat"
-            else max([*taken, *(map(len, held) if node.op_type == "Constant" else ())], default=0)
-        )
+        if node.op_type == "StringConcat":
+            longest = sum(taken)
+        else:
+            longest = max(
+                [*taken, *(map(len, held) if node.op_type == "Constant" else ())], default=0
+            )
         lengths.update(dict.fromkeys(node.output, longest) if longest else {})
     return lengths
 
@@ -183,11 +184,10 @@ def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int |
     """How many bytes a run on these inputs may take; None where the sizes of all tensors follow
     from the shapes that the model says."""
     inferred = _inferred(proto, {name: array.shape for name, array in fed.items()})
-    infos = (
-        {}
-        if inferred is None
-        else {one.name: one for one in (*inferred.value_info, *inferred.output)}
-    )
+    if inferred is None:
+        infos = {}
+    else:
+        infos = {one.name: one for one in (*inferred.value_info, *inferred.output)}
     plain = all(node.domain in ("", "ai.onnx") and not _graphs(node) for node in proto.graph.node)
     names = [
         name
@@ -219,7 +219,9 @@ def time_limit(proto: onnx.ModelProto) -> float:
         node.op_type == "Scan" or (node.op_type == "Loop" and node.input[0] not in constant)
         for node in nodes
     )
-    return _SECONDS if computed else math.inf
+    if computed:
+        return _SECONDS
+    return math.inf
 
 
 def _inferred(
@@ -266,7 +268,9 @@ def _bytes(value: Any) -> int:
     """How large a value is whose shape is known; else 0."""
     kind = value.type.tensor_type
     sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in kind.shape.dim]
-    return 4 * math.prod(sizes) if kind.HasField("shape") else 0
+    if kind.HasField("shape"):
+        return 4 * math.prod(sizes)
+    return 0
 
 
 def _graphs(node: onnx.NodeProto) -> list[Any]:
@@ -329,13 +333,12 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
         inner = sum(_rounds(one, constants) for one in _graphs(node))
         if node.op_type == "Loop" and node.domain in ("", "ai.onnx") and _graphs(node):
             count, go = (*node.input[:2], "", "")[:2]
-            limit = (
-                math.inf
-                if not count
-                else float(constants[count].ravel()[0])
-                if count in constants
-                else 1.0
-            )
+            if not count:
+                limit = math.inf
+            elif count in constants:
+                limit = float(constants[count].ravel()[0])
+            else:
+                limit = 1.0
             begins = not go or (go in constants and bool(constants[go].ravel()[0]))
             total += (
                 max(limit, 0.0) * (1 + inner)

@@ -15,7 +15,9 @@ __all__ = ["defaults", "input_name", "numbers", "plain"]
 
 def plain(value: Any) -> Any:
     """An attribute's value with text for bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return value.decode()
+    return value
 
 
 def numbers(value: onnx.TensorProto) -> np.ndarray:
@@ -47,11 +49,10 @@ def _schema(kind: str, opset: int) -> Any:
 def defaults(kind: str, opset: int) -> dict[str, Any]:
     """The attributes that have a default in that version, and it."""
     schema = _schema(kind, opset)
-    given = (
-        {}
-        if schema is None
-        else {name: one.default_value for name, one in schema.attributes.items()}
-    )
+    if schema is None:
+        given = {}
+    else:
+        given = {name: one.default_value for name, one in schema.attributes.items()}
     return {
         name: plain(helper.get_attribute_value(value))
         for name, value in given.items()

@@ -79,11 +79,10 @@ def reader(layer: Any) -> Reader:
     quantiser of that name."""
     plain = read_variable(tf_keras)
     # Made before the call, which may set the integer bits for the next one.
-    before = (
-        np.asarray(layer.quantizer.integer)
-        if isinstance(layer, qkeras.QAdaptiveActivation)
-        else None
-    )
+    if isinstance(layer, qkeras.QAdaptiveActivation):
+        before = np.asarray(layer.quantizer.integer)
+    else:
+        before = None
     owners = {
         id(variable): pair for owner in _inside(layer) for variable, pair in _quantised(owner)
     }

@@ -61,12 +61,13 @@ _FUNCTIONS: dict[Any, Callable[[], tuple[ops.Op, ...]]] = {
 def function_ops(function: Any) -> tuple[ops.Op, ...] | None:
     """The ops of an activation of QKeras' that is a plain function and no quantizer; None for
     anything else."""
-    found = (
-        _FUNCTIONS.get(function)
-        if callable(function) and getattr(function, "__hash__", None)
-        else None
-    )
-    return None if found is None else found()
+    if callable(function) and getattr(function, "__hash__", None):
+        found = _FUNCTIONS.get(function)
+    else:
+        found = None
+    if found is None:
+        return None
+    return found()
 
 
 def quantizer_ops(
@@ -83,11 +84,10 @@ def quantizer_ops(
     if plain is not None:
         return plain
     if kind not in _DESCRIBERS or tf_keras.backend.floatx() != "float32":
-        why = (
-            "which draws random numbers in inference too"
-            if kind is qkeras.bernoulli
-            else "a quantizer that has no description"
-        )
+        if kind is qkeras.bernoulli:
+            why = "which draws random numbers in inference too"
+        else:
+            why = "a quantizer that has no description"
         raise Undescribed(f"{where} {name}, {why}")
     stochastic = getattr(quantizer, "use_stochastic_rounding", False) or kind in (
         qkeras.stochastic_binary,
@@ -102,11 +102,15 @@ def quantizer_ops(
         if not np.isfinite(numbers).all() or (np.rint(numbers) != numbers).any():
             raise Undescribed(f"{where} {name} with {option} = {numbers}, not a whole number")
     chain = _DESCRIBERS[kind](quantizer, ndim)
-    return chain if integer is None else tuple(_with_integer(op, integer) for op in chain)
+    if integer is None:
+        return chain
+    return tuple(_with_integer(op, integer) for op in chain)
 
 
 def _with_integer(op: ops.Op, integer: np.ndarray) -> ops.Op:
-    return replace(op, integer=_integer(integer)) if isinstance(op, ops.Quantizer) else op
+    if isinstance(op, ops.Quantizer):
+        return replace(op, integer=_integer(integer))
+    return op
 
 
 def grid_of(chain: Sequence[ops.Op], stored: np.ndarray, value: np.ndarray) -> Grid | None:
@@ -122,17 +126,18 @@ def grid_of(chain: Sequence[ops.Op], stored: np.ndarray, value: np.ndarray) -> G
     scale = np.asarray(op.step(stored), np.float32)
     if not scale.all():
         return None
-    bits, signed = (
-        (op.bits, getattr(op, "keep_negative", False))
-        if isinstance(op, ops.Quantizer)
-        else (op.levels - 1, True)
-    )
+    if isinstance(op, ops.Quantizer):
+        bits, signed = (op.bits, getattr(op, "keep_negative", False))
+    else:
+        bits, signed = (op.levels - 1, True)
     grid = Grid(scale, bits, signed)
     # The straight-through estimator may leave a value a rounding away from its level.
     near = np.abs(grid.integers(value) * scale - value) <= 2.0**-20 * scale + 2.0**-22 * np.abs(
         stored
     )
-    return grid if near.all() else None
+    if near.all():
+        return grid
+    return None
 
 
 def effective(
@@ -174,7 +179,9 @@ def _fixed(quantizer: Any) -> dict[str, Any]:
 def _integer(bits: Any) -> int | np.ndarray:
     """Integer bits: one number, or one per channel of the last axis."""
     array = np.asarray(bits)
-    return int(array.item()) if array.size == 1 else array.astype(np.int64)
+    if array.size == 1:
+        return int(array.item())
+    return array.astype(np.int64)
 
 
 def settled(
@@ -249,7 +256,9 @@ def _internal_sigmoid() -> float | None:
 
 def _scale_of(quantizer: Any) -> Any:
     alpha = quantizer.alpha
-    return alpha if alpha is None or isinstance(alpha, str) else np.asarray(alpha, np.float32)
+    if alpha is None or isinstance(alpha, str):
+        return alpha
+    return np.asarray(alpha, np.float32)
 
 
 def _binary(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
@@ -384,11 +393,10 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
     if not isinstance(op, ops.QuantizedBits | ops.AutoQuantizedBits | ops.Binary | ops.Ternary):
         return name
     steps, clipped = np.atleast_1d(op.step(stored)), int(np.count_nonzero(op.clipped(stored)))
-    scale = (
-        f"{steps.min():g}"
-        if steps.min() == steps.max()
-        else f"{steps.min():g} to {steps.max():g} per channel"
-    )
+    if steps.min() == steps.max():
+        scale = f"{steps.min():g}"
+    else:
+        scale = f"{steps.min():g} to {steps.max():g} per channel"
     return (
         f"{name}: scale {scale}, {op.levels} levels, {clipped} "
         f"value{'' if clipped == 1 else 's'} clipped"

@@ -29,7 +29,9 @@ def list_file(path: str | os.PathLike[str]) -> Listing | None:
     """What the headers of the files and config.json tell; None of pickled files, which tell
     nothing."""
     directory = read(Path(path))
-    return None if directory.pickled else listing(directory)
+    if directory.pickled:
+        return None
+    return listing(directory)
 
 
 def open_model(

@@ -93,7 +93,9 @@ def without_code(directory: Directory, own: bool) -> str:
     "" otherwise."""
     within = [] if own else list(code_within(directory.config))
     names = printable.several(within, 3)
-    return f" (without code of the directory's own, {names}: {ALLOWED})" if within else ""
+    if within:
+        return f" (without code of the directory's own, {names}: {ALLOWED})"
+    return ""
 
 
 def _implementations(config: Any) -> list[str | None]:

@@ -47,7 +47,9 @@ class Directory:
     @cached_property
     def tensors(self) -> dict[str, Stored]:
         """All that the .safetensors files hold."""
-        return {} if self.pickled else headers(self.files)
+        if self.pickled:
+            return {}
+        return headers(self.files)
 
     @property
     def architecture(self) -> str:
@@ -69,7 +71,9 @@ class Directory:
     def classes(self) -> list[str]:
         """The names of the classes that config.json says wrote it."""
         named = (self.config or {}).get("architectures")
-        return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+        if isinstance(named, list):
+            return [one for one in named if isinstance(one, str)]
+        return []
 
     @property
     def quantisation(self) -> str:
@@ -81,14 +85,18 @@ class Directory:
         method = found.get("quant_method") or (
             "bitsandbytes" if "load_in_4bit" in found or "load_in_8bit" in found else "unknown"
         )
-        return f"{method}, {bits} bits" if isinstance(bits, int) else str(method)
+        if isinstance(bits, int):
+            return f"{method}, {bits} bits"
+        return str(method)
 
     @property
     def dtype(self) -> str:
         """The precision that config.json asks for, such as "bfloat16", or ""."""
         config = self.config or {}
         found = config.get("dtype", config.get("torch_dtype"))
-        return found.removeprefix("torch.") if isinstance(found, str) else ""
+        if isinstance(found, str):
+            return found.removeprefix("torch.")
+        return ""
 
 
 def read(path: Path) -> Directory:
@@ -184,8 +192,6 @@ def _tied(directory: Directory) -> str:
     table = next(
         (name for name, one in tensors.items() if len(one.shape) == 2 and one.shape[0] in sizes), ""
     )
-    return (
-        f"the output layer has no tensor of its own: it is tied to {printable.name(table)}"
-        if table
-        else ""
-    )
+    if table:
+        return f"the output layer has no tensor of its own: it is tied to {printable.name(table)}"
+    return ""

@@ -138,7 +138,9 @@ def _own_code(directory: Directory, name: str) -> str:
 
 def _version(directory: Directory) -> str:
     found = (directory.config or {}).get("transformers_version")
-    return found if isinstance(found, str) else ""
+    if isinstance(found, str):
+        return found
+    return ""
 
 
 def _filled(

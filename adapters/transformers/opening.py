@@ -85,7 +85,9 @@ class TransformersModel(TorchModel):
 
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> TorchModel:
         bound = super().called_with(arguments, layer)
-        return bound if layer is not None else replace(bound, specs=self._named(arguments))
+        if layer is not None:
+            return bound
+        return replace(bound, specs=self._named(arguments))
 
     def _named(self, arguments: CallArguments) -> tuple[InputSpec, ...] | None:
         """The inputs that the arguments are, in the order of the arrays; None where arrays lie

@@ -205,8 +205,12 @@ def input_file(
         raise BadInput(f"{path} is an image, which is read as the model's input (--input) alone")
     held = array(path, dtype)
     if isinstance(held, dict):
-        return next(iter(held.values())) if len(held) == 1 else held
-    return Unshaped(held, path) if path.endswith(FLAT) else held
+        if len(held) == 1:
+            return next(iter(held.values()))
+        return held
+    if path.endswith(FLAT):
+        return Unshaped(held, path)
+    return held
 
 
 _OF_A_REPORT = ("framework_0", "numpy_0", "onnx_0", "expected_0")
@@ -221,7 +225,11 @@ def own_input(
         return held
     names = takewhile(held.__contains__, map("input_{}".format, count()))
     inputs = [held[name] for name in names]
-    return held if not inputs else inputs[0] if len(inputs) == 1 else inputs
+    if not inputs:
+        return held
+    if len(inputs) == 1:
+        return inputs[0]
+    return inputs
 
 
 def values(
@@ -273,7 +281,9 @@ def _left_out(path: str, held: np.ndarray) -> np.ndarray | float:
         units = 10.0 ** (np.where(np.isfinite(magnitudes), magnitudes, -np.inf) - most + 1)
         return _HALF * units
     places = max(decimals, default=0)
-    return _HALF * 10.0**-places if places else 0.0
+    if places:
+        return _HALF * 10.0**-places
+    return 0.0
 
 
 def typed(value: str, at: tuple[int, ...]) -> Partial:

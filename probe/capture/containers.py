@@ -49,4 +49,6 @@ class Containers:
         """What the names of a layer's weights begin with, seen from the container."""
         start = container + self._separator if container else ""
         path = "" if owner == container else owner.removeprefix(start)
-        return path + self._separator if path else ""
+        if path:
+            return path + self._separator
+        return ""

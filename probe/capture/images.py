@@ -32,7 +32,10 @@ def pixels(picture: Picture, spec: InputSpec | None, first: bool) -> tuple[np.nd
         raise BadInput(f"--scale must be a positive number; you gave {picture.scale:g}")
     size = () if spec is None else spec.shape
     layout = picture.layout or _layout_of(size) or ("chw" if first else "hwc")
-    channels = size[-1 if layout == "hwc" else 1] if len(size) == 4 else None
+    if len(size) == 4:
+        channels = size[-1 if layout == "hwc" else 1]
+    else:
+        channels = None
     image = _opened(picture.path)
     words = f"{picture.path}: {image.width} x {image.height} pixels, {image.mode}"
     orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
@@ -66,7 +69,9 @@ def _layout_of(size: tuple[int | None, ...]) -> str:
     tell."""
     if len(size) != 4 or (size[1] in _MODES) == (size[3] in _MODES):
         return ""
-    return "chw" if size[1] in _MODES else "hwc"
+    if size[1] in _MODES:
+        return "chw"
+    return "hwc"
 
 
 def _deep(path: str) -> bool:

@@ -153,11 +153,10 @@ def _called(
     if not arrays and (x is None or isinstance(x, Mapping)):
         specs = _shaped(model, shape)
         slots = [Slot(place) for place in range(len(specs))]
-        named = (
-            {}
-            if model.inputs is None
-            else {spec.name: one for spec, one in zip(specs, slots, strict=True)}
-        )
+        if model.inputs is None:
+            named = {}
+        else:
+            named = {spec.name: one for spec, one in zip(specs, slots, strict=True)}
         arguments = CallArguments(() if named else tuple(slots), {**named, **literals})
         model = called_with(arguments)
         arrays, words = draw(model, shape, seed)
@@ -281,7 +280,12 @@ def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[
     text = f"({', '.join('?' if length is None else str(length) for length in wanted)})"
     whole = values.size == known if not free else known > 0 and values.size % known == 0
     if not whole or len(free) > 1:
-        per = "" if not free else f", {known:,} for each" if len(free) == 1 else ""
+        if not free:
+            per = ""
+        elif len(free) == 1:
+            per = f", {known:,} for each"
+        else:
+            per = ""
         raise BadInput(
             f"{numbers.path} contains {values.size:,} numbers, which do not fill the shape "
             f"{text}{per}"
@@ -351,11 +355,9 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
     text = " and ".join(
         f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
     )
-    return (
-        f"{words}; it contains {text} among {sum(array.size for array in arrays)} values"
-        if text
-        else words
-    )
+    if text:
+        return f"{words}; it contains {text} among {sum(array.size for array in arrays)} values"
+    return words
 
 
 def draw(model: Model, shape: Shape = None, seed: int = 0) -> tuple[tuple[np.ndarray, ...], str]:

@@ -105,11 +105,15 @@ class _Line(Generic[T]):
     def first(self) -> _Task[T] | None:
         """The first result that has not been read, None after the last; works until it is there."""
         self._work(lambda: self._unread[0].done if self._unread else self._ended)
-        return self._unread[0] if self._unread else None
+        if self._unread:
+            return self._unread[0]
+        return None
 
     def ready(self) -> _Task[T] | None:
         """The first result, where it is there."""
-        return self._unread[0] if self._unread and self._unread[0].done else None
+        if self._unread and self._unread[0].done:
+            return self._unread[0]
+        return None
 
     def read(self) -> None:
         """Says that the first result has been read."""
@@ -327,4 +331,6 @@ def one_thread() -> Iterator[None]:
 
 def _cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -115,7 +115,9 @@ class Producers:
             self._made[id(tensor)] = _Entry(known, producer, self._state(tensor, array), self.count)
 
     def _state(self, tensor: Tensor, array: np.ndarray) -> tuple[int, int] | None:
-        return None if self._writes is None else (self._writes(tensor), digest(array))
+        if self._writes is None:
+            return None
+        return (self._writes(tensor), digest(array))
 
 
 def digest(array: np.ndarray) -> int:

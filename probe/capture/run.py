@@ -419,4 +419,6 @@ def watching(
 
 def opened(model: ModelLike) -> Model:
     """The model itself where an adapter has opened it, or else opened."""
-    return model if is_model(model) else open_model(model)
+    if is_model(model):
+        return model
+    return open_model(model)

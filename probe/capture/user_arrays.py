@@ -134,7 +134,9 @@ class Spread:
 
 
 def _end(value: int | None) -> str:
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value)
 
 
 def part_at(values: "Expected | Unshaped", at: tuple[int | slice, ...]) -> Partial:
@@ -181,7 +183,9 @@ def as_array(values: ArrayLike, what: str = "an input") -> np.ndarray:
         array = np.asarray(values)
     except (RuntimeError, TypeError, ValueError) as error:
         raise BadInput(f"{what} cannot be converted to an array: {in_words(error)}") from None
-    return array.astype(np.float64) if array.dtype == np.longdouble else array
+    if array.dtype == np.longdouble:
+        return array.astype(np.float64)
+    return array
 
 
 def holds_numbers(array: np.ndarray) -> bool:

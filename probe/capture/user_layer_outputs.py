@@ -39,7 +39,9 @@ class Theirs:
 
     def of(self, capture: Capture) -> Expected:
         """The values of a call, which are those of the layer's first."""
-        return None if capture.call else self._expected.get(self.name_of(capture))
+        if capture.call:
+            return None
+        return self._expected.get(self.name_of(capture))
 
     def inputs_of(self, capture: Capture) -> tuple[np.ndarray, ...] | None:
         """The user's own inputs of a call, where all are known: what the call made them that the

@@ -366,7 +366,9 @@ def _told(name: str, value: Any) -> str:
     """One value of an option as it is typed."""
     if name == "shape":
         return ",".join(map(str, value))
-    return f"{value[0]}={value[1]!r}" if name == "arg" else str(value)
+    if name == "arg":
+        return f"{value[0]}={value[1]!r}"
+    return str(value)
 
 
 def recording_parameters() -> list[click.Parameter]:
@@ -537,4 +539,6 @@ def _shapes_a_file(name: str, other: str, arguments: Arguments) -> bool:
 
 
 def _flag(name: str) -> str:
-    return "--import" if name == "imports" else f"--{name.replace('_', '-')}"
+    if name == "imports":
+        return "--import"
+    return f"--{name.replace('_', '-')}"

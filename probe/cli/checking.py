@@ -112,7 +112,9 @@ def explain(arguments: Arguments) -> int:
 
 def _named(arguments: Arguments) -> Named:
     layer = str(arguments.layer)
-    return layer if arguments.to is None else (layer, arguments.to)
+    if arguments.to is None:
+        return layer
+    return (layer, arguments.to)
 
 
 def input_of(arguments: Arguments) -> InputArgument:
@@ -136,7 +138,11 @@ def _own_input(arguments: Arguments) -> InputArgument | None:
 def drawn(arguments: Arguments) -> Shape:
     """The shapes of the drawn inputs, one alone where there is one."""
     shapes = arguments.shape
-    return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
+    if not shapes:
+        return None
+    if len(shapes) == 1:
+        return shapes[0]
+    return shapes
 
 
 def _told(report: "Report", arguments: Arguments) -> int:
@@ -210,7 +216,9 @@ def sweep(arguments: Arguments) -> int:
         return 1
     if not swept.counts["agree"]:
         return 2
-    return 2 if arguments.strict and swept.counts["unchecked"] else 0
+    if arguments.strict and swept.counts["unchecked"]:
+        return 2
+    return 0
 
 
 _AT_LENGTH = 20

@@ -238,7 +238,11 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
 
 def _shape(arguments: Comparing) -> "Shape":
     shapes = arguments.shape
-    return None if not shapes else shapes[0] if len(shapes) == 1 else shapes
+    if not shapes:
+        return None
+    if len(shapes) == 1:
+        return shapes[0]
+    return shapes
 
 
 def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelComparison":

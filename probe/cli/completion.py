@@ -60,4 +60,6 @@ def _word(name: str) -> str:
     # bash leaves a quote standing that was typed before, and backslashes out
     words = os.environ.get("COMP_WORDS", "").split("\n")
     typed = "".join(words[int(os.environ.get("COMP_CWORD", "0")) :])
-    return "" if "\\" in name or set(typed) & set("\\'\"") else quoted
+    if "\\" in name or set(typed) & set("\\'\""):
+        return ""
+    return quoted

@@ -69,11 +69,9 @@ class Comparison:
         if self.reason:
             return self.reason
         if self.ok:
-            return (
-                f"agree; the largest difference is {self.ratio:.2g} x the allowance"
-                if self.ratio
-                else "equal"
-            )
+            if self.ratio:
+                return f"agree; the largest difference is {self.ratio:.2g} x the allowance"
+            return "equal"
         differ = f"{self.count} of {self.size} elements differ"
         return f"{differ}, by up to {self.ratio:.3g} x the allowance"
 
@@ -289,7 +287,12 @@ def _extremes(rows: np.ndarray, single: float | None) -> list[tuple[float, int]]
     for row, place in zip(rows, rows.argmax(axis=1).tolist(), strict=True):
         largest = row.item(place)
         if single is not None:
-            largest = largest / single if single else 0.0 if largest == 0 else math.inf
+            if single:
+                largest = largest / single
+            elif largest == 0:
+                largest = 0.0
+            else:
+                largest = math.inf
         found.append((largest, place))
     if len(rows) == 1:
         return [*found, *found, (0.0, 0)]

@@ -225,7 +225,9 @@ class _Composition(Builder):
         if not isinstance(maker, CallOutput):
             return None
         place = self._places.get((maker.layer, maker.call))
-        return None if place is None else _Output(place, maker.output)
+        if place is None:
+            return None
+        return _Output(place, maker.output)
 
     def _by_value(self, array: np.ndarray, taker: "_Taker") -> _Source | None:
         """The one array before that holds the same numbers, where these are told from others, in
@@ -239,7 +241,9 @@ class _Composition(Builder):
                 if isinstance(one, Ref) or one.place < taker.place
             ]
             if len(alike) == 1:
-                return _Cast(alike[0], to) if to else alike[0]
+                if to:
+                    return _Cast(alike[0], to)
+                return alike[0]
         return None
 
     def _by_numbers(self, to: str) -> dict[Hashable, list[_Output | Ref]]:
@@ -258,7 +262,9 @@ class _Composition(Builder):
         """The output of a step, or the input, that a source is by now."""
         if isinstance(source, _Cast):
             return self.add(Stored(to=source.to), self._found(source.source, values))
-        return values[source] if isinstance(source, _Output) else source
+        if isinstance(source, _Output):
+            return values[source]
+        return source
 
     def _append_input(self, array: np.ndarray, maker: Producer | None) -> Ref:
         self.inputs = (*self.inputs, array)
@@ -392,7 +398,9 @@ def _in_type(array: np.ndarray, to: str) -> np.ndarray:
 
 def _key(maker: Producer | None, array: np.ndarray) -> Hashable:
     """What an input is known by: what made it, or else its numbers."""
-    return _numbers(array) if maker is None else maker
+    if maker is None:
+        return _numbers(array)
+    return maker
 
 
 def _numbers(array: np.ndarray) -> tuple[Hashable, ...]:

@@ -54,7 +54,9 @@ class Builder:
         def moved(ref: Ref) -> Ref:
             if ref.step >= 0:
                 return Ref(before + ref.step, ref.index)
-            return given[ref.index] if given else ref
+            if given:
+                return given[ref.index]
+            return ref
 
         for position, step in enumerate(steps):
             refs = tuple(map(moved, step.sources(position)))
@@ -92,7 +94,9 @@ class Builder:
             if value.step >= 0:
                 raise Undescribed("a value that is not an argument")
             return self.inputs[value.index]
-        return value.value if isinstance(value, Weight) else np.asarray(value)
+        if isinstance(value, Weight):
+            return value.value
+        return np.asarray(value)
 
     def shape(self, value: Value) -> tuple[int, ...]:
         if isinstance(value, Ref) and value.step in self._shapes:

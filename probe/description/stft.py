@@ -30,13 +30,9 @@ def resized(build: Builder, x: Ref, rank: int, axis: int, have: int, size: int) 
     """Cut off at ``size`` along an axis, or filled up with zeros."""
     if size < have:
         return build.add(_cut(rank, axis, 0, size), x)
-    return (
-        x
-        if size == have
-        else build.add(
-            ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x
-        )
-    )
+    if size == have:
+        return x
+    return build.add(ops.Pad(pads=tuple((0, (size - have) * (k == axis)) for k in range(rank))), x)
 
 
 def half(build: Builder, pair: Pair, rank: int, axis: int, size: int) -> Pair:
@@ -77,11 +73,9 @@ def window(
     else:
         made = build.ref(np.asarray(kind, np.float64))
     before = (length - size) // 2
-    return (
-        made
-        if length == size
-        else build.add(ops.Pad(pads=((before, length - size - before),)), made)
-    )
+    if length == size:
+        return made
+    return build.add(ops.Pad(pads=((before, length - size - before),)), made)
 
 
 def framed(build: Builder, x: Ref, rank: int, time: int, length: int, step: int) -> tuple[Ref, int]:

@@ -134,7 +134,9 @@ def _where(case: Case, scored: Scored) -> str:
     (call,) = calls
     kinds = {type(case.steps[at].op) for at in range(start, stop)}
     others = {case.calls[at] for at, step in enumerate(case.steps) if type(step.op) in kinds}
-    return f" in {call}" if len(others) > 1 and call not in scored.edit.claim else ""
+    if len(others) > 1 and call not in scored.edit.claim:
+        return f" in {call}"
+    return ""
 
 
 def _is_same(pair: tuple[int, int]) -> bool:

@@ -36,7 +36,9 @@ def unlike_rounding(case: Case, allowed: np.ndarray) -> str:
     with np.errstate(all="ignore"):
         error = (case.observed - case.healthy) / allowed
     error = np.where(np.isfinite(error), error, 0.0)
-    return next(_unlike_rounding(case, error), "") if error.any() else ""
+    if error.any():
+        return next(_unlike_rounding(case, error), "")
+    return ""
 
 
 def _unlike_rounding(case: Case, error: np.ndarray) -> Iterator[str]:
@@ -176,7 +178,9 @@ def _told(
 
 
 def _name(case: Case, axis: int) -> str:
-    return case.output_axes[axis] if len(case.output_axes) == case.observed.ndim else f"axis {axis}"
+    if len(case.output_axes) == case.observed.ndim:
+        return case.output_axes[axis]
+    return f"axis {axis}"
 
 
 def _along(

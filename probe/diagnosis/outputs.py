@@ -117,7 +117,9 @@ def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
     before = as_last_step(replace(whole, calls=calls), road.own, "the layer")
     size = sum(y.size for made in before.values for y in made)
     alike = before.healthy.shape == case.healthy.shape
-    return before if alike and 1 < len(before.steps) and size < _LARGE else None
+    if alike and 1 < len(before.steps) and size < _LARGE:
+        return before
+    return None
 
 
 def _of_outputs(
@@ -128,7 +130,9 @@ def _of_outputs(
     first, *others = cases
     diagnoses = _diagnosed(cases[first], options)
     if not others:
-        return diagnoses if not first else _said_of(diagnoses, _output_name(described, first))
+        if not first:
+            return diagnoses
+        return _said_of(diagnoses, _output_name(described, first))
     agreeing = [
         [_gives(edit, first, output, cases[output]) for output in others]
         for edit in diagnoses.edits
@@ -183,7 +187,9 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
             return told
         if likely is None and reading.likeness > ALIKE:
             likely = told
-    return diagnosis if likely is None or diagnosis.findings else likely
+    if likely is None or diagnosis.findings:
+        return diagnosis
+    return likely
 
 
 def _before(
@@ -197,11 +203,9 @@ def _before(
 
 
 def _output_name(described: Description, output: int) -> str:
-    return (
-        described.output_names[output]
-        if output < len(described.output_names)
-        else f"output {output}"
-    )
+    if output < len(described.output_names):
+        return described.output_names[output]
+    return f"output {output}"
 
 
 def _said_of(diagnosis: Diagnosis, name: str) -> Diagnosis:

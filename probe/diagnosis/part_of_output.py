@@ -65,7 +65,9 @@ def mistaken_parts(
 
 
 def _at_one_place(mistakes: dict[str, MistakenPart]) -> tuple[MistakenPart, ...]:
-    return tuple(mistakes.values()) if len({one.part for one in mistakes.values()}) == 1 else ()
+    if len({one.part for one in mistakes.values()}) == 1:
+        return tuple(mistakes.values())
+    return ()
 
 
 def _may_be_in(mine: np.ndarray, value: np.ndarray) -> bool:

@@ -30,7 +30,9 @@ class Reading:
         """The correlation of the values with the healthy ones; 0 where there is none."""
         with np.errstate(all="ignore"):
             found = np.corrcoef(self.case.observed.ravel(), self.case.healthy.ravel())[0, 1]
-        return abs(float(found)) if np.isfinite(found) else 0.0
+        if np.isfinite(found):
+            return abs(float(found))
+        return 0.0
 
 
 def readings(case: Case) -> tuple[Reading, ...]:

@@ -138,7 +138,9 @@ def _calls(case: Case, edit: Edit) -> tuple[str, ...]:
         one.op.call if isinstance(one.op, Gathered) else calls.get(id(one.op), "")
         for one in edit.steps
     )
-    return tuple(given) if calls else ()
+    if calls:
+        return tuple(given)
+    return ()
 
 
 def _beyond(case: Case, allowed: np.ndarray) -> np.ndarray:
@@ -230,7 +232,9 @@ def _allowed(view: View, edit: Edit, values: Values, observed: np.ndarray | None
 def _everywhere(case: Case, edit: Edit) -> Values | None:
     """The outputs of every step, where the last has the shape of the observation."""
     values = case.evaluator.everywhere(edit)
-    return values if values is not None and np.shape(values[-1][0]) == case.observed.shape else None
+    if values is not None and np.shape(values[-1][0]) == case.observed.shape:
+        return values
+    return None
 
 
 def on_the_whole(scored: Scored, view: View) -> Scored | None:

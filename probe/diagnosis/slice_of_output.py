@@ -42,7 +42,9 @@ def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
     most_long = _SHORT if any(case.having(Recurrence)) else _LONG
     costs = {region: case.evaluator.slices.work(region) for region in _regions(wrong, most_long)}
     best = min(costs, key=lambda one: costs[one], default=None)
-    return best if best is not None and costs[best] < _PAYS * most else None
+    if best is not None and costs[best] < _PAYS * most:
+        return best
+    return None
 
 
 def _regions(wrong: np.ndarray, most: int) -> Iterator[Region]:

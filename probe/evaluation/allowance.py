@@ -143,7 +143,9 @@ def carry(
             for one, y in zip(bound, outputs, strict=True)
         )
     bound = tuple(map(_of_numbers, bound, outputs))
-    return tuple(one if one.any() else None for one in bound) if grids else bound
+    if grids:
+        return tuple(one if one.any() else None for one in bound)
+    return bound
 
 
 def _of_numbers(bound: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -315,7 +317,9 @@ def smallest_visible_change(
     with np.errstate(all="ignore"):
         seen = allowed[where] / largest
     seen = seen[np.isfinite(seen)]
-    return Visible(float(seen.min()), position, allowed) if seen.size else None
+    if seen.size:
+        return Visible(float(seen.min()), position, allowed)
+    return None
 
 
 def _trace(

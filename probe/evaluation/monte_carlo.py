@@ -131,19 +131,25 @@ def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
     least = min((np.size(one) for one in outputs), default=0)
     if least >= _MANY:
         return 1 if least >= _PLENTY else 2, _RUNS, _MORE
-    return (_RUNS, _MORE) if least >= _FEW else (_MORE,)
+    if least >= _FEW:
+        return (_RUNS, _MORE)
+    return (_MORE,)
 
 
 def usual_runs(outputs: Sequence[np.ndarray]) -> int:
     """How many runs tell the scale of each element by itself, where there is one look alone."""
     first, *more = runs_of(outputs)
-    return more[0] if more else first
+    if more:
+        return more[0]
+    return first
 
 
 def _of_input(x: np.ndarray, precisions: Sequence[Precision]) -> np.ndarray | None:
     """The scale of what a party does to an input that it rounds first."""
     off = rounded(x, precisions[0]) if precisions else None
-    return None if off is None else off / _STORING
+    if off is None:
+        return None
+    return off / _STORING
 
 
 def _of_step(
@@ -196,7 +202,9 @@ def _part_of(
     if y.dtype.kind != "f":
         return None
     if precision.stored:
-        return of_storing(y, precision) / _STORING if op.stores and not last else None
+        if op.stores and not last:
+            return of_storing(y, precision) / _STORING
+        return None
     if not isinstance(op, Sum) or (grids and op.is_exact(inputs, precision)):
         return None
     scale: np.ndarray = np.abs(y, dtype=np.float32)

@@ -50,7 +50,9 @@ def _narrowed(array: np.ndarray) -> np.ndarray:
         # what float32 cannot hold is infinite there, as in the layer itself
         with np.errstate(over="ignore"):
             return np.asarray(array, np.float32)
-    return np.asarray(array, np.int64) if array.dtype.kind in "iu" else np.asarray(array)
+    if array.dtype.kind in "iu":
+        return np.asarray(array, np.int64)
+    return np.asarray(array)
 
 
 def _fed(array: np.ndarray) -> np.ndarray:
@@ -161,7 +163,9 @@ class _Graph:
         return self.feed(weight.value, weight)
 
     def turned(self, weight: Weight) -> str | None:
-        return self.feed(weight.value.T, weight, True) if _lies_turned(weight.value) else None
+        if _lies_turned(weight.value):
+            return self.feed(weight.value.T, weight, True)
+        return None
 
     def feed(self, array: np.ndarray, source: Weight | int, turned: bool = False) -> str:
         name = self._name()

@@ -70,4 +70,6 @@ def reason(error: BaseException) -> str:
     said = parts.pop()
     while parts and len(said) + 1 + len(parts[-1]) <= _MOST:
         said = f"{parts.pop()} {said}"
-    return said if len(said) <= _MOST else "… " + said[2 - _MOST :].partition(" ")[2]
+    if len(said) <= _MOST:
+        return said
+    return "… " + said[2 - _MOST :].partition(" ")[2]

@@ -28,7 +28,9 @@ class Extra:
     """The same where the layers before round every operation to half precision, too."""
 
     def of(self, precision: Precision) -> tuple[np.ndarray, ...]:
-        return self.stored if precision.stored else self.inside
+        if precision.stored:
+            return self.stored
+        return self.inside
 
 
 _NOTHING = Extra()

@@ -231,7 +231,9 @@ def drift_by_rounding(
 def _outputs(capture: Capture) -> tuple[np.ndarray, ...]:
     """What NumPy gives for the inputs of a call or a container, or else the framework."""
     values = _values(composed(capture) if capture.parts and not capture.description else capture)
-    return capture.outputs if values is None else values[-1]
+    if values is None:
+        return capture.outputs
+    return values[-1]
 
 
 def drift_of(
@@ -383,7 +385,9 @@ def _scales(
 def _size(slack: np.ndarray) -> float:
     """The root mean square of what is finite."""
     finite = slack[np.isfinite(slack)]
-    return float(np.sqrt(np.square(finite, dtype=np.float64).mean())) if finite.size else 0.0
+    if finite.size:
+        return float(np.sqrt(np.square(finite, dtype=np.float64).mean()))
+    return 0.0
 
 
 def _moved(output: np.ndarray, scale: _Scale | None, rng: "np.random.Generator") -> np.ndarray:

@@ -97,7 +97,9 @@ class Reference:
     def first_look(self, dtype: str) -> Precision:
         """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences
         round each operation to it."""
-        return precision_of(dtype) if self.recurrent else stored_in(dtype)
+        if self.recurrent:
+            return precision_of(dtype)
+        return stored_in(dtype)
 
     @property
     def used(self) -> list[np.ndarray]:
@@ -261,7 +263,9 @@ def values_of(
 def bounded(capture: Capture) -> AbstractContextManager[None]:
     """Raises CannotOpen where a file describes a call that takes far more memory than what it has
     of it."""
-    return nullcontext() if capture.held is None else _bounded(capture.layer, capture.held)
+    if capture.held is None:
+        return nullcontext()
+    return _bounded(capture.layer, capture.held)
 
 
 def failure(capture: Capture, error: Exception, what: str) -> str:

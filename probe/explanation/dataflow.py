@@ -162,11 +162,9 @@ class Watched:
             changed = _changes(before, after)
             if alike and (changed.ravel() & ~chosen.ravel()).any():
                 return self._by_sample(position, index, source, part)
-        return (
-            part.reshape(source.array.shape)
-            if alike
-            else self._by_sample(position, index, source, part)
-        )
+        if alike:
+            return part.reshape(source.array.shape)
+        return self._by_sample(position, index, source, part)
 
     def _by_sample(
         self, position: int, index: int, source: PassArray, part: np.ndarray
@@ -204,7 +202,9 @@ def _noisy(array: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
     moved = array + 3 * (float(np.std(array)) or 1.0) * np.random.default_rng(0).standard_normal(
         array.shape
     )
-    return moved if chosen is None else np.where(chosen, moved, array)
+    if chosen is None:
+        return moved
+    return np.where(chosen, moved, array)
 
 
 def _subsets(shape: tuple[int, ...], alike: bool) -> Iterator[np.ndarray]:

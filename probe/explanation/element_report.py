@@ -33,9 +33,9 @@ class Field:
     def box(self) -> tuple[tuple[int, int], ...] | None:
         """The (start, stop) on each axis that hold it, or None where it is nothing."""
         places = self.mask.nonzero() if self.mask.ndim else ()
-        return (
-            tuple((int(at.min()), int(at.max()) + 1) for at in places) if self.mask.any() else None
-        )
+        if self.mask.any():
+            return tuple((int(at.min()), int(at.max()) + 1) for at in places)
+        return None
 
     @property
     def count(self) -> int:
@@ -50,11 +50,9 @@ class Field:
             "box": self.box,
         }
         whole = math.prod(stop - start for start, stop in self.box or ())
-        return (
-            told
-            if self.box is None or whole == self.count
-            else told | {"indices": [at.tolist() for at in self.mask.nonzero()]}
-        )
+        if self.box is None or whole == self.count:
+            return told
+        return told | {"indices": [at.tolist() for at in self.mask.nonzero()]}
 
     def __str__(self) -> str:
         if self.box is None:
@@ -62,11 +60,10 @@ class Field:
         ranges = ", ".join(
             str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in self.box
         )
-        among = (
-            ""
-            if math.prod(stop - start for start, stop in self.box) == self.count
-            else ", but not every element in these ranges"
-        )
+        if math.prod(stop - start for start, stop in self.box) == self.count:
+            among = ""
+        else:
+            among = ", but not every element in these ranges"
         return f"  {self.name}[{ranges}]{among}: {self.count} of {self.mask.size} elements"
 
 
@@ -188,9 +185,10 @@ def _row(term: Term) -> tuple[str, ...]:
 
 def _aligned(rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:
     """Columns under one another."""
-    widths = (
-        [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    )
+    if rows:
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    else:
+        widths = []
     return [
         " " * indent
         + "  ".join(
@@ -256,11 +254,12 @@ def _members(change: Change, every: bool) -> list[str]:
 
 def _heading(story: Story) -> list[str]:
     call = f", call {story.call}" if story.call else ""
-    where = (
-        f" ({', '.join(f'{name} {i}' for name, i in zip(story.axes, story.at, strict=True))})"
-        if story.axes
-        else ""
-    )
+    if story.axes:
+        where = (
+            f" ({', '.join(f'{name} {i}' for name, i in zip(story.axes, story.at, strict=True))})"
+        )
+    else:
+        where = ""
     output = f"output {story.output}" if story.output else "output"
     lines = [
         (

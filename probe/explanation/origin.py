@@ -102,12 +102,14 @@ def number(value: float) -> str:
 
 def named_element(name: str, index: tuple[int, ...] | None) -> str:
     """An element of an array: "input[0, 1]"."""
-    return "padding" if index is None else f"{printable.name(name)}[{', '.join(map(str, index))}]"
+    if index is None:
+        return "padding"
+    return f"{printable.name(name)}[{', '.join(map(str, index))}]"
 
 
 def named_term(term: Term) -> str:
     """What is multiplied in a term: "input[0, 1] × kernel[1, 2]"."""
     left = named_element(term.input, term.input_index)
-    return (
-        left if term.weight is None else f"{left} × {named_element(term.weight, term.weight_index)}"
-    )
+    if term.weight is None:
+        return left
+    return f"{left} × {named_element(term.weight, term.weight_index)}"

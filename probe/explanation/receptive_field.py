@@ -50,11 +50,10 @@ def influence_of(
                     for k, x in enumerate(step_inputs)
                 )
             else:
-                reached = (
-                    steps[position].op.influence(of_output, step_inputs)
-                    if not index
-                    else tuple(np.full(x.shape, of_output.any()) for x in step_inputs)
-                )
+                if not index:
+                    reached = steps[position].op.influence(of_output, step_inputs)
+                else:
+                    reached = tuple(np.full(x.shape, of_output.any()) for x in step_inputs)
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:
                     influences[ref.index] = influences[ref.index] | part

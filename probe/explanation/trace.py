@@ -174,11 +174,10 @@ def _fields(
     mask = np.zeros(shape, bool)
     mask[place] = True
     specs = forward.model.inputs
-    names = (
-        [f"input {k}" for k in range(len(forward.arrays))]
-        if specs is None
-        else [spec.name for spec in specs]
-    )
+    if specs is None:
+        names = [f"input {k}" for k in range(len(forward.arrays))]
+    else:
+        names = [spec.name for spec in specs]
     if capture.unseen is not None:
         layers = layer if isinstance(layer, tuple) else (layer,)
         passed = pass_through(forward.model, forward.arrays, layers)
@@ -247,7 +246,9 @@ class _Road:
     calls: Sequence[str] = ()
 
     def array(self, ref: Ref) -> np.ndarray:
-        return self.inputs[ref.index] if ref.step < 0 else self.values[ref.step][ref.index]
+        if ref.step < 0:
+            return self.inputs[ref.index]
+        return self.values[ref.step][ref.index]
 
     def inputs_of(self, position: int) -> list[np.ndarray]:
         return [self.array(ref) for ref in self.steps[position].sources(position)]
@@ -279,7 +280,9 @@ class _Road:
             return f"output of {self.calls[ref.step]}"
         if ref.step >= 0:
             return f"{type(self.steps[ref.step].op).__name__} output"
-        return "input" if len(self.inputs) == 1 else f"input {ref.index}"
+        if len(self.inputs) == 1:
+            return "input"
+        return f"input {ref.index}"
 
     def labels(
         self, ref: Ref, where: np.ndarray, layout: Layout
@@ -293,11 +296,10 @@ class _Road:
                 if home is None:
                     entries[row] = ("padding", None, None, at)
                     continue
-                shown = (
-                    at
-                    if home.step < 0 or layout is None or len(layout) != len(at)
-                    else tuple(at[axis] for axis in layout)
-                )
+                if home.step < 0 or layout is None or len(layout) != len(at):
+                    shown = at
+                else:
+                    shown = tuple(at[axis] for axis in layout)
                 entries[row] = (self.name(home), shown, home, at)
         return entries
 
@@ -318,16 +320,14 @@ class _Road:
         factors = self._factors(position, group, layout)
         for row, (name, index, home, at) in enumerate(labels):
             weight = factors[row] if factors else _Factor(None, None, None, None)
-            product = (
-                group.sign * taken[row]
-                if weight.value is None
-                else group.sign * taken[row] * weight.value
-            )
-            inner = (
-                self.trace(home, at, _kept(layout, len(at)), True)
-                if home is not None and home.step >= 0 and not nested
-                else None
-            )
+            if weight.value is None:
+                product = group.sign * taken[row]
+            else:
+                product = group.sign * taken[row] * weight.value
+            if home is not None and home.step >= 0 and not nested:
+                inner = self.trace(home, at, _kept(layout, len(at)), True)
+            else:
+                inner = None
             channel = None if group.channels is None else int(group.channels[row])
             yield Term(
                 name,
@@ -358,11 +358,10 @@ class _Road:
         weight = group.factor
         indices = weight.index_of(places)
         used = weight.value[places].astype(np.float64)
-        told = (
-            np.full(len(used), np.nan)
-            if weight.stored is None or weight.stored.shape != weight.effective.shape
-            else weight.stored[indices]
-        )
+        if weight.stored is None or weight.stored.shape != weight.effective.shape:
+            told = np.full(len(used), np.nan)
+        else:
+            told = weight.stored[indices]
         held = [
             None if other == mine or np.isnan(other) else float(other)
             for mine, other in zip(used, told, strict=True)
@@ -411,11 +410,10 @@ class _Road:
                 layout = _turned(layout, op, len(at), back.shape[1])
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
-            account = (
-                op.contributions(inputs, self.values[ref.step], at)
-                if not ref.index
-                else Contributions((), (Stage(op.title(inputs), value),))
-            )
+            if not ref.index:
+                account = op.contributions(inputs, self.values[ref.step], at)
+            else:
+                account = Contributions((), (Stage(op.title(inputs), value),))
             later = self.changes(ref.step, account.stages, layout) + later
             group = account.terms[0] if len(account.terms) == 1 else None
             if (
@@ -467,7 +465,9 @@ class _Road:
 
 def _kept(layout: Layout, rank: int) -> Layout:
     """The layout where it still fits."""
-    return layout if layout is not None and len(layout) == rank else None
+    if layout is not None and len(layout) == rank:
+        return layout
+    return None
 
 
 def _turned(layout: Layout, op: Rearrangement, rank: int, before: int) -> Layout:

@@ -57,7 +57,9 @@ def waterfall(origin: Origin) -> tuple[tuple[Fall, ...], float]:
     span = (high - low) or 1.0
 
     def place(value: float) -> float:
-        return min(1.0, max(0.0, (value - low) / span)) if value == value else 0.0
+        if value == value:
+            return min(1.0, max(0.0, (value - low) / span))
+        return 0.0
 
     bars = []
     for label, value, before, after, kind in stages:

@@ -44,7 +44,9 @@ def held(file: IO[bytes]) -> int:
             end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
             found += end - start
     except OSError as error:  # no data any more; other errors come of file systems that do not know
-        return found if error.errno == errno.ENXIO else size
+        if error.errno == errno.ENXIO:
+            return found
+        return size
     finally:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
     return size

@@ -169,7 +169,9 @@ def compare(
 
 def _path(source: ModelLike) -> tuple[str, ...]:
     """What opens a model on the command line, where it is a file."""
-    return (str(source),) if isinstance(source, str | Path) else ()
+    if isinstance(source, str | Path):
+        return (str(source),)
+    return ()
 
 
 def _takes(a: Side, b: Side, x_b: Inputs, reordered: tuple[str, ...]) -> tuple[str, str]:
@@ -312,7 +314,9 @@ def _threads(graph: Graph) -> AbstractContextManager[None]:
     """BLAS on one thread where no product of a graph is worth more: its threads spin while they
     wait for the next one, which takes half as much processor time again and gains none."""
     largest = max(map(_multiplications, graph.nodes), default=0.0)
-    return one_blas_thread if largest < _LARGE else nullcontext()
+    if largest < _LARGE:
+        return one_blas_thread
+    return nullcontext()
 
 
 _LARGE = 2**28
@@ -608,7 +612,12 @@ def _pair(segment: Segment, down: Comparison | None, alone: str) -> Pair:
         a_names, b_names = b_names, a_names
         called = called[::-1]
         local, down = _exchanged(local), _exchanged(down)
-    verdict = "unchecked" if local is None else "agree" if local.ok else "diverge"
+    if local is None:
+        verdict = "unchecked"
+    elif local.ok:
+        verdict = "agree"
+    else:
+        verdict = "diverge"
     empty = verdict == "agree" and _holds_nan_alone(paired.a.tensor.value)
     if verdict == "agree" and (paired.vague or empty):
         verdict = "unchecked"
@@ -634,7 +643,9 @@ def _exchanged(comparison: Comparison | None) -> Comparison | None:
 
 def _last(calls: Sequence[Call]) -> tuple[str, int] | None:
     """The layer of the last of them, and which of its calls it is."""
-    return (calls[-1].capture.layer, calls[-1].capture.call) if calls else None
+    if calls:
+        return (calls[-1].capture.layer, calls[-1].capture.call)
+    return None
 
 
 _NAN_ALONE = "every value is NaN in A and in B: there is nothing to compare"
@@ -749,8 +760,15 @@ def _of_sources(sources: Sequence[Pair]) -> str:
 
 
 def _short(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    if isinstance(value, float):
+        text = f"{value:g}"
+    elif value is None:
+        text = "none"
+    else:
+        text = str(value)
+    if len(text) <= 40:
+        return text
+    return f"{text[:37]}..."
 
 
 def _arrays_alone(a: Outputs, b: Outputs) -> ModelComparison:

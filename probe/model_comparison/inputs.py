@@ -120,4 +120,6 @@ def _typed(array: np.ndarray, spec: InputSpec | None) -> np.ndarray:
         return array
     wanted = np.dtype(spec.dtype)
     whole = array.dtype.kind in "iu" and wanted.kind in "iu"
-    return array.astype(wanted) if whole or array.dtype.kind == wanted.kind == "f" else array
+    if whole or array.dtype.kind == wanted.kind == "f":
+        return array.astype(wanted)
+    return array

@@ -108,4 +108,6 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 def places(flat: np.ndarray | int, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """The indices of elements that are numbered in row-major order, also of an array without
     axes."""
-    return np.unravel_index(flat, shape) if shape else ()
+    if shape:
+        return np.unravel_index(flat, shape)
+    return ()

@@ -61,7 +61,9 @@ def in_floats(
 def float_of(x: np.ndarray) -> np.dtype:
     """The dtype that NumPy computes in: float64 for floats of any width, the array's own for
     anything else."""
-    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+    if x.dtype.kind == "f":
+        return np.dtype(np.float64)
+    return x.dtype
 
 
 def widened(x: np.ndarray) -> np.ndarray:
@@ -71,6 +73,6 @@ def widened(x: np.ndarray) -> np.ndarray:
 
 def flushed(x: np.ndarray, least: float) -> np.ndarray:
     """Floats with 0 for what is smaller than ``least``."""
-    return (
-        np.where(np.abs(x) < least, np.copysign(0.0, x), x) if least and x.dtype.kind == "f" else x
-    )
+    if least and x.dtype.kind == "f":
+        return np.where(np.abs(x) < least, np.copysign(0.0, x), x)
+    return x

@@ -68,7 +68,9 @@ class Precision:
     @property
     def normal(self) -> float:
         """The smallest normal number."""
-        return 2.0**-14 if self.name == "float16" else self.tiny / 4
+        if self.name == "float16":
+            return 2.0**-14
+        return self.tiny / 4
 
     @property
     def narrow(self) -> bool:

@@ -39,11 +39,10 @@ def of_sums(
     """
     count = max(count, 1)
     narrow = owned and squares.dtype == np.float32 and precision.narrow
-    out = (
-        squares
-        if narrow or (owned and squares.dtype == np.float64)
-        else np.array(squares, np.float64)
-    )
+    if narrow or (owned and squares.dtype == np.float64):
+        out = squares
+    else:
+        out = np.array(squares, np.float64)
     factor = SIGMAS * precision.unit * math.sqrt(count) / 3
     for (sums, part), _ in blocks(
         total if total.shape == out.shape else np.broadcast_to(total, out.shape), out

@@ -27,7 +27,9 @@ class ByParts(Op):
         return (graph.op("Identity", inputs[0]),)
 
     def summary(self, inputs: Arrays) -> str:
-        return f"computed as {self.words}" if self.words else ""
+        if self.words:
+            return f"computed as {self.words}"
+        return ""
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         """What the first input arrives with, and what rounding does on the layer's own way."""

@@ -270,7 +270,9 @@ class Op:
     def followed_input(self, output: int) -> int | None:
         """Which input an output's elements come from one by one, as far as ``input_index`` can
         follow them."""
-        return None if output else 0
+        if output:
+            return None
+        return 0
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         """Which elements of that input the output's came from, where each came from one."""
@@ -486,9 +488,10 @@ class Sum(Op):
         raise NotImplementedError
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        squares = (
-            self.partial_squares(of.inputs) if precision.partial else self.sum_of_squares(of.inputs)
-        )
+        if precision.partial:
+            squares = self.partial_squares(of.inputs)
+        else:
+            squares = self.sum_of_squares(of.inputs)
         own = of_sums(
             self.term_count(of.inputs, of.outputs), of.outputs[0], squares, precision, owned=True
         )

@@ -25,11 +25,9 @@ class Recomputed(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         found = self.function(self.layer, *inputs)
-        return (
-            tuple(map(np.asarray, found))
-            if isinstance(found, tuple | list)
-            else (np.asarray(found),)
-        )
+        if isinstance(found, tuple | list):
+            return tuple(map(np.asarray, found))
+        return (np.asarray(found),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         raise Undescribed(

@@ -28,7 +28,9 @@ class Ref:
     def of(self, inputs: Sequence[T] | Mapping[int, T], values: Sequence[Sequence[T]]) -> T:
         """Which of these it names: one for each input of the call, or for each output of each
         step (arrays, shapes, names, ...)."""
-        return inputs[self.index] if self.step < 0 else values[self.step][self.index]
+        if self.step < 0:
+            return inputs[self.index]
+        return values[self.step][self.index]
 
 
 @cache
@@ -47,7 +49,9 @@ class Step:
 
     def sources(self, position: int) -> tuple[Ref, ...]:
         """The inputs, with the default spelled out for a step at ``position``."""
-        return _before(position) if self.inputs is None else self.inputs
+        if self.inputs is None:
+            return _before(position)
+        return self.inputs
 
 
 @cache

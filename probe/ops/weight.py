@@ -76,7 +76,9 @@ class Weight:
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
         array = array if self.rows is None else array[slice(*self.rows)]
         array = array if self.axes is None else array.transpose(self.axes)
-        return array if self.shape is None else array.reshape(self.shape)
+        if self.shape is None:
+            return array
+        return array.reshape(self.shape)
 
     def from_op(self, array: "np.ndarray") -> "np.ndarray":
         """The other way round: an array in the op's layout brought to the framework's, where all
@@ -91,11 +93,10 @@ class Weight:
         axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
         if self.shape is not None:
             flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
-            sizes = (
-                self.effective.shape
-                if self.rows is None
-                else (self.rows[1] - self.rows[0], *self.effective.shape[1:])
-            )
+            if self.rows is None:
+                sizes = self.effective.shape
+            else:
+                sizes = (self.rows[1] - self.rows[0], *self.effective.shape[1:])
             turned = [sizes[axis] for axis in axes]
             where = tuple(
                 flat // step % size for size, step in zip(turned, _steps(turned), strict=True)

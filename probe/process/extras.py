@@ -36,12 +36,16 @@ def _from_source(source: Mapping[str, Any], extra: str) -> list[str]:
     if urlsplit(url).scheme == "file":
         path = url2pathname(urlsplit(url).path)
         editable = ["-e"] if source.get("dir_info", {}).get("editable") else []
-        return [*editable, f"{path}[{extra}]"] if Path(path).exists() else []
+        if Path(path).exists():
+            return [*editable, f"{path}[{extra}]"]
+        return []
     if "vcs_info" in source:
         url = f"{source['vcs_info']['vcs']}+{url}@{source['vcs_info']['commit_id']}"
     if "subdirectory" in source:
         url += f"#subdirectory={source['subdirectory']}"
-    return [f"{_PACKAGE}[{extra}] @ {url}"] if url else []
+    if url:
+        return [f"{_PACKAGE}[{extra}] @ {url}"]
+    return []
 
 
 def _required(requirements: Iterable[str], extra: str) -> list[str]:

@@ -201,4 +201,6 @@ def _exceeded(status: int, idle: bool, memory: int, seconds: float) -> str:
         return f"takes more than {seconds:.0f} s of processor time"
     if number in (signal.SIGABRT, signal.SIGKILL) or os.WEXITSTATUS(status) == _OUT_OF_MEMORY:
         return f"takes more than {memory >> 20:,} MiB of memory"
-    return f"crashes ({signal.Signals(number).name})" if number else "ends without an answer"
+    if number:
+        return f"crashes ({signal.Signals(number).name})"
+    return "ends without an answer"

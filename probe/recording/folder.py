@@ -82,7 +82,9 @@ def _entries(path: Path, names: list[str]) -> list[Any]:
         arrays = unsealed(members.index())["arrays"] if INDEX in names else []
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
-    return arrays if isinstance(arrays, list) else []
+    if isinstance(arrays, list):
+        return arrays
+    return []
 
 
 def _lines(journal: bytes) -> list[Any]:

@@ -180,7 +180,9 @@ class Table:
         except ValueError as error:
             raise Unfit(f"the array {name!r} of the shape {shape} ({error})") from None
         values.flags.writeable = False
-        return values if dtype == held.str else _as_named(values, dtype)
+        if dtype == held.str:
+            return values
+        return _as_named(values, dtype)
 
 
 def _held_as(dtype: Any, content: memoryview, name: str) -> np.dtype[Any]:
@@ -206,4 +208,6 @@ def _of_texts(head: bytes) -> np.dtype[Any]:
 
 
 def _as_named(values: np.ndarray, dtype: str) -> np.ndarray:
-    return values.astype(object) if dtype == "object" else values.view(getattr(ml_dtypes, dtype))
+    if dtype == "object":
+        return values.astype(object)
+    return values.view(getattr(ml_dtypes, dtype))

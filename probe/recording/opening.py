@@ -47,7 +47,9 @@ def _in_zip(path: Path) -> bool:
 
 
 def _outputs(capture: Capture) -> np.ndarray | list[np.ndarray]:
-    return capture.outputs[0] if len(capture.outputs) == 1 else list(capture.outputs)
+    if len(capture.outputs) == 1:
+        return capture.outputs[0]
+    return list(capture.outputs)
 
 
 def opened(source: str | PathLike[str]) -> Recording | NamedArrays:

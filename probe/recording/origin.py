@@ -23,7 +23,9 @@ def files_of(model: Model) -> list[str]:
     """The files and folders that an opened model was read from; of a live one no path that
     exists."""
     held = recorded(model)
-    return [model.source, *model.other_files] if held is None else [held.path]
+    if held is None:
+        return [model.source, *model.other_files]
+    return [held.path]
 
 
 def pass_of(model: Model, layers: Collection[str] | None) -> dict[str, Any] | None:

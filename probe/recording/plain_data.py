@@ -48,7 +48,9 @@ def kind_of(name: str) -> type | None:
     if not isinstance(found, type) or not issubclass(found, ops.Op):
         return None
     plain = "__dataclass_params__" in vars(found) and found not in (ops.Op, ops.Recomputed)
-    return found if plain else None
+    if plain:
+        return found
+    return None
 
 
 def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
@@ -59,7 +61,9 @@ def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
-        return value if np.isfinite(value) else {"float": str(value)}
+        if np.isfinite(value):
+            return value
+        return {"float": str(value)}
     if isinstance(value, np.ndarray):
         return {"array": keep(value)}
     if isinstance(value, np.generic):

@@ -370,7 +370,9 @@ class _Writer:
     def _data(self, value: Any, known: Mapping[int, int] = MappingProxyType({})) -> Any:
         def keep(array: np.ndarray) -> int:
             number = known.get(id(array))
-            return self._arrays.keep(array, "array") if number is None else number
+            if number is None:
+                return self._arrays.keep(array, "array")
+            return number
 
         return as_data(value, keep)
 

@@ -124,7 +124,9 @@ class Recording(Shown):
                 elif source is not None and source[0] >= 0 and source[0] not in seen:
                     seen.add(source[0])
                     waiting.append(source[0])
-        return printable.several(entries, 3) if entries else ""
+        if entries:
+            return printable.several(entries, 3)
+        return ""
 
     def names(self) -> tuple[str, ...]:
         return self._names

@@ -155,7 +155,9 @@ class Report:
     @property
     def call_name(self) -> str:
         """Its layer, with the number of a call that is not the first: "relu:1"."""
-        return f"{self.layer}:{self.call}" if self.call else self.layer
+        if self.call:
+            return f"{self.layer}:{self.call}"
+        return self.layer
 
     def output_name(self, output: int) -> str:
         """What the framework calls an output, or its number.
@@ -163,7 +165,9 @@ class Report:
         Args:
             output: Which of the outputs, from 0.
         """
-        return self.output_names[output] if output < len(self.output_names) else f"output {output}"
+        if output < len(self.output_names):
+            return self.output_names[output]
+        return f"output {output}"
 
     @property
     def ok(self) -> bool:

@@ -49,5 +49,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+        if math.isfinite(value):
+            return value
+        return str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)

@@ -92,7 +92,9 @@ class Row:
     @property
     def said(self) -> str:
         """The text and the cause."""
-        return f"{self.text}; {self.cause}" if self.cause else self.text
+        if self.cause:
+            return f"{self.text}; {self.cause}"
+        return self.text
 
 
 def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
@@ -177,7 +179,9 @@ def number(value: float) -> str:
 
 def arrays(output: "Outputs") -> tuple[np.ndarray | None, ...]:
     """The outputs as a tuple, also where there is one."""
-    return output if isinstance(output, tuple) else (output,)
+    if isinstance(output, tuple):
+        return output
+    return (output,)
 
 
 def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
@@ -188,7 +192,9 @@ def _axes(shape: Sequence[int], names: Sequence[str]) -> str:
 
 def _from(how: str) -> str:
     """Where an input comes from: the model's own input, unless the layer's was given."""
-    return f", {how}" if how.startswith("the layer's own input") else f"; model input: {how}"
+    if how.startswith("the layer's own input"):
+        return f", {how}"
+    return f"; model input: {how}"
 
 
 def _head(report: "Report") -> Block:
@@ -307,9 +313,10 @@ def _outputs(report: "Report", party: str) -> Iterator[Summary | None]:
 
 
 def _summary(summary: Summary) -> str:
-    part = (
-        "" if summary.known is None else f", {summary.values.size} of {summary.known.size} values"
-    )
+    if summary.known is None:
+        part = ""
+    else:
+        part = f", {summary.values.size} of {summary.known.size} values"
     if not summary.values.size:
         return f"empty{part}"
     if not summary.finite.size:
@@ -321,7 +328,9 @@ def _summary(summary: Summary) -> str:
 
 def times(ratio: float) -> str:
     """A ratio in words."""
-    return f"up to {ratio:.3g} x" if ratio < _LARGE else "more than 1e6 x"
+    if ratio < _LARGE:
+        return f"up to {ratio:.3g} x"
+    return "more than 1e6 x"
 
 
 def short(ratio: float, digits: int = 3) -> str:
@@ -329,7 +338,9 @@ def short(ratio: float, digits: int = 3) -> str:
     if math.isnan(ratio):
         return ""
     if ratio >= _LARGE:
-        return "inf" if math.isinf(ratio) else ">1e6"
+        if math.isinf(ratio):
+            return "inf"
+        return ">1e6"
     return f"{ratio:.{digits}g}"
 
 
@@ -441,11 +452,10 @@ def _explained(findings: Sequence["Finding"]) -> Line:
     whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
     names = [one.named for one in findings]
     claims = [f"{name} ({one.claim})" for name, one in zip(names, findings, strict=True)]
-    text = (
-        f"{names[0]}{whose}: {first.claim}"
-        if len(findings) == 1
-        else f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
-    )
+    if len(findings) == 1:
+        text = f"{names[0]}{whose}: {first.claim}"
+    else:
+        text = f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
     below = []
     most = max(one.left for one in findings)
     if first.slug != "rounding" and most <= 1:

@@ -113,13 +113,12 @@ def _weight(weight: Weight) -> Iterator[_Table]:
 def _number_format(grid: Grid) -> str:
     """Such as "signed 4-bit integers, value = integer * 0.125 (3 fraction bits)"."""
     scales, zeros = np.unique(grid.scale), np.unique(grid.zero_point)
-    integer = (
-        "integer"
-        if not zeros.any()
-        else f"(integer - {int(zeros[0])})"
-        if zeros.size == 1
-        else "(integer - zero point)"
-    )
+    if not zeros.any():
+        integer = "integer"
+    elif zeros.size == 1:
+        integer = f"(integer - {int(zeros[0])})"
+    else:
+        integer = "(integer - zero point)"
     kind = f"{'' if grid.signed else 'un'}signed {grid.bits}-bit integers"
     kind = "signs of 1 bit (-1 or 1)" if grid.signed and grid.bits == 1 else kind
     if scales.size > 1:
@@ -139,13 +138,12 @@ def _narrowest(codes: np.ndarray) -> np.ndarray:
 
 
 def _plain(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Table:
-    values = (
-        values.astype(np.float32)
-        if values.dtype == np.float16
-        else values.astype(np.uint8)
-        if values.dtype == bool
-        else values
-    )
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    elif values.dtype == bool:
+        values = values.astype(np.uint8)
+    else:
+        values = values
     return _Table(
         name,
         f"{values.dtype}, {_shape(values)}"
@@ -171,4 +169,6 @@ def _c_array(name: str, values: np.ndarray) -> Iterator[str]:
 
 def _digits(value: np.generic) -> str:
     """Digits that give the same bits back, with a point where it is a float."""
-    return repr(float(str(value))) if value.dtype.kind == "f" else str(value)
+    if value.dtype.kind == "f":
+        return repr(float(str(value)))
+    return str(value)

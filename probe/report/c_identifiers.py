@@ -75,4 +75,6 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> Iterator[str
 def plain(name: str) -> str:
     """The name in letters, digits and underscores."""
     word = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
-    return f"_{word}" if word[0].isdigit() else word
+    if word[0].isdigit():
+        return f"_{word}"
+    return word

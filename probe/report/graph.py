@@ -91,9 +91,12 @@ def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
         edges += [
             Edge(place, placed[place].lane, row, lane) for place in dict.fromkeys(layer.after)
         ]
-        ratio = (
-            "" if math.isnan(layer.ratio) else f"{short(layer.ratio)} x" if layer.ratio else "equal"
-        )
+        if math.isnan(layer.ratio):
+            ratio = ""
+        elif layer.ratio:
+            ratio = f"{short(layer.ratio)} x"
+        else:
+            ratio = "equal"
         placed.append(
             Vertex(
                 *(layer.name, layer.kind, layer.verdict, layer.ratio, layer.after),

@@ -66,7 +66,9 @@ def escaped(text: str) -> str:
     """Text that is no markup, begins no list and links to nothing."""
     text = _MARKUP.sub(r"\\\g<0>", printable.line(text))
     text = _LINKED.sub("<!-- -->", _NUMBERED.sub(r"\1\\\2", text))
-    return f"&#32;{text[1:]}" if text[:1] == " " else text
+    if text[:1] == " ":
+        return f"&#32;{text[1:]}"
+    return text
 
 
 def fenced(text: str, language: str = "text") -> str:

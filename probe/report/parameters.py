@@ -48,13 +48,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Op):
         return {"op": type(value).__name__} | parameters_of(value)
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist()) if value.size <= _FEW else None
+        if value.size <= _FEW:
+            return _plain(value.tolist())
+        return None
     if isinstance(value, list | tuple):
         parts = list(map(_plain, value[: _FEW + 1]))
-        return None if len(parts) > _FEW or None in parts else parts
+        if len(parts) > _FEW or None in parts:
+            return None
+        return parts
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
-    return value if isinstance(value, bool | int | float | str) else None
+    if isinstance(value, bool | int | float | str):
+        return value
+    return None
 
 
 def as_text(parameters: dict[str, Any]) -> str:
@@ -69,9 +75,13 @@ def as_text(parameters: dict[str, Any]) -> str:
 def _words(value: Any) -> str:
     if isinstance(value, dict):
         inner = as_text({name: one for name, one in value.items() if name != "op"})
-        return f"{value['op']} ({inner})" if inner else str(value["op"])
+        if inner:
+            return f"{value['op']} ({inner})"
+        return str(value["op"])
     if isinstance(value, list) and len(value) > _SHOWN:
         return f"of {len(value)} values"
     if isinstance(value, list):
         return f"({', '.join(map(_words, value))})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

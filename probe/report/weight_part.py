@@ -51,7 +51,9 @@ def within_weight(weight: Weight, mask: np.ndarray) -> np.ndarray:
     """A mask that broadcasts to the op's layout of a weight, in the framework's layout."""
     mask = np.broadcast_to(mask, weight.value.shape)
     if weight.rows is None and weight.shape is None:
-        return mask if weight.axes is None else mask.transpose(np.argsort(weight.axes))
+        if weight.axes is None:
+            return mask
+        return mask.transpose(np.argsort(weight.axes))
     numbers = np.arange(weight.effective.size).reshape(weight.effective.shape)
     used = weight.to_op(numbers)
     found = np.zeros(weight.effective.size, bool)

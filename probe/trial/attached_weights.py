@@ -36,7 +36,9 @@ def _parameter(steps: tuple[Step, ...], values: Values, ref: Ref) -> Weight | No
         if isinstance(op, ops.Parameter):
             weight = op.weight
             plain = weight.axes is None and weight.shape is None
-            return replace(weight, axes=axes, shape=shape if reshaped else None) if plain else None
+            if plain:
+                return replace(weight, axes=axes, shape=shape if reshaped else None)
+            return None
         if isinstance(op, ops.Transpose) and axes is None:
             axes = op.perm
         elif isinstance(op, ops.Reshape) and axes is None:

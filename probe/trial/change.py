@@ -38,7 +38,9 @@ class Change:
 
     @property
     def claim(self) -> str:
-        return f"{self.what} in {self.where}" if self.where else self.what
+        if self.where:
+            return f"{self.what} in {self.where}"
+        return self.what
 
     def applied(self, steps: Steps) -> Steps:
         """All steps, in an order in which they can run."""
@@ -48,7 +50,9 @@ class Change:
         place = {old: at for at, old in enumerate(order)}
 
         def moved(ref: Ref) -> Ref:
-            return replace(ref, step=place[ref.step]) if ref.step >= 0 else ref
+            if ref.step >= 0:
+                return replace(ref, step=place[ref.step])
+            return ref
 
         made = []
         for old in order:

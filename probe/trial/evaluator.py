@@ -108,7 +108,9 @@ class Evaluator:
         out = last if change.out is None else change.out
         if out.step in outputs:
             return np.asarray(outputs[out.step][out.index])
-        return None if out == last else np.asarray(out.of(inputs, self.values))
+        if out == last:
+            return None
+        return np.asarray(out.of(inputs, self.values))
 
     def _touched(
         self, change: Change, inputs: Sequence[np.ndarray]
@@ -241,7 +243,9 @@ class Evaluator:
                 return None
             shapes.append(shape)
             shape = later.op.output_shape([shape])
-        return None if shape is None else [*shapes, shape]
+        if shape is None:
+            return None
+        return [*shapes, shape]
 
     def _shape(self, edit: Edit, base: _Base) -> Shape | None:
         if base.position < 0:
@@ -290,7 +294,9 @@ def _base(steps: Sequence[Step], known: Mapping[int, object]) -> int | None:
             return None
         if position and sources[0] != Ref(position - 1):
             return None
-    return -1 if steps and steps[0].sources(0)[0].step < 0 else None
+    if steps and steps[0].sources(0)[0].step < 0:
+        return -1
+    return None
 
 
 def _planned(step: Step, position: int) -> tuple[Op, Sequence[tuple[int, int]]]:

@@ -80,7 +80,9 @@ class Rounding:
         if self.composed is not None:
             most = self.composed.max(initial=0.0)
             same = self.composed.shape == predicted.shape
-            return self.composed if same else np.full(predicted.shape, most)
+            if same:
+                return self.composed
+            return np.full(predicted.shape, most)
         given = [widened(x) for x in edit.inputs]
         allowed = np.asarray(allowances(edit.steps, given, values, self.precision)[0])
         if (
@@ -143,7 +145,9 @@ def rms_apart(observed: np.ndarray, values: np.ndarray) -> float:
                 error = error[np.isfinite(error)]
                 part = float(error @ error)
             square, count = square + part, count + error.size
-    return float(np.sqrt(square / count)) if count else 0.0
+    if count:
+        return float(np.sqrt(square / count))
+    return 0.0
 
 
 def most_apart(observed: np.ndarray, values: np.ndarray, allowed: np.ndarray) -> float:
@@ -208,15 +212,15 @@ def _wrong(observed: np.ndarray, healthy: np.ndarray, slack: np.ndarray) -> np.n
 
 def apart_of(case: Case, predicted: np.ndarray) -> float:
     """The root mean square of what is not explained, where the party gave a value."""
-    return (
-        rms_apart(case.observed, predicted)
-        if case.known is None
-        else rms_apart(case.seen, case.pick(predicted))
-    )
+    if case.known is None:
+        return rms_apart(case.observed, predicted)
+    return rms_apart(case.seen, case.pick(predicted))
 
 
 def difference_of(case: Case) -> float:
-    return apart_of(case, case.healthy) if case.comparable else np.inf
+    if case.comparable:
+        return apart_of(case, case.healthy)
+    return np.inf
 
 
 def left(case: Case, predicted: np.ndarray, allowed: np.ndarray) -> float:
@@ -237,7 +241,9 @@ def rank_distance(guess: np.ndarray, observed: np.ndarray) -> float:
     )
     x, y = x - x.mean(), y - y.mean()
     scale = float((x @ x) * (y @ y))
-    return 1 - float(x @ y) ** 2 / scale if scale else 1.0
+    if scale:
+        return 1 - float(x @ y) ** 2 / scale
+    return 1.0
 
 
 class FirstLook:

@@ -85,7 +85,9 @@ class Sliced:
                 whole = self.values[known[ref.step]][ref.index]
             else:
                 whole = made[ref, None]
-            return whole if part is None else part.of(whole)
+            if part is None:
+                return whole
+            return part.of(whole)
 
         with np.errstate(all="ignore"):
             for at in sorted(plans):
@@ -167,13 +169,17 @@ class Sliced:
             place = at
         if place is None:
             single = step.op.computes_elements
-            return self._elementwise(step, at, region, known) if single else None
+            if single:
+                return self._elementwise(step, at, region, known)
+            return None
         if len(self._sources[place]) != len(step.sources(at)):
             return None
         rule = self._own_rule(place, index, region)
         if rule is None or step.op is self.steps[place].op:
             return rule
-        return rule._replace(op=step.op) if rule.op is self.steps[place].op else None
+        if rule.op is self.steps[place].op:
+            return rule._replace(op=step.op)
+        return None
 
     def _elementwise(
         self, step: Step, at: int, region: Region, known: dict[int, int]
@@ -191,7 +197,9 @@ class Sliced:
                 continue
             wide = len(shape) > region.axis and shape[region.axis] >= region.stop
             parts.append(region if wide else None)
-        return _Rule(step.op, tuple(parts), 0) if any(parts) else None
+        if any(parts):
+            return _Rule(step.op, tuple(parts), 0)
+        return None
 
     def _own_rule(self, place: int, index: int, region: Region) -> _Rule | None:
         """How that slice of an output of one of the layer's steps is computed; None where it takes

@@ -79,7 +79,9 @@ def all_agree_with_less(
     if single == usual:
         less = layer.allowances(replace(usual, partial=True), 0)
         return all_agree(capture, layer, answer, usual, less, _ROOM)
-    return _all_agree_as_stored(capture, layer, answer, usual) if usual.stored else None
+    if usual.stored:
+        return _all_agree_as_stored(capture, layer, answer, usual)
+    return None
 
 
 def _all_agree_as_stored(
@@ -123,7 +125,9 @@ def _sum_at(layer: Reference) -> int | None:
         position for position, step in enumerate(layer.steps) if not isinstance(step.op, Transpose)
     ]
     op = layer.steps[others[0]].op if len(others) == 1 else None
-    return others[0] if isinstance(op, Sum) and op.terms is not None else None
+    if isinstance(op, Sum) and op.terms is not None:
+        return others[0]
+    return None
 
 
 def _divisible(layer: Reference) -> bool:

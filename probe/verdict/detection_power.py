@@ -91,7 +91,12 @@ def _of_one(value: np.ndarray, allowed: np.ndarray) -> Power | None:
         return None
     if not halved:
         halved = bool((np.abs(finite) > 2 * slack).any())
-    share = 0.0 if not halved else share if differing else 1.0
+    if not halved:
+        share = 0.0
+    elif differing:
+        share = share
+    else:
+        share = 1.0
     return Power(share, float(np.median(slack)), float(np.ptp(finite)) or float(np.abs(finite[0])))
 
 
@@ -117,7 +122,9 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
 
 def _flat(array: np.ndarray) -> "np.ndarray | np.flatiter[np.ndarray]":
     """The elements in a row, not copied; a flatiter, which is slow, only where it must be."""
-    return array.reshape(-1) if array.flags.c_contiguous else array.flat
+    if array.flags.c_contiguous:
+        return array.reshape(-1)
+    return array.flat
 
 
 @lru_cache(maxsize=256)
@@ -176,9 +183,10 @@ def _sharp(allowed: Sequence[np.ndarray], values: Arrays, capture: Capture) -> b
             continue
         where = np.isfinite(value)
         size = float(np.abs(value[where]).max(initial=0.0))
-        typical = (
-            float(np.median(np.broadcast_to(slack, value.shape)[where])) if where.any() else 0.0
-        )
+        if where.any():
+            typical = float(np.median(np.broadcast_to(slack, value.shape)[where]))
+        else:
+            typical = 0.0
         least = max(
             _LAST_DIGITS * unit * size if weightless else 0.0,
             VANISHING,
@@ -206,4 +214,6 @@ def blunt(party: str, power: Power, dtype: str) -> str:
 
 def computes_in(party: str, dtype: str) -> str:
     """The dtype that a party computes a layer of that dtype in."""
-    return "float32" if party == "onnx" and dtype == "float64" else dtype
+    if party == "onnx" and dtype == "float64":
+        return "float32"
+    return dtype

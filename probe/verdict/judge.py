@@ -75,7 +75,9 @@ def _accumulated(call: Judgement, options: Options) -> str:
     differs = not _made_by_its_calls(call.capture) or any(
         judge(part.capture, None, alone).verdict == "diverge" for part in call.capture.parts
     )
-    return "" if differs else _ACCUMULATED
+    if differs:
+        return ""
+    return _ACCUMULATED
 
 
 def _made_by_its_calls(capture: Capture) -> bool:

@@ -81,7 +81,9 @@ def equal_indices(party: Party, before: PartyResult | None) -> Allowed | None:
     """Any place of equal numbers."""
     assert before is not None
     allowance = among_equal_numbers(party.layer, party.outputs, before.allowance)
-    return None if allowance is None else replace(before.allowed, allowance=allowance)
+    if allowance is None:
+        return None
+    return replace(before.allowed, allowance=allowance)
 
 
 def teacher_forced(party: Party, before: PartyResult | None) -> Allowed:
@@ -95,7 +97,9 @@ def teacher_forced(party: Party, before: PartyResult | None) -> Allowed:
 def teacher_forced_second_look(party: Party, before: PartyResult | None) -> Allowed | None:
     """The same, by the true partial sums of every step."""
     assert before is not None
-    return None if before.comparison.reason else teacher_forced(party, before)
+    if before.comparison.reason:
+        return None
+    return teacher_forced(party, before)
 
 
 ROUNDING: tuple[Rule, ...] = (first_bound, second_look, equal_indices)
@@ -131,7 +135,9 @@ def _without_power(party: Party, plain: PartyResult, loose: Allowed) -> Power | 
         and blinds(party.values, plain.allowance, loose.allowance)
     ):
         told = told._replace(share=0.0)
-    return told if told is not None and told.share < ENOUGH else None
+    if told is not None and told.share < ENOUGH:
+        return told
+    return None
 
 
 def _of_another_epsilon(party: Party, plain: PartyResult) -> bool:

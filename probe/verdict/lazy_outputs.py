@@ -43,7 +43,9 @@ class OnDemand(Mapping[str, Outputs]):
         assert self._capture is not None
         if party == "framework":
             outputs = self._capture.outputs
-            return outputs[0] if len(outputs) == 1 else outputs
+            if len(outputs) == 1:
+                return outputs[0]
+            return outputs
         if not self._found:
             again = undisturbed(self._judge)(self._capture)
             if not again.ok:

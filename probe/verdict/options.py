@@ -46,7 +46,9 @@ def search_of(search: bool, thorough: bool, **options: Any) -> Search | None:
     """How the mistake is looked for; None where it is not. BadInput where both are asked for."""
     if thorough and not search:
         raise BadInput("thorough=True searches further for causes, search=False not at all")
-    return Search(thorough, **options) if search else None
+    if search:
+        return Search(thorough, **options)
+    return None
 
 
 class Origin(NamedTuple):

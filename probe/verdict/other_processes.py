@@ -26,7 +26,9 @@ Judged = tuple[Report, str]
 def configured() -> ModuleType | None:
     """joblib, where ``joblib.parallel_config`` asks for more than one job."""
     joblib = sys.modules.get("joblib")
-    return joblib if joblib is not None and joblib.effective_n_jobs(None) > 1 else None
+    if joblib is not None and joblib.effective_n_jobs(None) > 1:
+        return joblib
+    return None
 
 
 def in_other_processes(

@@ -89,11 +89,9 @@ def _both(output: np.ndarray | None, paths: tuple[np.ndarray, np.ndarray]) -> np
     """A party's output where both paths are finite or neither is; each party is held against its
     own path elsewhere."""
     apart = np.isfinite(paths[0]) != np.isfinite(paths[1])
-    return (
-        np.where(apart, 0.0, output)
-        if output is not None and output.shape == apart.shape and apart.any()
-        else output
-    )
+    if output is not None and output.shape == apart.shape and apart.any():
+        return np.where(apart, 0.0, output)
+    return output
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -119,11 +117,10 @@ def certainty(result: PartyResult, comparison: Comparison, dtype: str) -> Compar
     # of several calls behind each other no bound is known that is of any use
     if comparison.ok or comparison.reason or worst is None or layer.composed:
         return comparison
-    precision = (
-        precision_of("float32", casts=dtype == "float64")
-        if result.party.name == "onnx"
-        else precision_of(dtype)
-    )
+    if result.party.name == "onnx":
+        precision = precision_of("float32", casts=dtype == "float64")
+    else:
+        precision = precision_of(dtype)
     usual = float(layer.allowances(precision)[worst.output][worst.index])
     bound = worst_case(
         layer.steps, layer.inputs, layer.values, precision, worst.index, worst.output

@@ -41,35 +41,34 @@ def onnx_answer(
         lost = sum(map(_lost, answer, layer.values[-1]))
         unheld = sum(map(_unheld, layer.raw_inputs))
         if lost or unheld:
-            text = (
-                f"{lost} elements of its output are inf or NaN"
-                if lost
-                else f"{unheld} elements of the input are inf"
-            )
+            if lost:
+                text = f"{lost} elements of its output are inf or NaN"
+            else:
+                text = f"{unheld} elements of the input are inf"
             return None, f"it computes this layer in float32, which overflows here: {text}"
     return answer, ""
 
 
 def _lost(output: np.ndarray, value: np.ndarray) -> int:
     """How many elements are inf or NaN that are none in NumPy."""
-    return (
-        int((np.isfinite(value) & ~np.isfinite(output)).sum()) if output.shape == value.shape else 0
-    )
+    if output.shape == value.shape:
+        return int((np.isfinite(value) & ~np.isfinite(output)).sum())
+    return 0
 
 
 def _unheld(x: np.ndarray) -> int:
     """How many finite numbers are infinite in float32, as a comparison does not show."""
-    return (
-        int((np.isfinite(x) & (np.abs(x) > np.finfo(np.float32).max)).sum())
-        if x.dtype == np.float64
-        else 0
-    )
+    if x.dtype == np.float64:
+        return int((np.isfinite(x) & (np.abs(x) > np.finfo(np.float32).max)).sum())
+    return 0
 
 
 def _wrapped(output: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Integers, which the graph holds in 64 bits, in the layer's own: what lies beyond wraps
     around."""
-    return output.astype(dtype) if output.dtype.kind in "iu" and dtype.kind in "iu" else output
+    if output.dtype.kind in "iu" and dtype.kind in "iu":
+        return output.astype(dtype)
+    return output
 
 
 def engines(
@@ -119,7 +118,9 @@ def _shared(framework: PartyResult, party: Party, recurrent: bool) -> PartyResul
     ):
         return None
     result = compared(party, framework.allowed)
-    return result if not recurrent or result.comparison.ok else None
+    if not recurrent or result.comparison.ok:
+        return result
+    return None
 
 
 def user(
@@ -156,7 +157,9 @@ def user(
 def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra:
     """What the user's values are allowed beside the layer's own rounding."""
     if drift is None:
-        return Extra(tuple(stored), tuple(stored)) if any(map(np.any, stored)) else Extra()
+        if any(map(np.any, stored)):
+            return Extra(tuple(stored), tuple(stored))
+        return Extra()
     pairs = list(zip(stored, drift.slack, strict=True))
     return Extra(
         tuple(slack + one for slack, one in pairs),

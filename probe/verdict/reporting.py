@@ -57,7 +57,9 @@ def reported(
     described, layer = call.capture.description, call.layer
     if described is None or layer is None:
         undescribed = report(outputs=outputs, weights={})
-        return _with_exporter(undescribed, call) if options.detail else undescribed
+        if options.detail:
+            return _with_exporter(undescribed, call)
+        return undescribed
     agree = verdict.word == "agree"
     yours = call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
@@ -148,7 +150,9 @@ def _given(outputs: Mapping[str, Arrays]) -> dict[str, Outputs]:
 
 
 def _single(arrays: Arrays) -> Outputs:
-    return arrays[0] if len(arrays) == 1 and arrays[0] is not None else arrays
+    if len(arrays) == 1 and arrays[0] is not None:
+        return arrays[0]
+    return arrays
 
 
 def _kept(weight: Weight) -> Weight:

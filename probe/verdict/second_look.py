@@ -23,7 +23,9 @@ def rounding(
     """The allowance of an arithmetic after all that rounding alone may do."""
     looked = looked_at(layer, precision, outputs, first)
     equals = among_equal_numbers(layer, outputs, looked)
-    return looked if equals is None else equals
+    if equals is None:
+        return looked
+    return equals
 
 
 def looked_at(
@@ -71,13 +73,17 @@ def among_equal_numbers(
         ties = among_equals(layer.steps, layer.inputs, layer.values, output, theirs)
         if ties is not None:
             widened[output] = np.where(ties, np.maximum(slack, _error(theirs, value)), slack)
-    return tuple(widened.get(k, slack) for k, slack in enumerate(allowance)) if widened else None
+    if widened:
+        return tuple(widened.get(k, slack) for k, slack in enumerate(allowance))
+    return None
 
 
 def _alike(outputs: Arrays, output: int, value: np.ndarray) -> np.ndarray | None:
     """An output of a party, where it is there and has NumPy's shape."""
     theirs = outputs[output] if output < len(outputs) else None
-    return theirs if theirs is not None and theirs.shape == value.shape else None
+    if theirs is not None and theirs.shape == value.shape:
+        return theirs
+    return None
 
 
 def _error(theirs: np.ndarray, value: np.ndarray) -> np.ndarray:

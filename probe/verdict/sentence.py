@@ -66,14 +66,18 @@ def _taken(call: Judgement) -> str:
     lost = [] if described is None else [one.why for one in described.taken if one.why]
     lost = list(dict.fromkeys(lost))
     more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    return f"taken from the framework instead of computed: {lost[0]}{more}" if lost else ""
+    if lost:
+        return f"taken from the framework instead of computed: {lost[0]}{more}"
+    return ""
 
 
 def _not_composed(call: Judgement) -> str:
     """That such values are among those that agree, where only the framework's could tell; yours are
     held against these too."""
     taken = "" if "expected" in call.outputs else _taken(call)
-    return f"{taken}; the rest agrees" if taken else ""
+    if taken:
+        return f"{taken}; the rest agrees"
+    return ""
 
 
 _UNKNOWN, _UNKNOWN_OF_HALF = 1e-4, 2.0**-5
@@ -110,11 +114,9 @@ def _weakness(call: Judgement) -> str:
     float32, may be no evidence at all."""
     shares = [one.share for party, one in call.power.items() if party != "onnx"]
     least = min(shares, default=1.0)
-    return (
-        f"; this check would detect only {100 * least:.0f} of 100 wrong elements"
-        if least < SURE
-        else ""
-    )
+    if least < SURE:
+        return f"; this check would detect only {100 * least:.0f} of 100 wrong elements"
+    return ""
 
 
 def verdict_on(call: Judgement) -> Verdict:
@@ -236,11 +238,10 @@ def _of_range(parties: Sequence[str], call: Judgement) -> str:
 def _meaning(odd: str, others: Sequence[str], call: Judgement) -> str:
     names = _names(others, call)
     agreed = _listed(others, call) + (" agree" if len(names) > 1 else " says otherwise")
-    known = (
-        f"{call.unusual.differences[0].sentence} (a known difference)"
-        if call.unusual.differences
-        else "this is not one of its known differences"
-    )
+    if call.unusual.differences:
+        known = f"{call.unusual.differences[0].sentence} (a known difference)"
+    else:
+        known = "this is not one of its known differences"
     if odd == "expected":
         return f"{agreed}, so your values are not this layer's output on this input"
     if call.capture.by_onnxruntime:
@@ -269,7 +270,9 @@ def _names(parties: Sequence[str], call: Judgement) -> list[str]:
 
 def _listed(parties: Sequence[str], call: Judgement) -> str:
     names = _names(parties, call)
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    if len(names) == 1:
+        return names[0]
+    return ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def _tier(apart: Mapping[Pair, Comparison]) -> str:
@@ -286,7 +289,9 @@ def _tier(apart: Mapping[Pair, Comparison]) -> str:
 
 
 def _limit(call: Judgement) -> str:
-    return "your tolerance" if call.tolerant else "the allowance for rounding"
+    if call.tolerant:
+        return "your tolerance"
+    return "the allowance for rounding"
 
 
 def _extent(apart: Mapping[Pair, Comparison], call: Judgement) -> str:

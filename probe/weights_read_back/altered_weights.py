@@ -223,7 +223,9 @@ def _fitted(
         at += change
         if abs(change) <= 1e-9 * abs(at) or not np.isfinite(at):
             break
-    return at if np.isfinite(at) else None
+    if np.isfinite(at):
+        return at
+    return None
 
 
 def _altered(name: str, have: np.ndarray, others: Others) -> Iterator[tuple[str, np.ndarray]]:

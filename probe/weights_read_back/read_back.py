@@ -133,7 +133,9 @@ def _system(case: Case, position: int) -> _System | None:
     if not names:
         return None
     if op.terms is not None and names[0] == "weight" and len(inputs) == 1:
-        return _of_sum(op, inputs) if inputs[0].dtype.kind == "f" else None
+        if inputs[0].dtype.kind == "f":
+            return _of_sum(op, inputs)
+        return None
     return _of_probing(op, names, inputs)
 
 
@@ -154,7 +156,9 @@ def _of_sum(op: Any, inputs: Sequence[np.ndarray]) -> _System:
     def added(at: tuple[int, ...]) -> int:
         return 1 + count + int(op.contributions(inputs, (), at).bias_where[0])
 
-    return _System((op.weight, op.bias), rows, added) if fields else _System((op.weight,), rows)
+    if fields:
+        return _System((op.weight, op.bias), rows, added)
+    return _System((op.weight,), rows)
 
 
 def _of_probing(op: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> _System | None:
@@ -271,7 +275,9 @@ def _before(case: Case, i: int, on: int, wanted: Wanted, mean: bool) -> Wanted |
             return Wanted((y - start) / slope, off, classes)
     if np.array_equal(f(x), np.maximum(x, 0)):
         return Wanted(y, np.where(y > slack, slack, np.inf), classes)
-    return None if x.size > _LARGE else Wanted(*_bisected(f, x, y, slack), classes)
+    if x.size > _LARGE:
+        return None
+    return Wanted(*_bisected(f, x, y, slack), classes)
 
 
 def _moved_back(
@@ -605,7 +611,9 @@ def _of_channel(
         if sparse is not None:
             picked, change = sparse
             missing = len(picked) + 1 - differing  # as many reproduce anything
-            return missing if missing > 0 else (entries[picked], change)
+            if missing > 0:
+                return missing
+            return (entries[picked], change)
     if spare < need:
         return need - spare
     inverse = equations.inverse if len(entries) <= _MOST else None
@@ -619,7 +627,9 @@ def _of_channel(
     error = np.sqrt(np.square(left).sum() / spare * np.diag(inverse))
     change[np.abs(change) <= _ERRORS * error] = 0.0
     missing = int(np.count_nonzero(change)) + 1 - differing
-    return missing if missing > 0 else (entries, change)
+    if missing > 0:
+        return missing
+    return (entries, change)
 
 
 def _pursued(

@@ -59,7 +59,9 @@ def relation(
         f"{little} of the {have.size} entries of {name} differ by at most {_SAME:g} x its largest"
     )
     if not count:
-        return Relation(beside, short=False) if little else None
+        if little:
+            return Relation(beside, short=False)
+        return None
     if have.ndim == 1 and (words := next(_moved(name, have, used, 0), "")):
         return Relation(words)
     if changed.size == 1 or (count <= _FEW and 4 * count <= changed.size):
@@ -278,7 +280,9 @@ def _blocks(origin: np.ndarray) -> int:
 
 
 def _flipped(axis: int, array: np.ndarray) -> np.ndarray:
-    return np.flip(array, axis) if axis < array.ndim else array
+    if axis < array.ndim:
+        return np.flip(array, axis)
+    return array
 
 
 REORDERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
@@ -332,8 +336,12 @@ def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 def _slices(name: str, axis: int, rank: int, which: np.ndarray) -> str:
     shown = ", ".join(str(int(one)) for one in which[:4]) + (", ..." if len(which) > 4 else "")
     index = ", ".join("i" if i == axis else ":" for i in range(rank))
-    return f"{name}[{index}] for i = {shown}" if rank > 1 else f"{name}[{shown}]"
+    if rank > 1:
+        return f"{name}[{index}] for i = {shown}"
+    return f"{name}[{shown}]"
 
 
 def _is(which: np.ndarray) -> str:
-    return "is" if len(which) == 1 else "are"
+    if len(which) == 1:
+        return "is"
+    return "are"

@@ -58,7 +58,9 @@ def arguments(
         for one in inspect.signature(called.call).parameters.values()
         if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty
     ]
-    return (tuple(inputs), {}) if len(spread) > 1 else ((list(inputs),), {})
+    if len(spread) > 1:
+        return (tuple(inputs), {})
+    return ((list(inputs),), {})
 
 
 def _model_structure(model: Any, tensors: Tensors) -> Any:
@@ -77,14 +79,18 @@ def _recorded(layer: Any, tensors: Tensors) -> tuple[tuple[Any, ...], dict[str, 
         args, kwargs = nodes[0].call_args, nodes[0].call_kwargs
     else:
         args, kwargs = nodes[0].arguments.args, nodes[0].arguments.kwargs
-    return (tuple(args), dict(kwargs)) if args or kwargs else None
+    if args or kwargs:
+        return (tuple(args), dict(kwargs))
+    return None
 
 
 def inputs_by_name(called: Any) -> tuple[str, ...]:
     """The names of what a model or layer of the user's own was built on, where that was a dict:
     "left", "pair/0" for what lies deeper."""
     built = _built(called)
-    return tuple(name for name, _ in _leaves(built)) if isinstance(built, dict) else ()
+    if isinstance(built, dict):
+        return tuple(name for name, _ in _leaves(built))
+    return ()
 
 
 def _built(called: Any) -> Any:
@@ -93,7 +99,9 @@ def _built(called: Any) -> Any:
     shapes = getattr(called, "_build_shapes_dict", None)
     if shapes is None:
         return getattr(called, "_build_input_shape", None)
-    return next(iter(shapes.values())) if len(shapes) == 1 else None
+    if len(shapes) == 1:
+        return next(iter(shapes.values()))
+    return None
 
 
 def _parts(built: Any) -> list[tuple[Any, Any]] | None:
@@ -119,7 +127,9 @@ def _nested(built: Any, values: dict[str, Any], name: str = "") -> Any:
     if parts is None:
         return values[name]
     made = [(key, _nested(one, values, f"{name}/{key}" if name else key)) for key, one in parts]
-    return dict(made) if isinstance(built, dict) else [one for _, one in made]
+    if isinstance(built, dict):
+        return dict(made)
+    return [one for _, one in made]
 
 
 def received(

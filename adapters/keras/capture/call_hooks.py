@@ -211,11 +211,10 @@ def _watched(
 
 def _made(place: Place, original: Callable[..., Any], args: Any, kwargs: Any, state: _Pass) -> Any:
     # an operation holds none
-    inside = (
-        place.layer._flatten_layers(include_self=False)
-        if hasattr(place.layer, "_flatten_layers")
-        else ()
-    )
+    if hasattr(place.layer, "_flatten_layers"):
+        inside = place.layer._flatten_layers(include_self=False)
+    else:
+        inside = ()
     if place.role == "container" or (place.own and any(True for _ in inside)):
         return original(*args, **kwargs)  # made twice, it would push the calls within twice
     return state.tensors.made(lambda: original(*args, **kwargs))
@@ -246,18 +245,18 @@ def _called(
     inputs = tuple(tensors.array(tensor) for tensor in input_tensors) if wanted else ()
     # Keras 3's merging layers and MultiHeadAttention read the masks from the tensors.
     reads = not tensors.legacy or place.kind == "MultiHeadAttention"
-    own = (
-        [getattr(tensor, "_keras_mask", None) if reads else None for tensor in input_tensors]
-        if wanted
-        else []
-    )
+    if wanted:
+        own = [getattr(tensor, "_keras_mask", None) if reads else None for tensor in input_tensors]
+    else:
+        own = []
     places = {
         index: Ref(-1, len(input_tensors) + len(masks) + count)
         for count, index in enumerate(i for i, m in enumerate(own) if m is not None)
     }
-    masked = (
-        tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None) if wanted else ()
-    )
+    if wanted:
+        masked = tuple(tensors.array(mask) for mask in (*masks, *own) if mask is not None)
+    else:
+        masked = ()
     # Before the call, which may change what the layer quantises with.
     reader = _reader(place.layer) if wanted else None
     held = _states(place.layer, tensors) if wanted else {}
@@ -306,11 +305,10 @@ def _called(
         tracer=symbolic_trace,
         **begun_with(begun),
     )
-    lone = (
-        None
-        if isinstance(place.layer, tensors.keras.Model)
-        else (place.layer, original, arguments, tensors, (*input_tensors, *masks))
-    )
+    if isinstance(place.layer, tensors.keras.Model):
+        lone = None
+    else:
+        lone = (place.layer, original, arguments, tensors, (*input_tensors, *masks))
     return _pushed(place, seen, result, state, lone, _Flow(made_by, fixed, since, asked, opens))
 
 
@@ -432,16 +430,14 @@ def _pushed(
     outputs = call.outputs or ()
     try:
         description, why = _description(place, call, state)
-        inputs = (
-            (*call.inputs, *call.masks)
-            if flow.opens or (description is not None and _uses_masks(description, call))
-            else call.inputs
-        )
-        alone = (
-            None
-            if description is not None or lone is None
-            else partial(_exported, *lone, (*call.inputs, *call.masks))
-        )
+        if flow.opens or (description is not None and _uses_masks(description, call)):
+            inputs = (*call.inputs, *call.masks)
+        else:
+            inputs = call.inputs
+        if description is not None or lone is None:
+            alone = None
+        else:
+            alone = partial(_exported, *lone, (*call.inputs, *call.masks))
         captured = Capture(
             place.name,
             place.kind,
@@ -566,4 +562,6 @@ def _sentence(error: BaseException) -> str:
     text = re.sub(r"^\{\{[^}]*\}\} | \[Op:\w+\].*$", "", lines[0] if lines else "")
     if isinstance(error, NameError) and error.name:  # of a Lambda that was read from a file
         text += f"; name the module that defines {error.name}: --import MODULE (imports=)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if text:
+        return f"{type(error).__name__}: {text}"
+    return type(error).__name__

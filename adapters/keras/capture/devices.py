@@ -26,7 +26,9 @@ def device_of(device: str | None, keras: Any) -> str | None:
     elif backend == "torch":
         count = importlib.import_module("torch").cuda.device_count()
     if kind == "cpu":
-        return "cpu:0" if count else None
+        if count:
+            return "cpu:0"
+        return None
     if count > int(number or 0):
         return f"{kind}:{number or 0}"
     raise BadInput(

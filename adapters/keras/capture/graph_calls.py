@@ -136,7 +136,9 @@ def traced_by_graph(
     tf = importlib.import_module("tensorflow")
 
     def noted(layer: Any) -> str | None:
-        return "" if inside(layer) else None
+        if inside(layer):
+            return ""
+        return None
 
     traced = left(
         place.layer,

@@ -101,7 +101,9 @@ def _noted(tensors: Tensors, layer: Any) -> str | None:
         described_name(layer, METHODS)
     except Undescribed as error:
         own = is_followed(type(layer)) or isinstance(layer, tensors.keras.Model)
-        return None if own else str(error)
+        if own:
+            return None
+        return str(error)
     return ""
 
 

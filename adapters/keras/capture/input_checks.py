@@ -28,11 +28,9 @@ def specs(root: Any, keras: Any) -> tuple[InputSpec, ...] | None:
     """The inputs in the order of ``root.inputs``, or None where the model does not say."""
     if not isinstance(root, keras.Model):
         shape = _built_shape(root)
-        return (
-            None
-            if shape is None
-            else (InputSpec("input", shape, str(root.compute_dtype or "float32")),)
-        )
+        if shape is None:
+            return None
+        return (InputSpec("input", shape, str(root.compute_dtype or "float32")),)
     tensors = _model_inputs(root)
     if not tensors or any(shape_of(tensor) is None for tensor in tensors):
         return None
@@ -57,11 +55,9 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
     wanted = specs(root, keras)
     if wanted is None or not isinstance(root, keras.Model):
         first = next(iter(root.layers), None) if isinstance(root, keras.Sequential) else root
-        return (
-            [np.asarray(array) for array in arrays]
-            if isinstance(first, keras.Model | None)
-            else checked_alone(first, arrays)
-        )
+        if isinstance(first, keras.Model | None):
+            return [np.asarray(array) for array in arrays]
+        return checked_alone(first, arrays)
     if len(arrays) != len(wanted):
         raise BadInput(
             f"the model takes {len(wanted)} inputs "
@@ -73,13 +69,12 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
         if not _fits(spec.shape, array.shape):
             first = next(iter(_consumers(root, tensor)), None)
             axes = () if first is None else axes_of(first, len(spec.shape))
-            who = (
-                type(first).__name__
-                if axes
-                else f"the input {spec.name!r}"
-                if len(wanted) > 1
-                else "the model"
-            )
+            if axes:
+                who = type(first).__name__
+            elif len(wanted) > 1:
+                who = f"the input {spec.name!r}"
+            else:
+                who = "the model"
             refuse_shape(who, axes, spec.shape, array.shape)
         found.append(_cast(array, spec))
     return found
@@ -102,7 +97,9 @@ def hint(root: Any, keras: Any) -> str:
     first = next(iter(root.layers), None) if isinstance(root, keras.Sequential) else root
     rank = re.search(r"([123])D", type(first).__name__)
     axes = axes_of(first, int(rank[1]) + 2 if rank else 2)
-    return f"its first layer, {type(first).__name__}, expects ({', '.join(axes)})" if axes else ""
+    if axes:
+        return f"its first layer, {type(first).__name__}, expects ({', '.join(axes)})"
+    return ""
 
 
 def axes_of(layer: Any, rank: int) -> tuple[str, ...]:
@@ -112,7 +109,9 @@ def axes_of(layer: Any, rank: int) -> tuple[str, ...]:
     if spatial and rank == int(spatial[1]) + 2:
         names = _SPATIAL[int(spatial[1])]
         first = getattr(layer, "data_format", "channels_last") == "channels_first"
-        return ("batch", "channels", *names) if first else ("batch", *names, "channels")
+        if first:
+            return ("batch", "channels", *names)
+        return ("batch", *names, "channels")
     if kind in ("Dense", "QDense"):
         return ("batch", *(f"axis {axis}" for axis in range(1, rank - 1)), "features")
     if (
@@ -151,17 +150,18 @@ def _consumers(root: Any, tensor: Any) -> list[Any]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 def _built_shape(layer: Any) -> Shape | None:
     """The input shape that a layer was built for, its batch left free."""
     shapes = getattr(layer, "_build_shapes_dict", None) or {}
-    shape = (
-        next(iter(shapes.values()))
-        if len(shapes) == 1
-        else getattr(layer, "_build_input_shape", None)
-    )
+    if len(shapes) == 1:
+        shape = next(iter(shapes.values()))
+    else:
+        shape = getattr(layer, "_build_input_shape", None)
     if (
         shape is None
         or getattr(shape, "rank", 0) is None
@@ -175,19 +175,18 @@ def _declared_shape(layer: Any, spec: Any, rank: int) -> Shape | None:
     """An ``input_spec`` as a shape with None where a size is free."""
     wanted = spec.ndim
     if wanted is None and spec.min_ndim is not None:
-        wanted = (
-            spec.min_ndim
-            if re.search(r"[123]D", type(layer).__name__)
-            else max(spec.min_ndim, rank)
-        )
+        if re.search(r"[123]D", type(layer).__name__):
+            wanted = spec.min_ndim
+        else:
+            wanted = max(spec.min_ndim, rank)
     if wanted is None:
         return None
     sizes: list[int | None] = [None] * wanted
     for axis, size in (spec.axes or {}).items():
         sizes[int(axis)] = size
-    return (
-        tuple(spec.shape) if spec.shape is not None and len(spec.shape) == wanted else tuple(sizes)
-    )
+    if spec.shape is not None and len(spec.shape) == wanted:
+        return tuple(spec.shape)
+    return tuple(sizes)
 
 
 def _fits(wanted: Shape, actual: Sequence[int]) -> bool:

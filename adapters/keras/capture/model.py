@@ -70,7 +70,9 @@ class Opened(Shown):
         )
         if uses_qkeras(self._root):
             text += f" with qkeras {sys.modules['qkeras'].__version__}"
-        return text if self._device is None else f"{text} on {self._device}"
+        if self._device is None:
+            return text
+        return f"{text} on {self._device}"
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -83,11 +85,9 @@ class Opened(Shown):
     @property
     def input_hint(self) -> str:
         names = inputs_by_name(self._root)
-        return (
-            f"it takes a dict with the keys {', '.join(names)}"
-            if names
-            else hint(self._root, self._keras)
-        )
+        if names:
+            return f"it takes a dict with the keys {', '.join(names)}"
+        return hint(self._root, self._keras)
 
     @property
     def input_index_bound(self) -> int | None:

@@ -74,11 +74,12 @@ def settings_here(tensors: Tensors) -> AbstractContextManager[None]:
     state = {
         name: list(value) if isinstance(value, list) else value for name, value in held.items()
     }
-    below = (
-        importlib.import_module("...torch.capture.thread_settings", __package__).settings_here()()
-        if tensors.backend == "torch"
-        else nullcontext()
-    )
+    if tensors.backend == "torch":
+        below = importlib.import_module(
+            "...torch.capture.thread_settings", __package__
+        ).settings_here()()
+    else:
+        below = nullcontext()
     return _settings(state, below)
 
 
@@ -197,9 +198,9 @@ def _contents(
 
 
 def _flat(item: Any) -> list[Any]:
-    return (
-        [part for pair in item.items() for part in pair] if isinstance(item, dict) else list(item)
-    )
+    if isinstance(item, dict):
+        return [part for pair in item.items() for part in pair]
+    return list(item)
 
 
 def _variable(variable: Any) -> Callable[[], None]:

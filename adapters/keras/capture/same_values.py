@@ -41,7 +41,9 @@ def refuse_others(
 
 def _apart(left: np.ndarray, right: np.ndarray, share: float) -> bool:
     if left.dtype.kind != "f":
-        return bool((left != right).mean() > _FEW) if left.size else False
+        if left.size:
+            return bool((left != right).mean() > _FEW)
+        return False
     fine = np.isfinite(left) & np.isfinite(right)
     same = fine | (left == right) | ((left != left) & (right != right))
     largest = np.abs(right[fine]).max(initial=0.0)

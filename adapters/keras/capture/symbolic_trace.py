@@ -156,11 +156,9 @@ def _with_weights(
         graph = _by_graph(made, values, call, Failed(""))
     except Undescribed:
         return description
-    return (
-        graph
-        if weights_of(graph.steps).keys() > weights_of(description.steps).keys()
-        else description
-    )
+    if weights_of(graph.steps).keys() > weights_of(description.steps).keys():
+        return graph
+    return description
 
 
 def on_tensors(layer: Any, call: Call, tensors: Tensors, input_tensors: Sequence[Any]) -> Any:
@@ -219,7 +217,9 @@ def _steps_between(
 
 def _advice(layer: Any, why: str) -> str:
     text = f"{type(layer).__name__} has no description, and its `call` cannot be traced"
-    return why if text in why else f"{text}: {why} (describe it with @probe.describes)"
+    if text in why:
+        return why
+    return f"{text}: {why} (describe it with @probe.describes)"
 
 
 def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:

@@ -33,7 +33,9 @@ def unrolled(operation: Any, call: Call, tensors: Tensors) -> Callable[..., Any]
         ("keras.src.layers.", "tf_keras.src.layers.")
     ):
         made = _rnn
-    return None if made is None else partial(made, operation, call, tensors)
+    if made is None:
+        return None
+    return partial(made, operation, call, tensors)
 
 
 def _count(steps: int) -> int:
@@ -79,7 +81,9 @@ def _fori_loop(operation: Any, call: Call, tensors: Tensors, init_val: Any) -> A
 
 
 def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    return (value,)
 
 
 def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) -> Any:
@@ -88,11 +92,10 @@ def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) ->
         call.arguments["loop_vars"],
     )
     values, steps = _several(given), 0
-    most = (
-        _MOST
-        if operation.maximum_iterations is None
-        else min(_MOST, int(operation.maximum_iterations))
-    )
+    if operation.maximum_iterations is None:
+        most = _MOST
+    else:
+        most = min(_MOST, int(operation.maximum_iterations))
     while steps < most and bool(operation.cond(*values)):
         values, steps = _several(operation.body(*values)), steps + 1
     if steps == _MOST:
@@ -100,7 +103,9 @@ def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) ->
     made = _several(loop_vars)
     for _ in range(_count(steps)):
         made = _several(operation.body(*made))
-    return made if isinstance(loop_vars, list | tuple) else made[0]
+    if isinstance(loop_vars, list | tuple):
+        return made
+    return made[0]
 
 
 def _scan(
@@ -203,7 +208,9 @@ def _rnn(
         states = after
         outputs.append(output)
     result = functions.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
-    return [result, *states] if layer.return_state else result
+    if layer.return_state:
+        return [result, *states]
+    return result
 
 
 def _initial(layer: Any, call: Call, tensors: Tensors) -> Any:

@@ -122,4 +122,6 @@ class Call:
             return None
         read = self.read or read_variable(self.namespace)
         weight = read(name, variable, self.dtype if cast else None)
-        return weight if axes is None and shape is None else replace(weight, axes=axes, shape=shape)
+        if axes is None and shape is None:
+            return weight
+        return replace(weight, axes=axes, shape=shape)

@@ -65,7 +65,9 @@ def named_axes(ndim: int, rank: int, channels_first: bool) -> tuple[str, ...]:
     if ndim != rank + 2:
         return ()
     spatial = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}[rank]
-    return ("batch", "channels", *spatial) if channels_first else ("batch", *spatial, "channels")
+    if channels_first:
+        return ("batch", "channels", *spatial)
+    return ("batch", *spatial, "channels")
 
 
 def describes(*names: str, arguments: Collection[str] = ()) -> Callable[[Describer], Describer]:
@@ -214,11 +216,10 @@ def description_of(name: str) -> Describer:
     first."""
     if name not in REGISTERED:
         kind, _, rest = name.partition(".")
-        module = (
-            {"ops": OPERATIONS, "tf": FUNCTIONS}[kind][rest]
-            if kind in ("ops", "tf")
-            else DESCRIBED[name]
-        )
+        if kind in ("ops", "tf"):
+            module = {"ops": OPERATIONS, "tf": FUNCTIONS}[kind][rest]
+        else:
+            module = DESCRIBED[name]
         importlib.import_module(module, __package__.rpartition(".")[0])
     if name not in REGISTERED:
         raise Undescribed(f"{name} is checked as part of the layer that contains it")
@@ -229,11 +230,9 @@ def _holds_first(value: Any) -> bool:
     """Whether an argument is the one that holds the first input."""
     if isinstance(value, Mapping):
         value = list(value.values())
-    return (
-        any(_holds_first(one) for one in value)
-        if isinstance(value, list | tuple)
-        else isinstance(value, Ref) and value == Ref(-1)
-    )
+    if isinstance(value, list | tuple):
+        return any(_holds_first(one) for one in value)
+    return isinstance(value, Ref) and value == Ref(-1)
 
 
 _UNDERSTOOD: dict[str, frozenset[str]] = {}

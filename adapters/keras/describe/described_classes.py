@@ -221,7 +221,9 @@ _FAMILIES = {
 
 def key_of(package: str, name: str) -> str:
     """What a class is called in ``DESCRIBED``: HGQ2 has layers of the same names as QKeras'."""
-    return f"hgq.{name}" if package == "hgq" else name
+    if package == "hgq":
+        return f"hgq.{name}"
+    return name
 
 
 DESCRIBED: dict[str, str] = {name: module for module, names in _FAMILIES.items() for name in names}

@@ -308,8 +308,6 @@ def _set(layer: Any, name: str) -> tuple[bool, Any]:
     config = layer.get_config()
     if name in config:
         return True, config[name]
-    return (
-        (True, getattr(layer, name))
-        if isinstance(getattr(type(layer), name, None), property)
-        else (False, None)
-    )
+    if isinstance(getattr(type(layer), name, None), property):
+        return (True, getattr(layer, name))
+    return (False, None)

@@ -28,7 +28,9 @@ class OpBuilder(Builder):
 
     def dtype(self, ref: Ref) -> np.dtype:
         """Of an input of the call as it is; of anything computed a float."""
-        return self.call.inputs[ref.index].dtype if ref.step < 0 else np.dtype(np.float64)
+        if ref.step < 0:
+            return self.call.inputs[ref.index].dtype
+        return np.dtype(np.float64)
 
     def ref(self, value: Any) -> Ref:
         """A tensor of the call, a variable, or a number or array that belongs to the operation."""
@@ -81,15 +83,15 @@ class OpBuilder(Builder):
 
     def shaped(self, value: Any) -> Any:
         """The same, with a nested list of numbers (as a file holds it) as an array."""
-        return value if isinstance(value, Ref) or hasattr(value, "shape") else np.asarray(value)
+        if isinstance(value, Ref) or hasattr(value, "shape"):
+            return value
+        return np.asarray(value)
 
     def truth(self, ref: Ref) -> Ref:
         """Whether each element holds."""
-        return (
-            ref
-            if ref.step >= 0 or self.dtype(ref).kind == "b"
-            else self.add(ops.Cast(to="bool"), ref)
-        )
+        if ref.step >= 0 or self.dtype(ref).kind == "b":
+            return ref
+        return self.add(ops.Cast(to="bool"), ref)
 
     def ints(self, value: Any) -> list[int]:
         """Sizes and places, which may themselves be tensors of this call."""
@@ -148,11 +150,10 @@ class OpBuilder(Builder):
 
     def transpose(self, ref: Ref, perm: Sequence[int] | None) -> Ref:
         shape = self.shape(ref)
-        order = (
-            tuple(range(len(shape)))[::-1]
-            if perm is None
-            else tuple(int(axis) % len(shape) for axis in perm)
-        )
+        if perm is None:
+            order = tuple(range(len(shape)))[::-1]
+        else:
+            order = tuple(int(axis) % len(shape) for axis in perm)
         return self.add(ops.Transpose(perm=order), ref, shape=[shape[axis] for axis in order])
 
     def expand_dims(self, ref: Ref, axis: Any) -> Ref:
@@ -164,11 +165,10 @@ class OpBuilder(Builder):
 
     def squeeze(self, ref: Ref, axis: Any) -> Ref:
         shape = self.shape(ref)
-        gone = (
-            {k for k, size in enumerate(shape) if size == 1}
-            if axis in (None, [], ())
-            else set(self.axes(ref, axis))
-        )
+        if axis in (None, [], ()):
+            gone = {k for k, size in enumerate(shape) if size == 1}
+        else:
+            gone = set(self.axes(ref, axis))
         return self.reshape(ref, [size for k, size in enumerate(shape) if k not in gone])
 
     def concat(self, refs: Sequence[Ref], axis: int) -> Ref:
@@ -261,7 +261,9 @@ class OpBuilder(Builder):
                 slices.append(slice(None))
                 shape.append(size)
         cut = self.reshape(self.sliced(ref, slices), shape)
-        return cut if gather is None else self.take(cut, self.ref(gather[1]), gather[0])
+        if gather is None:
+            return cut
+        return self.take(cut, self.ref(gather[1]), gather[0])
 
     def take(self, ref: Ref, indices: Ref, axis: int | None) -> Ref:
         if axis is None:

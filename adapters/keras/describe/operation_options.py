@@ -73,11 +73,10 @@ def described_by_reading(
     description = describe(
         read, replace(call, layer=read, arguments=_Arguments(call.arguments, arguments))
     )
-    kind = (
-        type(operation).__name__
-        if not call.legacy
-        else operation.symbol or type(operation).__name__
-    )
+    if not call.legacy:
+        kind = type(operation).__name__
+    else:
+        kind = operation.symbol or type(operation).__name__
     for name, default in () if call.legacy else _parameters(type(operation).__init__):
         value = vars(operation).get(name, vars(operation).get(f"_{name}", default))
         seen = name in options or f"_{name}" in options or name in _TOLD.get(kind, ())
@@ -85,11 +84,10 @@ def described_by_reading(
             raise Undescribed(
                 f"{kind} has option {name}={value!r:.60}, which its description does not support"
             )
-    called = (
-        operation.function
-        if call.legacy and callable(getattr(operation, "function", None))
-        else type(operation).call
-    )
+    if call.legacy and callable(getattr(operation, "function", None)):
+        called = operation.function
+    else:
+        called = type(operation).call
     defaults = dict(_parameters(called))
     used = {ref for place, step in enumerate(description.steps) for ref in step.sources(place)}
     for name, value in call.arguments.items():

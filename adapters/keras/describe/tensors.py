@@ -31,7 +31,9 @@ class Tensors:
 
     @property
     def _tree(self) -> Any:
-        return importlib.import_module("tensorflow").nest if self.legacy else self.keras.tree
+        if self.legacy:
+            return importlib.import_module("tensorflow").nest
+        return self.keras.tree
 
     @property
     def _test(self) -> Callable[[Any], bool]:

@@ -16,7 +16,9 @@ Reader = Callable[[str, Any, str | None], Weight]
 
 def widened(array: np.ndarray) -> np.ndarray:
     """bfloat16 as float32, which is exact; anything else as it is."""
-    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
+    if array.dtype == ml_dtypes.bfloat16:
+        return array.astype(np.float32)
+    return array
 
 
 def array_of(variable: Any, namespace: Any) -> np.ndarray:
@@ -28,11 +30,9 @@ def array_of(variable: Any, namespace: Any) -> np.ndarray:
         # stored.
         value = variable._value
         # Unlike `read_value()`, TensorFlow's `value()` goes through no second operation.
-        return (
-            shared(value.value())
-            if hasattr(value, "read_value")
-            else _owned(namespace.ops.convert_to_numpy(value))
-        )
+        if hasattr(value, "read_value"):
+            return shared(value.value())
+        return _owned(namespace.ops.convert_to_numpy(value))
     if not hasattr(type(variable), "assign"):
         raise Undescribed("one of its weights is computed, not a variable")
     return _owned(variable.numpy())
@@ -49,7 +49,9 @@ def shared(tensor: Any) -> np.ndarray:
 
 
 def _owned(array: np.ndarray) -> np.ndarray:
-    return array if array.flags.owndata else np.array(array)
+    if array.flags.owndata:
+        return array
+    return np.array(array)
 
 
 def cast(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -11,7 +11,9 @@ class _Changed:
         self._layer, self._values = layer, values
 
     def __getattr__(self, name: str) -> Any:
-        return self._values[name] if name in self._values else getattr(self._layer, name)
+        if name in self._values:
+            return self._values[name]
+        return getattr(self._layer, name)
 
 
 def changed(layer: Any, **values: Any) -> Any:

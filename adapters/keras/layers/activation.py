@@ -179,12 +179,12 @@ def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> 
             )
         return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=threshold)
     if slope:
-        return (
-            leaky_op(slope, call)
-            if high is None
-            else ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
-        )
-    return ops.Relu() if high is None else ops.Clip(low=0.0, high=high)
+        if high is None:
+            return leaky_op(slope, call)
+        return ops.ScaledRelu(max_value=high, negative_slope=slope, threshold=0.0)
+    if high is None:
+        return ops.Relu()
+    return ops.Clip(low=0.0, high=high)
 
 
 @describes("ThresholdedReLU")
@@ -215,13 +215,12 @@ def _softmax(layer: Any, call: Call) -> Description:
     mask = call.arguments.get("mask")
     if mask is None:
         return Description(steps)
-    low = (
-        float(np.finfo(np.float16).min)
-        if call.dtype == "float16" and call.legacy
-        else -3e4
-        if call.dtype == "float16"
-        else -1e9
-    )
+    if call.dtype == "float16" and call.legacy:
+        low = float(np.finfo(np.float16).min)
+    elif call.dtype == "float16":
+        low = -3e4
+    else:
+        low = -1e9
     first = Step(
         ops.Fill(value=low) if not call.legacy or layer.robust_masking else ops.Lower(value=low),
         (Ref(-1), mask),

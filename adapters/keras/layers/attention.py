@@ -227,11 +227,10 @@ def _multi_head(layer: Any, call: Call) -> Description:
             "negative attention_axes are not supported for Keras 2, which counts them from "
             "another axis"
         )
-    attended = (
-        tuple(range(1, rank - 2))
-        if axes is None
-        else tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
-    )
+    if axes is None:
+        attended = tuple(range(1, rank - 2))
+    else:
+        attended = tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
     if any(axis >= rank - 2 for axis in attended):
         raise Undescribed(
             f"its attention_axes {tuple(axes or ())} include more than the position axes"

@@ -53,7 +53,9 @@ def channels_first(layer: Any) -> bool:
 def spatial_sizes(layer: Any, call: Call, rank: int) -> tuple[int, ...]:
     """The sizes of the spatial axes of the input, whichever data format it is in."""
     inner = call.shape[-(rank + 1) :]
-    return inner[1:] if channels_first(layer) else inner[:-1]
+    if channels_first(layer):
+        return inner[1:]
+    return inner[:-1]
 
 
 def surrounded(layer: Any, call: Call, rank: int, steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -31,11 +31,10 @@ def _reversible(layer: Any, call: Call) -> Description:
             f"its reverse_dtype {layer.reverse_dtype} differs from its compute dtype {call.dtype}"
         )
     tied = layer.tie_weights
-    name, variable = (
-        ("embeddings", layer.embeddings)
-        if tied
-        else ("reverse_embeddings", layer.reverse_embeddings)
-    )
+    if tied:
+        name, variable = ("embeddings", layer.embeddings)
+    else:
+        name, variable = ("reverse_embeddings", layer.reverse_embeddings)
     build = Builder()
     logits = build.add(
         ops.MatMul(weight=call.weight(name, variable, axes=(1, 0) if tied else None), bias=None),

@@ -28,11 +28,9 @@ def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:
     """The axes by name where the normalised one is where Keras' data formats put the channels."""
     if ndim == 2 and axes == (1,):
         return ("batch", "features")
-    return (
-        named_axes(ndim, ndim - 2, axes == (1,))
-        if 3 <= ndim <= 5 and axes in ((1,), (ndim - 1,))
-        else ()
-    )
+    if 3 <= ndim <= 5 and axes in ((1,), (ndim - 1,)):
+        return named_axes(ndim, ndim - 2, axes == (1,))
+    return ()
 
 
 def _of_floats(call: Call) -> None:

@@ -86,7 +86,9 @@ def _global_max(layer: Any, call: Call) -> Description:
 
 def _output_size(layer: Any, call: Call) -> tuple[int, ...]:
     size = layer.output_size
-    return (size,) * (len(call.shape) - 2) if isinstance(size, int) else tuple(size)
+    if isinstance(size, int):
+        return (size,) * (len(call.shape) - 2)
+    return tuple(size)
 
 
 @describes(*(f"AdaptiveAveragePooling{rank}D" for rank in _RANKS))

@@ -27,9 +27,10 @@ def _constant(name: str, value: Any, call: Call) -> Weight:
         # Numbers of Python's become float32 tensors before they are cast further, also to float64;
         # a cast takes subnormal ones for 0.
         array = array if isinstance(value, np.ndarray) else array.astype(np.float32)
-        array = (
-            flushed(array, float(np.finfo(np.float32).tiny)) if array.dtype == np.float32 else array
-        )
+        if array.dtype == np.float32:
+            array = flushed(array, float(np.finfo(np.float32).tiny))
+        else:
+            array = array
     return Weight(name, None, cast(array, call.dtype), (_FROM_CONFIG,))
 
 
@@ -104,18 +105,17 @@ def _random_crop(layer: Any, call: Call) -> Description:
     images_alone(call)
     if call.arguments.get("training", True):
         raise Undescribed("in training mode it draws random numbers")
-    return (
-        _cropped(layer, call, resizes=True) if call.legacy else Description((Step(ops.Identity()),))
-    )
+    if call.legacy:
+        return _cropped(layer, call, resizes=True)
+    return Description((Step(ops.Identity()),))
 
 
 def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
     build, first = OpBuilder(call), getattr(layer, "data_format", "") == "channels_first"
-    x = (
-        build.add(ops.Cast(to=call.dtype), Ref(-1))
-        if call.dtype in ("float16", "bfloat16")
-        else Ref(-1)
-    )
+    if call.dtype in ("float16", "bfloat16"):
+        x = build.add(ops.Cast(to=call.dtype), Ref(-1))
+    else:
+        x = Ref(-1)
     x = x if len(call.shape) == 4 else build.reshape(x, (1, *call.shape))
     x = x if first else build.transpose(x, (0, 3, 1, 2))
     have, wanted = build.shape(x)[2:], (int(layer.height), int(layer.width))

@@ -83,11 +83,9 @@ def _reading(call: Call, used: _Used) -> Call:
     read = call.read or read_variable(call.namespace)
 
     def reading(name: str, variable: Any, dtype: str | None) -> Weight:
-        return (
-            used.weight
-            if variable is _MARK
-            else used.others.get(name) or read(name, variable, dtype)
-        )
+        if variable is _MARK:
+            return used.weight
+        return used.others.get(name) or read(name, variable, dtype)
 
     return replace(call, read=reading)
 
@@ -205,11 +203,10 @@ def _divided(
 ) -> Weight:
     """integers / scale, in float32."""
     effective = (integers.astype(np.float32) / around).astype(np.float32)
-    text = (
-        f"{scale.min():g}"
-        if scale.size and scale.min() == scale.max()
-        else f"{scale.min():g} to {scale.max():g}"
-    )
+    if scale.size and scale.min() == scale.max():
+        text = f"{scale.min():g}"
+    else:
+        text = f"{scale.min():g} to {scale.max():g}"
     words = f"int{bits} divided by {name}_scale ({text})"
     grid = Grid((1 / around.astype(np.float64)), bits)
     return Weight(
@@ -224,11 +221,9 @@ def _divided(
 
 def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, np.ndarray]:
     """The integers as a part of a weight that is stored in another shape."""
-    return (
-        {}
-        if stored.shape == integers.shape
-        else {f"{name} unpacked to its integers": integers.astype(np.float32)}
-    )
+    if stored.shape == integers.shape:
+        return {}
+    return {f"{name} unpacked to its integers": integers.astype(np.float32)}
 
 
 def _int4(layer: Any, call: Call, name: str) -> _Used:
@@ -306,17 +301,18 @@ def _nibbles(packed: np.ndarray, count: int, unsigned: bool = False, axis: int =
     shape[axis] *= 2
     flat = pairs.reshape(shape).astype(np.int16)
     flat = flat.take(np.arange(count), axis=axis)
-    return flat if unsigned else np.where(flat > 7, flat - 16, flat)
+    if unsigned:
+        return flat
+    return np.where(flat > 7, flat - 16, flat)
 
 
 def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
     """What GPTQ and AWQ hold: (units, inputs) integers in groups of inputs."""
     packed = array_of(layer.quantized_kernel, call.namespace)
-    count = (
-        layer.units
-        if hasattr(layer, "units")
-        else layer.gptq_unpacked_column_size or layer.awq_unpacked_column_size
-    )
+    if hasattr(layer, "units"):
+        count = layer.units
+    else:
+        count = layer.gptq_unpacked_column_size or layer.awq_unpacked_column_size
     integers = _nibbles(packed, int(count), unsigned=True, axis=0) if bits == 4 else packed
     scale, zero = (
         array_of(getattr(layer, f"kernel_{part}"), call.namespace).astype(np.float32)
@@ -360,11 +356,10 @@ def _awq(layer: Any, call: Call, name: str) -> _Used:
     weight = _calibrated(layer, call, name, 4)
     scales = array_of(layer.awq_scales, call.namespace)
     words = (*weight.steps, "divided by awq_scales")
-    divisor = (
-        scales.reshape(-1, *(1,) * (weight.effective.ndim - 1))
-        if len(scales) == len(weight.effective)
-        else scales[:, None]
-    )
+    if len(scales) == len(weight.effective):
+        divisor = scales.reshape(-1, *(1,) * (weight.effective.ndim - 1))
+    else:
+        divisor = scales[:, None]
     parts = {
         **weight.parts,
         "awq_scales": scales,

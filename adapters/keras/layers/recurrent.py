@@ -98,11 +98,10 @@ def _recurrent(layer: Any, call: Call) -> Description:
         *(time if layer.return_sequences else ("batch",)),
         *spatial("filters" if rank > 3 else "units"),
     )
-    names = (
-        ("output", *(f"state {index}" for index in range(len(read.states))))
-        if layer.return_state
-        else ()
-    )
+    if layer.return_state:
+        names = ("output", *(f"state {index}" for index in range(len(read.states))))
+    else:
+        names = ()
     if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
         names = ("output", "state h", "state c")
     return Description(
@@ -264,14 +263,17 @@ _WIDER = {
 def _cast(build: Builder, x: Ref, dtype: str, to: str) -> Ref:
     """A layer of another precision than its cell: the cell casts what it is given, the layer what
     the cell has given."""
-    return x if to == dtype or to in _WIDER.get(dtype, ()) else build.add(ops.Cast(to=to), x)
+    if to == dtype or to in _WIDER.get(dtype, ()):
+        return x
+    return build.add(ops.Cast(to=to), x)
 
 
 def _orders(rank: int, channels_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(batch, time, ...) as (time, batch, channels, ...) and the other way round."""
-    inner = (
-        tuple(range(2, rank)) if channels_first or rank == 3 else (rank - 1, *range(2, rank - 1))
-    )
+    if channels_first or rank == 3:
+        inner = tuple(range(2, rank))
+    else:
+        inner = (rank - 1, *range(2, rank - 1))
     into = (1, 0, *inner)
     return into, tuple(np.argsort(into).tolist())
 
@@ -288,7 +290,9 @@ def _flat(value: Any) -> list[Ref]:
     """The Refs anywhere in an argument, in order."""
     if isinstance(value, Ref):
         return [value]
-    return [] if value is None else [ref for one in value for ref in _flat(one)]
+    if value is None:
+        return []
+    return [ref for one in value for ref in _flat(one)]
 
 
 def _stacked(cell: Any) -> bool:
@@ -310,7 +314,9 @@ def _dropping(cell: Any) -> bool:
 
 
 def _count(cell: Any) -> int:
-    return 2 if "LSTM" in type(cell).__name__ else 1
+    if "LSTM" in type(cell).__name__:
+        return 2
+    return 1
 
 
 def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
@@ -329,7 +335,9 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
         replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op
         for step in steps
     ]
-    return parts[0] if len(parts) == 1 else ops.Chain(tuple(parts))
+    if len(parts) == 1:
+        return parts[0]
+    return ops.Chain(tuple(parts))
 
 
 def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:

@@ -105,7 +105,9 @@ def _on_spatial(
 
 def _pairs(amounts: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """(before, after) per spatial axis; one-dimensional layers keep theirs flat."""
-    return (tuple(amounts),) if rank == 1 else tuple(tuple(pair) for pair in amounts)
+    if rank == 1:
+        return (tuple(amounts),)
+    return tuple(tuple(pair) for pair in amounts)
 
 
 @describes(*(f"ZeroPadding{rank}D" for rank in _RANKS))

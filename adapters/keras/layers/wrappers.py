@@ -24,7 +24,9 @@ _MERGED: dict[str, Callable[[], ops.Op]] = {"sum": ops.Add, "ave": ops.Mean, "mu
 def _refs(value: Any) -> list[Ref]:
     if isinstance(value, Ref):
         return [value]
-    return [ref for one in value for ref in _refs(one)] if isinstance(value, list | tuple) else []
+    if isinstance(value, list | tuple):
+        return [ref for one in value for ref in _refs(one)]
+    return []
 
 
 @describes("Bidirectional", arguments=("mask", "initial_state"))
@@ -115,7 +117,9 @@ def _time_distributed(layer: Any, call: Call) -> Description:
 
 
 def _unnamed(count: int) -> tuple[str, ...]:
-    return ("features",) if count == 1 else tuple(f"axis {axis}" for axis in range(2, 2 + count))
+    if count == 1:
+        return ("features",)
+    return tuple(f"axis {axis}" for axis in range(2, 2 + count))
 
 
 def _one_step(build: Builder, inner: Any, call: Call, t: int) -> Ref:
@@ -137,7 +141,12 @@ def _heedless(inner: Any) -> bool:
 def _across(inner: Any, rank: int) -> bool:
     """Whether the layer works along the batch axis."""
     axes = getattr(inner, "axis", None)
-    axes = axes if isinstance(axes, list | tuple) else () if axes is None else (axes,)
+    if isinstance(axes, list | tuple):
+        axes = axes
+    elif axes is None:
+        axes = ()
+    else:
+        axes = (axes,)
     return any(isinstance(axis, int) and axis % rank == 0 for axis in axes)
 
 

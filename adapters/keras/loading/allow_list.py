@@ -242,13 +242,11 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
             and registered in (None, "function", name)
             and _root(module) in (None, "builtins", *ROOTS)
         )
+        if known:
+            return ""
         return (
-            ""
-            if known
-            else (
-                f"the unknown function {name!r} of {module or 'no module'}{where}, which "
-                "loading would look up"
-            )
+            f"the unknown function {name!r} of {module or 'no module'}{where}, which "
+            "loading would look up"
         )
     if kind == "Lambda":
         return f"the Lambda layer {serialized.layer!r}, whose Python code would run"
@@ -260,9 +258,9 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
         known = (
             called in _HARMLESS and registered in (None, kind) and _root(module) in (None, *ROOTS)
         )
-        return (
-            "" if known else f"the TensorFlow function {called!r}{where}, which loading would call"
-        )
+        if known:
+            return ""
+        return f"the TensorFlow function {called!r}{where}, which loading would call"
     if registered in (None, kind) and (
         module in _OPERATION_MODULES or (serialized.compiled and module in _TRAINING_MODULES)
     ):
@@ -340,18 +338,18 @@ def _advice(serialized: Serialized) -> str:
     )
     module = serialized.value.get("module")
     name = module if isinstance(module, str) and _root(module) not in ROOTS else "my_layers"
-    return (
-        (
+    if own:
+        return (
             f'if it is your own class, give its module with imports=("{name}",) (--import '
             f"{name}); otherwise {_TRUST}"
         )
-        if own
-        else _TRUST
-    )
+    return _TRUST
 
 
 def _root(module: str | None) -> str | None:
-    return module.partition(".")[0] if module else None
+    if module:
+        return module.partition(".")[0]
+    return None
 
 
 def _names_of_functions(config: Any, layer: str = "") -> Iterator[tuple[str, str]]:

@@ -120,7 +120,9 @@ def _length(kind: Any, inner: Mapping[str, Any], taken: int) -> int:
     if kind == "ZeroPadding1D":
         sides = list(_numbers(inner.get("padding")))
         return taken + (sum(sides) if len(sides) > 1 else 2 * sum(sides))
-    return taken if kind in _KEEP else 0
+    if kind in _KEEP:
+        return taken
+    return 0
 
 
 def _taken(entry: Mapping[str, Any]) -> Any:
@@ -128,13 +130,17 @@ def _taken(entry: Mapping[str, Any]) -> Any:
     nodes = entry.get("inbound_nodes")
     while isinstance(nodes, list) and len(nodes) == 1:
         (nodes,) = nodes
-    return nodes[0] if isinstance(nodes, list) and nodes and isinstance(nodes[0], str) else None
+    if isinstance(nodes, list) and nodes and isinstance(nodes[0], str):
+        return nodes[0]
+    return None
 
 
 def _layers(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     inner = value.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    return [one for one in layers if isinstance(one, Mapping)] if isinstance(layers, list) else []
+    if isinstance(layers, list):
+        return [one for one in layers if isinstance(one, Mapping)]
+    return []
 
 
 def _declared(entry: Mapping[str, Any]) -> list[Any]:
@@ -142,18 +148,24 @@ def _declared(entry: Mapping[str, Any]) -> list[Any]:
     inner = entry.get("config")
     inner = inner if isinstance(inner, Mapping) else {}
     shape = inner.get("batch_input_shape") or inner.get("batch_shape")
-    return shape if isinstance(shape, list) else []
+    if isinstance(shape, list):
+        return shape
+    return []
 
 
 def _asked(name: str, value: Any, kind: Any) -> int:
     """How many numbers an option asks for at least."""
     if name in ("batch_input_shape", "batch_shape", "shape") and isinstance(value, list) and value:
         # as many inputs has the layer that takes it
-        return value[-1] if isinstance(value[-1], int) else 0
+        if isinstance(value[-1], int):
+            return value[-1]
+        return 0
     if name in _SHAPES:
         return math.prod(size for size in _numbers(value) if size > 1)
     if name in _COUNTS and isinstance(value, int):
-        return value**2 if kind in _SQUARE else value
+        if kind in _SQUARE:
+            return value**2
+        return value
     return 0
 
 

@@ -69,7 +69,9 @@ class File:
     def namespace(self) -> str:
         """Keras 3 refuses some files of Keras 2 and computes others differently: each opens with
         its own."""
-        return "keras" if self.writer.startswith("3") and not self.quantised else "tf_keras"
+        if self.writer.startswith("3") and not self.quantised:
+            return "keras"
+        return "tf_keras"
 
     @property
     def quantised(self) -> bool:
@@ -104,7 +106,9 @@ def read(path: Path) -> File:
     with _damage(path):
         with open_file(path, _KIND, CannotOpen) as stream:
             signature = stream.read(4)
-        return _read_h5(path) if signature == b"\x89HDF" else _read_archive(path)
+        if signature == b"\x89HDF":
+            return _read_h5(path)
+        return _read_archive(path)
 
 
 @contextmanager
@@ -128,11 +132,10 @@ def _reason(error: Exception) -> str:
 
 def _read_archive(path: Path) -> File:
     with open_file(path, _KIND, CannotOpen) as file, zipfile.ZipFile(file) as archive:
-        metadata = (
-            json.loads(archive.read("metadata.json"))
-            if "metadata.json" in archive.namelist()
-            else {}
-        )
+        if "metadata.json" in archive.namelist():
+            metadata = json.loads(archive.read("metadata.json"))
+        else:
+            metadata = {}
         return _ordered(
             File(
                 path,
@@ -281,12 +284,11 @@ def top_level(file: File) -> TopLevel | None:
 def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    return (
-        layers
-        if isinstance(layers, list)
-        and all(isinstance(one, Mapping) and "class_name" in one for one in layers)
-        else None
-    )
+    if isinstance(layers, list) and all(
+        isinstance(one, Mapping) and "class_name" in one for one in layers
+    ):
+        return layers
+    return None
 
 
 def _layers(
@@ -323,26 +325,28 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _why(entry: Mapping[str, Any], kind: str) -> str:
     module = str(entry.get("module") or "keras")
     if module.startswith("keras.src.ops."):
-        return (
-            ""
-            if kind in OPERATIONS or kind in FOLLOWED
-            else f"{kind} of keras.ops has no description"
-        )
+        if kind in OPERATIONS or kind in FOLLOWED:
+            return ""
+        return f"{kind} of keras.ops has no description"
     if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         called = entry["config"].get("function")
-        return (
-            "" if called in FUNCTIONS else f"the function {called} of TensorFlow has no description"
-        )
+        if called in FUNCTIONS:
+            return ""
+        return f"the function {called} of TensorFlow has no description"
     if module.partition(".")[0] == "hgq":
-        return "" if key_of("hgq", kind) in DESCRIBED else f"{kind} has no description"
+        if key_of("hgq", kind) in DESCRIBED:
+            return ""
+        return f"{kind} has no description"
     own = (
         entry["class_name"] != kind
         or module.partition(".")[0] not in ROOTS
         or entry.get("registered_name") not in (None, kind)
     )
-    return f"{kind} has no description" if own or kind not in DESCRIBED else ""
+    if own or kind not in DESCRIBED:
+        return f"{kind} has no description"
+    return ""
 
 
 def _within(path: str, place: str, form: str) -> bool:
@@ -397,11 +401,10 @@ def _output_shapes(
                     if isinstance(one, list) and one[1:3] == [0, 0]:
                         note(one[0], shape)
             for tensor in objects(node):
-                history = (
-                    tensor.value["config"].get("keras_history")
-                    if tensor.value["class_name"] == "__keras_tensor__"
-                    else None
-                )
+                if tensor.value["class_name"] == "__keras_tensor__":
+                    history = tensor.value["config"].get("keras_history")
+                else:
+                    history = None
                 if history and history[1:] == [0, 0]:
                     note(history[0], tensor.value["config"]["shape"])
     return shapes

@@ -125,4 +125,6 @@ def _missing(path: Path, error: Exception) -> str:
 
 
 def _safe_mode(file: File, keras: Any, trust: bool) -> dict[str, bool]:
-    return {"safe_mode": not trust} if keras.__name__ == "keras" or file.form == "keras" else {}
+    if keras.__name__ == "keras" or file.form == "keras":
+        return {"safe_mode": not trust}
+    return {}

@@ -29,7 +29,12 @@ def inferred_shapes(entries: Sequence[Config], chained: bool) -> dict[str, Shape
             if kind == "InputLayer":
                 shape = tuple(given)
             else:
-                first = before if before is not None else tuple(given) if given else None
+                if before is not None:
+                    first = before
+                elif given:
+                    first = tuple(given)
+                else:
+                    first = None
                 inputs = [first] if chained else [shapes.get(one) for one in _inputs(entry)]
                 known = [one for one in inputs if one is not None]
                 if "layers" in config:
@@ -69,17 +74,23 @@ def _histories(value: Any) -> Iterator[Any]:
 
 
 def _numbers(value: Any, count: int) -> list[int]:
-    return [value] * count if isinstance(value, int) else list(value)
+    if isinstance(value, int):
+        return [value] * count
+    return list(value)
 
 
 def _split(config: Config, shape: Shape) -> tuple[list[int | None], int | None, bool]:
     """(sizes, channels, whether the channels come first)."""
     first = config.get("data_format") == "channels_first"
-    return (list(shape[2:]), shape[1], True) if first else (list(shape[1:-1]), shape[-1], False)
+    if first:
+        return (list(shape[2:]), shape[1], True)
+    return (list(shape[1:-1]), shape[-1], False)
 
 
 def _joined(batch: int | None, sizes: Sequence[int | None], channels: Any, first: bool) -> Shape:
-    return (batch, channels, *sizes) if first else (batch, *sizes, channels)
+    if first:
+        return (batch, channels, *sizes)
+    return (batch, *sizes, channels)
 
 
 def _windows(config: Config, sizes: list[int | None], window: Any, steps: Any) -> list[int | None]:
@@ -132,7 +143,9 @@ def _pooled(config: Config, inputs: list[Shape]) -> Shape:
 def _global(config: Config, inputs: list[Shape]) -> Shape:
     sizes, channels, first = _split(config, inputs[0])
     kept = [1] * len(sizes) if config.get("keepdims") else []
-    return _joined(inputs[0][0], kept, channels, first) if kept else (inputs[0][0], channels)
+    if kept:
+        return _joined(inputs[0][0], kept, channels, first)
+    return (inputs[0][0], channels)
 
 
 def _padded(sign: int, option: str) -> Rule:
@@ -158,7 +171,9 @@ def _enlarged(config: Config, inputs: list[Shape]) -> Shape:
 
 def _size(sizes: Sequence[int | None]) -> int | None:
     known = [size for size in sizes if size is not None]
-    return prod(known) if len(known) == len(sizes) else None
+    if len(known) == len(sizes):
+        return prod(known)
+    return None
 
 
 def _reshaped(config: Config, inputs: list[Shape]) -> Shape:

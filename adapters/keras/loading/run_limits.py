@@ -66,11 +66,9 @@ def _shapes(node: Any) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
 def _flat(tensors: Any) -> list[Any]:
     if isinstance(tensors, dict):
         tensors = list(tensors.values())
-    return (
-        [one for part in tensors for one in _flat(part)]
-        if isinstance(tensors, list | tuple)
-        else [tensors]
-    )
+    if isinstance(tensors, list | tuple):
+        return [one for part in tensors for one in _flat(part)]
+    return [tensors]
 
 
 def _ranked(tensor: Any) -> bool:

@@ -271,20 +271,17 @@ def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Cumsum", "Cumprod")
 def _cumulated(op: Any, call: Call, build: OpBuilder) -> Ref:
-    ref, axis = (
-        (build.reshape(Ref(-1), (-1,)), 0)
-        if op.axis is None
-        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
-    )
+    if op.axis is None:
+        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
+    else:
+        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     found = build.add(
         (ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref
     )
     kind = call.inputs[0].dtype
-    return (
-        build.add(ops.Cast(to=kind.name), found)
-        if kind.kind in "iu" and op.dtype is None
-        else found
-    )
+    if kind.kind in "iu" and op.dtype is None:
+        return build.add(ops.Cast(to=kind.name), found)
+    return found
 
 
 _ALONG: dict[str, Callable[[int], ops.Op]] = {

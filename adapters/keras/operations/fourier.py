@@ -63,13 +63,12 @@ def _irfft(op: Any, call: Call) -> Description:
 
 
 def _window(build: Builder, op: Any, otherwise: Any = None) -> Ref | None:
-    kind = (
-        otherwise
-        if op.window is None
-        else op.window
-        if isinstance(op.window, str)
-        else np.asarray(op.window)
-    )
+    if op.window is None:
+        kind = otherwise
+    elif isinstance(op.window, str):
+        kind = op.window
+    else:
+        kind = np.asarray(op.window)
     return window(build, kind, op.sequence_length, op.fft_length)
 
 

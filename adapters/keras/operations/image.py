@@ -140,9 +140,10 @@ def _hsv_to_rgb(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
     """The first spatial axis, and what is put on or cut off before and after each of the two."""
-    first = (
-        _channels(op, call) - 2 if data_format(op, call) == "channels_last" else len(call.shape) - 2
-    )
+    if data_format(op, call) == "channels_last":
+        first = _channels(op, call) - 2
+    else:
+        first = len(call.shape) - 2
     found = []
     for axis, (before, after, target) in enumerate(
         (("top", "bottom", "height"), ("left", "right", "width"))

@@ -18,7 +18,9 @@ def _along(build: OpBuilder, x: Ref, value: Any, axes: tuple[int, ...]) -> Ref:
     """A parameter that has these axes of x, in a shape that broadcasts."""
     sizes = [size if axis in axes else 1 for axis, size in enumerate(build.shape(x))]
     ref = build.ref(build.shaped(value) if not hasattr(type(value), "assign") else value)
-    return ref if len(build.shape(ref)) == len(sizes) else build.reshape(ref, sizes)
+    if len(build.shape(ref)) == len(sizes):
+        return ref
+    return build.reshape(ref, sizes)
 
 
 @operation("BatchNorm")
@@ -30,11 +32,9 @@ def _batch_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     if given.get("scale") is not None:
         gain = build.add(ops.Mul(), gain, _along(build, Ref(-1), given["scale"], axes))
     found = build.add(ops.Mul(), build.add(ops.Sub(), Ref(-1), mean), gain)
-    return (
-        found
-        if given.get("offset") is None
-        else build.add(ops.Add(), found, _along(build, Ref(-1), given["offset"], axes))
-    )
+    if given.get("offset") is None:
+        return found
+    return build.add(ops.Add(), found, _along(build, Ref(-1), given["offset"], axes))
 
 
 def _epsilon(op: Any, call: Call) -> float:
@@ -72,7 +72,9 @@ def _rms_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     found = build.add(
         ops.RMSNormalization(scale=None, epsilon=_epsilon(op, call), axes=axes), Ref(-1)
     )
-    return found if scale is None else build.add(ops.Mul(), found, scale)
+    if scale is None:
+        return found
+    return build.add(ops.Mul(), found, scale)
 
 
 @operation("DotProductAttention")

@@ -56,7 +56,9 @@ def _of_real_numbers(op: Any, call: Call, build: OpBuilder) -> Ref:
     kind = type(op).__name__
     if kind == "Isreal":
         return build.add(ops.Equal(), build.like(Ref(-1), 0.0), 0.0)
-    return build.like(Ref(-1), 0.0) if kind == "Imag" else build.add(ops.Identity(), Ref(-1))
+    if kind == "Imag":
+        return build.like(Ref(-1), 0.0)
+    return build.add(ops.Identity(), Ref(-1))
 
 
 @operation("Signbit")
@@ -162,9 +164,9 @@ def _is_close(op: Any, call: Call, build: OpBuilder) -> Ref:
         for name, default in (("rtol", 1e-5), ("atol", 1e-8))
     )
     near = _close(build, op, *_two(call, build), rtol, atol)
-    return (
-        near if type(op).__name__ == "Isclose" else build.reduce(ops.ReduceAll, near, None, False)
-    )
+    if type(op).__name__ == "Isclose":
+        return near
+    return build.reduce(ops.ReduceAll, near, None, False)
 
 
 @operation("IsIn")
@@ -174,7 +176,9 @@ def _is_in(op: Any, call: Call, build: OpBuilder) -> Ref:
     found = build.reduce(
         ops.ReduceAny, build.add(ops.Equal(), build.expand_dims(x, -1), flat), -1, False
     )
-    return build.add(ops.Not(), found) if op.invert else found
+    if op.invert:
+        return build.add(ops.Not(), found)
+    return found
 
 
 @operation("Average")

@@ -33,9 +33,9 @@ def _moved(op: Any, call: Call, build: OpBuilder) -> Ref:
         case _:
             found = np.diagonal(numbers, op.offset, op.axis1, op.axis2)
     picked = build.picked(Ref(-1), found - 1)
-    return (
-        build.reduce(ops.ReduceSum, picked, -1, False) if type(op).__name__ == "Trace" else picked
-    )
+    if type(op).__name__ == "Trace":
+        return build.reduce(ops.ReduceSum, picked, -1, False)
+    return picked
 
 
 @operation("ExtractSequences")
@@ -277,13 +277,12 @@ def _slice_update(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _segment_sum(op: Any, call: Call, build: OpBuilder) -> Ref:
     data, ids = (build.ref(call.arguments[name]) for name in ("data", "segment_ids"))
     held = call.inputs[ids.index] if ids.step < 0 else np.asarray(call.arguments["segment_ids"])
-    count = (
-        int(op.num_segments)
-        if op.num_segments is not None
-        else len(np.unique(held))
-        if not op.sorted
-        else int(held.max()) + 1
-    )
+    if op.num_segments is not None:
+        count = int(op.num_segments)
+    elif not op.sorted:
+        count = len(np.unique(held))
+    else:
+        count = int(held.max()) + 1
     if (held < 0).any() or (held >= count).any():
         raise Undescribed("some of its segment ids are out of range")
     shape = (count, *build.shape(data)[1:])

@@ -164,11 +164,10 @@ def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
         int(one) for one in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
     ]
     rank = max(len(repeats), len(call.shape))
-    ref = (
-        build.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
-        if rank > len(call.shape)
-        else Ref(-1)
-    )
+    if rank > len(call.shape):
+        ref = build.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
+    else:
+        ref = Ref(-1)
     repeats = [1] * (rank - len(repeats)) + repeats
     shape = [size * times for size, times in zip(build.shape(ref), repeats, strict=True)]
     return build.add(ops.Tile(repeats=tuple(repeats)), ref, shape=shape)
@@ -176,11 +175,10 @@ def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Repeat")
 def _repeat(op: Any, call: Call, build: OpBuilder) -> Ref:
-    ref, axis = (
-        (build.reshape(Ref(-1), (-1,)), 0)
-        if op.axis is None
-        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
-    )
+    if op.axis is None:
+        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
+    else:
+        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     size = build.shape(ref)[axis]
     places = np.repeat(np.arange(size), op.repeats)
     return build.take(ref, build.ref(places), axis)
@@ -263,7 +261,9 @@ def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
     axis = op.axis % rank
     order = [*range(rank - 1)]
     order.insert(axis, rank - 1)
-    return hot if axis == rank - 1 else build.transpose(hot, order)
+    if axis == rank - 1:
+        return hot
+    return build.transpose(hot, order)
 
 
 @describes("ops.TopK")

@@ -50,16 +50,19 @@ def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     centred = build.add(ops.Sub(), Ref(-1), mean(_filled(build, 0.0), True))
     centred = build.add(ops.Where(), build.add(ops.IsNaN(), Ref(-1)), 0.0, centred)
     found = mean(build.add(ops.Square(), centred), op.keepdims)
-    return found if kind == "Nanvar" else build.add(ops.Sqrt(), found)
+    if kind == "Nanvar":
+        return found
+    return build.add(ops.Sqrt(), found)
 
 
 @operation("Nancumsum", "Nancumprod")
 def _running_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     total = type(op).__name__ == "Nancumsum"
     ref = _filled(build, 0.0 if total else 1.0)
-    ref, axis = (
-        (build.reshape(ref, (-1,)), 0) if op.axis is None else (ref, build.axes(ref, op.axis)[0])
-    )
+    if op.axis is None:
+        ref, axis = (build.reshape(ref, (-1,)), 0)
+    else:
+        ref, axis = (ref, build.axes(ref, op.axis)[0])
     return build.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
 
 
@@ -69,11 +72,10 @@ def _sorted(build: OpBuilder, ref: Ref, axis: int) -> Ref:
 
 @operation("Sort", "Argsort")
 def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
-    ref, axis = (
-        (build.reshape(Ref(-1), (-1,)), 0)
-        if op.axis is None
-        else (Ref(-1), build.axes(Ref(-1), op.axis)[0])
-    )
+    if op.axis is None:
+        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
+    else:
+        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
     if type(op).__name__ == "Sort":
         found = _sorted(build, ref, axis)
         return build.add(ops.Identity(), found)
@@ -102,13 +104,14 @@ def _quantile(op: Any, call: Call, build: OpBuilder) -> Ref:
     order = _sorted(build, lines, len(kept))
     count = build.shape(lines)[-1]
     parts = [_at(build, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
-    shape = (
-        [1 if axis in axes else size for axis, size in enumerate(call.shape)]
-        if op.keepdims
-        else kept
-    )
+    if op.keepdims:
+        shape = [1 if axis in axes else size for axis, size in enumerate(call.shape)]
+    else:
+        shape = kept
     parts = [build.reshape(one, shape) for one in parts]
-    return build.stack(parts, 0) if q.ndim else parts[0]
+    if q.ndim:
+        return build.stack(parts, 0)
+    return parts[0]
 
 
 def _at(build: OpBuilder, order: Ref, place: float, method: str, axis: int) -> Ref:
@@ -132,9 +135,10 @@ def _at(build: OpBuilder, order: Ref, place: float, method: str, axis: int) -> R
 @operation("SearchSorted", "Digitize")
 def _search_sorted(op: Any, call: Call, build: OpBuilder) -> Ref:
     """How many of the rising numbers are less than each value, or also those that are equal."""
-    values, bins = (
-        ("x", "bins") if type(op).__name__ == "Digitize" else ("values", "sorted_sequence")
-    )
+    if type(op).__name__ == "Digitize":
+        values, bins = ("x", "bins")
+    else:
+        values, bins = ("values", "sorted_sequence")
     x, numbers = build.pair(call.arguments[values], build.shaped(call.arguments[bins]))
     if len(build.shape(numbers)) != 1:
         raise Undescribed("searching several sequences is not supported")

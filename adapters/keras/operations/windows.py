@@ -18,22 +18,24 @@ Pads = Sequence[tuple[int, int]]
 
 def _spread(option: Any, rank: int) -> tuple[int, ...]:
     """One number for every axis, or a number for each."""
-    return (
-        tuple(int(one) for one in option)
-        if isinstance(option, list | tuple)
-        else (int(option),) * rank
-    )
+    if isinstance(option, list | tuple):
+        return tuple(int(one) for one in option)
+    return (int(option),) * rank
 
 
 def _first(build: OpBuilder, x: Ref, last: bool) -> Ref:
     """(batch, *spatial, channels) as (batch, channels, *spatial)."""
     rank = len(build.shape(x))
-    return build.transpose(x, (0, rank - 1, *range(1, rank - 1))) if last else x
+    if last:
+        return build.transpose(x, (0, rank - 1, *range(1, rank - 1)))
+    return x
 
 
 def _back(build: OpBuilder, x: Ref, last: bool) -> Ref:
     rank = len(build.shape(x))
-    return build.transpose(x, (0, *range(2, rank), 1)) if last else x
+    if last:
+        return build.transpose(x, (0, *range(2, rank), 1))
+    return x
 
 
 def _kernel(
@@ -49,11 +51,9 @@ def _kernel(
 
 def _sizes(build: OpBuilder, kernel: Any) -> tuple[int, ...]:
     kernel = build.shaped(kernel)
-    return (
-        build.shape(kernel)
-        if isinstance(kernel, Ref)
-        else tuple(int(size) for size in kernel.shape)
-    )
+    if isinstance(kernel, Ref):
+        return build.shape(kernel)
+    return tuple(int(size) for size in kernel.shape)
 
 
 def _counts(
@@ -146,9 +146,10 @@ def _pool(op: Any, call: Call) -> Description:
 
 @describes("ops.AdaptiveMaxPool", "ops.AdaptiveAveragePool")
 def _adaptive_pool(op: Any, call: Call) -> Description:
-    kind = (
-        "AdaptiveMaxPooling" if type(op).__name__ == "AdaptiveMaxPool" else "AdaptiveAveragePooling"
-    )
+    if type(op).__name__ == "AdaptiveMaxPool":
+        kind = "AdaptiveMaxPooling"
+    else:
+        kind = "AdaptiveAveragePooling"
     return as_layer(f"{kind}{len(call.shape) - 2}D", op, call, output_size=op.output_size)
 
 
@@ -169,7 +170,9 @@ def _extract_patches(op: Any, call: Call, build: OpBuilder) -> Ref:
     found = build.add(columns, x, shape=(batch, channels * taps, prod(out)))
     turned = build.transpose(build.reshape(found, (batch, channels, taps, prod(out))), (0, 2, 1, 3))
     found = _back(build, build.reshape(turned, (batch, taps * channels, *out)), last)
-    return build.squeeze(found, 0) if alone else found
+    if alone:
+        return build.squeeze(found, 0)
+    return found
 
 
 @operation("Unfold")
@@ -213,7 +216,9 @@ def _depth_to_space(op: Any, call: Call, build: OpBuilder) -> Ref:
     )
     mixed = build.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 4, 2, 5, 3))
     found = build.reshape(mixed, (batch, height * block, width * block, depth))
-    return found if last else build.transpose(found, (0, 3, 1, 2))
+    if last:
+        return found
+    return build.transpose(found, (0, 3, 1, 2))
 
 
 @operation("SpaceToDepth")
@@ -224,4 +229,6 @@ def _space_to_depth(op: Any, call: Call, build: OpBuilder) -> Ref:
     parts = build.reshape(x, (batch, height // block, block, width // block, block, channels))
     mixed = build.transpose(parts, (0, 1, 3, 2, 4, 5) if outer else (0, 1, 3, 5, 2, 4))
     found = build.reshape(mixed, (batch, height // block, width // block, channels * block**2))
-    return found if last else build.transpose(found, (0, 3, 1, 2))
+    if last:
+        return found
+    return build.transpose(found, (0, 3, 1, 2))

@@ -255,7 +255,9 @@ def _norm(build: OpBuilder, argument: Argument) -> Ref:
 def _matmul(build: OpBuilder, argument: Argument) -> Ref:
     def turned(ref: Ref, how: Any) -> Ref:
         rank = len(build.shape(ref))
-        return build.transpose(ref, (*range(rank - 2), rank - 1, rank - 2)) if how else ref
+        if how:
+            return build.transpose(ref, (*range(rank - 2), rank - 1, rank - 2))
+        return ref
 
     left = turned(build.ref(argument("a")), argument("transpose_a"))
     return build.product(left, turned(build.ref(argument("b")), argument("transpose_b")))
@@ -287,9 +289,10 @@ def _convolution(build: OpBuilder, argument: Argument) -> Ref:
         raise Undescribed("only a plain channels-last convolution is supported")
     batch, *sizes, channels = build.shape(x)
     rank = len(sizes)
-    *window, inner, filters = (
-        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
-    )
+    if isinstance(kernel, Ref):
+        *window, inner, filters = build.shape(kernel)
+    else:
+        *window, inner, filters = (int(size) for size in kernel.shape)
 
     def spatial(value: Any) -> tuple[int, ...]:
         given = build.ints(1 if value is None else value)

@@ -22,7 +22,9 @@ def _key(spec: Any) -> Any:
     """Keras 2 keeps slices as dictionaries."""
     if isinstance(spec, Mapping):
         return slice(*(spec.get(name) for name in ("start", "stop", "step")))
-    return [_key(one) for one in spec] if isinstance(spec, list | tuple) else spec
+    if isinstance(spec, list | tuple):
+        return [_key(one) for one in spec]
+    return spec
 
 
 @function("compat.v1.shape", "shape")

@@ -134,9 +134,10 @@ def _conv_transpose(build: OpBuilder, argument: Argument) -> Ref:
         raise Undescribed("only a plain channels-last convolution is supported")
     batch, _, *sizes = build.shape(x)
     rank = len(sizes)
-    *window, outer, inner = (
-        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
-    )
+    if isinstance(kernel, Ref):
+        *window, outer, inner = build.shape(kernel)
+    else:
+        *window, outer, inner = (int(size) for size in kernel.shape)
     strides, dilations = (
         _spatial(build, argument("strides"), rank),
         _spatial(build, argument("dilations"), rank),
@@ -246,9 +247,9 @@ def _diagonal(build: OpBuilder, argument: Argument) -> Ref:
     picked = build.picked(
         x, np.diagonal(np.arange(prod(shape)).reshape(shape), 0, len(shape) - 2, len(shape) - 1)
     )
-    return (
-        picked if argument("input") is not None else build.reduce(ops.ReduceSum, picked, -1, False)
-    )
+    if argument("input") is not None:
+        return picked
+    return build.reduce(ops.ReduceSum, picked, -1, False)
 
 
 @function("math.add_n")

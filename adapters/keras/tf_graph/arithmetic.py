@@ -294,7 +294,9 @@ def _cumulative(n: Node) -> Ref:
 
 def _plain(dtype: str) -> str:
     """A type that NumPy has."""
-    return "float32" if dtype in FLOATS else dtype
+    if dtype in FLOATS:
+        return "float32"
+    return dtype
 
 
 @node("MatMul")
@@ -311,7 +313,10 @@ def _product(n: Node, turns_left: bool, turns_right: bool) -> Ref:
     build = n.build
     rank, other = len(n.shape(0)), len(n.shape(1))
     left = build.transpose(n.ref(0), _last_two(rank)) if turns_left else n.ref(0)
-    weight = n.weight(1, (1, 0) if turns_right else (0, 1)) if other == 2 else None
+    if other == 2:
+        weight = n.weight(1, (1, 0) if turns_right else (0, 1))
+    else:
+        weight = None
     shape = build.shape(left)
     if weight is not None:
         op = ops.MatMul(weight=weight, bias=None)

@@ -154,7 +154,9 @@ class Node:
         """An attribute; bytes as text."""
         self.seen.add(name)
         value = self.attributes(name)
-        return value.decode() if isinstance(value, bytes) else value
+        if isinstance(value, bytes):
+            return value.decode()
+        return value
 
     def only(self, **wanted: Any) -> None:
         """Undescribed where an attribute is another one."""
@@ -178,7 +180,9 @@ class Node:
         held = self.inputs[k]
         if held.known is not None:
             return held.known.shape
-        return held.laid.shape if held.laid is not None else self.build.shape(self.ref(k))
+        if held.laid is not None:
+            return held.laid.shape
+        return self.build.shape(self.ref(k))
 
     def array(self, k: int) -> np.ndarray:
         """The numbers of an input that does not follow from the layer's inputs or weights."""
@@ -190,7 +194,9 @@ class Node:
     def fixed(self, k: int) -> np.ndarray:
         """The same, or those of a variable."""
         laid = self.inputs[k].laid
-        return self.array(k) if laid is None else laid.brought().value
+        if laid is None:
+            return self.array(k)
+        return laid.brought().value
 
     def values(self, k: int) -> np.ndarray:
         """An input as TensorFlow has it in this call."""
@@ -205,7 +211,9 @@ class Node:
     def weight(self, k: int, perm: Sequence[int]) -> Weight | None:
         """A variable with its axes in that order; None where the input is anything else."""
         laid = self.inputs[k].laid
-        return None if laid is None else laid.brought(perm)
+        if laid is None:
+            return None
+        return laid.brought(perm)
 
     @property
     def integral(self) -> bool:

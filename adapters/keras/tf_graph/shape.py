@@ -201,7 +201,9 @@ def _band_part(n: Node) -> Ref:
 
 
 def _plain(dtype: str) -> str:
-    return "float32" if dtype in FLOATS else dtype
+    if dtype in FLOATS:
+        return "float32"
+    return dtype
 
 
 @node("SpaceToDepth", "DepthToSpace")

@@ -140,7 +140,9 @@ class Walk:
         if why.startswith("TensorFlow's "):
             return why
         name = f"TensorFlow's {operation.type}{_place(operation)}"
-        return f"{name} {why}" if why.startswith("has no ") else f"{name}: {why}"
+        if why.startswith("has no "):
+            return f"{name} {why}"
+        return f"{name}: {why}"
 
     def _lost(self, operation: Any, inputs: Sequence[Held], why: str) -> Sequence[Held]:
         later = self._later(operation, inputs)
@@ -276,7 +278,9 @@ class Walk:
             return None
         if operation.type == "Transpose":
             perm = inputs[1].known
-            return None if perm is None else laid.turned([int(one) for one in perm])
+            if perm is None:
+                return None
+            return laid.turned([int(one) for one in perm])
         sizes = _sizes(operation.outputs[0])
         return None if sizes is None or None in sizes else laid.reshaped(sizes)  # type: ignore[arg-type]
 
@@ -331,7 +335,9 @@ class Walk:
 
     def _truth(self, held: Held) -> Any:
         """What a condition or a count is on the values that the layer was given."""
-        return held.known if held.known is not None else held.later().numpy()
+        if held.known is not None:
+            return held.known
+        return held.later().numpy()
 
     def _if(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
         branch = "then_branch" if bool(np.any(self._truth(inputs[0]))) else "else_branch"
@@ -486,7 +492,9 @@ def _name(tensor: Any) -> str:
 
 
 def _sizes(tensor: Any) -> list[int | None] | None:
-    return None if tensor.shape.rank is None else list(tensor.shape.as_list())
+    if tensor.shape.rank is None:
+        return None
+    return list(tensor.shape.as_list())
 
 
 def _attr(operation: Any, name: str) -> Any:
@@ -498,7 +506,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if hasattr(value, "unknown_rank"):
-        return None if value.unknown_rank else [one.size for one in value.dim]
+        if value.unknown_rank:
+            return None
+        return [one.size for one in value.dim]
     return getattr(value, "as_datatype_enum", value)
 
 

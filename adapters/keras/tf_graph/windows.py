@@ -33,12 +33,16 @@ def _spatial(values: Sequence[int], last: bool) -> tuple[int, ...]:
 def _first(n: Node, x: Ref, last: bool) -> Ref:
     """(batch, channels, *spatial)."""
     rank = len(n.build.shape(x))
-    return n.build.transpose(x, (0, rank - 1, *range(1, rank - 1))) if last else x
+    if last:
+        return n.build.transpose(x, (0, rank - 1, *range(1, rank - 1)))
+    return x
 
 
 def _back(n: Node, y: Ref, last: bool) -> Ref:
     rank = len(n.build.shape(y))
-    return n.build.transpose(y, (0, *range(2, rank), 1)) if last else y
+    if last:
+        return n.build.transpose(y, (0, *range(2, rank), 1))
+    return y
 
 
 def _pads(n: Node, last: bool, *windows: Sequence[int]) -> Pads:

@@ -183,11 +183,10 @@ def rotary_embedding(
             heads,
         )
 
-    left, right = (
-        (part(0, width, 2), part(1, width, 2))
-        if near
-        else (part(0, width // 2), part(width // 2, width))
-    )
+    if near:
+        left, right = (part(0, width, 2), part(1, width, 2))
+    else:
+        left, right = (part(0, width // 2), part(width // 2, width))
     real = build.add(
         ops.Sub(), build.add(ops.Mul(), left, turned[0]), build.add(ops.Mul(), right, turned[1])
     )
@@ -203,11 +202,9 @@ def rotary_embedding(
         found = build.add(ops.Concat(axis=3), real, other)
     if width < shape[3]:
         found = build.add(ops.Concat(axis=3), found, part(width, shape[3]))
-    return (
-        build.reshaped(found)
-        if build.rank(x) == 3
-        else build.add(ops.Transpose(perm=(0, 2, 1, 3)), found)
-    )
+    if build.rank(x) == 3:
+        return build.reshaped(found)
+    return build.add(ops.Transpose(perm=(0, 2, 1, 3)), found)
 
 
 @node("TensorScatter")

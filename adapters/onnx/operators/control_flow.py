@@ -137,7 +137,9 @@ def _stacked(build: Builder, parts: Sequence[Ref], axis: int, like: np.ndarray) 
     if not parts:
         return build.ref(like)
     each = [build.add(ops.Unsqueeze(axes=(axis,)), one) for one in parts]
-    return each[0] if len(each) == 1 else build.add(ops.Concat(axis=axis), *each)
+    if len(each) == 1:
+        return each[0]
+    return build.add(ops.Concat(axis=axis), *each)
 
 
 @node("If")

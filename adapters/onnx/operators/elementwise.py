@@ -169,7 +169,9 @@ def div(build: Builder, x: Value, y: Value) -> Ref:
     """Of integers without what follows the point."""
     quotient = build.add(ops.Div(), x, y)
     kind = build.outputs[0].dtype
-    return quotient if kind.kind == "f" else build.add(ops.Cast(to=kind.name), quotient)
+    if kind.kind == "f":
+        return quotient
+    return build.add(ops.Cast(to=kind.name), quotient)
 
 
 @node("Mod")
@@ -239,7 +241,9 @@ def _running(build: Builder, op: Callable[..., ops.Op], first: float, x: Value, 
             ),
             found,
         )
-    return build.add(ops.Flip(axis=along), found) if build.get("reverse", 0) else found
+    if build.get("reverse", 0):
+        return build.add(ops.Flip(axis=along), found)
+    return found
 
 
 @node("CumSum")

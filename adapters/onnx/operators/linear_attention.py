@@ -57,11 +57,10 @@ def linear_attention(
         _packed(build, v, groups),
     )
     fades = _packed(build, decay, groups) if decay is not None and "gated" in rule else None
-    rates = (
-        _packed(build, beta, 1 if build.shape(beta)[2] == 1 else groups)
-        if beta is not None and "delta" in rule
-        else None
-    )
+    if beta is not None and "delta" in rule:
+        rates = _packed(build, beta, 1 if build.shape(beta)[2] == 1 else groups)
+    else:
+        rates = None
     state: Any = np.zeros((batch, groups, wide, deep)) if past is None else past
     order = tuple(at // (heads // groups) for at in range(heads))
 

@@ -43,11 +43,9 @@ def _loss(
     if shares is None and reduction == "mean":
         return build.add(ops.ReduceMean(axes=axes), loss)
     whole = build.add(ops.ReduceSum(axes=axes), loss)
-    return (
-        whole
-        if reduction == "sum"
-        else build.add(ops.Div(), whole, build.add(ops.ReduceSum(axes=axes), shares or 0.0))
-    )
+    if reduction == "sum":
+        return whole
+    return build.add(ops.Div(), whole, build.add(ops.ReduceSum(axes=axes), shares or 0.0))
 
 
 @node("NegativeLogLikelihoodLoss")

@@ -25,7 +25,9 @@ def _named(*names: str) -> tuple[str, ...]:
 
 
 def _plus(build: Builder, x: Value, more: Value | None) -> Value:
-    return x if more is None else build.add(ops.Add(), x, more)
+    if more is None:
+        return x
+    return build.add(ops.Add(), x, more)
 
 
 def _channels_second(build: Builder) -> None:
@@ -136,7 +138,9 @@ def qgemm(
     if bias is not None:
         whole = build.add(ops.Cast(to="float32"), bias)
         found = build.add(ops.Add(), found, build.add(ops.Mul(), whole, unit))
-    return found if scale is None else _coded(build, found, scale, zero)
+    if scale is None:
+        return found
+    return _coded(build, found, scale, zero)
 
 
 @node(*_named("MatMulIntegerToFloat"))
@@ -201,7 +205,9 @@ def fused_matmul(build: Builder, x: Value, y: Value) -> Ref:
             raise Undescribed(f"{name}=1 is not supported")
     found = build.add(ops.Product(), _turned(build, x, "transA"), _turned(build, y, "transB"))
     alpha = build.get("alpha", 1.0)
-    return found if alpha == 1 else build.add(ops.Mul(), found, alpha)
+    if alpha == 1:
+        return found
+    return build.add(ops.Mul(), found, alpha)
 
 
 def _turned(build: Builder, x: Value, name: str) -> Value:

@@ -158,13 +158,9 @@ def conv_transpose(build: Builder, x: Value, kernel: Value, bias: Value | None =
     if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
         return build.add(ops.ConvTranspose(weight=kernel, bias=bias, **given), x)
     found = build.add(ops.ConvTranspose(weight=None, bias=None, **given), x, kernel)
-    return (
-        found
-        if bias is None
-        else build.add(
-            ops.Add(), found, build.add(ops.Reshape(shape=(-1, *(1,) * len(size))), bias)
-        )
-    )
+    if bias is None:
+        return found
+    return build.add(ops.Add(), found, build.add(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
 
 
 def pooled(build: Builder, x: Value) -> dict[str, Any]:

@@ -43,11 +43,10 @@ def dequantized(
 ) -> Weight:
     """A weight whose integers are stored, as the numbers that they stand for."""
     size = _broadcast(scale.astype(np.float64), codes.shape, axis % max(1, codes.ndim), block)
-    point = (
-        np.zeros((), np.int64)
-        if zero is None
-        else _broadcast(zero.astype(np.int64), codes.shape, axis % max(1, codes.ndim), block)
-    )
+    if zero is None:
+        point = np.zeros((), np.int64)
+    else:
+        point = _broadcast(zero.astype(np.int64), codes.shape, axis % max(1, codes.ndim), block)
     kind, whole = codes.dtype.name, codes.astype(np.int64)
     bits = int(kind.lstrip("uint")) if kind.lstrip("uint") else 8
     text = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g}"
@@ -68,11 +67,10 @@ def floats(
     """(x - zero) * scale."""
     shape = build.shape(x)
     found = build.add(ops.Cast(to="float32"), x)
-    point = (
-        None
-        if zero is None
-        else _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
-    )
+    if zero is None:
+        point = None
+    else:
+        point = _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
     if point is not None and point.any():
         found = build.add(ops.Sub(), found, point)
     return build.add(
@@ -94,11 +92,10 @@ def quantized(
     if kind.kind not in "iu":
         raise Undescribed(f"quantising to {kind.name} is not supported")
     size = _broadcast(build.array(scale), shape, axis, block)
-    point = (
-        np.zeros(())
-        if zero is None
-        else _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
-    )
+    if zero is None:
+        point = np.zeros(())
+    else:
+        point = _broadcast(build.array(zero).astype(np.float64), shape, axis, block)
     limits = np.iinfo(kind)
     return build.add(
         ops.QuantizeLinear(size=size, zero_point=point, low=int(limits.min), high=int(limits.max)),
@@ -183,7 +180,9 @@ def product(
     if turned:
         right = build.add(ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2)), right)
     found = build.add(ops.Product(), left, right)
-    return found if bias is None else build.add(ops.Add(), found, bias)
+    if bias is None:
+        return found
+    return build.add(ops.Add(), found, bias)
 
 
 @node("QLinearMatMul")

@@ -74,11 +74,9 @@ def _part(
     weight: Weight | None, way: int, axes: tuple[int, ...] | None, shape: Sequence[int]
 ) -> Weight | None:
     """What belongs to one direction, in the op's layout."""
-    return (
-        None
-        if weight is None
-        else replace(weight, rows=(way, way + 1), axes=axes, shape=tuple(shape))
-    )
+    if weight is None:
+        return None
+    return replace(weight, rows=(way, way + 1), axes=axes, shape=tuple(shape))
 
 
 def _op(
@@ -95,11 +93,10 @@ def _op(
     kernel, recurrent, gates = held["W"], held["R"], _GATES[kind]
     assert kernel is not None and recurrent is not None
     columns, size = kernel.effective.shape[1:]
-    bound = (
-        functions
-        if clip is None
-        else [ops.Chain((ops.Clip(low=-clip, high=clip), one)) for one in functions]
-    )
+    if clip is None:
+        bound = functions
+    else:
+        bound = [ops.Chain((ops.Clip(low=-clip, high=clip), one)) for one in functions]
     shared: dict[str, Any] = {
         "kernel": _part(kernel, way, (2, 1, 0), (size, columns)),
         "recurrent": _part(recurrent, way, (2, 1, 0), (columns // len(gates), columns)),
@@ -148,7 +145,9 @@ def _beside(build: Builder, parts: Sequence[Ref], axis: int, perm: tuple[int, ..
     """The directions along an axis of their own."""
     each = [build.add(ops.Unsqueeze(axes=(axis,)), part) for part in parts]
     whole = each[0] if len(each) == 1 else build.add(ops.Concat(axis=axis), *each)
-    return whole if perm is None else build.add(ops.Transpose(perm=perm), whole)
+    if perm is None:
+        return whole
+    return build.add(ops.Transpose(perm=perm), whole)
 
 
 def _register(kind: str) -> None:

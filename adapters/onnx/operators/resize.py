@@ -42,7 +42,9 @@ class _Axis:
                 offset = self.have / 2 * (1 - self.size / (self.scale * self.have))
                 return step, offset + 0.5 * step - 0.5
             case "pytorch_half_pixel":
-                return (step, 0.5 * step - 0.5) if self.size > 1 else (0.0, 0.0)
+                if self.size > 1:
+                    return (step, 0.5 * step - 0.5)
+                return (0.0, 0.0)
             case "align_corners":
                 return ((self.have - 1) / (self.size - 1) if self.size > 1 else 0.0), 0.0
             case "asymmetric":
@@ -112,9 +114,10 @@ def resize(
     if old:
         roi, scales = None, roi if roi is not None else build.get("scales")
         assert scales is not None
-        scales = (
-            scales if isinstance(scales, Ref) or hasattr(scales, "value") else np.asarray(scales)
-        )
+        if isinstance(scales, Ref) or hasattr(scales, "value"):
+            scales = scales
+        else:
+            scales = np.asarray(scales)
     mode = build.get("mode", "nearest")
     if mode != "nearest" and build.array(x).dtype.kind != "f":
         raise Undescribed("interpolation of integers is not supported")
@@ -186,7 +189,9 @@ def _weighted(
     found = build.add(op, turned)
     found = build.add(ops.Squeeze(axes=(0,)), found) if alone else found
     back = tuple(perm.index(axis) for axis in range(rank))
-    return found if back == tuple(range(rank)) else build.add(ops.Transpose(perm=back), found)
+    if back == tuple(range(rank)):
+        return found
+    return build.add(ops.Transpose(perm=back), found)
 
 
 def _outside(axes: Sequence[_Axis]) -> np.ndarray:

@@ -27,7 +27,9 @@ def _same(build: Builder, tensors: Any) -> list[Ref]:
 
 
 def _place(build: Builder, position: Value | None, default: int) -> int:
-    return default if position is None else int(build.array(position).reshape(()))
+    if position is None:
+        return default
+    return int(build.array(position).reshape(()))
 
 
 @node("SplitToSequence", implied=("split",))

@@ -211,11 +211,9 @@ def one_hot(build: Builder, indices: Value, depth: Value, values: Value) -> Ref:
     if (off, on) != (0.0, 1.0):
         found = build.add(ops.Affine(gain=on - off, offset=off), found)
     axis = build.get("axis", -1) % (rank + 1)
-    return (
-        found
-        if axis == rank
-        else build.add(ops.Transpose(perm=(*range(axis), rank, *range(axis, rank))), found)
-    )
+    if axis == rank:
+        return found
+    return build.add(ops.Transpose(perm=(*range(axis), rank, *range(axis, rank))), found)
 
 
 @node("CenterCropPad")
@@ -233,11 +231,9 @@ def center_crop_pad(build: Builder, x: Value, shape: Value) -> Ref:
     around = tuple(
         (first, max(0, size - n) - first) for first, n, size in zip(before, have, wide, strict=True)
     )
-    return (
-        build.add(ops.Pad(pads=around, mode="constant", value=0.0), found)
-        if any(map(any, around))
-        else found
-    )
+    if any(map(any, around)):
+        return build.add(ops.Pad(pads=around, mode="constant", value=0.0), found)
+    return found
 
 
 @node("Col2Im")

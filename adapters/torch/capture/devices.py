@@ -106,17 +106,19 @@ def _answer(ask: Any) -> Any:
 
 
 def _on(flag: bool) -> str:
-    return "on" if flag else "off"
+    if flag:
+        return "on"
+    return "off"
 
 
 def idle(device: str | None) -> tuple[str, ...]:
     """A note on a GPU that is left idle since nobody asked for it."""
     gpu = "" if device is not None else idle_gpu()
-    return (
-        (f"a GPU is available, but the model ran on the CPU: --device {gpu} runs it on the GPU",)
-        if gpu
-        else ()
-    )
+    if gpu:
+        return (
+            f"a GPU is available, but the model ran on the CPU: --device {gpu} runs it on the GPU",
+        )
+    return ()
 
 
 def idle_gpu() -> str:

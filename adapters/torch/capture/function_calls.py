@@ -141,7 +141,9 @@ def _source_of(forward: Callable[..., Any]) -> str:
     """The file that a class' forward is written in, as its code object names it; "" where it is in
     none."""
     forward = inspect.unwrap(forward)
-    return forward.__code__.co_filename if isinstance(forward, FunctionType) else ""
+    if isinstance(forward, FunctionType):
+        return forward.__code__.co_filename
+    return ""
 
 
 def _line_in(path: str) -> int | None:
@@ -149,7 +151,9 @@ def _line_in(path: str) -> int | None:
     frame = sys._getframe(1) if path and not path.startswith("<") else None
     while frame is not None and frame.f_code.co_filename != path:
         frame = frame.f_back
-    return None if frame is None else frame.f_lineno
+    if frame is None:
+        return None
+    return frame.f_lineno
 
 
 @dataclass
@@ -173,7 +177,9 @@ class _Frame:
     def place(self) -> str:
         """The path that its calls are named after; an exported program, and TorchScript, say of
         every node where it came from."""
-        return self.module.place if isinstance(self.module, Program | Script) else self.name
+        if isinstance(self.module, Program | Script):
+            return self.module.place
+        return self.name
 
 
 @dataclass
@@ -630,11 +636,10 @@ class FunctionCalls(TorchFunctionMode):
             for tensor in used
             if isinstance(place := seen[id(tensor)], Ref)
         }
-        called = (
-            (func, *_replaced(arguments, kept))
-            if description is None and not before and not apart and not complexes
-            else None
-        )
+        if description is None and not before and not apart and not complexes:
+            called = (func, *_replaced(arguments, kept))
+        else:
+            called = None
         floating = [one for one in (*results, *used) if one.is_floating_point() or one.is_complex()]
         return Capture(
             layer=layer,
@@ -702,7 +707,9 @@ def _inplace_at(function: Callable[..., Any]) -> int | None:
     if not isinstance(function, FunctionType):
         return None
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return names.index("inplace") if "inplace" in names else None
+    if "inplace" in names:
+        return names.index("inplace")
+    return None
 
 
 def _writes(
@@ -764,12 +771,12 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
         return values[id(tree.value)]
     if isinstance(tree, list | tuple) and not isinstance(tree, torch.Size):
         parts = [_replaced(one, values) for one in tree]
-        return tuple(parts) if isinstance(tree, tuple) else parts
-    return (
-        {key: _replaced(one, values) for key, one in tree.items()}
-        if isinstance(tree, dict)
-        else tree
-    )
+        if isinstance(tree, tuple):
+            return tuple(parts)
+        return parts
+    if isinstance(tree, dict):
+        return {key: _replaced(one, values) for key, one in tree.items()}
+    return tree
 
 
 def _described(
@@ -812,4 +819,6 @@ def _described(
 
 def _notes(tensor: torch.Tensor) -> tuple[str, ...]:
     on = autocast_in([tensor])
-    return () if on is None else (f"computed under torch.autocast in {on}",)
+    if on is None:
+        return ()
+    return (f"computed under torch.autocast in {on}",)

@@ -103,13 +103,15 @@ def _filled(size: int, spatial: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     row, fill; () where none does, and where they are no more than a side."""
     batch = (shape[0] if len(shape) == 2 else 1,)
     side = round((shape[-1] / size) ** (1 / spatial)) if spatial > 1 else 0
-    return (
-        (*batch, size, *[side] * spatial) if side > 1 and size * side**spatial == shape[-1] else ()
-    )
+    if side > 1 and size * side**spatial == shape[-1]:
+        return (*batch, size, *[side] * spatial)
+    return ()
 
 
 def _more(size: int, what: str) -> str:
-    return "" if size == 1 else f", and give it {size} {what}"
+    if size == 1:
+        return ""
+    return f", and give it {size} {what}"
 
 
 def _product(sizes: tuple[int, ...]) -> int:

@@ -95,11 +95,9 @@ class TorchModel(Shown):
     @property
     def input_index_bound(self) -> int | None:
         first = next((module for _, module in self._atomic()), None)
-        return (
-            first.num_embeddings
-            if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag)
-            else None
-        )
+        if isinstance(first, torch.nn.Embedding | torch.nn.EmbeddingBag):
+            return first.num_embeddings
+        return None
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         return ()
@@ -156,7 +154,9 @@ class TorchModel(Shown):
         return settings_here()()
 
     def rounding_otherwise(self, seed: int) -> RoundingNoise | None:
-        return RoundingNoise(seed) if half_precision(self.module) else None
+        if half_precision(self.module):
+            return RoundingNoise(seed)
+        return None
 
     def run(
         self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
@@ -344,7 +344,9 @@ def _other(array: np.ndarray) -> np.ndarray:
 def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
     """The module that torch.compile was given: hooks on its wrapper are not those of the layer."""
     inner = module._modules["_orig_mod"] if "_orig_mod" in module._modules else None
-    return module if inner is None else inner
+    if inner is None:
+        return module
+    return inner
 
 
 def mode_of(module: torch.nn.Module) -> str:
@@ -430,11 +432,10 @@ def _is_called(module: torch.nn.Module) -> bool:
 
 
 def _layer(name: str, module: torch.nn.Module, checkable: tuple[Party, ...] | None = None) -> Layer:
-    seen = (
-        f"{kind_of(module)} is TorchScript: its calls are checked individually"
-        if is_script(module)
-        else refusal(module)
-    )
+    if is_script(module):
+        seen = f"{kind_of(module)} is TorchScript: its calls are checked individually"
+    else:
+        seen = refusal(module)
     why = unfollowed(module) or seen
     parameters = sum(
         parameter.numel() for parameter in module.parameters() if not is_lazy(parameter)
@@ -447,7 +448,8 @@ def _layer(name: str, module: torch.nn.Module, checkable: tuple[Party, ...] | No
 def _function(name: str, kind: str) -> Layer:
     described = functions()
     known = any(part in described or f"aten.{part}" in described for part in kind.split(".")[-2:])
-    why = (
-        "" if known else f"{kind} has no description; it would be added in adapters/torch/functions"
-    )
+    if known:
+        why = ""
+    else:
+        why = f"{kind} has no description; it would be added in adapters/torch/functions"
     return Layer(name, kind, ("numpy", "onnx") if known else (), why)

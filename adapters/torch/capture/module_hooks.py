@@ -344,7 +344,9 @@ class _Watcher:
                 begun.since,
                 capture.description is not None or self.rests(self.module),
             )
-            return None if replacement is None else given
+            if replacement is None:
+                return None
+            return given
         except Exception as error:
             self.raised = error
             raise
@@ -441,11 +443,10 @@ class _Watcher:
                 tuple(levels_of(tensor) for tensor in tensors)
                 for tensors in (input_tensors, outputs)
             )
-            engine = (
-                torch.backends.quantized.engine
-                if ".quantized." in type(self.module).__module__
-                else ""
-            )
+            if ".quantized." in type(self.module).__module__:
+                engine = torch.backends.quantized.engine
+            else:
+                engine = ""
             named, scales = arguments
             own = [one for one in self.module._parameters.values() if one is not None]
             kinds = floating_types([*input_tensors, *own]), floating_types(outputs)
@@ -540,11 +541,10 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
     """The arguments by the names of forward's parameters, each tensor as the Ref of its place among
     ``tensors_in``."""
     forward = type(module).forward
-    names = (
-        _places(forward)
-        if "forward" not in vars(module) and isinstance(forward, FunctionType)
-        else ()
-    )
+    if "forward" not in vars(module) and isinstance(forward, FunctionType):
+        names = _places(forward)
+    else:
+        names = ()
     if (
         not kwargs
         and len(args) <= len(names)
@@ -556,7 +556,9 @@ def _named(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]
     def referred(leaf: Any) -> Any:
         if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
             return _Packed(*map(referred, leaf))
-        return Ref(-1, next(number)) if leaf_tensor(leaf) else leaf
+        if leaf_tensor(leaf):
+            return Ref(-1, next(number))
+        return leaf
 
     args, kwargs = pytree.tree_map(
         referred,
@@ -628,7 +630,9 @@ def _within_window(module: torch.nn.Module, inputs: Sequence[np.ndarray]) -> Ite
 
 def _under(outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
     on = autocast_in(outputs)
-    return () if on is None else (f"computed under torch.autocast in {on}",)
+    if on is None:
+        return ()
+    return (f"computed under torch.autocast in {on}",)
 
 
 def _check_arguments(

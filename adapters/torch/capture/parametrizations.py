@@ -68,11 +68,9 @@ def _over(dim: int | None, ndim: int) -> str:
     if dim is None or dim == -1:
         return "the norm over all elements"
     axes = [str(axis) for axis in range(ndim) if axis != dim % ndim]
-    return (
-        f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}"
-        if axes
-        else "the norm of each element"
-    )
+    if axes:
+        return f"the norm over ax{'i' if len(axes) == 1 else 'e'}s {', '.join(axes)}"
+    return "the norm of each element"
 
 
 def _spectral(name: str, maker: Any, parts: Mapping[str, np.ndarray], first: bool) -> str:

@@ -193,7 +193,9 @@ def merging(module: Any) -> Any:
         type(module).__name__ == "MultiheadAttention"
         and type(module).__module__ == "peft.tuners.lora.layer"
     )
-    return module.base_layer if adapted else None
+    if adapted:
+        return module.base_layer
+    return None
 
 
 def _initialised(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:

@@ -79,7 +79,9 @@ def copied(tensor: torch.Tensor) -> np.ndarray:
 def dtype_name(tensor: torch.Tensor) -> str:
     """Such as "float32"; a quantised tensor is one whose values are float32, and of a complex one
     it is that of its parts."""
-    return "float32" if tensor.is_quantized else _name(tensor.dtype)
+    if tensor.is_quantized:
+        return "float32"
+    return _name(tensor.dtype)
 
 
 @cache
@@ -140,7 +142,9 @@ def autocast_in(tensors: Sequence[torch.Tensor]) -> str | None:
 def writes_to(tensor: torch.Tensor) -> int:
     """How often the tensor, or one that shares its memory, was written to, as far as PyTorch
     counts."""
-    return 0 if tensor.is_inference() else tensor._version
+    if tensor.is_inference():
+        return 0
+    return tensor._version
 
 
 def transforming() -> bool:
@@ -255,10 +259,13 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     inside, _, last = name.rpartition(".")
     if inside:
         found = weight_of(module.get_submodule(inside), last)
-        parts = (
-            {} if found is None else {f"{inside}.{key}": part for key, part in found.parts.items()}
-        )
-        return None if found is None else replace(found, name=name, parts=parts)
+        if found is None:
+            parts = {}
+        else:
+            parts = {f"{inside}.{key}": part for key, part in found.parts.items()}
+        if found is None:
+            return None
+        return replace(found, name=name, parts=parts)
     value = getattr(module, name)
     if value is None:
         return None

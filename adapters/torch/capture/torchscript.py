@@ -167,11 +167,9 @@ _REASONS: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
 
 def kind_of(module: torch.nn.Module) -> str:
     """The name of its class, of what is compiled that of the class it was."""
-    return (
-        str(module.original_name)
-        if is_script(module) or isinstance(module, Script)
-        else type(module).__name__
-    )
+    if is_script(module) or isinstance(module, Script):
+        return str(module.original_name)
+    return type(module).__name__
 
 
 def unfollowed(module: Any) -> str:
@@ -281,7 +279,9 @@ class Script(torch.nn.Module):
         )
         self._block(graph, values)
         found = tuple(values[value.unique()] for value in graph.outputs())
-        return found[0] if len(found) == 1 else found
+        if len(found) == 1:
+            return found[0]
+        return found
 
     def _block(self, block: Any, values: dict[int, Any]) -> None:
         for node in block.nodes():
@@ -298,11 +298,9 @@ class Script(torch.nn.Module):
         kind = node.kind()
         match kind:
             case "prim::Constant":
-                return (
-                    node.output().toIValue()
-                    if node.output().type().kind() != "FunctionType"
-                    else None
-                )
+                if node.output().type().kind() != "FunctionType":
+                    return node.output().toIValue()
+                return None
             case "prim::GetAttr":
                 return _attribute(inputs[0], node.s("name"))
             case "prim::If":

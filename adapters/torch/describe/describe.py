@@ -106,11 +106,9 @@ class Call:
         """The parameter or buffer of that name, brought to the op's layout; None where the module
         has none."""
         weight = self.read(name)
-        return (
-            weight
-            if weight is None or (axes is None and shape is None)
-            else replace(weight, axes=axes, shape=shape)
-        )
+        if weight is None or (axes is None and shape is None):
+            return weight
+        return replace(weight, axes=axes, shape=shape)
 
     def required(
         self, name: str, axes: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None
@@ -288,11 +286,9 @@ def public_name(cls: type) -> str:
     """The name that a user would import the class by."""
     if cls.__module__.startswith("torch.nn.modules."):
         return f"torch.nn.{cls.__qualname__}"
-    return (
-        key_of(cls)
-        if cls.__module__.startswith("torch.ao.")
-        else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    if cls.__module__.startswith("torch.ao."):
+        return key_of(cls)
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 @lru_cache(maxsize=_KEPT)
@@ -368,5 +364,7 @@ def batched(x: np.ndarray, rank: int, output: tuple[int, ...], *ops: Any) -> Des
 def ntuple(value: Any, rank: int) -> tuple[Any, ...]:
     """An option that PyTorch takes as one value or as one for each spatial axis."""
     if isinstance(value, tuple | list):
-        return tuple(value) if len(value) == rank else tuple(value) * rank
+        if len(value) == rank:
+            return tuple(value)
+        return tuple(value) * rank
     return (value,) * rank

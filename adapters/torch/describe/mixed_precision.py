@@ -100,7 +100,9 @@ def rounding(
         )
     if autocast is None or name not in _ROUNDED or kinds != {"float32", autocast}:
         return None
-    return Rounding(autocast) if set(output_types) == {autocast} else None
+    if set(output_types) == {autocast}:
+        return Rounding(autocast)
+    return None
 
 
 def as_given(name: str, input_types: Collection[str], output_types: Collection[str]) -> bool:

@@ -95,7 +95,9 @@ def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bo
     @function(*_in_place(names), onnx=onnx.lower())
     def binary(build: Builder, input: Value, other: Value) -> Ref:
         left, right = _of_one_kind(build, input, other)
-        return build.add(op(), right, left) if turned else build.add(op(), left, right)
+        if turned:
+            return build.add(op(), right, left)
+        return build.add(op(), left, right)
 
 
 def _of_one_kind(build: Builder, input: Value, other: Value) -> tuple[Value, Value]:
@@ -130,7 +132,9 @@ def _register_logical(name: str, op: Callable[[], ops.Op]) -> None:
                 for one in given
             ),
         )
-        return found if build.kinds[0] == "bool" else _cast(build, found, build.kinds[0])
+        if build.kinds[0] == "bool":
+            return found
+        return _cast(build, found, build.kinds[0])
 
 
 for _name, _one in _LOGICAL.items():
@@ -153,7 +157,9 @@ _register_choice("fmin", "min", ops.Min)
 
 
 def _scaled(build: Builder, value: Value, alpha: float) -> Value:
-    return value if alpha == 1 else build.add(ops.Mul(), value, alpha)
+    if alpha == 1:
+        return value
+    return build.add(ops.Mul(), value, alpha)
 
 
 @function("add", "add_", "__add__", "__radd__", "__iadd__", onnx="add")
@@ -188,7 +194,9 @@ def div(build: Builder, input: Value, other: Value, *, rounding_mode: str | None
     if rounding_mode == "floor":
         return build.add(ops.FloorDiv(), input, other)
     quotient = build.add(ops.Div(), input, other)
-    return quotient if rounding_mode is None else build.add(ops.Trunc(), quotient)
+    if rounding_mode is None:
+        return quotient
+    return build.add(ops.Trunc(), quotient)
 
 
 @function("round", "round_", onnx="round")
@@ -239,7 +247,9 @@ def clamp(build: Builder, input: Value, min: Value | None = None, max: Value | N
         return build.add(ops.Clip(low=low, high=high), input)
     found = build.ref(input)
     found = found if min is None else build.add(ops.Max(), found, min)
-    return found if max is None else build.add(ops.Min(), found, max)
+    if max is None:
+        return found
+    return build.add(ops.Min(), found, max)
 
 
 @function("clamp_min", "clamp_min_", onnx="clip")
@@ -360,9 +370,9 @@ for _name, _to in _TYPES.items():
 def to(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
     kind = build.kinds[0]
-    return (
-        _cast(build, input, kind) if kind in _TYPES.values() else build.add(ops.Identity(), input)
-    )
+    if kind in _TYPES.values():
+        return _cast(build, input, kind)
+    return build.add(ops.Identity(), input)
 
 
 @function("cumsum", "cumsum_", onnx="cumsum")

@@ -246,7 +246,9 @@ def functions() -> tuple[str, ...]:
 def named(name: str) -> str:
     """What layers of calls of this function are named: the ONNX op in lower case, or the function's
     own name."""
-    return _TABLE[name].onnx if name in _TABLE else name.strip("_")
+    if name in _TABLE:
+        return _TABLE[name].onnx
+    return name.strip("_")
 
 
 def describe_function(

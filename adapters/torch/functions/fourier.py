@@ -42,7 +42,9 @@ def _joined(build: Builder, pair: Sequence[Ref], rank: int) -> Ref:
 def _scale(count: int, inverse: bool, norm: str | None) -> float:
     if norm == "ortho":
         return 1 / math.sqrt(count)
-    return 1 / count if inverse == (norm in (None, "backward")) else 1.0
+    if inverse == (norm in (None, "backward")):
+        return 1 / count
+    return 1.0
 
 
 def _transformed(
@@ -104,11 +106,10 @@ def _register(kind: str) -> None:
     ) -> Ref:
         if dim is None:
             rank = _rank(build, input)
-            dim = (
-                tuple(range(rank if s is None else len(s)))
-                if s is None
-                else tuple(range(rank - len(s), rank))
-            )
+            if s is None:
+                dim = tuple(range(rank if s is None else len(s)))
+            else:
+                dim = tuple(range(rank - len(s), rank))
         return _line(
             build, kind, input, (None,) * len(dim) if s is None else tuple(s), tuple(dim), norm
         )
@@ -180,9 +181,10 @@ def product(build: Builder, input: Value, other: Value) -> Ref:
 @function("complex.einsum", onnx="einsum")
 def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
     """Of two operands, multiplied out."""
-    given = (
-        operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
-    )
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        given = operands[0]
+    else:
+        given = operands
     if (
         not isinstance(equation, str)
         or len(given) != 2

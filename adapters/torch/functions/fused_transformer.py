@@ -34,7 +34,13 @@ def attention(
     mask_type: int | None = None,
 ) -> tuple[Ref, ...]:
     """The output and, where they are needed, the weights: of each head, or their mean."""
-    weights = ("mean" if average_attn_weights else "each") if need_weights else ""
+    if need_weights:
+        if average_attn_weights:
+            weights = "mean"
+        else:
+            weights = "each"
+    else:
+        weights = ""
     refs = (build.ref(query), build.ref(key), build.ref(value))
     lengths = (build.shape(query)[1], build.shape(key)[1])
     layout = Heads(num_head, embed_dim, build.shape(query)[0], True)
@@ -47,7 +53,9 @@ def attention(
         (mask, mask_type),
         weights,
     )
-    return outputs if weights else outputs[:1]
+    if weights:
+        return outputs
+    return outputs[:1]
 
 
 @function("_transformer_encoder_layer_fwd", onnx="encoderlayer")
@@ -104,7 +112,9 @@ def encoder_layer(
             x = build.add(ops.Add(), x, block(build.add(norm, x)))
         else:
             x = build.add(norm, build.add(ops.Add(), x, block(x)))
-    return x if apart is None else build.add(ops.Fill(value=0.0), x, apart[..., None])
+    if apart is None:
+        return x
+    return build.add(ops.Fill(value=0.0), x, apart[..., None])
 
 
 @function("_nested_tensor_from_mask", idle="mask_check", onnx="nested")
@@ -136,7 +146,9 @@ def _kept(build: Builder, x: Value) -> np.ndarray | None:
     """(batch, positions): where the samples of a nested tensor have their own elements; None for
     any other tensor."""
     lengths = build.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
-    return None if lengths is None else np.arange(build.shape(x)[1]) < np.asarray(lengths)[:, None]
+    if lengths is None:
+        return None
+    return np.arange(build.shape(x)[1]) < np.asarray(lengths)[:, None]
 
 
 def _dense(

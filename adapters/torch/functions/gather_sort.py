@@ -253,9 +253,10 @@ def count_nonzero(build: Builder, input: Value, dim: Any = None) -> Ref:
 @function("bincount", onnx="scatternd", idle="minlength")
 def bincount(build: Builder, input: Value, weights: Value | None = None, minlength: int = 0) -> Ref:
     """How often each number occurs, or the sum of the weights beside it."""
-    given = (
-        build.ref(np.ones(build.shape(input), np.int64)) if weights is None else build.ref(weights)
-    )
+    if weights is None:
+        given = build.ref(np.ones(build.shape(input), np.int64))
+    else:
+        given = build.ref(weights)
     start = np.zeros(build.outputs[0].shape, np.int64 if weights is None else np.float64)
     return build.add(
         ops.ScatterND(reduction="add"), start, build.add(ops.Reshape(shape=(-1, 1)), input), given
@@ -312,11 +313,10 @@ def searchsorted(
         raise Undescribed("the argument sorter is not supported")
     line, shape = build.shape(sorted_sequence), build.shape(input)
     _held(build.array(input).size * line[-1])
-    lines = (
-        build.ref(sorted_sequence)
-        if len(line) < 2
-        else build.add(ops.Reshape(shape=(*line[:-1], 1, line[-1])), sorted_sequence)
-    )
+    if len(line) < 2:
+        lines = build.ref(sorted_sequence)
+    else:
+        lines = build.add(ops.Reshape(shape=(*line[:-1], 1, line[-1])), sorted_sequence)
     each = build.add(ops.Reshape(shape=(*shape, 1)), input) if shape else input
     above = build.add(
         ops.Greater() if right or side == "right" else ops.GreaterOrEqual(), lines, each
@@ -392,11 +392,10 @@ def quantile(
     if not array.size or not np.isfinite(array).all():
         raise Undescribed("quantiles between infinities or of an empty tensor are not supported")
     x = _flat(build, input) if dim is None else build.ref(input)
-    rank, size = (
-        (1, array.size)
-        if dim is None
-        else (max(1, array.ndim), array.shape[dim] if array.ndim else 1)
-    )
+    if dim is None:
+        rank, size = (1, array.size)
+    else:
+        rank, size = (max(1, array.ndim), array.shape[dim] if array.ndim else 1)
     if not array.ndim:
         x = _flat(build, input)
     axis = 0 if dim is None else dim % rank

@@ -25,10 +25,14 @@ def reduction_of(given: str | int, size_average: Flag | int, reduce: Flag) -> st
     if any(flag not in (None, True, False) for flag in (size_average, reduce)):
         raise Undescribed("its arguments are not those of torch.nn.functional")
     if size_average is None and reduce is None:
-        return _REDUCTIONS[given] if isinstance(given, int) else given
+        if isinstance(given, int):
+            return _REDUCTIONS[given]
+        return given
     if reduce is False:
         return "none"
-    return "sum" if size_average is False else "mean"
+    if size_average is False:
+        return "sum"
+    return "mean"
 
 
 def reduced(build: Builder, loss: Ref, rank: int, reduction: str) -> Ref:

@@ -82,7 +82,10 @@ def grouped_mm(
     if offs is None:
         return matmul(build, input, mat2)
     rows, columns = build.rank(input) == 2, build.rank(mat2) == 2
-    size = build.shape(mat2)[0 if rows else -1] if columns else build.shape(input)[0]
+    if columns:
+        size = build.shape(mat2)[0 if rows else -1]
+    else:
+        size = build.shape(input)[0]
     ends = build.array(offs).tolist()
     if ends[-1] != size:
         raise Undescribed(f"offs ends at {ends[-1]} of {size}; the output beyond is uninitialised")
@@ -90,16 +93,14 @@ def grouped_mm(
     for group, (start, end) in enumerate(pairwise((0, *ends))):
         if start == end and rows != columns:
             continue
-        left = (
-            narrow(build, input, int(columns), start, end - start)
-            if rows
-            else _matrix(build, input, group)
-        )
-        right = (
-            narrow(build, mat2, int(not rows), start, end - start)
-            if columns
-            else _matrix(build, mat2, group)
-        )
+        if rows:
+            left = narrow(build, input, int(columns), start, end - start)
+        else:
+            left = _matrix(build, input, group)
+        if columns:
+            right = narrow(build, mat2, int(not rows), start, end - start)
+        else:
+            right = _matrix(build, mat2, group)
         products.append(build.add(ops.Product(), left, right))
     if not (rows and columns):
         return build.add(ops.Concat(axis=int(columns)), *products)
@@ -186,7 +187,9 @@ def linear(build: Builder, input: Value, weight: Value, bias: Value | None = Non
     rank = build.rank(weight)
     turned = build.add(ops.Transpose(perm=(1, 0)), weight) if rank == 2 else weight
     product = build.add(ops.Product(), input, turned)
-    return product if bias is None else build.add(ops.Add(), product, bias)
+    if bias is None:
+        return product
+    return build.add(ops.Add(), product, bias)
 
 
 def _register_convolution(rank: int) -> None:
@@ -279,7 +282,9 @@ def convolution(
     found = build.add(op, x, weight)
     if bias is not None:
         found = build.add(ops.Add(), found, build.add(ops.Reshape(shape=(-1, *(1,) * rank)), bias))
-    return build.reshaped(found) if alone else found
+    if alone:
+        return build.reshaped(found)
+    return found
 
 
 def _register_transposed(rank: int) -> None:

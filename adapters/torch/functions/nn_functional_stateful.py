@@ -36,7 +36,9 @@ def bilinear(
 ) -> Ref:
     """x1 A_k x2 for every output k, plus the bias."""
     found = build.add(ops.Einsum(equation="...i,kij,...j->...k"), input1, weight, input2)
-    return found if bias is None else build.add(ops.Add(), found, bias)
+    if bias is None:
+        return found
+    return build.add(ops.Add(), found, bias)
 
 
 # of the running statistics
@@ -156,7 +158,9 @@ def _register(rank: int) -> None:
 
 def _both(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
     """Values and places, which may be the two outputs of one op."""
-    return refs if len(refs) > 1 else (refs[0], replace(refs[0], index=1))
+    if len(refs) > 1:
+        return refs
+    return (refs[0], replace(refs[0], index=1))
 
 
 for _rank in (1, 2, 3):
@@ -281,4 +285,6 @@ def multi_head_attention_forward(
     attributes["in_proj_weight"] = None if use_separate_proj_weight else in_proj_weight
     values = [one for one in tensors.values() if one is not None]
     found = build.module_outputs("MultiheadAttention", values, held, arguments, **attributes)
-    return _both(found) if need_weights else found
+    if need_weights:
+        return _both(found)
+    return found

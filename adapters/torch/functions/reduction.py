@@ -74,13 +74,12 @@ def _register_extreme(
         build: Builder, input: Value, dim: Any = None, keepdim: bool = False, *, other: Any = None
     ) -> Outputs:
         """Of all elements, along an axis with the places, or of two tensors."""
-        second = (
-            other
-            if other is not None
-            else dim
-            if isinstance(dim, Ref) or hasattr(dim, "effective")
-            else None
-        )
+        if other is not None:
+            second = other
+        elif isinstance(dim, Ref) or hasattr(dim, "effective"):
+            second = dim
+        else:
+            second = None
         if second is not None:
             return build.add(merge(), input, second)
         if dim is None:
@@ -137,7 +136,9 @@ def _spread(name: str, op: Callable[..., ops.Op], with_mean: bool) -> None:
         if int(ddof) != ddof:
             raise Undescribed(f"correction={correction!r}")
         found = _reduced(build, op, input, dim, keepdim, ddof=int(ddof))
-        return (found, _reduced(build, ops.ReduceMean, input, dim, keepdim)) if with_mean else found
+        if with_mean:
+            return (found, _reduced(build, ops.ReduceMean, input, dim, keepdim))
+        return found
 
 
 for _name, _op, _both in (
@@ -177,7 +178,12 @@ def linalg_norm(
     dtype: Any = None,
 ) -> Ref:
     """The norm of vectors; of matrices the Frobenius one, which is that of their elements."""
-    axes = 1 if isinstance(dim, int) else build.rank(input) if dim is None else len(dim)
+    if isinstance(dim, int):
+        axes = 1
+    elif dim is None:
+        axes = build.rank(input)
+    else:
+        axes = len(dim)
     if ord not in ("fro", None) and axes > 1:
         raise Undescribed(f"a matrix norm of order {ord!r} is not supported")
     return _vector_norm(build, input, 2 if ord in ("fro", None) else ord, dim, keepdim)
@@ -250,7 +256,9 @@ def _in_order(
     row = input if rank else build.add(ops.Reshape(shape=(1,)), input)
     found = build.add(ops.TopK(k=k, axis=dim % max(1, rank), largest=largest, stable=stable), row)
     order = found, Ref(found.step, 1)
-    return order if rank else (build.reshaped(order[0]), build.reshaped(order[1]))
+    if rank:
+        return order
+    return (build.reshaped(order[0]), build.reshaped(order[1]))
 
 
 @function("sort", onnx="topk")

@@ -149,9 +149,10 @@ def repeat_interleave(
     build: Builder, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
 ) -> Ref:
     counts = build.array(repeats) if not isinstance(repeats, int) else repeats
-    axis, x = (
-        (0, build.add(ops.Reshape(shape=(-1,)), input)) if dim is None else (dim, build.ref(input))
-    )
+    if dim is None:
+        axis, x = (0, build.add(ops.Reshape(shape=(-1,)), input))
+    else:
+        axis, x = (dim, build.ref(input))
     size = build.array(input).size if dim is None else build.shape(input)[dim]
     return build.add(ops.Gather(axis=axis), x, np.repeat(np.arange(size), counts))
 
@@ -379,7 +380,9 @@ def _positions(build: Builder, input: Value, key: Any) -> np.ndarray:
 def _indices(build: Builder, part: Any) -> Any:
     if isinstance(part, Ref | Weight):
         array = build.array(part)
-        return array if array.dtype.kind == "b" else array.astype(np.intp)
+        if array.dtype.kind == "b":
+            return array
+        return array.astype(np.intp)
     if isinstance(part, slice):
         return slice(
             *(
@@ -387,7 +390,9 @@ def _indices(build: Builder, part: Any) -> Any:
                 for one in (part.start, part.stop, part.step)
             )
         )
-    return np.asarray(part) if isinstance(part, list | tuple) else part
+    if isinstance(part, list | tuple):
+        return np.asarray(part)
+    return part
 
 
 def _basic(parts: Sequence[Any]) -> bool:
@@ -410,12 +415,12 @@ def index(build: Builder, input: Value, indices: Sequence[Any]) -> Ref:
 def getitem(build: Builder, input: Value, key: Any) -> Ref:
     """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else:
     the elements by their numbers."""
-    parts = (
-        list(key)
-        if isinstance(key, tuple | list)
-        and not (isinstance(key, list) and all(isinstance(k, int) for k in key))
-        else [key]
-    )
+    if isinstance(key, tuple | list) and not (
+        isinstance(key, list) and all(isinstance(k, int) for k in key)
+    ):
+        parts = list(key)
+    else:
+        parts = [key]
     shape = build.shape(input)
     if _basic(parts):
         named = sum(part is not None and part is not Ellipsis for part in parts)
@@ -504,11 +509,9 @@ def fill(build: Builder, input: Value, value: Value) -> Ref:
 def _of_the_kind(build: Builder, value: Value) -> Value:
     """What is written, in the type of what it is written to."""
     kind = build.outputs[0].dtype
-    return (
-        value
-        if kind.kind == "f" or build.array(value).dtype == kind
-        else build.add(ops.Cast(to=build.kinds[0]), value)
-    )
+    if kind.kind == "f" or build.array(value).dtype == kind:
+        return value
+    return build.add(ops.Cast(to=build.kinds[0]), value)
 
 
 @function("scatter", "scatter_", onnx="scatterelements")

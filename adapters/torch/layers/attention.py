@@ -61,22 +61,26 @@ class Heads:
     @property
     def sequence(self) -> int:
         """The axis of the positions."""
-        return 1 if self.batch is not None and self.first else 0
+        if self.batch is not None and self.first:
+            return 1
+        return 0
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Their names for the report."""
         if self.batch is None:
             return ("positions", "features")
-        return (
-            ("batch", "positions", "features") if self.first else ("positions", "batch", "features")
-        )
+        if self.first:
+            return ("batch", "positions", "features")
+        return ("positions", "batch", "features")
 
     def lead(self, length: int) -> tuple[int, ...]:
         """The sizes of the axes before the features."""
         if self.batch is None:
             return (length,)
-        return (self.batch, length) if self.first else (length, self.batch)
+        if self.first:
+            return (self.batch, length)
+        return (length, self.batch)
 
     def split(self, build: Builder, x: Ref, length: int) -> Ref:
         """(batch, heads, length, features of a head), or without the batch."""
@@ -216,11 +220,9 @@ def _fast(module: Any, call: Call, arguments: Mapping[str, Any]) -> bool:
 def drops(module: Any) -> str:
     """Why a module in training mode is not described, or ""."""
     dropping = module.training and getattr(module, "dropout", 0.0) != 0
-    return (
-        "in training mode it drops attention weights at random; call eval() on it first"
-        if dropping
-        else ""
-    )
+    if dropping:
+        return "in training mode it drops attention weights at random; call eval() on it first"
+    return ""
 
 
 @describes("MultiheadAttention", several=True, refuses=drops)
@@ -232,7 +234,10 @@ def multihead_attention(module: Any, call: Call) -> Description:
     query, key, _ = (call.inputs[ref.index] for ref in refs)
     if query.ndim not in (2, 3):
         raise Undescribed(f"its query has {query.ndim} axes; 2 or 3 were expected")
-    batch = None if query.ndim == 2 else query.shape[0 if module.batch_first else 1]
+    if query.ndim == 2:
+        batch = None
+    else:
+        batch = query.shape[0 if module.batch_first else 1]
     layout = Heads(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
     lengths = (query.shape[layout.sequence], key.shape[layout.sequence])
     build, fast = Builder(), _fast(module, call, arguments)
@@ -242,9 +247,13 @@ def multihead_attention(module: Any, call: Call) -> Description:
         masks = Masks(causal=True, empty=empty)
     else:
         masks = masked(build, call, layout, lengths, arguments.get("attn_mask"), padding, empty)
-    weights = (
-        ("mean" if arguments.get("average_attn_weights", True) else "each") if need_weights else ""
-    )
+    if need_weights:
+        if arguments.get("average_attn_weights", True):
+            weights = "mean"
+        else:
+            weights = "each"
+    else:
+        weights = ""
     output, shares = attended(build, module, call, "", layout, refs, lengths, masks, weights)
     if not weights:
         return Description(build.ended(output), layout.axes, layout.axes)

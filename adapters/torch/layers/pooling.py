@@ -157,7 +157,9 @@ def adaptive(
     found = chain(
         op(output_size=sizes), input_axes=("batch", "channels", *SPATIAL[rank])[-x.ndim :]
     )
-    return replace(found, output_names=("output", "indices")) if indices else found
+    if indices:
+        return replace(found, output_names=("output", "indices"))
+    return found
 
 
 @describes("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d")

@@ -72,11 +72,10 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
                 mask is not None,
                 begun is not None,
             )
-            op = (
-                op
-                if levels is None
-                else replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
-            )
+            if levels is None:
+                op = op
+            else:
+                op = replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
             states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
             outputs.append(build.add(op, taken, *(() if mask is None else (mask,)), *states))
         last += outputs
@@ -84,7 +83,10 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     if packed is not None:
         batch = max(packed.sizes)
     else:
-        batch = call.inputs[sequence.index].shape[0 if module.batch_first else 1] if batched else 1
+        if batched:
+            batch = call.inputs[sequence.index].shape[0 if module.batch_first else 1]
+        else:
+            batch = 1
     sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
     ended = [
         _stacked(build, last, index, (batch, sizes[index - 1]), batched, packed)
@@ -129,7 +131,9 @@ def _steps_first(build: Builder, x: Ref, shape: tuple[int, ...], batch_first: bo
     """The input as (steps, batch, features)."""
     if len(shape) == 2:
         return build.add(Reshape(shape=(shape[0], 1, shape[1])), x)
-    return build.add(Transpose(perm=(1, 0, 2)), x) if batch_first else x
+    if batch_first:
+        return build.add(Transpose(perm=(1, 0, 2)), x)
+    return x
 
 
 def _squeezed(build: Builder, x: Ref, count: int) -> Ref:
@@ -167,30 +171,25 @@ def _stacked(
     packed: _Sizes | None,
 ) -> Ref:
     """The last states of all layers and directions as one tensor."""
-    whole = (
-        build.add(Concat(axis=0), *(Ref(ref.step, index) for ref in last))
-        if len(last) > 1
-        else Ref(last[0].step, index)
-    )
+    if len(last) > 1:
+        whole = build.add(Concat(axis=0), *(Ref(ref.step, index) for ref in last))
+    else:
+        whole = Ref(last[0].step, index)
     if not batched:
         return whole
     whole = build.add(Reshape(shape=(len(last), *size)), whole)
-    return (
-        whole
-        if packed is None or packed.unsorted is None
-        else build.add(Take(axis=1, order=packed.unsorted), whole)
-    )
+    if packed is None or packed.unsorted is None:
+        return whole
+    return build.add(Take(axis=1, order=packed.unsorted), whole)
 
 
 def _op(
     module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool
 ) -> Recurrence:
     def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
-        return (
-            call.required(name + suffix, axes=axes)
-            if required
-            else call.weight(name + suffix, axes=axes)
-        )
+        if required:
+            return call.required(name + suffix, axes=axes)
+        return call.weight(name + suffix, axes=axes)
 
     shared: dict[str, Any] = {
         "kernel": weight("weight_ih", axes=(1, 0)),

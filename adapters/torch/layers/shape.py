@@ -37,11 +37,9 @@ def identity(module: Any, call: Call) -> Description:
 
 
 def _drops(module: Any) -> str:
-    return (
-        "in training mode it drops elements at random; call eval() on it first"
-        if module.training and module.p > 0
-        else ""
-    )
+    if module.training and module.p > 0:
+        return "in training mode it drops elements at random; call eval() on it first"
+    return ""
 
 
 @describes(

@@ -236,11 +236,9 @@ def _lp_pool(module: Any, call: Call) -> Description:
 
 
 def _draws(module: Any) -> str:
-    return (
-        "it draws the position of its windows at random in every call"
-        if module._random_samples is None
-        else ""
-    )
+    if module._random_samples is None:
+        return "it draws the position of its windows at random in every call"
+    return ""
 
 
 @describes("FractionalMaxPool2d", "FractionalMaxPool3d", refuses=_draws)

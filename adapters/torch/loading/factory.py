@@ -20,11 +20,10 @@ Factory = str | Callable[[], torch.nn.Module]
 def build(factory: Factory) -> torch.nn.Module:
     """Runs the factory; the random state is as it was, since the parameters drawn here are
     overwritten."""
-    label = (
-        repr(factory)
-        if isinstance(factory, str)
-        else getattr(factory, "__qualname__", repr(factory))
-    )
+    if isinstance(factory, str):
+        label = repr(factory)
+    else:
+        label = getattr(factory, "__qualname__", repr(factory))
     with torch.random.fork_rng(devices=[]):
         if isinstance(factory, str):
             make, args, kwargs = _parsed(factory)

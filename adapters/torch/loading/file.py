@@ -61,7 +61,12 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
         head = file.read(9)
     if _is_safetensors(head, path):
         return stored(same_set(path))
-    kind = _archive(path) if head[:2] == b"PK" else "pickle" if head[:1] == b"\x80" else ""
+    if head[:2] == b"PK":
+        kind = _archive(path)
+    elif head[:1] == b"\x80":
+        kind = "pickle"
+    else:
+        kind = ""
     if not kind:
         raise CannotOpen(f"{path} is not a file written by torch.save, nor a .safetensors file")
     if kind == "program":
@@ -70,7 +75,9 @@ def load(path: Path, trust: bool, imports: Sequence[str], built: bool = False) -
         return _scripted(path, trust, built)
     # of TypedStorage, which quantised tensors are pickled with
     with held_back(), silenced(""), interruptible():
-        return _trusted(path, imports) if trust else _restricted(path)
+        if trust:
+            return _trusted(path, imports)
+        return _restricted(path)
 
 
 def stored(files: Sequence[Path]) -> dict[str, torch.Tensor]:
@@ -140,7 +147,9 @@ def _scripted(path: Path, trust: bool, built: bool) -> Any:
         raise CannotOpen(
             f"{path} cannot be loaded as TorchScript: {type(error).__name__}: {first_line(error)}"
         ) from None
-    return loaded.state_dict() if built else loaded
+    if built:
+        return loaded.state_dict()
+    return loaded
 
 
 def _restricted(path: Path) -> Any:
@@ -195,7 +204,9 @@ def _of_any_size(path: Path) -> list[str]:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
             named = [content.find(b"bytearray") >= 0 and _names_bytearray(content)]
-    return ["builtins.bytearray"] if any(named) else []
+    if any(named):
+        return ["builtins.bytearray"]
+    return []
 
 
 def _names_bytearray(stream: Any) -> bool:

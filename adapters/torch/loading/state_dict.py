@@ -117,7 +117,9 @@ def _misfit(
 def _shape(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
-    return "nested" if value.is_nested else str(tuple(value.shape))
+    if value.is_nested:
+        return "nested"
+    return str(tuple(value.shape))
 
 
 def _precisions(values: Iterable[Any]) -> list[str]:

@@ -53,7 +53,9 @@ def quantiser(module: Any, ndim: int) -> ops.FakeQuantize | None:
     why = refusal(module)
     if why:
         raise Undescribed(why)
-    return _op(module, ndim) if hasattr(module, "fake_quant_enabled") else None
+    if hasattr(module, "fake_quant_enabled"):
+        return _op(module, ndim)
+    return None
 
 
 def _op(module: Any, ndim: int) -> ops.FakeQuantize | None:
@@ -119,7 +121,9 @@ def fake_quantised(weight: Weight, op: ops.FakeQuantize | None) -> Weight:
 
 def _range(name: str, values: np.ndarray) -> str:
     low, high = float(np.min(values)), float(np.max(values))
-    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} per channel"
+    if low == high:
+        return f"{name} {low:g}"
+    return f"{name} {low:g} to {high:g} per channel"
 
 
 def _with(call: Call, **weights: Weight | None) -> Call:
@@ -152,7 +156,9 @@ def _register(name: str, plain: Callable[[Any, Call], Description], relu: bool) 
     def layer(module: Any, call: Call) -> Description:
         """The float layer with its weight fake-quantised."""
         described = plain(module, _quantised_weight(module, call))
-        return followed_by(described, ops.Relu()) if relu else described
+        if relu:
+            return followed_by(described, ops.Relu())
+        return described
 
 
 for _name, _layer in _PLAIN.items():

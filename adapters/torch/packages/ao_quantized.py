@@ -28,9 +28,10 @@ _FUSED = "torch.ao.nn.intrinsic.quantized"
 
 def unpacked(name: str, packed: Any) -> Weight:
     """A weight that was packed: its integers are what is stored."""
-    values = (
-        packed.dequantize().numpy(force=True) if packed.is_quantized else packed.numpy(force=True)
-    )
+    if packed.is_quantized:
+        values = packed.dequantize().numpy(force=True)
+    else:
+        values = packed.numpy(force=True)
     if not packed.is_quantized:
         return Weight(name, None, values.astype(np.float32), ("stored in float16",))
     if "per_channel" in str(packed.qscheme()):
@@ -50,11 +51,10 @@ def unpacked(name: str, packed: Any) -> Weight:
         f"scale {text}"
     )
     words += f", minus zero point {_range_of(zero)}" if zero.any() else ""
-    grid = (
-        None
-        if zero.dtype.kind == "f"
-        else Grid(size.astype(np.float64), bits, signed, zero.astype(np.int64))
-    )
+    if zero.dtype.kind == "f":
+        grid = None
+    else:
+        grid = Grid(size.astype(np.float64), bits, signed, zero.astype(np.int64))
     return Weight(name, codes.astype(np.int8 if signed else np.uint8), values, (words,), grid=grid)
 
 
@@ -63,7 +63,9 @@ _DTYPES = {"qint8": (8, True), "quint8": (8, False), "quint4x2": (4, False), "qi
 
 def _range_of(values: np.ndarray) -> str:
     low, high = float(values.min()), float(values.max())
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    if low == high:
+        return f"{low:g}"
+    return f"{low:g} to {high:g}"
 
 
 def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
@@ -204,11 +206,9 @@ def _register_same(name: str, plain: str, *behind: ops.Op) -> None:
     @describes(name)
     def same(module: Any, call: Call) -> Description:
         """Computed in float, and rounded to the output's levels as ``_requantised`` says."""
-        return (
-            followed_by(described_as(plain, module, call), *behind)
-            if behind
-            else described_as(plain, module, call)
-        )
+        if behind:
+            return followed_by(described_as(plain, module, call), *behind)
+        return described_as(plain, module, call)
 
 
 for _name, _as in _SAME.items():

@@ -40,7 +40,9 @@ Quantizer = ops.IntQuantize | ops.FloatQuantize | ops.SignQuantize
 def _refuses(module: Any) -> str:
     if module.training:
         return "in training mode its quantisers adapt to the batch; call eval() on it first"
-    return "it is in export mode" if getattr(module, "export_mode", False) else ""
+    if getattr(module, "export_mode", False):
+        return "it is in export mode"
+    return ""
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -65,9 +67,10 @@ def _quantizer(tensor_quant: Any, *given: Any) -> tuple[Quantizer | None, int, b
         return None, 0, True
     if kind == "FloatQuant":
         return _float(tensor_quant, given)
-    inner = (
-        tensor_quant.decoupled_int_quant if kind.startswith("Decoupled") else tensor_quant.int_quant
-    )
+    if kind.startswith("Decoupled"):
+        inner = tensor_quant.decoupled_int_quant
+    else:
+        inner = tensor_quant.int_quant
     _refuse_delay(inner)
     if type(inner).__name__ not in ("IntQuant", "DecoupledIntQuant"):
         raise Undescribed(
@@ -184,7 +187,9 @@ def _quantised(weight: Weight, op: Quantizer | None, bits: int, signed: bool) ->
 
 def _range(name: str, values: np.ndarray) -> str:
     low, high = float(np.min(values)), float(np.max(values))
-    return f"{name} {low:g}" if low == high else f"{name} {low:g} to {high:g} per channel"
+    if low == high:
+        return f"{name} {low:g}"
+    return f"{name} {low:g} to {high:g} per channel"
 
 
 def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer | None]:
@@ -194,9 +199,10 @@ def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer |
     if fused is None:
         return None, None
     inner = fused.activation_impl
-    function = (
-        None if type(inner).__name__ == "Identity" else describe(inner, replace(call, arguments={}))
-    )
+    if type(inner).__name__ == "Identity":
+        function = None
+    else:
+        function = describe(inner, replace(call, arguments={}))
     if not proxy.is_quant_enabled:
         return function, None
     if "Dynamic" in type(proxy).__name__:
@@ -208,7 +214,9 @@ def _put(build: Builder, x: Ref, proxy: Any, call: Call) -> Ref:
     function, op = _activation(proxy, call)
     if function is not None:
         (x,) = build.include(function.steps, x)
-    return x if op is None else build.add(op, x)
+    if op is None:
+        return x
+    return build.add(op, x)
 
 
 @describes(
@@ -223,7 +231,9 @@ def _activated(module: Any, call: Call) -> Description:
     build = Builder()
     x = _put(build, Ref(-1), module.input_quant, call)
     x = _put(build, x, module.act_quant, call)
-    return Description(build.ended(x)) if build.steps else chain(ops.Identity())
+    if build.steps:
+        return Description(build.ended(x))
+    return chain(ops.Identity())
 
 
 _SUMS = {
@@ -328,9 +338,13 @@ def _input_scale(module: Any, call: Call) -> np.ndarray | None:
     along."""
     if module.input_quant.is_quant_enabled:
         op = _activation(module.input_quant, call)[1]
-        return None if op is None else np.asarray(op.size)
+        if op is None:
+            return None
+        return np.asarray(op.size)
     brought = call.scales[0] if call.scales else None
-    return None if brought is None else brought.size
+    if brought is None:
+        return None
+    return brought.size
 
 
 @describes(f"{_PLACE}.quant_embedding.QuantEmbedding", refuses=_refuses)

@@ -56,11 +56,10 @@ class _Adapter:
     @property
     def words(self) -> str:
         """What it adds to the output of the base layer."""
-        only = (
-            ""
-            if self.chosen is None
-            else f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}"
-        )
+        if self.chosen is None:
+            only = ""
+        else:
+            only = f" for the samples {', '.join(map(str, np.flatnonzero(self.chosen)))}"
         return f"lora_B.{self.name}(lora_A.{self.name}(x)) * {self.scale:g}{only}"
 
     @property
@@ -319,7 +318,9 @@ def _mergeable(module: Any) -> bool:
 def _rows(module: Any, weight: np.ndarray) -> np.ndarray:
     """The weight as (out, in * taps), in float64."""
     wide = weight.astype(np.float64)
-    return wide.T if _turned(module) else wide.reshape(len(wide), -1)
+    if _turned(module):
+        return wide.T
+    return wide.reshape(len(wide), -1)
 
 
 def _turned(module: Any) -> bool:

@@ -51,11 +51,10 @@ def packed(name: str, tensor: Any) -> Weight | None:
     ]
     if cls.__name__ in _INTEGERS:
         bits = int(str(getattr(tensor, "target_dtype", "int8")).rpartition("int")[2])
-        zero = (
-            np.zeros(())
-            if tensor.zero_point is None
-            else tensor.zero_point.detach().float().numpy(force=True)
-        )
+        if tensor.zero_point is None:
+            zero = np.zeros(())
+        else:
+            zero = tensor.zero_point.detach().float().numpy(force=True)
         stored, kind = stored.astype(np.int8), f"int{bits}"
         grid = Grid(
             around.astype(np.float64),

@@ -55,7 +55,9 @@ def _slopes(x: np.ndarray) -> np.ndarray | None:
         if np.allclose(slopes, np.resize(slopes[:n], len(slopes)))
     )
     alike = len({*np.round(slopes[:heads], 6)}) < heads
-    return None if alike or not 1 < heads <= _MOST else slopes[:heads]
+    if alike or not 1 < heads <= _MOST:
+        return None
+    return slopes[:heads]
 
 
 def _formulas(heads: int) -> Iterator[tuple[str, np.ndarray]]:

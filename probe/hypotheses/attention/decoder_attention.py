@@ -115,7 +115,9 @@ def _right_positions(case: Case) -> int:
     apart = np.moveaxis(np.abs(case.observed - case.healthy), -2, 0)
     most = apart.reshape(len(apart), -1).max(axis=1, initial=0.0)
     wrong = most > _ROUNDING * most.max(initial=0.0)
-    return int(np.argmax(wrong)) if most.any() else 0
+    if most.any():
+        return int(np.argmax(wrong))
+    return 0
 
 
 @more("attention-mask")
@@ -299,5 +301,7 @@ def _constant(case: Case, position: int, beside_it: Ref) -> int | None:
     """The step of the single number that a step takes beside a tensor."""
     for ref in case.steps[position].sources(position):
         if ref != beside_it and made_by(case, ref, ops.Constant):
-            return ref.step if case.values[ref.step][0].size == 1 else None
+            if case.values[ref.step][0].size == 1:
+                return ref.step
+            return None
     return None

@@ -79,7 +79,9 @@ def _masks_named(op: ops.Attention, which: tuple[int, ...]) -> str:
         return f"mask {which[0]} is"
     if all(op.masks[k] == "add" for k in which):
         return "what is added to the scores is"
-    return "the masks are" if len(which) > 1 else "the mask is"
+    if len(which) > 1:
+        return "the masks are"
+    return "the mask is"
 
 
 @hypothesis("attention-mask")

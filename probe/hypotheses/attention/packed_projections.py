@@ -90,7 +90,9 @@ def _divided(wide: tuple[int, ...], parts: tuple[int, ...]) -> bool:
 
 def _outputs_of(case: Case, position: int) -> str:
     op = case.steps[position].op
-    return op.weight.name if isinstance(op, ops.MatMul) else step_name(case, position)
+    if isinstance(op, ops.MatMul):
+        return op.weight.name
+    return step_name(case, position)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,9 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
     parts.sort(key=lambda part: int(part.min()))
     together = np.concatenate(parts) if parts else np.empty(0, int)
     whole_once = together.size == width and np.array_equal(np.sort(together), np.arange(width))
-    return parts if 2 <= len(parts) <= _PARTS and whole_once else []
+    if 2 <= len(parts) <= _PARTS and whole_once:
+        return parts
+    return []
 
 
 def _first_of_each(numbers: np.ndarray) -> np.ndarray:

@@ -74,7 +74,9 @@ def _rows(x: np.ndarray, apart: np.ndarray, table: np.ndarray) -> np.ndarray | N
         if not known.all() or not alike.size:
             return None
         rows[apart == distance] = alike[0]
-    return rows if len(np.unique(rows)) > 1 else None
+    if len(np.unique(rows)) > 1:
+        return rows
+    return None
 
 
 def _formulas(apart: np.ndarray, count: int, own: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -205,7 +205,9 @@ def _angles(case: Case, rope: _Rope) -> _Angles | None:
     spread = _spread(again, rope.pairs)
     near = np.allclose(np.cos(spread) * found.scale, cos, atol=1e-3)
     near = near and np.allclose(np.sin(spread) * found.scale, sin, atol=1e-3)
-    return found if near else None
+    if near:
+        return found
+    return None
 
 
 def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
@@ -385,7 +387,9 @@ def _frequencies(base: float, count: int, size: int = 0) -> np.ndarray:
 def _base(angles: _Angles) -> float:
     """The base of the angles, as their first two tell; 10000 where there is but one."""
     count = angles.each.size
-    return float((angles.each[1] / angles.each[0]) ** -count) if count > 1 else 1e4
+    if count > 1:
+        return float((angles.each[1] / angles.each[0]) ** -count)
+    return 1e4
 
 
 @hypothesis("rope-base")

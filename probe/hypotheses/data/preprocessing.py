@@ -151,9 +151,10 @@ def other_constant(case: Case) -> Iterator[Edit]:
                 )
         if position + 2 == len(case.steps) and case.comparable and case.seen.size > 2:
             x = np.asarray(case.pick(case.input_of(position)), np.float64)
-            factor, added = (
-                np.polyfit(x, case.seen, 1) if np.isfinite(case.seen).all() and np.ptp(x) else have
-            )
+            if np.isfinite(case.seen).all() and np.ptp(x):
+                factor, added = np.polyfit(x, case.seen, 1)
+            else:
+                factor, added = have
             words = f"{factor:.6g} x {'-' if added < 0 else '+'} {abs(added):.6g} (fitted)"
             yield case.edit(
                 words,

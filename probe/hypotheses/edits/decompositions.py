@@ -113,7 +113,9 @@ def _dequantised(weight: Weight, to: Parts) -> Ref:
     y = to.add(f"the dequantised {name}", ops.Mul(), y, scale)
     if weight.axes is not None:
         y = to.add(name, ops.Transpose(weight.axes), y)
-    return y if weight.shape is None else to.add(name, ops.Reshape(weight.shape), y)
+    if weight.shape is None:
+        return y
+    return to.add(name, ops.Reshape(weight.shape), y)
 
 
 @_decomposes(ops.AbsMaxQuantize)
@@ -293,7 +295,9 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
         scores = to.add("the masked scores", Masked(low), scores, one)
     weights = to.add("the attention weights", _Softmax(-1), scores)
     out = to.add("the weighted values", ops.Product(), weights, v)
-    return (out, weights) if op.weights else out
+    if op.weights:
+        return (out, weights)
+    return out
 
 
 def _additive_scores(op: ops.AdditiveAttention, to: Parts, q: Ref, k: Ref) -> Ref:

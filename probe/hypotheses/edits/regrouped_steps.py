@@ -136,7 +136,9 @@ def taken_together(case: Case, depth: int = 0) -> Case:
     values: list[tuple[np.ndarray, ...]] = []
 
     def moved(ref: Ref) -> Ref:
-        return ref if ref.step < 0 else replace(ref, step=places[ref.step])
+        if ref.step < 0:
+            return ref
+        return replace(ref, step=places[ref.step])
 
     for position, step in enumerate(case.steps):
         if position in inside:

@@ -54,7 +54,9 @@ def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
     edited: dict[int, Ref] = {}
 
     def moved(ref: Ref) -> Ref:
-        return replace(ref, step=places[ref.step]) if ref.step >= 0 else ref
+        if ref.step >= 0:
+            return replace(ref, step=places[ref.step])
+        return ref
 
     def put(k: int) -> Ref:
         if k not in edited:

@@ -13,11 +13,15 @@ __all__ = ["call_of", "listed", "step_name", "steps_name", "tensor_name"]
 
 def call_of(case: Case, position: int) -> str:
     """The call that a step is of; "" where the layer is one."""
-    return case.calls[position] if position < len(case.calls) else ""
+    if position < len(case.calls):
+        return case.calls[position]
+    return ""
 
 
 def _word(case: Case, position: int) -> str:
-    return case.words[position] if position < len(case.words) else ""
+    if position < len(case.words):
+        return case.words[position]
+    return ""
 
 
 @once
@@ -26,7 +30,9 @@ def step_name(case: Case, position: int) -> str:
     known."""
     call, word = call_of(case, position), _word(case, position)
     if word:
-        return f"{word} of {call}" if call else word
+        if call:
+            return f"{word} of {call}"
+        return word
     op = case.steps[position].op
     if isinstance(op, Gathered):
         return op.call
@@ -34,7 +40,9 @@ def step_name(case: Case, position: int) -> str:
     alike = _alike(case)[kind, call]
     words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
     which = f" {bisect_left(alike, position) + 1} of {len(alike)}" if len(alike) > 1 else ""
-    return f"{call} ({words}{which})" if call else f"{words}{which}"
+    if call:
+        return f"{call} ({words}{which})"
+    return f"{words}{which}"
 
 
 @once
@@ -50,7 +58,9 @@ def _alike(case: Case) -> dict[tuple[type, str], list[int]]:
 def tensor_name(case: Case, ref: Ref) -> str:
     """A tensor in words."""
     if ref.step < 0:
-        return "the input" if len(case.inputs) == 1 else f"input {ref.index}"
+        if len(case.inputs) == 1:
+            return "the input"
+        return f"input {ref.index}"
     if _word(case, ref.step):
         return step_name(case, ref.step)
     output = f"output {ref.index} of " if len(case.values[ref.step]) > 1 else "the output of "

@@ -72,7 +72,9 @@ def _solved(case: Case, position: int, op: Any) -> float | None:
             low = first
     epsilon = math.exp((low + high) / 2)
     digits = float(f"{epsilon:.2g}")
-    return digits if left(math.log(digits)) <= 1.01 * left(math.log(epsilon)) else epsilon
+    if left(math.log(digits)) <= 1.01 * left(math.log(epsilon)):
+        return digits
+    return epsilon
 
 
 def _part(shape: tuple[int, ...], op: Any) -> tuple[slice, ...]:

@@ -48,15 +48,17 @@ def raw_weights(case: Case) -> Iterator[Edit]:
         and one.stored.shape == one.effective.shape
         and not np.array_equal(one.stored, one.effective)
     }
-    groups = (
-        [tuple(raw), *((name,) for name in raw)] if len(raw) > 1 else [tuple(raw)] if raw else []
-    )
+    if len(raw) > 1:
+        groups = [tuple(raw), *((name,) for name in raw)]
+    elif raw:
+        groups = [tuple(raw)]
+    else:
+        groups = []
     for names in groups:
-        alone = (
-            f" (only the {names[0]}; the other weights are effective ones)"
-            if len(names) < len(raw)
-            else ""
-        )
+        if len(names) < len(raw):
+            alone = f" (only the {names[0]}; the other weights are effective ones)"
+        else:
+            alone = ""
         yield case.edit(
             f"the stored {_listed(names)} instead of the effective values{alone}",
             case.with_weights({name: raw[name] for name in names}),
@@ -101,7 +103,9 @@ def _without(case: Case, positions: list[int]) -> Steps:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    if len(names) == 1:
+        return names[0]
+    return ", ".join(names[:-1]) + " and " + names[-1]
 
 
 @hypothesis("missing-bias")

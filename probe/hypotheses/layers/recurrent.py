@@ -98,7 +98,9 @@ def reset_after(case: Case) -> Iterator[Edit]:
 def _biases(op: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """The input's bias and the state's, where there are two."""
     first, second = op.biases()
-    return None if first is None or second is None else (first, second)
+    if first is None or second is None:
+        return None
+    return (first, second)
 
 
 def _with_biases(op: Any, first: np.ndarray, second: np.ndarray) -> Any:
@@ -136,7 +138,9 @@ def recurrent_bias(case: Case) -> Iterator[Edit]:
 
     def change(op: Any, pair: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Any:
         both = _biases(op)
-        return None if both is None else _with_biases(op, *pair(*both))
+        if both is None:
+            return None
+        return _with_biases(op, *pair(*both))
 
     for claim, pair in _BIASES.items():
         for steps, where in everywhere_and_singly(case, partial(change, pair=pair)):
@@ -192,11 +196,9 @@ def no_biases(case: Case) -> Iterator[Edit]:
     """Neither bias of a recurrence."""
 
     def change(op: Any) -> Any:
-        return (
-            None
-            if op.bias is None and op.recurrent_bias is None
-            else replace(op, bias=None, recurrent_bias=None)
-        )
+        if op.bias is None and op.recurrent_bias is None:
+            return None
+        return replace(op, bias=None, recurrent_bias=None)
 
     for steps, where in everywhere_and_singly(case, change):
         yield case.edit(f"no bias is added{where}", steps, do="add the recurrence's bias")
@@ -234,11 +236,10 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                 have = getattr(op, field, None)
                 if have is None or _alike(have, function):
                     return None
-                own = (
-                    {"reset_activation": None}
-                    if field == "recurrent_activation" and isinstance(op, ops.GRU)
-                    else {}
-                )
+                if field == "recurrent_activation" and isinstance(op, ops.GRU):
+                    own = {"reset_activation": None}
+                else:
+                    own = {}
                 return replace(op, **{field: function}, **own)
 
             for steps, where in everywhere_and_singly(case, change):
@@ -247,11 +248,10 @@ def recurrent_activation(case: Case) -> Iterator[Edit]:
                     for _, op in case.having(ops.Recurrence)
                     if hasattr(op, field)
                 )
-                text = (
-                    "in the gates"
-                    if field == "recurrent_activation"
-                    else "for the candidate and the output"
-                )
+                if field == "recurrent_activation":
+                    text = "in the gates"
+                else:
+                    text = "for the candidate and the output"
                 yield case.edit(
                     f"{name} {text}; the layer uses {type(have).__name__}{where}",
                     steps,
@@ -386,9 +386,8 @@ def ignored_mask(case: Case) -> Iterator[Edit]:
             replace(op, zero_masked=held) if op.has_mask and op.zero_masked != held else None
         )
         for steps, where in everywhere_and_singly(case, change):
-            text = (
-                "0 at masked time steps instead of the previous output"
-                if held
-                else "the previous output at masked time steps instead of 0"
-            )
+            if held:
+                text = "0 at masked time steps instead of the previous output"
+            else:
+                text = "the previous output at masked time steps instead of 0"
             yield case.edit(f"the output is {text}{where}", steps)

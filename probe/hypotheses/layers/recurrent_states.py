@@ -169,7 +169,9 @@ def other_state(case: Case) -> Iterator[Edit]:
     do = "take the hidden state, o * tanh(c)"
 
     def shown(op: Scanned) -> Scanned | None:
-        return replace(op, shown=1) if len(op.sizes) > 1 else None
+        if len(op.sizes) > 1:
+            return replace(op, shown=1)
+        return None
 
     yield from _otherwise(case, shown, "the output is the cell state, not the hidden state", do)
 

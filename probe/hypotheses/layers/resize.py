@@ -92,7 +92,9 @@ def resize_kernel(case: Case) -> Iterator[Edit]:
 
 
 def _kernel_of(op: ops.Resize) -> str:
-    return f"{op.mode} (a = {op.a:g})" if op.mode == "cubic" else op.mode
+    if op.mode == "cubic":
+        return f"{op.mode} (a = {op.a:g})"
+    return op.mode
 
 
 def _other_kernels(case: Case, position: int, op: ops.Resize) -> Iterator[Edit]:

@@ -73,11 +73,10 @@ def fixed_point(case: Case) -> Iterator[Edit]:
                 for x, is_float in zip(case.inputs, floats, strict=True)
             )
             same = finer == inputs_finer
-            both = (
-                "inputs and weights"
-                if same
-                else f"inputs have {fraction + inputs_finer} fraction bits; weights"
-            )
+            if same:
+                both = "inputs and weights"
+            else:
+                both = f"inputs have {fraction + inputs_finer} fraction bits; weights"
             for given, told in (
                 ((inputs, both), (case.inputs, "weights")) if same else ((inputs, both),)
             ):
@@ -117,10 +116,16 @@ class _End:
 
     @property
     def low(self) -> float:
-        return -np.inf if self.integer is None else -(2.0**self.integer) if self.signed else 0.0
+        if self.integer is None:
+            return -np.inf
+        if self.signed:
+            return -(2.0**self.integer)
+        return 0.0
 
     def high(self, step: float) -> float:
-        return np.inf if self.integer is None else 2.0**self.integer - step
+        if self.integer is None:
+            return np.inf
+        return 2.0**self.integer - step
 
     def told(self, fraction: int) -> str:
         if self.integer is None:
@@ -135,7 +140,11 @@ class _End:
 
     @property
     def slug(self) -> str:
-        return "" if self.integer is None else "wrap-around" if self.wrap else "saturation"
+        if self.integer is None:
+            return ""
+        if self.wrap:
+            return "wrap-around"
+        return "saturation"
 
 
 def _ended(
@@ -156,11 +165,10 @@ def _ended(
         *(("fixed-point",) if end.slug else ()),
         *(("rounding-mode",) if mode in _TRUNCATED else ()),
     )
-    do = (
-        "use a wider type"
-        if end.slug
-        else "use more fraction bits" + (", and round to nearest" if mode in _TRUNCATED else "")
-    )
+    if end.slug:
+        do = "use a wider type"
+    else:
+        do = "use more fraction bits" + (", and round to nearest" if mode in _TRUNCATED else "")
     steps = case.became_steps(steps).appended(op)
     return case.edit(
         claim + end.told(fraction), steps, inputs, fitted=fitted, do=do, main=end.slug, also=also
@@ -170,7 +178,9 @@ def _ended(
 def _extremes(values: np.ndarray) -> tuple[float, float]:
     """(the largest, the smallest) of the finite values, 0 where there is none."""
     finite = values[np.isfinite(values)]
-    return (float(finite.max()), float(finite.min())) if finite.size else (0.0, 0.0)
+    if finite.size:
+        return (float(finite.max()), float(finite.min()))
+    return (0.0, 0.0)
 
 
 def _ends(case: Case, fraction: int) -> list[_End]:
@@ -229,9 +239,10 @@ def _width(low: float, high: float) -> str:
     """A type that has these ends, in words."""
     end = high if np.isfinite(high) else -low
     integer = int(np.ceil(np.log2(end))) if end > 0 else 0
-    fraction = (
-        None if not np.isfinite(high) or high <= 0 else fraction_of(np.array([2.0**integer - high]))
-    )
+    if not np.isfinite(high) or high <= 0:
+        fraction = None
+    else:
+        fraction = fraction_of(np.array([2.0**integer - high]))
     if high == 2.0**integer:
         fraction = None
     more = "" if fraction is None else f" and {fraction} fraction bits"

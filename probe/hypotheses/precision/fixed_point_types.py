@@ -168,7 +168,9 @@ def _output_alone(case: Case, fraction: int) -> bool:
 def _only_sum(case: Case) -> tuple[int, Sum] | None:
     """The layer's sum, where it has one: of several a search would take too long."""
     found = [(position, op) for position, op in summing(case) if op.terms is not None]
-    return found[0] if len(found) == 1 and case.comparable and case.seen.size >= 4 else None
+    if len(found) == 1 and case.comparable and case.seen.size >= 4:
+        return found[0]
+    return None
 
 
 def _enough(case: Case, fraction: int, position: int, op: Sum) -> int:
@@ -184,7 +186,9 @@ def _enough(case: Case, fraction: int, position: int, op: Sum) -> int:
 def _integers(values: np.ndarray) -> int:
     """The bits before the point that hold the values, with the sign."""
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-    return 1 + math.floor(math.log2(largest) + 1) if largest else 1
+    if largest:
+        return 1 + math.floor(math.log2(largest) + 1)
+    return 1
 
 
 def _sides(case: Case, fraction: int) -> Iterator[tuple[str, Steps, tuple[np.ndarray, ...], int]]:

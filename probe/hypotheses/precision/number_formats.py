@@ -44,11 +44,10 @@ def boundary_flip(case: Case) -> Iterator[Edit]:
             predicted = _closer(case, predicted, case.became(case.edit("", shifted)).healthy, size)
         flipped = int((predicted != case.healthy).sum())
         if 0 < flipped <= max(3, case.observed.size // 20):
-            text = (
-                f"one step of {float(size.ravel()[0]):g}"
-                if size.size == 1 and size.any()
-                else "one level"
-            )
+            if size.size == 1 and size.any():
+                text = f"one step of {float(size.ravel()[0]):g}"
+            else:
+                text = "one level"
             yield case.edit(
                 f"{flipped} of {predicted.size} elements are off by {text}: their inputs are "
                 "within 2^-16 of a threshold",
@@ -157,11 +156,9 @@ def _size(
         return None
     if isinstance(op, QuantizedRelu):
         size = float(2.0 ** (op.integer - op.bits))
-        return (
-            None
-            if op.negative_slope or op.sigmoid is not None
-            else (size, 0.0, float(2.0**op.integer) - size)
-        )
+        if op.negative_slope or op.sigmoid is not None:
+            return None
+        return (size, 0.0, float(2.0**op.integer) - size)
     step = np.asarray(op.step(case.input_of(position)))
     if step.ndim or op.levels < 3:
         return None

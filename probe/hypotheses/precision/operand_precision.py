@@ -79,13 +79,12 @@ def _narrow_operands(
             places.append(_narrow_attention(step.op, sources, order, build, narrow))
             continue
         weighted = getattr(step.op, "weight", None) is not None
-        count = (
-            0
-            if position in spared or not isinstance(step.op, Sum)
-            else 1
-            if weighted
-            else len(sources)
-        )
+        if position in spared or not isinstance(step.op, Sum):
+            count = 0
+        elif weighted:
+            count = 1
+        else:
+            count = len(sources)
         made = build.add(step.op, *map(narrow, sources[:count]), *sources[count:])
         places.append(
             tuple(replace(made, index=index) for index in range(len(case.values[position])))
@@ -107,11 +106,10 @@ def _narrow_attention(
         q = build.add(ops.MulConstant(Weight("scale", None, np.asarray(op.scale))), q)
     weighing = replace(op, weights="each", scale=1.0 if order == "queries" else op.scale)
     share = replace(build.add(weighing, narrow(q), narrow(k), v, *masks), index=1)
-    told = (
-        build.add(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share)
-        if op.weights == "mean"
-        else share
-    )
+    if op.weights == "mean":
+        told = build.add(ops.GlobalAveragePool(axes=(-3,), keepdims=False), share)
+    else:
+        told = share
     if order != "fused":
         return build.add(ops.Product(), narrow(share), narrow(v)), told
     largest = build.add(ops.GlobalMaxPool(axes=(-1,)), share)

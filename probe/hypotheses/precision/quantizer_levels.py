@@ -193,7 +193,9 @@ def _quantised(stored: np.ndarray, grid: Grid) -> list[np.ndarray]:
         )
         for low in lows
     ]
-    return found[:1] if np.array_equal(found[0], found[-1]) else found
+    if np.array_equal(found[0], found[-1]):
+        return found[:1]
+    return found
 
 
 @hypothesis("few-digits")

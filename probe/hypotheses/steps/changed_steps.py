@@ -165,7 +165,9 @@ _TOLD: dict[tuple[type, str, Any], str] = {
 def _shown(value: Any) -> str:
     if isinstance(value, Op):
         return _name(value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
 
 
 def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:

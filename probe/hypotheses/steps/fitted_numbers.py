@@ -144,4 +144,6 @@ def _fitted(flow: Flow, number: _Number) -> float | None:
     if not flow.look.anything or not flow.case.budget.spend(CHANGE):
         return None
     tried = flow.tried(number.change(at))
-    return at if tried is not None and tried.near else None
+    if tried is not None and tried.near:
+        return at
+    return None

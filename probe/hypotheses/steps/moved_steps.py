@@ -288,4 +288,6 @@ def _action(case: Case, position: int, index: int) -> str:
 
 def _on_one(op: ops.Op) -> ops.Op:
     """A rearrangement for one sample of a batch."""
-    return replace(op, shape=(1, *op.shape[1:])) if isinstance(op, ops.Reshape) else op
+    if isinstance(op, ops.Reshape):
+        return replace(op, shape=(1, *op.shape[1:]))
+    return op

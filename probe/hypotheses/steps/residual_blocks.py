@@ -230,7 +230,9 @@ def _copied(
     again: dict[int, int] = {}
 
     def taken(ref: Ref) -> Ref:
-        return new if ref == old else replace(ref, step=again.get(ref.step, ref.step))
+        if ref == old:
+            return new
+        return replace(ref, step=again.get(ref.step, ref.step))
 
     for at in sorted(inner):
         steps.append(Step(case.steps[at].op, tuple(map(taken, case.steps[at].sources(at)))))
@@ -320,7 +322,9 @@ def _placed(case: Case, sites: Sequence[_Site], new: _Place) -> Steps:
     normed: dict[int, Ref] = {}
 
     def view(ref: Ref) -> Ref:
-        return ref if ref.step < 0 else views[ref]
+        if ref.step < 0:
+            return ref
+        return views[ref]
 
     def put(site: _Site, old: Ref, ref: Ref) -> Ref:
         """What the norm gives for a tensor, which ``ref`` is now, in the shape that it takes."""

@@ -92,7 +92,9 @@ def narrow_types(
 
 def _cut(x: np.ndarray, bits: int | None) -> np.ndarray:
     """x cut off downwards to so many fraction bits."""
-    return x if bits is None else np.asarray(np.floor(x * 2.0**bits) / 2.0**bits)
+    if bits is None:
+        return x
+    return np.asarray(np.floor(x * 2.0**bits) / 2.0**bits)
 
 
 # Sums of products

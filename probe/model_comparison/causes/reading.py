@@ -139,7 +139,9 @@ def _fields(a: Node, b: Node, way: Way) -> Iterator[Difference]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 def _constants(a: Node, b: Node) -> Iterator[Difference]:
@@ -157,9 +159,10 @@ def _constants(a: Node, b: Node) -> Iterator[Difference]:
             held = isinstance(mine, Weight)
             value = Weight("", None, other) if held else other
             field = "weight" if held else "value"
-            at = (
-                np.unravel_index(int(np.argmax(np.abs(one - other))), one.shape) if one.ndim else ()
-            )
+            if one.ndim:
+                at = np.unravel_index(int(np.argmax(np.abs(one - other))), one.shape)
+            else:
+                at = ()
             note = _relation(one, other, ~close(one, other))
             name = f"constant of {a.kind}" + (
                 f" at [{', '.join(map(str, at))}]" if one.size > 1 else ""
@@ -182,7 +185,9 @@ def _turned(axes: Any, way: Way, b: Node) -> Any:
     if way.merged is not None or not all(isinstance(one, int) for one in several):
         return axes
     found = [way.of_axis(one % rank) for one in several]
-    return sorted(found) if isinstance(axes, list) else found[0]
+    if isinstance(axes, list):
+        return sorted(found)
+    return found[0]
 
 
 def _alike(left: Any, right: Any) -> bool:
@@ -199,7 +204,9 @@ def _alike(left: Any, right: Any) -> bool:
 
 
 def _shown(value: Any) -> Any:
-    return tuple(map(_shown, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(map(_shown, value))
+    return value
 
 
 def _weights(a: Node, b: Node) -> Iterator[Difference]:
@@ -297,7 +304,9 @@ def _permuted(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray | None:
     places = {row.tobytes(): k for k, row in enumerate(left.astype(np.float32))}
     order = [places.get(row.tobytes(), -1) for row in right.astype(np.float32)]
     found = np.array(order)
-    return found if len(places) == len(left) and sorted(order) == list(range(len(left))) else None
+    if len(places) == len(left) and sorted(order) == list(range(len(left))):
+        return found
+    return None
 
 
 def _gated(a: Node, b: Node) -> Iterator[Difference]:

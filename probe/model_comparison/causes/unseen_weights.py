@@ -70,7 +70,9 @@ def _apart(mine: Weight, theirs: np.ndarray) -> np.ndarray | None:
     if value.shape != theirs.shape or np.array_equal(value, theirs):
         return None
     differ = ~close(widened(value), widened(theirs))
-    return differ if differ.any() else None
+    if differ.any():
+        return differ
+    return None
 
 
 def _unseen(
@@ -109,7 +111,9 @@ def _why_hidden(node: Node, name: str, theirs: np.ndarray, segment: Segment) -> 
         return ""
     place = whole.places[node]
     same = _gives_the_same(whole.steps, place, op, whole.inputs)
-    return "reaches only outputs that are cut off" if same else ""
+    if same:
+        return "reaches only outputs that are cut off"
+    return ""
 
 
 def _gives_the_same(
@@ -161,4 +165,6 @@ def _change(a: np.ndarray, b: np.ndarray) -> str:
     if not np.isfinite(ratio).all() or np.ptp(ratio) > 1e-4 * np.abs(ratio).max():
         return f"by up to {largest:.3g}"
     factor = float(np.median(ratio))
-    return f"x {factor:.4g}" if abs(factor - 1) > 1e-3 else f"by {abs(factor - 1):.1g} of it"
+    if abs(factor - 1) > 1e-3:
+        return f"x {factor:.4g}"
+    return f"by {abs(factor - 1):.1g} of it"

@@ -29,7 +29,9 @@ class Way:
         """Such as "0,3,1,2"; "" where nothing moves."""
         if self.merged is not None:
             return " -> ".join(str(one).replace(" ", "") for one in self.merged)
-        return "" if self.perm == tuple(sorted(self.perm)) else ",".join(map(str, self.perm))
+        if self.perm == tuple(sorted(self.perm)):
+            return ""
+        return ",".join(map(str, self.perm))
 
     @property
     def inverse(self) -> "Way":
@@ -40,7 +42,9 @@ class Way:
 
     def fits(self, shape: Shape) -> bool:
         """Whether an array of A of this shape can be read so."""
-        return len(self.perm) == len(shape) if self.merged is None else self.merged[0] == shape
+        if self.merged is None:
+            return len(self.perm) == len(shape)
+        return self.merged[0] == shape
 
     def to_b(self, x: np.ndarray) -> np.ndarray:
         if self.merged is None:
@@ -62,7 +66,9 @@ class Way:
 
     def of_axis(self, axis: int) -> int | None:
         """Where an axis of A lies in B; None where axes are merged."""
-        return self.perm.index(axis) if self.merged is None and axis in self.perm else None
+        if self.merged is None and axis in self.perm:
+            return self.perm.index(axis)
+        return None
 
 
 def unchanged(rank: int) -> Way:

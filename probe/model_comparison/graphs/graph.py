@@ -90,7 +90,9 @@ class Tensor:
                 break
             perm = tuple(perm[axis] for axis in node.op.perm)
             tensor = node.outputs[0]
-        return (tensor, perm) if tensor.recorded is not None else (self, tuple(range(len(perm))))
+        if tensor.recorded is not None:
+            return (tensor, perm)
+        return (self, tuple(range(len(perm))))
 
     @property
     def root(self) -> "Tensor":
@@ -127,7 +129,9 @@ class Node:
 
     @property
     def kind(self) -> str:
-        return type(self.op).__name__ if self.op is not None else self.call.capture.kind
+        if self.op is not None:
+            return type(self.op).__name__
+        return self.call.capture.kind
 
 
 _LAYOUT = (Transpose, Reshape, Identity, Squeeze, Unsqueeze, Stored, Outputs)

@@ -82,7 +82,9 @@ def as_stored(
 
 def taken(node: Node, x: np.ndarray) -> np.ndarray:
     """An input as the op takes it."""
-    return x.astype(np.float64) if node.takes_floats and x.dtype.kind in "biu" else x
+    if node.takes_floats and x.dtype.kind in "biu":
+        return x.astype(np.float64)
+    return x
 
 
 def digits(value: np.ndarray) -> np.ndarray:
@@ -118,4 +120,8 @@ def signature(value: np.ndarray) -> np.ndarray:
 
 def channel_axis(node: Node) -> int | None:
     """The axis of a node's output that its rows lie on."""
-    return -1 if node.kind == "MatMul" else 1 if node.kind == "Conv" else None
+    if node.kind == "MatMul":
+        return -1
+    if node.kind == "Conv":
+        return 1
+    return None

@@ -49,7 +49,9 @@ def is_constant(tensor: Tensor) -> np.ndarray | Weight | None:
     op = None if tensor.node is None else tensor.node.op
     if isinstance(op, Parameter):
         return op.weight
-    return op.value if isinstance(op, Constant) else None
+    if isinstance(op, Constant):
+        return op.value
+    return None
 
 
 def _take_matrix(node: Node, gone: set[Node]) -> None:

@@ -152,7 +152,9 @@ def _becomes_copy(node: Node, tensor: Tensor) -> None:
 def _dequantizing(node: Node, size: float, zero: float) -> list[Node] | None:
     """The steps (code - zero) * size; None where they are others, or have other numbers."""
     found = _scaling(node)
-    return found[0] if found is not None and _alike(found[1:], (size, zero)) else None
+    if found is not None and _alike(found[1:], (size, zero)):
+        return found[0]
+    return None
 
 
 def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -175,18 +177,24 @@ def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
     if following is None or not isinstance(following.op, Mul) or len(following.inputs) != 2:
         return None
     scale = _number(following.inputs[1])
-    return None if scale is None else ([*chain, following], scale, point)
+    if scale is None:
+        return None
+    return ([*chain, following], scale, point)
 
 
 def _only(node: Node) -> Node | None:
     readers = node.outputs[0].consumers
-    return readers[0] if len(readers) == 1 else None
+    if len(readers) == 1:
+        return readers[0]
+    return None
 
 
 def _number(tensor: Tensor) -> float | None:
     found = is_constant(tensor)
     value = found.value if isinstance(found, Weight) else found
-    return float(np.ravel(value)[0]) if value is not None and np.size(value) == 1 else None
+    if value is not None and np.size(value) == 1:
+        return float(np.ravel(value)[0])
+    return None
 
 
 def _take_dynamic(

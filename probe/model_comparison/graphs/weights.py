@@ -220,7 +220,9 @@ def _matched(a: Sequence[Node], b: Sequence[Node], ordered: bool) -> dict[Node, 
 
 def _covered(chosen: Sequence[Anchor]) -> float:
     """What part of the rows lies in some node of A."""
-    return float(np.any([one.rows >= 0 for one in chosen], axis=0).mean()) if chosen else 0.0
+    if chosen:
+        return float(np.any([one.rows >= 0 for one in chosen], axis=0).mean())
+    return 0.0
 
 
 class _Table:

@@ -62,7 +62,9 @@ class Level:
     @property
     def unit(self) -> float:
         """The unit roundoff of a narrower type of floats; 0 of integers."""
-        return precision_of(self.name).unit if self.name in _TYPES else 0.0
+        if self.name in _TYPES:
+            return precision_of(self.name).unit
+        return 0.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -89,7 +91,9 @@ class Level:
             return 0.0
         largest = float(ml_dtypes.finfo(_TYPES[self.name]).max)  # type: ignore[no-untyped-call]
         far = np.where(np.isfinite(values), np.abs(values.astype(np.float64)) - largest, 0.0)
-        return np.maximum(far, 0.0) if (far > 0).any() else 0.0
+        if (far > 0).any():
+            return np.maximum(far, 0.0)
+        return 0.0
 
     def of_weights(
         self, node: Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
@@ -167,7 +171,9 @@ def _more_bits(node: Node, of_a: Node) -> int:
     weights are quantised too."""
     mine, theirs = ([w.grid for _, w in held_weights(one)] for one in (node, of_a))
     found = [grid.bits for grid in mine if grid is not None and grid.bits <= _MOST_BITS]
-    return max(found, default=0) if not any(theirs) else 0
+    if not any(theirs):
+        return max(found, default=0)
+    return 0
 
 
 def _lies_in(node: Node, name: str) -> bool:
@@ -217,7 +223,9 @@ def _take(
 def _of_op(weight: Weight) -> Grid | None:
     """The grid of a weight in the op's layout."""
     step = weight.step
-    return None if weight.grid is None or step is None else replace(weight.grid, scale=step)
+    if weight.grid is None or step is None:
+        return None
+    return replace(weight.grid, scale=step)
 
 
 def _constants(a: Graph) -> Iterator[np.ndarray]:
@@ -244,7 +252,9 @@ def _unrounded(weight: Weight, constants: Sequence[np.ndarray]) -> np.ndarray | 
 
 def _parameter(node: Node) -> dict[str, Weight]:
     value = getattr(node.op, "weight", None)
-    return {"weight": value} if isinstance(value, Weight) and not node.inputs else {}
+    if isinstance(value, Weight) and not node.inputs:
+        return {"weight": value}
+    return {}
 
 
 class _Held(NamedTuple):
@@ -369,7 +379,9 @@ def expected_error(
             spread[out] += (level.unit * _root(out.value)) ** 2 / 3
     deviation = float(np.std(widened(against)))
     found = spread.get(end, 0.0)
-    return float(np.sqrt(found) / deviation) if found and deviation else None
+    if found and deviation:
+        return float(np.sqrt(found) / deviation)
+    return None
 
 
 def _through(node: Node, arrived: Sequence[float], level: Level) -> float:
@@ -380,11 +392,10 @@ def _through(node: Node, arrived: Sequence[float], level: Level) -> float:
         rows = value.shape[1] if isinstance(node.op, MatMul) else len(value)
         taps = value.size / max(1, rows)
         step = weight.step
-        own = (
-            float(np.mean(step**2)) / 12
-            if step is not None
-            else (level.unit * _root(value)) ** 2 / 3
-        )
+        if step is not None:
+            own = float(np.mean(step**2)) / 12
+        else:
+            own = (level.unit * _root(value)) ** 2 / 3
         return (
             arrived[0] * float(np.sum(value**2)) / rows
             + own * taps * _root(node.inputs[0].value) ** 2

@@ -78,7 +78,9 @@ def in_one_layout(walk: Walk) -> Walk:
                 odd = odd or (paired.way != usual and walk.agrees(decided.b))
                 decided = decided._replace(way=usual, only=True)
         decisions.append(decided)
-    return walk.again(decisions=decisions) if odd else walk
+    if odd:
+        return walk.again(decisions=decisions)
+    return walk
 
 
 def _moved(way: Way) -> bool:

@@ -159,4 +159,6 @@ def whole(
 
 def _whole(tensor: Tensor, slack: np.ndarray | None) -> np.ndarray:
     shape = tensor.value.shape
-    return np.zeros(shape) if slack is None else np.broadcast_to(slack, shape)
+    if slack is None:
+        return np.zeros(shape)
+    return np.broadcast_to(slack, shape)

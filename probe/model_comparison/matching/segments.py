@@ -81,7 +81,9 @@ def _compare_inputs(walk: Walk, segment: Segment) -> None:
 
 
 def _place(segment: Segment) -> int:
-    return -1 if segment.paired.b.node is None else segment.paired.b.node.index
+    if segment.paired.b.node is None:
+        return -1
+    return segment.paired.b.node.index
 
 
 def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:

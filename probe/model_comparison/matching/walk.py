@@ -181,11 +181,10 @@ class Walk:
         for tensor in node.inputs:
             if tensor not in self.values:  # made by the model from nowhere that was seen
                 self.values[tensor], self.slack[tensor] = tensor.value, self._stored(tensor)
-        outputs = (
-            None
-            if node.op is None
-            else self.level.evaluated(node, [self.values[x] for x in node.inputs])
-        )
+        if node.op is None:
+            outputs = None
+        else:
+            outputs = self.level.evaluated(node, [self.values[x] for x in node.inputs])
         if outputs is None:
             for tensor in node.outputs:
                 if tensor.recorded is not None or node.op is not None:
@@ -254,7 +253,9 @@ class Walk:
             if standing is not None:
                 return Anchor.of_place(standing)
         most = [one for one in reading if one in free] or reading or free or most
-        return None if self._takes_parts(node, most) else most[0]
+        if self._takes_parts(node, most):
+            return None
+        return most[0]
 
     def _takes_parts(self, node: Node, held: Sequence[Anchor]) -> bool:
         """Whether one model calls a layer on the whole and the other several times on parts of it:
@@ -294,7 +295,9 @@ class Walk:
     def partner_root(self, tensor: Tensor) -> Tensor | None:
         """What of A stands for a tensor of B, or for the one that it is a copy of."""
         found = self._paired(tensor)
-        return None if found is None else found.a.tensor.root
+        if found is None:
+            return None
+        return found.a.tensor.root
 
     def _paired(self, tensor: Tensor) -> Paired | None:
         """The pair of a tensor of B, or of one that it is a copy of."""
@@ -491,7 +494,9 @@ class Walk:
             fits = sorted(gathered.shape) == sorted(value.shape)  # PyTorch puts time first
         except (ValueError, IndexError):  # axes or sizes that do not fit
             return None
-        return found if fits else None
+        if fits:
+            return found
+        return None
 
     def _take_best(self, b: Tensor, inner: Sequence[Tensor]) -> None:
         """Pairs with the one of A's tensors that B's segment agrees with best; where it agrees with
@@ -563,7 +568,9 @@ class Walk:
             if alike and len(node.outputs) == 1:
                 found = node.outputs[0].shown[0]
                 free = not self.partners_of_a.get(found)
-                return found if free and found in self._sized[self.values[b].size] else None
+                if free and found in self._sized[self.values[b].size]:
+                    return found
+                return None
         return None
 
     def _tells_apart(self, b: Tensor) -> bool:
@@ -647,10 +654,10 @@ class Walk:
         value = self.values[b]
         array = source.gathered([one.value for one in source.tensors])
         slacks = [self.slack_a(one) for one in source.tensors]
-        slack_a = (
-            None
-            if all(one is None for one in slacks)
-            else source.gathered(
+        if all(one is None for one in slacks):
+            slack_a = None
+        else:
+            slack_a = source.gathered(
                 [
                     np.zeros(one.value.shape)
                     if slack is None
@@ -658,7 +665,6 @@ class Walk:
                     for one, slack in zip(source.tensors, slacks, strict=True)
                 ]
             )
-        )
         best: tuple[Way, Comparison, np.ndarray, np.ndarray] | None = None
         likely = False
         for way in islice(ways(array.shape, value.shape, first), 1 if only else 130):
@@ -753,7 +759,9 @@ class Walk:
         return self._slack_a[tensor]
 
     def _digits(self, tensor: Tensor) -> np.ndarray | None:
-        return digits(tensor.value) if self.a.loose else None
+        if self.a.loose:
+            return digits(tensor.value)
+        return None
 
     # What is left
 
@@ -833,7 +841,9 @@ def _equal(left: np.ndarray, right: np.ndarray) -> bool:
 
 def _dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
-    return dtype if dtype in ("float32", "float64") else "float32"
+    if dtype in ("float32", "float64"):
+        return dtype
+    return "float32"
 
 
 def _of_equal_ones(
@@ -855,7 +865,9 @@ def _of_equal_ones(
 
 def _own_dtype(node: Node) -> str:
     dtype = node.call.capture.dtype
-    return dtype if dtype in ("float64", "float16", "bfloat16") else "float32"
+    if dtype in ("float64", "float16", "bfloat16"):
+        return dtype
+    return "float32"
 
 
 def _some(array: np.ndarray) -> np.ndarray:
@@ -867,7 +879,9 @@ def _some(array: np.ndarray) -> np.ndarray:
 def _sample(value: np.ndarray) -> tuple[np.ndarray, ...]:
     """Indices of some elements, spread over the array."""
     flat = np.unique(np.linspace(0, value.size - 1, min(_SAMPLE, value.size)).astype(np.intp))
-    return np.unravel_index(flat, value.shape) if value.ndim else ()
+    if value.ndim:
+        return np.unravel_index(flat, value.shape)
+    return ()
 
 
 def _read(slack: tuple[np.ndarray | None, np.ndarray | None], way: Way) -> np.ndarray:

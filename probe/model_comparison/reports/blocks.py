@@ -163,7 +163,9 @@ def names_of(names: Sequence[str]) -> str:
 
 def ratio_of(comparison: Comparison | None) -> str:
     """How many times the allowance."""
-    return "-" if comparison is None else short(comparison.ratio, 2)
+    if comparison is None:
+        return "-"
+    return short(comparison.ratio, 2)
 
 
 _SHOWN = 12
@@ -219,7 +221,11 @@ def differing(name: str, a: object, b: object) -> str:
 
 
 def _said(value: object) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
 def _facts(pair: "Pair") -> dict[str, object]:

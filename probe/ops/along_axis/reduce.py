@@ -45,7 +45,9 @@ class _Reduction(Op):
         for axis in self.axes:
             if not -x.ndim <= axis < x.ndim:
                 raise np.exceptions.AxisError(axis, x.ndim)
-        return tuple(axis % x.ndim for axis in self.axes) if self.axes else tuple(range(x.ndim))
+        if self.axes:
+            return tuple(axis % x.ndim for axis in self.axes)
+        return tuple(range(x.ndim))
 
     def count(self, x: np.ndarray) -> int:
         return math.prod(x.shape[axis] for axis in self.over(x))
@@ -63,11 +65,15 @@ class _Reduction(Op):
 
     def kept(self, array: np.ndarray, x: np.ndarray) -> np.ndarray:
         """An output with the axes that were dropped."""
-        return array if self.keepdims else np.expand_dims(array, self.over(x))
+        if self.keepdims:
+            return array
+        return np.expand_dims(array, self.over(x))
 
     def like(self, array: np.ndarray, x: np.ndarray) -> np.ndarray:
         """An array of the kept axes in the shape of the output."""
-        return array if self.keepdims else np.squeeze(array, axis=self.over(x))
+        if self.keepdims:
+            return array
+        return np.squeeze(array, axis=self.over(x))
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (np.broadcast_to(self.kept(mask, inputs[0]), inputs[0].shape),)
@@ -78,11 +84,10 @@ class _Reduction(Op):
         over = self.over(x)
         grid = np.indices([x.shape[axis] for axis in over]).reshape(len(over), self.count(x))
         rest = [axis for axis in range(x.ndim) if axis not in over]
-        outer = (
-            [at[:, None] for at in where]
-            if not self.keepdims
-            else [where[axis][:, None] for axis in rest]
-        )
+        if not self.keepdims:
+            outer = [at[:, None] for at in where]
+        else:
+            outer = [where[axis][:, None] for axis in rest]
         at = dict(zip(rest, outer, strict=True)) | {
             axis: row[None, :] for axis, row in zip(over, grid, strict=True)
         }
@@ -120,7 +125,9 @@ class _Sum(_Reduction):
     def reduced(self, x: np.ndarray, keepdims: bool) -> np.ndarray:
         total = self.term(x).sum(axis=self.over(x), keepdims=keepdims)
         by = self.divisor(x)
-        return total if by == 1 else total / by
+        if by == 1:
+            return total
+        return total / by
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return self.count(inputs[0])
@@ -233,7 +240,9 @@ class ReduceL2(_Reduction):
 def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:
     """What an extreme of no elements is: ONNX gives the infinity that every other number is
     beyond."""
-    return {} if x.size or x.dtype.kind != "f" else {"initial": value}
+    if x.size or x.dtype.kind != "f":
+        return {}
+    return {"initial": value}
 
 
 class _Extreme(_Reduction):
@@ -329,7 +338,9 @@ class ReduceLogSumExp(_Reduction):
         top = x.max(axis=self.over(x), keepdims=True, **_of_nothing(x, -np.inf))
         top = np.where(np.isfinite(top), top, 0.0)
         found = np.log(np.exp(x - top).sum(axis=self.over(x), keepdims=True)) + top
-        return found if keepdims else np.squeeze(found, axis=self.over(x))
+        if keepdims:
+            return found
+        return np.squeeze(found, axis=self.over(x))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
@@ -351,11 +362,9 @@ class ReduceLogSumExp(_Reduction):
 
 def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """The mean over axes, which are kept; NaN, without a warning, where there is nothing."""
-    return (
-        x.mean(axis=axes, keepdims=True)
-        if x.size
-        else np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
-    )
+    if x.size:
+        return x.mean(axis=axes, keepdims=True)
+    return np.full([1 if k in axes else size for k, size in enumerate(x.shape)], np.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,11 +23,9 @@ def _softmax(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
 
 def _largest(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """The largest along the axis, which stays; of no floats -inf."""
-    return (
-        x.max(axis=axis, keepdims=True, initial=-np.inf)
-        if x.dtype.kind == "f"
-        else x.max(axis=axis, keepdims=True)
-    )
+    if x.dtype.kind == "f":
+        return x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return x.max(axis=axis, keepdims=True)
 
 
 def _distances(x: np.ndarray, axis: int) -> np.ndarray:

@@ -39,11 +39,10 @@ class AdditiveAttention(Attention):
         return np.tanh(added, out=added)
 
     def _outer(self, features: int, dtype: np.dtype) -> np.ndarray:
-        weight = (
-            np.ones(features)
-            if self.outer is None
-            else np.broadcast_to(self.outer.value.astype(np.float64), (features,))
-        )
+        if self.outer is None:
+            weight = np.ones(features)
+        else:
+            weight = np.broadcast_to(self.outer.value.astype(np.float64), (features,))
         return (weight * self._factor).astype(dtype)
 
     def raw_scores(
@@ -93,7 +92,9 @@ class AdditiveAttention(Attention):
         scores = graph.op("ReduceSum", made, graph.const([-1]), keepdims=0)
         if self.scale != 1:
             scores = graph.op("Mul", scores, graph.const(float(self.scale)))
-        return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
+        if self.gain is None:
+            return scores
+        return graph.op("Mul", scores, graph.weight(self.gain))
 
     def summary(self, inputs: Arrays) -> str:
         return (

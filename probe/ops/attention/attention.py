@@ -54,7 +54,9 @@ class Attention(Op):
 
     @property
     def _factor(self) -> float:
-        return self.scale if self.gain is None else self.scale * float(self.gain.value)
+        if self.gain is None:
+            return self.scale
+        return self.scale * float(self.gain.value)
 
     def undetected(self, inputs: Arrays) -> list[str]:
         q, k, _, *masks = inputs
@@ -91,9 +93,10 @@ class Attention(Op):
             k.astype(dtype, copy=False).swapaxes(-1, -2),
         )
         shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-1])
-        target = (
-            None if out is None or out.dtype != dtype else out[: int(np.prod(shape))].reshape(shape)
-        )
+        if out is None or out.dtype != dtype:
+            target = None
+        else:
+            target = out[: int(np.prod(shape))].reshape(shape)
         return np.matmul(q, k, out=target)
 
     def _small(self, frame: Frame) -> bool:
@@ -109,7 +112,9 @@ class Attention(Op):
 
     @property
     def output_count(self) -> int:
-        return 2 if self.weights else 1
+        if self.weights:
+            return 2
+        return 1
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         frame = Frame(self, inputs)
@@ -173,12 +178,16 @@ class Attention(Op):
         out = graph.op("MatMul", weights, v)
         if self.weights == "mean":
             return out, graph.op("ReduceMean", weights, graph.const([-3]), keepdims=0)
-        return (out, weights) if self.weights else (out,)
+        if self.weights:
+            return (out, weights)
+        return (out,)
 
     def _emitted_scores(self, graph: Graph, q: str, k: str, rank: int) -> str:
         turned = graph.op("Transpose", k, perm=[*range(rank - 2), rank - 1, rank - 2])
         scores = graph.op("MatMul", graph.op("Mul", q, graph.const(float(self.scale))), turned)
-        return scores if self.gain is None else graph.op("Mul", scores, graph.weight(self.gain))
+        if self.gain is None:
+            return scores
+        return graph.op("Mul", scores, graph.weight(self.gain))
 
     def _emitted_rows(self, graph: Graph, queries: int, positions: int) -> str | None:
         rows, columns = graph.const(np.arange(queries)[:, None]), graph.const(np.arange(positions))
@@ -188,7 +197,9 @@ class Attention(Op):
         near = graph.op(
             "Less", graph.op("Abs", graph.op("Sub", rows, columns)), graph.const(self.window)
         )
-        return near if causal is None else graph.op("And", causal, near)
+        if causal is None:
+            return near
+        return graph.op("And", causal, near)
 
     def _repeated(self, graph: Graph, x: str) -> str:
         """Each key head as often as queries share it."""
@@ -244,11 +255,12 @@ class Attention(Op):
         frame, slack, by = self._narrow(of.inputs, of.slacks, precision)
         exact = frame.four(np.asarray(of.outputs[0]))
         target = np.zeros(exact.shape)
-        moved = (
-            np.zeros((frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype)
-            if self.weights
-            else None
-        )
+        if self.weights:
+            moved = np.zeros(
+                (frame.outer, frame.heads, frame.queries, frame.positions), frame.q.dtype
+            )
+        else:
+            moved = None
         for block in frame.blocks():
             share, error, total = self._shares(frame, block, slack, precision)
             mean = np.einsum("ohij,ohij->ohi", share, error)[..., None] / total
@@ -423,9 +435,10 @@ class Attention(Op):
         ]
         if self.groups > 1:
             place[-1] = lead[-1] // self.groups
-        rest = (
-            f", 0 to the other {frame.positions - len(seen)}" if len(seen) < frame.positions else ""
-        )
+        if len(seen) < frame.positions:
+            rest = f", 0 to the other {frame.positions - len(seen)}"
+        else:
+            rest = ""
         words = f"attention weights of this query over {frame.positions} positions: {text}{rest}"
         terms = Terms(
             box([*place, seen, column]),
@@ -445,11 +458,10 @@ class Attention(Op):
         masks[0] |= wanted.any(axis=-1, keepdims=True)
         for block in frame.blocks():
             allowed, part = frame.allowed(block), wanted[block.at]
-            seen = (
-                np.ones((1, 1, part.shape[2], block.stop))
-                if allowed is None
-                else allowed.astype(float)
-            )
+            if allowed is None:
+                seen = np.ones((1, 1, part.shape[2], block.stop))
+            else:
+                seen = allowed.astype(float)
             if self.sees_all:
                 seen = np.where(seen.any(axis=-1, keepdims=True), seen, 1.0)
             seen = np.broadcast_to(seen, (*part.shape[:3], block.stop)).swapaxes(-1, -2)

@@ -69,11 +69,10 @@ class Frame:
             for h in range(0, self.heads, heads):
                 for r in range(0, self.queries, rows):
                     end = min(self.queries, r + rows)
-                    stop = (
-                        min(self.positions, end)
-                        if self.op.causal and not self.op.sees_all
-                        else self.positions
-                    )
+                    if self.op.causal and not self.op.sees_all:
+                        stop = min(self.positions, end)
+                    else:
+                        stop = self.positions
                     yield Block(
                         slice(o, o + outer),
                         slice(h, min(self.heads, h + heads)),

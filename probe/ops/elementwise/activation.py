@@ -88,7 +88,9 @@ def _nothing_to_clip(op: Elementwise, x: np.ndarray) -> list[str]:
         f"no input of the {type(op).__name__} is negative, so omitting it would not change "
         "the output"
     )
-    return [sentence] if x.min() >= 0 else []
+    if x.min() >= 0:
+        return [sentence]
+    return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,9 @@ class Relu(_Plain):
         # (NumPy's functions give a number, which `out` cannot be, for an array of no axes)
         moved = np.asarray(np.minimum(x + slack, slack))
         np.maximum(moved, 0, out=moved)
-        return moved if np.isfinite(moved.max(initial=0.0)) else super()._moved(x, y, slack)
+        if np.isfinite(moved.max(initial=0.0)):
+            return moved
+        return super()._moved(x, y, slack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +261,9 @@ class ScaledRelu(_Stepped):
         above = x if self.max_value is None else np.minimum(x, self.max_value)
         if not self.threshold:
             above = np.maximum(above, 0)
-            return above + self.negative_slope * np.minimum(x, 0) if self.negative_slope else above
+            if self.negative_slope:
+                return above + self.negative_slope * np.minimum(x, 0)
+            return above
         below = self.negative_slope * (x - self.threshold) if self.negative_slope else 0.0
         return np.where(x > self.threshold, above, below)
 
@@ -273,19 +279,19 @@ class ScaledRelu(_Stepped):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
         threshold = graph.const(float(self.threshold))
-        above = (
-            x if self.max_value is None else graph.op("Min", x, graph.const(float(self.max_value)))
-        )
+        if self.max_value is None:
+            above = x
+        else:
+            above = graph.op("Min", x, graph.const(float(self.max_value)))
         below = graph.const(0.0)
         if self.negative_slope:
             below = graph.op(
                 "Mul", graph.op("Sub", x, threshold), graph.const(float(self.negative_slope))
             )
-        passes = (
-            graph.op("Greater", x, threshold)
-            if self.threshold
-            else graph.op("Not", graph.op("LessOrEqual", x, threshold))
-        )
+        if self.threshold:
+            passes = graph.op("Greater", x, threshold)
+        else:
+            passes = graph.op("Not", graph.op("LessOrEqual", x, threshold))
         return (graph.op("Where", passes, above, below),)
 
 
@@ -302,11 +308,9 @@ class ThresholdedRelu(_Stepped):
         return self.threshold
 
     def f(self, x: np.ndarray) -> np.ndarray:
-        return (
-            np.where(x <= self.threshold, self.value, x)
-            if self.keeps_nan
-            else np.where(x > self.threshold, x, self.value)
-        )
+        if self.keeps_nan:
+            return np.where(x <= self.threshold, self.value, x)
+        return np.where(x > self.threshold, x, self.value)
 
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), abs(self.value))  # at the edge either may stand there
@@ -464,7 +468,9 @@ class Softplus(Elementwise):
 
     def f(self, x: np.ndarray) -> np.ndarray:
         soft = softplus(self.beta * x) / self.beta
-        return soft if self.threshold is None else np.where(self.beta * x > self.threshold, x, soft)
+        if self.threshold is None:
+            return soft
+        return np.where(self.beta * x > self.threshold, x, soft)
 
     def scale(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(y), 1 / abs(self.beta))

@@ -31,9 +31,9 @@ class Constant(Op):
         return (graph.const(self.value),)
 
     def summary(self, inputs: Arrays) -> str:
-        return (
-            f"{self.value}" if self.value.size == 1 else f"{self.value.size} constants of the layer"
-        )
+        if self.value.size == 1:
+            return f"{self.value}"
+        return f"{self.value.size} constants of the layer"
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (y,) = of.outputs
@@ -181,10 +181,14 @@ class Mod(_Binary):
     symbol = "modulo"
 
     def f(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.fmod(x, y) if self.fmod else np.mod(x, y)
+        if self.fmod:
+            return np.fmod(x, y)
+        return np.mod(x, y)
 
     def scale(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> np.ndarray:
-        return np.abs(out) if self.fmod else np.broadcast_to(np.abs(y), np.shape(out))
+        if self.fmod:
+            return np.abs(out)
+        return np.broadcast_to(np.abs(y), np.shape(out))
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         rest = graph.op("Mod", *inputs, fmod=1)

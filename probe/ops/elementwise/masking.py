@@ -19,7 +19,9 @@ _FLOAT, _BOOL = 1, 9
 
 
 def _kept(mask: np.ndarray) -> np.ndarray:
-    return mask if mask.dtype == bool else mask > 0.5
+    if mask.dtype == bool:
+        return mask
+    return mask > 0.5
 
 
 def _emitted(graph: Graph, mask: str) -> str:
@@ -61,7 +63,9 @@ class Fill(Op):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
-        return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
+        if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)):
+            return where
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +98,9 @@ class Lower(Op):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
-        return where if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)) else None
+        if inputs[0].shape == np.broadcast_shapes(*(x.shape for x in inputs)):
+            return where
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +137,10 @@ class MaskSteps(Op):
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(self._mask(inputs[0])[(*at[:-1], 0)])
-        words = (
-            "kept" if kept else f"masked: all {inputs[0].shape[-1]} features equal {self.value:.9g}"
-        )
+        if kept:
+            words = "kept"
+        else:
+            words = f"masked: all {inputs[0].shape[-1]} features equal {self.value:.9g}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:

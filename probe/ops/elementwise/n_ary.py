@@ -372,11 +372,9 @@ class AddConstant(Op):
         return (own + _total(of.slacks, of.outputs[0].shape),)
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
-        return (
-            where
-            if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
-            else None
-        )
+        if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape):
+            return where
+        return None
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([], [inputs[0], self.value.value], precision)
@@ -416,11 +414,9 @@ class MulConstant(Op):
         return (own if of.slacks[0] is None else own + of.slacks[0] * np.abs(self.value.value),)
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
-        return (
-            where
-            if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape)
-            else None
-        )
+        if inputs[0].shape == np.broadcast_shapes(inputs[0].shape, self.value.value.shape):
+            return where
+        return None
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
         return without_rounding([(1, [inputs[0], self.value.value])], (), precision)

@@ -30,7 +30,9 @@ class Standardize(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,), mean = inputs, self.mean.value.astype(np.float64)
-        return (x * self._deviation() + mean,) if self.invert else ((x - mean) / self._deviation(),)
+        if self.invert:
+            return (x * self._deviation() + mean,)
+        return ((x - mean) / self._deviation(),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         mean = graph.weight(self.mean)
@@ -42,11 +44,9 @@ class Standardize(Op):
         return (graph.op("Div", graph.op("Sub", inputs[0], mean), deviation),)
 
     def summary(self, inputs: Arrays) -> str:
-        return (
-            "x times the standard deviation plus the mean"
-            if self.invert
-            else "x minus the mean, divided by the standard deviation"
-        )
+        if self.invert:
+            return "x times the standard deviation plus the mean"
+        return "x minus the mean, divided by the standard deviation"
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = tuple(

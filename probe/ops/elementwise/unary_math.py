@@ -69,7 +69,9 @@ class _Whole(_Function):
     roundings = 0
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        return inputs if inputs[0].dtype.kind != "f" else super().run(*inputs)
+        if inputs[0].dtype.kind != "f":
+            return inputs
+        return super().run(*inputs)
 
 
 @dataclass(frozen=True, eq=False)

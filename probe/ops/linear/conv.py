@@ -140,7 +140,9 @@ class Conv(Sum):
         return np.broadcast_to(effect, (*each, width, *kernel)).reshape(deep, width, *kernel)
 
     def _kernel(self, inputs: Arrays) -> np.ndarray:
-        return inputs[1] if self.weight is None else self.weight.value
+        if self.weight is None:
+            return inputs[1]
+        return self.weight.value
 
     def _squares(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         return convolve_squares(x, w, self.strides, self.pads, self.dilations, self.groups)
@@ -211,11 +213,9 @@ class Conv(Sum):
         return self._with_bias(self._squares(x, w), x.ndim)
 
     def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (
-            ()
-            if self.bias is None
-            else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
-        )
+        if self.bias is None:
+            return ()
+        return (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
 
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
         if self.bias is not None:
@@ -283,7 +283,9 @@ class Conv(Sum):
             self.dilations,
         )
         found = np.repeat(members, kernel.shape[1], axis=1)
-        return (found,) if len(inputs) == 1 else (found, np.full(kernel.shape, mask.any()))
+        if len(inputs) == 1:
+            return (found,)
+        return (found, np.full(kernel.shape, mask.any()))
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         shape = self._kernel(inputs).shape

@@ -34,9 +34,9 @@ class _Product(Sum):
 
     def summary(self, inputs: Arrays) -> str:
         count = self.term_count(inputs, ())
-        return (
-            f"each output is a sum of {count} products" if count > 1 else "each output is a product"
-        )
+        if count > 1:
+            return f"each output is a sum of {count} products"
+        return "each output is a product"
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         *_, out = self.labels(inputs)
@@ -77,9 +77,10 @@ class _Product(Sum):
         sizes: dict[str, int] = {}
         for labels, x in zip(self.labels(inputs), inputs, strict=False):
             for letter, size in zip(labels, x.shape, strict=True):
-                sizes[letter] = (
-                    max(size, sizes.get(letter, 0)) if size != 1 else sizes.get(letter, 1)
-                )
+                if size != 1:
+                    sizes[letter] = max(size, sizes.get(letter, 0))
+                else:
+                    sizes[letter] = sizes.get(letter, 1)
         return sizes
 
     def _places(self, inputs: Arrays, where: Indices) -> list[Indices]:
@@ -235,4 +236,6 @@ class Einsum(_Product):
 def _spelled(term: str, extra: Sequence[str]) -> tuple[str, ...]:
     """The letters of a term, with those that its ellipsis stands for."""
     head, dots, tail = term.partition("...")
-    return (*head, *extra, *tail) if dots else tuple(term)
+    if dots:
+        return (*head, *extra, *tail)
+    return tuple(term)

@@ -21,9 +21,9 @@ class WeightedEinsum(Einsum):
     weight: Weight
 
     def _both(self, inputs: Arrays) -> list[np.ndarray]:
-        return (
-            [inputs[0], self.weight.value.astype(np.float64)] if len(inputs) == 1 else list(inputs)
-        )
+        if len(inputs) == 1:
+            return [inputs[0], self.weight.value.astype(np.float64)]
+        return list(inputs)
 
     def labels(self, inputs: Arrays) -> tuple[tuple[str, ...], ...]:
         return super().labels(self._both(inputs))

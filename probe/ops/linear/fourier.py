@@ -60,11 +60,10 @@ class Fourier(Op):
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         x = inputs[0] if len(inputs) == 1 else inputs[0] + 1j * inputs[1]
         dtype = inputs[0].dtype
-        found = (
-            np.fft.ifftn(x, axes=self.axes, norm="forward")
-            if self.inverse
-            else np.fft.fftn(x, axes=self.axes)
-        )
+        if self.inverse:
+            found = np.fft.ifftn(x, axes=self.axes, norm="forward")
+        else:
+            found = np.fft.fftn(x, axes=self.axes)
         return (found.real * self.scale).astype(dtype), (found.imag * self.scale).astype(dtype)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
@@ -118,9 +117,10 @@ class Fourier(Op):
         """As products with matrices of cosines and sines: ONNX Runtime's DFT computes its angles in
         float32, and loses digits."""
         shape = graph.shape(inputs[0])
-        real, imaginary = (
-            inputs if len(inputs) > 1 else (inputs[0], graph.op("Mul", inputs[0], graph.const(0.0)))
-        )
+        if len(inputs) > 1:
+            real, imaginary = inputs
+        else:
+            real, imaginary = (inputs[0], graph.op("Mul", inputs[0], graph.const(0.0)))
         for axis in self.axes:
             perm: list[int] = [
                 *(k for k in range(len(shape)) if k != axis % len(shape)),
@@ -139,11 +139,9 @@ class Fourier(Op):
                 graph.op("Transpose", graph.op("Reshape", x, sizes), perm=back) for x in found
             )
         by = graph.const(float(self.scale))
-        return (
-            (real, imaginary)
-            if self.scale == 1
-            else (graph.op("Mul", real, by), graph.op("Mul", imaginary, by))
-        )
+        if self.scale == 1:
+            return (real, imaginary)
+        return (graph.op("Mul", real, by), graph.op("Mul", imaginary, by))
 
     def _line(self, graph: Graph, real: str, imaginary: str, size: int) -> tuple[str, str]:
         """Of rows (lines, size). In two steps where the size has factors (Cooley and Tukey, 1965),

@@ -96,7 +96,9 @@ class Im2Col(Rearrangement):
         return np.where(inside, 0, -1), np.stack(back, axis=1)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        return (np.zeros(of.outputs[0].shape),) if of.slacks[0] is None else self.run(of.slacks[0])
+        if of.slacks[0] is None:
+            return (np.zeros(of.outputs[0].shape),)
+        return self.run(of.slacks[0])
 
 
 @dataclass(frozen=True, eq=False)

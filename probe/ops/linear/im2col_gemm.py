@@ -93,9 +93,9 @@ def scale_of(array: np.ndarray) -> float:
     """The power of two that brings the largest absolute value to between 1/2 and 1; NaN where there
     is none."""
     largest = float(max(-array.min(initial=0), array.max(initial=0)))
-    return (
-        math.ldexp(1.0, -math.frexp(largest)[1]) if math.isfinite(largest) and largest else math.nan
-    )
+    if math.isfinite(largest) and largest:
+        return math.ldexp(1.0, -math.frexp(largest)[1])
+    return math.nan
 
 
 def holds(scale: float) -> bool:
@@ -294,9 +294,9 @@ class _Window:
             )
             view = image[(slice(None), *cells)]
             view = np.moveaxis(view, 0, -1) if last else view
-            return (
-                view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
-            )
+            if view.dtype == dtype and power == 1:
+                return view
+            return powered(view, dtype, power, scale)
         sizes: list[int] = []
         inside: list[slice] = []
         seen: list[slice] = []
@@ -315,16 +315,17 @@ class _Window:
         view = image[(slice(None), *seen)]
         view = np.moveaxis(view, 0, -1) if last else view
         if whole:
-            return (
-                view if view.dtype == dtype and power == 1 else powered(view, dtype, power, scale)
-            )
+            if view.dtype == dtype and power == 1:
+                return view
+            return powered(view, dtype, power, scale)
         region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
         target = region[tuple(inside)] if last else region[(slice(None), *inside)]
         if not target.size:
             return region
-        few = (
-            _FEW if last and image.flags.c_contiguous and view[..., 0].size > _PLANE else len(image)
-        )
+        if last and image.flags.c_contiguous and view[..., 0].size > _PLANE:
+            few = _FEW
+        else:
+            few = len(image)
         for first in range(0, len(image), few):
             some = np.s_[..., first : first + few] if last else np.s_[first : first + few]
             powered(view[some], dtype, power, scale, target[some])

@@ -122,7 +122,9 @@ class MatMul(Sum):
         return self._with_bias(_squared_product(inputs[0], self.weight.value))
 
     def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return () if self.bias is None else (y - self.bias.value.astype(np.float64),)
+        if self.bias is None:
+            return ()
+        return (y - self.bias.value.astype(np.float64),)
 
     def _with_bias(self, out: np.ndarray) -> np.ndarray:
         if self.bias is not None:

@@ -49,7 +49,9 @@ class ConvTranspose(Sum):
     groups: int = 1
 
     def _kernel(self, inputs: Arrays) -> np.ndarray:
-        return inputs[1] if self.weight is None else self.weight.value
+        if self.weight is None:
+            return inputs[1]
+        return self.weight.value
 
     def _sizes(self, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
         return tuple(
@@ -226,11 +228,9 @@ class ConvTranspose(Sum):
         return out
 
     def intermediates(self, inputs: Arrays, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (
-            ()
-            if self.bias is None
-            else (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
-        )
+        if self.bias is None:
+            return ()
+        return (y - self.bias.value.astype(np.float64).reshape(-1, *(1,) * (y.ndim - 2)),)
 
     def sum_of_squares(self, inputs: Arrays) -> np.ndarray:
         out = self._squares(inputs[0], self._kernel(inputs))
@@ -305,7 +305,9 @@ class ConvTranspose(Sum):
                 grid.append(np.clip(at, 0, mask.shape[2 + axis] - 1))
             found |= groups[(slice(None), slice(None), *np.ix_(*grid))] & hits
         found = np.repeat(found, w.shape[0] // self.groups, axis=1)
-        return (found,) if len(inputs) == 1 else (found, np.full(w.shape, mask.any()))
+        if len(inputs) == 1:
+            return (found,)
+        return (found, np.full(w.shape, mask.any()))
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         x, w = inputs[0], self._kernel(inputs)

@@ -93,7 +93,9 @@ class Embedding(Op):
     def _slack(self, rows: np.ndarray, precision: Precision) -> np.ndarray:
         """That of a row that is scaled, and of one whose norm is at the limit within rounding."""
         if self.max_norm is None:
-            return precision.unit * np.abs(rows) if precision.casts else np.zeros(rows.shape)
+            if precision.casts:
+                return precision.unit * np.abs(rows)
+            return np.zeros(rows.shape)
         close = self._norms(rows) > self.max_norm * (1 - 1e-6)
         return (
             np.where(close, (rows.shape[-1] ** 0.5 + 10) * precision.unit * np.abs(rows), 0.0)
@@ -178,7 +180,9 @@ class EmbeddingBag(Embedding):
 
     def _divisors(self, bags: np.ndarray, count: int) -> np.ndarray:
         sizes = np.bincount(bags[bags >= 0], minlength=count)[:, None]
-        return np.maximum(sizes, 1) if self.mode == "mean" else np.ones((count, 1))
+        if self.mode == "mean":
+            return np.maximum(sizes, 1)
+        return np.ones((count, 1))
 
     def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
         indices, factors, bags, count = self._bags(inputs)
@@ -214,11 +218,10 @@ class EmbeddingBag(Embedding):
                 ),
             )
         ones = graph.op("Cast", members, to=_FLOAT)
-        factors = (
-            graph.op("Mul", ones, graph.op("Reshape", inputs[-1], graph.const([1, -1])))
-            if self.weighted
-            else ones
-        )
+        if self.weighted:
+            factors = graph.op("Mul", ones, graph.op("Reshape", inputs[-1], graph.const([1, -1])))
+        else:
+            factors = ones
         total = graph.op("MatMul", factors, rows)
         if self.mode == "sum":
             return (total,)
@@ -308,9 +311,10 @@ class EmbeddingBag(Embedding):
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         bags = self._bags(inputs)[2]
-        touched = (
-            (np.any(mask, axis=-1)[bags] & (bags >= 0)) if len(mask) else np.zeros(bags.shape, bool)
-        )
+        if len(mask):
+            touched = np.any(mask, axis=-1)[bags] & (bags >= 0)
+        else:
+            touched = np.zeros(bags.shape, bool)
         rest = [np.full(x.shape, mask.any()) for x in inputs[1 : 1 + self.offsets]]
         return (
             touched.reshape(inputs[0].shape),

@@ -47,7 +47,9 @@ class _Moved(Rearrangement):
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         found = self._numbers(where, inputs, len(where[0]) if where else 1)
-        return places(found - 1, inputs[0].shape) if (found > 0).all() else None
+        if (found > 0).all():
+            return places(found - 1, inputs[0].shape)
+        return None
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         which, back = self.follow(np.argwhere(mask), inputs)
@@ -56,11 +58,9 @@ class _Moved(Rearrangement):
         return (found, *(np.zeros(x.shape, bool) for x in inputs[1:]))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        return (
-            (np.zeros(of.outputs[0].shape),)
-            if of.slacks[0] is None
-            else self.run(of.slacks[0], *of.inputs[1:])
-        )
+        if of.slacks[0] is None:
+            return (np.zeros(of.outputs[0].shape),)
+        return self.run(of.slacks[0], *of.inputs[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +201,10 @@ class _Scatter(Op):
         if update < 0:
             return Contributions((Terms(np.array([at], int).reshape(1, len(at))),))
         where = np.array(places(np.array([update]), inputs[2].shape)).T.reshape(1, inputs[2].ndim)
-        words = (
-            "put here"
-            if self.reduction == "none"
-            else f"the last of the values combined here by {self.reduction}"
-        )
+        if self.reduction == "none":
+            words = "put here"
+        else:
+            words = f"the last of the values combined here by {self.reduction}"
         return Contributions((Terms(where, input=2),), (Stage(words, float(outputs[0][at])),))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

@@ -25,15 +25,15 @@ _CACHED = 1 << 17
 
 def _along(weight: Weight | None, default: float, shape: Sequence[int]) -> np.ndarray:
     """A parameter in float64 in a shape that broadcasts; its default where the layer has none."""
-    return (
-        np.full((1,) * len(shape), default)
-        if weight is None
-        else weight.value.astype(np.float64).reshape(shape)
-    )
+    if weight is None:
+        return np.full((1,) * len(shape), default)
+    return weight.value.astype(np.float64).reshape(shape)
 
 
 def _parameter(weight: Weight | None, place: tuple[int, ...], default: float) -> float:
-    return default if weight is None else float(weight.value[place])
+    if weight is None:
+        return default
+    return float(weight.value[place])
 
 
 def _effects(
@@ -586,11 +586,10 @@ class GroupNormalization(Op):
         def own(groups: np.ndarray, slack: np.ndarray | None = None) -> np.ndarray:
             return _normalised_allowance(groups, slack, axes, self.epsilon, *parameters, precision)
 
-        found = (
-            apart(own, groups, range(1, groups.ndim), _CACHED)
-            if slack is None
-            else own(groups, slack)
-        )
+        if slack is None:
+            found = apart(own, groups, range(1, groups.ndim), _CACHED)
+        else:
+            found = own(groups, slack)
         return (found.reshape(x.shape),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

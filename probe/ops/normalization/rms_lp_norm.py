@@ -39,11 +39,9 @@ class RMSNormalization(Op):
 
     def _gain(self, x: np.ndarray) -> np.ndarray:
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(x.shape)]
-        return (
-            np.ones(())
-            if self.scale is None
-            else self.scale.value.astype(np.float64).reshape(shape)
-        )
+        if self.scale is None:
+            return np.ones(())
+        return self.scale.value.astype(np.float64).reshape(shape)
 
     def weight_effects(self, inputs: Arrays, worth: np.ndarray | None) -> dict[str, np.ndarray]:
         (x,) = inputs
@@ -67,9 +65,10 @@ class RMSNormalization(Op):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x, axes = inputs[0], graph.const(list(self.axes))
-        part = (
-            graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1)) if self.centred else x
-        )
+        if self.centred:
+            part = graph.op("Sub", x, graph.op("ReduceMean", x, axes, keepdims=1))
+        else:
+            part = x
         power = graph.op("ReduceMean", graph.op("Mul", part, part), axes, keepdims=1)
         out = graph.op(
             "Div", x, graph.op("Sqrt", graph.op("Add", power, graph.const(float(self.epsilon))))
@@ -174,18 +173,16 @@ class LpNormalization(Op):
         if math.isinf(self.p):
             norm = graph.op("Max", graph.op("ReduceMax", size, axes, keepdims=1), least)
         else:
-            power = (
-                graph.op("Mul", x, x)
-                if self.p == 2
-                else graph.op("Pow", size, graph.const(float(self.p)))
-            )
+            if self.p == 2:
+                power = graph.op("Mul", x, x)
+            else:
+                power = graph.op("Pow", size, graph.const(float(self.p)))
             total = graph.op("ReduceSum", power, axes, keepdims=1)
             total = graph.op("Max", total, least) if self.squared else total
-            norm = (
-                graph.op("Sqrt", total)
-                if self.p == 2
-                else graph.op("Pow", total, graph.const(1 / self.p))
-            )
+            if self.p == 2:
+                norm = graph.op("Sqrt", total)
+            else:
+                norm = graph.op("Pow", total, graph.const(1 / self.p))
             norm = norm if self.squared else graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 

@@ -133,11 +133,9 @@ def _divided(x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         narrow = x.astype(scale.dtype, copy=False)
         level = (narrow / scale + zero).astype(x.dtype)
-        return (
-            level
-            if narrow.dtype == x.dtype
-            else np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
-        )
+        if narrow.dtype == x.dtype:
+            return level
+        return np.where(narrow == x, level, x / scale.astype(x.dtype) + zero.astype(x.dtype))
 
 
 def _rounded(level: np.ndarray, rounding: str) -> np.ndarray:
@@ -195,11 +193,10 @@ class FloatQuantize(Elementwise):
         return np.size(self.size) == 1
 
     def summary(self, inputs: Arrays) -> str:
-        scale = (
-            f"in units of {float(np.ravel(self.size)[0]):g}"
-            if self.pointwise
-            else "in units per channel"
-        )
+        if self.pointwise:
+            scale = f"in units of {float(np.ravel(self.size)[0]):g}"
+        else:
+            scale = "in units per channel"
         return (
             f"to floats with {self.mantissa} mantissa bits from {self.low:g} to "
             f"{self.high:g}, smallest step 2**{self.lowest}, {scale}"
@@ -269,14 +266,15 @@ class SignQuantize(Elementwise):
 
     @property
     def levels(self) -> int:
-        return 2 if self.threshold is None else 3
+        if self.threshold is None:
+            return 2
+        return 3
 
     def summary(self, inputs: Arrays) -> str:
-        times = (
-            f"times {float(np.ravel(self.size)[0]):g}"
-            if self.pointwise
-            else "times a scale per channel"
-        )
+        if self.pointwise:
+            times = f"times {float(np.ravel(self.size)[0]):g}"
+        else:
+            times = "times a scale per channel"
         return f"the sign, {times}" + (
             "" if self.threshold is None else f", 0 for magnitudes up to {self.threshold:g} of it"
         )

@@ -27,11 +27,10 @@ class AbsMaxQuantize(Op):
     jumps = True
 
     def summary(self, inputs: Arrays) -> str:
-        over = (
-            "axis " + str(self.axes[0])
-            if len(self.axes) == 1
-            else f"axes {', '.join(map(str, self.axes))}"
-        )
+        if len(self.axes) == 1:
+            over = "axis " + str(self.axes[0])
+        else:
+            over = f"axes {', '.join(map(str, self.axes))}"
         return (
             f"the input to integers from {self.low} to {self.high}, scaled by the largest "
             f"magnitude over {over}"

@@ -155,13 +155,12 @@ class DynamicQuantize(Op):
         if scale < _SMALL:
             grown = np.float32(_SMALL / np.float32(scale))
             span = np.float32(_SMALL * np.float32(self.high))
-            low, high = (
-                (low, span)
-                if low == 0
-                else (-span, high)
-                if high == 0
-                else (low * grown, high * grown)
-            )
+            if low == 0:
+                low, high = (low, span)
+            elif high == 0:
+                low, high = (-span, high)
+            else:
+                low, high = (low * grown, high * grown)
             scale = float(_SMALL)
         from_low, from_high = -float(low) / scale, self.high - float(high) / scale
         errors = -abs(float(low) / scale), self.high - abs(float(high) / scale)

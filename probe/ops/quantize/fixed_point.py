@@ -136,17 +136,15 @@ class FixedPoint(Elementwise):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         plain = self.rounding in ("TRN", "TRN_ZERO", "RND_CONV") and not self._wraps
-        moved = (
-            np.zeros(x.shape)
-            if plain
-            else np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
-        )
+        if plain:
+            moved = np.zeros(x.shape)
+        else:
+            moved = np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
         moved = moved if slack is None else moved + slack
-        wander = (
-            spread(self.f, x, y, np.broadcast_to(moved, x.shape))
-            if moved.any()
-            else np.zeros(y.shape)
-        )
+        if moved.any():
+            wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape))
+        else:
+            wander = np.zeros(y.shape)
         if self._wraps:
             # What moves by half a turn or more may end anywhere; so may what is rounded to one side
             # of a turn and counted to the other.
@@ -245,7 +243,9 @@ class FixedPoint(Elementwise):
 
 def _range(part: np.ndarray) -> str:
     low, high = int(np.min(part)), int(np.max(part))
-    return str(low) if low == high else f"{low} to {high}"
+    if low == high:
+        return str(low)
+    return f"{low} to {high}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,21 +169,18 @@ class QuantizedTanh(_Curve):
         return 2.0 ** (self.bits - 1)
 
     def summary(self, inputs: Arrays) -> str:
-        kind = (
-            "tanh(x)"
-            if self.real
-            else "2 sigmoid(x) - 1"
-            if self.slope is None
-            else f"2 clip({self.slope:g} x + 0.5, 0, 1) - 1"
-        )
+        if self.real:
+            kind = "tanh(x)"
+        elif self.slope is None:
+            kind = "2 sigmoid(x) - 1"
+        else:
+            kind = f"2 clip({self.slope:g} x + 0.5, 0, 1) - 1"
         return f"{kind} to multiples of {1 / self.parts:g}"
 
     def curve(self, x: np.ndarray) -> np.ndarray:
-        return (
-            np.tanh(x.astype(np.float64)).astype(x.dtype)
-            if self.real
-            else like(x, 2) * super().curve(x) - like(x, 1)
-        )
+        if self.real:
+            return np.tanh(x.astype(np.float64)).astype(x.dtype)
+        return like(x, 2) * super().curve(x) - like(x, 1)
 
     def _ends(self) -> tuple[float, float]:
         return self.symmetric / self.parts - 1, 1 - 1 / self.parts

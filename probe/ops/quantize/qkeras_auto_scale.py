@@ -67,7 +67,9 @@ class AutoQuantizedBits(Quantizer):
             return np.exp2(np.rint(np.log(scale + epsilon) / ln2))
 
         def mean(values: np.ndarray) -> np.ndarray:
-            return values.mean(axis=self.axes, keepdims=True) if x.ndim > 1 else values
+            if x.ndim > 1:
+                return values.mean(axis=self.axes, keepdims=True)
+            return values
 
         scale = np.abs(x).max(axis=self.axes, keepdims=True) * 2 / like(x, 2 * self.limits()[1])
         if not self.power_of_two:
@@ -139,7 +141,9 @@ class AutoQuantizedBits(Quantizer):
             )
 
         def mean(values: str) -> str:
-            return values if vector else graph.op("ReduceMean", values, axes, keepdims=1)
+            if vector:
+                return values
+            return graph.op("ReduceMean", values, axes, keepdims=1)
 
         scale = graph.op("Div", graph.op("ReduceMax", size, axes, keepdims=1), half)
         if not self.power_of_two:

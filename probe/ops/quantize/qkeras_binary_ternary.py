@@ -59,14 +59,14 @@ class _Signs(Mixing, Elementwise):
             return like(x, 1.0 if self.alpha is None else self.alpha)  # type: ignore[arg-type]
 
         def mean(values: np.ndarray) -> np.ndarray:
-            return (
-                values.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
-                if x.ndim > 1
-                else values
-            )
+            if x.ndim > 1:
+                return values.mean(axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+            return values
 
         scale = mean(x * q) / (mean(q * q) + like(x, EPSILON))
-        return _power(scale) if self.alpha == "auto_po2" else scale
+        if self.alpha == "auto_po2":
+            return _power(scale)
+        return scale
 
     def f(self, x: np.ndarray, nudge: float = 0.0) -> np.ndarray:
         x = flush(x)
@@ -74,14 +74,14 @@ class _Signs(Mixing, Elementwise):
         return self._mix(self._stood_for(x), scale * q)
 
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
-        return np.tanh(x.astype(np.float64)).astype(x.dtype) if self.alpha is None else x
+        if self.alpha is None:
+            return np.tanh(x.astype(np.float64)).astype(x.dtype)
+        return x
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
-        return (
-            (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
-            if self._fitted and mask.ndim > 1
-            else (mask,)
-        )
+        if self._fitted and mask.ndim > 1:
+            return (np.broadcast_to(mask.any(axis=self.axes, keepdims=True), mask.shape),)
+        return (mask,)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
@@ -103,15 +103,15 @@ class _Signs(Mixing, Elementwise):
             return graph.const(np.asarray(1.0 if self.alpha is None else self.alpha, np.float32))
 
         def mean(values: str) -> str:
-            return (
-                values
-                if vector
-                else graph.op("ReduceMean", values, graph.const(list(self.axes)), keepdims=1)
-            )
+            if vector:
+                return values
+            return graph.op("ReduceMean", values, graph.const(list(self.axes)), keepdims=1)
 
         squares = graph.op("Add", mean(graph.op("Mul", q, q)), graph.const(EPSILON))
         scale = graph.op("Div", mean(graph.op("Mul", x, q)), squares)
-        return _emit_power(graph, scale) if self.alpha == "auto_po2" else scale
+        if self.alpha == "auto_po2":
+            return _emit_power(graph, scale)
+        return scale
 
     def _emit_end(self, graph: Graph, x: str, q: str, scale: str) -> tuple[str, ...]:
         return (
@@ -229,4 +229,8 @@ def _scale_words(alpha: float | np.ndarray | str | None) -> str:
         return "a scale computed from the input" + (
             ", a power of two" if alpha == "auto_po2" else ""
         )
-    return "1" if alpha is None else "alpha" if np.ndim(alpha) else f"{float(alpha):g}"
+    if alpha is None:
+        return "1"
+    if np.ndim(alpha):
+        return "alpha"
+    return f"{float(alpha):g}"

@@ -40,11 +40,9 @@ class Mixing(Op):
 
     def _mix(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:
         noise = like(x, self.noise)
-        return (
-            x + noise * (-x + q)
-            if self.straight_through
-            else like(x, 1 - self.noise) * x + noise * q
-        )
+        if self.straight_through:
+            return x + noise * (-x + q)
+        return like(x, 1 - self.noise) * x + noise * q
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         value = float(outputs[0][at])
@@ -151,7 +149,9 @@ class QuantizedBits(_Fixed):
     @property
     def levels(self) -> int:
         low, high = self.limits()
-        return int(high - low) + 1 if self._unsigned > 0 else 2
+        if self._unsigned > 0:
+            return int(high - low) + 1
+        return 2
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """Which of these values lie beyond the levels."""
@@ -226,7 +226,9 @@ class QuantizedRelu(_Fixed):
         if self.sigmoid == 0:
             # The last threshold lies where 1 - sigmoid is half a step, and its slope as small.
             return 32 * 2.0**self._n
-        return 0.0 if self.sigmoid is None else 2.0 / self.sigmoid
+        if self.sigmoid is None:
+            return 0.0
+        return 2.0 / self.sigmoid
 
     def step(self, x: np.ndarray) -> np.ndarray | float:
         return 2.0 ** (self.integer - self._n)
@@ -245,11 +247,9 @@ class QuantizedRelu(_Fixed):
         top = f"to multiples of {size:g} up to {2.0**self.integer - size:g}"
         if self.sigmoid == 0:
             return f"2 * sigmoid(x) - 1, {top}{slope}"
-        return (
-            top + slope
-            if self.sigmoid is None
-            else f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
-        )
+        if self.sigmoid is None:
+            return top + slope
+        return f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
         relu = (
@@ -293,11 +293,10 @@ class QuantizedRelu(_Fixed):
         (x,) = inputs
         m, m_i = 2.0**self._n, 2.0**self.integer
         bound = m_i - m_i / m if self.quantized_clip else self.upper_bound
-        relu = (
-            graph.op("LeakyRelu", x, alpha=self.negative_slope)
-            if self.negative_slope
-            else graph.op("Relu", x)
-        )
+        if self.negative_slope:
+            relu = graph.op("LeakyRelu", x, alpha=self.negative_slope)
+        else:
+            relu = graph.op("Relu", x)
         part = relu if bound is None else emit_capped(graph, x, bound, relu)
         p = graph.op("Mul", x, graph.const(m / m_i))
         if self.sigmoid == 0:

@@ -147,9 +147,10 @@ class QuantizedReluPo2(_Powers):
     negative_slope: float = 0.0
 
     def summary(self, inputs: Arrays) -> str:
-        slope = (
-            f", slope {self.negative_slope:g} for negative inputs" if self.negative_slope else ""
-        )
+        if self.negative_slope:
+            slope = f", slope {self.negative_slope:g} for negative inputs"
+        else:
+            slope = ""
         return f"to the nearest of 2**{self.low} to 2**{self.high}{slope}"
 
     def magnitude(self, x: np.ndarray) -> np.ndarray:
@@ -159,31 +160,26 @@ class QuantizedReluPo2(_Powers):
         return np.where((x >= 0) | (self.negative_slope == 0), powers, -powers)
 
     def _stood_for(self, x: np.ndarray) -> np.ndarray:
-        relu = (
-            np.where(x > 0, x, like(x, self.negative_slope) * x)
-            if self.negative_slope
-            else np.maximum(x, 0)
-        )
-        return (
-            relu
-            if self.max_value is None
-            else np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
-        )
+        if self.negative_slope:
+            relu = np.where(x > 0, x, like(x, self.negative_slope) * x)
+        else:
+            relu = np.maximum(x, 0)
+        if self.max_value is None:
+            return relu
+        return np.where(x <= like(x, self.max_value), relu, like(x, self.max_value))
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
         slope = graph.const(-self.negative_slope)
         positive = graph.op("Greater", x, graph.const(-TINY))
         powers = self._emit_powers(graph, graph.op("Where", positive, x, graph.op("Mul", x, slope)))
-        q = (
-            graph.op("Where", positive, powers, graph.op("Neg", powers))
-            if self.negative_slope
-            else powers
-        )
-        relu = (
-            graph.op("LeakyRelu", x, alpha=self.negative_slope)
-            if self.negative_slope
-            else graph.op("Relu", x)
-        )
+        if self.negative_slope:
+            q = graph.op("Where", positive, powers, graph.op("Neg", powers))
+        else:
+            q = powers
+        if self.negative_slope:
+            relu = graph.op("LeakyRelu", x, alpha=self.negative_slope)
+        else:
+            relu = graph.op("Relu", x)
         part = relu if self.max_value is None else emit_capped(graph, x, self.max_value, relu)
         return (self._emit_mix(graph, part, q),)

@@ -97,7 +97,9 @@ class NudgedFakeQuantize(Elementwise):
         inside = np.maximum(np.minimum(x, high), low) - low
         share = inside / step if self.divides else inside * self._inverse().astype(x.dtype)
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
-        return np.where(self._empty, x.dtype.type(0), made) if self._empty.any() else made
+        if self._empty.any():
+            return np.where(self._empty, x.dtype.type(0), made)
+        return made
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
@@ -115,11 +117,10 @@ class NudgedFakeQuantize(Elementwise):
             graph.const(low),
         )
         step = graph.const(self.step())
-        share = (
-            graph.op("Div", inside, step)
-            if self.divides
-            else graph.op("Mul", inside, graph.const(self._inverse()))
-        )
+        if self.divides:
+            share = graph.op("Div", inside, step)
+        else:
+            share = graph.op("Mul", inside, graph.const(self._inverse()))
         level = graph.op(
             "Floor",
             graph.op("Add", graph.op("Sub", share, graph.const(self._shift())), graph.const(0.5)),
@@ -134,8 +135,6 @@ class NudgedFakeQuantize(Elementwise):
         if np.ndim(self.low):
             return f"to {self.levels + 1} levels, with a step per channel"
         low, high = self.limits()
-        return (
-            f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"
-            if not self._empty
-            else "zeros"
-        )
+        if not self._empty:
+            return f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"
+        return "zeros"

@@ -113,14 +113,13 @@ class Gated(Recurrence):
         begun = [graph.op("Unsqueeze", state, graph.const([0])) for state in inputs[1:]]
         named = self.node_functions(functions)
         slopes = [one for one in named if isinstance(one, HardSigmoid)]
-        attributes = (
-            {
+        if slopes:
+            attributes = {
                 "activation_alpha": [one.alpha for one in slopes],
                 "activation_beta": [one.beta for one in slopes],
             }
-            if slopes
-            else {}
-        )
+        else:
+            attributes = {}
         sequence, *last = graph.ops(
             type(self).__name__,
             inputs[0],
@@ -197,19 +196,15 @@ class Gated(Recurrence):
 
     def emit_taken(self, inner: Graph, states: Sequence[str]) -> Sequence[str]:
         """The states as a step takes them."""
-        return (
-            states
-            if self.state_quantizer is None
-            else tuple(self.state_quantizer.to_onnx(inner, state)[0] for state in states)
-        )
+        if self.state_quantizer is None:
+            return states
+        return tuple(self.state_quantizer.to_onnx(inner, state)[0] for state in states)
 
     def emit_multiplied(self, inner: Graph, state: str) -> str:
         """The state as its product takes it."""
-        return (
-            state
-            if self.product_quantizer is None
-            else self.product_quantizer.to_onnx(inner, state)[0]
-        )
+        if self.product_quantizer is None:
+            return state
+        return self.product_quantizer.to_onnx(inner, state)[0]
 
     def emit_zeros(self, graph: Graph, x: str) -> list[str]:
         """States of zeros."""
@@ -219,7 +214,9 @@ class Gated(Recurrence):
     def emit_share(self, graph: Graph, x: str) -> str:
         share = graph.op("MatMul", x, graph.weight(self.kernel))
         first = self.emit_biases(graph)[0]
-        return graph.op("Add", share, first) if first else share
+        if first:
+            return graph.op("Add", share, first)
+        return share
 
     def emit_step(self, graph: Graph) -> Emitted:
         """One step; what all steps share is emitted now."""

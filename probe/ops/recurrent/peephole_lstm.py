@@ -35,11 +35,9 @@ class PeepholeLSTM(LSTM):
 
     def _peeps(self) -> np.ndarray:
         """The peepholes of i, o and f."""
-        return (
-            np.zeros((3, self.width))
-            if self.peepholes is None
-            else self.peepholes.value.astype(np.float64)
-        )
+        if self.peepholes is None:
+            return np.zeros((3, self.width))
+        return self.peepholes.value.astype(np.float64)
 
     def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         kernel, recurrent, first, second = self.columns("ifog", "", dtype)
@@ -97,7 +95,9 @@ class PeepholeLSTM(LSTM):
             )
 
         def seen(inner: Graph, part: str, which: int, cell: str) -> str:
-            return inner.op("Add", part, inner.op("Mul", peeps[which], cell)) if peeps else part
+            if peeps:
+                return inner.op("Add", part, inner.op("Mul", peeps[which], cell))
+            return part
 
         def step(inner: Graph, share: str, states: Sequence[str]) -> tuple[str, ...]:
             h, c = states
@@ -107,11 +107,10 @@ class PeepholeLSTM(LSTM):
                 self.recurrent_activation,
             )
             (i,) = gate.to_onnx(inner, seen(inner, parts["i"], 0, c))
-            f = (
-                inner.op("Sub", inner.const(1.0), i)
-                if self.coupled
-                else gate.to_onnx(inner, seen(inner, parts["f"], 2, c))[0]
-            )
+            if self.coupled:
+                f = inner.op("Sub", inner.const(1.0), i)
+            else:
+                f = gate.to_onnx(inner, seen(inner, parts["f"], 2, c))[0]
             after = inner.op(
                 "Add",
                 inner.op("Mul", f, c),

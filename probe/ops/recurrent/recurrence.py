@@ -49,7 +49,9 @@ class Before:
 
     @property
     def when(self) -> str:
-        return "at the start" if self.step is None else f"after time step {self.step}"
+        if self.step is None:
+            return "at the start"
+        return f"after time step {self.step}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -174,15 +176,15 @@ class Recurrence(Op):
 
     def taken(self, states: States) -> States:
         """The states as a step takes them."""
-        return (
-            states
-            if self.state_quantizer is None
-            else tuple(self.state_quantizer.run(state)[0] for state in states)
-        )
+        if self.state_quantizer is None:
+            return states
+        return tuple(self.state_quantizer.run(state)[0] for state in states)
 
     def multiplied(self, state: np.ndarray) -> np.ndarray:
         """The state as its product takes it."""
-        return state if self.product_quantizer is None else self.product_quantizer.run(state)[0]
+        if self.product_quantizer is None:
+            return state
+        return self.product_quantizer.run(state)[0]
 
     def present(self, states: States, keep: np.ndarray | None) -> States:
         """The states of the samples that a step does not skip, where those of the others would
@@ -196,7 +198,9 @@ class Recurrence(Op):
     # The walk.
 
     def _times(self, count: int) -> range:
-        return range(count - 1, -1, -1) if self.reverse else range(count)
+        if self.reverse:
+            return range(count - 1, -1, -1)
+        return range(count)
 
     def _shares(
         self, x: np.ndarray, share: Callable[[np.ndarray], np.ndarray]
@@ -301,11 +305,10 @@ class Recurrence(Op):
         each that was not skipped (-1: none)."""
         x, mask, first = self.operands(inputs)
         moved = Ball(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
-        offs = (
-            slacks[len(slacks) - self.state_count :]
-            if self.has_states
-            else [None] * self.state_count
-        )
+        if self.has_states:
+            offs = slacks[len(slacks) - self.state_count :]
+        else:
+            offs = [None] * self.state_count
         begun = [
             Ball(state, np.zeros(state.shape) if slack is None else slack)
             for state, slack in zip(first, offs, strict=True)
@@ -457,11 +460,15 @@ class Recurrence(Op):
 
     def taken_ball(self, a: Rounded, state: Ball) -> Ball:
         """``taken``, of a state that may be off."""
-        return state if self.state_quantizer is None else a.apply(self.state_quantizer, state)
+        if self.state_quantizer is None:
+            return state
+        return a.apply(self.state_quantizer, state)
 
     def multiplied_ball(self, a: Rounded, state: Ball) -> Ball:
         """``multiplied``, of a state that may be off."""
-        return state if self.product_quantizer is None else a.apply(self.product_quantizer, state)
+        if self.product_quantizer is None:
+            return state
+        return a.apply(self.product_quantizer, state)
 
     # Sums of products.
 
@@ -532,13 +539,12 @@ class Recurrence(Op):
             if keep is not None and not keep.any():
                 continue
             after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
-            states = (
-                after
-                if keep is None
-                else tuple(
+            if keep is None:
+                states = after
+            else:
+                states = tuple(
                     np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True)
                 )
-            )
             last = t if mask is None or mask[t, at[1]] else last
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
         place = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)

@@ -148,11 +148,10 @@ class LSTM(Gated):
         c, cells = rest[0], []
         for t in range(len(x.value)):
             after = a.add(a.mul(f[t], self.taken_ball(a, c)), new[t])
-            c = (
-                after
-                if keep is None
-                else after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
-            )
+            if keep is None:
+                c = after
+            else:
+                c = after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
             cells.append(c)
             c = c if carries else Ball.exactly(c.value)
         cell = Ball(np.stack([one.value for one in cells]), np.stack([one.slack for one in cells]))
@@ -249,7 +248,9 @@ class GRU(Gated):
         return self.recurrent_activation, self.reset_activation or self.recurrent_activation
 
     def _bounded(self, x: np.ndarray) -> np.ndarray:
-        return x if self.reset_quantizer is None else self.reset_quantizer.run(x)[0]
+        if self.reset_quantizer is None:
+            return x
+        return self.reset_quantizer.run(x)[0]
 
     def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         n, fused = self.width, self.fused() and self.reset_activation is None
@@ -274,11 +275,10 @@ class GRU(Gated):
                 for at, function in zip((0, n), self._functions(), strict=True):
                     on[:, at : at + n] = function.run(on[:, at : at + n])[0]
             z, r = on[:, :n], on[:, n:]
-            new = (
-                r * self._bounded(product[:, 2 * n :] + inner)
-                if self.reset_after
-                else self._bounded(r * h) @ outer
-            )
+            if self.reset_after:
+                new = r * self._bounded(product[:, 2 * n :] + inner)
+            else:
+                new = self._bounded(r * h) @ outer
             new += share[:, 2 * n :]
             new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
             return (new + z * (h - new),)
@@ -308,7 +308,9 @@ class GRU(Gated):
         )
 
         def bounded(x: Ball) -> Ball:
-            return x if self.reset_quantizer is None else a.apply(self.reset_quantizer, x)
+            if self.reset_quantizer is None:
+                return x
+            return a.apply(self.reset_quantizer, x)
 
         if self.reset_after:
             inner = a.mul(r, bounded(products[:, :, n]))
@@ -360,7 +362,9 @@ class GRU(Gated):
         return step
 
     def _emit_bounded(self, inner: Graph, x: str) -> str:
-        return x if self.reset_quantizer is None else self.reset_quantizer.to_onnx(inner, x)[0]
+        if self.reset_quantizer is None:
+            return x
+        return self.reset_quantizer.to_onnx(inner, x)[0]
 
     def told(
         self, x: np.ndarray, before: Before, at: tuple[int, ...], value: float
@@ -396,11 +400,10 @@ class GRU(Gated):
                 "the quantised state",
                 f", quantised {before.multiplied[0, unit]:.6g}",
             )
-        text = (
-            f"r · ({state} · recurrent kernel + its bias)"
-            if self.reset_after
-            else f"(r · {state}) · recurrent kernel"
-        )
+        if self.reset_after:
+            text = f"r · ({state} · recurrent kernel + its bias)"
+        else:
+            text = f"(r · {state}) · recurrent kernel"
         stages = (
             Stage("plus the bias", float(shares[part][unit])),
             Stage(f"{gate}: the update gate z", float(z[0, unit])),

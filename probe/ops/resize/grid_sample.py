@@ -95,11 +95,9 @@ class GridSample(Op):
             inside &= (at >= 0) & (at <= size - 1)
             flat = flat * size + np.clip(at, 0, size - 1).astype(np.int64)
         taken = np.take_along_axis(x.reshape(*x.shape[:2], -1), flat[:, None], axis=2)
-        return (
-            taken
-            if self.padding != "zeros"
-            else np.where(inside[:, None], taken, x.dtype.type(self.fill))
-        )
+        if self.padding != "zeros":
+            return taken
+        return np.where(inside[:, None], taken, x.dtype.type(self.fill))
 
     def _sum(
         self, x: np.ndarray, taps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
@@ -250,11 +248,10 @@ class GridSample(Op):
         shape, space = graph.shape(grid), graph.shape(x)[2:]
         if self.pixels:
             sizes = np.array(space[::-1], np.float64)
-            by, start = (
-                (2 / np.maximum(sizes - 1, 1), np.full(sizes.shape, -1.0))
-                if self.align
-                else (2 / sizes, 1 / sizes - 1)
-            )
+            if self.align:
+                by, start = (2 / np.maximum(sizes - 1, 1), np.full(sizes.shape, -1.0))
+            else:
+                by, start = (2 / sizes, 1 / sizes - 1)
             column = (1,) * (len(shape) - 1) + (-1,)
             grid = graph.op(
                 "Add",

@@ -148,21 +148,18 @@ class Resize(Op):
                 at = at * ((have - 1) / (size - 1) if size > 1 else 0.0)
             case "asymmetric":
                 at = at / scale
-        return (
-            np.clip(at, 0, have - 1)
-            if self.mode == "linear" and self.outside == "edge" and not self.antialias
-            else at
-        )
+        if self.mode == "linear" and self.outside == "edge" and not self.antialias:
+            return np.clip(at, 0, have - 1)
+        return at
 
     def _shrunk(self, have: int, size: int, scale: float) -> float:
         """How much wider the kernel is than 1 element."""
         if not self.antialias:
             return 1.0
-        step = (
-            (have - 1) / (size - 1)
-            if self.coordinates == "align_corners" and size > 1
-            else 1 / scale
-        )
+        if self.coordinates == "align_corners" and size > 1:
+            step = (have - 1) / (size - 1)
+        else:
+            step = 1 / scale
         return max(1.0, step)
 
     def _kernel(self, distance: np.ndarray) -> np.ndarray:
@@ -362,7 +359,9 @@ class Resize(Op):
         if self.outside == "edge" and not self.antialias:
             return shares
         total = math.fsum(weight for _, weight in shares)
-        return [(place, weight / total) for place, weight in shares] if abs(total) > 1e-30 else []
+        if abs(total) > 1e-30:
+            return [(place, weight / total) for place, weight in shares]
+        return []
 
     def _weigh(self, t: float) -> float:
         """The kernel at a distance, in the textbooks' form."""
@@ -372,28 +371,19 @@ class Resize(Op):
             return 1 - t
         if self.mode == "cubic":
             a = self.a
-            return (
-                (a + 2) * t**3 - (a + 3) * t**2 + 1
-                if t <= 1
-                else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
-            )
+            if t <= 1:
+                return (a + 2) * t**3 - (a + 3) * t**2 + 1
+            return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
         if self.mode == "mitchell":
-            return (
-                (7 * t**3 - 12 * t**2 + 16 / 3) / 6
-                if t < 1
-                else (-7 / 3 * t**3 + 12 * t**2 - 20 * t + 32 / 3) / 6
-            )
+            if t < 1:
+                return (7 * t**3 - 12 * t**2 + 16 / 3) / 6
+            return (-7 / 3 * t**3 + 12 * t**2 - 20 * t + 32 / 3) / 6
         if self.mode == "gaussian":
             return math.exp(-(t**2) / (2 * 0.5**2))
         radius = _RADIUS[self.mode]
-        return (
-            1.0
-            if t == 0
-            else radius
-            * math.sin(math.pi * t)
-            * math.sin(math.pi * t / radius)
-            / (math.pi * t) ** 2
-        )
+        if t == 0:
+            return 1.0
+        return radius * math.sin(math.pi * t) * math.sin(math.pi * t / radius) / (math.pi * t) ** 2
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         lead = inputs[0].ndim - len(self.sizes)
@@ -474,11 +464,9 @@ def _along(x: np.ndarray, axis: int, taps: Taps, matrix: np.ndarray | None) -> n
             term = np.take(x, places, axis=axis)
             term *= weights.astype(x.dtype).reshape(column)
             total = term if total is None else np.add(total, term, out=total)
-    return (
-        np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype)
-        if total is None
-        else total
-    )
+    if total is None:
+        return np.zeros((*x.shape[:axis], len(taps.places), *x.shape[axis + 1 :]), x.dtype)
+    return total
 
 
 def _steps(x: np.ndarray, axis: int) -> np.ndarray:

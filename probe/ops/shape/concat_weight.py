@@ -45,9 +45,12 @@ class Append(Op):
         own = np.zeros(y.shape)
         size = of.inputs[0].shape[self.axis]
         own[(slice(None),) * self.axis + (slice(0, size),)] = 0.0 if slack is None else slack
-        own[(slice(None),) * self.axis + (slice(size, None),)] = (
-            precision.unit * np.abs(self.weight.value) if precision.casts else 0.0
-        )
+        if precision.casts:
+            own[(slice(None),) * self.axis + (slice(size, None),)] = precision.unit * np.abs(
+                self.weight.value
+            )
+        else:
+            own[(slice(None),) * self.axis + (slice(size, None),)] = 0.0
         return (own,)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

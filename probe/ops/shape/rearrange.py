@@ -129,7 +129,9 @@ class Pad(Rearrangement):
                     constant_values=float(own),
                 ),
             )
-        return (np.zeros(of.outputs[0].shape),) if of.slacks[0] is None else self.run(of.slacks[0])
+        if of.slacks[0] is None:
+            return (np.zeros(of.outputs[0].shape),)
+        return self.run(of.slacks[0])
 
     def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         sizes = inputs[0].shape
@@ -152,7 +154,9 @@ def _source(i: int, size: int, mode: str) -> int:
         return i % size
     period = 2 * size if mode == "symmetric" else max(1, 2 * (size - 1))
     i %= period
-    return i if i < size else period - i - (mode == "symmetric")
+    if i < size:
+        return i
+    return period - i - (mode == "symmetric")
 
 
 @dataclass(frozen=True, eq=False)

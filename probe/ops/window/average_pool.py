@@ -159,11 +159,9 @@ class AveragePool(_Mean, Pool):
         flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
         x = graph.op("Pad", x, graph.const(flat)) if any(flat) else x
         mean = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
-        return (
-            (mean,)
-            if (divisor == window).all()
-            else (graph.op("Mul", mean, graph.const(window / divisor)),)
-        )
+        if (divisor == window).all():
+            return (mean,)
+        return (graph.op("Mul", mean, graph.const(window / divisor)),)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         return (
@@ -180,11 +178,10 @@ class AveragePool(_Mean, Pool):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         cells = self._cells(at, inputs[0].shape, (1,) * len(self.kernel))
         divisor = int(self._layout(inputs[0].shape[2:])[1][at[2:]])
-        why = (
-            "counting padding"
-            if self.count_include_pad
-            else "counting only elements inside the input"
-        )
+        if self.count_include_pad:
+            why = "counting padding"
+        else:
+            why = "counting only elements inside the input"
         words = f"divided by {divisor}" + (
             f", {why}"
             if len(cells) < math.prod(self.kernel) and self.divisor_override is None

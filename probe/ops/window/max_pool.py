@@ -287,9 +287,9 @@ class GlobalMaxPool(Op):
         return _largest(inputs[0], cells, float(outputs[0][at]))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        return (
-            self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
-        )
+        if of.slacks[0] is not None:
+            return self.run(of.slacks[0])
+        return (np.zeros(of.outputs[0].shape),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -380,6 +380,6 @@ class AdaptiveMaxPool(AdaptivePool):
         return (x,)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        return (
-            self.run(of.slacks[0]) if of.slacks[0] is not None else (np.zeros(of.outputs[0].shape),)
-        )
+        if of.slacks[0] is not None:
+            return self.run(of.slacks[0])
+        return (np.zeros(of.outputs[0].shape),)
