@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from corpora.ports import FAMILIES, HELD_OUT
+from corpora.ports import FAMILIES
 from corpora.ports.scores import keep
 from corpora.ports.tool import TOOLS, tool
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def score(name: str, families: Sequence[str], lines: Path | None, kept: bool) -> None:
     """Prints the counts by family, and of those held out and of the others where all are asked."""
-    from corpora.ports.score import counts, rows
+    from corpora.ports.score import counts, groups, rows
 
     warnings.simplefilter("ignore")
     found, answer = [], tool(name)
@@ -65,16 +65,11 @@ def score(name: str, families: Sequence[str], lines: Path | None, kept: bool) ->
                     file.write(json.dumps(asdict(row)) + "\n")
         found += of_family
         print(line(family, counts(of_family)), flush=True)
-    others = tuple(family for family in FAMILIES if family not in HELD_OUT)
-    groups = {
-        group: counts([row for row in found if row.family in members])
-        for group, members in (("held out", HELD_OUT), ("others", others))
-        if {*members} <= {*families}
-    }
-    for group, count in groups.items():
+    of_groups = groups(found)
+    for group, count in of_groups.items():
         print(line(group, count))
     if kept:
-        keep(name, groups)
+        keep(name, of_groups)
 
 
 def line(name: str, count: dict[str, int]) -> str:

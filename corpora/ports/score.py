@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpora.ports import cases_of
+from corpora.ports import FAMILIES, HELD_OUT, cases_of
 from corpora.ports.check_twins import framework_output
 from corpora.ports.tool import Answer, Question, Tool
 
@@ -61,4 +61,15 @@ def counts(found: Sequence[Row]) -> dict[str, int]:
     )
     return {
         name: total[name] for name in ("right", "false_alarms", "wrong", "seen", "located", "named")
+    }
+
+
+def groups(found: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """The counts of the ports held out and of all others, each where all its families are there."""
+    others = tuple(family for family in FAMILIES if family not in HELD_OUT)
+    families = {row.family for row in found}
+    return {
+        name: counts([row for row in found if row.family in members])
+        for name, members in (("held out", HELD_OUT), ("others", others))
+        if {*members} <= families
     }
