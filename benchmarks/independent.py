@@ -31,6 +31,9 @@ from corpora.ports.case import inputs_of
 from corpora.ports.score import groups, rows
 from corpora.ports.tool import Answer, Question
 
+PORT = ("family", "case", "mistake", "what", "located")
+"""What a line of JSON says of the port."""
+
 
 def check(question: Question) -> dict[str, Any]:
     """The verdict on the values of a port, and what is named first."""
@@ -68,7 +71,7 @@ def main() -> int:
     ports = []
     for port in rows(answer, options.families or FAMILIES):
         ports.append(port)
-        checks[-1] |= {name: getattr(port, name) for name in ("family", "case", "mistake", "what")}
+        checks[-1] |= {name: getattr(port, name) for name in PORT}
         if options.lines is not None:
             with options.lines.open("a") as file:
                 file.write(json.dumps(checks[-1]) + "\n")
