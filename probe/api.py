@@ -29,6 +29,7 @@ from probe.capture.user_arrays import (
 )
 from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
 from probe.errors import BadInput, NotReached, ProbeError
+from probe.evaluation.bounds import NEAR
 from probe.evaluation.propagated_error import Drift, drifts
 from probe.evaluation.reference import failure
 from probe.model import (
@@ -50,7 +51,6 @@ from probe.verdict.drift import drift_before, quick_drift_before
 from probe.verdict.judge import judge
 from probe.verdict.options import NOT_SEARCHED, Options, Origin, Search, Yours, search_of
 from probe.verdict.other_processes import configured, in_other_processes
-from probe.verdict.second_look import NEAR
 
 __all__ = ["assert_layer", "check", "sweep"]
 

@@ -90,7 +90,7 @@ def of_parties(
                     others=others,
                 )
                 allowed = None if tolerance is not None else result.allowance[output]
-                drawn = result.party.layer.drawn(result.party.precision)
+                drawn = result.party.bounds.drawn
                 whole = result.allowance[output] if drawn else None
                 rounding = Rounding(precision, None, tolerance, whole)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.comparison.compare import PARTIES, Comparison, compare
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.reference import Reference
 from probe.numerics.precision import Precision
 
@@ -42,15 +43,20 @@ class Party:
 
     name: str
     outputs: Arrays
-    layer: Reference
-    """NumPy on the inputs that these outputs were computed from."""
-    precision: Precision
-    """The arithmetic that it is held against first."""
-    bound: tuple[np.ndarray, ...] | None = None
-    """The allowance of that arithmetic, where it is known already."""
+    bounds: Bounds
+    """How far it may lie from NumPy in the arithmetic that it is held against first."""
     extra: Extra = _NOTHING
     known: np.ndarray | None = None
     """Where the user gave values, where not everywhere."""
+
+    @property
+    def layer(self) -> Reference:
+        """NumPy on the inputs that these outputs were computed from."""
+        return self.bounds.layer
+
+    @property
+    def precision(self) -> Precision:
+        return self.bounds.precision
 
     @property
     def values(self) -> tuple[np.ndarray, ...]:

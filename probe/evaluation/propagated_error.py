@@ -20,6 +20,7 @@ from probe.composition.segment import results_of
 from probe.description import Description
 from probe.errors import CostWarning, absorbed
 from probe.evaluation.allowance import allowances
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.monte_carlo import pooled, runs_of, squared_distance
 from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
 from probe.model import (
@@ -311,10 +312,11 @@ def _wandered(
 ) -> Drift:
     runs = runs_of(layer.values[-1])[0] if few else None
     inner, stored = (replace(one, partial=few) for one in (precision_of(dtype), stored_in(dtype)))
-    slack = layer.wandered(stored, runs, exact, off)
+    bounds = Bounds(layer, stored)
+    slack = bounds.wandered(runs, exact, off)
     if off or precision_of(dtype).unit <= precision_of("float32").unit:
         return Drift(slack)
-    more = layer.wandered(inner, runs, exact)
+    more = bounds.by(inner).wandered(runs, exact)
     sizes = [(_size(one), _size(other)) for one, other in zip(more, slack, strict=True)]
     return Drift(slack, max((most / size for most, size in sizes if size), default=1.0))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare_three
-from probe.evaluation.allowance import whole_at
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.party import Allowed, Party, PartyResult, compared
 from probe.evaluation.reference import Reference
 from probe.model import Capture
@@ -26,9 +26,8 @@ _ROOM = 64.0
 
 def all_agree(
     capture: Capture,
-    layer: Reference,
+    bounds: Bounds,
     answer: tuple[np.ndarray, ...],
-    usual: Precision,
     allowance: tuple[np.ndarray, ...],
     room: float = 0.0,
 ) -> Agreement | None:
@@ -38,6 +37,7 @@ def all_agree(
     With ``room`` the values must reach over so many times what is allowed, as they must where that
     is less than the whole.
     """
+    layer = bounds.layer
     if not len(answer) == len(capture.outputs) == len(layer.values[-1]) == 1:
         return None
     value, theirs, third = layer.values[-1][0], capture.outputs[0], answer[0]
@@ -47,17 +47,15 @@ def all_agree(
     def allowance_at(where: tuple[np.ndarray, ...]) -> np.ndarray:
         with np.errstate(all="ignore"):
             error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
-        return whole_at(
-            layer.steps, layer.raw_inputs, layer.values, precision_of(capture.dtype), where, error
-        )
+        return bounds.by(precision_of(capture.dtype)).at(where, error)
 
     looks = allowance_at if value.ndim and _sum_at(layer) is not None else None
     within = compare_three(theirs, value, third, allowance[0], looks, room > 0)
     if within is None or not all(within):
         return None
-    framework = Party("framework", capture.outputs, layer, usual)
-    allowed = Allowed(framework.values, allowance, usual)
-    onnx = Party("onnx", answer, layer, usual)
+    framework = Party("framework", capture.outputs, bounds)
+    allowed = Allowed(framework.values, allowance, bounds.precision)
+    onnx = Party("onnx", answer, bounds)
     results = {
         "framework": PartyResult(framework, allowed, within[0]),
         "onnx": PartyResult(onnx, allowed, within[1]),
@@ -66,40 +64,39 @@ def all_agree(
 
 
 def all_agree_with_less(
-    capture: Capture,
-    layer: Reference,
-    answer: tuple[np.ndarray, ...],
-    usual: Precision,
-    single: Precision,
+    capture: Capture, bounds: Bounds, answer: tuple[np.ndarray, ...], single: Precision
 ) -> Agreement | None:
     """The three engines where all agree within less than the whole allowance, for which that of a
     large sum is spared; None where they do not, or nothing is spared."""
-    if not _divisible(layer):
+    if not _divisible(bounds.layer):
         return None
-    if single == usual:
-        less = layer.allowances(replace(usual, partial=True), 0)
-        return all_agree(capture, layer, answer, usual, less, _ROOM)
-    if usual.stored:
-        return _all_agree_as_stored(capture, layer, answer, usual)
+    if single == bounds.precision:
+        return all_agree(capture, bounds, answer, _less(bounds), _ROOM)
+    if bounds.precision.stored:
+        return _all_agree_as_stored(capture, bounds, answer)
     return None
 
 
+def _less(bounds: Bounds) -> tuple[np.ndarray, ...]:
+    """Less than the whole allowance, from a part of the terms."""
+    return bounds.by(replace(bounds.precision, partial=True)).first()
+
+
 def _all_agree_as_stored(
-    capture: Capture, layer: Reference, answer: tuple[np.ndarray, ...], usual: Precision
+    capture: Capture, bounds: Bounds, answer: tuple[np.ndarray, ...]
 ) -> Agreement | None:
     """The same by a part of what is allowed for a sum that the framework stores in half precision,
     and that ONNX Runtime gives in float32."""
-    less = layer.allowances(replace(usual, partial=True), 0)
+    layer, less = bounds.layer, _less(bounds)
     framework = compared(
-        Party("framework", capture.outputs, layer, usual),
-        Allowed(tuple(layer.values[-1]), less, usual),
+        Party("framework", capture.outputs, bounds),
+        Allowed(tuple(layer.values[-1]), less, bounds.precision),
     )
     if not framework.comparison.ok:
         return None
-    single = precision_of("float32")
+    single = bounds.by(precision_of("float32"))
     alone = replace(capture, outputs=answer, dtype="float32")
-    part = layer.allowances(replace(single, partial=True), 0)
-    found = all_agree(alone, layer, answer, single, part, _ROOM)
+    found = all_agree(alone, single, answer, _less(single), _ROOM)
     # of several calls it is nearly the whole: what is stored is most of what they round
     room = 0.0 if layer.composed else _ROOM
     if found is None or not _spreads_over(layer.values[-1][0], room * _largest(less[0])):

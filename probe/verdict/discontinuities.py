@@ -7,10 +7,10 @@ import numpy as np
 
 from probe.evaluation.party import NAMES, PartyResult
 from probe.numerics.precision import Precision, precision_of
-from probe.ops import Identity, Outputs, Rearrangement
+from probe.ops import Rearrangement
 from probe.ops.step import Step
 
-__all__ = ["among_equals", "flips"]
+__all__ = ["flips"]
 
 _LEVELS = 64.0
 """What rounding of the result itself stays below, in units of the last place of the largest value;
@@ -60,25 +60,3 @@ def _flipped(
         size = np.abs(mine[np.isfinite(mine)]).max(initial=0)
         count += int(((error > _LEVELS * precision.unit * size) & (error <= slack)).sum())
     return count
-
-
-def among_equals(
-    steps: Sequence[Step],
-    inputs: Sequence[np.ndarray],
-    values: Sequence[tuple[np.ndarray, ...]],
-    output: int,
-    theirs: np.ndarray,
-) -> np.ndarray | None:
-    """Where the places in an output of the last step may be other than NumPy's, since the numbers
-    there are equal.
-
-    None where the output is no places, or where the layer says which of equal numbers comes first.
-    """
-    position = len(steps) - 1
-    while isinstance(steps[position].op, Identity | Outputs):
-        ref = steps[position].sources(position)[output]
-        if ref.step < 0:
-            return None
-        position, output = ref.step, ref.index
-    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
-    return steps[position].op.equally_right(given, values[position], output, theirs)

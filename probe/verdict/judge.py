@@ -150,7 +150,7 @@ def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgeme
     answer, absent = onnx_answer(capture, layer, options.threads)
     results, between = engines(capture, layer, answer, options.sparing)
     if yours is not None and mine is not None:
-        results["expected"] = held_against_numpy(yours, mine, capture, layer, results["framework"])
+        results["expected"] = held_against_numpy(yours, mine, capture, results["framework"])
     outputs = {"numpy": tuple(layer.values[-1])} | {
         name: result.party.outputs for name, result in results.items()
     }

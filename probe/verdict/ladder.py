@@ -14,6 +14,7 @@ import numpy as np
 
 from probe.comparison.compare import compare
 from probe.evaluation.allowance import LEAST_HOPE
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.party import NAMES, Allowed, Party, PartyResult, compared
 from probe.evaluation.teacher_forcing import follow
@@ -21,7 +22,6 @@ from probe.numerics.dtypes import flushed, overflown
 from probe.numerics.precision import Precision, precision_of
 from probe.numerics.usual_numbers import EPSILONS
 from probe.verdict.detection_power import ENOUGH, Power, blinds, blunt, power
-from probe.verdict.second_look import among_equal_numbers, looked_at, rounding
 
 __all__ = ["judged"]
 
@@ -66,21 +66,20 @@ def _first_that_holds(party: Party, rules: tuple[Rule, ...]) -> PartyResult:
 
 def first_bound(party: Party, before: PartyResult | None) -> Allowed:
     """What is probable, of sums by the squares of their terms."""
-    bound = party.layer.allowances(party.precision, 0) if party.bound is None else party.bound
-    return Allowed(party.values, bound, party.precision)
+    return Allowed(party.values, party.bounds.first(), party.precision)
 
 
 def second_look(party: Party, before: PartyResult | None) -> Allowed:
     """The true partial sums of those elements that lie beyond."""
     assert before is not None
-    looked = looked_at(party.layer, party.precision, party.outputs, before.allowance)
-    return replace(before.allowed, allowance=looked)
+    refined = party.bounds.refined(party.outputs, before.allowance)
+    return replace(before.allowed, allowance=refined)
 
 
 def equal_indices(party: Party, before: PartyResult | None) -> Allowed | None:
     """Any place of equal numbers."""
     assert before is not None
-    allowance = among_equal_numbers(party.layer, party.outputs, before.allowance)
+    allowance = party.bounds.among_equal_numbers(party.outputs, before.allowance)
     if allowance is None:
         return None
     return replace(before.allowed, allowance=allowance)
@@ -209,13 +208,13 @@ def lossy_algorithms(party: Party, plain: PartyResult) -> Iterator[Allowed]:
     """Algorithms that lose more digits, and half precision on the way; yours may take all that an
     op knows of."""
     for words, precision in _lossy(party):
-        first = party.layer.allowances(precision)
+        bounds = party.bounds.by(precision)
+        first = bounds.usual()
         more = party.extra.of(precision)
         within = _with(first, more)
         if compare(party.outputs, party.values, within).ratio > LEAST_HOPE:
             continue  # further beyond than a second look at its sums would gain
-        looked = rounding(party.layer, precision, party.outputs, first)
-        loose = _with(looked, more)
+        loose = _with(bounds.of_rounding(party.outputs, first), more)
         yield Allowed(party.values, loose, precision, words, doubtful=True)
 
 
@@ -248,8 +247,9 @@ def subnormals_flushed(party: Party) -> Iterator[Allowed]:
     values = recompute(layer.steps, layer.inputs, least)
     values[-1] = overflown(values[-1], precision.name)
     other = replace(layer, raw_inputs=[flushed(x, least) for x in layer.inputs], values=values)
-    looked = rounding(other, precision, party.outputs, other.allowances(precision))
-    allowance = _with(tuple(slack + least for slack in looked), party.extra.stored)
+    bounds = Bounds(other, precision)
+    rounding = bounds.of_rounding(party.outputs, bounds.usual())
+    allowance = _with(tuple(slack + least for slack in rounding), party.extra.stored)
     yield Allowed(
         tuple(values[-1]),
         allowance,

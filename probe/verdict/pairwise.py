@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from probe.comparison.compare import PARTIES, Comparison, compare, identical, tolerated
-from probe.evaluation.allowance import worst_case
 from probe.evaluation.party import Arrays, PartyResult, only
 from probe.numerics.blocks import same_bits
 from probe.numerics.precision import precision_of
@@ -113,18 +112,17 @@ def certainty(result: PartyResult, comparison: Comparison, dtype: str) -> Compar
     """Says of a party that differs from NumPy whether any order of rounding could do that at its
     worst element."""
     worst = comparison.worst
-    layer = result.party.layer
+    composed = result.party.layer.composed
     # of several calls behind each other no bound is known that is of any use
-    if comparison.ok or comparison.reason or worst is None or layer.composed:
+    if comparison.ok or comparison.reason or worst is None or composed:
         return comparison
     if result.party.name == "onnx":
         precision = precision_of("float32", casts=dtype == "float64")
     else:
         precision = precision_of(dtype)
-    usual = float(layer.allowances(precision)[worst.output][worst.index])
-    bound = worst_case(
-        layer.steps, layer.inputs, layer.values, precision, worst.index, worst.output
-    )
+    bounds = result.party.bounds.by(precision)
+    usual = float(bounds.usual()[worst.output][worst.index])
+    bound = bounds.certain(worst.index, worst.output)
     # What else the pair was allowed (the layers before, storing) is allowed here too.
     extra = max(0.0, worst.allowance - max(usual, 0.0))
     return replace(comparison, certain=worst.error > max(bound, usual) + extra)

@@ -8,6 +8,7 @@ import numpy as np
 
 from probe.comparison.compare import Comparison
 from probe.errors import Undescribed
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.evaluation.party import Arrays, Extra, Party, PartyResult, compared
 from probe.evaluation.propagated_error import Drift
@@ -81,31 +82,23 @@ def engines(
     look of its own. ``sparing`` does with less than the whole allowance where all agree within
     that.
     """
-    usual, recurrent = layer.first_look(capture.dtype), layer.recurrent
+    bounds, recurrent = Bounds(layer, layer.first_look(capture.dtype)), layer.recurrent
+    usual = bounds.precision
     single = precision_of("float32", casts=capture.dtype == "float64")
-    bound = None
-    if not recurrent:
-        if answer is not None and sparing:
-            if (found := all_agree_with_less(capture, layer, answer, usual, single)) is not None:
+    if answer is not None and not recurrent:
+        if sparing:
+            if (found := all_agree_with_less(capture, bounds, answer, single)) is not None:
                 return found
-        bound = layer.allowances(usual, 0)
-        if answer is not None and single == usual:
-            if (found := all_agree(capture, layer, answer, usual, bound)) is not None:
+        if single == usual:
+            if (found := all_agree(capture, bounds, answer, bounds.first())) is not None:
                 return found
     layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
     own = replace(usual, sketches=capture.by_onnxruntime) if layer.sketchy else usual
-    framework = judged(
-        Party("framework", capture.outputs, layer, own, bound if own == usual else None)
-    )
+    framework = judged(Party("framework", capture.outputs, bounds.by(own)))
     if answer is None:
         return {"framework": framework}, {}
-    party = Party(
-        "onnx",
-        answer,
-        layer,
-        replace(single, sketches=True) if layer.sketchy else single,
-        bound if single == usual and not layer.sketchy else None,
-    )
+    theirs = replace(single, sketches=True) if layer.sketchy else single
+    party = Party("onnx", answer, bounds.by(theirs))
     onnx = _shared(framework, party, recurrent) if single == usual else None
     return {"framework": framework, "onnx": judged(party) if onnx is None else onnx}, {}
 
@@ -125,7 +118,7 @@ def _shared(framework: PartyResult, party: Party, recurrent: bool) -> PartyResul
 
 def user(
     outputs: Arrays,
-    layer: Reference,
+    bounds: Bounds,
     dtype: str,
     *,
     drift: Drift | None,
@@ -134,6 +127,7 @@ def user(
 ) -> PartyResult:
     """The user's values held against NumPy: they may be off by the layer's own rounding, that of
     the layers before, and of storing or typing them."""
+    layer = bounds.layer
     notes: list[str] = []
     stored: list[np.ndarray] = []
     for output, one in enumerate(outputs):
@@ -149,7 +143,7 @@ def user(
             "the allowance for your values includes rounding error propagated from the "
             "preceding layers"
         )
-    party = Party("expected", outputs, layer, layer.first_look(dtype), extra=extra, known=known)
+    party = Party("expected", outputs, bounds.by(layer.first_look(dtype)), extra, known)
     result = judged(party)
     return replace(result, notes=(*notes, *result.notes))
 

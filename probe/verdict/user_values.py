@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.party import Arrays, PartyResult
-from probe.evaluation.reference import Reference, recomputed_call
+from probe.evaluation.reference import recomputed_call
 from probe.model import Capture
 from probe.verdict.options import Yours
 from probe.verdict.parties import user
@@ -71,20 +72,21 @@ def _few_digits(values: np.ndarray, slack: np.ndarray | float) -> str:
 
 
 def held_against_numpy(
-    yours: Yours, mine: UserOutputs, capture: Capture, layer: Reference, framework: PartyResult
+    yours: Yours, mine: UserOutputs, capture: Capture, framework: PartyResult
 ) -> PartyResult:
     """The user's values, held against NumPy on the inputs that they were computed from.
 
     What would explain them leaves them in doubt only where the framework needs it, too.
     """
-    notes: tuple[str, ...] = ()
+    notes, bounds = tuple[str, ...](), framework.party.bounds
     if yours.inputs is not None and capture.description is not None:
         layer = recomputed_call(capture, yours.inputs)
         layer.bound(capture.dtype)
+        bounds = Bounds(layer, bounds.precision)
         notes = ("your output is compared with NumPy run on your own values of the layer's input",)
     result = user(
         mine.outputs,
-        layer,
+        bounds,
         capture.dtype,
         drift=yours.drift,
         digits=mine.digits,

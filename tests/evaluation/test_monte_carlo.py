@@ -6,6 +6,7 @@ import pytest
 
 from probe import ops
 from probe.description import Description, Ref, Site, Step, Weight
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.monte_carlo import pooled, runs_of
 from probe.evaluation.reference import recomputed
 from probe.numerics.precision import precision_of, stored_in
@@ -39,7 +40,7 @@ def test_it_is_a_few_times_the_error_at_any_depth(depth, dtype):
         y = np.tanh(product.astype(np.float32)).astype(kind)
     error = np.abs(y.astype(np.float64) - layer.values[-1][0])
     for look in range(len(runs_of(layer.values[-1]))):
-        (allowed,) = layer.allowances(stored_in(dtype), look)
+        (allowed,) = Bounds(layer, stored_in(dtype)).look(look)
         assert (error <= allowed).all()
         rms = [float(np.sqrt(np.square(one).mean())) for one in (allowed, error)]
         assert rms[0] < 20 * rms[1]
@@ -48,7 +49,7 @@ def test_it_is_a_few_times_the_error_at_any_depth(depth, dtype):
 def test_rounding_inside_is_allowed_more():
     layer = recomputed(chain(4, "float16")[0], (X,))
     (stored,), (inside,) = (
-        layer.allowances(one) for one in (stored_in("float16"), precision_of("float16"))
+        Bounds(layer, one).usual() for one in (stored_in("float16"), precision_of("float16"))
     )
     assert (inside > stored).all()
 
@@ -64,16 +65,15 @@ def test_what_leaves_a_functions_domain_is_infinite():
     )
     sites = tuple(Site(f"call {k}", "float32", k) for k in range(len(steps)))
     layer = recomputed(Description(steps, sites=sites), (one,))
-    (allowed,) = layer.allowances(precision_of("float32"))
+    (allowed,) = Bounds(layer, precision_of("float32")).usual()
     assert np.isinf(allowed).all()
 
 
 def test_steps_that_round_nothing_add_nothing():
     steps = (Step(ops.Neg(), (Ref(-1),)), Step(ops.Transpose(perm=(1, 0))))
     sites = (Site("neg", "float32", 0), Site("transpose", "float32", 1))
-    (allowed,) = recomputed(Description(steps, sites=sites), (X,)).allowances(
-        precision_of("float32")
-    )
+    layer = recomputed(Description(steps, sites=sites), (X,))
+    (allowed,) = Bounds(layer, precision_of("float32")).usual()
     assert not allowed.any()
 
 

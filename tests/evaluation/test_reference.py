@@ -10,8 +10,9 @@ import torch
 import probe
 from probe import Step, Weight, ops
 from probe.evaluation import propagated_error
+from probe.evaluation.bounds import Bounds, _useless
 from probe.evaluation.numpy_reference import recompute
-from probe.evaluation.reference import Reference, _useless
+from probe.evaluation.reference import Reference
 from probe.numerics.precision import precision_of
 
 SINGLE = precision_of("float32")
@@ -58,30 +59,30 @@ def long(count, error):
 
 def test_a_long_layer_is_drawn_where_pushed_slack_says_nothing_any_more():
     """A hundredth of the output's deviation is where, in float32."""
-    slack = float(np.median(long(12, 1e-2).allowances(SINGLE)[0]))
+    slack = float(np.median(Bounds(long(12, 1e-2), SINGLE).usual()[0]))
     for times, expected in ((50.0, True), (200.0, False)):
         # the deviation of the output is the scale of the input
         layer = long(12, slack * times)
-        share = np.median(layer._pushed(SINGLE)[0]) / np.std(layer.values[-1][0])
+        share = np.median(Bounds(layer, SINGLE).pushed()[0]) / np.std(layer.values[-1][0])
         assert bool(share > 0.01) is expected
-        assert layer.drawn(SINGLE) is expected
-    assert not long(10, slack * 50.0).drawn(SINGLE)  # too short
+        assert Bounds(layer, SINGLE).drawn is expected
+    assert not Bounds(long(10, slack * 50.0), SINGLE).drawn  # too short
 
 
 def test_in_half_precision_more_of_the_output_may_be_slack():
     half = precision_of("float16")
     limit = 50 * half.unit
-    slack = float(np.median(long(12, 0.3)._pushed(half)[0]))
+    slack = float(np.median(Bounds(long(12, 0.3), half).pushed()[0]))
     for times, expected in ((0.5, True), (2.0, False)):
         layer = long(12, times * slack / limit)
-        share = np.median(layer._pushed(half)[0]) / np.std(layer.values[-1][0])
+        share = np.median(Bounds(layer, half).pushed()[0]) / np.std(layer.values[-1][0])
         assert bool(share > limit) is expected
-        assert layer.drawn(half) is expected
+        assert Bounds(layer, half).drawn is expected
 
 
 def test_of_several_calls_it_always_is():
     one = reference((matmul(4, 4),), drawn(2, 4), dtypes=("float32",))
-    assert one.drawn(SINGLE) and not replace(one, dtypes=()).drawn(SINGLE)
+    assert Bounds(one, SINGLE).drawn and not Bounds(replace(one, dtypes=()), SINGLE).drawn
 
 
 def test_slack_is_useless_beyond_a_share_of_the_deviation():

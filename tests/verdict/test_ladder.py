@@ -6,6 +6,7 @@ import pytest
 
 from probe import ops
 from probe.description import Description, Step, Weight
+from probe.evaluation.bounds import Bounds
 from probe.evaluation.party import Party, compared
 from probe.evaluation.reference import recomputed
 from probe.numerics.precision import precision_of, stored_in
@@ -20,12 +21,12 @@ DENSE = Step(ops.MatMul(weight=Weight("kernel", W, W), bias=None))
 def party(*steps, off=0.0, dtype="float32", name="framework", x=X):
     """What a party gave whose values lie ``off`` from NumPy's, in units of the first bound."""
     layer = recomputed(Description(steps), (x,))
-    bound = layer.allowances(stored_in(dtype))
+    bounds = Bounds(layer, stored_in(dtype))
     outputs = tuple(
         y + off * slack if y.dtype.kind == "f" else y
-        for y, slack in zip(layer.values[-1], bound, strict=True)
+        for y, slack in zip(layer.values[-1], bounds.usual(), strict=True)
     )
-    return Party(name, outputs, layer, stored_in(dtype))
+    return Party(name, outputs, bounds)
 
 
 def forbidden(monkeypatch, *names):
@@ -79,13 +80,14 @@ def test_half_precision_inside_is_named_and_needs_power():
     x, w = X[:, :4], W[:4]
     step = Step(ops.MatMul(weight=Weight("kernel", w, w), bias=None))
     layer = recomputed(Description((step,)), (x,))
-    first = layer.allowances(stored_in("float16"))[0]
-    inside = layer.allowances(precision_of("float16"))[0]
+    bounds = Bounds(layer, stored_in("float16"))
+    first = bounds.usual()[0]
+    inside = bounds.by(precision_of("float16")).usual()[0]
     (y,) = layer.values[-1]
     where = np.unravel_index(np.argmax(inside / first), y.shape)
     moved = y.copy()
     moved[where] += 0.9 * inside[where]
-    result = ladder.judged(Party("framework", (moved,), layer, stored_in("float16")))
+    result = ladder.judged(Party("framework", (moved,), bounds))
     assert result.comparison.ok
     assert "float16" in result.allowed.lossy
     assert (result.allowance[0] >= first).all()
