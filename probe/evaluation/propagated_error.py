@@ -22,7 +22,7 @@ from probe.errors import CostWarning, absorbed
 from probe.evaluation.allowance import allowances
 from probe.evaluation.bounds import Bounds
 from probe.evaluation.monte_carlo import pooled, runs_of, squared_distance
-from probe.evaluation.reference import Reference, inputs_of, recomputed_call, values_of
+from probe.evaluation.reference import Reference, bounded, inputs_of, recomputed, values_of
 from probe.model import (
     CallOutput,
     Capture,
@@ -282,7 +282,8 @@ def drift_of(
             return drifts(model, arrays, {key}, last=key, seed=seed, held=held, few=few).get(key)
         return _by_passes(model, arrays, call, seed, few)
     exact = frozenset(at for at, site in enumerate(described.sites) if site.part in within)
-    layer = recomputed_call(road, road.inputs)
+    with bounded(road):
+        layer = recomputed(described, road.inputs)
     drift = _wandered(layer, road.dtype, exact, {}, few)
     return replace(drift, road=Road(described, layer, exact))
 
@@ -303,7 +304,8 @@ def _by_passes(
             drift = before.get((maker.layer, maker.call))
             slack = np.zeros(x.shape) if drift is None else drift.slack[maker.output]
             off[k] = slack / SIGMAS + unit * np.where(np.isfinite(x), np.abs(x), 0.0)
-    layer = recomputed_call(one)
+    with bounded(one):
+        layer = recomputed(one.description, inputs_of(one))
     return _wandered(layer, one.dtype, set(range(len(layer.steps))), off, few)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from probe.description import Description
 from probe.errors import CannotOpen, in_words, our_fault
+from probe.evaluation.allowance import Values
 from probe.evaluation.numpy_reference import recompute
 from probe.files.size_limits import allowed
 from probe.model import Capture, Held
@@ -40,7 +41,7 @@ class Reference:
     steps: Sequence[Step]
     raw_inputs: Sequence[np.ndarray]
     """The inputs as they came."""
-    values: list[tuple[np.ndarray, ...]]
+    values: Values
     """The outputs of every step."""
     dtypes: tuple[str, ...] = ()
     """Of a layer that is composed of several calls: what each step computes in."""
@@ -107,19 +108,6 @@ class Reference:
             return False
         return op.partial_squares_pay(self.taken(position), self.values[position])
 
-    def bound(self, dtype: str) -> None:
-        """Makes infinite what lies beyond the range of the layer's dtype."""
-        if not self.composed:
-            self.values[-1] = overflown(self.values[-1], dtype)
-            return
-        kinds = [self.dtypes[-1]] * len(self.values[-1])
-        if isinstance(self.steps[-1].op, Outputs):
-            sources = self.steps[-1].sources(len(self.steps) - 1)
-            kinds = [self.dtypes[ref.step] if ref.step >= 0 else "" for ref in sources]
-        self.values[-1] = tuple(
-            overflown([value], kind)[0] for value, kind in zip(self.values[-1], kinds, strict=True)
-        )
-
 
 def inputs_of(capture: Capture) -> tuple[np.ndarray, ...]:
     """What a call was given, as its steps take it."""
@@ -167,18 +155,38 @@ def _bounded(layer: str, held: Held) -> Iterator[None]:
         ) from None
 
 
-def recomputed(description: Description, inputs: Sequence[np.ndarray]) -> Reference:
-    """A layer's steps in NumPy."""
+def recomputed(
+    description: Description, inputs: Sequence[np.ndarray], dtype: str = ""
+) -> Reference:
+    """A layer's steps in NumPy; outputs beyond the range of a layer of that dtype are infinite."""
     dtypes = tuple(site.dtype for site in description.sites)
-    unknown = tuple(one.input for one in description.taken if one.why)
+    unknown = tuple(call.input for call in description.taken if call.why)
     values = recompute(description.steps, inputs)
+    if dtype:
+        values[-1] = _in_range(description.steps, values[-1], dtypes, dtype)
     return Reference(description.steps, inputs, values, dtypes, unknown)
+
+
+def _in_range(
+    steps: Sequence[Step], outputs: tuple[np.ndarray, ...], dtypes: Sequence[str], dtype: str
+) -> tuple[np.ndarray, ...]:
+    """The outputs with infinities beyond the range of the layer's dtype; of one that is composed,
+    beyond that of the call which gave each."""
+    if not dtypes:
+        return overflown(outputs, dtype)
+    kinds = [dtypes[-1]] * len(outputs)
+    if isinstance(steps[-1].op, Outputs):
+        sources = steps[-1].sources(len(steps) - 1)
+        kinds = [dtypes[ref.step] if ref.step >= 0 else "" for ref in sources]
+    return tuple(overflown([output], kind)[0] for output, kind in zip(outputs, kinds, strict=True))
 
 
 def recomputed_call(capture: Capture, inputs: Sequence[np.ndarray] | None = None) -> Reference:
     """A call's steps in NumPy, on its own inputs or on others, ``bounded``."""
     with bounded(capture):
-        return recomputed(_described(capture), inputs_of(capture) if inputs is None else inputs)
+        return recomputed(
+            _described(capture), inputs_of(capture) if inputs is None else inputs, capture.dtype
+        )
 
 
 def _described(capture: Capture) -> Description:

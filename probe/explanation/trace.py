@@ -118,7 +118,6 @@ def explain(
         raise Undescribed(
             f"the output of {capture.layer!r} cannot be broken down: {weighing.missing['numpy']}"
         )
-    reference.bound(capture.dtype)
     steps, axes = capture.description.steps, capture.description.output_axes
     fields = _fields(forward, layer, capture, shape, place, output) if sees else ()
     inside = place if of_one_column is None else (*place[:-1], 0)

@@ -92,7 +92,6 @@ def engines(
         if single == usual:
             if (found := all_agree(capture, bounds, answer, bounds.first())) is not None:
                 return found
-    layer.bound(capture.dtype)  # only now: where all agree nothing lies beyond
     own = replace(usual, sketches=capture.by_onnxruntime) if layer.sketchy else usual
     framework = judged(Party("framework", capture.outputs, bounds.by(own)))
     if answer is None:

@@ -81,7 +81,6 @@ def held_against_numpy(
     notes, bounds = tuple[str, ...](), framework.party.bounds
     if yours.inputs is not None and capture.description is not None:
         layer = recomputed_call(capture, yours.inputs)
-        layer.bound(capture.dtype)
         bounds = Bounds(layer, bounds.precision)
         notes = ("your output is compared with NumPy run on your own values of the layer's input",)
     result = user(
