@@ -22,7 +22,7 @@ from probe.numerics.precision import Precision, precision_of, stored_in
 from probe.ops import Identity, Outputs, Recurrence
 from probe.ops.step import Step
 
-__all__ = ["NEAR", "Bounds", "precisions_of"]
+__all__ = ["NEAR", "Bounds", "first_precision", "precisions_of"]
 
 NEAR = 100.0, 2.0
 """What lies so many times beyond what a few runs with noise tell, or more of them, may lie within
@@ -84,12 +84,14 @@ class Bounds:
             )
         return looks[key]
 
-    def look(self, number: int) -> Arrays:
+    def look(self, number: int | None = None) -> Arrays:
         """What rounding may do to each output; of a layer that is ``drawn`` as that look tells it,
-        of which each takes more runs than the one before."""
+        of which each takes more runs than the one before. None: as one look alone tells it best."""
         if not self.drawn:
             return self.pushed()
         runs, looks = runs_of(self.layer.values[-1]), self._kept.looks
+        if number is None:
+            number = max(0, len(runs) - 2)
         key = self.precision, min(number, len(runs) - 1)
         if key not in looks:
             looks[key] = self.wandered(runs[key[1]])
@@ -101,7 +103,7 @@ class Bounds:
 
     def usual(self) -> Arrays:
         """As one look alone tells it best."""
-        return self.look(max(0, len(runs_of(self.layer.values[-1])) - 2))
+        return self.look()
 
     def refined(self, outputs: Sequence[np.ndarray | None], allowed: Arrays) -> Arrays:
         """The allowance after a second look at those elements of a party that lie beyond what is
@@ -193,6 +195,14 @@ class Bounds:
                 variances, layer.values[-1], noise.stored, strict=True
             )
         )
+
+
+def first_precision(layer: Reference, dtype: str) -> Precision:
+    """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences round
+    each operation to it."""
+    if layer.recurrent:
+        return precision_of(dtype)
+    return stored_in(dtype)
 
 
 def _alike(

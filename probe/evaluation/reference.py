@@ -15,7 +15,6 @@ from probe.files.size_limits import allowed
 from probe.model import Capture, Held
 from probe.numerics.dtypes import in_floats, overflown, widened
 from probe.numerics.memory_limit import limited
-from probe.numerics.precision import Precision, precision_of, stored_in
 from probe.ops import Outputs, Recurrence
 from probe.ops.base import Sum
 from probe.ops.step import Step
@@ -72,13 +71,6 @@ class Reference:
     def recurrent(self) -> bool:
         """Whether it is a recurrence, whose states are its outputs."""
         return self.sketchy and not self.composed
-
-    def first_look(self, dtype: str) -> Precision:
-        """The arithmetic that a layer of that dtype is held against first. Kernels of recurrences
-        round each operation to it."""
-        if self.recurrent:
-            return precision_of(dtype)
-        return stored_in(dtype)
 
     @property
     def used(self) -> list[np.ndarray]:

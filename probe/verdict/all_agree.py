@@ -51,7 +51,7 @@ def all_agree(
 
     looks = allowance_at if value.ndim and _sum_at(layer) is not None else None
     within = compare_three(theirs, value, third, allowance[0], looks, room > 0)
-    if within is None or not all(within):
+    if within is None or not all(comparison.ok for comparison in within):
         return None
     framework = Party("framework", capture.outputs, bounds)
     allowed = Allowed(framework.values, allowance, bounds.precision)

@@ -1,15 +1,38 @@
 """Which differences between engines that are nobody's fault a call may show."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from probe.evaluation.allowance import Values
+from probe.evaluation.reference import Reference
 from probe.numerics.blocks import blocks
 from probe.ops.engine_differences import EngineDifference
 from probe.ops.step import Step, weights_of
 
-__all__ = ["EngineDifference", "known_differences", "magnitudes", "touched"]
+__all__ = ["EngineDifference", "Unusual", "unusual"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unusual:
+    """What may set engines apart in a call although none is at fault."""
+
+    differences: tuple[EngineDifference, ...] = ()
+    """What engines are known to differ in, as far as this call may show it."""
+    touched: np.ndarray | None = None
+    """Which elements of the output that may change to other numbers."""
+    largest: float = 0.0
+    """The largest number that the layer works with."""
+    products: float = 0.0
+    """What no sum of products of any two of these numbers exceeds."""
+
+
+def unusual(layer: Reference) -> Unusual:
+    """What of that a call shows."""
+    call = layer.steps, layer.inputs, layer.values
+    largest, products = _magnitudes(*call)
+    return Unusual(_known(*call), _touched(*call), largest, products)
 
 
 def _shown(
@@ -26,7 +49,7 @@ def _shown(
         )
 
 
-def known_differences(
+def _known(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values
 ) -> tuple[EngineDifference, ...]:
     """Those that this call may show."""
@@ -39,7 +62,7 @@ def known_differences(
     )
 
 
-def touched(
+def _touched(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values
 ) -> np.ndarray | None:
     """Which elements of the only output may be other numbers by what some step shows; None where
@@ -56,7 +79,7 @@ def touched(
     return found
 
 
-def magnitudes(
+def _magnitudes(
     steps: Sequence[Step], inputs: Sequence[np.ndarray], values: Values
 ) -> tuple[float, float]:
     """The largest finite number among inputs, weights and what the steps give, and the sum of the

@@ -12,11 +12,11 @@ from probe.ops import Recomputed
 from probe.report import Report
 from probe.verdict.detection_power import powers
 from probe.verdict.discontinuities import flips
-from probe.verdict.engine_differences import known_differences, magnitudes, touched
-from probe.verdict.judgement import Judgement, Unusual
+from probe.verdict.engine_differences import Unusual, unusual
+from probe.verdict.judgement import Judgement
 from probe.verdict.options import Options, Yours
 from probe.verdict.overflow import constant_beyond
-from probe.verdict.pairwise import certainty, equal, pairs
+from probe.verdict.pairwise import equal, pairs
 from probe.verdict.parties import engines, onnx_answer
 from probe.verdict.reporting import reported
 from probe.verdict.sentence import Verdict, verdict_on
@@ -138,7 +138,7 @@ def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgeme
             {} if mine is None else {"expected": mine.outputs}
         )
         missing = dict.fromkeys(("numpy", "onnx"), why)
-        comparisons = pairs(outputs, {}, {}, options.tolerance)
+        comparisons = pairs(outputs, {}, {}, options.tolerance, capture.dtype)
         return Judgement(
             capture,
             outputs,
@@ -154,15 +154,8 @@ def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgeme
     outputs = {"numpy": tuple(layer.values[-1])} | {
         name: result.party.outputs for name, result in results.items()
     }
-    comparisons = pairs(outputs, results, between, options.tolerance)
-    agree = all(comparisons.values())
-    if options.tolerance is None and not agree:
-        comparisons = {
-            pair: certainty(results[pair[pair[0] == "numpy"]], one, capture.dtype)
-            if "numpy" in pair
-            else one
-            for pair, one in comparisons.items()
-        }
+    comparisons = pairs(outputs, results, between, options.tolerance, capture.dtype)
+    agree = all(comparison.ok for comparison in comparisons.values())
     for result in results.values():
         notes += result.notes
     if capture.by_onnxruntime and "onnx" in outputs:
@@ -175,7 +168,7 @@ def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgeme
         results,
         comparisons,
         power=powers(results, capture, options.tolerance) if agree else {},
-        unusual=Unusual() if agree else _unusual(layer),
+        unusual=Unusual() if agree else unusual(layer),
         within=_within(capture, options),
         tolerant=options.tolerance is not None,
         notes=(*dict.fromkeys(notes), *flips(results, capture.dtype)),
@@ -214,9 +207,3 @@ def _computed(capture: Capture) -> tuple[Reference | None, str]:
         if any(isinstance(step.op, Recomputed) for step in steps):
             raise
         return None, failure(capture, error, "internal error in the NumPy computation")
-
-
-def _unusual(layer: Reference) -> Unusual:
-    call = (layer.steps, layer.inputs, layer.values)
-    largest, products = magnitudes(*call)
-    return Unusual(known_differences(*call), touched(*call), largest, products)

@@ -3,32 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from probe.comparison.compare import PARTIES, Comparison
 from probe.evaluation.party import Arrays, PartyResult
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.verdict.detection_power import Power
-from probe.verdict.engine_differences import EngineDifference
+from probe.verdict.engine_differences import Unusual
 
-__all__ = ["Judgement", "Pair", "Unusual"]
+__all__ = ["Judgement", "Pair"]
 
 Pair = tuple[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class Unusual:
-    """What may set engines apart in a call although none is at fault."""
-
-    differences: tuple[EngineDifference, ...] = ()
-    """What engines are known to differ in, as far as this call may show it."""
-    touched: np.ndarray | None = None
-    """Which elements of the output that may change to other numbers."""
-    largest: float = 0.0
-    """The largest number that the layer works with."""
-    products: float = 0.0
-    """What no sum of products of any two of these numbers exceeds."""
 
 
 @dataclass(frozen=True, eq=False)

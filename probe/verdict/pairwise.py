@@ -11,7 +11,7 @@ from probe.numerics.blocks import same_bits
 from probe.numerics.precision import precision_of
 from probe.verdict.judgement import Pair
 
-__all__ = ["certainty", "equal", "pairs"]
+__all__ = ["equal", "pairs"]
 
 
 def pairs(
@@ -19,6 +19,7 @@ def pairs(
     results: Mapping[str, PartyResult],
     compared: Mapping[Pair, Comparison],
     tolerance: tuple[float, float] | None,
+    dtype: str,
 ) -> dict[Pair, Comparison]:
     """Every pair of parties, in the order of PARTIES; ``compared`` are those compared already.
 
@@ -42,7 +43,8 @@ def pairs(
             elif "numpy" not in outputs:
                 continue
             elif "numpy" in (left, right):
-                comparisons[left, right] = results[right if left == "numpy" else left].comparison
+                result = results[right if left == "numpy" else left]
+                comparisons[left, right] = _certainty(result, dtype)
             elif (left, right) in compared:
                 comparisons[left, right] = compared[left, right]
             else:
@@ -108,9 +110,10 @@ def equal(left: Arrays, right: Arrays) -> bool:
     )
 
 
-def certainty(result: PartyResult, comparison: Comparison, dtype: str) -> Comparison:
-    """Says of a party that differs from NumPy whether any order of rounding could do that at its
+def _certainty(result: PartyResult, dtype: str) -> Comparison:
+    """A party and NumPy; where they differ, whether any order of rounding could do that at the
     worst element."""
+    comparison = result.comparison
     worst = comparison.worst
     composed = result.party.layer.composed
     # of several calls behind each other no bound is known that is of any use

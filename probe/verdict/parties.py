@@ -1,17 +1,15 @@
-"""The parties to a call, asked: the framework, ONNX Runtime and the user, each held against
-NumPy."""
+"""The engines that a call is asked of, the framework and ONNX Runtime, each held against NumPy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from probe.comparison.compare import Comparison
 from probe.errors import Undescribed
-from probe.evaluation.bounds import Bounds
+from probe.evaluation.bounds import Bounds, first_precision
 from probe.evaluation.onnxruntime_reference import crosscheck
-from probe.evaluation.party import Arrays, Extra, Party, PartyResult, compared
-from probe.evaluation.propagated_error import Drift
+from probe.evaluation.party import Party, PartyResult, compared
 from probe.evaluation.reference import Reference
 from probe.model import Capture
 from probe.numerics.dtypes import overflown
@@ -21,7 +19,7 @@ from probe.verdict.judgement import Pair
 from probe.verdict.ladder import judged
 from probe.verdict.pairwise import equal
 
-__all__ = ["engines", "onnx_answer", "user"]
+__all__ = ["engines", "onnx_answer"]
 
 
 def onnx_answer(
@@ -82,7 +80,7 @@ def engines(
     look of its own. ``sparing`` does with less than the whole allowance where all agree within
     that.
     """
-    bounds, recurrent = Bounds(layer, layer.first_look(capture.dtype)), layer.recurrent
+    bounds, recurrent = Bounds(layer, first_precision(layer, capture.dtype)), layer.recurrent
     usual = bounds.precision
     single = precision_of("float32", casts=capture.dtype == "float64")
     if answer is not None and not recurrent:
@@ -113,48 +111,3 @@ def _shared(framework: PartyResult, party: Party, recurrent: bool) -> PartyResul
     if not recurrent or result.comparison.ok:
         return result
     return None
-
-
-def user(
-    outputs: Arrays,
-    bounds: Bounds,
-    dtype: str,
-    *,
-    drift: Drift | None,
-    digits: np.ndarray | float,
-    known: np.ndarray | None,
-) -> PartyResult:
-    """The user's values held against NumPy: they may be off by the layer's own rounding, that of
-    the layers before, and of storing or typing them."""
-    layer = bounds.layer
-    notes: list[str] = []
-    stored: list[np.ndarray] = []
-    for output, one in enumerate(outputs):
-        slack = np.zeros(()) if output else np.asarray(digits)
-        if one is not None and one.dtype == np.float16 and dtype != "float16":
-            unit = precision_of("float16").unit
-            slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25
-            notes.append("your values are stored in float16; the allowance includes that rounding")
-        stored.append(slack)
-    extra = _beside(stored, drift)
-    if drift is not None and any(slack.any() for slack in drift.slack):
-        notes.append(
-            "the allowance for your values includes rounding error propagated from the "
-            "preceding layers"
-        )
-    party = Party("expected", outputs, bounds.by(layer.first_look(dtype)), extra, known)
-    result = judged(party)
-    return replace(result, notes=(*notes, *result.notes))
-
-
-def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra:
-    """What the user's values are allowed beside the layer's own rounding."""
-    if drift is None:
-        if any(map(np.any, stored)):
-            return Extra(tuple(stored), tuple(stored))
-        return Extra()
-    pairs = list(zip(stored, drift.slack, strict=True))
-    return Extra(
-        tuple(slack + one for slack, one in pairs),
-        tuple(slack + drift.further * one for slack, one in pairs),
-    )

@@ -1,16 +1,19 @@
 """The values that a user computed, as outputs of a layer and as a party of its verdict."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from probe.capture.user_arrays import Partial, Unshaped, as_outputs
-from probe.evaluation.bounds import Bounds
-from probe.evaluation.party import Arrays, PartyResult
+from probe.evaluation.bounds import Bounds, first_precision
+from probe.evaluation.party import Arrays, Extra, Party, PartyResult
+from probe.evaluation.propagated_error import Drift
 from probe.evaluation.reference import recomputed_call
 from probe.model import Capture
+from probe.numerics.precision import precision_of
+from probe.verdict.ladder import judged
 from probe.verdict.options import Yours
-from probe.verdict.parties import user
 
 __all__ = ["UserOutputs", "held_against_numpy", "outputs_of"]
 
@@ -83,7 +86,7 @@ def held_against_numpy(
         layer = recomputed_call(capture, yours.inputs)
         bounds = Bounds(layer, bounds.precision)
         notes = ("your output is compared with NumPy run on your own values of the layer's input",)
-    result = user(
+    result = _user(
         mine.outputs,
         bounds,
         capture.dtype,
@@ -95,3 +98,48 @@ def held_against_numpy(
     if doubt and not (framework.allowed.lossy or framework.doubt):
         result = replace(result, doubt="", notes=(*result.notes, doubt))
     return replace(result, notes=(*notes, *result.notes))
+
+
+def _user(
+    outputs: Arrays,
+    bounds: Bounds,
+    dtype: str,
+    *,
+    drift: Drift | None,
+    digits: np.ndarray | float,
+    known: np.ndarray | None,
+) -> PartyResult:
+    """The user's values held against NumPy: they may be off by the layer's own rounding, that of
+    the layers before, and of storing or typing them."""
+    layer = bounds.layer
+    notes: list[str] = []
+    stored: list[np.ndarray] = []
+    for output, one in enumerate(outputs):
+        slack = np.zeros(()) if output else np.asarray(digits)
+        if one is not None and one.dtype == np.float16 and dtype != "float16":
+            unit = precision_of("float16").unit
+            slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25
+            notes.append("your values are stored in float16; the allowance includes that rounding")
+        stored.append(slack)
+    extra = _beside(stored, drift)
+    if drift is not None and any(slack.any() for slack in drift.slack):
+        notes.append(
+            "the allowance for your values includes rounding error propagated from the "
+            "preceding layers"
+        )
+    party = Party("expected", outputs, bounds.by(first_precision(layer, dtype)), extra, known)
+    result = judged(party)
+    return replace(result, notes=(*notes, *result.notes))
+
+
+def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra:
+    """What the user's values are allowed beside the layer's own rounding."""
+    if drift is None:
+        if any(map(np.any, stored)):
+            return Extra(tuple(stored), tuple(stored))
+        return Extra()
+    pairs = list(zip(stored, drift.slack, strict=True))
+    return Extra(
+        tuple(slack + one for slack, one in pairs),
+        tuple(slack + drift.further * one for slack, one in pairs),
+    )
