@@ -32,7 +32,7 @@ from transformers_cases import CASES, TransformersCase, build
 
 import probe
 from probe.capture.model_inputs import bind
-from probe.capture.run import in_pass
+from probe.capture.passes import in_pass
 from probe.evaluation.onnxruntime_reference import layer_model
 from probe.evaluation.reference import inputs_of, recomputed
 from probe.model import Capture

@@ -258,7 +258,7 @@ def block() -> dict[str, list[float]]:
     from transformers import LlamaConfig, LlamaModel
 
     import probe
-    from probe.capture.run import in_pass
+    from probe.capture.passes import in_pass
     from probe.verdict.judge import judge
     from probe.verdict.options import Options
 

@@ -3,31 +3,24 @@
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
-from functools import cache, partial
-from numbers import Real
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from probe.capture.model_inputs import bind, part_of
+from probe.capture.model_inputs import bind
+from probe.capture.passes import captured, in_pass
 from probe.capture.pipeline import judged_in_order
 from probe.capture.producers import unasked
-from probe.capture.run import (
-    ModelLike,
-    Named,
-    captured,
-    in_pass,
-    opened,
-    weights_of_others,
-)
+from probe.capture.question import question_of
+from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import (
     Expected,
     Inputs,
     Part,
     Shape,
-    part_at,
 )
-from probe.capture.user_layer_outputs import Theirs, check_names, of_layer
+from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.errors import BadInput, NotReached, ProbeError
 from probe.evaluation.bounds import NEAR
 from probe.evaluation.propagated_error import Drift, drifts
@@ -119,33 +112,38 @@ def check(
         ForwardFailed: The model's own forward pass raises.
         BadInput: An array, a shape or an option does not fit.
     """
-    tolerance = _tolerance(rtol, atol)
     search_options = search_of(search, thorough, progress=progress)
-    mine, values = of_layer(layer, expected)
-    if expected_at is not None:
-        if mine is None:
-            raise BadInput("expected_at says which part of the output expected is: give expected")
-        mine = part_at(mine, part_of(expected_at))
+    question = question_of(
+        layer,
+        x,
+        expected,
+        given=given,
+        call=call,
+        shape=shape,
+        seed=seed,
+        rtol=rtol,
+        atol=atol,
+        expected_at=expected_at,
+    )
+    mine, tolerance = question.expected, question.tolerance
     model = opened(model)
     if given is not None and mine is None and (held := recorded(model)) is not None:
         raise BadInput(
             f"{held.path} is a recording: {layer!r} runs on no other input without the model; give "
             "your own output of it too (--expect), which is then compared with NumPy's"
         )
-    forward = captured(
-        model, layer, x, given=given, call=call, shape=shape, seed=seed, values=values
-    )
+    forward = captured(model, question)
     model, chosen = forward.model, forward.calls
     drift: Mapping[tuple[str, int], Drift] = {}
     wandered = [one for one in chosen if forward.own.get((one.layer, one.call)) is None]
     if mine is not None and given is None and wandered:
-        before = partial(drift_before, forward, layer, wandered, seed)
-        quick = partial(quick_drift_before, forward, layer, wandered, seed)
+        before = partial(drift_before, forward, wandered, seed)
+        quick = partial(quick_drift_before, forward, wandered, seed)
         if is_large(model):
             drift = _sparing_drift(quick, before, mine, wandered, tolerance)
         else:
             drift = before()
-    others = cache(partial(weights_of_others, forward, layer, thorough))
+    others = partial(forward.weights_of_others, thorough)
     best: Report | None = None
     for capture in chosen:
         key = (capture.layer, capture.call)
@@ -239,19 +237,6 @@ def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str,
             "cannot compute again: give the layer's own input (--expect-input)",
         )
     return ()
-
-
-def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
-    """The tolerances that take the place of the allowance; BadInput where they are none."""
-    if rtol is None and atol is None:
-        return None
-    if rtol is None or atol is None:
-        raise BadInput("specify both rtol and atol, or neither")
-    told: tuple[tuple[str, Any], ...] = (("rtol", rtol), ("atol", atol))
-    for name, value in told:
-        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-            raise BadInput(f"{name} must be a finite number >= 0, such as 1e-5; you gave {value!r}")
-    return float(rtol), float(atol)
 
 
 def sweep(
@@ -373,11 +358,7 @@ def _swept(
             if block_values is None:
                 return told(block_call, None, *first_judged(block_call, None))
             own = found.own.get((name, 0))
-            moved = (
-                {}
-                if own is not None
-                else undisturbed(drift_before)(found, name, [block_call], seed)
-            )
+            moved = {} if own is not None else undisturbed(drift_before)(found, [block_call], seed)
         except ProbeError as error:
             if block_values is None:
                 if not isinstance(error, NotReached):

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import index_of
-from probe.capture.run import Captured, ModelLike, Named, captured, opened, pass_through
+from probe.capture.passes import Passes, captured
+from probe.capture.question import question_of
+from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import Expected, Inputs, Shape
-from probe.capture.user_layer_outputs import of_layer
 from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
 from probe.explanation.element_report import Field, Story
@@ -92,10 +93,8 @@ def explain(
         told = next((one.output_shape for one in source.layers if one.name == layer), None)
         if told is not None:
             _refuse_place(at, told, layer)
-    mine, others = of_layer(layer, expected)
-    forward = captured(
-        source, layer, x, given=given, call=call, shape=shape, seed=seed, values=others
-    )
+    question = question_of(layer, x, expected, given=given, call=call, shape=shape, seed=seed)
+    forward, mine = captured(source, question), question.expected
     (capture,) = forward.calls
     if capture.description is None:
         raise Undescribed(f"the output of {capture.layer!r} cannot be broken down: {capture.why}")
@@ -109,7 +108,7 @@ def explain(
     of_one_column = of_column(capture, place) if mine is None else None
     own, drift = forward.own.get((capture.layer, capture.call)), None
     if mine is not None and given is None and own is None:
-        before = drift_before(forward, layer, [capture], seed)
+        before = drift_before(forward, [capture], seed)
         drift = before.get((capture.layer, capture.call))
     judged = capture if of_one_column is None else of_one_column
     weighing = weighed(judged, None if mine is None else Yours(mine, drift, own))
@@ -119,7 +118,7 @@ def explain(
             f"the output of {capture.layer!r} cannot be broken down: {weighing.missing['numpy']}"
         )
     steps, axes = capture.description.steps, capture.description.output_axes
-    fields = _fields(forward, layer, capture, shape, place, output) if sees else ()
+    fields = _fields(forward, capture, shape, place, output) if sees else ()
     inside = place if of_one_column is None else (*place[:-1], 0)
     parties = {
         party: float(one[inside])
@@ -158,8 +157,7 @@ def explain(
 
 
 def _fields(
-    forward: Captured,
-    layer: Named,
+    forward: Passes,
     capture: Capture,
     shape: tuple[int, ...],
     place: tuple[int, ...],
@@ -178,8 +176,7 @@ def _fields(
     else:
         names = [spec.name for spec in specs]
     if capture.unseen is not None:
-        layers = layer if isinstance(layer, tuple) else (layer,)
-        passed = pass_through(forward.model, forward.arrays, layers)
+        passed, layer = forward.whole(), forward.layer
         raw = capture if isinstance(layer, tuple) else passed.call(layer, capture.call)
         masks = seen_through(passed.whole, raw, mask, output)
     else:

@@ -19,8 +19,9 @@ from probe.capture.earlier_calls import resuming
 from probe.capture.model_inputs import bind
 from probe.capture.pipeline import one_thread
 from probe.capture.producers import digest
-from probe.capture.run import ModelLike, open_model, opened, watching
+from probe.capture.run import ModelLike, open_model, opened
 from probe.capture.user_arrays import Inputs, Shape
+from probe.capture.watching import watching
 from probe.description import weights_of
 from probe.errors import BadInput, Undescribed, UnknownLayer
 from probe.files import atomic_write

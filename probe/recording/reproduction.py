@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from probe import __version__, command_line, printable
-from probe.capture.run import captured
+from probe.capture.passes import captured
+from probe.capture.question import Question
 from probe.errors import Undescribed
 from probe.evaluation.onnxruntime_reference import layer_model
 from probe.evaluation.reference import inputs_of, values_of
@@ -34,7 +35,7 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
     """Writes what shows the report, whose call is recorded in ``folder``; the names of the
     files."""
     atomic_write.write_inside(folder, VALUES, partial(write_npz, report))
-    (call,) = captured(kept, report.layer, call=report.call).calls
+    (call,) = captured(kept, Question(report.layer, call=report.call)).calls
     names = [CALL, VALUES, SCRIPT, README]
     without = call.why
     if call.description is not None:

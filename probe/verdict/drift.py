@@ -4,7 +4,7 @@ layer it is."""
 import warnings
 from collections.abc import Mapping, Sequence
 
-from probe.capture.run import Captured, Named, pass_through
+from probe.capture.passes import Passes
 from probe.errors import CostWarning
 from probe.evaluation.monte_carlo import runs_of, usual_runs
 from probe.evaluation.propagated_error import Drift, drift_by_rounding, drift_of, drifts
@@ -18,35 +18,35 @@ same for all."""
 
 
 def drift_before(
-    forward: Captured, layer: Named, calls: Sequence[Capture], seed: int, few: bool = False
+    passes: Passes, calls: Sequence[Capture], seed: int, few: bool = False
 ) -> Mapping[tuple[str, int], Drift]:
     """What the layers before may have done to the input of these calls of a layer; a ``few`` runs
     tell it less well."""
+    model, arrays, layer = passes.model, passes.arrays, passes.layer
     if layer == "":
         return {}
-    names = layer if isinstance(layer, tuple) else (layer,)
     plain = isinstance(layer, str) and all(one.unseen is None for one in calls)
     keys = {(one.layer, one.call) for one in calls}
-    if plain and (len(keys) > _SEVERAL or not _followed(forward.model)):
+    if plain and (len(keys) > _SEVERAL or not _followed(model)):
         last = calls[-1].layer, calls[-1].call
         held = () if any(one.description is None for one in calls) else calls
-        return drifts(forward.model, forward.arrays, keys, last=last, seed=seed, held=held, few=few)
+        return drifts(model, arrays, keys, last=last, seed=seed, held=held, few=few)
     outputs = calls[0].outputs
-    if is_large(forward.model) and forward.model.layers[0].name != names[0]:
+    if is_large(model) and model.layers[0].name != passes.names[0]:
         warnings.warn(
             "your values came through earlier layers: allowing for their rounding takes one more "
-            f"forward pass of {parameters_of(forward.model):,} parameters, and those layers "
+            f"forward pass of {parameters_of(model):,} parameters, and those layers "
             f"{1 + (runs_of(outputs)[0] if few else usual_runs(outputs))} times in NumPy; "
             "given= (--expect-input) "
             "avoids that",
             CostWarning,
             stacklevel=3,
         )
-    passed = pass_through(forward.model, forward.arrays, names)
+    passed = passes.whole()
     made = {
         (one.layer, one.call): drift_of(
-            forward.model,
-            forward.arrays,
+            model,
+            arrays,
             passed.whole,
             one if isinstance(layer, tuple) else passed.call(one.layer, one.call),
             seed,
@@ -58,12 +58,12 @@ def drift_before(
 
 
 def quick_drift_before(
-    forward: Captured, layer: Named, calls: Sequence[Capture], seed: int
+    passes: Passes, calls: Sequence[Capture], seed: int
 ) -> Mapping[tuple[str, int], Drift]:
     """What a few passes of a large model tell that round otherwise; nothing where they cannot."""
-    if layer == "" or isinstance(layer, tuple):
+    if passes.layer == "" or isinstance(passes.layer, tuple):
         return {}
-    return drift_by_rounding(forward.model, forward.arrays, calls, seed) or {}
+    return drift_by_rounding(passes.model, passes.arrays, calls, seed) or {}
 
 
 def _followed(model: Model) -> bool:

@@ -200,7 +200,7 @@ def from_elsewhere(have: np.ndarray, others: Others) -> Iterator[tuple[str, np.n
 
 def is_a_table(words: str) -> bool:
     """Whether what was done to a weight is that it is the table of an embedding, as the words for
-    the parameters of other layers say it (``probe.capture.run.weights_of_others``)."""
+    the parameters of other layers say it (``probe.capture.passes.Passes.weights_of_others``)."""
     return " is the embedding " in words
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import probe
-from probe.capture.run import in_pass
+from probe.capture.passes import in_pass
 from probe.errors import BadInput
 from probe.evaluation.bounds import Bounds
 from probe.evaluation.reference import inputs_of, recomputed

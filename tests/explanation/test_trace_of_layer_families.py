@@ -13,7 +13,8 @@ from explained_cases import LAYERS, drawn
 from explained_layers import attention, stateful
 
 import probe
-from probe.capture.run import captured
+from probe.capture.passes import captured
+from probe.capture.question import Question
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.origin import number
 from probe.explanation.trace import origin_of
@@ -42,9 +43,9 @@ def holds(layer, x, at=None):
     a layer, or of the one called ``at`` in a model."""
     if at is None:
         name = "" if isinstance(layer, torch.nn.Module) else layer.name
-        (capture,) = captured(layer, name, given=x).calls
+        (capture,) = captured(layer, Question(name, given=x)).calls
     else:
-        (capture,) = captured(layer, at, x).calls
+        (capture,) = captured(layer, Question(at, x)).calls
     assert capture.description is not None, capture.why
     steps, inputs = capture.description.steps, [widened(x) for x in capture.inputs]
     values = recompute(steps, capture.inputs)

@@ -10,7 +10,8 @@ import qkeras
 import tf_keras
 import torch
 
-from probe.capture.run import captured
+from probe.capture.passes import captured
+from probe.capture.question import Question
 
 SPACE = (7, 6, 5)
 
@@ -212,6 +213,6 @@ def drawn(layer, shapes, seed=0):
 def call_of(layer, shapes):
     given = drawn(layer, shapes)
     name = "" if isinstance(layer, torch.nn.Module) else layer.name
-    (capture,) = captured(layer, name, given=list(given)).calls
+    (capture,) = captured(layer, Question(name, given=list(given))).calls
     assert capture.description is not None, capture.why
     return capture
