@@ -1,6 +1,7 @@
 """The two sides of a comparison: models, or arrays by names that another program wrote."""
 
 from collections.abc import Mapping
+from enum import Enum
 
 import numpy as np
 
@@ -10,10 +11,21 @@ from probe.capture.user_arrays import as_array, holds_numbers
 from probe.errors import BadInput
 from probe.model import Model, OutputsAlone
 
-__all__ = ["Outputs", "Side", "side"]
+__all__ = ["ArraysAlone", "Side", "opened_side"]
 
 
-class Outputs:
+class Side(Enum):
+    """One of the two that are compared."""
+
+    A = "A"
+    B = "B"
+
+    @property
+    def other(self) -> "Side":
+        return Side.B if self is Side.A else Side.A
+
+
+class ArraysAlone:
     """Arrays by names, and where they come from: outputs alone."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -29,15 +41,14 @@ class Outputs:
             )
 
 
-Side = Model | Outputs
-
-
-def side(source: ModelLike | Mapping[str, object]) -> Side:
+def opened_side(source: ModelLike | Mapping[str, object]) -> Model | ArraysAlone:
     """What one side is; CannotOpen where it is neither a model nor arrays."""
     if isinstance(source, Mapping):
-        arrays = {str(name): as_array(one, f"the array {name!r}") for name, one in source.items()}
-        return Outputs(arrays, f"{len(arrays)} arrays by name")
+        arrays = {
+            str(name): as_array(array, f"the array {name!r}") for name, array in source.items()
+        }
+        return ArraysAlone(arrays, f"{len(arrays)} arrays by name")
     model = opened(source)
     if isinstance(model, OutputsAlone):
-        return Outputs(model.outputs_alone(), model.source)
+        return ArraysAlone(model.outputs_alone(), model.source)
     return model

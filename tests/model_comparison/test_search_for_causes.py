@@ -109,7 +109,7 @@ def test_without_a_search_what_is_read_is_still_told():
 
 
 def test_more_sources_than_are_searched_in_say_so(monkeypatch):
-    monkeypatch.setattr("probe.model_comparison.compare._EXPLAINED", 0)
+    monkeypatch.setattr("probe.model_comparison.pairing._EXPLAINED", 0)
     (source,) = probe.compare(Net().eval(), Rolled().eval(), X).sources
     assert not source.findings and "and not in this one" in source.notes[-1]
 

@@ -24,6 +24,7 @@ from probe.model_comparison.graphs.normalize import (
 )
 from probe.model_comparison.graphs.quantized import beyond_range, cut_off
 from probe.model_comparison.graphs.weights import Anchor, held_weights
+from probe.model_comparison.sides import Side
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of
 from probe.ops import BatchNormalization, Cast, Clip, Conv, MatMul, Mul, Op, Sum
@@ -51,8 +52,8 @@ class Level:
     """What the weights of one side are rounded to; "" where those of neither are."""
 
     name: str = ""
-    side: str = ""
-    """Whose weights are the rounded ones: "A" or "B"."""
+    side: Side | None = None
+    """Whose weights are the rounded ones; None where those of neither are."""
     rounded: frozenset[Node] = frozenset()
     """Nodes of B with rounded weights that A's did not take the place of."""
     steps: Mapping[Node, float] = field(default_factory=dict)
@@ -68,13 +69,14 @@ class Level:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        if not self.name:
+        if self.side is None:
             return ()
-        other = "A" if self.side == "B" else "B"
-        reference = "; the reference is the less precise of the two" if self.side == "A" else ""
+        reference = ""
+        if self.side is Side.A:
+            reference = "; the reference is the less precise of the two"
         return (
-            f"{self.side} holds {other}'s weights rounded to {self.words}: that is no fault, "
-            f"and B's layers are computed with A's weights{reference}",
+            f"{self.side.value} holds {self.side.other.value}'s weights rounded to {self.words}: "
+            f"that is no fault, and B's layers are computed with A's weights{reference}",
         )
 
     @property
@@ -87,7 +89,7 @@ class Level:
     def beyond(self, values: np.ndarray) -> np.ndarray | float:
         """How far A's values lie beyond what B's type holds: the lowest number of float32 in a mask
         is that of the narrower type in its copy."""
-        if self.side != "B" or self.name not in _TYPES or values.dtype.kind != "f":
+        if self.side is not Side.B or self.name not in _TYPES or values.dtype.kind != "f":
             return 0.0
         largest = float(ml_dtypes.finfo(_TYPES[self.name]).max)  # type: ignore[no-untyped-call]
         far = np.where(np.isfinite(values), np.abs(values.astype(np.float64)) - largest, 0.0)
@@ -157,12 +159,12 @@ def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) 
         mine, theirs = (sum(held) for held in zip(*telling, strict=True)) if telling else (0, 0)
         if mine == theirs or max(mine, theirs) < 0.5 * len(telling):
             continue
-        side = "A" if mine > theirs else "B"
+        side = Side.A if mine > theirs else Side.B
         return Level(name, side, _take(b, anchors, name, ()))
     bits = {bits for node, one in pairs if (bits := _more_bits(node, one.node))}
     if bits:
         rounded = _take(b, anchors, _INTEGERS, [*_constants(a)])
-        return Level(_INTEGERS, "B", rounded, b.steps, tuple(sorted(bits)))
+        return Level(_INTEGERS, Side.B, rounded, b.steps, tuple(sorted(bits)))
     return Level()
 
 

@@ -28,6 +28,7 @@ from probe.model_comparison.graphs.normalize import is_constant, normalization_b
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import Level, rounding_of
 from probe.model_comparison.matching.paired import Decision, Paired, Source, Wire
+from probe.model_comparison.sides import Side
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, precision_of, stored_in
 from probe.ops import BatchNormalization, Identity, Rearrangement, Transpose
@@ -123,7 +124,7 @@ class Walk:
         self._force(b, Source((a,)), (way,), "structure")
         # Either model may round what it is given to the type that it computes in; what A rounds
         # adds up by chance in the first layer.
-        by_chance = 1.0 if self.level.side == "B" else SIGMAS / np.sqrt(3)
+        by_chance = 1.0 if self.level.side is Side.B else SIGMAS / np.sqrt(3)
         unit = max(rounded, by_chance * self.level.unit)
         if unit and self.values[b].dtype.kind == "f":
             self.slack[b] = unit * np.abs(self.values[b].astype(np.float64))
@@ -229,7 +230,7 @@ class Walk:
     def _stored(self, tensor: Tensor) -> np.ndarray | None:
         """What storing an array of its own at the level of precision may do to it."""
         value = tensor.value
-        if self.level.side != "B" or value.dtype.kind != "f":
+        if self.level.side is not Side.B or value.dtype.kind != "f":
             return None
         return self.level.unit * np.where(np.isfinite(value), np.abs(value), 0.0)
 

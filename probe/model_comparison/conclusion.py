@@ -1,0 +1,98 @@
+"""The verdict on two models, and its sentence."""
+
+from collections.abc import Sequence
+
+from probe import printable
+from probe.model_comparison.pairing import Compared
+from probe.model_comparison.passes import Passes
+from probe.model_comparison.reports.result import ModelComparison, Pair
+from probe.model_comparison.rows import NAN_ALONE
+
+__all__ = ["concluded"]
+
+
+def concluded(
+    found: Compared, passes: Passes, source_a: str, source_b: str, strict: bool
+) -> ModelComparison:
+    """The comparison of two models that came from ``source_a`` and ``source_b``."""
+    verdict, sentence = _verdict(found, strict)
+    return ModelComparison(
+        *(verdict, sentence, found.pairs, found.unpaired, source_a, source_b, passes.of_a.how),
+        notes=(*passes.notes, *found.notes),
+        inputs=passes.walked.words,
+    )
+
+
+def _verdict(found: Compared, strict: bool) -> tuple[str, str]:
+    """The verdict, and the sentence that gives its reason."""
+    pairs = found.pairs
+    sources = [pair for pair in pairs if pair.source]
+    agreeing = f"{sum(pair.verdict == 'agree' for pair in pairs)} of {len(pairs)} pairs agree"
+    if found.uncopied and (sources or not pairs):
+        return "diverge", f"diverge: {found.uncopied}"
+    if sources:
+        return "diverge", f"diverge: {_of_sources(sources)}; {agreeing}"
+    if not pairs:
+        return "unchecked", "unchecked: no tensor of B corresponds to one of A"
+    if any(pair.verdict == "diverge" for pair in pairs):
+        return "diverge", f"diverge: {agreeing}"
+    unchecked = _why_unchecked(found, agreeing, strict)
+    if unchecked:
+        return "unchecked", unchecked
+    return "agree", f"agree: {agreeing}"
+
+
+def _why_unchecked(found: Compared, agreeing: str, strict: bool) -> str:
+    """What could not be compared though all that was agrees; "" where nothing is left."""
+    empty = [pair for pair in found.pairs if NAN_ALONE in pair.notes]
+    if empty:
+        where = printable.name(" + ".join(empty[0].b))
+        return f"unchecked: {agreeing}; in {where} of B {NAN_ALONE}"
+    uncomputed = [pair for pair in found.pairs if _is_uncomputed(pair)]
+    if uncomputed:
+        return (
+            f"unchecked: {agreeing}; {' + '.join(uncomputed[0].b)} of B could not be computed from "
+            "A's tensors"
+        )
+    if found.unheld:
+        return (
+            f"unchecked: {agreeing}, but no tensor of the model was found for "
+            f"{printable.several(found.unheld, 3)}; name its pair with --pairs"
+        )
+    if found.ends_open:
+        return f"unchecked: {agreeing}, but an output of B corresponds to none of A"
+    if strict and any(found.unpaired):
+        names = [*found.unpaired[0], *found.unpaired[1]]
+        return f"unchecked: {agreeing}, without a partner: {printable.several(names, 3)}"
+    return ""
+
+
+def _is_uncomputed(pair: Pair) -> bool:
+    """Whether a pair was not compared, neither on A's tensors nor on the models' own."""
+    agrees = pair.propagated is not None and pair.propagated.ok
+    return pair.verdict == "unchecked" and not agrees
+
+
+def _of_sources(sources: Sequence[Pair]) -> str:
+    first = sources[0]
+    name = printable.name(" + ".join(first.b))
+    why = ""
+    if first.differs:
+        field, mine, theirs = first.differs[0]
+        why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
+    if first.findings:
+        why = f" ({first.findings[0].named})"
+    more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}" if sources[1:] else ""
+    return f"B differs from A in {name}{why}{more}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        text = f"{value:g}"
+    elif value is None:
+        text = "none"
+    else:
+        text = str(value)
+    if len(text) <= 40:
+        return text
+    return f"{text[:37]}..."

@@ -1,0 +1,100 @@
+"""The user's own pairs: names of layers of A and of B that stand for one another."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import and_
+from pathlib import Path
+from typing import Any
+
+from probe import printable
+from probe.errors import BadInput
+from probe.files.regular_file import read_json
+from probe.model_comparison.graphs.graph import Graph, Tensor
+from probe.model_comparison.sides import Side
+
+__all__ = ["Pairing", "given_pairs"]
+
+Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
+"""Which layers' outputs stand for one another: names of A and of B, or a JSON file of such."""
+
+
+def given_pairs(
+    pairs: Pairing, a: Graph, b: Graph, alone: Side | None
+) -> list[tuple[Tensor, Tensor]]:
+    """The user's pairs as tensors; BadInput where a name is none, or two of them cross."""
+    if pairs is None:
+        return []
+    given = [*dict.fromkeys(_tensors(pairs, a, b, alone))]
+    _refuse_crossing(given, a, b)
+    return given
+
+
+def _tensors(
+    pairs: Pairing, a: Graph, b: Graph, alone: Side | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if isinstance(pairs, str | Path):
+        pairs = read_json(pairs)
+    told: Any = pairs
+    if isinstance(told, Mapping) and isinstance(told.get("pairs"), list):
+        told = told["pairs"]
+    if not isinstance(told, Mapping | list | tuple):
+        raise BadInput(f"pairs are names of layers of A and of B; you gave {told!r}")
+    rows = list(told.items()) if isinstance(told, Mapping) else told
+    of_a, of_b = _outputs(a), _outputs(b)
+    for row in rows:
+        if not _is_pair(row):
+            raise BadInput(f"a pair is a layer of A and a layer of B; you gave {row!r}")
+        first, second = row if alone is not Side.B else row[::-1]
+        yield _named(first, of_a), _named(second, of_b)
+
+
+def _is_pair(row: object) -> bool:
+    return (
+        isinstance(row, list | tuple)
+        and len(row) == 2
+        and all(isinstance(name, str) for name in row)
+    )
+
+
+def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph) -> None:
+    """BadInput where a layer of A comes before another, and B's of the one after B's of the
+    other."""
+    before = _connected([one for one, _ in pairs], a)
+    after = _connected([other for _, other in pairs], b, after=True)
+    for second, crossing in enumerate(map(and_, before, after)):
+        if crossing:
+            first = (crossing & -crossing).bit_length() - 1
+            names = [(one.name, other.name) for one, other in (pairs[first], pairs[second])]
+            raise BadInput(
+                f"pairs: {names[0][0]} comes before {names[1][0]} in A, but {names[0][1]} "
+                f"after {names[1][1]} in B"
+            )
+
+
+def _connected(tensors: Sequence[Tensor], graph: Graph, after: bool = False) -> list[int]:
+    """Of each tensor which of them it is computed from, or which are computed from it, as bits."""
+    own: dict[Tensor, int] = {}
+    for place, tensor in enumerate(tensors):
+        own[tensor] = own.get(tensor, 0) | 1 << place
+    found: dict[Tensor, int] = {}
+    for node in reversed(graph.nodes) if after else graph.nodes:
+        sides = (node.outputs, node.inputs) if after else (node.inputs, node.outputs)
+        bits = 0
+        for tensor in sides[0]:
+            bits |= found.get(tensor, 0) | own.get(tensor, 0)
+        for tensor in sides[1]:
+            found[tensor] = found.get(tensor, 0) | bits
+    return [found.get(tensor, 0) for tensor in tensors]
+
+
+def _outputs(graph: Graph) -> dict[str, Tensor]:
+    """The outputs of the layers by name: "conv", "conv:1" for a second call."""
+    return {tensor.name: tensor for tensor in graph.tensors if tensor.recorded is not None}
+
+
+def _named(name: str, outputs: Mapping[str, Tensor]) -> Tensor:
+    if name not in outputs:
+        raise BadInput(
+            f"pairs: no layer {printable.name(repr(name))}; there are "
+            f"{printable.several(list(outputs), 8)}"
+        )
+    return outputs[name]

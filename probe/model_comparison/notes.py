@@ -1,0 +1,60 @@
+"""What is said of a comparison as a whole."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from probe import printable
+from probe.model_comparison.causes.own_mistakes import ties
+from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.matching.segments import Segment
+from probe.model_comparison.reports.blocks import differing
+from probe.model_comparison.reports.result import Pair
+
+__all__ = ["made_by_format", "of_hidden_options", "of_ties", "of_unseen_weights"]
+
+_TOLD = 8
+"""So many hidden differences are told one by one."""
+
+
+def made_by_format(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What the number format is expected to do in one layer, at most."""
+    most = max(pairs, key=lambda pair: pair.expected or 0.0, default=None)
+    if most is not None and most.expected:
+        yield (
+            "B's number format is expected to make an error of at most "
+            f"{100 * most.expected:.2g} % of the deviation in one layer, in "
+            f"{printable.name(' + '.join(most.b))}"
+        )
+
+
+def of_unseen_weights(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What is said of weights in the pairs that agree."""
+    return (note for pair in pairs if pair.verdict == "agree" for note in pair.notes)
+
+
+def of_hidden_options(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What options differ in without that this input shows it."""
+    hiding = [pair for pair in pairs if pair.differs and pair.verdict == "agree"]
+    for pair in hiding[:_TOLD]:
+        where = printable.name(" + ".join(pair.b))
+        yield f"{differing(*pair.differs[0])} ({where}): hidden by rounding on this input"
+    if len(hiding) > _TOLD:
+        yield f"{len(hiding) - _TOLD} more options differ, hidden by rounding on this input"
+
+
+def of_ties(
+    all_segments: Sequence[Segment],
+    slack_a: Mapping[Tensor, np.ndarray | None],
+    slack_b: Mapping[Tensor, np.ndarray | None],
+) -> list[str]:
+    """What is to be said of the largest of the last outputs."""
+    ends = (segment.paired for segment in reversed(all_segments))
+    last = next((paired for paired in ends if not paired.b.consumers), None)
+    if last is None or last.a.columns or last.way.text or last.b.value.dtype.kind != "f":
+        return []
+    if last.a.tensor.value.shape != last.b.value.shape:
+        return []
+    slacks = [slack_a.get(last.a.tensor), slack_b.get(last.b)]
+    allowed = sum((slack for slack in slacks if slack is not None), np.zeros(()))
+    return [*filter(None, [ties(last.a.tensor.value, last.b.value, allowed)])]

@@ -1,0 +1,293 @@
+"""A comparison in four stages: pairs of tensors are found, their errors measured, those of one
+fault grouped, and each fault explained."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.comparison.compare import Comparison
+from probe.model_comparison.causes.own_mistakes import (
+    nothing_copied,
+    of_axes,
+    of_dump,
+    of_dumped,
+    of_modes,
+)
+from probe.model_comparison.causes.reading import hidden
+from probe.model_comparison.causes.unseen_weights import unseen_weights
+from probe.model_comparison.given_pairs import Pairing, given_pairs
+from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.weights import Anchor, anchors
+from probe.model_comparison.matching.level import Level, expected_error, level_between
+from probe.model_comparison.matching.merging import merged
+from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
+from probe.model_comparison.matching.paired import Decision, Paired
+from probe.model_comparison.matching.propagated import carried, propagated
+from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
+from probe.model_comparison.matching.structure import refined
+from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.notes import (
+    made_by_format,
+    of_hidden_options,
+    of_ties,
+    of_unseen_weights,
+)
+from probe.model_comparison.passes import Passes, threads_for
+from probe.model_comparison.reports.pictures import drawn
+from probe.model_comparison.reports.result import Pair
+from probe.model_comparison.rows import explained, pair_of, repeated_pair
+from probe.model_comparison.sides import Side
+from probe.numerics.dtypes import widened
+from probe.verdict.options import Search
+
+__all__ = ["Compared", "compared"]
+
+_EXPLAINED = 8
+"""In how many sources the mistake is looked for."""
+_UNSEARCHED = f"causes were searched for in {_EXPLAINED} sources before and not in this one"
+_DRAWN = 24
+"""Of how many pairs that differ there are pictures: of sources first."""
+_MUCH_NEARER = 0.1
+_INNOCENT = (
+    "these values are right for the model's own inputs: only in the file the tensor before differs"
+)
+
+_Slack = dict[Tensor, np.ndarray | None]
+
+
+class Compared(NamedTuple):
+    """The pairs, and what was found out besides."""
+
+    pairs: tuple[Pair, ...]
+    unpaired: tuple[tuple[str, ...], tuple[str, ...]]
+    notes: tuple[str, ...]
+    ends_open: bool
+    """Whether an output of B has no partner and none is computed."""
+    uncopied: str = ""
+    """Says that no weights are shared."""
+    unheld: tuple[str, ...] = ()
+    """Arrays named after layers of the model that stand for none of its tensors."""
+
+
+def compared(
+    passes: Passes, pairs: Pairing, search: Search | str, say: Callable[[str], None]
+) -> Compared:
+    """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
+    causes are searched for, or why they are not."""
+    with threads_for(passes.walked.graph):
+        matched = _pair(passes, pairs, say)
+        say("computing propagated errors")
+        errors = _measure(passes, matched)
+        groups = _group(passes, matched)
+        rows = _explain(passes, matched, errors, groups, search, say)
+        return _summarised(passes, matched, errors, rows)
+
+
+class _Matched(NamedTuple):
+    """The pairs of tensors, and the segments between them."""
+
+    anchors: Mapping[Node, Sequence[Anchor]]
+    level: Level
+    walk: Walk
+    segments: list[Segment]
+
+
+def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matched:
+    """Walks over one model on the other's tensors."""
+    a, b, alone = passes.reference, passes.walked.graph, passes.alone
+    say("pairing layers by their weights")
+    held = anchors(a, b) if alone is None else {}
+    decisions = [Decision(*both, "given") for both in given_pairs(pairs, a, b, alone)]
+    if alone is not None:
+        decisions += [Decision(*both, "name") for both in by_names(a, b)]
+    say("computing B's layers on A's tensors")
+    level = level_between(a, b, held) if alone is None else Level()
+    walk = Walk(
+        *(a, b, held),
+        decisions=decisions,
+        inputs=passes.walked.ways,
+        level=level,
+        same_layout=passes.same_layout,
+    ).run()
+    if alone is not None:
+        walk = in_one_layout(walk)
+        return _Matched(held, level, walk, segments(walk))
+    return _Matched(held, level, *refined(walk))
+
+
+class _Errors(NamedTuple):
+    """How far off both models' own tensors are."""
+
+    slack_a: _Slack
+    """What rounding may have done to A's."""
+    slack_b: _Slack
+    propagated: Mapping[Segment, Comparison | None]
+    """B's own tensor against A's."""
+
+
+def _measure(passes: Passes, matched: _Matched) -> _Errors:
+    """What has come down from before to each pair."""
+    walk = matched.walk
+    slack_a: _Slack = {}
+    if passes.alone is None:
+        wanted = {tensor for paired in walk.pairs for tensor in paired.a.tensors}
+        slack_a = carried(passes.reference, wanted, walk.own)
+    ends = {paired.b for paired in walk.pairs}
+    slack_b = carried(passes.walked.graph, ends, walk.own, matched.level)
+    down = {segment: propagated(segment.paired, slack_a, slack_b) for segment in matched.segments}
+    return _Errors(slack_a, slack_b, down)
+
+
+class _Groups(NamedTuple):
+    """Which segments that differ belong together."""
+
+    sources: Mapping[Segment, Sequence[Segment]]
+    """The segments of a fault by the one where it is made, in execution order."""
+    innocent: Sequence[Segment]
+    """Those whose array is right for the model's own inputs."""
+
+
+def _group(passes: Passes, matched: _Matched) -> _Groups:
+    """Tells the segments where a fault is made from those that show it."""
+    innocent: list[Segment] = []
+    if passes.alone is not None:
+        innocent = [
+            segment
+            for segment in matched.segments
+            if segment.differs and _is_innocent(segment.paired)
+        ]
+    groups = merged(matched.segments, innocent)
+    return _Groups({group[0]: group for group in groups}, innocent)
+
+
+def _is_innocent(paired: Paired) -> bool:
+    """Whether a given array lies much nearer to what the model itself has there than to what the
+    model's layer makes of the arrays given before: then it is one of these that is wrong."""
+    if paired.unforced is None:
+        return False
+    shown, perm = paired.b.shown
+    own = shown.value.transpose(np.argsort(perm))
+    given = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
+    try:
+        apart, local = (
+            np.abs(given - paired.way.to_a(widened(values))).max(initial=0.0)
+            for values in (own, paired.unforced)
+        )
+    except ValueError:  # of another shape
+        return False
+    return bool(apart < _MUCH_NEARER * local)
+
+
+def _explain(
+    passes: Passes,
+    matched: _Matched,
+    errors: _Errors,
+    groups: _Groups,
+    search: Search | str,
+    say: Callable[[str], None],
+) -> list[Pair]:
+    """The pair of each segment, with the reason where a fault is made."""
+    searched = {*islice(groups.sources, _EXPLAINED)}
+    shown = _shown(errors, groups.sources)
+    rows: list[Pair] = []
+    for segment in matched.segments:
+        paired = segment.paired
+        if paired.b.input is not None and not segment.differs:
+            continue
+        expected = expected_error(segment.b, paired.b, matched.level, paired.a.tensor.value)
+        pair = replace(
+            pair_of(segment, errors.propagated[segment], passes.alone), expected=expected
+        )
+        if segment in groups.sources:
+            say(f"explaining {names_of(segment.b, paired.b)[-1]}")
+            how = search if segment in searched else _UNSEARCHED
+            pair = _of_source(pair, segment, groups.sources[segment], passes, matched.walk, how)
+        elif segment in groups.innocent:
+            pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
+        elif segment.differs:
+            pair = replace(pair, notes=("this difference is explained at a source listed below",))
+        elif passes.alone is None and pair.verdict == "agree":
+            pair = replace(pair, differs=tuple(hidden(segment)), notes=unseen_weights(segment))
+        if segment in shown:
+            pair = replace(pair, drawn=drawn(paired, errors.slack_a, errors.slack_b))
+        rows.append(pair)
+    if passes.alone is not None:
+        rows += [repeated_pair(*same) for same in repeated(passes.reference, passes.walked.graph)]
+    return rows
+
+
+def _shown(errors: _Errors, sources: Collection[Segment]) -> set[Segment]:
+    """The segments of which there are pictures."""
+    apart = [
+        segment
+        for segment, down in errors.propagated.items()
+        if segment.differs or (down is not None and not down.ok)
+    ]
+    return {*sorted(apart, key=lambda segment: segment not in sources)[:_DRAWN]}
+
+
+def _of_source(
+    pair: Pair,
+    segment: Segment,
+    group: Sequence[Segment],
+    passes: Passes,
+    walk: Walk,
+    search: Search | str,
+) -> Pair:
+    """The pair of a segment where a fault is made, and why."""
+    from probe.model_comparison.causes.why import (  # noqa: PLC0415 - all causes: only for a source
+        reasons,
+        reasons_alone,
+    )
+
+    if passes.alone is None:
+        return explained(pair, group, reasons(segment, search))
+    why = reasons_alone(segment, walk.values, search)
+    why.notes[:0] = of_dumped(segment, passes.walked.graph, passes.reference)
+    return explained(pair, group, why)
+
+
+def _summarised(
+    passes: Passes, matched: _Matched, errors: _Errors, rows: Sequence[Pair]
+) -> Compared:
+    """The pairs with what is said of them all, and what none of them accounts for."""
+    a, b, walk = passes.reference, passes.walked.graph, matched.walk
+    uncopied, ends_open, unheld = "", False, tuple[str, ...]()
+    free_b = uncovered(b.nodes, {node for segment in matched.segments for node in segment.b})
+    if passes.alone is None:
+        free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
+        uncopied = nothing_copied(a, b, matched.anchors)
+        ends_open = any(
+            end not in walk.partner and end.root not in walk.partner for end in b.outputs
+        )
+        mistakes, unseen = [*of_modes(a, b)], [*of_unseen_weights(rows)]
+    else:
+        free_a = _arrays_left(passes, walk)
+        layers = names_of_layers(b)
+        unheld = tuple(name for name in free_a if name in layers)
+        read = [(pair.a if passes.alone is Side.A else pair.b, pair.axes) for pair in rows]
+        mistakes, unseen = [*of_dump(a), *of_axes(read)], []
+    notes = (
+        *filter(None, [uncopied]),
+        *walk.notes,
+        *mistakes,
+        *matched.level.notes,
+        *made_by_format(rows),
+        *matched.level.cut(walk.values),
+        *of_hidden_options(rows),
+        *unseen,
+        *of_ties(matched.segments, errors.slack_a, errors.slack_b),
+    )
+    unpaired = (free_b, free_a) if passes.alone is Side.B else (free_a, free_b)
+    return Compared(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
+
+
+def _arrays_left(passes: Passes, walk: Walk) -> tuple[str, ...]:
+    """The arrays that stand for no tensor of the model."""
+    arrays = passes.reference
+    known = {tensor for paired in walk.pairs for tensor in paired.a.tensors}
+    known |= {array for array, _, _ in repeated(arrays, passes.walked.graph)}
+    return tuple(array.name for array in arrays.loose if array not in known)

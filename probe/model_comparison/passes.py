@@ -1,0 +1,185 @@
+"""The forward passes that are compared: of both models on A's input, or of one model where the
+other side is arrays alone."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.capture.model_inputs import bind
+from probe.capture.pipeline import one_blas_thread
+from probe.capture.user_arrays import InputArgument, Inputs, Shape
+from probe.errors import BadInput, ForwardFailed, ProbeError
+from probe.model import Model
+from probe.model_comparison.graphs.axes import Way, unchanged
+from probe.model_comparison.graphs.graph import Graph, Node, recorded_pass, tensors_alone
+from probe.model_comparison.graphs.node_values import channel_axis, signature
+from probe.model_comparison.graphs.normalize import normalized
+from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
+from probe.model_comparison.graphs.weights import held_weights
+from probe.model_comparison.inputs import BInputs, candidates
+from probe.model_comparison.sides import ArraysAlone, Side
+
+__all__ = ["Pass", "Passes", "passes_of", "threads_for"]
+
+_ALIKE = 1e-2
+"""Outputs whose signatures lie that near need no other order of the input's axes."""
+_LARGE = 2**28
+"""So many multiplications take one thread about 20 ms."""
+
+
+class Pass(NamedTuple):
+    """A forward pass of one model."""
+
+    graph: Graph
+    arrays: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    how: str
+    ways: tuple[Way, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+class Passes(NamedTuple):
+    """What is compared: a reference, and the pass that is walked over on its tensors."""
+
+    reference: Graph
+    """A's pass; the arrays where one side is arrays alone, B's too."""
+    walked: Pass
+    """B's pass; the model's where one side is arrays alone, A's too."""
+    of_a: Pass
+    """A's pass; the model's where A is arrays alone."""
+    alone: Side | None = None
+    """Which side is arrays alone."""
+    same_layout: bool = False
+    """Whether both models have one order of axes."""
+    notes: tuple[str, ...] = ()
+
+
+def passes_of(
+    a: Model | ArraysAlone,
+    b: Model | ArraysAlone,
+    x: Inputs,
+    x_b: Inputs,
+    shape: Shape,
+    seed: int,
+    say: Callable[[str], None],
+) -> Passes:
+    """Runs the models; BadInput where neither side is one."""
+    if isinstance(a, ArraysAlone) and isinstance(b, ArraysAlone):
+        raise BadInput(
+            f"{a.source} and {b.source} contain only arrays, not how they were computed: give the "
+            "model as one of them"
+        )
+    if isinstance(b, ArraysAlone):
+        assert not isinstance(a, ArraysAlone)
+        say("running A")
+        walked = _pass_of(a, x, shape, seed)
+        return Passes(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
+    if isinstance(a, ArraysAlone):
+        say("running B")
+        walked = _pass_of(b, x if x_b is None else x_b, shape, seed)
+        return Passes(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
+    say("running A")
+    of_a = _pass_of(a, x, shape, seed)
+    say("running B")
+    same_layout = _have_one_layout(a.framework, b.framework)
+    of_b = _pass_of_b(b, of_a, x, x_b, same_layout)
+    notes = tuple(_unlike_outputs(of_a.outputs, of_b.outputs))
+    return Passes(of_a.graph, of_b, of_a, None, same_layout, notes)
+
+
+def _pass_of(model: Model, x: Inputs | InputArgument, shape: Shape, seed: int) -> Pass:
+    bound = bind(model, x, shape, seed)
+    graph, outputs = recorded_pass(bound.model, bound.arrays)
+    graph = normalized(graph)
+    return Pass(graph, bound.arrays, outputs, bound.how)
+
+
+def _pass_of_b(
+    model: Model,
+    a: Pass,
+    x: Inputs | InputArgument,
+    x_b: Inputs | InputArgument,
+    same_layout: bool,
+) -> Pass:
+    """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
+    come nearest; in models of the same layout the order that A's are in, where it fits."""
+    if x_b is not None:
+        bound = bind(model, x_b, None, 0)
+        own = BInputs(bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays))
+        return _run(own, a)
+    best: tuple[float, Pass] | None = None
+    failure: ProbeError | None = None
+    for candidate in candidates(model, a.arrays, x):
+        try:
+            passed = _run(candidate, a)
+        except (ForwardFailed, BadInput) as error:
+            failure = failure or error
+            continue
+        apart = _outputs_apart(a.outputs, passed.outputs)
+        if best is None or apart < 0.5 * best[0]:
+            best = apart, passed
+        if apart < _ALIKE or (same_layout and not candidate.words):
+            break
+    if best is None:
+        raise failure or BadInput(
+            "B takes A's input in no order of its axes: give B's own (x_b=, --input-b)"
+        )
+    return best[1]
+
+
+def _run(b: BInputs, a: Pass) -> Pass:
+    graph, outputs = recorded_pass(b.model, b.arrays)
+    if not quantizes(a.graph):
+        graph = take_integers_away(graph)
+    graph = normalized(graph)
+    return Pass(graph, b.arrays, outputs, a.how, b.ways, b.words)
+
+
+def _have_one_layout(a: str, b: str) -> bool:
+    """Whether models of two frameworks have the same order of axes: most graphs of ONNX come from
+    PyTorch."""
+    names = {one.partition(" ")[0] for one in (a, b)}
+    return len(names) == 1 or names == {"torch", "onnxruntime"}
+
+
+def _unlike_outputs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Iterable[str]:
+    """What is to be said of outputs that are not as many, or of other shapes than an order of axes
+    makes of them."""
+    if len(a) != len(b):
+        yield f"A gives {len(a)} outputs and B {len(b)}: what the others hold is not compared"
+        return
+    for k, (one, other) in enumerate(zip(a, b, strict=True)):
+        if one.size == other.size and sorted(one.shape) != sorted(other.shape):
+            yield f"output {k} has the shape {one.shape} in A and {other.shape} in B"
+
+
+def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
+    """How far the outputs' signatures lie apart, in units of their size."""
+    apart = [
+        float(np.abs(signature(one) - signature(other)).max() / max(signature(one)[0], 1e-30))
+        if one.size == other.size
+        else np.inf
+        for one, other in zip(a, b, strict=False)
+        if one.dtype.kind == other.dtype.kind == "f" and one.size and other.size
+    ]
+    return max(apart, default=0.0)
+
+
+def threads_for(graph: Graph) -> AbstractContextManager[None]:
+    """BLAS on one thread where no product of a graph is worth more: its threads spin while they
+    wait for the next one, which takes half as much processor time again and gains none."""
+    largest = max(map(_multiplications, graph.nodes), default=0.0)
+    if largest < _LARGE:
+        return one_blas_thread
+    return nullcontext()
+
+
+def _multiplications(node: Node) -> float:
+    """How many a product with a weight takes."""
+    axis, outputs = channel_axis(node), node.call.capture.outputs
+    weights = [one.value for name, one in held_weights(node) if "bias" not in name]
+    if axis is None or not weights or not outputs or not outputs[0].ndim:
+        return 0.0
+    return float(outputs[0].size / max(outputs[0].shape[axis], 1) * weights[0].size)
