@@ -12,9 +12,9 @@ from probe.errors import Undescribed
 
 from ..keras.describe.call import Call
 from ..keras.describe.describe import describes
+from ..keras.describe.windows import padding_pairs
 from ..keras.layers import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
 from ..keras.layers.activation import activation_steps, along_axes
-from ..keras.layers.conv import padding_pairs
 from .description import at_inference
 from .nested_layer import inside
 from .quantizers import through

@@ -293,8 +293,7 @@ that describes it."""
 _FUNCTIONS = {
     ".tf_functions.arithmetic": (
         "__operators__.add clip_by_value compat.v1.floor_div compat.v1.math.log_sigmoid "
-        "compat.v1.nn.conv1d compat.v1.nn.conv2d "
-        "compat.v1.nn.convolution compat.v1.norm einsum grad_pass_through identity "
+        "compat.v1.norm einsum grad_pass_through identity "
         "linalg.l2_normalize linalg.matmul "
         "linalg.norm math.abs math.acos math.acosh math.add math.asin math.asinh math.atan "
         "math.atanh math.ceil math.cos "
@@ -312,7 +311,7 @@ _FUNCTIONS = {
         "math.sigmoid math.sign math.sin math.sinh "
         "math.softplus math.softsign math.sqrt math.square math.squared_difference math.subtract "
         "math.tan math.tanh "
-        "math.truediv nn.bias_add nn.conv1d nn.conv2d nn.convolution nn.elu nn.gelu nn.leaky_relu "
+        "math.truediv nn.bias_add nn.elu nn.gelu nn.leaky_relu "
         "nn.log_softmax nn.relu "
         "nn.relu6 nn.selu nn.sigmoid nn.silu nn.softmax nn.softplus nn.softsign nn.tanh norm "
         "stop_gradient tensordot"
@@ -329,6 +328,8 @@ _FUNCTIONS = {
         "where zeros_like"
     ),
     ".tf_functions.windows": (
+        "compat.v1.nn.conv1d compat.v1.nn.conv2d compat.v1.nn.convolution nn.conv1d nn.conv2d "
+        "nn.convolution "
         "compat.v1.math.scalar_mul compat.v1.nn.depthwise_conv2d image.crop_to_bounding_box "
         "image.resize linalg.diag_part linalg.trace "
         "math.add_n math.cumprod math.erfc math.is_finite math.scalar_mul nn.avg_pool "

@@ -10,39 +10,13 @@ from typing import Any
 
 from probe import ops
 from probe.description import Description, Step
-from probe.errors import Undescribed
-from probe.ops.window.same_padding import same_padding
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
+from ..describe.windows import SlidingWindow, kernel_axes
 from .activation import activation_steps
 
-__all__ = ["channels_first", "padding_pairs", "spatial_sizes", "surrounded"]
-
-Pads = tuple[tuple[int, int], ...]
-
-
-def padding_pairs(
-    padding: str,
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Pads:
-    """ "valid", "same" or "causal" as (before, after) per spatial axis. "same" puts the odd element
-    after, as TensorFlow does."""
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    match padding.lower():
-        case "valid":
-            return ((0, 0),) * len(spans)
-        case "causal":
-            return tuple((span - 1, 0) for span in spans)
-        case "same":
-            needed = [
-                same_padding(n, span, s) for n, span, s in zip(sizes, spans, strides, strict=True)
-            ]
-            return tuple((total // 2, total - total // 2) for total in needed)
-    raise Undescribed(f"its padding {padding!r} is not supported")
+__all__ = ["channels_first", "spatial_sizes", "surrounded"]
 
 
 def channels_first(layer: Any) -> bool:
@@ -69,81 +43,66 @@ def surrounded(layer: Any, call: Call, rank: int, steps: Sequence[Step]) -> tupl
 
 
 def _convolution(
-    layer: Any, call: Call, rank: int, convs: Sequence[ops.Conv], filters: int
+    layer: Any,
+    call: Call,
+    window: SlidingWindow,
+    convs: Sequence[ops.Conv],
+    filters: int,
 ) -> Description:
     """Convolutions in a row, the bias in the last, then the activation."""
-    ndim = len(call.shape)
+    rank, ndim = len(window.kernel), len(call.shape)
     steps = surrounded(layer, call, rank, [Step(conv) for conv in convs])
     if ndim > rank + 2:
         # Only Keras 2 takes several batch axes, and only channels-last: they are one for the while.
-        batch, inner, first = call.shape[: -(rank + 1)], call.shape[-(rank + 1) :], convs[0]
-        windows = zip(
-            inner, first.pads, layer.kernel_size, first.strides, first.dilations, strict=False
-        )
-        out = tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows)
+        batch, inner = call.shape[: -(rank + 1)], call.shape[-(rank + 1) :]
         steps = (
             Step(ops.Reshape(shape=(prod(batch), *inner))),
             *steps,
-            Step(ops.Reshape(shape=(*batch, *out, filters))),
+            Step(ops.Reshape(shape=(*batch, *window.counts(inner[:-1]), filters))),
         )
     axes = named_axes(ndim, rank, channels_first(layer))
     return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)
 
 
-def _windows(layer: Any, call: Call, rank: int) -> dict[str, Any]:
-    """Strides, pads and dilations of a convolution."""
-    strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
-    pads = padding_pairs(
-        layer.padding, spatial_sizes(layer, call, rank), layer.kernel_size, strides, dilations
+def _window(layer: Any, call: Call) -> SlidingWindow:
+    sizes = spatial_sizes(layer, call, layer.rank)
+    return SlidingWindow.padded(
+        layer.padding, sizes, layer.kernel_size, layer.strides, layer.dilation_rate
     )
-    return {"strides": strides, "pads": pads, "dilations": dilations}
 
 
-def _depthwise(layer: Any, call: Call, rank: int, name: str, bias: Any) -> ops.Conv:
+def _depthwise(call: Call, name: str, kernel: Any, window: SlidingWindow, bias: Any) -> ops.Conv:
     """The kernel (*k, C, M) as C groups of M filters each: (C * M, 1, *k)."""
-    kernel = getattr(layer, name)
     *sizes, channels, multiplier = (int(n) for n in kernel.shape)
-    axes = (rank, rank + 1, *range(rank))
+    axes = kernel_axes(len(sizes), depthwise=True)
     weight = call.weight(name, kernel, axes=axes, shape=(channels * multiplier, 1, *sizes))
-    return ops.Conv(weight=weight, bias=bias, groups=channels, **_windows(layer, call, rank))
+    return window.conv(weight, bias, channels)
 
 
 @describes("Conv1D", "Conv2D", "Conv3D")
 def _conv(layer: Any, call: Call) -> Description:
-    rank = layer.rank
-    kernel = call.weight("kernel", layer.kernel, axes=(rank + 1, rank, *range(rank)))
-    op = ops.Conv(
-        weight=kernel,
-        bias=call.weight("bias", layer.bias),
-        groups=layer.groups,
-        **_windows(layer, call, rank),
-    )
-    return _convolution(layer, call, rank, [op], layer.filters)
+    window = _window(layer, call)
+    kernel = call.weight("kernel", layer.kernel, axes=kernel_axes(layer.rank))
+    op = window.conv(kernel, call.weight("bias", layer.bias), layer.groups)
+    return _convolution(layer, call, window, [op], layer.filters)
 
 
 @describes("DepthwiseConv1D", "DepthwiseConv2D")
 def _depthwise_conv(layer: Any, call: Call) -> Description:
-    op = _depthwise(
-        layer,
-        call,
-        layer.rank,
-        "depthwise_kernel" if call.legacy else "kernel",
-        call.weight("bias", layer.bias),
-    )
-    return _convolution(layer, call, layer.rank, [op], op.groups * layer.depth_multiplier)
+    window, bias = _window(layer, call), call.weight("bias", layer.bias)
+    name = "depthwise_kernel" if call.legacy else "kernel"
+    op = _depthwise(call, name, getattr(layer, name), window, bias)
+    return _convolution(layer, call, window, [op], op.groups * layer.depth_multiplier)
 
 
 @describes("SeparableConv1D", "SeparableConv2D")
 def _separable_conv(layer: Any, call: Call) -> Description:
-    rank = layer.rank
-    first = _depthwise(layer, call, rank, "depthwise_kernel", None)
-    kernel = call.weight(
-        "pointwise_kernel", layer.pointwise_kernel, axes=(rank + 1, rank, *range(rank))
-    )
-    ones = (1,) * rank
-    bias = call.weight("bias", layer.bias)
-    second = ops.Conv(weight=kernel, bias=bias, strides=ones, pads=((0, 0),) * rank, dilations=ones)
-    return _convolution(layer, call, rank, [first, second], layer.filters)
+    rank, window = layer.rank, _window(layer, call)
+    first = _depthwise(call, "depthwise_kernel", layer.depthwise_kernel, window, None)
+    kernel = call.weight("pointwise_kernel", layer.pointwise_kernel, axes=kernel_axes(rank))
+    points = SlidingWindow.padded("valid", (), (1,) * rank)
+    second = points.conv(kernel, call.weight("bias", layer.bias))
+    return _convolution(layer, call, window, [first, second], layer.filters)
 
 
 @describes("Dense")

@@ -1,5 +1,6 @@
 """Keras' poolings: windowed, global and adaptive."""
 
+from dataclasses import replace
 from typing import Any
 
 from probe import ops
@@ -8,7 +9,8 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
-from .conv import channels_first, padding_pairs, spatial_sizes, surrounded
+from ..describe.windows import SlidingWindow
+from .conv import channels_first, spatial_sizes, surrounded
 
 _RANKS = (1, 2, 3)
 
@@ -19,32 +21,26 @@ def _described(layer: Any, call: Call, *operations: ops.Op) -> Description:
     return Description(surrounded(layer, call, rank, [Step(op) for op in operations]), axes, axes)
 
 
-def _window(layer: Any, call: Call) -> dict[str, Any]:
-    rank = len(call.shape) - 2
-    kernel, strides = tuple(layer.pool_size), tuple(layer.strides)
-    pads = padding_pairs(
-        layer.padding, spatial_sizes(layer, call, rank), kernel, strides, (1,) * rank
-    )
-    return {"kernel": kernel, "strides": strides, "pads": pads}
+def _window(layer: Any, call: Call) -> SlidingWindow:
+    sizes = spatial_sizes(layer, call, len(call.shape) - 2)
+    return SlidingWindow.padded(layer.padding, sizes, layer.pool_size, layer.strides)
 
 
 @describes(*(f"MaxPooling{rank}D" for rank in _RANKS))
 def _max_pooling(layer: Any, call: Call) -> Description:
-    return _described(
-        layer, call, ops.MaxPool(dilations=(1,) * len(layer.pool_size), **_window(layer, call))
-    )
+    return _described(layer, call, _window(layer, call).max_pool())
 
 
 @describes(*(f"AveragePooling{rank}D" for rank in _RANKS))
 def _average_pooling(layer: Any, call: Call) -> Description:
     window = _window(layer, call)
-    pads = window["pads"]
+    pads = window.pads
     if call.backend == "torch" and any(before != after for before, after in pads):
         # keras/src/backend/torch/nn.py, _apply_same_padding: what PyTorch cannot pad itself is
         # padded with copies that count.
-        pool = ops.AveragePool(count_include_pad=False, **window | {"pads": ((0, 0),) * len(pads)})
+        pool = replace(window, pads=((0, 0),) * len(pads)).average_pool()
         return _described(layer, call, ops.Pad(pads=((0, 0), (0, 0), *pads), mode="edge"), pool)
-    return _described(layer, call, ops.AveragePool(count_include_pad=False, **window))
+    return _described(layer, call, window.average_pool())
 
 
 def _global(

@@ -19,8 +19,8 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import described_class, described_name, describes
 from ..describe.layer_tree import is_followed
+from ..describe.windows import SlidingWindow, kernel_axes
 from .activation import activation_steps
-from .conv import padding_pairs
 
 __all__ = ["OWN_CELLS", "STEPWISE", "CellOps", "Read", "Stepwise", "recurrence"]
 
@@ -383,26 +383,21 @@ def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...])
 def _convolving(
     cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]
 ) -> ops.ConvLSTM:
-    rank = len(spatial)
-    axes = (rank + 1, rank, *range(rank))
-    kernel = tuple(cell.kernel_size)
-    strides, dilations = tuple(cell.strides), tuple(cell.dilation_rate)
-    ones = (1,) * rank
-    pads = padding_pairs(cell.padding, spatial, kernel, strides, dilations)
-    sizes = [
-        (n + sum(pad) - (k - 1) * d - 1) // s + 1
-        for n, pad, k, d, s in zip(spatial, pads, kernel, dilations, strides, strict=True)
-    ]
+    axes = kernel_axes(len(spatial))
+    window = SlidingWindow.padded(
+        cell.padding, spatial, cell.kernel_size, cell.strides, cell.dilation_rate
+    )
+    over_states = SlidingWindow.padded("same", window.counts(spatial), cell.kernel_size)
     return ops.ConvLSTM(
         **shared,
         kernel=call.weight(f"{prefix}kernel", cell.kernel, axes=axes),
         recurrent=call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel, axes=axes),
         bias=call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None),
         gates="ifgo",
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        state_pads=padding_pairs("same", sizes, kernel, ones, ones),
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        state_pads=over_states.pads,
     )
 
 

@@ -12,7 +12,7 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
-from .conv import padding_pairs
+from ..describe.windows import Kernel, SlidingWindow, convolved, padding_pairs
 
 _COMPUTED = "computed by the layer, not stored"
 
@@ -22,10 +22,9 @@ def _framed(
 ) -> Ref:
     """A signal (batch, 1, time) with a bank of filters (frequencies, 1, frame): (batch,
     frequencies, frames)."""
-    batch, _, time = build.shape(x)
     frequencies, _, frame = kernel.value.shape
-    op = ops.Conv(weight=kernel, bias=None, strides=(step,), pads=(pads,), dilations=(1,))
-    return build.add(op, x, shape=(batch, frequencies, (time + sum(pads) - frame) // step + 1))
+    window = SlidingWindow.padded((pads,), (), (frame,), (step,))
+    return convolved(build, x, window, Kernel(kernel, ()), frequencies)
 
 
 def _power(build: OpBuilder, real: Ref, imaginary: Ref) -> Ref:

@@ -10,6 +10,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
+from ..describe.windows import kernel_axes
 from .activation import activation_steps
 from .conv import channels_first, spatial_sizes, surrounded
 
@@ -82,7 +83,7 @@ def _conv_transpose(layer: Any, call: Call) -> Description:
     )
     more = (None,) * rank if layer.output_padding is None else tuple(layer.output_padding)
     crops = transposed_crops(call.backend, call.legacy, layer.padding, sizes, spans, strides, more)
-    kernel = call.weight("kernel", layer.kernel, axes=(rank + 1, rank, *range(rank)))
+    kernel = call.weight("kernel", layer.kernel, axes=kernel_axes(rank))
     op = ops.ConvTranspose(
         weight=kernel,
         bias=call.weight("bias", layer.bias),

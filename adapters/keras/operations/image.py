@@ -15,7 +15,7 @@ from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.variables import cast
-from ..layers.conv import padding_pairs
+from ..describe.windows import Kernel, SlidingWindow, convolved
 from .arithmetic import as_layer, data_format, operation
 
 
@@ -212,17 +212,12 @@ def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
     # On PyTorch Keras pads by half the height on every side, so that other images come out of
     # windows that are not odd squares.
     half = (sizes[0] // 2, sizes[0] // 2)
-    pads = (
-        (half, half)
-        if call.backend == "torch"
-        else padding_pairs("same", shape[-2:], sizes, (1, 1), (1, 1))
+    padding = (half, half) if call.backend == "torch" else "same"
+    window = SlidingWindow.padded(padding, shape[-2:], sizes)
+    blurred = convolved(build, x, window, Kernel(None, (kernel,)), 1)
+    return _turned_back(
+        op, call, build, build.reshape(blurred, (*shape[:-2], *window.counts(shape[-2:])))
     )
-    out = tuple(
-        n + sum(pad) - size + 1 for n, pad, size in zip(shape[-2:], pads, sizes, strict=True)
-    )
-    conv = ops.Conv(None, None, strides=(1, 1), pads=pads, dilations=(1, 1))
-    found = build.add(conv, x, kernel, shape=(*build.shape(x)[:2], *out))
-    return _turned_back(op, call, build, build.reshape(found, (*shape[:-2], *out)))
 
 
 def _turned_back(op: Any, call: Call, build: OpBuilder, x: Ref) -> Ref:
@@ -249,7 +244,7 @@ def _sobel_edges(op: Any, call: Call, build: OpBuilder) -> Ref:
     padded = build.add(pad, x, shape=(count, 1, height + 2, width + 2))
     down = np.array([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
     kernel = build.ref(np.stack([down, down.T])[:, None])
-    conv = ops.Conv(None, None, strides=(1, 1), pads=((0, 0), (0, 0)), dilations=(1, 1))
-    found = build.add(conv, padded, kernel, shape=(count, 2, height, width))
-    last = build.transpose(found, (0, 2, 3, 1))
+    window = SlidingWindow.padded("valid", (), (3, 3))
+    edges = convolved(build, padded, window, Kernel(None, (kernel,)), 2)
+    last = build.transpose(edges, (0, 2, 3, 1))
     return _turned_back(op, call, build, build.reshape(last, (*shape, 2)))

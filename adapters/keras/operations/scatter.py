@@ -15,6 +15,7 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
+from ..describe.windows import Kernel, SlidingWindow, convolved
 from .arithmetic import operation
 
 
@@ -185,17 +186,15 @@ def _correlate(op: Any, call: Call, build: OpBuilder) -> Ref:
     (long,), (short,) = build.shape(left), build.shape(right)
     if long < short:
         raise Undescribed("a second signal longer than the first is not supported")
-    lead = {"valid": 0, "full": short - 1, "same": short // 2}[op.mode]
-    pads = ((lead, {"valid": 0, "full": short - 1, "same": short - 1 - short // 2}[op.mode]),)
-    conv = ops.Conv(None, None, strides=(1,), pads=pads, dilations=(1,))
-    size = long + sum(pads[0]) - short + 1
-    found = build.add(
-        conv,
-        build.reshape(left, (1, 1, long)),
-        build.reshape(right, (1, 1, short)),
-        shape=(1, 1, size),
-    )
-    return build.reshape(found, (size,))
+    before, after = {
+        "valid": (0, 0),
+        "full": (short - 1, short - 1),
+        "same": (short // 2, short - 1 - short // 2),
+    }[op.mode]
+    window = SlidingWindow.padded(((before, after),), (long,), (short,))
+    signal = build.reshape(left, (1, 1, long))
+    kernel = Kernel(None, (build.reshape(right, (1, 1, short)),))
+    return build.reshape(convolved(build, signal, window, kernel, 1), window.counts((long,)))
 
 
 @operation("Full", "FullLike")

@@ -18,7 +18,6 @@ from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..layers.activation import along_axes, gelu_op
-from ..layers.conv import padding_pairs
 
 UNARY: dict[str, Callable[[], ops.Op]] = {
     "compat.v1.math.log_sigmoid": ops.LogSigmoid,
@@ -271,60 +270,6 @@ def _einsum(build: OpBuilder, argument: Argument) -> Ref:
         equation, *(np.broadcast_to(np.float32(0), build.shape(ref)) for ref in given)
     ).shape
     return build.add(ops.Einsum(equation=equation), *given, shape=shape)
-
-
-@function(
-    "compat.v1.nn.conv1d",
-    "compat.v1.nn.conv2d",
-    "compat.v1.nn.convolution",
-    "nn.conv1d",
-    "nn.conv2d",
-    "nn.convolution",
-)
-def _convolution(build: OpBuilder, argument: Argument) -> Ref:
-    x, kernel = argument("input", "value"), build.shaped(argument("filter", "filters"))
-    if not str(argument("data_format", default="C")).endswith("C") or not isinstance(
-        argument("padding"), str
-    ):
-        raise Undescribed("only a plain channels-last convolution is supported")
-    batch, *sizes, channels = build.shape(x)
-    rank = len(sizes)
-    if isinstance(kernel, Ref):
-        *window, inner, filters = build.shape(kernel)
-    else:
-        *window, inner, filters = (int(size) for size in kernel.shape)
-
-    def spatial(value: Any) -> tuple[int, ...]:
-        given = build.ints(1 if value is None else value)
-        return tuple(
-            given * rank if len(given) == 1 else given if len(given) == rank else given[1:-1]
-        )
-
-    strides, dilations = (
-        spatial(argument("strides", "stride")),
-        spatial(argument("dilations", "dilation_rate")),
-    )
-    pads = padding_pairs(argument("padding"), sizes, window, strides, dilations)
-    turned = (rank + 1, rank, *range(rank))
-    weight = None if isinstance(kernel, Ref) else build.weight(kernel, turned)
-    computed = () if weight is not None else (build.transpose(build.ref(kernel), turned),)
-    windows = zip(sizes, pads, window, strides, dilations, strict=True)
-    out = [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
-    op = ops.Conv(
-        weight=weight,
-        bias=None,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        groups=channels // inner,
-    )
-    y = build.add(
-        op,
-        build.transpose(x, (0, rank + 1, *range(1, rank + 1))),
-        *computed,
-        shape=(batch, filters, *out),
-    )
-    return build.transpose(y, (0, *range(2, rank + 2), 1))
 
 
 @function("nn.bias_add")

@@ -10,6 +10,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
+from ..describe.windows import depth_to_space, space_to_depth
 from .arithmetic import Argument, function
 
 
@@ -221,27 +222,14 @@ def _one_hot(build: OpBuilder, argument: Argument) -> Ref:
     return build.add(ops.OneHot(depth=depth), x, shape=(*build.shape(x), depth))
 
 
-def _blocks(apart: bool) -> Callable[[OpBuilder, Argument], Ref]:
-    """Channels to squares of pixels, or back, as DCR does: the block's place is the outer part of
-    the channel."""
-
+def _blocks(moved: Callable[[OpBuilder, Ref, int], Ref]) -> Callable[[OpBuilder, Argument], Ref]:
     def body(build: OpBuilder, argument: Any) -> Ref:
         if argument("data_format", default="NHWC") != "NHWC":
             raise Undescribed("only data_format NHWC is supported")
-        x, k = argument("input"), int(argument("block_size"))
-        batch, height, width, channels = build.shape(x)
-        if apart:
-            parts = build.transpose(
-                build.reshape(x, (batch, height, width, k, k, channels // k**2)), (0, 1, 3, 2, 4, 5)
-            )
-            return build.reshape(parts, (batch, height * k, width * k, channels // k**2))
-        parts = build.transpose(
-            build.reshape(x, (batch, height // k, k, width // k, k, channels)), (0, 1, 3, 2, 4, 5)
-        )
-        return build.reshape(parts, (batch, height // k, width // k, channels * k**2))
+        return moved(build, argument("input"), int(argument("block_size")))
 
     return body
 
 
-function("nn.depth_to_space")(_blocks(True))
-function("nn.space_to_depth")(_blocks(False))
+function("nn.depth_to_space")(_blocks(depth_to_space))
+function("nn.space_to_depth")(_blocks(space_to_depth))

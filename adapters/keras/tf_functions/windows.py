@@ -1,7 +1,7 @@
 """TensorFlow's functions that look at windows and images, and those that order elements, as Keras 2
 records them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -12,7 +12,19 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
-from ..layers.conv import padding_pairs
+from ..describe.windows import (
+    Pads,
+    SlidingWindow,
+    convolved,
+    kernel_axes,
+    kernel_of,
+    kernel_sizes,
+    local_response,
+    pooled,
+    to_channels_first,
+    to_channels_last,
+    transposed_convolved,
+)
 from ..layers.resize import resized
 from .arithmetic import Argument, function
 
@@ -22,63 +34,40 @@ def _last(argument: Argument) -> None:
         raise Undescribed("the data format channels_first is not supported")
 
 
+def _plain(argument: Argument) -> None:
+    if str(argument("data_format", default="N")).startswith("NC") or not isinstance(
+        argument("padding"), str
+    ):
+        raise Undescribed("only a plain channels-last convolution is supported")
+
+
 def _spatial(build: OpBuilder, value: Any, rank: int) -> tuple[int, ...]:
     """One number, one for each spatial axis, or one for every axis of the input."""
-    given = build.ints(1 if value is None else value)
-    return tuple(
-        given * rank if len(given) == 1 else given if len(given) == rank else given[1 : rank + 1]
-    )
+    numbers = tuple(build.ints(1 if value is None else value))
+    if len(numbers) == 1:
+        return numbers * rank
+    if len(numbers) == rank:
+        return numbers
+    return numbers[1 : rank + 1]
 
 
-def _pads(argument: Argument, *windows: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _padding(argument: Argument) -> str | Pads:
     padding = argument("padding")
     if isinstance(padding, str):
-        return padding_pairs(padding, *windows)
+        return padding
     return tuple((int(before), int(after)) for before, after in padding[1:-1])
-
-
-def _first(build: OpBuilder, x: Ref) -> Ref:
-    rank = len(build.shape(x))
-    return build.transpose(x, (0, rank - 1, *range(1, rank - 1)))
-
-
-def _back(build: OpBuilder, x: Ref) -> Ref:
-    return build.transpose(x, (0, *range(2, len(build.shape(x))), 1))
-
-
-def _counts(
-    sizes: Sequence[int],
-    pads: Any,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> list[int]:
-    windows = zip(sizes, pads, kernel, strides, dilations, strict=True)
-    return [(n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, s, d in windows]
 
 
 def _pooled(largest: bool) -> Callable[[OpBuilder, Argument], Ref]:
     def body(build: OpBuilder, argument: Argument) -> Ref:
         _last(argument)
-        x = _first(build, build.ref(argument("input", "value")))
-        batch, channels, *sizes = build.shape(x)
+        x = to_channels_first(build, build.ref(argument("input", "value")))
+        _, _, *sizes = build.shape(x)
         kernel, strides = (
             _spatial(build, argument(name), len(sizes)) for name in ("ksize", "strides")
         )
-        ones = (1,) * len(sizes)
-        pads = _pads(argument, sizes, kernel, strides, ones)
-        window: dict[str, Any] = {"kernel": kernel, "strides": strides, "pads": pads}
-        pool = (
-            ops.MaxPool(dilations=ones, **window)
-            if largest
-            else ops.AveragePool(count_include_pad=False, **window)
-        )
-        return _back(
-            build,
-            build.add(
-                pool, x, shape=(batch, channels, *_counts(sizes, pads, kernel, strides, ones))
-            ),
-        )
+        window = SlidingWindow.padded(_padding(argument), sizes, kernel, strides)
+        return to_channels_last(build, pooled(build, x, window, largest))
 
     return body
 
@@ -92,73 +81,65 @@ for _kind in ("max", "avg"):
 @function("compat.v1.nn.depthwise_conv2d", "nn.depthwise_conv2d")
 def _depthwise_conv(build: OpBuilder, argument: Argument) -> Ref:
     _last(argument)
-    x, kernel = _first(build, build.ref(argument("input"))), build.shaped(argument("filter"))
-    batch, channels, *sizes = build.shape(x)
-    *window, _, multiplier = (
-        build.shape(kernel) if isinstance(kernel, Ref) else (int(size) for size in kernel.shape)
-    )
-    strides, dilations = (
+    x, kernel = to_channels_first(build, build.ref(argument("input"))), argument("filter")
+    _, channels, *sizes = build.shape(x)
+    *size, _, multiplier = kernel_sizes(build, kernel)
+    window = SlidingWindow.padded(
+        _padding(argument),
+        sizes,
+        size,
         _spatial(build, argument("strides"), 2),
         _spatial(build, argument("dilations", "rate"), 2),
     )
-    pads = _pads(argument, sizes, window, strides, dilations)
-    form = (channels * multiplier, 1, *window)
-    weight = None if isinstance(kernel, Ref) else build.weight(kernel, (2, 3, 0, 1), form)
-    computed = (
-        ()
-        if weight is not None
-        else (build.reshape(build.transpose(build.ref(kernel), (2, 3, 0, 1)), form),)
+    filters = channels * multiplier
+    laid = kernel_of(build, kernel, kernel_axes(2, depthwise=True), (filters, 1, *size))
+    return to_channels_last(build, convolved(build, x, window, laid, filters, channels))
+
+
+@function(
+    "compat.v1.nn.conv1d",
+    "compat.v1.nn.conv2d",
+    "compat.v1.nn.convolution",
+    "nn.conv1d",
+    "nn.conv2d",
+    "nn.convolution",
+)
+def _convolution(build: OpBuilder, argument: Argument) -> Ref:
+    x, kernel = argument("input", "value"), argument("filter", "filters")
+    _plain(argument)
+    _, *sizes, channels = build.shape(x)
+    rank = len(sizes)
+    *size, inner, filters = kernel_sizes(build, kernel)
+    window = SlidingWindow.padded(
+        argument("padding"),
+        sizes,
+        size,
+        _spatial(build, argument("strides", "stride"), rank),
+        _spatial(build, argument("dilations", "dilation_rate"), rank),
     )
-    conv = ops.Conv(
-        weight=weight, bias=None, strides=strides, pads=pads, dilations=dilations, groups=channels
-    )
-    return _back(
-        build,
-        build.add(
-            conv,
-            x,
-            *computed,
-            shape=(batch, form[0], *_counts(sizes, pads, window, strides, dilations)),
-        ),
+    laid = kernel_of(build, kernel, kernel_axes(rank))
+    first = to_channels_first(build, x)
+    return to_channels_last(
+        build, convolved(build, first, window, laid, filters, channels // inner)
     )
 
 
 @function("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose")
 def _conv_transpose(build: OpBuilder, argument: Argument) -> Ref:
-    """The gradient of the convolution that makes the input's size of the output's: that is what its
-    padding crops."""
-    x, kernel = _first(build, build.ref(argument("input"))), build.shaped(argument("filters"))
-    if str(argument("data_format", default="N")).startswith("NC") or not isinstance(
-        argument("padding"), str
-    ):
-        raise Undescribed("only a plain channels-last convolution is supported")
-    batch, _, *sizes = build.shape(x)
-    rank = len(sizes)
-    if isinstance(kernel, Ref):
-        *window, outer, inner = build.shape(kernel)
-    else:
-        *window, outer, inner = (int(size) for size in kernel.shape)
-    strides, dilations = (
+    x, kernel = to_channels_first(build, build.ref(argument("input"))), argument("filters")
+    _plain(argument)
+    rank = build.rank(x) - 2
+    *size, outer, _ = kernel_sizes(build, kernel)
+    wanted = build.ints(argument("output_shape"))[1 : rank + 1]
+    window = SlidingWindow.padded(
+        argument("padding"),
+        wanted,
+        size,
         _spatial(build, argument("strides"), rank),
         _spatial(build, argument("dilations"), rank),
     )
-    wanted = build.ints(argument("output_shape"))[1 : rank + 1]
-    whole = [
-        (n - 1) * s + (k - 1) * d + 1
-        for n, s, k, d in zip(sizes, strides, window, dilations, strict=True)
-    ]
-    before = [
-        max(full - n, 0) // 2 if argument("padding") == "SAME" else 0
-        for full, n in zip(whole, wanted, strict=True)
-    ]
-    crops = tuple((one, full - n - one) for one, full, n in zip(before, whole, wanted, strict=True))
-    axes, form = (rank + 1, rank, *range(rank)), (inner, outer, *window)
-    weight = None if isinstance(kernel, Ref) else build.weight(kernel, axes, form)
-    computed = () if weight is not None else (build.transpose(build.ref(kernel), axes),)
-    conv = ops.ConvTranspose(
-        weight=weight, bias=None, strides=strides, crops=crops, dilations=dilations
-    )
-    return _back(build, build.add(conv, x, *computed, shape=(batch, outer, *wanted)))
+    laid = kernel_of(build, kernel, kernel_axes(rank))
+    return to_channels_last(build, transposed_convolved(build, x, window, laid, outer, wanted))
 
 
 @function("image.resize")
@@ -171,7 +152,7 @@ def _resize(build: OpBuilder, argument: Argument) -> Ref:
     ):
         raise Undescribed("only plain resizing of a batch of floats is supported")
     method = argument("method", default="bilinear")
-    first = _first(build, x)
+    first = to_channels_first(build, x)
     sizes = build.ints(argument("size"))
     op = resized(
         "tensorflow",
@@ -180,7 +161,7 @@ def _resize(build: OpBuilder, argument: Argument) -> Ref:
         sizes,
         bool(argument("antialias", default=False)),
     )
-    return _back(build, build.add(op, first, shape=(*build.shape(first)[:2], *sizes)))
+    return to_channels_last(build, build.add(op, first, shape=(*build.shape(first)[:2], *sizes)))
 
 
 @function("image.crop_to_bounding_box")
@@ -197,16 +178,12 @@ def _crop(build: OpBuilder, argument: Argument) -> Ref:
 
 @function("nn.local_response_normalization")
 def _local_response(build: OpBuilder, argument: Argument) -> Ref:
-    radius = argument("depth_radius", default=5)
-    size = 2 * int(radius) + 1
+    radius = int(argument("depth_radius", default=5))
     alpha, beta, bias = (
         float(argument(name, default=default))
         for name, default in (("alpha", 1), ("beta", 0.5), ("bias", 1))
     )
-    op = ops.LRN(
-        size=size, alpha=alpha * size, beta=beta, bias=bias, before=int(radius), after=int(radius)
-    )
-    return _back(build, build.add(op, _first(build, build.ref(argument("input")))))
+    return local_response(build, build.ref(argument("input")), radius, alpha, beta, bias)
 
 
 @function("math.cumprod")
