@@ -39,6 +39,7 @@ from ..packages.ao_quantized import to_levels
 from .exported_program import Program, place_of
 from .onnx_export import Called, alone
 from .restore_state import held
+from .tensor_marks import CONSTANT, FOLLOWS, MADE, OF_ARGUMENTS, UNINITIALISED, VARIES, Marks
 from .tensors import (
     array_of,
     autocast_in,
@@ -241,12 +242,7 @@ class FunctionCalls(TorchFunctionMode):
         self._calls: Counter[str] = Counter()
         self._producers = Producers()
         self._writes = Writes((), ())
-        self._following: dict[int, ref[torch.Tensor]] = {}
-        self._of_arguments: dict[int, ref[torch.Tensor]] = {}
-        self._made: dict[int, ref[torch.Tensor]] = {}
-        self._uninitialised: dict[int, ref[torch.Tensor]] = {}
-        self._constant: dict[int, ref[torch.Tensor]] = {}
-        """What a module gives that takes what follows, and made it of nothing that does."""
+        self.marks = Marks()
         self._left = self._arrays_left = False
         self.unseen: dict[str, Unseen] = {}
         self.given_unseen: dict[str, Unseen] = {}
@@ -271,7 +267,7 @@ class FunctionCalls(TorchFunctionMode):
     def watching(
         self, inputs: Sequence[torch.Tensor], producers: Producers, writes: Writes
     ) -> Iterator[None]:
-        self.mark(inputs)
+        self.marks.add(inputs, FOLLOWS)
         self._producers, self._writes = producers, writes
         with ExitStack() as stack:
             hooks: list[RemovableHandle] = []
@@ -286,42 +282,11 @@ class FunctionCalls(TorchFunctionMode):
             with self:
                 yield
 
-    def mark(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Says of tensors that they follow from the model's input."""
-        for tensor in tensors:
-            self._following[id(tensor)] = ref(tensor)
-
-    def follows(self, tensor: torch.Tensor) -> bool:
-        known = self._following.get(id(tensor))
-        return known is not None and known() is tensor
-
-    def mark_arguments(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Says of tensors that they follow from the arguments of a container, if not from the
-        model's input."""
-        for tensor in tensors:
-            self._of_arguments[id(tensor)] = ref(tensor)
-
-    def varies(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor follows from the model's input or from the arguments of a container."""
-        known = self._of_arguments.get(id(tensor))
-        return self.follows(tensor) or (known is not None and known() is tensor)
-
     def _make(self, result: Any) -> None:
         """Takes note of tensors that were there before the pass, or that a call which is seen has
         made."""
         if isinstance(result, torch.Tensor | list | tuple | dict):
-            for tensor in tensors_in(result):
-                self._made[id(tensor)] = ref(tensor)
-
-    def _is_made(self, tensor: torch.Tensor) -> bool:
-        known = self._made.get(id(tensor))
-        return known is not None and known() is tensor
-
-    def constant(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is known to follow neither from the model's input nor from the arguments
-        of a container."""
-        known = self._constant.get(id(tensor))
-        return not self.varies(tensor) or (known is not None and known() is tensor)
+            self.marks.add(tensors_in(result), MADE)
 
     def _lasts(self, tensor: torch.Tensor) -> bool:
         """Whether a parameter or buffer keeps its values until the call is judged: what a pass
@@ -345,7 +310,7 @@ class FunctionCalls(TorchFunctionMode):
         """Takes note of those that came from nowhere seen; they follow from the model's input if
         arrays of it may have come back."""
         for tensor in tensors:
-            if self._is_made(tensor) or self._parameter(tensor) is not None or self.follows(tensor):
+            if self.marks.of(tensor) & (MADE | FOLLOWS) or self._parameter(tensor) is not None:
                 continue
             with torch._C.DisableTorchFunction():
                 empty = tensor.is_meta
@@ -366,7 +331,7 @@ class FunctionCalls(TorchFunctionMode):
             else:
                 self.unseen[place] = replace(alone, digests=[digest])
             if self._arrays_left:
-                self.mark([tensor])
+                self.marks.add([tensor], FOLLOWS)
 
     def _takes(self, layer: str, tensors: Sequence[torch.Tensor]) -> None:
         """Takes note of a layer that is given tensors which came from nowhere seen."""
@@ -387,8 +352,8 @@ class FunctionCalls(TorchFunctionMode):
                 tensors_in((args, kwargs)), f"the input of {self._names.get(id(module), '')!r}"
             )
         given = () if self._inside else tensors_in((args, kwargs))
-        follows = any(map(self.follows, given))
-        varies = follows or any(map(self.varies, given))
+        marks = self.marks.of(*given)
+        follows, varies = bool(marks & FOLLOWS), bool(marks & VARIES)
         name = self._names.get(id(module), "")
         self._takes(name, given)
         self._frames.append(_Frame(name, module, atomic, follows, varies))
@@ -412,14 +377,15 @@ class FunctionCalls(TorchFunctionMode):
             self._frames.pop()
         if not frame.follows:
             if frame.varies and frame.atomic:
-                self.mark_arguments(outputs)
+                self.marks.add(outputs, OF_ARGUMENTS)
             return
         # What a module that is broken down gives may come from code that shows no calls, such as
         # TorchScript or vmap.
-        if frame.atomic or not any(self.follows(tensor) for tensor in outputs):
+        if frame.atomic or not self.marks.of(*outputs) & FOLLOWS:
             if not frame.atomic:
-                self._constant |= {id(one): ref(one) for one in outputs if self._is_made(one)}
-            self.mark(outputs)
+                made = [output for output in outputs if self.marks.of(output) & MADE]
+                self.marks.add(made, CONSTANT)
+            self.marks.add(outputs, FOLLOWS)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -432,8 +398,8 @@ class FunctionCalls(TorchFunctionMode):
         name, shown = _names_of(func)
         if name not in _FACTS and name not in _DRAWS and not shown.startswith("init."):
             self._strange(tensors, f"the input of a call of {shown}")
-        follows = any(self.follows(tensor) for tensor in tensors)
-        varies = follows or any(map(self.varies, tensors))
+        marks = self.marks.of(*tensors)
+        follows, varies = bool(marks & FOLLOWS), bool(marks & VARIES)
         # what containers make of parameters alone, such as 1 + weight, is computed within as well
         learned = not varies and any(self._parameter(tensor) is not None for tensor in tensors)
         if (
@@ -446,7 +412,7 @@ class FunctionCalls(TorchFunctionMode):
             if not (self._left and name in _BRINGS):
                 self._make(output)
             if "empty" in name and isinstance(output, torch.Tensor):
-                self._uninitialised[id(output)] = ref(output)
+                self.marks.add([output], UNINITIALISED)
             return output
         self._left |= name in _LEAVES
         self._arrays_left |= name in _ARRAYS
@@ -458,12 +424,14 @@ class FunctionCalls(TorchFunctionMode):
             for tensor in (tensors if writes else ())
         }
         wholes = [
-            _Whole(base, x := copied(base), self._producers.of(base, x), self.constant(base))
+            _Whole(base, x := copied(base), self._producers.of(base, x), self.marks.constant(base))
             for tensor in (tensors if writes and self.containers else ())
             if (base := tensor._base) is not None
         ]
         # of what is written to only the time before tells it
-        still = {id(one) for one in tensors if self.constant(one)} if self.containers else set()
+        still = (
+            {id(one) for one in tensors if self.marks.constant(one)} if self.containers else set()
+        )
         output = func(*args, **kwargs)
         results = [args[0]] if name == "__setitem__" else tensors_in(output)
         if not results or (
@@ -478,7 +446,7 @@ class FunctionCalls(TorchFunctionMode):
             if one is not None
         ]
         if varies:
-            (self.mark if follows else self.mark_arguments)(outputs)
+            self.marks.add(outputs, FOLLOWS if follows else OF_ARGUMENTS)
         layer, alias = self._named(named(name) if follows else f"{_FIXED}/{named(name)}")
         for called in (layer, alias):
             if called is not None:
@@ -501,7 +469,7 @@ class FunctionCalls(TorchFunctionMode):
         if learned and capture.description is None:
             return output  # a constant to what follows
         if learned:
-            self.mark_arguments(outputs)
+            self.marks.add(outputs, OF_ARGUMENTS)
         self.containers.add(capture, self._frames[-1].place)
         output = self._handed_on(capture, output, results, bool(before), follows and asked)
         for whole in wholes:
@@ -519,8 +487,7 @@ class FunctionCalls(TorchFunctionMode):
             tuple(view.shape),
             tuple(every.itemsize * step for step in view.stride()),
         )
-        known = self._uninitialised.get(id(base))
-        if whole.maker is None and known is not None and known() is base:
+        if whole.maker is None and self.marks.of(base) & UNINITIALISED:
             before = np.zeros_like(before)  # what no call has written yet
         part, after = copied(view), before.copy()
         after.reshape(-1)[places] = part
@@ -576,14 +543,15 @@ class FunctionCalls(TorchFunctionMode):
             if id(tensor) in seen:
                 continue
             parameter = self._parameter(tensor)
-            if parameter is not None and not self.varies(tensor):
+            varies = self.marks.of(tensor) & VARIES
+            if parameter is not None and not varies:
                 values = before.get(id(tensor))
                 if values is None:
                     values = array_of(tensor) if self._lasts(tensor) else copied(tensor)
                 seen[id(tensor)] = _weight(parameter, self._frames[-1].place, values)
                 continue
             seen[id(tensor)] = Ref(-1, len(inputs))
-            if id(tensor) in still or not (self.varies(tensor) or id(tensor) in before):
+            if id(tensor) in still or not (varies or id(tensor) in before):
                 fixed.append(len(inputs))
             inputs.append(before[id(tensor)] if id(tensor) in before else copied(tensor))
             producers.append(
@@ -687,7 +655,7 @@ class FunctionCalls(TorchFunctionMode):
             else:
                 output = with_values(output, replacement)
                 results = tensors_in(output)
-                self.mark(results)
+                self.marks.add(results, FOLLOWS)
             arrays = tuple(map(copied, results))
         self._producers.note_outputs(
             *(capture.layer, capture.call, results, arrays), self._producers.count, described=True

@@ -42,6 +42,7 @@ from .input_checks import mismatch
 from .offloading import Offloaded
 from .onnx_export import Called, Settings, alone
 from .restore_state import held, merging, same_bits, unchanged, written
+from .tensor_marks import OF_ARGUMENTS
 from .tensors import (
     array_of,
     autocast_in,
@@ -261,7 +262,7 @@ class _Watcher:
             fixed = self._constants(tensors)
         if self.functions is not None and self._opens:
             self.producers.note_arguments(self.name, self.calls, tensors, inputs, fixed)
-            self.functions.mark_arguments(tensors)
+            self.functions.marks.add(tensors, OF_ARGUMENTS)
             self.functions.containers.enter(self.name)
         made_by = tuple(map(self.producers.of, tensors, inputs))
         detached = [tensor.detach() for tensor in tensors]
@@ -390,7 +391,7 @@ class _Watcher:
 
     def _constants(self, tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
         assert self.functions is not None
-        return tuple(k for k, one in enumerate(tensors) if self.functions.constant(one))
+        return tuple(k for k, one in enumerate(tensors) if self.functions.marks.constant(one))
 
     @functools.cached_property
     def _opens(self) -> bool:
