@@ -3,6 +3,7 @@ framework."""
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -149,6 +150,36 @@ def test_adapters_of_another_checkout_are_refused(pytestconfig, monkeypatch):
     monkeypatch.setattr(probe.adapters, "__file__", str(ROOT.parent / "b/adapters/__init__.py"))
     with pytest.raises(pytest.UsageError, match=r"its adapters from .*install this checkout"):
         conftest.refuse_another_checkout()
+
+
+@pytest.mark.costly
+def test_a_second_checkout_runs_no_test_with_the_adapters_of_the_first(tmp_path):
+    """The same in a process that starts there, beside the installation of this checkout."""
+    for name in ("probe", "tests/conftest.py", "tests/support", "tools", "pyproject.toml"):
+        copy, source = tmp_path / name, ROOT / name
+        copy.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    (tmp_path / "tests" / "test_it.py").write_text("def test_it(): pass\n")
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": ""},
+        timeout=120,
+    )
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR, run.stdout
+    sentence = (
+        f"probe is imported from {tmp_path / 'probe'}, its adapters from {ROOT / 'adapters'}: "
+        f"install this checkout, {tmp_path} "
+    )
+    assert sentence in run.stderr
 
 
 def test_tests_hold_no_package():
