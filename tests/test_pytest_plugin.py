@@ -19,6 +19,14 @@ X = RNG.normal(size=(2, 3)).astype(np.float32)
 WEIGHT = RNG.normal(size=(3, 4)).astype(np.float32)
 BIAS = RNG.normal(size=4).astype(np.float32)
 PLUGIN = () if "probe" in entry_points(group="pytest11").names else ("-p", "probe.pytest_plugin")
+OPTIONS = ("-p", "no:cacheprovider", "-q", "-W", "error", "--strict-markers")
+WITHOUT_CHILD = (
+    *("-p", "probe.pytest_plugin", "--import-mode=importlib"),
+    *(f"-pno:{name}" for name in ("faulthandler", "threadexception", "unraisableexception")),
+)
+"""The plugins that would change what the tests' own process has set up are left out."""
+FOR_THESE_TESTS = ("PYTEST_ADDOPTS", "CI")
+HEAD = "import pytest\nimport probe\n"
 
 
 def net(path, *, bias=BIAS, layers=1):
@@ -45,28 +53,50 @@ def net(path, *, bias=BIAS, layers=1):
     np.save(path.with_name("x.npy"), X)
 
 
-def run(folder, text, *options):
-    """(exit status, what pytest prints) for one file of tests in a folder."""
-    (folder / "test_it.py").write_text(f"import pytest\nimport probe\n{text}")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
-    # Options meant for the tests of this project would reach the run inside.
-    env = {
-        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
-    }
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """(exit status, what pytest prints) for one file of tests in a folder; in this process, which
+    has imported already what each process of its own would import."""
+
+    def main(folder, text, *options):
+        (folder / "test_it.py").write_text(HEAD + text)
+        before = set(sys.modules)
+        with monkeypatch.context() as inside:
+            inside.chdir(folder)
+            inside.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            # Options meant for the tests of this project would reach the run inside.
+            for name in FOR_THESE_TESTS:
+                inside.delenv(name, raising=False)
+            status = pytest.main(
+                [*WITHOUT_CHILD, *OPTIONS, "--rootdir", *map(str, (folder, *options))]
+            )
+        for name in set(sys.modules) - before:
+            if name.startswith("test_"):
+                del sys.modules[name]
+        printed, errors = capfd.readouterr()
+        assert errors == ""
+        return status, printed
+
+    return main
+
+
+def run_in_a_child(folder, text, *options):
+    """The same in a process of its own."""
+    (folder / "test_it.py").write_text(HEAD + text)
     done = subprocess.run(
         [
-            *command,
+            sys.executable,
+            "-m",
+            "pytest",
             *PLUGIN,
-            "-q",
-            "-W",
-            "error",
-            "--strict-markers",
-            *map(str, options),
+            *OPTIONS,
+            "--rootdir",
+            *map(str, (folder, *options)),
         ],
         capture_output=True,
         text=True,
         cwd=folder,
-        env=env,
+        env={name: value for name, value in os.environ.items() if name not in FOR_THESE_TESTS},
         timeout=300,
     )
     assert done.stderr == ""
@@ -80,16 +110,16 @@ def test_layers(layer):
 """
 
 
-def test_a_test_for_each_layer_by_name(tmp_path):
+def test_a_test_for_each_layer_by_name(run, tmp_path):
     net(tmp_path / "net.onnx")
-    status, out = run(tmp_path, ONE.format(more=""), "-vv")
+    status, out = run_in_a_child(tmp_path, ONE.format(more=""), "-vv")
     assert status == 0 and "3 passed" in out, out
     assert "test_layers[dense]" in out and "test_layers[tanh_0]" in out
     status, out = run(tmp_path, ONE.format(more=', layers=["bias"]'), "-k", "bias")
     assert status == 0 and "1 passed" in out
 
 
-def test_pairs_name_their_source_and_skip_what_inherits(tmp_path):
+def test_pairs_name_their_source_and_skip_what_inherits(run, tmp_path):
     net(tmp_path / "net.onnx")
     net(tmp_path / "other.onnx", bias=BIAS + np.float32(0.5))
     status, out = run(
@@ -117,7 +147,7 @@ def test_pairs_name_their_source_and_skip_what_inherits(tmp_path):
     assert status == 0 and "failed" not in out, out
 
 
-def test_a_layer_that_diverges_says_its_verdict_first(tmp_path):
+def test_a_layer_that_diverges_says_its_verdict_first(run, tmp_path):
     text = """
 from probe.pytest_plugin import Layer
 
@@ -141,7 +171,7 @@ def test_layers(layer):
     assert "dense (MatMul)" in (tmp_path / told["report"]).read_text(encoding="utf-8")
 
 
-def test_a_forward_pass_is_recorded_and_compared_later(tmp_path):
+def test_a_forward_pass_is_recorded_and_compared_later(run, tmp_path):
     text = """
 import numpy as np
 
@@ -161,7 +191,7 @@ def test_net(probe_run):
     assert f"repeat: pytest {tmp_path / 'test_it.py'}::test_net\n" in out
 
 
-def test_each_test_has_a_recording_of_its_own(tmp_path):
+def test_each_test_has_a_recording_of_its_own(run, tmp_path):
     """Whatever its class and the names of its parameters are."""
     text = """
 import numpy as np
@@ -190,7 +220,7 @@ class TestB(TestA):
     assert status == 0 and "9 passed" in out, out
 
 
-def test_two_checks_of_one_recording(tmp_path):
+def test_two_checks_of_one_recording(run, tmp_path):
     text = """
 import numpy as np
 
@@ -203,7 +233,7 @@ def test_net(probe_run):
     assert status == 1 and "give each a name, such as check(..., name='second')" in out, out
 
 
-def test_pages_of_long_names_and_folders_that_are_none(tmp_path):
+def test_pages_of_long_names_and_folders_that_are_none(run, tmp_path):
     text = """
 @pytest.mark.parametrize("key", ["A" * 300, "A" * 299 + "B"])
 @pytest.mark.probe("net.onnx", input="x.npy", layers="dense", against="other.onnx")
@@ -227,7 +257,7 @@ def test_layers(layer, key):
         ('"x.npy"', "is not a Keras, PyTorch or ONNX file"),
     ],
 )
-def test_a_wrong_mark_is_one_sentence(tmp_path, mark, words):
+def test_a_wrong_mark_is_one_sentence(run, tmp_path, mark, words):
     net(tmp_path / "net.onnx")
     status, out = run(tmp_path, f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n")
     assert status == 2 and words in out and "Traceback" not in out, out
@@ -255,7 +285,7 @@ WRONG_VALUES = {
 }
 
 
-def test_values_of_a_wrong_type_are_a_sentence_each(tmp_path):
+def test_values_of_a_wrong_type_are_a_sentence_each(run, tmp_path):
     net(tmp_path / "net.onnx")
     tests = (f"@pytest.mark.probe({mark})\ndef test_it(layer): pass\n" for mark in WRONG_VALUES)
     for place, test in enumerate(tests):
@@ -267,14 +297,14 @@ def test_values_of_a_wrong_type_are_a_sentence_each(tmp_path):
         assert f"{chr(10)}{words}" in out, out
 
 
-def test_none_is_as_if_nothing_was_given(tmp_path):
+def test_none_is_as_if_nothing_was_given(run, tmp_path):
     net(tmp_path / "net.onnx")
     more = ", against=None, layers=None, shape=None, seed=None, strict=None, factory=None"
     status, out = run(tmp_path, ONE.format(more=f"{more}, imports=None, device=None, trust=None"))
     assert status == 0 and "3 passed" in out, out
 
 
-def test_a_mark_needs_the_argument(tmp_path):
+def test_a_mark_needs_the_argument(run, tmp_path):
     net(tmp_path / "net.onnx")
     status, out = run(tmp_path, '@pytest.mark.probe("net.onnx")\ndef test_it(): pass\n')
     assert status == 2 and "takes the argument `layer`" in out
@@ -285,13 +315,13 @@ def test_a_mark_needs_the_argument(tmp_path):
 def test_200_layers_are_collected_at_once(tmp_path):
     net(tmp_path / "net.onnx", layers=198)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    status, out = run(tmp_path, ONE.format(more=""), "--collect-only")
+    status, out = run_in_a_child(tmp_path, ONE.format(more=""), "--collect-only")
     assert status == 0 and "200 tests collected" in out
     # 1 s beyond pytest's own as a rule
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20
 
 
-def test_nothing_is_imported_before_a_test_asks(tmp_path):
+def test_nothing_is_imported_before_a_test_asks():
     code = (
         "import sys, probe.pytest_plugin; "
         "print(sorted({'numpy', 'onnx', 'torch', 'tensorflow', 'rich'} & set(sys.modules)))"
