@@ -196,7 +196,7 @@ def _emits_alike(steps, inputs, values):
     assert graphs[0] == graphs[1]
 
 
-_LIMIT, _ENORMOUS = 1 << 26, (1 << 20, 1 << 31, 1 << 40)
+_LIMIT, _ENORMOUS = 1 << 23, (1 << 17, 1 << 31, 1 << 40)
 _limited: set[tuple[type, str, int]] = set()
 
 
@@ -217,7 +217,7 @@ def _is_limited(steps, inputs):
                     crosscheck(given, inputs, values)
             taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
             what = f"{type(step.op).__name__}.{name} of {size}"
-            assert taken << 10 < 8 * _LIMIT, f"{what} takes {taken >> 10} MiB"
+            assert taken << 10 < 64 * _LIMIT, f"{what} takes {taken >> 10} MiB"
             assert process_time() - began < 20, f"{what} takes {process_time() - began:.0f} s"
 
 
