@@ -66,13 +66,31 @@ def one_worker(tmp_path_factory):
         yield held
 
 
+@pytest.fixture(scope="session")
+def worker_of_arrays(tmp_path_factory):
+    """One that imports no framework."""
+    with contextlib.closing(Worker(tmp_path_factory.mktemp("hostile"), alone="arrays")) as held:
+        yield held
+
+
 def _names(format: str, kind: str) -> list[str]:
     return [name for name, case in CASES.items() if (case.format, case.kind) == (format, kind)]
 
 
-@pytest.mark.parametrize(("format", "kind"), GROUPS)
-def test_a_sample_in_one_process(one_worker, format, kind):
-    _hold_all(one_worker, _names(format, kind)[::EACH])
+def _needs_a_framework(format: str) -> bool:
+    return FAMILY[format] != "arrays"
+
+
+@pytest.mark.parametrize(
+    ("format", "kind"),
+    [
+        pytest.param(*group, marks=[pytest.mark.costly] if _needs_a_framework(group[0]) else [])
+        for group in GROUPS
+    ],
+)
+def test_a_sample_in_one_process(request, format, kind):
+    name = "one_worker" if _needs_a_framework(format) else "worker_of_arrays"
+    _hold_all(request.getfixturevalue(name), _names(format, kind)[::EACH])
 
 
 @pytest.mark.exhaustive
