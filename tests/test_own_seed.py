@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from repository import ROOT
 
 TESTS = ROOT / "tests"
@@ -57,6 +58,7 @@ def drawn(folder, *tests):
     return lines
 
 
+@pytest.mark.costly
 def test_order_and_selection_change_nothing(tmp_path):
     (tmp_path / "test_it.py").write_text(SUITE)
     first, second = drawn(tmp_path, "test_drawn", "test_other")

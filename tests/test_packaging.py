@@ -240,7 +240,9 @@ print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
             ["torch", "qkeras", "tensorflow_model_optimization"],
             marks=pytest.mark.exhaustive,
         ),
-        (["digits_qkeras.h5", "--layer", "conv2d"], ["torch"]),
+        pytest.param(
+            ["digits_qkeras.h5", "--layer", "conv2d"], ["torch"], marks=pytest.mark.costly
+        ),
         (
             [
                 "digits.pt",

@@ -225,7 +225,7 @@ def test_live_objects(tmp_path):
     [
         ("k3.keras", "numpy h5py keras tensorflow torch onnx"),
         ("k2.h5", "tf_keras tensorflow torch onnx"),
-        ("zip.pt", "keras tensorflow"),
+        pytest.param("zip.pt", "keras tensorflow", marks=pytest.mark.costly),
     ],
 )
 def test_what_listing_imports(files, name, never):

@@ -130,6 +130,7 @@ def some(*others):
     )
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.exhaustive(default=2)
 @some((network, clustered), (recurrent, pruned))
 def test_every_layer_agrees_out_of_files_and_nothing_is_written(build, treat, forms, tmp_path):

@@ -59,6 +59,7 @@ def asked(layer, x, wrong, **options):
     return probe.check(layer, "", given=x, expected=np.asarray(wrong), **options)
 
 
+@pytest.mark.costly
 def test_noise_of_the_same_size_gives_no_finding(conv, x):
     w, b = parts(conv)
     right = F.conv2d(torch.from_numpy(x), w, b, stride=2, padding=1).numpy()

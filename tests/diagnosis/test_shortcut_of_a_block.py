@@ -140,6 +140,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     ("block", "layer", "samples", "dtype"),
     [

@@ -119,6 +119,7 @@ def test_a_folded_batch_normalisation(mode, options, suffix, tmp_path):
             np.testing.assert_array_equal(one.numpy(), same)
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     "layer",
     [
@@ -181,6 +182,7 @@ def test_means_with_a_quantised_divisor(form, suffix, tmp_path):
             assert not report.missing
 
 
+@pytest.mark.costly(default=1)
 @pytest.mark.parametrize("kind", ["quantized_bits", "quantized_relu"])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

@@ -86,7 +86,11 @@ def captured(model, inputs, wanted=None):
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
 @pytest.mark.parametrize(
     "make",
-    [lambda: net(keras), lambda: net(tf_keras), quantised],
+    [
+        lambda: net(keras),
+        lambda: net(tf_keras),
+        pytest.param(quantised, marks=pytest.mark.costly),
+    ],
     ids=["keras", "tf_keras", "qkeras"],
 )
 def test_a_file_lists_what_the_loaded_model_lists(tmp_path, make, suffix):
@@ -564,6 +568,7 @@ def saved(tmp_path_factory):
     return folder
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["k3", *exhaustive("k2", "q")])
 def test_nothing_of_the_frameworks_on_standard_error(saved, name):
     """In a process of its own: nothing is printed, and the environment is as it was."""

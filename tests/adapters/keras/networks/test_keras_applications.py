@@ -68,6 +68,7 @@ def test_each_block_as_a_whole(keras, name):
         assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
 
+@pytest.mark.costly
 def test_the_smallest():
     assert len(swept(network(pytest.importorskip("keras"), "MobileNetV3Small"))) > 150
 

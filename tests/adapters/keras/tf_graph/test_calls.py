@@ -57,7 +57,9 @@ class TestTheQuestions:
         agrees_with_mine = probe.check(model, "convolve", list(self.given), expected=mine)
         assert agrees_with_mine.ok, str(agrees_with_mine)
 
-    @pytest.mark.parametrize("maps", ["map_fn", "vectorized_map"])
+    @pytest.mark.parametrize(
+        "maps", [pytest.param("map_fn", marks=pytest.mark.costly), "vectorized_map"]
+    )
     def test_one_kernel_for_each(self, maps):
         def each(x, k):
             def one(pair):
