@@ -215,7 +215,11 @@ def test_two_files_with_one_tensor(copied):
         ({"architectures": [3]}, "names no architectures"),
         ({"dtype": "load"}, "asks for the precision 'load'; float64, float32"),
         ({"num_hidden_layers": 10**9}, "describes a model of more than 12,100 modules and"),
-        ({"num_labels": 10**9}, "takes more than 1,026 MiB of memory"),
+        pytest.param(
+            {"num_labels": 10**9},
+            "takes more than 1,026 MiB of memory",
+            marks=pytest.mark.costly,
+        ),
         ({"vocab_size": 10**11}, "describes a model of"),
         (
             {"vocab_size": 10**11, "quantization_config": {"quant_method": "gptq", "bits": 4}},

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from probe.adapters.transformers.config import code_within, values
 from probe.adapters.transformers.directory import read
 from safetensors.numpy import save_file
@@ -96,6 +97,7 @@ CASES = {
 }
 
 
+@pytest.mark.costly
 def test_no_code_of_a_config_inside_runs(tmp_path):
     folders = []
     for evil, cls in ((renamed, "EncoderDecoderModel"), *((hostile, cls) for cls in CASES)):
