@@ -256,7 +256,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Changes the source at random, where it lies, and shows what no test sees: in a clone (``--
-    --help``)."""
-    session.run("python", "-m", "pip", "install", "--quiet", "cosmic-ray>=8.4", "coverage>=7.6")
+    """Makes random mistakes in the source, where it lies, and shows which the tests of the same
+    room see, which only others, and which none: in a clone (``-- --help``)."""
     session.run("python", "tools/mutation.py", *session.posargs)

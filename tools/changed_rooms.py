@@ -12,7 +12,7 @@ _MIXED = (".", "adapters")
 """Folders of tests/ whose own files test different things, and whose folders are rooms."""
 _PAGES = ("", "docs", "examples", "tools")
 """Folders that the tests of documentation/ read."""
-_APART = ("browser", "adapters/hgq")
+APART = ("browser", "adapters/hgq")
 """Rooms that need an environment of their own."""
 
 
@@ -65,7 +65,7 @@ def tests_of(path: str) -> list[str]:
     """What pytest is given for a file: itself where it holds tests, else the folder of its room; of
     a mixed folder the file that mirrors it, or all."""
     found, file = room(path), ROOT / path
-    if found is None or found in _APART:
+    if found is None or found in APART:
         return []
     folder = ROOT / "tests" / found
     mirroring = folder / f"test_{file.name}"

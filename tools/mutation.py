@@ -1,41 +1,33 @@
-"""Which mistakes in the source would no test see? Random mutants, each held against the tests that
-run its line.
+"""Which mistakes in the source would no test see? Random mutants (tools/mutants.py), each held
+against the tests of its own room, and where these see nothing against those of others.
 
-``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: cosmic-ray changes an
-operator, a comparison or a constant in the file; a child of a process that has imported the
-frameworks once runs the tests of that line, quick and near ones first, until one fails. Which tests
-run which line coverage.py tells in one pass over the tests, which is kept (--map FILE). The files
-are changed where they lie and put back: run it in a clone.
+``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: a file is changed where it
+lies, and a child of a process that has imported the frameworks once runs tests, those of files that
+share the rarest words with the changed one first, until one fails. What fails is a kill where it
+passes without the mutant right after. The file is put back: run it in a clone.
 """
 
 import argparse
-import ast
 import contextlib
 import difflib
 import gc
 import importlib
-import json
 import math
 import os
-import random
 import re
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import coverage
+import changed_rooms
 import pytest
-from cosmic_ray.ast import ast_nodes, get_ast_from_path
-from cosmic_ray.mutating import mutate_code, use_mutation
-from cosmic_ray.plugins import get_operator, operator_names
+from mutants import Mutant, drawn
 
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = [
@@ -51,274 +43,192 @@ FRAMEWORKS = [
     "tf_keras",
     "qkeras",
 ]
-WHERE = ["probe/ops", "probe/verdict", "probe/diagnosis", "probe/hypotheses", "adapters"]
-MUTATIONS = re.compile(
-    "core/(ReplaceBinaryOperator|ReplaceUnaryOperator|ReplaceComparisonOperator_(?!.*_Is(Not)?$)|ReplaceComparisonOperator_Is"
-    "|NumberReplacer|ReplaceTrue|ReplaceFalse|ReplaceAnd|ReplaceOr|AddNot)"
-)
-"""An operator, a comparison or a constant; not `==` by `is`, which for small integers is the
-same."""
+WHERE = ["probe", "adapters"]
+ROOM, OTHERS, SURVIVED = "killed by its room", "killed by others only", "survived"
+_NEAR = 20
+"""So many test files of other rooms are tried."""
+_HANGS = 60
+"""Seconds of a processor, beyond those that are given to tests, after which a child hangs."""
+_FALSE_ALARMS = 5
+"""After so many tests that fail without the mutant too it is given up."""
 
 
-@dataclass
-class Map:
-    """Which tests run a line, and how many seconds each takes; a parametrised test counts as
-    one."""
+class _Budget:
+    """Of pytest's tests those that begin within so many seconds of this process run, and no
+    other."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    lines: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.start = seconds, math.inf
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        test = item.nodeid.partition("[")[0]
-        coverage.Coverage.current().switch_context(test)  # type: ignore[union-attr]
-        start = time.process_time()
-        result = yield
-        self.seconds[test] += time.process_time() - start
-        coverage.Coverage.current().switch_context("")  # type: ignore[union-attr]
-        return result
-
-    @classmethod
-    def of(cls, tests: list[str]) -> "Map":
-        """By running the tests."""
-        self = cls()
-        seen = coverage.Coverage(data_file=None, source=["probe", "adapters"], config_file=False)
-        with seen.collect():
-            pytest.main(["-q", "-n0", "-p", "no:cacheprovider", *tests], plugins=[self])
-        data = seen.get_data()
-        for path in data.measured_files():
-            contexts = data.contexts_by_lineno(path).items()
-            self.lines[str(Path(path).relative_to(ROOT))] = {
-                line: [name for name in names if name] for line, names in contexts
-            }
-        return self
-
-    @classmethod
-    def read(cls, path: Path) -> "Map":
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            kept["seconds"],
-            {
-                file: {int(line): names for line, names in lines.items()}
-                for file, lines in kept["lines"].items()
-            },
-        )
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            json.dumps({"seconds": self.seconds, "lines": self.lines}), encoding="utf-8"
-        )
-
-    def tests(self, file: str, lines: range) -> list[str]:
-        """Those that run one of the lines, or where none is known to, any line of the file, or any
-        line: quick ones that are near first."""
-        known = self.lines.get(file, {})
-        names = {name for line in lines for name in known.get(line, [])}
-        if not names:
-            names = {name for here in known.values() for name in here} or set(self.seconds)
-        folder = Path(file).parts[1 if file.startswith("probe") else 0 : -1]
-
-        def far(name: str) -> float:
-            shared = sum(
-                mine == theirs for mine, theirs in zip(folder, Path(name).parts[1:], strict=False)
-            )
-            return self.seconds.get(name, 0.0) / 4**shared
-
-        return sorted(names, key=far)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self) -> bool | None:
+        now = time.process_time()
+        self.start = min(self.start, now)
+        return True if now - self.start > self.seconds else None
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change of one place of a file, as cosmic-ray counts them."""
-
-    file: Path
-    operator: str
-    occurrence: int
-    start: tuple[int, int]
-
-    def lines(self) -> range:
-        """Those of the statement around it; of a compound one its head."""
-        around = [
-            (_head(node), node)
-            for node in ast.walk(_parsed(self.file))
-            if isinstance(node, ast.stmt)
-        ]
-        first, inner = max(
-            (
-                (first, node)
-                for first, node in around
-                if first <= self.start <= (node.end_lineno, node.end_col_offset)
-            ),
-            key=lambda found: found[0],
-        )
-        body = getattr(inner, "body", None)
-        return range(first[0], max(body[0].lineno, first[0] + 1) if body else inner.end_lineno + 1)
-
-
-def _head(node: ast.stmt) -> tuple[int, int]:
-    """Where a statement begins, its decorators included."""
-    first = min([*getattr(node, "decorator_list", []), node], key=lambda one: one.lineno)
-    return first.lineno, first.col_offset - (first is not node)
-
-
-@cache
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _unseen(file: Path) -> list[ast.expr]:
-    """Where a mutant would change nothing: annotations, and what only guards, zip's ``strict`` and
-    a dataclass' ``frozen``."""
-    found = []
-    for node in ast.walk(_parsed(file)):
-        found += [
-            one
-            for one in (getattr(node, "annotation", None), getattr(node, "returns", None))
-            if one is not None
-        ]
-        found += (
-            [node.value]
-            if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen")
-            else []
-        )
-    return found
-
-
-def mutants(files: list[Path], count: int, seed: int) -> list[Mutant]:
-    """Random places, each with one of the changes that are possible there."""
-    operators = [(name, get_operator(name)()) for name in operator_names() if MUTATIONS.match(name)]
-    places: dict[tuple[Path, tuple[int, int]], list[Mutant]] = defaultdict(list)
-    for file in files:
-        nodes = list(ast_nodes(get_ast_from_path(file)))
-        unseen = [
-            ((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset))
-            for one in _unseen(file)
-        ]
-        for name, operator in operators:
-            found = (start for node in nodes for start, _ in operator.mutation_positions(node))
-            for occurrence, start in enumerate(found):
-                if not any(first <= start <= last for first, last in unseen):
-                    places[file, start].append(Mutant(file, name, occurrence, start))
-    draw, drawn = random.Random(seed), []
-    for changes in draw.sample(list(places.values()), len(places)):
-        mutant = draw.choice(changes)
-        with contextlib.suppress(SyntaxError):  # as where the `**` is one of arguments
-            ast.parse(
-                mutate_code(
-                    mutant.file.read_text(encoding="utf-8"),
-                    get_operator(mutant.operator)(),
-                    mutant.occurrence,
-                )
-            )
-            drawn.append(mutant)
-        if len(drawn) == count:
-            break
-    return drawn
-
-
-def _run(tests: list[str], limit: float) -> tuple[str, str]:
-    """In a child: ("survived" | "killed", the first test that failed or the signal), and what it
-    printed."""
+def run(tests: list[str], seconds: float, *options: str) -> str | None:
+    """In a child: the first test that failed, "" where it hung or died; None where all that were
+    run passed."""
+    if not tests:
+        return None
     with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
         child = os.fork()
         if not child:
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 1))
+            limit = int(seconds + _HANGS + time.process_time())
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
             os.dup2(printed.fileno(), 1)
             os.dup2(printed.fileno(), 2)
+            quiet = "-x -q -n0 --tb=no -rfE -p no:cacheprovider -o timeout=100".split()
             # hypothesis is among what is imported already.
-            imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-            os._exit(
-                pytest.main(
-                    [
-                        "-x",
-                        "-q",
-                        "-n0",
-                        "--tb=no",
-                        "-rfE",
-                        "-p",
-                        "no:cacheprovider",
-                        *imported,
-                        *tests,
-                    ]
-                )
-            )
-        # By the clock a busy machine takes longer; one that waits for ever takes no time of the
-        # processor.
-        end = time.monotonic() + 20 * limit
-        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
-            time.sleep(0.1)
-        if not ended[0]:
-            os.killpg(child, signal.SIGKILL)
-            ended = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(ended[1])
-        if code in (-signal.SIGKILL, -signal.SIGXCPU):
-            return "killed", "timeout"
+            quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            os._exit(pytest.main([*quiet, *options, *tests], plugins=[_Budget(seconds)]))
+        code = _exit_code(child, 20 * (seconds + _HANGS))
         printed.seek(0)
         text = printed.read()
-    if code == 0:
-        return "survived", ""
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return None
     failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", text, re.MULTILINE)
-    return "killed", failed[1] if failed else f"exit status {code}: {text[-300:]}"
+    return failed[1] if failed and code > 0 else ""
 
 
-def _tried(mutant: Mutant, known: Map, seconds: float, healthy: set[str]) -> tuple[str, str]:
-    """What became of a mutant, and its change; ``healthy`` gathers the tests that are known to pass
-    without one."""
-    tests, spent = [], 0.0
-    for name in known.tests(str(mutant.file), mutant.lines()):
-        if not tests or spent + known.seconds.get(name, 0.0) <= seconds:
-            tests.append(name)
-            spent += known.seconds.get(name, 0.0)
-    limit = 30 + 5 * seconds
-    while True:
-        with use_mutation(mutant.file, get_operator(mutant.operator)(), mutant.occurrence) as (
-            before,
-            after,
-        ):
-            outcome, by = _run(tests, limit)
-        test = by.partition("[")[0]
-        if outcome == "survived" or test in healthy:
-            break
-        # What fails without the mutant too, in this process at least, says nothing of it.
-        test = test if test in tests else tests[0]
-        if _run([test], limit)[0] == "survived":
-            healthy.add(test)
-            break
-        tests.remove(test)
-        if not tests:
-            outcome, by = "survived", "(no test of its lines passes without it)"
-            break
-    change = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1)
-    return f"{outcome} {by}".strip(), "\n".join(list(change)[2:])
+def _exit_code(child: int, seconds: float) -> int:
+    """Of a child, which is ended where it takes longer: one that waits for ever takes no time of
+    the processor."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main() -> int:
-    """Prints a line a mutant as it ends, and the survivors' changes; counts them at the end."""
+@contextlib.contextmanager
+def mutated(mutant: Mutant) -> Iterator[None]:
+    """The file is the mutant's, and afterwards what it was, as old as it was: so what is compiled
+    of it stays valid."""
+    before, times = mutant.file.read_bytes(), mutant.file.stat()
+    text = mutant.text()
+    try:
+        mutant.file.write_bytes(text)
+        yield
+    finally:
+        mutant.file.write_bytes(before)
+        os.utime(mutant.file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def killer(mutant: Mutant, tests: list[str], seconds: float) -> str | None:
+    """The test that fails with the mutant, and passes without it right after; None where there is
+    none."""
+    left_out: list[str] = []
+    for _ in range(_FALSE_ALARMS):
+        with mutated(mutant):
+            failed = run(tests, seconds, *left_out)
+        if failed is None:
+            return None
+        # What hangs or dies does not say in which test.
+        if run([failed] if failed else tests, seconds, *left_out) is None:
+            return failed or "by a process that hung or died"
+        left_out += [f"--deselect={failed}"] if failed else []
+    return None
+
+
+@cache
+def _words(file: Path) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Za-z]\w{2,}", file.read_text(encoding="utf-8")))
+
+
+def nearest(file: Path, tests: list[Path]) -> list[Path]:
+    """Tests that share the rarest words with a file first; none that shares nothing."""
+    common = Counter(word for test in tests for word in _words(test))
+    words = _words(file) | {file.stem}
+
+    def near(test: Path) -> float:
+        return sum(1 / common[word] ** 2 for word in words & _words(test))
+
+    return sorted((test for test in tests if near(test)), key=near, reverse=True)
+
+
+def rooms(file: Path) -> tuple[list[str], list[str]]:
+    """The test files of a file's room, and the nearest ones of others."""
+    beside = [ROOT / path for path in changed_rooms.tests_of(file.as_posix())]
+    own = {test for path in beside for test in _test_files(path)}
+    outside = {ROOT / "tests" / name for name in changed_rooms.APART}
+    others = [
+        test
+        for test in _test_files(ROOT / "tests")
+        if test not in own and outside.isdisjoint(test.parents)
+    ]
+    return (
+        [str(test.relative_to(ROOT)) for test in nearest(file, sorted(own))],
+        [str(test.relative_to(ROOT)) for test in nearest(file, others)[:_NEAR]],
+    )
+
+
+def _test_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+
+
+def outcome(mutant: Mutant, seconds: float, room_only: bool) -> tuple[str, str]:
+    """What became of a mutant, and the test that killed it."""
+    own, others = rooms(mutant.file)
+    if test := killer(mutant, own, seconds):
+        return ROOM, test
+    if not room_only and (test := killer(mutant, others, seconds)):
+        return OTHERS, test
+    return SURVIVED, ""
+
+
+def _difference(mutant: Mutant) -> str:
+    before, after = (
+        text.decode().splitlines() for text in (mutant.file.read_bytes(), mutant.text())
+    )
+    return "\n".join(list(difflib.unified_diff(before, after, lineterm="", n=1))[2:])
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("paths", nargs="*", type=Path, default=[Path(one) for one in WHERE])
-    parser.add_argument("--mutants", type=int, default=200)
+    parser.add_argument("paths", nargs="*", type=Path, default=[Path(path) for path in WHERE])
+    parser.add_argument("--mutants", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--seconds",
-        type=float,
-        default=60.0,
-        help="of tests, by the clock of the pass, that a mutant may live through",
+        "--seconds", type=float, default=40.0, help="of tests that a mutant may live through"
     )
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="after which no other mutant is begun"
     )
     parser.add_argument(
-        "--map",
-        type=Path,
-        default=Path(".cache/mutation/map.json"),
-        help="which test runs which line; made where it lacks",
+        "--room-only", action="store_true", help="try the tests of a mutant's own room alone"
     )
-    parser.add_argument("--tests", nargs="*", default=["tests"], help="what the map is made of")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--at-least",
+        type=float,
+        default=0.0,
+        metavar="PERCENT",
+        help="fail where the rooms kill fewer",
+    )
+    return parser.parse_args()
+
+
+def _import_frameworks() -> None:
+    """Those that some test names, once for all children."""
+    named = frozenset().union(*(_words(file) for file in (ROOT / "tests").rglob("*.py")))
+    for name in FRAMEWORKS:
+        if name in named:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    # pytest collects garbage, and would go through all of the frameworks each time.
+    gc.freeze()
+
+
+def main() -> int:
+    """Prints each mutant with what became of it as it ends, and counts them at the end."""
+    arguments = _arguments()
     os.chdir(ROOT)
     os.environ.update(
         CI="1",
@@ -327,48 +237,27 @@ def main() -> int:
         CUDA_VISIBLE_DEVICES="",
         OMP_NUM_THREADS="1",
     )
-    if not asked.map.exists():
-        # A process of its own: this one must not have imported what is changed.
-        command = [
-            sys.executable,
-            __file__,
-            "--map",
-            str(asked.map),
-            "--mutants",
-            "0",
-            "--tests",
-            *asked.tests,
-        ]
-        if asked.mutants:
-            subprocess.run(command, check=True)
-        else:
-            Map.of(asked.tests).write(asked.map)
-            return 0
-    known = Map.read(asked.map)
     files = [
         file
-        for path in asked.paths
+        for path in arguments.paths
         for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
     ]
-    chosen = mutants(files, asked.mutants, asked.seed)
-    for name in FRAMEWORKS:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    # pytest collects garbage, and would go through all of the frameworks each time.
-    gc.freeze()
+    mutants = drawn(files, arguments.mutants, arguments.seed)
+    _import_frameworks()
     # What is not changed is compiled once; a mutant's bytecode is never kept.
-    print(_run(["--collect-only", *asked.tests], 600))
+    tests = sorted({test for mutant in mutants for test in rooms(mutant.file)[0]})
+    run(tests, 600, "--collect-only")
     sys.dont_write_bytecode = True
-    healthy: set[str] = set()
-    count, start = Counter[str](), time.monotonic()
-    for mutant in chosen:
-        if time.monotonic() - start > 60 * asked.minutes:
+    counts, start = Counter[str](), time.monotonic()
+    for mutant in mutants:
+        if time.monotonic() - start > 60 * arguments.minutes:
             break
-        outcome, change = _tried(mutant, known, asked.seconds, healthy)
-        count[outcome.partition(" ")[0]] += 1
-        print(f"{outcome}: {mutant.file}:{mutant.start[0]} {mutant.operator}\n{change}", flush=True)
-    print(f"{sum(count.values())} mutants: {dict(count)}")
-    return 0
+        found, test = outcome(mutant, arguments.seconds, arguments.room_only)
+        counts[found] += 1
+        print(f"{found}: {mutant.file}:{mutant.line} {mutant.kind} {test}".rstrip())
+        print(_difference(mutant), flush=True)
+    print(f"{counts.total()} mutants: {dict(counts)}")
+    return int(100 * counts[ROOM] < arguments.at_least * counts.total())
 
 
 if __name__ == "__main__":
