@@ -288,6 +288,18 @@ def test_what_cannot_be_followed_says_why(why):
     assert len(report.missing["numpy"]) <= 260, report.missing["numpy"]
 
 
+@pytest.mark.parametrize(
+    ("why", "words"),
+    {
+        "RandomStandardNormal": "it draws random numbers",
+        "StatelessRandom": "it draws random numbers",
+        "EagerPyFunc": "it keeps a state",
+    }.items(),
+)
+def test_what_an_operation_without_a_description_does(why, words):
+    assert words in of(REFUSED[why]).missing["numpy"]
+
+
 def test_an_attribute_that_no_description_looks_at(monkeypatch):
     """LeakyRelu's slope, with a description that forgets it."""
     walk = importlib.import_module("probe.adapters.keras.tf_graph.walk")
