@@ -167,6 +167,8 @@ def test_an_allowance_of_nothing_allows_what_is_equal(nothing, first):
     far = np.where(allowed == 1, 2.5, 1e-9)
     comparison = compare([far], [np.zeros(2)], [allowed], 2.0)
     assert (comparison.ok, comparison.count, comparison.ratio) == (False, 2, np.inf)
+    equal = compare([far], [far], [allowed])
+    assert (equal.ok, equal.count, equal.ratio, str(equal)) == (True, 0, 0.0, "equal")
 
 
 @examples(30)

@@ -365,9 +365,21 @@ def precision(request):
     keras.config.set_floatx(before)
 
 
-@pytest.mark.exhaustive(default=5)
 @pytest.mark.parametrize(
-    "build", [_windows, _images, _sampled, _projected, _spectra, _layers, _arithmetic, _places]
+    "precision", ["float32", pytest.param("float64", marks=pytest.mark.exhaustive)], indirect=True
+)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(_windows, marks=pytest.mark.costly),
+        _images,
+        _sampled,
+        _projected,
+        _spectra,
+        _layers,
+        _arithmetic,
+        _places,
+    ],
 )
 def test_family(build, precision):
     assert _unanswered(build) == []

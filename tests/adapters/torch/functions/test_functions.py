@@ -475,6 +475,21 @@ def test_described_function(function, name):
     assert str(story)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.einsum("bchw,bchv->bcwv", [x, Y]),
+        lambda x: torch.view_as_real(
+            torch.einsum("bchw,bchv->bcwv", [torch.fft.fft(x), torch.fft.fft(Y)])
+        ),
+    ],
+)
+def test_a_product_of_a_list(function):
+    reports = list(probe.sweep(Net(function), X))
+    assert any("einsum" in report.layer for report in reports)
+    assert all(report.verdict == "agree" and not report.missing for report in reports)
+
+
 def grouped(left, right, ends):
     return F.grouped_mm(
         left.contiguous(), right.contiguous(), offs=torch.tensor(ends, dtype=torch.int32)

@@ -28,6 +28,10 @@ class Net(torch.nn.Sequential):
         self.add_module("bn", torch.nn.BatchNorm2d(width))
         self.add_module("act", {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[act]())
 
+class Strict(Net):
+    def load_state_dict(self, state, strict=True):
+        raise RuntimeError("saved by\\n another version")
+
 class Outer:
     Inner = Net
 
@@ -154,6 +158,8 @@ def test_a_state_dict_that_does_not_fit_names_every_misfit(folder, net):
         ),
     ):
         probe.open_model(path, factory="own_net:Net(9)")
+    with pytest.raises(CannotOpen, match=r"Strict: saved by another version$"):
+        probe.open_model(saved(folder, net.state_dict()), factory="own_net:Strict")
 
 
 def test_another_precision_is_said(folder, net):
