@@ -581,7 +581,22 @@ def by_multiplier(x, weight, bias):
     return torch.cat([y[:, ::2], y[:, 1::2]], 1) + bias.reshape(-1, 1, 1)
 
 
+def woven(x, weight, bias):
+    """The outputs of a depth multiplier of 2, the first one of each channel first."""
+    y = F.conv2d(x, weight, bias, groups=3)
+    return torch.cat([y[:, ::2], y[:, 1::2]], 1)
+
+
+def of_every_third(x, weight, bias):
+    return F.conv2d(x[:, [0, 3, 1, 4, 2, 5]], weight, bias, groups=3)
+
+
 KERNELS = {
+    "the output channels are interleaved": (nn.Conv2d(3, 6, 2, groups=3), woven),
+    "the input channels of the groups are interleaved": (
+        nn.Conv2d(6, 3, 2, groups=3),
+        of_every_third,
+    ),
     "the first two axes of weight (4, 3, 2, 2) are read in the other order": (
         nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2),
         of_groups,
@@ -601,6 +616,7 @@ def test_the_kernel_of_groups(words):
         y = port(torch.from_numpy(x), module.weight, module.bias).numpy()
     finding = probe.check(module, "", x, expected=y).findings[0]
     assert finding.left <= 1 and words in finding.claim, finding
+    assert ("before" in words) == ("before" in finding.claim), finding
 
 
 class Attends(nn.Module):

@@ -9,7 +9,7 @@ import probe
 from probe import Weight, ops
 from probe.description import Step
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses.precision.fixed_point import fraction_of
+from probe.hypotheses.precision.fixed_point import fixed_point, fraction_of
 from probe.hypotheses.precision.fixed_point_types import accumulator_type, input_type
 from probe.trial.case import Case
 
@@ -189,6 +189,19 @@ def test_where_the_result_alone_is_too_narrow_no_other_type_is_named(layer, x, m
     (finding,) = probe.check(layer, "", given=x, expected=y).findings
     assert finding.slug == "fixed-point" and "the output has 4 fraction bits" in finding.claim
     assert not any(word in str(finding) for word in ("accumulator", "input is"))
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_at_length_inputs_and_weights_may_have_other_fraction_bits(layer, x, thorough):
+    kernel = layer.weight.detach().numpy().T
+    steps = (Step(ops.MatMul(Weight("weight", kernel, kernel), None)),)
+    observed = np.floor((np.floor(x * 2**5) / 2**5) @ (np.floor(kernel * 2**3) / 2**3) * 2**4)
+    case = Case(steps, (x,), recompute(steps, [x]), observed / 2**4, thorough=thorough)
+    claims = [edit.claim for edit in fixed_point(case)]
+    different = "inputs have 5 fraction bits; weights have 3 fraction bits, rounded down (floor)"
+    assert any(claim.startswith(different) for claim in claims) == thorough
+    assert any(claim.startswith("inputs and weights have 5 fraction bits") for claim in claims)
+    assert not any("inputs have 5 fraction bits; weights have 5" in claim for claim in claims)
 
 
 @pytest.mark.parametrize("hypothesis", [accumulator_type, input_type])

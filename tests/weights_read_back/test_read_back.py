@@ -1,6 +1,7 @@
 """Weights other than the layer's are read back from outputs, and what was done to them is said."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from own_seed import RNG
 
 import probe
+from probe.weights_read_back import newton
 from probe.weights_read_back.relations import relation
 
 
@@ -321,6 +323,35 @@ def test_what_lora_adds_to_a_kernel_is_multiplied_by_a_number():
     report = probe.check(model, "dense", x, expected=x @ (kernel + a @ b))
     (first,) = report.findings
     assert first.claim.startswith("what is added to the stored kernel is multiplied by 0.333333")
+
+
+@torch.no_grad()
+def test_the_weights_of_a_recurrence_are_read_back_from_its_sequence():
+    torch.manual_seed(0)
+    layer = torch.nn.RNN(3, 2, batch_first=True).eval()
+    x = RNG.normal(size=(20, 4, 3)).astype(np.float32)
+    before = layer.weight_hh_l0.clone()
+    layer.weight_hh_l0.add_(torch.tensor([[0.1, -0.2], [0.3, 0.1]]))
+    (y, _), wrong = layer(torch.tensor(x)), layer.weight_hh_l0.numpy().copy()
+    layer.weight_hh_l0.copy_(before)
+    first = found(layer, x, y.numpy()).findings[0]
+    assert first.slug == "other-weights"
+    np.testing.assert_allclose(first.recovered["weight_hh_l0"], wrong, rtol=0, atol=1e-4)
+
+
+def test_twice_as_many_values_as_unknown_entries_are_looked_at():
+    def case(shape, entries):
+        weight = SimpleNamespace(effective=np.zeros(entries))
+        healthy = np.zeros(shape)
+        return SimpleNamespace(
+            weights={"w": weight}, thorough=False, healthy=healthy, samples=lambda part: part
+        )
+
+    part, slack = newton._few_samples(case((60, 8), 40), np.float64(0.1))
+    assert (part, slack.shape) == (slice(0, 11), (11, 8))
+    small = case((10, 8), 40)
+    assert newton._few_samples(small, np.float64(0.1))[0] is small
+    assert newton._few_samples(case((60, 8), 1 << 12), np.float64(0.1))[0] == slice(0, 1)
 
 
 def test_one_turned_sign_shows_in_three_samples():
