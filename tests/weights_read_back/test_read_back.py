@@ -10,7 +10,11 @@ import torch
 from own_seed import RNG
 
 import probe
-from probe.weights_read_back import newton
+from probe import Weight, ops
+from probe.description import Step
+from probe.evaluation.numpy_reference import recompute
+from probe.trial.case import Case
+from probe.weights_read_back import altered_weights, newton
 from probe.weights_read_back.relations import relation
 
 
@@ -352,6 +356,25 @@ def test_twice_as_many_values_as_unknown_entries_are_looked_at():
     small = case((10, 8), 40)
     assert newton._few_samples(small, np.float64(0.1))[0] is small
     assert newton._few_samples(case((60, 8), 1 << 12), np.float64(0.1))[0] == slice(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("entries", "most", "proportion", "cut"),
+    [(1, 9, False, False), (7, 9, True, False), (8, 9, True, True), (10, 9, False, False)],
+)
+def test_a_number_is_fitted_to_weights_of_some_entries(entries, most, proportion, cut, monkeypatch):
+    """A few would take anything, and very many too long."""
+    monkeypatch.setattr(altered_weights, "_LARGE", most)
+    kernel = np.linspace(-2.0, 3.0, entries)[:, None]
+    steps = (Step(ops.MatMul(Weight("weight", kernel, kernel), None)),)
+    for word, wrong, expected in (
+        ("multiplied by", kernel * 1.25, proportion),
+        ("clipped", np.clip(kernel, -1.3, 1.3), cut),
+    ):
+        x = RNG.normal(size=(40, entries))
+        case = Case(steps, (x,), recompute(steps, [x]), x @ wrong)
+        claims = [edit.claim for edit in altered_weights.fitted(case)]
+        assert any(word in claim for claim in claims) == expected, (word, claims)
 
 
 def test_one_turned_sign_shows_in_three_samples():
