@@ -75,3 +75,12 @@ def test_the_paths_are_there(page):
     }
     assert len(paths) > 5
     assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
+
+
+def test_the_glossary_names_classes_where_they_are():
+    rows = re.findall(r"^\|.*\| `(\w+)`, `(\S+\.py)` \|$", PAGES["CONTRIBUTING.md"], re.MULTILINE)
+    assert len(rows) > 10
+    for name, path in rows:
+        assert f"class {name}" in re.findall(
+            r"^class \w+", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE
+        )
