@@ -22,7 +22,7 @@ from probe.pytest_mark import Asked, asked_by
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Layer", "Run"]
+__all__ = ["LayerUnderTest", "Run"]
 
 # ruff: noqa: PLC0415 - NumPy and frameworks wait until a test asks for them.
 
@@ -73,12 +73,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def layer(request: pytest.FixtureRequest) -> "Layer":
+def layer(request: pytest.FixtureRequest) -> "LayerUnderTest":
     """One layer of the model that the mark ``probe`` names."""
     if not hasattr(request, "param"):
         pytest.fail("the fixture `layer` needs the mark probe", pytrace=False)
     asked, name = request.param
-    return Layer(name, asked, request.node)
+    return LayerUnderTest(name, asked, request.node)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def probe_run(request: pytest.FixtureRequest) -> "Run":
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class LayerUnderTest:
     """A layer under test."""
 
     name: str

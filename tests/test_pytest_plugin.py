@@ -149,7 +149,7 @@ def test_pairs_name_their_source_and_skip_what_inherits(run, tmp_path):
 
 def test_a_layer_that_diverges_says_its_verdict_first(run, tmp_path):
     text = """
-from probe.pytest_plugin import Layer
+from probe.pytest_plugin import LayerUnderTest
 
 @pytest.mark.probe("net.onnx", input="x.npy", layers="dense")
 def test_layers(layer):

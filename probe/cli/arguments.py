@@ -11,7 +11,7 @@ from probe.command_line import file
 
 __all__ = [
     "Arguments",
-    "Grouped",
+    "GroupedCommand",
     "options_of",
     "parameters",
     "recording_command",
@@ -108,7 +108,7 @@ def shapes(
     return tuple(_numbers(None, None, value) or () for value in values)
 
 
-class Grouped(click.Command):
+class GroupedCommand(click.Command):
     """A command whose help shows its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -237,7 +237,7 @@ class _Swept:
         self.framework = ""
         self.json: list[dict[str, Any]] = []
         self.entries: list[Entry] = []
-        self.cases: list[junit.Case] = []
+        self.cases: list[junit.TestCase] = []
         self.explained: list[str] = []
         self.loud = arguments.json != "-" and not arguments.quiet
         self.rows = (

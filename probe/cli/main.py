@@ -16,7 +16,7 @@ import click
 from probe import __version__, printable
 from probe.cli.arguments import (
     Arguments,
-    Grouped,
+    GroupedCommand,
     parameters,
     recording_parameters,
     refuse_contradictions,
@@ -76,7 +76,7 @@ def command() -> None:
 
 @command.command(
     _FILE,
-    cls=Grouped,
+    cls=GroupedCommand,
     params=parameters(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )

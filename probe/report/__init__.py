@@ -16,7 +16,7 @@ from probe.report.weight_part import Sensitivity
 
 # ruff: noqa: PLC0415 - pages and notebooks are made by few checks.
 
-__all__ = ["PARTIES", "Finding", "Held", "Outputs", "Report"]
+__all__ = ["PARTIES", "ComparedWith", "Finding", "Outputs", "Report"]
 
 Outputs = np.ndarray | tuple[np.ndarray | None, ...]
 """One array for a layer with one output, otherwise a tuple of them."""
@@ -60,14 +60,14 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Held:
+class ComparedWith:
     """What a party's outputs were compared with, and how far each element may lie from it."""
 
     reference: tuple[np.ndarray, ...]
     allowance: tuple[np.ndarray, ...]
 
     def __repr__(self) -> str:
-        return f"<Held against {', '.join(str(one.shape) for one in self.reference)}>"
+        return f"<ComparedWith {', '.join(str(one.shape) for one in self.reference)}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,7 +149,7 @@ class Report:
     """In a sweep over your own values: the last layer before this one whose values diverge, where
     those of this one's inputs are not among yours; its difference may come from there."""
 
-    held: Mapping[str, Held] = field(default_factory=dict)
+    held: Mapping[str, ComparedWith] = field(default_factory=dict)
     """What each party but NumPy was held against, where one call is checked alone."""
 
     @property

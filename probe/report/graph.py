@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from probe.report.blocks import short
 
-__all__ = ["SHADES", "Edge", "Graph", "Vertex", "laid_out", "shade_of"]
+__all__ = ["SHADES", "Edge", "GraphLayout", "Vertex", "laid_out", "shade_of"]
 
 SHADES = ("equal", "up to 0.5 x", "up to 1 x", "up to 10 x", "more than 10 x", "not compared")
 """What the colours of vertices say: error over allowance."""
@@ -51,7 +51,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Graph:
+class GraphLayout:
     """Vertices from the first row on, and what joins them."""
 
     vertices: tuple[Vertex, ...]
@@ -68,7 +68,7 @@ def shade_of(ratio: float) -> int:
     return sum(ratio > edge for edge in _EDGES)
 
 
-def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
+def laid_out(vertices: Sequence[Vertex]) -> GraphLayout | None:
     """Each vertex in its lane; None where nothing joins them."""
     shown = vertices[:MOST]
     if not any(one.after for one in shown):
@@ -103,4 +103,4 @@ def laid_out(vertices: Sequence[Vertex]) -> Graph | None:
                 *(lane, shade_of(layer.ratio), ratio),
             )
         )
-    return Graph(tuple(placed), tuple(edges), len(held), len(vertices) - len(shown))
+    return GraphLayout(tuple(placed), tuple(edges), len(held), len(vertices) - len(shown))

@@ -182,7 +182,7 @@ def entry(report: "Report", place: int, full: bool) -> Entry:
     return replace(found, blocks=parts, drawn=_drawn(report))
 
 
-def _graph(entries: Sequence[Entry]) -> graph.Graph | None:
+def _graph(entries: Sequence[Entry]) -> graph.GraphLayout | None:
     places: dict[tuple[str, int] | None, int] = {}
     vertices = []
     for place, one in enumerate(entries):

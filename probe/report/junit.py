@@ -12,14 +12,14 @@ from probe.report.blocks import headline, inherited
 if TYPE_CHECKING:
     from probe.report import Report
 
-__all__ = ["Case", "case", "properties", "suite"]
+__all__ = ["TestCase", "case", "properties", "suite"]
 
 _ILLEGAL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold."""
 
 
 @dataclass(frozen=True)
-class Case:
+class TestCase:
     """What is said of one call."""
 
     name: str
@@ -42,22 +42,22 @@ def properties(report: "Report") -> dict[str, str]:
     return found
 
 
-def case(report: "Report", strict: bool = False) -> Case:
+def case(report: "Report", strict: bool = False) -> TestCase:
     """A call; one that is unchecked is skipped, and with ``strict`` fails; one whose difference may
     come from a layer before is skipped and names it."""
     call = f":{report.call}" if report.call else ""
     name = (printable.name(report.layer) or "(root)") + call
     kind = printable.name(report.kind)
     if report.verdict == "agree":
-        return Case(name, kind, properties(report))
+        return TestCase(name, kind, properties(report))
     if report.inherits:
-        return Case(name, kind, properties(report), "skipped", inherited(report), str(report))
+        return TestCase(name, kind, properties(report), "skipped", inherited(report), str(report))
     outcome = "failure" if report.verdict == "diverge" or strict else "skipped"
     text = str(report) if report.verdict == "diverge" else report.sentence
-    return Case(name, kind, properties(report), outcome, headline(report), text)
+    return TestCase(name, kind, properties(report), outcome, headline(report), text)
 
 
-def suite(source: str, cases: Sequence[Case]) -> str:
+def suite(source: str, cases: Sequence[TestCase]) -> str:
     """The whole file."""
     counts = {
         "tests": len(cases),

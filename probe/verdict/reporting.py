@@ -16,7 +16,7 @@ from probe.model import Capture
 from probe.numerics.precision import Precision
 from probe.ops.step import Step, weight_fields
 from probe.ops.weight import Weight, numbered
-from probe.report import Held, Outputs, Report
+from probe.report import ComparedWith, Outputs, Report
 from probe.report.parameters import parameters_of
 from probe.verdict.blind_spots import blind_spots
 from probe.verdict.judgement import Judgement
@@ -95,13 +95,17 @@ def _weights(steps: tuple[Step, ...]) -> dict[str, Weight]:
     return numbered(weight for step in steps for weight in weight_fields(step.op).values())
 
 
-def _held(call: Judgement, options: Options) -> dict[str, Held]:
+def _held(call: Judgement, options: Options) -> dict[str, ComparedWith]:
     """What each party was compared with, by its allowance or the user's tolerance."""
     if options.tolerance is None:
-        return {name: Held(one.reference, one.allowance) for name, one in call.results.items()}
+        return {
+            name: ComparedWith(one.reference, one.allowance) for name, one in call.results.items()
+        }
     rtol, atol = options.tolerance
     return {
-        name: Held(one.party.values, tuple(atol + rtol * np.abs(y) for y in one.party.values))
+        name: ComparedWith(
+            one.party.values, tuple(atol + rtol * np.abs(y) for y in one.party.values)
+        )
         for name, one in call.results.items()
     }
 

@@ -41,7 +41,7 @@ def _values(comparison: "ModelComparison") -> dict[str, Any]:
     }
 
 
-def _graph(pairs: Sequence["Pair"], table: Sequence[Row]) -> graph.Graph | None:
+def _graph(pairs: Sequence["Pair"], table: Sequence[Row]) -> graph.GraphLayout | None:
     places: dict[str, int] = {}
     vertices = []
     for place, (one, row) in enumerate(zip(pairs, table, strict=True)):

@@ -27,17 +27,17 @@ def properties(pair: "Pair") -> dict[str, str]:
     return found
 
 
-def _cases(comparison: "ModelComparison", strict: bool) -> Iterator[junit.Case]:
+def _cases(comparison: "ModelComparison", strict: bool) -> Iterator[junit.TestCase]:
     failed = False
     for one in comparison.pairs:
         found = outcome(one, comparison, strict)
         failed |= found.word == "failure"
         text = pair_text(one, comparison) if found.word == "failure" else found.said
         name = f"{names_of(one.a)} ~ {names_of(one.b)}"
-        yield junit.Case(name, "pair", properties(one), found.word, found.said, text)
+        yield junit.TestCase(name, "pair", properties(one), found.word, found.said, text)
     verdict = comparison.verdict
     told: dict[str, str] = {"verdict": verdict}
     if verdict == "agree" or (verdict == "diverge" and failed):
         return
     word = "failure" if verdict == "diverge" or strict else "skipped"
-    yield junit.Case("both models", "pair", told, word, headline(comparison), str(comparison))
+    yield junit.TestCase("both models", "pair", told, word, headline(comparison), str(comparison))

@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.attention.attention import Attention
-from probe.ops.attention.score_blocks import Block, Frame
+from probe.ops.attention.score_blocks import Frame, ScoreBlock
 from probe.ops.base import Arrays, Errors, Graph
 from probe.ops.weight import Weight
 
@@ -59,7 +59,12 @@ class AdditiveAttention(Attention):
         return scores
 
     def score_slack(
-        self, frame: Frame, block: Block, scores: np.ndarray, slacks: Errors, precision: Precision
+        self,
+        frame: Frame,
+        block: ScoreBlock,
+        scores: np.ndarray,
+        slacks: Errors,
+        precision: Precision,
     ) -> np.ndarray:
         """Each tanh is off by a few units of its own size, and by what rounding its argument does
         to it; all of one sign at worst."""

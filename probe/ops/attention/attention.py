@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import SIGMAS, Precision
 from probe.numerics.sum_error import of_partial_sums
-from probe.ops.attention.score_blocks import Block, Frame, cut, finite, gathered
+from probe.ops.attention.score_blocks import Frame, ScoreBlock, cut, finite, gathered
 from probe.ops.base import Arrays, Errors, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.linear.im2col_gemm import holds, scale_of
@@ -224,7 +224,7 @@ class Attention(Op):
     def score_slack(
         self,
         frame: Frame,
-        block: Block,
+        block: ScoreBlock,
         scores: np.ndarray,
         slacks: Sequence[np.ndarray | None],
         precision: Precision,
@@ -324,7 +324,11 @@ class Attention(Op):
         return frame, four, by
 
     def _shares(
-        self, frame: Frame, block: Block, slack: Sequence[np.ndarray | None], precision: Precision
+        self,
+        frame: Frame,
+        block: ScoreBlock,
+        slack: Sequence[np.ndarray | None],
+        precision: Precision,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The weights of a block times their total, the squared error of their logarithms in units
         of the unit roundoff, the total."""
@@ -350,7 +354,7 @@ class Attention(Op):
     def _block_slack(
         self,
         frame: Frame,
-        block: Block,
+        block: ScoreBlock,
         share: np.ndarray,
         total: np.ndarray,
         mean: np.ndarray,
@@ -410,7 +414,7 @@ class Attention(Op):
         self, frame: Frame, outer: int, head: int, query: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """What one query gives every position, and its scores."""
-        block = Block(
+        block = ScoreBlock(
             slice(outer, outer + 1), slice(head, head + 1), slice(query, query + 1), frame.positions
         )
         scores = frame.masked(frame.raw(block, np.dtype(np.float64)), block)[0, 0, 0]

@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from probe.ops.attention.attention import Attention
 
-__all__ = ["Block", "Frame", "cut", "finite", "gathered"]
+__all__ = ["Frame", "ScoreBlock", "cut", "finite", "gathered"]
 
 _SCORES = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class ScoreBlock:
     """Some heads' queries, as indices of (outer, head, query) arrays, and the positions that they
     can see at all."""
 
@@ -57,7 +57,7 @@ class Frame:
     def back(self, y: np.ndarray) -> np.ndarray:
         return y.reshape(*self.lead, *y.shape[2:])
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ScoreBlock]:
         each = max(1, self.queries * self.positions)
         count = max(1, _SCORES // each)
         heads = min(self.heads, count)
@@ -73,14 +73,14 @@ class Frame:
                         stop = min(self.positions, end)
                     else:
                         stop = self.positions
-                    yield Block(
+                    yield ScoreBlock(
                         slice(o, o + outer),
                         slice(h, min(self.heads, h + heads)),
                         slice(r, end),
                         stop,
                     )
 
-    def shared(self, x: np.ndarray, block: Block) -> np.ndarray:
+    def shared(self, x: np.ndarray, block: ScoreBlock) -> np.ndarray:
         """The keys or values of a block's heads, as far as its queries see."""
         if self.op.groups > 1:
             first, last = block.heads.start, block.heads.stop
@@ -89,7 +89,7 @@ class Frame:
             return x[block.outer][:, heads, : block.stop]
         return x[block.outer, block.heads, : block.stop]
 
-    def allowed(self, block: Block) -> np.ndarray | None:
+    def allowed(self, block: ScoreBlock) -> np.ndarray | None:
         """Which positions each query may attend to; None where all."""
         op, rows = self.op, np.arange(block.rows.start, block.rows.stop)[:, None]
         columns = np.arange(block.stop)
@@ -104,10 +104,10 @@ class Frame:
                 found = part if found is None else found & part
         return found
 
-    def raw(self, block: Block, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
+    def raw(self, block: ScoreBlock, dtype: np.dtype, out: np.ndarray | None = None) -> np.ndarray:
         return self.op.raw_scores(self.q[block.at], self.shared(self.k, block), dtype, out)
 
-    def masked(self, scores: np.ndarray, block: Block) -> np.ndarray:
+    def masked(self, scores: np.ndarray, block: ScoreBlock) -> np.ndarray:
         """The scores of a block changed in place: -inf where a query may not attend."""
         for kind, mask in zip(self.op.masks, self.masks, strict=True):
             if kind == "add":
@@ -122,7 +122,7 @@ class Frame:
                 scores[empty] = kept
         return scores
 
-    def seen(self, block: Block) -> np.ndarray:
+    def seen(self, block: ScoreBlock) -> np.ndarray:
         """How many positions each query of a block sees."""
         allowed = self.allowed(block)
         if allowed is None:
@@ -141,7 +141,7 @@ class Frame:
         )
 
 
-def cut(mask: np.ndarray, block: Block) -> np.ndarray:
+def cut(mask: np.ndarray, block: ScoreBlock) -> np.ndarray:
     """A block of a mask, one of whose last axes may have one place for all."""
     rows = block.rows if mask.shape[2] > 1 else slice(None)
     columns = slice(0, block.stop) if mask.shape[3] > 1 else slice(None)
