@@ -9,15 +9,16 @@ step is moved at random by what rounding may do to that one step (``error_bound`
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from probe.numerics.precision import SIGMAS, Precision
+from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Errors, Evaluated, Op, Sum
 from probe.ops.contributions import Contributions, Stage, Terms, box
 from probe.ops.elementwise.activation import Tanh
 from probe.ops.linear.matmul import MatMul
+from probe.ops.recurrent.random_runs import RandomRuns
 from probe.ops.recurrent.running_error import Ball, Rounded, summed
 from probe.ops.weight import Weight, zero_bias
 from probe.ops.weight_effects import sizes
@@ -30,8 +31,6 @@ Arranged = tuple[Callable[[np.ndarray], np.ndarray], Stepper]
 
 _WALKED = 1 << 18
 _JUDGED = 1 << 18
-_SEEN = 64
-"""How many numbers at least tell how far the states of one step wander."""
 _FLIPPED = 24
 """How many runs at least, where a state near a threshold is quantised to another level in some of
 them."""
@@ -52,6 +51,18 @@ class Before:
         if self.step is None:
             return "at the start"
         return f"after time step {self.step}"
+
+
+class _Walk(NamedTuple):
+    """The steps in the order of reading, each from the state that a party had before it."""
+
+    begun: Sequence[Ball]
+    """The initial states."""
+    after: Sequence[Ball]
+    """The states after each step."""
+    mask: np.ndarray | None
+    kept: np.ndarray
+    """The last step up to each that was not skipped; -1: none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -114,24 +125,21 @@ class Recurrence(Op):
 
     def biases(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The bias of the input's product, and that of the state's, in float64."""
-        both = None if self.bias is None else self.bias.value.astype(np.float64)
-        if both is not None and both.ndim == 2:
-            return both[0], both[1]
-        return both, None if self.recurrent_bias is None else self.recurrent_bias.value.astype(
-            np.float64
+        first, second = (
+            None if weight is None else weight.value.astype(np.float64)
+            for weight in (self.bias, self.recurrent_bias)
         )
+        if first is not None and first.ndim == 2:
+            return first[0], first[1]
+        return first, second
 
     def operands(self, inputs: Arrays) -> tuple[np.ndarray, np.ndarray | None, States]:
         """(x, mask, initial states) of the op's inputs."""
         x, *rest = inputs
         mask = rest.pop(0) != 0 if self.has_mask else None
-        return (
-            x,
-            mask,
-            tuple(rest)
-            if self.has_states
-            else tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x)),
-        )
+        if self.has_states:
+            return x, mask, tuple(rest)
+        return x, mask, tuple(np.zeros(shape, x.dtype) for shape in self.state_shapes(x))
 
     def undetected(self, inputs: Arrays) -> list[str]:
         x, _, states = self.operands(inputs)
@@ -220,19 +228,16 @@ class Recurrence(Op):
         x, mask, states = self.operands(inputs)
         share, step = self.arranged(x.dtype, x.shape[1])
         out = np.empty((len(x), *states[0].shape), x.dtype)
-        held = np.zeros_like(states[0])
+        shown = np.zeros_like(states[0])
         for t, part in self._shares(x, share):
-            after = step(part, self.taken(self.present(states, None if mask is None else mask[t])))
-            if mask is None:
-                out[t] = after[0]
+            keep = None if mask is None else mask[t]
+            after = step(part, self.taken(self.present(states, keep)))
+            if keep is None:
+                shown = after[0]
             else:
-                keep = _like(mask[t], after[0])
-                after = tuple(
-                    np.where(keep, new, old) for new, old in zip(after, states, strict=True)
-                )
-                held = np.where(keep, after[0], 0.0 if self.zero_masked else held)
-                out[t] = held
-            states = after
+                after = _where_kept(keep, after, states)
+                shown = np.where(_like(keep, shown), after[0], 0.0 if self.zero_masked else shown)
+            out[t], states = shown, after
         return (out, *states)
 
     # What rounding may do.
@@ -247,43 +252,33 @@ class Recurrence(Op):
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """The outputs and how far each may be off, where each step starts from the state that a
         party's sequence ``theirs`` shows."""
-        judged, begun = self._judged(inputs, slacks, theirs, precision, carries)
-        return self._ended(begun, theirs, *judged)
+        return self._ended(self._judged(inputs, slacks, theirs, precision, carries), theirs)
 
     def _ended(
-        self,
-        begun: Sequence[Ball],
-        theirs: np.ndarray,
-        states: list[Ball],
-        mask: np.ndarray | None,
-        kept: np.ndarray,
+        self, walk: _Walk, theirs: np.ndarray
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """The outputs of the states after each step in the order of reading."""
-        sequence = states[0]
+        """The outputs of the states after each step."""
+        sequence, mask, kept = walk.after[0], walk.mask, walk.kept
         if mask is not None:
-            at = (np.maximum(kept, 0), np.arange(mask.shape[1]))
-            held = (
-                0.0
-                if self.zero_masked
-                else np.where(_like(kept >= 0, sequence.value), theirs[self._order()][at], 0.0)
-            )
+            shown = np.zeros(())
+            if not self.zero_masked:
+                at = (np.maximum(kept, 0), np.arange(mask.shape[1]))
+                shown = np.where(_like(kept >= 0, sequence.value), theirs[self._order()][at], 0.0)
             sequence = sequence.where(
                 _like(mask, sequence.value),
-                Ball.exactly(np.broadcast_to(held, sequence.value.shape)),
+                Ball.exactly(np.broadcast_to(shown, sequence.value.shape)),
             )
-        turned = sequence[self._order()]
-        last = [state[-1] if len(state.value) else state for state in states]
-        if mask is not None:
+        if not len(sequence.value):
+            last = list(walk.begun)
+        elif mask is None:
+            last = [state[-1] for state in walk.after]
+        else:
             last = [
                 self._last(state, kept[-1], first)
-                for state, first in zip(states, begun, strict=True)
+                for state, first in zip(walk.after, walk.begun, strict=True)
             ]
-        if not len(turned.value):
-            last = list(begun)
-        return (turned.value, *(one.value for one in last)), (
-            turned.slack,
-            *(one.slack for one in last),
-        )
+        outputs = [sequence[self._order()], *last]
+        return tuple(output.value for output in outputs), tuple(output.slack for output in outputs)
 
     def _order(self) -> slice:
         return slice(None, None, -1 if self.reverse else 1)
@@ -300,163 +295,122 @@ class Recurrence(Op):
         theirs: np.ndarray,
         precision: Precision,
         carries: bool,
-    ) -> tuple[tuple[list[Ball], np.ndarray | None, np.ndarray], list[Ball]]:
-        """The states after each step in the order of reading, the mask, and the last step up to
-        each that was not skipped (-1: none)."""
+    ) -> _Walk:
+        """The states after each step, where each starts from what ``theirs`` shows before it."""
         x, mask, first = self.operands(inputs)
-        moved = Ball(x, np.zeros(x.shape) if slacks[0] is None else slacks[0])[self._order()]
-        if self.has_states:
-            offs = slacks[len(slacks) - self.state_count :]
-        else:
-            offs = [None] * self.state_count
-        begun = [
-            Ball(state, np.zeros(state.shape) if slack is None else slack)
-            for state, slack in zip(first, offs, strict=True)
-        ]
-        theirs, kept = np.asarray(theirs, np.float64)[self._order()], np.zeros((0, 0), int)
-        before = np.concatenate([first[0][None], theirs[:-1]])[: len(x)]
-        slack = np.zeros(before.shape)
-        slack[:1] = begun[0].slack
+        slack = np.zeros(x.shape) if slacks[0] is None else slacks[0]
+        moved = Ball(x, slack)[self._order()]
+        begun = self._begun(first, slacks)
         if mask is not None:
             mask = mask[self._order()]
-            kept = np.maximum.accumulate(np.where(mask, np.arange(len(x))[:, None], -1), axis=0)
-            last = np.concatenate([np.full((1, mask.shape[1]), -1), kept[:-1]])[: len(x)]
-            before = np.where(
-                _like(last >= 0, theirs),
-                theirs[np.maximum(last, 0), np.arange(mask.shape[1])],
-                first[0],
-            )
-            # a sample may join later
-            slack = np.where(_like(last >= 0, slack), 0.0, begun[0].slack)
-        states = Ball(before, slack)
-        if mask is not None and self.product_quantizer is not None:
-            states = states.where(_like(mask, before), Ball.exactly(np.zeros(before.shape)))
-        a, rest, parts = (
-            Rounded(precision, self.on_power_of_two_grid),
-            tuple(begun[1:]),
-            list[tuple[Ball, ...]](),
-        )
-        states = self.taken_ball(a, states)
+        states, kept = self._states_before(begun[0], theirs[self._order()], mask, len(x))
+        a = Rounded(precision, self.on_power_of_two_grid)
+        states, rest = self.taken_ball(a, states), tuple(begun[1:])
+        parts: list[tuple[Ball, ...]] = []
         many = max(1, _JUDGED // max(1, begun[0].value.size * len(self.gates)))
         for start in range(0, len(x), many):
             some = slice(start, start + many)
             keep = None if mask is None else mask[some]
             parts.append(self.cell(a, moved[some], states[some], rest, keep, carries))
             rest = tuple(state[-1] for state in parts[-1][1:])
-        if not parts:
-            return (
-                [
-                    Ball(np.zeros((0, *state.value.shape)), np.zeros((0, *state.value.shape)))
-                    for state in begun
-                ],
-                mask,
-                kept,
-            ), begun
-        return ([Ball.joined(state) for state in zip(*parts, strict=True)], mask, kept), begun
+        if parts:
+            after = [Ball.joined(state) for state in zip(*parts, strict=True)]
+        else:
+            after = [Ball.exactly(np.zeros((0, *state.value.shape))) for state in begun]
+        return _Walk(begun, after, mask, kept)
+
+    def _begun(self, first: States, slacks: Errors) -> list[Ball]:
+        """The initial states, and how far each may be off."""
+        offs: Errors = [None] * self.state_count
+        if self.has_states:
+            offs = slacks[len(slacks) - self.state_count :]
+        return [
+            Ball(state, np.zeros(state.shape) if slack is None else slack)
+            for state, slack in zip(first, offs, strict=True)
+        ]
+
+    def _states_before(
+        self, begun: Ball, theirs: np.ndarray, mask: np.ndarray | None, count: int
+    ) -> tuple[Ball, np.ndarray]:
+        """The first state before each step in the order of reading, and the last step up to each
+        that was not skipped (-1: none)."""
+        theirs, kept = np.asarray(theirs, np.float64), np.zeros((0, 0), int)
+        before = np.concatenate([begun.value[None], theirs[:-1]])[:count]
+        slack = np.zeros(before.shape)
+        slack[:1] = begun.slack
+        if mask is None:
+            return Ball(before, slack), kept
+        kept = np.maximum.accumulate(np.where(mask, np.arange(count)[:, None], -1), axis=0)
+        last = np.concatenate([np.full((1, mask.shape[1]), -1), kept[:-1]])[:count]
+        before = np.where(
+            _like(last >= 0, theirs),
+            theirs[np.maximum(last, 0), np.arange(mask.shape[1])],
+            begun.value,
+        )
+        # a sample may join later
+        states = Ball(before, np.where(_like(last >= 0, slack), 0.0, begun.slack))
+        if self.product_quantizer is not None:
+            states = states.where(_like(mask, before), Ball.exactly(np.zeros(before.shape)))
+        return states, kept
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
-        judged, begun = self._judged(of.inputs, of.slacks, of.outputs[0], precision, carries=False)
-        own = self._ended(begun, of.outputs[0], *judged)[1]
-        if not precision.unit and not any(one.slack.any() for one in judged[0]):
+        walk = self._judged(of.inputs, of.slacks, of.outputs[0], precision, carries=False)
+        _, own = self._ended(walk, of.outputs[0])
+        if not precision.unit and not any(state.slack.any() for state in walk.after):
             return own
-        wandered = self._wandered(of.inputs, of.outputs, [one.slack for one in judged[0]], begun)
-        return tuple(np.maximum(one, other) for one, other in zip(own, wandered, strict=True))
+        wandered = self._wandered(of.inputs, of.outputs, walk)
+        return tuple(np.maximum(bound, far) for bound, far in zip(own, wandered, strict=True))
 
-    def _wandered(
-        self,
-        inputs: Arrays,
-        outputs: Arrays,
-        noise: Arrays,
-        begun: Sequence[Ball],
-    ) -> list[np.ndarray]:
+    def _wandered(self, inputs: Arrays, outputs: Arrays, walk: _Walk) -> list[np.ndarray]:
         """Six of the scale at which the outputs wander when every step is moved by a sixth of its
         slack, at random and steadily."""
         x, mask, first = self.operands(inputs)
-        rng = np.random.default_rng(0)
-        least = 4 if self.product_quantizer is None else _FLIPPED
-        copies = int(np.clip(-(-_SEEN // max(1, first[0].size)), least, _SEEN))
-        share, step = self.arranged(x.dtype, copies * x.shape[1])
-
-        def tiled(one: np.ndarray) -> np.ndarray:
-            return np.tile(one, (copies, *(1,) * (one.ndim - 1)))
-
-        def drawn(scale: np.ndarray) -> np.ndarray:
-            return rng.standard_normal((copies * len(scale), *scale.shape[1:])) * tiled(
-                scale / SIGMAS
-            )
-
-        steady = [rng.standard_normal((copies * len(state), *state.shape[1:])) for state in first]
+        runs = RandomRuns(first, least=4 if self.product_quantizer is None else _FLIPPED)
+        share, step = self.arranged(x.dtype, runs.copies * x.shape[1])
         states = tuple(
-            tiled(state) + drawn(one.slack) for state, one in zip(first, begun, strict=True)
+            runs.tiled(state) + runs.drawn(ball.slack)
+            for state, ball in zip(first, walk.begun, strict=True)
         )
-        tolerance = np.zeros(begun[0].slack.shape)
+        tolerance = np.zeros(walk.begun[0].slack.shape)
         sequence, still = np.zeros(outputs[0].shape), first[0]
         for order, (t, part) in enumerate(self._shares(x, share)):
-            seen = self.present(states, None if mask is None else tiled(mask[t]))
+            keep = None if mask is None else runs.tiled(mask[t])
+            seen = self.present(states, keep)
             if order:
-                seen = (self._tipped(seen[0], tolerance, rng), *seen[1:])
-            after = tuple(
-                new + drawn(scale[order]) + always * tiled(scale[order] / SIGMAS)
-                for new, scale, always in zip(
-                    step(tiled(part), self.taken(seen)), noise, steady, strict=True
-                )
-            )
-            if mask is not None:
-                keep = _like(tiled(mask[t]), after[0])
-                after = tuple(
-                    np.where(keep, new, old) for new, old in zip(after, states, strict=True)
-                )
+                seen = (self._tipped(seen[0], tolerance, runs), *seen[1:])
+            slacks = [state.slack[order] for state in walk.after]
+            after = runs.moved(step(runs.tiled(part), self.taken(seen)), slacks)
+            if mask is None or keep is None:
+                sequence[t] = runs.spread(after[0], outputs[0][t])
+                tolerance = 2 * slacks[0]
+            else:
+                after = _where_kept(keep, after, states)
                 kept = _like(mask[t], still)
                 still = np.where(kept, outputs[0][t], still)
-                sequence[t] = np.where(kept, self._spread(after[0], still, copies), 0.0)
-            else:
-                sequence[t] = self._spread(after[0], outputs[0][t], copies)
-            states, tolerance = (
-                after,
-                2 * noise[0][order]
-                if mask is None
-                else np.where(kept, 2 * noise[0][order], tolerance),
-            )
+                sequence[t] = np.where(kept, runs.spread(after[0], still), 0.0)
+                tolerance = np.where(kept, 2 * slacks[0], tolerance)
+            states = after
         if mask is not None and not self.zero_masked:
             self._hold(sequence, mask)
-        return [
-            sequence,
-            *(
-                self._spread(state, last, copies)
-                for state, last in zip(states, outputs[1:], strict=True)
-            ),
-        ]
+        last = (runs.spread(*pair) for pair in zip(states, outputs[1:], strict=True))
+        return [sequence, *last]
 
-    def _tipped(
-        self, state: np.ndarray, tolerance: np.ndarray, rng: "np.random.Generator"
-    ) -> np.ndarray:
+    def _tipped(self, state: np.ndarray, tolerance: np.ndarray, runs: RandomRuns) -> np.ndarray:
         """Copies of a state in which what may lie on either side of a quantiser's threshold lies on
         one in half of them."""
         if self.product_quantizer is None:
             return state
-        copies = len(state) // len(tolerance)
         share = 4 * float(tolerance.max(initial=0)) / max(float(state.max() - state.min()), 1e-30)
-        moved = np.tile(tolerance, (copies, *(1,) * (tolerance.ndim - 1))) + share * np.abs(state)
+        moved = runs.tiled(tolerance) + share * np.abs(state)
         either = self.multiplied(state + moved) != self.multiplied(state - moved)
-        sides = rng.integers(0, 2, tolerance.shape) + np.arange(copies).reshape(
-            -1, *(1,) * tolerance.ndim
-        )
-        return np.where(
-            either, state + np.where(sides.reshape(state.shape) % 2, moved, -moved), state
-        )
+        sides = runs.sides(tolerance.shape).reshape(state.shape)
+        return np.where(either, state + np.where(sides % 2, moved, -moved), state)
 
     def _hold(self, sequence: np.ndarray, mask: np.ndarray) -> None:
         before = np.zeros(sequence.shape[1:])
         for t in self._times(len(sequence)):
             before = np.where(_like(mask[t], before), sequence[t], before)
             sequence[t] = before
-
-    @staticmethod
-    def _spread(moved: np.ndarray, still: np.ndarray, copies: int) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            apart = np.square(moved.reshape(copies, *still.shape) - still).mean(axis=0)
-        apart = np.where(np.isfinite(apart), apart, 0.0)
-        return SIGMAS * np.sqrt(np.maximum(apart, apart.mean() if apart.size else 0.0))
 
     def taken_ball(self, a: Rounded, state: Ball) -> Ball:
         """``taken``, of a state that may be off."""
@@ -539,12 +493,7 @@ class Recurrence(Op):
             if keep is not None and not keep.any():
                 continue
             after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
-            if keep is None:
-                states = after
-            else:
-                states = tuple(
-                    np.where(_like(keep, n), n, o) for n, o in zip(after, states, strict=True)
-                )
+            states = after if keep is None else _where_kept(keep, after, states)
             last = t if mask is None or mask[t, at[1]] else last
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
         place = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
@@ -575,6 +524,13 @@ class Recurrence(Op):
             factor=self.kernel,
             factor_where=box([range(count), column]),
         )
+
+
+def _where_kept(keep: np.ndarray, after: States, before: States) -> States:
+    """The states after a step; those before it where it is skipped."""
+    return tuple(
+        np.where(_like(keep, new), new, old) for new, old in zip(after, before, strict=True)
+    )
 
 
 def _like(flags: np.ndarray, array: np.ndarray) -> np.ndarray:
