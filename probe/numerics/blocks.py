@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Locate", "apart", "blocks", "places", "same_bits"]
+__all__ = ["Locate", "apart", "blocks", "places", "rows_of", "same_bits"]
 
 _SIZE = 1 << 17
 
@@ -111,3 +111,10 @@ def places(flat: np.ndarray | int, shape: tuple[int, ...]) -> tuple[np.ndarray, 
     if shape:
         return np.unravel_index(flat, shape)
     return ()
+
+
+def rows_of(indices: tuple[np.ndarray, ...], count: int) -> np.ndarray:
+    """So many elements by their indices, a row each; one of an array without axes has none."""
+    if not indices:
+        return np.zeros((count, 0), int)
+    return np.stack([np.broadcast_to(along, count) for along in indices], axis=1)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from probe.numerics.blocks import blocks
+from probe.numerics.blocks import blocks, rows_of
 from probe.numerics.dtypes import float_of
 from probe.numerics.precision import UNBOUNDED, Precision
 from probe.numerics.sum_error import of_partial_sums, of_sums
@@ -442,11 +442,7 @@ class Rearrangement(Op):
         and the element there."""
         back = self.input_index(tuple(where.T), inputs)
         assert back is not None
-        # an output without axes names one element
-        rows = [np.broadcast_to(one, len(where)) for one in back]
-        return np.zeros(len(where), int), np.stack(rows, axis=1) if rows else np.zeros(
-            (len(where), 0), int
-        )
+        return np.zeros(len(where), int), rows_of(back, len(where))
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)

@@ -148,11 +148,9 @@ class _Sum(_Reduction):
         terms = self.term(x) + 0.0
         own = of_axes(terms, over, y * by, np.square(terms).sum(**each), precision)
         own = own / by + (0 if by == 1 else 2 * precision.unit * np.abs(y))
-        return (
-            own
-            if slack is None
-            else own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,
-        )
+        if slack is None:
+            return (own,)
+        return (own + np.sqrt(np.square(self.moved(x, slack)).sum(**each)) / by,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,10 +217,8 @@ class ReduceL2(_Reduction):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         squares = np.square(x + 0.0)
-        over, fourth = (
-            self.over(x),
-            np.square(squares).sum(axis=self.over(x), keepdims=self.keepdims),
-        )
+        over = self.over(x)
+        fourth = np.square(squares).sum(axis=over, keepdims=self.keepdims)
         total = of_axes(squares, over, np.square(y), fourth, precision)
         # The squares of what is small vanish: below sqrt(tiny) the norm is no better than that.
         own = (
@@ -230,11 +226,9 @@ class ReduceL2(_Reduction):
             + 2 * precision.unit * y
             + precision.tiny
         )
-        return (
-            own
-            if slack is None
-            else own + np.sqrt(np.square(slack).sum(axis=self.over(x), keepdims=self.keepdims)),
-        )
+        if slack is None:
+            return (own,)
+        return (own + np.sqrt(np.square(slack).sum(axis=over, keepdims=self.keepdims)),)
 
 
 def _of_nothing(x: np.ndarray, value: float) -> dict[str, Any]:

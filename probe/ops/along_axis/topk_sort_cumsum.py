@@ -212,9 +212,9 @@ class CumSum(Op):
             looked = of_axes(x, (self.axis,), total, size, precision)
             # Terms that err alike do so the more, the more they are.
             own *= np.fmax(looked / np.take(own, [-1], axis=self.axis), 1.0)
-        return (
-            own if slack is None else own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),
-        )
+        if slack is None:
+            return (own,)
+        return (own + np.sqrt(np.cumsum(np.square(slack), axis=self.axis)),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,8 +259,6 @@ class CumProd(Op):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         own = x.shape[self.axis] * precision.unit * np.abs(y) + precision.tiny
-        return (
-            own
-            if slack is None
-            else own + np.cumprod(np.abs(x) + slack, axis=self.axis) - np.abs(y),
-        )
+        if slack is None:
+            return (own,)
+        return (own + np.cumprod(np.abs(x) + slack, axis=self.axis) - np.abs(y),)

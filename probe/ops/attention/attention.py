@@ -145,9 +145,9 @@ class Attention(Op):
                     )
         if weights is None:
             return (frame.back(out),)
-        return frame.back(out), frame.back(weights) if per_head else weights.reshape(
-            *frame.lead[:-1], *shape[2:]
-        )
+        if per_head:
+            return frame.back(out), frame.back(weights)
+        return frame.back(out), weights.reshape(*frame.lead[:-1], *shape[2:])
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         q, k, v, *masks = inputs
@@ -310,9 +310,10 @@ class Attention(Op):
         narrow &= precision.tiny > np.finfo(np.float32).tiny
         dtype = np.dtype(np.float32 if narrow else np.float64)
         frame = Frame(self, [q.astype(dtype), k.astype(dtype), (v * by).astype(dtype), *masks])
+        repeats = (1, self.groups, self.groups)
         four = [
-            None if slack is None else frame.four(slack.astype(dtype), 1 if i == 0 else self.groups)
-            for i, slack in enumerate(slacks[:3])
+            None if slack is None else frame.four(slack.astype(dtype), repeat)
+            for slack, repeat in zip(slacks[:3], repeats, strict=True)
         ]
         if four[2] is not None:
             four[2] = four[2] * dtype.type(by)

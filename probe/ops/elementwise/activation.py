@@ -619,11 +619,9 @@ class Shrink(_Stepped):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         shrunk = graph.op("Shrink", inputs[0], lambd=float(self.lambd), bias=float(self.bias))
-        return (
-            graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk)
-            if self.keeps_nan
-            else shrunk,
-        )
+        if not self.keeps_nan:
+            return (shrunk,)
+        return (graph.op("Where", graph.op("IsNaN", inputs[0]), inputs[0], shrunk),)
 
 
 @dataclass(frozen=True, eq=False)

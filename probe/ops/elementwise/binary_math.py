@@ -64,11 +64,9 @@ class Parameter(Op):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (y,) = of.outputs
-        return (
-            precision.unit * np.abs(y)
-            if precision.casts and y.dtype.kind == "f"
-            else np.zeros(y.shape),
-        )
+        if precision.casts and y.dtype.kind == "f":
+            return (precision.unit * np.abs(y),)
+        return (np.zeros(y.shape),)
 
 
 class _Binary(Op):

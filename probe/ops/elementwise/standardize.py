@@ -82,12 +82,11 @@ class Standardize(Op):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         deviation, mean = self._deviation(), np.abs(self.mean.value.astype(np.float64))
-        scale = 4 * np.abs(y) + (
-            (np.abs(x) * deviation + 2 * mean)
-            if self.invert
-            else mean / deviation * (2 if precision.casts else 0)
-        )
-        own = precision.unit * scale + precision.tiny
+        if self.invert:
+            inside = np.abs(x) * deviation + 2 * mean
+        else:
+            inside = mean / deviation * (2 if precision.casts else 0)
+        own = precision.unit * (4 * np.abs(y) + inside) + precision.tiny
         if slack is not None:
             own = own + (slack * deviation if self.invert else slack / deviation)
         return (np.where(np.isfinite(own), own, 0.0),)

@@ -118,13 +118,9 @@ class _Product(Sum):
         ]
         if len(inputs) > 2 or len(places) != len(inputs):
             return super().contributions(inputs, outputs, at)
-        return Contributions(
-            (
-                Terms(places[0], factor=1, factor_where=places[1])
-                if len(inputs) == 2
-                else Terms(places[0]),
-            )
-        )
+        if len(inputs) == 1:
+            return Contributions((Terms(places[0]),))
+        return Contributions((Terms(places[0], factor=1, factor_where=places[1]),))
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         *given, out = self.labels(inputs)

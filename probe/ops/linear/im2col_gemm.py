@@ -160,22 +160,22 @@ class _Window:
             return out
         boxes = list(_blocks(self.out, self.x.shape[1] * self.taps))
         once = batch == 1 and len(boxes) == 1
-        step = (
-            channels
-            if self.groups > 1
-            else max(1, (_PIECE if once else _KERNEL) // max(1, self.width * self.taps))
-        )
+        step = channels
+        if self.groups == 1:
+            step = max(1, (_PIECE if once else _KERNEL) // max(1, self.width * self.taps))
         gather, windows = (self._last if last else self._first), None
         for start in range(0, channels, step):
             rows = slice(start, start + step)
             w = powered(self.w[rows], dtype, power, scales[1])
-            matrix = (
-                np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, len(w))
-                if last
-                else w.reshape(self.groups, -1, self.width * self.taps)
-            )
+            matrix: np.ndarray
+            form: tuple[int, ...]
+            if last:
+                matrix = np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, len(w))
+                form = (-1, len(w))
+            else:
+                matrix = w.reshape(self.groups, -1, self.width * self.taps)
+                form = (self.groups, matrix.shape[1], -1)
             for sample, image in zip(out[:, rows], self.x, strict=True):
-                form = (-1, len(w)) if last else (self.groups, matrix.shape[1], -1)
                 flat = (np.moveaxis(sample, 0, -1) if last else sample).reshape(form)
                 for box, run in boxes:
                     if windows is None or not once:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.numerics.blocks import places
+from probe.numerics.blocks import places, rows_of
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Indices, Op, Rearrangement
 from probe.ops.contributions import Contributions, Stage, Terms
@@ -41,9 +41,7 @@ class _Moved(Rearrangement):
     def follow(self, where: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
         found = self._numbers(tuple(where.T), inputs, len(where))
         back = places(np.maximum(found - 1, 0), inputs[0].shape)
-        return np.where(found > 0, 0, -1), np.stack(back, axis=1) if back else np.zeros(
-            (len(where), 0), int
-        )
+        return np.where(found > 0, 0, -1), rows_of(back, len(where))
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         found = self._numbers(where, inputs, len(where[0]) if where else 1)

@@ -194,11 +194,10 @@ class LpNormalization(Op):
             count = math.prod(x.shape[axis] for axis in self.axes)
             # The relative error of a sum of positive terms, divided by p under the root; a term's
             # own power errs by p units.
-            relative += (
-                (count * 0.5 + 6 + self.p) * precision.unit / min(self.p, 1.0)
-                if count < 64
-                else self._statistical(x, precision)
-            )
+            if count < 64:
+                relative += (count * 0.5 + 6 + self.p) * precision.unit / min(self.p, 1.0)
+            else:
+                relative += self._statistical(x, precision)
         own = np.abs(y) * relative + precision.tiny
         if of.slacks[0] is not None:
             with np.errstate(all="ignore"):

@@ -176,13 +176,12 @@ class DynamicQuantize(Op):
         return FakeQuantize(np.asarray(scale), np.asarray(zero), 0, self.high, zero_first=True)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self._apart(inputs[0]):
-            return (
-                np.stack([self.run(part)[0] for part in inputs[0]])
-                if len(inputs[0])
-                else inputs[0],
-            )
-        return self._at(inputs[0], *self.levels(inputs[0])).run(*inputs)
+        (x,) = inputs
+        if not self._apart(x):
+            return self._at(x, *self.levels(x)).run(x)
+        if not len(x):
+            return (x,)
+        return (np.stack([self.run(part)[0] for part in x]),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         zero, top = graph.const(0.0), graph.const(float(self.high))

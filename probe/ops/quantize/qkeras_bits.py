@@ -252,17 +252,15 @@ class QuantizedRelu(_Fixed):
         return f"2 * clip({self.sigmoid:g} x + 0.5, 0, 1) - 1, {top}{slope}"
 
     def _unquantized(self, x: np.ndarray) -> np.ndarray:
-        relu = (
-            np.where(x > 0, x, like(x, self.negative_slope) * x)
-            if self.negative_slope
-            else np.maximum(x, 0)
-        )
-        bound = (
-            2.0**self.integer - 2.0 ** (self.integer - self._n)
-            if self.quantized_clip
-            else self.upper_bound
-        )
-        return relu if bound is None else np.where(x <= like(x, bound), relu, like(x, bound))
+        relu = np.maximum(x, 0)
+        bound: float | np.ndarray | None = self.upper_bound
+        if self.negative_slope:
+            relu = np.where(x > 0, x, like(x, self.negative_slope) * x)
+        if self.quantized_clip:
+            bound = 2.0**self.integer - 2.0 ** (self.integer - self._n)
+        if bound is None:
+            return relu
+        return np.where(x <= like(x, bound), relu, like(x, bound))
 
     def f(self, x: np.ndarray) -> np.ndarray:
         x = flush(x)

@@ -133,11 +133,10 @@ def summed(
     count, incoming = len(added), np.zeros(())
     for op, x in parts:
         total = total + through(_plainly(op), x.value)
-        sizes = sizes + (
-            through(_plainly(_absolute(op)), np.abs(x.value))
-            if sharp
-            else through(_squared(op), x.value)
-        )
+        if sharp:
+            sizes = sizes + through(_plainly(_absolute(op)), np.abs(x.value))
+        else:
+            sizes = sizes + through(_squared(op), x.value)
         count += op.term_count([x.value], [])
         if x.slack.any():
             incoming = incoming + through(op.propagate, x.slack)

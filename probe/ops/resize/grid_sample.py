@@ -181,15 +181,13 @@ class GridSample(Op):
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """From where to where each coordinate may lie; without reflections all that is far outside
         is alike."""
-        found = []
+        spans = []
         for at, off, size in zip(middles, offs, space, strict=True):
-            ends = at - off, at + off
-            found.append(
-                ends
-                if self.padding == "reflection"
-                else (np.clip(ends[0], -8, size + 7), np.clip(ends[1], -8, size + 7))
-            )
-        return found
+            low, high = at - off, at + off
+            if self.padding != "reflection":
+                low, high = np.clip(low, -8, size + 7), np.clip(high, -8, size + 7)
+            spans.append((low, high))
+        return spans
 
     def _extent(self, x: np.ndarray) -> np.ndarray:
         """How far two outputs of a channel may lie apart, (batch, channel, 1); the cubic weights

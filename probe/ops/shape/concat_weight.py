@@ -57,10 +57,10 @@ class Append(Op):
         behind = at[self.axis] - inputs[0].shape[self.axis]
         if behind < 0:
             return Contributions((Terms(np.array([at], int)),))
-        sizes = self.weight.value.shape
+        inside = (*at[: self.axis], behind, *at[self.axis + 1 :])
         place = [
-            0 if size == 1 else behind if axis == self.axis else at[axis]
-            for axis, size in enumerate(sizes)
+            0 if size == 1 else index
+            for index, size in zip(inside, self.weight.value.shape, strict=True)
         ]
         return Contributions(
             (),

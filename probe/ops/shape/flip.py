@@ -44,10 +44,8 @@ class Squeeze(Rearrangement):
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         rank = inputs[0].ndim
         gone, rest = {axis % rank for axis in self.axes}, iter(where)
-        return tuple(
-            np.zeros(where[0].shape if where else (), int) if axis in gone else next(rest)
-            for axis in range(rank)
-        )
+        zeros = np.zeros(where[0].shape if where else (), int)
+        return tuple(zeros if axis in gone else next(rest) for axis in range(rank))
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,11 +182,9 @@ class AveragePool(_Mean, Pool):
             why = "counting padding"
         else:
             why = "counting only elements inside the input"
-        words = f"divided by {divisor}" + (
-            f", {why}"
-            if len(cells) < math.prod(self.kernel) and self.divisor_override is None
-            else ""
-        )
+        words = f"divided by {divisor}"
+        if len(cells) < math.prod(self.kernel) and self.divisor_override is None:
+            words += f", {why}"
         return Contributions((Terms(cells),), (Stage(words, float(outputs[0][at])),))
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
@@ -213,11 +211,9 @@ class AveragePool(_Mean, Pool):
             precision,
         )
         self._second_look(own, of.inputs, of.few, precision)
-        return (
-            own
-            if of.slacks[0] is None
-            else own + np.sqrt(self._totals(np.square(of.slacks[0]), pads)) / divisor,
-        )
+        if of.slacks[0] is None:
+            return (own,)
+        return (own + np.sqrt(self._totals(np.square(of.slacks[0]), pads)) / divisor,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,8 +335,6 @@ class AdaptiveAveragePool(_Mean, AdaptivePool):
             int(counts.max(initial=1)) * max(1, len(cells)), y, squares, counts, precision
         )
         self._second_look(own, of.inputs, of.few, precision)
-        return (
-            own
-            if of.slacks[0] is None
-            else own + np.sqrt(self._fold(np.square(of.slacks[0]), np.mean) / counts),
-        )
+        if of.slacks[0] is None:
+            return (own,)
+        return (own + np.sqrt(self._fold(np.square(of.slacks[0]), np.mean) / counts),)

@@ -200,11 +200,9 @@ class MaxPool(Pool):
         blind = self._blind(sizes)
         # ONNX Runtime starts its search at the lowest float and not at -inf, and gives that where a
         # window sees padding alone.
-        return (
-            graph.op("Where", graph.const(blind), graph.const(-np.inf), out)
-            if blind.any()
-            else out,
-        )
+        if not blind.any():
+            return (out,)
+        return (graph.op("Where", graph.const(blind), graph.const(-np.inf), out),)
 
     def _blind(self, sizes: Sequence[int]) -> np.ndarray:
         """Which output positions have a window that lies in the padding alone (dilated ones can
