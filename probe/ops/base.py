@@ -345,8 +345,8 @@ class Elementwise(Op):
     def computes_elements(self) -> bool:
         held = (getattr(self, part.name) for part in fields(self))
         return not any(
-            isinstance(one, Weight) or (isinstance(one, np.ndarray) and one.size > 1)
-            for one in held
+            isinstance(value, Weight) or (isinstance(value, np.ndarray) and value.size > 1)
+            for value in held
         )
 
     def at(self, elements: Arrays, where: Indices, shape: tuple[int, ...]) -> np.ndarray:
@@ -394,7 +394,7 @@ class Elementwise(Op):
         for (target, *parts), _ in (
             blocks(*arrays, size=_CACHED) if self.pointwise else [(arrays, None)]
         ):
-            part, value, *off = (one.astype(np.float64, copy=False) for one in parts)
+            part, value, *off = (array.astype(np.float64, copy=False) for array in parts)
             self._rounding(part, value, precision, target)
             if slack is not None:
                 target += self._moved(part, value, *off)
@@ -447,8 +447,8 @@ class Rearrangement(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         reached = tuple(np.zeros(x.shape, bool) for x in inputs)
         which, back = self.follow(np.argwhere(mask), inputs)
-        for k, one in enumerate(reached):
-            one[tuple(back[which == k].T)] = True
+        for k, flags in enumerate(reached):
+            flags[tuple(back[which == k].T)] = True
         return reached
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

@@ -55,7 +55,8 @@ class Contributions:
 def box(ranges: Sequence[Iterable[int] | int]) -> np.ndarray:
     """Every combination of one index per axis as rows, the last axis fastest."""
     axes = [
-        np.atleast_1d(np.asarray(one if isinstance(one, int) else list(one), int)) for one in ranges
+        np.atleast_1d(np.asarray(indices if isinstance(indices, int) else list(indices), int))
+        for indices in ranges
     ]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 

@@ -38,7 +38,7 @@ def without_rounding(
     if precision.name != "float32" or precision.casts:
         return False
     unit, size = np.inf, 0.0
-    for count, factors in (*products, *((1, [one]) for one in added)):
+    for count, factors in (*products, *((1, [addend]) for addend in added)):
         units, sizes = 1.0, float(count)
         for factor in factors:
             units, sizes = units * _unit_of(factor), sizes * float(np.abs(factor).max(initial=0))

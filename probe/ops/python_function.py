@@ -58,8 +58,8 @@ class Recomputed(Op):
             # The user's function may sum in a better order than the layer does.
             runs.append(
                 tuple(
-                    y + 4.0 * (np.asarray(one, np.float64) - y)
-                    for one, y in zip(narrow, of.outputs, strict=True)
+                    y + 4.0 * (np.asarray(rounded, np.float64) - y)
+                    for rounded, y in zip(narrow, of.outputs, strict=True)
                 )
             )
         allowed = []

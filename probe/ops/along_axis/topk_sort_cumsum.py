@@ -208,7 +208,7 @@ class CumSum(Op):
         )
         if precision.refine and precision.unit and y.size:
             x = of.inputs[0] + 0.0
-            total, size = (one.sum(axis=self.axis, keepdims=True) for one in (x, np.square(x)))
+            total, size = (terms.sum(axis=self.axis, keepdims=True) for terms in (x, np.square(x)))
             looked = of_axes(x, (self.axis,), total, size, precision)
             # Terms that err alike do so the more, the more they are.
             own *= np.fmax(looked / np.take(own, [-1], axis=self.axis), 1.0)

@@ -475,8 +475,8 @@ class Attention(Op):
             ) > 0
             masks[2][block.outer, block.heads, : block.stop] |= (seen @ part) > 0
         given = [
-            gathered(frame.back(one), x.shape, self.groups if i else 1)
-            for i, (one, x) in enumerate(zip(masks, inputs, strict=False))
+            gathered(frame.back(reached), x.shape, self.groups if i else 1)
+            for i, (reached, x) in enumerate(zip(masks, inputs, strict=False))
         ]
         rest = [np.full(x.shape, mask.any()) for x in inputs[3:]]
         return (*given, *rest)

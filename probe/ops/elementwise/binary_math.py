@@ -94,7 +94,7 @@ class _Binary(Op):
             return (np.asarray(self.f(*inputs)),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
-        x, y = (np.array([place(one, at)], int).reshape(1, one.ndim) for one in inputs)
+        x, y = (np.array([place(operand, at)], int).reshape(1, operand.ndim) for operand in inputs)
         other = float(inputs[1][tuple(y[0])])
         return Contributions(
             (Terms(x),),

@@ -188,7 +188,7 @@ class Where(Op):
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         chosen = np.broadcast_to(inputs[0] != 0, mask.shape)
         masks = (mask, mask & chosen, mask & ~chosen) if self.fixed else (mask, mask, mask)
-        return tuple(narrowed(one, x.shape) for one, x in zip(masks, inputs, strict=True))
+        return tuple(narrowed(reached, x.shape) for reached, x in zip(masks, inputs, strict=True))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         condition, x, y = of.inputs

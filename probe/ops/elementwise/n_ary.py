@@ -120,11 +120,12 @@ class _Merge(Op):
         return (out,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        number = next((one for one in inputs if not graph.boolean(one)), None)
+        number = next((name for name in inputs if not graph.boolean(name)), None)
         kind = self.of_truths if number is None and self.of_truths else self.onnx
         if number is not None:
             inputs = tuple(
-                graph.op("CastLike", one, number) if graph.boolean(one) else one for one in inputs
+                graph.op("CastLike", name, number) if graph.boolean(name) else name
+                for name in inputs
             )
         return (reduce(lambda left, right: graph.op(kind, left, right), inputs),)
 

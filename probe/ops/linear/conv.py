@@ -234,9 +234,9 @@ class Conv(Sum):
         (own,) = super().error_bound(still, precision)
         if self.weight is None:
             for moved in ((of.slacks[0], of.inputs[1]), (of.inputs[0], of.slacks[1])):
-                if not any(one is None for one in moved):
+                if not any(slack is None for slack in moved):
                     own = own + np.sqrt(
-                        self._squares(*(np.asarray(one, np.float64) for one in moved))
+                        self._squares(*(np.asarray(slack, np.float64) for slack in moved))
                     )
         if (
             precision.lossy

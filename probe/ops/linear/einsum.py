@@ -112,9 +112,9 @@ class _Product(Sum):
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         places = [
-            np.stack(one, axis=-1)[0]
-            for one in self._places(inputs, tuple(np.array([i]) for i in at))
-            if one
+            np.stack(indices, axis=-1)[0]
+            for indices in self._places(inputs, tuple(np.array([i]) for i in at))
+            if indices
         ]
         if len(inputs) > 2 or len(places) != len(inputs):
             return super().contributions(inputs, outputs, at)
@@ -161,7 +161,7 @@ class Product(_Product):
         return (graph.op("MatMul", *inputs),)
 
     def labels(self, inputs: Arrays) -> tuple[tuple[str, ...], ...]:
-        x, y = (max(0, one.ndim - 2) for one in inputs)
+        x, y = (max(0, operand.ndim - 2) for operand in inputs)
         batch = tuple(_LETTERS[: max(x, y)])
         row, column = ("N",) if inputs[0].ndim > 1 else (), ("M",) if inputs[1].ndim > 1 else ()
         return (
@@ -175,8 +175,8 @@ class Product(_Product):
         if not all(map(holds, by)):
             return np.asarray(np.matmul(*(np.square(np.asarray(x, np.float64)) for x in inputs)))
         x, y = (
-            powered(one, np.dtype(np.float32), 2, scale)
-            for one, scale in zip(inputs, by, strict=True)
+            powered(operand, np.dtype(np.float32), 2, scale)
+            for operand, scale in zip(inputs, by, strict=True)
         )
         return (np.asarray(np.matmul(x, y), np.float64) + inputs[0].shape[-1] * 2.0**-126) * (
             by[0] * by[1]

@@ -54,7 +54,7 @@ class WeightedEinsum(Einsum):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         here = tuple(np.array([i]) for i in at)
         taken, factors = (
-            np.stack(one, axis=-1)[0] for one in self._places(self._both(inputs), here)
+            np.stack(indices, axis=-1)[0] for indices in self._places(self._both(inputs), here)
         )
         return Contributions((Terms(taken, factor=self.weight, factor_where=factors),))
 

@@ -95,7 +95,7 @@ class Fourier(Op):
                 )
                 for y in of.outputs
             ]
-            own = [np.maximum(stages * size, one) * scale for one in sums]
+            own = [np.maximum(stages * size, total) * scale for total in sums]
         peak = np.hypot(*of.outputs).max(axis=self.axes, keepdims=True, initial=0.0)
         more = 2 * precision.unit * np.where(np.isfinite(peak), peak, 0.0) + count * precision.tiny
         if self.coarse:
@@ -110,7 +110,7 @@ class Fourier(Op):
         if moved:
             more = more + scale * np.sqrt(sum(moved))
         return tuple(
-            np.broadcast_to(one + more, y.shape) for one, y in zip(own, of.outputs, strict=True)
+            np.broadcast_to(bound + more, y.shape) for bound, y in zip(own, of.outputs, strict=True)
         )
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:

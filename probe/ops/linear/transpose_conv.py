@@ -249,9 +249,9 @@ class ConvTranspose(Sum):
         (own,) = super().error_bound(still, precision)
         if self.weight is None:
             for moved in ((of.slacks[0], of.inputs[1]), (of.inputs[0], of.slacks[1])):
-                if not any(one is None for one in moved):
+                if not any(slack is None for slack in moved):
                     own = own + np.sqrt(
-                        self._squares(*(np.asarray(one, np.float64) for one in moved))
+                        self._squares(*(np.asarray(slack, np.float64) for slack in moved))
                     )
         return (own,)
 
@@ -330,10 +330,10 @@ class ConvTranspose(Sum):
             for axis, pick in zip(axes, picks[:, 1:].T, strict=True)
         ]
         where = np.column_stack(
-            [np.full(len(picks), batch), picks[:, 0], *(one[:, 0] for one in chosen)]
+            [np.full(len(picks), batch), picks[:, 0], *(picked[:, 0] for picked in chosen)]
         )
         rows = np.column_stack(
-            [picks[:, 0], np.full(len(picks), channel % deep), *(one[:, 1] for one in chosen)]
+            [picks[:, 0], np.full(len(picks), channel % deep), *(picked[:, 1] for picked in chosen)]
         )
         factor = 1 if self.weight is None else self.weight
         terms = Terms(

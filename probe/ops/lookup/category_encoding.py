@@ -97,14 +97,14 @@ class Lookup(_Named):
             graph.op("Unsqueeze", x, graph.const([rank])),
             graph.const(np.array(self.keys, np.int64)),
         )
-        one = graph.op("Cast", equal, to=_INT64)
+        flags = graph.op("Cast", equal, to=_INT64)
         total = graph.op(
             "ReduceSum",
-            graph.op("Mul", one, graph.const(np.array(self.values, np.int64))),
+            graph.op("Mul", flags, graph.const(np.array(self.values, np.int64))),
             graph.const([rank]),
             keepdims=0,
         )
-        known = graph.op("ReduceMax", one, graph.const([rank]), keepdims=0)
+        known = graph.op("ReduceMax", flags, graph.const([rank]), keepdims=0)
         known = graph.op("Cast", known, to=9)
         return (graph.op("Where", known, total, graph.op("Expand", out, graph.op("Shape", x))),)
 

@@ -208,8 +208,8 @@ class _Scatter(Op):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         x, indices, updates = of.inputs
         own, theirs = (
-            np.zeros(one.shape) if slack is None else slack
-            for one, slack in zip((x, updates), of.slacks[::2], strict=True)
+            np.zeros(operand.shape) if slack is None else slack
+            for operand, slack in zip((x, updates), of.slacks[::2], strict=True)
         )
         if self.reduction in ("max", "min"):
             return type(self)(**{**vars(self), "reduction": "max"}).run(own, indices, theirs)

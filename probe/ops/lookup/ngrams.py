@@ -55,7 +55,7 @@ class CountNgrams(Op):
         most = max(sizes) + 1  # no gram is as long
         longest = max(min(self.longest, most), max(sizes))
         starts = [sum(size for size in sizes if size < n) for n in range(1, longest + 1)]
-        pool = [one for at in order for one in self.grams[at]]
+        pool = [gram for at in order for gram in self.grams[at]]
         weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
         attributes = {
             "mode": self.mode,

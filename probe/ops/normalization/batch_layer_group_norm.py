@@ -96,7 +96,7 @@ class BatchNormalization(Op):
         (x,) = inputs
         axis = self.axis % x.ndim
         shape = [-1 if k == axis else 1 for k in range(x.ndim)]
-        gain, mean, _ = (one.reshape(shape) for one in self._terms(x))
+        gain, mean, _ = (term.reshape(shape) for term in self._terms(x))
         with np.errstate(all="ignore"):
             root = 1 / np.sqrt(_along(self.variance, 1.0, (-1,)) + self.epsilon).reshape(
                 shape if self.variance is not None else [1] * x.ndim
@@ -248,7 +248,7 @@ def _lines(
         yield (
             x,
             out,
-            *(term.reshape([-1 if one == axis else 1 for one in range(x.ndim)]) for term in terms),
+            *(term.reshape([-1 if k == axis else 1 for k in range(x.ndim)]) for term in terms),
         )
         return
     before, places, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
@@ -368,7 +368,7 @@ def _emit_normalised(graph: Graph, x: str, axes: Sequence[int], epsilon: float) 
 
 
 def _mean_square(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    axis = max(axes, key=lambda one: x.shape[one])
+    axis = max(axes, key=lambda candidate: x.shape[candidate])
     step, total = max(1, _BLOCK * x.shape[axis] // max(1, x.size)), np.zeros(())
     for start in range(0, x.shape[axis], step):
         cut = (slice(None),) * (axis % x.ndim) + (slice(start, start + step),)

@@ -54,7 +54,7 @@ class FakeQuantize(Elementwise):
         if not self.pointwise:
             return f"to {self.levels} levels, with a step per channel"
         zero, scale = float(np.ravel(self.zero_point)[0]), float(np.ravel(self.size)[0])
-        low, high = (float(one.item()) for one in self.limits())
+        low, high = (float(limit.item()) for limit in self.limits())
         ends = f"from {low:g} to {high:g}"
         return f"to {self.levels} levels with step {scale:g}, {ends}" + (
             f", zero point {zero:g}" if zero else ""
@@ -214,8 +214,8 @@ class DynamicQuantize(Op):
             return (
                 np.stack(
                     [
-                        self.error_bound(Evaluated((one,), (off,), (out,)), precision)[0]
-                        for one, off, out in each
+                        self.error_bound(Evaluated((part,), (off,), (out,)), precision)[0]
+                        for part, off, out in each
                     ]
                 ),
             )

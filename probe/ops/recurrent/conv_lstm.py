@@ -58,10 +58,10 @@ class ConvLSTM(LSTM):
         inward, onward, bias = (
             self.inward(),
             self.onward(),
-            sum(one for one in self.biases() if one is not None),
+            sum(bias for bias in self.biases() if bias is not None),
         )
         shift = np.reshape(bias, (-1, *(1,) * len(self.strides)))
-        i, f, o, g = (self.block(one) for one in "ifog")
+        i, f, o, g = (self.block(letter) for letter in "ifog")
 
         def step(share: np.ndarray, states: States) -> States:
             h, c = states

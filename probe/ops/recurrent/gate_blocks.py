@@ -61,8 +61,8 @@ class Gated(Recurrence):
         return tuple(
             np.concatenate(
                 [
-                    part[..., self.block(one)].astype(dtype) * (0.5 if one in halved else 1.0)
-                    for one in letters
+                    part[..., self.block(letter)].astype(dtype) * (0.5 if letter in halved else 1.0)
+                    for letter in letters
                 ],
                 axis=-1,
             )
@@ -79,11 +79,13 @@ class Gated(Recurrence):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         functions = [getattr(self, "recurrent_activation", None), self.activation]
-        known = all(one is None or type(one) in _KNOWN for one in functions)
+        known = all(function is None or type(function) in _KNOWN for function in functions)
         quantised = self.state_quantizer is not None or self.product_quantizer is not None
         if self.has_mask or quantised or not known or not self.fits:
             return self.emit_scan(graph, *inputs)
-        return self.emit_node(graph, inputs, [one for one in functions if one is not None])
+        return self.emit_node(
+            graph, inputs, [function for function in functions if function is not None]
+        )
 
     @property
     def fits(self) -> bool:
@@ -112,11 +114,11 @@ class Gated(Recurrence):
             bias = graph.op("Unsqueeze", graph.op("Concat", *both, axis=0), graph.const([0]))
         begun = [graph.op("Unsqueeze", state, graph.const([0])) for state in inputs[1:]]
         named = self.node_functions(functions)
-        slopes = [one for one in named if isinstance(one, HardSigmoid)]
+        slopes = [function for function in named if isinstance(function, HardSigmoid)]
         if slopes:
             attributes = {
-                "activation_alpha": [one.alpha for one in slopes],
-                "activation_beta": [one.beta for one in slopes],
+                "activation_alpha": [function.alpha for function in slopes],
+                "activation_beta": [function.beta for function in slopes],
             }
         else:
             attributes = {}
@@ -130,7 +132,7 @@ class Gated(Recurrence):
             outputs=1 + self.state_count,
             hidden_size=n,
             direction="reverse" if self.reverse else "forward",
-            activations=[_KNOWN[type(one)] for one in named],
+            activations=[_KNOWN[type(function)] for function in named],
             **attributes,
             **self.node_attributes(),
         )
@@ -148,14 +150,14 @@ class Gated(Recurrence):
             "Split", name, outputs=len(self.gates), axis=0, num_outputs=len(self.gates)
         )
         return graph.op(
-            "Concat", *(parts[self.gates.index(one)] for one in self.onnx_gates), axis=0
+            "Concat", *(parts[self.gates.index(letter)] for letter in self.onnx_gates), axis=0
         )
 
     def emit_biases(self, graph: Graph) -> tuple[str, str]:
         """The names of the input's bias and the state's; empty where there is none."""
         if self.bias is not None and self.bias.value.ndim == 2:
             both = graph.ops("Split", graph.weight(self.bias), outputs=2, axis=0, num_outputs=2)
-            first, second = (graph.op("Squeeze", one, graph.const([0])) for one in both)
+            first, second = (graph.op("Squeeze", part, graph.const([0])) for part in both)
             return first, second
         return tuple(
             "" if weight is None else graph.weight(weight)
@@ -184,7 +186,7 @@ class Gated(Recurrence):
                 present = tuple(inner.op("Where", keep, state, inner.const(0.0)) for state in old)
             after = step(inner, parts[0], self.emit_taken(inner, present))
             after = tuple(
-                inner.op("Where", keep, new, one) for new, one in zip(after, old, strict=True)
+                inner.op("Where", keep, new, state) for new, state in zip(after, old, strict=True)
             )
             shown = inner.op("Where", keep, after[0], held[0] if self.zero_masked else kept[0])
             return (*after, shown), (inner.op("Identity", shown),)

@@ -68,11 +68,11 @@ class PeepholeLSTM(LSTM):
     ) -> tuple[Ball, ...]:
         z = self.summed(a, [(self.inward(), x), (self.onward(), before)], self.biases())
         to_i, to_o, to_f = (
-            Ball.exactly(np.broadcast_to(one, rest[0].value.shape)) for one in self._peeps()
+            Ball.exactly(np.broadcast_to(weight, rest[0].value.shape)) for weight in self._peeps()
         )
         gate, c, cells, shown = self.recurrent_activation, rest[0], [], []
         for t in range(len(x.value)):
-            parts = {one: z[t][:, self.block(one)] for one in "ifog"}
+            parts = {letter: z[t][:, self.block(letter)] for letter in "ifog"}
             i = a.apply(gate, a.add(parts["i"], a.mul(to_i, c)))
             f = a.rest(i) if self.coupled else a.apply(gate, a.add(parts["f"], a.mul(to_f, c)))
             after = a.add(a.mul(f, c), a.mul(i, a.apply(self.activation, parts["g"])))
@@ -82,7 +82,7 @@ class PeepholeLSTM(LSTM):
             shown.append(a.mul(o, a.apply(self.shown, after)))
             c = c if carries else Ball.exactly(c.value)
         return tuple(
-            Ball(np.stack([one.value for one in each]), np.stack([one.slack for one in each]))
+            Ball(np.stack([ball.value for ball in each]), np.stack([ball.slack for ball in each]))
             for each in (shown, cells)
         )
 

@@ -143,7 +143,9 @@ class LSTM(Gated):
         z = self.summed(
             a, [(self.inward(), x), (self.onward(), self.multiplied_ball(a, before))], self.biases()
         )
-        i, f, o = (a.apply(self.recurrent_activation, z[:, :, self.block(one)]) for one in "ifo")
+        i, f, o = (
+            a.apply(self.recurrent_activation, z[:, :, self.block(letter)]) for letter in "ifo"
+        )
         new = a.mul(i, a.apply(self.activation, z[:, :, self.block("g")]))
         c, cells = rest[0], []
         for t in range(len(x.value)):
@@ -154,7 +156,9 @@ class LSTM(Gated):
                 c = after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
             cells.append(c)
             c = c if carries else Ball.exactly(c.value)
-        cell = Ball(np.stack([one.value for one in cells]), np.stack([one.slack for one in cells]))
+        cell = Ball(
+            np.stack([ball.value for ball in cells]), np.stack([ball.slack for ball in cells])
+        )
         h = a.mul(o, a.apply(self.activation, cell))
         if self.projection is not None:
             h = self.summed(a, [(MatMul(self.projection, None), h)], ())
@@ -186,7 +190,7 @@ class LSTM(Gated):
         self, inner: Graph, z: str, states: Sequence[str], projection: str | None
     ) -> tuple[str, str]:
         parts = self.emit_gates(inner, z)
-        i, f, o = (self.recurrent_activation.to_onnx(inner, parts[one])[0] for one in "ifo")
+        i, f, o = (self.recurrent_activation.to_onnx(inner, parts[letter])[0] for letter in "ifo")
         g = self.activation.to_onnx(inner, parts["g"])[0]
         cell = inner.op("Add", inner.op("Mul", f, states[1]), inner.op("Mul", i, g))
         h = inner.op("Mul", o, self.activation.to_onnx(inner, cell)[0])
@@ -201,14 +205,14 @@ class LSTM(Gated):
         names = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
         act = type(self.activation).__name__
         on = {
-            one: float(self.recurrent_activation.run(z[:, self.block(one)])[0][0, unit])
-            for one in names
+            letter: float(self.recurrent_activation.run(z[:, self.block(letter)])[0][0, unit])
+            for letter in names
         }
         g = float(self.activation.run(z[:, self.block("g")])[0][0, unit])
         cell = on["f"] * float(before.states[1][0, unit]) + on["i"] * g
         gate = type(self.recurrent_activation).__name__
         stages = [*_parts(self, "g", before, at, z), Stage(f"{act}: the candidate g", g)]
-        stages += [Stage(f"{gate}: the {told}", on[one]) for one, told in names.items()]
+        stages += [Stage(f"{gate}: the {told}", on[letter]) for letter, told in names.items()]
         stages += [
             Stage(f"the cell state c {before.when}", float(before.states[1][0, unit])),
             Stage("f · c + i · g: the new cell state", cell),
@@ -341,7 +345,10 @@ class GRU(Gated):
             products = self.emit_gates(
                 inner, inner.op("MatMul", self.emit_multiplied(inner, states[0]), weight)
             )
-            gates = (_added(inner, shares[one], products[one], rest.get(one, "")) for one in "zr")
+            gates = (
+                _added(inner, shares[letter], products[letter], rest.get(letter, ""))
+                for letter in "zr"
+            )
             z, r = (
                 function.to_onnx(inner, gate)[0]
                 for function, gate in zip(self._functions(), gates, strict=True)
@@ -371,13 +378,13 @@ class GRU(Gated):
     ) -> Contributions:
         unit, h = at[2], before.states[0]
         first, second = (
-            np.zeros(self.kernel.value.shape[1]) if one is None else one for one in self.biases()
+            np.zeros(self.kernel.value.shape[1]) if bias is None else bias for bias in self.biases()
         )
         shares, products = (
             x @ self.kernel.value + first,
             before.multiplied @ self.recurrent.value.astype(np.float64) + second,
         )
-        gates = (shares[self.block(one)] + products[:, self.block(one)] for one in "zr")
+        gates = (shares[self.block(letter)] + products[:, self.block(letter)] for letter in "zr")
         z, r = (
             function.run(gate)[0] for function, gate in zip(self._functions(), gates, strict=True)
         )
@@ -426,7 +433,7 @@ def _added(graph: Graph, *names: str) -> str:
 
 def _sums(op: Recurrence, x: np.ndarray, before: Before) -> np.ndarray:
     """The gates' sums before activation, (1, gates * units)."""
-    biases = sum(one for one in op.biases() if one is not None)
+    biases = sum(bias for bias in op.biases() if bias is not None)
     return (
         x @ op.kernel.value.astype(np.float64)
         + before.multiplied @ op.recurrent.value.astype(np.float64)
@@ -446,7 +453,7 @@ def _parts(
 ) -> list[Stage]:
     """What comes to the products with the input: the state's products and the biases."""
     part = (0, op.block(letter).start + at[2])
-    biases = sum(float(one[part[1]]) for one in op.biases() if one is not None)
+    biases = sum(float(bias[part[1]]) for bias in op.biases() if bias is not None)
     levels = "" if op.product_quantizer is None else "quantised "
     return [
         Stage(

@@ -209,8 +209,8 @@ class GridSample(Op):
             numbers.append(
                 [np.rint(self._folded(np.minimum(first + step, last), size)) for step in steps]
             )
-        for one in product(*numbers):
-            yield list(one)
+        for combination in product(*numbers):
+            yield list(combination)
 
     def _slope(
         self,
@@ -223,15 +223,15 @@ class GridSample(Op):
         the elements that it may fall between."""
         size, edges = x.shape[2 + axis], {"linear": (0, 0), "cubic": (-1, 1)}[self.mode]
         low, high = (np.floor(end) + edge for end, edge in zip(spans[axis], edges, strict=True))
-        others = [[(one, np.abs(weight)) for one, weight in part] for part in taps]
+        others = [[(number, np.abs(weight)) for number, weight in part] for part in taps]
         best = np.zeros((*x.shape[:2], low.shape[1]))
         for step in range(int((high - low).max(initial=0)) + 1):
             first = np.minimum(low + step, high)
             pair = [self._folded(first + k, size) for k in (0, 1)]
             far = np.zeros_like(best)
             for parts in product(*(part for k, part in enumerate(others) if k != axis)):
-                numbers = [one for one, _ in parts]
-                ends = [self._at(x, [*numbers[:axis], one, *numbers[axis:]]) for one in pair]
+                numbers = [number for number, _ in parts]
+                ends = [self._at(x, [*numbers[:axis], end, *numbers[axis:]]) for end in pair]
                 far += (
                     np.abs(ends[1] - ends[0])
                     * math.prod((weight for _, weight in parts), start=np.ones_like(low))[:, None]
@@ -290,14 +290,14 @@ class GridSample(Op):
         x, grid = inputs
         here = grid[(at[0], *at[2:])].reshape(1, 1, -1)
         taps = [
-            self._taps(one, size)
-            for one, size in zip(self._middles(x, here), x.shape[2:], strict=True)
+            self._taps(middle, size)
+            for middle, size in zip(self._middles(x, here), x.shape[2:], strict=True)
         ]
         rows, shares = [], []
         for parts in product(*taps):
             share = math.prod(float(weight[0, 0]) for _, weight in parts)
             if share:
-                rows.append([at[0], at[1], *(int(one[0, 0]) for one, _ in parts)])
+                rows.append([at[0], at[1], *(int(number[0, 0]) for number, _ in parts)])
                 shares.append(share)
         if self.fill:
             return super().contributions(inputs, outputs, at)

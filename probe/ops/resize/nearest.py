@@ -158,7 +158,7 @@ class NearestOnLines(Rearrangement):
             up = self.rounding in ("ceil", "round_prefer_floor")
             whole = np.where(meets, near, np.ceil(at + shift) if up else np.floor(at + shift))
             other = np.where(meets, whole + (1 if up else -1), whole)
-            found.append(tuple(np.clip(one, 0, have - 1).astype(int) for one in (whole, other)))
+            found.append(tuple(np.clip(index, 0, have - 1).astype(int) for index in (whole, other)))
         return found
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -124,7 +124,7 @@ class Resize(Op):
             edge = np.abs(np.abs(places - centre[:, None]) - radius) < 2.0**-20 * (
                 np.abs(centre[:, None]) + 2
             )
-            if any(float(np.float32(one)) != one for one in (1 / scale, 1 / shrunk)):
+            if any(float(np.float32(factor)) != factor for factor in (1 / scale, 1 / shrunk)):
                 slack = slack + edge.any(axis=1) * 2.0**24 * math.exp(-4.5)
         return Taps(np.clip(places, 0, have - 1), weights, slack, near, gain)
 

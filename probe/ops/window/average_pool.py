@@ -48,7 +48,7 @@ def _gathered(
     inside, places = np.ones((), bool), []
     for axis, (first, stop) in enumerate(ranges):
         here = first[:, None] + np.arange((stop - first).max(initial=0))
-        form = (len(first), *(here.shape[1] if one == axis else 1 for one in range(x.ndim)))
+        form = (len(first), *(here.shape[1] if k == axis else 1 for k in range(x.ndim)))
         inside = inside & (here < stop[:, None]).reshape(form)
         places.append(here.clip(max=x.shape[axis] - 1).reshape(form))
     terms = np.where(inside, x[tuple(places)], 0.0)

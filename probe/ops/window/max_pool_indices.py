@@ -68,8 +68,8 @@ class MaxPoolIndices(MaxPool):
         kernel, pads = self._held(sizes)
         place = np.arange(math.prod(sizes)).reshape(1, 1, *sizes)
         cells, places = (
-            windows(fitted(one, pads, value), kernel, self.strides, self.dilations)
-            for one, value in ((x, lowest), (place, -1))
+            windows(fitted(array, pads, value), kernel, self.strides, self.dilations)
+            for array, value in ((x, lowest), (place, -1))
         )
         taps = math.prod(kernel)
         return cells.reshape(*cells.shape[: x.ndim], taps), places.reshape(
@@ -81,7 +81,7 @@ class MaxPoolIndices(MaxPool):
         if not x.size:
             return _winners(*self._cells_of(x, -np.inf))
         found = [
-            _winners(*self._cells_of(one[None, None], -np.inf)) for plane in x for one in plane
+            _winners(*self._cells_of(image[None, None], -np.inf)) for plane in x for image in plane
         ]
         shape = (*x.shape[:2], *found[0][0].shape[2:])
         return np.stack([y for y, _ in found]).reshape(shape), np.stack(
@@ -192,7 +192,7 @@ class AdaptiveMaxPoolIndices(AdaptiveMaxPool):
         axes = self._cells(x.shape[lead:])
         for at in np.ndindex(*self.output_size):
             cell: Any = (..., *(slice(*axis[i]) for axis, i in zip(axes, at, strict=True)))
-            cells, slacks = (one[cell].reshape(*x.shape[:lead], -1) for one in (x, slack))
+            cells, slacks = (array[cell].reshape(*x.shape[:lead], -1) for array in (x, slack))
             off[(..., *at)] = _undecided(cells, slacks, math.prod(x.shape[lead:]))
         return AdaptiveMaxPool.run(self, slack)[0], off
 
