@@ -1,49 +1,25 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from probe.capture.model_inputs import bind
-from probe.capture.passes import captured, in_pass
-from probe.capture.pipeline import judged_in_order
-from probe.capture.producers import unasked
-from probe.capture.question import question_of
+from probe.capture.passes import Passes, captured
+from probe.capture.question import Question, question_of
 from probe.capture.run import ModelLike, Named, opened
-from probe.capture.user_arrays import (
-    Expected,
-    Inputs,
-    Part,
-    Shape,
-)
-from probe.capture.user_layer_outputs import Theirs, check_names
-from probe.errors import BadInput, NotReached, ProbeError
-from probe.evaluation.bounds import NEAR
-from probe.evaluation.propagated_error import Drift, drifts
-from probe.evaluation.reference import failure
-from probe.model import (
-    CallOutput,
-    Capture,
-    Model,
-    Producer,
-    Recorded,
-    containers_of,
-    is_large,
-    recorded,
-)
-from probe.ops import Recomputed
+from probe.capture.user_arrays import Expected, Inputs, Part, Shape
+from probe.capture.user_layer_outputs import check_names
+from probe.errors import BadInput
+from probe.model import Capture, Model, recorded
 from probe.process.interrupts import undisturbed
 from probe.report import Report
 from probe.report.sweep import Sweep
-from probe.verdict.batch_chunks import judged_in_pieces
-from probe.verdict.drift import drift_before, quick_drift_before
-from probe.verdict.judge import judge
-from probe.verdict.options import NOT_SEARCHED, Options, Origin, Search, Yours, search_of
-from probe.verdict.other_processes import configured, in_other_processes
+from probe.verdict.call_reports import judged_or_unchecked, untraced, without_search
+from probe.verdict.drift import Drifts, UserRun, drift_of_user
+from probe.verdict.options import Options, Origin, Search, Yours, search_of
+from probe.verdict.sweep import SweepRun
 
 __all__ = ["assert_layer", "check", "sweep"]
 
@@ -125,118 +101,92 @@ def check(
         atol=atol,
         expected_at=expected_at,
     )
-    mine, tolerance = question.expected, question.tolerance
     model = opened(model)
-    if given is not None and mine is None and (held := recorded(model)) is not None:
-        raise BadInput(
-            f"{held.path} is a recording: {layer!r} runs on no other input without the model; give "
-            "your own output of it too (--expect), which is then compared with NumPy's"
-        )
-    forward = captured(model, question)
-    model, chosen = forward.model, forward.calls
-    drift: Mapping[tuple[str, int], Drift] = {}
-    wandered = [one for one in chosen if forward.own.get((one.layer, one.call)) is None]
-    if mine is not None and given is None and wandered:
-        before = partial(drift_before, forward, wandered, seed)
-        quick = partial(quick_drift_before, forward, wandered, seed)
-        if is_large(model):
-            drift = _sparing_drift(quick, before, mine, wandered, tolerance)
-        else:
-            drift = before()
-    others = partial(forward.weights_of_others, thorough)
-    best: Report | None = None
-    for capture in chosen:
-        key = (capture.layer, capture.call)
-        moved, own = drift.get(key), forward.own.get(key)
-        of_call = search_options if best is None or best.verdict != "diverge" else None
-        if of_call is not None:
-            of_call = replace(of_call, others=others, road=None if moved is None else moved.road)
-        yours = None if mine is None else Yours(mine, moved, own)
-        origin = Origin(model.source, model.framework, forward.how)
-        report = _judged(
-            capture, yours, Options(tolerance, detail=True, search=of_call, origin=origin)
-        )
-        report = replace(
-            report,
-            notes=(*model.notes, *forward.notes, *report.notes, *_untraced(model, capture, yours)),
-        )
-        if (
-            best is None
-            or (best.ok and not report.ok)
-            or (best.verdict == "unchecked" and report.verdict == "diverge")
-        ):
-            best = report
-    assert best is not None
+    _refuse_recording(model, question)
+    passes = captured(model, question)
+    if search_options is not None:
+        others = partial(passes.weights_of_others, thorough)
+        search_options = replace(search_options, others=others)
+    drift = _drift(passes, question)
+    chosen: Report | None = None
+    for capture in passes.calls:
+        of_call = None if chosen is not None and chosen.verdict == "diverge" else search_options
+        report = _report(passes, question, capture, drift, of_call)
+        if chosen is None or _says_more(report, chosen):
+            chosen = report
+    assert chosen is not None
     if search_options is None:
-        best = _without_search(best)
-    if call is None and len(chosen) > 1:
-        best = replace(
-            best, notes=(*best.notes, f"called {len(chosen)} times; this is call {best.call}")
-        )
-    return best
+        chosen = without_search(chosen)
+    if call is None and len(passes.calls) > 1:
+        note = f"called {len(passes.calls)} times; this is call {chosen.call}"
+        chosen = replace(chosen, notes=(*chosen.notes, note))
+    return chosen
 
 
-def _without_search(report: Report) -> Report:
-    """The report of a check that was asked for the verdict alone."""
-    if report.verdict != "diverge":
-        return report
-    return replace(report, diagnosis=(*report.diagnosis, NOT_SEARCHED))
-
-
-def _sparing_drift(
-    quick: Callable[[], Mapping[tuple[str, int], Drift]],
-    before: Callable[..., Mapping[tuple[str, int], Drift]],
-    mine: Expected,
-    calls: list[Capture],
-    tolerance: tuple[float, float] | None,
-) -> Mapping[tuple[str, int], Drift]:
-    """The drift of calls of a large model, in no more passes than it takes to decide on values:
-    none where they agree without it, ``quick`` ones where they agree with these, a few where these
-    tell."""
-
-    def largest(drift: Mapping[tuple[str, int], Drift]) -> float:
-        reports = [
-            _judged(one, Yours(mine, drift.get((one.layer, one.call))), Options(tolerance))
-            for one in calls
-        ]
-        return max(
-            (
-                comparison.ratio
-                for report in reports
-                for pair, comparison in report.comparisons.items()
-                if "expected" in pair
-            ),
-            default=0.0,
+def _refuse_recording(model: Model, question: Question) -> None:
+    """Raises BadInput where a recording is asked to run a layer on another input."""
+    recording = recorded(model)
+    if recording is not None and question.given is not None and question.expected is None:
+        raise BadInput(
+            f"{recording.path} is a recording: {question.layer!r} runs on no other input without "
+            "the model; give your own output of it too (--expect), which is then compared with "
+            "NumPy's"
         )
 
-    if largest({}) <= 1:
+
+def _drift(passes: Passes, question: Question) -> Drifts:
+    """What rounding in the user's own layers before may have done, of each call whose inputs their
+    values do not say."""
+    if question.expected is None or question.given is not None:
         return {}
-    drift = quick()
-    if drift and largest(drift) <= 1:
-        return drift
-    drift = before(few=True)
-    if not 1 < largest(drift) < NEAR[0]:
-        return drift
-    return before()
+    calls = [
+        capture for capture in passes.calls if passes.own.get((capture.layer, capture.call)) is None
+    ]
+    if not calls:
+        return {}
+    ratio = partial(_largest_ratio, calls, question)
+    return drift_of_user(UserRun(passes, calls, question.seed, ratio))
 
 
-def _call_of(made_by: Producer | None) -> tuple[str, int] | None:
-    if isinstance(made_by, CallOutput):
-        return (made_by.layer, made_by.call)
-    return None
+def _largest_ratio(calls: Sequence[Capture], question: Question, drift: Drifts) -> float:
+    """How many times what is allowed the user's values of these calls are off."""
+    largest, options = 0.0, Options(question.tolerance)
+    for capture in calls:
+        yours = Yours(question.expected, drift.get((capture.layer, capture.call)))
+        comparisons = judged_or_unchecked(capture, yours, options).comparisons
+        for pair, comparison in comparisons.items():
+            if "expected" in pair:
+                largest = max(largest, comparison.ratio)
+    return largest
 
 
-def _untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, ...]:
-    """A note on user values whose way through a recording is not known to its beginning."""
-    if yours is None or yours.inputs is not None or not isinstance(model, Recorded):
-        return ()
-    held = model.untraced(capture.layer, capture.call)
-    if held:
-        return (
-            f"the allowance for your values leaves out rounding before {held}, which a recording "
-            "cannot compute again: give the layer's own input (--expect-input)",
-        )
-    return ()
+def _report(
+    passes: Passes, question: Question, capture: Capture, drift: Drifts, search: Search | None
+) -> Report:
+    """What is said of one call of the layer."""
+    model, key = passes.model, (capture.layer, capture.call)
+    before, yours = drift.get(key), None
+    if question.expected is not None:
+        yours = Yours(question.expected, before, passes.own.get(key))
+    if search is not None and before is not None:
+        search = replace(search, road=before.road)
+    options = Options(
+        question.tolerance,
+        detail=True,
+        search=search,
+        origin=Origin(model.source, model.framework, passes.how),
+    )
+    report = judged_or_unchecked(capture, yours, options)
+    notes = (*model.notes, *passes.notes, *report.notes, *untraced(model, capture, yours))
+    return replace(report, notes=notes)
+
+
+def _says_more(report: Report, before: Report) -> bool:
+    """Whether a report rather than one of a call before is what the check is about: that of the
+    first call that diverges, or else of the first that does not agree."""
+    if before.ok:
+        return not report.ok
+    return before.verdict == "unchecked" and report.verdict == "diverge"
 
 
 def sweep(
@@ -280,176 +230,12 @@ def sweep(
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
-    return Sweep(_swept(model, arrays, how, expected, layers, seed, search, flow), model.source)
 
+    def reports() -> Generator[Report, None, None]:  # which begin when the first is asked for
+        run = SweepRun(model, arrays, how, expected, layers, seed, search, flow)
+        yield from run.reports()
 
-_LOOKED_INTO = 20
-"""In how many diverging layers of a sweep the mistake is looked for."""
-
-
-def _swept(
-    model: Model,
-    arrays: tuple[np.ndarray, ...],
-    how: str,
-    expected: Mapping[str, Expected] | None,
-    layers: Collection[str] | None,
-    seed: int,
-    search: bool,
-    flow: bool,
-) -> Generator[Report, None, None]:
-    wanted = layers if layers is not None else (expected or ())
-    containers = [name for name in (containers_of(model) if wanted else ()) if name in wanted]
-    through = () if expected is None else expected.keys() - {*containers}
-    drift = undisturbed(drifts)(model, arrays, None, names=through, seed=seed) if through else {}
-    theirs = Theirs(arrays, expected or {})
-    for name in () if layers is None or expected is None else expected.keys() - set(layers):
-        theirs.refused(name, "it is not among the layers selected by layers=")
-    following: set[tuple[str, int]] = set()
-    """Calls with values of the user's whose inputs these do not say."""
-    looked: list[str] = []
-    unreached: list[NotReached] = []
-    origin = Origin(model.source, model.framework, how)
-    first_judged = partial(_first_judged, origin=origin)
-
-    def asked(capture: Capture) -> tuple[Capture, Yours | None]:
-        mine = theirs.of(capture)
-        own = theirs.inputs_of(capture) if mine is not None else None
-        if mine is not None and own is None:
-            following.add((capture.layer, capture.call))
-        theirs.remember(capture)
-        moved = None if own is not None else drift.get((capture.layer, capture.call))
-        return capture, None if mine is None else Yours(mine, moved, own)
-
-    def told(capture: Capture, yours: Yours | None, report: Report, refused: str) -> Report:
-        if refused:
-            theirs.refused(theirs.name_of(capture), refused)
-        elif yours is not None:
-            theirs.compared(capture, report)
-        if yours is not None and not refused and report.verdict == "diverge":
-            if not search:
-                report = _without_search(report)
-            elif len(looked) < _LOOKED_INTO:
-                looked.append(capture.layer)
-                options = Options(threads=1, search=Search(), origin=origin)
-                report = _judged(capture, yours, options)
-            else:
-                unsearched = (
-                    f"the mistake was looked for in {_LOOKED_INTO} layers before and not in this "
-                    "one: check it alone (--layer)"
-                )
-                report = replace(report, diagnosis=(*report.diagnosis, unsearched))
-        if untraced := _untraced(model, capture, yours):
-            report = replace(report, notes=(*report.notes, *untraced))
-        if flow:
-            report = replace(report, inputs_from=tuple(map(_call_of, capture.made_by)))
-        return report
-
-    def prepare(capture: Capture) -> Callable[[], Report]:
-        call = asked(capture)
-        return lambda: told(*call, *first_judged(*call))
-
-    def container(name: str) -> Report | None:
-        """One that was asked for, or has values; None where its values are refused, or the pass
-        does not call it."""
-        block_values = (expected or {}).get(name)
-        try:
-            found, _ = undisturbed(in_pass)(model, arrays, name, 0, expected or {})
-            (block_call,) = found.calls
-            if block_values is None:
-                return told(block_call, None, *first_judged(block_call, None))
-            own = found.own.get((name, 0))
-            moved = {} if own is not None else undisturbed(drift_before)(found, [block_call], seed)
-        except ProbeError as error:
-            if block_values is None:
-                if not isinstance(error, NotReached):
-                    raise
-                unreached.append(error)
-                return None
-            theirs.refused(name, str(error))
-            return None
-        yours = Yours(block_values, moved.get((name, 0)), own)
-        return told(block_call, yours, *first_judged(block_call, yours))
-
-    asking = flow or expected is not None or layers is not None
-
-    def forward(push: Callable[[Capture], None]) -> None:
-        with nullcontext() if asking else unasked():
-            model.run(arrays, rest, push)
-
-    if expected is not None and containers:
-        with suppress(ProbeError):  # whatever it is, each one says it later
-            undisturbed(model.run)(arrays, containers, theirs.remember)
-    rest = None if layers is None else {*layers} - {*containers}
-    if rest is None or rest:
-        if (joblib := configured()) is None:
-            yield from _inheriting(judged_in_order(forward, prepare, model.settings()), following)
-        else:
-
-            def lined_up(capture: Capture) -> Callable[[], tuple[Capture, Yours | None]]:
-                call = asked(capture)
-                return lambda: call
-
-            calls = judged_in_order(forward, lined_up, model.settings())
-            judged = in_other_processes(joblib, first_judged, calls)
-            yield from _inheriting(
-                (told(*call, *block_call) for call, block_call in judged), following
-            )
-    yield from (report for name in containers if (report := container(name)) is not None)
-    theirs.close(model, arrays)
-    if unreached:
-        raise unreached[0]
-
-
-def _inheriting(
-    reports: Generator[Report, None, None], following: Collection[tuple[str, int]]
-) -> Iterator[Report]:
-    """The same in their order, with what may only come from a layer before that diverges."""
-    last = ""
-    with closing(reports):
-        for report in reports:
-            beyond = report.verdict == "diverge" and "expected" in report.outputs
-            follows = beyond and (report.layer, report.call) in following
-            yield replace(report, inherits=last) if follows else report
-            last = report.call_name if beyond else last
-
-
-def _first_judged(capture: Capture, yours: Yours | None, origin: Origin) -> tuple[Report, str]:
-    """What is said of a call of a sweep, and why the user's values are at fault where they are: the
-    layer is then judged without them."""
-    if yours is None:
-        return _judged(capture, None, Options(threads=1, sparing=True, origin=origin)), ""
-    options = Options(threads=1, origin=origin)
-    try:
-        return _judged(capture, yours, options), ""
-    except BadInput as error:
-        return _judged(capture, None, options), str(error)
-
-
-@np.errstate(invalid="ignore")  # NumPy warns of a signalling NaN wherever it is converted
-def _judged(capture: Capture, yours: Yours | None, options: Options) -> Report:
-    """What is said of a call. A fault of ours leaves it unchecked, and one in the search for a
-    mistake without that."""
-    try:
-        if options.sparing:
-            return judged_in_pieces(capture, options)
-        return judge(capture, yours, options)
-    except ProbeError:
-        raise
-    except Exception as error:
-        if options.search is not None:
-            report = _judged(capture, yours, replace(options, search=None))
-            return replace(
-                report,
-                notes=(
-                    *report.notes,
-                    failure(capture, error, "internal error in the search for the mistake"),
-                ),
-            )
-        steps = () if capture.description is None else capture.description.steps
-        if any(isinstance(step.op, Recomputed) for step in steps):
-            raise  # of the user's own function, and theirs to see
-        why = failure(capture, error, "internal error in the comparison")
-        return judge(replace(capture, description=None, why=why), yours, options)
+    return Sweep(reports(), model.source)
 
 
 def assert_layer(

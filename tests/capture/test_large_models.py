@@ -81,7 +81,7 @@ def test_values_through_the_layers_before_say_what_they_cost_before_they_start(n
 
 @pytest.mark.parametrize(("off", "passes"), [(1.0, 3), (1e-5, 12)])
 def test_passes_with_noise_are_as_many_as_it_takes_to_tell(net, monkeypatch, off, passes):
-    monkeypatch.setattr("probe.evaluation.propagated_error._MOST", 0)
+    monkeypatch.setattr("probe.evaluation.drift_of_calls._MOST", 0)
     x = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
     right = probe.check(net, "last", x).outputs["framework"]
     net.ran.clear()
