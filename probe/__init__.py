@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Undescribed,
         UnknownLayer,
     )
-    from probe.explanation.trace import explain
+    from probe.explanation.explain import explain
     from probe.model_comparison.compare import assert_same, compare
     from probe.model_comparison.reports.result import ModelComparison
     from probe.recording.record import record
@@ -85,7 +85,7 @@ _HOMES = {
     "check": "api",
     "compare": "model_comparison.compare",
     "describes": "description.custom_layers",
-    "explain": "explanation.trace",
+    "explain": "explanation.explain",
     "fold": "batchnorm_folding",
     "open_model": "capture.run",
     "recomputes": "description.custom_layers",

@@ -78,7 +78,7 @@ def fold(arguments: Arguments) -> int:
 
 def explain(arguments: Arguments) -> int:
     """One element of a layer's output."""
-    from probe.explanation.trace import explain as explain_element
+    from probe.explanation.explain import explain as explain_element
 
     model = opened(arguments)
     story = explain_element(

@@ -6,24 +6,14 @@ is followed back through the steps, and through whatever only moves elements, to
 inputs and the framework's own weights.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from probe.capture.model_inputs import index_of
-from probe.capture.passes import Passes, captured
-from probe.capture.question import question_of
-from probe.capture.run import ModelLike, Named, opened
-from probe.capture.user_arrays import Expected, Inputs, Shape
-from probe.errors import BadInput, Undescribed
 from probe.evaluation.allowance import Values
-from probe.explanation.element_report import Field, Story
-from probe.explanation.matmul_column import of_column, spread_out
 from probe.explanation.origin import Change, Member, Origin, Term, total
-from probe.explanation.receptive_field import seen, seen_through
-from probe.model import Capture, Unloaded
 from probe.numerics.dtypes import widened
 from probe.ops import (
     Constant,
@@ -38,170 +28,8 @@ from probe.ops import (
 )
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
-from probe.process.interrupts import undisturbed
-from probe.verdict.drift import drift_before
-from probe.verdict.judge import weighed
-from probe.verdict.options import Yours
-from probe.verdict.sentence import verdict_on
 
-__all__ = ["explain", "origin_of"]
-
-
-@undisturbed
-def explain(
-    model: ModelLike,
-    layer: Named,
-    x: Inputs = None,
-    *,
-    at: Sequence[int],
-    output: int = 0,
-    expected: Expected | Mapping[str, Expected] = None,
-    given: Inputs = None,
-    call: int = 0,
-    shape: Shape = None,
-    seed: int = 0,
-    sees: bool = False,
-) -> Story:
-    """Breaks one element of a layer's output down into what it is made of.
-
-    Args:
-        model: As for ``probe.check``.
-        layer: As for ``probe.check``.
-        x: As for ``probe.check``.
-        at: The element's index in the framework's own output, a number for each axis.
-        output: Which of several outputs, from 0.
-        expected: As for ``probe.check``.
-        given: As for ``probe.check``.
-        call: Which call of a layer that is called several times, from 0.
-        shape: As for ``probe.check``.
-        seed: As for ``probe.check``.
-        sees: Whether to find its receptive field, too: the elements of the model's input that can
-            influence it.
-
-    Returns:
-        The products and their sum, and what is done to it: in float64, named by the framework's own
-        indices; ``str()`` of it is what the command prints.
-
-    Raises:
-        Undescribed: The layer has no description.
-        BadInput: No element has that index. Other errors are those of ``probe.check``.
-    """
-    source = opened(model)
-    if (
-        isinstance(source, Unloaded) and isinstance(layer, str) and not output and not call
-    ):  # before a framework is imported
-        told = next((one.output_shape for one in source.layers if one.name == layer), None)
-        if told is not None:
-            _refuse_place(at, told, layer)
-    question = question_of(layer, x, expected, given=given, call=call, shape=shape, seed=seed)
-    forward, mine = captured(source, question), question.expected
-    (capture,) = forward.calls
-    if capture.description is None:
-        raise Undescribed(f"the output of {capture.layer!r} cannot be broken down: {capture.why}")
-    if not 0 <= output < len(capture.outputs):
-        raise BadInput(
-            f"{capture.layer!r} has {len(capture.outputs)} outputs; output {output} does not exist "
-            "(outputs are numbered from 0)"
-        )
-    shape = capture.outputs[output].shape
-    place = _place(at, shape, capture.layer)
-    of_one_column = of_column(capture, place) if mine is None else None
-    own, drift = forward.own.get((capture.layer, capture.call)), None
-    if mine is not None and given is None and own is None:
-        before = drift_before(forward, [capture], seed)
-        drift = before.get((capture.layer, capture.call))
-    judged = capture if of_one_column is None else of_one_column
-    weighing = weighed(judged, None if mine is None else Yours(mine, drift, own))
-    said, reference = verdict_on(weighing), weighing.layer
-    if reference is None:
-        raise Undescribed(
-            f"the output of {capture.layer!r} cannot be broken down: {weighing.missing['numpy']}"
-        )
-    steps, axes = capture.description.steps, capture.description.output_axes
-    fields = _fields(forward, capture, shape, place, output) if sees else ()
-    inside = place if of_one_column is None else (*place[:-1], 0)
-    parties = {
-        party: float(one[inside])
-        for party, outputs in weighing.outputs.items()
-        if (one := outputs[output]) is not None and one.shape == reference.values[-1][output].shape
-    }
-    values = reference.values if of_one_column is None else spread_out(reference.values, shape[-1])
-    return Story(
-        layer=capture.layer,
-        kind=capture.kind,
-        call=capture.call,
-        at=place,
-        value=float(values[-1][output][place]),
-        origin=origin_of(
-            steps,
-            reference.raw_inputs,
-            values,
-            place,
-            output,
-            [site.call for site in capture.description.sites],
-        ),
-        parties=parties,
-        allowance=float(weighing.results["framework"].allowance[output][inside]),
-        scope="the whole layer" if of_one_column is None else f"this column of {shape[-1]}",
-        verdict=said.word,
-        sentence=said.sentence,
-        output=output,
-        sees=fields,
-        axes=axes if len(axes) == len(place) else (),
-        missing=weighing.missing,
-        source=forward.model.source,
-        framework=forward.model.framework,
-        how=forward.how,
-        notes=(*forward.model.notes, *forward.notes, *weighing.notes, *said.notes),
-    )
-
-
-def _fields(
-    forward: Passes,
-    capture: Capture,
-    shape: tuple[int, ...],
-    place: tuple[int, ...],
-    output: int,
-) -> tuple[Field, ...]:
-    if forward.alone:
-        raise BadInput(
-            "the receptive field of an element needs a run of the whole model, not of the "
-            "layer alone"
-        )
-    mask = np.zeros(shape, bool)
-    mask[place] = True
-    specs = forward.model.inputs
-    if specs is None:
-        names = [f"input {k}" for k in range(len(forward.arrays))]
-    else:
-        names = [spec.name for spec in specs]
-    if capture.unseen is not None:
-        passed, layer = forward.whole(), forward.layer
-        raw = capture if isinstance(layer, tuple) else passed.call(layer, capture.call)
-        masks = seen_through(passed.whole, raw, mask, output)
-    else:
-        masks = seen(forward.model, forward.arrays, capture.layer, capture.call, mask, output)
-    return tuple(Field(name, one) for name, one in zip(names, masks, strict=True))
-
-
-def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) -> None:
-    """Raises BadInput where an output of that shape (None: any size) has no such element."""
-    at = tuple(map(index_of, at))
-    if len(at) != len(shape) or any(
-        size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)
-    ):
-        text = f"give {len(shape)} indices" if len(at) != len(shape) else "index out of range"
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise BadInput(
-            f"the output of {layer!r} is ({sizes}), so it has no element "
-            f"[{', '.join(map(str, at))}]: {text}"
-        )
-
-
-def _place(at: Sequence[int], shape: tuple[int, ...], layer: str) -> tuple[int, ...]:
-    """``at`` with negative indices counted from the end."""
-    _refuse_place(at, shape, layer)
-    return tuple(index_of(i) % size for i, size in zip(at, shape, strict=True))
+__all__ = ["origin_of"]
 
 
 def origin_of(

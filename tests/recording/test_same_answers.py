@@ -10,7 +10,7 @@ from recorded import assert_same, differences, recorded
 
 import probe
 from probe import ops
-from probe.explanation.trace import explain
+from probe.explanation.explain import explain
 
 
 class Block(torch.nn.Module):
