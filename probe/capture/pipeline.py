@@ -185,6 +185,80 @@ class _Line(Generic[T]):
         return few and sum(task.size for task in self._unread) < _BYTES
 
 
+class _JudgedPass(Generic[T]):
+    """A forward pass on a thread of its own, whose calls are judged there, by the reader, and on
+    further threads."""
+
+    def __init__(
+        self,
+        forward: Callable[[Callable[[Capture], None]], object],
+        prepare: Callable[[Capture], Callable[[], T]],
+        settings: AbstractContextManager[None] | None,
+    ):
+        self._forward, self._prepare, self._settings = forward, prepare, settings
+        workers = min(_WORKERS, _cores())
+        self.line = _Line[T](workers)
+        self.failed: list[BaseException] = []
+        self.reader = Reader()
+        run = copy_context().run
+        self._threads = [
+            threading.Thread(target=run, args=(self._produce,), name="probe-forward", daemon=True)
+        ]
+        self._threads += [
+            threading.Thread(target=self.line.help, name=f"probe-judge_{number}", daemon=True)
+            for number in range(workers - 2)
+        ]
+
+    def start(self) -> None:
+        with held_back():
+            for thread in self._threads:
+                thread.start()
+
+    def first(self) -> _Task[T] | None:
+        """The first result that has not been read, None after the last."""
+        if (task := self.line.ready()) is not None:
+            return task
+        with held_back(), numbers_kept():
+            try:
+                return self.line.first()
+            except BaseException:
+                self._close()
+                raise
+
+    def end(self) -> None:
+        """Stops the pass and ends every thread."""
+        self.line.closed = self.reader.gone = True
+        self._close()
+
+    def _close(self) -> None:
+        self.line.close()
+        await_end(self._threads)
+
+    def _push(self, capture: Capture) -> None:
+        size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
+        self.line.add(_Task(self._prepare(capture), size))
+        del capture
+        self.line.hold()
+
+    def _produce(self) -> None:
+        line = self.line
+        with (
+            suppress(StopForward),
+            one_blas_thread,
+            reading_for(self.reader),
+            ends_when(line.go_on),
+        ):
+            try:
+                with self._settings or nullcontext(), one_thread():
+                    self._forward(self._push)
+            except StopForward:
+                raise
+            # a model may end the program, too, which in a thread ends nothing
+            except BaseException as error:
+                self.failed.append(error)
+            line.finish()
+
+
 def judged_in_order(
     forward: Callable[[Callable[[Capture], None]], object],
     prepare: Callable[[Capture], Callable[[], T]],
@@ -197,83 +271,31 @@ def judged_in_order(
     belongs to a thread. Closing the iterator stops the forward pass, which puts the model back, and
     ends every thread.
     """
-    workers = min(_WORKERS, _cores())
-    line = _Line[T](workers)
-    failed: list[BaseException] = []
-    reader = Reader()
-
-    def push(capture: Capture) -> None:
-        size = sum(array.nbytes for array in (*capture.inputs, *capture.outputs))
-        line.add(_Task(prepare(capture), size))
-        del capture
-        line.hold()
-
-    def produce() -> None:
-        with suppress(StopForward), one_blas_thread, reading_for(reader), ends_when(line.go_on):
-            try:
-                with settings or nullcontext(), one_thread():
-                    forward(push)
-            except StopForward:
-                raise
-            # a model may end the program, too, which in a thread ends nothing
-            except BaseException as error:
-                failed.append(error)
-            line.finish()
-
-    threads = [
-        threading.Thread(
-            target=copy_context().run, args=(produce,), name="probe-forward", daemon=True
-        )
-    ]
-    threads += [
-        threading.Thread(target=line.help, name=f"probe-judge_{number}", daemon=True)
-        for number in range(workers - 2)
-    ]
-
-    def first() -> _Task[T] | None:
-        if (task := line.ready()) is not None:
-            return task
-        with held_back(), numbers_kept():
-            try:
-                return line.first()
-            except BaseException:
-                close()
-                raise
-
-    def close() -> None:
-        line.close()
-        await_end(threads)
-
-    def end() -> None:
-        line.closed = reader.gone = True
-        close()
-
+    judged = _JudgedPass(forward, prepare, settings)
     try:
-        _OPEN.add(end)
-        with held_back():
-            for thread in threads:
-                thread.start()
-        while (task := first()) is not None:
+        _OPEN.add(judged.end)
+        judged.start()
+        while (task := judged.first()) is not None:
             result = task.result()
             del task
             yield result
-            reader.thread = threading.get_ident()  # whoever asks for the next
+            judged.reader.thread = threading.get_ident()  # whoever asks for the next
             del result
-            line.read()
-        if failed:
-            raise failed[0]
+            judged.line.read()
+        if judged.failed:
+            raise judged.failed[0]
     finally:
         # before anything that an interrupt could take the place of
-        line.closed = reader.gone = True
+        judged.line.closed = judged.reader.gone = True
         try:
             with held_back():
-                end()
+                judged.end()
         except BaseException:  # one that came before signals were held back
             with held_back():
-                end()
+                judged.end()
             raise
         finally:
-            _OPEN.discard(end)
+            _OPEN.discard(judged.end)
 
 
 _OPEN: set[Callable[[], None]] = set()
