@@ -28,7 +28,8 @@ from probe.model_comparison.matching.paired import Decision, Paired
 from probe.model_comparison.matching.propagated import carried, propagated
 from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.matching.structure import refined
-from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.matching.walk import walk
+from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.notes import (
     made_by_format,
     of_hidden_options,
@@ -91,7 +92,7 @@ class _Matched(NamedTuple):
 
     anchors: Mapping[Node, Sequence[Anchor]]
     level: Level
-    walk: Walk
+    walk: WalkState
     segments: list[Segment]
 
 
@@ -105,17 +106,19 @@ def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matche
         decisions += [Decision(*both, "name") for both in by_names(a, b)]
     say("computing B's layers on A's tensors")
     level = level_between(a, b, held) if alone is None else Level()
-    walk = Walk(
-        *(a, b, held),
-        decisions=decisions,
-        inputs=passes.walked.ways,
-        level=level,
-        same_layout=passes.same_layout,
-    ).run()
+    state = walk(
+        WalkState(
+            *(a, b, held),
+            decisions=decisions,
+            inputs=passes.walked.ways,
+            level=level,
+            same_layout=passes.same_layout,
+        )
+    )
     if alone is not None:
-        walk = in_one_layout(walk)
-        return _Matched(held, level, walk, segments(walk))
-    return _Matched(held, level, *refined(walk))
+        state = in_one_layout(state)
+        return _Matched(held, level, state, segments(state))
+    return _Matched(held, level, *refined(state))
 
 
 class _Errors(NamedTuple):
@@ -234,7 +237,7 @@ def _of_source(
     segment: Segment,
     group: Sequence[Segment],
     passes: Passes,
-    walk: Walk,
+    walk: WalkState,
     search: Search | str,
 ) -> Pair:
     """The pair of a segment where a fault is made, and why."""
@@ -285,7 +288,7 @@ def _summarised(
     return Compared(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
 
 
-def _arrays_left(passes: Passes, walk: Walk) -> tuple[str, ...]:
+def _arrays_left(passes: Passes, walk: WalkState) -> tuple[str, ...]:
     """The arrays that stand for no tensor of the model."""
     arrays = passes.reference
     known = {tensor for paired in walk.pairs for tensor in paired.a.tensors}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import Graph, Tensor
 from probe.model_comparison.matching.paired import Decision
-from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.matching.walk import walk_again
+from probe.model_comparison.matching.walk_state import WalkState
 
 __all__ = ["before_activation", "by_names", "in_one_layout", "names_of_layers", "repeated"]
 
@@ -60,7 +61,7 @@ def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
             yield array, found
 
 
-def in_one_layout(walk: Walk) -> Walk:
+def in_one_layout(walk: WalkState) -> WalkState:
     """The walk, once more where an array agrees with the model's tensor only in axes that the other
     arrays of its rank are not in, though it has the shape for theirs: one program writes all."""
     counts: dict[int, Counter[Way]] = {}
@@ -79,7 +80,7 @@ def in_one_layout(walk: Walk) -> Walk:
                 decided = decided._replace(way=usual, only=True)
         decisions.append(decided)
     if odd:
-        return walk.again(decisions=decisions)
+        return walk_again(walk, decisions=decisions)
     return walk
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.model_comparison.graphs.graph import Call, Node, Tensor
 from probe.model_comparison.matching.paired import Paired, Wire
-from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.matching.walk_state import WalkState
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
 from probe.ops.step import Ref, Step, weight_fields
 from probe.ops.weight import Weight, one_parameter
@@ -44,7 +44,7 @@ class Segment:
         return self.paired.local is not None and not self.paired.local.ok
 
 
-def segments(walk: Walk) -> list[Segment]:
+def segments(walk: WalkState) -> list[Segment]:
     """One for each pair that nodes lead to, in B's execution order."""
     ends_b = set(walk.partner)
     ends_a = {one for one, partners in walk.partners_of_a.items() if partners}
@@ -63,7 +63,7 @@ def segments(walk: Walk) -> list[Segment]:
     return sorted(found, key=_place)
 
 
-def _compare_inputs(walk: Walk, segment: Segment) -> None:
+def _compare_inputs(walk: WalkState, segment: Segment) -> None:
     """Notes what nodes of several inputs read, where the nodes correspond."""
     a, b = computing(segment.a), computing(segment.b)
     if [one.kind for one in a] != [one.kind for one in b]:

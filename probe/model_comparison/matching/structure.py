@@ -15,9 +15,11 @@ from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graphs.axes import Way, unchanged, ways
 from probe.model_comparison.graphs.graph import Node, Tensor
 from probe.model_comparison.graphs.node_values import taken
+from probe.model_comparison.matching.evaluating import allowance_of, slack_of_a
 from probe.model_comparison.matching.paired import Decision, Paired, Source
 from probe.model_comparison.matching.segments import Segment, computing, segments
-from probe.model_comparison.matching.walk import Walk
+from probe.model_comparison.matching.walk import walk_again
+from probe.model_comparison.matching.walk_state import WalkState
 
 __all__ = ["refined"]
 
@@ -29,7 +31,7 @@ _MOST = 400
 """Steps of a segment that is looked into."""
 
 
-def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
+def refined(walk: WalkState) -> tuple[WalkState, list[Segment]]:
     """The walk and its segments, once more for what the first showed: outputs in another order that
     nothing behind them puts right, and pairs within segments that fail."""
     all_segments = segments(walk)
@@ -41,12 +43,12 @@ def refined(walk: Walk) -> tuple[Walk, list[Segment]]:
             break
         known = {one.b for one in pairs}
         given = [*pairs, *(one for one in walk.decisions if one.b not in known)]
-        walk = walk.again(decisions=given)
+        walk = walk_again(walk, decisions=given)
         all_segments = segments(walk)
     return walk, all_segments
 
 
-def _in_place(walk: Walk, all_segments: list[Segment]) -> tuple[Walk, list[Segment]]:
+def _in_place(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkState, list[Segment]]:
     """Takes outputs that are another's in another order, or in other axes of the same lengths, for
     that place by place, where what reads them then agrees."""
     readers: dict[Tensor, list[Tensor]] = {}
@@ -84,7 +86,7 @@ def _rearranged(paired: Paired) -> bool:
     return a.tensor.value.shape == paired.b_shape
 
 
-def _placed(walk: Walk, tensors: Iterable[Tensor]) -> Walk:
+def _placed(walk: WalkState, tensors: Iterable[Tensor]) -> WalkState:
     """A walk on which these tensors of B stand for A's place by place."""
     pairs = [walk.partner[one] for one in tensors]
     nodes = {one.b.node for one in pairs if one.a.columns and one.b.node is not None}
@@ -95,7 +97,7 @@ def _placed(walk: Walk, tensors: Iterable[Tensor]) -> Walk:
     ]
     known = {one.b for one in given}
     kept = [one for one in walk.decisions if one.b not in known]
-    return walk.again(decisions=[*given, *kept], in_place=walk.in_place | nodes)
+    return walk_again(walk, decisions=[*given, *kept], in_place=walk.in_place | nodes)
 
 
 def _read_by(segment: Segment) -> set[Tensor]:
@@ -103,7 +105,9 @@ def _read_by(segment: Segment) -> set[Tensor]:
     return {x for node in segment.b for x in node.inputs if x.node not in within}
 
 
-def _split_first(walk: Walk, segments: list[Segment], seen: set[frozenset[Node]]) -> list[Decision]:
+def _split_first(
+    walk: WalkState, segments: list[Segment], seen: set[frozenset[Node]]
+) -> list[Decision]:
     """The pairs within the first segment that fails and can be split; each is tried once."""
     for segment in segments:
         nodes = frozenset(segment.b)
@@ -120,7 +124,7 @@ def _split_first(walk: Walk, segments: list[Segment], seen: set[frozenset[Node]]
     return []
 
 
-def _split(walk: Walk, segment: Segment) -> list[Decision]:
+def _split(walk: WalkState, segment: Segment) -> list[Decision]:
     wanted = _candidates(walk, segment)
     for _ in range(_ROUNDS):
         if not wanted:
@@ -147,7 +151,7 @@ def _split(walk: Walk, segment: Segment) -> list[Decision]:
 
 
 def _needed(
-    walk: Walk,
+    walk: WalkState,
     segment: Segment,
     inner_pairs: dict[Tensor, "_InnerPair"],
     wanted: dict[Tensor, tuple[Tensor, Way]],
@@ -165,7 +169,7 @@ def _needed(
     return inner_pairs
 
 
-def _candidates(walk: Walk, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
+def _candidates(walk: WalkState, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
     """For tensors of B within the segment what of A they may be."""
     a, b = computing(segment.a), computing(segment.b)
     kinds = [[one.kind for one in nodes] for nodes in (a, b)]
@@ -194,7 +198,7 @@ class _InnerPair:
 
 
 def _computed(
-    walk: Walk, segment: Segment, wanted: Mapping[Tensor, tuple[Tensor, Way]]
+    walk: WalkState, segment: Segment, wanted: Mapping[Tensor, tuple[Tensor, Way]]
 ) -> dict[Tensor, _InnerPair] | None:
     """The segment once more, with A's tensors in the places that are wanted."""
     values: dict[Tensor, np.ndarray] = {}
@@ -208,7 +212,7 @@ def _computed(
         outputs = walk.level.evaluated(node, given)
         if outputs is None:
             return None
-        bounds = walk.bounds(node, [taken(node, x) for x in given], arrived, outputs)
+        bounds = allowance_of(walk, node, [taken(node, x) for x in given], arrived, outputs)
         for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
             values[tensor], slack[tensor] = value, bound
             source = wanted.get(tensor)
@@ -219,7 +223,7 @@ def _computed(
                 )
                 inner_pairs[tensor] = pair
                 values[tensor], slack[tensor] = pair.paired.way.to_b(a.value), None
-                if a.recorded is None and (own := walk.slack_a(a)) is not None:
+                if a.recorded is None and (own := slack_of_a(walk, a)) is not None:
                     slack[tensor] = pair.paired.way.to_b(own)
     end = segment.paired
     if end.b not in values:
@@ -228,7 +232,9 @@ def _computed(
     return inner_pairs
 
 
-def _best(walk: Walk, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way) -> Way:
+def _best(
+    walk: WalkState, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way
+) -> Way:
     """The way that agrees, else the one whose numbers lie nearest."""
     best, least = first, np.inf
     for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
@@ -245,10 +251,10 @@ def _held(
     bound: np.ndarray | None,
     source: Source,
     way: Way,
-    walk: Walk,
+    walk: WalkState,
 ) -> _InnerPair:
     theirs = way.to_b(source.gathered([one.value for one in source.tensors]))
-    own = walk.slack_a(source.tensor)
+    own = slack_of_a(walk, source.tensor)
     allowed = np.zeros(()) if bound is None else bound
     if own is not None and not source.columns:
         allowed = allowed + way.to_b(np.broadcast_to(own, source.tensor.value.shape))
