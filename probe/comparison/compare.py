@@ -6,20 +6,18 @@ own sentence.
 """
 
 import math
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from probe.numerics.blocks import Locate, blocks, places
+from probe.numerics.blocks import Locate, blocks
 
 __all__ = [
     "PARTIES",
     "Comparison",
     "Worst",
     "compare",
-    "compare_three",
     "identical",
     "tolerated",
 ]
@@ -112,7 +110,7 @@ def _largest(
     return best, place[1](place[0]), count
 
 
-def _one(
+def _of_output(
     output: int, left: np.ndarray, right: np.ndarray, allowed: np.ndarray, times: float
 ) -> Comparison:
     if left.shape != right.shape:
@@ -151,10 +149,10 @@ def _one(
             )
         error = _largest(np.where(odd, 0.0, first), np.where(odd, 0.0, second), allowed, times)
         assert error is not None
-    return _told(output, left, right, allowed, times, error)
+    return _of_largest(output, left, right, allowed, times, error)
 
 
-def _told(
+def _of_largest(
     output: int,
     left: np.ndarray,
     right: np.ndarray,
@@ -163,140 +161,12 @@ def _told(
     error: _LargestError,
 ) -> Comparison:
     ratio, index, count = error[0], tuple(map(int, error[1])), error[2]
-    ratio = math.inf if ratio > 0 and not allowed[index] else ratio
+    if ratio > 0 and not allowed[index]:
+        ratio = math.inf
     worst = Worst(
         output, index, (float(left[index]), float(right[index])), times * float(allowed[index])
     )
     return Comparison(count == 0, count, left.size, ratio, worst)
-
-
-AllowanceAt = Callable[[tuple[np.ndarray, ...]], np.ndarray]
-"""Gives the whole allowance at some indices."""
-_LOOKS = 1 << 10
-_PAIRS, _TIMES = ((0, 1), (1, 2), (0, 2)), (1.0, 1.0, 2.0)
-"""The pairs of ``compare_three``, and the multiple of the allowance that each is compared with."""
-
-
-def compare_three(
-    first: np.ndarray,
-    second: np.ndarray,
-    third: np.ndarray,
-    allowed: np.ndarray,
-    allowance_at: AllowanceAt | None = None,
-    partial: bool = False,
-) -> tuple[Comparison, Comparison, Comparison] | None:
-    """What ``compare`` gives of first and second, second and third, and first and third (against
-    twice ``allowed``) where all agree.
-
-    One pass in float32 over what a float32 layer, NumPy in float64 and ONNX Runtime gave: errors
-    are rounded once, which moves their ratios by 1e-7. None where some pair differs or float32 does
-    not hold the ratios: ``compare`` then says it. With ``allowance_at``, elements beyond
-    ``allowed`` are looked at, and so are the worst where that is but a part of what is allowed
-    (``partial``; it is changed there).
-    """
-    if not (first.shape == second.shape == third.shape == allowed.shape and first.size):
-        return None
-    if not (first.dtype == third.dtype == np.float32 and second.dtype == np.float64):
-        return None
-    single = None if any(allowed.strides) else float(allowed[(0,) * allowed.ndim])
-    flat = [
-        array.reshape(-1)
-        for array in (
-            (first, second, third) if single is not None else (first, second, third, allowed)
-        )
-    ]
-    best, worst = [-1.0] * 3, [0] * 3
-    looks: list[np.ndarray] = []
-    with np.errstate(all="ignore"):
-        for start in range(0, first.size, _BLOCK):
-            rows = _sizes(*(array[start : start + _BLOCK] for array in flat))
-            found = _extremes(rows, single)
-            if allowance_at is not None and any(largest > 1 for largest, _ in found):
-                beyond = np.flatnonzero((rows[:2] > 1).any(axis=0))
-                rows[:, beyond] = 0
-                found = _extremes(rows, single)
-                looks.append(start + beyond)
-                if sum(map(len, looks)) > _LOOKS:
-                    return None
-            for number, (largest, place) in enumerate(found):
-                if not largest <= 1:
-                    return None
-                if largest > best[number]:
-                    best[number], worst[number] = largest, start + place
-        if allowance_at is not None and (partial or looks):
-            seen = np.concatenate([*looks, worst])
-            where = places(seen, first.shape)
-            allowed[where] = allowance_at(where)
-            for number, (left, right) in enumerate(_PAIRS):
-                ratio = np.abs(
-                    np.subtract(flat[left][seen], flat[right][seen], dtype=np.float64)
-                ) / (_TIMES[number] * allowed[where])
-                last = int(ratio.argmax())
-                best[number], worst[number] = float(ratio[last]), int(seen[last])
-            if not all(largest <= 1 for largest in best):
-                return None
-    made = []
-    for ratio, place, (left, right), times in zip(best, worst, _PAIRS, _TIMES, strict=True):
-        index = tuple(map(int, places(place, first.shape)))
-        slack = allowed.item(index)
-        at = Worst(0, index, (flat[left].item(place), flat[right].item(place)), times * slack)
-        made.append(
-            Comparison(True, 0, first.size, math.inf if ratio > 0 and not slack else ratio, at)
-        )
-    return made[0], made[1], made[2]
-
-
-class _Kept(threading.local):
-    """Scratch buffers of a thread, kept for its next comparison: the system clears newly allocated
-    memory."""
-
-    wide, narrow = np.empty(0), np.empty(0, np.float32)
-
-
-_kept = _Kept()
-
-
-def _sizes(
-    first: np.ndarray, second: np.ndarray, third: np.ndarray, slack: np.ndarray | None = None
-) -> np.ndarray:
-    """How large the errors of first and second, second and third, first and third are, a row each,
-    in units of ``slack`` where given.
-
-    The first alone where the third array is the first.
-    """
-    count = first.size
-    if _kept.wide.size < count:
-        _kept.wide, _kept.narrow = np.empty(count), np.empty(3 * count, np.float32)
-    wide, alike = _kept.wide[:count], bool((first == third).all())
-    rows = _kept.narrow[: count if alike else 3 * count].reshape(-1, count)
-    np.copyto(wide, first)
-    wide -= second
-    np.copyto(rows[0], wide, casting="same_kind")
-    if not alike:
-        np.subtract(first, third, out=rows[2])
-        np.subtract(rows[2], rows[0], out=rows[1])
-    if slack is not None:
-        rows /= slack.astype(np.float32, copy=False)
-    return np.abs(rows, out=rows)
-
-
-def _extremes(rows: np.ndarray, single: float | None) -> list[tuple[float, int]]:
-    """Of each pair the largest error in units of its allowance, ``single`` where given, and its
-    place; NaN where there is no telling."""
-    found = []
-    for row, place in zip(rows, rows.argmax(axis=1).tolist(), strict=True):
-        largest = row.item(place)
-        if single is not None:
-            if single:
-                largest = largest / single
-            elif largest == 0:
-                largest = 0.0
-            else:
-                largest = math.inf
-        found.append((largest, place))
-    if len(rows) == 1:
-        return [*found, *found, (0.0, 0)]
-    return [*found[:2], (found[2][0] / 2, found[2][1])]
 
 
 def _stretched(left: np.ndarray, right: np.ndarray) -> str:
@@ -334,9 +204,9 @@ def compare(
             f"the number of outputs differs: {len(left)} and {len(right)}",
         )
     parts = [
-        _one(output, one, other, slack, times)
-        for output, (one, other, slack) in enumerate(zip(left, right, allowed, strict=True))
-        if one is not None and other is not None
+        _of_output(output, first, second, slack, times)
+        for output, (first, second, slack) in enumerate(zip(left, right, allowed, strict=True))
+        if first is not None and second is not None
     ]
     if not parts:
         return Comparison(False, 0, 0, math.nan, None, "there is no output to compare")

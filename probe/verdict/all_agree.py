@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.comparison.compare import Comparison, compare_three
+from probe.comparison.compare import Comparison
+from probe.comparison.compare_three import compare_three
 from probe.evaluation.bounds import Bounds
 from probe.evaluation.party import Allowed, Party, PartyResult, compared
 from probe.evaluation.reference import Reference

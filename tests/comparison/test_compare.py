@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
 
-from probe.comparison import compare as module
-from probe.comparison.compare import compare, compare_three
+from probe.comparison import compare as of_two
+from probe.comparison import compare_three as of_three
+from probe.comparison.compare import compare
+from probe.comparison.compare_three import compare_three
 
 PAIRS = ((0, 1, 1.0), (1, 2, 1.0), (0, 2, 2.0))
+
+
+def cut_into(block, patch):
+    """Makes both go over arrays in blocks of so many elements."""
+    for module in (of_two, of_three):
+        patch.setattr(module, "_BLOCK", block)
 
 
 def _same(one, other, exact=1e-5):
@@ -55,7 +63,7 @@ def test_three_in_one_pass(shape, scale, wander, third, kind, turned, block, see
     if turned:
         parties = [part.T.copy().T for part in parties]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK", block)
+        cut_into(block, patch)
         found = compare_three(*parties, allowed)
         each = [
             compare([parties[left]], [parties[right]], [allowed], times)
@@ -84,7 +92,7 @@ def test_what_is_no_number_is_left_to_pairs(place, value):
 
 
 def test_the_worst_element_is_found_across_pieces(monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 10)
+    cut_into(10, monkeypatch)
     exact = np.zeros((6, 7))
     framework, onnx = np.zeros((2, 6, 7), np.float32)
     framework[1, 2], framework[4, 4], onnx[5, 6] = 0.4, 0.5, 0.9
@@ -120,7 +128,7 @@ def test_elements_beyond_a_part_of_the_allowance_are_looked_at(shape, wander, pa
         return whole[where]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK", block)
+        cut_into(block, patch)
         found = compare_three(*parties, part.copy(), allowance_at, partial)
     each = [compare([parties[a]], [parties[b]], [whole], times) for a, b, times in PAIRS]
     assert (found is not None) == all(each)
@@ -137,7 +145,7 @@ def test_elements_beyond_a_part_of_the_allowance_are_looked_at(shape, wander, pa
 
 
 def test_so_many_elements_are_looked_at_and_no_more(monkeypatch):
-    monkeypatch.setattr(module, "_LOOKS", 3)
+    monkeypatch.setattr(of_three, "_LOOKS", 3)
     exact, part = np.zeros(6), np.ones(6)
     for beyond, left_to_pairs in ((3, False), (4, True)):
         framework = np.zeros(6, np.float32)
