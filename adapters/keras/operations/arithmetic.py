@@ -16,6 +16,8 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes, description_of
 from ..describe.op_builder import OpBuilder
+from ..describe.ordered import extreme_place, on_one_axis
+from ..describe.rearranged import divided_no_nan
 from ..layers.activation import along_axes, gelu_op, leaky_op
 
 __all__ = ["as_layer", "data_format", "operation"]
@@ -211,9 +213,7 @@ def _logical(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("DivideNoNan")
 def _divide_no_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
-    left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
-    zero = build.add(ops.Equal(), right, 0.0)
-    return build.add(ops.Where(), zero, build.ref(0.0), build.add(ops.Div(), left, right))
+    return divided_no_nan(build, *build.pair(call.arguments["x1"], call.arguments["x2"]))
 
 
 @operation("Hypot")
@@ -263,25 +263,18 @@ def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
             raise Undescribed("a norm over all axes with keepdims is not supported")
         ref, axis = build.reshape(ref, (-1,)), 0
     kind = ops.ArgMax if type(op).__name__ == "Argmax" else ops.ArgMin
-    shape = list(build.shape(ref))
-    axis = axis % len(shape)
-    shape[axis : axis + 1] = [1] if op.keepdims else []
-    return build.add(kind(axis=axis, keepdims=bool(op.keepdims)), ref, shape=shape)
+    return extreme_place(build, kind, ref, axis, bool(op.keepdims))
 
 
 @operation("Cumsum", "Cumprod")
 def _cumulated(op: Any, call: Call, build: OpBuilder) -> Ref:
-    if op.axis is None:
-        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
-    else:
-        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
-    found = build.add(
-        (ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd)(axis=axis), ref
-    )
-    kind = call.inputs[0].dtype
-    if kind.kind in "iu" and op.dtype is None:
-        return build.add(ops.Cast(to=kind.name), found)
-    return found
+    ref, axis = on_one_axis(build, Ref(-1), op.axis)
+    kind = ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd
+    total = build.add(kind(axis=axis), ref)
+    dtype = call.inputs[0].dtype
+    if dtype.kind in "iu" and op.dtype is None:
+        return build.add(ops.Cast(to=dtype.name), total)
+    return total
 
 
 _ALONG: dict[str, Callable[[int], ops.Op]] = {

@@ -14,6 +14,7 @@ from probe.numerics.precision import precision_of
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
+from ..describe.rearranged import padded
 from ..describe.variables import cast
 from ..describe.windows import Kernel, SlidingWindow, convolved
 from .arithmetic import as_layer, data_format, operation
@@ -163,11 +164,7 @@ def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
 def _pad_images(op: Any, call: Call, build: OpBuilder) -> Ref:
     first, edges = _edges(op, call, "padding")
     pads = [(0, 0)] * first + edges + [(0, 0)] * (len(call.shape) - first - 2)
-    return build.add(
-        ops.Pad(pads=tuple(pads)),
-        Ref(-1),
-        shape=[n + sum(pad) for n, pad in zip(call.shape, pads, strict=True)],
-    )
+    return padded(build, Ref(-1), pads)
 
 
 @operation("CropImages")

@@ -13,6 +13,7 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
+from ..describe.rearranged import is_finite
 from .arithmetic import operation
 
 
@@ -36,9 +37,7 @@ _SIMPLE: dict[str, Callable[[OpBuilder], Ref]] = {
     "Deg2rad": lambda c: c.add(ops.Mul(), Ref(-1), c.ref(np.pi / 180)),
     "Erfc": lambda c: c.add(ops.Sub(), c.ref(1.0), c.add(ops.Erf(), Ref(-1))),
     "Exp2": lambda c: c.add(ops.Pow(), c.ref(2.0), Ref(-1)),
-    "Isfinite": lambda c: c.add(
-        ops.Not(), c.add(ops.Or(), c.add(ops.IsNaN(), Ref(-1)), c.add(ops.IsInf(), Ref(-1)))
-    ),
+    "Isfinite": lambda c: is_finite(c, Ref(-1)),
     "Isneginf": lambda c: c.add(ops.Equal(), Ref(-1), c.ref(-np.inf)),
     "Isposinf": lambda c: c.add(ops.Equal(), Ref(-1), c.ref(np.inf)),
     "Rad2deg": lambda c: c.add(ops.Mul(), Ref(-1), c.ref(180 / np.pi)),

@@ -12,6 +12,8 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
+from ..describe.ordered import on_one_axis, top_k
+from ..describe.rearranged import einsum, flipped, padded, tiled
 from .arithmetic import operation
 
 
@@ -135,10 +137,7 @@ def _slice(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Flip")
 def _flip(op: Any, call: Call, build: OpBuilder) -> Ref:
     over = build.axes(Ref(-1), op.axis)
-    return build.sliced(
-        Ref(-1),
-        [slice(None, None, -1) if axis in over else slice(None) for axis in range(len(call.shape))],
-    )
+    return flipped(build, Ref(-1), over)
 
 
 @operation("Roll")
@@ -168,19 +167,13 @@ def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
         ref = build.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
     else:
         ref = Ref(-1)
-    repeats = [1] * (rank - len(repeats)) + repeats
-    shape = [size * times for size, times in zip(build.shape(ref), repeats, strict=True)]
-    return build.add(ops.Tile(repeats=tuple(repeats)), ref, shape=shape)
+    return tiled(build, ref, [1] * (rank - len(repeats)) + repeats)
 
 
 @operation("Repeat")
 def _repeat(op: Any, call: Call, build: OpBuilder) -> Ref:
-    if op.axis is None:
-        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
-    else:
-        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
-    size = build.shape(ref)[axis]
-    places = np.repeat(np.arange(size), op.repeats)
+    ref, axis = on_one_axis(build, Ref(-1), op.axis)
+    places = np.repeat(np.arange(build.shape(ref)[axis]), op.repeats)
     return build.take(ref, build.ref(places), axis)
 
 
@@ -201,16 +194,13 @@ def _aligned(call: Call, shape: Any) -> list[Any]:
 
 @operation("Pad")
 def _pad(op: Any, call: Call, build: OpBuilder) -> Ref:
-    pads = [tuple(int(one) for one in pair) for pair in op.pad_width]
-    pads = pads * len(call.shape) if len(pads) == 1 else pads
+    pads = [(int(before), int(after)) for before, after in op.pad_width]
+    if len(pads) == 1:
+        pads *= len(call.shape)
     value = call.arguments.get("constant_values")
     if isinstance(value, Ref):
         raise Undescribed("padding with a tensor is not supported")
-    shape = [size + sum(pair) for size, pair in zip(call.shape, pads, strict=True)]
-    op_ = ops.Pad(
-        pads=tuple((one[0], one[1]) for one in pads), mode=op.mode, value=float(value or 0.0)
-    )
-    return build.add(op_, Ref(-1), shape=shape)
+    return padded(build, Ref(-1), pads, op.mode, float(value or 0.0))
 
 
 @operation("Cast")
@@ -271,7 +261,7 @@ def _top_k(op: Any, call: Call) -> Description:
     build = OpBuilder(call)
     if not op.sorted:
         raise Undescribed("unsorted top_k is not supported")
-    build.add(ops.TopK(k=int(op.k), axis=len(call.shape) - 1), Ref(-1))
+    top_k(build, Ref(-1), int(op.k))
     return Description(build.ended())
 
 
@@ -294,11 +284,8 @@ def _dot(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Einsum")
 def _einsum(op: Any, call: Call, build: OpBuilder) -> Ref:
-    given = [build.ref(one) for one in call.arguments["operands"]]
-    shape = np.einsum(
-        op.subscripts, *(np.broadcast_to(np.float32(0), build.shape(ref)) for ref in given)
-    ).shape
-    return build.add(ops.Einsum(equation=op.subscripts), *given, shape=shape)
+    operands = [build.ref(operand) for operand in call.arguments["operands"]]
+    return einsum(build, op.subscripts, operands)
 
 
 @operation("Tensordot")

@@ -11,6 +11,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.op_builder import OpBuilder
+from ..describe.ordered import in_order, on_one_axis
 from .arithmetic import operation
 
 _WITHOUT_NAN: dict[str, tuple[float, Callable[..., ops.Op]]] = {
@@ -59,31 +60,21 @@ def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _running_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
     total = type(op).__name__ == "Nancumsum"
     ref = _filled(build, 0.0 if total else 1.0)
-    if op.axis is None:
-        ref, axis = (build.reshape(ref, (-1,)), 0)
-    else:
-        ref, axis = (ref, build.axes(ref, op.axis)[0])
+    ref, axis = on_one_axis(build, ref, op.axis)
     return build.add((ops.CumSum if total else ops.CumProd)(axis=axis), ref)
-
-
-def _sorted(build: OpBuilder, ref: Ref, axis: int) -> Ref:
-    return build.add(ops.TopK(k=build.shape(ref)[axis], axis=axis, largest=False), ref)
 
 
 @operation("Sort", "Argsort")
 def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
-    if op.axis is None:
-        ref, axis = (build.reshape(Ref(-1), (-1,)), 0)
-    else:
-        ref, axis = (Ref(-1), build.axes(Ref(-1), op.axis)[0])
+    ref, axis = on_one_axis(build, Ref(-1), op.axis)
     if type(op).__name__ == "Sort":
-        found = _sorted(build, ref, axis)
-        return build.add(ops.Identity(), found)
+        ordered, _ = in_order(build, ref, axis)
+        return build.add(ops.Identity(), ordered)
     array = call.inputs[0].reshape(-1) if op.axis is None else call.inputs[0]
     if (np.diff(np.sort(array, axis=axis), axis=axis) == 0).any():
         raise Undescribed("the order of equal elements is undefined")
-    found = _sorted(build, ref, axis)
-    return build.add(ops.Identity(), Ref(found.step, 1), shape=build.shape(found))
+    ordered, places = in_order(build, ref, axis)
+    return build.add(ops.Identity(), places, shape=build.shape(ordered))
 
 
 @operation("Median", "Quantile", "Percentile")
@@ -101,7 +92,7 @@ def _quantile(op: Any, call: Call, build: OpBuilder) -> Ref:
     rest = [axis for axis in range(len(call.shape)) if axis not in axes]
     kept = [call.shape[axis] for axis in rest]
     lines = build.reshape(build.transpose(Ref(-1), (*rest, *axes)), (*kept, -1))
-    order = _sorted(build, lines, len(kept))
+    order, _ = in_order(build, lines, len(kept))
     count = build.shape(lines)[-1]
     parts = [_at(build, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
     if op.keepdims:

@@ -17,6 +17,7 @@ from probe.errors import Undescribed
 from ..describe.call import Call
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
+from ..describe.rearranged import divided_no_nan, einsum
 from ..layers.activation import along_axes, gelu_op
 
 UNARY: dict[str, Callable[[], ops.Op]] = {
@@ -222,9 +223,7 @@ def _squared_difference(build: OpBuilder, argument: Argument) -> Ref:
 
 @function("math.divide_no_nan")
 def _divide_no_nan(build: OpBuilder, argument: Argument) -> Ref:
-    left, right = build.pair(argument("x"), argument("y"))
-    zero = build.add(ops.Equal(), right, 0.0)
-    return build.add(ops.Where(), zero, build.ref(0.0), build.add(ops.Div(), left, right))
+    return divided_no_nan(build, *build.pair(argument("x"), argument("y")))
 
 
 @function("linalg.l2_normalize", "math.l2_normalize")
@@ -264,12 +263,8 @@ def _matmul(build: OpBuilder, argument: Argument) -> Ref:
 
 @function("einsum")
 def _einsum(build: OpBuilder, argument: Argument) -> Ref:
-    given = [build.ref(one) for one in argument("inputs", "args", default=())]
-    equation = argument("equation")
-    shape = np.einsum(
-        equation, *(np.broadcast_to(np.float32(0), build.shape(ref)) for ref in given)
-    ).shape
-    return build.add(ops.Einsum(equation=equation), *given, shape=shape)
+    operands = [build.ref(operand) for operand in argument("inputs", "args", default=())]
+    return einsum(build, argument("equation"), operands)
 
 
 @function("nn.bias_add")

@@ -10,6 +10,8 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
+from ..describe.ordered import extreme_place, on_one_axis, top_k
+from ..describe.rearranged import flipped, padded, sliced_by_size, tiled
 from ..describe.windows import depth_to_space, space_to_depth
 from .arithmetic import Argument, function
 
@@ -87,14 +89,12 @@ def _unstack(build: OpBuilder, argument: Argument) -> list[Ref]:
 @function("tile", "compat.v1.tile")
 def _tile(build: OpBuilder, argument: Argument) -> Ref:
     x, repeats = argument("input"), build.ints(argument("multiples"))
-    shape = [size * times for size, times in zip(build.shape(x), repeats, strict=True)]
-    return build.add(ops.Tile(repeats=tuple(repeats)), x, shape=shape)
+    return tiled(build, x, repeats)
 
 
 @function("repeat")
 def _repeat(build: OpBuilder, argument: Argument) -> Ref:
-    x, axis = argument("input"), argument("axis")
-    x, axis = (build.reshape(x, (-1,)), 0) if axis is None else (x, build.axes(x, axis)[0])
+    x, axis = on_one_axis(build, argument("input"), argument("axis"))
     repeats = build.ints(argument("repeats"))
     places = np.repeat(
         np.arange(build.shape(x)[axis]), repeats[0] if len(repeats) == 1 else repeats
@@ -117,8 +117,7 @@ def _pad(build: OpBuilder, argument: Argument) -> Ref:
     )
     if isinstance(value, Ref):
         raise Undescribed("padding with a tensor is not supported")
-    shape = [size + sum(pair) for size, pair in zip(build.shape(x), pads, strict=True)]
-    return build.add(ops.Pad(pads=pads, mode=mode, value=float(value)), x, shape=shape)
+    return padded(build, x, pads, mode, float(value))
 
 
 @function("cast")
@@ -156,33 +155,20 @@ def _gather(build: OpBuilder, argument: Argument) -> Ref:
 @function("slice")
 def _slice(build: OpBuilder, argument: Argument) -> Ref:
     starts, sizes = build.ints(argument("begin")), build.ints(argument("size"))
-    return build.sliced(
-        argument("input_"),
-        [
-            slice(at, None if size < 0 else at + size)
-            for at, size in zip(starts, sizes, strict=True)
-        ],
-    )
+    return sliced_by_size(build, argument("input_"), starts, sizes)
 
 
 @function("reverse")
 def _reverse(build: OpBuilder, argument: Argument) -> Ref:
     x, over = argument("tensor"), build.axes(argument("tensor"), build.ints(argument("axis")))
-    return build.sliced(
-        x,
-        [
-            slice(None, None, -1) if axis in over else slice(None)
-            for axis in range(len(build.shape(x)))
-        ],
-    )
+    return flipped(build, x, over)
 
 
 def _places(kind: type[ops.ArgMax] | type[ops.ArgMin]) -> Callable[[OpBuilder, Argument], Ref]:
     def body(build: OpBuilder, argument: Any) -> Ref:
         x = argument("input")
         axis = build.axes(x, argument("axis", "dimension", default=0))[0]
-        shape = build.shape(x)
-        return build.add(kind(axis=axis), x, shape=(*shape[:axis], *shape[axis + 1 :]))
+        return extreme_place(build, kind, x, axis)
 
     return body
 
@@ -196,9 +182,7 @@ def _top_k(build: OpBuilder, argument: Argument) -> list[Ref]:
     x, k = argument("input"), argument("k", default=1)
     if argument("sorted") is False:
         raise Undescribed("unsorted top_k is not supported")
-    shape = build.shape(x)
-    best = build.add(ops.TopK(k=int(k), axis=len(shape) - 1), x, shape=(*shape[:-1], int(k)))
-    return [best, Ref(best.step, 1)]
+    return top_k(build, x, int(k))
 
 
 @function("math.cumsum")

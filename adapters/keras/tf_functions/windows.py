@@ -12,6 +12,8 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
+from ..describe.ordered import in_order
+from ..describe.rearranged import is_finite
 from ..describe.windows import (
     Pads,
     SlidingWindow,
@@ -199,12 +201,9 @@ def _cumprod(build: OpBuilder, argument: Argument) -> Ref:
 def _sort(build: OpBuilder, argument: Argument) -> Ref:
     x = argument("values")
     axis = build.axes(x, argument("axis", default=-1))[0]
-    order = ops.TopK(
-        k=build.shape(x)[axis],
-        axis=axis,
-        largest=argument("direction", default="ASCENDING") == "DESCENDING",
-    )
-    return build.add(ops.Identity(), build.add(order, x))
+    largest = argument("direction", default="ASCENDING") == "DESCENDING"
+    ordered, _ = in_order(build, x, axis, largest)
+    return build.add(ops.Identity(), ordered)
 
 
 @function("roll")
@@ -246,7 +245,4 @@ def _erfc(build: OpBuilder, argument: Argument) -> Ref:
 
 @function("math.is_finite")
 def _is_finite(build: OpBuilder, argument: Argument) -> Ref:
-    return build.add(
-        ops.Not(),
-        build.add(ops.Or(), *(build.add(one, argument("x")) for one in (ops.IsNaN(), ops.IsInf()))),
-    )
+    return is_finite(build, argument("x"))

@@ -1,7 +1,6 @@
 """Arithmetic, comparisons, reductions and products of a graph of TensorFlow."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,8 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
+from ..describe.ordered import extreme_place, top_k
+from ..describe.rearranged import einsum, flipped, is_finite
 from .node import FLOATS, Node, node
 
 _FUNCTIONS: dict[str, Callable[[], ops.Op]] = {
@@ -104,9 +105,7 @@ def _erfc(n: Node) -> Ref:
 
 @node("IsFinite")
 def _is_finite(n: Node) -> Ref:
-    x = n.ref(0)
-    odd = n.build.add(ops.Or(), n.build.add(ops.IsNaN(), x), n.build.add(ops.IsInf(), x))
-    return n.build.add(ops.Not(), odd)
+    return is_finite(n.build, n.ref(0))
 
 
 @node(*_PAIRS)
@@ -282,14 +281,16 @@ def _softmax(n: Node) -> Ref:
 def _cumulative(n: Node) -> Ref:
     build, x, shape = n.build, n.ref(0), n.shape(0)
     axis = n.ints(1)[0] % len(shape)
-    back = [slice(None, None, -1) if k == axis else slice(None) for k in range(len(shape))]
-    x = build.sliced(x, back) if n.attr("reverse") else x
+    if n.attr("reverse"):
+        x = flipped(build, x, (axis,))
     if n.attr("exclusive"):
         first = np.full([1 if k == axis else m for k, m in enumerate(shape)], n.kind == "Cumprod")
         rest = [build.part(x, axis, 0, shape[axis] - 1)] if shape[axis] > 1 else []
         x = build.concat([build.ref(first.astype(_plain(n.dtypes[0]))), *rest], axis)
     y = build.add(ops.CumSum(axis=axis) if n.kind == "Cumsum" else ops.CumProd(axis=axis), x)
-    return n.whole(build.sliced(y, back) if n.attr("reverse") else y)
+    if n.attr("reverse"):
+        y = flipped(build, y, (axis,))
+    return n.whole(y)
 
 
 def _plain(dtype: str) -> str:
@@ -334,11 +335,7 @@ def _last_two(rank: int) -> tuple[int, ...]:
 
 @node("Einsum")
 def _einsum(n: Node) -> Ref:
-    equation, given = str(n.attr("equation")), n.refs()
-    shape = np.einsum(
-        equation, *(np.broadcast_to(np.float32(0), n.build.shape(ref)) for ref in given)
-    ).shape
-    return n.build.add(ops.Einsum(equation=equation), *given, shape=shape)
+    return einsum(n.build, str(n.attr("equation")), n.refs())
 
 
 @node("Cross")
@@ -352,20 +349,16 @@ def _cross(n: Node) -> Ref:
 
 @node("ArgMax", "ArgMin")
 def _argument(n: Node) -> Ref:
-    shape = n.shape(0)
-    axis = n.ints(1)[0] % len(shape)
-    kind: Any = ops.ArgMax if n.kind == "ArgMax" else ops.ArgMin
-    return n.build.add(kind(axis=axis), n.ref(0), shape=(*shape[:axis], *shape[axis + 1 :]))
+    kind = ops.ArgMax if n.kind == "ArgMax" else ops.ArgMin
+    return extreme_place(n.build, kind, n.ref(0), n.ints(1)[0])
 
 
 @node("TopKV2", "TopK")
 def _top_k(n: Node) -> list[Ref]:
-    shape = n.shape(0)
     count = n.ints(1)[0] if n.kind == "TopKV2" else int(n.attr("k"))
     if not n.attr("sorted") and count > 1:
         raise Undescribed("sorted=False is not supported")
-    best = n.build.add(ops.TopK(k=count, axis=len(shape) - 1), n.ref(0), shape=(*shape[:-1], count))
-    return [best, Ref(best.step, 1)]
+    return top_k(n.build, n.ref(0), count)
 
 
 @node("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")

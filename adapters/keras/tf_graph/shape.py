@@ -9,6 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
+from ..describe.rearranged import flipped, padded, sliced_by_size, tiled
 from .node import FLOATS, Node, node
 
 
@@ -65,10 +66,8 @@ def _split_sizes(n: Node) -> list[Ref]:
 
 @node("Slice")
 def _slice(n: Node) -> Ref:
-    places = zip(n.ints(1), n.ints(2), strict=True)
-    return n.build.sliced(
-        n.ref(0), [slice(at, None if size < 0 else at + size) for at, size in places]
-    )
+    starts, sizes = n.ints(1), n.ints(2)
+    return sliced_by_size(n.build, n.ref(0), starts, sizes)
 
 
 @node("StridedSlice")
@@ -151,9 +150,7 @@ def _one_hot(n: Node) -> Ref:
 
 @node("Tile")
 def _tile(n: Node) -> Ref:
-    repeats = n.ints(1)
-    shape = [size * times for size, times in zip(n.shape(0), repeats, strict=True)]
-    return n.build.add(ops.Tile(repeats=tuple(repeats)), n.ref(0), shape=shape)
+    return tiled(n.build, n.ref(0), n.ints(1))
 
 
 @node("BroadcastTo")
@@ -171,17 +168,13 @@ def _pad(n: Node) -> Ref:
     pads = tuple((int(before), int(after)) for before, after in n.array(1))
     value = n.number(2) if n.kind == "PadV2" else 0.0
     mode = str(n.attr("mode")).lower() if n.kind == "MirrorPad" else "constant"
-    shape = [size + sum(pair) for size, pair in zip(n.shape(0), pads, strict=True)]
-    return n.build.add(ops.Pad(pads=pads, mode=mode, value=value), n.ref(0), shape=shape)
+    return padded(n.build, n.ref(0), pads, mode, value)
 
 
 @node("ReverseV2")
 def _reverse(n: Node) -> Ref:
     rank = len(n.shape(0))
-    over = {axis % rank for axis in n.ints(1)}
-    return n.build.sliced(
-        n.ref(0), [slice(None, None, -1 if axis in over else None) for axis in range(rank)]
-    )
+    return flipped(n.build, n.ref(0), {axis % rank for axis in n.ints(1)})
 
 
 @node("ZerosLike", "OnesLike")
