@@ -19,7 +19,7 @@ from probe import ops
 from probe.description import Description, Step, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import Call, Describer
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.describe.variables import Reader, array_of, read_variable
 from ..keras.layers import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
@@ -114,7 +114,14 @@ def _quantised(layer: Any) -> Iterator[tuple[Any, Any]]:
             yield variable, getattr(layer, f"{quantizer}_quantizer_internal")
 
 
+def _as_in_keras(name: str) -> Describer:
+    """What describes the class of Keras that QKeras' is named after."""
+    described = REGISTERED[name]
+    return lambda layer, call: described(layer, call)
+
+
 for _name in (
+    "BatchNormalization",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
@@ -123,16 +130,14 @@ for _name in (
     "SeparableConv1D",
     "SeparableConv2D",
 ):
-    describes(f"Q{_name}")(REGISTERED[_name])
+    describes(f"Q{_name}")(_as_in_keras(_name))
 
 for _name in ("SimpleRNN", "LSTM", "GRU"):
-    describes(f"Q{_name}", arguments=("mask", "initial_state", "constants"))(REGISTERED[_name])
-    describes(f"Q{_name}Cell", arguments=("states",))(REGISTERED[f"{_name}Cell"])
+    _arguments = ("mask", "initial_state", "constants")
+    describes(f"Q{_name}", arguments=_arguments)(_as_in_keras(_name))
+    describes(f"Q{_name}Cell", arguments=("states",))(_as_in_keras(f"{_name}Cell"))
 
-describes("QBidirectional", arguments=("mask", "initial_state"))(REGISTERED["Bidirectional"])
-
-
-describes("QBatchNormalization")(REGISTERED["BatchNormalization"])
+describes("QBidirectional", arguments=("mask", "initial_state"))(_as_in_keras("Bidirectional"))
 
 
 @describes("QActivation")

@@ -9,14 +9,38 @@ from probe.errors import Undescribed
 
 from ..describe.call import Call
 from ..describe.describe import describes, named_axes
-from ..describe.described_classes import DESCRIBED
 
 __all__ = ["RANDOM", "images_alone"]
 
-RANDOM = tuple(
-    name
-    for name, module in DESCRIBED.items()
-    if module == ".layers.augmentation" and name != "AutoContrast"
+RANDOM = (
+    "AugMix",
+    "CutMix",
+    "Equalization",
+    "MaxNumBoundingBoxes",
+    "MixUp",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHeight",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomWidth",
+    "RandomZoom",
+    "Solarization",
 )
 """Those that draw at random in training."""
 

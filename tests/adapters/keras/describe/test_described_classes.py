@@ -10,10 +10,13 @@ from probe.adapters.keras.describe.call import Call
 from probe.adapters.keras.describe.describe import REGISTERED, describe, described_class
 from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
 from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
+from repository import script
 from representatives import exhaustive
 
 import probe
 from probe.errors import Undescribed
+
+gen_class_table = script("tools/gen_class_table.py")
 
 FAMILIES = sorted({module for module in DESCRIBED.values() if not module.startswith("..")})
 HERE = tuple(
@@ -55,6 +58,11 @@ def test_the_tables_of_operations_are_what_is_registered(table, prefix):
     assert {
         prefix + name: f"probe.adapters.keras{module}" for name, module in table.items()
     } == registered
+
+
+def test_the_table_is_what_the_tool_writes():
+    written = gen_class_table.TABLE.read_text(encoding="utf-8")
+    assert gen_class_table.text() == written, "run python tools/gen_class_table.py"
 
 
 def test_every_described_class_is_keras(keras):
