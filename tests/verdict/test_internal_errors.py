@@ -53,7 +53,7 @@ def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
 @pytest.mark.tensorflow
 def test_in_describing_a_layer_of_keras(monkeypatch):
     keras = pytest.importorskip("keras")
-    monkeypatch.setattr("probe.adapters.keras.capture.call_hooks.describe", broken)
+    monkeypatch.setattr("probe.adapters.keras.capture.captured_call.describe", broken)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a")])
     (report,) = probe.sweep(model, np.ones((2, 4), np.float32))
     assert report.verdict == "unchecked" and f"it cannot be described {WORDS}" in report.sentence
