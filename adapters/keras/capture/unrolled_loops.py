@@ -190,20 +190,12 @@ def _rnn(
         output, after = _step(layer.cell, x[:, at], states, training, tensors)
         if mask is not None:
             keep = mask[:, at]
-
-            def kept(new: Any, old: Any, keep: Any = keep) -> Any:
-                return functions.where(
-                    functions.reshape(keep, (keep.shape[0], *(1,) * (len(new.shape) - 1))), new, old
-                )
-
             nothing = not outputs or getattr(layer, "zero_output_for_mask", False)
-            output = kept(output, _zeros(output, tensors) if nothing else outputs[-1])
+            before = _zeros(output, tensors) if nothing else outputs[-1]
+            output = _where(functions, keep, output, before)
+            pairs = zip(tensors.flat(after), tensors.flat(states), strict=True)
             after = tensors.packed(
-                states,
-                [
-                    kept(new, old)
-                    for new, old in zip(tensors.flat(after), tensors.flat(states), strict=True)
-                ],
+                states, [_where(functions, keep, new, old) for new, old in pairs]
             )
         states = after
         outputs.append(output)
@@ -211,6 +203,13 @@ def _rnn(
     if layer.return_state:
         return [result, *states]
     return result
+
+
+def _where(functions: Any, keep: Any, new: Any, old: Any) -> Any:
+    """What a step gives for the samples that it is not masked for, for the others what was
+    before."""
+    rows = functions.reshape(keep, (keep.shape[0], *(1,) * (len(new.shape) - 1)))
+    return functions.where(rows, new, old)
 
 
 def _initial(layer: Any, call: Call, tensors: Tensors) -> Any:

@@ -146,59 +146,22 @@ def with_heads(
     build = Builder()
     parts, shapes = [], []
     for name, ref in (("query", query), ("key", key), ("value", value)):
-        made, shape = projected(
-            build,
-            getattr(layer, f"_{name}_dense"),
-            call,
-            ref,
-            call.inputs[ref.index].shape,
-            f"{name}/",
-        )
-        parts.append(made)
+        dense, shape = getattr(layer, f"_{name}_dense"), call.inputs[ref.index].shape
+        part, shape = projected(build, dense, call, ref, shape, f"{name}/")
+        parts.append(part)
         shapes.append(shape)
     lengths = heads.count(shapes[0]), heads.count(shapes[1])
-    causal, window = (
-        bool(arguments.get("use_causal_mask")),
-        getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None)),
-    )
-    if (causal or window is not None) and heads.rank != 4:
-        raise Undescribed(
-            "a causal mask or a window with attention over several axes is not supported"
-        )
-    if call.backend == "tensorflow" and not call.legacy:
-        scale = float(np.float32(scale))  # tf.cast makes a float32 tensor of a number first
-    refs = _masks(build, call, heads, lengths)
-    low = 65504.0 / 2 if call.dtype == "float16" else 1e9
-    adds = call.legacy and not getattr(layer, "_softmax_robust_masking", False)
-    # The Softmax layer gives such a query 0; the fused function (not where it would drop, or has to
-    # give the scores) the mean of all.
-    unfused = (
-        weights or heads.rank != 4 or getattr(layer, "_dropout", getattr(layer, "dropout", 0.0)) > 0
-    )
-    op = ops.Attention(
-        scale,
-        ("keep",) * len(refs),
-        causal,
-        window,
-        groups,
-        empty="raw" if adds else "zero" if unfused else "mean",
-        shift=low if adds else 0.0,
-        weights="each" if weights else "",
-    )
+    op = _scores(layer, call, heads, groups, scale, weights)
+    masks = _masks(build, call, heads, lengths)
     attended = build.add(
-        op,
+        replace(op, masks=("keep",) * len(masks)),
         *(heads.split(build, ref, shape) for ref, shape in zip(parts, shapes, strict=True)),
-        *refs,
+        *masks,
     )
     result = (*shapes[0][:-1], shapes[2][-1])
     joined = heads.joined(build, attended, result)
     if getattr(layer, "_use_gate", getattr(layer, "use_gate", False)):
-        gate, _ = projected(
-            build, layer._gate_dense, call, query, call.inputs[query.index].shape, "gate/"
-        )
-        for step in activation_steps(layer._gate_dense.activation, call, heads.rank):
-            gate = build.add(step.op, gate)
-        joined = build.add(ops.Mul(), joined, gate)
+        joined = build.add(ops.Mul(), joined, _gate(layer, call, heads, build, query))
     output, _ = projected(build, layer._output_dense, call, joined, result, "attention_output/")
     axes = ("batch", "positions", "features") if heads.rank == 4 else ()
     if not weights:
@@ -211,9 +174,55 @@ def with_heads(
     return Description(build.ended(output, shares), axes, axes, _NAMES)
 
 
+def _scores(
+    layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool
+) -> ops.Attention:
+    """What the heads compute, as far as it does not depend on masks."""
+    causal = bool(call.arguments.get("use_causal_mask"))
+    window = getattr(layer, "_sliding_window", getattr(layer, "sliding_window", None))
+    if (causal or window is not None) and heads.rank != 4:
+        raise Undescribed(
+            "a causal mask or a window with attention over several axes is not supported"
+        )
+    if call.backend == "tensorflow" and not call.legacy:
+        scale = float(np.float32(scale))  # tf.cast makes a float32 tensor of a number first
+    shift = 0.0
+    # The Softmax layer gives a query without positions 0; the fused function (not where it would
+    # drop, or has to give the scores) the mean of all.
+    if call.legacy and not getattr(layer, "_softmax_robust_masking", False):
+        empty, shift = "raw", 65504.0 / 2 if call.dtype == "float16" else 1e9
+    elif weights or heads.rank != 4 or _dropout(layer) > 0:
+        empty = "zero"
+    else:
+        empty = "mean"
+    return ops.Attention(
+        scale,
+        (),
+        causal,
+        window,
+        groups,
+        empty=empty,
+        shift=shift,
+        weights="each" if weights else "",
+    )
+
+
+def _gate(layer: Any, call: Call, heads: Heads, build: Builder, query: Ref) -> Ref:
+    """What the heads' output is multiplied by."""
+    dense, shape = layer._gate_dense, call.inputs[query.index].shape
+    gate, _ = projected(build, dense, call, query, shape, "gate/")
+    for step in activation_steps(dense.activation, call, heads.rank):
+        gate = build.add(step.op, gate)
+    return gate
+
+
+def _dropout(layer: Any) -> float:
+    rate: float = getattr(layer, "_dropout", getattr(layer, "dropout", 0.0))
+    return rate
+
+
 def _dropping(layer: Any, call: Call) -> None:
-    rate = getattr(layer, "_dropout", getattr(layer, "dropout", 0.0))
-    if call.training and rate:
+    if call.training and _dropout(layer):
         raise Undescribed("in training mode it drops attention weights at random")
 
 

@@ -163,61 +163,65 @@ def recurrence(
         raise Undescribed(
             "it is stateful and was called with initial states, which is not supported"
         )
-    begun = list(states) or [build.ref(state) for state in call.states.get(id(layer), ())]
+    initial = list(states) or [build.ref(state) for state in call.states.get(id(layer), ())]
     major = getattr(layer, "time_major", False)
     first = getattr(layer.cell, "data_format", None) == "channels_first"
     into, back = _orders(len(shape), first)
     count = shape[0] if major else shape[1]
     outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
-    x, *begun = (_cast(build, one, outside, call.dtype) for one in (x, *begun))
+    x, *initial = (_cast(build, ref, outside, call.dtype) for ref in (x, *initial))
     x = x if major and len(shape) == 3 else build.add(ops.Transpose(perm=into), x)
     if mask is not None and not major:
         mask = build.add(ops.Transpose(perm=(1, 0)), mask)
+    initial = [_turned(build, state, len(shape) - 1, first) for state in initial]
+    sizes = (count, shape[1] if major else shape[0], *(shape[axis] for axis in into[3:]))
+    x, final = _through_cells(layer, call, build, x, sizes, mask, initial, prefix)
+    x, *final = (_cast(build, ref, call.dtype, outside) for ref in (x, *final))
+    rank = len(shape)
+    at = 0 if layer.go_backwards else count - 1
+    step = ops.Slice(starts=(at, *(0,) * (rank - 1)), stops=(at + 1, *(None,) * (rank - 1)))
+    last = build.add(ops.Squeeze(axes=(0,)), build.add(step, x))
+    last, *final = (_turned(build, ref, rank - 1, first, out=True) for ref in (last, *final))
+    sequence = build.add(ops.Flip(axis=0), x) if layer.go_backwards else x
+    if not major or rank != 3:
+        sequence = build.add(ops.Transpose(perm=back), sequence)
+    return Read(sequence, last, tuple(final))
+
+
+def _through_cells(
+    layer: Any,
+    call: Call,
+    build: Builder,
+    x: Ref,
+    sizes: Sequence[int],
+    mask: Ref | None,
+    states: Sequence[Ref],
+    prefix: str,
+) -> tuple[Ref, list[Ref]]:
+    """A sequence (time, batch, ...) through the layer's cell, or through stacked ones one after the
+    other, and the states that they end with; ``sizes`` are those of time, batch and the spatial
+    axes."""
+    count, batch, *spatial = sizes
     cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
-    spatial = tuple(shape[axis] for axis in into[3:])
-    begun = [_turned(build, state, len(shape) - 1, first) for state in begun]
-    ended: list[Ref] = []
+    remaining, final = list(states), list[Ref]()
     for index, cell in enumerate(cells):
-        initial, begun = begun[: _count(cell)], begun[_count(cell) :]
-        options: dict[str, Any] = {
-            "reverse": bool(layer.go_backwards),
-            "zero_masked": index == len(cells) - 1
-            and bool(getattr(layer, "zero_output_for_mask", False)),
-        }
+        initial, remaining = remaining[: _count(cell)], remaining[_count(cell) :]
+        zero_masked = index == len(cells) - 1 and getattr(layer, "zero_output_for_mask", False)
+        options = {"reverse": bool(layer.go_backwards), "zero_masked": bool(zero_masked)}
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, build, x)
-            x, state = _step_by_step(
-                build,
-                stepped,
-                x,
-                (count, shape[1] if major else shape[0], cell.units),
-                initial,
-                mask,
-                **options,
-            )
-            ended.append(state)
+            shape = (count, batch, cell.units)
+            x, state = _step_by_step(build, stepped, x, shape, initial, mask, **options)
+            final.append(state)
             continue
-        before, made = _made(cell, call, named, spatial)
-        for one in before:
-            x = build.add(one, x)
-        op = replace(made, **options, has_mask=mask is not None, has_states=bool(initial))
+        before, op = _made(cell, call, named, tuple(spatial))
+        for input_op in before:
+            x = build.add(input_op, x)
+        op = replace(op, **options, has_mask=mask is not None, has_states=bool(initial))
         x = build.add(op, x, *(() if mask is None else (mask,)), *initial)
-        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
-    x, *ended = (_cast(build, one, call.dtype, outside) for one in (x, *ended))
-    rank = len(shape)
-    at = (0 if layer.go_backwards else count - 1,)
-    last = build.add(
-        ops.Slice(starts=(*at, *(0,) * (rank - 1)), stops=(at[0] + 1, *(None,) * (rank - 1))), x
-    )
-    last = build.add(ops.Squeeze(axes=(0,)), last)
-    last, *ended = (_turned(build, one, rank - 1, first, out=True) for one in (last, *ended))
-    sequence = build.add(ops.Flip(axis=0), x) if layer.go_backwards else x
-    return Read(
-        sequence if major and rank == 3 else build.add(ops.Transpose(perm=back), sequence),
-        last,
-        tuple(ended),
-    )
+        final += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+    return x, final
 
 
 def _step_by_step(

@@ -237,12 +237,7 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
     where = f" in layer {serialized.layer!r}" if serialized.layer else ""
     if kind == "function":
         name = value.get("config")
-        known = (
-            name in _FUNCTIONS
-            and registered in (None, "function", name)
-            and _root(module) in (None, "builtins", *ROOTS)
-        )
-        if known:
+        if _is_known_function(name, module, registered):
             return ""
         return (
             f"the unknown function {name!r} of {module or 'no module'}{where}, which "
@@ -255,35 +250,50 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         inner = value.get("config")
         called = inner.get("function") if isinstance(inner, Mapping) else None
-        known = (
-            called in _HARMLESS and registered in (None, kind) and _root(module) in (None, *ROOTS)
-        )
-        if known:
+        if called in _HARMLESS and _is_of_keras(kind, module, registered):
             return ""
         return f"the TensorFlow function {called!r}{where}, which loading would call"
+    if _is_known_class(serialized, kind, module, registered):
+        return ""
+    named = f"{module}.{kind}" if module else repr(registered or kind)
+    return f"the class {named}{where}, which is not on the list of safe classes"
+
+
+def _is_known_function(name: Any, module: str | None, registered: str | None) -> bool:
+    return (
+        name in _FUNCTIONS
+        and registered in (None, "function", name)
+        and _root(module) in (None, "builtins", *ROOTS)
+    )
+
+
+def _is_of_keras(kind: str, module: str | None, registered: str | None) -> bool:
+    """Whether a class is Keras' own, or one of a package with an adapter, by what it says."""
+    return registered in (None, kind) and _root(module) in (None, *ROOTS)
+
+
+def _is_known_class(
+    serialized: Serialized, kind: str, module: str | None, registered: str | None
+) -> bool:
+    """Whether a class is on the list of safe ones, and from where they come."""
     if registered in (None, kind) and (
         module in _OPERATION_MODULES or (serialized.compiled and module in _TRAINING_MODULES)
     ):
-        return ""
+        return True
     own = kind.rpartition(">")[2]
     if (
         registered in OF_HGQ2
         and registered == f"hgq/qkeras>{own}"
         and module == f"qkeras.quantizers.{own}"
     ):
-        return ""
+        return True
     if (
         _root(module) == "hgq"
         and own in _HGQ
         and {kind, registered} <= {None, own, f"hgq>{own}", f"hgq2>{own}"}
     ):
-        return ""
-    if kind in _DATA or (
-        kind in _CLASSES and registered in (None, kind) and _root(module) in (None, *ROOTS)
-    ):
-        return ""
-    named = f"{module}.{kind}" if module else repr(registered or kind)
-    return f"the class {named}{where}, which is not on the list of safe classes"
+        return True
+    return kind in _DATA or (kind in _CLASSES and _is_of_keras(kind, module, registered))
 
 
 def _odd_words(value: Mapping[str, Any], imported: Collection[str]) -> Iterator[tuple[str, str]]:
