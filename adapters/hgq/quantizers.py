@@ -110,16 +110,14 @@ def quantized(
             (effective + off).astype(np.float32)
         )
     for op in chain:
-        undecided |= op.undecided(effective) if isinstance(op, ops.MiniFloat) else False
+        if isinstance(op, ops.MiniFloat):
+            undecided |= op.undecided(effective)
     if undecided.any():
         asked = quantizer(effective) if theirs is None else theirs()
         value = np.where(undecided, keras.ops.convert_to_numpy(asked), value)
-    # what is folded
-    parts = (
-        {**weight.parts, f"{weight.name} before its quantizer": effective}
-        if weight.steps
-        else weight.parts
-    )
+    parts = weight.parts
+    if weight.steps:  # what is folded
+        parts = {**parts, f"{weight.name} before its quantizer": effective}
     return replace(
         weight,
         effective=value,

@@ -64,14 +64,9 @@ class _QActivation(qkeras.QActivation):  # type: ignore[misc]
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> qkeras.QActivation:
         quantizer = config["activation"]
-        return qkeras.QActivation(
-            **{
-                **config,
-                "activation": qkeras.get_quantizer(quantizer)
-                if isinstance(quantizer, dict)
-                else quantizer,
-            }
-        )
+        if isinstance(quantizer, dict):
+            quantizer = qkeras.get_quantizer(quantizer)
+        return qkeras.QActivation(**{**config, "activation": quantizer})
 
 
 def reader(layer: Any) -> Reader:

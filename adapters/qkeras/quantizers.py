@@ -380,13 +380,11 @@ def _words(chain: Sequence[ops.Op], quantizer: Any, stored: np.ndarray) -> str:
         ):
             options.append(f"{option}={getattr(quantizer, option)}")
     alpha = getattr(quantizer, "alpha", None)
-    options += (
-        []
-        if alpha is None
-        else [f"alpha={alpha!r}" if np.ndim(alpha) == 0 else "alpha per channel"]
-    )
+    if alpha is not None:
+        options.append(f"alpha={alpha!r}" if np.ndim(alpha) == 0 else "alpha per channel")
     noise = float(np.asarray(getattr(quantizer, "qnoise_factor", 1.0)))
-    options += [f"qnoise_factor={noise:g}"] if noise != 1 else []
+    if noise != 1:
+        options.append(f"qnoise_factor={noise:g}")
     name = f"{getattr(quantizer, '__name__', type(quantizer).__name__)}({', '.join(options)})"
     if isinstance(op, ops.QuantizedPo2 | ops.QuantizedReluPo2):
         return f"{name}: powers of two from 2**{op.low} to 2**{op.high}"

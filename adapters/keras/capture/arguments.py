@@ -165,13 +165,10 @@ def received(
     places = {
         id(tensor): Ref(-1, index) for index, tensor in reversed(list(enumerate((*inputs, *masks))))
     }
-    referred = {
-        name: value
-        if name == "training" or not tensors.within(value)
-        else tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
-        for name, value in named.items()
-    }
-    return inputs, masks, referred
+    for name, value in named.items():
+        if name != "training" and tensors.within(value):
+            named[name] = tensors.mapped(lambda leaf: places.get(id(leaf), leaf), value)
+    return inputs, masks, named
 
 
 def _is_mask(name: str) -> bool:

@@ -80,15 +80,13 @@ class TracedByGraph:
         values = {one.name: value for one, value in zip(graph.inputs, self.inputs, strict=False)}
         counts: Counter[str] = Counter()
 
+        def value_of(leaf: Any) -> Any:
+            if getattr(leaf, "graph", None) is graph:
+                return self._value(leaf, values, counts, step)
+            return leaf
+
         def filled(nested: Any) -> Any:
-            return self.tensors.mapped(
-                lambda leaf: (
-                    self._value(leaf, values, counts, step)
-                    if getattr(leaf, "graph", None) is graph
-                    else leaf
-                ),
-                nested,
-            )
+            return self.tensors.mapped(value_of, nested)
 
         for called in self.traced.called:
             result = called.layer(*filled(called.args), **filled(called.kwargs))

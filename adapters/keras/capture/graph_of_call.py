@@ -178,12 +178,14 @@ def _noting(
 def captured(graph: Any, walk: Walk) -> dict[str, Held]:
     """What a graph takes from outside beside its inputs, by the names of its tensors there."""
     variables = {id(variable.handle): variable for variable in graph.variables}
-    return {
-        one.name: Held("resource", Later(lambda: None), variable=variables.get(id(outside)))
-        if outside.dtype.name == "resource"
-        else walk.constant(outside)
-        for outside, one in graph.captures
-    }
+    tensors = {}
+    for outside, inside in graph.captures:
+        if outside.dtype.name == "resource":
+            variable = variables.get(id(outside))
+            tensors[inside.name] = Held("resource", Later(lambda: None), variable=variable)
+        else:
+            tensors[inside.name] = walk.constant(outside)
+    return tensors
 
 
 def weight_of(layer: Any, call: Call) -> Callable[[Any, bool], Weight]:

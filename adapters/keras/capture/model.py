@@ -169,14 +169,11 @@ class Opened(Shown):
                     raise NotReached(
                         f"{place.name!r} is an input of the model and computes nothing"
                     )
-            sought = (
-                {place.name for place in places if place.role == "atomic"}
-                if wanted is None
-                else wanted
-            )
-            operations = (
-                None if wanted is None else {name for name in wanted if self.may_be_operation(name)}
-            )
+            sought, operations = wanted, None
+            if wanted is None:
+                sought = {place.name for place in places if place.role == "atomic"}
+            else:
+                operations = {name for name in wanted if self.may_be_operation(name)}
             forward, given = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):
                 outputs = watch(

@@ -190,11 +190,9 @@ def describe(layer: Any, call: Call) -> Description:
             continue
         if argument == "mask" and name in _IGNORES_MASK:
             continue
-        raise Undescribed(
-            f"it was called with the argument `{argument}`, which is not supported"
-            if argument != "mask"
-            else "masks are not supported for it, and it received one"
-        )
+        if argument == "mask":
+            raise Undescribed("masks are not supported for it, and it received one")
+        raise Undescribed(f"it was called with the argument `{argument}`, which is not supported")
     if not call.legacy and not getattr(layer, "autocast", True) and name not in _NEVER_CASTS:
         kinds = {
             call.dtype,

@@ -37,12 +37,9 @@ class Tensors:
 
     @property
     def _test(self) -> Callable[[Any], bool]:
-        known: Callable[[Any], bool] = (
-            importlib.import_module("tensorflow").is_tensor
-            if self.legacy
-            else self.keras.ops.is_tensor
-        )
-        return known
+        package = importlib.import_module("tensorflow") if self.legacy else self.keras.ops
+        is_tensor: Callable[[Any], bool] = package.is_tensor
+        return is_tensor
 
     def flat(self, nested: Any) -> list[Any]:
         return list(self._tree.flatten(nested))

@@ -121,11 +121,10 @@ def _dot(layer: Any, call: Call) -> Description:
     if layer.normalize:
         # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12
         # (tf.math.l2_normalize).
-        bound: dict[str, Any] = (
-            {"epsilon": 1e-12, "squared": True}
-            if call.legacy
-            else {"epsilon": float(call.namespace.backend.epsilon())}
-        )
+        epsilon = 1e-12 if call.legacy else float(call.namespace.backend.epsilon())
+        bound: dict[str, Any] = {"epsilon": epsilon}
+        if call.legacy:
+            bound["squared"] = True
         refs = [
             build.add(ops.LpNormalization(axes=(axis,), **bound), ref)
             for ref, axis in zip(refs, (first, second), strict=True)

@@ -229,14 +229,11 @@ def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, 
 def _int4(layer: Any, call: Call, name: str) -> _Used:
     packed = _stored(layer, call, name)
     einsum, reverse = hasattr(layer, "_int4_unpacked_column_size"), name == "reverse_embeddings"
-    count = int(
-        layer._int4_unpacked_column_size
-        if einsum
-        else layer.output_dim
-        if reverse
-        else layer._orig_output_dim
-    )
-    integers = _nibbles(packed, count, axis=0 if reverse else -1)
+    if einsum:
+        count = layer._int4_unpacked_column_size
+    else:
+        count = layer.output_dim if reverse else layer._orig_output_dim
+    integers = _nibbles(packed, int(count), axis=0 if reverse else -1)
     scale = array_of(getattr(layer, f"{name}_scale"), call.namespace)
     if getattr(layer, "_int4_block_size", None) in (None, -1):
         around = scale[None] if einsum else _along(layer, integers, scale, name)

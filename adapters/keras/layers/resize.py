@@ -129,12 +129,10 @@ def _resizing(layer: Any, call: Call) -> Description:
             )
         )
     )
-    steps += [] if first else [Step(ops.Transpose(perm=(0, 2, 3, 1)))]
-    steps += (
-        []
-        if ndim == 4
-        else [Step(ops.Reshape(shape=(channels, *sizes) if first else (*sizes, channels)))]
-    )
+    if not first:
+        steps.append(Step(ops.Transpose(perm=(0, 2, 3, 1))))
+    if ndim != 4:
+        steps.append(Step(ops.Reshape(shape=(channels, *sizes) if first else (*sizes, channels))))
     axes = named_axes(4, 2, first)[4 - ndim :]
     return Description(tuple(steps), axes, axes)
 

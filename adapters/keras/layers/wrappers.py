@@ -46,32 +46,33 @@ def _bidirectional(layer: Any, call: Call) -> Description:
     major = bool(getattr(layer.forward_layer, "time_major", False))
     time = ("time", "batch") if major else ("batch", "time")
     whole = bool(layer.forward_layer.return_sequences)
-    turned = build.add(ops.Flip(axis=0 if major else 1), second.sequence) if whole else second.last
-    pair = (first.sequence if whole else first.last, turned)
+    pair: tuple[Ref, ...] = (first.last, second.last)
+    if whole:
+        turned = build.add(ops.Flip(axis=0 if major else 1), second.sequence)
+        pair = (first.sequence, turned)
     mode = layer.merge_mode
     if mode is not None and mode != "concat" and mode not in _MERGED:
         raise Undescribed(f"its merge mode {mode!r} is not supported")
     last = len(shape) - 1 if whole else len(shape) - 2
-    merged = (
-        pair
-        if mode is None
-        else (build.add(ops.Concat(axis=last) if mode == "concat" else _MERGED[mode](), *pair),)
-    )
-    outputs = (
-        *merged,
-        *((*first.states, *second.states) if layer.forward_layer.return_state else ()),
-    )
+    outputs = pair
+    if mode is not None:
+        merge = ops.Concat(axis=last) if mode == "concat" else _MERGED[mode]()
+        outputs = (build.add(merge, *pair),)
+    if layer.forward_layer.return_state:
+        outputs = (*outputs, *first.states, *second.states)
     names: tuple[str, ...] = ("forward", "backward") if mode is None else ("output",)
     names += tuple(
         f"{way} state {index}"
         for way, read in (("forward", first), ("backward", second))
         for index in range(len(read.states))
     )
-    axes = (*(time if whole else ("batch",)), "units") if len(shape) == 3 else ()
-    told = names[: len(outputs)] if len(outputs) > 1 else ()
-    return Description(
-        build.ended(*outputs), (*time, "features") if len(shape) == 3 else (), axes, told
-    )
+    input_axes: tuple[str, ...] = ()
+    output_axes: tuple[str, ...] = ()
+    if len(shape) == 3:
+        input_axes = (*time, "features")
+        output_axes = (*time, "units") if whole else ("batch", "units")
+    output_names = names[: len(outputs)] if len(outputs) > 1 else ()
+    return Description(build.ended(*outputs), input_axes, output_axes, output_names)
 
 
 @describes("TimeDistributed", arguments=("mask",))

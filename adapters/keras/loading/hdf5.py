@@ -42,12 +42,10 @@ def _unpack(form: str, read: Read, offset: int) -> tuple[Any, ...]:
 
 
 def _once(node: int, seen: set[int]) -> None:
-    if node in seen or len(seen) >= _OBJECTS:
-        raise ValueError(
-            "its tree contains the same object twice"
-            if node in seen
-            else f"more than {_OBJECTS:,} nodes in its tree"
-        )
+    if node in seen:
+        raise ValueError("its tree contains the same object twice")
+    if len(seen) >= _OBJECTS:
+        raise ValueError(f"more than {_OBJECTS:,} nodes in its tree")
     seen.add(node)
 
 

@@ -83,11 +83,11 @@ def load(
             ) from None
     if not trust:
         refuse_large(file.path, loaded, keras)
+    if not origins:
+        return loaded, ()
     taken = ", ".join(f"{name} for {place}" for name, place in sorted(origins.items()))
     return loaded, (
-        (f"the file does not say what names in its Lambda functions mean; taken: {taken}",)
-        if origins
-        else ()
+        f"the file does not say what names in its Lambda functions mean; taken: {taken}",
     )
 
 

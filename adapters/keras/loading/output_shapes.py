@@ -124,13 +124,11 @@ def _transposed(config: Config, inputs: list[Shape]) -> Shape:
     if config.get("output_padding") is not None or max(dilations) > 1:
         raise ValueError
     windows, strides = _numbers(config["kernel_size"], rank), _numbers(config["strides"], rank)
-    made = [
-        None
-        if size is None
-        else size * step + (max(k - step, 0) if config["padding"] == "valid" else 0)
-        for size, k, step in zip(sizes, windows, strides, strict=True)
-    ]
-    return _joined(inputs[0][0], made, config["filters"], first)
+    outputs: list[int | None] = []
+    for size, k, step in zip(sizes, windows, strides, strict=True):
+        beyond = max(k - step, 0) if config["padding"] == "valid" else 0
+        outputs.append(None if size is None else size * step + beyond)
+    return _joined(inputs[0][0], outputs, config["filters"], first)
 
 
 def _pooled(config: Config, inputs: list[Shape]) -> Shape:
@@ -179,10 +177,8 @@ def _size(sizes: Sequence[int | None]) -> int | None:
 def _reshaped(config: Config, inputs: list[Shape]) -> Shape:
     target, size = list(config["target_shape"]), _size(inputs[0][1:])
     rest = prod(n for n in target if n != -1)
-    return (
-        inputs[0][0],
-        *((None if size is None else size // rest) if n == -1 else n for n in target),
-    )
+    missing = size // rest if size is not None and -1 in target else None
+    return (inputs[0][0], *(missing if n == -1 else n for n in target))
 
 
 def _broadcast(config: Config, inputs: list[Shape]) -> Shape:

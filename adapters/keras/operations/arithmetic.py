@@ -286,15 +286,12 @@ _ALONG: dict[str, Callable[[int], ops.Op]] = {
 
 @describes(*(f"ops.{name}" for name in _ALONG))
 def _along(op: Any, call: Call) -> Description:
-    rank = len(call.shape)
-    axis = (
-        tuple(range(rank))
-        if op.axis is None
-        else op.axis
-        if isinstance(op.axis, list | tuple)
-        else (op.axis,)
-    )
-    return Description(along_axes(call.shape, axis, _ALONG[type(op).__name__]))
+    axes = op.axis
+    if axes is None:
+        axes = tuple(range(len(call.shape)))
+    elif not isinstance(axes, list | tuple):
+        axes = (axes,)
+    return Description(along_axes(call.shape, axes, _ALONG[type(op).__name__]))
 
 
 @describes("ops.Glu")

@@ -279,12 +279,10 @@ def _unravel_index(op: Any, call: Call) -> Description:
 
 @operation("Linspace")
 def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
-    if op.retstep or op.num < 2:
-        raise Undescribed(
-            "retstep=True is not supported"
-            if op.retstep
-            else "an output with the start value only is not supported"
-        )
+    if op.retstep:
+        raise Undescribed("retstep=True is not supported")
+    if op.num < 2:
+        raise Undescribed("an output with the start value only is not supported")
     start, stop = _two(call, build, "start", "stop")
     rank = max(len(build.shape(start)), len(build.shape(stop)))
     axis = op.axis % (rank + 1)

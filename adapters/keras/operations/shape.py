@@ -143,9 +143,9 @@ def _flip(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Roll")
 def _roll(op: Any, call: Call, build: OpBuilder) -> Ref:
     shape, ref = call.shape, Ref(-1)
+    axes = op.axis if isinstance(op.axis, list | tuple) else [op.axis]
     if op.axis is None:
-        ref = build.reshape(ref, (-1,))
-    axes = [0] if op.axis is None else op.axis if isinstance(op.axis, list | tuple) else [op.axis]
+        ref, axes = build.reshape(ref, (-1,)), [0]
     shifts = op.shift if isinstance(op.shift, list | tuple) else [op.shift] * len(axes)
     for axis, shift in zip(axes, shifts, strict=True):
         size = build.shape(ref)[axis]

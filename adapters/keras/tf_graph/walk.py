@@ -227,15 +227,11 @@ class Walk:
         if (laid := self._laid(operation, inputs)) is not None:
             return [replace(inputs[0], dtype=dtypes[0], later=later(0), laid=laid)]
         if operation.type not in DESCRIBED:
-            drawn = "has no description: it draws random numbers"
-            state = "has no description: it keeps a state"
-            raise Undescribed(
-                drawn
-                if "Random" in operation.type or "Multinomial" in operation.type
-                else state
-                if definition.is_stateful
-                else "has no description"
-            )
+            if "Random" in operation.type or "Multinomial" in operation.type:
+                raise Undescribed("has no description: it draws random numbers")
+            if definition.is_stateful:
+                raise Undescribed("has no description: it keeps a state")
+            raise Undescribed("has no description")
         node = Node(
             operation.type,
             inputs,
@@ -304,15 +300,14 @@ class Walk:
     def _on_integers(
         self, operation: Any, inputs: Sequence[Held], place: int, numbers: np.ndarray
     ) -> np.ndarray:
-        tf, kind = self.tensorflow, inputs[place].dtype
-        values = [
-            tf.constant(numbers)
-            if k == place
-            else tf.cast(one.later(), numbers.dtype)
-            if one.dtype == kind
-            else one.later()
-            for k, one in enumerate(inputs)
-        ]
+        tf, values = self.tensorflow, []
+        for k, tensor in enumerate(inputs):
+            if k == place:
+                values.append(tf.constant(numbers))
+            elif tensor.dtype == inputs[place].dtype:
+                values.append(tf.cast(tensor.later(), numbers.dtype))
+            else:
+                values.append(tensor.later())
         return np.asarray(self._run(operation, values)[0].numpy())
 
     # Functions, branches and loops
