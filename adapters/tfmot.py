@@ -113,29 +113,33 @@ def reader(layer: Any) -> Reader:
     inside = list(layer._flatten_layers())
     masked = {
         id(variable): weight
-        for one in inside
-        if isinstance(one, pruning_wrapper.PruneLowMagnitude)
-        for variable, weight in _pruned(one)
+        for inner in inside
+        if isinstance(inner, pruning_wrapper.PruneLowMagnitude)
+        for variable, weight in _pruned(inner)
     }
     clustered = [
-        (one, name, weight)
-        for one in inside
-        if isinstance(one, cluster_wrapper.ClusterWeights)
-        for name, weight in _clustered(one)
+        (inner, name, weight)
+        for inner in inside
+        if isinstance(inner, cluster_wrapper.ClusterWeights)
+        for name, weight in _clustered(inner)
     ]
-    quantised = [one for one in inside if isinstance(one, quantize_wrapper.QuantizeWrapper)]
+    quantised = [inner for inner in inside if isinstance(inner, quantize_wrapper.QuantizeWrapper)]
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:
         weight = masked.get(id(variable))
         weight = weight or next(
-            (made for one, key, made in clustered if one.get_weight_from_layer(key) is variable),
+            (
+                made
+                for inner, key, made in clustered
+                if inner.get_weight_from_layer(key) is variable
+            ),
             None,
         )
         weight = weight or next(
             (
                 _fake_quantised(*found)
-                for one in quantised
-                for found in _used(one)
+                for inner in quantised
+                for found in _used(inner)
                 if found[0] is variable
             ),
             None,
@@ -257,8 +261,8 @@ def _fake_quantised(
         op.step(), op.bits, zero_point=op.zero_point().astype(np.int64) - 2 ** (op.bits - 1)
     )
     parts = {
-        "{}_" + key.removesuffix("_var"): array_of(one, tf_keras)
-        for key, one in (variables or {}).items()
+        "{}_" + key.removesuffix("_var"): array_of(held_variable, tf_keras)
+        for key, held_variable in (variables or {}).items()
     }
     return Weight("{}", stored, value, (words,), parts, grid=grid)
 

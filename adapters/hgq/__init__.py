@@ -53,11 +53,11 @@ def reader(layer: Any) -> Reader:
     """How the variables of a layer become weights: through the quantizer of that name."""
     plain = read_variable(keras)
     owners = {
-        id(getattr(one, name)): getattr(one, quantizer)
-        for one in layer._flatten_layers()
+        id(getattr(inner, name)): getattr(inner, quantizer)
+        for inner in layer._flatten_layers()
         for name, quantizer in _QUANTIZER_OF.items()
-        if getattr(one, name, None) is not None
-        and isinstance(getattr(one, quantizer, None), Quantizer)
+        if getattr(inner, name, None) is not None
+        and isinstance(getattr(inner, quantizer, None), Quantizer)
     }
 
     def read(name: str, variable: Any, dtype: str | None) -> Weight:

@@ -38,8 +38,8 @@ def _quantized_at_the_ends(layer: Any, call: Call, plain: Describer) -> Descript
         several = not isinstance(layer.iq, Quantizer)
         each = list(layer.iq) if several else [layer.iq]
         sources = [
-            through(build, x, one, "its input goes through")
-            for x, one in zip(sources, each, strict=True)
+            through(build, x, quantizer, "its input goes through")
+            for x, quantizer in zip(sources, each, strict=True)
         ]
     described = plain(layer, call)
     masks = (Ref(-1, len(call.inputs) + index) for index in range(len(call.masks)))

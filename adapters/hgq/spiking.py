@@ -52,7 +52,7 @@ def _flat(value: Any) -> list[Ref]:
         return [value]
     if value is None:
         return []
-    return [ref for one in value for ref in _flat(one)]
+    return [ref for entry in value for ref in _flat(entry)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -190,7 +190,7 @@ class Saved(Shown):
         if self._is_loaded or told is None:
             return
         if layer and layer.partition("/")[0] not in told.names:
-            raise UnknownLayer(layer, [one.name for one in self.layers])
+            raise UnknownLayer(layer, [listed.name for listed in self.layers])
         if len(inputs) == len(told.inputs) and None not in told.inputs:
             checks = importlib.import_module(".capture.input_checks", __package__)
             for wanted, given in zip(told.inputs, inputs, strict=True):

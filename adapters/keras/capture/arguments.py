@@ -54,9 +54,10 @@ def arguments(
     if len(inputs) == 1:
         return (inputs[0],), {}
     spread = [
-        one
-        for one in inspect.signature(called.call).parameters.values()
-        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty
+        parameter
+        for parameter in inspect.signature(called.call).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
     ]
     if len(spread) > 1:
         return (tuple(inputs), {})
@@ -118,18 +119,18 @@ def _leaves(built: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     parts = _parts(built)
     if parts is None:
         yield name, built
-    for key, one in parts or ():
-        yield from _leaves(one, f"{name}/{key}" if name else key)
+    for key, part in parts or ():
+        yield from _leaves(part, f"{name}/{key}" if name else key)
 
 
 def _nested(built: Any, values: dict[str, Any], name: str = "") -> Any:
     parts = _parts(built)
     if parts is None:
         return values[name]
-    made = [(key, _nested(one, values, f"{name}/{key}" if name else key)) for key, one in parts]
+    made = [(key, _nested(part, values, f"{name}/{key}" if name else key)) for key, part in parts]
     if isinstance(built, dict):
         return dict(made)
-    return [one for _, one in made]
+    return [part for _, part in made]
 
 
 def received(

@@ -41,7 +41,7 @@ class Piece:
         self.model, self.tensors = model, tensors
 
     def call(self, *inputs: Any) -> Any:
-        arrays = tuple(self.tensors.array(one) for one in inputs)
+        arrays = tuple(self.tensors.array(tensor) for tensor in inputs)
         call = Call(self, self.tensors.keras, arrays, self.tensors.dtype(inputs))
         return self._walked(inputs, call)[1][0].later()
 
@@ -50,8 +50,8 @@ class Piece:
     def described(self, call: Call, tensors: Tensors) -> Description:
         """Its steps on the inputs of a call."""
         values = [
-            tensors.tensor(array, one.dtype)
-            for array, one in zip(call.inputs, self.sources, strict=True)
+            tensors.tensor(array, source.dtype)
+            for array, source in zip(call.inputs, self.sources, strict=True)
         ]
         return Description(ended(*self._walked(values, call)))
 
@@ -60,8 +60,8 @@ class Piece:
         tf = importlib.import_module("tensorflow")
         walk = Walk(build, tf, call.dtype, weight_of(self.model, call))
         given = captured(self.graph, walk)
-        for k, (one, value) in enumerate(zip(self.sources, values, strict=True)):
-            given[one.name] = taken(build, Ref(-1, k), one, value)
+        for k, (tensor, value) in enumerate(zip(self.sources, values, strict=True)):
+            given[tensor.name] = taken(build, Ref(-1, k), tensor, value)
         return walk, walk.outputs(self.graph, given, [self.wanted])
 
 
@@ -77,7 +77,9 @@ class TracedByGraph:
     def run(self, step: Callable[[Place, Any, Any, Any], Any]) -> Any:
         """What the call gives; ``step`` makes that of each piece."""
         graph = self.traced.function.graph
-        values = {one.name: value for one, value in zip(graph.inputs, self.inputs, strict=False)}
+        values = {
+            tensor.name: value for tensor, value in zip(graph.inputs, self.inputs, strict=False)
+        }
         counts: Counter[str] = Counter()
 
         def value_of(leaf: Any) -> Any:
@@ -91,7 +93,7 @@ class TracedByGraph:
         for called in self.traced.called:
             result = called.layer(*filled(called.args), **filled(called.kwargs))
             found = self.tensors.within(result)
-            values.update({one.name: v for one, v in zip(called.outputs, found, strict=True)})
+            values.update({output.name: v for output, v in zip(called.outputs, found, strict=True)})
         return filled(self.traced.result)
 
     def _value(
@@ -103,12 +105,12 @@ class TracedByGraph:
     ) -> Any:
         if tensor.name not in values:
             sources, kinds = _sources_of(tensor, values)
-            kind = next((one for one in kinds if one not in _MOVES), "")
+            kind = next((kind for kind in kinds if kind not in _MOVES), "")
             # A class of its own, since calls go by the names of their classes.
             piece = type(kind or "Cast", (Piece,), {})(
                 self.traced.function.graph, sources, tensor, self.place.layer, self.tensors
             )
-            given = [values[one.name] for one in sources]
+            given = [values[source.name] for source in sources]
             if not sources or not kind:
                 values[tensor.name] = piece(*given)
             else:

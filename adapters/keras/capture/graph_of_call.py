@@ -80,7 +80,7 @@ def traced_call(
     or empty, and None where they are not. With ``apart`` what a layer gives is another tensor than
     what it was given, also where it hands that on.
     """
-    specs = [tf.TensorSpec(one.shape, one.dtype) for one in values]
+    specs = [tf.TensorSpec(value.shape, value.dtype) for value in values]
     traces: list[TracedCall] = []
     called: list[CalledLayer] = []
 
@@ -91,16 +91,26 @@ def traced_call(
             raise Undescribed("it returns no tensor")
         here = tf.compat.v1.get_default_graph()
         calls_here = [
-            one
-            for one in called
-            if all(getattr(tensor, "graph", None) is here for tensor in (*one.inputs, *one.outputs))
+            inner_call
+            for inner_call in called
+            if all(
+                getattr(tensor, "graph", None) is here
+                for tensor in (*inner_call.inputs, *inner_call.outputs)
+            )
         ]
         if apart and len(calls_here) < len(called):
             raise Undescribed(
                 "it calls a layer within a function, a branch or a loop of TensorFlow"
             )
         traces[:] = [TracedCall(None, result, outputs, calls_here)]
-        return [*outputs, *(tensor for one in calls_here for tensor in (*one.inputs, *one.outputs))]
+        return [
+            *outputs,
+            *(
+                tensor
+                for inner_call in calls_here
+                for tensor in (*inner_call.inputs, *inner_call.outputs)
+            ),
+        ]
 
     failure = ""
     for autograph in (False, True):  # which takes Python's branches and loops on tensors apart
@@ -128,14 +138,14 @@ def _noted(
     on: list[Any] = []
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for one in inside:
-            if (why := noted(one)) is None:
+        for inner in inside:
+            if (why := noted(inner)) is None:
                 continue
-            attributes = vars(one)
+            attributes = vars(inner)
             for method in METHODS:
-                if callable(original := getattr(one, method, None)):
+                if callable(original := getattr(inner, method, None)):
                     replaced.append((attributes, method, attributes.get(method, inspect)))
-                    attributes[method] = _noting(one, original, why, on, tensors, called, copied)
+                    attributes[method] = _noting(inner, original, why, on, tensors, called, copied)
         yield
     finally:
         for attributes, method, before in reversed(replaced):
@@ -162,12 +172,12 @@ def _noting(
         finally:
             on.pop()
         given, masks, arguments = received(original, args, kwargs, tensors)
-        known = {id(one) for one in tensors.within(result)}
+        known = {id(tensor) for tensor in tensors.within(result)}
         if copied is not None:
             copy = copied
             result = tensors.mapped(lambda leaf: copy(leaf) if id(leaf) in known else leaf, result)
         outputs = tensors.within(result)
-        if outputs and not any(one is other for one in outputs for other in given):
+        if outputs and not any(output is other for output in outputs for other in given):
             noted = (args, kwargs, [*given, *masks], arguments, outputs, len(masks), why)
             called.append(CalledLayer(layer, *noted))
         return result
@@ -192,13 +202,13 @@ def weight_of(layer: Any, call: Call) -> Callable[[Any, bool], Weight]:
     """Gives a variable of TensorFlow as a weight: cast to what the layer computes in, or as it is
     stored. ``layer`` and those inside have the names."""
     names: dict[int, tuple[str, Any]] = {}
-    for one in layer._flatten_layers() if hasattr(layer, "_flatten_layers") else ():
-        for variable in one.variables:
+    for inner in layer._flatten_layers() if hasattr(layer, "_flatten_layers") else ():
+        for variable in inner.variables:
             own = str(getattr(variable, "path", None) or variable.name).partition(":")[0]
             name = own.rpartition("/")[2]
             key = id(variable if call.legacy else variable._value)
             # the innermost layer comes last, and is the one that has it
-            names[key] = (name if one is layer else f"{one.name}.{name}", variable)
+            names[key] = (name if inner is layer else f"{inner.name}.{name}", variable)
 
     def weight(variable: Any, casts: bool) -> Weight:
         name, own = names.get(id(variable), ("", None))

@@ -72,8 +72,8 @@ def graph_steps(
     )
     walk = Walk(build, tf, call.dtype, weight_of(layer, call))
     refs_by_name = captured(graph, walk)
-    for k, (one, value) in enumerate(zip(graph.inputs, values, strict=False)):
-        refs_by_name[one.name] = taken(build, Ref(-1, k), one, value)
+    for k, (tensor, value) in enumerate(zip(graph.inputs, values, strict=False)):
+        refs_by_name[tensor.name] = taken(build, Ref(-1, k), tensor, value)
     layers = {}
     for note in traced.called:
         arrays = [tensors.array(next(rest)) for _ in note.inputs]
@@ -83,15 +83,15 @@ def graph_steps(
             note.outputs,
             partial(_inner, note, arrays, results, call, tensors, describe),
         )
-        layers.update({one.name: inside for one in note.outputs})
+        layers.update({output.name: inside for output in note.outputs})
     steps = ended(walk, walk.outputs(graph, refs_by_name, graph.outputs[:count], layers))
     theirs = call.outputs
     if theirs is None:
         eager = left(layer, lambda: _again(lambda: tensors.made(lambda: function(values))))
-        theirs = tuple(tensors.array(one) for one in tensors.within(eager))
+        theirs = tuple(tensors.array(tensor) for tensor in tensors.within(eager))
     # Code may ask whether it is in a graph; rounding is not the same in one.
     why = "its graph, as TensorFlow traces it, gives other values than the call"
-    refuse_others([tensors.array(one) for one in run_outputs[:count]], theirs, call, why)
+    refuse_others([tensors.array(output) for output in run_outputs[:count]], theirs, call, why)
     return Description(steps)
 
 
@@ -110,12 +110,12 @@ def _noted(tensors: Tensors, layer: Any) -> str | None:
 def ended(walk: Walk, outputs: Sequence[Held]) -> tuple[Step, ...]:
     """The steps that lead to tensors of a graph; Undescribed where they cannot be followed, or
     follow from no input."""
-    if why := next((one.why for one in outputs if one.why), ""):
+    if why := next((output.why for output in outputs if output.why), ""):
         raise Undescribed(why)
-    refs = [walk.ref(one) for one in outputs]
+    refs = [walk.ref(output) for output in outputs]
     del walk.build.steps[1 + max(ref.step for ref in refs) :]
     steps = _needed_steps(walk.build.ended(*refs))
-    fixed = any(one.ref is None or one.known is not None for one in outputs)
+    fixed = any(output.ref is None or output.known is not None for output in outputs)
     if fixed or not any(ref.step < 0 for k, step in enumerate(steps) for ref in step.sources(k)):
         raise Undescribed("it returns a tensor that does not depend on its inputs")
     return steps
@@ -132,8 +132,8 @@ def _inner(
     held: Sequence[Held],
 ) -> Sequence[Held]:
     """What a layer inside gives: its own steps, on what it was given."""
-    dtypes = [tensors.dtype([one]) for one in results]
-    why = next((one.why for one in held if one.why), note.why)
+    dtypes = [tensors.dtype([output]) for output in results]
+    why = next((tensor.why for tensor in held if tensor.why), note.why)
     refs: Sequence[Ref] = ()
     if not why:
         cut = len(arrays) - note.masks
@@ -149,11 +149,11 @@ def _inner(
             read=lambda key, variable, dtype: read(f"{name}{key}", variable, dtype),
             carried=(),
             masks=tuple(arrays[cut:]),
-            outputs=tuple(tensors.array(one) for one in results),
+            outputs=tuple(tensors.array(output) for output in results),
         )
         try:
             steps = describe(note.layer, inner).steps
-            refs = walk.build.include(steps, *(walk.ref(one) for one in held))
+            refs = walk.build.include(steps, *(walk.ref(tensor) for tensor in held))
         except Undescribed as error:
             why = str(error)
     found = []

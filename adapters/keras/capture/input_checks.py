@@ -145,7 +145,7 @@ def _consumers(root: Any, tensor: Any) -> list[Any]:
     return [
         layer
         for layer, node in nodes
-        if any(one is tensor for one in _as_list(getattr(node, "input_tensors", ())))
+        if any(source is tensor for source in _as_list(getattr(node, "input_tensors", ())))
     ]
 
 

@@ -117,8 +117,10 @@ class Opened(Shown):
     def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
         found = self._places()
-        models = [one.name for one in found if one.role == "container" and own_call(one.layer)]
-        return bool(slash) and name not in [one.name for one in found] and place in models
+        models = [
+            inner.name for inner in found if inner.role == "container" and own_call(inner.layer)
+        ]
+        return bool(slash) and name not in [inner.name for inner in found] and place in models
 
     def settings(self) -> AbstractContextManager[None]:
         return settings_here(self._tensors)
@@ -136,7 +138,7 @@ class Opened(Shown):
             )
         layers = {place.name: place.layer for place in reversed(self._containing())}
         if name not in layers:
-            raise UnknownLayer(name, [one.name for one in self.layers])
+            raise UnknownLayer(name, [layer.name for layer in self.layers])
         self._watch(layers[name], checked_alone(layers[name], inputs), {name}, on_call)
 
     def _places(self) -> tuple[Place, ...]:

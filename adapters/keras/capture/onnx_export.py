@@ -41,7 +41,9 @@ def alone(
         raise Undescribed("its input is not numeric")
     with held_back(), turn(_layers(layer)), unchanged(layer), interruptible():
         if tensors.backend == "torch":
-            return _by_torch(layer, call, arguments, [one.dtype for one in input_tensors], arrays)
+            return _by_torch(
+                layer, call, arguments, [tensor.dtype for tensor in input_tensors], arrays
+            )
         if tensors.backend == "tensorflow":
             return _by_tf2onnx(call, arguments, input_tensors, arrays, tensors)
     raise Undescribed(f"no ONNX exporter is available for the {tensors.backend} backend")
@@ -77,9 +79,9 @@ def _spread(
     """Arguments by name as a call takes them: those of a ``*args`` by their places."""
     many = next(
         (
-            one.name
-            for one in inspect.signature(call).parameters.values()
-            if one.kind is one.VAR_POSITIONAL
+            parameter.name
+            for parameter in inspect.signature(call).parameters.values()
+            if parameter.kind is parameter.VAR_POSITIONAL
         ),
         None,
     )
@@ -113,26 +115,26 @@ def _by_tf2onnx(
             ) from None
         try:
             spec = [
-                tf.TensorSpec(one.shape, one.dtype, name=f"x{place}")
-                for place, one in enumerate(input_tensors)
+                tf.TensorSpec(tensor.shape, tensor.dtype, name=f"x{place}")
+                for place, tensor in enumerate(input_tensors)
             ]
             model, _ = convert(tf.function(function, autograph=False), spec, opset=17)
         except Exception as error:
             raise Undescribed(f"tf2onnx cannot export it ({type(error).__name__})") from None
     _supported(model)
     # What is not used is no input of the model.
-    places = [int(one.name.partition(":")[0].removeprefix("x")) for one in model.graph.input]
+    places = [int(entry.name.partition(":")[0].removeprefix("x")) for entry in model.graph.input]
     return run_exported(model.SerializeToString(), [arrays[place] for place in places])
 
 
 def _supported(model: onnx.ModelProto) -> None:
     """tf2onnx leaves what it does not know as it is."""
-    version = next(one.version for one in model.opset_import if one.domain == "")
+    version = next(opset.version for opset in model.opset_import if opset.domain == "")
     unknown = sorted(
         {
-            one.op_type
-            for one in model.graph.node
-            if not one.domain and not onnx.defs.has(one.op_type, version)
+            node.op_type
+            for node in model.graph.node
+            if not node.domain and not onnx.defs.has(node.op_type, version)
         }
     )
     if unknown:

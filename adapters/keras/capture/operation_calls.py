@@ -100,7 +100,7 @@ def traced(
         return found, state_of(place.layer, tensors), before.assigned()
 
     try:
-        symbols = [_symbol(one, call, tensors) for one in input_tensors]
+        symbols = [_symbol(tensor, call, tensors) for tensor in input_tensors]
         result, graph = kept(lambda: _drawn(place.layer, call, tensors, symbols))
         steps = Traced(place, input_tensors, graph, result, tensors, inside, lambda: None)
         ours = kept(lambda: steps.run(step))

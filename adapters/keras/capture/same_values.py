@@ -33,8 +33,8 @@ def refuse_others(
     elif call.assigned:
         why = f"it assigns to {call.assigned}, and {why}"
     if len(values) != len(others) or any(
-        one.shape != other.shape or one.dtype != other.dtype or _apart(one, other, share)
-        for one, other in zip(values, others, strict=True)
+        value.shape != other.shape or value.dtype != other.dtype or _apart(value, other, share)
+        for value, other in zip(values, others, strict=True)
     ):
         raise Undescribed(why)
 

@@ -77,7 +77,7 @@ def _numbers(description: Description) -> list[np.ndarray]:
 
 def _alike(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
     return len(left) == len(right) and all(
-        one.tobytes() == other.tobytes() for one, other in zip(left, right, strict=True)
+        value.tobytes() == other.tobytes() for value, other in zip(left, right, strict=True)
     )
 
 
@@ -147,7 +147,9 @@ def _with_weights(
 ) -> Description:
     """The same, or what TensorFlow's graph tells where numbers that Python has made while the call
     was on follow from variables, such as a kernel that is normalised first."""
-    fixed = any(isinstance(one.op, Constant) and one.op.value.size > 1 for one in description.steps)
+    fixed = any(
+        isinstance(step.op, Constant) and step.op.value.size > 1 for step in description.steps
+    )
     own = root_of(type(layer)) not in ROOTS and getattr(layer, "weights", None)
     if tensors.backend != "tensorflow" or not fixed or not own:
         return description
@@ -171,8 +173,8 @@ def on_tensors(layer: Any, call: Call, tensors: Tensors, input_tensors: Sequence
     }
     spread = [
         name
-        for name, one in inspect.signature(type(layer).call).parameters.items()
-        if one.kind is one.VAR_POSITIONAL
+        for name, parameter in inspect.signature(type(layer).call).parameters.items()
+        if parameter.kind is parameter.VAR_POSITIONAL
     ]
     several = [leaf for name in spread for leaf in named.pop(name, ())]
     return type(layer).call(layer, *several, **named)
@@ -211,8 +213,8 @@ def _steps_between(
     except Exception as error:
         raise Failed(f"running its operations one by one failed ({type(error).__name__})") from None
     if call.outputs is not None and (call.masks or call.assigned):
-        refuse_others([tensors.array(one) for one in outputs], call.outputs, call, OTHERWISE)
-    return Description(build.ended(*(held[id(one)][1] for one in outputs)))
+        refuse_others([tensors.array(output) for output in outputs], call.outputs, call, OTHERWISE)
+    return Description(build.ended(*(held[id(output)][1] for output in outputs)))
 
 
 def _advice(layer: Any, why: str) -> str:
@@ -243,8 +245,8 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
     written_out = unrolled(layer, call, tensors)
     method = written_out or partial(type(layer).call, layer)
     if written_out is None and any(
-        one.kind is one.VAR_POSITIONAL
-        for one in inspect.signature(type(layer).call).parameters.values()
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(type(layer).call).parameters.values()
     ):
         raise Failed("its `call` takes a variable number of arguments (*args)")
     named = {
@@ -315,7 +317,7 @@ class Graph:
             str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)
         }
         for node in self.nodes:
-            args, kwargs = node.map_arguments({key: list(one) for key, one in known.items()})
+            args, kwargs = node.map_arguments({key: list(ref) for key, ref in known.items()})
             outputs = run(node.layer, args, kwargs)
             flat = tensors.flat(outputs)
             for key, output in zip(node.flat_output_ids, flat, strict=True):
@@ -327,7 +329,9 @@ def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
         return Graph(
-            call.namespace.Function([one for one in symbols if _is_used(one)], result), symbols, ()
+            call.namespace.Function([symbol for symbol in symbols if _is_used(symbol)], result),
+            symbols,
+            (),
         )
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
@@ -355,12 +359,12 @@ def _ran(
 ) -> Any:
     """One operation or layer, run and described; its steps follow those before."""
     given, masks, arguments = received(operation.call, args, kwargs, tensors)
-    inputs = [tensors.array(one) for one in given]
-    for one in (*given, *masks):
-        if id(one) not in held:
+    inputs = [tensors.array(tensor) for tensor in given]
+    for tensor in (*given, *masks):
+        if id(tensor) not in held:
             # A tensor that does not follow the inputs: Python made it while the call was on.
-            held[id(one)] = (one, build.ref(tensors.array(one)))
-    sources = [held[id(one)][1] for one in (*given, *masks)]
+            held[id(tensor)] = (tensor, build.ref(tensors.array(tensor)))
+    sources = [held[id(tensor)][1] for tensor in (*given, *masks)]
     state = state_of(operation, tensors) if _has_call_to_follow(operation, call) else None
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
@@ -375,7 +379,7 @@ def _ran(
         read=read,
         carried=(),
         masks=tuple(tensors.array(mask) for mask in masks),
-        outputs=tuple(tensors.array(one) for one in tensors.within(result)),
+        outputs=tuple(tensors.array(tensor) for tensor in tensors.within(result)),
         **begun_with(state),
     )
     described = _described(operation, inner, tensors)

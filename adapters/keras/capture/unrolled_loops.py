@@ -71,8 +71,8 @@ def _vectorized_map(operation: Any, call: Call, tensors: Tensors, elements: Any)
 
 def _fori_loop(operation: Any, call: Call, tensors: Tensors, init_val: Any) -> Any:
     low, high = (
-        int(tensors.array(one)) if hasattr(one, "shape") else int(one)
-        for one in (operation.lower, operation.upper)
+        int(tensors.array(bound)) if hasattr(bound, "shape") else int(bound)
+        for bound in (operation.lower, operation.upper)
     )
     _count(high - low)
     for at in range(low, high):
@@ -228,9 +228,9 @@ def _step(cell: Any, x: Any, states: Any, training: Any, tensors: Tensors) -> tu
         if getattr(cell, "reverse_state_order", False):
             raise Undescribed("stacked cells with their states in reverse order are not supported")
         made: list[Any] = []
-        for one, state in zip(cell.cells, states, strict=True):
+        for inner, state in zip(cell.cells, states, strict=True):
             several = isinstance(state, list | tuple)
-            x, after = _step(one, x, list(state) if several else [state], training, tensors)
+            x, after = _step(inner, x, list(state) if several else [state], training, tensors)
             made.append(after if several else after[0])
         return x, made
     takes = training is not None and "training" in inspect.signature(cell.call).parameters

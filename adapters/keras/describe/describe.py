@@ -229,7 +229,7 @@ def _holds_first(value: Any) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return any(_holds_first(one) for one in value)
+        return any(_holds_first(entry) for entry in value)
     return isinstance(value, Ref) and value == Ref(-1)
 
 

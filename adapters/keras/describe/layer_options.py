@@ -274,10 +274,10 @@ def _parameters(kind: type) -> dict[str, Any]:
         if "__init__" not in vars(cls):
             continue
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
-        for one in parameters:
-            if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
-                found.setdefault(one.name, one.default)
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(parameter.name, parameter.default)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return found
 
@@ -290,8 +290,8 @@ def _keys(kind: type) -> Iterator[str]:
             return
         code = getattr(inspect.unwrap(vars(cls).get("get_config") or _nothing), "__code__", None)
         if isinstance(code, CodeType):
-            for one in code.co_consts:
-                for name in one if isinstance(one, tuple) else (one,):
+            for constant in code.co_consts:
+                for name in constant if isinstance(constant, tuple) else (constant,):
                     if isinstance(name, str) and name.isidentifier() and not name.startswith("_"):
                         yield name
 

@@ -119,7 +119,7 @@ def _children(layer: Any, keras: Any) -> list[Any]:
 def root_of(kind: type) -> str:
     """The package that a class comes from; the `qkeras` that HGQ2 brings along is HGQ2's."""
     root = kind.__module__.partition(".")[0]
-    if root == "qkeras" and any(one.__module__.startswith("hgq.") for one in kind.__mro__):
+    if root == "qkeras" and any(cls.__module__.startswith("hgq.") for cls in kind.__mro__):
         return "hgq"
     return root
 

@@ -59,15 +59,17 @@ class OpBuilder(Builder):
         ``early`` where a number is made a tensor before the other operand is looked at
         (``Call.early``).
         """
-        tensors = [one for one in (left, right) if isinstance(one, Ref)]
-        floats = [self.dtype(one).kind == "f" for one in tensors]
+        tensors = [operand for operand in (left, right) if isinstance(operand, Ref)]
+        floats = [self.dtype(tensor).kind == "f" for tensor in tensors]
         if not any(floats):
-            whole = [self.dtype(one) for one in tensors if self.dtype(one).kind in "iu"]
+            whole = [self.dtype(tensor) for tensor in tensors if self.dtype(tensor).kind in "iu"]
             # what an integer number becomes, and sums wrap around in
             kind = np.result_type(*whole) if whole and not early else None
             first, second = (
-                self.ref(np.asarray(one).astype(kind) if kind and type(one) is int else one)
-                for one in (left, right)
+                self.ref(
+                    np.asarray(operand).astype(kind) if kind and type(operand) is int else operand
+                )
+                for operand in (left, right)
             )
             return first, second
         found = []
@@ -101,10 +103,10 @@ class OpBuilder(Builder):
             value = np.ravel(value).tolist()
         values = value if isinstance(value, list | tuple) else [value]
         found = []
-        for one in values:
-            if hasattr(one, "numpy"):
-                one = one.numpy()
-            found += self.ints(one) if isinstance(one, Ref | np.ndarray) else [int(one)]
+        for number in values:
+            if hasattr(number, "numpy"):
+                number = number.numpy()
+            found += self.ints(number) if isinstance(number, Ref | np.ndarray) else [int(number)]
         return found
 
     def add(self, op: ops.Op, *inputs: Value, shape: Sequence[int] | None = None) -> Ref:
@@ -131,7 +133,9 @@ class OpBuilder(Builder):
         if axis is None:
             return tuple(range(rank))
         return tuple(
-            sorted(int(one) % rank for one in (axis if isinstance(axis, list | tuple) else (axis,)))
+            sorted(
+                int(place) % rank for place in (axis if isinstance(axis, list | tuple) else (axis,))
+            )
         )
 
     def reduce(self, op: Callable[..., ops.Op], ref: Ref, axis: Any, keepdims: bool) -> Ref:
@@ -159,7 +163,7 @@ class OpBuilder(Builder):
     def expand_dims(self, ref: Ref, axis: Any) -> Ref:
         axes = axis if isinstance(axis, list | tuple) else (axis,)
         rank = len(self.shape(ref)) + len(axes)
-        new = {int(one) % rank for one in axes}
+        new = {int(place) % rank for place in axes}
         rest = iter(self.shape(ref))
         return self.reshape(ref, [1 if k in new else next(rest) for k in range(rank)])
 
@@ -189,8 +193,8 @@ class OpBuilder(Builder):
 
     def sliced(self, ref: Ref, slices: Sequence[slice]) -> Ref:
         starts, stops, steps, sizes = [], [], [], []
-        for size, one in zip(self.shape(ref), slices, strict=True):
-            start, stop, step = one.indices(size)
+        for size, part in zip(self.shape(ref), slices, strict=True):
+            start, stop, step = part.indices(size)
             starts.append(start)
             stops.append(None if stop < 0 else stop)
             steps.append(step)
@@ -212,12 +216,12 @@ class OpBuilder(Builder):
             stops = [size // parts * (k + 1) for k in range(parts)]
         elif isinstance(parts, list):
             sizes = [
-                one if one >= 0 else size - sum(other for other in parts if other >= 0)
-                for one in parts
+                length if length >= 0 else size - sum(other for other in parts if other >= 0)
+                for length in parts
             ]
             stops = np.cumsum(sizes).tolist()
         else:
-            stops = [*(one if one >= 0 else size + one for one in parts), size]
+            stops = [*(place if place >= 0 else size + place for place in parts), size]
         return [
             self.part(ref, axis, start, stop)
             for start, stop in zip([0, *stops[:-1]], stops, strict=True)
@@ -226,11 +230,11 @@ class OpBuilder(Builder):
     def getitem(self, ref: Ref, key: Any) -> Ref:
         """What ``x[key]`` gives: numbers, slices, None and an ellipsis, or one tensor of places."""
         keys = list(key) if isinstance(key, list | tuple) else [key]
-        keys = [int(one) if isinstance(one, np.integer) else one for one in keys]
-        if Ellipsis not in [one for one in keys if one is Ellipsis]:
+        keys = [int(index) if isinstance(index, np.integer) else index for index in keys]
+        if Ellipsis not in [index for index in keys if index is Ellipsis]:
             keys.append(Ellipsis)
-        at = next(k for k, one in enumerate(keys) if one is Ellipsis)
-        used = sum(1 for one in keys if one is not Ellipsis and one is not None)
+        at = next(k for k, index in enumerate(keys) if index is Ellipsis)
+        used = sum(1 for index in keys if index is not Ellipsis and index is not None)
         rank = len(self.shape(ref))
         keys[at : at + 1] = [slice(None)] * (rank - used)
         slices: list[slice] = []

@@ -110,8 +110,8 @@ def _refs(value: Any) -> Iterator[Ref]:
     if isinstance(value, Ref):
         yield value
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _refs(one)
+        for entry in value:
+            yield from _refs(entry)
 
 
 def _watched(operation: Any, seen: set[str]) -> Any:
@@ -140,11 +140,11 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
     except (TypeError, ValueError):
         return ()
     return tuple(
-        (one.name, one.default)
-        for one in given
-        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
-        and one.name != "self"
-        and one.name not in _IDLE
+        (parameter.name, parameter.default)
+        for parameter in given
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and parameter.name != "self"
+        and parameter.name not in _IDLE
     )
 
 

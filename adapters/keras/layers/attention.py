@@ -101,7 +101,12 @@ def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -
     if explicit is not None:
         masks.append(
             _explicit(
-                build, call, heads, explicit, lengths, any(one is not None for one in own.values())
+                build,
+                call,
+                heads,
+                explicit,
+                lengths,
+                any(mask is not None for mask in own.values()),
             )
         )
     for name, ref in own.items():
@@ -281,7 +286,7 @@ def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
     query, value, *rest = (Ref(-1, index) for index in range(len(call.inputs)))
     key = rest[0] if rest else value
     given = call.arguments.get("mask") or ()
-    masks = [_mask_of(call, "mask", one) for one in (*given, None, None)[:2]]
+    masks = [_mask_of(call, "mask", mask) for mask in (*given, None, None)[:2]]
     build = Builder()
     hiding: tuple[Ref, ...] = ()
     if masks[1] is not None:

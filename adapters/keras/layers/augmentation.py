@@ -67,7 +67,7 @@ def _augmentation(layer: Any, call: Call) -> Description:
 @describes("AutoContrast")
 def _auto_contrast(layer: Any, call: Call) -> Description:
     images_alone(call)
-    low, high = (float(one) for one in layer.value_range)
+    low, high = (float(end) for end in layer.value_range)
     ndim = len(call.shape)
     # Of a batch the axes are these in either data format, so that with channels_first it is not the
     # image that is stretched.

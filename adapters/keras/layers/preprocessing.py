@@ -129,7 +129,7 @@ def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
         ]
         starts = [int((n - length) / 2) for n, length in zip(have, lengths, strict=True)]
         window = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    x = build.sliced(x, [slice(None), slice(None), *(slice(*one) for one in window)])
+    x = build.sliced(x, [slice(None), slice(None), *(slice(*place) for place in window)])
     if build.shape(x)[2:] != wanted:
         x = build.add(
             resized(call.backend, "bilinear", build.shape(x), wanted),
@@ -144,7 +144,7 @@ def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
 
 @describes("Discretization")
 def _discretization(layer: Any, call: Call) -> Description:
-    boundaries = [float(np.float32(one)) for one in layer.bin_boundaries]
+    boundaries = [float(np.float32(bound)) for bound in layer.bin_boundaries]
     intervals = (Step(ops.Bucketize(boundaries=tuple(boundaries))),)
     return Description(_encoded(intervals, layer, call, len(boundaries) + 1))
 

@@ -296,7 +296,7 @@ def _flat(value: Any) -> list[Ref]:
         return [value]
     if value is None:
         return []
-    return [ref for one in value for ref in _flat(one)]
+    return [ref for entry in value for ref in _flat(entry)]
 
 
 def _stacked(cell: Any) -> bool:
@@ -312,7 +312,7 @@ def _described_name(layer: Any, names: Sequence[str], call: Call) -> str:
 
 def _dropping(cell: Any) -> bool:
     if _stacked(cell):
-        return any(_dropping(one) for one in cell.cells)
+        return any(_dropping(inner) for inner in cell.cells)
     rates = (getattr(cell, name, 0) for name in ("dropout", "recurrent_dropout"))
     return any(isinstance(rate, float | int) and bool(rate) for rate in rates)
 
@@ -347,7 +347,7 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
 def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:
     """The op of a cell; its direction, mask and states are those of the layer around it."""
     if type(cell).__name__ not in _CELLS and not any(
-        one.__name__ in _CELLS for one in type(cell).__mro__
+        cls.__name__ in _CELLS for cls in type(cell).__mro__
     ):
         raise Undescribed(f"its cell {type(cell).__name__} has no description")
     kind = _described_name(cell, _CELLS, call)
@@ -422,8 +422,8 @@ def _cell(layer: Any, call: Call) -> Description:
             ended.append(state)
             continue
         before, made = _made(cell, call, named)
-        for one in before:
-            x = build.add(one, x)
+        for op in before:
+            x = build.add(op, x)
         x = build.add(replace(made, has_states=True), x, *given)
         ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
     output = build.add(ops.Squeeze(axes=(0,)), x)

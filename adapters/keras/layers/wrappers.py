@@ -25,7 +25,7 @@ def _refs(value: Any) -> list[Ref]:
     if isinstance(value, Ref):
         return [value]
     if isinstance(value, list | tuple):
-        return [ref for one in value for ref in _refs(one)]
+        return [ref for entry in value for ref in _refs(entry)]
     return []
 
 
@@ -103,7 +103,7 @@ def _time_distributed(layer: Any, call: Call) -> Description:
     merged = build.add(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
     found = _inner(inner, call, x.reshape(batch * count, *rest))
     outputs = [
-        build.add(ops.Grouped(count=count), one) for one in build.include(found.steps, merged)
+        build.add(ops.Grouped(count=count), ref) for ref in build.include(found.steps, merged)
     ]
     axes = [
         ("batch", "time", *names[1:]) if names else ()

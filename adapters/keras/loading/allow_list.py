@@ -330,12 +330,12 @@ def _words(key: str, value: Any, listed: bool) -> Iterator[tuple[str, str, bool]
     if isinstance(value, str):
         yield key, value, listed
     elif isinstance(value, Mapping) and "class_name" not in value:
-        for inner, one in value.items():
+        for inner, entry in value.items():
             if inner not in ("name", "input_layers", "output_layers"):  # names of layers
-                yield from _words(str(inner), one, False)
+                yield from _words(str(inner), entry, False)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _words(key, one, True)
+        for entry in value:
+            yield from _words(key, entry, True)
 
 
 def _advice(serialized: Serialized) -> str:

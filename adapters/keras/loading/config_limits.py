@@ -139,7 +139,7 @@ def _layers(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     inner = value.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else inner
     if isinstance(layers, list):
-        return [one for one in layers if isinstance(one, Mapping)]
+        return [layer for layer in layers if isinstance(layer, Mapping)]
     return []
 
 
@@ -173,5 +173,5 @@ def _numbers(value: Any) -> Iterator[int]:
     if isinstance(value, int):
         yield value
     elif isinstance(value, list):
-        for one in value:
-            yield from _numbers(one)
+        for entry in value:
+            yield from _numbers(entry)

@@ -285,7 +285,7 @@ def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | No
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, Mapping) else inner
     if isinstance(layers, list) and all(
-        isinstance(one, Mapping) and "class_name" in one for one in layers
+        isinstance(layer, Mapping) and "class_name" in layer for layer in layers
     ):
         return layers
     return None
@@ -397,9 +397,9 @@ def _output_shapes(
         for node in entry.get("inbound_nodes") or ():
             if isinstance(node, list):
                 shapes_told = told if len(node) > 1 and isinstance(told, list) else [told]
-                for one, shape in zip(node, shapes_told, strict=False):
-                    if isinstance(one, list) and one[1:3] == [0, 0]:
-                        note(one[0], shape)
+                for origin, shape in zip(node, shapes_told, strict=False):
+                    if isinstance(origin, list) and origin[1:3] == [0, 0]:
+                        note(origin[0], shape)
             for tensor in objects(node):
                 if tensor.value["class_name"] == "__keras_tensor__":
                     history = tensor.value["config"].get("keras_history")

@@ -77,6 +77,10 @@ def completed(keras: Any, own: Mapping[str, Any], origins: dict[str, str]) -> It
 def _names(code: CodeType) -> set[str]:
     """The global names that a function uses, and those within it; ``co_names`` has attributes
     too."""
-    own = (one.argval for one in dis.get_instructions(code) if one.opname in _LOADS)
-    inner = [one for one in code.co_consts if isinstance(one, CodeType)]
-    return {*own, *(name for one in inner for name in _names(one))}
+    own = (
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in _LOADS
+    )
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return {*own, *(name for function in inner for name in _names(function))}

@@ -30,9 +30,9 @@ def endless(config: Any) -> str:
 
 def _stuck(layers: list[Any]) -> str:
     entries = [
-        one
-        for one in layers
-        if isinstance(one, Mapping) and isinstance(one.get("inbound_nodes"), list)
+        layer
+        for layer in layers
+        if isinstance(layer, Mapping) and isinstance(layer.get("inbound_nodes"), list)
     ]
     calls: dict[_Call, set[_Call]] = {}
     for entry in entries:

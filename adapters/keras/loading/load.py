@@ -57,7 +57,7 @@ def load(
     if slow and not trust:
         raise CannotOpen(f"{file.path}: {slow}; give --trust (trust=True) to run it anyway")
     packages = file.packages
-    for name in (one for one in ADAPTERS if one in packages):
+    for name in (root for root in ADAPTERS if root in packages):
         custom = {**package(name).custom_objects(), **custom}
     suffix = ".keras" if file.form == "keras" else ".h5"
     origins: dict[str, str] = {}

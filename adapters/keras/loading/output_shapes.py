@@ -35,8 +35,8 @@ def inferred_shapes(entries: Sequence[Config], chained: bool) -> dict[str, Shape
                     first = tuple(given)
                 else:
                     first = None
-                inputs = [first] if chained else [shapes.get(one) for one in _inputs(entry)]
-                known = [one for one in inputs if one is not None]
+                inputs = [first] if chained else [shapes.get(layer) for layer in _inputs(entry)]
+                known = [sizes for sizes in inputs if sizes is not None]
                 if "layers" in config:
                     shape = _of_model(config, kind)
                 elif known and len(known) == len(inputs):
@@ -58,19 +58,19 @@ def _inputs(entry: Config) -> Iterator[str]:
     """The layers that a layer's first call takes its inputs from."""
     node = entry["inbound_nodes"][0]
     if isinstance(node, Mapping):  # Keras 3
-        for one in _histories(node["args"]):
-            yield one[0]
+        for history in _histories(node["args"]):
+            yield history[0]
         return
-    for one in [node] if isinstance(node[0], str) else node:
-        yield one[0]
+    for history in [node] if isinstance(node[0], str) else node:
+        yield history[0]
 
 
 def _histories(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
         yield value["config"]["keras_history"]
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _histories(one)
+        for entry in value:
+            yield from _histories(entry)
 
 
 def _numbers(value: Any, count: int) -> list[int]:

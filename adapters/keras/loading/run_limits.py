@@ -67,7 +67,7 @@ def _flat(tensors: Any) -> list[Any]:
     if isinstance(tensors, dict):
         tensors = list(tensors.values())
     if isinstance(tensors, list | tuple):
-        return [one for part in tensors for one in _flat(part)]
+        return [leaf for part in tensors for leaf in _flat(part)]
     return [tensors]
 
 

@@ -219,8 +219,8 @@ def _divide_no_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Hypot")
 def _hypot(op: Any, call: Call, build: OpBuilder) -> Ref:
     squares = [
-        build.add(ops.Square(), one)
-        for one in build.pair(call.arguments["x1"], call.arguments["x2"])
+        build.add(ops.Square(), operand)
+        for operand in build.pair(call.arguments["x1"], call.arguments["x2"])
     ]
     return build.add(ops.Sqrt(), build.add(ops.Add(), *squares))
 

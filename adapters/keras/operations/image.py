@@ -24,7 +24,7 @@ from .arithmetic import as_layer, data_format, operation
 def _resize(op: Any, call: Call) -> Description:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("integer inputs are not supported")
-    height, width = (int(one) for one in op.size)
+    height, width = (int(size) for size in op.size)
     options = (
         "interpolation",
         "antialias",
@@ -193,7 +193,7 @@ def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"Gaussian blur of the {call.backend} backend is not modelled")
     _of_floats(call)
-    sizes = tuple(int(one) for one in op.kernel_size)
+    sizes = tuple(int(size) for size in op.kernel_size)
     curves = []
     for size, sigma in zip(sizes, op.sigma, strict=True):
         steps = build.add(ops.Div(), np.arange(size) - (size - 1) / 2, float(sigma))

@@ -101,7 +101,7 @@ def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
     attention = ops.Attention(
         float(factor), tuple(kinds), bool(op.is_causal), None, heads // shared, empty="mean"
     )
-    turned = [build.transpose(one, (0, 2, 1, 3)) for one in (query, key, value)]
+    turned = [build.transpose(tensor, (0, 2, 1, 3)) for tensor in (query, key, value)]
     batch, count, positions, _ = build.shape(turned[0])
     found = build.add(
         attention, *turned, *masks, shape=(batch, count, positions, build.shape(value)[3])

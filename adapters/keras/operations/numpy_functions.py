@@ -203,7 +203,8 @@ def _count_nonzero(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Ptp")
 def _peak_to_peak(op: Any, call: Call, build: OpBuilder) -> Ref:
     high, low = (
-        build.reduce(one, Ref(-1), op.axis, op.keepdims) for one in (ops.ReduceMax, ops.ReduceMin)
+        build.reduce(reduction, Ref(-1), op.axis, op.keepdims)
+        for reduction in (ops.ReduceMax, ops.ReduceMin)
     )
     return build.add(ops.Sub(), high, low)
 
@@ -287,8 +288,8 @@ def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
     rank = max(len(build.shape(start)), len(build.shape(stop)))
     axis = op.axis % (rank + 1)
     first, last = (
-        build.expand_dims(one, axis) if len(build.shape(one)) == rank else one
-        for one in (start, stop)
+        build.expand_dims(end, axis) if len(build.shape(end)) == rank else end
+        for end in (start, stop)
     )
     if not op.endpoint:
         short = build.add(ops.Div(), build.add(ops.Sub(), last, first), float(op.num))
@@ -321,10 +322,10 @@ def _split(op: Any, call: Call) -> Description:
     parts = op.indices_or_sections
     if isinstance(parts, int):
         ends = np.cumsum(
-            [0, *(len(one) for one in np.array_split(np.arange(call.shape[axis]), parts))]
+            [0, *(len(part) for part in np.array_split(np.arange(call.shape[axis]), parts))]
         ).tolist()
     else:
-        ends = [0, *(int(one) for one in parts), call.shape[axis]]
+        ends = [0, *(int(place) for place in parts), call.shape[axis]]
     return Description(
         build.ended(*(build.part(Ref(-1), axis, start, stop) for start, stop in pairwise(ends)))
     )

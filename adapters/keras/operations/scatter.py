@@ -50,7 +50,7 @@ def _extract_sequences(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
     """ "b (h w) c -> b c h w": the axes taken apart, brought into order, put together."""
     before, after = (
-        [re.findall(r"\w+", one) for one in re.findall(r"\(.*?\)|\w+", side)]
+        [re.findall(r"\w+", group) for group in re.findall(r"\(.*?\)|\w+", side)]
         for side in call.arguments["pattern"].split("->")
     )
     sizes = {
@@ -73,18 +73,21 @@ def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Hstack", "Vstack", "Dstack")
 def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
-    kind, parts = type(op).__name__, [build.ref(one) for one in call.arguments["xs"]]
+    kind, parts = type(op).__name__, [build.ref(part) for part in call.arguments["xs"]]
     if kind == "Hstack":
         return build.concat(parts, min(1, len(build.shape(parts[0])) - 1))
     if kind == "Vstack":
-        if any(len(build.shape(one)) < 2 for one in parts):
+        if any(len(build.shape(part)) < 2 for part in parts):
             raise Undescribed(
                 "inputs with fewer than two axes are not supported, since the backends differ"
             )
         return build.concat(parts, 0)
     shapes = {0: (1, 1, 1), 1: (1, -1, 1), 2: (*build.shape(parts[0]), 1)}
     return build.concat(
-        [build.reshape(one, shapes.get(len(build.shape(one)), build.shape(one))) for one in parts],
+        [
+            build.reshape(part, shapes.get(len(build.shape(part)), build.shape(part)))
+            for part in parts
+        ],
         2,
     )
 
@@ -93,15 +96,15 @@ def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
 def _append(op: Any, call: Call, build: OpBuilder) -> Ref:
     parts = list(build.pair(call.arguments["x1"], call.arguments["x2"]))
     if op.axis is None:
-        return build.concat([build.reshape(one, (-1,)) for one in parts], 0)
+        return build.concat([build.reshape(part, (-1,)) for part in parts], 0)
     return build.concat(parts, op.axis)
 
 
 @describes("ops.Meshgrid")
 def _meshgrid(op: Any, call: Call) -> Description:
     build = OpBuilder(call)
-    parts = [build.ref(one) for one in call.arguments["x"]]
-    sizes = [prod(build.shape(one)) for one in parts]
+    parts = [build.ref(line) for line in call.arguments["x"]]
+    sizes = [prod(build.shape(part)) for part in parts]
     axes = list(range(len(parts)))
     if op.indexing == "xy" and len(parts) > 1:
         axes[:2] = [1, 0]
@@ -109,10 +112,10 @@ def _meshgrid(op: Any, call: Call) -> Description:
     for axis, size in zip(axes, sizes, strict=True):
         shape[axis] = size
     lines = [
-        build.reshape(one, [-1 if k == axis else 1 for k in range(len(parts))])
-        for one, axis in zip(parts, axes, strict=True)
+        build.reshape(part, [-1 if k == axis else 1 for k in range(len(parts))])
+        for part, axis in zip(parts, axes, strict=True)
     ]
-    return Description(build.ended(*(build.expand(one, shape) for one in lines)))
+    return Description(build.ended(*(build.expand(line, shape) for line in lines)))
 
 
 @operation("Outer")
@@ -140,10 +143,10 @@ def _inner(op: Any, call: Call, build: OpBuilder) -> Ref:
     """The sums of products along the last axes, or of all elements."""
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     if type(op).__name__ == "Vdot":
-        left, right = (build.reshape(one, (-1,)) for one in (left, right))
+        left, right = (build.reshape(ref, (-1,)) for ref in (left, right))
     if not build.shape(left) or not build.shape(right):
         return build.add(ops.Mul(), left, right)
-    first, second = (build.shape(one) for one in (left, right))
+    first, second = (build.shape(ref) for ref in (left, right))
     letters = "abcdefghijklmnopqrstuvwxy"
     mine, theirs = letters[: len(first) - 1], letters[len(first) - 1 : len(first) + len(second) - 2]
     return build.add(
@@ -157,8 +160,8 @@ def _inner(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Cross")
 def _cross(op: Any, call: Call, build: OpBuilder) -> Ref:
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
-    shapes, rank = [build.shape(one) for one in (left, right)], len(build.shape(left))
-    axes = {int(one) % rank for one in (op.axisa, op.axisb, op.axisc)}
+    shapes, rank = [build.shape(ref) for ref in (left, right)], len(build.shape(left))
+    axes = {int(place) % rank for place in (op.axisa, op.axisb, op.axisc)}
     if (
         len(shapes[1]) != rank
         or len(axes) > 1
@@ -265,7 +268,7 @@ def _slice_update(op: Any, call: Call, build: OpBuilder) -> Ref:
     numbers = np.arange(prod(shape)).reshape(shape)[
         tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
     ]
-    flat = [build.reshape(one, (-1,)) for one in (x, updates)]
+    flat = [build.reshape(ref, (-1,)) for ref in (x, updates)]
     found = build.add(
         ops.ScatterND(), flat[0], numbers.reshape(-1, 1), flat[1], shape=(prod(shape),)
     )

@@ -67,12 +67,12 @@ def _squeeze(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Concatenate")
 def _concatenate(op: Any, call: Call, build: OpBuilder) -> Ref:
-    return build.concat([build.ref(one) for one in call.arguments["xs"]], op.axis)
+    return build.concat([build.ref(part) for part in call.arguments["xs"]], op.axis)
 
 
 @operation("Stack")
 def _stack(op: Any, call: Call, build: OpBuilder) -> Ref:
-    return build.stack([build.ref(one) for one in call.arguments["x"]], op.axis)
+    return build.stack([build.ref(part) for part in call.arguments["x"]], op.axis)
 
 
 @describes("ops.Split")
@@ -83,7 +83,7 @@ def _split(op: Any, call: Call) -> Description:
         build.ended(
             *build.split(
                 Ref(-1),
-                parts if isinstance(parts, int) else tuple(int(one) for one in parts),
+                parts if isinstance(parts, int) else tuple(int(place) for place in parts),
                 op.axis,
             )
         )
@@ -96,7 +96,7 @@ def _unstack(op: Any, call: Call) -> Description:
     axis = build.axes(Ref(-1), op.axis)[0]
     return Description(
         build.ended(
-            *(build.squeeze(one, axis) for one in build.split(Ref(-1), call.shape[axis], axis))
+            *(build.squeeze(part, axis) for part in build.split(Ref(-1), call.shape[axis], axis))
         )
     )
 
@@ -126,7 +126,7 @@ def _take_along_axis(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 @operation("Slice")
 def _slice(op: Any, call: Call, build: OpBuilder) -> Ref:
-    starts = [int(one) for one in call.arguments["start_indices"]]
+    starts = [int(place) for place in call.arguments["start_indices"]]
     sizes = getattr(op, "shape", None) or call.arguments["shape"]
     return build.sliced(
         Ref(-1),
@@ -160,7 +160,8 @@ def _roll(op: Any, call: Call, build: OpBuilder) -> Ref:
 @operation("Tile")
 def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
     repeats = [
-        int(one) for one in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
+        int(times)
+        for times in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
     ]
     rank = max(len(repeats), len(call.shape))
     if rank > len(call.shape):

@@ -43,7 +43,7 @@ def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 
     def mean(x: Ref, keepdims: bool) -> Ref:
         return build.add(
-            ops.Div(), *(build.reduce(ops.ReduceSum, one, op.axis, keepdims) for one in (x, there))
+            ops.Div(), *(build.reduce(ops.ReduceSum, ref, op.axis, keepdims) for ref in (x, there))
         )
 
     if kind == "Nanmean":
@@ -94,12 +94,14 @@ def _quantile(op: Any, call: Call, build: OpBuilder) -> Ref:
     lines = build.reshape(build.transpose(Ref(-1), (*rest, *axes)), (*kept, -1))
     order, _ = in_order(build, lines, len(kept))
     count = build.shape(lines)[-1]
-    parts = [_at(build, order, float(one) * (count - 1), method, len(kept)) for one in q.ravel()]
+    parts = [
+        _at(build, order, float(share) * (count - 1), method, len(kept)) for share in q.ravel()
+    ]
     if op.keepdims:
         shape = [1 if axis in axes else size for axis, size in enumerate(call.shape)]
     else:
         shape = kept
-    parts = [build.reshape(one, shape) for one in parts]
+    parts = [build.reshape(part, shape) for part in parts]
     if q.ndim:
         return build.stack(parts, 0)
     return parts[0]
@@ -110,7 +112,7 @@ def _at(build: OpBuilder, order: Ref, place: float, method: str, axis: int) -> R
         place, method = float(np.rint(place)), "lower"
     low, high = int(np.floor(place)), int(np.ceil(place))
     share = {"linear": place - low, "lower": 0.0, "higher": 1.0, "midpoint": 0.5}[method]
-    first, second = (build.part(order, axis, one, one + 1) for one in (low, high))
+    first, second = (build.part(order, axis, start, start + 1) for start in (low, high))
     if low == high or share == 0:
         return first
     if share == 1:

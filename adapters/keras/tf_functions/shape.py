@@ -26,7 +26,7 @@ def _key(spec: Any) -> Any:
     if isinstance(spec, Mapping):
         return slice(*(spec.get(name) for name in ("start", "stop", "step")))
     if isinstance(spec, list | tuple):
-        return [_key(one) for one in spec]
+        return [_key(entry) for entry in spec]
     return spec
 
 
@@ -61,13 +61,15 @@ def _squeeze(build: OpBuilder, argument: Argument) -> Ref:
 @function("concat")
 def _concat(build: OpBuilder, argument: Argument) -> Ref:
     return build.concat(
-        [build.ref(one) for one in argument("values")], build.ints(argument("axis"))[0]
+        [build.ref(part) for part in argument("values")], build.ints(argument("axis"))[0]
     )
 
 
 @function("stack")
 def _stack(build: OpBuilder, argument: Argument) -> Ref:
-    return build.stack([build.ref(one) for one in argument("values")], argument("axis", default=0))
+    return build.stack(
+        [build.ref(part) for part in argument("values")], argument("axis", default=0)
+    )
 
 
 @function("split")
@@ -83,7 +85,7 @@ def _split(build: OpBuilder, argument: Argument) -> list[Ref]:
 @function("unstack")
 def _unstack(build: OpBuilder, argument: Argument) -> list[Ref]:
     x, axis = argument("value"), build.axes(argument("value"), argument("axis", default=0))[0]
-    return [build.squeeze(one, axis) for one in build.split(x, build.shape(x)[axis], axis)]
+    return [build.squeeze(part, axis) for part in build.split(x, build.shape(x)[axis], axis)]
 
 
 @function("tile", "compat.v1.tile")

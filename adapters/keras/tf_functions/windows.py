@@ -230,7 +230,7 @@ def _diagonal(build: OpBuilder, argument: Argument) -> Ref:
 
 @function("math.add_n")
 def _add_n(build: OpBuilder, argument: Argument) -> Ref:
-    return build.add(ops.Add(), *(build.ref(one) for one in argument("inputs")))
+    return build.add(ops.Add(), *(build.ref(operand) for operand in argument("inputs")))
 
 
 @function("compat.v1.math.scalar_mul", "math.scalar_mul")

@@ -203,7 +203,7 @@ class Node:
         return numbers_of(self.inputs[k].later().numpy())
 
     def ints(self, k: int) -> list[int]:
-        return [int(one) for one in np.ravel(self.array(k))]
+        return [int(number) for number in np.ravel(self.array(k))]
 
     def number(self, k: int) -> float:
         return float(self.array(k).reshape(()))
@@ -269,11 +269,19 @@ def unread(definition: Any, attributes: Mapping[str, Any], seen: set[str]) -> It
     """
     told = {
         name
-        for one in (*definition.input_arg, *definition.output_arg)
-        for name in (one.type_attr, one.number_attr, one.type_list_attr)
+        for argument in (*definition.input_arg, *definition.output_arg)
+        for name in (argument.type_attr, argument.number_attr, argument.type_list_attr)
     }
-    for one in definition.attr:
-        if one.name in told or one.name in seen or one.name in _IDLE or one.name.startswith("_"):
+    for attribute in definition.attr:
+        if (
+            attribute.name in told
+            or attribute.name in seen
+            or attribute.name in _IDLE
+            or attribute.name.startswith("_")
+        ):
             continue
-        if not one.HasField("default_value") or attributes[one.name] != one.default_value:
-            yield one.name
+        if (
+            not attribute.HasField("default_value")
+            or attributes[attribute.name] != attribute.default_value
+        ):
+            yield attribute.name

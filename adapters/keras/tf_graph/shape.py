@@ -51,7 +51,7 @@ def _pack(n: Node) -> Ref:
 def _unpack(n: Node) -> list[Ref]:
     build, x = n.build, n.ref(0)
     axis = int(n.attr("axis")) % len(n.shape(0))
-    return [build.squeeze(one, axis) for one in build.split(x, n.shape(0)[axis], axis)]
+    return [build.squeeze(part, axis) for part in build.split(x, n.shape(0)[axis], axis)]
 
 
 @node("Split")

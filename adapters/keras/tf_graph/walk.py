@@ -76,28 +76,30 @@ class Walk:
             for tensor in operation.outputs:
                 if tensor.name in layers and tensor.name in seen and tensor.name not in held:
                     inside = layers[tensor.name]
-                    found = inside.described(self, [held[one.name] for one in inside.inputs])
-                    for output, one in zip(inside.outputs, found, strict=True):
-                        held.setdefault(output.name, one)
-            if operation.name not in needed or all(one.name in held for one in operation.outputs):
+                    found = inside.described(self, [held[source.name] for source in inside.inputs])
+                    for output, result in zip(inside.outputs, found, strict=True):
+                        held.setdefault(output.name, result)
+            if operation.name not in needed or all(
+                output.name in held for output in operation.outputs
+            ):
                 continue
-            inputs = [held[one.name] for one in operation.inputs]
+            inputs = [held[source.name] for source in operation.inputs]
             made = self._made(operation, inputs, graph, changed)
-            for tensor, one in zip(operation.outputs, made, strict=True):
-                held.setdefault(tensor.name, one)
-        return [held[one.name] for one in wanted]
+            for tensor, result in zip(operation.outputs, made, strict=True):
+                held.setdefault(tensor.name, result)
+        return [held[output.name] for output in wanted]
 
     def _changed(self, graph: Any, values: Mapping[str, Held]) -> set[int]:
         """The ids of the variables that a graph assigns to, or hands to a function that assigns to
         any; what was read before is not what they hold now."""
         found = set[int]()
         for operation in graph.get_operations():
-            handles = [one for one in operation.inputs if one.dtype.name == "resource"]
+            handles = [source for source in operation.inputs if source.dtype.name == "resource"]
             if handles and (
                 operation.type.startswith(_ASSIGNS) or any(self._assigning(graph, operation))
             ):
-                held = [values.get(one.name) for one in handles]
-                found.update(id(None if one is None else one.variable) for one in held)
+                held = [values.get(handle.name) for handle in handles]
+                found.update(id(None if tensor is None else tensor.variable) for tensor in held)
         return found
 
     def _assigning(self, graph: Any, operation: Any) -> Iterator[bool]:
@@ -105,15 +107,15 @@ class Walk:
         to a variable."""
         for name in _called_by(operation):
             function = self._function(graph, name)
-            for one in function.get_operations():
-                yield one.type.startswith(_ASSIGNS)
-                yield from self._assigning(function, one)
+            for inner in function.get_operations():
+                yield inner.type.startswith(_ASSIGNS)
+                yield from self._assigning(function, inner)
 
     def _made(
         self, operation: Any, inputs: Sequence[Held], graph: Any, changed: set[int]
     ) -> Sequence[Held]:
         """What an operation gives; what cannot be followed says why."""
-        reason = next((one.why for one in inputs if one.why), "")
+        reason = next((source.why for source in inputs if source.why), "")
         try:
             if operation.type in ("Shape", "ShapeN", "Size", "Rank"):
                 return self._sizes(operation, inputs)
@@ -146,11 +148,15 @@ class Walk:
 
     def _lost(self, operation: Any, inputs: Sequence[Held], why: str) -> Sequence[Held]:
         later = self._later(operation, inputs)
-        return [Held(_name(one), later(k), why=why) for k, one in enumerate(operation.outputs)]
+        return [
+            Held(_name(output), later(k), why=why) for k, output in enumerate(operation.outputs)
+        ]
 
     def _later(self, operation: Any, inputs: Sequence[Held]) -> Callable[[int], Later]:
         """Each output as TensorFlow gives it."""
-        whole = Later(lambda *values: self._run(operation, values), *(one.later for one in inputs))
+        whole = Later(
+            lambda *values: self._run(operation, values), *(source.later for source in inputs)
+        )
         return lambda k: Later(lambda outputs: outputs[k], whole)
 
     def _run(self, operation: Any, values: Sequence[Any]) -> list[Any]:
@@ -158,15 +164,17 @@ class Walk:
         definition = _definition(operation)
         if definition.is_stateful:
             raise Undescribed(self._said(operation, "has no value outside of its graph"))
-        attributes = {one.name: _attr(operation, one.name) for one in definition.attr}
+        attributes = {
+            attribute.name: _attr(operation, attribute.name) for attribute in definition.attr
+        }
         rest = iter(values)
-        for one in definition.input_arg:  # integers may stand in for floats
-            taken = [next(rest) for _ in range(attributes.get(one.number_attr, 1))]
-            if one.type_attr and taken:
-                attributes[one.type_attr] = taken[0].dtype
-            if one.type_list_attr:
-                taken += [next(rest) for _ in attributes[one.type_list_attr][1:]]
-        flat = [part for name, one in attributes.items() for part in (name, _plain(one))]
+        for argument in definition.input_arg:  # integers may stand in for floats
+            taken = [next(rest) for _ in range(attributes.get(argument.number_attr, 1))]
+            if argument.type_attr and taken:
+                attributes[argument.type_attr] = taken[0].dtype
+            if argument.type_list_attr:
+                taken += [next(rest) for _ in attributes[argument.type_list_attr][1:]]
+        flat = [part for name, value in attributes.items() for part in (name, _plain(value))]
         run = importlib.import_module("tensorflow.python.eager.execute").quick_execute
         context = importlib.import_module("tensorflow.python.eager.context").context()
         context.ensure_initialized()
@@ -217,13 +225,13 @@ class Walk:
 
     def _described(self, operation: Any, inputs: Sequence[Held]) -> Sequence[Held]:
         later, definition = self._later(operation, inputs), _definition(operation)
-        dtypes = [_name(one) for one in operation.outputs]
-        if any(one.startswith("complex") for one in dtypes):
+        dtypes = [_name(output) for output in operation.outputs]
+        if any(dtype.startswith("complex") for dtype in dtypes):
             raise Undescribed("it gives complex numbers, for which there is no op")
-        fixed = all(one.known is not None for one in inputs)
+        fixed = all(source.known is not None for source in inputs)
         if fixed and not definition.is_stateful and "Random" not in operation.type:
-            values = self._run(operation, [one.later() for one in inputs])
-            return [self.constant(one) for one in values]
+            values = self._run(operation, [source.later() for source in inputs])
+            return [self.constant(value) for value in values]
         if (laid := self._laid(operation, inputs)) is not None:
             return [replace(inputs[0], dtype=dtypes[0], later=later(0), laid=laid)]
         if operation.type not in DESCRIBED:
@@ -276,7 +284,7 @@ class Walk:
             perm = inputs[1].known
             if perm is None:
                 return None
-            return laid.turned([int(one) for one in perm])
+            return laid.turned([int(axis) for axis in perm])
         sizes = _sizes(operation.outputs[0])
         return None if sizes is None or None in sizes else laid.reshaped(sizes)  # type: ignore[arg-type]
 
@@ -322,7 +330,9 @@ class Walk:
 
     def _called(self, graph: Any, name: str, inputs: Sequence[Held]) -> list[Held]:
         function = self._function(graph, name)
-        given = {one.name: held for one, held in zip(function.inputs, inputs, strict=True)}
+        given = {
+            parameter.name: held for parameter, held in zip(function.inputs, inputs, strict=True)
+        }
         return self.outputs(function, given, function.outputs)
 
     def _call(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
@@ -414,17 +424,17 @@ class Walk:
         items = self._items(inputs[0])
         if operation.type == "TensorListGather":
             items = [items[int(at)] for at in np.ravel(self._truth(inputs[1]))]
-        parts = [one for one in items if one is not None]
+        parts = [item for item in items if item is not None]
         if len(parts) < len(items) or not parts:
             raise Undescribed("it reads an element of a list that was never written")
-        if why := next((one.why for one in parts if one.why), ""):
+        if why := next((part.why for part in parts if part.why), ""):
             raise Undescribed(why)
         dtype = _name(operation.outputs[0])
         stack = self.tensorflow.stack
-        later = Later(lambda *values: stack(values), *(one.later for one in parts))
-        if all(one.known is not None for one in parts):
-            return [Held(dtype, later, known=np.stack([one.known for one in parts]))]  # type: ignore[misc]
-        refs = [self.ref(one) for one in parts]
+        later = Later(lambda *values: stack(values), *(part.later for part in parts))
+        if all(part.known is not None for part in parts):
+            return [Held(dtype, later, known=np.stack([part.known for part in parts]))]  # type: ignore[misc]
+        refs = [self.ref(part) for part in parts]
         return [Held(dtype, later, ref=self.build.stack(refs, 0))]
 
 
@@ -499,20 +509,20 @@ def _attr(operation: Any, name: str) -> Any:
 def _plain(value: Any) -> Any:
     """An attribute as TensorFlow takes it."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if hasattr(value, "unknown_rank"):
         if value.unknown_rank:
             return None
-        return [one.size for one in value.dim]
+        return [dim.size for dim in value.dim]
     return getattr(value, "as_datatype_enum", value)
 
 
 def _called_by(operation: Any) -> list[str]:
     """The names of the functions that an operation calls."""
     found = []
-    for one in operation.node_def.attr.values():
-        found += [one.func.name] if one.func.name else []
-        found += [each.name for each in one.list.func]
+    for attribute in operation.node_def.attr.values():
+        found += [attribute.func.name] if attribute.func.name else []
+        found += [each.name for each in attribute.list.func]
     return found
 
 
@@ -523,9 +533,9 @@ def _definition(operation: Any) -> Any:
 def _place(operation: Any) -> str:
     """The line of the user's code that made an operation, in brackets."""
     known = ("keras", "probe", "tensorflow", "tf_keras")
-    files = [getattr(sys.modules.get(one), "__file__", None) for one in known]
+    files = [getattr(sys.modules.get(folder), "__file__", None) for folder in known]
     libraries = (
-        *(f"{Path(one).parent}/" for one in files if one),
+        *(f"{Path(file).parent}/" for file in files if file),
         f"{Path(__file__).parents[2]}/",
         f"{sysconfig.get_path('stdlib')}/",
     )
