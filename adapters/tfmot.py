@@ -36,7 +36,7 @@ from probe import ops
 from probe.description import Description, Grid, Step, Weight
 from probe.errors import Undescribed
 
-from .keras.describe.call import Call
+from .keras.describe.call import KerasCall
 from .keras.describe.describe import describe, describes
 from .keras.describe.variables import Reader, array_of, read_variable
 from .keras.layers.activation import activation_steps
@@ -295,7 +295,7 @@ def _op(quantizer: Any, variables: Mapping[str, Any], where: str) -> ops.NudgedF
 
 
 def _quantised(
-    quantizer: Any, variables: Mapping[str, Any], call: Call, where: str
+    quantizer: Any, variables: Mapping[str, Any], call: KerasCall, where: str
 ) -> tuple[Step, ...]:
     if call.training:
         raise Undescribed("in training mode its ranges adapt to the batch")
@@ -305,7 +305,7 @@ def _quantised(
     return (Step(op),)
 
 
-def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+def quantized_activation_steps(activation: Any, call: KerasCall, ndim: int) -> tuple[Step, ...]:
     """The steps of an activation that tfmot has put around the layer's own."""
     if isinstance(activation, quantize_aware_activation.NoOpActivation):
         return ()
@@ -330,7 +330,7 @@ def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[
     return (*before, *activation_steps(activation.activation, call, ndim), *after)
 
 
-def _inside(wrapper: Any, call: Call) -> Description:
+def _inside(wrapper: Any, call: KerasCall) -> Description:
     """The layer inside, called on what the wrapper was given."""
     inner = wrapper.layer
     first = next(iter(signature(inner.call).parameters), "inputs")
@@ -346,14 +346,14 @@ _ARGUMENTS = ("mask", "initial_state", "constants", "states")
 
 
 @describes("PruneLowMagnitude", arguments=_ARGUMENTS)
-def _pruning(layer: Any, call: Call) -> Description:
+def _pruning(layer: Any, call: KerasCall) -> Description:
     if call.training:
         raise Undescribed("in training mode its mask changes")
     return _inside(layer, call)
 
 
 @describes("ClusterWeights", "ClusterWeightsRNN", "ClusterWeightsMHA", arguments=_ARGUMENTS)
-def _clustering(layer: Any, call: Call) -> Description:
+def _clustering(layer: Any, call: KerasCall) -> Description:
     return _inside(
         layer,
         replace(
@@ -364,7 +364,7 @@ def _clustering(layer: Any, call: Call) -> Description:
 
 
 @describes("QuantizeWrapper", "QuantizeWrapperV2", arguments=_ARGUMENTS)
-def _quantizing(layer: Any, call: Call) -> Description:
+def _quantizing(layer: Any, call: KerasCall) -> Description:
     if call.training:
         raise Undescribed("in training mode its ranges adapt to the batch")
     plain = _inside(layer, call)
@@ -383,7 +383,7 @@ def _quantizing(layer: Any, call: Call) -> Description:
 
 
 @describes("QuantizeLayer")
-def _quantize_layer(layer: Any, call: Call) -> Description:
+def _quantize_layer(layer: Any, call: KerasCall) -> Description:
     assert isinstance(layer, quantize_layer.QuantizeLayer)
     if layer.quantizer is None:
         return Description((Step(ops.Identity()),))

@@ -15,7 +15,7 @@ from hgq.quantizer import Quantizer
 from probe.description import Step, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.variables import Reader, array_of, read_variable
 from . import attention, batchnorm_folding, layers, recurrent, softmax, spiking, tables  # noqa: F401 (they register their layers)
 from .quantizers import quantized, quantizer_ops
@@ -39,7 +39,7 @@ def custom_objects() -> dict[str, Any]:
     return {}
 
 
-def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+def quantized_activation_steps(activation: Any, call: KerasCall, ndim: int) -> tuple[Step, ...]:
     """The steps of what HGQ2 has and a layer takes for its activation."""
     if not isinstance(activation, Quantizer):
         raise Undescribed(

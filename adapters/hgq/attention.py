@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import describes
 from .description import at_inference
 from .nested_layer import inside
@@ -31,20 +31,20 @@ Shaped = tuple[Ref, tuple[int, ...]]
 
 
 @describes("hgq.QMultiHeadAttention", "hgq.QMultiHeadAttentionT", arguments=_ARGUMENTS)
-def _multi_head(layer: Any, call: Call) -> Description:
+def _multi_head(layer: Any, call: KerasCall) -> Description:
     query, value, key = _given(call)
     return _attended(Builder(), layer, call, query, value, key)
 
 
 @describes("hgq.QLinformerAttention", "hgq.QLinformerAttentionT", arguments=_ARGUMENTS)
-def _linformer(layer: Any, call: Call) -> Description:
+def _linformer(layer: Any, call: KerasCall) -> Description:
     build, (query, value, key) = Builder(), _given(call)
     key, value = _shortened(build, layer, call, key, value)
     return _attended(build, layer, call, query, value, key)
 
 
 @describes("hgq.QSALTAttention", arguments=_ARGUMENTS)
-def _salt(layer: Any, call: Call) -> Description:
+def _salt(layer: Any, call: KerasCall) -> Description:
     """Rows of key and value may be put together in groups first; a convolution over the scores
     follows."""
     build, (query, value, key) = Builder(), _given(call)
@@ -56,7 +56,7 @@ def _salt(layer: Any, call: Call) -> Description:
     return _attended(build, layer, call, query, value, key)
 
 
-def _given(call: Call) -> tuple[Shaped, Shaped, Shaped]:
+def _given(call: KerasCall) -> tuple[Shaped, Shaped, Shaped]:
     at_inference(call)
     query = call.arguments["query"]
     value = call.arguments.get("value") or query
@@ -74,7 +74,7 @@ def _grouped(build: Builder, x: Shaped, pad: int, to: Sequence[int]) -> Shaped:
 
 
 def _shortened(
-    build: Builder, layer: Any, call: Call, key: Shaped, value: Shaped
+    build: Builder, layer: Any, call: KerasCall, key: Shaped, value: Shaped
 ) -> tuple[Shaped, Shaped]:
     shared = layer._lin_v_proj is layer._lin_k_proj
     key = _projected(build, layer._lin_k_proj, call, "lin_kv" if shared else "lin_key", key)
@@ -83,13 +83,13 @@ def _shortened(
     )
 
 
-def _projected(build: Builder, dense: Any, call: Call, name: str, x: Shaped) -> Shaped:
+def _projected(build: Builder, dense: Any, call: KerasCall, name: str, x: Shaped) -> Shaped:
     ref, shape = x
     return inside(build, dense, call, name, ref, shape), tuple(dense.compute_output_shape(shape))
 
 
 def _attended(
-    build: Builder, layer: Any, call: Call, query: Shaped, value: Shaped, key: Shaped
+    build: Builder, layer: Any, call: KerasCall, query: Shaped, value: Shaped, key: Shaped
 ) -> Description:
     q, k, v = (
         _projected(build, getattr(layer, f"_{name}_dense"), call, name, x)
@@ -133,7 +133,7 @@ def _shape_of(equation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 def _mask(
     build: Builder,
     layer: Any,
-    call: Call,
+    call: KerasCall,
     query: tuple[int, ...],
     value: tuple[int, ...],
     rank: int,
@@ -169,7 +169,7 @@ def _mask(
     return build.add(ops.Reshape(shape=whole), mask), whole
 
 
-def _truth(build: Builder, call: Call, ref: Ref) -> Ref:
+def _truth(build: Builder, call: KerasCall, ref: Ref) -> Ref:
     boolean = call.masks[ref.index - len(call.inputs)].dtype == bool
     if boolean:
         return ref

@@ -11,7 +11,7 @@ import numpy as np
 from probe import ops
 from probe.description import Description, Step, Weight
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED
 from ..keras.describe.variables import array_of
 from .description import between_quantizers
@@ -45,7 +45,7 @@ _SHARE = np.float32(2.0**-21)
 
 
 @between_quantizers("QBatchNormalization")
-def _batch_normalization(layer: Any, call: Call) -> Description:
+def _batch_normalization(layer: Any, call: KerasCall) -> Description:
     """x * quantised(gamma / sqrt(variance + epsilon)) + quantised(beta - mean * the same); without
     a beta HGQ2 takes 1."""
     parts = _parts(layer, _NORM)
@@ -70,12 +70,12 @@ def _batch_normalization(layer: Any, call: Call) -> Description:
     return Description((Step(ops.MulConstant(made[0])), Step(ops.AddConstant(made[1]))))
 
 
-def _with(call: Call, kernel: Weight, bias: Weight) -> Call:
+def _with(call: KerasCall, kernel: Weight, bias: Weight) -> KerasCall:
     return replace(call, read=lambda name, variable, dtype: kernel if name == "kernel" else bias)
 
 
 @between_quantizers("QBatchNormDense")
-def _normalized_dense(layer: Any, call: Call) -> Description:
+def _normalized_dense(layer: Any, call: KerasCall) -> Description:
     """The normalisation of the input folded into kernel and bias, as HGQ2 folds it: its bias lacks
     the division by the deviation."""
     parts = _parts(layer, _NORM)
@@ -104,7 +104,7 @@ def _normalized_dense(layer: Any, call: Call) -> Description:
 
 
 @between_quantizers("QEinsumDenseBatchnorm")
-def _normalized_einsum(layer: Any, call: Call) -> Description:
+def _normalized_einsum(layer: Any, call: KerasCall) -> Description:
     """The normalisation of the output folded into kernel and bias."""
     parts = _parts(layer, _NORM)
     kernel, bias = array_of(layer._kernel, keras), array_of(layer.bias, keras)

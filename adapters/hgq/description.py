@@ -10,16 +10,16 @@ from hgq.quantizer import Quantizer
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import describes
 from .quantizers import through
 
 __all__ = ["at_inference", "between_quantizers"]
 
-Describer = Callable[[Any, Call], Description]
+Describer = Callable[[Any, KerasCall], Description]
 
 
-def at_inference(call: Call) -> None:
+def at_inference(call: KerasCall) -> None:
     """Raises Undescribed where the layer computes in another way than the descriptions say."""
     if call.training:
         raise Undescribed("in training mode its quantizers adapt to the batch")
@@ -27,7 +27,7 @@ def at_inference(call: Call) -> None:
         raise Undescribed(f"its compute dtype {call.dtype} is not supported")
 
 
-def _quantized_at_the_ends(layer: Any, call: Call, plain: Describer) -> Description:
+def _quantized_at_the_ends(layer: Any, call: KerasCall, plain: Describer) -> Description:
     at_inference(call)
     if call.carried and len(call.inputs) > 1:
         raise Undescribed(

@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers import conv, einsum, merging, pooling  # noqa: F401 (they register what the layers here extend)
 from ..keras.layers.activation import activation_steps
@@ -39,7 +39,7 @@ for _name in (
 
 
 @describes("hgq.Quantizer")
-def _quantizer(layer: Any, call: Call) -> Description:
+def _quantizer(layer: Any, call: KerasCall) -> Description:
     if call.training:
         raise Undescribed("in training mode it adapts to the batch")
     return Description(
@@ -52,19 +52,19 @@ def _scaled(steps: Sequence[Step], gain: float) -> Description:
 
 
 @between_quantizers("QAveragePow2")
-def _average(layer: Any, call: Call) -> Description:
+def _average(layer: Any, call: KerasCall) -> Description:
     return _scaled(REGISTERED["Add"](layer, call).steps, layer._scale)
 
 
 @between_quantizers("QSum", "QMeanPow2")
-def _sum(layer: Any, call: Call) -> Description:
+def _sum(layer: Any, call: KerasCall) -> Description:
     return _scaled(
         (Step(ops.ReduceSum(axes=tuple(layer.axes), keepdims=bool(layer.keepdims))),), layer.scale
     )
 
 
 @between_quantizers("QEinsum")
-def _einsum(layer: Any, call: Call) -> Description:
+def _einsum(layer: Any, call: KerasCall) -> Description:
     return Description(
         (
             Step(
@@ -76,14 +76,14 @@ def _einsum(layer: Any, call: Call) -> Description:
 
 
 @between_quantizers("QUnaryFunctionLUT")
-def _function(layer: Any, call: Call) -> Description:
+def _function(layer: Any, call: KerasCall) -> Description:
     return Description(
         activation_steps(layer.activation, call, len(call.shape)) or (Step(ops.Identity()),)
     )
 
 
 @between_quantizers("QAffinedUnaryFunctionLUT")
-def _affined(layer: Any, call: Call) -> Description:
+def _affined(layer: Any, call: KerasCall) -> Description:
     line = (
         Step(ops.MulConstant(call.weight("scale", layer.scale))),
         Step(ops.AddConstant(call.weight("bias", layer.bias))),

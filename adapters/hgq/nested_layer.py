@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.description import Builder, Ref
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import describe
 from ..keras.describe.variables import read_variable
 
@@ -18,7 +18,7 @@ __all__ = ["inside"]
 def inside(
     build: Builder,
     layer: Any,
-    call: Call,
+    call: KerasCall,
     name: str,
     x: Ref,
     shape: Sequence[int],

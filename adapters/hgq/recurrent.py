@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Description
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers.activation import activation_steps
 from ..keras.layers.recurrent import OWN_CELLS, CellOps
@@ -20,18 +20,18 @@ from .quantizers import quantizer_ops
 
 
 @describes("hgq.QGRU", "hgq.QSimpleRNN", arguments=("mask", "initial_state"))
-def _recurrent(layer: Any, call: Call) -> Description:
+def _recurrent(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
     return REGISTERED["RNN"](layer, call)
 
 
 @describes("hgq.QGRUCell", "hgq.QSimpleRNNCell", arguments=("states",))
-def _cell(layer: Any, call: Call) -> Description:
+def _cell(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
     return REGISTERED["GRUCell"](layer, call)
 
 
-def _activation(function: Any, call: Call, rank: int = 2) -> tuple[ops.Op, ...]:
+def _activation(function: Any, call: KerasCall, rank: int = 2) -> tuple[ops.Op, ...]:
     parts = tuple(step.op for step in activation_steps(function, call, rank))
     if not all(isinstance(part, ops.Elementwise) for part in parts):
         raise Undescribed(
@@ -49,7 +49,7 @@ def _one(parts: Sequence[ops.Op]) -> ops.Op:
     return ops.Chain(tuple(parts))
 
 
-def _weights(cell: Any, call: Call, prefix: str) -> dict[str, Any]:
+def _weights(cell: Any, call: KerasCall, prefix: str) -> dict[str, Any]:
     return {
         "kernel": call.weight(f"{prefix}kernel", cell.kernel),
         "recurrent": call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel),
@@ -63,7 +63,7 @@ def _input(cell: Any) -> tuple[ops.Op, ...]:
     return ()
 
 
-def _simple(cell: Any, call: Call, prefix: str) -> CellOps:
+def _simple(cell: Any, call: KerasCall, prefix: str) -> CellOps:
     """Its state is not quantised where it is the quantised output already."""
     at_inference(call)
     output = (*quantizer_ops(cell.paq, "its sum goes through"), *_activation(cell.activation, call))
@@ -73,7 +73,7 @@ def _simple(cell: Any, call: Call, prefix: str) -> CellOps:
     )
 
 
-def _gated(cell: Any, call: Call, prefix: str) -> CellOps:
+def _gated(cell: Any, call: KerasCall, prefix: str) -> CellOps:
     at_inference(call)
     gates = quantizer_ops(cell.praq, "its gates go through")
     function = _activation(cell.recurrent_activation, call)

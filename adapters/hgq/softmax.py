@@ -10,13 +10,13 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from .description import between_quantizers
 from .quantizers import through
 
 
 @between_quantizers("QSoftmax", arguments=("mask",))
-def _softmax(layer: Any, call: Call) -> Description:
+def _softmax(layer: Any, call: KerasCall) -> Description:
     """What a mask hides is put far below the largest before the tables, and is 0 behind them."""
     build, x, axes, mask = Builder(), Ref(-1), tuple(layer.axes), call.arguments.get("mask")
     if mask is not None:

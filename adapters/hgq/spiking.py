@@ -12,7 +12,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, described_class, describes
 from ..keras.layers.recurrent import STEPWISE, Stepwise
 from .description import at_inference
@@ -22,12 +22,14 @@ _CELLS = ("LIFCell", "QLIFCell", "QSimpleSNNCell", "SpikingNeuralCell")
 
 
 @describes("hgq.QSimpleSNN", "hgq.QLIF", arguments=("mask", "initial_state"))
-def _layer(layer: Any, call: Call) -> Description:
+def _layer(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
     return REGISTERED["RNN"](layer, call)
 
 
-def _stepwise(cell: Any, call: Call, prefix: str, build: Builder, x: Ref) -> tuple[Ref, Stepwise]:
+def _stepwise(
+    cell: Any, call: KerasCall, prefix: str, build: Builder, x: Ref
+) -> tuple[Ref, Stepwise]:
     at_inference(call)
     made = _Cell.of(cell, call, prefix)
     return made.received(build, x), lambda part, state: made.step(build, part, state)
@@ -37,7 +39,7 @@ STEPWISE.update(dict.fromkeys((f"hgq.{name}" for name in _CELLS), _stepwise))
 
 
 @describes(*(f"hgq.{name}" for name in _CELLS), arguments=("states",))
-def _cell(layer: Any, call: Call) -> Description:
+def _cell(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
     build, cell = Builder(), _Cell.of(layer, call)
     (state,) = _flat(call.arguments["states"])
@@ -68,7 +70,7 @@ class _Cell:
     state: Sequence[ops.Op]
 
     @classmethod
-    def of(cls, cell: Any, call: Call, prefix: str = "") -> "_Cell":
+    def of(cls, cell: Any, call: KerasCall, prefix: str = "") -> "_Cell":
         if described_class(cell, call.watched).__name__ not in _CELLS:
             raise Undescribed(f"its cell {type(cell).__name__} has no description")
         grad = cell.spike_grad

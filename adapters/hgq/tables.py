@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import describes
 from ..keras.describe.windows import padding_pairs
 from ..keras.layers import einsum, normalization  # noqa: F401 (they register what is inside the layers here)
@@ -21,13 +21,13 @@ from .quantizers import through
 
 
 @describes("hgq.QDenseT")
-def _dense(layer: Any, call: Call) -> Description:
+def _dense(layer: Any, call: KerasCall) -> Description:
     at_inference(call)
     return _dense_of(Builder(), layer, call, Ref(-1), call.shape)
 
 
 @describes("hgq.QConvT1D", "hgq.QConvT2D")
-def _conv(layer: Any, call: Call) -> Description:
+def _conv(layer: Any, call: KerasCall) -> Description:
     """The cells of each window, channels last, are the inputs of a dense layer of tables."""
     at_inference(call)
     if layer.data_format != "channels_last":
@@ -66,7 +66,7 @@ def _conv(layer: Any, call: Call) -> Description:
 
 
 def _dense_of(
-    build: Builder, layer: Any, call: Call, x: Ref, shape: tuple[int, ...]
+    build: Builder, layer: Any, call: KerasCall, x: Ref, shape: tuple[int, ...]
 ) -> Description:
     """Tables of x (…, inputs), one for each input and output."""
     wide = (*shape, layer.n_out)
@@ -85,7 +85,7 @@ def _dense_of(
     )
 
 
-def _looked_up(build: Builder, layer: Any, call: Call, x: Ref, shape: Sequence[int]) -> Ref:
+def _looked_up(build: Builder, layer: Any, call: KerasCall, x: Ref, shape: Sequence[int]) -> Ref:
     """What the network of each table gives, on elements that went through quantizers of their
     own."""
     if layer.enable_iq:
@@ -97,7 +97,7 @@ def _looked_up(build: Builder, layer: Any, call: Call, x: Ref, shape: Sequence[i
     return x
 
 
-def _ended(build: Builder, layer: Any, call: Call, x: Ref, rank: int) -> Description:
+def _ended(build: Builder, layer: Any, call: KerasCall, x: Ref, rank: int) -> Description:
     for step in activation_steps(layer.activation, call, rank):
         x = build.add(step.op, x)
     if layer.enable_oq:
@@ -106,7 +106,7 @@ def _ended(build: Builder, layer: Any, call: Call, x: Ref, rank: int) -> Descrip
 
 
 @describes("hgq.QEinsumDenseT")
-def _einsum(layer: Any, call: Call) -> Description:
+def _einsum(layer: Any, call: KerasCall) -> Description:
     """Tables for each product that the einsum would add up."""
     at_inference(call)
     build, (apart, shape) = Builder(), layer._broadcast_shapes(call.shape)
@@ -124,7 +124,7 @@ def _einsum(layer: Any, call: Call) -> Description:
     return _ended(build, layer, call, x, len(layer._output_transpose))
 
 
-def _normalized(layer: Any, call: Call, shape: Sequence[int]) -> Any:
+def _normalized(layer: Any, call: KerasCall, shape: Sequence[int]) -> Any:
     count = prod(shape[axis] for axis in layer._bn_axes)
     names = {
         "scale": "bn_gamma",

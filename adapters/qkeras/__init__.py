@@ -19,7 +19,7 @@ from probe import ops
 from probe.description import Description, Step, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call, Describer
+from ..keras.describe.call import Describer, KerasCall
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.describe.variables import Reader, array_of, read_variable
 from ..keras.layers import conv, normalization, pooling, recurrent, transpose_conv, wrappers  # noqa: F401 (they register what the layers here extend)
@@ -52,7 +52,7 @@ def custom_objects() -> dict[str, Any]:
     }
 
 
-def quantized_activation_steps(activation: Any, call: Call, ndim: int) -> tuple[Step, ...]:
+def quantized_activation_steps(activation: Any, call: KerasCall, ndim: int) -> tuple[Step, ...]:
     """The steps of a quantizer, or of a function of QKeras' own, on a tensor of ``ndim`` axes."""
     return tuple(Step(op) for op in quantizer_ops(activation, ndim, "its output goes through"))
 
@@ -136,14 +136,14 @@ describes("QBidirectional", arguments=("mask", "initial_state"))(_as_in_keras("B
 
 
 @describes("QActivation")
-def _activation(layer: Any, call: Call) -> Description:
+def _activation(layer: Any, call: KerasCall) -> Description:
     return Description(
         activation_steps(layer.quantizer, call, len(call.shape)) or (Step(ops.Identity()),)
     )
 
 
 @describes("QAdaptiveActivation")
-def _adaptive(layer: Any, call: Call) -> Description:
+def _adaptive(layer: Any, call: KerasCall) -> Description:
     """Its integer bits follow a moving average: those that were there before the call are used in
     it."""
     if call.training:
@@ -157,7 +157,7 @@ def _adaptive(layer: Any, call: Call) -> Description:
     )
 
 
-def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
+def _averaged(layer: Any, call: KerasCall, name: str, area: int) -> Description:
     """The mean, times the number of cells again, times their quantised inverse
     (qkeras/qpooling.py)."""
     plain = REGISTERED[name](layer, call)
@@ -174,11 +174,11 @@ def _averaged(layer: Any, call: Call, name: str, area: int) -> Description:
 
 
 @describes("QAveragePooling2D")
-def _average_pooling(layer: Any, call: Call) -> Description:
+def _average_pooling(layer: Any, call: KerasCall) -> Description:
     return _averaged(layer, call, "AveragePooling2D", prod(layer.pool_size))
 
 
 @describes("QGlobalAveragePooling2D")
-def _global_average_pooling(layer: Any, call: Call) -> Description:
+def _global_average_pooling(layer: Any, call: KerasCall) -> Description:
     spatial = call.shape[2:] if layer.data_format == "channels_first" else call.shape[1:-1]
     return _averaged(layer, call, "GlobalAveragePooling2D", prod(spatial))

@@ -18,7 +18,7 @@ import tf_keras
 from probe.description import Description, Weight
 from probe.errors import Undescribed
 
-from ..keras.describe.call import Call
+from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.describe.variables import array_of
 from ..keras.describe.with_attributes import changed
@@ -31,7 +31,7 @@ _KERNELS = {
 }
 
 
-def _folded(name: str, layer: Any, call: Call) -> Description:
+def _folded(name: str, layer: Any, call: KerasCall) -> Description:
     if call.training:
         raise Undescribed("in training mode it folds the statistics of the batch")
     kernel, quantizer = _KERNELS[name]
@@ -110,10 +110,10 @@ def _quantized(
 
 
 @describes("QConv2DBatchnorm")
-def _convolution(layer: Any, call: Call) -> Description:
+def _convolution(layer: Any, call: KerasCall) -> Description:
     return _folded("Conv2D", layer, call)
 
 
 @describes("QDepthwiseConv2DBatchnorm")
-def _depthwise(layer: Any, call: Call) -> Description:
+def _depthwise(layer: Any, call: KerasCall) -> Description:
     return _folded("DepthwiseConv2D", layer, call)

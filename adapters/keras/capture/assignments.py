@@ -63,7 +63,7 @@ def state_of(layer: Any, tensors: Tensors) -> State:
 
 
 def begun_with(state: State | None) -> dict[str, Any]:
-    """What a ``Call`` says of the state that it began with, once it has ended.
+    """What a ``KerasCall`` says of the state that it began with, once it has ended.
 
     A call that made variables is followed from where it ended: without them, following it would
     make others.

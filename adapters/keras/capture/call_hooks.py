@@ -20,7 +20,7 @@ from probe.errors import ForwardFailed, NotReached, Undescribed
 from probe.model import OnCall
 from probe.process.interrupts import held_back, interruptible, stop_here
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import is_own
 from ..describe.layer_tree import Place
 from ..describe.tensors import Tensors
@@ -197,7 +197,7 @@ def _through(
     input_tensors, masks, arguments = received(original, args, kwargs, state.tensors)
     if not state.tensors.visible(input_tensors):
         return original(*args, **kwargs)
-    call = Call(place.layer, state.tensors.keras, (), "", arguments, tracer=symbolic_trace)
+    call = KerasCall(place.layer, state.tensors.keras, (), "", arguments, tracer=symbolic_trace)
 
     def own() -> Any:
         return original(*args, **kwargs)
@@ -233,7 +233,7 @@ def _through(
 
 def _by_graph(
     place: Place,
-    call: Call,
+    call: KerasCall,
     input_tensors: Sequence[Any],
     own: Callable[[], Any],
     state: ForwardPass,
@@ -274,7 +274,9 @@ def _stepped(place: Place, operation: Any, args: Any, kwargs: Any, state: Forwar
     )
 
 
-def _pushed(place: Place, wanted: BegunCall, call: Call, result: Any, state: ForwardPass) -> Any:
+def _pushed(
+    place: Place, wanted: BegunCall, call: KerasCall, result: Any, state: ForwardPass
+) -> Any:
     """The call handed to the callback; its result with the callback's values in place of its own,
     where it returns any."""
     tensors, number = state.tensors, state.counts.get(place.name, 0)

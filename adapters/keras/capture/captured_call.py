@@ -14,7 +14,7 @@ from probe.description.custom_layers import describe_registered, registered
 from probe.errors import Undescribed, describing
 from probe.model import Capture
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describe
 from ..describe.layer_tree import Place
 from . import symbolic_trace
@@ -24,7 +24,7 @@ __all__ = ["captured"]
 
 
 def captured(
-    place: Place, number: int, wanted: BegunCall, call: Call, result: Any, state: ForwardPass
+    place: Place, number: int, wanted: BegunCall, call: KerasCall, result: Any, state: ForwardPass
 ) -> Capture:
     """The call with its description; of a container with the calls that were made in it."""
     description, why = _description(place, call, state)
@@ -61,7 +61,7 @@ def captured(
 
 
 def _exporter(
-    place: Place, wanted: BegunCall, call: Call, state: ForwardPass
+    place: Place, wanted: BegunCall, call: KerasCall, state: ForwardPass
 ) -> Callable[[], tuple[np.ndarray, ...]] | None:
     """What exports the layer alone; None for a model."""
     if isinstance(place.layer, state.tensors.keras.Model):
@@ -89,7 +89,9 @@ def _exported(*of_call: Any) -> tuple[np.ndarray, ...]:
     return outputs
 
 
-def _description(place: Place, call: Call, state: ForwardPass) -> tuple[Description | None, str]:
+def _description(
+    place: Place, call: KerasCall, state: ForwardPass
+) -> tuple[Description | None, str]:
     known = registered(place.layer)
     if place.role == "container" and not known:
         return None, f"{place.kind} is a container: its layers are checked individually"
@@ -107,7 +109,7 @@ def _description(place: Place, call: Call, state: ForwardPass) -> tuple[Descript
         return None, str(error)
 
 
-def _uses_masks(description: Description, call: Call) -> bool:
+def _uses_masks(description: Description, call: KerasCall) -> bool:
     sources = (
         ref for position, step in enumerate(description.steps) for ref in step.sources(position)
     )

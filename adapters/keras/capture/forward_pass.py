@@ -15,7 +15,7 @@ from probe.capture.producers import Producers
 from probe.description import Ref
 from probe.model import OnCall, Producer
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import computed_in
 from ..describe.described_classes import ADAPTERS
 from ..describe.layer_tree import Place, own_call, root_of
@@ -220,13 +220,13 @@ def _is_variable(tensor: Any) -> bool:
 
 def ended(
     place: Place, call: BegunCall, result: Any, watched: tuple[str, ...], tensors: Tensors
-) -> Call:
+) -> KerasCall:
     """A call that has ended, as the description functions see it."""
     dtype = computed_in(place.layer) or tensors.dtype((result, call.input_tensors))
     cast = "Embedding" in place.kind or hasattr(place.layer, "cell")
     if dtype == "float64" and not cast and any(x.dtype == np.float32 for x in call.inputs):
         dtype = "float32"  # Some layers (Keras 3's normalisations) do not cast what they are given.
-    return Call(
+    return KerasCall(
         place.layer,
         tensors.keras,
         call.inputs,

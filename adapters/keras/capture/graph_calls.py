@@ -16,11 +16,11 @@ from typing import Any
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.layer_tree import Place
 from ..describe.tensors import Tensors
-from ..tf_graph.node import Held, TidyBuilder
-from ..tf_graph.walk import Walk
+from ..tf_graph.node import GraphTensor, TidyBuilder
+from ..tf_graph.walk import GraphWalk
 from .graph_of_call import TracedCall, captured, left, traced_call, weight_of
 from .graph_trace import ended, taken
 from .operation_calls import same
@@ -42,12 +42,12 @@ class Piece:
 
     def call(self, *inputs: Any) -> Any:
         arrays = tuple(self.tensors.array(tensor) for tensor in inputs)
-        call = Call(self, self.tensors.keras, arrays, self.tensors.dtype(inputs))
+        call = KerasCall(self, self.tensors.keras, arrays, self.tensors.dtype(inputs))
         return self._walked(inputs, call)[1][0].later()
 
     __call__ = call
 
-    def described(self, call: Call, tensors: Tensors) -> Description:
+    def described(self, call: KerasCall, tensors: Tensors) -> Description:
         """Its steps on the inputs of a call."""
         values = [
             tensors.tensor(array, source.dtype)
@@ -55,10 +55,12 @@ class Piece:
         ]
         return Description(ended(*self._walked(values, call)))
 
-    def _walked(self, values: Sequence[Any], call: Call) -> tuple[Walk, list[Held]]:
+    def _walked(
+        self, values: Sequence[Any], call: KerasCall
+    ) -> tuple[GraphWalk, list[GraphTensor]]:
         build = TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks)))
         tf = importlib.import_module("tensorflow")
-        walk = Walk(build, tf, call.dtype, weight_of(self.model, call))
+        walk = GraphWalk(build, tf, call.dtype, weight_of(self.model, call))
         given = captured(self.graph, walk)
         for k, (tensor, value) in enumerate(zip(self.sources, values, strict=True)):
             given[tensor.name] = taken(build, Ref(-1, k), tensor, value)
@@ -124,7 +126,7 @@ class TracedByGraph:
 
 def traced_by_graph(
     place: Place,
-    call: Call,
+    call: KerasCall,
     input_tensors: Sequence[Any],
     function: Callable[[Sequence[Any]], Any],
     own: Callable[[], Any],

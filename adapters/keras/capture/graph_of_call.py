@@ -13,11 +13,11 @@ from probe.description import Weight
 from probe.errors import Undescribed, first_line
 from probe.process.interrupts import held_back, interruptible
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.tensors import Tensors
 from ..describe.variables import cast, read_variable, widened
-from ..tf_graph.node import Held, Later
-from ..tf_graph.walk import Walk
+from ..tf_graph.node import GraphTensor, Later
+from ..tf_graph.walk import GraphWalk
 from .arguments import received
 from .restore_state import unchanged
 
@@ -185,20 +185,20 @@ def _noting(
     return functools.wraps(original)(call)
 
 
-def captured(graph: Any, walk: Walk) -> dict[str, Held]:
+def captured(graph: Any, walk: GraphWalk) -> dict[str, GraphTensor]:
     """What a graph takes from outside beside its inputs, by the names of its tensors there."""
     variables = {id(variable.handle): variable for variable in graph.variables}
     tensors = {}
     for outside, inside in graph.captures:
         if outside.dtype.name == "resource":
             variable = variables.get(id(outside))
-            tensors[inside.name] = Held("resource", Later(lambda: None), variable=variable)
+            tensors[inside.name] = GraphTensor("resource", Later(lambda: None), variable=variable)
         else:
             tensors[inside.name] = walk.constant(outside)
     return tensors
 
 
-def weight_of(layer: Any, call: Call) -> Callable[[Any, bool], Weight]:
+def weight_of(layer: Any, call: KerasCall) -> Callable[[Any, bool], Weight]:
     """Gives a variable of TensorFlow as a weight: cast to what the layer computes in, or as it is
     stored. ``layer`` and those inside have the names."""
     names: dict[int, tuple[str, Any]] = {}

@@ -18,14 +18,14 @@ from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 from probe.ops import Cast
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import described_name
 from ..describe.layer_tree import is_followed
 from ..describe.op_builder import OpBuilder
 from ..describe.tensors import Tensors
 from ..describe.variables import read_variable
-from ..tf_graph.node import Held, Later, TidyBuilder
-from ..tf_graph.walk import Inside, Walk
+from ..tf_graph.node import GraphTensor, Later, TidyBuilder
+from ..tf_graph.walk import GraphWalk, Inside
 from .graph_of_call import METHODS, CalledLayer, TracedCall, captured, left, traced_call, weight_of
 from .same_values import refuse_others
 
@@ -36,7 +36,7 @@ class _NotRun(Undescribed):
     """A graph that TensorFlow has traced, and does not run."""
 
 
-Describe = Callable[[Any, Call], Description]
+Describe = Callable[[Any, KerasCall], Description]
 """What describes a layer inside."""
 
 
@@ -44,7 +44,7 @@ def graph_steps(
     function: Callable[[Sequence[Any]], Any],
     values: Sequence[Any],
     layer: Any,
-    call: Call,
+    call: KerasCall,
     tensors: Tensors,
     describe: Describe,
 ) -> Description:
@@ -70,7 +70,7 @@ def graph_steps(
         TidyBuilder(replace(call, inputs=(*call.inputs, *call.masks))),
         iter(run_outputs[count:]),
     )
-    walk = Walk(build, tf, call.dtype, weight_of(layer, call))
+    walk = GraphWalk(build, tf, call.dtype, weight_of(layer, call))
     refs_by_name = captured(graph, walk)
     for k, (tensor, value) in enumerate(zip(graph.inputs, values, strict=False)):
         refs_by_name[tensor.name] = taken(build, Ref(-1, k), tensor, value)
@@ -107,7 +107,7 @@ def _noted(tensors: Tensors, layer: Any) -> str | None:
     return ""
 
 
-def ended(walk: Walk, outputs: Sequence[Held]) -> tuple[Step, ...]:
+def ended(walk: GraphWalk, outputs: Sequence[GraphTensor]) -> tuple[Step, ...]:
     """The steps that lead to tensors of a graph; Undescribed where they cannot be followed, or
     follow from no input."""
     if why := next((output.why for output in outputs if output.why), ""):
@@ -125,12 +125,12 @@ def _inner(
     note: CalledLayer,
     arrays: Sequence[np.ndarray],
     results: Sequence[Any],
-    call: Call,
+    call: KerasCall,
     tensors: Tensors,
     describe: Describe,
-    walk: Walk,
-    held: Sequence[Held],
-) -> Sequence[Held]:
+    walk: GraphWalk,
+    held: Sequence[GraphTensor],
+) -> Sequence[GraphTensor]:
     """What a layer inside gives: its own steps, on what it was given."""
     dtypes = [tensors.dtype([output]) for output in results]
     why = next((tensor.why for tensor in held if tensor.why), note.why)
@@ -160,9 +160,9 @@ def _inner(
     for k, (dtype, result) in enumerate(zip(dtypes, results, strict=True)):
         later = Later(partial(_same, result))
         if why:
-            found.append(Held(dtype, later, why=why))
+            found.append(GraphTensor(dtype, later, why=why))
             continue
-        found.append(Held(dtype, later, ref=walk.build.told(refs[k], result.shape)))
+        found.append(GraphTensor(dtype, later, ref=walk.build.told(refs[k], result.shape)))
     return found
 
 
@@ -170,13 +170,13 @@ def _same(value: Any) -> Any:
     return value
 
 
-def taken(build: OpBuilder, ref: Ref, tensor: Any, value: Any) -> Held:
+def taken(build: OpBuilder, ref: Ref, tensor: Any, value: Any) -> GraphTensor:
     """An input of the call, which is this tensor of the graph; integers in their own type, in which
     they wrap around."""
     dtype = str(tensor.dtype.name)
     if tensor.dtype.is_integer or tensor.dtype.is_bool:
         ref = build.add(Cast(to=dtype), ref, shape=tuple(int(size) for size in value.shape))
-    return Held(dtype, Later(partial(_same, value)), ref=ref)
+    return GraphTensor(dtype, Later(partial(_same, value)), ref=ref)
 
 
 def _run(run: Callable[[], Any]) -> list[Any]:

@@ -18,12 +18,12 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.process.interrupts import held_back, interruptible
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.layer_tree import Place, is_followed
 from ..describe.tensors import Tensors
 from .assignments import State, state_of
 from .restore_state import unchanged
-from .symbolic_trace import Graph, drawn, names_kept, symbolic
+from .symbolic_trace import TracedGraph, drawn, names_kept, symbolic
 
 __all__ = ["WHOLE", "Traced", "same", "traced"]
 
@@ -38,7 +38,7 @@ class Traced:
 
     place: Place
     inputs: Sequence[Any]
-    graph: Graph
+    graph: TracedGraph
     result: Any
     tensors: Tensors
     inside: Callable[[Any], bool]
@@ -73,7 +73,7 @@ class Traced:
 
 def traced(
     place: Place,
-    call: Call,
+    call: KerasCall,
     input_tensors: Sequence[Any],
     own: Callable[[], Any],
     tensors: Tensors,
@@ -128,7 +128,9 @@ def traced(
     )
 
 
-def _drawn(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> tuple[Any, Graph]:
+def _drawn(
+    layer: Any, call: KerasCall, tensors: Tensors, symbols: list[Any]
+) -> tuple[Any, TracedGraph]:
     result = symbolic(layer, call, tensors, symbols)
     return result, drawn(call, symbols, result)
 
@@ -143,7 +145,7 @@ def same(left: Any, right: Any, tensors: Tensors) -> bool:
     )
 
 
-def _symbol(tensor: Any, call: Call, tensors: Tensors) -> Any:
+def _symbol(tensor: Any, call: KerasCall, tensors: Tensors) -> Any:
     shape, dtype = tuple(tensor.shape), tensors.dtype([tensor])
     if call.legacy:
         return call.namespace.Input(batch_size=shape[0], shape=shape[1:], dtype=dtype)

@@ -7,7 +7,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.numerics.precision import precision_of
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 
 __all__ = ["MASKED", "OTHERWISE", "refuse_others"]
 
@@ -21,7 +21,7 @@ OTHERWISE = "its operations, run one by one, give other values than the call its
 
 
 def refuse_others(
-    values: Sequence[np.ndarray], others: Sequence[np.ndarray], call: Call, why: str
+    values: Sequence[np.ndarray], others: Sequence[np.ndarray], call: KerasCall, why: str
 ) -> None:
     """Undescribed for that reason where the call gave other values than these, or because of the
     masks that inputs have: Keras carries them past the code of the layer, to the layers inside."""

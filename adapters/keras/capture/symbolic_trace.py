@@ -23,7 +23,7 @@ from probe.ops import Constant
 from probe.ops.step import weights_of
 from probe.process.interrupts import Shared, held_back, interruptible
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describe, described_name
 from ..describe.described_classes import ROOTS
 from ..describe.layer_tree import is_followed, root_of
@@ -36,7 +36,7 @@ from .unrolled_loops import unrolled
 
 __all__ = [
     "Failed",
-    "Graph",
+    "TracedGraph",
     "drawn",
     "followed",
     "function_steps",
@@ -53,7 +53,7 @@ class Failed(Undescribed):
     """The call itself fails on symbolic tensors, or node by node."""
 
 
-def followed(layer: Any, call: Call) -> Description:
+def followed(layer: Any, call: KerasCall) -> Description:
     """The steps of a call; Undescribed where something in it leaves no node, or has no
     description."""
     tensors = Tensors(call.namespace)
@@ -82,7 +82,7 @@ def _alike(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
 
 
 @contextmanager
-def names_kept(call: Call) -> Iterator[None]:
+def names_kept(call: KerasCall) -> Iterator[None]:
     """Keras counts the names it gives, to nodes too: what the user builds later must not be named
     otherwise."""
     if call.legacy:
@@ -102,7 +102,7 @@ def names_kept(call: Call) -> Iterator[None]:
         counts.update(before)
 
 
-def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
+def _followed(layer: Any, call: KerasCall, tensors: Tensors) -> Description:
     symbols, values = _inputs(call, tensors)
     try:
         try:
@@ -119,7 +119,10 @@ def _followed(layer: Any, call: Call, tensors: Tensors) -> Description:
 
 
 def _by_graph(
-    function: Callable[[Sequence[Any]], Any], values: Sequence[Any], call: Call, failed: Undescribed
+    function: Callable[[Sequence[Any]], Any],
+    values: Sequence[Any],
+    call: KerasCall,
+    failed: Undescribed,
 ) -> Description:
     """The steps of what ``function`` does with tensors through the graph that TensorFlow traces of
     it, where symbolic tensors do not get through."""
@@ -143,7 +146,7 @@ def _by_graph(
 
 
 def _with_weights(
-    description: Description, layer: Any, values: Sequence[Any], call: Call, tensors: Tensors
+    description: Description, layer: Any, values: Sequence[Any], call: KerasCall, tensors: Tensors
 ) -> Description:
     """The same, or what TensorFlow's graph tells where numbers that Python has made while the call
     was on follow from variables, such as a kernel that is normalised first."""
@@ -163,7 +166,7 @@ def _with_weights(
     return description
 
 
-def on_tensors(layer: Any, call: Call, tensors: Tensors, input_tensors: Sequence[Any]) -> Any:
+def on_tensors(layer: Any, call: KerasCall, tensors: Tensors, input_tensors: Sequence[Any]) -> Any:
     """The call as it was made, on these tensors."""
     named = {
         name: tensors.mapped(
@@ -180,7 +183,9 @@ def on_tensors(layer: Any, call: Call, tensors: Tensors, input_tensors: Sequence
     return type(layer).call(layer, *several, **named)
 
 
-def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) -> tuple[Step, ...]:
+def function_steps(
+    function: Callable[[Any], Any], x: np.ndarray, call: KerasCall
+) -> tuple[Step, ...]:
     """The steps of a function of one tensor, such as an activation, called on ``x``; Undescribed
     where it cannot be followed."""
     tensors, inner = Tensors(call.namespace), replace(call, inputs=(x,), masks=(), outputs=None)
@@ -194,7 +199,7 @@ def function_steps(function: Callable[[Any], Any], x: np.ndarray, call: Call) ->
 
 
 def _steps_between(
-    symbols: list[Any], values: list[Any], result: Any, call: Call, tensors: Tensors
+    symbols: list[Any], values: list[Any], result: Any, call: KerasCall, tensors: Tensors
 ) -> Description:
     """The nodes between symbolic tensors and a result, run on the values and described one by
     one."""
@@ -224,7 +229,7 @@ def _advice(layer: Any, why: str) -> str:
     return f"{text}: {why} (describe it with @probe.describes)"
 
 
-def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
+def _inputs(call: KerasCall, tensors: Tensors) -> tuple[list[Any], list[Any]]:
     """A symbolic tensor and one with values for each tensor that the layer was given."""
     symbols, values = [], []
     for array in (*call.inputs, *call.masks):
@@ -239,7 +244,7 @@ def _inputs(call: Call, tensors: Tensors) -> tuple[list[Any], list[Any]]:
     return symbols, values
 
 
-def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> Any:
+def symbolic(layer: Any, call: KerasCall, tensors: Tensors, symbols: list[Any]) -> Any:
     """What ``call`` gives on symbolic tensors, all of it following from them; Undescribed with the
     reason where that is not so."""
     written_out = unrolled(layer, call, tensors)
@@ -258,7 +263,7 @@ def symbolic(layer: Any, call: Call, tensors: Tensors, symbols: list[Any]) -> An
     return _called(partial(method, **named), call, tensors)
 
 
-def _called(method: Callable[[], Any], call: Call, tensors: Tensors) -> Any:
+def _called(method: Callable[[], Any], call: KerasCall, tensors: Tensors) -> Any:
     """The result of a call on symbolic tensors, all of it following from them; Undescribed with the
     reason where that is not so."""
     try:
@@ -293,7 +298,7 @@ _DENSE = Shared(_dense)
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class TracedGraph:
     """The nodes between symbolic tensors and a result, in the order that they run in."""
 
     drawn: Any
@@ -325,17 +330,17 @@ class Graph:
         return [known[str(id(symbol))][0] for symbol in self.drawn.outputs]
 
 
-def drawn(call: Call, symbols: Sequence[Any], result: Any) -> Graph:
+def drawn(call: KerasCall, symbols: Sequence[Any], result: Any) -> TracedGraph:
     """Before anything puts back what the symbolic call has noted on the layers."""
     if not call.legacy:
-        return Graph(
+        return TracedGraph(
             call.namespace.Function([symbol for symbol in symbols if _is_used(symbol)], result),
             symbols,
             (),
         )
     model = call.namespace.Model(list(symbols), result)
     depths = sorted(model._nodes_by_depth, reverse=True)
-    return Graph(
+    return TracedGraph(
         model,
         symbols,
         [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input],
@@ -352,7 +357,7 @@ def _ran(
     operation: Any,
     args: Any,
     kwargs: Any,
-    call: Call,
+    call: KerasCall,
     tensors: Tensors,
     build: Builder,
     held: dict[int, tuple[Any, Ref]],
@@ -390,7 +395,7 @@ def _ran(
     return result
 
 
-def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
+def _described(operation: Any, call: KerasCall, tensors: Tensors) -> Description:
     if registered(operation):
         return describe_registered(operation, call)
     if _has_call_to_follow(operation, call):
@@ -398,7 +403,7 @@ def _described(operation: Any, call: Call, tensors: Tensors) -> Description:
     return describe(operation, call)
 
 
-def _has_call_to_follow(operation: Any, call: Call) -> bool:
+def _has_call_to_follow(operation: Any, call: KerasCall) -> bool:
     """Whether it has no description and is followed, or is a model, which calls others."""
     if registered(operation):
         return False
@@ -409,7 +414,7 @@ def _has_call_to_follow(operation: Any, call: Call) -> bool:
     return False
 
 
-def _named(prefix: str, call: Call) -> Callable[[str, Any, str | None], Weight]:
+def _named(prefix: str, call: KerasCall) -> Callable[[str, Any, str | None], Weight]:
     """Reads the weights of a layer inside under its name."""
     read = call.read or read_variable(call.namespace)
     return lambda name, variable, dtype: read(f"{prefix}{name}", variable, dtype)

@@ -15,7 +15,7 @@ import numpy as np
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.tensors import Tensors
 
 __all__ = ["unrolled"]
@@ -24,7 +24,7 @@ _MOST = 256
 """Steps."""
 
 
-def unrolled(operation: Any, call: Call, tensors: Tensors) -> Callable[..., Any] | None:
+def unrolled(operation: Any, call: KerasCall, tensors: Tensors) -> Callable[..., Any] | None:
     """What to call in place of the operation's own ``call``, with the same arguments by name; None
     where it is none of these."""
     kind = type(operation)
@@ -54,22 +54,22 @@ def _row(nested: Any, at: int, tensors: Tensors) -> Any:
     return tensors.mapped(lambda x: x[at], nested)
 
 
-def _stacked(parts: list[Any], call: Call, tensors: Tensors) -> Any:
+def _stacked(parts: list[Any], call: KerasCall, tensors: Tensors) -> Any:
     columns = zip(*(tensors.flat(part) for part in parts), strict=True)
     return tensors.packed(
         parts[0], [call.namespace.ops.stack(list(column), axis=0) for column in columns]
     )
 
 
-def _map(operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], xs: Any) -> Any:
+def _map(operation: Any, call: KerasCall, tensors: Tensors, f: Callable[..., Any], xs: Any) -> Any:
     return _stacked([f(_row(xs, at, tensors)) for at in range(_length(xs, tensors))], call, tensors)
 
 
-def _vectorized_map(operation: Any, call: Call, tensors: Tensors, elements: Any) -> Any:
+def _vectorized_map(operation: Any, call: KerasCall, tensors: Tensors, elements: Any) -> Any:
     return _map(operation, call, tensors, operation.function, elements)
 
 
-def _fori_loop(operation: Any, call: Call, tensors: Tensors, init_val: Any) -> Any:
+def _fori_loop(operation: Any, call: KerasCall, tensors: Tensors, init_val: Any) -> Any:
     low, high = (
         int(tensors.array(bound)) if hasattr(bound, "shape") else int(bound)
         for bound in (operation.lower, operation.upper)
@@ -86,7 +86,7 @@ def _several(value: Any) -> tuple[Any, ...]:
     return (value,)
 
 
-def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) -> Any:
+def _while_loop(operation: Any, call: KerasCall, tensors: Tensors, loop_vars: Any) -> Any:
     given = tensors.mapped(
         lambda leaf: tensors.tensor(call.inputs[leaf.index]) if isinstance(leaf, Ref) else leaf,
         call.arguments["loop_vars"],
@@ -109,7 +109,12 @@ def _while_loop(operation: Any, call: Call, tensors: Tensors, loop_vars: Any) ->
 
 
 def _scan(
-    operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], init: Any, xs: Any = None
+    operation: Any,
+    call: KerasCall,
+    tensors: Tensors,
+    f: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
 ) -> Any:
     count = _count(int(operation.length)) if operation.length is not None else _length(xs, tensors)
     order = range(count)[::-1] if operation.reverse else range(count)
@@ -120,7 +125,7 @@ def _scan(
 
 
 def _switch(
-    operation: Any, call: Call, tensors: Tensors, index: Any, branches: Any, operands: Any = ()
+    operation: Any, call: KerasCall, tensors: Tensors, index: Any, branches: Any, operands: Any = ()
 ) -> Any:
     told = call.arguments["index"]
     place = int(np.ravel(call.inputs[told.index])[0] if isinstance(told, Ref) else told)
@@ -128,7 +133,7 @@ def _switch(
 
 
 def _associative_scan(
-    operation: Any, call: Call, tensors: Tensors, f: Callable[..., Any], elems: Any
+    operation: Any, call: KerasCall, tensors: Tensors, f: Callable[..., Any], elems: Any
 ) -> Any:
     """One after the other, where Keras joins neighbours first: the same but for rounding."""
     axis = operation.axis
@@ -151,7 +156,7 @@ def _associative_scan(
 
 def _rnn(
     layer: Any,
-    call: Call,
+    call: KerasCall,
     tensors: Tensors,
     *,
     mask: Any = None,
@@ -212,7 +217,7 @@ def _where(functions: Any, keep: Any, new: Any, old: Any) -> Any:
     return functions.where(rows, new, old)
 
 
-def _initial(layer: Any, call: Call, tensors: Tensors) -> Any:
+def _initial(layer: Any, call: KerasCall, tensors: Tensors) -> Any:
     if call.legacy:
         return layer.get_initial_state(tensors.tensor(call.inputs[0], call.dtype))
     return layer.get_initial_state(call.shape[0])

@@ -12,36 +12,36 @@ from probe.errors import Undescribed
 
 from .variables import Reader, cast, read_variable
 
-__all__ = ["Call", "Describer", "Tracer"]
+__all__ = ["Describer", "KerasCall", "Tracer"]
 
-Describer = Callable[[Any, "Call"], Description]
+Describer = Callable[[Any, "KerasCall"], Description]
 
 
 class Tracer(Protocol):
     """What follows code of the user's own through the operations that it makes; Undescribed where
     that fails."""
 
-    def followed(self, layer: Any, call: "Call") -> Description:
+    def followed(self, layer: Any, call: "KerasCall") -> Description:
         """The steps of a layer."""
 
     def function_steps(
-        self, function: Callable[[Any], Any], x: np.ndarray, call: "Call"
+        self, function: Callable[[Any], Any], x: np.ndarray, call: "KerasCall"
     ) -> tuple[Step, ...]:
         """The steps of a function of one tensor, called on ``x``."""
 
 
 class _Untraced:
-    def followed(self, layer: Any, call: "Call") -> Description:
+    def followed(self, layer: Any, call: "KerasCall") -> Description:
         raise Undescribed("the call was not traced")
 
     def function_steps(
-        self, function: Callable[[Any], Any], x: np.ndarray, call: "Call"
+        self, function: Callable[[Any], Any], x: np.ndarray, call: "KerasCall"
     ) -> tuple[Step, ...]:
         raise Undescribed("the call was not traced")
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class KerasCall:
     """One call of a layer, as the description functions see it; ``inputs`` are as ``layer.call``
     received them."""
 

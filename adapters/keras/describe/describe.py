@@ -16,7 +16,7 @@ from typing import Any
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from .call import Call, Describer
+from .call import Describer, KerasCall
 from .described_classes import DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
 from .layer_options import unread
 from .operation_options import described_by_reading
@@ -38,7 +38,7 @@ __all__ = [
 REGISTERED: dict[str, Describer] = {}
 """Class name -> the function that describes it, as far as the families have been imported."""
 
-Completion = Callable[[Any, Call, Describer], Description | None]
+Completion = Callable[[Any, KerasCall, Describer], Description | None]
 _COMPLETIONS: list[Completion] = []
 
 _HARMLESS = frozenset(
@@ -173,7 +173,7 @@ def _is_method(value: Any) -> bool:
     return callable(value) or isinstance(value, property | staticmethod | classmethod)
 
 
-def describe(layer: Any, call: Call) -> Description:
+def describe(layer: Any, call: KerasCall) -> Description:
     """The steps of this call of a layer; raises Undescribed with the reason where they are not
     known."""
     name = described_name(layer, call.watched)

@@ -10,7 +10,7 @@ from probe import ops, printable
 from probe.description import Builder, Ref, Value, Weight
 from probe.errors import Undescribed
 
-from .call import Call
+from .call import KerasCall
 from .variables import widened
 
 __all__ = ["OpBuilder"]
@@ -22,7 +22,7 @@ class OpBuilder(Builder):
 
     single = ops.Identity
 
-    def __init__(self, call: Call):
+    def __init__(self, call: KerasCall):
         super().__init__(call.inputs)
         self.call = call
 
@@ -57,7 +57,7 @@ class OpBuilder(Builder):
         number.
 
         ``early`` where a number is made a tensor before the other operand is looked at
-        (``Call.early``).
+        (``KerasCall.early``).
         """
         tensors = [operand for operand in (left, right) if isinstance(operand, Ref)]
         floats = [self.dtype(tensor).kind == "f" for tensor in tensors]

@@ -14,7 +14,7 @@ from typing import Any
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from .call import Call
+from .call import KerasCall
 
 __all__ = ["described_by_reading"]
 
@@ -64,7 +64,7 @@ class _Arguments(Mapping[str, Any]):
 
 
 def described_by_reading(
-    operation: Any, call: Call, describe: Callable[[Any, Call], Description]
+    operation: Any, call: KerasCall, describe: Callable[[Any, KerasCall], Description]
 ) -> Description:
     """The steps; Undescribed with the name of an option or argument that is set, and that
     ``describe`` did not look at."""

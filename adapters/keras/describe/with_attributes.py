@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["changed"]
 
 
-class _Changed:
+class _WithAttributes:
     def __init__(self, layer: Any, values: Mapping[str, Any]) -> None:
         self._layer, self._values = layer, values
 
@@ -18,4 +18,4 @@ class _Changed:
 
 def changed(layer: Any, **values: Any) -> Any:
     """The layer with these values in place of its attributes."""
-    return _Changed(layer, values)
+    return _WithAttributes(layer, values)

@@ -18,7 +18,7 @@ from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 from probe.evaluation.numpy_reference import recompute
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describe, described_class, describes
 from ..describe.described_classes import ADAPTERS, DESCRIBED
 from ..describe.variables import cast
@@ -82,7 +82,7 @@ def _root(value: Any) -> str:
 
 
 def activation_steps(
-    activation: Any, call: Call, ndim: int, before: Sequence[Step] | None = None
+    activation: Any, call: KerasCall, ndim: int, before: Sequence[Step] | None = None
 ) -> tuple[Step, ...]:
     """The steps of a fused ``activation=`` on an output of rank ``ndim``; none for None and linear.
 
@@ -102,7 +102,9 @@ def activation_steps(
                 f"its activation is the layer {type(activation).__name__}, which is not "
                 "supported as an activation"
             )
-        inner = Call(activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype)
+        inner = KerasCall(
+            activation, call.namespace, (np.empty((0,) * ndim),), activation.compute_dtype
+        )
         return describe(activation, inner).steps
     name = _function_name(activation, call.namespace)
     if name is None:
@@ -134,7 +136,7 @@ def activation_steps(
     return (Step(op),)
 
 
-def gelu_op(approximate: str, call: Call) -> ops.Gelu:
+def gelu_op(approximate: str, call: KerasCall) -> ops.Gelu:
     """TensorFlow has the constants of both forms from float32, also where it computes in
     float64."""
     if call.dtype == "float64" and call.backend == "tensorflow":
@@ -142,26 +144,26 @@ def gelu_op(approximate: str, call: Call) -> ops.Gelu:
     return ops.Gelu(approximate=approximate)
 
 
-def leaky_op(slope: float, call: Call) -> ops.LeakyRelu:
+def leaky_op(slope: float, call: KerasCall) -> ops.LeakyRelu:
     """TensorFlow's kernel holds the slope in float32, also where it computes in float64."""
     return ops.LeakyRelu(alpha=float(np.float32(slope)) if call.backend == "tensorflow" else slope)
 
 
 @describes("Activation")
-def _activation(layer: Any, call: Call) -> Description:
+def _activation(layer: Any, call: KerasCall) -> Description:
     return Description(
         activation_steps(layer.activation, call, len(call.shape), ()) or (Step(ops.Identity()),)
     )
 
 
 @describes("ReLU")
-def _relu(layer: Any, call: Call) -> Description:
+def _relu(layer: Any, call: KerasCall) -> Description:
     slope, threshold = float(layer.negative_slope), float(layer.threshold)
     high = None if layer.max_value is None else float(layer.max_value)
     return Description((Step(_relu_op(high, slope, threshold, call)),))
 
 
-def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> ops.Op:
+def _relu_op(high: float | None, slope: float, threshold: float, call: KerasCall) -> ops.Op:
     if call.backend == "tensorflow" and not call.legacy and call.dtype == "float64":
         # `ops.cast` of a number goes through float32 there (keras/src/activations/activations.py,
         # ReLU).
@@ -188,28 +190,28 @@ def _relu_op(high: float | None, slope: float, threshold: float, call: Call) -> 
 
 
 @describes("ThresholdedReLU")
-def _thresholded_relu(layer: Any, call: Call) -> Description:
+def _thresholded_relu(layer: Any, call: KerasCall) -> Description:
     return Description((Step(_relu_op(None, 0.0, float(layer.theta), call)),))
 
 
 @describes("LeakyReLU")
-def _leaky_relu(layer: Any, call: Call) -> Description:
+def _leaky_relu(layer: Any, call: KerasCall) -> Description:
     slope = float(layer.alpha if call.legacy else layer.negative_slope)
     return Description((Step(leaky_op(slope, call) if slope else ops.Relu()),))
 
 
 @describes("ELU")
-def _elu(layer: Any, call: Call) -> Description:
+def _elu(layer: Any, call: KerasCall) -> Description:
     return Description((Step(ops.Elu(alpha=float(layer.alpha))),))
 
 
 @describes("PReLU")
-def _prelu(layer: Any, call: Call) -> Description:
+def _prelu(layer: Any, call: KerasCall) -> Description:
     return Description((Step(ops.PRelu(slope=call.weight("alpha", layer.alpha))),))
 
 
 @describes("Softmax", arguments=("mask",))
-def _softmax(layer: Any, call: Call) -> Description:
+def _softmax(layer: Any, call: KerasCall) -> Description:
     axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
     steps = along_axes(call.shape, axes, lambda axis: ops.Softmax(axis=axis))
     mask = call.arguments.get("mask")

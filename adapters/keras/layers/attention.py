@@ -16,7 +16,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from .activation import activation_steps
 from .einsum import projected
@@ -70,7 +70,7 @@ class Heads:
         return build.add(ops.Transpose(perm=tuple(np.argsort(self.perm).tolist())), x)
 
 
-def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
+def _mask_of(call: KerasCall, name: str, ref: Ref | None) -> Ref | None:
     """A mask that is an argument; Keras tells numbers as masks in several ways, which differ but
     for 0 and 1."""
     if ref is not None:
@@ -80,7 +80,9 @@ def _mask_of(call: Call, name: str, ref: Ref | None) -> Ref | None:
     return ref
 
 
-def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -> tuple[Ref, ...]:
+def _masks(
+    build: Builder, call: KerasCall, heads: Heads, lengths: tuple[int, int]
+) -> tuple[Ref, ...]:
     """attention_mask, and those of the inputs as (batch, 1, queries, 1) and (batch, 1, 1,
     positions)."""
     given, carried = call.arguments, call.carried or (None,) * len(call.inputs)
@@ -121,7 +123,7 @@ def _masks(build: Builder, call: Call, heads: Heads, lengths: tuple[int, int]) -
 
 
 def _explicit(
-    build: Builder, call: Call, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool
+    build: Builder, call: KerasCall, heads: Heads, ref: Ref, lengths: tuple[int, int], others: bool
 ) -> Ref:
     """Axes that it lacks are put before those of the positions, as Keras does."""
     shape = call.masks[ref.index - len(call.inputs)].shape
@@ -142,7 +144,7 @@ def _explicit(
 
 
 def with_heads(
-    layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool
+    layer: Any, call: KerasCall, heads: Heads, groups: int, scale: float, weights: bool
 ) -> Description:
     """Projections of query, key and value, heads that attend, a projection of what they give."""
     arguments = call.arguments
@@ -180,7 +182,7 @@ def with_heads(
 
 
 def _scores(
-    layer: Any, call: Call, heads: Heads, groups: int, scale: float, weights: bool
+    layer: Any, call: KerasCall, heads: Heads, groups: int, scale: float, weights: bool
 ) -> ops.Attention:
     """What the heads compute, as far as it does not depend on masks."""
     causal = bool(call.arguments.get("use_causal_mask"))
@@ -212,7 +214,7 @@ def _scores(
     )
 
 
-def _gate(layer: Any, call: Call, heads: Heads, build: Builder, query: Ref) -> Ref:
+def _gate(layer: Any, call: KerasCall, heads: Heads, build: Builder, query: Ref) -> Ref:
     """What the heads' output is multiplied by."""
     dense, shape = layer._gate_dense, call.inputs[query.index].shape
     gate, _ = projected(build, dense, call, query, shape, "gate/")
@@ -226,13 +228,13 @@ def _dropout(layer: Any) -> float:
     return rate
 
 
-def _dropping(layer: Any, call: Call) -> None:
+def _dropping(layer: Any, call: KerasCall) -> None:
     if call.training and _dropout(layer):
         raise Undescribed("in training mode it drops attention weights at random")
 
 
 @describes("MultiHeadAttention", arguments=_ARGUMENTS)
-def _multi_head(layer: Any, call: Call) -> Description:
+def _multi_head(layer: Any, call: KerasCall) -> Description:
     _dropping(layer, call)
     rank = call.inputs[call.arguments["query"].index].ndim + 1
     axes = layer._attention_axes
@@ -254,7 +256,7 @@ def _multi_head(layer: Any, call: Call) -> Description:
 
 
 @describes("GroupedQueryAttention", arguments=_ARGUMENTS)
-def _grouped_query(layer: Any, call: Call) -> Description:
+def _grouped_query(layer: Any, call: KerasCall) -> Description:
     _dropping(layer, call)
     groups = layer.num_query_heads // layer.num_key_value_heads
     weights = bool(call.arguments.get("return_attention_scores"))
@@ -262,7 +264,7 @@ def _grouped_query(layer: Any, call: Call) -> Description:
 
 
 @describes("Attention", arguments=("mask", "return_attention_scores", "use_causal_mask"))
-def _attention(layer: Any, call: Call) -> Description:
+def _attention(layer: Any, call: KerasCall) -> Description:
     gain = call.weight("scale", getattr(layer, "scale", None))
     if layer.score_mode == "dot":
         return _plain(layer, call, ops.Attention(1.0, gain=gain))
@@ -271,7 +273,7 @@ def _attention(layer: Any, call: Call) -> Description:
 
 
 @describes("AdditiveAttention", arguments=("mask", "return_attention_scores", "use_causal_mask"))
-def _additive(layer: Any, call: Call) -> Description:
+def _additive(layer: Any, call: KerasCall) -> Description:
     return _plain(
         layer,
         call,
@@ -279,7 +281,7 @@ def _additive(layer: Any, call: Call) -> Description:
     )
 
 
-def _plain(layer: Any, call: Call, op: ops.Attention) -> Description:
+def _plain(layer: Any, call: KerasCall, op: ops.Attention) -> Description:
     """Inputs are [query, value] or [query, value, key]; the value's mask hides positions, the
     query's zeroes rows of the output."""
     _dropping(layer, call)

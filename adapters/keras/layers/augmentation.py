@@ -7,7 +7,7 @@ from probe import ops
 from probe.description import Description, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 
 __all__ = ["RANDOM", "images_alone"]
@@ -45,13 +45,13 @@ RANDOM = (
 """Those that draw at random in training."""
 
 
-def images_alone(call: Call) -> None:
+def images_alone(call: KerasCall) -> None:
     if len(call.inputs) != 1:
         raise Undescribed("inputs other than one image tensor are not supported")
 
 
 @describes(*RANDOM)
-def _augmentation(layer: Any, call: Call) -> Description:
+def _augmentation(layer: Any, call: KerasCall) -> Description:
     images_alone(call)
     # Called without a word about the mode, these layers are in training.
     if call.arguments.get("training", True) and type(layer).__name__ != "MaxNumBoundingBoxes":
@@ -65,7 +65,7 @@ def _augmentation(layer: Any, call: Call) -> Description:
 
 
 @describes("AutoContrast")
-def _auto_contrast(layer: Any, call: Call) -> Description:
+def _auto_contrast(layer: Any, call: KerasCall) -> Description:
     images_alone(call)
     low, high = (float(end) for end in layer.value_range)
     ndim = len(call.shape)

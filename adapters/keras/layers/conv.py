@@ -11,7 +11,7 @@ from typing import Any
 from probe import ops
 from probe.description import Description, Step
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 from ..describe.windows import SlidingWindow, kernel_axes
 from .activation import activation_steps
@@ -24,7 +24,7 @@ def channels_first(layer: Any) -> bool:
     return bool(layer.data_format == "channels_first")
 
 
-def spatial_sizes(layer: Any, call: Call, rank: int) -> tuple[int, ...]:
+def spatial_sizes(layer: Any, call: KerasCall, rank: int) -> tuple[int, ...]:
     """The sizes of the spatial axes of the input, whichever data format it is in."""
     inner = call.shape[-(rank + 1) :]
     if channels_first(layer):
@@ -32,7 +32,7 @@ def spatial_sizes(layer: Any, call: Call, rank: int) -> tuple[int, ...]:
     return inner[:-1]
 
 
-def surrounded(layer: Any, call: Call, rank: int, steps: Sequence[Step]) -> tuple[Step, ...]:
+def surrounded(layer: Any, call: KerasCall, rank: int, steps: Sequence[Step]) -> tuple[Step, ...]:
     """Steps on (batch, channels, *spatial) between the Transposes that a channels-last layer
     needs."""
     if channels_first(layer):
@@ -44,7 +44,7 @@ def surrounded(layer: Any, call: Call, rank: int, steps: Sequence[Step]) -> tupl
 
 def _convolution(
     layer: Any,
-    call: Call,
+    call: KerasCall,
     window: SlidingWindow,
     convs: Sequence[ops.Conv],
     filters: int,
@@ -64,14 +64,16 @@ def _convolution(
     return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)
 
 
-def _window(layer: Any, call: Call) -> SlidingWindow:
+def _window(layer: Any, call: KerasCall) -> SlidingWindow:
     sizes = spatial_sizes(layer, call, layer.rank)
     return SlidingWindow.padded(
         layer.padding, sizes, layer.kernel_size, layer.strides, layer.dilation_rate
     )
 
 
-def _depthwise(call: Call, name: str, kernel: Any, window: SlidingWindow, bias: Any) -> ops.Conv:
+def _depthwise(
+    call: KerasCall, name: str, kernel: Any, window: SlidingWindow, bias: Any
+) -> ops.Conv:
     """The kernel (*k, C, M) as C groups of M filters each: (C * M, 1, *k)."""
     *sizes, channels, multiplier = (int(n) for n in kernel.shape)
     axes = kernel_axes(len(sizes), depthwise=True)
@@ -80,7 +82,7 @@ def _depthwise(call: Call, name: str, kernel: Any, window: SlidingWindow, bias: 
 
 
 @describes("Conv1D", "Conv2D", "Conv3D")
-def _conv(layer: Any, call: Call) -> Description:
+def _conv(layer: Any, call: KerasCall) -> Description:
     window = _window(layer, call)
     kernel = call.weight("kernel", layer.kernel, axes=kernel_axes(layer.rank))
     op = window.conv(kernel, call.weight("bias", layer.bias), layer.groups)
@@ -88,7 +90,7 @@ def _conv(layer: Any, call: Call) -> Description:
 
 
 @describes("DepthwiseConv1D", "DepthwiseConv2D")
-def _depthwise_conv(layer: Any, call: Call) -> Description:
+def _depthwise_conv(layer: Any, call: KerasCall) -> Description:
     window, bias = _window(layer, call), call.weight("bias", layer.bias)
     name = "depthwise_kernel" if call.legacy else "kernel"
     op = _depthwise(call, name, getattr(layer, name), window, bias)
@@ -96,7 +98,7 @@ def _depthwise_conv(layer: Any, call: Call) -> Description:
 
 
 @describes("SeparableConv1D", "SeparableConv2D")
-def _separable_conv(layer: Any, call: Call) -> Description:
+def _separable_conv(layer: Any, call: KerasCall) -> Description:
     rank, window = layer.rank, _window(layer, call)
     first = _depthwise(call, "depthwise_kernel", layer.depthwise_kernel, window, None)
     kernel = call.weight("pointwise_kernel", layer.pointwise_kernel, axes=kernel_axes(rank))
@@ -106,7 +108,7 @@ def _separable_conv(layer: Any, call: Call) -> Description:
 
 
 @describes("Dense")
-def _dense(layer: Any, call: Call) -> Description:
+def _dense(layer: Any, call: KerasCall) -> Description:
     ndim = len(call.shape)
     op = ops.MatMul(
         weight=call.weight("kernel", layer.kernel), bias=call.weight("bias", layer.bias)

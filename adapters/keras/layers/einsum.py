@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from .activation import activation_steps
 
@@ -87,7 +87,7 @@ def _labels(
 
 
 def projected(
-    build: Builder, dense: Any, call: Call, x: Ref, shape: Sequence[int], prefix: str = ""
+    build: Builder, dense: Any, call: KerasCall, x: Ref, shape: Sequence[int], prefix: str = ""
 ) -> tuple[Ref, tuple[int, ...]]:
     """An EinsumDense without its activation, its weights named with ``prefix``."""
     if getattr(dense, "quantization_mode", None) or getattr(dense, "lora_enabled", False):
@@ -103,7 +103,7 @@ def projected(
 
 
 @describes("EinsumDense")
-def _einsum_dense(layer: Any, call: Call) -> Description:
+def _einsum_dense(layer: Any, call: KerasCall) -> Description:
     build = Builder()
     _, shape = projected(build, layer, call, Ref(-1), call.shape)
     steps = (*build.steps, *activation_steps(layer.activation, call, len(shape), build.steps))
@@ -112,7 +112,7 @@ def _einsum_dense(layer: Any, call: Call) -> Description:
 
 
 @describes("Dot")
-def _dot(layer: Any, call: Call) -> Description:
+def _dot(layer: Any, call: KerasCall) -> Description:
     """Products along one axis of each input, sample by sample; two vectors keep an axis of 1."""
     x, y = call.inputs
     axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else tuple(layer.axes)

@@ -8,14 +8,14 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 
 __all__: list[str] = []
 
 
 @describes("Embedding")
-def _embedding(layer: Any, call: Call) -> Description:
+def _embedding(layer: Any, call: KerasCall) -> Description:
     """The row of each index; ``mask_zero`` makes a mask and changes no number."""
     if getattr(layer, "sparse", False):
         raise Undescribed("sparse outputs are not supported")
@@ -23,7 +23,7 @@ def _embedding(layer: Any, call: Call) -> Description:
 
 
 @describes("ReversibleEmbedding", arguments=("reverse",))
-def _reversible(layer: Any, call: Call) -> Description:
+def _reversible(layer: Any, call: KerasCall) -> Description:
     if not call.arguments.get("reverse"):
         return _embedding(layer, call)
     if layer.reverse_dtype not in (None, call.dtype):

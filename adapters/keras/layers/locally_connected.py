@@ -11,14 +11,14 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 from ..describe.op_builder import OpBuilder
 from .activation import activation_steps
 
 
 @describes("LocallyConnected1D", "LocallyConnected2D")
-def _locally_connected(layer: Any, call: Call) -> Description:
+def _locally_connected(layer: Any, call: KerasCall) -> Description:
     rank = len(call.shape) - 2
     if layer.data_format == "channels_first":
         raise Undescribed("the data format channels_first is not supported")
@@ -38,7 +38,7 @@ def _locally_connected(layer: Any, call: Call) -> Description:
     )
 
 
-def _by_windows(layer: Any, call: Call, build: OpBuilder, sizes: Sequence[int]) -> Ref:
+def _by_windows(layer: Any, call: KerasCall, build: OpBuilder, sizes: Sequence[int]) -> Ref:
     """The kernel is (places, taps * channels, filters): a matrix for the window at each place."""
     rank, x, out = len(sizes), Ref(-1), []
     for axis, (size, k, stride) in enumerate(
@@ -61,7 +61,7 @@ def _by_windows(layer: Any, call: Call, build: OpBuilder, sizes: Sequence[int]) 
     return build.reshape(made, (call.shape[0], *out, layer.filters))
 
 
-def _by_matrix(layer: Any, call: Call, build: OpBuilder, rank: int) -> Ref:
+def _by_matrix(layer: Any, call: KerasCall, build: OpBuilder, rank: int) -> Ref:
     """The kernel is (*input, channels, *output, filters) with zeros outside the windows."""
     weight = call.weight("kernel", layer.kernel)
     shape, half = weight.effective.shape, rank + 1

@@ -9,12 +9,12 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.variables import cast
 
 
-def _merged(call: Call, op: ops.Op) -> Description:
+def _merged(call: KerasCall, op: ops.Op) -> Description:
     """An input of lower rank gets axes of size 1 after the batch axis, which is not how NumPy would
     broadcast it."""
     if call.carried and isinstance(op, ops.Mul | ops.Max | ops.Min):
@@ -30,7 +30,7 @@ def _merged(call: Call, op: ops.Op) -> Description:
     return Description(build.ended(build.add(op, *sources)))
 
 
-def _merged_by_masks(call: Call, op: ops.Op) -> Description:
+def _merged_by_masks(call: KerasCall, op: ops.Op) -> Description:
     """Keras 3 leaves masked elements out of these (keras/src/layers/merging: base_merge.py and
     multiply.py)."""
     if any(x.shape != call.shape for x in call.inputs):
@@ -81,13 +81,13 @@ _register("Subtract", ops.Sub)
 
 
 @describes("Concatenate")
-def _concatenate(layer: Any, call: Call) -> Description:
+def _concatenate(layer: Any, call: KerasCall) -> Description:
     sources = tuple(Ref(-1, index) for index in range(len(call.inputs)))
     return Description((Step(ops.Concat(axis=layer.axis % len(call.shape)), sources),))
 
 
 @describes("CustomScaleLayer")
-def _custom_scale(layer: Any, call: Call) -> Description:
+def _custom_scale(layer: Any, call: KerasCall) -> Description:
     """Of keras.applications: the first input and a share of the second."""
     scale = Weight(
         "scale",

@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describe, describes, named_axes
 from .activation import along_axes
 
@@ -33,13 +33,13 @@ def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _of_floats(call: Call) -> None:
+def _of_floats(call: KerasCall) -> None:
     if not call.legacy and any(x.dtype.kind != "f" for x in call.inputs):
         raise Undescribed("Keras 3 computes this in integers, rounding parameters and results")
 
 
 @describes("BatchNormalization")
-def _batch_normalization(layer: Any, call: Call) -> Description:
+def _batch_normalization(layer: Any, call: KerasCall) -> Description:
     if call.training and layer.trainable:
         raise Undescribed("in training mode it uses the statistics of the batch")
     ndim = len(call.shape)
@@ -64,7 +64,7 @@ def _batch_normalization(layer: Any, call: Call) -> Description:
 
 
 @describes("LayerNormalization")
-def _layer_normalization(layer: Any, call: Call) -> Description:
+def _layer_normalization(layer: Any, call: KerasCall) -> Description:
     _of_floats(call)
     ndim = len(call.shape)
     axes = _axes_of(layer, ndim)
@@ -93,7 +93,7 @@ def _layer_normalization(layer: Any, call: Call) -> Description:
 
 
 @describes("GroupNormalization")
-def _group_normalization(layer: Any, call: Call) -> Description:
+def _group_normalization(layer: Any, call: KerasCall) -> Description:
     _of_floats(call)
     ndim = len(call.shape)
     axis = int(layer.axis) % ndim
@@ -122,7 +122,7 @@ def _group_normalization(layer: Any, call: Call) -> Description:
 
 
 @describes("RMSNormalization")
-def _rms_normalization(layer: Any, call: Call) -> Description:
+def _rms_normalization(layer: Any, call: KerasCall) -> Description:
     """The scale broadcasts as it is: behind the last axes it belongs to them, whichever were
     normalised (keras/src/ops/nn.py)."""
     _of_floats(call)
@@ -140,7 +140,7 @@ def _rms_normalization(layer: Any, call: Call) -> Description:
 
 
 @describes("UnitNormalization")
-def _unit_normalization(layer: Any, call: Call) -> Description:
+def _unit_normalization(layer: Any, call: KerasCall) -> Description:
     """By the root of the sum of squares: Keras 3 keeps the root from 0, Keras 2 the sum."""
     ndim = len(call.shape)
     axes = _axes_of(layer, ndim)
@@ -152,7 +152,7 @@ def _unit_normalization(layer: Any, call: Call) -> Description:
 
 
 @describes("SpectralNormalization")
-def _spectral_normalization(layer: Any, call: Call) -> Description:
+def _spectral_normalization(layer: Any, call: KerasCall) -> Description:
     """At inference the layer inside, whose kernel training has divided by its largest singular
     value."""
     _of_floats(call)

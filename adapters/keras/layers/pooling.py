@@ -7,7 +7,7 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 from ..describe.windows import SlidingWindow
 from .conv import channels_first, spatial_sizes, surrounded
@@ -15,24 +15,24 @@ from .conv import channels_first, spatial_sizes, surrounded
 _RANKS = (1, 2, 3)
 
 
-def _described(layer: Any, call: Call, *operations: ops.Op) -> Description:
+def _described(layer: Any, call: KerasCall, *operations: ops.Op) -> Description:
     rank = len(call.shape) - 2
     axes = named_axes(len(call.shape), rank, channels_first(layer))
     return Description(surrounded(layer, call, rank, [Step(op) for op in operations]), axes, axes)
 
 
-def _window(layer: Any, call: Call) -> SlidingWindow:
+def _window(layer: Any, call: KerasCall) -> SlidingWindow:
     sizes = spatial_sizes(layer, call, len(call.shape) - 2)
     return SlidingWindow.padded(layer.padding, sizes, layer.pool_size, layer.strides)
 
 
 @describes(*(f"MaxPooling{rank}D" for rank in _RANKS))
-def _max_pooling(layer: Any, call: Call) -> Description:
+def _max_pooling(layer: Any, call: KerasCall) -> Description:
     return _described(layer, call, _window(layer, call).max_pool())
 
 
 @describes(*(f"AveragePooling{rank}D" for rank in _RANKS))
-def _average_pooling(layer: Any, call: Call) -> Description:
+def _average_pooling(layer: Any, call: KerasCall) -> Description:
     window = _window(layer, call)
     pads = window.pads
     if call.backend == "torch" and any(before != after for before, after in pads):
@@ -44,7 +44,7 @@ def _average_pooling(layer: Any, call: Call) -> Description:
 
 
 def _global(
-    layer: Any, call: Call, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]
+    layer: Any, call: KerasCall, op: type[ops.GlobalAveragePool] | type[ops.GlobalMaxPool]
 ) -> Description:
     if op is ops.GlobalAveragePool and call.legacy and call.inputs[0].dtype.kind != "f":
         raise Undescribed("the mean of integers is an integer in Keras 2, which is not supported")
@@ -58,7 +58,7 @@ def _global(
 
 
 @describes("GlobalAveragePooling1D", arguments=("mask",))
-def _global_average_1d(layer: Any, call: Call) -> Description:
+def _global_average_1d(layer: Any, call: KerasCall) -> Description:
     mask = call.arguments.get("mask")
     if mask is None:
         return _global(layer, call, ops.GlobalAveragePool)
@@ -71,16 +71,16 @@ def _global_average_1d(layer: Any, call: Call) -> Description:
 
 
 @describes("GlobalAveragePooling2D", "GlobalAveragePooling3D")
-def _global_average(layer: Any, call: Call) -> Description:
+def _global_average(layer: Any, call: KerasCall) -> Description:
     return _global(layer, call, ops.GlobalAveragePool)
 
 
 @describes(*(f"GlobalMaxPooling{rank}D" for rank in _RANKS))
-def _global_max(layer: Any, call: Call) -> Description:
+def _global_max(layer: Any, call: KerasCall) -> Description:
     return _global(layer, call, ops.GlobalMaxPool)
 
 
-def _output_size(layer: Any, call: Call) -> tuple[int, ...]:
+def _output_size(layer: Any, call: KerasCall) -> tuple[int, ...]:
     size = layer.output_size
     if isinstance(size, int):
         return (size,) * (len(call.shape) - 2)
@@ -88,10 +88,10 @@ def _output_size(layer: Any, call: Call) -> tuple[int, ...]:
 
 
 @describes(*(f"AdaptiveAveragePooling{rank}D" for rank in _RANKS))
-def _adaptive_average(layer: Any, call: Call) -> Description:
+def _adaptive_average(layer: Any, call: KerasCall) -> Description:
     return _described(layer, call, ops.AdaptiveAveragePool(output_size=_output_size(layer, call)))
 
 
 @describes(*(f"AdaptiveMaxPooling{rank}D" for rank in _RANKS))
-def _adaptive_max(layer: Any, call: Call) -> Description:
+def _adaptive_max(layer: Any, call: KerasCall) -> Description:
     return _described(layer, call, ops.AdaptiveMaxPool(output_size=_output_size(layer, call)))

@@ -10,7 +10,7 @@ from probe.description import Description, Ref, Step, Weight
 from probe.errors import Undescribed
 from probe.numerics.dtypes import flushed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.variables import array_of, cast, widened
@@ -20,7 +20,7 @@ from .resize import resized
 _FROM_CONFIG = "given in the layer's configuration, not in get_weights()"
 
 
-def _constant(name: str, value: Any, call: Call) -> Weight:
+def _constant(name: str, value: Any, call: KerasCall) -> Weight:
     """A number or an array of the configuration, in the dtype that the layer computes in."""
     array = np.asarray(value)
     if call.backend == "tensorflow":
@@ -35,7 +35,7 @@ def _constant(name: str, value: Any, call: Call) -> Weight:
 
 
 @describes("Rescaling")
-def _rescaling(layer: Any, call: Call) -> Description:
+def _rescaling(layer: Any, call: KerasCall) -> Description:
     scale, offset = (_constant(name, getattr(layer, name), call) for name in ("scale", "offset"))
     if (
         scale.effective.ndim
@@ -49,7 +49,7 @@ def _rescaling(layer: Any, call: Call) -> Description:
 
 
 @describes("Normalization")
-def _normalization(layer: Any, call: Call) -> Description:
+def _normalization(layer: Any, call: KerasCall) -> Description:
     mean, variance = (_statistic(name, layer, call) for name in ("mean", "variance"))
     return Description(
         (
@@ -62,11 +62,11 @@ def _normalization(layer: Any, call: Call) -> Description:
     )
 
 
-def _epsilon(call: Call) -> float:
+def _epsilon(call: KerasCall) -> float:
     return float(call.namespace.backend.epsilon())
 
 
-def _statistic(name: str, layer: Any, call: Call) -> Weight:
+def _statistic(name: str, layer: Any, call: KerasCall) -> Weight:
     """What ``adapt`` or a loaded file has left (Keras copies it into the form that it computes
     with), or the configuration."""
     # The tensor holds no variable, and both Keras make it when it is built, adapted or loaded.
@@ -93,14 +93,14 @@ def _statistic(name: str, layer: Any, call: Call) -> Weight:
 
 
 @describes("CenterCrop")
-def _center_crop(layer: Any, call: Call) -> Description:
+def _center_crop(layer: Any, call: KerasCall) -> Description:
     """The middle of the image; one that is too small is cropped to the wanted ratio and resized."""
     images_alone(call)
     return _cropped(layer, call)
 
 
 @describes("RandomCrop")
-def _random_crop(layer: Any, call: Call) -> Description:
+def _random_crop(layer: Any, call: KerasCall) -> Description:
     """Outside training Keras 3 leaves the image as it is; Keras 2 resizes it."""
     images_alone(call)
     if call.arguments.get("training", True):
@@ -110,7 +110,7 @@ def _random_crop(layer: Any, call: Call) -> Description:
     return Description((Step(ops.Identity()),))
 
 
-def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
+def _cropped(layer: Any, call: KerasCall, resizes: bool = False) -> Description:
     build, first = OpBuilder(call), getattr(layer, "data_format", "") == "channels_first"
     if call.dtype in ("float16", "bfloat16"):
         x = build.add(ops.Cast(to=call.dtype), Ref(-1))
@@ -143,18 +143,18 @@ def _cropped(layer: Any, call: Call, resizes: bool = False) -> Description:
 
 
 @describes("Discretization")
-def _discretization(layer: Any, call: Call) -> Description:
+def _discretization(layer: Any, call: KerasCall) -> Description:
     boundaries = [float(np.float32(bound)) for bound in layer.bin_boundaries]
     intervals = (Step(ops.Bucketize(boundaries=tuple(boundaries))),)
     return Description(_encoded(intervals, layer, call, len(boundaries) + 1))
 
 
 @describes("CategoryEncoding", arguments=("count_weights",))
-def _category_encoding(layer: Any, call: Call) -> Description:
+def _category_encoding(layer: Any, call: KerasCall) -> Description:
     return Description(_encoded((Step(ops.Identity()),), layer, call, layer.num_tokens))
 
 
-def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tuple[Step, ...]:
+def _encoded(first: tuple[Step, ...], layer: Any, call: KerasCall, depth: int) -> tuple[Step, ...]:
     """Indices in the layer's ``output_mode``: as they are, one hot each, or the categories of each
     sample put together."""
     if getattr(layer, "sparse", False):
@@ -181,7 +181,7 @@ def _encoded(first: tuple[Step, ...], layer: Any, call: Call, depth: int) -> tup
 
 
 @describes("IntegerLookup")
-def _integer_lookup(layer: Any, call: Call) -> Description:
+def _integer_lookup(layer: Any, call: KerasCall) -> Description:
     """What the vocabulary says; an index of its own for the mask token, and for what is not in
     it."""
     if getattr(layer, "oov_method", "floormod") == "farmhash":

@@ -18,7 +18,7 @@ from probe import ops
 from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import completes
 from ..describe.variables import array_of, cast, read_variable, widened
 from ..describe.with_attributes import changed
@@ -42,7 +42,7 @@ _MARK = object()
 
 @completes
 def _quantized(
-    layer: Any, call: Call, plain: Callable[[Any, Call], Description]
+    layer: Any, call: KerasCall, plain: Callable[[Any, KerasCall], Description]
 ) -> Description | None:
     """The steps of a layer that Keras has quantised, or on which LoRA is enabled."""
     if not getattr(layer, "quantization_mode", None) and not getattr(layer, "lora_enabled", False):
@@ -77,7 +77,7 @@ def _bare(layer: Any, **values: Any) -> Any:
     return changed(layer, quantization_mode=None, lora_enabled=False, **values)
 
 
-def _reading(call: Call, used: _Used) -> Call:
+def _reading(call: KerasCall, used: _Used) -> KerasCall:
     """The call with a reader that gives the used weight for the marked variable, and others by
     name."""
     read = call.read or read_variable(call.namespace)
@@ -91,7 +91,11 @@ def _reading(call: Call, used: _Used) -> Call:
 
 
 def _beside(
-    layer: Any, call: Call, name: str, used: _Used, plain: Callable[[Any, Call], Description]
+    layer: Any,
+    call: KerasCall,
+    name: str,
+    used: _Used,
+    plain: Callable[[Any, KerasCall], Description],
 ) -> Description:
     """LoRA beside integers: its two products take the input as it is, and are added before the
     bias."""
@@ -119,7 +123,7 @@ def _beside(
     return replace(main, steps=build.ended(y))
 
 
-def _stored(layer: Any, call: Call, name: str) -> np.ndarray:
+def _stored(layer: Any, call: KerasCall, name: str) -> np.ndarray:
     return array_of(_variable(layer, name), call.namespace)
 
 
@@ -127,11 +131,11 @@ def _variable(layer: Any, name: str) -> Any:
     return getattr(layer, name if name == "reverse_embeddings" else f"_{name}")
 
 
-def _plain(layer: Any, call: Call, name: str) -> _Used:
+def _plain(layer: Any, call: KerasCall, name: str) -> _Used:
     return _Used(read_variable(call.namespace)(name, _variable(layer, name), call.dtype))
 
 
-def _with_lora(layer: Any, call: Call, name: str, weight: Weight) -> Weight:
+def _with_lora(layer: Any, call: KerasCall, name: str, weight: Weight) -> Weight:
     """Keras computes it at each access, in an order of its own: what is read during the call is
     what the call used."""
     first, second = (
@@ -151,7 +155,7 @@ def _with_lora(layer: Any, call: Call, name: str, weight: Weight) -> Weight:
     )
 
 
-def _inputs(layer: Any, call: Call) -> ops.Op | None:
+def _inputs(layer: Any, call: KerasCall) -> ops.Op | None:
     """How the input is rounded in each call, where it is."""
     quantizer = getattr(layer, "inputs_quantizer", None)
     if not quantizer:
@@ -176,7 +180,7 @@ def _inputs(layer: Any, call: Call) -> ops.Op | None:
     )
 
 
-def _int8(layer: Any, call: Call, name: str) -> _Used:
+def _int8(layer: Any, call: KerasCall, name: str) -> _Used:
     integers = _stored(layer, call, name)
     scale = array_of(getattr(layer, f"{name}_scale"), call.namespace)
     around = _along(layer, integers, scale, name)
@@ -226,7 +230,7 @@ def _unpacked(name: str, stored: np.ndarray, integers: np.ndarray) -> dict[str, 
     return {f"{name} unpacked to its integers": integers.astype(np.float32)}
 
 
-def _int4(layer: Any, call: Call, name: str) -> _Used:
+def _int4(layer: Any, call: KerasCall, name: str) -> _Used:
     packed = _stored(layer, call, name)
     einsum, reverse = hasattr(layer, "_int4_unpacked_column_size"), name == "reverse_embeddings"
     if einsum:
@@ -303,7 +307,7 @@ def _nibbles(packed: np.ndarray, count: int, unsigned: bool = False, axis: int =
     return np.where(flat > 7, flat - 16, flat)
 
 
-def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
+def _calibrated(layer: Any, call: KerasCall, name: str, bits: int) -> Weight:
     """What GPTQ and AWQ hold: (units, inputs) integers in groups of inputs."""
     packed = array_of(layer.quantized_kernel, call.namespace)
     if hasattr(layer, "units"):
@@ -338,7 +342,7 @@ def _calibrated(layer: Any, call: Call, name: str, bits: int) -> Weight:
     )
 
 
-def _gptq(layer: Any, call: Call, name: str) -> _Used:
+def _gptq(layer: Any, call: KerasCall, name: str) -> _Used:
     if not layer.is_gptq_calibrated:
         return _plain(layer, call, name)
     config = getattr(layer.dtype_policy, "weight_bits", None) or getattr(
@@ -347,7 +351,7 @@ def _gptq(layer: Any, call: Call, name: str) -> _Used:
     return _Used(_calibrated(layer, call, name, int(config or 4)))
 
 
-def _awq(layer: Any, call: Call, name: str) -> _Used:
+def _awq(layer: Any, call: KerasCall, name: str) -> _Used:
     if not layer.is_awq_calibrated:
         return _plain(layer, call, name)
     weight = _calibrated(layer, call, name, 4)
@@ -368,7 +372,7 @@ def _awq(layer: Any, call: Call, name: str) -> _Used:
     )
 
 
-def _float8(layer: Any, call: Call, name: str) -> _Used:
+def _float8(layer: Any, call: KerasCall, name: str) -> _Used:
     scale, other = (
         float(array_of(getattr(layer, f"{part}_scale"), call.namespace))
         for part in (name, "inputs")
@@ -390,7 +394,7 @@ def _float8(layer: Any, call: Call, name: str) -> _Used:
     return _Used(weight, ops.Float8(size=other), others)
 
 
-_MODES: dict[str | None, Callable[[Any, Call, str], _Used]] = {
+_MODES: dict[str | None, Callable[[Any, KerasCall, str], _Used]] = {
     None: _plain,
     "int8": _int8,
     "int4": _int4,

@@ -16,7 +16,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, weights_of
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import described_class, described_name, describes
 from ..describe.layer_tree import is_followed
 from ..describe.windows import SlidingWindow, kernel_axes
@@ -27,14 +27,14 @@ __all__ = ["OWN_CELLS", "STEPWISE", "CellOps", "Read", "Stepwise", "recurrence"]
 CellOps = tuple[tuple[ops.Op, ...], ops.Recurrence]
 """What a cell's input goes through first, and the cell."""
 
-OWN_CELLS: dict[str, Callable[[Any, Call, str], CellOps]] = {}
+OWN_CELLS: dict[str, Callable[[Any, KerasCall, str], CellOps]] = {}
 """Cells of other packages, by what they are described under: (cell, call, prefix of its weights'
 names) -> the cell."""
 
 Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
 """Adds one step of time: its input and the state before -> its output and the state after."""
 
-STEPWISE: dict[str, Callable[[Any, Call, str, Builder, Ref], tuple[Ref, Stepwise]]] = {}
+STEPWISE: dict[str, Callable[[Any, KerasCall, str, Builder, Ref], tuple[Ref, Stepwise]]] = {}
 """Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times)
 -> what comes in, and one step."""
 
@@ -74,7 +74,7 @@ class Read:
 
 
 @describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
-def _recurrent(layer: Any, call: Call) -> Description:
+def _recurrent(layer: Any, call: KerasCall) -> Description:
     if type(layer).__name__ == "RNN" and any(
         map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))
     ):
@@ -123,7 +123,7 @@ def _users(cell: Any) -> bool:
     return False
 
 
-def _of_users_cell(layer: Any, call: Call) -> Description:
+def _of_users_cell(layer: Any, call: KerasCall) -> Description:
     """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
     if _dropping(layer.cell) and call.training:
         raise Undescribed("dropout is active in it (training mode)")
@@ -143,7 +143,7 @@ def _spatial(layer: Any, rank: int) -> Any:
 
 def recurrence(
     layer: Any,
-    call: Call,
+    call: KerasCall,
     build: Builder,
     x: Ref,
     shape: tuple[int, ...],
@@ -190,7 +190,7 @@ def recurrence(
 
 def _through_cells(
     layer: Any,
-    call: Call,
+    call: KerasCall,
     build: Builder,
     x: Ref,
     sizes: Sequence[int],
@@ -303,7 +303,7 @@ def _stacked(cell: Any) -> bool:
     return type(cell).__name__ == "StackedRNNCells"
 
 
-def _described_name(layer: Any, names: Sequence[str], call: Call) -> str:
+def _described_name(layer: Any, names: Sequence[str], call: KerasCall) -> str:
     name = described_class(layer, call.watched).__name__
     if name not in names:
         raise Undescribed(f"the {type(layer).__name__} inside it is not one of {', '.join(names)}")
@@ -323,7 +323,7 @@ def _count(cell: Any) -> int:
     return 1
 
 
-def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
+def _function(activation: Any, call: KerasCall, rank: int, ndim: int) -> ops.Op:
     """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last
     one."""
     steps = activation_steps(activation, call, ndim)
@@ -344,7 +344,7 @@ def _function(activation: Any, call: Call, rank: int, ndim: int) -> ops.Op:
     return ops.Chain(tuple(parts))
 
 
-def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:
+def _made(cell: Any, call: KerasCall, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:
     """The op of a cell; its direction, mask and states are those of the layer around it."""
     if type(cell).__name__ not in _CELLS and not any(
         cls.__name__ in _CELLS for cls in type(cell).__mro__
@@ -361,7 +361,9 @@ def _made(cell: Any, call: Call, prefix: str, spatial: tuple[int, ...] = ()) -> 
     return (), _op(cell, kind, call, prefix, spatial)
 
 
-def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...]) -> ops.Recurrence:
+def _op(
+    cell: Any, kind: str, call: KerasCall, prefix: str, spatial: tuple[int, ...]
+) -> ops.Recurrence:
     rank, ndim = (
         2 + len(spatial),
         2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0),
@@ -385,7 +387,7 @@ def _op(cell: Any, kind: str, call: Call, prefix: str, spatial: tuple[int, ...])
 
 
 def _convolving(
-    cell: Any, call: Call, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]
+    cell: Any, call: KerasCall, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]
 ) -> ops.ConvLSTM:
     axes = kernel_axes(len(spatial))
     window = SlidingWindow.padded(
@@ -406,7 +408,7 @@ def _convolving(
 
 
 @describes("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", arguments=("states",))
-def _cell(layer: Any, call: Call) -> Description:
+def _cell(layer: Any, call: KerasCall) -> Description:
     """One step: a sequence of one."""
     x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
     if call.training and _dropping(layer):

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Description, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 from .conv import channels_first, surrounded
 
@@ -66,7 +66,7 @@ def resized(
 
 
 @describes("UpSampling2D")
-def _up_sampling(layer: Any, call: Call) -> Description:
+def _up_sampling(layer: Any, call: KerasCall) -> Description:
     """Repeats each element, or interpolates between them."""
     first = channels_first(layer)
     axes = named_axes(len(call.shape), 2, first)
@@ -89,7 +89,7 @@ def _up_sampling(layer: Any, call: Call) -> Description:
 
 
 @describes("Resizing")
-def _resizing(layer: Any, call: Call) -> Description:
+def _resizing(layer: Any, call: KerasCall) -> Description:
     """To a given height and width, after cropping or padding to their ratio where that is asked
     for."""
     if call.inputs[0].dtype.kind != "f":

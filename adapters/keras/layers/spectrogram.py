@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.windows import Kernel, SlidingWindow, convolved, padding_pairs
@@ -36,7 +36,7 @@ def _at_least(build: OpBuilder, x: Ref, least: float) -> Ref:
 
 
 @describes("STFTSpectrogram")
-def _stft(layer: Any, call: Call) -> Description:
+def _stft(layer: Any, call: KerasCall) -> Description:
     if layer.mode == "angle":
         raise Undescribed("the phase is undefined where the magnitude is zero")
     build = OpBuilder(call)
@@ -111,7 +111,7 @@ def _banks(layer: Any) -> tuple[Weight, Weight]:
 
 
 @describes("MelSpectrogram")
-def _mel(layer: Any, call: Call) -> Description:
+def _mel(layer: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     single = len(call.shape) == 1
     batch, time = (1, *call.shape) if single else call.shape

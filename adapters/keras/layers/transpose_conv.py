@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Description, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, named_axes
 from ..describe.windows import kernel_axes
 from .activation import activation_steps
@@ -74,7 +74,7 @@ def _by_window(padding: str, span: int, s: int, extra: int | None) -> Pair:
 
 
 @describes("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-def _conv_transpose(layer: Any, call: Call) -> Description:
+def _conv_transpose(layer: Any, call: KerasCall) -> Description:
     rank, ndim = layer.rank, len(call.shape)
     strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
     sizes, spans = (

@@ -12,7 +12,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describe, describes
 from .recurrent import recurrence
 
@@ -30,7 +30,7 @@ def _refs(value: Any) -> list[Ref]:
 
 
 @describes("Bidirectional", arguments=("mask", "initial_state"))
-def _bidirectional(layer: Any, call: Call) -> Description:
+def _bidirectional(layer: Any, call: KerasCall) -> Description:
     """Both layers on the same input; the second one's sequence is turned back before they are
     merged."""
     build = Builder()
@@ -76,7 +76,7 @@ def _bidirectional(layer: Any, call: Call) -> Description:
 
 
 @describes("TimeDistributed", arguments=("mask",))
-def _time_distributed(layer: Any, call: Call) -> Description:
+def _time_distributed(layer: Any, call: KerasCall) -> Description:
     """The layer inside on batch and time as one axis; step by step where it looks across the batch,
     as Keras 3 does."""
     inner, x = layer.layer, call.inputs[0]
@@ -123,7 +123,7 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"axis {axis}" for axis in range(2, 2 + count))
 
 
-def _one_step(build: Builder, inner: Any, call: Call, t: int) -> Ref:
+def _one_step(build: Builder, inner: Any, call: KerasCall, t: int) -> Ref:
     rest = call.shape[2:]
     part = build.add(
         ops.Slice(starts=(0, t, *(0 for _ in rest)), stops=(None, t + 1, *(None for _ in rest))),
@@ -151,7 +151,7 @@ def _across(inner: Any, rank: int) -> bool:
     return any(isinstance(axis, int) and axis % rank == 0 for axis in axes)
 
 
-def _inner(layer: Any, call: Call, x: np.ndarray) -> Description:
+def _inner(layer: Any, call: KerasCall, x: np.ndarray) -> Description:
     """The layer inside, on x; of a Sequential model its layers one after the other."""
     if type(layer).__name__ == "Sequential" and isinstance(layer, call.namespace.Sequential):
         return _chain(layer, call, x)
@@ -166,7 +166,7 @@ def _inner(layer: Any, call: Call, x: np.ndarray) -> Description:
     )
 
 
-def _chain(model: Any, call: Call, x: np.ndarray) -> Description:
+def _chain(model: Any, call: KerasCall, x: np.ndarray) -> Description:
     build, at = Builder(), Ref(-1)
     for layer in model.layers:
         if isinstance(layer, call.namespace.layers.InputLayer):

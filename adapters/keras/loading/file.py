@@ -28,7 +28,7 @@ from ..describe.described_classes import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATI
 from ..describe.undescribed_classes import FOLLOWED
 from .allow_list import OF_HGQ2, QKERAS, TFMOT, objects
 from .config_limits import oversized
-from .hdf5 import Unusual, shapes
+from .hdf5 import UnusualLayout, shapes
 from .layer_order import endless
 from .output_shapes import inferred_shapes
 
@@ -181,7 +181,7 @@ def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, t
     """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in
     it."""
     opened = open_file(path, _KIND, CannotOpen) if source is path else nullcontext(source)
-    with opened as stream, suppress(Unusual):
+    with opened as stream, suppress(UnusualLayout):
         shapes(partial(_at, stream))
     with importlib.import_module("h5py").File(source, "r") as file:
         yield (
@@ -421,7 +421,7 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
         part = _Part(archive, stream)
         try:
             return shapes(partial(_at, part))
-        except Unusual:
+        except UnusualLayout:
             with _hdf5(file.path, part, archive.getinfo(_WEIGHTS).file_size) as (_, found):
                 return found
 

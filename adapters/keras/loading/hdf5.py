@@ -3,8 +3,8 @@
 A ``.keras`` file keeps its weights as HDF5 inside a zip archive, and its listing must not wait for
 NumPy, which h5py imports. This reads the plainest form of HDF5, the one that h5py writes unless
 told otherwise: superblock 0, version 1 object headers, groups as symbol tables (HDF5 File Format
-Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises Unusual, and the
-caller takes h5py. A tree that leads back into itself raises ValueError: there the HDF5 library
+Specification 3.0, sections II.A, III.A to III.D and IV.A). Anything else raises UnusualLayout, and
+the caller takes h5py. A tree that leads back into itself raises ValueError: there the HDF5 library
 never ends.
 """
 
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Read", "Unusual", "shapes"]
+__all__ = ["Read", "UnusualLayout", "shapes"]
 
 Read = Callable[[int, int], bytes]
 """Offset and size -> the bytes there."""
@@ -22,19 +22,19 @@ _NOWHERE = (1 << 64) - 1
 _OBJECTS, _NAME, _RANK = 100_000, 1 << 14, 32
 
 
-class Unusual(Exception):
+class UnusualLayout(Exception):
     """The file uses a part of HDF5 that is not read here."""
 
 
 def shapes(read: Read) -> dict[str, tuple[int, ...]]:
     """The shape of every dataset by its path, such as ``layers/conv2d/vars/0``."""
     if read(0, 9) != b"\x89HDF\r\n\x1a\n\x00" or read(13, 2) != b"\x08\x08":
-        raise Unusual
+        raise UnusualLayout
     (root,) = _unpack("Q", read, 64)
     try:
         return dict(_datasets(read, root, "", set()))
     except (struct.error, RecursionError, UnicodeDecodeError):
-        raise Unusual from None
+        raise UnusualLayout from None
 
 
 def _unpack(form: str, read: Read, offset: int) -> tuple[Any, ...]:
@@ -65,7 +65,7 @@ def _datasets(
     read: Read, header: int, path: str, seen: set[int]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
     if header in seen:
-        raise Unusual  # one group under two names
+        raise UnusualLayout  # one group under two names
     seen.add(header)
     messages = dict(_messages(read, header))
     if _SYMBOL_TABLE in messages:
@@ -79,14 +79,14 @@ def _datasets(
         start = messages[_DATASPACE]
         version, rank = _unpack("BB", read, start)
         if rank > _RANK:
-            raise Unusual
+            raise UnusualLayout
         yield path, _unpack(f"{rank}Q", read, start + (8 if version == 1 else 4))
         # in chunks, which a tree finds
         if _LAYOUT in messages and read(messages[_LAYOUT], 2) == b"\3\2":
             axes, tree = _unpack("BQ", read, messages[_LAYOUT] + 2)
             _chunks(read, tree, axes, seen)
     else:
-        raise Unusual
+        raise UnusualLayout
 
 
 def _chunks(read: Read, node: int, axes: int, seen: set[int]) -> None:
@@ -105,7 +105,7 @@ def _messages(read: Read, header: int) -> Iterator[tuple[int, int]]:
     """The messages of an object header: type and where its data begins."""
     version, _, count, _, size = _unpack("BBHII", read, header)
     if version != 1:
-        raise Unusual
+        raise UnusualLayout
     blocks = [(header + 16, size)]
     while blocks:
         start, size = blocks.pop(0)
@@ -134,7 +134,7 @@ def _links(read: Read, node: int, seen: set[int]) -> Iterator[tuple[int, int]]:
             (below,) = _unpack("Q", read, node + 32 + 16 * child)
             yield from _links(read, below, seen)
     else:
-        raise Unusual
+        raise UnusualLayout
 
 
 def _text(read: Read, offset: int) -> str:
@@ -142,6 +142,6 @@ def _text(read: Read, offset: int) -> str:
     while b"\0" not in text:
         more = read(offset + len(text), 32)
         if not more or len(text) > _NAME:
-            raise Unusual
+            raise UnusualLayout
         text += more
     return text.partition(b"\0")[0].decode()

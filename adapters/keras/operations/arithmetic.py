@@ -13,7 +13,7 @@ from probe import ops
 from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes, description_of
 from ..describe.op_builder import OpBuilder
 from ..describe.ordered import extreme_place, on_one_axis
@@ -131,14 +131,16 @@ REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
 
 def operation(
     *names: str,
-) -> Callable[[Callable[[Any, Call, OpBuilder], Ref]], Callable[[Any, Call, OpBuilder], Ref]]:
+) -> Callable[
+    [Callable[[Any, KerasCall, OpBuilder], Ref]], Callable[[Any, KerasCall, OpBuilder], Ref]
+]:
     """Registers a function for operations of these names; it gives the last of the steps it adds to
     the builder."""
 
     def register(
-        function: Callable[[Any, Call, OpBuilder], Ref],
-    ) -> Callable[[Any, Call, OpBuilder], Ref]:
-        def describe(op: Any, call: Call) -> Description:
+        function: Callable[[Any, KerasCall, OpBuilder], Ref],
+    ) -> Callable[[Any, KerasCall, OpBuilder], Ref]:
+        def describe(op: Any, call: KerasCall) -> Description:
             build = OpBuilder(call)
             return Description(build.ended(function(op, call, build)))
 
@@ -149,12 +151,12 @@ def operation(
     return register
 
 
-def data_format(op: Any, call: Call) -> str:
+def data_format(op: Any, call: KerasCall) -> str:
     """Where the channels stand: what the operation was made with, or what the process is set to."""
     return str(op.data_format or call.namespace.config.image_data_format())
 
 
-def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
+def as_layer(kind: str, op: Any, call: KerasCall, **attributes: Any) -> Description:
     """An operation that does what the layer of class ``kind`` with these attributes does."""
     return description_of(kind)(
         SimpleNamespace(data_format=data_format(op, call), **attributes), call
@@ -162,22 +164,22 @@ def as_layer(kind: str, op: Any, call: Call, **attributes: Any) -> Description:
 
 
 @operation(*UNARY)
-def _unary(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _unary(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(UNARY[type(op).__name__](op), Ref(-1))
 
 
 @operation("LeakyRelu")
-def _leaky_relu(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _leaky_relu(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(leaky_op(float(op.negative_slope), call), Ref(-1))
 
 
 @operation("Gelu")
-def _gelu(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _gelu(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(gelu_op("tanh" if op.approximate else "none", call), Ref(-1))
 
 
 @operation("Clip")
-def _clip(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _clip(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if not all(end is None or isinstance(end, int | float) for end in (op.x_min, op.x_max)):
         raise Undescribed("clipping bounds that are not single numbers are not supported")
     low, high = (None if end is None else float(end) for end in (op.x_min, op.x_max))
@@ -185,26 +187,26 @@ def _clip(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Round")
-def _round(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _round(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if op.decimals:
         raise Undescribed("rounding to decimals is not supported")
     return build.add(ops.Round(), Ref(-1))
 
 
 @operation(*BINARY)
-def _binary(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _binary(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     kind = type(op).__name__
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"], early=kind in _EARLY)
     return build.add(BINARY[kind](), left, right)
 
 
 @operation("LogicalNot")
-def _logical_not(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _logical_not(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(ops.Not(), build.truth(Ref(-1)))
 
 
 @operation("LogicalAnd", "LogicalOr", "LogicalXor")
-def _logical(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _logical(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(
         _LOGICAL[type(op).__name__](),
         *(build.truth(build.ref(call.arguments[name])) for name in ("x1", "x2")),
@@ -212,12 +214,12 @@ def _logical(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("DivideNoNan")
-def _divide_no_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _divide_no_nan(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return divided_no_nan(build, *build.pair(call.arguments["x1"], call.arguments["x2"]))
 
 
 @operation("Hypot")
-def _hypot(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _hypot(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     squares = [
         build.add(ops.Square(), operand)
         for operand in build.pair(call.arguments["x1"], call.arguments["x2"])
@@ -226,14 +228,14 @@ def _hypot(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation(*REDUCTIONS)
-def _reduction(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _reduction(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if getattr(op, "initial", None) is not None:
         raise Undescribed("the argument `initial` is not supported")
     return build.reduce(REDUCTIONS[type(op).__name__], Ref(-1), op.axis, op.keepdims)
 
 
 @operation("Norm")
-def _norm(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _norm(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     axes = build.axes(Ref(-1), op.axis)
     if op.ord in (None, 2, "fro") and (len(axes) == 1 or op.ord != 2):
         return build.reduce(ops.ReduceL2, Ref(-1), op.axis, op.keepdims)
@@ -243,7 +245,7 @@ def _norm(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.Moments")
-def _moments(op: Any, call: Call) -> Description:
+def _moments(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     return Description(
         build.ended(
@@ -256,7 +258,7 @@ def _moments(op: Any, call: Call) -> Description:
 
 
 @operation("Argmax", "Argmin")
-def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _places(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     ref, axis = Ref(-1), op.axis
     if axis is None:
         if op.keepdims:
@@ -267,7 +269,7 @@ def _places(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Cumsum", "Cumprod")
-def _cumulated(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _cumulated(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     ref, axis = on_one_axis(build, Ref(-1), op.axis)
     kind = ops.CumSum if type(op).__name__ == "Cumsum" else ops.CumProd
     total = build.add(kind(axis=axis), ref)
@@ -285,7 +287,7 @@ _ALONG: dict[str, Callable[[int], ops.Op]] = {
 
 
 @describes(*(f"ops.{name}" for name in _ALONG))
-def _along(op: Any, call: Call) -> Description:
+def _along(op: Any, call: KerasCall) -> Description:
     axes = op.axis
     if axes is None:
         axes = tuple(range(len(call.shape)))
@@ -295,12 +297,12 @@ def _along(op: Any, call: Call) -> Description:
 
 
 @describes("ops.Glu")
-def _glu(op: Any, call: Call) -> Description:
+def _glu(op: Any, call: KerasCall) -> Description:
     return Description((Step(ops.Glu(axis=op.axis % len(call.shape))),))
 
 
 @operation("Normalize")
-def _normalize(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _normalize(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     axes = build.axes(Ref(-1), -1 if op.axis is None else op.axis)
     epsilon = call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon
     if op.order != 2:

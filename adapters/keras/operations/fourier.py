@@ -9,7 +9,7 @@ from probe.description import Builder, Description, Ref
 from probe.description.stft import Pair, framed, half, overlapped, resized, unhalved, window
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 
 
@@ -26,7 +26,7 @@ def _both(
 
 
 @describes("ops.FFT", "ops.FFT2", "ops.IFFT2")
-def _fft(op: Any, call: Call) -> Description:
+def _fft(op: Any, call: KerasCall) -> Description:
     build, axes = Builder(), (-1,) if type(op).__name__ == "FFT" else (-2, -1)
     inverse = type(op).__name__ == "IFFT2"
     count = int(np.prod([call.shape[axis] for axis in axes]))
@@ -35,7 +35,7 @@ def _fft(op: Any, call: Call) -> Description:
     )
 
 
-def _pair(call: Call) -> Pair:
+def _pair(call: KerasCall) -> Pair:
     real, imaginary = call.arguments["x"]
     if not isinstance(real, Ref) or not isinstance(imaginary, Ref):
         raise Undescribed("its real or imaginary part does not come from the input")
@@ -43,7 +43,7 @@ def _pair(call: Call) -> Pair:
 
 
 @describes("ops.RFFT")
-def _rfft(op: Any, call: Call) -> Description:
+def _rfft(op: Any, call: KerasCall) -> Description:
     build, rank, have = Builder(), len(call.shape), call.shape[-1]
     size = op.fft_length or have
     x = resized(build, Ref(-1), rank, rank - 1, have, size)
@@ -53,7 +53,7 @@ def _rfft(op: Any, call: Call) -> Description:
 
 
 @describes("ops.IRFFT")
-def _irfft(op: Any, call: Call) -> Description:
+def _irfft(op: Any, call: KerasCall) -> Description:
     build, rank, have = Builder(), len(call.shape), call.shape[-1]
     size = op.fft_length or 2 * (have - 1)
     whole = unhalved(build, _pair(call), rank, rank - 1, have, size)
@@ -73,7 +73,7 @@ def _window(build: Builder, op: Any, otherwise: Any = None) -> Ref | None:
 
 
 @describes("ops.STFT")
-def _stft(op: Any, call: Call) -> Description:
+def _stft(op: Any, call: KerasCall) -> Description:
     """Frames under a window each; with ``center`` the signal is mirrored at its ends.
 
     Without a window TensorFlow takes all of a frame, the other backends ``sequence_length``
@@ -94,7 +94,7 @@ def _stft(op: Any, call: Call) -> Description:
 
 
 @describes("ops.ISTFT")
-def _istft(op: Any, call: Call) -> Description:
+def _istft(op: Any, call: KerasCall) -> Description:
     """Frames under the window over what windows that overlap for ever add up to, added up; Keras on
     PyTorch has PyTorch's own there."""
     build, size, step = Builder(), op.fft_length, op.sequence_stride

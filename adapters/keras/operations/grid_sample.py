@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.op_builder import OpBuilder
 from .arithmetic import data_format, operation
 
@@ -22,7 +22,7 @@ _EDGES = {
 """How a mode goes on outside, and whether it mirrors at the middle of the last element."""
 
 
-def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: Call) -> ops.GridSample:
+def _sampler(op: Any, mode: str, modes: tuple[str, ...], call: KerasCall) -> ops.GridSample:
     if op.fill_mode not in modes:
         raise Undescribed(
             f"fill_mode={op.fill_mode!r} has other rules on the {call.backend} backend"
@@ -40,7 +40,7 @@ def _within(places: np.ndarray) -> None:
 
 
 @operation("MapCoordinates")
-def _map_coordinates(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _map_coordinates(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """A coordinate for each axis, along the first axis of the second input. Of the other modes
     TensorFlow's leave the image."""
     if any(x.dtype.kind != "f" for x in call.inputs):
@@ -70,7 +70,7 @@ def _map_coordinates(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("AffineTransform")
-def _affine_transform(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _affine_transform(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Places (a0 x + a1 y + a2, b0 x + b1 y + b2) / (c0 x + c1 y + 1); on PyTorch Keras knows no
     c."""
     if call.inputs[0].dtype.kind != "f":

@@ -11,7 +11,7 @@ from probe.description import Description, Ref
 from probe.errors import Undescribed
 from probe.numerics.precision import precision_of
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.rearranged import padded
@@ -21,7 +21,7 @@ from .arithmetic import as_layer, data_format, operation
 
 
 @describes("ops.Resize")
-def _resize(op: Any, call: Call) -> Description:
+def _resize(op: Any, call: KerasCall) -> Description:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("integer inputs are not supported")
     height, width = (int(size) for size in op.size)
@@ -42,18 +42,18 @@ def _resize(op: Any, call: Call) -> Description:
     )
 
 
-def _channels(op: Any, call: Call) -> int:
+def _channels(op: Any, call: KerasCall) -> int:
     """The axis of the channels."""
     return len(call.shape) - (1 if data_format(op, call) == "channels_last" else 3)
 
 
-def _of_floats(call: Call) -> None:
+def _of_floats(call: KerasCall) -> None:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("integer inputs are not supported, since it rounds the result")
 
 
 @operation("RGBToGrayscale")
-def _grayscale(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _grayscale(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     _of_floats(call)
     axis = _channels(op, call)
     if call.shape[axis] == 1:
@@ -63,7 +63,9 @@ def _grayscale(op: Any, call: Call, build: OpBuilder) -> Ref:
     return build.reduce(ops.ReduceSum, build.add(ops.Mul(), Ref(-1), parts), (axis,), True)
 
 
-def _split(op: Any, call: Call, build: OpBuilder, floor: bool = False) -> tuple[list[Ref], int]:
+def _split(
+    op: Any, call: KerasCall, build: OpBuilder, floor: bool = False
+) -> tuple[list[Ref], int]:
     """Three colours; with ``floor``, what is next to nothing beside 1 is nothing."""
     _of_floats(call)
     axis = _channels(op, call)
@@ -75,7 +77,7 @@ def _split(op: Any, call: Call, build: OpBuilder, floor: bool = False) -> tuple[
 
 
 @operation("RGBToHSV")
-def _rgb_to_hsv(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _rgb_to_hsv(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The hue is counted from the largest of the three
     (tensorflow/core/kernels/image/colorspace_op.h).
 
@@ -114,7 +116,7 @@ def _rgb_to_hsv(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("HSVToRGB")
-def _hsv_to_rgb(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _hsv_to_rgb(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """v * ((1 - s) + s * ramp(h)), a ramp for each colour
     (tensorflow/core/kernels/image/colorspace_op.h).
 
@@ -139,7 +141,7 @@ def _hsv_to_rgb(op: Any, call: Call, build: OpBuilder) -> Ref:
     )
 
 
-def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
+def _edges(op: Any, call: KerasCall, word: str) -> tuple[int, list[tuple[int, int]]]:
     """The first spatial axis, and what is put on or cut off before and after each of the two."""
     if data_format(op, call) == "channels_last":
         first = _channels(op, call) - 2
@@ -161,14 +163,14 @@ def _edges(op: Any, call: Call, word: str) -> tuple[int, list[tuple[int, int]]]:
 
 
 @operation("PadImages")
-def _pad_images(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _pad_images(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     first, edges = _edges(op, call, "padding")
     pads = [(0, 0)] * first + edges + [(0, 0)] * (len(call.shape) - first - 2)
     return padded(build, Ref(-1), pads)
 
 
 @operation("CropImages")
-def _crop_images(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _crop_images(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     first, edges = _edges(op, call, "cropping")
     slices = [slice(None)] * len(call.shape)
     for axis, (before, after) in enumerate(edges, first):
@@ -176,7 +178,7 @@ def _crop_images(op: Any, call: Call, build: OpBuilder) -> Ref:
     return build.sliced(Ref(-1), slices)
 
 
-def _planes(op: Any, call: Call, build: OpBuilder) -> tuple[Ref, tuple[int, ...]]:
+def _planes(op: Any, call: KerasCall, build: OpBuilder) -> tuple[Ref, tuple[int, ...]]:
     """Each channel of each image as an image of its own, and the shape (…, channels, height, width)
     to go back to."""
     rank = len(call.shape)
@@ -188,7 +190,7 @@ def _planes(op: Any, call: Call, build: OpBuilder) -> tuple[Ref, tuple[int, ...]
 
 
 @operation("GaussianBlur")
-def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _gaussian_blur(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """A convolution with a kernel that is computed here too, so that its rounding counts."""
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"Gaussian blur of the {call.backend} backend is not modelled")
@@ -217,7 +219,7 @@ def _gaussian_blur(op: Any, call: Call, build: OpBuilder) -> Ref:
     )
 
 
-def _turned_back(op: Any, call: Call, build: OpBuilder, x: Ref) -> Ref:
+def _turned_back(op: Any, call: KerasCall, build: OpBuilder, x: Ref) -> Ref:
     rank = len(call.shape)
     if data_format(op, call) == "channels_first":
         return x
@@ -227,7 +229,7 @@ def _turned_back(op: Any, call: Call, build: OpBuilder, x: Ref) -> Ref:
 
 
 @operation("SobelEdges")
-def _sobel_edges(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _sobel_edges(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Vertical and horizontal differences along a new last axis; TensorFlow mirrors the image
     beyond its border, PyTorch puts zeros."""
     if call.backend not in ("tensorflow", "torch"):

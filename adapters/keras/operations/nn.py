@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.op_builder import OpBuilder
 from .arithmetic import operation
 
@@ -24,7 +24,7 @@ def _along(build: OpBuilder, x: Ref, value: Any, axes: tuple[int, ...]) -> Ref:
 
 
 @operation("BatchNorm")
-def _batch_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _batch_norm(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """(x - mean) * (scale / sqrt(variance + epsilon)) + offset, each of them any tensor."""
     axes, given = build.axes(Ref(-1), op.axis), call.arguments
     mean, variance = (_along(build, Ref(-1), given[name], axes) for name in ("mean", "variance"))
@@ -37,12 +37,12 @@ def _batch_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
     return build.add(ops.Add(), found, _along(build, Ref(-1), given["offset"], axes))
 
 
-def _epsilon(op: Any, call: Call) -> float:
+def _epsilon(op: Any, call: KerasCall) -> float:
     return float(call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon)
 
 
 @operation("LayerNorm")
-def _layer_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _layer_norm(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Keras divides by the deviation what it does not centre with ``rms_scaling``, and leaves beta
     out."""
     axes, arguments, epsilon = build.axes(Ref(-1), op.axis), call.arguments, _epsilon(op, call)
@@ -66,7 +66,7 @@ def _layer_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("RMSNorm")
-def _rms_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _rms_norm(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The scale broadcasts as it is."""
     axes, scale = build.axes(Ref(-1), op.axis), call.arguments.get("scale")
     found = build.add(
@@ -78,7 +78,7 @@ def _rms_norm(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("DotProductAttention")
-def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _dot_product_attention(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """(batch, positions, heads, features); Keras puts a large negative number in place of a masked
     score, on either backend."""
     if op.attn_logits_soft_cap is not None and call.backend != "tensorflow":
@@ -110,7 +110,7 @@ def _dot_product_attention(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("MultiHot")
-def _multi_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _multi_hot(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """1 at each place that a sample names, with no sum: keras/src/backend/tensorflow/nn.py,
     multi_hot."""
     if op.sparse:
@@ -124,7 +124,7 @@ def _multi_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("PSNR")
-def _psnr(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _psnr(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """20 log10(max) - 10 log10(mean squared difference), of everything together."""
     left, right = (build.ref(call.arguments[name]) for name in ("x1", "x2"))
     error = build.reduce(
@@ -135,7 +135,7 @@ def _psnr(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("CDist")
-def _cdist(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _cdist(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The distances of all rows from all rows."""
     left, right = (build.ref(call.arguments[name]) for name in ("x", "y"))
     apart = build.add(ops.Sub(), build.expand_dims(left, -2), build.expand_dims(right, -3))

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.rearranged import is_finite
@@ -18,12 +18,12 @@ from .arithmetic import operation
 
 
 def _two(
-    call: Call, build: OpBuilder, first: str = "x1", second: str = "x2", early: bool = False
+    call: KerasCall, build: OpBuilder, first: str = "x1", second: str = "x2", early: bool = False
 ) -> tuple[Ref, Ref]:
     return build.pair(call.arguments[first], call.arguments[second], early)
 
 
-def _real(call: Call) -> None:
+def _real(call: KerasCall) -> None:
     if any(x.dtype.kind == "c" for x in call.inputs):
         raise Undescribed("complex inputs are not supported")
 
@@ -45,12 +45,12 @@ _SIMPLE: dict[str, Callable[[OpBuilder], Ref]] = {
 
 
 @operation(*_SIMPLE)
-def _simple(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _simple(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return _SIMPLE[type(op).__name__](build)
 
 
 @operation("Conj", "Conjugate", "Real", "Imag", "Isreal")
-def _of_real_numbers(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _of_real_numbers(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     _real(call)
     kind = type(op).__name__
     if kind == "Isreal":
@@ -61,7 +61,7 @@ def _of_real_numbers(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Signbit")
-def _sign_bit(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _sign_bit(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x = call.inputs[0]
     if (np.signbit(x) != (x < 0)).any():
         raise Undescribed(
@@ -71,7 +71,7 @@ def _sign_bit(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Sinc")
-def _sinc(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _sinc(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     turned = build.add(ops.Mul(), Ref(-1), np.pi)
     zero = build.add(ops.Equal(), Ref(-1), 0.0)
     return build.add(
@@ -83,7 +83,7 @@ def _sinc(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Heaviside")
-def _heaviside(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _heaviside(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, at_zero = _two(call, build)
     zero, one = build.ref(0.0), build.ref(1.0)
     sides = build.add(ops.Where(), build.add(ops.Less(), x, zero), zero, one)
@@ -91,7 +91,7 @@ def _heaviside(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Arctan2")
-def _arctan2(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _arctan2(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The angle of (x, y): atan(y / x), and half a turn where x is negative."""
     if any(((array == 0) & np.signbit(array)).any() for array in call.inputs):
         raise Undescribed("its result depends on the signs of zeros, which are not compared")
@@ -105,7 +105,7 @@ def _arctan2(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Logaddexp", "Logaddexp2")
-def _log_add_exp(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _log_add_exp(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, y = _two(call, build, early=True)
     apart = build.add(ops.Neg(), build.add(ops.Abs(), build.add(ops.Sub(), x, y)))
     if type(op).__name__ == "Logaddexp":
@@ -120,19 +120,19 @@ def _log_add_exp(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Ldexp")
-def _ldexp(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _ldexp(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, power = _two(call, build)
     return build.add(ops.Mul(), x, build.add(ops.Pow(), 2.0, power))
 
 
 @operation("Fmod")
-def _fmod(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _fmod(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The remainder with the sign of the first."""
     return build.add(ops.Mod(fmod=True), *_two(call, build))
 
 
 @operation("Fmax", "Fmin")
-def _passing_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _passing_nan(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, y = _two(call, build)
     both = build.add(ops.Max() if type(op).__name__ == "Fmax" else ops.Min(), x, y)
     found = build.add(ops.Where(), build.add(ops.IsNaN(), y), x, both)
@@ -154,7 +154,7 @@ def _close(build: OpBuilder, op: Any, x: Ref, y: Ref, rtol: float, atol: float) 
 
 
 @operation("Isclose", "AllClose")
-def _is_close(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _is_close(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if call.inputs[0].dtype.kind != "f":
         raise Undescribed("integer inputs are not supported")
     given = call.arguments
@@ -169,7 +169,7 @@ def _is_close(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("IsIn")
-def _is_in(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _is_in(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, among = _two(call, build)
     flat = build.reshape(among, (-1,))
     found = build.reduce(
@@ -181,7 +181,7 @@ def _is_in(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Average")
-def _average(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _average(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     weights = call.arguments.get("weights")
     if weights is None:
         return build.reduce(ops.ReduceMean, Ref(-1), op.axis, False)
@@ -195,13 +195,13 @@ def _average(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("CountNonzero")
-def _count_nonzero(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _count_nonzero(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     there = build.add(ops.Cast(to="int32"), build.add(ops.NotEqual(), Ref(-1), 0.0))
     return build.reduce(ops.ReduceSum, there, op.axis, False)
 
 
 @operation("Ptp")
-def _peak_to_peak(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _peak_to_peak(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     high, low = (
         build.reduce(reduction, Ref(-1), op.axis, op.keepdims)
         for reduction in (ops.ReduceMax, ops.ReduceMin)
@@ -210,7 +210,7 @@ def _peak_to_peak(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("NanToNum")
-def _nan_to_num(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _nan_to_num(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if call.dtype not in ("float32", "float64") and None in (op.posinf, op.neginf):
         raise Undescribed(
             f"it replaces infinity by the largest {call.dtype}, which is not supported"
@@ -229,7 +229,7 @@ def _nan_to_num(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Trapezoid")
-def _trapezoid(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _trapezoid(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     axis = build.axes(Ref(-1), op.axis)[0]
     size = call.shape[axis]
     pairs = build.add(
@@ -246,14 +246,14 @@ def _trapezoid(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Vander")
-def _vander(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _vander(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     count = call.shape[0] if op.N is None else int(op.N)
     powers = np.arange(count) if op.increasing else np.arange(count)[::-1]
     return build.add(ops.Pow(), build.expand_dims(Ref(-1), -1), powers.astype(np.float64))
 
 
 @operation("Select")
-def _select(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _select(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The first choice whose condition holds."""
     given = call.arguments
     default = given["default"]
@@ -266,7 +266,7 @@ def _select(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.UnravelIndex")
-def _unravel_index(op: Any, call: Call) -> Description:
+def _unravel_index(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     rest, found = Ref(-1), []
     if (call.inputs[0] < 0).any():
@@ -279,7 +279,7 @@ def _unravel_index(op: Any, call: Call) -> Description:
 
 
 @operation("Linspace")
-def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _linspace(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if op.retstep:
         raise Undescribed("retstep=True is not supported")
     if op.num < 2:
@@ -302,7 +302,7 @@ def _linspace(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Corrcoef")
-def _corrcoef(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _corrcoef(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if len(call.shape) != 2:
         raise Undescribed(f"an input with {len(call.shape)} axes is not supported")
     centred = build.add(ops.Sub(), Ref(-1), build.reduce(ops.ReduceMean, Ref(-1), -1, True))
@@ -313,7 +313,7 @@ def _corrcoef(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.Hsplit", "ops.Vsplit", "ops.Dsplit", "ops.ArraySplit")
-def _split(op: Any, call: Call) -> Description:
+def _split(op: Any, call: KerasCall) -> Description:
     """The parts of one axis; into so many parts that do not fit, the first ones are one longer."""
     build, rank = OpBuilder(call), len(call.shape)
     axis = {"Hsplit": min(1, rank - 1), "Vsplit": 0, "Dsplit": 2}.get(

@@ -12,7 +12,7 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.windows import Kernel, SlidingWindow, convolved
@@ -20,7 +20,7 @@ from .arithmetic import operation
 
 
 @operation("Rot90", "Fliplr", "Flipud", "Diag", "Diagflat", "Diagonal", "Trace")
-def _moved(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _moved(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     numbers = np.arange(1, prod(call.shape) + 1).reshape(call.shape)
     match type(op).__name__:
         case "Rot90":
@@ -40,14 +40,14 @@ def _moved(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("ExtractSequences")
-def _extract_sequences(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _extract_sequences(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     count = 1 + (call.shape[-1] - op.sequence_length) // op.sequence_stride
     places = np.arange(count)[:, None] * op.sequence_stride + np.arange(op.sequence_length)
     return build.take(Ref(-1), build.ref(places), len(call.shape) - 1)
 
 
 @operation("Rearrange")
-def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _rearrange(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """ "b (h w) c -> b c h w": the axes taken apart, brought into order, put together."""
     before, after = (
         [re.findall(r"\w+", group) for group in re.findall(r"\(.*?\)|\w+", side)]
@@ -72,7 +72,7 @@ def _rearrange(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Hstack", "Vstack", "Dstack")
-def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _stacked(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     kind, parts = type(op).__name__, [build.ref(part) for part in call.arguments["xs"]]
     if kind == "Hstack":
         return build.concat(parts, min(1, len(build.shape(parts[0])) - 1))
@@ -93,7 +93,7 @@ def _stacked(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Append")
-def _append(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _append(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     parts = list(build.pair(call.arguments["x1"], call.arguments["x2"]))
     if op.axis is None:
         return build.concat([build.reshape(part, (-1,)) for part in parts], 0)
@@ -101,7 +101,7 @@ def _append(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.Meshgrid")
-def _meshgrid(op: Any, call: Call) -> Description:
+def _meshgrid(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     parts = [build.ref(line) for line in call.arguments["x"]]
     sizes = [prod(build.shape(part)) for part in parts]
@@ -119,13 +119,13 @@ def _meshgrid(op: Any, call: Call) -> Description:
 
 
 @operation("Outer")
-def _outer(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _outer(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     return build.add(ops.Mul(), build.reshape(left, (-1, 1)), build.reshape(right, (1, -1)))
 
 
 @operation("Kron")
-def _kron(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _kron(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     rank = max(len(build.shape(left)), len(build.shape(right)))
     one, other = ((1,) * (rank - len(build.shape(ref))) + build.shape(ref) for ref in (left, right))
@@ -139,7 +139,7 @@ def _kron(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Inner", "Vdot")
-def _inner(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _inner(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The sums of products along the last axes, or of all elements."""
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     if type(op).__name__ == "Vdot":
@@ -158,7 +158,7 @@ def _inner(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Cross")
-def _cross(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _cross(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     shapes, rank = [build.shape(ref) for ref in (left, right)], len(build.shape(left))
     axes = {int(place) % rank for place in (op.axisa, op.axisb, op.axisc)}
@@ -183,7 +183,7 @@ def _cross(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Correlate")
-def _correlate(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _correlate(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Two signals moved along each other."""
     left, right = build.pair(call.arguments["x1"], call.arguments["x2"])
     (long,), (short,) = build.shape(left), build.shape(right)
@@ -201,7 +201,7 @@ def _correlate(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Full", "FullLike")
-def _full(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _full(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     value = build.ref(call.arguments["fill_value"])
     return build.expand(
         value,
@@ -210,12 +210,12 @@ def _full(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Array", "ConvertToTensor")
-def _same(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _same(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(ops.Identity() if op.dtype is None else ops.Cast(to=str(op.dtype)), Ref(-1))
 
 
 @operation("SaturateCast")
-def _saturate_cast(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _saturate_cast(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     name = str(op.dtype)
     if name == "bool":
         return build.add(ops.Cast(to="bool"), Ref(-1))
@@ -228,12 +228,12 @@ def _saturate_cast(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Size")
-def _size(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _size(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.ref(prod(call.shape))
 
 
 @operation("Scatter")
-def _scatter(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _scatter(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Added where several have one place."""
     indices, values = (build.ref(call.arguments[name]) for name in ("indices", "values"))
     return build.add(
@@ -242,7 +242,7 @@ def _scatter(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("ScatterUpdate")
-def _scatter_update(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _scatter_update(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if getattr(op, "reduction", None) not in (None, "add"):
         raise Undescribed(f"reduction={op.reduction!r} is not supported")
     parts = [
@@ -256,7 +256,7 @@ def _scatter_update(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("SliceUpdate")
-def _slice_update(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _slice_update(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     x, updates = (build.ref(call.arguments[name]) for name in ("inputs", "updates"))
     shape, sizes = build.shape(x), build.shape(updates)
     starts = [
@@ -276,7 +276,7 @@ def _slice_update(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("SegmentSum")
-def _segment_sum(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _segment_sum(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     data, ids = (build.ref(call.arguments[name]) for name in ("data", "segment_ids"))
     held = call.inputs[ids.index] if ids.step < 0 else np.asarray(call.arguments["segment_ids"])
     if op.num_segments is not None:

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.ordered import on_one_axis, top_k
@@ -18,30 +18,30 @@ from .arithmetic import operation
 
 
 @operation("Reshape")
-def _reshape(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _reshape(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     shape = op.newshape if isinstance(op.newshape, list | tuple) else (op.newshape,)
     return build.reshape(Ref(-1), [-1 if size is None else int(size) for size in shape])
 
 
 @operation("Ravel")
-def _ravel(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _ravel(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.reshape(Ref(-1), (-1,))
 
 
 @operation("Transpose")
-def _transpose(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _transpose(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.transpose(Ref(-1), op.axes)
 
 
 @operation("Swapaxes")
-def _swapaxes(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _swapaxes(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     order = list(range(len(call.shape)))
     order[op.axis1], order[op.axis2] = order[op.axis2], order[op.axis1]
     return build.transpose(Ref(-1), order)
 
 
 @operation("Moveaxis")
-def _moveaxis(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _moveaxis(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.transpose(Ref(-1), _moved(len(call.shape), op.source, op.destination))
 
 
@@ -56,27 +56,27 @@ def _moved(rank: int, source: Any, destination: Any) -> list[int]:
 
 
 @operation("ExpandDims")
-def _expand_dims(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _expand_dims(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.expand_dims(Ref(-1), op.axis)
 
 
 @operation("Squeeze")
-def _squeeze(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _squeeze(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.squeeze(Ref(-1), op.axis)
 
 
 @operation("Concatenate")
-def _concatenate(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _concatenate(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.concat([build.ref(part) for part in call.arguments["xs"]], op.axis)
 
 
 @operation("Stack")
-def _stack(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _stack(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.stack([build.ref(part) for part in call.arguments["x"]], op.axis)
 
 
 @describes("ops.Split")
-def _split(op: Any, call: Call) -> Description:
+def _split(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     parts = op.indices_or_sections
     return Description(
@@ -91,7 +91,7 @@ def _split(op: Any, call: Call) -> Description:
 
 
 @describes("ops.Unstack")
-def _unstack(op: Any, call: Call) -> Description:
+def _unstack(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     axis = build.axes(Ref(-1), op.axis)[0]
     return Description(
@@ -102,17 +102,17 @@ def _unstack(op: Any, call: Call) -> Description:
 
 
 @operation("GetItem")
-def _get_item(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _get_item(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.getitem(Ref(-1), call.arguments["key"])
 
 
 @operation("Take")
-def _take(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _take(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.take(Ref(-1), build.ref(call.arguments["indices"]), op.axis)
 
 
 @operation("TakeAlongAxis")
-def _take_along_axis(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _take_along_axis(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     indices = build.ref(call.arguments["indices"])
     if op.axis is None or len(build.shape(indices)) != len(call.shape):
         raise Undescribed("its indices and its input have different numbers of axes")
@@ -125,7 +125,7 @@ def _take_along_axis(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Slice")
-def _slice(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _slice(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     starts = [int(place) for place in call.arguments["start_indices"]]
     sizes = getattr(op, "shape", None) or call.arguments["shape"]
     return build.sliced(
@@ -135,13 +135,13 @@ def _slice(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Flip")
-def _flip(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _flip(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     over = build.axes(Ref(-1), op.axis)
     return flipped(build, Ref(-1), over)
 
 
 @operation("Roll")
-def _roll(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _roll(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     shape, ref = call.shape, Ref(-1)
     axes = op.axis if isinstance(op.axis, list | tuple) else [op.axis]
     if op.axis is None:
@@ -158,7 +158,7 @@ def _roll(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Tile")
-def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _tile(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     repeats = [
         int(times)
         for times in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
@@ -172,14 +172,14 @@ def _tile(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Repeat")
-def _repeat(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _repeat(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     ref, axis = on_one_axis(build, Ref(-1), op.axis)
     places = np.repeat(np.arange(build.shape(ref)[axis]), op.repeats)
     return build.take(ref, build.ref(places), axis)
 
 
 @operation("BroadcastTo")
-def _broadcast_to(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _broadcast_to(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.expand(
         Ref(-1),
         [
@@ -189,12 +189,12 @@ def _broadcast_to(op: Any, call: Call, build: OpBuilder) -> Ref:
     )
 
 
-def _aligned(call: Call, shape: Any) -> list[Any]:
+def _aligned(call: KerasCall, shape: Any) -> list[Any]:
     return [1] * (len(shape) - len(call.shape)) + list(call.shape)
 
 
 @operation("Pad")
-def _pad(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _pad(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     pads = [(int(before), int(after)) for before, after in op.pad_width]
     if len(pads) == 1:
         pads *= len(call.shape)
@@ -205,12 +205,12 @@ def _pad(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Cast")
-def _cast(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _cast(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(ops.Cast(to=str(op.dtype)), Ref(-1))
 
 
 @operation("Where")
-def _where(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _where(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if call.arguments.get("x1") is None:
         raise Undescribed("it returns indices, not values")
     return build.add(
@@ -221,17 +221,17 @@ def _where(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("OnesLike", "ZerosLike")
-def _constants(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _constants(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.like(Ref(-1), float(type(op).__name__ == "OnesLike"))
 
 
 @operation("Tril", "Triu")
-def _triangle(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _triangle(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return build.add(ops.Trilu(upper=type(op).__name__ == "Triu", k=int(op.k)), Ref(-1))
 
 
 @operation("Diff")
-def _diff(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _diff(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     ref, axis = Ref(-1), build.axes(Ref(-1), op.axis)[0]
     for _ in range(op.n):
         size = build.shape(ref)[axis]
@@ -242,7 +242,7 @@ def _diff(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("OneHot")
-def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _one_hot(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if op.sparse:
         raise Undescribed("sparse outputs are not supported")
     hot = build.add(
@@ -258,7 +258,7 @@ def _one_hot(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.TopK")
-def _top_k(op: Any, call: Call) -> Description:
+def _top_k(op: Any, call: KerasCall) -> Description:
     build = OpBuilder(call)
     if not op.sorted:
         raise Undescribed("unsorted top_k is not supported")
@@ -267,13 +267,13 @@ def _top_k(op: Any, call: Call) -> Description:
 
 
 @operation("Matmul")
-def _matmul(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _matmul(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left = build.ref(call.arguments["x1"])
     return build.product(left, build.ref(call.arguments["x2"]))
 
 
 @operation("Dot")
-def _dot(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _dot(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left = build.ref(call.arguments["x1"])
     right = build.ref(call.arguments["x2"])
     if len(build.shape(right)) > 2:
@@ -284,13 +284,13 @@ def _dot(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Einsum")
-def _einsum(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _einsum(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     operands = [build.ref(operand) for operand in call.arguments["operands"]]
     return einsum(build, op.subscripts, operands)
 
 
 @operation("Tensordot")
-def _tensordot(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _tensordot(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     left, right = (build.ref(call.arguments[name]) for name in ("x1", "x2"))
     one, other = len(build.shape(left)), len(build.shape(right))
     if isinstance(op.axes, int):

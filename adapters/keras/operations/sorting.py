@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.op_builder import OpBuilder
 from ..describe.ordered import in_order, on_one_axis
 from .arithmetic import operation
@@ -27,7 +27,7 @@ def _filled(build: OpBuilder, value: float) -> Ref:
 
 
 @operation(*_WITHOUT_NAN)
-def _without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _without_nan(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     value, reduction = _WITHOUT_NAN[type(op).__name__]
     found = build.reduce(reduction, _filled(build, value), op.axis, op.keepdims)
     if np.isfinite(value):
@@ -37,7 +37,7 @@ def _without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Nanmean", "Nanvar", "Nanstd")
-def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _moments_without_nan(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     kind = type(op).__name__
     there = build.add(ops.Cast(to="float32"), build.add(ops.Not(), build.add(ops.IsNaN(), Ref(-1))))
 
@@ -57,7 +57,7 @@ def _moments_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Nancumsum", "Nancumprod")
-def _running_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _running_without_nan(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     total = type(op).__name__ == "Nancumsum"
     ref = _filled(build, 0.0 if total else 1.0)
     ref, axis = on_one_axis(build, ref, op.axis)
@@ -65,7 +65,7 @@ def _running_without_nan(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Sort", "Argsort")
-def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _sort(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     ref, axis = on_one_axis(build, Ref(-1), op.axis)
     if type(op).__name__ == "Sort":
         ordered, _ = in_order(build, ref, axis)
@@ -78,7 +78,7 @@ def _sort(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("Median", "Quantile", "Percentile")
-def _quantile(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _quantile(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Between two neighbours in order, or one of them; up to 3.15 Keras' quantile of a functional
     model looks at no ``method``."""
     kind = type(op).__name__
@@ -126,7 +126,7 @@ def _at(build: OpBuilder, order: Ref, place: float, method: str, axis: int) -> R
 
 
 @operation("SearchSorted", "Digitize")
-def _search_sorted(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _search_sorted(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """How many of the rising numbers are less than each value, or also those that are equal."""
     if type(op).__name__ == "Digitize":
         values, bins = ("x", "bins")
@@ -141,7 +141,7 @@ def _search_sorted(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("InTopK")
-def _in_top_k(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _in_top_k(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     targets, scores = (build.ref(call.arguments[name]) for name in ("targets", "predictions"))
     wanted = build.expand_dims(targets, -1)
     own = build.add(ops.GatherElements(axis=1), scores, wanted, shape=build.shape(wanted))

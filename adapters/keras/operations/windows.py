@@ -6,7 +6,7 @@ from typing import Any
 from probe import ops
 from probe.description import Description, Ref
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.windows import (
@@ -56,7 +56,7 @@ def _convolved(
 
 
 @operation("Conv", "DepthwiseConv")
-def _conv(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _conv(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The kernel is an argument: a variable, or a tensor such as one that another layer has
     computed."""
     last = data_format(op, call) == "channels_last"
@@ -67,7 +67,7 @@ def _conv(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("SeparableConv")
-def _separable_conv(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _separable_conv(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     last = data_format(op, call) == "channels_last"
     first, kernel = to_channels_first(build, Ref(-1), last), call.arguments["depthwise_kernel"]
     depth = _convolved(build, first, kernel, True, op.strides, op.dilation_rate, op.padding)
@@ -76,7 +76,7 @@ def _separable_conv(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @describes("ops.MaxPool", "ops.AveragePool")
-def _pool(op: Any, call: Call) -> Description:
+def _pool(op: Any, call: KerasCall) -> Description:
     rank = len(call.shape) - 2
     kernel = _spread(op.pool_size, rank)
     strides = kernel if op.strides is None else _spread(op.strides, rank)
@@ -87,7 +87,7 @@ def _pool(op: Any, call: Call) -> Description:
 
 
 @describes("ops.AdaptiveMaxPool", "ops.AdaptiveAveragePool")
-def _adaptive_pool(op: Any, call: Call) -> Description:
+def _adaptive_pool(op: Any, call: KerasCall) -> Description:
     if type(op).__name__ == "AdaptiveMaxPool":
         kind = "AdaptiveMaxPooling"
     else:
@@ -96,7 +96,7 @@ def _adaptive_pool(op: Any, call: Call) -> Description:
 
 
 @operation("ExtractPatches")
-def _extract_patches(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _extract_patches(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The windows, each as the channels of one place: taps first, the channels of each tap last."""
     rank = 3 if isinstance(op.size, list | tuple) and len(op.size) == 3 else 2
     last, alone = data_format(op, call) == "channels_last", len(call.shape) == rank + 1
@@ -130,12 +130,12 @@ def _of_pixels(op: Any) -> SlidingWindow:
 
 
 @operation("Unfold")
-def _unfold(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _unfold(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     return columns(build, Ref(-1), _of_pixels(op))
 
 
 @operation("Fold")
-def _fold(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _fold(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     sizes, window = _spread(op.output_size, 2), _of_pixels(op)
     image = ops.Col2Im(
         sizes=sizes,
@@ -149,7 +149,7 @@ def _fold(op: Any, call: Call, build: OpBuilder) -> Ref:
 
 
 @operation("DepthToSpace", "SpaceToDepth")
-def _blocks(op: Any, call: Call, build: OpBuilder) -> Ref:
+def _blocks(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """Blocks of (row, column, channel) in the channels, as TensorFlow has them, or of (channel,
     row, column): with channels_first on all other backends."""
     last = op.data_format == "channels_last"

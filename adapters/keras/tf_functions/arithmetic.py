@@ -14,7 +14,7 @@ from probe import ops
 from probe.description import Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.call import Call
+from ..describe.call import KerasCall
 from ..describe.describe import describes
 from ..describe.op_builder import OpBuilder
 from ..describe.rearranged import divided_no_nan, einsum
@@ -118,7 +118,7 @@ def function(*names: str) -> Callable[[Body], Body]:
     argument by its name."""
 
     def register(body: Body) -> Body:
-        def describe(layer: Any, call: Call) -> Description:
+        def describe(layer: Any, call: KerasCall) -> Description:
             build = OpBuilder(call)
 
             def argument(*possible: str, default: Any = None) -> Any:
@@ -204,8 +204,8 @@ def _clip(build: OpBuilder, argument: Argument) -> Ref:
     return build.add(ops.Clip(low=float(low), high=float(high)), argument("t"))
 
 
-def _along(op: Callable[[int], ops.Op]) -> Callable[[Any, Call], Description]:
-    def describe(layer: Any, call: Call) -> Description:
+def _along(op: Callable[[int], ops.Op]) -> Callable[[Any, KerasCall], Description]:
+    def describe(layer: Any, call: KerasCall) -> Description:
         axis = call.arguments.get("axis")
         return Description(along_axes(call.shape, (-1 if axis is None else axis,), op))
 

@@ -10,7 +10,7 @@ from probe.errors import Undescribed
 
 from ..describe.ordered import extreme_place, top_k
 from ..describe.rearranged import einsum, flipped, is_finite
-from .node import FLOATS, Node, node
+from .node import FLOATS, GraphOperation, node
 
 _FUNCTIONS: dict[str, Callable[[], ops.Op]] = {
     "Abs": ops.Abs,
@@ -83,44 +83,44 @@ _REDUCTIONS: dict[str, Callable[..., ops.Op]] = {
 
 
 @node(*_FUNCTIONS)
-def _function(n: Node) -> Ref:
+def _function(n: GraphOperation) -> Ref:
     return n.whole(n.build.add(_FUNCTIONS[n.kind](), n.ref(0)))
 
 
 @node("Reciprocal", "Inv")
-def _reciprocal(n: Node) -> Ref:
+def _reciprocal(n: GraphOperation) -> Ref:
     n.floats()
     return n.build.add(ops.Reciprocal(), n.ref(0))
 
 
 @node("LeakyRelu")
-def _leaky_relu(n: Node) -> Ref:
+def _leaky_relu(n: GraphOperation) -> Ref:
     return n.build.add(ops.LeakyRelu(alpha=float(np.float32(n.attr("alpha")))), n.ref(0))
 
 
 @node("Erfc")
-def _erfc(n: Node) -> Ref:
+def _erfc(n: GraphOperation) -> Ref:
     return n.build.add(ops.Sub(), 1.0, n.build.add(ops.Erf(), n.ref(0)))
 
 
 @node("IsFinite")
-def _is_finite(n: Node) -> Ref:
+def _is_finite(n: GraphOperation) -> Ref:
     return is_finite(n.build, n.ref(0))
 
 
 @node(*_PAIRS)
-def _pair(n: Node) -> Ref:
+def _pair(n: GraphOperation) -> Ref:
     return n.whole(n.build.add(_PAIRS[n.kind](), n.ref(0), n.ref(1)))
 
 
 @node("TruncateDiv")
-def _truncated_divide(n: Node) -> Ref:
+def _truncated_divide(n: GraphOperation) -> Ref:
     quotient = n.build.add(ops.Div(), n.ref(0), n.ref(1))
     return n.build.add(ops.Cast(to=n.dtypes[0]), quotient)
 
 
 @node("Atan2")
-def _atan2(n: Node) -> Ref:
+def _atan2(n: GraphOperation) -> Ref:
     """The angle of (x, y): atan(y / x), and half a turn where x is negative."""
     for k in (0, 1):
         values = n.values(k)
@@ -135,25 +135,25 @@ def _atan2(n: Node) -> Ref:
 
 
 @node("Pow")
-def _pow(n: Node) -> Ref:
+def _pow(n: GraphOperation) -> Ref:
     n.floats()
     return n.build.add(ops.Pow(), n.ref(0), n.ref(1))
 
 
 @node("Equal", "NotEqual")
-def _equal(n: Node) -> Ref:
+def _equal(n: GraphOperation) -> Ref:
     n.only(incompatible_shape_error=True)
     return n.build.add(ops.Equal() if n.kind == "Equal" else ops.NotEqual(), n.ref(0), n.ref(1))
 
 
 @node("RealDiv", "Div")
-def _divide(n: Node) -> Ref:
+def _divide(n: GraphOperation) -> Ref:
     n.floats()
     return n.build.add(ops.Div(), n.ref(0), n.ref(1))
 
 
 @node("DivNoNan", "MulNoNan", "Xdivy", "Xlogy", "Xlog1py")
-def _zero_where_one_is_zero(n: Node) -> Ref:
+def _zero_where_one_is_zero(n: GraphOperation) -> Ref:
     """0 where the divisor, or else the factor that is told, is 0, whatever the other one is."""
     x, y, build = n.ref(0), n.ref(1), n.build
     told = {"DivNoNan": y, "MulNoNan": y}.get(n.kind, x)
@@ -165,24 +165,24 @@ def _zero_where_one_is_zero(n: Node) -> Ref:
 
 
 @node("SquaredDifference")
-def _squared_difference(n: Node) -> Ref:
+def _squared_difference(n: GraphOperation) -> Ref:
     difference = n.build.add(ops.Sub(), n.ref(0), n.ref(1))
     return n.whole(n.build.add(ops.Square(), difference))
 
 
 @node("AddN", "AccumulateNV2")
-def _add_n(n: Node) -> Ref:
+def _add_n(n: GraphOperation) -> Ref:
     n.seen.add("shape")  # of the inputs, which have it
     return n.whole(n.build.add(ops.Add(), *n.refs()))
 
 
 @node("ClipByValue")
-def _clip(n: Node) -> Ref:
+def _clip(n: GraphOperation) -> Ref:
     return n.build.add(ops.Min(), n.build.add(ops.Max(), n.ref(0), n.ref(1)), n.ref(2))
 
 
 @node("BiasAdd", "BiasAddV1")
-def _bias_add(n: Node) -> Ref:
+def _bias_add(n: GraphOperation) -> Ref:
     bias = n.ref(1)
     if n.kind == "BiasAdd" and n.attr("data_format") == "NCHW":
         rank = len(n.shape(0))
@@ -191,7 +191,7 @@ def _bias_add(n: Node) -> Ref:
 
 
 @node("SelectV2", "Select")
-def _select(n: Node) -> Ref:
+def _select(n: GraphOperation) -> Ref:
     condition, x = n.ref(0), n.ref(1)
     shape = n.build.shape(condition)
     if n.kind == "Select" and len(shape) == 1:  # a row of the others for each element
@@ -200,23 +200,23 @@ def _select(n: Node) -> Ref:
 
 
 @node("BitwiseAnd", "BitwiseOr", "BitwiseXor")
-def _bits(n: Node) -> Ref:
+def _bits(n: GraphOperation) -> Ref:
     return n.build.add(getattr(ops, n.kind)(), n.ref(0), n.ref(1))
 
 
 @node("Invert")
-def _invert(n: Node) -> Ref:
+def _invert(n: GraphOperation) -> Ref:
     return n.build.add(ops.BitwiseNot(kind=n.dtypes[0]), n.ref(0))
 
 
 @node("LeftShift", "RightShift")
-def _shift(n: Node) -> Ref:
+def _shift(n: GraphOperation) -> Ref:
     op = ops.BitShift(left=n.kind == "LeftShift", kind=n.dtypes[0])
     return n.build.add(op, n.ref(0), n.ref(1))
 
 
 @node("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
-def _fake_quantised(n: Node) -> Ref:
+def _fake_quantised(n: GraphOperation) -> Ref:
     """The kernel of one range that is no attribute divides by the step, the others multiply."""
     if n.kind == "FakeQuantWithMinMaxArgs":
         low, high = (np.asarray(n.attr(name), np.float32) for name in ("min", "max"))
@@ -233,7 +233,7 @@ def _fake_quantised(n: Node) -> Ref:
 
 
 @node("AdjustContrastv2")
-def _contrast(n: Node) -> Ref:
+def _contrast(n: GraphOperation) -> Ref:
     """The distance from the mean of each channel of an image times the factor."""
     build, x = n.build, n.ref(0)
     rank = len(n.shape(0))
@@ -243,7 +243,7 @@ def _contrast(n: Node) -> Ref:
 
 
 @node("Cast")
-def _cast(n: Node) -> Ref:
+def _cast(n: GraphOperation) -> Ref:
     n.only(Truncate=False)
     before, after = n.inputs[0].dtype, n.dtypes[0]
     if (
@@ -257,7 +257,7 @@ def _cast(n: Node) -> Ref:
 
 
 @node(*_REDUCTIONS)
-def _reduction(n: Node) -> Ref:
+def _reduction(n: GraphOperation) -> Ref:
     if n.kind in ("Mean", "EuclideanNorm"):
         n.floats()
     axes = [axis % max(1, len(n.shape(0))) for axis in n.ints(1)]
@@ -265,20 +265,20 @@ def _reduction(n: Node) -> Ref:
 
 
 @node("L2Loss")
-def _l2_loss(n: Node) -> Ref:
+def _l2_loss(n: GraphOperation) -> Ref:
     total = n.build.reduce(ops.ReduceSumSquare, n.ref(0), None, False)
     return n.build.add(ops.Div(), total, 2.0)
 
 
 @node("Softmax", "LogSoftmax")
-def _softmax(n: Node) -> Ref:
+def _softmax(n: GraphOperation) -> Ref:
     axis = len(n.shape(0)) - 1
     op = ops.Softmax(axis=axis) if n.kind == "Softmax" else ops.LogSoftmax(axis=axis)
     return n.build.add(op, n.ref(0))
 
 
 @node("Cumsum", "Cumprod")
-def _cumulative(n: Node) -> Ref:
+def _cumulative(n: GraphOperation) -> Ref:
     build, x, shape = n.build, n.ref(0), n.shape(0)
     axis = n.ints(1)[0] % len(shape)
     if n.attr("reverse"):
@@ -301,16 +301,16 @@ def _plain(dtype: str) -> str:
 
 
 @node("MatMul")
-def _mat_mul(n: Node) -> Ref:
+def _mat_mul(n: GraphOperation) -> Ref:
     return _product(n, n.attr("transpose_a"), n.attr("transpose_b"))
 
 
 @node("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-def _batch_mat_mul(n: Node) -> Ref:
+def _batch_mat_mul(n: GraphOperation) -> Ref:
     return _product(n, n.attr("adj_x"), n.attr("adj_y"))
 
 
-def _product(n: Node, turns_left: bool, turns_right: bool) -> Ref:
+def _product(n: GraphOperation, turns_left: bool, turns_right: bool) -> Ref:
     build = n.build
     rank, other = len(n.shape(0)), len(n.shape(1))
     left = build.transpose(n.ref(0), _last_two(rank)) if turns_left else n.ref(0)
@@ -334,12 +334,12 @@ def _last_two(rank: int) -> tuple[int, ...]:
 
 
 @node("Einsum")
-def _einsum(n: Node) -> Ref:
+def _einsum(n: GraphOperation) -> Ref:
     return einsum(n.build, str(n.attr("equation")), n.refs())
 
 
 @node("Cross")
-def _cross(n: Node) -> Ref:
+def _cross(n: GraphOperation) -> Ref:
     def turned(k: int, by: int) -> Ref:
         return n.build.take(n.ref(k), n.build.ref(np.roll(np.arange(3), -by)), -1)
 
@@ -348,13 +348,13 @@ def _cross(n: Node) -> Ref:
 
 
 @node("ArgMax", "ArgMin")
-def _argument(n: Node) -> Ref:
+def _argument(n: GraphOperation) -> Ref:
     kind = ops.ArgMax if n.kind == "ArgMax" else ops.ArgMin
     return extreme_place(n.build, kind, n.ref(0), n.ints(1)[0])
 
 
 @node("TopKV2", "TopK")
-def _top_k(n: Node) -> list[Ref]:
+def _top_k(n: GraphOperation) -> list[Ref]:
     count = n.ints(1)[0] if n.kind == "TopKV2" else int(n.attr("k"))
     if not n.attr("sorted") and count > 1:
         raise Undescribed("sorted=False is not supported")
@@ -362,7 +362,7 @@ def _top_k(n: Node) -> list[Ref]:
 
 
 @node("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-def _batch_norm(n: Node) -> list[Ref]:
+def _batch_norm(n: GraphOperation) -> list[Ref]:
     """Its first output; with batch statistics those of this batch. Variances of a sample are used
     beside, never here."""
     build, x = n.build, n.ref(0)

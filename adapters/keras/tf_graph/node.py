@@ -16,10 +16,10 @@ from ..describe.variables import widened
 __all__ = [
     "DESCRIBED",
     "FLOATS",
-    "Held",
+    "GraphOperation",
+    "GraphTensor",
     "Laid",
     "Later",
-    "Node",
     "TidyBuilder",
     "node",
     "numbers_of",
@@ -120,7 +120,7 @@ class Laid:
 
 
 @dataclass(eq=False)
-class Held:
+class GraphTensor:
     """A tensor of the graph: known numbers, a variable, what a step gives, or a list of tensors."""
 
     dtype: str
@@ -130,18 +130,18 @@ class Held:
     laid: Laid | None = None
     variable: Any = None
     """What a handle stands for, or what was read."""
-    items: "Sequence[Held | None] | None" = None
+    items: "Sequence[GraphTensor | None] | None" = None
     why: str = ""
     """Why it cannot be followed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class GraphOperation:
     """One operation, its inputs as they are held, and its attributes, which take down that they
     were looked at."""
 
     kind: str
-    inputs: Sequence[Held]
+    inputs: Sequence[GraphTensor]
     attributes: Callable[[str], Any]
     build: OpBuilder
     dtypes: Sequence[str]
@@ -242,7 +242,7 @@ class Node:
         return self.build.picked(self.ref(k), found - 1)
 
 
-Describer = Callable[[Node], Ref | Sequence[Ref]]
+Describer = Callable[[GraphOperation], Ref | Sequence[Ref]]
 DESCRIBED: dict[str, Describer] = {}
 """Operation -> what describes it."""
 

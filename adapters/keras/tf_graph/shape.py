@@ -10,31 +10,31 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.rearranged import flipped, padded, sliced_by_size, tiled
-from .node import FLOATS, Node, node
+from .node import FLOATS, GraphOperation, node
 
 
 @node("Reshape")
-def _reshape(n: Node) -> Ref:
+def _reshape(n: GraphOperation) -> Ref:
     return n.build.reshape(n.ref(0), n.ints(1))
 
 
 @node("Transpose")
-def _transpose(n: Node) -> Ref:
+def _transpose(n: GraphOperation) -> Ref:
     return n.build.transpose(n.ref(0), n.ints(1))
 
 
 @node("ExpandDims")
-def _expand_dims(n: Node) -> Ref:
+def _expand_dims(n: GraphOperation) -> Ref:
     return n.build.expand_dims(n.ref(0), n.ints(1)[0])
 
 
 @node("Squeeze")
-def _squeeze(n: Node) -> Ref:
+def _squeeze(n: GraphOperation) -> Ref:
     return n.build.squeeze(n.ref(0), list(n.attr("squeeze_dims")))
 
 
 @node("ConcatV2", "Concat")
-def _concat(n: Node) -> Ref:
+def _concat(n: GraphOperation) -> Ref:
     first = n.kind == "Concat"
     axis = n.ints(0 if first else -1)[0]
     refs = n.refs(1) if first else n.refs(0, -1)
@@ -43,35 +43,35 @@ def _concat(n: Node) -> Ref:
 
 
 @node("Pack")
-def _pack(n: Node) -> Ref:
+def _pack(n: GraphOperation) -> Ref:
     return n.build.stack(n.refs(), int(n.attr("axis")))
 
 
 @node("Unpack")
-def _unpack(n: Node) -> list[Ref]:
+def _unpack(n: GraphOperation) -> list[Ref]:
     build, x = n.build, n.ref(0)
     axis = int(n.attr("axis")) % len(n.shape(0))
     return [build.squeeze(part, axis) for part in build.split(x, n.shape(0)[axis], axis)]
 
 
 @node("Split")
-def _split(n: Node) -> list[Ref]:
+def _split(n: GraphOperation) -> list[Ref]:
     return n.build.split(n.ref(1), int(n.attr("num_split")), n.ints(0)[0])
 
 
 @node("SplitV")
-def _split_sizes(n: Node) -> list[Ref]:
+def _split_sizes(n: GraphOperation) -> list[Ref]:
     return n.build.split(n.ref(0), n.ints(1), n.ints(2)[0])
 
 
 @node("Slice")
-def _slice(n: Node) -> Ref:
+def _slice(n: GraphOperation) -> Ref:
     starts, sizes = n.ints(1), n.ints(2)
     return sliced_by_size(n.build, n.ref(0), starts, sizes)
 
 
 @node("StridedSlice")
-def _strided_slice(n: Node) -> Ref:
+def _strided_slice(n: GraphOperation) -> Ref:
     starts, stops, steps = (n.ints(k) for k in (1, 2, 3))
     begins, ends, ellipsis, fresh, shrinks = (
         int(n.attr(f"{name}_mask"))
@@ -93,7 +93,7 @@ def _strided_slice(n: Node) -> Ref:
 
 
 @node("GatherV2", "Gather", "ResourceGather")
-def _gather(n: Node) -> Ref:
+def _gather(n: GraphOperation) -> Ref:
     """Along one axis; with ``batch_dims`` at an index of each sample's own."""
     n.seen.update(("validate_indices", "dtype"))  # of which no number depends
     many = 0 if n.kind == "Gather" else int(n.attr("batch_dims"))
@@ -125,7 +125,7 @@ def _gather(n: Node) -> Ref:
 
 
 @node("GatherNd")
-def _gather_nd(n: Node) -> Ref:
+def _gather_nd(n: GraphOperation) -> Ref:
     shape, indices = n.shape(0), n.shape(1)
     return n.build.add(
         ops.GatherND(), n.ref(0), n.ref(1), shape=(*indices[:-1], *shape[indices[-1] :])
@@ -133,7 +133,7 @@ def _gather_nd(n: Node) -> Ref:
 
 
 @node("OneHot")
-def _one_hot(n: Node) -> Ref:
+def _one_hot(n: GraphOperation) -> Ref:
     build, depth = n.build, n.ints(1)[0]
     shape = n.shape(0)
     hot = build.add(ops.OneHot(depth=depth), n.ref(0), shape=(*shape, depth))
@@ -149,22 +149,22 @@ def _one_hot(n: Node) -> Ref:
 
 
 @node("Tile")
-def _tile(n: Node) -> Ref:
+def _tile(n: GraphOperation) -> Ref:
     return tiled(n.build, n.ref(0), n.ints(1))
 
 
 @node("BroadcastTo")
-def _broadcast_to(n: Node) -> Ref:
+def _broadcast_to(n: GraphOperation) -> Ref:
     return n.build.expand(n.ref(0), n.ints(1))
 
 
 @node("Fill")
-def _fill(n: Node) -> Ref:
+def _fill(n: GraphOperation) -> Ref:
     return n.build.expand(n.ref(1), n.ints(0))
 
 
 @node("Pad", "PadV2", "MirrorPad")
-def _pad(n: Node) -> Ref:
+def _pad(n: GraphOperation) -> Ref:
     pads = tuple((int(before), int(after)) for before, after in n.array(1))
     value = n.number(2) if n.kind == "PadV2" else 0.0
     mode = str(n.attr("mode")).lower() if n.kind == "MirrorPad" else "constant"
@@ -172,19 +172,19 @@ def _pad(n: Node) -> Ref:
 
 
 @node("ReverseV2")
-def _reverse(n: Node) -> Ref:
+def _reverse(n: GraphOperation) -> Ref:
     rank = len(n.shape(0))
     return flipped(n.build, n.ref(0), {axis % rank for axis in n.ints(1)})
 
 
 @node("ZerosLike", "OnesLike")
-def _like(n: Node) -> Ref:
+def _like(n: GraphOperation) -> Ref:
     value = np.full(n.shape(0), n.kind == "OnesLike")
     return n.build.ref(value.astype("float32" if n.dtypes[0] in FLOATS else n.dtypes[0]))
 
 
 @node("MatrixBandPart")
-def _band_part(n: Node) -> Ref:
+def _band_part(n: GraphOperation) -> Ref:
     """The elements not further than so far from the diagonal; further ones are 0."""
     *_, rows, columns = n.shape(0)
     lower, upper = n.ints(1)[0], n.ints(2)[0]
@@ -200,7 +200,7 @@ def _plain(dtype: str) -> str:
 
 
 @node("SpaceToDepth", "DepthToSpace")
-def _blocks(n: Node) -> Ref:
+def _blocks(n: GraphOperation) -> Ref:
     for name in ("block_size", "data_format"):
         n.seen.add(name)  # by TensorFlow itself
     return n.moved()
@@ -221,7 +221,7 @@ def _blocks(n: Node) -> Ref:
     "SpaceToBatchND",
     "Diag",
 )
-def _rearranged(n: Node) -> Ref:
+def _rearranged(n: GraphOperation) -> Ref:
     """Operations that do nothing but move elements of their first input, or fill up with zeros."""
     for k in range(1, len(n.inputs)):
         n.array(k)
@@ -243,7 +243,7 @@ _INTO = {
 
 
 @node(*_INTO)
-def _scattered(n: Node) -> Ref:
+def _scattered(n: GraphOperation) -> Ref:
     n.seen.add("bad_indices_policy")
     updates = n.ref(2)
     if n.kind == "TensorScatterSub":
@@ -253,7 +253,7 @@ def _scattered(n: Node) -> Ref:
 
 
 @node("SegmentSum", "UnsortedSegmentSum")
-def _segments(n: Node) -> Ref:
+def _segments(n: GraphOperation) -> Ref:
     """The sum of the rows of each segment."""
     ids = n.array(1)
     count = n.ints(2)[0] if n.kind == "UnsortedSegmentSum" else int(ids.max()) + 1
@@ -266,7 +266,7 @@ def _segments(n: Node) -> Ref:
 
 
 @node("ScatterNd")
-def _scatter(n: Node) -> Ref:
+def _scatter(n: GraphOperation) -> Ref:
     n.seen.add("bad_indices_policy")
     shape = tuple(n.ints(2))
     zeros = np.zeros(shape, _plain(n.dtypes[0]))

@@ -18,9 +18,9 @@ from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
 from . import arithmetic, shape, windows  # noqa: F401 - their import registers what they describe
-from .node import DESCRIBED, FLOATS, Held, Laid, Later, Node, numbers_of, unread
+from .node import DESCRIBED, FLOATS, GraphOperation, GraphTensor, Laid, Later, numbers_of, unread
 
-__all__ = ["Inside", "Walk"]
+__all__ = ["GraphWalk", "Inside"]
 
 _MOST = 256
 """Iterations."""
@@ -45,11 +45,11 @@ class Inside:
 
     inputs: Sequence[Any]
     outputs: Sequence[Any]
-    described: Callable[["Walk", Sequence[Held]], Sequence[Held]]
+    described: Callable[["GraphWalk", Sequence[GraphTensor]], Sequence[GraphTensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class GraphWalk:
     """What is the same all over a graph and the functions that it calls."""
 
     build: OpBuilder
@@ -62,10 +62,10 @@ class Walk:
     def outputs(
         self,
         graph: Any,
-        values: Mapping[str, Held],
+        values: Mapping[str, GraphTensor],
         wanted: Sequence[Any],
         layers: Mapping[str, Inside] | None = None,
-    ) -> list[Held]:
+    ) -> list[GraphTensor]:
         """What tensors of a graph are, where it is given these, by name; ``layers`` are those that
         give tensors in it, by the tensors' names."""
         layers = layers or {}
@@ -89,7 +89,7 @@ class Walk:
                 held.setdefault(tensor.name, result)
         return [held[output.name] for output in wanted]
 
-    def _changed(self, graph: Any, values: Mapping[str, Held]) -> set[int]:
+    def _changed(self, graph: Any, values: Mapping[str, GraphTensor]) -> set[int]:
         """The ids of the variables that a graph assigns to, or hands to a function that assigns to
         any; what was read before is not what they hold now."""
         found = set[int]()
@@ -112,8 +112,8 @@ class Walk:
                 yield from self._assigning(function, inner)
 
     def _made(
-        self, operation: Any, inputs: Sequence[Held], graph: Any, changed: set[int]
-    ) -> Sequence[Held]:
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any, changed: set[int]
+    ) -> Sequence[GraphTensor]:
         """What an operation gives; what cannot be followed says why."""
         reason = next((source.why for source in inputs if source.why), "")
         try:
@@ -146,13 +146,16 @@ class Walk:
             return f"{name} {why}"
         return f"{name}: {why}"
 
-    def _lost(self, operation: Any, inputs: Sequence[Held], why: str) -> Sequence[Held]:
+    def _lost(
+        self, operation: Any, inputs: Sequence[GraphTensor], why: str
+    ) -> Sequence[GraphTensor]:
         later = self._later(operation, inputs)
         return [
-            Held(_name(output), later(k), why=why) for k, output in enumerate(operation.outputs)
+            GraphTensor(_name(output), later(k), why=why)
+            for k, output in enumerate(operation.outputs)
         ]
 
-    def _later(self, operation: Any, inputs: Sequence[Held]) -> Callable[[int], Later]:
+    def _later(self, operation: Any, inputs: Sequence[GraphTensor]) -> Callable[[int], Later]:
         """Each output as TensorFlow gives it."""
         whole = Later(
             lambda *values: self._run(operation, values), *(source.later for source in inputs)
@@ -181,15 +184,15 @@ class Walk:
         outputs = len(operation.outputs)
         return list(run(operation.type, outputs, list(values), tuple(flat), context))
 
-    def _constant(self, operation: Any) -> Held:
+    def _constant(self, operation: Any) -> GraphTensor:
         value = self.tensorflow.make_ndarray(_attr(operation, "value"))
         return self.constant(self.tensorflow.constant(value, operation.outputs[0].dtype))
 
-    def constant(self, tensor: Any) -> Held:
+    def constant(self, tensor: Any) -> GraphTensor:
         """A tensor with values, which follows from nothing."""
-        return Held(_name(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy()))
+        return GraphTensor(_name(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy()))
 
-    def _sizes(self, operation: Any, inputs: Sequence[Held]) -> Sequence[Held]:
+    def _sizes(self, operation: Any, inputs: Sequence[GraphTensor]) -> Sequence[GraphTensor]:
         """Shapes, which are known though the elements are not."""
         found = []
         for tensor, held, out in zip(operation.inputs, inputs, operation.outputs, strict=False):
@@ -203,7 +206,7 @@ class Walk:
             found.append(self.constant(self.tensorflow.constant(value, out.dtype)))
         return found
 
-    def _shape(self, held: Held) -> tuple[int, ...]:
+    def _shape(self, held: GraphTensor) -> tuple[int, ...]:
         if held.known is not None:
             return held.known.shape
         if held.laid is not None:
@@ -212,7 +215,7 @@ class Walk:
             raise Undescribed("its input has no known shape")
         return self.build.shape(held.ref)
 
-    def _read(self, handle: Held, changed: set[int]) -> Held:
+    def _read(self, handle: GraphTensor, changed: set[int]) -> GraphTensor:
         variable = handle.variable
         if variable is None:
             raise Undescribed("it reads a tensor that is not a variable of the layer")
@@ -221,9 +224,9 @@ class Walk:
         weight = self.weight(variable, False)
         laid = Laid(weight, tuple(range(weight.effective.ndim)))
         later = Later(lambda: self.tensorflow.convert_to_tensor(variable.read_value()))
-        return Held(_name(variable), later, laid=laid, variable=variable)
+        return GraphTensor(_name(variable), later, laid=laid, variable=variable)
 
-    def _described(self, operation: Any, inputs: Sequence[Held]) -> Sequence[Held]:
+    def _described(self, operation: Any, inputs: Sequence[GraphTensor]) -> Sequence[GraphTensor]:
         later, definition = self._later(operation, inputs), _definition(operation)
         dtypes = [_name(output) for output in operation.outputs]
         if any(dtype.startswith("complex") for dtype in dtypes):
@@ -240,7 +243,7 @@ class Walk:
             if definition.is_stateful:
                 raise Undescribed("has no description: it keeps a state")
             raise Undescribed("has no description")
-        node = Node(
+        node = GraphOperation(
             operation.type,
             inputs,
             partial(_attr, operation),
@@ -259,7 +262,7 @@ class Walk:
         for k, (dtype, tensor) in enumerate(zip(dtypes, operation.outputs, strict=True)):
             if k >= len(refs):
                 why = self._said(operation, f"its output {k} has no description")
-                outputs.append(Held(dtype, later(k), why=why))
+                outputs.append(GraphTensor(dtype, later(k), why=why))
                 continue
             sizes, ours = _sizes(tensor), self.build.shape(refs[k])
             if sizes is not None and (
@@ -267,10 +270,10 @@ class Walk:
                 or any(n is not None and n != m for n, m in zip(sizes, ours, strict=True))
             ):
                 raise Undescribed(f"its description gives shape {ours}, TensorFlow {tuple(sizes)}")
-            outputs.append(Held(dtype, later(k), ref=refs[k]))
+            outputs.append(GraphTensor(dtype, later(k), ref=refs[k]))
         return outputs
 
-    def _laid(self, operation: Any, inputs: Sequence[Held]) -> Laid | None:
+    def _laid(self, operation: Any, inputs: Sequence[GraphTensor]) -> Laid | None:
         """A variable that is cast as its layer casts it, or has only its axes moved."""
         if not inputs or (laid := inputs[0].laid) is None:
             return None
@@ -306,7 +309,7 @@ class Walk:
             raise Undescribed(f"it computes in {dtype}, and the layer in {self.computed_in}")
 
     def _on_integers(
-        self, operation: Any, inputs: Sequence[Held], place: int, numbers: np.ndarray
+        self, operation: Any, inputs: Sequence[GraphTensor], place: int, numbers: np.ndarray
     ) -> np.ndarray:
         tf, values = self.tensorflow, []
         for k, tensor in enumerate(inputs):
@@ -328,32 +331,40 @@ class Walk:
             graph = getattr(graph, "outer_graph", None)
         raise Undescribed(f"its function {name} cannot be found")
 
-    def _called(self, graph: Any, name: str, inputs: Sequence[Held]) -> list[Held]:
+    def _called(self, graph: Any, name: str, inputs: Sequence[GraphTensor]) -> list[GraphTensor]:
         function = self._function(graph, name)
         given = {
             parameter.name: held for parameter, held in zip(function.inputs, inputs, strict=True)
         }
         return self.outputs(function, given, function.outputs)
 
-    def _call(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _call(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         return self._called(graph, _attr(operation, "f").name, inputs)
 
-    def _truth(self, held: Held) -> Any:
+    def _truth(self, held: GraphTensor) -> Any:
         """What a condition or a count is on the values that the layer was given."""
         if held.known is not None:
             return held.known
         return held.later().numpy()
 
-    def _if(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _if(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         branch = "then_branch" if bool(np.any(self._truth(inputs[0]))) else "else_branch"
         return self._called(graph, _attr(operation, branch).name, inputs[1:])
 
-    def _case(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _case(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         branches, place = _attr(operation, "branches"), int(self._truth(inputs[0]))
         chosen = branches[place if 0 <= place < len(branches) else -1]
         return self._called(graph, chosen.name, inputs[1:])
 
-    def _while(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _while(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         held = list(inputs)
         goes_on, body = (_attr(operation, name).name for name in ("cond", "body"))
         for _ in range(_MOST + 1):
@@ -365,62 +376,80 @@ class Walk:
 
     # Lists of tensors
 
-    def _reserved(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _reserved(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         count = 0 if operation.type == "EmptyTensorList" else self._count(inputs[1])
         return [_listed([None] * count)]
 
-    def _count(self, held: Held) -> int:
+    def _count(self, held: GraphTensor) -> int:
         return int(self._truth(held))
 
-    def _items(self, held: Held) -> list[Held | None]:
+    def _items(self, held: GraphTensor) -> list[GraphTensor | None]:
         if held.items is None:
             raise Undescribed("its input is not a list of tensors")
         return list(held.items)
 
-    def _from_tensor(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _from_tensor(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         (whole, _) = inputs
         return [_listed([self._row(whole, at) for at in range(self._shape(whole)[0])])]
 
-    def _row(self, held: Held, at: int) -> Held:
+    def _row(self, held: GraphTensor, at: int) -> GraphTensor:
         later = Later(lambda value: value[at], held.later)
         if held.known is not None:
-            return Held(held.dtype, later, known=held.known[at])
+            return GraphTensor(held.dtype, later, known=held.known[at])
         ref = self.ref(held)
-        return Held(held.dtype, later, ref=self.build.getitem(ref, at))
+        return GraphTensor(held.dtype, later, ref=self.build.getitem(ref, at))
 
-    def ref(self, held: Held) -> Ref:
+    def ref(self, held: GraphTensor) -> Ref:
         """A tensor as what a step gives."""
-        return Node("", [held], lambda name: None, self.build, (), _nothing).ref(0)
+        return GraphOperation("", [held], lambda name: None, self.build, (), _nothing).ref(0)
 
-    def _set_item(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _set_item(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         items, place = self._items(inputs[0]), self._count(inputs[1])
         items += [None] * (place + 1 - len(items))
         items[place] = inputs[2]
         return [_listed(items)]
 
-    def _get_item(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _get_item(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         found = self._items(inputs[0])[self._count(inputs[1])]
         if found is None:
             raise Undescribed("it reads an element of a list that was never written")
         return [found]
 
-    def _push(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _push(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         return [_listed([*self._items(inputs[0]), inputs[1]])]
 
-    def _pop(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _pop(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         *rest, last = self._items(inputs[0])
         if last is None:
             raise Undescribed("it reads an element of a list that was never written")
         return [_listed(rest), last]
 
-    def _length(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _length(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         return [self.constant(self.tensorflow.constant(len(self._items(inputs[0]))))]
 
-    def _resized(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _resized(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         items, count = self._items(inputs[0]), self._count(inputs[1])
         return [_listed((items + [None] * count)[:count])]
 
-    def _stacked(self, operation: Any, inputs: Sequence[Held], graph: Any) -> Sequence[Held]:
+    def _stacked(
+        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
+    ) -> Sequence[GraphTensor]:
         items = self._items(inputs[0])
         if operation.type == "TensorListGather":
             items = [items[int(at)] for at in np.ravel(self._truth(inputs[1]))]
@@ -433,37 +462,37 @@ class Walk:
         stack = self.tensorflow.stack
         later = Later(lambda *values: stack(values), *(part.later for part in parts))
         if all(part.known is not None for part in parts):
-            return [Held(dtype, later, known=np.stack([part.known for part in parts]))]  # type: ignore[misc]
+            return [GraphTensor(dtype, later, known=np.stack([part.known for part in parts]))]  # type: ignore[misc]
         refs = [self.ref(part) for part in parts]
-        return [Held(dtype, later, ref=self.build.stack(refs, 0))]
+        return [GraphTensor(dtype, later, ref=self.build.stack(refs, 0))]
 
 
-Special = Callable[[Walk, Any, Sequence[Held], Any], Sequence[Held]]
+Special = Callable[[GraphWalk, Any, Sequence[GraphTensor], Any], Sequence[GraphTensor]]
 _SPECIAL: dict[str, Special] = {
-    "Case": Walk._case,
-    "EmptyTensorList": Walk._reserved,
-    "If": Walk._if,
-    "PartitionedCall": Walk._call,
-    "StatefulPartitionedCall": Walk._call,
-    "StatelessCase": Walk._case,
-    "StatelessIf": Walk._if,
-    "StatelessWhile": Walk._while,
-    "TensorListFromTensor": Walk._from_tensor,
-    "TensorListGather": Walk._stacked,
-    "TensorListGetItem": Walk._get_item,
-    "TensorListLength": Walk._length,
-    "TensorListPopBack": Walk._pop,
-    "TensorListPushBack": Walk._push,
-    "TensorListReserve": Walk._reserved,
-    "TensorListResize": Walk._resized,
-    "TensorListSetItem": Walk._set_item,
-    "TensorListStack": Walk._stacked,
-    "While": Walk._while,
+    "Case": GraphWalk._case,
+    "EmptyTensorList": GraphWalk._reserved,
+    "If": GraphWalk._if,
+    "PartitionedCall": GraphWalk._call,
+    "StatefulPartitionedCall": GraphWalk._call,
+    "StatelessCase": GraphWalk._case,
+    "StatelessIf": GraphWalk._if,
+    "StatelessWhile": GraphWalk._while,
+    "TensorListFromTensor": GraphWalk._from_tensor,
+    "TensorListGather": GraphWalk._stacked,
+    "TensorListGetItem": GraphWalk._get_item,
+    "TensorListLength": GraphWalk._length,
+    "TensorListPopBack": GraphWalk._pop,
+    "TensorListPushBack": GraphWalk._push,
+    "TensorListReserve": GraphWalk._reserved,
+    "TensorListResize": GraphWalk._resized,
+    "TensorListSetItem": GraphWalk._set_item,
+    "TensorListStack": GraphWalk._stacked,
+    "While": GraphWalk._while,
 }
 
 
-def _listed(items: Sequence[Held | None]) -> Held:
-    return Held("variant", Later(lambda: None), items=items)
+def _listed(items: Sequence[GraphTensor | None]) -> GraphTensor:
+    return GraphTensor("variant", Later(lambda: None), items=items)
 
 
 def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
@@ -471,7 +500,7 @@ def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
 
 
 def _needed(
-    wanted: Sequence[Any], layers: Mapping[str, Inside], values: Mapping[str, Held]
+    wanted: Sequence[Any], layers: Mapping[str, Inside], values: Mapping[str, GraphTensor]
 ) -> tuple[set[str], set[str]]:
     """The names of the operations and of the tensors that tensors depend on, without those within
     the layers and before what is given."""

@@ -21,10 +21,10 @@ from ..describe.windows import (
     transposed_convolved,
 )
 from ..layers.resize import resized
-from .node import FLOATS, Node, node
+from .node import FLOATS, GraphOperation, node
 
 
-def _last(n: Node) -> bool:
+def _last(n: GraphOperation) -> bool:
     """Whether the channels are the last axis."""
     return not str(n.attr("data_format")).startswith("NC")
 
@@ -37,11 +37,11 @@ def _spatial(values: Sequence[int], last: bool) -> tuple[int, ...]:
     return tuple(values[1:-1] if last else values[2:])
 
 
-def _numbers(n: Node, name: str) -> list[int]:
+def _numbers(n: GraphOperation, name: str) -> list[int]:
     return [int(number) for number in n.attr(name)]
 
 
-def _padding(n: Node, last: bool) -> str | Pads:
+def _padding(n: GraphOperation, last: bool) -> str | Pads:
     padding = str(n.attr("padding"))
     if padding != "EXPLICIT":
         n.seen.add("explicit_paddings")
@@ -52,7 +52,7 @@ def _padding(n: Node, last: bool) -> str | Pads:
 
 
 def _kernel(
-    n: Node, k: int, shape: Sequence[int], axes: tuple[int, ...], form: tuple[int, ...]
+    n: GraphOperation, k: int, shape: Sequence[int], axes: tuple[int, ...], form: tuple[int, ...]
 ) -> Kernel:
     """A variable as a weight, anything else as a further input, brought to the op's layout: first
     to that shape, then to that order of axes."""
@@ -75,7 +75,7 @@ def _wide(sizes: Sequence[int], window: SlidingWindow) -> list[int]:
     return used or [axes[-1]]
 
 
-def _parted(n: Node, last: bool) -> tuple[int, int, list[int]]:
+def _parted(n: GraphOperation, last: bool) -> tuple[int, int, list[int]]:
     """The batch, the channels and the spatial sizes of the first input."""
     batch, *inner = n.shape(0)
     if last:
@@ -83,7 +83,7 @@ def _parted(n: Node, last: bool) -> tuple[int, int, list[int]]:
     return batch, inner[0], inner[1:]
 
 
-def _narrowed(n: Node, last: bool, window: SlidingWindow) -> tuple[Ref, SlidingWindow]:
+def _narrowed(n: GraphOperation, last: bool, window: SlidingWindow) -> tuple[Ref, SlidingWindow]:
     """The first input and a window over it along the axes that need one."""
     batch, channels, sizes = _parted(n, last)
     axes = _wide(sizes, window)
@@ -92,7 +92,7 @@ def _narrowed(n: Node, last: bool, window: SlidingWindow) -> tuple[Ref, SlidingW
     return x, window.along(axes)
 
 
-def _widened(n: Node, y: Ref, last: bool, window: SlidingWindow, channels: int) -> Ref:
+def _widened(n: GraphOperation, y: Ref, last: bool, window: SlidingWindow, channels: int) -> Ref:
     """What came of that, (batch, channels, *spatial), with all axes in the order that they have in
     the graph."""
     batch, _, sizes = _parted(n, last)
@@ -102,7 +102,7 @@ def _widened(n: Node, y: Ref, last: bool, window: SlidingWindow, channels: int) 
 
 
 @node("Conv2D", "Conv3D", "DepthwiseConv2dNative")
-def _conv(n: Node) -> Ref:
+def _conv(n: GraphOperation) -> Ref:
     last, depthwise = _last(n), n.kind == "DepthwiseConv2dNative"
     _, channels, sizes = _parted(n, last)
     *size, inner, outer = n.shape(1)
@@ -122,7 +122,7 @@ def _conv(n: Node) -> Ref:
 
 
 @node("Conv2DBackpropInput", "Conv3DBackpropInputV2")
-def _conv_transpose(n: Node) -> Ref:
+def _conv_transpose(n: GraphOperation) -> Ref:
     last = _last(n)
     x = to_channels_first(n.build, n.ref(2), last)
     _, channels, *sizes = n.build.shape(x)
@@ -139,7 +139,7 @@ def _conv_transpose(n: Node) -> Ref:
 
 
 @node("MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D")
-def _pool(n: Node) -> Ref:
+def _pool(n: GraphOperation) -> Ref:
     last = _last(n)
     _, channels, sizes = _parted(n, last)
     if n.kind == "MaxPoolV2":
@@ -155,13 +155,13 @@ def _pool(n: Node) -> Ref:
 
 
 @node("LRN")
-def _local_response(n: Node) -> Ref:
+def _local_response(n: GraphOperation) -> Ref:
     alpha, beta, bias = (float(np.float32(n.attr(name))) for name in ("alpha", "beta", "bias"))
     return local_response(n.build, n.ref(0), int(n.attr("depth_radius")), alpha, beta, bias)
 
 
 @node("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea")
-def _resize(n: Node) -> Ref:
+def _resize(n: GraphOperation) -> Ref:
     if n.inputs[0].dtype not in FLOATS:
         raise Undescribed(f"{n.inputs[0].dtype} is not supported")
     if n.kind == "ResizeArea":

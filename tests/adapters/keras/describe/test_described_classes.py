@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from probe.adapters.keras.describe.call import Call
+from probe.adapters.keras.describe.call import KerasCall
 from probe.adapters.keras.describe.describe import REGISTERED, describe, described_class
 from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
 from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
@@ -150,9 +150,9 @@ def test_what_a_call_adds_is_refused(keras):
         ({"other": 1}, "called with the argument `other`"),
     ):
         with pytest.raises(Undescribed, match=reason):
-            describe(layer, Call(layer, keras, (x,), "float32", arguments))
+            describe(layer, KerasCall(layer, keras, (x,), "float32", arguments))
     assert describe(
-        layer, Call(layer, keras, (x,), "float32", {"mask": None, "training": True})
+        layer, KerasCall(layer, keras, (x,), "float32", {"mask": None, "training": True})
     ).steps
 
 

@@ -164,7 +164,7 @@ def test_a_name_in_hdf5_that_does_not_end(size):
         next(reads)  # not for ever
         return content[offset : offset + count]
 
-    with pytest.raises(hdf5.Unusual):
+    with pytest.raises(hdf5.UnusualLayout):
         hdf5._text(read, 0)
     content += b"\0bc"
     if size < hdf5._NAME:

@@ -144,7 +144,7 @@ def test_hdf5_is_read_as_h5py_reads_it(tmp_path, monkeypatch):
     plain = files._shapes(file)
 
     def unusual(read):
-        raise files.Unusual
+        raise files.UnusualLayout
 
     monkeypatch.setattr(files, "shapes", unusual)
     assert files._shapes(file) == plain and len(plain) > 10

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from probe.adapters.keras.describe.call import Call
+from probe.adapters.keras.describe.call import KerasCall
 from probe.adapters.keras.describe.describe import REGISTERED, describe
 from probe.adapters.keras.describe.described_classes import OPERATIONS
 from probe.adapters.keras.describe.operation_options import _TOLD
@@ -57,10 +57,10 @@ def test_every_option_and_argument(kind, monkeypatch):
             vars(operation).clear()
             vars(operation)[place] = 17
             if name in _TOLD.get(kind.__name__, ()):
-                assert describe(operation, Call(operation, keras, (X,), "float32"))
+                assert describe(operation, KerasCall(operation, keras, (X,), "float32"))
                 continue
             with pytest.raises(Undescribed, match=f"{kind.__name__} has option {name}=17, {TOLD}"):
-                describe(operation, Call(operation, keras, (X,), "float32"))
+                describe(operation, KerasCall(operation, keras, (X,), "float32"))
     vars(operation).clear()
     for value, told in (
         (17, True),
@@ -69,7 +69,7 @@ def test_every_option_and_argument(kind, monkeypatch):
         (None, False),
         (Ref(-1), False),
     ):
-        call = Call(operation, keras, (X, X), "float32", {"foo": value})
+        call = KerasCall(operation, keras, (X, X), "float32", {"foo": value})
         if told:
             with pytest.raises(Undescribed, match=f"{kind.__name__} was called with `foo`, {TOLD}"):
                 describe(operation, call)
