@@ -1,6 +1,7 @@
 """An exported program (.pt2), run node by node: every node is a function call, at the place that it
 had in the module it came from."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from probe.model import InputSpec
 from probe.process.interrupts import held_back, interruptible
 from probe.process.log_suppression import silenced
 
-from .tensors import dtype_name
+from ..functions import named
+from .function_names import CONSTRUCTORS, NO_LAYERS, names_of
+from .tensors import dtype_name, tensors_in
 
-__all__ = ["Program", "is_program", "load_program", "place_of", "specs_of"]
+__all__ = ["Program", "calls_of", "is_program", "load_program", "place_of", "specs_of"]
 
 
 def is_program(source: Any) -> bool:
@@ -118,3 +121,28 @@ def specs_of(program: torch.export.ExportedProgram) -> tuple[InputSpec, ...]:
             sizes = tuple(int(size) if isinstance(size, int) else None for size in value.shape)
             found.append(InputSpec(node.name, sizes, dtype_name(value)))
     return tuple(found)
+
+
+def calls_of(program: Program) -> dict[str, str]:
+    """The layers of an exported program, known without a pass: its function nodes that follow from
+    its inputs, and their kinds."""
+    counts: Counter[str] = Counter()
+    kinds: dict[str, str] = {}
+    following: set[Any] = set()
+    for node in program.nodes():
+        if node.op == "placeholder" or not following.isdisjoint(node.all_input_nodes):
+            following.add(node)
+        if (
+            node.op != "call_function"
+            or node not in following
+            or not tensors_in(node.meta.get("val"))
+            or not isinstance(node.target, torch._ops.OpOverload)
+        ):
+            continue
+        name, shown = names_of(node.target)
+        if name in CONSTRUCTORS or name in NO_LAYERS:
+            continue
+        layer = f"{place_of(node)}/{named(name)}"
+        counts[layer] += 1
+        kinds[layer + (f":{counts[layer] - 1}" if counts[layer] > 1 else "")] = shown
+    return kinds

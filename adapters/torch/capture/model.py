@@ -21,13 +21,14 @@ from ..functions import functions
 from .arguments import bound_to
 from .devices import provenance
 from .exported_program import Program
-from .function_calls import FunctionCalls, Unseen
+from .function_calls import FunctionCalls
 from .input_checks import expectation
 from .module_hooks import watch
 from .rounding_noise import RoundingNoise, half_precision
 from .tensors import tensors_for
 from .thread_settings import settings_here
 from .torchscript import Script, is_script, kind_of, unfollowed
+from .unseen_tensors import Unseen
 
 __all__ = ["TorchModel", "mode_of", "unwrapped"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook
-from probe.adapters.torch.capture.function_calls import FunctionCalls
 from probe.adapters.torch.capture.model import TorchModel
+from probe.adapters.torch.capture.unseen_tensors import UnseenTensors
 from probe.adapters.transformers import memory
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -40,13 +40,13 @@ def test_a_sweep_from_the_disk_is_the_same(saved, name):
 
 def test_weights_that_are_brought_and_taken_are_no_calls(saved, monkeypatch):
     """Each was copied on its way out, in float32, and hashed."""
-    seen, plain = set(), FunctionCalls._strange
+    seen, plain = set(), UnseenTensors.note
 
-    def strange(self, tensors, *words):
+    def note(self, tensors, *words):
         seen.update(tuple(one.shape) for one in tensors)
         plain(self, tensors, *words)
 
-    monkeypatch.setattr(FunctionCalls, "_strange", strange)
+    monkeypatch.setattr(UnseenTensors, "note", note)
     # a second pass, on another input, would tell these from what follows from the input
     monkeypatch.setattr(TorchModel, "_following", lambda self, *given: iter(given[2].items()))
     model = library.open_model(saved("Llama"), device="disk")

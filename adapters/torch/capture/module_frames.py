@@ -1,0 +1,70 @@
+"""The modules whose forwards are running, which calls of functions are named after."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+import torch
+
+from .exported_program import Program
+from .torchscript import Script
+
+__all__ = ["Frame"]
+
+
+@dataclass
+class Frame:
+    """A module whose forward is running."""
+
+    name: str
+    module: torch.nn.Module
+    atomic: bool
+    follows: bool
+    varies: bool
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The path that its calls are named after; an exported program, and TorchScript, say of
+        every node where it came from."""
+        if isinstance(self.module, Program | Script):
+            return self.module.place
+        return self.name
+
+    def named(self, name: str) -> tuple[str, str | None]:
+        """The name of a call, and the one by its source line."""
+        layer = f"{self.place}/{name}"
+        if isinstance(self.module, Program | Script):  # whose calls come from no source line
+            return self._counted(layer), None
+        line = _line_in(_source_of(type(self.module).forward))
+        return self._counted(layer), None if line is None else self._counted(f"{layer}@{line}")
+
+    def _counted(self, name: str) -> str:
+        """The name, with how often it was taken before in this call of the module."""
+        before = self.counts.get(name, 0)
+        self.counts[name] = before + 1
+        return name + (f":{before}" if before else "")
+
+
+@lru_cache(maxsize=512)
+def _source_of(forward: Callable[..., Any]) -> str:
+    """The file that a class' forward is written in, as its code object names it; "" where it is in
+    none."""
+    forward = inspect.unwrap(forward)
+    if isinstance(forward, FunctionType):
+        return forward.__code__.co_filename
+    return ""
+
+
+def _line_in(path: str) -> int | None:
+    """The line that the innermost function of that file is in now."""
+    frame = sys._getframe(1) if path and not path.startswith("<") else None
+    while frame is not None and frame.f_code.co_filename != path:
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return frame.f_lineno
