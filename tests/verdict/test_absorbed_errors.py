@@ -65,5 +65,5 @@ def test_in_what_a_layer_of_a_comparison_rounds(monkeypatch):
 
 
 def test_in_describing_a_call(monkeypatch):
-    monkeypatch.setattr("probe.adapters.torch.capture.module_hooks.describe", broken)
+    monkeypatch.setattr("probe.adapters.torch.capture.module_capture.describe", broken)
     assert probe.check(net(), "0", X).verdict == "unchecked"

@@ -39,7 +39,7 @@ def swept(model, x, **options):
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [("module_hooks.describe", None), ("function_capture.describe_function", "/exp")],
+    [("module_capture.describe", None), ("function_capture.describe_function", "/exp")],
 )
 def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
     monkeypatch.setattr(f"probe.adapters.torch.capture.{where}", broken)

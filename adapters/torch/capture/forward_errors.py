@@ -1,0 +1,77 @@
+"""What is said where a forward pass cannot be made, or fails."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from probe.errors import BadInput, ForwardFailed, first_line
+
+from .input_checks import mismatch
+from .restore_state import held
+from .tensors import tensors_in
+
+__all__ = ["check_arguments", "failure"]
+
+
+def check_arguments(
+    root: torch.nn.Module,
+    modules: Sequence[torch.nn.Module],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> None:
+    if any(map(is_lazy, held(modules))):
+        raise BadInput(
+            f"{type(root).__name__} contains uninitialised lazy modules: call it once on an "
+            "input first"
+        )
+    forward = inspect.signature(root.forward)
+    try:
+        forward.bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadInput(
+            f"{type(root).__name__} takes {forward}; you gave {len(args) + len(kwargs)} inputs "
+            f"({error})"
+        ) from None
+
+
+def failure(
+    error: Exception,
+    root: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    names: Mapping[int, str],
+) -> Exception:
+    """One sentence that names the innermost module that raised and what it was given."""
+    module, tensors = root, list(inputs)
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_call_impl" and isinstance(
+            frame.f_locals.get("self"), torch.nn.Module
+        ):
+            module = frame.f_locals["self"]
+            tensors = tensors_in((frame.f_locals.get("args"), frame.f_locals.get("kwargs")))
+        trace = trace.tb_next
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensors"
+    inner = not inputs or not tensors or tensors[0].shape != inputs[0].shape
+    wrong = mismatch(module, tuple(tensors[0].shape), of_model=not inner) if tensors else None
+    name, kind = names.get(id(module), ""), type(module).__name__
+    place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
+    empty = [
+        f"{name}.{key}".lstrip(".")
+        for key, tensor in module.named_parameters(recurse=False)
+        if tensor.is_meta
+    ]
+    if empty:
+        return ForwardFailed(
+            f"the forward pass failed in {place}: {', '.join(empty)} is on the meta device, which "
+            "holds no numbers; load the weights first"
+        )
+    if wrong and not inner and (module is root or tensors[0].data_ptr() == inputs[0].data_ptr()):
+        return BadInput(wrong if module is root else f"{wrong} (first seen in {place})")
+    return ForwardFailed(
+        f"the forward pass failed in {place}, called on {shapes}: "
+        f"{wrong or f'{type(error).__name__}: {first_line(error)}'}"
+    )

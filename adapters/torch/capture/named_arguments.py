@@ -1,0 +1,70 @@
+"""The arguments of a module's call by the names of its forward's parameters."""
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
+
+from probe.description import Ref
+
+from .tensors import leaf_tensor
+
+__all__ = ["named_arguments"]
+
+
+def named_arguments(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
+    """The arguments by the names of forward's parameters, each tensor as the Ref of its place among
+    ``tensors_in``."""
+    forward = type(module).forward
+    if "forward" not in vars(module) and isinstance(forward, FunctionType):
+        names = _places(forward)
+    else:
+        names = ()
+    if (
+        not kwargs
+        and len(args) <= len(names)
+        and all(isinstance(arg, torch.Tensor) for arg in args)
+    ):
+        return {name: Ref(-1, place) for place, name in enumerate(names[: len(args)])}
+    number = itertools.count()
+
+    def referred(leaf: Any) -> Any:
+        if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
+            return _Packed(*map(referred, leaf))
+        if leaf_tensor(leaf):
+            return Ref(-1, next(number))
+        return leaf
+
+    args, kwargs = pytree.tree_map(
+        referred,
+        (args, kwargs),
+        is_leaf=lambda part: isinstance(part, PackedSequence) or leaf_tensor(part),
+    )
+    bound: Mapping[str, Any] = kwargs
+    with suppress(TypeError):  # forward itself says what is wrong
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    return bound
+
+
+class _Packed(NamedTuple):
+    """The parts of a PackedSequence."""
+
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any
+    unsorted_indices: Any
+
+
+@functools.lru_cache(maxsize=512)
+def _places(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that ``forward`` takes by position, self left out."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
+    return tuple(parameter.name for parameter in parameters if parameter.kind in kinds)
