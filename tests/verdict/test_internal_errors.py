@@ -60,7 +60,7 @@ def test_in_describing_a_layer_of_keras(monkeypatch):
 
 
 def test_in_describing_a_node_of_onnx(monkeypatch, tmp_path):
-    monkeypatch.setattr("probe.adapters.onnx.model.describe_node", broken)
+    monkeypatch.setattr("probe.adapters.onnx.node_capture.describe_node", broken)
     places = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4]) for name in "xy"]
     graph = helper.make_graph(
         [helper.make_node("Tanh", ["x"], ["y"], name="t")], "g", places[:1], places[1:]

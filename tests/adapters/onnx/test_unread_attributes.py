@@ -92,7 +92,7 @@ def told(opset, outputs, kind, values, attributes, more, extra=()):
     """Why the node has no description with ``more`` set, or what its description has read."""
     inputs, made, refs, opened = given(opset, outputs, kind, values, attributes)
     build = Builder(inputs, made, attributes | more, opset)
-    build.run_graph = opened._run_graph
+    build.run_graph = opened._sessions.run_graph
     try:
         describe_node(kind, build, [*refs, *extra])
     except Undescribed as error:
