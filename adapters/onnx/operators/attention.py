@@ -72,6 +72,54 @@ def _widened(array: np.ndarray, keys: int, value: Any) -> np.ndarray:
     )
 
 
+def _root_of_scale(build: Builder, q: Value, width: int) -> np.ndarray:
+    precision, kind = build.get("softmax_precision"), build.array(q).dtype
+    if precision in (10, 16) and kind.itemsize > 2:
+        raise Undescribed(f"a softmax in the 16-bit type {kind.name} is not supported")
+    scale = build.get("scale") or 1 / math.sqrt(width)
+    if scale < 0:
+        raise Undescribed(
+            f"a negative scale ({scale:g}) is not supported, since its square root is taken"
+        )
+    return np.asarray(math.sqrt(scale))
+
+
+def _capped(build: Builder, scores: Ref) -> Ref:
+    cap = build.get("softcap", 0.0)
+    if not cap:
+        return scores
+    small = build.add(ops.Tanh(), build.add(ops.Affine(gain=1 / cap, offset=0.0), scores))
+    return build.add(ops.Affine(gain=cap, offset=0.0), small)
+
+
+def _biased(
+    build: Builder, scores: Ref, mask: Value, seen: np.ndarray, keys: int
+) -> tuple[Ref, np.ndarray]:
+    """The scores with what a mask adds, and which keys are seen with it."""
+    array = build.array(mask)
+    if array.dtype == bool:
+        return scores, seen & _widened(array, keys, False)
+    hidden = np.isneginf(array)
+    seen = seen & _widened(~hidden, keys, False)
+    if array.shape[-1] < keys:
+        around = ((0, 0),) * (array.ndim - 1) + ((0, keys - array.shape[-1]),)
+        mask = build.add(ops.Pad(pads=around, mode="constant", value=0.0), mask)
+    if hidden.any():  # in what is seen
+        mask = build.add(
+            ops.Where(fixed=True), _widened(hidden, keys, False), np.asarray(0.0), mask
+        )
+    return build.add(ops.Add(), scores, mask), seen
+
+
+def _shares(build: Builder, scores: Ref, seen: np.ndarray) -> Ref:
+    """The softmax of scores, zeros for a query that sees no key."""
+    shares = build.add(ops.Softmax(axis=3), scores)
+    blind = np.asarray(~seen.any(axis=-1, keepdims=True))
+    if not blind.any():
+        return shares
+    return build.add(ops.Where(fixed=True), blind, np.asarray(0.0), shares)
+
+
 @node("Attention")
 def attention(
     build: Builder,
@@ -86,69 +134,36 @@ def attention(
     """softmax(softcap(q kᵀ · scale) + mask) v; q and k are each multiplied by the root of the
     scale. Keys and values follow a cache."""
     queries, size = _heads(build, q, build.get("q_num_heads"))
-    keys, held = _heads(build, k, build.get("kv_num_heads"))
-    values, shown = _heads(build, v, build.get("kv_num_heads"))
+    keys, key_shape = _heads(build, k, build.get("kv_num_heads"))
+    values, value_shape = _heads(build, v, build.get("kv_num_heads"))
     past = 0
     if past_key is not None and past_value is not None:
         past = build.shape(past_key)[2]
-        keys, values = (
-            build.add(ops.Concat(axis=2), past_key, keys),
-            build.add(ops.Concat(axis=2), past_value, values),
-        )
-    precision, kind = build.get("softmax_precision"), build.array(q).dtype
-    if precision in (10, 16) and kind.itemsize > 2:
-        raise Undescribed(f"a softmax in the 16-bit type {kind.name} is not supported")
-    scale = build.get("scale") or 1 / math.sqrt(size[3])
-    if scale < 0:
-        raise Undescribed(
-            f"a negative scale ({scale:g}) is not supported, since its square root is taken"
-        )
-    root = np.asarray(math.sqrt(scale))
-    turned = build.add(ops.Transpose(perm=(0, 1, 3, 2)), _repeated(build, keys, held, size[1]))
-    scores = [
-        build.add(
-            ops.Product(), build.add(ops.Mul(), queries, root), build.add(ops.Mul(), turned, root)
-        )
-    ]
-    cap = build.get("softcap", 0.0)
-    scores.append(scores[0])
-    if cap:
-        small = build.add(ops.Tanh(), build.add(ops.Affine(gain=1 / cap, offset=0.0), scores[0]))
-        scores[1] = build.add(ops.Affine(gain=cap, offset=0.0), small)
-    biased, total = scores[1], past + held[2]
-    seen: np.ndarray = _seen(build, size[2], total, past, lengths)
-    if mask is not None and build.array(mask).dtype == bool:
-        seen = seen & _widened(build.array(mask), total, False)
-    elif mask is not None:
-        given = build.array(mask)
-        seen = seen & _widened(~np.isneginf(given), total, False)
-        if given.shape[-1] < total:
-            around = ((0, 0),) * (given.ndim - 1) + ((0, total - given.shape[-1]),)
-            mask = build.add(ops.Pad(pads=around, mode="constant", value=0.0), mask)
-        if np.isneginf(given).any():  # hidden below
-            mask = build.add(
-                ops.Where(fixed=True),
-                _widened(np.isneginf(given), total, False),
-                np.asarray(0.0),
-                mask,
-            )
-        biased = build.add(ops.Add(), biased, mask)
+        keys = build.add(ops.Concat(axis=2), past_key, keys)
+        values = build.add(ops.Concat(axis=2), past_value, values)
+    root, total = _root_of_scale(build, q, size[3]), past + key_shape[2]
+    repeated = _repeated(build, keys, key_shape, size[1])
+    turned = build.add(ops.Transpose(perm=(0, 1, 3, 2)), repeated)
+    products = build.add(
+        ops.Product(), build.add(ops.Mul(), queries, root), build.add(ops.Mul(), turned, root)
+    )
+    capped = biased = _capped(build, products)
+    seen = _seen(build, size[2], total, past, lengths)
+    if mask is not None:
+        biased, seen = _biased(build, biased, mask, seen, total)
     if not seen.all():
         biased = build.add(ops.Where(fixed=True), np.asarray(seen), biased, np.asarray(-np.inf))
-    scores.append(biased)
-    scores.append(build.add(ops.Softmax(axis=3), biased))
-    blind = np.asarray(~seen.any(axis=-1, keepdims=True))
-    if blind.any():
-        scores[3] = build.add(ops.Where(fixed=True), blind, np.asarray(0.0), scores[3])
-    found = build.add(ops.Product(), scores[3], _repeated(build, values, shown, size[1]))
+    shares = _shares(build, biased, seen)
+    output = build.add(ops.Product(), shares, _repeated(build, values, value_shape, size[1]))
     if build.rank(q) != 4:
-        found = build.reshaped(build.add(ops.Transpose(perm=(0, 2, 1, 3)), found))
+        output = build.reshaped(build.add(ops.Transpose(perm=(0, 2, 1, 3)), output))
     mode = build.get("qk_matmul_output_mode", 0)
-    if build.get("is_causal", 0) and size[2] == 1 < held[2] and past and build.opset < 25:
+    if build.get("is_causal", 0) and size[2] == 1 < key_shape[2] and past and build.opset < 25:
         build.notes.append(_SINGLE)
     if mode == 2 and not seen.all() and 3 in build.present:
         build.notes.append(_HIDDEN)
-    return found, build.ref(keys), build.ref(values), scores[mode]
+    shown = (products, capped, biased, shares)[mode]
+    return output, build.ref(keys), build.ref(values), shown
 
 
 @node("RotaryEmbedding")
@@ -171,10 +186,10 @@ def rotary_embedding(
         shape = tuple(build.shape(x)[axis] for axis in (0, 2, 1, 3))
     width = build.get("rotary_embedding_dim", 0) or shape[3]
     picked = [
-        one if positions is None else build.add(ops.Gather(axis=0), one, positions)
-        for one in (cos, sin)
+        table if positions is None else build.add(ops.Gather(axis=0), table, positions)
+        for table in (cos, sin)
     ]
-    turned = [build.add(ops.Reshape(shape=(*shape[:2], 1, width // 2)), one) for one in picked]
+    turned = [build.add(ops.Reshape(shape=(*shape[:2], 1, width // 2)), rows) for rows in picked]
     near = bool(build.get("interleaved", 0))
 
     def part(first: int, last: int, step: int = 1) -> Ref:
@@ -194,7 +209,7 @@ def rotary_embedding(
         ops.Add(), build.add(ops.Mul(), left, turned[1]), build.add(ops.Mul(), right, turned[0])
     )
     if near:
-        pairs = [build.add(ops.Unsqueeze(axes=(4,)), one) for one in (real, other)]
+        pairs = [build.add(ops.Unsqueeze(axes=(4,)), half) for half in (real, other)]
         found = build.add(
             ops.Reshape(shape=(*shape[:3], width)), build.add(ops.Concat(axis=4), *pairs)
         )

@@ -27,6 +27,34 @@ def _packed(build: Builder, x: Value, heads: int) -> Ref:
     )
 
 
+def _at(build: Builder, x: Ref, token: int) -> Ref:
+    return build.add(ops.Slice(starts=(0, 0, token, 0), stops=(None, None, token + 1, None)), x)
+
+
+def _upright(build: Builder, x: Ref) -> Ref:
+    return build.add(ops.Transpose(perm=(0, 1, 3, 2)), x)
+
+
+def _state(
+    build: Builder,
+    state: Value,
+    token: int,
+    keys: Ref,
+    values: Ref,
+    fades: Ref | None,
+    rates: Ref | None,
+) -> Ref:
+    """The state after a token."""
+    key, value = _at(build, keys, token), _at(build, values, token)
+    if fades is not None:
+        fade = build.add(ops.Exp(), _upright(build, _at(build, fades, token)))
+        state = build.add(ops.Mul(), state, fade)
+    if rates is not None:
+        value = build.add(ops.Sub(), value, build.add(ops.Product(), key, state))
+        value = build.add(ops.Mul(), value, _at(build, rates, token))
+    return build.add(ops.Add(), state, build.add(ops.Mul(), _upright(build, key), value))
+
+
 @node("LinearAttention", implied=("chunk_size",))
 def linear_attention(
     build: Builder,
@@ -57,36 +85,18 @@ def linear_attention(
         _packed(build, v, groups),
     )
     fades = _packed(build, decay, groups) if decay is not None and "gated" in rule else None
+    rates = None
     if beta is not None and "delta" in rule:
         rates = _packed(build, beta, 1 if build.shape(beta)[2] == 1 else groups)
-    else:
-        rates = None
     state: Any = np.zeros((batch, groups, wide, deep)) if past is None else past
     order = tuple(at // (heads // groups) for at in range(heads))
-
-    def at(x: Ref, token: int) -> Ref:
-        return build.add(ops.Slice(starts=(0, 0, token, 0), stops=(None, None, token + 1, None)), x)
-
-    def upright(x: Ref) -> Ref:
-        return build.add(ops.Transpose(perm=(0, 1, 3, 2)), x)
-
-    shown = []
+    outputs = []
     for token in range(tokens):
-        key, value = at(keys, token), at(values, token)
-        if fades is not None:
-            state = build.add(ops.Mul(), state, build.add(ops.Exp(), upright(at(fades, token))))
-        if rates is not None:
-            value = build.add(ops.Sub(), value, build.add(ops.Product(), key, state))
-            value = build.add(ops.Mul(), value, at(rates, token))
-        state = build.add(ops.Add(), state, build.add(ops.Mul(), upright(key), value))
-        held = state if heads == groups else build.add(ops.Take(axis=1, order=order), state)
-        shown.append(
-            build.add(
-                ops.Affine(gain=scale, offset=0.0),
-                build.add(ops.Product(), at(queries, token), held),
-            )
-        )
-    whole = shown[0] if len(shown) == 1 else build.add(ops.Concat(axis=2), *shown)
+        state = _state(build, state, token, keys, values, fades, rates)
+        read = state if heads == groups else build.add(ops.Take(axis=1, order=order), state)
+        output = build.add(ops.Product(), _at(build, queries, token), read)
+        outputs.append(build.add(ops.Affine(gain=scale, offset=0.0), output))
+    whole = outputs[0] if len(outputs) == 1 else build.add(ops.Concat(axis=2), *outputs)
     return build.reshaped(build.add(ops.Transpose(perm=(0, 2, 1, 3)), whole)), build.ref(state)
 
 

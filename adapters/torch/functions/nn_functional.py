@@ -312,7 +312,7 @@ def pool(build: Builder, kind: str, input: Value, options: dict[str, Any]) -> tu
     return build.module_outputs(kind, (input,), **options)
 
 
-def _register_pools(rank: int) -> None:
+def _register_window_pools(rank: int) -> None:
     @function(f"max_pool{rank}d", onnx="maxpool")
     def maximum(
         build: Builder,
@@ -358,6 +358,8 @@ def _register_pools(rank: int) -> None:
             | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
         )
 
+
+def _register_other_pools(rank: int) -> None:
     @function(f"lp_pool{rank}d", onnx="lppool")
     def power(
         build: Builder,
@@ -389,7 +391,8 @@ def _register_pools(rank: int) -> None:
 
 
 for _rank in (1, 2, 3):
-    _register_pools(_rank)
+    _register_window_pools(_rank)
+    _register_other_pools(_rank)
 
 _PADS = {
     "constant": "ConstantPad1d",

@@ -243,48 +243,38 @@ def multi_head_attention_forward(
 ) -> tuple[Ref, ...]:
     if static_k is not None or static_v is not None:
         raise Undescribed("static keys and values are not supported")
-    apart = {
-        "q_proj_weight": q_proj_weight,
-        "k_proj_weight": k_proj_weight,
-        "v_proj_weight": v_proj_weight,
+    if use_separate_proj_weight:
+        projections = {"q": q_proj_weight, "k": k_proj_weight, "v": v_proj_weight}
+    else:
+        projections = {"in": in_proj_weight}
+    weights: dict[str, Value | None] = {
+        f"{name}_proj_weight": weight for name, weight in projections.items()
     }
-    names: dict[str, Value | None] = (
-        apart if use_separate_proj_weight else {"in_proj_weight": in_proj_weight}
+    weights |= {"in_proj_bias": in_proj_bias, "bias_k": bias_k, "bias_v": bias_v}
+    weights |= {"out_proj.weight": out_proj_weight, "out_proj.bias": out_proj_bias}
+    tensors: dict[str, Value | None] = {"query": query, "key": key, "value": value}
+    tensors |= {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask}
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    arguments: dict[str, Any] = {name: Ref(-1, index) for index, name in enumerate(given)}
+    outputs = build.module_outputs(
+        "MultiheadAttention",
+        list(given.values()),
+        {name: build.weight(name, weight) for name, weight in weights.items()},
+        arguments
+        | {
+            "need_weights": need_weights,
+            "average_attn_weights": average_attn_weights,
+            "is_causal": is_causal,
+        },
+        embed_dim=embed_dim_to_check,
+        num_heads=num_heads,
+        batch_first=False,
+        add_zero_attn=add_zero_attn,
+        bias_k=bias_k,
+        dropout=dropout_p,
+        training=training,
+        in_proj_weight=None if use_separate_proj_weight else in_proj_weight,
     )
-    names |= {
-        "in_proj_bias": in_proj_bias,
-        "bias_k": bias_k,
-        "bias_v": bias_v,
-        "out_proj.weight": out_proj_weight,
-    }
-    held = {
-        name: build.weight(name, one)
-        for name, one in (names | {"out_proj.bias": out_proj_bias}).items()
-    }
-    tensors = {
-        "query": query,
-        "key": key,
-        "value": value,
-        "attn_mask": attn_mask,
-        "key_padding_mask": key_padding_mask,
-    }
-    there = [name for name, one in tensors.items() if one is not None]
-    arguments: dict[str, Any] = {name: Ref(-1, there.index(name)) for name in there}
-    arguments |= {
-        "need_weights": need_weights,
-        "average_attn_weights": average_attn_weights,
-        "is_causal": is_causal,
-    }
-    attributes: dict[str, Any] = {
-        "embed_dim": embed_dim_to_check,
-        "num_heads": num_heads,
-        "batch_first": False,
-        "add_zero_attn": add_zero_attn,
-    }
-    attributes |= {"bias_k": bias_k, "dropout": dropout_p, "training": training}
-    attributes["in_proj_weight"] = None if use_separate_proj_weight else in_proj_weight
-    values = [one for one in tensors.values() if one is not None]
-    found = build.module_outputs("MultiheadAttention", values, held, arguments, **attributes)
     if need_weights:
-        return _both(found)
-    return found
+        return _both(outputs)
+    return outputs

@@ -58,48 +58,23 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
         packed = _Sizes(sequence, call)
         batched, mask = True, build.ref(packed.mask)
         x = build.add(Unpacked(packed.sizes), sequence.data)
-    begun = _initial(module, call, build, batched, packed)
-    ways = 2 if module.bidirectional else 1
-    last: list[Ref] = []
-    for layer in range(module.num_layers):
-        outputs, taken = [], x if levels is None else build.add(DynamicQuantize(high=levels), x)
-        for way in range(ways):
-            op = _op(
-                module,
-                call,
-                f"_l{layer}" + "_reverse" * way,
-                bool(way),
-                mask is not None,
-                begun is not None,
-            )
-            if levels is None:
-                op = op
-            else:
-                op = replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
-            states = () if begun is None else tuple(state[layer * ways + way] for state in begun)
-            outputs.append(build.add(op, taken, *(() if mask is None else (mask,)), *states))
-        last += outputs
-        x = outputs[0] if ways == 1 else build.add(Concat(axis=2), *outputs)
+    initial = _initial(module, call, build, batched, packed)
+    x, last = _layers(module, call, build, x, mask, initial, levels)
+    batch = 1
     if packed is not None:
         batch = max(packed.sizes)
-    else:
-        if batched:
-            batch = call.inputs[sequence.index].shape[0 if module.batch_first else 1]
-        else:
-            batch = 1
+    elif batched:
+        batch = call.inputs[sequence.index].shape[0 if module.batch_first else 1]
     sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
     ended = [
         _stacked(build, last, index, (batch, sizes[index - 1]), batched, packed)
         for index in range(1, 1 + len(names))
     ]
     if packed is not None:
-        told = tuple(
-            f"output.{name}"
-            for name, part in zip(sequence._fields, sequence, strict=True)
-            if part is not None
-        )
+        parts = zip(sequence._fields, sequence, strict=True)
+        own = tuple(f"output.{name}" for name, part in parts if part is not None)
         x = build.add(Packed(packed.sizes), x)
-        return Description(build.ended(x, *packed.rest, *ended), output_names=(*told, *names))
+        return Description(build.ended(x, *packed.rest, *ended), output_names=(*own, *names))
     axes: tuple[str, ...] = ("batch", "steps") if module.batch_first else ("steps", "batch")
     if not batched:
         axes, x = ("steps",), _squeezed(build, x, call.inputs[sequence.index].shape[0])
@@ -110,16 +85,44 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
     )
 
 
+def _layers(
+    module: Any,
+    call: Call,
+    build: Builder,
+    x: Ref,
+    mask: Ref | None,
+    initial: list[list[Ref]] | None,
+    levels: int | None,
+) -> tuple[Ref, list[Ref]]:
+    """What the last layer gives, and each layer in each direction."""
+    ways = 2 if module.bidirectional else 1
+    last: list[Ref] = []
+    for layer in range(module.num_layers):
+        outputs = []
+        if levels is not None:
+            x = build.add(DynamicQuantize(high=levels), x)
+        for way in range(ways):
+            suffix = f"_l{layer}" + "_reverse" * way
+            op = _op(module, call, suffix, bool(way), mask is not None, initial is not None)
+            if levels is not None:
+                op = replace(op, product_quantizer=DynamicQuantize(high=levels, axes=2))
+            states = () if initial is None else (state[layer * ways + way] for state in initial)
+            outputs.append(build.add(op, x, *(() if mask is None else (mask,)), *states))
+        last += outputs
+        x = outputs[0] if ways == 1 else build.add(Concat(axis=2), *outputs)
+    return x, last
+
+
 class _Sizes:
     """What a PackedSequence says of its rows."""
 
     def __init__(self, sequence: Any, call: Call):
         self.sizes = tuple(int(size) for size in call.inputs[sequence.batch_sizes.index])
         self.mask = np.arange(max(self.sizes))[None] < np.asarray(self.sizes)[:, None]
-        self.rest = tuple(one for one in sequence[1:] if one is not None)
+        self.rest = tuple(part for part in sequence[1:] if part is not None)
         self.sorted, self.unsorted = (
-            None if one is None else tuple(int(at) for at in call.inputs[one.index])
-            for one in (sequence.sorted_indices, sequence.unsorted_indices)
+            None if order is None else tuple(int(at) for at in call.inputs[order.index])
+            for order in (sequence.sorted_indices, sequence.unsorted_indices)
         )
 
 
@@ -225,7 +228,9 @@ def cell(module: Any, call: Call, levels: int | None = None) -> Description:
     batch = shape[0] if len(shape) == 2 else 1
     x = build.add(Reshape(shape=(1, batch, shape[-1])), given)
     hx = call.arguments.get("hx")
-    states = () if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    states: tuple[Ref, ...] = ()
+    if hx is not None:
+        states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
     if len(shape) == 1:
         states = tuple(
             build.add(Reshape(shape=(1, call.inputs[ref.index].shape[-1])), ref) for ref in states
