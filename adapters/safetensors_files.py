@@ -15,7 +15,7 @@ from probe import printable
 from probe.errors import CannotOpen, first_line
 from probe.files.regular_file import is_file, open_file, read_json
 
-__all__ = ["Stored", "headers", "indexed", "json_object", "same_set"]
+__all__ = ["StoredTensor", "headers", "indexed", "json_object", "same_set"]
 
 _HEADER = 1 << 25
 """The longest header that is read; that of 91,000 tensors has 9 MiB."""
@@ -29,7 +29,7 @@ _TYPES = {
 }
 
 
-class Stored(NamedTuple):
+class StoredTensor(NamedTuple):
     """One tensor of a file, as its header has it."""
 
     file: Path
@@ -37,9 +37,9 @@ class Stored(NamedTuple):
     dtype: str
 
 
-def headers(files: Iterable[Path]) -> dict[str, Stored]:
+def headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """All tensors of the files by name; CannotOpen where a file is broken, or two hold the same."""
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     for file in files:
         for name, stored in _header(file).items():
             if name in found:
@@ -52,7 +52,7 @@ def headers(files: Iterable[Path]) -> dict[str, Stored]:
     return found
 
 
-def _header(file: Path) -> dict[str, Stored]:
+def _header(file: Path) -> dict[str, StoredTensor]:
     with open_file(file, "a .safetensors file", CannotOpen) as stream:
         length = int.from_bytes(stream.read(8), "little")
     if length > _HEADER:
@@ -64,7 +64,7 @@ def _header(file: Path) -> dict[str, Stored]:
         with safe_open(file, framework="numpy") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}
             return {
-                name: Stored(file, tuple(one.get_shape()), _type(one.get_dtype()))
+                name: StoredTensor(file, tuple(one.get_shape()), _type(one.get_dtype()))
                 for name, one in slices.items()
             }
     except (SafetensorError, OSError, ValueError) as error:

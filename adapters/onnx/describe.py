@@ -20,7 +20,7 @@ from .schema import defaults, input_name
 from .undescribed_operators import LEFT_OUT
 
 __all__ = [
-    "Builder",
+    "NodeBuilder",
     "Tensors",
     "Value",
     "describe_node",
@@ -39,7 +39,7 @@ def _nothing(graph: Any, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
     raise Undescribed("the subgraphs of this node cannot be run here")
 
 
-class Builder(description.Builder):
+class NodeBuilder(description.Builder):
     """The steps of one run of a node under construction."""
 
     single = ops.Identity
@@ -195,7 +195,7 @@ def refusal(kind: str) -> str:
 
 
 def describe_node(
-    kind: str, build: Builder, values: Sequence[Value | Tensors | None]
+    kind: str, build: NodeBuilder, values: Sequence[Value | Tensors | None]
 ) -> Description:
     """The steps of one run of a node; raises Undescribed with the reason where there are none."""
     if kind not in _TABLE:

@@ -12,7 +12,7 @@ from probe.description import Description, Ref, Weight
 from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
-from .describe import Builder, Tensors, Value, describe_node
+from .describe import NodeBuilder, Tensors, Value, describe_node
 from .node_tensors import kind_of, takes, tensors_of
 from .operators.quantize_linear import dequantized
 from .operators.sequences import SEQUENCES
@@ -139,7 +139,7 @@ class NodeCaptures:
         present = [index for index, name in enumerate(node.output) if name]
         if len(outputs) > len(present):  # the tensors of a sequence
             present = list(range(len(outputs)))
-        build = Builder(operands.inputs, outputs, attributes, next(iter(versions), 1), present)
+        build = NodeBuilder(operands.inputs, outputs, attributes, next(iter(versions), 1), present)
         build.outer = {
             name: value for name, value in operands.values.items() if not isinstance(value, tuple)
         }

@@ -14,7 +14,7 @@ from probe.errors import CannotOpen
 from probe.files.regular_file import exists, is_file, read_file
 from probe.listing import Layer, Listing
 
-from ..safetensors_files import Stored, headers, indexed, json_object, same_set
+from ..safetensors_files import StoredTensor, headers, indexed, json_object, same_set
 
 __all__ = ["CONFIG", "Directory", "listing", "read"]
 
@@ -45,7 +45,7 @@ class Directory:
         return self.files[0].suffix == ".bin"
 
     @cached_property
-    def tensors(self) -> dict[str, Stored]:
+    def tensors(self) -> dict[str, StoredTensor]:
         """All that the .safetensors files hold."""
         if self.pickled:
             return {}
@@ -127,7 +127,7 @@ def read(path: Path) -> Directory:
 
 def listing(directory: Directory) -> Listing:
     """The modules that the files hold tensors of, and what config.json says of the whole."""
-    modules: dict[str, dict[str, Stored]] = {}
+    modules: dict[str, dict[str, StoredTensor]] = {}
     for name, stored in directory.tensors.items():
         module, _, last = name.rpartition(".")
         modules.setdefault(module, {})[last] = stored
@@ -150,7 +150,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     ]
 
 
-def _shown(name: str, stored: Stored) -> str:
+def _shown(name: str, stored: StoredTensor) -> str:
     return f"{name} {stored.shape} {stored.dtype}".replace(",)", ")")
 
 

@@ -21,14 +21,14 @@ __all__ = ["ALLOWED", "not_run"]
 ALLOWED = "--trust (trust=True) allows the code of the class in architectures alone"
 
 
-class _Here(threading.local):
+class _Trusted(threading.local):
     """The config.json that this thread opens, and whether its author is trusted."""
 
     place: str = ""
     trust = False
 
 
-_HERE = _Here()
+_HERE = _Trusted()
 
 
 @contextmanager

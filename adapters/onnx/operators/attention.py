@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -23,7 +23,7 @@ _SINGLE = (
 )
 
 
-def _heads(build: Builder, x: Value, count: int | None) -> tuple[Ref | Value, tuple[int, ...]]:
+def _heads(build: NodeBuilder, x: Value, count: int | None) -> tuple[Ref | Value, tuple[int, ...]]:
     """x as (batch, heads, positions, features), and that shape."""
     shape = build.shape(x)
     if len(shape) == 4:
@@ -39,7 +39,7 @@ def _heads(build: Builder, x: Value, count: int | None) -> tuple[Ref | Value, tu
     )
 
 
-def _repeated(build: Builder, x: Any, shape: tuple[int, ...], heads: int) -> Any:
+def _repeated(build: NodeBuilder, x: Any, shape: tuple[int, ...], heads: int) -> Any:
     """Each head of keys or values as often as queries share it."""
     if shape[1] == heads:
         return x
@@ -47,7 +47,9 @@ def _repeated(build: Builder, x: Any, shape: tuple[int, ...], heads: int) -> Any
     return build.add(ops.Take(axis=1, order=order), x)
 
 
-def _seen(build: Builder, queries: int, keys: int, past: int, lengths: Value | None) -> np.ndarray:
+def _seen(
+    build: NodeBuilder, queries: int, keys: int, past: int, lengths: Value | None
+) -> np.ndarray:
     """Which keys a query may see by their places alone: causally, in a window, and of those that
     are no padding."""
     first, at = np.full((1, 1, 1, 1), past), np.arange(keys)
@@ -72,7 +74,7 @@ def _widened(array: np.ndarray, keys: int, value: Any) -> np.ndarray:
     )
 
 
-def _root_of_scale(build: Builder, q: Value, width: int) -> np.ndarray:
+def _root_of_scale(build: NodeBuilder, q: Value, width: int) -> np.ndarray:
     precision, kind = build.get("softmax_precision"), build.array(q).dtype
     if precision in (10, 16) and kind.itemsize > 2:
         raise Undescribed(f"a softmax in the 16-bit type {kind.name} is not supported")
@@ -84,7 +86,7 @@ def _root_of_scale(build: Builder, q: Value, width: int) -> np.ndarray:
     return np.asarray(math.sqrt(scale))
 
 
-def _capped(build: Builder, scores: Ref) -> Ref:
+def _capped(build: NodeBuilder, scores: Ref) -> Ref:
     cap = build.get("softcap", 0.0)
     if not cap:
         return scores
@@ -93,7 +95,7 @@ def _capped(build: Builder, scores: Ref) -> Ref:
 
 
 def _biased(
-    build: Builder, scores: Ref, mask: Value, seen: np.ndarray, keys: int
+    build: NodeBuilder, scores: Ref, mask: Value, seen: np.ndarray, keys: int
 ) -> tuple[Ref, np.ndarray]:
     """The scores with what a mask adds, and which keys are seen with it."""
     array = build.array(mask)
@@ -111,7 +113,7 @@ def _biased(
     return build.add(ops.Add(), scores, mask), seen
 
 
-def _shares(build: Builder, scores: Ref, seen: np.ndarray) -> Ref:
+def _shares(build: NodeBuilder, scores: Ref, seen: np.ndarray) -> Ref:
     """The softmax of scores, zeros for a query that sees no key."""
     shares = build.add(ops.Softmax(axis=3), scores)
     blind = np.asarray(~seen.any(axis=-1, keepdims=True))
@@ -122,7 +124,7 @@ def _shares(build: Builder, scores: Ref, seen: np.ndarray) -> Ref:
 
 @node("Attention")
 def attention(
-    build: Builder,
+    build: NodeBuilder,
     q: Value,
     k: Value,
     v: Value,
@@ -168,7 +170,7 @@ def attention(
 
 @node("RotaryEmbedding")
 def rotary_embedding(
-    build: Builder, x: Value, cos: Value, sin: Value, positions: Value | None = None
+    build: NodeBuilder, x: Value, cos: Value, sin: Value, positions: Value | None = None
 ) -> Ref:
     """Pairs of features turned by the angle of their position; pairs are halves of a head, or
     neighbours with ``interleaved``."""
@@ -223,7 +225,7 @@ def rotary_embedding(
 
 
 @node("TensorScatter")
-def tensor_scatter(build: Builder, x: Value, update: Value, begin: Value | None = None) -> Ref:
+def tensor_scatter(build: NodeBuilder, x: Value, update: Value, begin: Value | None = None) -> Ref:
     """``update`` written into each sample of a cache from its own place on, round its end where the
     mode is circular."""
     shape, new = build.shape(x), build.shape(update)

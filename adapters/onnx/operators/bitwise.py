@@ -4,7 +4,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 from .elementwise import TYPES
 
 __all__: list[str] = []
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 def _register(name: str) -> None:
     @node(name)
-    def bitwise(build: Builder, x: Value, y: Value) -> Ref:
+    def bitwise(build: NodeBuilder, x: Value, y: Value) -> Ref:
         return build.add(getattr(ops, name)(), x, y)
 
 
@@ -21,19 +21,19 @@ for _name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
 
 
 @node("BitwiseNot")
-def bitwise_not(build: Builder, x: Value) -> Ref:
+def bitwise_not(build: NodeBuilder, x: Value) -> Ref:
     return build.add(ops.BitwiseNot(kind=build.array(x).dtype.name), x)
 
 
 @node("BitShift")
-def bit_shift(build: Builder, x: Value, by: Value) -> Ref:
+def bit_shift(build: NodeBuilder, x: Value, by: Value) -> Ref:
     return build.add(
         ops.BitShift(left=build.get("direction") == "LEFT", kind=build.array(x).dtype.name), x, by
     )
 
 
 @node("BitCast")
-def bit_cast(build: Builder, x: Value) -> Ref:
+def bit_cast(build: NodeBuilder, x: Value) -> Ref:
     kind = TYPES.get(build.get("to"))
     if kind is None or kind == "bool":
         raise Undescribed(f"reinterpreting bits as type {build.get('to')} is not supported")

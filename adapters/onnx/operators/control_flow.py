@@ -16,7 +16,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, describe_node, node
+from ..describe import NodeBuilder, Value, describe_node, node
 from ..schema import numbers, plain
 
 __all__ = ["free_names"]
@@ -50,7 +50,7 @@ Tensor = tuple[Ref, np.ndarray]
 
 
 def _followed(
-    build: Builder,
+    build: NodeBuilder,
     graph: onnx.GraphProto,
     inputs: Mapping[str, Value],
     arrays: Mapping[str, np.ndarray],
@@ -75,7 +75,10 @@ def _followed(
 
 
 def _inlined(
-    build: Builder, inner: onnx.NodeProto, refs: dict[str, Value], values: Mapping[str, np.ndarray]
+    build: NodeBuilder,
+    inner: onnx.NodeProto,
+    refs: dict[str, Value],
+    values: Mapping[str, np.ndarray],
 ) -> None:
     """One node of an inner graph: its steps behind those built, its outputs among
     ``refs``."""
@@ -115,7 +118,7 @@ def _inlined(
         [values[name] for name in inner.output if name],
         [at for at, name in enumerate(inner.output) if name],
     )
-    part = Builder(arrays, outputs, attributes, build.opset, present)
+    part = NodeBuilder(arrays, outputs, attributes, build.opset, present)
     part.outer, part.outside, part.run_graph, part.own = local, values, build.run_graph, build.own
     part.inside = True
     try:
@@ -128,11 +131,11 @@ def _inlined(
     refs.update(zip(filter(None, inner.output), build.include(steps, *places), strict=True))
 
 
-def _given(build: Builder, values: Sequence[Value | None]) -> list[Tensor]:
+def _given(build: NodeBuilder, values: Sequence[Value | None]) -> list[Tensor]:
     return [(build.ref(one), build.array(one)) for one in values if one is not None]
 
 
-def _stacked(build: Builder, parts: Sequence[Ref], axis: int, like: np.ndarray) -> Ref:
+def _stacked(build: NodeBuilder, parts: Sequence[Ref], axis: int, like: np.ndarray) -> Ref:
     """What a body gave in each round along an axis of its own."""
     if not parts:
         return build.ref(like)
@@ -143,7 +146,7 @@ def _stacked(build: Builder, parts: Sequence[Ref], axis: int, like: np.ndarray) 
 
 
 @node("If")
-def branch(build: Builder, condition: Value) -> tuple[Ref, ...]:
+def branch(build: NodeBuilder, condition: Value) -> tuple[Ref, ...]:
     """The branch that ran."""
     build.knows("then_branch", "else_branch")
     holds = bool(build.array(condition).reshape(()))
@@ -159,7 +162,10 @@ def branch(build: Builder, condition: Value) -> tuple[Ref, ...]:
 
 @node("Loop")
 def loop(
-    build: Builder, most: Value | None = None, condition: Value | None = None, *values: Value | None
+    build: NodeBuilder,
+    most: Value | None = None,
+    condition: Value | None = None,
+    *values: Value | None,
 ) -> tuple[Ref, ...]:
     """States come first among its outputs, then what the rounds gave, one after the other."""
     body: onnx.GraphProto = build.get("body")
@@ -199,7 +205,7 @@ def loop(
 
 
 @node("Scan")
-def scan(build: Builder, *values: Value | None) -> tuple[Ref, ...]:
+def scan(build: NodeBuilder, *values: Value | None) -> tuple[Ref, ...]:
     """As Loop, over the places on one axis of each of its last inputs."""
     if build.opset < 9:
         raise Undescribed("Scan of opset 8, over samples of different lengths, is not supported")
@@ -248,7 +254,7 @@ def scan(build: Builder, *values: Value | None) -> tuple[Ref, ...]:
     return (*(ref for ref, _ in states), *ends)
 
 
-def _at(build: Builder, tensor: Tensor, axis: int, place: int) -> Tensor:
+def _at(build: NodeBuilder, tensor: Tensor, axis: int, place: int) -> Tensor:
     """What stands at a place on an axis."""
     ref, array = tensor
     starts = tuple(place if k == axis else 0 for k in range(array.ndim))

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__ = ["TYPES", "cast", "clip"]
 
@@ -50,7 +50,7 @@ _PLAIN = (
     *("Sqrt", "Tan", "Tanh"),
 )
 """Operators without attributes that are ops of the same name."""
-_UNARY: dict[str, Callable[[Builder], ops.Op]] = {
+_UNARY: dict[str, Callable[[NodeBuilder], ops.Op]] = {
     "Celu": lambda build: ops.Celu(alpha=build.get("alpha", 1.0)),
     "Elu": lambda build: ops.Elu(alpha=build.get("alpha", 1.0)),
     "Gelu": lambda build: ops.Gelu(approximate=build.get("approximate", "none")),
@@ -88,25 +88,25 @@ _SEVERAL: dict[str, Callable[[], ops.Op]] = {
 }
 
 
-def _made(name: str) -> Callable[[Builder], ops.Op]:
+def _made(name: str) -> Callable[[NodeBuilder], ops.Op]:
     return lambda build: getattr(ops, name)()
 
 
-def _register(name: str, op: Callable[[Builder], ops.Op]) -> None:
+def _register(name: str, op: Callable[[NodeBuilder], ops.Op]) -> None:
     @node(name)
-    def unary(build: Builder, x: Value) -> Ref:
+    def unary(build: NodeBuilder, x: Value) -> Ref:
         return build.add(op(build), x)
 
 
 def _register_binary(name: str, op: Callable[[], ops.Op]) -> None:
     @node(name)
-    def binary(build: Builder, x: Value, y: Value) -> Ref:
+    def binary(build: NodeBuilder, x: Value, y: Value) -> Ref:
         return build.add(op(), x, y)
 
 
 def _register_several(name: str, op: Callable[[], ops.Op]) -> None:
     @node(name)
-    def several(build: Builder, *values: Value) -> Ref:
+    def several(build: NodeBuilder, *values: Value) -> Ref:
         return build.add(op(), *values)
 
 
@@ -121,7 +121,7 @@ for _name, _several in _SEVERAL.items():
 
 
 @node("Selu")
-def selu(build: Builder, x: Value) -> Ref:
+def selu(build: NodeBuilder, x: Value) -> Ref:
     alpha, gamma = build.get("alpha", ops.Selu.ALPHA), build.get("gamma", ops.Selu.GAMMA)
     if math.isclose(alpha, ops.Selu.ALPHA, rel_tol=1e-6) and math.isclose(
         gamma, ops.Selu.GAMMA, rel_tol=1e-6
@@ -131,7 +131,7 @@ def selu(build: Builder, x: Value) -> Ref:
 
 
 @node("PRelu")
-def prelu(build: Builder, x: Value, slope: Value) -> Ref:
+def prelu(build: NodeBuilder, x: Value, slope: Value) -> Ref:
     if isinstance(slope, Weight):
         return build.add(ops.PRelu(slope=slope), x)
     below = build.add(ops.Less(), x, np.asarray(0.0))
@@ -140,7 +140,7 @@ def prelu(build: Builder, x: Value, slope: Value) -> Ref:
 
 @node("Dropout", implied=("is_test", "seed"))
 def dropout(
-    build: Builder, x: Value, ratio: Value | None = None, training: Value | None = None
+    build: NodeBuilder, x: Value, ratio: Value | None = None, training: Value | None = None
 ) -> tuple[Ref, Ref]:
     """What is dropped is drawn, and is what the run's own mask says; without a mask nothing can be
     said."""
@@ -156,7 +156,7 @@ def dropout(
 
 
 @node("Clip")
-def clip(build: Builder, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
+def clip(build: NodeBuilder, x: Value, low: Value | None = None, high: Value | None = None) -> Ref:
     bounds = [
         build.get(name) if value is None else float(build.array(value))
         for name, value in (("min", low), ("max", high))
@@ -165,7 +165,7 @@ def clip(build: Builder, x: Value, low: Value | None = None, high: Value | None 
 
 
 @node("Div")
-def div(build: Builder, x: Value, y: Value) -> Ref:
+def div(build: NodeBuilder, x: Value, y: Value) -> Ref:
     """Of integers without what follows the point."""
     quotient = build.add(ops.Div(), x, y)
     kind = build.outputs[0].dtype
@@ -175,12 +175,12 @@ def div(build: Builder, x: Value, y: Value) -> Ref:
 
 
 @node("Mod")
-def mod(build: Builder, x: Value, y: Value) -> Ref:
+def mod(build: NodeBuilder, x: Value, y: Value) -> Ref:
     return build.add(ops.Mod(fmod=bool(build.get("fmod", 0))), x, y)
 
 
 @node("Where")
-def where(build: Builder, condition: Value, x: Value, y: Value) -> Ref:
+def where(build: NodeBuilder, condition: Value, x: Value, y: Value) -> Ref:
     return build.add(ops.Where(fixed=isinstance(condition, Weight)), condition, x, y)
 
 
@@ -204,7 +204,7 @@ _BFLOAT16 = 16
 
 
 @node("Cast", implied=("round_mode", "saturate"))
-def cast(build: Builder, x: Value) -> Ref:
+def cast(build: NodeBuilder, x: Value) -> Ref:
     kind = "bfloat16" if build.get("to") == _BFLOAT16 else TYPES.get(build.get("to"))
     if kind is None:
         raise Undescribed(f"a cast to type {build.get('to')} is not supported")
@@ -212,7 +212,7 @@ def cast(build: Builder, x: Value) -> Ref:
 
 
 @node("IsInf")
-def isinf(build: Builder, x: Value) -> Ref:
+def isinf(build: NodeBuilder, x: Value) -> Ref:
     """Infinities of the signs that are asked for."""
     negative, positive = build.get("detect_negative", 1), build.get("detect_positive", 1)
     found = build.add(ops.IsInf(), x)
@@ -226,7 +226,9 @@ def isinf(build: Builder, x: Value) -> Ref:
     return build.add(ops.And(), found, sign)
 
 
-def _running(build: Builder, op: Callable[..., ops.Op], first: float, x: Value, axis: Value) -> Ref:
+def _running(
+    build: NodeBuilder, op: Callable[..., ops.Op], first: float, x: Value, axis: Value
+) -> Ref:
     """Along an axis, from its end with ``reverse``, each element itself left out with
     ``exclusive``."""
     rank, along = build.rank(x), int(np.ravel(build.array(axis))[0]) % build.rank(x)
@@ -247,17 +249,17 @@ def _running(build: Builder, op: Callable[..., ops.Op], first: float, x: Value, 
 
 
 @node("CumSum")
-def cumsum(build: Builder, x: Value, axis: Value) -> Ref:
+def cumsum(build: NodeBuilder, x: Value, axis: Value) -> Ref:
     return _running(build, ops.CumSum, 0.0, x, axis)
 
 
 @node("CumProd")
-def cumprod(build: Builder, x: Value, axis: Value) -> Ref:
+def cumprod(build: NodeBuilder, x: Value, axis: Value) -> Ref:
     return _running(build, ops.CumProd, 1.0, x, axis)
 
 
 @node("CastLike", implied=("round_mode", "saturate", "target_type"))
-def cast_like(build: Builder, x: Value, other: Value) -> Ref:
+def cast_like(build: NodeBuilder, x: Value, other: Value) -> Ref:
     kind = build.outputs[0].dtype.name
     if kind not in TYPES.values():
         raise Undescribed(f"a cast to {kind} is not supported")

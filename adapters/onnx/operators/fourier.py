@@ -5,24 +5,26 @@ from probe.description import Ref
 from probe.description.stft import framed, half, resized, unhalved
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
 
-def _part(build: Builder, x: Value, rank: int, part: int) -> Ref:
+def _part(build: NodeBuilder, x: Value, rank: int, part: int) -> Ref:
     """The real or imaginary parts, without the last axis."""
     picked = build.add(ops.Slice((*(0,) * (rank - 1), part), (*(None,) * (rank - 1), part + 1)), x)
     return build.add(ops.Squeeze(axes=(rank - 1,)), picked)
 
 
-def _joined(build: Builder, real: Ref, imaginary: Ref, rank: int) -> Ref:
+def _joined(build: NodeBuilder, real: Ref, imaginary: Ref, rank: int) -> Ref:
     apart = [build.add(ops.Unsqueeze(axes=(rank,)), one) for one in (real, imaginary)]
     return build.add(ops.Concat(axis=rank), *apart)
 
 
 @node("DFT")
-def dft(build: Builder, x: Value, length: Value | None = None, axis: Value | None = None) -> Ref:
+def dft(
+    build: NodeBuilder, x: Value, length: Value | None = None, axis: Value | None = None
+) -> Ref:
     """Along one axis, which before opset 20 is an attribute; ``onesided`` gives the first half, or
     takes it for the inverse."""
     shape, inverse, onesided = (
@@ -63,7 +65,7 @@ def dft(build: Builder, x: Value, length: Value | None = None, axis: Value | Non
 
 @node("STFT")
 def stft(
-    build: Builder,
+    build: NodeBuilder,
     signal: Value,
     step: Value,
     window: Value | None = None,

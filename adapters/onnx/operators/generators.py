@@ -9,14 +9,14 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 from ..schema import numbers
 
 __all__: list[str] = []
 
 
 @node("Range", implied=("limit", "stash_type"))
-def number_range(build: Builder, start: Value, limit: Value, delta: Value) -> Ref:
+def number_range(build: NodeBuilder, start: Value, limit: Value, delta: Value) -> Ref:
     """start + k * delta, as a running sum: ONNX Runtime adds one delta after the other, which loses
     more."""
     begin, end, by = (
@@ -35,21 +35,21 @@ def number_range(build: Builder, start: Value, limit: Value, delta: Value) -> Re
 
 
 @node("ConstantOfShape")
-def constant_of_shape(build: Builder, shape: Value) -> Ref:
+def constant_of_shape(build: NodeBuilder, shape: Value) -> Ref:
     tensor = build.get("value")
     value = np.zeros(1, np.float32) if tensor is None else numbers(tensor)
     return build.add(ops.Expand(shape=build.ints(shape) or ()), value.reshape(()))
 
 
 @node("EyeLike", implied=("dtype",))
-def eye_like(build: Builder, x: Value) -> Ref:
+def eye_like(build: NodeBuilder, x: Value) -> Ref:
     rows, columns = build.shape(x)
     return build.ref(np.eye(rows, columns, build.get("k", 0), build.outputs[0].dtype))
 
 
 def _register(name: str, factors: Sequence[float]) -> None:
     @node(name, implied=("output_datatype",))
-    def window(build: Builder, size: Value) -> Ref:
+    def window(build: NodeBuilder, size: Value) -> Ref:
         """A sum of cosines; a symmetric one ends at its first number."""
         count = int(build.array(size).reshape(()))
         length = count if build.get("periodic", 1) else count - 1

@@ -7,7 +7,7 @@ from probe.description import Ref
 from probe.description.affine_grid import affine_places
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -21,7 +21,7 @@ _MODES = {
 
 
 @node("GridSample")
-def grid_sample(build: Builder, x: Value, grid: Value) -> Ref:
+def grid_sample(build: NodeBuilder, x: Value, grid: Value) -> Ref:
     """Since opset 20 the modes go by other names."""
     if not np.isfinite(build.array(grid)).all():
         raise Undescribed("its grid contains NaN")
@@ -36,7 +36,7 @@ def grid_sample(build: Builder, x: Value, grid: Value) -> Ref:
 
 
 @node("AffineGrid")
-def affine_grid(build: Builder, theta: Value, size: Value) -> Ref:
+def affine_grid(build: NodeBuilder, theta: Value, size: Value) -> Ref:
     """``size`` is that of the images, channels included."""
     batch, _, *space = build.ints(size) or ()
     return affine_places(build, build.ref(theta), batch, space, bool(build.get("align_corners", 0)))

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -18,7 +18,7 @@ _MOST = 128
 """So many tokens are followed one by one."""
 
 
-def _packed(build: Builder, x: Value, heads: int) -> Ref:
+def _packed(build: NodeBuilder, x: Value, heads: int) -> Ref:
     """(batch, token, heads · width) as (batch, heads, token, width)."""
     batch, tokens, width = build.shape(x)
     return build.add(
@@ -27,16 +27,16 @@ def _packed(build: Builder, x: Value, heads: int) -> Ref:
     )
 
 
-def _at(build: Builder, x: Ref, token: int) -> Ref:
+def _at(build: NodeBuilder, x: Ref, token: int) -> Ref:
     return build.add(ops.Slice(starts=(0, 0, token, 0), stops=(None, None, token + 1, None)), x)
 
 
-def _upright(build: Builder, x: Ref) -> Ref:
+def _upright(build: NodeBuilder, x: Ref) -> Ref:
     return build.add(ops.Transpose(perm=(0, 1, 3, 2)), x)
 
 
 def _state(
-    build: Builder,
+    build: NodeBuilder,
     state: Value,
     token: int,
     keys: Ref,
@@ -57,7 +57,7 @@ def _state(
 
 @node("LinearAttention", implied=("chunk_size",))
 def linear_attention(
-    build: Builder,
+    build: NodeBuilder,
     q: Value,
     k: Value,
     v: Value,
@@ -102,7 +102,11 @@ def linear_attention(
 
 @node("CausalConvWithState")
 def causal_conv(
-    build: Builder, x: Value, kernel: Value, bias: Value | None = None, past: Value | None = None
+    build: NodeBuilder,
+    x: Value,
+    kernel: Value,
+    bias: Value | None = None,
+    past: Value | None = None,
 ) -> tuple[Ref, ...]:
     """Each channel on its own, after what is carried on or zeros; the last positions of both are
     carried on again."""

@@ -6,13 +6,13 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
 
 def _loss(
-    build: Builder, logs: Value, target: Value, weight: Value | None, shape: tuple[int, ...]
+    build: NodeBuilder, logs: Value, target: Value, weight: Value | None, shape: tuple[int, ...]
 ) -> Ref:
     """``shape`` is that of the logs, whose second axis is that of classes. A target that is ignored
     counts neither above nor below."""
@@ -50,14 +50,14 @@ def _loss(
 
 @node("NegativeLogLikelihoodLoss")
 def negative_log_likelihood(
-    build: Builder, logs: Value, target: Value, weight: Value | None = None
+    build: NodeBuilder, logs: Value, target: Value, weight: Value | None = None
 ) -> Ref:
     return _loss(build, logs, target, weight, build.shape(logs))
 
 
 @node("SoftmaxCrossEntropyLoss")
 def softmax_cross_entropy(
-    build: Builder, scores: Value, target: Value, weight: Value | None = None
+    build: NodeBuilder, scores: Value, target: Value, weight: Value | None = None
 ) -> tuple[Ref, Ref]:
     """The loss, and the log-probabilities that it was taken of."""
     logs = build.add(ops.LogSoftmax(axis=1), scores)

@@ -12,7 +12,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 from .normalization import rms_normalization
 from .products_pools_reductions import conv, gemm, pooled
 from .quantize_linear import dequantized, floats, product, quantized
@@ -24,18 +24,18 @@ def _named(*names: str) -> tuple[str, ...]:
     return tuple(f"com.microsoft.{name}" for name in names)
 
 
-def _plus(build: Builder, x: Value, more: Value | None) -> Value:
+def _plus(build: NodeBuilder, x: Value, more: Value | None) -> Value:
     if more is None:
         return x
     return build.add(ops.Add(), x, more)
 
 
-def _channels_second(build: Builder) -> None:
+def _channels_second(build: NodeBuilder) -> None:
     if build.get("channels_last", 0):
         raise Undescribed("channels_last=1 is not supported")
 
 
-def _coded(build: Builder, y: Ref, scale: Value, zero: Value | None) -> Ref:
+def _coded(build: NodeBuilder, y: Ref, scale: Value, zero: Value | None) -> Ref:
     """The result as integers, with one scale for all."""
     return quantized(build, y, build.outputs[0].shape, scale, zero, 0)
 
@@ -46,7 +46,7 @@ def _coded(build: Builder, y: Ref, scale: Value, zero: Value | None) -> Ref:
 def _register_two(name: str, op: Callable[[], ops.Op]) -> None:
     @node(*_named(name))
     def of_two(
-        build: Builder,
+        build: NodeBuilder,
         x: Value,
         x_scale: Value,
         x_zero: Value | None,
@@ -64,12 +64,12 @@ _register_two("QLinearAdd", ops.Add)
 _register_two("QLinearMul", ops.Mul)
 
 
-def _global_average(build: Builder, x: Value) -> ops.Op:
+def _global_average(build: NodeBuilder, x: Value) -> ops.Op:
     _channels_second(build)
     return ops.GlobalAveragePool(axes=tuple(range(2, build.rank(x))))
 
 
-def _average(build: Builder, x: Value) -> ops.Op:
+def _average(build: NodeBuilder, x: Value) -> ops.Op:
     _channels_second(build)
     given = pooled(build, x)
     if {*given.pop("dilations")} != {1}:
@@ -77,7 +77,7 @@ def _average(build: Builder, x: Value) -> ops.Op:
     return ops.AveragePool(**given, count_include_pad=bool(build.get("count_include_pad", 0)))
 
 
-_OF_ONE: dict[str, Callable[[Builder, Value], ops.Op]] = {
+_OF_ONE: dict[str, Callable[[NodeBuilder, Value], ops.Op]] = {
     "QLinearAveragePool": _average,
     "QLinearGlobalAveragePool": _global_average,
     "QLinearLeakyRelu": lambda build, x: ops.LeakyRelu(alpha=build.get("alpha", 0.01)),
@@ -85,10 +85,10 @@ _OF_ONE: dict[str, Callable[[Builder, Value], ops.Op]] = {
 }
 
 
-def _register_one(name: str, op: Callable[[Builder, Value], ops.Op]) -> None:
+def _register_one(name: str, op: Callable[[NodeBuilder, Value], ops.Op]) -> None:
     @node(*_named(name))
     def of_one(
-        build: Builder,
+        build: NodeBuilder,
         x: Value,
         x_scale: Value,
         x_zero: Value | None,
@@ -104,7 +104,7 @@ for _name, _op in _OF_ONE.items():
 
 
 @node(*_named("QLinearConcat"))
-def qlinear_concat(build: Builder, scale: Value, zero: Value, *values: Value) -> Ref:
+def qlinear_concat(build: NodeBuilder, scale: Value, zero: Value, *values: Value) -> Ref:
     """Each tensor is followed by its scale and its zero point."""
     triples = zip(values[::3], values[1::3], values[2::3], strict=True)
     parts = [floats(build, *triple, 0) for triple in triples]
@@ -113,7 +113,7 @@ def qlinear_concat(build: Builder, scale: Value, zero: Value, *values: Value) ->
 
 @node(*_named("QGemm"))
 def qgemm(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -145,7 +145,7 @@ def qgemm(
 
 @node(*_named("MatMulIntegerToFloat"))
 def matmul_integer_to_float(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     y: Value,
     x_scale: Value,
@@ -160,7 +160,7 @@ def matmul_integer_to_float(
 
 @node(*_named("DynamicQuantizeMatMul"))
 def dynamic_quantize_matmul(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     y: Value,
     y_scale: Value,
@@ -183,22 +183,22 @@ def dynamic_quantize_matmul(
 
 
 @node(*_named("Gelu", "BiasGelu"))
-def gelu(build: Builder, x: Value, bias: Value | None = None) -> Ref:
+def gelu(build: NodeBuilder, x: Value, bias: Value | None = None) -> Ref:
     return build.add(ops.Gelu(approximate="none"), _plus(build, x, bias))
 
 
 @node(*_named("FastGelu"))
-def fast_gelu(build: Builder, x: Value, bias: Value | None = None) -> Ref:
+def fast_gelu(build: NodeBuilder, x: Value, bias: Value | None = None) -> Ref:
     return build.add(ops.Gelu(approximate="tanh"), _plus(build, x, bias))
 
 
 @node(*_named("QuickGelu"))
-def quick_gelu(build: Builder, x: Value) -> Ref:
+def quick_gelu(build: NodeBuilder, x: Value) -> Ref:
     return build.add(ops.Swish(alpha=build.get("alpha", 1.702)), x)
 
 
 @node(*_named("FusedMatMul"))
-def fused_matmul(build: Builder, x: Value, y: Value) -> Ref:
+def fused_matmul(build: NodeBuilder, x: Value, y: Value) -> Ref:
     """alpha * x * y, whose last two axes are turned where transA and transB say so."""
     for name in ("transBatchA", "transBatchB"):
         if build.get(name, 0):
@@ -210,7 +210,7 @@ def fused_matmul(build: Builder, x: Value, y: Value) -> Ref:
     return build.add(ops.Mul(), found, alpha)
 
 
-def _turned(build: Builder, x: Value, name: str) -> Value:
+def _turned(build: NodeBuilder, x: Value, name: str) -> Value:
     if not build.get(name, 0) or build.rank(x) < 2:
         return x
     *rest, rows, columns = range(build.rank(x))
@@ -227,7 +227,7 @@ _ACTIVATIONS: dict[str, Callable[[tuple[float, ...]], ops.Op]] = {
 }
 
 
-def _activated(build: Builder, y: Ref, parameters: tuple[float, ...]) -> Ref:
+def _activated(build: NodeBuilder, y: Ref, parameters: tuple[float, ...]) -> Ref:
     name = build.get("activation", "")
     if not name:
         return y
@@ -238,7 +238,11 @@ def _activated(build: Builder, y: Ref, parameters: tuple[float, ...]) -> Ref:
 
 @node(*_named("FusedConv"), implied=("kernel_shape",))
 def fused_conv(
-    build: Builder, x: Value, kernel: Value, bias: Value | None = None, more: Value | None = None
+    build: NodeBuilder,
+    x: Value,
+    kernel: Value,
+    bias: Value | None = None,
+    more: Value | None = None,
 ) -> Ref:
     """A convolution, to which ``more`` is added before the activation."""
     found = build.ref(_plus(build, conv(build, x, kernel, bias), more))
@@ -246,7 +250,7 @@ def fused_conv(
 
 
 @node(*_named("FusedGemm"))
-def fused_gemm(build: Builder, x: Value, y: Value, bias: Value | None = None) -> Ref:
+def fused_gemm(build: NodeBuilder, x: Value, y: Value, bias: Value | None = None) -> Ref:
     names = ("activation_alpha", "activation_beta")
     given = tuple(build.get(name) for name in names)
     if build.get("activation", "") == "Clip":
@@ -255,7 +259,7 @@ def fused_gemm(build: Builder, x: Value, y: Value, bias: Value | None = None) ->
 
 
 @node("SimplifiedLayerNormalization", implied=("stash_type",))
-def simplified_layer_normalization(build: Builder, x: Value, scale: Value) -> tuple[Ref, ...]:
+def simplified_layer_normalization(build: NodeBuilder, x: Value, scale: Value) -> tuple[Ref, ...]:
     """RMSNormalization under the name that ONNX Runtime had for it; its further output is one over
     the root of the mean square."""
     found = rms_normalization(build, x, scale)
@@ -267,7 +271,7 @@ def simplified_layer_normalization(build: Builder, x: Value, scale: Value) -> tu
     return found, build.add(ops.Rsqrt(), moved)
 
 
-def _with_sum(build: Builder, normalized: Ref, total: Ref) -> tuple[Ref, ...]:
+def _with_sum(build: NodeBuilder, normalized: Ref, total: Ref) -> tuple[Ref, ...]:
     """The outputs of a normalisation behind a sum: itself, two that a CPU leaves out, the sum."""
     if {1, 2} & {*build.present}:
         raise Undescribed("only its first and its fourth output are described")
@@ -276,7 +280,7 @@ def _with_sum(build: Builder, normalized: Ref, total: Ref) -> tuple[Ref, ...]:
 
 @node(*_named("SkipLayerNormalization"))
 def skip_layer_normalization(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     skip: Value,
     scale: Value,
@@ -294,7 +298,7 @@ def skip_layer_normalization(
 
 @node(*_named("SkipSimplifiedLayerNormalization"))
 def skip_simplified_layer_normalization(
-    build: Builder, x: Value, skip: Value, scale: Value, bias: Value | None = None
+    build: NodeBuilder, x: Value, skip: Value, scale: Value, bias: Value | None = None
 ) -> tuple[Ref, ...]:
     total = build.ref(_plus(build, build.add(ops.Add(), x, skip), bias))
     if not isinstance(scale, Weight):

@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -16,7 +16,7 @@ _NEAR = 2.0**-18
 """Some roundings of a share of areas in float32."""
 
 
-def _narrow(build: Builder, x: Value) -> None:
+def _narrow(build: NodeBuilder, x: Value) -> None:
     """Raises where float32, in which the graphs compute, holds fewer values apart."""
     values = build.array(x)
     if values.dtype == np.float64:
@@ -29,14 +29,14 @@ def _narrow(build: Builder, x: Value) -> None:
 
 
 @node("NonZero")
-def non_zero(build: Builder, x: Value) -> Ref:
+def non_zero(build: NodeBuilder, x: Value) -> Ref:
     if not build.rank(x):
         raise Undescribed("the indices of a scalar are not supported")
     return build.add(ops.NonZero(), x)
 
 
 @node("Unique")
-def unique(build: Builder, x: Value) -> tuple[Ref, ...]:
+def unique(build: NodeBuilder, x: Value) -> tuple[Ref, ...]:
     if build.array(x).dtype.kind == "f" and np.isnan(build.array(x)).any():
         raise Undescribed("whether two NaN are equal is undefined")
     _narrow(build, x)
@@ -52,7 +52,7 @@ def unique(build: Builder, x: Value) -> tuple[Ref, ...]:
 
 @node("NonMaxSuppression")
 def non_max_suppression(
-    build: Builder,
+    build: NodeBuilder,
     boxes: Value,
     scores: Value,
     most: Value | None = None,
@@ -83,7 +83,7 @@ def non_max_suppression(
 
 
 @node("TfIdfVectorizer")
-def count_ngrams(build: Builder, x: Value) -> Ref:
+def count_ngrams(build: NodeBuilder, x: Value) -> Ref:
     """Of integers; ``ngram_counts`` says where in the pool those of each length begin."""
     if build.get("pool_strings"):
         raise Undescribed("strings are not supported")

@@ -10,14 +10,14 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 from .products_pools_reductions import pads, windows
 
 __all__: list[str] = []
 
 
 @node("LRN")
-def lrn(build: Builder, x: Value) -> Ref:
+def lrn(build: NodeBuilder, x: Value) -> Ref:
     size = build.get("size")
     given = {
         name: build.get(name, usual)
@@ -27,7 +27,7 @@ def lrn(build: Builder, x: Value) -> Ref:
 
 
 @node("LpNormalization")
-def lp_normalization(build: Builder, x: Value) -> Ref:
+def lp_normalization(build: NodeBuilder, x: Value) -> Ref:
     """Zeros stay zeros, as the operator's text has it."""
     axis = build.get("axis", -1)
     found = build.add(ops.LpNormalization(axes=(axis,), epsilon=0.0, p=build.get("p", 2)), x)
@@ -40,7 +40,7 @@ def lp_normalization(build: Builder, x: Value) -> Ref:
 
 
 @node("MeanVarianceNormalization")
-def mean_variance_normalization(build: Builder, x: Value) -> Ref:
+def mean_variance_normalization(build: NodeBuilder, x: Value) -> Ref:
     """The smallest of the numbers that are added is 1e-9, to the deviation."""
     axes = tuple(build.get("axes", (0, 2, 3)))
     apart = build.add(ops.Sub(), x, build.add(ops.ReduceMean(axes=axes, keepdims=True), x))
@@ -62,7 +62,7 @@ def _parts(values: Mapping[str, Value | None], shape: tuple[int, ...]) -> dict[s
 
 
 def _scaled(
-    build: Builder, x: Ref, scale: Value | None, bias: Value | None, shape: tuple[int, ...] = ()
+    build: NodeBuilder, x: Ref, scale: Value | None, bias: Value | None, shape: tuple[int, ...] = ()
 ) -> Ref:
     """x * scale + bias, which ``shape`` brings to where they broadcast from."""
     for op, value in ((ops.Mul(), scale), (ops.Add(), bias)):
@@ -72,7 +72,7 @@ def _scaled(
 
 
 def _folded(
-    build: Builder, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
+    build: NodeBuilder, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Ref:
     """A gain and an offset for each channel, as engines fold them: it loses more than the formula
     as it stands."""
@@ -86,7 +86,7 @@ def _folded(
 
 @node("BatchNormalization", implied=("is_test",))
 def batch_normalization(
-    build: Builder, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
+    build: NodeBuilder, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Ref | tuple[Ref, ...]:
     """By stored statistics, or in training mode by those of the batch, whose share goes into the
     running ones."""
@@ -125,7 +125,7 @@ def batch_normalization(
 
 @node("LayerNormalization")
 def layer_normalization(
-    build: Builder, x: Value, scale: Value, bias: Value | None = None
+    build: NodeBuilder, x: Value, scale: Value, bias: Value | None = None
 ) -> tuple[Ref, ...]:
     """Its further outputs are the mean and one over the deviation."""
     rank = build.rank(x)
@@ -151,7 +151,7 @@ def layer_normalization(
 
 
 @node("RMSNormalization")
-def rms_normalization(build: Builder, x: Value, scale: Value) -> Ref:
+def rms_normalization(build: NodeBuilder, x: Value, scale: Value) -> Ref:
     rank = build.rank(x)
     axes = tuple(range(build.get("axis", -1) % rank, rank))
     held, epsilon = (
@@ -169,7 +169,7 @@ def rms_normalization(build: Builder, x: Value, scale: Value) -> Ref:
 
 
 @node("InstanceNormalization")
-def instance_normalization(build: Builder, x: Value, scale: Value, bias: Value) -> Ref:
+def instance_normalization(build: NodeBuilder, x: Value, scale: Value, bias: Value) -> Ref:
     if isinstance(scale, Weight) and isinstance(bias, Weight):
         return _in_groups(build, x, scale, bias, build.shape(x)[1])
     axes, shape = tuple(range(2, build.rank(x))), (-1, *(1,) * (build.rank(x) - 2))
@@ -181,7 +181,7 @@ def instance_normalization(build: Builder, x: Value, scale: Value, bias: Value) 
 
 
 @node("GroupNormalization")
-def group_normalization(build: Builder, x: Value, scale: Value, bias: Value) -> Ref:
+def group_normalization(build: NodeBuilder, x: Value, scale: Value, bias: Value) -> Ref:
     """Before version 21 scale and bias are one number for each group."""
     groups = build.get("num_groups")
     if build.opset >= 21:
@@ -200,7 +200,7 @@ def group_normalization(build: Builder, x: Value, scale: Value, bias: Value) -> 
     return _in_groups(build, x, each(scale), each(bias), groups)
 
 
-def _in_groups(build: Builder, x: Value, scale: Value, bias: Value, groups: int) -> Ref:
+def _in_groups(build: NodeBuilder, x: Value, scale: Value, bias: Value, groups: int) -> Ref:
     epsilon = build.get("epsilon", 1e-5)
     if isinstance(scale, Weight) and isinstance(bias, Weight):
         return build.add(
@@ -213,7 +213,7 @@ def _in_groups(build: Builder, x: Value, scale: Value, bias: Value, groups: int)
 
 
 @node("Hardmax")
-def hardmax(build: Builder, x: Value) -> Ref:
+def hardmax(build: NodeBuilder, x: Value) -> Ref:
     """1 at the first of the largest along an axis; before version 13 along all from it on, taken as
     one."""
     rank = build.rank(x)
@@ -232,7 +232,7 @@ def hardmax(build: Builder, x: Value) -> Ref:
 
 
 @node("LpPool")
-def lp_pool(build: Builder, x: Value) -> Ref:
+def lp_pool(build: NodeBuilder, x: Value) -> Ref:
     kernel = tuple(build.get("kernel_shape"))
     strides, ones = tuple(build.get("strides", (1,) * len(kernel))), (1,) * len(kernel)
     dilations, p = tuple(build.get("dilations", ones)), build.get("p", 2)
@@ -249,11 +249,11 @@ def lp_pool(build: Builder, x: Value) -> Ref:
 
 
 @node("GlobalLpPool")
-def global_lp_pool(build: Builder, x: Value) -> Ref:
+def global_lp_pool(build: NodeBuilder, x: Value) -> Ref:
     return _norm(build, x, tuple(range(2, build.rank(x))), build.get("p", 2), True)
 
 
-def _norm(build: Builder, x: Value, axes: tuple[int, ...], p: float, keepdims: bool) -> Ref:
+def _norm(build: NodeBuilder, x: Value, axes: tuple[int, ...], p: float, keepdims: bool) -> Ref:
     if p in (1, 2):
         return build.add(
             (ops.ReduceL1 if p == 1 else ops.ReduceL2)(axes=axes, keepdims=keepdims), x

@@ -12,7 +12,7 @@ from probe.description import Ref, Weight
 from probe.errors import Undescribed
 from probe.ops.window.same_padding import same_padding
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__ = ["conv", "gemm", "pads", "pooled", "window"]
 
@@ -20,14 +20,14 @@ Pads = tuple[tuple[int, int], ...]
 
 
 @node("MatMul")
-def matmul(build: Builder, x: Value, y: Value) -> Ref:
+def matmul(build: NodeBuilder, x: Value, y: Value) -> Ref:
     if isinstance(y, Weight) and y.value.ndim == 2 and build.rank(x) > 0:
         return build.add(ops.MatMul(weight=y, bias=None), x)
     return build.add(ops.Product(), x, y)
 
 
 @node("Gemm")
-def gemm(build: Builder, x: Value, y: Value, bias: Value | None = None) -> Ref:
+def gemm(build: NodeBuilder, x: Value, y: Value, bias: Value | None = None) -> Ref:
     """alpha * x * y + beta * bias, x and y turned where transA and transB say so."""
     left = build.add(ops.Transpose(perm=(1, 0)), x) if build.get("transA", 0) else x
     alpha, beta = build.get("alpha", 1.0), build.get("beta", 1.0)
@@ -52,17 +52,17 @@ def gemm(build: Builder, x: Value, y: Value, bias: Value | None = None) -> Ref:
 
 
 @node("Det")
-def determinant(build: Builder, x: Value) -> Ref:
+def determinant(build: NodeBuilder, x: Value) -> Ref:
     return build.add(ops.Det(), x)
 
 
 @node("Einsum")
-def einsum(build: Builder, *values: Value) -> Ref:
+def einsum(build: NodeBuilder, *values: Value) -> Ref:
     return build.add(ops.Einsum(equation=build.get("equation")), *values)
 
 
 def pads(
-    build: Builder,
+    build: NodeBuilder,
     sizes: tuple[int, ...],
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
@@ -84,7 +84,7 @@ def pads(
     return tuple(found)
 
 
-def window(build: Builder, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+def window(build: NodeBuilder, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
     """Strides, dilations and padding of a convolution."""
     strides, dilations = (
         tuple(build.get(name, (1,) * len(kernel))) for name in ("strides", "dilations")
@@ -97,7 +97,7 @@ def window(build: Builder, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> d
 
 
 @node("Conv", implied=("kernel_shape",))
-def conv(build: Builder, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
+def conv(build: NodeBuilder, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
     size = build.shape(kernel)[2:]
     given = window(build, build.shape(x)[2:], size)
     if isinstance(kernel, Weight) and (bias is None or isinstance(bias, Weight)):
@@ -113,7 +113,7 @@ def conv(build: Builder, x: Value, kernel: Value, bias: Value | None = None) -> 
 
 
 @node("ConvTranspose", implied=("kernel_shape",))
-def conv_transpose(build: Builder, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
+def conv_transpose(build: NodeBuilder, x: Value, kernel: Value, bias: Value | None = None) -> Ref:
     """With ``output_shape``, or SAME, whose output is the input's size times the stride, the crops
     follow from that."""
     size, sizes = build.shape(kernel)[2:], build.shape(x)[2:]
@@ -163,7 +163,7 @@ def conv_transpose(build: Builder, x: Value, kernel: Value, bias: Value | None =
     return build.add(ops.Add(), found, build.add(ops.Reshape(shape=(-1, *(1,) * len(size))), bias))
 
 
-def pooled(build: Builder, x: Value) -> dict[str, Any]:
+def pooled(build: NodeBuilder, x: Value) -> dict[str, Any]:
     kernel = tuple(build.get("kernel_shape"))
     strides = tuple(build.get("strides", (1,) * len(kernel)))
     dilations = tuple(build.get("dilations", (1,) * len(kernel)))
@@ -178,7 +178,7 @@ def pooled(build: Builder, x: Value) -> dict[str, Any]:
 
 
 @node("MaxPool")
-def max_pool(build: Builder, x: Value) -> tuple[Ref, ...]:
+def max_pool(build: NodeBuilder, x: Value) -> tuple[Ref, ...]:
     """Its second output names places in the whole tensor."""
     given = pooled(build, x)
     if len(build.outputs) < 2:
@@ -197,7 +197,7 @@ def max_pool(build: Builder, x: Value) -> tuple[Ref, ...]:
 
 
 @node("MaxUnpool", implied=("kernel_shape", "output_shape", "pads", "strides"))
-def max_unpool(build: Builder, x: Value, places: Value, shape: Value | None = None) -> Ref:
+def max_unpool(build: NodeBuilder, x: Value, places: Value, shape: Value | None = None) -> Ref:
     """Zeros with the values at their places in the whole tensor."""
     flat = [build.add(ops.Reshape(shape=(-1,)), one) for one in (x, places)]
     empty = np.zeros(math.prod(build.outputs[0].shape))
@@ -207,7 +207,7 @@ def max_unpool(build: Builder, x: Value, places: Value, shape: Value | None = No
 
 
 @node("AveragePool")
-def average_pool(build: Builder, x: Value) -> Ref:
+def average_pool(build: NodeBuilder, x: Value) -> Ref:
     given = pooled(build, x)
     dilations, padded = given.pop("dilations"), bool(build.get("count_include_pad", 0))
     if {*dilations} != {1}:
@@ -218,7 +218,7 @@ def average_pool(build: Builder, x: Value) -> Ref:
 
 
 def windows(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
@@ -256,7 +256,7 @@ def windows(
 
 
 def _dilated_average(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
@@ -273,18 +273,18 @@ def _dilated_average(
 
 
 @node("GlobalAveragePool")
-def global_average_pool(build: Builder, x: Value) -> Ref:
+def global_average_pool(build: NodeBuilder, x: Value) -> Ref:
     return build.add(ops.GlobalAveragePool(axes=tuple(range(2, build.rank(x)))), x)
 
 
 @node("GlobalMaxPool")
-def global_max_pool(build: Builder, x: Value) -> Ref:
+def global_max_pool(build: NodeBuilder, x: Value) -> Ref:
     return build.add(ops.GlobalMaxPool(axes=tuple(range(2, build.rank(x)))), x)
 
 
 def _register_softmax(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
-    def softmax(build: Builder, x: Value) -> Ref:
+    def softmax(build: NodeBuilder, x: Value) -> Ref:
         """Before version 13 over the axes from ``axis`` (1) on, taken as one."""
         axis = build.get("axis", -1 if build.opset >= 13 else 1) % build.rank(x)
         if build.opset >= 13 or axis == build.rank(x) - 1:
@@ -299,7 +299,7 @@ for _name, _op in {"Softmax": ops.Softmax, "LogSoftmax": ops.LogSoftmax}.items()
 
 def _register_reduction(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
-    def reduction(build: Builder, x: Value, axes: Value | None = None) -> Ref:
+    def reduction(build: NodeBuilder, x: Value, axes: Value | None = None) -> Ref:
         over = build.ints(axes, "axes")
         if not over and build.get("noop_with_empty_axes", 0):
             # what is done to each element is done all the same
@@ -312,7 +312,7 @@ def _register_reduction(name: str, op: Callable[..., ops.Op]) -> None:
 
 
 @node("ReduceLogSum")
-def reduce_log_sum(build: Builder, x: Value, axes: Value | None = None) -> Ref:
+def reduce_log_sum(build: NodeBuilder, x: Value, axes: Value | None = None) -> Ref:
     over = build.ints(axes, "axes")
     if not over and build.get("noop_with_empty_axes", 0):
         return build.add(ops.Log(), x)
@@ -328,7 +328,7 @@ for _kind in ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "Sum
 
 def _register_place(name: str, op: Callable[..., ops.Op]) -> None:
     @node(name)
-    def place(build: Builder, x: Value) -> Ref:
+    def place(build: NodeBuilder, x: Value) -> Ref:
         axis, kept = build.get("axis", 0) % build.rank(x), bool(build.get("keepdims", 1))
         if not build.get("select_last_index", 0):
             return build.add(op(axis=axis, keepdims=kept), x)
@@ -341,7 +341,7 @@ for _kind in ("ArgMax", "ArgMin"):
 
 
 @node("TopK")
-def top_k(build: Builder, x: Value, k: Value | None = None) -> tuple[Ref, Ref]:
+def top_k(build: NodeBuilder, x: Value, k: Value | None = None) -> tuple[Ref, Ref]:
     """``k`` is an input, before version 10 an attribute."""
     if not build.get("sorted", 1):
         raise Undescribed("sorted=0 is not supported: the order is undefined")

@@ -15,7 +15,7 @@ from probe import ops
 from probe.description import Grid, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 from .products_pools_reductions import window
 
 __all__ = ["dequantized", "floats", "product", "quantized"]
@@ -55,14 +55,14 @@ def dequantized(
     return Weight(name, whole if bits < 8 else codes, (whole - point) * size, (words,), grid=grid)
 
 
-def _held(build: Builder, name: str, value: Value) -> Weight:
+def _held(build: NodeBuilder, name: str, value: Value) -> Weight:
     found = build.weight(name, value)
     assert found is not None
     return found
 
 
 def floats(
-    build: Builder, x: Value, scale: Value, zero: Value | None, axis: int, block: int = 0
+    build: NodeBuilder, x: Value, scale: Value, zero: Value | None, axis: int, block: int = 0
 ) -> Ref:
     """(x - zero) * scale."""
     shape = build.shape(x)
@@ -79,7 +79,7 @@ def floats(
 
 
 def quantized(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     shape: tuple[int, ...],
     scale: Value,
@@ -104,13 +104,13 @@ def quantized(
 
 
 @node("QuantizeLinear", implied=("output_dtype", "saturate"))
-def quantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
+def quantize(build: NodeBuilder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     axis = build.get("axis", 1) % max(1, build.rank(x))
     return quantized(build, x, build.shape(x), scale, zero, axis, build.get("block_size", 0))
 
 
 @node("DequantizeLinear", implied=("output_dtype",))
-def dequantize(build: Builder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
+def dequantize(build: NodeBuilder, x: Value, scale: Value, zero: Value | None = None) -> Ref:
     if build.array(x).dtype.kind not in "iu":
         raise Undescribed(f"{build.array(x).dtype.name} with a packed encoding is not supported")
     axis = build.get("axis", 1) % max(1, build.rank(x))
@@ -118,14 +118,14 @@ def dequantize(build: Builder, x: Value, scale: Value, zero: Value | None = None
 
 
 @node("DynamicQuantizeLinear")
-def dynamic_quantize(build: Builder, x: Value) -> tuple[Ref, ...]:
+def dynamic_quantize(build: NodeBuilder, x: Value) -> tuple[Ref, ...]:
     found = build.add(ops.DynamicQuantizeLinear(), x)
     return tuple(Ref(found.step, index) for index in range(3))
 
 
 @node("QLinearConv", implied=("kernel_shape",))
 def qlinear_conv(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -160,7 +160,7 @@ def qlinear_conv(
 
 
 def product(
-    build: Builder,
+    build: NodeBuilder,
     left: Ref,
     y: Value,
     scale: Value,
@@ -187,7 +187,7 @@ def product(
 
 @node("QLinearMatMul")
 def qlinear_matmul(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     x_scale: Value,
     x_zero: Value,
@@ -204,7 +204,7 @@ def qlinear_matmul(
     return quantized(build, found, shape, scale, zero, max(0, len(shape) - 2))
 
 
-def _whole(build: Builder, x: Value, zero: Value | None, axis: int) -> Ref:
+def _whole(build: NodeBuilder, x: Value, zero: Value | None, axis: int) -> Ref:
     """x - zero in whole numbers."""
     found = build.add(ops.Cast(to="int64"), x)
     if zero is None:
@@ -217,7 +217,7 @@ def _whole(build: Builder, x: Value, zero: Value | None, axis: int) -> Ref:
 
 @node("MatMulInteger")
 def matmul_integer(
-    build: Builder, x: Value, y: Value, x_zero: Value | None = None, y_zero: Value | None = None
+    build: NodeBuilder, x: Value, y: Value, x_zero: Value | None = None, y_zero: Value | None = None
 ) -> Ref:
     left, right = (
         _whole(build, x, x_zero, build.rank(x) - 2),
@@ -228,7 +228,7 @@ def matmul_integer(
 
 @node("ConvInteger", implied=("kernel_shape",))
 def conv_integer(
-    build: Builder, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
+    build: NodeBuilder, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
 ) -> Ref:
     """Windows as columns times the kernels, group by group."""
     (batch, channels, *sizes), (deep, _, *kernel), groups = (

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -43,7 +43,7 @@ def _scaled_tanh(alpha: float, beta: float) -> ops.Op:
     )
 
 
-def _functions(build: Builder, kind: str, ways: int) -> list[list[Any]]:
+def _functions(build: NodeBuilder, kind: str, ways: int) -> list[list[Any]]:
     """For each direction its functions; alphas and betas belong to those that take one, in the
     order of the list."""
     usual = _USUAL[kind]
@@ -114,7 +114,7 @@ def _op(
     return ops.PeepholeLSTM(**shared, peepholes=peepholes, coupled=coupled, shown=functions[2])
 
 
-def _mask(build: Builder, lengths: Value | None, steps: int, batch: int) -> Ref | None:
+def _mask(build: NodeBuilder, lengths: Value | None, steps: int, batch: int) -> Ref | None:
     """(steps, batch): whether a step belongs to its sequence."""
     if lengths is None:
         return None
@@ -130,7 +130,7 @@ def _mask(build: Builder, lengths: Value | None, steps: int, batch: int) -> Ref 
     )
 
 
-def _state(build: Builder, value: Value, way: int, batch_first: bool) -> Ref:
+def _state(build: NodeBuilder, value: Value, way: int, batch_first: bool) -> Ref:
     """The initial state of one direction."""
     axis, shape = int(batch_first), build.shape(value)
     starts, stops = (
@@ -141,7 +141,9 @@ def _state(build: Builder, value: Value, way: int, batch_first: bool) -> Ref:
     return build.add(ops.Reshape(shape=(shape[1 - axis], shape[2])), part)
 
 
-def _beside(build: Builder, parts: Sequence[Ref], axis: int, perm: tuple[int, ...] | None) -> Ref:
+def _beside(
+    build: NodeBuilder, parts: Sequence[Ref], axis: int, perm: tuple[int, ...] | None
+) -> Ref:
     """The directions along an axis of their own."""
     each = [build.add(ops.Unsqueeze(axes=(axis,)), part) for part in parts]
     whole = each[0] if len(each) == 1 else build.add(ops.Concat(axis=axis), *each)
@@ -153,7 +155,7 @@ def _beside(build: Builder, parts: Sequence[Ref], axis: int, perm: tuple[int, ..
 def _register(kind: str) -> None:
     @node(kind, implied=("hidden_size",))
     def recurrence(
-        build: Builder,
+        build: NodeBuilder,
         x: Value,
         w: Value,
         r: Value,

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__: list[str] = []
 
@@ -64,7 +64,7 @@ class _Axis:
 
 
 def _axes(
-    build: Builder, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None
+    build: NodeBuilder, x: Value, roi: Value | None, scales: Value | None, sizes: Value | None
 ) -> list[_Axis]:
     """What the scales, or the sizes, say of every axis."""
     shape, rank = build.shape(x), build.rank(x)
@@ -94,7 +94,7 @@ def _axes(
 @node("Resize", implied=("roi",))
 @node("Upsample")
 def resize(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     roi: Value | None = None,
     scales: Value | None = None,
@@ -152,7 +152,7 @@ def resize(
 
 
 def _weighted(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     mode: str,
     coordinates: str,

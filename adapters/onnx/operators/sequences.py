@@ -11,7 +11,7 @@ import numpy as np
 from probe import ops
 from probe.description import Ref
 
-from ..describe import Builder, Tensors, Value, node
+from ..describe import NodeBuilder, Tensors, Value, node
 
 __all__ = ["SEQUENCES"]
 
@@ -22,18 +22,18 @@ SEQUENCES = (
 """The operators that take or give them and have a description."""
 
 
-def _same(build: Builder, tensors: Any) -> list[Ref]:
+def _same(build: NodeBuilder, tensors: Any) -> list[Ref]:
     return [build.add(ops.Identity(), one) for one in tensors]
 
 
-def _place(build: Builder, position: Value | None, default: int) -> int:
+def _place(build: NodeBuilder, position: Value | None, default: int) -> int:
     if position is None:
         return default
     return int(build.array(position).reshape(()))
 
 
 @node("SplitToSequence", implied=("split",))
-def split_to_sequence(build: Builder, x: Value, split: Value | None = None) -> list[Ref]:
+def split_to_sequence(build: NodeBuilder, x: Value, split: Value | None = None) -> list[Ref]:
     """Without ``split`` one by one, and without that axis where keepdims is 0."""
     shape, pieces, start = build.shape(x), [], 0
     axis = build.get("axis", 0) % len(shape)
@@ -54,18 +54,18 @@ def split_to_sequence(build: Builder, x: Value, split: Value | None = None) -> l
 
 
 @node("SequenceConstruct")
-def sequence_construct(build: Builder, *values: Value) -> list[Ref]:
+def sequence_construct(build: NodeBuilder, *values: Value) -> list[Ref]:
     return _same(build, values)
 
 
 @node("SequenceAt")
-def sequence_at(build: Builder, sequence: Tensors, position: Value) -> Ref:
+def sequence_at(build: NodeBuilder, sequence: Tensors, position: Value) -> Ref:
     return build.add(ops.Identity(), build.several(sequence)[_place(build, position, 0)])
 
 
 @node("SequenceInsert")
 def sequence_insert(
-    build: Builder, sequence: Tensors, tensor: Value, position: Value | None = None
+    build: NodeBuilder, sequence: Tensors, tensor: Value, position: Value | None = None
 ) -> list[Ref]:
     tensors: list[Value] = [*build.several(sequence)]
     tensors.insert(_place(build, position, len(tensors)), tensor)
@@ -73,14 +73,16 @@ def sequence_insert(
 
 
 @node("SequenceErase")
-def sequence_erase(build: Builder, sequence: Tensors, position: Value | None = None) -> list[Ref]:
+def sequence_erase(
+    build: NodeBuilder, sequence: Tensors, position: Value | None = None
+) -> list[Ref]:
     tensors = [*build.several(sequence)]
     del tensors[_place(build, position, -1)]
     return _same(build, tensors)
 
 
 @node("ConcatFromSequence")
-def concat_from_sequence(build: Builder, sequence: Tensors) -> Ref:
+def concat_from_sequence(build: NodeBuilder, sequence: Tensors) -> Ref:
     """With ``new_axis`` the tensors are stacked."""
     tensors, axis = build.several(sequence), build.get("axis")
     if build.get("new_axis", 0):

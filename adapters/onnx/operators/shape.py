@@ -6,7 +6,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..describe import Builder, Value, node
+from ..describe import NodeBuilder, Value, node
 
 __all__ = ["pad", "sliced"]
 
@@ -14,25 +14,25 @@ __all__ = ["pad", "sliced"]
 @node("Reshape", implied=("allowzero", "shape"))
 @node("Flatten", implied=("axis",))
 @node("Squeeze", "Unsqueeze", implied=("axes",))
-def reshape(build: Builder, x: Value, *rest: Value | None) -> Ref:
+def reshape(build: NodeBuilder, x: Value, *rest: Value | None) -> Ref:
     """The elements in row-major order in the shape that the run gave them."""
     return build.reshaped(x)
 
 
 @node("Transpose")
-def transpose(build: Builder, x: Value) -> Ref:
+def transpose(build: NodeBuilder, x: Value) -> Ref:
     return build.add(
         ops.Transpose(perm=tuple(build.get("perm", reversed(range(build.rank(x)))))), x
     )
 
 
 @node("Concat")
-def concat(build: Builder, *values: Value) -> Ref:
+def concat(build: NodeBuilder, *values: Value) -> Ref:
     return build.add(ops.Concat(axis=build.get("axis", 1)), *values)
 
 
 @node("Split", implied=("num_outputs", "split"))
-def split(build: Builder, x: Value, sizes: Value | None = None) -> tuple[Ref, ...]:
+def split(build: NodeBuilder, x: Value, sizes: Value | None = None) -> tuple[Ref, ...]:
     shape, axis, parts, start = build.shape(x), build.get("axis", 0) % build.rank(x), [], 0
     for piece in build.outputs:
         stop = start + piece.shape[axis]
@@ -52,7 +52,7 @@ def split(build: Builder, x: Value, sizes: Value | None = None) -> tuple[Ref, ..
 
 @node("Slice")
 def sliced(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     starts: Value | None = None,
     ends: Value | None = None,
@@ -73,7 +73,7 @@ def sliced(
 
 @node("Pad")
 def pad(
-    build: Builder,
+    build: NodeBuilder,
     x: Value,
     pads: Value | None = None,
     value: Value | None = None,
@@ -106,27 +106,27 @@ def pad(
 
 
 @node("Expand", implied=("shape",))
-def expand(build: Builder, x: Value, shape: Value) -> Ref:
+def expand(build: NodeBuilder, x: Value, shape: Value) -> Ref:
     return build.add(ops.Expand(shape=build.outputs[0].shape), x)
 
 
 @node("Tile")
-def tile(build: Builder, x: Value, repeats: Value) -> Ref:
+def tile(build: NodeBuilder, x: Value, repeats: Value) -> Ref:
     return build.add(ops.Tile(repeats=tuple(int(one) for one in build.array(repeats))), x)
 
 
 @node("Gather")
-def gather(build: Builder, x: Value, indices: Value) -> Ref:
+def gather(build: NodeBuilder, x: Value, indices: Value) -> Ref:
     return build.add(ops.Gather(axis=build.get("axis", 0)), x, indices)
 
 
 @node("GatherElements")
-def gather_elements(build: Builder, x: Value, indices: Value) -> Ref:
+def gather_elements(build: NodeBuilder, x: Value, indices: Value) -> Ref:
     return build.add(ops.GatherElements(axis=build.get("axis", 0)), x, indices)
 
 
 @node("GatherND")
-def gather_nd(build: Builder, x: Value, indices: Value) -> Ref:
+def gather_nd(build: NodeBuilder, x: Value, indices: Value) -> Ref:
     """With ``batch_dims`` the first indices are those of the place itself."""
     batch, shape = build.get("batch_dims", 0), build.shape(indices)
     if not batch:
@@ -140,12 +140,12 @@ def gather_nd(build: Builder, x: Value, indices: Value) -> Ref:
 
 
 @node("ScatterND")
-def scatter_nd(build: Builder, x: Value, indices: Value, updates: Value) -> Ref:
+def scatter_nd(build: NodeBuilder, x: Value, indices: Value, updates: Value) -> Ref:
     return build.add(ops.ScatterND(reduction=_reduction(build)), x, indices, updates)
 
 
 @node("ScatterElements", "Scatter")
-def scatter_elements(build: Builder, x: Value, indices: Value, updates: Value) -> Ref:
+def scatter_elements(build: NodeBuilder, x: Value, indices: Value, updates: Value) -> Ref:
     return build.add(
         ops.ScatterElements(axis=build.get("axis", 0), reduction=_reduction(build)),
         x,
@@ -154,7 +154,7 @@ def scatter_elements(build: Builder, x: Value, indices: Value, updates: Value) -
     )
 
 
-def _reduction(build: Builder) -> str:
+def _reduction(build: NodeBuilder) -> str:
     how: str = build.get("reduction", "none")
     if how not in ("none", "add", "mul", "max", "min"):
         raise Undescribed(f"reduction={how!r} is not supported")
@@ -162,7 +162,7 @@ def _reduction(build: Builder) -> str:
 
 
 @node("Trilu")
-def trilu(build: Builder, x: Value, k: Value | None = None) -> Ref:
+def trilu(build: NodeBuilder, x: Value, k: Value | None = None) -> Ref:
     return build.add(
         ops.Trilu(
             upper=bool(build.get("upper", 1)), k=0 if k is None else int(build.array(k).reshape(()))
@@ -172,7 +172,7 @@ def trilu(build: Builder, x: Value, k: Value | None = None) -> Ref:
 
 
 @node("DepthToSpace")
-def depth_to_space(build: Builder, x: Value) -> Ref:
+def depth_to_space(build: NodeBuilder, x: Value) -> Ref:
     batch, channels, height, width = build.shape(x)
     b, deep = build.get("blocksize"), channels // build.get("blocksize") ** 2
     if build.get("mode", "DCR") == "DCR":
@@ -185,7 +185,7 @@ def depth_to_space(build: Builder, x: Value) -> Ref:
 
 
 @node("SpaceToDepth")
-def space_to_depth(build: Builder, x: Value) -> Ref:
+def space_to_depth(build: NodeBuilder, x: Value) -> Ref:
     batch, channels, height, width = build.shape(x)
     b, perm = (
         build.get("blocksize"),
@@ -196,7 +196,7 @@ def space_to_depth(build: Builder, x: Value) -> Ref:
 
 
 @node("OneHot")
-def one_hot(build: Builder, indices: Value, depth: Value, values: Value) -> Ref:
+def one_hot(build: NodeBuilder, indices: Value, depth: Value, values: Value) -> Ref:
     """Along a new axis, between the two values; negative indices count from the end."""
     size, rank = int(build.array(depth).reshape(())), build.rank(indices)
     off, on = (float(one) for one in build.array(values))
@@ -217,7 +217,7 @@ def one_hot(build: Builder, indices: Value, depth: Value, values: Value) -> Ref:
 
 
 @node("CenterCropPad")
-def center_crop_pad(build: Builder, x: Value, shape: Value) -> Ref:
+def center_crop_pad(build: NodeBuilder, x: Value, shape: Value) -> Ref:
     """Cropped, or padded with zeros, about the middle; an odd one is cropped or added at the
     end."""
     have, rank = build.shape(x), build.rank(x)
@@ -237,7 +237,7 @@ def center_crop_pad(build: Builder, x: Value, shape: Value) -> Ref:
 
 
 @node("Col2Im")
-def col2im(build: Builder, x: Value, sizes: Value, kernel: Value) -> Ref:
+def col2im(build: NodeBuilder, x: Value, sizes: Value, kernel: Value) -> Ref:
     size, window = build.ints(sizes), build.ints(kernel)
     assert size is not None and window is not None
     ones, flat = (1,) * len(window), build.get("pads", (0,) * 2 * len(window))
@@ -249,7 +249,7 @@ def col2im(build: Builder, x: Value, sizes: Value, kernel: Value) -> Ref:
 
 
 @node("Compress")
-def compress(build: Builder, x: Value, condition: Value) -> Ref:
+def compress(build: NodeBuilder, x: Value, condition: Value) -> Ref:
     """What the condition holds for, along an axis or of all elements in a row."""
     axis = build.get("axis")
     size = build.array(x).size if axis is None else build.shape(x)[axis]
@@ -261,7 +261,7 @@ def compress(build: Builder, x: Value, condition: Value) -> Ref:
 
 
 @node("ReverseSequence")
-def reverse_sequence(build: Builder, x: Value, lengths: Value) -> Ref:
+def reverse_sequence(build: NodeBuilder, x: Value, lengths: Value) -> Ref:
     """The first steps of each sample in reverse order."""
     shape, time, batch = build.shape(x), build.get("time_axis", 0), build.get("batch_axis", 1)
     steps = np.arange(shape[time])

@@ -35,7 +35,7 @@ from .function_names import (
     NO_LAYERS,
     names_of,
 )
-from .module_frames import Frame
+from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
 from .tensor_marks import CONSTANT, FOLLOWS, MADE, OF_ARGUMENTS, UNINITIALISED, VARIES, Marks
 from .tensors import copied, tensors_in, transforming, with_values
@@ -83,7 +83,7 @@ class FunctionCalls(TorchFunctionMode):
         self._root, self._names, self._atomic, self._on_call = root, names, atomic, on_call
         self._wanted = None if wanted is None else frozenset(wanted)
         self._thread = get_ident()
-        self._frames: list[Frame] = []
+        self._frames: list[ModuleFrame] = []
         self._inside = 0
         self._counts: Counter[str] = Counter()
         self._left = False
@@ -140,7 +140,7 @@ class FunctionCalls(TorchFunctionMode):
         marks = self.marks.of(*given)
         self._unseen.note_given(name, given)
         self._frames.append(
-            Frame(name, module, atomic, bool(marks & FOLLOWS), bool(marks & VARIES))
+            ModuleFrame(name, module, atomic, bool(marks & FOLLOWS), bool(marks & VARIES))
         )
         self._inside += atomic
 

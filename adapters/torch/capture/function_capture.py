@@ -13,11 +13,11 @@ from probe.errors import Undescribed, describing
 from probe.model import Capture, Producer
 
 from ..describe.mixed_precision import refuse_mixture, rounding
-from ..functions import Builder, describe_function, functions
+from ..functions import CallBuilder, describe_function, functions
 from ..packages.ao_quantized import to_levels
 from .call_notes import notes_on_autocast
 from .function_names import BOUNDED, CASTS, NESTED, writes_to_argument
-from .module_frames import Frame
+from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
 from .onnx_export import Called, Settings, alone
 from .tensor_marks import VARIES, Marks
@@ -125,7 +125,7 @@ class FunctionCaptures:
         before: BeforeCall,
         name: CallName,
         results: Sequence[torch.Tensor],
-        frame: Frame,
+        frame: ModuleFrame,
     ) -> Capture:
         """The capture of a call that has ended."""
         operands = self._operands(call, before, frame)
@@ -157,7 +157,7 @@ class FunctionCaptures:
             changed=self.writes.changed(held, arrays_of(description)),
         )
 
-    def _operands(self, call: FunctionCall, before: BeforeCall, frame: Frame) -> _Operands:
+    def _operands(self, call: FunctionCall, before: BeforeCall, frame: ModuleFrame) -> _Operands:
         operands = _Operands()
         for tensor in call.tensors:
             key = id(tensor)
@@ -220,7 +220,7 @@ def _builder(
     outputs: Sequence[np.ndarray],
     results: Sequence[torch.Tensor],
     training: bool,
-) -> Builder:
+) -> CallBuilder:
     inputs = operands.inputs_of(call.tensors)
     layouts = {}
     if call.name == "as_strided":
@@ -228,7 +228,7 @@ def _builder(
             number: (tensor.stride(), int(tensor.storage_offset()))
             for number, tensor in inputs.items()
         }
-    return Builder(
+    return CallBuilder(
         operands.inputs,
         outputs,
         [dtype_name(result) for result in results],
@@ -262,7 +262,7 @@ def _replaced(tree: Any, values: Mapping[int, Any]) -> Any:
 
 def _described(
     call: FunctionCall,
-    build: Builder,
+    build: CallBuilder,
     places: Mapping[int, Ref | Weight],
     results: Sequence[torch.Tensor],
 ) -> tuple[Description | None, str]:

@@ -14,7 +14,7 @@ from probe.description.custom_layers import registered
 from probe.errors import Undescribed, describing
 from probe.model import Producer
 
-from ..describe.describe import Call, Scale, describe
+from ..describe.describe import ModuleCall, Scale, describe
 from ..describe.mixed_precision import refuse_mixture, rounding
 from .restore_state import written
 from .tensors import autocast_in, copied, dtype_name, floating_types, levels_of, weight_of
@@ -113,7 +113,7 @@ def described(
             return rounded.weight(read(name))
 
     quantized = ".quantized." in type(module).__module__
-    call = Call(
+    call = ModuleCall(
         inputs_read,
         read_rounded,
         arguments,

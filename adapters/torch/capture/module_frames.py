@@ -13,11 +13,11 @@ import torch
 from .exported_program import Program
 from .torchscript import Script
 
-__all__ = ["Frame"]
+__all__ = ["ModuleFrame"]
 
 
 @dataclass
-class Frame:
+class ModuleFrame:
     """A module whose forward is running."""
 
     name: str

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
-from .module_frames import Frame
+from .module_frames import ModuleFrame
 from .restore_state import held
 from .tensors import writes_to
 from .writes import Writes
@@ -35,7 +35,7 @@ class ModuleTensors:
         }
         """How often each had been written to before the pass."""
 
-    def name(self, tensor: torch.Tensor, frame: Frame) -> str | None:
+    def name(self, tensor: torch.Tensor, frame: ModuleFrame) -> str | None:
         """The name of a parameter or buffer, of those too that accelerate brings for the call of
         the module that is on."""
         known = self._names.get(id(tensor))

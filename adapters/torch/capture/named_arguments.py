@@ -37,7 +37,7 @@ def named_arguments(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[
 
     def referred(leaf: Any) -> Any:
         if isinstance(leaf, PackedSequence):  # It refuses to hold anything but tensors.
-            return _Packed(*map(referred, leaf))
+            return _PackedArguments(*map(referred, leaf))
         if leaf_tensor(leaf):
             return Ref(-1, next(number))
         return leaf
@@ -53,7 +53,7 @@ def named_arguments(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[
     return bound
 
 
-class _Packed(NamedTuple):
+class _PackedArguments(NamedTuple):
     """The parts of a PackedSequence."""
 
     data: Any

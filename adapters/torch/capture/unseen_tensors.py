@@ -7,7 +7,7 @@ from weakref import ref
 
 import torch
 
-from .module_frames import Frame
+from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
 from .tensor_marks import FOLLOWS, MADE, Marks
 from .tensors import copied, dtype_name
@@ -41,7 +41,11 @@ class UnseenTensors:
         self._known: dict[int, tuple[ref[torch.Tensor], Unseen]] = {}
 
     def note(
-        self, tensors: Sequence[torch.Tensor], words: str, frame: Frame, followed: bool = False
+        self,
+        tensors: Sequence[torch.Tensor],
+        words: str,
+        frame: ModuleFrame,
+        followed: bool = False,
     ) -> None:
         """Takes note of those that came from nowhere seen; they follow from the model's input if
         arrays of it may have come back."""

@@ -10,7 +10,7 @@ from probe.capture.producers import Producers
 from probe.description import Description, Ref
 from probe.model import Capture, Producer
 
-from ..functions import Builder
+from ..functions import CallBuilder
 from .tensor_marks import UNINITIALISED, Marks
 from .tensors import copied, dtype_name
 
@@ -54,7 +54,7 @@ def base_capture(
         before = np.zeros_like(before)
     part, after = copied(view), before.copy()
     after.reshape(-1)[places] = part
-    build = Builder((before, part), (after,), [dtype_name(base)])
+    build = CallBuilder((before, part), (after,), [dtype_name(base)])
     flat = [build.add(ops.Reshape(shape=(-1,)), Ref(-1, number)) for number in (0, 1)]
     scattered = build.add(ops.ScatterND(), flat[0], places.reshape(-1, 1), flat[1])
     return Capture(

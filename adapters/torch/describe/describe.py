@@ -23,8 +23,8 @@ from .module_options import unread, unread_argument
 
 __all__ = [
     "SPATIAL",
-    "Call",
     "Levels",
+    "ModuleCall",
     "Scale",
     "batched",
     "calls_others",
@@ -71,7 +71,7 @@ class Scale(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """One call of a module: the tensors it was given, and how a parameter is read while the call is
     on."""
 
@@ -120,19 +120,19 @@ class Call:
         return weight
 
 
-Describer = Callable[[Any, Call], Description]
+Describer = Callable[[Any, ModuleCall], Description]
 Refuser = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _DescribedModule:
     describe: Describer
     refuses: Refuser
     several: bool
 
 
-_TABLE: dict[str, _Entry] = {}
-_COMPLETIONS: list[Callable[[Any, Call, Description], Description]] = []
+_TABLE: dict[str, _DescribedModule] = {}
+_COMPLETIONS: list[Callable[[Any, ModuleCall, Description], Description]] = []
 
 
 def describes(
@@ -146,7 +146,7 @@ def describes(
     """
 
     def register(function: Describer) -> Describer:
-        _TABLE.update(dict.fromkeys(names, _Entry(function, refuses, several)))
+        _TABLE.update(dict.fromkeys(names, _DescribedModule(function, refuses, several)))
         _owner.cache_clear()
         _computes.cache_clear()
         return function
@@ -155,8 +155,8 @@ def describes(
 
 
 def completes(
-    function: Callable[[Any, Call, Description], Description],
-) -> Callable[[Any, Call, Description], Description]:
+    function: Callable[[Any, ModuleCall, Description], Description],
+) -> Callable[[Any, ModuleCall, Description], Description]:
     """Registers what adds to a description the steps that quantisation puts behind any module."""
     _COMPLETIONS.append(function)
     return function
@@ -181,7 +181,7 @@ def key_of(cls: type) -> str:
     return f"{package}.{cls.__name__}"
 
 
-def describe(module: Any, call: Call) -> Description:
+def describe(module: Any, call: ModuleCall) -> Description:
     """The steps of one call; raises Undescribed with the reason where there are none."""
     if registered(module):
         return describe_registered(module, call)
@@ -202,12 +202,12 @@ def describe(module: Any, call: Call) -> Description:
     return description
 
 
-def described_as(name: str, module: Any, call: Call) -> Description:
+def described_as(name: str, module: Any, call: ModuleCall) -> Description:
     """The steps of a module that computes what the class of that name does."""
     return _TABLE[name].describe(module, call)
 
 
-def described_by_name(name: str, attributes: Mapping[str, Any], call: Call) -> Description:
+def described_by_name(name: str, attributes: Mapping[str, Any], call: ModuleCall) -> Description:
     """The steps of what a module of that class with these attributes computes, for a function that
     does the same."""
     entry = _TABLE.get(name)

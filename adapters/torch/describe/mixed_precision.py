@@ -14,7 +14,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed
 
-__all__ = ["Rounding", "as_given", "refuse_mixture", "rounding"]
+__all__ = ["AutocastRounding", "as_given", "refuse_mixture", "rounding"]
 
 _WIDTHS = {"float16": 1, "bfloat16": 1, "float32": 2, "float64": 3}
 _ROUNDED = frozenset(
@@ -43,7 +43,7 @@ _NORMS = frozenset(
 
 
 @dataclass(frozen=True)
-class Rounding:
+class AutocastRounding:
     """What autocast does to the arguments of a call: they are rounded ``to`` a narrower type."""
 
     to: str
@@ -86,7 +86,7 @@ class Rounding:
 
 def rounding(
     name: str, input_types: Collection[str], output_types: Collection[str], autocast: str | None
-) -> Rounding | None:
+) -> AutocastRounding | None:
     """What autocast does to a call with arguments and results of these floating types; ``autocast``
     is the type that it is on in, None where it is off.
 
@@ -101,7 +101,7 @@ def rounding(
     if autocast is None or name not in _ROUNDED or kinds != {"float32", autocast}:
         return None
     if set(output_types) == {autocast}:
-        return Rounding(autocast)
+        return AutocastRounding(autocast)
     return None
 
 

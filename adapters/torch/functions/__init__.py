@@ -20,6 +20,6 @@ from . import (  # noqa: F401 - their import fills the table of described functi
     reduction,
     shape,
 )
-from .describe import Builder, describe_function, functions, named
+from .describe import CallBuilder, describe_function, functions, named
 
-__all__ = ["Builder", "describe_function", "functions", "named"]
+__all__ = ["CallBuilder", "describe_function", "functions", "named"]

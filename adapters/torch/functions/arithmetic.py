@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Outputs, Value, function, in_type
+from .describe import CallBuilder, Outputs, Value, function, in_type
 from .gather_sort import nonzero
 
 __all__ = ["add", "clamp", "where"]
@@ -87,20 +87,20 @@ def _in_place(names: str) -> list[str]:
 
 def _register(names: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
-    def unary(build: Builder, input: Value, *, memory_format: Any = None) -> Ref:
+    def unary(build: CallBuilder, input: Value, *, memory_format: Any = None) -> Ref:
         return build.add(op(), input)
 
 
 def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bool) -> None:
     @function(*_in_place(names), onnx=onnx.lower())
-    def binary(build: Builder, input: Value, other: Value) -> Ref:
+    def binary(build: CallBuilder, input: Value, other: Value) -> Ref:
         left, right = _of_one_kind(build, input, other)
         if turned:
             return build.add(op(), right, left)
         return build.add(op(), left, right)
 
 
-def _of_one_kind(build: Builder, input: Value, other: Value) -> tuple[Value, Value]:
+def _of_one_kind(build: CallBuilder, input: Value, other: Value) -> tuple[Value, Value]:
     """A truth beside an integer is 0 or 1."""
     kinds = [build.array(one).dtype.kind for one in (input, other)]
     if "b" not in kinds or not set(kinds) & {"i", "u"}:
@@ -122,7 +122,7 @@ for _names, (_onnx, _op) in _TURNED.items():
 
 def _register_logical(name: str, op: Callable[[], ops.Op]) -> None:
     @function(*_in_place(f"logical_{name}"), onnx=name)
-    def logical(build: Builder, input: Value, other: Value | None = None) -> Ref:
+    def logical(build: CallBuilder, input: Value, other: Value | None = None) -> Ref:
         """A number holds where it is not 0; written over numbers, the answer is one."""
         given = [one for one in (input, other) if one is not None]
         found = build.add(
@@ -143,7 +143,7 @@ for _name, _one in _LOGICAL.items():
 
 def _register_choice(name: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     @function(name, onnx=onnx)
-    def choice(build: Builder, input: Value, other: Value) -> Ref:
+    def choice(build: CallBuilder, input: Value, other: Value) -> Ref:
         """Of a NaN and a number the number."""
         found = build.add(op(), input, other)
         for one, instead in ((input, other), (other, input)):
@@ -156,24 +156,24 @@ _register_choice("fmax", "max", ops.Max)
 _register_choice("fmin", "min", ops.Min)
 
 
-def _scaled(build: Builder, value: Value, alpha: float) -> Value:
+def _scaled(build: CallBuilder, value: Value, alpha: float) -> Value:
     if alpha == 1:
         return value
     return build.add(ops.Mul(), value, alpha)
 
 
 @function("add", "add_", "__add__", "__radd__", "__iadd__", onnx="add")
-def add(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+def add(build: CallBuilder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
     return build.add(ops.Add(), input, _scaled(build, other, alpha))
 
 
 @function("sub", "sub_", "subtract", "subtract_", "__sub__", "__isub__", onnx="sub")
-def sub(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+def sub(build: CallBuilder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
     return build.add(ops.Sub(), input, _scaled(build, other, alpha))
 
 
 @function("rsub", "__rsub__", onnx="sub")
-def rsub(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
+def rsub(build: CallBuilder, input: Value, other: Value, *, alpha: float = 1) -> Ref:
     return build.add(ops.Sub(), other, _scaled(build, input, alpha))
 
 
@@ -190,7 +190,7 @@ def rsub(build: Builder, input: Value, other: Value, *, alpha: float = 1) -> Ref
     "__idiv__",
     onnx="div",
 )
-def div(build: Builder, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
+def div(build: CallBuilder, input: Value, other: Value, *, rounding_mode: str | None = None) -> Ref:
     if rounding_mode == "floor":
         return build.add(ops.FloorDiv(), input, other)
     quotient = build.add(ops.Div(), input, other)
@@ -200,7 +200,7 @@ def div(build: Builder, input: Value, other: Value, *, rounding_mode: str | None
 
 
 @function("round", "round_", onnx="round")
-def rounded(build: Builder, input: Value, *, decimals: int = 0) -> Ref:
+def rounded(build: CallBuilder, input: Value, *, decimals: int = 0) -> Ref:
     if not decimals:
         return build.add(ops.Round(), input)
     if build.array(input).dtype.kind != "f":
@@ -212,7 +212,7 @@ def rounded(build: Builder, input: Value, *, decimals: int = 0) -> Ref:
 
 @function("addcmul", "addcmul_", onnx="add")
 def addcmul(
-    build: Builder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+    build: CallBuilder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
 ) -> Ref:
     return build.add(
         ops.Add(), input, build.add(ops.Mul(), _scaled(build, tensor1, value), tensor2)
@@ -221,7 +221,7 @@ def addcmul(
 
 @function("addcdiv", "addcdiv_", onnx="add")
 def addcdiv(
-    build: Builder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
+    build: CallBuilder, input: Value, tensor1: Value, tensor2: Value, *, value: float = 1
 ) -> Ref:
     return build.add(
         ops.Add(), input, _scaled(build, build.add(ops.Div(), tensor1, tensor2), value)
@@ -229,7 +229,7 @@ def addcdiv(
 
 
 @function("lerp", "lerp_", onnx="add")
-def lerp(build: Builder, input: Value, end: Value, weight: Value) -> Ref:
+def lerp(build: CallBuilder, input: Value, end: Value, weight: Value) -> Ref:
     """input + weight * (end - input), or end - (1 - weight) * (end - input) where the weight is 1/2
     or more."""
     apart = build.add(ops.Sub(), end, input)
@@ -240,7 +240,9 @@ def lerp(build: Builder, input: Value, end: Value, weight: Value) -> Ref:
 
 
 @function("clamp", "clamp_", "clip", "clip_", onnx="clip")
-def clamp(build: Builder, input: Value, min: Value | None = None, max: Value | None = None) -> Ref:
+def clamp(
+    build: CallBuilder, input: Value, min: Value | None = None, max: Value | None = None
+) -> Ref:
     numbers = all(bound is None or isinstance(bound, int | float) for bound in (min, max))
     if numbers and build.array(input).dtype.kind == "f":
         low, high = (None if bound is None else float(bound) for bound in (min, max))  # type: ignore[arg-type]
@@ -253,18 +255,18 @@ def clamp(build: Builder, input: Value, min: Value | None = None, max: Value | N
 
 
 @function("clamp_min", "clamp_min_", onnx="clip")
-def clamp_min(build: Builder, input: Value, min: Value) -> Ref:
+def clamp_min(build: CallBuilder, input: Value, min: Value) -> Ref:
     return clamp(build, input, min)
 
 
 @function("clamp_max", "clamp_max_", onnx="clip")
-def clamp_max(build: Builder, input: Value, max: Value) -> Ref:
+def clamp_max(build: CallBuilder, input: Value, max: Value) -> Ref:
     return clamp(build, input, None, max)
 
 
 @function("where", onnx="where")
 def where(
-    build: Builder, condition: Value, input: Value | None = None, other: Value | None = None
+    build: CallBuilder, condition: Value, input: Value | None = None, other: Value | None = None
 ) -> Outputs:
     """With a condition alone the places where it holds."""
     if input is None or other is None:
@@ -272,7 +274,7 @@ def where(
     return _chosen(build, condition, input, other)
 
 
-def _chosen(build: Builder, condition: Value, input: Value, other: Value) -> Ref:
+def _chosen(build: CallBuilder, condition: Value, input: Value, other: Value) -> Ref:
     if build.kinds == ("bool",):  # ONNX Runtime chooses between numbers alone
         other = build.add(ops.And(), build.add(ops.Not(), condition), other)
         return build.add(ops.Or(), build.add(ops.And(), condition, input), other)
@@ -280,13 +282,13 @@ def _chosen(build: Builder, condition: Value, input: Value, other: Value) -> Ref
 
 
 @function("Tensor.where", onnx="where")
-def where_of_tensor(build: Builder, input: Value, condition: Value, other: Value) -> Ref:
+def where_of_tensor(build: CallBuilder, input: Value, condition: Value, other: Value) -> Ref:
     """The method: the tensor comes first, and its condition second."""
     return _chosen(build, condition, input, other)
 
 
 @function("masked_fill", "masked_fill_", onnx="where")
-def masked_fill(build: Builder, input: Value, mask: Value, value: Value) -> Ref:
+def masked_fill(build: CallBuilder, input: Value, mask: Value, value: Value) -> Ref:
     whole = build.outputs[0].dtype.kind in "iu" and build.array(value).dtype.kind == "f"
     given = _cast(build, value, build.kinds[0]) if whole else value
     return _chosen(build, mask, given, input)  # in a tensor of truths the value is one
@@ -294,7 +296,7 @@ def masked_fill(build: Builder, input: Value, mask: Value, value: Value) -> Ref:
 
 @function("nan_to_num", "nan_to_num_", onnx="where")
 def nan_to_num(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     nan: float | None = None,
     posinf: float | None = None,
@@ -318,7 +320,7 @@ def _register_bits(
     names: str, onnx: str, of_truths: Callable[[], ops.Op], of_integers: Callable[[], ops.Op]
 ) -> None:
     @function(*names.split(), onnx=onnx.lower())
-    def bits(build: Builder, input: Value, other: Value) -> Ref:
+    def bits(build: CallBuilder, input: Value, other: Value) -> Ref:
         truths = build.kinds[0] == "bool"
         left, right = _of_one_kind(build, input, other)
         return build.add(of_truths() if truths else of_integers(), left, right)
@@ -329,12 +331,12 @@ for _names, (_onnx, _truths, _integers) in _BITS.items():
 
 
 @function("bitwise_not", "__invert__", onnx="not")
-def invert(build: Builder, input: Value) -> Ref:
+def invert(build: CallBuilder, input: Value) -> Ref:
     truths = build.array(input).dtype.kind == "b"
     return build.add(ops.Not() if truths else ops.BitwiseNot(kind=build.kinds[0]), input)
 
 
-def _cast(build: Builder, input: Value, dtype: str) -> Ref:
+def _cast(build: CallBuilder, input: Value, dtype: str) -> Ref:
     return build.add(ops.Cast(to=dtype), input)
 
 
@@ -351,7 +353,7 @@ _TYPES |= {"char": "int8", "short": "int16", "int": "int32", "long": "int64"}
 
 def _register_cast(name: str, to: str) -> None:
     @function(name, onnx="cast")
-    def cast(build: Builder, input: Value, memory_format: Any = None) -> Ref:
+    def cast(build: CallBuilder, input: Value, memory_format: Any = None) -> Ref:
         return _cast(build, input, to)
 
 
@@ -367,7 +369,7 @@ for _name, _to in _TYPES.items():
     onnx="cast",
     idle="args dtype device layout pin_memory copy other",
 )
-def to(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def to(build: CallBuilder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
     kind = build.kinds[0]
     if kind in _TYPES.values():
@@ -376,7 +378,7 @@ def to(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 
 @function("cumsum", "cumsum_", onnx="cumsum")
-def cumsum(build: Builder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
+def cumsum(build: CallBuilder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
     return in_type(
         build,
         dtype,
@@ -386,7 +388,7 @@ def cumsum(build: Builder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
 
 
 @function("cumprod", "cumprod_", onnx="cumprod")
-def cumprod(build: Builder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
+def cumprod(build: CallBuilder, input: Value, dim: int, *, dtype: Any = None) -> Ref:
     return in_type(
         build,
         dtype,

@@ -6,14 +6,14 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 from .losses import Flag, plus, reduced, reduction_of, times
 from .matmul import linear
 
 __all__: list[str] = []
 
 
-def _picked(build: Builder, values: Value, places: Value, axis: int) -> Ref:
+def _picked(build: CallBuilder, values: Value, places: Value, axis: int) -> Ref:
     """What stands at the place of each target along the axis of classes."""
     found = build.add(
         ops.GatherElements(axis=axis), values, build.add(ops.Unsqueeze(axes=(axis,)), places)
@@ -22,7 +22,7 @@ def _picked(build: Builder, values: Value, places: Value, axis: int) -> Ref:
 
 
 def _of_classes(
-    build: Builder,
+    build: CallBuilder,
     logs: Value,
     target: Value,
     weight: Value | None,
@@ -62,7 +62,7 @@ def _of_classes(
 
 @function("nll_loss", onnx="nllloss")
 def nll_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     weight: Value | None = None,
@@ -77,7 +77,7 @@ def nll_loss(
 
 @function("cross_entropy", onnx="crossentropyloss")
 def cross_entropy(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     weight: Value | None = None,
@@ -93,7 +93,7 @@ def cross_entropy(
 
 
 def _of_scores(
-    build: Builder,
+    build: CallBuilder,
     scores: Value,
     shape: tuple[int, ...],
     target: Value,
@@ -121,7 +121,7 @@ def _of_scores(
 
 @function("linear_cross_entropy", onnx="linearcrossentropyloss", idle="options")
 def linear_cross_entropy(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     linear_weight: Value,
     target: Value,

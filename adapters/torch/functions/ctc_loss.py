@@ -7,7 +7,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 from .losses import plus, reduced, reduction_of
 
 __all__: list[str] = []
@@ -19,7 +19,7 @@ _Lengths = Value | tuple[int, ...] | int
 
 @function("ctc_loss", onnx="ctcloss")
 def ctc_loss(
-    build: Builder,
+    build: CallBuilder,
     log_probs: Value,
     targets: Value,
     input_lengths: _Lengths,
@@ -62,14 +62,14 @@ def ctc_loss(
     return reduced(build, loss, 1, how)
 
 
-def _column(build: Builder, lengths: _Lengths) -> Ref:
+def _column(build: CallBuilder, lengths: _Lengths) -> Ref:
     """Lengths as a number for each sample, below one another."""
     given = lengths if isinstance(lengths, Ref) else np.asarray(lengths, np.int64)
     return build.add(ops.Reshape(shape=(-1, 1)), build.add(ops.Cast(to="int64"), given))
 
 
 def _with_blanks(
-    build: Builder, targets: Value, count: Ref, sizes: tuple[int, int], blank: int
+    build: CallBuilder, targets: Value, count: Ref, sizes: tuple[int, int], blank: int
 ) -> Ref:
     """The labels of each sample with blanks before, between and behind them."""
     rows, places = sizes
@@ -82,7 +82,7 @@ def _with_blanks(
 
 
 def _summed(
-    build: Builder, logs: Value, labels: Ref, steps: Ref, most: int, sizes: tuple[int, int]
+    build: CallBuilder, logs: Value, labels: Ref, steps: Ref, most: int, sizes: tuple[int, int]
 ) -> Ref:
     """The log-probability of all ways that come to each label at a sample's last step."""
 

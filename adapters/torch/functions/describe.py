@@ -21,11 +21,11 @@ from probe import description, ops
 from probe.description import Description, Ref, Value, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, described_by_name
+from ..describe.describe import ModuleCall, described_by_name
 
 __all__ = [
     "IDLE",
-    "Builder",
+    "CallBuilder",
     "Outputs",
     "Value",
     "describe_function",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class Builder(description.Builder):
+class CallBuilder(description.Builder):
     """The steps of one call of a function under construction."""
 
     single = ops.Identity
@@ -120,12 +120,12 @@ class Builder(description.Builder):
             ("AvgPool", "AdaptiveAvgPool", "LocalResponseNorm")
         ):
             raise Undescribed("means of integers are not supported, since they are truncated")
-        call = Call(tuple(map(self.array, inputs)), dict(weights or {}).get, arguments or {})
+        call = ModuleCall(tuple(map(self.array, inputs)), dict(weights or {}).get, arguments or {})
         found = described_by_name(kind, {"training": self.training, **attributes}, call)
         return self.include(found.steps, *inputs)
 
 
-def in_type(build: Builder, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
+def in_type(build: CallBuilder, dtype: Any, input: Value, reduce: Callable[[Value], Ref]) -> Ref:
     """A sum or product with ``dtype``: its elements are brought to that type first, in which whole
     numbers wrap around."""
     kind = build.kinds[0]
@@ -182,14 +182,14 @@ gradient does."""
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _DescribedFunction:
     describe: Describer
     onnx: str
     signature: inspect.Signature
     idle: frozenset[str]
 
 
-_TABLE: dict[str, _Entry] = {}
+_TABLE: dict[str, _DescribedFunction] = {}
 
 
 def function(*names: str, onnx: str, idle: str = "") -> Callable[[D], D]:
@@ -202,7 +202,9 @@ def function(*names: str, onnx: str, idle: str = "") -> Callable[[D], D]:
     """
 
     def register(describer: D) -> D:
-        entry = _Entry(describer, onnx, inspect.signature(describer), IDLE.union(idle.split()))
+        entry = _DescribedFunction(
+            describer, onnx, inspect.signature(describer), IDLE.union(idle.split())
+        )
         _TABLE.update(dict.fromkeys(names, entry))
         return describer
 
@@ -252,7 +254,7 @@ def named(name: str) -> str:
 
 
 def describe_function(
-    name: str, shown: str, build: Builder, args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str, shown: str, build: CallBuilder, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Description:
     """The steps of one call; raises Undescribed with the reason where there are none."""
     entry = _TABLE.get(name)

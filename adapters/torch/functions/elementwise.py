@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
 
@@ -19,7 +19,7 @@ _FAR = 2.0**15
 flushed."""
 
 
-def _negative(build: Builder, value: Value) -> Ref:
+def _negative(build: CallBuilder, value: Value) -> Ref:
     """Where the bit of the sign is set; that of -0.0 shows in a quotient by it."""
     array = build.array(value)
     below = build.add(ops.Less(), value, 0)
@@ -30,29 +30,29 @@ def _negative(build: Builder, value: Value) -> Ref:
     return build.add(ops.Or(), below, build.add(ops.Less(), build.add(ops.Div(), _FAR, value), 0.0))
 
 
-def _is_0(build: Builder, value: Value) -> Ref:
+def _is_0(build: CallBuilder, value: Value) -> Ref:
     return build.add(ops.Equal(), value, 0)
 
 
 @function("signbit", onnx="less")
-def signbit(build: Builder, input: Value) -> Ref:
+def signbit(build: CallBuilder, input: Value) -> Ref:
     return _negative(build, input)
 
 
 @function("copysign", "copysign_", onnx="where")
-def copysign(build: Builder, input: Value, other: Value) -> Ref:
+def copysign(build: CallBuilder, input: Value, other: Value) -> Ref:
     size = build.add(ops.Abs(), input)
     return build.add(ops.Where(), _negative(build, other), build.add(ops.Neg(), size), size)
 
 
 @function("heaviside", "heaviside_", onnx="where")
-def heaviside(build: Builder, input: Value, values: Value) -> Ref:
+def heaviside(build: CallBuilder, input: Value, values: Value) -> Ref:
     step = build.add(ops.Where(), build.add(ops.Greater(), input, 0), 1, 0)
     return build.add(ops.Where(), _is_0(build, input), values, step)
 
 
 @function("isfinite", onnx="not")
-def isfinite(build: Builder, input: Value) -> Ref:
+def isfinite(build: CallBuilder, input: Value) -> Ref:
     if build.array(input).dtype.kind != "f":
         return build.add(ops.Equal(), input, input)
     return build.add(
@@ -62,7 +62,7 @@ def isfinite(build: Builder, input: Value) -> Ref:
 
 def _register_infinite(name: str, value: float) -> None:
     @function(name, onnx="equal")
-    def infinite(build: Builder, input: Value) -> Ref:
+    def infinite(build: CallBuilder, input: Value) -> Ref:
         if build.array(input).dtype.kind != "f":
             return build.add(ops.NotEqual(), input, input)
         return build.add(ops.Equal(), input, np.asarray(value))
@@ -74,7 +74,7 @@ _register_infinite("isneginf", -math.inf)
 
 @function("isclose", onnx="lessorequal")
 def isclose(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     other: Value,
     rtol: float = 1e-5,
@@ -107,28 +107,28 @@ def isclose(
 
 
 @function("frac", "frac_", onnx="mod")
-def frac(build: Builder, input: Value) -> Ref:
+def frac(build: CallBuilder, input: Value) -> Ref:
     """What follows the point, with the sign of the input."""
     return build.add(ops.Mod(fmod=True), input, 1.0)
 
 
 @function("deg2rad", "deg2rad_", onnx="mul")
-def deg2rad(build: Builder, input: Value) -> Ref:
+def deg2rad(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Mul(), input, math.pi / 180)
 
 
 @function("rad2deg", "rad2deg_", onnx="mul")
-def rad2deg(build: Builder, input: Value) -> Ref:
+def rad2deg(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Mul(), input, 180 / math.pi)
 
 
 @function("exp2", "exp2_", "special_exp2", onnx="pow")
-def exp2(build: Builder, input: Value) -> Ref:
+def exp2(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Pow(), 2.0, input)
 
 
 @function("ldexp", "ldexp_", onnx="mul")
-def ldexp(build: Builder, input: Value, other: Value) -> Ref:
+def ldexp(build: CallBuilder, input: Value, other: Value) -> Ref:
     """input times two to the power of other, as long as that is no power beyond the range of
     float32."""
     if np.abs(build.array(other)).max(initial=0) > 100:
@@ -137,7 +137,7 @@ def ldexp(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("sinc", "sinc_", "special_sinc", onnx="sin")
-def sinc(build: Builder, input: Value) -> Ref:
+def sinc(build: CallBuilder, input: Value) -> Ref:
     """sin(pi x) / (pi x), and 1 at 0."""
     turned = build.add(ops.Mul(), input, math.pi)
     quotient = build.add(ops.Div(), build.add(ops.Sin(), turned), turned)
@@ -145,7 +145,7 @@ def sinc(build: Builder, input: Value) -> Ref:
 
 
 @function("logit", "logit_", "special_logit", onnx="log")
-def logit(build: Builder, input: Value, eps: float | None = None) -> Ref:
+def logit(build: CallBuilder, input: Value, eps: float | None = None) -> Ref:
     """log(x / (1 - x)), x no nearer to 0 and 1 than eps, which are numbers of its type
     (aten/src/ATen/native/cpu/UnaryOpsKernel.cpp)."""
     x = build.ref(input)
@@ -156,7 +156,7 @@ def logit(build: Builder, input: Value, eps: float | None = None) -> Ref:
     return build.add(ops.Log(), build.add(ops.Div(), x, build.add(ops.Sub(), 1.0, x)))
 
 
-def _times_log(build: Builder, input: Value, other: Value, log: Ref) -> Ref:
+def _times_log(build: CallBuilder, input: Value, other: Value, log: Ref) -> Ref:
     """input * log, and 0 where input is 0, unless other is NaN."""
     product = build.add(ops.Mul(), input, log)
     return build.add(
@@ -168,16 +168,16 @@ def _times_log(build: Builder, input: Value, other: Value, log: Ref) -> Ref:
 
 
 @function("xlogy", "xlogy_", "special_xlogy", onnx="log")
-def xlogy(build: Builder, input: Value, other: Value) -> Ref:
+def xlogy(build: CallBuilder, input: Value, other: Value) -> Ref:
     return _times_log(build, input, other, build.add(ops.Log(), other))
 
 
 @function("special_xlog1py", onnx="log1p")
-def xlog1py(build: Builder, input: Value, other: Value) -> Ref:
+def xlog1py(build: CallBuilder, input: Value, other: Value) -> Ref:
     return _times_log(build, input, other, build.add(ops.Log1p(), other))
 
 
-def _apart(build: Builder, input: Value, other: Value) -> Ref:
+def _apart(build: CallBuilder, input: Value, other: Value) -> Ref:
     """-|input - other|, and 0 for equal infinities."""
     less = build.add(
         ops.Where(), build.add(ops.Equal(), input, other), 0.0, build.add(ops.Sub(), input, other)
@@ -186,14 +186,14 @@ def _apart(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("logaddexp", onnx="logsumexp")
-def logaddexp(build: Builder, input: Value, other: Value) -> Ref:
+def logaddexp(build: CallBuilder, input: Value, other: Value) -> Ref:
     """max + log(1 + exp(-|input - other|)) (aten/src/ATen/native/cpu/BinaryOpsKernel.cpp)."""
     more = build.add(ops.Log1p(), build.add(ops.Exp(), _apart(build, input, other)))
     return build.add(ops.Add(), build.add(ops.Max(), input, other), more)
 
 
 @function("logaddexp2", onnx="logsumexp")
-def logaddexp2(build: Builder, input: Value, other: Value) -> Ref:
+def logaddexp2(build: CallBuilder, input: Value, other: Value) -> Ref:
     """The same to base 2."""
     more = build.add(ops.Log1p(), build.add(ops.Pow(), 2.0, _apart(build, input, other)))
     return build.add(
@@ -202,7 +202,7 @@ def logaddexp2(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("hypot", "hypot_", onnx="sqrt")
-def hypot(build: Builder, input: Value, other: Value) -> Ref:
+def hypot(build: CallBuilder, input: Value, other: Value) -> Ref:
     """The larger size times sqrt(1 + quotient²), which does not overflow; beside an infinity
     infinite, whatever it is (C99, F.9.4.3)."""
     sizes = [build.add(ops.Abs(), one) for one in (input, other)]
@@ -214,7 +214,7 @@ def hypot(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("atan2", "atan2_", "arctan2", "arctan2_", onnx="atan")
-def atan2(build: Builder, input: Value, other: Value) -> Ref:
+def atan2(build: CallBuilder, input: Value, other: Value) -> Ref:
     """The arctangent of input / other, and half a turn more or less where other is negative (C99,
     F.9.1.4)."""
     below, behind = _negative(build, input), _negative(build, other)

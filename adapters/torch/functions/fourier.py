@@ -15,16 +15,16 @@ from probe.description import Ref, Weight
 from probe.description.stft import Pair, half, resized, unhalved
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, describe_function, function
+from .describe import CallBuilder, Value, describe_function, function
 
 __all__: list[str] = []
 
 
-def _rank(build: Builder, x: Value) -> int:
+def _rank(build: CallBuilder, x: Value) -> int:
     return build.rank(x) - (id(x) in build.complexes)
 
 
-def _pair(build: Builder, x: Value) -> tuple[Ref, ...]:
+def _pair(build: CallBuilder, x: Value) -> tuple[Ref, ...]:
     """(real,) of a real tensor, else (real, imaginary)."""
     if id(x) not in build.complexes:
         return (build.ref(x),)
@@ -33,7 +33,7 @@ def _pair(build: Builder, x: Value) -> tuple[Ref, ...]:
     return tuple(build.add(ops.Squeeze(axes=(rank,)), build.add(cut, x)) for cut in cuts)
 
 
-def _joined(build: Builder, pair: Sequence[Ref], rank: int) -> Ref:
+def _joined(build: CallBuilder, pair: Sequence[Ref], rank: int) -> Ref:
     return build.add(
         ops.Concat(axis=rank), *(build.add(ops.Unsqueeze(axes=(rank,)), one) for one in pair)
     )
@@ -48,14 +48,14 @@ def _scale(count: int, inverse: bool, norm: str | None) -> float:
 
 
 def _transformed(
-    build: Builder, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float
+    build: CallBuilder, parts: Sequence[Ref], axes: Sequence[int], inverse: bool, scale: float
 ) -> Pair:
     done = build.add(ops.Fourier(tuple(axes), inverse, scale), *parts)
     return Ref(done.step, 0), Ref(done.step, 1)
 
 
 def _line(
-    build: Builder,
+    build: CallBuilder,
     kind: str,
     x: Value,
     sizes: Sequence[int | None],
@@ -97,12 +97,16 @@ def _line(
 def _register(kind: str) -> None:
     @function(f"complex.fft_{kind}", onnx="dft")
     def one(
-        build: Builder, input: Value, n: int | None = None, dim: int = -1, norm: str | None = None
+        build: CallBuilder,
+        input: Value,
+        n: int | None = None,
+        dim: int = -1,
+        norm: str | None = None,
     ) -> Ref:
         return _line(build, kind, input, (n,), (dim,), norm)
 
     def several(
-        build: Builder, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
+        build: CallBuilder, input: Value, s: Any = None, dim: Any = None, norm: str | None = None
     ) -> Ref:
         if dim is None:
             rank = _rank(build, input)
@@ -116,7 +120,11 @@ def _register(kind: str) -> None:
 
     @function(f"complex.fft_{kind}2", onnx="dft")
     def two(
-        build: Builder, input: Value, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
+        build: CallBuilder,
+        input: Value,
+        s: Any = None,
+        dim: Any = (-2, -1),
+        norm: str | None = None,
     ) -> Ref:
         return several(build, input, s, dim, norm)
 
@@ -128,27 +136,27 @@ for _kind in ("fft", "ifft", "rfft", "irfft"):
 
 
 @function("complex.real", onnx="split")
-def real(build: Builder, input: Value) -> Ref:
+def real(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Identity(), _pair(build, input)[0])
 
 
 @function("complex.imag", onnx="split")
-def imaginary(build: Builder, input: Value) -> Ref:
+def imaginary(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Identity(), _pair(build, input)[1])
 
 
 @function("complex.abs", "complex.__abs__", onnx="abs")
-def absolute(build: Builder, input: Value) -> Ref:
+def absolute(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.ReduceL2(axes=(build.rank(input) - 1,), keepdims=False), input)
 
 
 @function("complex.view_as_real", "complex.view_as_complex", onnx="identity")
-def seen_as(build: Builder, input: Value) -> Ref:
+def seen_as(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Identity(), input)
 
 
 @function("complex.complex", onnx="concat")
-def made(build: Builder, real: Value, imag: Value) -> Ref:
+def made(build: CallBuilder, real: Value, imag: Value) -> Ref:
     *shape, _ = build.outputs[0].shape
     parts = [
         build.ref(one)
@@ -160,7 +168,7 @@ def made(build: Builder, real: Value, imag: Value) -> Ref:
 
 
 @function("complex.mul", "complex.__mul__", "complex.__rmul__", "complex.multiply", onnx="mul")
-def product(build: Builder, input: Value, other: Value) -> Ref:
+def product(build: CallBuilder, input: Value, other: Value) -> Ref:
     """(a + bi)(c + di), where one of the two may be real."""
     if isinstance(input, complex) or isinstance(other, complex):
         raise Undescribed("a Python complex number is not supported")
@@ -179,7 +187,7 @@ def product(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("complex.einsum", onnx="einsum")
-def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
+def einsum(build: CallBuilder, equation: str, *operands: Any) -> Ref:
     """Of two operands, multiplied out."""
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         given = operands[0]
@@ -208,7 +216,7 @@ def _register_by_parts(name: str) -> None:
     sums = name.strip("_") in ("add", "radd", "rsub", "sub")
 
     @function(f"complex.{name}", onnx=name.strip("_"))
-    def by_parts(build: Builder, *args: Any, **kwargs: Any) -> Ref:
+    def by_parts(build: CallBuilder, *args: Any, **kwargs: Any) -> Ref:
         """What is done to the real parts and to the imaginary parts alike; what is real has
         imaginary parts of 0."""
         if any(isinstance(one, Weight) for one in (*args, *kwargs.values())):
@@ -221,7 +229,7 @@ def _register_by_parts(name: str) -> None:
                 x[..., part] if index in whole else x * (1 - part)
                 for index, x in enumerate(build.inputs)
             ]
-            inner = Builder(
+            inner = CallBuilder(
                 arrays, [out[..., part] for out in build.outputs], build.kinds, build.training
             )
             given = [0.0 if part and sums and isinstance(one, int | float) else one for one in args]
@@ -230,7 +238,7 @@ def _register_by_parts(name: str) -> None:
         return _joined(build, found, len(build.outputs[0].shape) - 1)
 
 
-def _pair_of(build: Builder, index: int, whole: bool) -> tuple[Ref, Ref]:
+def _pair_of(build: CallBuilder, index: int, whole: bool) -> tuple[Ref, Ref]:
     x, array = Ref(-1, index), build.inputs[index]
     if not whole:
         return x, build.ref(np.zeros(array.shape))

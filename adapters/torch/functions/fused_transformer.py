@@ -10,15 +10,15 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from ..layers.attention import Heads
-from .describe import Builder, Value, function
+from ..layers.attention import HeadLayout
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
 
 
 @function("_native_multi_head_attention", onnx="attention")
 def attention(
-    build: Builder,
+    build: CallBuilder,
     query: Value,
     key: Value,
     value: Value,
@@ -43,7 +43,7 @@ def attention(
         weights = ""
     refs = (build.ref(query), build.ref(key), build.ref(value))
     lengths = (build.shape(query)[1], build.shape(key)[1])
-    layout = Heads(num_head, embed_dim, build.shape(query)[0], True)
+    layout = HeadLayout(num_head, embed_dim, build.shape(query)[0], True)
     outputs = _attended(
         build,
         layout,
@@ -60,7 +60,7 @@ def attention(
 
 @function("_transformer_encoder_layer_fwd", onnx="encoderlayer")
 def encoder_layer(
-    build: Builder,
+    build: CallBuilder,
     src: Value,
     embed_dim: int,
     num_heads: int,
@@ -85,7 +85,7 @@ def encoder_layer(
     """Attention, then two dense layers; what each gives is added to what it was given, and
     normalised before or after."""
     batch, length, _ = build.shape(src)
-    layout = Heads(num_heads, embed_dim, batch, True)
+    layout = HeadLayout(num_heads, embed_dim, batch, True)
     apart = _kept(build, src)
     masks = (mask, mask_type) if apart is None else (~apart, 1)
 
@@ -118,7 +118,7 @@ def encoder_layer(
 
 
 @function("_nested_tensor_from_mask", idle="mask_check", onnx="nested")
-def nested(build: Builder, t: Value, mask: Value, mask_check: bool = True) -> Ref:
+def nested(build: CallBuilder, t: Value, mask: Value, mask_check: bool = True) -> Ref:
     """Samples of their own lengths, seen as an array with zeros behind the shorter ones; the mask
     is true where a sample goes on."""
     length = build.outputs[0].shape[1]
@@ -128,7 +128,7 @@ def nested(build: Builder, t: Value, mask: Value, mask_check: bool = True) -> Re
 
 
 @function("to_padded_tensor", onnx="pad", idle="output_size")
-def padded(build: Builder, self: Value, padding: float, output_size: Any = None) -> Ref:
+def padded(build: CallBuilder, self: Value, padding: float, output_size: Any = None) -> Ref:
     """An array of samples of their own lengths, as long as the longest or as is said."""
     kept, out = _kept(build, self), build.outputs[0].shape
     if kept is None or build.rank(self) != 3 or build.shape(self)[::2] != out[::2]:
@@ -142,7 +142,7 @@ def padded(build: Builder, self: Value, padding: float, output_size: Any = None)
     )
 
 
-def _kept(build: Builder, x: Value) -> np.ndarray | None:
+def _kept(build: CallBuilder, x: Value) -> np.ndarray | None:
     """(batch, positions): where the samples of a nested tensor have their own elements; None for
     any other tensor."""
     lengths = build.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
@@ -152,7 +152,7 @@ def _kept(build: Builder, x: Value) -> np.ndarray | None:
 
 
 def _dense(
-    build: Builder, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None
+    build: CallBuilder, name: str, weight: Value, bias: Value, rows: tuple[int, int] | None = None
 ) -> ops.MatMul:
     """By a transposed weight, or by some of its rows."""
     kernel, shift = build.weight(f"{name}.weight", weight), build.weight(f"{name}.bias", bias)
@@ -163,8 +163,8 @@ def _dense(
 
 
 def _attended(
-    build: Builder,
-    layout: Heads,
+    build: CallBuilder,
+    layout: HeadLayout,
     refs: tuple[Ref, Ref, Ref],
     lengths: tuple[int, int],
     held: tuple[Value, Value, Value, Value],
@@ -194,7 +194,7 @@ def _attended(
 
 
 def _mask(
-    build: Builder, layout: Heads, lengths: tuple[int, int], mask: Value | None, kind: Any
+    build: CallBuilder, layout: HeadLayout, lengths: tuple[int, int], mask: Value | None, kind: Any
 ) -> Ref | None:
     """What is not 0 hides, be it -inf, true or a number that was meant to be added
     (ATen/native/transformers/attention.cpp, masked_softmax): 0 is one mask for all samples, 1 the

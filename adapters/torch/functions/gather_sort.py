@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Outputs, Value, function
+from .describe import CallBuilder, Outputs, Value, function
 from .shape import concat, setitem
 
 __all__ = ["nonzero"]
@@ -24,12 +24,14 @@ def _held(count: int) -> None:
         raise Undescribed(f"comparing {count} pairs of elements one by one exceeds the limit")
 
 
-def _flat(build: Builder, value: Value) -> Ref:
+def _flat(build: CallBuilder, value: Value) -> Ref:
     return build.add(ops.Reshape(shape=(-1,)), value)
 
 
 @function("cdist", "_cdist_forward", onnx="pairwisedistance")
-def cdist(build: Builder, x1: Value, x2: Value, p: float = 2.0, compute_mode: Any = None) -> Ref:
+def cdist(
+    build: CallBuilder, x1: Value, x2: Value, p: float = 2.0, compute_mode: Any = None
+) -> Ref:
     """The p-norms of the differences of all rows; of p = 2 by a matrix product beyond 25 rows
     (aten/src/ATen/native/Distance.cpp)."""
     modes = {
@@ -66,7 +68,7 @@ def cdist(build: Builder, x1: Value, x2: Value, p: float = 2.0, compute_mode: An
 
 
 @function("_euclidean_dist", onnx="pairwisedistance")
-def euclidean_dist(build: Builder, x1: Value, x2: Value) -> Ref:
+def euclidean_dist(build: CallBuilder, x1: Value, x2: Value) -> Ref:
     """The root of [-2 x1, |x1|², 1] [x2, 1, |x2|²]ᵀ, no less than 0, which loses digits of rows
     that are close to each other."""
     sides = []
@@ -91,7 +93,7 @@ def euclidean_dist(build: Builder, x1: Value, x2: Value) -> Ref:
     )
 
 
-def _along(build: Builder, input: Value, dim: int, index: Value) -> tuple[Any, ...]:
+def _along(build: CallBuilder, input: Value, dim: int, index: Value) -> tuple[Any, ...]:
     """The key of the slices at an index along one axis."""
     if not build.rank(input):
         raise Undescribed("a 0-dimensional tensor is not supported")
@@ -99,7 +101,7 @@ def _along(build: Builder, input: Value, dim: int, index: Value) -> tuple[Any, .
 
 
 @function("index_copy", "index_copy_", onnx="scatternd")
-def index_copy(build: Builder, input: Value, dim: int, index: Value, source: Value) -> Ref:
+def index_copy(build: CallBuilder, input: Value, dim: int, index: Value, source: Value) -> Ref:
     places = np.atleast_1d(build.array(index))
     if len(np.unique(places)) < len(places):
         raise Undescribed(
@@ -109,13 +111,13 @@ def index_copy(build: Builder, input: Value, dim: int, index: Value, source: Val
 
 
 @function("index_fill", "index_fill_", onnx="scatternd")
-def index_fill(build: Builder, input: Value, dim: int, index: Value, value: Value) -> Ref:
+def index_fill(build: CallBuilder, input: Value, dim: int, index: Value, value: Value) -> Ref:
     return setitem(build, input, _along(build, input, dim, index), value)
 
 
 @function("scatter_reduce", "scatter_reduce_", onnx="scatterelements")
 def scatter_reduce(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     dim: int,
     index: Value,
@@ -143,7 +145,7 @@ def scatter_reduce(
 
 @function("index_reduce", "index_reduce_", onnx="scatterelements")
 def index_reduce(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     dim: int,
     index: Value,
@@ -160,7 +162,12 @@ def index_reduce(
 
 
 def _brought(
-    build: Builder, input: Value, numbers: np.ndarray, updates: Ref, reduce: str, include_self: bool
+    build: CallBuilder,
+    input: Value,
+    numbers: np.ndarray,
+    updates: Ref,
+    reduce: str,
+    include_self: bool,
 ) -> Ref:
     """Each element of input reduced with the updates of its number; without itself where there are
     any, unless ``include_self``."""
@@ -201,14 +208,14 @@ def _members(
 
 
 @function("masked_select", onnx="gather")
-def masked_select(build: Builder, input: Value, mask: Value) -> Ref:
+def masked_select(build: CallBuilder, input: Value, mask: Value) -> Ref:
     numbers = np.arange(build.array(input).size).reshape(build.shape(input))
     spread, chosen = np.broadcast_arrays(numbers, build.array(mask))
     return build.add(ops.Gather(axis=0), _flat(build, input), spread[chosen])
 
 
 @function("masked_scatter", "masked_scatter_", onnx="scatternd")
-def masked_scatter(build: Builder, input: Value, mask: Value, source: Value) -> Ref:
+def masked_scatter(build: CallBuilder, input: Value, mask: Value, source: Value) -> Ref:
     """The first elements of the source, in their order, where the mask holds."""
     shape = build.outputs[0].shape
     numbers = np.flatnonzero(np.broadcast_to(build.array(mask), shape))
@@ -218,7 +225,7 @@ def masked_scatter(build: Builder, input: Value, mask: Value, source: Value) -> 
 
 
 @function("nonzero", onnx="nonzero")
-def nonzero(build: Builder, input: Value, *, as_tuple: bool = False) -> Outputs:
+def nonzero(build: CallBuilder, input: Value, *, as_tuple: bool = False) -> Outputs:
     """The places of what is not 0, in row-major order: of truths sorted by a stable rule, the first
     ones."""
     array = build.array(input)
@@ -238,7 +245,7 @@ def nonzero(build: Builder, input: Value, *, as_tuple: bool = False) -> Outputs:
 
 
 @function("count_nonzero", onnx="reducesum")
-def count_nonzero(build: Builder, input: Value, dim: Any = None) -> Ref:
+def count_nonzero(build: CallBuilder, input: Value, dim: Any = None) -> Ref:
     array = build.array(input)
     holds = build.add(
         ops.Cast(to="int64"),
@@ -251,7 +258,9 @@ def count_nonzero(build: Builder, input: Value, dim: Any = None) -> Ref:
 
 
 @function("bincount", onnx="scatternd", idle="minlength")
-def bincount(build: Builder, input: Value, weights: Value | None = None, minlength: int = 0) -> Ref:
+def bincount(
+    build: CallBuilder, input: Value, weights: Value | None = None, minlength: int = 0
+) -> Ref:
     """How often each number occurs, or the sum of the weights beside it."""
     if weights is None:
         given = build.ref(np.ones(build.shape(input), np.int64))
@@ -264,7 +273,7 @@ def bincount(build: Builder, input: Value, weights: Value | None = None, minleng
 
 
 @function("histc", onnx="scatternd")
-def histc(build: Builder, input: Value, bins: int = 100, min: float = 0, max: float = 0) -> Ref:
+def histc(build: CallBuilder, input: Value, bins: int = 100, min: float = 0, max: float = 0) -> Ref:
     """How many numbers fall into each of some bins of equal width; those outside into none, and the
     largest one of all into the last."""
     array = build.array(input)
@@ -298,7 +307,7 @@ def histc(build: Builder, input: Value, bins: int = 100, min: float = 0, max: fl
 
 @function("searchsorted", onnx="reducesum", idle="out_int32")
 def searchsorted(
-    build: Builder,
+    build: CallBuilder,
     sorted_sequence: Value,
     input: Value,
     *,
@@ -327,7 +336,12 @@ def searchsorted(
 
 @function("bucketize", onnx="reducesum", idle="out_int32")
 def bucketize(
-    build: Builder, input: Value, boundaries: Value, *, out_int32: bool = False, right: bool = False
+    build: CallBuilder,
+    input: Value,
+    boundaries: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
 ) -> Ref:
     return searchsorted(build, boundaries, input, right=right)
 
@@ -340,7 +354,9 @@ def _ordered(array: np.ndarray) -> None:
 
 
 @function("kthvalue", onnx="topk")
-def kthvalue(build: Builder, input: Value, k: int, dim: int = -1, keepdim: bool = False) -> Outputs:
+def kthvalue(
+    build: CallBuilder, input: Value, k: int, dim: int = -1, keepdim: bool = False
+) -> Outputs:
     """The k-th smallest along an axis and its place, where no other number there equals it."""
     array = build.array(input)
     if not array.ndim:
@@ -356,7 +372,9 @@ def kthvalue(build: Builder, input: Value, k: int, dim: int = -1, keepdim: bool 
 
 
 @function("median", onnx="topk")
-def median(build: Builder, input: Value, dim: int | None = None, keepdim: bool = False) -> Outputs:
+def median(
+    build: CallBuilder, input: Value, dim: int | None = None, keepdim: bool = False
+) -> Outputs:
     """The middle one in order, of an even number of elements the lower."""
     if dim is not None:
         return kthvalue(
@@ -374,7 +392,7 @@ def median(build: Builder, input: Value, dim: int | None = None, keepdim: bool =
 
 @function("quantile", onnx="topk", idle="keepdim")
 def quantile(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     q: Value,
     dim: int | None = None,
@@ -421,7 +439,7 @@ def quantile(
 
 @function("diff", onnx="sub")
 def diff(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     n: int = 1,
     dim: int = -1,
@@ -452,7 +470,7 @@ def diff(
 
 def _register_running(name: str, extreme: Any, place: Any, sign: int) -> None:
     @function(name, onnx=extreme.__name__.lower())
-    def running(build: Builder, input: Value, dim: int) -> tuple[Ref, Ref]:
+    def running(build: CallBuilder, input: Value, dim: int) -> tuple[Ref, Ref]:
         """The extreme of the elements so far, and the last of its places: of all elements along the
         axis with those behind hidden."""
         shape = build.shape(input)

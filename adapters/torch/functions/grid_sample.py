@@ -10,7 +10,7 @@ from probe.description import Ref
 from probe.description.affine_grid import affine_places
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
 
@@ -20,7 +20,7 @@ _PADDINGS = ("zeros", "border", "reflection")
 
 @function("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", onnx="gridsample")
 def grid_sample(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     grid: Value,
     mode: Any = "bilinear",
@@ -37,7 +37,7 @@ def grid_sample(
 
 @function("affine_grid", "affine_grid_generator", onnx="affinegrid")
 def affine_grid(
-    build: Builder, theta: Value, size: Sequence[int], align_corners: bool | None = None
+    build: CallBuilder, theta: Value, size: Sequence[int], align_corners: bool | None = None
 ) -> Ref:
     """The place of each element under the map of its sample."""
     batch, _, *space = (int(one) for one in size)

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__ = ["Flag", "broadcast_rank", "less", "plus", "reduced", "reduction_of", "times"]
 
@@ -35,7 +35,7 @@ def reduction_of(given: str | int, size_average: Flag | int, reduce: Flag) -> st
     return "mean"
 
 
-def reduced(build: Builder, loss: Ref, rank: int, reduction: str) -> Ref:
+def reduced(build: CallBuilder, loss: Ref, rank: int, reduction: str) -> Ref:
     """The mean or sum over all axes of the loss, or itself."""
     if reduction not in _REDUCTIONS:
         raise Undescribed(f"reduction={reduction!r} is not supported")
@@ -47,7 +47,7 @@ def reduced(build: Builder, loss: Ref, rank: int, reduction: str) -> Ref:
 
 
 def _weighted(
-    build: Builder, loss: Ref, weight: Value | None, rank: int, reduction: str, by_weights: bool
+    build: CallBuilder, loss: Ref, weight: Value | None, rank: int, reduction: str, by_weights: bool
 ) -> Ref:
     """The loss times a weight of its shape; the mean is ``by_weights`` divided by their sum."""
     if weight is None:
@@ -59,25 +59,25 @@ def _weighted(
     return build.add(ops.Div(), reduced(build, loss, rank, "sum"), total)
 
 
-def broadcast_rank(build: Builder, *values: Value) -> int:
+def broadcast_rank(build: CallBuilder, *values: Value) -> int:
     return len(np.broadcast_shapes(*map(build.shape, values)))
 
 
-def less(build: Builder, one: Value, other: Value) -> Ref:
+def less(build: CallBuilder, one: Value, other: Value) -> Ref:
     return build.add(ops.Sub(), one, other)
 
 
-def times(build: Builder, *factors: Value) -> Ref:
+def times(build: CallBuilder, *factors: Value) -> Ref:
     return build.add(ops.Mul(), *factors)
 
 
-def plus(build: Builder, *terms: Value) -> Ref:
+def plus(build: CallBuilder, *terms: Value) -> Ref:
     return build.add(ops.Add(), *terms)
 
 
 @function("mse_loss", onnx="mseloss")
 def mse_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -92,7 +92,7 @@ def mse_loss(
 
 @function("l1_loss", onnx="l1loss")
 def l1_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -105,7 +105,7 @@ def l1_loss(
     return _weighted(build, loss, weight, broadcast_rank(build, input, target), how, True)
 
 
-def _huber(build: Builder, input: Value, target: Value, delta: float) -> Ref:
+def _huber(build: CallBuilder, input: Value, target: Value, delta: float) -> Ref:
     """d² / 2 up to delta, delta (|d| - delta / 2) beyond."""
     size = build.add(ops.Abs(), less(build, input, target))
     near = times(build, build.add(ops.Square(), size), 0.5)
@@ -115,7 +115,7 @@ def _huber(build: Builder, input: Value, target: Value, delta: float) -> Ref:
 
 @function("smooth_l1_loss", onnx="smoothl1loss")
 def smooth_l1_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -132,7 +132,7 @@ def smooth_l1_loss(
 
 @function("huber_loss", onnx="huberloss")
 def huber_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     reduction: str = "mean",
@@ -146,7 +146,7 @@ def huber_loss(
 
 @function("binary_cross_entropy", onnx="bceloss")
 def binary_cross_entropy(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     weight: Value | None = None,
@@ -167,7 +167,7 @@ def binary_cross_entropy(
 
 @function("binary_cross_entropy_with_logits", onnx="bcewithlogitsloss")
 def binary_cross_entropy_with_logits(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     weight: Value | None = None,
@@ -187,7 +187,7 @@ def binary_cross_entropy_with_logits(
 
 @function("kl_div", onnx="kldivloss")
 def kl_div(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -212,7 +212,7 @@ def kl_div(
 
 @function("gaussian_nll_loss", onnx="gaussiannllloss")
 def gaussian_nll_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     var: Value,
@@ -234,7 +234,7 @@ def gaussian_nll_loss(
 
 @function("poisson_nll_loss", onnx="poissonnllloss")
 def poisson_nll_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     log_input: bool = True,

@@ -8,21 +8,21 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 from .losses import Flag, broadcast_rank, less, plus, reduced, reduction_of, times
 from .nn_functional_stateful import pairwise_distance
 
 __all__: list[str] = []
 
 
-def _above(build: Builder, value: Value) -> Ref:
+def _above(build: CallBuilder, value: Value) -> Ref:
     """The value where it is positive, else 0."""
     return build.add(ops.Clip(low=0.0, high=None), value)
 
 
 @function("margin_ranking_loss", onnx="marginrankingloss")
 def margin_ranking_loss(
-    build: Builder,
+    build: CallBuilder,
     input1: Value,
     input2: Value,
     target: Value,
@@ -39,7 +39,7 @@ def margin_ranking_loss(
 
 @function("hinge_embedding_loss", onnx="hingeembeddingloss")
 def hinge_embedding_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     margin: float = 1.0,
@@ -61,7 +61,7 @@ def hinge_embedding_loss(
 
 @function("soft_margin_loss", onnx="softmarginloss")
 def soft_margin_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -77,7 +77,7 @@ def soft_margin_loss(
 
 @function("multilabel_soft_margin_loss", onnx="multilabelsoftmarginloss")
 def multilabel_soft_margin_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     weight: Value | None = None,
@@ -99,7 +99,7 @@ def multilabel_soft_margin_loss(
 
 @function("multi_margin_loss", onnx="multimarginloss")
 def multi_margin_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     p: int = 1,
@@ -129,7 +129,7 @@ def multi_margin_loss(
 
 @function("multilabel_margin_loss", onnx="multilabelmarginloss")
 def multilabel_margin_loss(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     target: Value,
     size_average: Flag = None,
@@ -161,7 +161,7 @@ def multilabel_margin_loss(
 
 @function("cosine_embedding_loss", onnx="cosineembeddingloss")
 def cosine_embedding_loss(
-    build: Builder,
+    build: CallBuilder,
     input1: Value,
     input2: Value,
     target: Value,
@@ -189,7 +189,7 @@ def cosine_embedding_loss(
 
 @function("triplet_margin_loss", onnx="tripletmarginloss")
 def triplet_margin_loss(
-    build: Builder,
+    build: CallBuilder,
     anchor: Value,
     positive: Value,
     negative: Value,
@@ -209,7 +209,7 @@ def triplet_margin_loss(
 
 @function("triplet_margin_with_distance_loss", onnx="tripletmarginloss")
 def triplet_margin_with_distance_loss(
-    build: Builder,
+    build: CallBuilder,
     anchor: Value,
     positive: Value,
     negative: Value,
@@ -232,7 +232,7 @@ def triplet_margin_with_distance_loss(
 
 
 def _triplet(
-    build: Builder,
+    build: CallBuilder,
     three: tuple[Value, Value, Value],
     options: dict[str, Any],
     margin: float,

@@ -12,7 +12,7 @@ from probe.errors import Undescribed
 
 from ..describe.describe import ntuple
 from ..layers.attention import dot_product_attention
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 from .shape import narrow
 
 __all__ = ["attention", "convolution", "linear", "matmul"]
@@ -29,12 +29,12 @@ __all__ = ["attention", "convolution", "linear", "matmul"]
     "linalg_matmul",
     onnx="matmul",
 )
-def matmul(build: Builder, input: Value, other: Value) -> Ref:
+def matmul(build: CallBuilder, input: Value, other: Value) -> Ref:
     return build.add(ops.Product(), input, other)
 
 
 @function("inner", onnx="matmul")
-def inner(build: Builder, input: Value, other: Value) -> Ref:
+def inner(build: CallBuilder, input: Value, other: Value) -> Ref:
     """The sums of products along the last axis of both; one without axes is a factor."""
     ranks = build.rank(input), build.rank(other)
     if not all(ranks):
@@ -45,13 +45,13 @@ def inner(build: Builder, input: Value, other: Value) -> Ref:
 
 
 @function("__rmatmul__", onnx="matmul")
-def rmatmul(build: Builder, input: Value, other: Value) -> Ref:
+def rmatmul(build: CallBuilder, input: Value, other: Value) -> Ref:
     return build.add(ops.Product(), other, input)
 
 
 @function("addmm", "addbmm", "baddbmm", "addmv", onnx="gemm")
 def addmm(
-    build: Builder, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1
+    build: CallBuilder, input: Value, mat1: Value, mat2: Value, *, beta: float = 1, alpha: float = 1
 ) -> Ref:
     if build.array(mat1).dtype.kind != "f" and any(
         factor != int(factor) for factor in (alpha, beta)
@@ -66,7 +66,7 @@ def addmm(
 
 @function("grouped_mm", "_grouped_mm", onnx="matmul")
 def grouped_mm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     mat2: Value,
     *,
@@ -110,14 +110,14 @@ def grouped_mm(
     )
 
 
-def _matrix(build: Builder, input: Value, index: int) -> Ref:
+def _matrix(build: CallBuilder, input: Value, index: int) -> Ref:
     """One matrix of several."""
     return build.add(ops.Reshape(shape=build.shape(input)[1:]), narrow(build, input, 0, index, 1))
 
 
 @function("linalg_solve_triangular", onnx="solvetriangular")
 def solve_triangular(
-    build: Builder,
+    build: CallBuilder,
     A: Value,
     B: Value,
     *,
@@ -155,18 +155,18 @@ def solve_triangular(
 _ROWS = 128
 
 
-def _block(build: Builder, input: Value, bounds: Sequence[tuple[int, int]]) -> Ref:
+def _block(build: CallBuilder, input: Value, bounds: Sequence[tuple[int, int]]) -> Ref:
     starts, stops = zip(*bounds, strict=True)
     return build.add(ops.Slice(starts=starts, stops=stops), input)
 
 
 @function("outer", "ger", onnx="einsum")
-def outer(build: Builder, input: Value, vec2: Value) -> Ref:
+def outer(build: CallBuilder, input: Value, vec2: Value) -> Ref:
     return build.add(ops.Einsum(equation="i,j->ij"), input, vec2)
 
 
 @function("einsum", onnx="einsum")
-def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
+def einsum(build: CallBuilder, equation: str, *operands: Any) -> Ref:
     if not isinstance(equation, str):
         raise Undescribed("einsum in the sublist format is not supported")
     given: Sequence[Value] = (
@@ -176,7 +176,7 @@ def einsum(build: Builder, equation: str, *operands: Any) -> Ref:
 
 
 @function("linear", onnx="gemm")
-def linear(build: Builder, input: Value, weight: Value, bias: Value | None = None) -> Ref:
+def linear(build: CallBuilder, input: Value, weight: Value, bias: Value | None = None) -> Ref:
     """x times the transposed weight; a weight of one axis is a vector."""
     if build.fixed(weight) and build.rank(weight) == 2 and (bias is None or build.fixed(bias)):
         return build.module(
@@ -195,7 +195,7 @@ def linear(build: Builder, input: Value, weight: Value, bias: Value | None = Non
 def _register_convolution(rank: int) -> None:
     @function(f"conv{rank}d", onnx="conv")
     def call(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         weight: Value,
         bias: Value | None = None,
@@ -214,7 +214,7 @@ for _rank in (1, 2, 3):
 # of the transposed one, and which kernel
 @function("convolution", "_convolution", onnx="conv", idle="output_padding rest")
 def any_convolution(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     weight: Value,
     bias: Value | None,
@@ -234,7 +234,7 @@ def any_convolution(
 
 
 def convolution(
-    build: Builder,
+    build: CallBuilder,
     rank: int,
     input: Value,
     weight: Value,
@@ -290,7 +290,7 @@ def convolution(
 def _register_transposed(rank: int) -> None:
     @function(f"conv_transpose{rank}d", onnx="convtranspose")
     def call(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         weight: Value,
         bias: Value | None = None,
@@ -326,7 +326,7 @@ for _rank in (1, 2, 3):
 
 @function("scaled_dot_product_attention", onnx="attention")
 def attention(
-    build: Builder,
+    build: CallBuilder,
     query: Value,
     key: Value,
     value: Value,
@@ -348,7 +348,7 @@ def attention(
 
 
 @function("linalg_svdvals", onnx="svdvals", idle="driver")
-def svdvals(build: Builder, input: Value, *, driver: str | None = None) -> Ref:
+def svdvals(build: CallBuilder, input: Value, *, driver: str | None = None) -> Ref:
     """``driver`` is a kernel for GPUs."""
     if not build.outputs[0].size:
         raise Undescribed("singular values of empty matrices")

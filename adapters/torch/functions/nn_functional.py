@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__ = ["activation", "interpolate", "pool"]
 
@@ -57,7 +57,7 @@ _ACTIVATIONS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
 
 
 def activation(
-    build: Builder,
+    build: CallBuilder,
     kind: str,
     defaults: Mapping[str, Any],
     input: Value,
@@ -75,7 +75,7 @@ def activation(
 
 def _register_activation(name: str, kind: str, onnx: str, defaults: Mapping[str, Any]) -> None:
     @function(name, f"{name}_", onnx=onnx)
-    def call(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
+    def call(build: CallBuilder, input: Value, *args: Any, **kwargs: Any) -> Ref:
         return activation(build, kind, defaults, input, args, kwargs)
 
 
@@ -87,7 +87,7 @@ def _register_softmax(name: str, kind: str) -> None:
     # Of `dtype` they take types of floats alone, and of two types of floats they are refused.
     @function(name, f"_{name}", f"special_{name}", onnx=kind.lower(), idle="rest _stacklevel dtype")
     def call(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         dim: int | None = None,
         *rest: Any,
@@ -109,7 +109,7 @@ def _register_dropout(name: str) -> None:
     # torch.nn.functional.dropout(input, p, training, inplace) and torch.dropout(input, p, train).
     @function(name, f"{name}_", onnx="dropout")
     def call(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         p: float = 0.5,
         training: bool = True,
@@ -134,18 +134,18 @@ for _name in (
     _register_dropout(_name)
 
 
-def _weights(build: Builder, **values: Value | None) -> dict[str, Weight | None]:
+def _weights(build: CallBuilder, **values: Value | None) -> dict[str, Weight | None]:
     return {name: build.weight(name, value) for name, value in values.items()}
 
 
 @function("prelu", "_prelu_kernel", onnx="prelu")
-def prelu(build: Builder, input: Value, weight: Value) -> Ref:
+def prelu(build: CallBuilder, input: Value, weight: Value) -> Ref:
     return build.module("PReLU", input, _weights(build, weight=weight))
 
 
 @function("rrelu", "rrelu_", onnx="leakyrelu")
 def rrelu(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     lower: float = 1 / 8,
     upper: float = 1 / 3,
@@ -159,7 +159,7 @@ def rrelu(
 
 @function("layer_norm", "native_layer_norm", onnx="layernormalization", idle="rest")  # which kernel
 def layer_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     normalized_shape: Sequence[int],
     weight: Value | None = None,
@@ -178,7 +178,7 @@ def layer_norm(
 
 @function("rms_norm", onnx="rmsnormalization")
 def rms_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     normalized_shape: Sequence[int],
     weight: Value | None = None,
@@ -195,7 +195,7 @@ def rms_norm(
 
 @function("group_norm", onnx="groupnormalization", idle="rest")  # which kernel
 def group_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     num_groups: int,
     weight: Value | None = None,
@@ -214,7 +214,7 @@ def group_norm(
 
 @function("batch_norm", onnx="batchnormalization", idle="momentum")  # of the running statistics
 def batch_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     running_mean: Value | None,
     running_var: Value | None,
@@ -234,7 +234,7 @@ def batch_norm(
 
 @function("aten.batch_norm", "aten._native_batch_norm_legit_no_training", onnx="batchnormalization")
 def aten_batch_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     weight: Value,
     bias: Value,
@@ -255,14 +255,16 @@ def aten_batch_norm(
 @function(
     "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize"
 )
-def aten_nearest(build: Builder, input: Value, output_size: Any, scale_factors: Any = None) -> Ref:
+def aten_nearest(
+    build: CallBuilder, input: Value, output_size: Any, scale_factors: Any = None
+) -> Ref:
     return interpolate(build, input, output_size, None if output_size else tuple(scale_factors))
 
 
 def _register_upsampling(name: str, mode: str) -> None:
     @function(f"aten.{name}", onnx="resize")
     def call(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         output_size: Any,
         align_corners: bool,
@@ -289,7 +291,7 @@ for _name, _kind in {
 # of the gradient, and of `max_norm`
 @function("embedding", onnx="gather", idle="padding_idx norm_type")
 def embedding(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     weight: Value,
     padding_idx: int | None = None,
@@ -306,7 +308,7 @@ def embedding(
     return build.add(ops.Gather(axis=0), rows, indices)
 
 
-def pool(build: Builder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
+def pool(build: CallBuilder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
     if options.get("stride") in (None, [], ()):
         options["stride"] = options["kernel_size"]
     return build.module_outputs(kind, (input,), **options)
@@ -315,7 +317,7 @@ def pool(build: Builder, kind: str, input: Value, options: dict[str, Any]) -> tu
 def _register_window_pools(rank: int) -> None:
     @function(f"max_pool{rank}d", onnx="maxpool")
     def maximum(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -335,7 +337,7 @@ def _register_window_pools(rank: int) -> None:
 
     @function(f"avg_pool{rank}d", onnx="averagepool")
     def average(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -362,7 +364,7 @@ def _register_window_pools(rank: int) -> None:
 def _register_other_pools(rank: int) -> None:
     @function(f"lp_pool{rank}d", onnx="lppool")
     def power(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         norm_type: float,
         kernel_size: Any,
@@ -378,12 +380,12 @@ def _register_other_pools(rank: int) -> None:
         return pool(build, f"LPPool{rank}d", input, options)
 
     @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
-    def adaptive_average(build: Builder, input: Value, output_size: Any) -> Ref:
+    def adaptive_average(build: CallBuilder, input: Value, output_size: Any) -> Ref:
         return build.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
 
     @function(f"adaptive_max_pool{rank}d", onnx="globalmaxpool")
     def adaptive_maximum(
-        build: Builder, input: Value, output_size: Any, return_indices: bool = False
+        build: CallBuilder, input: Value, output_size: Any, return_indices: bool = False
     ) -> Ref:
         return build.module(
             f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices
@@ -404,7 +406,7 @@ _PADS = {
 
 @function("pad", "constant_pad_nd", onnx="pad")
 def pad(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     pad: Sequence[Any],
     mode: Any = "constant",
@@ -420,7 +422,7 @@ def pad(
 
 @function("interpolate", "upsample", onnx="resize")
 def interpolate(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     size: Any = None,
     scale_factor: Any = None,
@@ -440,7 +442,7 @@ def interpolate(
 
 
 @function("one_hot", onnx="onehot", idle="num_classes")
-def one_hot(build: Builder, input: Value, num_classes: int = -1) -> Ref:
+def one_hot(build: CallBuilder, input: Value, num_classes: int = -1) -> Ref:
     return build.add(
         ops.Cast(to="int64"), build.add(ops.OneHot(depth=build.outputs[0].shape[-1]), input)
     )

@@ -10,7 +10,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 from .nn_functional import interpolate, pool
 
 __all__: list[str] = []
@@ -18,21 +18,26 @@ __all__: list[str] = []
 
 @function("cosine_similarity", onnx="cosinesimilarity")
 def cosine_similarity(
-    build: Builder, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
+    build: CallBuilder, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
 ) -> tuple[Ref, ...]:
     return build.module_outputs("CosineSimilarity", (x1, x2), dim=dim, eps=eps)
 
 
 @function("pairwise_distance", onnx="pairwisedistance")
 def pairwise_distance(
-    build: Builder, x1: Value, x2: Value, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+    build: CallBuilder,
+    x1: Value,
+    x2: Value,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    keepdim: bool = False,
 ) -> tuple[Ref, ...]:
     return build.module_outputs("PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
 
 
 @function("bilinear", onnx="einsum")
 def bilinear(
-    build: Builder, input1: Value, input2: Value, weight: Value, bias: Value | None = None
+    build: CallBuilder, input1: Value, input2: Value, weight: Value, bias: Value | None = None
 ) -> Ref:
     """x1 A_k x2 for every output k, plus the bias."""
     found = build.add(ops.Einsum(equation="...i,kij,...j->...k"), input1, weight, input2)
@@ -44,7 +49,7 @@ def bilinear(
 # of the running statistics
 @function("instance_norm", onnx="instancenormalization", idle="momentum")
 def instance_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     running_mean: Value | None = None,
     running_var: Value | None = None,
@@ -77,7 +82,7 @@ def instance_norm(
 
 @function("embedding_bag", onnx="embeddingbag")
 def embedding_bag(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     weight: Value,
     offsets: Value | None = None,
@@ -110,7 +115,7 @@ def embedding_bag(
 def _register(rank: int) -> None:
     @function(f"max_unpool{rank}d", onnx="maxunpool")
     def unpool(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         indices: Value,
         kernel_size: Any,
@@ -130,7 +135,7 @@ def _register(rank: int) -> None:
     # it gives them in either case
     @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")
     def places(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         kernel_size: Any,
         stride: Any = None,
@@ -150,7 +155,7 @@ def _register(rank: int) -> None:
 
     @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
     def adaptive(
-        build: Builder, input: Value, output_size: Any, return_indices: bool = True
+        build: CallBuilder, input: Value, output_size: Any, return_indices: bool = True
     ) -> tuple[Ref, ...]:
         kind, size = f"AdaptiveMaxPool{rank}d", output_size
         return _both(build.module_outputs(kind, (input,), output_size=size, return_indices=True))
@@ -169,20 +174,20 @@ for _rank in (1, 2, 3):
 
 @function("upsample_nearest", onnx="resize")
 def upsample_nearest(
-    build: Builder, input: Value, size: Any = None, scale_factor: Any = None
+    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
 ) -> Ref:
     return interpolate(build, input, size, scale_factor)
 
 
 @function("upsample_bilinear", onnx="resize")
 def upsample_bilinear(
-    build: Builder, input: Value, size: Any = None, scale_factor: Any = None
+    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
 ) -> Ref:
     return interpolate(build, input, size, scale_factor, "bilinear", True)
 
 
 @function("conv_tbc", onnx="conv")
-def conv_tbc(build: Builder, input: Value, weight: Value, bias: Value, pad: int = 0) -> Ref:
+def conv_tbc(build: CallBuilder, input: Value, weight: Value, bias: Value, pad: int = 0) -> Ref:
     """Of (time, batch, channels) with a kernel (time, in, out)."""
     x = build.add(ops.Transpose(perm=(1, 2, 0)), input)
     kernel = build.add(ops.Transpose(perm=(2, 1, 0)), weight)
@@ -197,7 +202,7 @@ def conv_tbc(build: Builder, input: Value, weight: Value, bias: Value, pad: int 
 
 
 @function("pdist", onnx="pairwisedistance")
-def pdist(build: Builder, input: Value, p: float = 2.0) -> Ref:
+def pdist(build: CallBuilder, input: Value, p: float = 2.0) -> Ref:
     """The distance of every row to each behind it."""
     rows = build.shape(input)[0]
     pairs = [(one, other) for one in range(rows) for other in range(one + 1, rows)]
@@ -214,7 +219,7 @@ def pdist(build: Builder, input: Value, p: float = 2.0) -> Ref:
 
 @function("multi_head_attention_forward", onnx="attention")
 def multi_head_attention_forward(
-    build: Builder,
+    build: CallBuilder,
     query: Value,
     key: Value,
     value: Value,

@@ -6,13 +6,13 @@ import numpy as np
 from probe import ops
 from probe.description import Ref
 
-from .describe import Builder, Outputs, Value, function
+from .describe import CallBuilder, Outputs, Value, function
 
 __all__: list[str] = []
 
 
 @function("_pack_padded_sequence", onnx="pack", idle="lengths")
-def pack(build: Builder, input: Value, lengths: Value, batch_first: bool) -> Outputs:
+def pack(build: CallBuilder, input: Value, lengths: Value, batch_first: bool) -> Outputs:
     """(rows, how many samples have each step)."""
     sizes = tuple(int(size) for size in build.outputs[1])
     x = (
@@ -25,7 +25,7 @@ def pack(build: Builder, input: Value, lengths: Value, batch_first: bool) -> Out
 
 @function("_pad_packed_sequence", onnx="unpack", idle="total_length")
 def unpack(
-    build: Builder,
+    build: CallBuilder,
     data: Value,
     batch_sizes: Value,
     batch_first: bool,

@@ -9,7 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
 
@@ -18,56 +18,61 @@ _LEVELS = "scale zero_point dtype"
 
 
 @function("quantized.add", onnx="add", idle=_LEVELS)
-def _add(build: Builder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+def _add(build: CallBuilder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return build.add(ops.Add(), qa, qb)
 
 
 @function("quantized.add_relu", onnx="add", idle=_LEVELS)
-def _add_relu(build: Builder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+def _add_relu(build: CallBuilder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return build.add(ops.Relu(), build.add(ops.Add(), qa, qb))
 
 
 @function("quantized.mul", onnx="mul", idle=_LEVELS)
-def _mul(build: Builder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+def _mul(build: CallBuilder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return build.add(ops.Mul(), qa, qb)
 
 
 @function("quantized.add_scalar", onnx="add")
-def _add_scalar(build: Builder, qa: Any, b: float) -> Ref:
+def _add_scalar(build: CallBuilder, qa: Any, b: float) -> Ref:
     """The output's levels are the input's, moved by the number."""
     return build.add(ops.Affine(gain=1.0, offset=float(b)), qa)
 
 
 @function("quantized.mul_scalar", onnx="mul")
-def _mul_scalar(build: Builder, qa: Any, b: float) -> Ref:
+def _mul_scalar(build: CallBuilder, qa: Any, b: float) -> Ref:
     """The output's levels are the input's, times the number."""
     return build.add(ops.Affine(gain=float(b), offset=0.0), qa)
 
 
 @function("quantized.matmul", onnx="matmul", idle=_LEVELS)
-def _matmul(build: Builder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
+def _matmul(build: CallBuilder, qa: Any, qb: Any, scale: float = 1.0, zero_point: int = 0) -> Ref:
     return build.add(ops.Product(), qa, qb)
 
 
 @function("quantized.cat", onnx="concat", idle=_LEVELS)
-def _cat(build: Builder, qx: Any, dim: int, scale: float = 1.0, zero_point: int = 0) -> Ref:
+def _cat(build: CallBuilder, qx: Any, dim: int, scale: float = 1.0, zero_point: int = 0) -> Ref:
     rank = build.outputs[0].ndim
     return build.add(ops.Concat(axis=dim % rank), *qx)
 
 
 @function("quantize_per_tensor", onnx="quantizelinear", idle=_LEVELS)
-def _quantize(build: Builder, input: Any, scale: Any, zero_point: Any, dtype: Any) -> Ref:
+def _quantize(build: CallBuilder, input: Any, scale: Any, zero_point: Any, dtype: Any) -> Ref:
     return build.add(ops.Identity(), input)
 
 
 @function("dequantize", onnx="dequantizelinear")
-def _dequantize(build: Builder, input: Any) -> Ref:
+def _dequantize(build: CallBuilder, input: Any) -> Ref:
     """The numbers that a quantised tensor stands for are what is compared all along."""
     return build.add(ops.Identity(), input)
 
 
 def _levels(
-    build: Builder, input: Value, scale: Value, zero_point: Value, ends: tuple[int, int], axis: int
+    build: CallBuilder,
+    input: Value,
+    scale: Value,
+    zero_point: Value,
+    ends: tuple[int, int],
+    axis: int,
 ) -> Ref:
     """Rounding to levels that do not follow from the model's input; ``axis``: along which they
     differ, or -1."""
@@ -92,7 +97,7 @@ def _levels(
 
 @function("fake_quantize_per_tensor_affine", onnx="quantizelinear")
 def _fake_quantize(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     scale: Value,
     zero_point: Value,
@@ -104,7 +109,7 @@ def _fake_quantize(
 
 @function("fake_quantize_per_channel_affine", onnx="quantizelinear")
 def _fake_quantize_channels(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     scale: Value,
     zero_point: Value,

@@ -7,13 +7,13 @@ from typing import Any
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__: list[str] = []
 
 
 def _held(
-    build: Builder, params: Sequence[Value], layers: int, ways: int
+    build: CallBuilder, params: Sequence[Value], layers: int, ways: int
 ) -> dict[str, Weight | None]:
     """The parameters by the names that a module gives them: of each layer and direction the
     weights, the biases, the projection."""
@@ -35,7 +35,7 @@ def _held(
 def _register(name: str, kind: str, **more: Any) -> None:
     @function(name, onnx=kind.lower())
     def recurrence(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         hx: Any,
         params: Sequence[Value],

@@ -10,14 +10,14 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import Builder, Outputs, Value, function, in_type
+from .describe import CallBuilder, Outputs, Value, function, in_type
 
 __all__ = ["norm", "normalize", "topk"]
 
 Dims = int | tuple[int, ...] | list[int] | None
 
 
-def _axes(build: Builder, input: Value, dim: Dims) -> tuple[int, ...]:
+def _axes(build: CallBuilder, input: Value, dim: Dims) -> tuple[int, ...]:
     rank = build.rank(input)
     if dim is None or (not isinstance(dim, int) and not len(dim)):
         return tuple(range(rank))
@@ -32,7 +32,12 @@ _OF_ONE: dict[Any, Any] = {
 
 
 def _reduced(
-    build: Builder, op: Callable[..., ops.Op], input: Value, dim: Dims, keepdim: bool, **more: Any
+    build: CallBuilder,
+    op: Callable[..., ops.Op],
+    input: Value,
+    dim: Dims,
+    keepdim: bool,
+    **more: Any,
 ) -> Ref:
     if not build.rank(input):
         return build.add(_OF_ONE.get(op, ops.Identity()), input)
@@ -42,7 +47,12 @@ def _reduced(
 def _register(names: str, op: Callable[..., ops.Op]) -> None:
     @function(*names.split(), onnx=op.__name__.lower())
     def reduction(
-        build: Builder, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+        build: CallBuilder,
+        input: Value,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dtype: Any = None,
     ) -> Ref:
         counted = op in (ops.ReduceSum, ops.ReduceProd) and build.array(input).dtype.kind == "b"
 
@@ -71,7 +81,12 @@ def _register_extreme(
 ) -> None:
     @function(name, onnx=op.__name__.lower())
     def extreme(
-        build: Builder, input: Value, dim: Any = None, keepdim: bool = False, *, other: Any = None
+        build: CallBuilder,
+        input: Value,
+        dim: Any = None,
+        keepdim: bool = False,
+        *,
+        other: Any = None,
     ) -> Outputs:
         """Of all elements, along an axis with the places, or of two tensors."""
         if other is not None:
@@ -96,7 +111,7 @@ _register_extreme("min", ops.ReduceMin, ops.ArgMin, ops.Min)
 
 @function("aminmax", onnx="reducemin")
 def aminmax(
-    build: Builder, input: Value, *, dim: int | None = None, keepdim: bool = False
+    build: CallBuilder, input: Value, *, dim: int | None = None, keepdim: bool = False
 ) -> Outputs:
     """Over all axes where none is named, which then stay with size 1."""
     least = _reduced(build, ops.ReduceMin, input, dim, keepdim)
@@ -105,7 +120,9 @@ def aminmax(
 
 def _register_place(name: str, op: Callable[..., ops.Op]) -> None:
     @function(name, onnx=name)
-    def place(build: Builder, input: Value, dim: int | None = None, keepdim: bool = False) -> Ref:
+    def place(
+        build: CallBuilder, input: Value, dim: int | None = None, keepdim: bool = False
+    ) -> Ref:
         rank = build.rank(input)
         if dim is not None and rank:
             return build.add(op(axis=dim % rank, keepdims=bool(keepdim)), input)
@@ -120,7 +137,7 @@ _register_place("argmin", ops.ArgMin)
 def _spread(name: str, op: Callable[..., ops.Op], with_mean: bool) -> None:
     @function(name, onnx="reducevar" if op is ops.ReduceVar else "reducestd")
     def spread(
-        build: Builder,
+        build: CallBuilder,
         input: Value,
         dim: Any = None,
         unbiased: bool = True,
@@ -153,7 +170,7 @@ for _name, _op, _both in (
 # Of `dtype` norms take types of floats alone, and of two types of floats they are refused.
 @function("norm", onnx="reducel2", idle="dtype")
 def norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     p: Any = None,
     dim: Dims = None,
@@ -169,7 +186,7 @@ def norm(
 
 @function("linalg_norm", onnx="reducel2", idle="dtype")
 def linalg_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     ord: Any = None,
     dim: Dims = None,
@@ -191,7 +208,7 @@ def linalg_norm(
 
 @function("linalg_vector_norm", onnx="reducel2", idle="dtype")
 def vector_norm(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     ord: Any = 2,
     dim: Dims = None,
@@ -202,7 +219,7 @@ def vector_norm(
     return _vector_norm(build, input, ord, dim, keepdim)
 
 
-def _vector_norm(build: Builder, input: Value, order: Any, dim: Dims, keepdim: bool) -> Ref:
+def _vector_norm(build: CallBuilder, input: Value, order: Any, dim: Dims, keepdim: bool) -> Ref:
     if order == 2:
         return _reduced(build, ops.ReduceL2, input, dim, keepdim)
     if order == 1:
@@ -218,7 +235,12 @@ def _vector_norm(build: Builder, input: Value, order: Any, dim: Dims, keepdim: b
 
 
 def _reduced_again(
-    build: Builder, op: Callable[..., ops.Op], value: Value, like: Value, dim: Dims, keepdim: bool
+    build: CallBuilder,
+    op: Callable[..., ops.Op],
+    value: Value,
+    like: Value,
+    dim: Dims,
+    keepdim: bool,
 ) -> Ref:
     """A reduction of a value in the shape of an argument."""
     if not build.rank(like):
@@ -228,7 +250,12 @@ def _reduced_again(
 
 @function("normalize", onnx="lpnormalization", idle="out")
 def normalize(
-    build: Builder, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None
+    build: CallBuilder,
+    input: Value,
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: Any = None,
 ) -> Ref:
     length = norm(build, input, p, dim, True)
     return build.add(ops.Div(), input, build.add(ops.Clip(low=eps, high=None), length))
@@ -236,7 +263,12 @@ def normalize(
 
 @function("topk", onnx="topk")
 def topk(
-    build: Builder, input: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+    build: CallBuilder,
+    input: Value,
+    k: int,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
 ) -> tuple[Ref, Ref]:
     order = _in_order(build, input, k, dim, largest, stable=False)
     if sorted or not build.rank(input):
@@ -250,7 +282,7 @@ def topk(
 
 
 def _in_order(
-    build: Builder, input: Value, k: int, dim: int, largest: bool, stable: bool
+    build: CallBuilder, input: Value, k: int, dim: int, largest: bool, stable: bool
 ) -> tuple[Ref, Ref]:
     rank = build.rank(input)
     row = input if rank else build.add(ops.Reshape(shape=(1,)), input)
@@ -263,7 +295,12 @@ def _in_order(
 
 @function("sort", onnx="topk")
 def sort(
-    build: Builder, input: Value, dim: int = -1, descending: bool = False, *, stable: bool = False
+    build: CallBuilder,
+    input: Value,
+    dim: int = -1,
+    descending: bool = False,
+    *,
+    stable: bool = False,
 ) -> tuple[Ref, Ref]:
     shape = build.shape(input)
     return _in_order(build, input, shape[dim] if shape else 1, dim, descending, bool(stable))
@@ -271,6 +308,6 @@ def sort(
 
 @function("argsort", onnx="topk")
 def argsort(
-    build: Builder, input: Value, dim: int = -1, descending: bool = False, stable: bool = False
+    build: CallBuilder, input: Value, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> Ref:
     return sort(build, input, dim, descending, stable=stable)[1]

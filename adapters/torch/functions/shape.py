@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
-from .describe import Builder, Value, function
+from .describe import CallBuilder, Value, function
 
 __all__ = ["concat", "getitem", "setitem"]
 
@@ -34,7 +34,7 @@ __all__ = ["concat", "getitem", "setitem"]
     onnx="reshape",
     idle="args size shape stride start_dim end_dim dim sizes other dtype",
 )
-def reshape(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def reshape(build: CallBuilder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """The elements in row-major order in the shape that the call gave them."""
     if build.array(input).dtype != build.outputs[0].dtype:
         raise Undescribed("reinterpreting the bits as another dtype is not supported")
@@ -42,7 +42,7 @@ def reshape(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
 
 
 @function("permute", onnx="transpose")
-def permute(build: Builder, input: Value, *args: Any, dims: Any = None) -> Ref:
+def permute(build: CallBuilder, input: Value, *args: Any, dims: Any = None) -> Ref:
     return _transposed(build, input, [axis % build.rank(input) for axis in _several(args, dims)])
 
 
@@ -52,34 +52,34 @@ def _several(args: Sequence[Any], dims: Any) -> Sequence[int]:
     return given[0] if len(given) == 1 and not isinstance(given[0], int) else given
 
 
-def _transposed(build: Builder, input: Value, order: Sequence[int]) -> Ref:
+def _transposed(build: CallBuilder, input: Value, order: Sequence[int]) -> Ref:
     return build.add(ops.Transpose(perm=tuple(order)) if order else ops.Identity(), input)
 
 
 @function("transpose", "transpose_", "swapaxes", "swapdims", onnx="transpose")
-def transpose(build: Builder, input: Value, dim0: int, dim1: int) -> Ref:
+def transpose(build: CallBuilder, input: Value, dim0: int, dim1: int) -> Ref:
     order = list(range(build.rank(input)))
     order[dim0], order[dim1] = order[dim1], order[dim0]
     return build.add(ops.Transpose(perm=tuple(order)), input)
 
 
 @function("t", "T", "H", "numpy_T", onnx="transpose")
-def turned(build: Builder, input: Value) -> Ref:
+def turned(build: CallBuilder, input: Value) -> Ref:
     return _transposed(build, input, [*reversed(range(build.rank(input)))])
 
 
 @function("mT", "mH", "adjoint", onnx="transpose")
-def matrix_turned(build: Builder, input: Value) -> Ref:
+def matrix_turned(build: CallBuilder, input: Value) -> Ref:
     return transpose(build, input, -1, -2)
 
 
 @function("data", "real", onnx="identity")
-def same(build: Builder, input: Value) -> Ref:
+def same(build: CallBuilder, input: Value) -> Ref:
     return build.add(ops.Identity(), input)
 
 
 @function("movedim", "moveaxis", onnx="transpose")
-def movedim(build: Builder, input: Value, source: Any, destination: Any) -> Ref:
+def movedim(build: CallBuilder, input: Value, source: Any, destination: Any) -> Ref:
     rank = build.rank(input)
     pairs = zip(
         *(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True
@@ -97,12 +97,12 @@ def movedim(build: Builder, input: Value, source: Any, destination: Any) -> Ref:
 @function(
     "expand", "expand_as", "broadcast_to", onnx="expand", idle="sizes size shape implicit other"
 )
-def expand(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+def expand(build: CallBuilder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     return build.add(ops.Expand(shape=build.outputs[0].shape), input)
 
 
 @function("repeat", "tile", onnx="tile", idle="sizes repeats dims")
-def repeat(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
+def repeat(build: CallBuilder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
     shape, wanted = build.shape(input), build.outputs[0].shape
     full = (1,) * (len(wanted) - len(shape)) + shape
     repeats = tuple(to // of if of else 1 for to, of in zip(wanted, full, strict=True))
@@ -114,7 +114,7 @@ def repeat(build: Builder, input: Value, *sizes: Any, **kwargs: Any) -> Ref:
 
 @function("as_strided", onnx="gather")
 def as_strided(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     size: Sequence[Any],
     stride: Sequence[Any],
@@ -146,7 +146,12 @@ def _in_memory(size: Sequence[int], stride: Sequence[int], offset: int) -> np.nd
 
 @function("repeat_interleave", onnx="gather", idle="output_size")
 def repeat_interleave(
-    build: Builder, input: Value, repeats: Any, dim: int | None = None, *, output_size: Any = None
+    build: CallBuilder,
+    input: Value,
+    repeats: Any,
+    dim: int | None = None,
+    *,
+    output_size: Any = None,
 ) -> Ref:
     counts = build.array(repeats) if not isinstance(repeats, int) else repeats
     if dim is None:
@@ -159,7 +164,7 @@ def repeat_interleave(
 
 @function("cat", "concat", "concatenate", onnx="concat")
 def concat(
-    build: Builder, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
+    build: CallBuilder, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
 ) -> Ref:
     """Empty tensors are left out beside others; of one axis everywhere, as PyTorch does."""
     kept = [one for one in tensors if 0 not in build.shape(one)]
@@ -168,14 +173,14 @@ def concat(
 
 
 @function("stack", onnx="concat")
-def stack(build: Builder, tensors: Sequence[Value], dim: int = 0) -> Ref:
+def stack(build: CallBuilder, tensors: Sequence[Value], dim: int = 0) -> Ref:
     at = dim % (build.rank(tensors[0]) + 1)
     shape = build.shape(tensors[0])
     lifted = [build.add(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), one) for one in tensors]
     return build.add(ops.Concat(axis=at), *lifted)
 
 
-def _part(build: Builder, input: Value, axis: int, start: int, stop: int) -> Ref:
+def _part(build: CallBuilder, input: Value, axis: int, start: int, stop: int) -> Ref:
     shape = build.shape(input)
     bounds = [
         (start, stop) if k == axis % len(shape) else (0, size) for k, size in enumerate(shape)
@@ -195,7 +200,7 @@ def _part(build: Builder, input: Value, axis: int, start: int, stop: int) -> Ref
     ),
 )
 def split(
-    build: Builder, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any
+    build: CallBuilder, input: Value, *sizes: Any, dim: int = 0, **kwargs: Any
 ) -> tuple[Ref, ...]:
     """Where the pieces end is told by their sizes."""
     axis = sizes[1] if len(sizes) > 1 else dim
@@ -204,7 +209,7 @@ def split(
 
 
 @function("unbind", "__iter__", onnx="split")
-def unbind(build: Builder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
+def unbind(build: CallBuilder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
     pieces = (_part(build, input, dim, at, at + 1) for at in range(len(build.outputs)))
     return tuple(
         build.add(ops.Reshape(shape=out.shape), piece)
@@ -213,7 +218,7 @@ def unbind(build: Builder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
 
 
 @function("meshgrid", onnx="expand")
-def meshgrid(build: Builder, *tensors: Any, indexing: str | None = None) -> tuple[Ref, ...]:
+def meshgrid(build: CallBuilder, *tensors: Any, indexing: str | None = None) -> tuple[Ref, ...]:
     """Each tensor along an axis of its own; "xy" exchanges the first two axes."""
     lines = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
     order = list(range(len(lines)))
@@ -228,21 +233,21 @@ def meshgrid(build: Builder, *tensors: Any, indexing: str | None = None) -> tupl
 
 
 @function("narrow", "narrow_copy", onnx="slice")
-def narrow(build: Builder, input: Value, dim: int, start: Any, length: int) -> Ref:
+def narrow(build: CallBuilder, input: Value, dim: int, start: Any, length: int) -> Ref:
     first = int(build.array(start)) if not isinstance(start, int) else start
     first += build.shape(input)[dim] if first < 0 else 0
     return _part(build, input, dim, first, first + length)
 
 
 @function("select", onnx="slice")
-def select(build: Builder, input: Value, dim: int, index: int) -> Ref:
+def select(build: CallBuilder, input: Value, dim: int, index: int) -> Ref:
     at = index % build.shape(input)[dim]
     return build.reshaped(_part(build, input, dim, at, at + 1))
 
 
 @function("slice", onnx="slice")
 def sliced(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     dim: int = 0,
     start: int | None = None,
@@ -255,7 +260,7 @@ def sliced(
 
 
 @function("index_select", onnx="gather")
-def index_select(build: Builder, input: Value, dim: int, index: Value) -> Ref:
+def index_select(build: CallBuilder, input: Value, dim: int, index: Value) -> Ref:
     if not build.rank(input):
         raise Undescribed("a 0-dimensional tensor is not supported")
     # one place keeps its axis
@@ -264,7 +269,7 @@ def index_select(build: Builder, input: Value, dim: int, index: Value) -> Ref:
 
 
 @function("take_along_dim", onnx="gatherelements")
-def take_along_dim(build: Builder, input: Value, indices: Value, dim: int | None = None) -> Ref:
+def take_along_dim(build: CallBuilder, input: Value, indices: Value, dim: int | None = None) -> Ref:
     """The elements at places along an axis, both broadcast along the others; without one those of
     all elements in a row."""
     if dim is None:
@@ -278,7 +283,7 @@ def take_along_dim(build: Builder, input: Value, indices: Value, dim: int | None
 
 @function("gather", onnx="gatherelements")
 def gather(
-    build: Builder, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
+    build: CallBuilder, input: Value, dim: int, index: Value, *, sparse_grad: bool = False
 ) -> Ref:
     if build.rank(input) and build.rank(index):
         return build.add(ops.GatherElements(axis=dim), input, index)
@@ -288,12 +293,12 @@ def gather(
 
 
 @function("take", onnx="gather")
-def take(build: Builder, input: Value, index: Value) -> Ref:
+def take(build: CallBuilder, input: Value, index: Value) -> Ref:
     return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), index)
 
 
 @function("roll", onnx="gather")
-def roll(build: Builder, input: Value, shifts: Any, dims: Any = None) -> Ref:
+def roll(build: CallBuilder, input: Value, shifts: Any, dims: Any = None) -> Ref:
     if dims is None or dims == ():
         flat = build.add(ops.Reshape(shape=(-1,)), input)
         size = build.array(input).size
@@ -308,17 +313,17 @@ def roll(build: Builder, input: Value, shifts: Any, dims: Any = None) -> Ref:
 
 
 @function("fliplr", onnx="slice")
-def fliplr(build: Builder, input: Value) -> Ref:
+def fliplr(build: CallBuilder, input: Value) -> Ref:
     return flip(build, input, 1)
 
 
 @function("flipud", onnx="slice")
-def flipud(build: Builder, input: Value) -> Ref:
+def flipud(build: CallBuilder, input: Value) -> Ref:
     return flip(build, input, 0)
 
 
 @function("flip", onnx="slice")
-def flip(build: Builder, input: Value, *args: Any, dims: Any = None) -> Ref:
+def flip(build: CallBuilder, input: Value, *args: Any, dims: Any = None) -> Ref:
     rank = build.rank(input)
     turned = {axis % rank for axis in _several(args, dims)}
     starts = tuple(-1 if axis in turned else 0 for axis in range(rank))
@@ -331,17 +336,17 @@ def flip(build: Builder, input: Value, *args: Any, dims: Any = None) -> Ref:
 
 
 @function("tril", "tril_", onnx="trilu")
-def tril(build: Builder, input: Value, diagonal: int = 0) -> Ref:
+def tril(build: CallBuilder, input: Value, diagonal: int = 0) -> Ref:
     return build.add(ops.Trilu(upper=False, k=diagonal), input)
 
 
 @function("triu", "triu_", onnx="trilu")
-def triu(build: Builder, input: Value, diagonal: int = 0) -> Ref:
+def triu(build: CallBuilder, input: Value, diagonal: int = 0) -> Ref:
     return build.add(ops.Trilu(upper=True, k=diagonal), input)
 
 
 @function("unfold", onnx="gather")
-def unfold(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
+def unfold(build: CallBuilder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """``Tensor.unfold``, whose windows are an axis more; or ``F.unfold``, whose windows are
     columns."""
     if len(build.outputs[0].shape) > build.rank(input):
@@ -356,7 +361,7 @@ def unfold(build: Builder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     return build.module("Unfold", input, **given)
 
 
-def _windows(build: Builder, input: Value, dimension: int, size: int, step: int) -> Ref:
+def _windows(build: CallBuilder, input: Value, dimension: int, size: int, step: int) -> Ref:
     """Windows of one axis, side by side along a new last one; a number is an axis of one."""
     if not build.rank(input):
         return build.reshaped(input)
@@ -369,7 +374,7 @@ def _windows(build: Builder, input: Value, dimension: int, size: int, step: int)
     return build.add(ops.Transpose(perm=(*order, axis + 1)), picked)
 
 
-def _positions(build: Builder, input: Value, key: Any) -> np.ndarray:
+def _positions(build: CallBuilder, input: Value, key: Any) -> np.ndarray:
     """The number of each element that an index picks."""
     shape = build.shape(input)
     parts = key if isinstance(key, tuple) else (key,)
@@ -377,7 +382,7 @@ def _positions(build: Builder, input: Value, key: Any) -> np.ndarray:
     return np.asarray(np.arange(math.prod(shape)).reshape(shape)[plain])
 
 
-def _indices(build: Builder, part: Any) -> Any:
+def _indices(build: CallBuilder, part: Any) -> Any:
     if isinstance(part, Ref | Weight):
         array = build.array(part)
         if array.dtype.kind == "b":
@@ -406,13 +411,13 @@ def _basic(parts: Sequence[Any]) -> bool:
 
 
 @function("index", onnx="slice")
-def index(build: Builder, input: Value, indices: Sequence[Any]) -> Ref:
+def index(build: CallBuilder, input: Value, indices: Sequence[Any]) -> Ref:
     """A graph's own: None stands for the whole of an axis, where in Python it is a new one."""
     return getitem(build, input, tuple(slice(None) if one is None else one for one in indices))
 
 
 @function("__getitem__", onnx="slice")
-def getitem(build: Builder, input: Value, key: Any) -> Ref:
+def getitem(build: CallBuilder, input: Value, key: Any) -> Ref:
     """Slices and numbers: Slice. One tensor of indices among full slices: Gather. Anything else:
     the elements by their numbers."""
     if isinstance(key, tuple | list) and not (
@@ -463,7 +468,9 @@ def getitem(build: Builder, input: Value, key: Any) -> Ref:
     return build.add(ops.Gather(axis=0), build.add(ops.Reshape(shape=(-1,)), input), numbers)
 
 
-def _written(build: Builder, input: Value, key: Any, value: Value, reduction: str = "none") -> Ref:
+def _written(
+    build: CallBuilder, input: Value, key: Any, value: Value, reduction: str = "none"
+) -> Ref:
     numbers = _positions(build, input, key)
     array = build.array(value)
     updates = build.ref(_of_the_kind(build, value))
@@ -479,13 +486,13 @@ def _written(build: Builder, input: Value, key: Any, value: Value, reduction: st
 
 
 @function("__setitem__", onnx="scatternd")
-def setitem(build: Builder, input: Value, key: Any, value: Value) -> Ref:
+def setitem(build: CallBuilder, input: Value, key: Any, value: Value) -> Ref:
     return _written(build, input, tuple(key) if isinstance(key, tuple) else key, value)
 
 
 @function("index_put", "index_put_", "_index_put_impl_", onnx="scatternd", idle="unsafe")
 def index_put(
-    build: Builder,
+    build: CallBuilder,
     input: Value,
     indices: Sequence[Any],
     values: Value,
@@ -497,16 +504,16 @@ def index_put(
 
 
 @function("copy_", "copy", onnx="identity", idle="input")  # which is overwritten
-def copy(build: Builder, input: Value, src: Value, non_blocking: bool = False) -> Ref:
+def copy(build: CallBuilder, input: Value, src: Value, non_blocking: bool = False) -> Ref:
     return build.add(ops.Expand(shape=build.outputs[0].shape), _of_the_kind(build, src))
 
 
 @function("fill_", "fill", onnx="expand", idle="input")  # which is overwritten
-def fill(build: Builder, input: Value, value: Value) -> Ref:
+def fill(build: CallBuilder, input: Value, value: Value) -> Ref:
     return build.add(ops.Expand(shape=build.outputs[0].shape), _of_the_kind(build, value))
 
 
-def _of_the_kind(build: Builder, value: Value) -> Value:
+def _of_the_kind(build: CallBuilder, value: Value) -> Value:
     """What is written, in the type of what it is written to."""
     kind = build.outputs[0].dtype
     if kind.kind == "f" or build.array(value).dtype == kind:
@@ -516,7 +523,13 @@ def _of_the_kind(build: Builder, value: Value) -> Value:
 
 @function("scatter", "scatter_", onnx="scatterelements")
 def scatter(
-    build: Builder, input: Value, dim: int, index: Value, src: Value, *, reduce: str | None = None
+    build: CallBuilder,
+    input: Value,
+    dim: int,
+    index: Value,
+    src: Value,
+    *,
+    reduce: str | None = None,
 ) -> Ref:
     if reduce not in (None, "add"):
         raise Undescribed(f"reduce={reduce!r} is not supported")
@@ -532,13 +545,13 @@ def scatter(
 
 
 @function("scatter_add", "scatter_add_", onnx="scatterelements")
-def scatter_add(build: Builder, input: Value, dim: int, index: Value, src: Value) -> Ref:
+def scatter_add(build: CallBuilder, input: Value, dim: int, index: Value, src: Value) -> Ref:
     return scatter(build, input, dim, index, src, reduce="add")
 
 
 @function("index_add", "index_add_", onnx="scatternd")
 def index_add(
-    build: Builder, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1
+    build: CallBuilder, input: Value, dim: int, index: Value, source: Value, *, alpha: float = 1
 ) -> Ref:
     key = (*(slice(None),) * (dim % build.rank(input)), index)
     if alpha != 1:

@@ -6,7 +6,7 @@ from typing import Any
 from probe import ops
 from probe.description import Description
 
-from ..describe.describe import Call, chain, describes
+from ..describe.describe import ModuleCall, chain, describes
 
 __all__ = ["glu", "prelu", "rrelu", "softmax"]
 
@@ -50,7 +50,7 @@ for _name, _op in _ALONG_AXIS.items():
     _register_along_axis(_name, _op)
 
 
-def softmax(dim: int | None, call: Call, op: Callable[..., Any]) -> Description:
+def softmax(dim: int | None, call: ModuleCall, op: Callable[..., Any]) -> Description:
     """Without ``dim`` PyTorch takes axis 0 of 0, 1 or 3 axes and axis 1 of others
     (torch/nn/functional.py, _get_softmax_dim)."""
     if dim is None:
@@ -61,7 +61,7 @@ def softmax(dim: int | None, call: Call, op: Callable[..., Any]) -> Description:
 
 
 @describes("Softmax2d")
-def softmax_over_channels(module: Any, call: Call) -> Description:
+def softmax_over_channels(module: Any, call: ModuleCall) -> Description:
     return chain(
         ops.Softmax(axis=call.x.ndim - 3),
         input_axes=("batch", "channels", "height", "width")[-call.x.ndim :],
@@ -69,13 +69,13 @@ def softmax_over_channels(module: Any, call: Call) -> Description:
 
 
 @describes("GLU")
-def glu(module: Any, call: Call) -> Description:
+def glu(module: Any, call: ModuleCall) -> Description:
     """The first half of an axis times the sigmoid of the second."""
     return chain(ops.Glu(axis=module.dim % call.x.ndim))
 
 
 @describes("PReLU")
-def prelu(module: Any, call: Call) -> Description:
+def prelu(module: Any, call: ModuleCall) -> Description:
     """One slope for all, or one for each channel on axis 1."""
     shape = (-1, *(1,) * (call.x.ndim - 2)) if call.x.ndim > 1 else (1,) * call.x.ndim
     return chain(ops.PRelu(slope=call.required("weight", shape=shape)))
@@ -87,6 +87,6 @@ def prelu(module: Any, call: Call) -> Description:
         "in training mode its slopes are random; call eval() on it first" if module.training else ""
     ),
 )
-def rrelu(module: Any, call: Call) -> Description:
+def rrelu(module: Any, call: ModuleCall) -> Description:
     """In inference mode the slope is the middle of its range."""
     return chain(ops.LeakyRelu(alpha=(module.lower + module.upper) / 2))

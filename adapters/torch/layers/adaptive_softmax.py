@@ -7,13 +7,13 @@ import numpy as np
 from probe import ops
 from probe.description import Builder, Description, Ref, Value
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 
 __all__: list[str] = []
 
 
 @describes("AdaptiveLogSoftmaxWithLoss", several=True)
-def _adaptive(module: Any, call: Call) -> Description:
+def _adaptive(module: Any, call: ModuleCall) -> Description:
     """The log-probability of each target, and minus the mean of these: that of the class or the
     cluster among those of the head, and within a cluster that of the class."""
     build, (x, target) = Builder(), (call.arguments[name] for name in ("input_", "target_"))

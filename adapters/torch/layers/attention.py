@@ -15,9 +15,9 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 
-__all__ = ["Heads", "Masks", "attended", "dot_product_attention", "drops", "masked"]
+__all__ = ["HeadLayout", "Masks", "attended", "dot_product_attention", "drops", "masked"]
 
 
 def dot_product_attention(
@@ -48,7 +48,7 @@ def dot_product_attention(
 
 
 @dataclass(frozen=True)
-class Heads:
+class HeadLayout:
     """How a MultiheadAttention's tensors are laid out: sizes, and where batch and sequence are."""
 
     heads: int
@@ -111,9 +111,9 @@ class Masks:
 def attended(
     build: Builder,
     module: Any,
-    call: Call,
+    call: ModuleCall,
     prefix: str,
-    layout: Heads,
+    layout: HeadLayout,
     refs: tuple[Ref, Ref, Ref],
     lengths: tuple[int, int],
     masks: Masks,
@@ -154,7 +154,7 @@ def attended(
     return build.add(last, layout.joined(build, output, queries)), replace(output, index=1)
 
 
-def _projection(module: Any, call: Call, prefix: str, part: int) -> ops.MatMul:
+def _projection(module: Any, call: ModuleCall, prefix: str, part: int) -> ops.MatMul:
     """That of the queries, keys or values; the three may be rows of one weight."""
     size = module.embed_dim
     rows = (part * size, (part + 1) * size)
@@ -168,8 +168,8 @@ def _projection(module: Any, call: Call, prefix: str, part: int) -> ops.MatMul:
 
 def masked(
     build: Builder,
-    call: Call,
-    layout: Heads,
+    call: ModuleCall,
+    layout: HeadLayout,
     lengths: tuple[int, int],
     mask: Ref | None,
     padding: Ref | None,
@@ -194,7 +194,7 @@ def masked(
     return Masks(tuple(refs), tuple(kinds), empty=empty)
 
 
-def _fast(module: Any, call: Call, arguments: Mapping[str, Any]) -> bool:
+def _fast(module: Any, call: ModuleCall, arguments: Mapping[str, Any]) -> bool:
     """Whether PyTorch takes its fused kernel (torch/nn/modules/activation.py,
     MultiheadAttention.forward), which treats a query that may attend to nothing in another way, and
     goes by the mask where ``is_causal`` only hints at it."""
@@ -226,7 +226,7 @@ def drops(module: Any) -> str:
 
 
 @describes("MultiheadAttention", several=True, refuses=drops)
-def multihead_attention(module: Any, call: Call) -> Description:
+def multihead_attention(module: Any, call: ModuleCall) -> Description:
     """Projections of query, key and value, heads that attend, a projection; the second output are
     the weights."""
     arguments = call.arguments
@@ -238,7 +238,7 @@ def multihead_attention(module: Any, call: Call) -> Description:
         batch = None
     else:
         batch = query.shape[0 if module.batch_first else 1]
-    layout = Heads(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
+    layout = HeadLayout(module.num_heads, module.embed_dim, batch, bool(module.batch_first))
     lengths = (query.shape[layout.sequence], key.shape[layout.sequence])
     build, fast = Builder(), _fast(module, call, arguments)
     need_weights, padding = arguments.get("need_weights", True), arguments.get("key_padding_mask")

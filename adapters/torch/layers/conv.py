@@ -5,7 +5,7 @@ from typing import Any
 from probe.description import Description
 from probe.ops import Conv, MatMul, Pad
 
-from ..describe.describe import Call, batched, chain, describes, ntuple
+from ..describe.describe import ModuleCall, batched, chain, describes, ntuple
 
 __all__ = ["convolution", "linear"]
 
@@ -13,7 +13,7 @@ _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 @describes("Conv1d", "Conv2d", "Conv3d")
-def convolution(module: Any, call: Call) -> Description:
+def convolution(module: Any, call: ModuleCall) -> Description:
     """Cross-correlation; padding that is not zeros is a step of its own."""
     rank = len(module.kernel_size)
     weight, bias = call.required("weight"), call.weight("bias")
@@ -55,7 +55,7 @@ def _pads(module: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 
 @describes("Linear")
-def linear(module: Any, call: Call) -> Description:
+def linear(module: Any, call: ModuleCall) -> Description:
     """x (..., in) times the transposed weight (out, in)."""
     middle = ("batch", *(f"axis {axis}" for axis in range(1, call.x.ndim - 1)))[: call.x.ndim - 1]
     weight = call.required("weight", axes=(1, 0))

@@ -9,12 +9,12 @@ from probe import ops
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 
 __all__ = ["cosine_similarity", "pairwise_distance"]
 
 
-def _two(call: Call) -> tuple[np.ndarray, np.ndarray]:
+def _two(call: ModuleCall) -> tuple[np.ndarray, np.ndarray]:
     if len(call.inputs) != 2:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors; two were expected")
     return call.inputs[0], call.inputs[1]
@@ -37,7 +37,7 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1
 
 
 @describes("CosineSimilarity", several=True)
-def _cosine(module: Any, call: Call) -> Description:
+def _cosine(module: Any, call: ModuleCall) -> Description:
     return cosine_similarity(*_two(call), module.dim, module.eps)
 
 
@@ -65,12 +65,12 @@ def pairwise_distance(
 
 
 @describes("PairwiseDistance", several=True)
-def _pairwise(module: Any, call: Call) -> Description:
+def _pairwise(module: Any, call: ModuleCall) -> Description:
     return pairwise_distance(*_two(call), float(module.norm), module.eps, module.keepdim)
 
 
 @describes("Bilinear", several=True)
-def _bilinear(module: Any, call: Call) -> Description:
+def _bilinear(module: Any, call: ModuleCall) -> Description:
     """x1 A_k x2 for every output k, plus the bias."""
     _two(call)
     build = Builder()

@@ -6,7 +6,7 @@ from probe.description import Description, Ref, Step
 from probe.errors import Undescribed
 from probe.ops import Embedding, EmbeddingBag
 
-from ..describe.describe import Call, chain, describes
+from ..describe.describe import ModuleCall, chain, describes
 
 __all__ = ["bag", "embedding", "limit"]
 
@@ -20,14 +20,14 @@ def limit(module: Any) -> dict[str, Any]:
 
 
 @describes("Embedding")
-def embedding(module: Any, call: Call) -> Description:
+def embedding(module: Any, call: ModuleCall) -> Description:
     """A row of the weight for each index; ``padding_idx`` only says which row training leaves
     alone."""
     return chain(Embedding(table=call.required("weight"), **limit(module)))
 
 
 @describes("EmbeddingBag", several=True)
-def bag(module: Any, call: Call) -> Description:
+def bag(module: Any, call: ModuleCall) -> Description:
     """Sums, means or maxima of the rows that a bag's indices take."""
     offsets, factors = call.arguments.get("offsets"), call.arguments.get("per_sample_weights")
     indices = call.arguments["input"]

@@ -6,13 +6,13 @@ from typing import Any
 from probe.description import Description
 from probe.ops import BatchNormalization, GroupNormalization, LayerNormalization, Reshape, Transpose
 
-from ..describe.describe import SPATIAL, Call, chain, describes
+from ..describe.describe import SPATIAL, ModuleCall, chain, describes
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
 
 @describes("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
-def batch_norm(module: Any, call: Call) -> Description:
+def batch_norm(module: Any, call: ModuleCall) -> Description:
     """By the running statistics; in training mode, or where none are tracked, by those of the batch
     (biased, over batch and space)."""
     shape = call.x.shape
@@ -38,7 +38,7 @@ def batch_norm(module: Any, call: Call) -> Description:
 
 
 @describes("LayerNorm")
-def layer_norm(module: Any, call: Call) -> Description:
+def layer_norm(module: Any, call: ModuleCall) -> Description:
     """Over the trailing axes that ``normalized_shape`` names."""
     axes = tuple(range(call.x.ndim - len(module.normalized_shape), call.x.ndim))
     return chain(
@@ -49,7 +49,7 @@ def layer_norm(module: Any, call: Call) -> Description:
 
 
 @describes("GroupNorm")
-def group_norm(module: Any, call: Call) -> Description:
+def group_norm(module: Any, call: ModuleCall) -> Description:
     """Over each group of channels and all of space."""
     scale, bias = call.weight("weight"), call.weight("bias")
     # ATen/native/cpu/group_norm_kernel.cpp: in channels_last the variance is E[x²] - E[x]².

@@ -19,7 +19,7 @@ from probe.ops import (
     Reshape,
 )
 
-from ..describe.describe import SPATIAL, Call, batched, chain, describes, ntuple
+from ..describe.describe import SPATIAL, ModuleCall, batched, chain, describes, ntuple
 
 __all__ = ["adaptive", "average_pool", "max_pool", "rank_of", "with_places"]
 
@@ -80,7 +80,7 @@ def max_pool(
 
 
 @describes("MaxPool1d", "MaxPool2d", "MaxPool3d")
-def _max_pool(module: Any, call: Call) -> Description:
+def _max_pool(module: Any, call: ModuleCall) -> Description:
     how = (
         module.kernel_size,
         module.stride,
@@ -117,7 +117,7 @@ def average_pool(
 
 
 @describes("AvgPool1d", "AvgPool2d", "AvgPool3d")
-def _average_pool(module: Any, call: Call) -> Description:
+def _average_pool(module: Any, call: ModuleCall) -> Description:
     how = (
         module.kernel_size,
         module.stride,
@@ -163,11 +163,11 @@ def adaptive(
 
 
 @describes("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d")
-def _adaptive_average(module: Any, call: Call) -> Description:
+def _adaptive_average(module: Any, call: ModuleCall) -> Description:
     return adaptive(call.x, rank_of(module), module.output_size, AdaptiveAveragePool)
 
 
 @describes("AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d")
-def _adaptive_max(module: Any, call: Call) -> Description:
+def _adaptive_max(module: Any, call: ModuleCall) -> Description:
     op = AdaptiveMaxPoolIndices if module.return_indices else AdaptiveMaxPool
     return adaptive(call.x, rank_of(module), module.output_size, op, module.return_indices)

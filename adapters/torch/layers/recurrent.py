@@ -26,7 +26,7 @@ from probe.ops import (
     Unpacked,
 )
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 
 __all__ = ["cell", "recurrence"]
 
@@ -35,11 +35,11 @@ _FUNCTIONS = {"tanh": Tanh, "relu": Relu}
 
 
 @describes("RNN", "LSTM", "GRU", several=True)
-def _recurrence(module: Any, call: Call) -> Description:
+def _recurrence(module: Any, call: ModuleCall) -> Description:
     return recurrence(module, call)
 
 
-def recurrence(module: Any, call: Call, levels: int | None = None) -> Description:
+def recurrence(module: Any, call: ModuleCall, levels: int | None = None) -> Description:
     """Each layer in each direction, from the first to the last; the directions stand side by side.
 
     ``levels`` is the highest level of those that numbers are rounded to before each product, where
@@ -87,7 +87,7 @@ def recurrence(module: Any, call: Call, levels: int | None = None) -> Descriptio
 
 def _layers(
     module: Any,
-    call: Call,
+    call: ModuleCall,
     build: Builder,
     x: Ref,
     mask: Ref | None,
@@ -116,7 +116,7 @@ def _layers(
 class _Sizes:
     """What a PackedSequence says of its rows."""
 
-    def __init__(self, sequence: Any, call: Call):
+    def __init__(self, sequence: Any, call: ModuleCall):
         self.sizes = tuple(int(size) for size in call.inputs[sequence.batch_sizes.index])
         self.mask = np.arange(max(self.sizes))[None] < np.asarray(self.sizes)[:, None]
         self.rest = tuple(part for part in sequence[1:] if part is not None)
@@ -144,7 +144,7 @@ def _squeezed(build: Builder, x: Ref, count: int) -> Ref:
 
 
 def _initial(
-    module: Any, call: Call, build: Builder, batched: bool, packed: _Sizes | None
+    module: Any, call: ModuleCall, build: Builder, batched: bool, packed: _Sizes | None
 ) -> list[list[Ref]] | None:
     """For h and, in an LSTM, c: the initial state of each layer and direction; None where they are
     zero."""
@@ -187,7 +187,7 @@ def _stacked(
 
 
 def _op(
-    module: Any, call: Call, suffix: str, reverse: bool, has_mask: bool, has_states: bool
+    module: Any, call: ModuleCall, suffix: str, reverse: bool, has_mask: bool, has_states: bool
 ) -> Recurrence:
     def weight(name: str, required: bool = True, axes: tuple[int, ...] | None = None) -> Any:
         if required:
@@ -217,11 +217,11 @@ def _op(
 
 
 @describes("RNNCell", "LSTMCell", "GRUCell", several=True)
-def _cell(module: Any, call: Call) -> Description:
+def _cell(module: Any, call: ModuleCall) -> Description:
     return cell(module, call)
 
 
-def cell(module: Any, call: Call, levels: int | None = None) -> Description:
+def cell(module: Any, call: ModuleCall, levels: int | None = None) -> Description:
     """One step, as a sequence of one; ``levels`` as in ``recurrence``."""
     build, given = Builder(), call.arguments["input"]
     shape = call.inputs[given.index].shape

@@ -10,7 +10,7 @@ from probe.description import Description
 from probe.errors import Undescribed
 from probe.ops import AdaptiveAveragePool, Op, Resize, ResizeNearest
 
-from ..describe.describe import SPATIAL, Call, chain, describes, ntuple
+from ..describe.describe import SPATIAL, ModuleCall, chain, describes, ntuple
 
 __all__ = ["interpolate"]
 
@@ -94,7 +94,7 @@ def _kept(ratios: tuple[float, ...], scales: tuple[float, ...]) -> tuple[float, 
 
 
 @describes("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d")
-def _upsample(module: Any, call: Call) -> Description:
+def _upsample(module: Any, call: ModuleCall) -> Description:
     """``F.interpolate`` comes here too, with an ``antialias`` that no module has."""
     given = (
         module.size,

@@ -8,14 +8,14 @@ from probe.description import Description
 from probe.errors import Undescribed
 from probe.ops import LRN, BatchNormalization, GroupNormalization, Op, RMSNormalization
 
-from ..describe.describe import SPATIAL, Call, batched, chain, describes
+from ..describe.describe import SPATIAL, ModuleCall, batched, chain, describes
 from .pooling import rank_of
 
 __all__ = ["local_response_norm"]
 
 
 @describes("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
-def _instance_norm(module: Any, call: Call) -> Description:
+def _instance_norm(module: Any, call: ModuleCall) -> Description:
     """Every channel of every sample by its own statistics; by the running ones in evaluation mode
     where it tracks them."""
     rank = rank_of(module)
@@ -31,7 +31,7 @@ def _instance_norm(module: Any, call: Call) -> Description:
 
 
 @describes("RMSNorm")
-def _rms_norm(module: Any, call: Call) -> Description:
+def _rms_norm(module: Any, call: ModuleCall) -> Description:
     """Over the trailing axes that ``normalized_shape`` names; an eps of None is the smallest step
     of the precision it computes in."""
     count = len(module.normalized_shape)
@@ -58,12 +58,12 @@ def local_response_norm(
 
 
 @describes("LocalResponseNorm")
-def _local_response_norm(module: Any, call: Call) -> Description:
+def _local_response_norm(module: Any, call: ModuleCall) -> Description:
     return local_response_norm(call.x, module.size, module.alpha, module.beta, module.k)
 
 
 @describes("CrossMapLRN2d")
-def _cross_map_lrn(module: Any, call: Call) -> Description:
+def _cross_map_lrn(module: Any, call: ModuleCall) -> Description:
     """The window reaches (size - 1) // 2 channels both ways: one less than ``size`` where that is
     even (nn/modules/_functions.py)."""
     reach = (module.size - 1) // 2

@@ -10,7 +10,7 @@ from probe.description import Description
 from probe.errors import Undescribed
 from probe.ops import Identity, Pad, Reshape, Slice, Transpose
 
-from ..describe.describe import Call, chain, describes
+from ..describe.describe import ModuleCall, chain, describes
 
 __all__ = [
     "depth_to_space",
@@ -32,7 +32,7 @@ _MODES = {
 
 
 @describes("Identity")
-def identity(module: Any, call: Call) -> Description:
+def identity(module: Any, call: ModuleCall) -> Description:
     return chain(Identity())
 
 
@@ -51,12 +51,12 @@ def _drops(module: Any) -> str:
     "FeatureAlphaDropout",
     refuses=_drops,
 )
-def dropout(module: Any, call: Call) -> Description:
+def dropout(module: Any, call: ModuleCall) -> Description:
     return chain(Identity())
 
 
 @describes("Flatten")
-def flatten(module: Any, call: Call) -> Description:
+def flatten(module: Any, call: ModuleCall) -> Description:
     """Axes ``start_dim`` to ``end_dim`` become one."""
     shape, rank = call.x.shape, call.x.ndim
     if not rank:
@@ -68,7 +68,7 @@ def flatten(module: Any, call: Call) -> Description:
 
 
 @describes("Unflatten")
-def unflatten(module: Any, call: Call) -> Description:
+def unflatten(module: Any, call: ModuleCall) -> Description:
     """One axis becomes several; one of their sizes may be -1."""
     if isinstance(module.dim, str):
         raise Undescribed("named dimensions are not supported")
@@ -83,7 +83,7 @@ def _paddings() -> tuple[str, ...]:
 
 
 @describes(*_paddings())
-def padding(module: Any, call: Call) -> Description:
+def padding(module: Any, call: ModuleCall) -> Description:
     """Pairs of amounts, the last axis first; negative ones crop."""
     kind = next(
         name
@@ -123,7 +123,7 @@ def padded(
 
 
 @describes("ChannelShuffle")
-def channel_shuffle(module: Any, call: Call) -> Description:
+def channel_shuffle(module: Any, call: ModuleCall) -> Description:
     return shuffled(call.x, module.groups)
 
 
@@ -137,7 +137,7 @@ def shuffled(x: np.ndarray, groups: int) -> Description:
 
 
 @describes("PixelShuffle")
-def pixel_shuffle(module: Any, call: Call) -> Description:
+def pixel_shuffle(module: Any, call: ModuleCall) -> Description:
     return depth_to_space(call.x, module.upscale_factor)
 
 
@@ -151,7 +151,7 @@ def depth_to_space(x: np.ndarray, r: int) -> Description:
 
 
 @describes("PixelUnshuffle")
-def pixel_unshuffle(module: Any, call: Call) -> Description:
+def pixel_unshuffle(module: Any, call: ModuleCall) -> Description:
     return space_to_depth(call.x, module.downscale_factor)
 
 

@@ -22,7 +22,7 @@ from probe.ops import (
     Reshape,
 )
 
-from ..describe.describe import SPATIAL, Call, batched, describes, ntuple
+from ..describe.describe import SPATIAL, ModuleCall, batched, describes, ntuple
 from .pooling import rank_of, with_places
 
 __all__ = ["conv_transpose", "fold", "lp_pool", "max_unpool", "transposed_sizes", "unfold"]
@@ -66,7 +66,7 @@ def conv_transpose(
 
 
 @describes("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
-def _conv_transpose(module: Any, call: Call) -> Description:
+def _conv_transpose(module: Any, call: ModuleCall) -> Description:
     rank = len(module.kernel_size)
     more = module.output_padding
     asked = call.arguments.get("output_size")
@@ -134,12 +134,12 @@ def fold(
 
 
 @describes("Unfold")
-def _unfold(module: Any, call: Call) -> Description:
+def _unfold(module: Any, call: ModuleCall) -> Description:
     return unfold(call.x, module.kernel_size, module.dilation, module.padding, module.stride)
 
 
 @describes("Fold")
-def _fold(module: Any, call: Call) -> Description:
+def _fold(module: Any, call: ModuleCall) -> Description:
     return fold(
         call.x,
         module.output_size,
@@ -164,7 +164,7 @@ def max_unpool(x: np.ndarray, sizes: Sequence[int]) -> Description:
 
 
 @describes("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", several=True)
-def _max_unpool(module: Any, call: Call) -> Description:
+def _max_unpool(module: Any, call: ModuleCall) -> Description:
     rank = rank_of(module)
     asked = call.arguments.get("output_size")
     if len(call.inputs) != 2:
@@ -224,7 +224,7 @@ def lp_pool(
 
 
 @describes("LPPool1d", "LPPool2d", "LPPool3d")
-def _lp_pool(module: Any, call: Call) -> Description:
+def _lp_pool(module: Any, call: ModuleCall) -> Description:
     return lp_pool(
         call.x,
         rank_of(module),
@@ -242,7 +242,7 @@ def _draws(module: Any) -> str:
 
 
 @describes("FractionalMaxPool2d", "FractionalMaxPool3d", refuses=_draws)
-def _fractional(module: Any, call: Call) -> Description:
+def _fractional(module: Any, call: ModuleCall) -> Description:
     """With samples of its own the windows lie where those put them
     (ATen/native/FractionalMaxPooling.h, generate_intervals)."""
     rank = rank_of(module)

@@ -11,7 +11,7 @@ from probe import ops
 from probe.description import Description, Grid, Weight, followed_by
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, chain, completes, describes, refusal
+from ..describe.describe import ModuleCall, chain, completes, describes, refusal
 from ..layers.conv import convolution, linear
 from ..layers.embedding import bag, embedding
 
@@ -32,7 +32,7 @@ _OBSERVERS = (
 
 
 @describes(*(f"torch.ao.quantization.{name}" for name in (*_OBSERVERS, "QuantStub", "DeQuantStub")))
-def _as_it_comes(module: Any, call: Call) -> Description:
+def _as_it_comes(module: Any, call: ModuleCall) -> Description:
     """An observer looks on, and a stub marks a place."""
     return chain(ops.Identity())
 
@@ -40,7 +40,7 @@ def _as_it_comes(module: Any, call: Call) -> Description:
 @describes(
     "torch.ao.quantization.FakeQuantize", "torch.ao.quantization.FusedMovingAvgObsFakeQuantize"
 )
-def _fake_quantise(module: Any, call: Call) -> Description:
+def _fake_quantise(module: Any, call: ModuleCall) -> Description:
     """The levels that this call has used: an observer that is on moves them in each call, in
     evaluation mode too."""
     op = _op(module, call.x.ndim)
@@ -80,7 +80,7 @@ def _op(module: Any, ndim: int) -> ops.FakeQuantize | None:
 
 
 @completes
-def _observed(module: Any, call: Call, description: Description) -> Description:
+def _observed(module: Any, call: ModuleCall, description: Description) -> Description:
     """The quantiser that ``prepare_qat`` hangs behind a layer works on what the layer gives on."""
     if "_observer_forward_hook" not in [
         getattr(hook, "__name__", "") for hook in module._forward_hooks.values()
@@ -126,12 +126,12 @@ def _range(name: str, values: np.ndarray) -> str:
     return f"{name} {low:g} to {high:g} per channel"
 
 
-def _with(call: Call, **weights: Weight | None) -> Call:
+def _with(call: ModuleCall, **weights: Weight | None) -> ModuleCall:
     """The call with these in place of the module's own parameters."""
     return replace(call, read=lambda name: weights[name] if name in weights else call.read(name))
 
 
-def _quantised_weight(module: Any, call: Call) -> Call:
+def _quantised_weight(module: Any, call: ModuleCall) -> ModuleCall:
     weight = call.required("weight")
     return _with(
         call,
@@ -139,21 +139,21 @@ def _quantised_weight(module: Any, call: Call) -> Call:
     )
 
 
-_PLAIN: dict[str, Callable[[Any, Call], Description]] = {
+_PLAIN: dict[str, Callable[[Any, ModuleCall], Description]] = {
     "torch.ao.nn.qat.Linear": linear,
     "torch.ao.nn.qat.dynamic.Linear": linear,
     "torch.ao.nn.qat.Embedding": embedding,
     **{f"torch.ao.nn.qat.Conv{rank}d": convolution for rank in (1, 2, 3)},
 }
-_WITH_RELU: dict[str, Callable[[Any, Call], Description]] = {
+_WITH_RELU: dict[str, Callable[[Any, ModuleCall], Description]] = {
     "torch.ao.nn.intrinsic.qat.LinearReLU": linear,
     **{f"torch.ao.nn.intrinsic.qat.ConvReLU{rank}d": convolution for rank in (1, 2, 3)},
 }
 
 
-def _register(name: str, plain: Callable[[Any, Call], Description], relu: bool) -> None:
+def _register(name: str, plain: Callable[[Any, ModuleCall], Description], relu: bool) -> None:
     @describes(name)
-    def layer(module: Any, call: Call) -> Description:
+    def layer(module: Any, call: ModuleCall) -> Description:
         """The float layer with its weight fake-quantised."""
         described = plain(module, _quantised_weight(module, call))
         if relu:
@@ -168,7 +168,7 @@ for _name, _layer in _WITH_RELU.items():
 
 
 @describes("torch.ao.nn.qat.EmbeddingBag", several=True)
-def _bag(module: Any, call: Call) -> Description:
+def _bag(module: Any, call: ModuleCall) -> Description:
     return bag(module, _quantised_weight(module, call))
 
 
@@ -183,7 +183,7 @@ def _batch_statistics(module: Any) -> str:
 @describes(
     *(f"torch.ao.nn.intrinsic.qat.ConvBn{rank}d" for rank in (1, 2, 3)), refuses=_batch_statistics
 )
-def _conv_bn(module: Any, call: Call) -> Description:
+def _conv_bn(module: Any, call: ModuleCall) -> Description:
     return _folded(module, call, convolution, len(module.kernel_size))
 
 
@@ -191,17 +191,17 @@ def _conv_bn(module: Any, call: Call) -> Description:
     *(f"torch.ao.nn.intrinsic.qat.ConvBnReLU{rank}d" for rank in (1, 2, 3)),
     refuses=_batch_statistics,
 )
-def _conv_bn_relu(module: Any, call: Call) -> Description:
+def _conv_bn_relu(module: Any, call: ModuleCall) -> Description:
     return followed_by(_folded(module, call, convolution, len(module.kernel_size)), ops.Relu())
 
 
 @describes("torch.ao.nn.intrinsic.qat.LinearBn1d", refuses=_batch_statistics)
-def _linear_bn(module: Any, call: Call) -> Description:
+def _linear_bn(module: Any, call: ModuleCall) -> Description:
     return _folded(module, call, linear, 0)
 
 
 def _folded(
-    module: Any, call: Call, plain: Callable[[Any, Call], Description], rank: int
+    module: Any, call: ModuleCall, plain: Callable[[Any, ModuleCall], Description], rank: int
 ) -> Description:
     """The sums with fake_quant(weight * gain), divided by the gain, plus the bias, normalised: the
     gain is undone and applied again.

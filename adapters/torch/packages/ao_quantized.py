@@ -17,7 +17,7 @@ from probe import ops
 from probe.description import Builder, Description, Grid, Ref, Weight, followed_by
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, Levels, chain, completes, described_as, describes
+from ..describe.describe import Levels, ModuleCall, chain, completes, described_as, describes
 from ..layers.conv import convolution, linear
 
 __all__ = ["DYNAMIC_HIGH", "to_levels", "unpacked"]
@@ -68,7 +68,7 @@ def _range_of(values: np.ndarray) -> str:
     return f"{low:g} to {high:g}"
 
 
-def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
+def _bias(module: Any, call: ModuleCall, weight: Weight) -> Weight | None:
     """In float; qnnpack rounds it to multiples of the input's scale times the weight's."""
     held = module.bias()
     if held is None:
@@ -87,7 +87,7 @@ def _bias(module: Any, call: Call, weight: Weight) -> Weight | None:
     )
 
 
-def _held(module: Any, call: Call) -> Call:
+def _held(module: Any, call: ModuleCall) -> ModuleCall:
     """The call with the packed parameters for a description to read."""
     weight = unpacked("weight", module.weight())
     weights = {"weight": weight, "bias": _bias(module, call, weight)}
@@ -127,11 +127,11 @@ def to_levels(
 
 
 @completes
-def _requantised(module: Any, call: Call, description: Description) -> Description:
+def _requantised(module: Any, call: ModuleCall, description: Description) -> Description:
     return to_levels(description, call.levels, call.output_levels)
 
 
-def _rounded(call: Call) -> ops.FakeQuantize:
+def _rounded(call: ModuleCall) -> ops.FakeQuantize:
     """How sums of integers come to the output's levels."""
     (levels,) = call.output_levels
     assert levels is not None
@@ -139,14 +139,14 @@ def _rounded(call: Call) -> ops.FakeQuantize:
 
 
 @describes(f"{_PLACE}.Quantize", f"{_PLACE}.DeQuantize", f"{_PLACE}.Dropout")
-def _as_it_comes(module: Any, call: Call) -> Description:
+def _as_it_comes(module: Any, call: ModuleCall) -> Description:
     """What is compared are the numbers that a quantised tensor stands for; to_levels says what
     becomes of others."""
     return chain(ops.Identity())
 
 
 Behind = Callable[[Any], tuple[ops.Op, ...]]
-_SUMS: dict[str, tuple[Callable[[Any, Call], Description], Behind]] = {
+_SUMS: dict[str, tuple[Callable[[Any, ModuleCall], Description], Behind]] = {
     f"{_PLACE}.Linear": (linear, lambda m: ()),
     f"{_FUSED}.LinearReLU": (linear, lambda m: (ops.Relu(),)),
     f"{_FUSED}.LinearLeakyReLU": (linear, lambda m: (ops.LeakyRelu(alpha=m.negative_slope),)),
@@ -160,9 +160,11 @@ _SUMS: dict[str, tuple[Callable[[Any, Call], Description], Behind]] = {
 }
 
 
-def _register_sums(name: str, plain: Callable[[Any, Call], Description], behind: Behind) -> None:
+def _register_sums(
+    name: str, plain: Callable[[Any, ModuleCall], Description], behind: Behind
+) -> None:
     @describes(name)
-    def sums(module: Any, call: Call) -> Description:
+    def sums(module: Any, call: ModuleCall) -> Description:
         return followed_by(plain(module, _held(module, call)), *behind(module), _rounded(call))
 
 
@@ -171,7 +173,7 @@ for _name, (_plain, _behind) in _SUMS.items():
 
 
 @describes(f"{_FUSED}.ConvAdd2d", f"{_FUSED}.ConvAddReLU2d", several=True)
-def _conv_add(module: Any, call: Call) -> Description:
+def _conv_add(module: Any, call: ModuleCall) -> Description:
     """The second input is added to the sums before they are rounded."""
     build = Builder()
     (y,) = build.include(convolution(module, _held(module, call)).steps, Ref(-1))
@@ -204,7 +206,7 @@ _SAME = {
 
 def _register_same(name: str, plain: str, *behind: ops.Op) -> None:
     @describes(name)
-    def same(module: Any, call: Call) -> Description:
+    def same(module: Any, call: ModuleCall) -> Description:
         """Computed in float, and rounded to the output's levels as ``_requantised`` says."""
         if behind:
             return followed_by(described_as(plain, module, call), *behind)
@@ -218,13 +220,13 @@ for _rank in (2, 3):
 
 
 @describes(f"{_PLACE}.PReLU")
-def _prelu(module: Any, call: Call) -> Description:
+def _prelu(module: Any, call: ModuleCall) -> Description:
     weight = unpacked("weight", module.weight)
     return described_as("PReLU", module, replace(call, read=lambda name: weight))
 
 
 @describes(f"{_PLACE}.dynamic.Linear", "torch.ao.nn.intrinsic.quantized.dynamic.LinearReLU")
-def _dynamic(module: Any, call: Call) -> Description:
+def _dynamic(module: Any, call: ModuleCall) -> Description:
     """The input goes to 128 levels over its own range in each call; the sums stay in float."""
     weight = unpacked("weight", module.weight())
     held = replace(call, read={"weight": weight, "bias": _bias(module, call, weight)}.__getitem__)

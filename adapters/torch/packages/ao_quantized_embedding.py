@@ -16,7 +16,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 from .ao_quantized import unpacked
 
 __all__: list[str] = []
@@ -69,7 +69,7 @@ def _way(
 
 
 @describes(f"{_PLACE}.Embedding")
-def _embedding(module: Any, call: Call) -> Description:
+def _embedding(module: Any, call: ModuleCall) -> Description:
     weight, first, second = _table(module)
     way = _way(lambda table: ops.Embedding(table=table), first, second, 1)
     return Description(
@@ -81,7 +81,7 @@ def _embedding(module: Any, call: Call) -> Description:
 
 
 @describes(f"{_PLACE}.EmbeddingBag", several=True)
-def _bag(module: Any, call: Call) -> Description:
+def _bag(module: Any, call: ModuleCall) -> Description:
     indices, offsets, factors = (
         call.arguments.get(name) for name in ("indices", "offsets", "per_sample_weights")
     )

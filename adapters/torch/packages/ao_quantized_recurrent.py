@@ -12,7 +12,7 @@ from typing import Any
 from probe.description import Description, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, describes
+from ..describe.describe import ModuleCall, describes
 from ..layers.recurrent import cell, recurrence
 from .ao_quantized import DYNAMIC_HIGH, unpacked
 
@@ -21,7 +21,7 @@ __all__: list[str] = []
 _PLACE = "torch.ao.nn.quantized.dynamic"
 
 
-def _held(module: Any, call: Call) -> tuple[Call, int | None]:
+def _held(module: Any, call: ModuleCall) -> tuple[ModuleCall, int | None]:
     """The call with the packed parameters to read, and the highest level of what they multiply."""
     if call.inputs[0].size == 0:
         raise Undescribed("an empty input is not supported")
@@ -37,10 +37,10 @@ def _held(module: Any, call: Call) -> tuple[Call, int | None]:
 
 
 @describes(f"{_PLACE}.LSTM", f"{_PLACE}.GRU", several=True)
-def _recurrence(module: Any, call: Call) -> Description:
+def _recurrence(module: Any, call: ModuleCall) -> Description:
     return recurrence(module, *_held(module, call))
 
 
 @describes(f"{_PLACE}.LSTMCell", f"{_PLACE}.GRUCell", f"{_PLACE}.RNNCell", several=True)
-def _cell(module: Any, call: Call) -> Description:
+def _cell(module: Any, call: ModuleCall) -> Description:
     return cell(module, *_held(module, call))

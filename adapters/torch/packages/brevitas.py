@@ -17,7 +17,7 @@ from probe.description import Builder, Description, Grid, Ref, Weight
 from probe.errors import Undescribed
 from probe.ops.window.same_padding import same_padding
 
-from ..describe.describe import Call, chain, describe, described_as, describes, ntuple
+from ..describe.describe import ModuleCall, chain, describe, described_as, describes, ntuple
 
 _PLACE = "brevitas.nn"
 _ROUNDINGS = {
@@ -192,7 +192,7 @@ def _range(name: str, values: np.ndarray) -> str:
     return f"{name} {low:g} to {high:g} per channel"
 
 
-def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer | None]:
+def _activation(proxy: Any, call: ModuleCall) -> tuple[Description | None, Quantizer | None]:
     """The activation of an input, output or activation quantiser, and what it quantises to; both
     None where it is off."""
     fused = proxy.fused_activation_quant_proxy
@@ -210,7 +210,7 @@ def _activation(proxy: Any, call: Call) -> tuple[Description | None, Quantizer |
     return function, _quantizer(fused.tensor_quant, proxy._zero_hw_sentinel())[0]
 
 
-def _put(build: Builder, x: Ref, proxy: Any, call: Call) -> Ref:
+def _put(build: Builder, x: Ref, proxy: Any, call: ModuleCall) -> Ref:
     function, op = _activation(proxy, call)
     if function is not None:
         (x,) = build.include(function.steps, x)
@@ -227,7 +227,7 @@ def _put(build: Builder, x: Ref, proxy: Any, call: Call) -> Ref:
     f"{_PLACE}.quant_layer.QuantNonLinearActLayer",
     refuses=_refuses,
 )
-def _activated(module: Any, call: Call) -> Description:
+def _activated(module: Any, call: ModuleCall) -> Description:
     build = Builder()
     x = _put(build, Ref(-1), module.input_quant, call)
     x = _put(build, x, module.act_quant, call)
@@ -248,7 +248,7 @@ _SUMS = {
 
 def _register(name: str, plain: str) -> None:
     @describes(f"{_PLACE}.{name}", refuses=_refuses)
-    def sums(module: Any, call: Call) -> Description:
+    def sums(module: Any, call: ModuleCall) -> Description:
         """The float layer on quantised numbers."""
         build = Builder()
         x = _put(build, Ref(-1), module.input_quant, call)
@@ -291,7 +291,7 @@ def _same(module: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     return tuple(pads)
 
 
-def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
+def _weight(module: Any, call: ModuleCall) -> tuple[Weight, np.ndarray | None]:
     """The weight, and the scale that a quantiser of the bias multiplies the input's with."""
     weight, proxy = call.required("weight"), module.weight_quant
     if not proxy.is_quant_enabled:
@@ -305,7 +305,7 @@ def _weight(module: Any, call: Call) -> tuple[Weight, np.ndarray | None]:
     return _quantised(weight, op, bits, signed), None if op is None else np.asarray(op.size)
 
 
-def _input_bits(module: Any, call: Call) -> tuple[Any, bool]:
+def _input_bits(module: Any, call: ModuleCall) -> tuple[Any, bool]:
     """How many bits what comes in has, and whether one is a sign: of its own quantiser, or of the
     QuantTensor."""
     if module.input_quant.is_quant_enabled:
@@ -318,7 +318,7 @@ def _input_bits(module: Any, call: Call) -> tuple[Any, bool]:
     return module.weight.new_tensor(brought.bits), brought.signed
 
 
-def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | None:
+def _bias(module: Any, call: ModuleCall, weight_scale: np.ndarray | None) -> Weight | None:
     bias, proxy = call.weight("bias"), module.bias_quant
     if bias is None or not proxy.is_quant_enabled:
         return bias
@@ -333,7 +333,7 @@ def _bias(module: Any, call: Call, weight_scale: np.ndarray | None) -> Weight | 
     )
 
 
-def _input_scale(module: Any, call: Call) -> np.ndarray | None:
+def _input_scale(module: Any, call: ModuleCall) -> np.ndarray | None:
     """The scale of what comes in: that of its own quantiser, or the one that a QuantTensor brings
     along."""
     if module.input_quant.is_quant_enabled:
@@ -348,7 +348,7 @@ def _input_scale(module: Any, call: Call) -> np.ndarray | None:
 
 
 @describes(f"{_PLACE}.quant_embedding.QuantEmbedding", refuses=_refuses)
-def _embedding(module: Any, call: Call) -> Description:
+def _embedding(module: Any, call: ModuleCall) -> Description:
     if module.max_norm is not None:
         raise Undescribed("max_norm with quantised rows is not supported")
     weight, _ = _weight(module, call)
@@ -356,7 +356,7 @@ def _embedding(module: Any, call: Call) -> Description:
 
 
 @describes(f"{_PLACE}.quant_eltwise.QuantEltwiseAdd", refuses=_refuses, several=True)
-def _add(module: Any, call: Call) -> Description:
+def _add(module: Any, call: ModuleCall) -> Description:
     build = Builder()
     both = [
         _put(build, call.arguments[name], module.input_quant, call) for name in ("input", "other")

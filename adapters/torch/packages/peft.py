@@ -17,7 +17,7 @@ from probe import ops
 from probe.description import Builder, Description, Ref, Step, Weight
 from probe.errors import Undescribed
 
-from ..describe.describe import Call, chain, describe, described_as, describes, refusal
+from ..describe.describe import ModuleCall, chain, describe, described_as, describes, refusal
 from ..layers.attention import drops
 from ..layers.embedding import limit
 
@@ -32,7 +32,7 @@ _DORA = (
 
 
 @describes("transformers.pytorch_utils.Conv1D")
-def _conv1d(module: Any, call: Call) -> Description:
+def _conv1d(module: Any, call: ModuleCall) -> Description:
     """A linear layer whose weight is stored as (in, out)."""
     return chain(ops.MatMul(weight=call.required("weight"), bias=call.weight("bias")))
 
@@ -85,7 +85,7 @@ def _refuses(module: Any) -> str:
 
 
 @describes(*(f"{_PLACE}.{name}" for name in ("Linear", "_ConvNd", "Embedding")), refuses=_refuses)
-def _lora(module: Any, call: Call) -> Description:
+def _lora(module: Any, call: ModuleCall) -> Description:
     hooked = next(
         (name for name, inner in module.named_modules() if name and _foreign_hooks(inner)), ""
     )
@@ -150,7 +150,7 @@ def _refuses_attention(module: Any) -> str:
 
 
 @describes(f"{_PLACE}.MultiheadAttention", refuses=_refuses_attention, several=True)
-def _attention(module: Any, call: Call) -> Description:
+def _attention(module: Any, call: ModuleCall) -> Description:
     """The attention with what PEFT merges for the call, and takes out after it: its kernels as the
     call inside meets them.
 
@@ -229,7 +229,7 @@ def _foreign_hooks(module: Any) -> bool:
     )
 
 
-def _inside(call: Call, place: str) -> Call:
+def _inside(call: ModuleCall, place: str) -> ModuleCall:
     return replace(call, read=lambda name: call.read(f"{place}.{name}"), arguments={})
 
 
@@ -255,7 +255,7 @@ def _with(
     )
 
 
-def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
+def _adapters(module: Any, call: ModuleCall, names: Any) -> Iterator[_Adapter]:
     """The named adapters as far as this layer has them, in the order in which they are added."""
     table = bool(module.lora_embedding_A)
     held = module.lora_embedding_A if table else module.lora_A
@@ -269,7 +269,7 @@ def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
             raise Undescribed(f"dropout is active before its adapter {name}")
         kept, own = (
             str(one.weight.dtype)
-            for one in (module.base_layer, held[name] if not table else _Held(held[name]))
+            for one in (module.base_layer, held[name] if not table else _OfParameter(held[name]))
         )
         if own not in (kept, "torch.float32", "torch.float64"):
             raise Undescribed(
@@ -289,7 +289,7 @@ def _adapters(module: Any, call: Call, names: Any) -> Iterator[_Adapter]:
         )
 
 
-class _Held:
+class _OfParameter:
     """A parameter where others have a module with one."""
 
     def __init__(self, weight: Any) -> None:
@@ -397,7 +397,7 @@ def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Wei
     )
 
 
-def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
+def _merged_before(module: Any, call: ModuleCall, weight: Weight) -> Weight:
     """The weight that has adapters in it already; what it was without them is one of its parts."""
     rows, names = _rows(module, weight.effective), " and ".join(module.merged_adapters)
     weight = replace(weight, steps=(*weight.steps, f"{names} merged into it"))
@@ -422,7 +422,7 @@ def _merged_before(module: Any, call: Call, weight: Weight) -> Weight:
     )
 
 
-def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
+def _bias_before(module: Any, call: ModuleCall, op: Any) -> Weight | None:
     """The bias that has those of adapters in it already; None where it has none."""
     try:
         adapters = [
@@ -445,7 +445,9 @@ def _bias_before(module: Any, call: Call, op: Any) -> Weight | None:
     return bias
 
 
-def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -> tuple[Step, ...]:
+def _way(
+    module: Any, call: ModuleCall, base: Description, adapters: list[_Adapter]
+) -> tuple[Step, ...]:
     """The layer as PEFT computes it: the base layer's output, and what each adapter adds to it."""
     at, name = _sums(base.steps)
     weight, held = getattr(base.steps[at].op, name), getattr(base.steps[at].op, "bias", None)
@@ -482,7 +484,7 @@ def _way(module: Any, call: Call, base: Description, adapters: list[_Adapter]) -
     return build.ended(y)
 
 
-def _low_rank(module: Any, call: Call, build: Builder, adapter: _Adapter) -> Ref:
+def _low_rank(module: Any, call: ModuleCall, build: Builder, adapter: _Adapter) -> Ref:
     """lora_B(lora_A(x))."""
     if module.lora_embedding_A:
         rows = build.add(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis_examples import examples
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from probe.adapters.onnx.describe import Builder, describe_node
+from probe.adapters.onnx.describe import NodeBuilder, describe_node
 
 import probe
 from probe.description import Ref, Weight
@@ -184,7 +184,7 @@ def test_the_batch_first():
         theirs = ReferenceEvaluator(model_of(kind, {"X": x}, held, attributes, outputs)).run(
             None, {"X": x}
         )
-        build = Builder([x], theirs, attributes, 22)
+        build = NodeBuilder([x], theirs, attributes, 22)
         steps = describe_node(
             kind, build, [Ref(-1), *(Weight(name, one, one) for name, one in held.items())]
         ).steps

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_cases import CASES, LATER, SEVERAL, STEP, V, X, single, w
 from probe.adapters.onnx import describe, described
-from probe.adapters.onnx.describe import Builder, describe_node, implied
+from probe.adapters.onnx.describe import NodeBuilder, describe_node, implied
 from probe.adapters.onnx.operators.sequences import SEQUENCES
 
 import probe
@@ -91,7 +91,7 @@ def given(opset, outputs, kind, values, attributes):
 def told(opset, outputs, kind, values, attributes, more, extra=()):
     """Why the node has no description with ``more`` set, or what its description has read."""
     inputs, made, refs, opened = given(opset, outputs, kind, values, attributes)
-    build = Builder(inputs, made, attributes | more, opset)
+    build = NodeBuilder(inputs, made, attributes | more, opset)
     build.run_graph = opened._sessions.run_graph
     try:
         describe_node(kind, build, [*refs, *extra])

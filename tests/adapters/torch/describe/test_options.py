@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from probe.adapters.torch.describe import module_options
-from probe.adapters.torch.describe.describe import Call, describe, described, refusal
+from probe.adapters.torch.describe.describe import ModuleCall, describe, described, refusal
 from torch import nn
 
 import probe
@@ -171,7 +171,9 @@ def test_an_argument_that_is_not_read():
     module = nn.ReLU()
     x = np.ones((2, 3), np.float32)
     with pytest.raises(Undescribed, match=f"it was called with `foo`, {TOLD}"):
-        describe(module, Call((x,), lambda name: None, {"input": Ref(-1), "foo": 2}))
+        describe(module, ModuleCall((x,), lambda name: None, {"input": Ref(-1), "foo": 2}))
     with pytest.raises(Undescribed, match="it was called with 2 tensors; one was expected"):
-        describe(module, Call((x, x), lambda name: None, {"input": Ref(-1), "foo": Ref(-1, 1)}))
+        describe(
+            module, ModuleCall((x, x), lambda name: None, {"input": Ref(-1), "foo": Ref(-1, 1)})
+        )
     assert refusal(module) == ""

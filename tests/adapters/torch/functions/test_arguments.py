@@ -114,7 +114,7 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
     )
 
     def told(*args, **kwargs):
-        build = describe.Builder([X], [X], ["float32"])
+        build = describe.CallBuilder([X], [X], ["float32"])
         try:
             describe.describe_function("relu", "relu", build, (describe.Ref(-1, 0), *args), kwargs)
         except Undescribed as error:
@@ -146,7 +146,7 @@ def test_an_argument_that_no_description_has(name):
         one for one in list(entry.signature.parameters.values())[1:] if one.default is one.empty
     ]
     needed = [one for one in asked if one.kind is one.POSITIONAL_OR_KEYWORD]
-    build = describe.Builder([X], [X], ["float32"])
+    build = describe.CallBuilder([X], [X], ["float32"])
     with pytest.raises(Undescribed) as raised:
         describe.describe_function(
             name, name, build, [describe.Ref(-1, 0)] * len(needed), {"foo": 2}
