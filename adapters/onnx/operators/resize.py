@@ -176,6 +176,9 @@ def _weighted(
     known = coordinates in ("half_pixel", "asymmetric") or (
         coordinates == "align_corners" and not smooth
     )
+    outside = "repeated" if smooth else "edge"
+    if build.get("exclude_outside", 0):
+        outside = "excluded"
     op = ops.Resize(
         sizes=tuple(axes[axis].size for axis in moving),
         scales=tuple(axes[axis].scale for axis in moving),
@@ -184,7 +187,7 @@ def _weighted(
         lines=() if known else tuple(lines[axis] for axis in moving),
         a=build.get("cubic_coeff_a", -0.75),
         antialias=smooth,
-        outside="excluded" if build.get("exclude_outside", 0) else "repeated" if smooth else "edge",
+        outside=outside,
     )
     found = build.add(op, turned)
     found = build.add(ops.Squeeze(axes=(0,)), found) if alone else found

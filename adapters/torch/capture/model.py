@@ -54,10 +54,10 @@ class TorchModel(Shown):
 
     @property
     def framework(self) -> str:
-        where = provenance(self.module)
-        return f"torch {torch.__version__}" + (
-            f" {where}" if where.startswith("on ") else f", {where}" if where else ""
-        )
+        version, where = f"torch {torch.__version__}", provenance(self.module)
+        if not where:
+            return version
+        return f"{version} {where}" if where.startswith("on ") else f"{version}, {where}"
 
     @property
     def inputs(self) -> tuple[InputSpec, ...] | None:

@@ -77,10 +77,10 @@ class CallBuilder(description.Builder):
             raise Undescribed(f"an argument of type {type(value).__name__} is not supported")
         if isinstance(value, np.ndarray) or array.dtype.kind in "bf":
             return array
+        if self._floating:
+            return array.astype(np.float64)
         whole = [x.dtype for x in self.inputs if x.dtype.kind in "iu"]
-        return array.astype(
-            np.float64 if self._floating else np.result_type(*whole) if whole else array.dtype
-        )
+        return array.astype(np.result_type(*whole) if whole else array.dtype)
 
     def fixed(self, value: Value) -> bool:
         """Whether a value does not follow from the model's input."""

@@ -253,7 +253,9 @@ def count_nonzero(build: CallBuilder, input: Value, dim: Any = None) -> Ref:
     )
     if not array.ndim:
         return holds
-    axes = range(array.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    if dim is None:
+        dim = range(array.ndim)
+    axes = (dim,) if isinstance(dim, int) else dim
     return build.add(ops.ReduceSum(axes=tuple(axis % array.ndim for axis in axes)), holds)
 
 

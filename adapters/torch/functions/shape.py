@@ -431,13 +431,10 @@ def getitem(build: CallBuilder, input: Value, key: Any) -> Ref:
         named = sum(part is not None and part is not Ellipsis for part in parts)
         spelled: list[Any] = []
         for part in parts:
-            spelled += (
-                [slice(None)] * (len(shape) - named)
-                if part is Ellipsis
-                else []
-                if part is None
-                else [part]
-            )
+            if part is Ellipsis:
+                spelled += [slice(None)] * (len(shape) - named)
+            elif part is not None:
+                spelled.append(part)
         spelled += [slice(None)] * (len(shape) - len(spelled))
         bounds = [
             (part % size, part % size + 1, 1) if isinstance(part, int) else part.indices(size)

@@ -42,7 +42,9 @@ def dot_product_attention(
     groups = q.shape[-3] // k.shape[-3] if enable_gqa else 1
     if enable_gqa and k.shape[-3] != v.shape[-3]:
         raise Undescribed("different numbers of key and value heads are not supported")
-    kinds = () if mask is None else ("keep" if mask.dtype == bool else "add",)
+    kinds: tuple[str, ...] = ()
+    if mask is not None:
+        kinds = ("keep" if mask.dtype == bool else "add",)
     factor = q.shape[-1] ** -0.5 if scale is None else float(scale)
     return ops.Attention(factor, kinds, bool(is_causal), groups=groups, empty="zero")
 
@@ -87,12 +89,16 @@ class HeadLayout:
         apart = build.add(
             ops.Reshape(shape=(*self.lead(length), self.heads, self.features // self.heads)), x
         )
-        perm = (1, 0, 2) if self.batch is None else (0, 2, 1, 3) if self.first else (1, 2, 0, 3)
+        if self.batch is None:
+            return build.add(ops.Transpose(perm=(1, 0, 2)), apart)
+        perm = (0, 2, 1, 3) if self.first else (1, 2, 0, 3)
         return build.add(ops.Transpose(perm=perm), apart)
 
     def joined(self, build: Builder, x: Ref, length: int) -> Ref:
         """Back to the layout of the call."""
-        perm = (1, 0, 2) if self.batch is None else (0, 2, 1, 3) if self.first else (2, 0, 1, 3)
+        perm: tuple[int, ...] = (1, 0, 2)
+        if self.batch is not None:
+            perm = (0, 2, 1, 3) if self.first else (2, 0, 1, 3)
         turned = build.add(ops.Transpose(perm=perm), x)
         return build.add(ops.Reshape(shape=(*self.lead(length), self.features)), turned)
 
