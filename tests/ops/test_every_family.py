@@ -1,15 +1,18 @@
 """What holds for ops of every family: what a slack of the input adds, what scaling does, and that
 terms add up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from op_cases import CASES
 
-from probe import ops
+from probe import Weight, ops
 from probe.description import Ref, Step
 from probe.evaluation.allowance import allowances
 from probe.numerics.precision import precision_of, stored_in
 from probe.ops.base import Evaluated
+from probe.ops.step import weight_fields
 
 FLOAT32 = precision_of("float32")
 
@@ -63,6 +66,10 @@ HOMOGENEOUS += (
     "ReduceSum",
 )
 """Four times the inputs, and the outputs are four times as large (a product's sixteen times)."""
+
+
+WEIGHTED = [name for name, (op, *_) in CASES.items() if weight_fields(op) and name != "Standardize"]
+"""Those that say what their weights move."""
 
 
 def moved(op, inputs, slacks, outputs):
@@ -268,3 +275,33 @@ def test_elements_of_the_inputs_are_stored_without_rounding(name):
         stored_in("bfloat16"),
     ):
         assert not np.any(allowed)
+
+
+def _with_another(op, field, value):
+    return replace(op, **{field: Weight(field, value, value, ())})
+
+
+@pytest.mark.parametrize("valued", [False, True])
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_what_a_weight_moves_is_its_effect(name, valued, rng):
+    """Of the element of the output that it moves furthest, where an input is zero; at least so much
+    of one in units that differ."""
+    op, x, *_ = CASES[name]
+    x = x.copy()
+    x[:, 0] *= not valued
+    (out,) = op.run_float64(x)
+    worth = rng.uniform(0.5, 2, size=out.shape) * (rng.random(out.shape) < 0.8) if valued else None
+    effects, weights = op.weight_effects((x,), worth), weight_fields(op)
+    assert effects.keys() == weights.keys()
+    for field, effect in effects.items():
+        value, step = weights[field].value, 1e-6
+        moved = np.zeros(value.shape)
+        for at in np.ndindex(*value.shape):
+            other = value.copy()
+            other[at] += step
+            far = np.abs(_with_another(op, field, other).run_float64(x)[0] - out) / step
+            moved[at] = (far if worth is None else far * worth).max()
+        effect = np.broadcast_to(effect, value.shape)
+        assert ((effect == 0) == (moved == 0)).all(), field
+        assert (effect <= 1.0001 * moved).all(), field  # at least so far
+        assert valued or (effect >= 0.9999 * moved).all(), field
