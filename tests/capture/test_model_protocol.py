@@ -150,3 +150,20 @@ def test_what_torchscript_holds_as_a_whole_runs_alone():
     report = probe.check(model, "inner", given=X)
     assert report.outputs["framework"].shape == (4, 2) and report.ok and len(report.calls) > 1
     assert isinstance(model.module.inner, torch.jit.ScriptModule), "put back"
+
+
+class Pairs(torch.nn.Module):
+    """It takes arrays of other shapes, in tuples in a list."""
+
+    def forward(self, x, pairs, by=(1.0, (2.0,))):
+        for factor, offset in pairs:
+            x = x * factor + offset * by[1][0]
+        return x
+
+
+def test_arrays_in_tuples_in_a_list_are_inputs():
+    pairs = [(X + 1, X[0]), (X[:, :1], X[1])]
+    reports = list(probe.sweep(Pairs(), (X, pairs)))
+    assert [report.verdict for report in reports] == ["agree"] * 6
+    wanted = (X * (X + 1) + 2 * X[0]) * X[:, :1] + 2 * X[1]
+    np.testing.assert_allclose(reports[-1].outputs["framework"], wanted, rtol=1e-5)

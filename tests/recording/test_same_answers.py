@@ -1,6 +1,7 @@
 """A recording answers what the model itself does, field for field, but for what ran it."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from recorded import assert_same, differences, recorded
 
 import probe
 from probe import ops
+from probe.errors import Undescribed
 from probe.explanation.explain import explain
+from probe.model import Capture
 
 
 class Block(torch.nn.Module):
@@ -111,6 +114,35 @@ def test_a_pass_that_watching_changes(tmp_path):
     live, ours = probe.check(model, "relu", x), probe.check(recorded(model, x, tmp_path), "relu")
     assert ours.ok and not differences(live, ours)
     assert any("capturing activations changes the result" in one for one in ours.notes)
+
+
+class Exports(ChainModel):
+    """Its layers have no description, but an exporter of their own, which may refuse."""
+
+    def _called(self, name, x, on_call):
+        function, export = self.chain[name]
+        y = function(x)
+        if on_call is not None:
+            words = "none is written"
+            on_call(
+                Capture(name, "f", 0, (x,), (y,), "float32", None, words, alone=partial(export, y))
+            )
+        return y
+
+
+def refused(y):
+    raise Undescribed("no exporter takes it")
+
+
+def test_what_an_exporter_makes_of_a_call_without_description(tmp_path):
+    model = Exports({"one": (np.tanh, lambda y: (y,)), "two": (np.sin, refused)})
+    x = X[0, 0, :3, :3]
+    kept = recorded(model, x, tmp_path)
+    for name in ("one", "two"):
+        assert not differences(probe.check(model, name, x), probe.check(kept, name))
+    one, two = (probe.check(kept, name) for name in ("one", "two"))
+    np.testing.assert_array_equal(one.outputs["onnx"], np.tanh(x))
+    assert any("no exporter takes it" in note for note in two.notes)
 
 
 def test_a_part_and_tolerances(net, kept):
