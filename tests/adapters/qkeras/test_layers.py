@@ -499,6 +499,19 @@ def test_the_sigmoid_that_qkeras_was_told_to_use():
         qkeras.quantizers.set_internal_sigmoid("hard")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("hard_sigmoid", "smooth_sigmoid", "binary_sigmoid"),
+        *("hard_tanh", "smooth_tanh", "binary_tanh"),
+    ],
+)
+def test_a_function_of_qkeras_as_an_activation(name):
+    layer = QDense(4, activation=getattr(qkeras.quantizers, name))
+    report = probe.check(layer, layer.name, filled(layer, (5, 7)))
+    assert report.verdict == "agree" and set(report.outputs) == {"framework", "numpy", "onnx"}
+
+
 def test_the_qkeras_of_hgq2_is_recognised(monkeypatch):
     monkeypatch.setitem(sys.modules, "qkeras", types.ModuleType("qkeras"))
     for name in ("probe.adapters.qkeras", "probe.adapters.qkeras.quantizers"):
