@@ -125,7 +125,9 @@ def test_weights_of_few_bits(name, tmp_path):
     graph = helper.make_graph(nodes, "g", [x], [y], held)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     kept = probe.record(model, X, tmp_path / "run.npz")
-    for one, other in zip(probe.sweep(model, X), probe.sweep(kept), strict=True):
+    live = list(probe.sweep(model, X))
+    assert any(report.weights for report in live)
+    for one, other in zip(live, probe.sweep(kept), strict=True):
         assert one.verdict == other.verdict and list(one.weights) == list(other.weights)
         for name, found in one.weights.items():
             same = other.weights[name]

@@ -29,7 +29,9 @@ def assert_narrow(text):
 @pytest.mark.costly
 def test_reports_of_onnx_operators():
     for case in onnx_cases.CASES:
-        for report in probe.sweep(*onnx_cases.single(*case)):
+        reports = list(probe.sweep(*onnx_cases.single(*case)))
+        assert reports
+        for report in reports:
             assert_narrow(report)
 
 
@@ -49,6 +51,7 @@ def test_reports_of_keras_layers():
 @pytest.mark.parametrize("file", ["digits.keras", "digits_qkeras.h5"])
 def test_reports_and_elements_of_the_examples(file):
     model = probe.open_model(EXAMPLES / file)
+    assert model.layers
     for layer in model.layers:
         report = probe.check(model, layer.name, X)
         assert_narrow(report)

@@ -45,6 +45,7 @@ def test_in_describing_a_call_of_pytorch(where, name, x, monkeypatch):
     monkeypatch.setattr(f"probe.adapters.torch.capture.{where}", broken)
     reports = swept(Net().eval(), x)
     faulty = {"a", "act", "b"} if name is None else {name}
+    assert faulty < reports.keys()
     for layer, report in reports.items():
         assert report.verdict == ("unchecked" if layer in faulty else "agree")
         assert (f"it cannot be described {WORDS}" in report.sentence) == (layer in faulty)

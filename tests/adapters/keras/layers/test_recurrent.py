@@ -324,7 +324,9 @@ def test_saved_and_reopened(keras, drawn, tmp_path):
         layers.StackedRNNCells([layers.GRUCell(2), layers.LSTMCell(3), layers.SimpleRNNCell(2)])
     )(layers.RepeatVector(3)(x))
     drawn(keras.Model(inputs, [x, y, maps])).save(tmp_path / f"net{suffix}")
-    for report in probe.sweep(probe.open_model(tmp_path / f"net{suffix}")):
+    reports = list(probe.sweep(probe.open_model(tmp_path / f"net{suffix}")))
+    assert len(reports) >= 10
+    for report in reports:
         assert report.verdict == "agree" and set(report.outputs) == {
             "framework",
             "numpy",

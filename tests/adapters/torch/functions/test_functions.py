@@ -1043,7 +1043,9 @@ def test_other_values_of_what_has_no_axes_diverge(function):
     """The second look, the search for the mistake and the explanation take outputs without axes,
     truths, and computed kernels."""
     model = probe.open_model(Net(function).eval())
-    for layer in [one.layer for one in probe.sweep(model, X)]:
+    layers = [report.layer for report in probe.sweep(model, X)]
+    assert layers
+    for layer in layers:
         given = probe.check(model, layer, X).outputs["framework"]
         other = ~given if given.dtype == bool else given + np.ones((), given.dtype)
         report = probe.check(model, layer, X, expected=other)
@@ -1114,10 +1116,9 @@ def test_a_value_that_is_no_number_hides_no_overflow():
     "function", [torch.log, torch.rsqrt, torch.isinf, lambda x: x < 1e200, lambda x: x.sqrt()]
 )
 def test_numbers_of_float64_that_float32_does_not_hold(function):
-    for report in probe.sweep(
-        Net(function), torch.tensor([[1e-45, 1e160, 1e300, 2.0]], dtype=torch.float64)
-    ):
-        assert report.ok and "which overflows here" in report.missing["onnx"], report.sentence
+    x = torch.tensor([[1e-45, 1e160, 1e300, 2.0]], dtype=torch.float64)
+    (report,) = probe.sweep(Net(function), x)
+    assert report.ok and "which overflows here" in report.missing["onnx"], report.sentence
 
 
 def test_an_element_of_what_has_no_axes_is_explained():
@@ -1137,8 +1138,8 @@ def test_an_element_of_what_has_no_axes_is_explained():
 def test_masked_scores_in_float64(function):
     """What ONNX Runtime rounds of -inf is nothing."""
     x = torch.from_numpy(X[0, 0]).double().masked_fill(torch.eye(4, 6) > 0, -torch.inf)
-    for report in probe.sweep(Net(function), x):
-        assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
+    (report,) = probe.sweep(Net(function), x)
+    assert report.ok and set(report.outputs) == {"framework", "numpy", "onnx"}, str(report)
 
 
 @pytest.mark.parametrize(

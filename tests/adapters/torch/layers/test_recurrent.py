@@ -233,8 +233,9 @@ def test_saved_and_reopened(tmp_path):
     module = nn.Sequential(nn.Linear(4, 6), nn.GRU(6, 3, 2, bidirectional=True, batch_first=True))
     torch.save(module.state_dict(), tmp_path / "net.pt")
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
-    for report in probe.sweep(probe.open_model(tmp_path / "net.pt", factory=lambda: module), x):
-        assert report.ok, str(report)
+    reports = list(probe.sweep(probe.open_model(tmp_path / "net.pt", factory=lambda: module), x))
+    assert [report.layer for report in reports] == ["0", "1"]
+    assert all(report.ok for report in reports), "\n".join(map(str, reports))
 
 
 class Packing(nn.Module):
