@@ -15,7 +15,7 @@ from probe.diagnosis.reproducing import edits_of
 from probe.diagnosis.scoring import Scored, View, freedom, on_the_whole, score, slugs_of
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
-from probe.hypotheses import REGISTERED, Hypothesis
+from probe.hypotheses import REGISTERED, SINGLE_CHANGES, Hypothesis
 from probe.hypotheses.edits.changes import readings
 from probe.hypotheses.edits.grouped_changes import made_together
 from probe.ops import Recurrence
@@ -63,6 +63,9 @@ _TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
 which none tries all, and where weights are read back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
+_BESIDE, _TURN_OF_SINGLE = 0.2, 0.6
+"""How much single changes at the steps of a large layer may take beside the budget, as a share of
+it, and the share of what is left of that which each kind of them has."""
 _KEPT_FOR_WEIGHTS = 0.25
 """What is tried before it leaves it this share in a recurrence, where every change runs all its
 steps."""
@@ -193,12 +196,30 @@ def try_last(search: Search) -> list[Scored]:
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
     pairs = _PAIRS[search.large] * budget.work
+    case = replace(view.case, allowed=view.allowed)
     with budget.part(_SHARE if alone else _SHARE_OF_BLOCK, leaving=pairs):
         turn = _TURN_OF_LARGE if search.large else _TURN
-        return tried_last(view, search, turn, _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0)
+        kept = _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0
+        found = _tried(case, view, search, _LAST, turn, kept)
+    if search.large and not any(scored.edit.short for scored in found):
+        with budget.beside(_BESIDE * budget.work):
+            found = _tried(case, view, search, _SINGLE, _TURN_OF_SINGLE, 0.0) or found
+    return found
 
 
-def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.0) -> list[Scored]:
+def tried_last(view: View, search: Search) -> list[Scored]:
+    """What reproduces the observation in an edited layer among what is tried last."""
+    return _tried(replace(view.case, allowed=view.allowed), view, search, _LAST, _TURN, 0.0)
+
+
+_Numbered = Sequence[tuple[int, Hypothesis]]
+_LAST: _Numbered = [(order, one) for order, one in enumerate(REGISTERED) if one.last]
+_SINGLE: _Numbered = list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
+
+
+def _tried(
+    case: Case, view: View, search: Search, hypotheses: _Numbered, turn: float, kept: float
+) -> list[Scored]:
     """The mistakes of the first hypothesis that reproduces the observation, of those that are tried
     last; where that takes two mistakes with names, of the first such. Of a layer that was edited
     other weights are none: they could make up for any edit.
@@ -206,14 +227,13 @@ def tried_last(view: View, search: Search, turn: float = _TURN, kept: float = 0.
     Each hypothesis has a ``turn``, a share of what is left; so much is ``kept`` for weights.
     """
     edited = view not in (search.whole, search.part)
-    case = replace(view.case, allowed=view.allowed)
     some, difference, budget = sample(case, view.allowed), difference_of(case), search.budget
     with budget.aside():
         readings(case)
     vague: list[Scored] = []
-    for order, hypothesis in enumerate(REGISTERED):
+    for order, hypothesis in hypotheses:
         weights = hypothesis.family == _OF_WEIGHTS
-        if not hypothesis.last or (edited and weights):
+        if edited and weights:
             continue
         if not budget.spend():
             break

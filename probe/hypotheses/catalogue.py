@@ -54,11 +54,12 @@ from probe.hypotheses.steps import (
     moved_steps,
     rarer_changes,
     residual_blocks,
+    single_changes,
     tensors_of_blocks,
 )
 from probe.hypotheses.weights import other_weights, quantised_weights
 
-__all__ = ["ANY_STEP", "CAUSES", "COMMON", "REGISTERED"]
+__all__ = ["ANY_STEP", "AT_ONE_STEP", "CAUSES", "COMMON", "REGISTERED", "SINGLE_CHANGES"]
 
 COMMON = (
     blocks,
@@ -109,6 +110,8 @@ ANY_STEP = (
     fitted_numbers,
 )
 """What is tried only where none of these reproduces the values."""
+AT_ONE_STEP = (single_changes,)
+"""What has an amount of work of its own after these, in large layers, where they are cut short."""
 
 
 def _of(*modules: ModuleType) -> Iterator[Hypothesis]:
@@ -121,5 +124,7 @@ def _of(*modules: ModuleType) -> Iterator[Hypothesis]:
 
 REGISTERED = (*_of(*COMMON), *(replace(one, last=True) for one in _of(*ANY_STEP)))
 """In the order in which they are tried."""
+SINGLE_CHANGES = tuple(replace(one, last=True) for one in _of(*AT_ONE_STEP))
+"""The mistakes of AT_ONE_STEP."""
 CAUSES = {one.slug: one for one in REGISTERED if one.explains}
 """The one of each slug whose text explains it."""

@@ -85,6 +85,17 @@ class Budget:
         self._end = self._most = min(self._end, self.used + work)
 
     @contextmanager
+    def beside(self, work: float) -> Iterator[None]:
+        """Within it so much may be spent that is of no part: what follows has as much as before."""
+        start, around = self.used, (self._end, self._most)
+        self._end = self._most = start + work
+        try:
+            yield
+        finally:
+            self.used = start
+            self._end, self._most = around
+
+    @contextmanager
     def aside(self) -> Iterator[None]:
         """What is spent within it is taken from what follows this part and not from the part, as
         far as half of that goes."""

@@ -42,6 +42,11 @@ class Change:
             return f"{self.what} in {self.where}"
         return self.what
 
+    @property
+    def identity(self) -> Hashable:
+        """Equal for the same change that another mistake makes, too."""
+        return self.claim, tuple(sorted(self.steps)), self.out
+
     def applied(self, steps: Steps) -> Steps:
         """All steps, in an order in which they can run."""
         count = len(steps)

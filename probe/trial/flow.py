@@ -1,5 +1,6 @@
 """What changes of a layer's steps give, as much of it as tells whether that was observed."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -36,6 +37,8 @@ class Flow:
         self.case = case
         self.part = case if case.region is None else _of_region(case, case.region)
         """The case with no more of its output than is looked at."""
+        self._tried = set[Hashable]()
+        """The changes that were tried, by their identities."""
 
     def predicted(self, change: Change) -> np.ndarray | None:
         """The output with a change, as much of it as is looked at; None where it cannot be computed
@@ -54,8 +57,13 @@ class Flow:
     def look(self) -> FirstLook:
         return FirstLook(self.part, self.case.region is not None)
 
+    def was_tried(self, change: Change) -> bool:
+        """Whether the same change was tried before, for whichever mistake."""
+        return change.identity in self._tried
+
     def tried(self, change: Change) -> Tried | None:
         """What a change gives; None where that cannot be computed or has another shape."""
+        self._tried.add(change.identity)
         values = self.predicted(change)
         if values is None or values.shape != self.part.observed.shape:
             return None

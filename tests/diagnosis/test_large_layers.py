@@ -8,7 +8,7 @@ from own_seed import RNG
 from torch import nn
 
 import probe
-from probe.diagnosis import diagnose
+from probe.diagnosis import diagnose, search
 from probe.trial.budget import Budget
 
 WIDE, HEADS = 256, 4
@@ -27,7 +27,7 @@ class Block(nn.Module):
         return ported(self, x)
 
 
-def ported(m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the sum"):
+def ported(m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the sum", out=None):
     """The block, or what was made of it."""
     b, t, d = x.shape
     q, k, v = m.packed(m.norm(x)).split(d, dim=-1)
@@ -43,7 +43,7 @@ def ported(m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the
     else:
         y = F.scaled_dot_product_attention(q * scale, k, v, is_causal=True)
     attended = m.out(y.transpose(1, 2).reshape(b, t, d))
-    h = x + attended
+    h = x + (attended if out is None else out(attended))
     normed = m.second(h)
     base = {"the sum": h, "the input": x, "the norm": normed}[onto]
     return base + m.down(act(m.up(normed)))
@@ -103,6 +103,19 @@ def test_a_mistake_in_a_block(block, looked_at, mistake, slug):
     assert report.findings[0].slug == slug, report
     assert report.findings[0].left <= 1, report
     assert looked_at[0] is not None
+
+
+def test_single_changes_are_tried_though_the_budget_is_used_up(block, monkeypatch):
+    module, x = block
+    values = of(ported, module, torch.from_numpy(x), out=lambda y: y / 2)
+    # so little that most of what may happen to a step is not tried
+    monkeypatch.setattr(diagnose, "_WORK_OF_LARGE", 1e9)
+    monkeypatch.setattr(search, "_BESIDE", 0.0)
+    assert not probe.check(module, "", x, expected=values).findings
+    monkeypatch.setattr(search, "_BESIDE", 1.0)
+    (finding,) = probe.check(module, "", x, expected=values).findings
+    assert finding.left <= 1
+    assert "the output of out (Add) is multiplied by 1/2" in finding.claim
 
 
 def test_what_is_found_soon_is_found_as_soon_at_length(block, monkeypatch):

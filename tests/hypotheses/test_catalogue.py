@@ -5,7 +5,7 @@ from pkgutil import walk_packages
 
 from probe import hypotheses
 from probe.hypotheses import CAUSES, REGISTERED, Hypothesis
-from probe.hypotheses.catalogue import ANY_STEP, COMMON
+from probe.hypotheses.catalogue import ANY_STEP, AT_ONE_STEP, COMMON
 
 
 def test_every_module_that_defines_mistakes_is_in_the_table_once():
@@ -15,7 +15,7 @@ def test_every_module_that_defines_mistakes_is_in_the_table_once():
         own = (one for one in values if isinstance(one, Hypothesis))
         if any(one.function.__module__ == found.name for one in own):
             defining.add(found.name)
-    listed = [module.__name__ for module in (*COMMON, *ANY_STEP)]
+    listed = [module.__name__ for module in (*COMMON, *ANY_STEP, *AT_ONE_STEP)]
     assert sorted(listed) == sorted(defining)
 
 

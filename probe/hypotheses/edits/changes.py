@@ -3,6 +3,7 @@ the cells of its recurrences."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Changes(NamedTuple):
     slug: str
     which: slice = ALL
     """By which of its readings they are made."""
+    untried: bool = False
+    """Whether none is tried again that another mistake made, too."""
 
     def readings(self, case: Case) -> Iterator[tuple[Case, bool]]:
         """The readings, and whether it is the one by what ops are made of, behind others."""
@@ -39,10 +42,18 @@ class Changes(NamedTuple):
         for number, reading in enumerate(dict.fromkeys(every[self.which])):
             yield reading, number > 0 and reading is every[-1]
 
-    def of(self, reading: Case, tried_on: Case, inner: bool = False) -> Iterator[Change]:
+    def of(
+        self,
+        reading: Case,
+        tried_on: Case,
+        inner: bool = False,
+        without: Callable[[Change], bool] | None = None,
+    ) -> Iterator[Change]:
         """Those of a reading, made of the case that they are tried on, and within the cells of its
-        recurrences; ``inner``: only those of what its ops are made of."""
+        recurrences; ``inner``: only those of what its ops are made of; ``without`` some."""
         made = _with_cells(tried_on, self.make)
+        if without is not None:
+            made = filterfalse(without, made)
         if inner and reading.words:
             made = (change for change in made if _within(reading, change))
         return shared(made, tried_on)

@@ -28,7 +28,7 @@ from probe.ops.step import Step
 from probe.trial.case import Case
 from probe.trial.change import Change
 
-__all__ = ["op_changed", "other_values"]
+__all__ = ["kind_changed", "op_changed", "options_changed", "other_values"]
 
 
 @hypothesis("changed-step")
@@ -48,18 +48,30 @@ def _changed(case: Case) -> Iterator[Change]:
             yield from mapped(case, ref, one)
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
-        for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
-            name = words.partition(" is ")[0]
-            key = ("field", None if name in ("axis", "axes") else type(op), words)
-            yield op_changed(case, position, words, other, key, name)
+        yield from options_changed(case, position)
         for words, other in _read_otherwise(case, position, op):
             yield op_changed(case, position, words, other, ("read", words), "shape")
-        several = len(case.steps[position].sources(position)) > 2
-        for other in siblings(op):
-            if several and isinstance(other, ops.Sub | ops.Div):
-                continue
-            words = f"{_name(other)} instead of {_name(op)}"
-            yield op_changed(case, position, words, other, ("kind", words))
+        yield from kind_changed(case, position)
+
+
+def options_changed(case: Case, position: int) -> Iterator[Change]:
+    """The step at ``position`` with another option, number, axis or mode."""
+    op = case.steps[position].op
+    for words, other in (*_numbers(case, position, op), *_fields(case, position, op)):
+        name = words.partition(" is ")[0]
+        key = ("field", None if name in ("axis", "axes") else type(op), words)
+        yield op_changed(case, position, words, other, key, name)
+
+
+def kind_changed(case: Case, position: int) -> Iterator[Change]:
+    """Another operation at the step at ``position``."""
+    op = case.steps[position].op
+    several = len(case.steps[position].sources(position)) > 2
+    for other in siblings(op):
+        if several and isinstance(other, ops.Sub | ops.Div):
+            continue
+        words = f"{_name(other)} instead of {_name(op)}"
+        yield op_changed(case, position, words, other, ("kind", words))
 
 
 def _read_otherwise(case: Case, position: int, op: Op) -> Iterator[tuple[str, Op]]:

@@ -26,7 +26,7 @@ from probe.ops.weight import Weight
 from probe.trial.case import Case, once, shape_of, users_of
 from probe.trial.change import Change
 
-__all__: list[str] = []
+__all__ = ["parameters_swapped"]
 
 _BACK = 4
 """How many tensors of the same shape before a step may be taken for what it gives."""
@@ -146,7 +146,7 @@ def _swapped(case: Case) -> Iterator[Change]:
                 what = f"{what} in {step_name(case, position)}"
                 key = ("exchanged", type(case.steps[position].op), one, other)
                 yield with_sources(case, position, changed, what, key)
-    yield from _parameters(case)
+    yield from parameters_swapped(case)
     for one, other in _side_by_side(case):
         first, second = Ref(one), Ref(other)
         what = f"{tensor_name(case, first)} and {tensor_name(case, second)} are exchanged"
@@ -167,7 +167,7 @@ def _side_by_side(case: Case) -> Iterator[tuple[int, int]]:
             yield one, other
 
 
-def _parameters(case: Case) -> Iterator[Change]:
+def parameters_swapped(case: Case) -> Iterator[Change]:
     """The parameters of two steps of a kind exchanged, or those of one used in both."""
     held: dict[object, list[tuple[int, dict[str, Weight]]]] = {}
     for position, step in enumerate(case.steps):

@@ -19,7 +19,7 @@ from probe.ops.step import Ref, Step, weights_of
 from probe.trial.case import Case, shape_of, users_of
 from probe.trial.change import Change
 
-__all__: list[str] = []
+__all__ = ["applied_too"]
 
 _DEEP = 3
 """Before how many steps one is moved."""
@@ -230,25 +230,34 @@ def step_elsewhere(case: Case) -> Iterator[Changes]:
 def _elsewhere(case: Case) -> Iterator[Change]:
     """Each norm and activation also on an input, or on what a step with a weight gives; and what
     such a step takes added to what it gives."""
-    applied: dict[type | int, int] = {}
-    for position, step in enumerate(case.steps):
-        single = len(step.sources(position)) == 1 and len(case.values[position]) == 1
-        if single and isinstance(step.op, _NORMS_AND_ACTIVATIONS):
-            applied.setdefault(position if weights_of((step,)) else type(step.op), position)
-    tensors = [Ref(-1, k) for k, x in enumerate(case.inputs) if x.dtype.kind == "f"]
-    tensors += [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]
-    pairs = product(applied.values(), tensors)
-    for position, ref in islice((pair for pair in pairs if _fits(case, *pair)), _ELSEWHERE):
-        op = case.steps[position].op
-        giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
-        what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
-        yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
-    for ref in (ref for ref in tensors if ref.step >= 0):
+    yield from applied_too(case, _NORMS_AND_ACTIVATIONS)
+    for ref in (ref for ref in _givers(case) if ref.step >= 0):
         for main in case.steps[ref.step].sources(ref.step)[:1]:
             if shape_of(case, main) == shape_of(case, ref):
                 what = f"{tensor_name(case, main)} is added to {tensor_name(case, ref)}"
                 key = ("residual", type(case.steps[ref.step].op))
                 yield inserted(case, ref, Step(ops.Add(), (ref, main)), what, key)
+
+
+def applied_too(case: Case, kinds: tuple[type, ...]) -> Iterator[Change]:
+    """Each step of these kinds also on an input, or on what a step with a weight gives."""
+    applied: dict[type | int, int] = {}
+    for position, step in enumerate(case.steps):
+        single = len(step.sources(position)) == 1 and len(case.values[position]) == 1
+        if single and isinstance(step.op, kinds):
+            applied.setdefault(position if weights_of((step,)) else type(step.op), position)
+    pairs = product(applied.values(), _givers(case))
+    for position, ref in islice((pair for pair in pairs if _fits(case, *pair)), _ELSEWHERE):
+        op = case.steps[position].op
+        giver = type(case.steps[ref.step].op) if ref.step >= 0 else None
+        what = f"{step_name(case, position)} is applied to {tensor_name(case, ref)}, too"
+        yield inserted(case, ref, Step(op, (ref,)), what, ("too", type(op), giver))
+
+
+def _givers(case: Case) -> list[Ref]:
+    """The inputs, and what steps with a weight give."""
+    inputs = [Ref(-1, k) for k, x in enumerate(case.inputs) if x.dtype.kind == "f"]
+    return inputs + [Ref(at) for at in range(len(case.steps)) if _weighted(case, at)]
 
 
 def _fits(case: Case, position: int, ref: Ref) -> bool:
