@@ -1,4 +1,9 @@
-"""One change in the steps of a layer."""
+"""One change in the steps of a layer.
+
+A change is not yet an edit: it names only the steps that differ, so that several are merged into
+one, and what it gives is computed from those steps on. ``Case.edit_of`` makes an edit of the few
+that give what was observed.
+"""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,5 +1,10 @@
 """How near what an edited layer gives is to what was observed: what it may be off by, and the few
-elements of the output at which edits are told apart first."""
+elements of the output at which edits are told apart first.
+
+There are two measures. ``FirstLook`` compares thousands of changes by a share of the largest
+difference, which takes one subtraction; ``left`` is the verdict on the few that pass, in units of
+what rounding allows the edited layer, and computing that takes longer than running it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
