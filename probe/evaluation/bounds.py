@@ -37,7 +37,7 @@ Arrays = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _BoundsFound:
     """What was found out about a layer, by the arithmetic that it was asked for."""
 
     looks: dict[tuple[Precision, int], Arrays] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Bounds:
 
     layer: Reference
     precision: Precision
-    _kept: _Kept = field(default_factory=_Kept, repr=False)
+    _kept: _BoundsFound = field(default_factory=_BoundsFound, repr=False)
 
     def by(self, precision: Precision) -> "Bounds":
         """The same layer in another arithmetic."""

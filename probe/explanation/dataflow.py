@@ -45,9 +45,9 @@ class Watched:
         """The arrays that input ``index`` of a call is made of, each with its elements that can
         influence the masked ones."""
         same = self._same(position, taken, index)
-        return [(one, part.reshape(one.array.shape)) for one in same] or [
-            (one, self._influence(position, index, one, part))
-            for one in self._followed(position, index)
+        return [(copy, part.reshape(copy.array.shape)) for copy in same] or [
+            (tensor, self._influence(position, index, tensor, part))
+            for tensor in self._followed(position, index)
         ]
 
     def _same(self, position: int, taken: np.ndarray, index: int) -> list[PassArray]:
@@ -58,11 +58,11 @@ class Watched:
             return [self._made[-1, producer.position]]
         if isinstance(producer, CallOutput) and producer[:2] in self._positions:
             return [self._made[self._positions[producer.layer, producer.call], producer.output]]
-        return [one for one in self._by_numbers[_numbers(taken)] if one.call < position]
+        return [tensor for tensor in self._by_numbers[_numbers(taken)] if tensor.call < position]
 
     @cached_property
     def _made(self) -> dict[tuple[int, int], PassArray]:
-        groups = [(-1, self.arrays), *((at, one.outputs) for at, one in enumerate(self.calls))]
+        groups = [(-1, self.arrays), *((at, call.outputs) for at, call in enumerate(self.calls))]
         return {
             (call, index): PassArray(array, call, index)
             for call, arrays in groups
@@ -71,13 +71,13 @@ class Watched:
 
     @cached_property
     def _positions(self) -> dict[tuple[str, int], int]:
-        return {(one.layer, one.call): position for position, one in enumerate(self.calls)}
+        return {(call.layer, call.call): position for position, call in enumerate(self.calls)}
 
     @cached_property
     def _by_numbers(self) -> dict[bytes, list[PassArray]]:
         found = defaultdict[bytes, list[PassArray]](list)
-        for one in self._made.values():
-            found[_numbers(one.array)].append(one)
+        for tensor in self._made.values():
+            found[_numbers(tensor.array)].append(tensor)
         return found
 
     def _moved(
@@ -85,7 +85,7 @@ class Watched:
     ) -> np.ndarray:
         """Input ``index`` of a call where every array before it is as it was, or as ``moved`` gives
         it."""
-        known = {key: moved(one) for key, one in self._made.items() if one.call < position}
+        known = {key: moved(tensor) for key, tensor in self._made.items() if tensor.call < position}
         seen: list[np.ndarray] = []
         at = -1
 
@@ -100,14 +100,14 @@ class Watched:
             given = [known.get((at, k)) for k in range(len(capture.outputs))]
             recorded = self.calls[at].outputs
             return [
-                recorded[k] if one is None else one.astype(recorded[k].dtype)
-                for k, one in enumerate(given)
+                recorded[k] if array is None else array.astype(recorded[k].dtype)
+                for k, array in enumerate(given)
             ]
 
         inputs = [known.get((-1, k)) for k in range(len(self.arrays))]
         arrays = [
-            array if one is None else one.astype(array.dtype)
-            for array, one in zip(self.arrays, inputs, strict=True)
+            array if x is None else x.astype(array.dtype)
+            for array, x in zip(self.arrays, inputs, strict=True)
         ]
         try:
             self.model.run(arrays, self.wanted, pinned)
@@ -119,17 +119,17 @@ class Watched:
         """The arrays before the call that its input follows, by halves, the latest first."""
         before = self.calls[position].inputs[index]
         arrays: list[PassArray] = []
-        earlier = [one for one in self._made.values() if one.call < position]
-        floats = [one for one in reversed(earlier) if one.array.dtype.kind == "f"]
+        earlier = [tensor for tensor in self._made.values() if tensor.call < position]
+        floats = [tensor for tensor in reversed(earlier) if tensor.array.dtype.kind == "f"]
         groups = [floats] if floats else []
         while groups:
             group = groups.pop()
-            chosen = {id(one) for one in group}
+            chosen = {id(tensor) for tensor in group}
             after = self._moved(
                 position,
                 index,
-                lambda one, chosen=chosen: (  # type: ignore[misc]
-                    _noisy(one.array) if id(one) in chosen else None
+                lambda tensor, chosen=chosen: (  # type: ignore[misc]
+                    _noisy(tensor.array) if id(tensor) in chosen else None
                 ),
             )
             if _same(before, after):

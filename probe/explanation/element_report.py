@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.comparison.compare import PARTIES
-from probe.explanation.origin import Change, Origin, Term, named_element, number, total
+from probe.explanation.origin import Breakdown, LaterStep, Term, named_element, number, total
 from probe.explanation.waterfall import waterfall
 from probe.report.as_json import dumped, plain
 from probe.report.blocks import LABELS
@@ -77,7 +77,7 @@ class Story:
     at: tuple[int, ...]
     value: float
     """NumPy's, in float64."""
-    origin: Origin
+    origin: Breakdown
     parties: Mapping[str, float]
     allowance: float
     """How far the framework's value may lie from NumPy's by rounding."""
@@ -104,7 +104,7 @@ class Story:
         return self.origin.terms
 
     @property
-    def steps(self) -> tuple[Change, ...]:
+    def steps(self) -> tuple[LaterStep, ...]:
         """From the sum of the terms to the value."""
         return self.origin.steps
 
@@ -161,8 +161,8 @@ class Story:
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
-        told = {name: one for name, one in vars(self).items() if name not in ("origin", "sees")}
-        told["sees"] = [one.as_dict() for one in self.sees]
+        told = {name: value for name, value in vars(self).items() if name not in ("origin", "sees")}
+        told["sees"] = [seen.as_dict() for seen in self.sees]
         told |= {**asdict(self.origin), "subtotals": self.subtotals}
         return dumped(plain(told))
 
@@ -230,7 +230,7 @@ def _terms(terms: Sequence[Term], shown: int | None, indent: int) -> list[str]:
     return lines
 
 
-def _members(change: Change, every: bool) -> list[str]:
+def _members(change: LaterStep, every: bool) -> list[str]:
     """The elements that a step takes, the largest first."""
     if len(change.members) < 2:
         return []

@@ -39,7 +39,7 @@ def of_column(capture: Capture, place: Sequence[int]) -> Capture | None:
     if not plain or capture.outputs[0].shape[-1] != steps[0].op.weight.value.shape[1]:
         return None
     op, column = steps[0].op, slice(place[-1], place[-1] + 1)
-    if any(one is not None and one.shape is not None for one in (op.weight, op.bias)):
+    if any(weight is not None and weight.shape is not None for weight in (op.weight, op.bias)):
         return None
     axis = 1 if op.weight.axes is None else op.weight.axes[1]
     bias = None if op.bias is None else _cut(op.bias, 0, column)
@@ -53,7 +53,8 @@ def spread_out(values: Values, width: int) -> list[tuple[np.ndarray, ...]]:
     """The column's values as arrays of the layer's own shapes: right in that column, and of no
     memory."""
     return [
-        tuple(np.broadcast_to(one, (*one.shape[:-1], width)) for one in step) for step in values
+        tuple(np.broadcast_to(value, (*value.shape[:-1], width)) for value in step)
+        for step in values
     ]
 
 

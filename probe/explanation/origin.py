@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from probe import printable
 from probe.report.blocks import number as _number
 
-__all__ = ["Change", "Member", "Origin", "Term", "named_element", "named_term", "number", "total"]
+__all__ = [
+    "Breakdown",
+    "LaterStep",
+    "Member",
+    "Term",
+    "named_element",
+    "named_term",
+    "number",
+    "total",
+]
 
 
 def total(values: Iterable[float]) -> float:
@@ -41,7 +50,7 @@ class Term:
     product: float
     padding: bool = False
     channel: int | None = None
-    inner: "Origin | None" = None
+    inner: "Breakdown | None" = None
 
     def __repr__(self) -> str:
         return f"<Term {named_term(self)} = {number(self.product)}>"
@@ -58,7 +67,7 @@ class Member:
 
 
 @dataclass(frozen=True, repr=False)
-class Change:
+class LaterStep:
     """One step on the way from the terms to the value: what is done, and the value after it."""
 
     words: str
@@ -66,11 +75,11 @@ class Change:
     members: tuple[Member, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<Change {printable.line(self.words)}: {number(self.value)}>"
+        return f"<LaterStep {printable.line(self.words)}: {number(self.value)}>"
 
 
 @dataclass(frozen=True, repr=False)
-class Origin:
+class Breakdown:
     """The terms of a sum, and what happened to it."""
 
     terms: tuple[Term, ...]
@@ -80,10 +89,10 @@ class Origin:
     """The products and the bias, added up without rounding in between."""
     computed: float | None
     """What the recomputation has for ``total``, where it holds it as a value of its own."""
-    steps: tuple[Change, ...]
+    steps: tuple[LaterStep, ...]
 
     def __repr__(self) -> str:
-        return f"<Origin of {len(self.terms)} terms and {len(self.steps)} steps>"
+        return f"<Breakdown of {len(self.terms)} terms and {len(self.steps)} steps>"
 
     @property
     def subtotals(self) -> dict[int, float]:

@@ -80,7 +80,9 @@ def seen(
     pass_ = _watched(model, arrays, layer)
     calls = pass_.calls
     last = next(
-        position for position, one in enumerate(calls) if one.layer == layer and one.call == call
+        position
+        for position, capture in enumerate(calls)
+        if (capture.layer, capture.call) == (layer, call)
     )
     influences = [np.zeros(array.shape, bool) for array in arrays]
     wanted: dict[tuple[int, int], np.ndarray] = {(last, output): mask}
@@ -101,11 +103,11 @@ def seen(
                         f"{calls[position].layer!r} takes values that come from no preceding "
                         "call"
                     )
-                for one, shaped in sources:
-                    if one.call < 0:
-                        influences[one.index] |= shaped
+                for source, shaped in sources:
+                    if source.call < 0:
+                        influences[source.index] |= shaped
                     else:
-                        key = (one.call, one.index)
+                        key = (source.call, source.index)
                         wanted[key] = wanted[key] | shaped if key in wanted else shaped
     return tuple(influences)
 
@@ -127,7 +129,7 @@ def seen_through(
         raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")
     found = [np.zeros(x.shape, bool) for x in whole.inputs]
     reached = _influence_of(road, mask, output)
-    taken = {one.input: one.why for one in road.description.taken}
+    taken = {entry.input: entry.why for entry in road.description.taken}
     for index, (maker, part) in enumerate(zip(road.made_by, reached, strict=True)):
         if isinstance(maker, ModelInput):
             found[maker.position] |= part
@@ -146,9 +148,9 @@ def _watched(model: Model, arrays: Sequence[np.ndarray], layer: str) -> Watched:
             calls.append(capture)
 
     model.run(arrays, None, keep)
-    listed = {layer, *(one.name for one in model.layers)}
-    wanted = listed | {one.layer for one in calls if one.description is not None}
-    if wanted == {one.layer for one in calls}:
+    listed = {layer, *(spec.name for spec in model.layers)}
+    wanted = listed | {call.layer for call in calls if call.description is not None}
+    if wanted == {call.layer for call in calls}:
         return Watched(model, arrays, calls, None)
     calls.clear()
     model.run(arrays, wanted, keep)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probe.evaluation.allowance import Values
-from probe.explanation.origin import Change, Member, Origin, Term, total
+from probe.explanation.origin import Breakdown, LaterStep, Member, Term, total
 from probe.numerics.dtypes import widened
 from probe.ops import (
     Constant,
@@ -39,7 +39,7 @@ def origin_of(
     at: tuple[int, ...],
     output: int = 0,
     calls: Sequence[str] = (),
-) -> Origin:
+) -> Breakdown:
     """The terms and the later steps of one element of the last step's output; ``calls`` names the
     call that each step is part of."""
     road = _Road(steps, [widened(x) for x in inputs], values, calls)
@@ -176,8 +176,8 @@ class _Road:
             # an array without axes has one element for all
             values = np.broadcast_to(self.array(ref)[places], len(named_as))
             return [
-                _Factor(label[0], label[1], float(one), None)
-                for label, one in zip(named_as, values, strict=True)
+                _Factor(label[0], label[1], float(value), None)
+                for label, value in zip(named_as, values, strict=True)
             ]
         weight = group.factor
         indices = weight.index_of(places)
@@ -192,11 +192,11 @@ class _Road:
         ]
         rows = np.stack(indices, axis=1).tolist()
         return [
-            _Factor(weight.name, tuple(row), float(one), stored)
-            for row, one, stored in zip(rows, used, held, strict=True)
+            _Factor(weight.name, tuple(row), float(value), stored)
+            for row, value, stored in zip(rows, used, held, strict=True)
         ]
 
-    def changes(self, position: int, stages: Sequence[Stage], layout: Layout) -> list[Change]:
+    def changes(self, position: int, stages: Sequence[Stage], layout: Layout) -> list[LaterStep]:
         """What an op does after its sum, with the elements it takes besides."""
         lines = []
         for stage in stages:
@@ -211,12 +211,14 @@ class _Road:
                     Member(label[0], label[1], float(value))
                     for label, value in zip(named_as, taken, strict=True)
                 ]
-            lines.append(Change(stage.words, stage.value, tuple(members)))
+            lines.append(LaterStep(stage.words, stage.value, tuple(members)))
         return lines
 
-    def trace(self, ref: Ref, at: tuple[int, ...], layout: Layout, nested: bool = False) -> Origin:
+    def trace(
+        self, ref: Ref, at: tuple[int, ...], layout: Layout, nested: bool = False
+    ) -> Breakdown:
         """Follows one element back to the sum it came from, or to the call's input."""
-        later: list[Change] = []
+        later: list[LaterStep] = []
         while ref.step >= 0:
             if isinstance(self.steps[ref.step].op, Outputs):
                 ref = self.steps[ref.step].sources(ref.step)[ref.index]
@@ -230,7 +232,7 @@ class _Road:
             if isinstance(op, Rearrangement) and not ref.index:
                 which, back = op.follow(np.array([at], int), inputs)
                 if which[0] < 0:
-                    return Origin((), None, value, value, (Change("padding", value), *later))
+                    return Breakdown((), None, value, value, (LaterStep("padding", value), *later))
                 layout = _turned(layout, op, len(at), back.shape[1])
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
@@ -251,16 +253,16 @@ class _Road:
                 layout = _kept(layout, len(at))
                 continue
             if not account.terms:
-                return Origin((), None, value, value, tuple(later))
+                return Breakdown((), None, value, value, tuple(later))
             return self._summed(ref, at, account, layout, nested, later)
         value = float(self.array(ref)[at])
         name = f"{self.name(ref)}[{', '.join(map(str, at))}]"
-        return Origin(
+        return Breakdown(
             (Term(self.name(ref), at, value, None, None, None, None, value),),
             None,
             value,
             value,
-            (Change(name, value), *later),
+            (LaterStep(name, value), *later),
         )
 
     def _summed(
@@ -270,21 +272,25 @@ class _Road:
         account: Contributions,
         layout: Layout,
         nested: bool,
-        later: list[Change],
-    ) -> Origin:
+        later: list[LaterStep],
+    ) -> Breakdown:
         terms = tuple(
             term for group in account.terms for term in self.terms(ref.step, group, layout, nested)
         )
         products = [term.product for term in terms]
-        first = [Change(f"the sum of {len(terms)} term{'s' * (len(terms) != 1)}", total(products))]
+        first = [
+            LaterStep(f"the sum of {len(terms)} term{'s' * (len(terms) != 1)}", total(products))
+        ]
         bias = None
         if account.bias is not None:
             bias = float(account.bias.value[account.bias_where])
             first.append(
-                Change(f"plus {named(account.bias, account.bias_where)}", total([*products, bias]))
+                LaterStep(
+                    f"plus {named(account.bias, account.bias_where)}", total([*products, bias])
+                )
             )
         computed = float(self.array(ref)[at]) if not account.stages else None
-        return Origin(terms, bias, first[-1].value, computed, (*first, *later))
+        return Breakdown(terms, bias, first[-1].value, computed, (*first, *later))
 
 
 def _kept(layout: Layout, rank: int) -> Layout:

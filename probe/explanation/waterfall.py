@@ -4,7 +4,7 @@ each later step."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from probe.explanation.origin import Origin, named_term, number, total
+from probe.explanation.origin import Breakdown, named_term, number, total
 
 __all__ = ["Fall", "waterfall"]
 
@@ -25,7 +25,7 @@ class Fall:
     kind: str
 
 
-def _stages(origin: Origin) -> Iterator[tuple[str, float, float, float, str]]:
+def _stages(origin: Breakdown) -> Iterator[tuple[str, float, float, float, str]]:
     """(label, value, from, to, kind) of each bar."""
     ranked = sorted(
         (term for term in origin.terms if not term.padding),
@@ -49,7 +49,7 @@ def _stages(origin: Origin) -> Iterator[tuple[str, float, float, float, str]]:
         yield change.words, change.value, 0.0, change.value, "rest"
 
 
-def waterfall(origin: Origin) -> tuple[tuple[Fall, ...], float]:
+def waterfall(origin: Breakdown) -> tuple[tuple[Fall, ...], float]:
     """The bars, and where zero lies (0 .. 1)."""
     stages = list(_stages(origin))
     ends = [0.0, *(end for stage in stages for end in stage[2:4] if abs(end) < float("inf"))]
