@@ -61,13 +61,13 @@ def fold(
     """
     model = opened(model)
     if layer not in model.names():
-        raise UnknownLayer(layer, [one.name for one in model.layers])
+        raise UnknownLayer(layer, [spec.name for spec in model.layers])
     model, arrays, how = bind(model, x, shape, seed)
     first, second = _pair(model, arrays, layer)
     pair = _joined(first, second)
     weights, folded = _folded(first, second)
     whole = replace(pair, description=Description(folded))
-    given = [widened(one) for one in first.inputs]
+    given = [widened(x) for x in first.inputs]
     deployed = values_of(whole, given)[-1][0].astype(second.outputs[0].dtype)
     report = judge(pair, Yours(deployed), Options(detail=True))
     note = (
@@ -100,7 +100,7 @@ class _Finder:
         if self.first is None:
             self.first = capture if capture.layer == self.layer else None
         elif self.second is None and any(
-            same_bits(one, self.first.outputs[0]) for one in capture.inputs
+            same_bits(x, self.first.outputs[0]) for x in capture.inputs
         ):
             if (
                 capture.description is not None

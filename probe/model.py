@@ -393,8 +393,8 @@ def containers_of(model: Model) -> tuple[str, ...]:
     """The names of what is known by what it calls, which a sweep checks in its place: blocks, and
     modules with a forward of their own."""
     found = model.containers if isinstance(model, Containing) else ()
-    listed = {one.name for one in model.layers if one.checkable} if found else ()
-    return tuple(one.name for one in found if one.name not in listed)
+    listed = {layer.name for layer in model.layers if layer.checkable} if found else ()
+    return tuple(container.name for container in found if container.name not in listed)
 
 
 def is_model(source: object) -> TypeGuard[Model]:

@@ -74,10 +74,10 @@ def by_name(path: str) -> dict[str, np.ndarray]:
     place = Path(path)
     arrays: dict[str, np.ndarray] = {}
     for file in sorted(place.rglob("*.npy")):
-        one = array(str(file), links=False)
-        if isinstance(one, dict):
+        values = array(str(file), links=False)
+        if isinstance(values, dict):
             raise BadInput(f"{file} holds several arrays, as an .npz does: name it .npz")
-        arrays[file.relative_to(place).with_suffix("").as_posix()] = one
+        arrays[file.relative_to(place).with_suffix("").as_posix()] = values
     if not arrays:
         raise BadInput(f"{path} is a folder without .npy files")
     return arrays

@@ -82,7 +82,7 @@ def _of_recording(
         other = f"the argument {next(iter(request.literals))}"
     elif isinstance(request.values, str):
         other = "a text"
-    elif shape is not None and _sizes(shape) != [one.shape for one in held.arrays]:
+    elif shape is not None and _sizes(shape) != [array.shape for array in held.arrays]:
         other = f"the shape {shape}"
     elif request.values is None and seed not in (0, held.seed):
         other = f"the seed {seed}"
@@ -103,15 +103,16 @@ def _of_recording(
 
 def _sizes(shape: Sequence[Any]) -> list[tuple[int, ...]]:
     return [
-        tuple(one)
-        for one in (shape if any(isinstance(part, Iterable) for part in shape) else [shape])
+        tuple(sizes)
+        for sizes in (shape if any(isinstance(part, Iterable) for part in shape) else [shape])
     ]
 
 
 def _equal(arrays: Sequence[np.ndarray], held: Sequence[np.ndarray]) -> bool:
     return len(arrays) == len(held) and all(
-        one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-        for one, other in zip(arrays, held, strict=True)
+        array.shape == other.shape
+        and np.array_equal(array, other, equal_nan=array.dtype.kind == "f")
+        for array, other in zip(arrays, held, strict=True)
     )
 
 
@@ -149,14 +150,14 @@ def _called(
     """The inputs of a model whose call takes arguments by name, and such as are no arrays."""
     x, words = _read(model, request.values, shape, seed)
     arrays, arguments = _arguments(x, request.literals)
-    literals = {name: one for name, one in arguments.named.items() if not _has_slot(one)}
+    literals = {name: value for name, value in arguments.named.items() if not _has_slot(value)}
     if not arrays and (x is None or isinstance(x, Mapping)):
         specs = _shaped(model, shape)
         slots = [Slot(place) for place in range(len(specs))]
         if model.inputs is None:
             named = {}
         else:
-            named = {spec.name: one for spec, one in zip(specs, slots, strict=True)}
+            named = {spec.name: slot for spec, slot in zip(specs, slots, strict=True)}
         arguments = CallArguments(() if named else tuple(slots), {**named, **literals})
         model = called_with(arguments)
         arrays, words = draw(model, shape, seed)
@@ -167,7 +168,7 @@ def _called(
             words = f"given by name ({', '.join(names)})"
         model, words = called_with(arguments), given_words(arrays, words)
     if literals:
-        words += f", with {', '.join(f'{name}={one!r}' for name, one in literals.items())}"
+        words += f", with {', '.join(f'{name}={literal!r}' for name, literal in literals.items())}"
     return Bound(model, arrays, words)
 
 
@@ -179,10 +180,10 @@ def _arguments(
     if isinstance(x, Mapping):
         if twice := x.keys() & literals.keys():
             raise BadInput(f"the argument {min(twice)} is given twice, in the input and by --arg")
-        named = {name: _slotted(one, arrays) for name, one in x.items()}
+        named = {name: _slotted(value, arrays) for name, value in x.items()}
         return tuple(arrays), CallArguments((), {**named, **literals})
-    several = () if x is None else x if isinstance(x, list | tuple) else (x,)
-    positional = tuple(_slotted(one, arrays) for one in several)
+    several = x if isinstance(x, list | tuple) else (x,)
+    positional = tuple(_slotted(value, arrays) for value in several) if x is not None else ()
     return tuple(arrays), CallArguments(positional, literals)
 
 
@@ -194,9 +195,9 @@ def _slotted(value: Any, arrays: list[np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | float | complex | str):
         return value
     if isinstance(value, Mapping):
-        return {key: _slotted(one, arrays) for key, one in value.items()}
+        return {key: _slotted(part, arrays) for key, part in value.items()}
     if isinstance(value, list | tuple) and any(map(_holds_array, value)):
-        return type(value)([_slotted(one, arrays) for one in value])
+        return type(value)([_slotted(part, arrays) for part in value])
     if isinstance(value, tuple) and all(map(_is_literal, value)):
         return value
     array = as_array(value)
@@ -272,7 +273,7 @@ def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[
     values = numbers.values
     wanted: tuple[int | None, ...] | None = (spec and spec.shape) or None
     if shape is not None:
-        wanted = tuple(None if index_of(one) == -1 else index_of(one) for one in shape)
+        wanted = tuple(None if index_of(size) == -1 else index_of(size) for size in shape)
     elif wanted is None or _is_of(wanted, values.shape):
         return values, f"{numbers.path}, read as {values.shape}"
     known = math.prod(length for length in wanted if length is not None)
@@ -280,19 +281,13 @@ def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[
     text = f"({', '.join('?' if length is None else str(length) for length in wanted)})"
     whole = values.size == known if not free else known > 0 and values.size % known == 0
     if not whole or len(free) > 1:
-        if not free:
-            per = ""
-        elif len(free) == 1:
-            per = f", {known:,} for each"
-        else:
-            per = ""
-        raise BadInput(
-            f"{numbers.path} contains {values.size:,} numbers, which do not fill the shape "
-            f"{text}{per}"
-            if len(free) < 2
-            else f"{numbers.path} contains {values.size:,} numbers, and the model's input {text} "
-            "leaves several sizes open: give --shape"
-        )
+        contained = f"{numbers.path} contains {values.size:,} numbers"
+        if len(free) > 1:
+            raise BadInput(
+                f"{contained}, and the model's input {text} leaves several sizes open: give --shape"
+            )
+        per = f", {known:,} for each" if free else ""
+        raise BadInput(f"{contained}, which do not fill the shape {text}{per}")
     target = tuple(values.size // known if length is None else length for length in wanted)
     return (
         values.reshape(target),
@@ -302,7 +297,7 @@ def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[
 
 def _is_of(wanted: Sequence[int | None], shape: Sequence[int]) -> bool:
     return len(wanted) == len(shape) and all(
-        one in (None, other) for one, other in zip(wanted[1:], shape[1:], strict=True)
+        length in (None, other) for length, other in zip(wanted[1:], shape[1:], strict=True)
     )
 
 
@@ -453,9 +448,9 @@ def _grown(specs: Sequence[InputSpec], sizes: Sequence[tuple[int, ...]]) -> list
     return [
         tuple(
             size + (free is None and axis > 0)
-            for axis, (free, size) in enumerate(zip(spec.shape, one, strict=True))
+            for axis, (free, size) in enumerate(zip(spec.shape, lengths, strict=True))
         )
-        for spec, one in zip(specs, sizes, strict=True)
+        for spec, lengths in zip(specs, sizes, strict=True)
     ]
 
 
@@ -474,15 +469,15 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
                 )
             )
         return specs
-    several = [tuple(one) for one in shape if isinstance(one, Iterable)]
-    shapes = several or [tuple(one for one in shape if not isinstance(one, Iterable))]
+    several = [tuple(size) for size in shape if isinstance(size, Iterable)]
+    shapes = several or [tuple(size for size in shape if not isinstance(size, Iterable))]
     if specs is None:
         high = model.input_index_bound
         return tuple(
             InputSpec(
-                f"input_{i}", one, "int64" if high and not i else "float32", None if i else high
+                f"input_{i}", lengths, "int64" if high and not i else "float32", None if i else high
             )
-            for i, one in enumerate(shapes)
+            for i, lengths in enumerate(shapes)
         )
     if len(shapes) != len(specs):
         raise BadInput(
@@ -491,21 +486,20 @@ def _shaped(model: Model, shape: Shape) -> tuple[InputSpec, ...]:
             "shapes"
         )
     return tuple(
-        InputSpec(spec.name, one, spec.dtype, spec.high)
-        for spec, one in zip(specs, shapes, strict=True)
+        InputSpec(spec.name, lengths, spec.dtype, spec.high)
+        for spec, lengths in zip(specs, shapes, strict=True)
     )
 
 
 def _candidates(specs: Sequence[InputSpec]) -> Iterator[list[tuple[int, ...]]]:
     """Shapes to try: the batch is 2, every other free size the same number."""
     for size in _SIZES:
-        yield [
-            tuple(
-                (2 if axis == 0 else size) if length is None else length
-                for axis, length in enumerate(spec.shape)
-            )
-            for spec in specs
-        ]
+        yield [_filled(spec.shape, size) for spec in specs]
+
+
+def _filled(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
+    free = (2, *[size] * len(shape))
+    return tuple(free[k] if length is None else length for k, length in enumerate(shape))
 
 
 def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
@@ -526,7 +520,7 @@ def part_of(at: Part) -> tuple[int | slice, ...]:
     """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end
     are whole."""
     if not isinstance(at, str):
-        return tuple(_end_of(one) for one in (at if isinstance(at, (list, tuple)) else (at,)))
+        return tuple(_end_of(end) for end in (at if isinstance(at, (list, tuple)) else (at,)))
     try:
         ends = [
             [int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")

@@ -89,8 +89,8 @@ class Partial:
         """As a whole output of this shape."""
         whole, known = np.full(shape, np.nan), np.zeros(shape, bool)
         text = ",".join(
-            str(one) if isinstance(one, int) else f"{_end(one.start)}:{_end(one.stop)}"
-            for one in self.at
+            str(end) if isinstance(end, int) else f"{_end(end.start)}:{_end(end.stop)}"
+            for end in self.at
         )
         try:
             part = whole[self.at]
@@ -104,14 +104,12 @@ class Partial:
         if [n for n in part.shape if n != 1] != [n for n in own_shape if n != 1]:
             count = self.values.size
             if count != part.size or len(own_shape) > 1:
+                way = f"transpose or reshape them to {part.shape}"
+                if count != part.size:
+                    way = f"give {part.size} values, in that shape or flat"
                 raise BadInput(
                     f"{text} selects an array of shape {part.shape} from the output of shape "
-                    f"{shape}; you gave values of shape {own_shape}: "
-                    + (
-                        f"give {part.size} values, in that shape or flat"
-                        if count != part.size
-                        else f"transpose or reshape them to {part.shape}"
-                    )
+                    f"{shape}; you gave values of shape {own_shape}: {way}"
                 )
             read = f"your {count} values are read in row-major (C) order as {part.shape}"
         whole[self.at], known[self.at] = self.values.reshape(part.shape), True
@@ -152,15 +150,15 @@ def as_outputs(expected: Expected, count: int) -> tuple[np.ndarray | None, ...]:
     if isinstance(expected, Unshaped):
         expected = expected.values
     if isinstance(expected, (list, tuple)) and any(
-        one is None or isinstance(one, np.ndarray) for one in expected
+        array is None or isinstance(array, np.ndarray) for array in expected
     ):
         if len(expected) != count:
             raise BadInput(
                 f"the layer has {count} outputs; you gave {len(expected)} (use None to skip one)"
             )
-        if all(one is None for one in expected):
+        if all(array is None for array in expected):
             raise BadInput("expected is None for every output: there is nothing to compare")
-        return tuple(None if one is None else _numbers(one) for one in expected)
+        return tuple(None if array is None else _numbers(array) for array in expected)
     return (_numbers(expected), *[None] * (count - 1))
 
 

@@ -70,10 +70,10 @@ class Theirs:
             outputs = as_outputs(mine, len(capture.outputs))
         except BadInput:
             return  # judging says so
-        for index, (output, one) in enumerate(zip(capture.outputs, outputs, strict=True)):
-            if one is not None:
+        for index, (output, array) in enumerate(zip(capture.outputs, outputs, strict=True)):
+            if array is not None:
                 made = CallOutput(capture.layer, capture.call, index)
-                self._inputs |= {_key(output): one, made: one}
+                self._inputs |= {_key(output): array, made: array}
                 self._names |= dict.fromkeys((_key(output), made), self.name_of(capture))
 
     def compared(self, capture: Capture, report: Report) -> None:
@@ -157,7 +157,7 @@ def check_names(model: Model, expected: Mapping[str, Expected]) -> None:
         if name not in known and not model.may_be_operation(name):
             if isinstance(model, Compiled) and (why := model.compiled_into_graph(name)):
                 raise BadInput(why)
-            raise UnknownLayer(name, [one.name for one in model.layers])
+            raise UnknownLayer(name, [layer.name for layer in model.layers])
 
 
 def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:

@@ -69,8 +69,8 @@ def watching(
 
     def same(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> bool:
         return len(left) == len(right) and all(
-            one.shape == other.shape and one.tobytes() == other.tobytes()
-            for one, other in zip(left, right, strict=True)
+            array.shape == other.shape and array.tobytes() == other.tobytes()
+            for array, other in zip(left, right, strict=True)
         )
 
     def unwatched() -> tuple[np.ndarray, ...]:

@@ -61,7 +61,7 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
 def _undescribed(container: Capture) -> str:
     """Why nothing of a container can be computed; "" where something can, or it gives what it was
     given."""
-    if any(one.capture.description is not None for one in container.parts):
+    if any(part.capture.description is not None for part in container.parts):
         return ""
     if all(maker is not None and maker in container.made_by for maker in container.results):
         return ""
@@ -73,7 +73,7 @@ def _undescribed(container: Capture) -> str:
 
 def _coarsest(parts: Sequence[Part], otherwise: str) -> str:
     """The precision of the calls that errs most."""
-    floats = [one.capture.dtype for one in parts if precision_of(one.capture.dtype).unit]
+    floats = [part.capture.dtype for part in parts if precision_of(part.capture.dtype).unit]
     return max(floats, key=lambda dtype: precision_of(dtype).unit, default=otherwise)
 
 
@@ -116,8 +116,8 @@ class _Composition(Builder):
             *(container.made_by or (None,) * len(container.inputs))
         ]
         self._places = {
-            (one.capture.layer, one.capture.call): place
-            for place, one in enumerate(container.parts)
+            (part.capture.layer, part.capture.call): place
+            for place, part in enumerate(container.parts)
             if reached is None or place in reached
         }
         self._inputs: dict[Hashable, int] = {}
@@ -149,7 +149,7 @@ class _Composition(Builder):
         values: dict[_Output, Ref] = {}
         for at, place in enumerate(places):
             self._add_call(place, at, needed[place], values)
-        steps = self.ended(*(self._found(one, values) for one in results))
+        steps = self.ended(*(self._found(result, values) for result in results))
         self._sites += [Site("", "", -1)] * (len(steps) - len(self._sites))
         several = len(self.live) > 1
         return Description(
@@ -165,8 +165,8 @@ class _Composition(Builder):
             if isinstance(source, _Output):
                 needed.setdefault(source.place, set()).add(source.output)
 
-        for one in results:
-            need(one)
+        for result in results:
+            need(result)
         for place in range(len(self.container.parts) - 1, -1, -1):
             if place in needed and any(not self._pinned(place, output) for output in needed[place]):
                 self._sources[place] = self._sources_of(place)
@@ -185,19 +185,14 @@ class _Composition(Builder):
             if ref.step < 0
         }
         makers = capture.made_by or (None,) * len(capture.inputs)
-        return [
-            self._source(
-                makers[index],
-                x,
-                _Taker(
-                    *(place, capture.dtype, f"input {index} of {capture.layer}"),
-                    *(index in capture.fixed, index in capture.masks),
-                ),
-            )
-            if index in used
-            else None
-            for index, x in enumerate(capture.inputs)
-        ]
+        sources: list[_Source | None] = [None] * len(capture.inputs)
+        for index, x in enumerate(capture.inputs):
+            if index in used:
+                fixed, masked = index in capture.fixed, index in capture.masks
+                words = f"input {index} of {capture.layer}"
+                taker = _Taker(place, capture.dtype, words, fixed, masked)
+                sources[index] = self._source(makers[index], x, taker)
+        return sources
 
     def _source(self, maker: Producer | None, array: np.ndarray, taker: "_Taker") -> _Source:
         """Where an array comes from that is taken there."""
@@ -236,9 +231,9 @@ class _Composition(Builder):
             return None
         for to in ("", taker.dtype):
             alike = [
-                one
-                for one in self._by_numbers(to).get(_numbers(array), ())
-                if isinstance(one, Ref) or one.place < taker.place
+                source
+                for source in self._by_numbers(to).get(_numbers(array), ())
+                if isinstance(source, Ref) or source.place < taker.place
             ]
             if len(alike) == 1:
                 if to:
@@ -298,15 +293,13 @@ class _Composition(Builder):
                 values[_Output(place, output)] = ref
         if capture.description is None or place not in self._sources:
             return
-        floats = all(one.dtype.kind == "f" for one in capture.outputs)
-        inputs = [
-            Ref(-1)
-            if source is None
-            else self._floats(self._found(source, values))
-            if floats and x.dtype.kind in "biu"
-            else self._found(source, values)
-            for source, x in zip(self._sources[place], capture.inputs, strict=True)
-        ]
+        floats = all(output.dtype.kind == "f" for output in capture.outputs)
+        inputs = []
+        for source, x in zip(self._sources[place], capture.inputs, strict=True):
+            ref = Ref(-1) if source is None else self._found(source, values)
+            if source is not None and floats and x.dtype.kind in "biu":
+                ref = self._floats(ref)
+            inputs.append(ref)
         steps = tuple(
             Step(self._renamed(step.op, part), step.inputs) for step in capture.description.steps
         )
@@ -351,9 +344,9 @@ class _Composition(Builder):
 
     def notes(self) -> Iterator[str]:
         """What it takes besides its own arguments."""
-        count, taken = len(self.container.inputs), {one.input for one in self._taken}
+        count, taken = len(self.container.inputs), {taken.input for taken in self._taken}
         others = [k for k in range(count, len(self.inputs)) if k not in taken]
-        masks = [one.input for one in self._taken if one.call < 0 and not one.why]
+        masks = [taken.input for taken in self._taken if taken.call < 0 and not taken.why]
         if masks:
             text = "is a mask" if len(masks) == 1 else "are masks"
             made = f"{_listed(masks)} {text} that no captured call made"

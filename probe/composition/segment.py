@@ -17,8 +17,8 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
     Its inputs are the first one's; what else the calls take comes after them. Raises BadInput where
     the last does not follow from the first.
     """
-    places = {(one.capture.layer, one.capture.call): at for at, one in enumerate(whole.parts)}
-    own = [(one.capture.layer, one.capture.call) for one in first.parts]
+    places = {(part.capture.layer, part.capture.call): at for at, part in enumerate(whole.parts)}
+    own = [(part.capture.layer, part.capture.call) for part in first.parts]
     reached = {places[key] for key in own or [(first.layer, first.call)] if key in places}
     for place, part in enumerate(whole.parts):
         if reached.intersection(_takes(part, places)):

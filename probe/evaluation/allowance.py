@@ -81,8 +81,8 @@ def allowances(
                 carry(step.op, operands, slacks, values[position], precision, grids, where, kept)
             )
     return tuple(
-        np.zeros(y.shape) if one is None else one
-        for y, one in zip(values[-1], carried[-1], strict=True)
+        np.zeros(y.shape) if slack is None else slack
+        for y, slack in zip(values[-1], carried[-1], strict=True)
     )
 
 
@@ -131,21 +131,30 @@ def carry(
     if bound is None:
         bound = op.error_bound(Evaluated(inputs, slacks, outputs, where), precision)
     if any(slack is not None and slack.size and not slack.max() < UNBOUNDED for slack in slacks):
-        bound = tuple(np.where(np.isnan(one), UNBOUNDED, one) for one in bound)
+        bound = tuple(np.where(np.isnan(slack), UNBOUNDED, slack) for slack in bound)
     if precision.stored and op.stores:
         bound = tuple(
-            one
-            if y.dtype.kind != "f"
-            else sum(
-                (of_storing(part, precision) for part in (y, *op.intermediates(inputs, y))),
-                start=one,
-            )
-            for one, y in zip(bound, outputs, strict=True)
+            _and_stored(op, inputs, y, slack, precision)
+            for slack, y in zip(bound, outputs, strict=True)
         )
     bound = tuple(map(_of_numbers, bound, outputs))
     if grids:
-        return tuple(one if one.any() else None for one in bound)
+        return tuple(slack if slack.any() else None for slack in bound)
     return bound
+
+
+def _and_stored(
+    op: Op,
+    inputs: Sequence[np.ndarray],
+    output: np.ndarray,
+    slack: np.ndarray,
+    precision: Precision,
+) -> np.ndarray:
+    """The allowance of an output, and what storing it and what is computed on the way may do."""
+    if output.dtype.kind != "f":
+        return slack
+    stored = (output, *op.intermediates(inputs, output))
+    return sum((of_storing(part, precision) for part in stored), start=slack)
 
 
 def _of_numbers(bound: np.ndarray, outputs: np.ndarray) -> np.ndarray:

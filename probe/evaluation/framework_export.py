@@ -39,8 +39,8 @@ def run_exported(model: bytes, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray
                 f"the exported model takes {len(wanted)} inputs, but the layer took {len(inputs)}"
             )
         feeds = {
-            one.name: np.asarray(x, _TYPES.get(one.type, x.dtype))
-            for one, x in zip(wanted, inputs, strict=False)
+            spec.name: np.asarray(x, _TYPES.get(spec.type, x.dtype))
+            for spec, x in zip(wanted, inputs, strict=False)
         }
         return tuple(ran(session, None, feeds))
     except (
@@ -63,19 +63,20 @@ def by_exporter(capture: Capture) -> tuple[tuple[np.ndarray, ...] | None, str]:
     except Undescribed as error:
         return None, f"the framework's exporter cannot export the layer: {error}"
     shapes = [
-        (one.shape, theirs.shape) for one, theirs in zip(outputs, capture.outputs, strict=False)
+        (output.shape, theirs.shape)
+        for output, theirs in zip(outputs, capture.outputs, strict=False)
     ]
-    if len(outputs) != len(capture.outputs) or any(one != theirs for one, theirs in shapes):
+    if len(outputs) != len(capture.outputs) or any(own != theirs for own, theirs in shapes):
         return outputs, (
             "exported to ONNX by the framework itself and run in ONNX Runtime, the layer's "
             "outputs have different shapes"
         )
     pairs = [
-        (np.asarray(one, np.float64), np.asarray(theirs, np.float64))
-        for one, theirs in zip(outputs, capture.outputs, strict=True)
+        (np.asarray(output, np.float64), np.asarray(theirs, np.float64))
+        for output, theirs in zip(outputs, capture.outputs, strict=True)
     ]
     with np.errstate(all="ignore"):
-        apart = max(float(np.abs(one - theirs).max(initial=0.0)) for one, theirs in pairs)
+        apart = max(float(np.abs(own - theirs).max(initial=0.0)) for own, theirs in pairs)
         size = max(float(np.abs(theirs).max(initial=0.0)) for _, theirs in pairs)
     return outputs, (
         "exported to ONNX by the framework itself and run in ONNX Runtime, the layer differs "

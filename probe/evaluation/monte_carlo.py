@@ -60,17 +60,16 @@ def noise_of(
     ``off`` has the scales of inputs that are not exact themselves; steps at the places ``exact``
     round nothing.
     """
-    least = min((one.unit for one in precisions if one.unit), default=1.0)
+    least = min((precision.unit for precision in precisions if precision.unit), default=1.0)
     kind = np.dtype(np.float32 if least >= 2.0**-24 else np.float64)
     # a level behind what rounds nothing does not flip
     grids = any(step.op.on_power_of_two_grid or step.op.jumps for step in steps)
     ends = _ends(steps, len(values[-1]))
-    stored = [
-        of_storing(y, precisions[end])
-        if end is not None and end not in exact and precisions[end].stored and y.dtype.kind == "f"
-        else np.zeros(())
-        for end, y in zip(ends, values[-1], strict=True)
-    ]
+    stored = [np.zeros(())] * len(ends)
+    for output, (end, y) in enumerate(zip(ends, values[-1], strict=True)):
+        rounds = end is not None and end not in exact and y.dtype.kind == "f"
+        if end is not None and rounds and precisions[end].stored:
+            stored[output] = of_storing(y, precisions[end])
     scales: list[Scales] = []
     with np.errstate(all="ignore"):
         arrived = tuple(off.get(k, _of_input(x, precisions)) for k, x in enumerate(inputs))
@@ -82,7 +81,7 @@ def noise_of(
             given = [ref.of(inputs, values) for ref in step.sources(position)]
             last = position in ends
             made = _of_step(step.op, given, outputs, precisions[position], grids, last)
-            scales.append(tuple(one if one is None else one.astype(kind) for one in made))
+            scales.append(tuple(scale if scale is None else scale.astype(kind) for scale in made))
     return Noise(arrived, scales, kind, stored)
 
 
@@ -128,7 +127,7 @@ def wandering(
 def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
     """How many runs tell the scale for outputs of these sizes: the first try, and those after it
     that tell it better."""
-    least = min((np.size(one) for one in outputs), default=0)
+    least = min((np.size(output) for output in outputs), default=0)
     if least >= _MANY:
         return 1 if least >= _PLENTY else 2, _RUNS, _MORE
     if least >= _FEW:
@@ -235,7 +234,7 @@ def _noisy_run(
         ]
         if step.op.jumps:
             before = [ref.of(*still) for ref in sources]
-            given = [_further(now, one) for now, one in zip(given, before, strict=True)]
+            given = [_further(now, value) for now, value in zip(given, before, strict=True)]
         made = step.op.run(*given)
         values[position] = tuple(
             [

@@ -49,7 +49,9 @@ def recompute(
     values: list[tuple[np.ndarray, ...]] = []
     most, kept = limit(), 0
     if most is not None:
-        _refuse_large([*given, *(one.value for one in weights_of(tuple(steps)).values())], most)
+        _refuse_large(
+            [*given, *(weight.value for weight in weights_of(tuple(steps)).values())], most
+        )
     with _quietly():
         for position, step in enumerate(steps):
             if known and position in known:

@@ -276,9 +276,9 @@ def _told(part: Any, weights: list[Weight]) -> Hashable:
         value = part.value
         return Weight, value.shape, part.effective.dtype.str, _lies_turned(value)
     if isinstance(part, tuple | list):
-        if all([type(one) is int for one in part]):
+        if all([type(item) is int for item in part]):
             return tuple(part)
-        return tuple([_told(one, weights) for one in part])
+        return tuple([_told(item, weights) for item in part])
     if isinstance(part, float):
         return part.hex()  # 0.0 and -0.0 are equal
     if isinstance(part, np.ndarray | np.generic):

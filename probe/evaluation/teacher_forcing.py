@@ -47,16 +47,14 @@ def follow(
             if position in shown and isinstance(step.op, Recurrence):
                 now, slack = step.op.followed(given, offs, shown[position], precision)
             else:
-                same = all(
-                    one is ref.of(inputs, values) for one, ref in zip(given, refs, strict=True)
-                )
+                same = all(x is ref.of(inputs, values) for x, ref in zip(given, refs, strict=True))
                 now = tuple(values[position]) if same else step.op.run(*given)
                 slack = carry(step.op, given, offs, now, precision, grids)
         path.append(now)
         slacks.append(slack)
     return path[-1], tuple(
-        np.zeros(y.shape) if one is None else one
-        for y, one in zip(path[-1], slacks[-1], strict=True)
+        np.zeros(y.shape) if off is None else off
+        for y, off in zip(path[-1], slacks[-1], strict=True)
     )
 
 
@@ -85,9 +83,9 @@ def _shown(
         elif (
             isinstance(step.op, Rearrangement)
             and not isinstance(step.op, Pad)
-            and all(one is not None for one in taken)
+            and all(output is not None for output in taken)
         ):
-            places.append(step.op.run(*(one for one in taken if one is not None)))
+            places.append(step.op.run(*(output for output in taken if output is not None)))
         else:
             places.append(tuple(None for _ in values[position]))
     found, covered = np.zeros(end), np.zeros(end, bool)

@@ -47,7 +47,7 @@ def all_agree(
 
     def allowance_at(where: tuple[np.ndarray, ...]) -> np.ndarray:
         with np.errstate(all="ignore"):
-            error = np.maximum(*(np.abs(one[where] - value[where]) for one in (theirs, third)))
+            error = np.maximum(*(np.abs(party[where] - value[where]) for party in (theirs, third)))
         return bounds.by(precision_of(capture.dtype)).at(where, error)
 
     looks = allowance_at if value.ndim and _sum_at(layer) is not None else None

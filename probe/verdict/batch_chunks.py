@@ -34,12 +34,12 @@ def judged_in_pieces(capture: Capture, options: Options) -> Report:
     size = max(array.size for array in arrays) // count
     step = max(1, _LARGE // size)
     for at in range(0, count, step):
-        one = replace(
+        piece = replace(
             capture,
             inputs=tuple(array[at : at + step] for array in capture.inputs),
             outputs=tuple(array[at : at + step] for array in capture.outputs),
         )
-        report = judge(one, options=options)
+        report = judge(piece, options=options)
         if report.verdict != "agree":
             return judge(capture, options=options)
         reports.append(replace(report, outputs={}, inputs=()))

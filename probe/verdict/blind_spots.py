@@ -94,10 +94,12 @@ def _rotation(
         ):
             continue
         cosines, sines = (
-            [one.of(inputs, values) for one in steps[ref.step].sources(ref.step)]
+            [source.of(inputs, values) for source in steps[ref.step].sources(ref.step)]
             for ref in (plain, turned)
         )
-        if any((one == 1).all() for one in cosines) and any(not one.any() for one in sines):
+        if any((turned == 1).all() for turned in cosines) and any(
+            not turned.any() for turned in sines
+        ):
             yield (
                 "every angle of the rotary embedding is 0 (position 0 alone), so other pairs of "
                 "features, another base or direction would not be detected"

@@ -58,7 +58,7 @@ def power(values: Sequence[np.ndarray | None], allowed: Sequence[np.ndarray]) ->
         for value, slack in zip(values, allowed, strict=True)
         if value is not None and value.dtype.kind == "f"
     ]
-    return min((one for one in lines if one is not None), default=None)
+    return min((line for line in lines if line is not None), default=None)
 
 
 def blinds(
@@ -106,17 +106,17 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
     first, second = _pairs(value.size, count)
     flat = _flat(value)
     with np.errstate(all="ignore"):
-        one, other = flat[first].astype(np.float64), flat[second].astype(np.float64)
-        apart = np.abs(one - other)
+        left, right = flat[first].astype(np.float64), flat[second].astype(np.float64)
+        apart = np.abs(left - right)
         slack = _flat(allowed)[first] if any(allowed.strides) else allowed.item(0)
         finite = np.isfinite(apart)
-        largest = np.abs(one).max(initial=0.0, where=finite)
+        largest = np.abs(left).max(initial=0.0, where=finite)
         differ = finite & (apart > _ROUNDING * largest)
         differing, told = (
             int(np.count_nonzero(differ)),
             int(np.count_nonzero(differ & (apart > slack))),
         )
-        halved = bool((np.isfinite(one) & (np.abs(one) > 2 * slack)).any())
+        halved = bool((np.isfinite(left) & (np.abs(left) > 2 * slack)).any())
         return told / differing if differing else np.nan, differing, halved
 
 

@@ -36,7 +36,7 @@ def flips(results: Mapping[str, PartyResult], dtype: str) -> Iterator[str]:
         )
         if count:
             yield (
-                f"boundary-flip: {count} of {sum(one.size for one in layer.values[-1])} "
+                f"boundary-flip: {count} of {sum(value.size for value in layer.values[-1])} "
                 f"values of {NAMES[name]} are on a neighbouring quantisation level; their "
                 "input is within rounding error of the threshold, so this is not counted as "
                 "a difference"

@@ -45,7 +45,9 @@ def _shown(
     x = refs[0].of(inputs, values)
     if x.dtype.kind == "f":
         yield from (
-            (one, x) for one in op.engine_differences if one.applies(op) and np.any(one.holds(x))
+            (difference, x)
+            for difference in op.engine_differences
+            if difference.applies(op) and np.any(difference.holds(x))
         )
 
 
@@ -55,9 +57,9 @@ def _known(
     """Those that this call may show."""
     return tuple(
         dict.fromkeys(
-            one
+            difference
             for position in range(len(steps))
-            for one, _ in _shown(steps, position, inputs, values)
+            for difference, _ in _shown(steps, position, inputs, values)
         )
     )
 
@@ -72,9 +74,11 @@ def _touched(
     """
     last, found = len(steps) - 1, None
     for position in range(len(steps)):
-        for one, x in _shown(steps, position, inputs, values):
-            if one.touches is not None and len(values[-1]) == 1:
-                mask = one.touches(steps[position].op, x) if position == last else np.asarray(True)
+        for difference, x in _shown(steps, position, inputs, values):
+            if difference.touches is not None and len(values[-1]) == 1:
+                mask = np.asarray(True)
+                if position == last:
+                    mask = difference.touches(steps[position].op, x)
                 found = mask if found is None else found | mask
     return found
 

@@ -51,7 +51,7 @@ _ACCUMULATED = (
 def _changed(capture: Capture) -> str:
     """That weights changed while the call was made or judged, in words; "" where none did."""
     calls = [capture, *(part.capture for part in capture.parts)]
-    names = [name for one in calls if one.changed is not None for name in one.changed()]
+    names = [name for call in calls if call.changed is not None for name in call.changed()]
     if not names:
         return ""
     return (
@@ -68,8 +68,10 @@ def _accumulated(call: Judgement, options: Options) -> str:
     if call.layer is None or not call.layer.composed or options.tolerance is not None:
         return ""
     yours = call.comparisons.get(("framework", "expected"))
-    engines = [one for pair, one in call.comparisons.items() if "expected" not in pair]
-    if (yours is not None and not yours.ok) or all(one.ok for one in engines):
+    engines = [
+        comparison for pair, comparison in call.comparisons.items() if "expected" not in pair
+    ]
+    if (yours is not None and not yours.ok) or all(comparison.ok for comparison in engines):
         return ""
     alone = replace(options, detail=False, sparing=False, search=None)
     differs = not _made_by_its_calls(call.capture) or any(
@@ -98,7 +100,7 @@ def _composed_wrongly(call: Judgement) -> bool:
     if call.layer is None or not call.layer.composed:
         return False
     pair = call.comparisons.get(("framework", "numpy"))
-    inside = any(verdict_on(one).word == "diverge" for one in call.within.values())
+    inside = any(verdict_on(inner).word == "diverge" for inner in call.within.values())
     return inside or (pair is not None and not pair.ok)
 
 
@@ -185,12 +187,14 @@ def _within(capture: Capture, options: Options) -> dict[str, Judgement]:
     """The calls within a composed layer whose whole numbers it takes as they were captured."""
     if capture.description is None:
         return {}
-    pinned = {one.call for one in capture.description.taken if not one.why and one.call >= 0}
+    pinned = {
+        taken.call for taken in capture.description.taken if not taken.why and taken.call >= 0
+    }
     if not pinned:
         return {}
     alone = replace(options, tolerance=None, detail=False, search=None, sparing=False)
     calls = [capture.parts[place].capture for place in sorted(pinned)]
-    return {one.layer: weighed(one, None, alone) for one in calls}
+    return {call.layer: weighed(call, None, alone) for call in calls}
 
 
 def _computed(capture: Capture) -> tuple[Reference | None, str]:

@@ -27,7 +27,7 @@ def constant_beyond(call: Judgement) -> str:
     dtypes = [computes_in(party, call.capture.dtype) for party in engines]
     dtype = max(dtypes, key=lambda name: LARGEST.get(name, math.inf))
     largest = LARGEST.get(dtype, math.inf)
-    lost = all(one.ok or one.reason for one in call.comparisons.values())
+    lost = all(comparison.ok or comparison.reason for comparison in call.comparisons.values())
     for step in call.layer.steps:
         for option, value in _numbers(step.op):
             if largest <= abs(value) < math.inf:
@@ -60,17 +60,17 @@ def leaves_range(party: str, call: Judgement, alone: bool) -> bool:
     NumPy is ``alone`` against all others.
     """
     limit = LARGEST.get(computes_in(party, call.capture.dtype), np.finfo(np.float64).max)
-    theirs = [one for one in call.outputs[party] if one is not None]
+    theirs = [output for output in call.outputs[party] if output is not None]
     ours = list(call.results[party].reference)
-    if call.unusual.products < limit or [one.shape for one in theirs] != [
-        one.shape for one in ours
+    if call.unusual.products < limit or [array.shape for array in theirs] != [
+        array.shape for array in ours
     ]:
         return False
-    lost = [~np.isfinite(one) for one in theirs]
+    lost = [~np.isfinite(array) for array in theirs]
     if 4 * call.unusual.largest >= limit:
         return alone or any(gone.any() for gone in lost)
     left, right = (
-        [np.where(gone, 0.0, one) for gone, one in zip(lost, side, strict=True)]
+        [np.where(gone, 0.0, array) for gone, array in zip(lost, side, strict=True)]
         for side in (theirs, ours)
     )
     allowance = call.results[party].allowance

@@ -72,14 +72,14 @@ def _two(left: PartyResult, right: PartyResult) -> Comparison:
     if right.party.name != "expected" and equal(first, second):
         return identical(first, left.allowance)
     paths = list(zip(left.reference, right.reference, strict=True))
-    alike = all(one is other for one, other in paths)
+    alike = all(path is other for path, other in paths)
     if alike and left.allowance is right.allowance:
         return _compared(first, second, left.allowance, 2.0, known)
     allowed = tuple(map(np.add, left.allowance, right.allowance))
     if not alike:
         if len(first) == len(second) == len(paths):
             first, second = (
-                tuple(_both(one, path) for one, path in zip(outputs, paths, strict=True))
+                tuple(_both(output, path) for output, path in zip(outputs, paths, strict=True))
                 for outputs in (first, second)
             )
         allowed = tuple(slack + _apart(*path) for path, slack in zip(paths, allowed, strict=True))
@@ -95,18 +95,18 @@ def _both(output: np.ndarray | None, paths: tuple[np.ndarray, np.ndarray]) -> np
     return output
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _apart(path: np.ndarray, other: np.ndarray) -> np.ndarray:
     """How far two paths are apart; 0 where that is no number."""
     with np.errstate(all="ignore"):
-        difference = np.abs(np.subtract(one, other, dtype=np.float64))
+        difference = np.abs(np.subtract(path, other, dtype=np.float64))
     return np.where(np.isfinite(difference), difference, 0.0)
 
 
 def equal(left: Arrays, right: Arrays) -> bool:
     """Whether all outputs of two parties are there and equal bit for bit."""
     return len(left) == len(right) and all(
-        one is not None and other is not None and one.size > 0 and same_bits(one, other)
-        for one, other in zip(left, right, strict=True)
+        array is not None and other is not None and array.size > 0 and same_bits(array, other)
+        for array, other in zip(left, right, strict=True)
     )
 
 

@@ -33,7 +33,7 @@ def onnx_answer(
     except Undescribed as error:
         return None, str(error)
     wrapped = [
-        _wrapped(one, value.dtype) for one, value in zip(found, layer.values[-1], strict=True)
+        _wrapped(output, value.dtype) for output, value in zip(found, layer.values[-1], strict=True)
     ]
     answer = overflown(wrapped, capture.dtype)
     if capture.dtype == "float64":

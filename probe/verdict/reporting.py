@@ -63,14 +63,13 @@ def reported(
     agree = verdict.word == "agree"
     yours = call.results.get("expected")
     mistake = _mistake(call, options) if verdict.word == "diverge" else None
-    tied = mistake is not None and any(one.tie for one in mistake.findings)
+    tied = mistake is not None and any(finding.tie for finding in mistake.findings)
     sharp = options.detail and agree and options.tolerance is None and not layer.composed
     computed = layer.steps, layer.inputs, layer.values
     visible = smallest_visible_change(*computed, _precision(call)) if sharp else None
+    kept = OnDemand(call.capture, again, tuple(outputs)) if options.sparing and agree else outputs
     return report(
-        outputs=OnDemand(call.capture, again, tuple(outputs))
-        if options.sparing and agree
-        else outputs,
+        outputs=kept,
         weights={
             name: _kept(weight) if options.detail else weight
             for name, weight in _weights(described.steps).items()
@@ -99,14 +98,15 @@ def _held(call: Judgement, options: Options) -> dict[str, ComparedWith]:
     """What each party was compared with, by its allowance or the user's tolerance."""
     if options.tolerance is None:
         return {
-            name: ComparedWith(one.reference, one.allowance) for name, one in call.results.items()
+            name: ComparedWith(result.reference, result.allowance)
+            for name, result in call.results.items()
         }
     rtol, atol = options.tolerance
     return {
         name: ComparedWith(
-            one.party.values, tuple(atol + rtol * np.abs(y) for y in one.party.values)
+            result.party.values, tuple(atol + rtol * np.abs(y) for y in result.party.values)
         )
-        for name, one in call.results.items()
+        for name, result in call.results.items()
     }
 
 
@@ -118,7 +118,11 @@ def _precision(call: Judgement) -> Precision:
 def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
     """The mistake behind a divergence; booleans tell too little to look for one."""
     layer, search = call.layer, options.search
-    if search is None or layer is None or any(one.dtype.kind == "b" for one in layer.values[-1]):
+    if (
+        search is None
+        or layer is None
+        or any(value.dtype.kind == "b" for value in layer.values[-1])
+    ):
         return None
     # only now: a healthy check pays nothing for it
     find = import_module("probe.diagnosis.outputs").of_parties

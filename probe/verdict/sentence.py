@@ -28,9 +28,12 @@ class Verdict:
 def _holding_nan(outputs: Arrays) -> list[np.ndarray]:
     """The outputs in which some value is NaN."""
     return [
-        one
-        for one in outputs
-        if one is not None and one.size and one.dtype.kind == "f" and np.isnan(one.min())
+        output
+        for output in outputs
+        if output is not None
+        and output.size
+        and output.dtype.kind == "f"
+        and np.isnan(output.min())
     ]
 
 
@@ -39,8 +42,8 @@ _NAN_ALONE = "every value of the output is NaN: there is nothing to compare"
 
 def _nan_alone(outputs: Arrays, partly_nan: Sequence[np.ndarray]) -> bool:
     """Whether outputs hold NaN and nothing else."""
-    full = [one for one in outputs if one is not None and one.size]
-    return len(full) == len(partly_nan) > 0 and all(np.isnan(one).all() for one in partly_nan)
+    full = [output for output in outputs if output is not None and output.size]
+    return len(full) == len(partly_nan) > 0 and all(np.isnan(output).all() for output in partly_nan)
 
 
 def _unchecked(call: Judgement, partly_nan: Sequence[np.ndarray]) -> str:
@@ -63,7 +66,7 @@ def _taken(call: Judgement) -> str:
     """What a composed layer was not computed from its own input for: calls whose values were taken
     from the framework; "" where there are none."""
     described = call.capture.description
-    lost = [] if described is None else [one.why for one in described.taken if one.why]
+    lost = [] if described is None else [taken.why for taken in described.taken if taken.why]
     lost = list(dict.fromkeys(lost))
     more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
     if lost:
@@ -91,7 +94,7 @@ def _within_unknown(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     taken = _taken(call)
     if not taken or call.tolerant or any("expected" not in pair for pair in apart):
         return ""
-    if any(one.reason for one in apart.values()):
+    if any(comparison.reason for comparison in apart.values()):
         return ""
     share = _UNKNOWN_OF_HALF if call.capture.dtype in ("float16", "bfloat16") else _UNKNOWN
     most = 0.0
@@ -99,7 +102,7 @@ def _within_unknown(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
         if theirs is None or yours is None:
             continue
         finite = np.isfinite(theirs) & np.isfinite(yours)
-        right, mine = (one[finite].astype(np.float64) for one in (theirs, yours))
+        right, mine = (array[finite].astype(np.float64) for array in (theirs, yours))
         off = float(np.abs(mine - right).max(initial=0.0))
         if off > share * float(np.abs(right).max(initial=0.0)):
             return ""
@@ -112,7 +115,7 @@ def _within_unknown(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
 def _weakness(call: Judgement) -> str:
     """What an agreement does not say, where it says less than usual. ONNX Runtime alone, in
     float32, may be no evidence at all."""
-    shares = [one.share for party, one in call.power.items() if party != "onnx"]
+    shares = [power.share for party, power in call.power.items() if party != "onnx"]
     least = min(shares, default=1.0)
     if least < SURE:
         return f"; this check would detect only {100 * least:.0f} of 100 wrong elements"
@@ -121,12 +124,12 @@ def _weakness(call: Judgement) -> str:
 
 def verdict_on(call: Judgement) -> Verdict:
     """The verdict and its reason, naming the odd one out."""
-    inner = {name: verdict_on(one) for name, one in call.within.items()}
+    inner = {name: verdict_on(judgement) for name, judgement in call.within.items()}
     for name, verdict in inner.items():
         if verdict.word == "diverge":
             return Verdict("diverge", f"diverge: within it {name} {verdict.sentence}")
-    apart = {pair: one for pair, one in call.comparisons.items() if not one.ok}
-    doubts = {name: one.doubt for name, one in call.results.items() if one.doubt}
+    apart = {pair: comparison for pair, comparison in call.comparisons.items() if not comparison.ok}
+    doubts = {name: result.doubt for name, result in call.results.items() if result.doubt}
     if apart and all(doubts.keys() & set(pair) for pair in apart):
         return Verdict("unchecked", f"unchecked: {'; '.join(doubts.values())}")
     if not apart:
@@ -169,13 +172,17 @@ def _agreement(call: Judgement) -> Verdict:
 def _difference(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
     """Who differs, what that means, and by how much."""
     present = call.present
-    if "numpy" not in call.outputs and not any(one.reason for one in apart.values()):
+    if "numpy" not in call.outputs and not any(comparison.reason for comparison in apart.values()):
         return (
             f"{_listed(present, call)} differ (NumPy is missing: {call.missing.get('numpy', '')})"
         )
     odd = [party for party in present if all(party in pair for pair in apart)]
-    undefined = [one.undefined for one in call.unusual.differences if one.undefined]
-    explained = all(one.reason or _only_touched(pair, call) for pair, one in apart.items())
+    undefined = [
+        difference.undefined for difference in call.unusual.differences if difference.undefined
+    ]
+    explained = all(
+        comparison.reason or _only_touched(pair, call) for pair, comparison in apart.items()
+    )
     if undefined and explained and odd not in (["onnx"], ["expected"]):
         return f"{undefined[0]}. {_extent(apart, call)}"
     beyond = call.differing
@@ -210,8 +217,8 @@ def _hidden(outputs: Arrays, partly_nan: Sequence[np.ndarray]) -> str:
     """How much of an output is NaN, which two parties may have for any reason."""
     if not partly_nan:
         return ""
-    lost = sum(int(np.isnan(one).sum()) for one in partly_nan)
-    total = sum(one.size for one in outputs if one is not None)
+    lost = sum(int(np.isnan(output).sum()) for output in partly_nan)
+    total = sum(output.size for output in outputs if output is not None)
     return f"; {lost} of its {total} values are NaN, which would hide an error there"
 
 

@@ -114,9 +114,9 @@ def _user(
     layer = bounds.layer
     notes: list[str] = []
     stored: list[np.ndarray] = []
-    for output, one in enumerate(outputs):
+    for output, values in enumerate(outputs):
         slack = np.zeros(()) if output else np.asarray(digits)
-        if one is not None and one.dtype == np.float16 and dtype != "float16":
+        if values is not None and values.dtype == np.float16 and dtype != "float16":
             unit = precision_of("float16").unit
             slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25
             notes.append("your values are stored in float16; the allowance includes that rounding")
@@ -140,6 +140,6 @@ def _beside(stored: Sequence[np.ndarray], drift: Drift | None) -> Extra:
         return Extra()
     pairs = list(zip(stored, drift.slack, strict=True))
     return Extra(
-        tuple(slack + one for slack, one in pairs),
-        tuple(slack + drift.further * one for slack, one in pairs),
+        tuple(slack + drifted for slack, drifted in pairs),
+        tuple(slack + drift.further * drifted for slack, drifted in pairs),
     )

@@ -43,7 +43,7 @@ def sensitivity(
     for position, step in enumerate(steps):
         given = [ref.of(inputs, values) for ref in step.sources(position)]
         weights = weight_fields(step.op)
-        counts = [one.effective.size for one in weights.values()]
+        counts = [weight.effective.size for weight in weights.values()]
         if not all(counts) or not 0 < sum(counts) <= _MOST:
             continue
         reached = live.get(position)
