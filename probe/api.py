@@ -139,9 +139,7 @@ def _drift(passes: Passes, question: Question) -> Drifts:
     values do not say."""
     if question.expected is None or question.given is not None:
         return {}
-    calls = [
-        capture for capture in passes.calls if passes.own.get((capture.layer, capture.call)) is None
-    ]
+    calls = [capture for capture in passes.calls if passes.own.get(capture.key) is None]
     if not calls:
         return {}
     ratio = partial(_largest_ratio, calls, question)
@@ -152,7 +150,7 @@ def _largest_ratio(calls: Sequence[Capture], question: Question, drift: Drifts) 
     """How many times what is allowed the user's values of these calls are off."""
     largest, options = 0.0, Options(question.tolerance)
     for capture in calls:
-        yours = Yours(question.expected, drift.get((capture.layer, capture.call)))
+        yours = Yours(question.expected, drift.get(capture.key))
         comparisons = judged_or_unchecked(capture, yours, options).comparisons
         for pair, comparison in comparisons.items():
             if "expected" in pair:
@@ -164,7 +162,7 @@ def _report(
     passes: Passes, question: Question, capture: Capture, drift: Drifts, search: Search | None
 ) -> Report:
     """What is said of one call of the layer."""
-    model, key = passes.model, (capture.layer, capture.call)
+    model, key = passes.model, capture.key
     before, yours = drift.get(key), None
     if question.expected is not None:
         yours = Yours(question.expected, before, passes.own.get(key))

@@ -67,8 +67,8 @@ def fold(
     pair = _joined(first, second)
     weights, folded = _folded(first, second)
     whole = replace(pair, description=Description(folded))
-    given = [widened(x) for x in first.inputs]
-    deployed = values_of(whole, given)[-1][0].astype(second.outputs[0].dtype)
+    inputs = [widened(x) for x in first.inputs]
+    deployed = values_of(whole, inputs)[-1][0].astype(second.outputs[0].dtype)
     report = judge(pair, Yours(deployed), Options(detail=True))
     note = (
         (
@@ -130,10 +130,10 @@ def _pair(model: Model, arrays: Sequence[np.ndarray], layer: str) -> tuple[Captu
 def _position(steps: Sequence[Step], *kinds: type) -> int | None:
     """Where the one step of these kinds stands among others that only move elements; None where
     there is no such one."""
-    found = [position for position, step in enumerate(steps) if isinstance(step.op, kinds)]
+    places = [position for position, step in enumerate(steps) if isinstance(step.op, kinds)]
     rest = all(isinstance(step.op, (*_BETWEEN, *kinds)) for step in steps)
-    if rest and len(found) == 1:
-        return found[0]
+    if rest and len(places) == 1:
+        return places[0]
     return None
 
 

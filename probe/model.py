@@ -16,6 +16,7 @@ import numpy as np
 
 from probe.description.description import Description
 from probe.listing import Layer
+from probe.ops.step import Step
 
 __all__ = [
     "Argument",
@@ -137,6 +138,18 @@ class Capture:
     held: "Held | None" = None
     """Of a call that comes from a file: what that has of it, which bounds what may be computed of
     it (``probe.evaluation.reference.bounded``)."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the other calls of a pass."""
+        return self.layer, self.call
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those of its description, where there is one."""
+        if self.description is None:
+            return ()
+        return self.description.steps
 
     def goes_by(self, name: str) -> bool:
         """Whether it is a call of what this name stands for."""
@@ -392,9 +405,9 @@ def recorded(model: Model) -> RecordedPass | None:
 def containers_of(model: Model) -> tuple[str, ...]:
     """The names of what is known by what it calls, which a sweep checks in its place: blocks, and
     modules with a forward of their own."""
-    found = model.containers if isinstance(model, Containing) else ()
-    listed = {layer.name for layer in model.layers if layer.checkable} if found else ()
-    return tuple(container.name for container in found if container.name not in listed)
+    blocks = model.containers if isinstance(model, Containing) else ()
+    listed = {layer.name for layer in model.layers if layer.checkable} if blocks else ()
+    return tuple(container.name for container in blocks if container.name not in listed)
 
 
 def is_model(source: object) -> TypeGuard[Model]:

@@ -114,8 +114,8 @@ def _bytes(file: IO[bytes], size: int, path: str, dtype: str | None) -> np.ndarr
 def dtype_of(name: str) -> np.dtype[Any]:
     """A dtype of numbers by NumPy's name for it, such as "float32" or ">i2"; "bfloat16" too."""
     try:
-        found = import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name
-        dtype = np.dtype(found)
+        kind = import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name
+        dtype = np.dtype(kind)
         if dtype.kind in "fiub" or name == "bfloat16":
             return dtype
     except TypeError:
@@ -203,14 +203,14 @@ def input_file(
         return None
     if path.endswith(IMAGES):
         raise BadInput(f"{path} is an image, which is read as the model's input (--input) alone")
-    held = array(path, dtype)
-    if isinstance(held, dict):
-        if len(held) == 1:
-            return next(iter(held.values()))
-        return held
+    values = array(path, dtype)
+    if isinstance(values, dict):
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return values
     if path.endswith(FLAT):
-        return Unshaped(held, path)
-    return held
+        return Unshaped(values, path)
+    return values
 
 
 _OF_A_REPORT = ("framework_0", "numpy_0", "onnx_0", "expected_0")
@@ -220,13 +220,13 @@ def own_input(
     path: str, dtype: str | None = None
 ) -> np.ndarray | list[np.ndarray] | dict[str, np.ndarray] | Unshaped | None:
     """A layer's own input file: of a report that --save wrote, the inputs in their order."""
-    held = input_file(path, dtype)
-    if not isinstance(held, dict) or not any(name in held for name in _OF_A_REPORT):
-        return held
-    names = takewhile(held.__contains__, map("input_{}".format, count()))
-    inputs = [held[name] for name in names]
+    values = input_file(path, dtype)
+    if not isinstance(values, dict) or not any(name in values for name in _OF_A_REPORT):
+        return values
+    names = takewhile(values.__contains__, map("input_{}".format, count()))
+    inputs = [values[name] for name in names]
     if not inputs:
-        return held
+        return values
     if len(inputs) == 1:
         return inputs[0]
     return inputs
@@ -239,14 +239,14 @@ def values(
     of them is that name."""
     if path is None:
         return None
-    held = array(path, dtype)
-    if isinstance(held, np.ndarray) and path.endswith(FLAT):
-        return Unshaped(held, path, _left_out(path, held))
-    if not isinstance(held, dict) or layer in held:
-        return held
-    if len(held) == 1:
-        return next(iter(held.values()))
-    raise BadInput(f"{path} contains {printable.several(held)}, but no array named {layer!r}")
+    values = array(path, dtype)
+    if isinstance(values, np.ndarray) and path.endswith(FLAT):
+        return Unshaped(values, path, _left_out(path, values))
+    if not isinstance(values, dict) or layer in values:
+        return values
+    if len(values) == 1:
+        return next(iter(values.values()))
+    raise BadInput(f"{path} contains {printable.several(values)}, but no array named {layer!r}")
 
 
 _EXACT = 17

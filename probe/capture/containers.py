@@ -41,7 +41,8 @@ class Containers:
 
     def add(self, capture: Capture, owner: str) -> None:
         """Takes down a call; ``owner`` is the layer whose weights it names."""
-        capture = _KEPT.get()(capture) if self._on else capture
+        if self._on:
+            capture = _KEPT.get()(capture)
         for name, parts in self._on:
             parts.append(Part(capture, self._path(owner, name)))
 

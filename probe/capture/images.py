@@ -57,8 +57,10 @@ def pixels(picture: Picture, spec: InputSpec | None, first: bool) -> tuple[np.nd
     else:
         values /= np.float32(picture.scale)
         words += f", divided by {picture.scale:g}"
-    values = values[..., None] if values.ndim == 2 else values
-    values = values.transpose(2, 0, 1) if layout == "chw" else values
+    if values.ndim == 2:
+        values = values[..., None]
+    if layout == "chw":
+        values = values.transpose(2, 0, 1)
     array, words = values[None], f"{words}, {_LAYOUTS[layout]}, one sample: {values[None].shape}"
     _refuse_size(picture.path, array.shape, size, layout)
     return array, words

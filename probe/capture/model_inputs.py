@@ -18,6 +18,7 @@ from probe.capture.user_arrays import (
     Shape,
     Unshaped,
     as_array,
+    as_arrays,
     holds_numbers,
 )
 from probe.errors import BadInput, ForwardFailed
@@ -58,8 +59,8 @@ def bind(model: Model, x: Inputs | InputArgument, shape: Shape = None, seed: int
     drawn. Raises BadInput where names or the number of inputs do not fit.
     """
     request = x if isinstance(x, InputArgument) else InputArgument(x)
-    if (held := recorded(model)) is not None:
-        return _of_recording(model, held, request, shape, seed)
+    if (recording := recorded(model)) is not None:
+        return _of_recording(model, recording, request, shape, seed)
     if isinstance(model, Keyworded):
         return _called(model, model.called_with, request, shape, seed)
     if request.literals:
@@ -90,8 +91,8 @@ def _of_recording(
         x, words = _read(model, request.values, shape, seed)
         if isinstance(x, Mapping) and model.inputs is None:
             x = list(x.values())
-        given = () if isinstance(x, Mapping) and not x else _in_order(model, x, words)[0]
-        if given and not _equal(given, held.arrays):
+        arrays = () if isinstance(x, Mapping) and not x else _in_order(model, x, words)[0]
+        if arrays and not _equal(arrays, held.arrays):
             other = "another input"
     if other:
         raise BadInput(
@@ -135,7 +136,7 @@ def bind_alone(
         )
     else:
         several = list(x.values()) if isinstance(x, Mapping) else x
-        arrays = tuple(map(as_array, several if isinstance(several, list | tuple) else (several,)))
+        arrays = tuple(as_arrays(several))
     _refuse_others(arrays)
     return Bound(model, arrays, given_words(arrays, words))
 
@@ -320,7 +321,7 @@ def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ..
                 f"{', '.join(map(str, x)) or 'none'}"
             )
         x = [x[name] for name in names]
-    arrays = tuple(map(as_array, x)) if isinstance(x, (list, tuple)) else (as_array(x),)
+    arrays = tuple(as_arrays(x))
     if specs is not None and len(arrays) != len(specs) and len(specs) == 1 and isinstance(x, list):
         arrays = (as_array(x),)
     _refuse_others(arrays)
@@ -346,9 +347,9 @@ def given_words(arrays: Sequence[np.ndarray], words: str = "given") -> str:
     floats = [
         array for array in arrays if array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     ]
-    found = [sum(int(of(array).sum()) for array in floats) for of in (np.isnan, np.isinf)]
+    counts = [sum(int(of(array).sum()) for array in floats) for of in (np.isnan, np.isinf)]
     text = " and ".join(
-        f"{count} {kind}" for count, kind in zip(found, ("NaN", "infinite"), strict=True) if count
+        f"{count} {kind}" for count, kind in zip(counts, ("NaN", "infinite"), strict=True) if count
     )
     if text:
         return f"{words}; it contains {text} among {sum(array.size for array in arrays)} values"
@@ -519,8 +520,10 @@ def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) 
 def part_of(at: Part) -> tuple[int | slice, ...]:
     """ "0,0:3,0:3,0", or such a tuple, as one number or slice per axis; axes left out at the end
     are whole."""
+    if isinstance(at, list | tuple):
+        return tuple(map(_end_of, at))
     if not isinstance(at, str):
-        return tuple(_end_of(end) for end in (at if isinstance(at, (list, tuple)) else (at,)))
+        return (_end_of(at),)
     try:
         ends = [
             [int(end) if end.strip() else None for end in part.split(":")] for part in at.split(",")

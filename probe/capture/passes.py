@@ -18,7 +18,7 @@ from probe.capture.user_arrays import (
     InputArgument,
     Picture,
     Unshaped,
-    as_array,
+    as_arrays,
 )
 from probe.capture.user_layer_outputs import Theirs, check_names
 from probe.capture.watching import known_of, out_of_a_file, watching, watching_once
@@ -106,7 +106,7 @@ class Passes:
 
         def push(capture: Capture) -> None:
             own = isinstance(self.layer, str) and capture.goes_by(self.layer)
-            steps = () if own or capture.description is None else capture.description.steps
+            steps = () if own else capture.steps
             tables = {step.op.table.name for step in steps if isinstance(step.op, Embedding)}
             for name, weight in weights_of(steps).items():
                 words = f"the embedding {capture.layer}" if name in tables else capture.layer
@@ -133,10 +133,10 @@ def captured(model: ModelLike, question: Question) -> Passes:
 
 def _refuse_unloaded(model: Unloaded, question: Question, layer: str) -> None:
     x = question.x.values if isinstance(question.x, InputArgument) else question.x
-    arrays: Sequence[object] = ()
+    arrays: list[np.ndarray] = []
     if question.given is None and not isinstance(x, Mapping | Unshaped | Picture | None):
-        arrays = x if isinstance(x, list | tuple) else (x,)
-    model.refuse(layer, [as_array(array) for array in arrays])
+        arrays = as_arrays(x)
+    model.refuse(layer, arrays)
 
 
 def _of_layer(model: Model, question: Question, layer: str) -> Passes:
@@ -211,7 +211,7 @@ def in_pass(
     def push(capture: Capture) -> None:
         if capture.goes_by(layer):
             calls.append(capture)
-            own[capture.layer, capture.call] = theirs.inputs_of(capture) if values else None
+            own[capture.key] = theirs.inputs_of(capture) if values else None
         theirs.remember(capture)
         if enough is not None and len(calls) >= enough:
             raise StopForward
@@ -223,7 +223,7 @@ def in_pass(
         outputs = model.run(arrays, {layer, *others}, push)
     chosen = _chosen(calls, layer, call)
     for capture in chosen:
-        key = capture.layer, capture.call
+        key = capture.key
         if (mine := own.get(key)) is not None:  # what it takes besides is the model's own
             own[key] = (*mine, *capture.inputs[len(mine) :])
     unused = values.keys() - theirs.used - {layer}

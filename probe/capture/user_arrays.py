@@ -22,6 +22,7 @@ __all__ = [
     "Shape",
     "Unshaped",
     "as_array",
+    "as_arrays",
     "as_outputs",
     "holds_numbers",
     "part_at",
@@ -160,6 +161,13 @@ def as_outputs(expected: Expected, count: int) -> tuple[np.ndarray | None, ...]:
             raise BadInput("expected is None for every output: there is nothing to compare")
         return tuple(None if array is None else _numbers(array) for array in expected)
     return (_numbers(expected), *[None] * (count - 1))
+
+
+def as_arrays(x: Any) -> list[np.ndarray]:
+    """One array, or a list or tuple of several."""
+    if isinstance(x, list | tuple):
+        return list(map(as_array, x))
+    return [as_array(x)]
 
 
 def as_array(values: ArrayLike, what: str = "an input") -> np.ndarray:

@@ -51,14 +51,14 @@ class Theirs:
             _key(array) if producer not in self._inputs else producer
             for producer, array in zip(producers, capture.inputs, strict=True)
         ]
-        found = [self._inputs.get(key) for key in keys]
+        own = [self._inputs.get(key) for key in keys]
         if any(
             mine is None or mine.shape != array.shape
-            for mine, array in zip(found, capture.inputs, strict=True)
+            for mine, array in zip(own, capture.inputs, strict=True)
         ):
             return None
         self.used |= {self._names[key] for key in keys if key in self._names}
-        return tuple(mine for mine in found if mine is not None)
+        return tuple(mine for mine in own if mine is not None)
 
     def remember(self, capture: Capture) -> None:
         """Takes the values of a call for what the framework's outputs are in the user's own run."""
@@ -72,9 +72,9 @@ class Theirs:
             return  # judging says so
         for index, (output, array) in enumerate(zip(capture.outputs, outputs, strict=True)):
             if array is not None:
-                made = CallOutput(capture.layer, capture.call, index)
-                self._inputs |= {_key(output): array, made: array}
-                self._names |= dict.fromkeys((_key(output), made), self.name_of(capture))
+                maker = CallOutput(capture.layer, capture.call, index)
+                self._inputs |= {_key(output): array, maker: array}
+                self._names |= dict.fromkeys((_key(output), maker), self.name_of(capture))
 
     def compared(self, capture: Capture, report: Report) -> None:
         """Takes note of a report on the values of a call."""

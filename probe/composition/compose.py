@@ -303,10 +303,10 @@ class _Composition(Builder):
         steps = tuple(
             Step(self._renamed(step.op, part), step.inputs) for step in capture.description.steps
         )
-        made = self.include(steps, *inputs)
-        if len(made) != len(capture.outputs):
-            made = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
-        for output, ref in enumerate(made):
+        refs = self.include(steps, *inputs)
+        if len(refs) != len(capture.outputs):
+            refs = tuple(Ref(len(self.steps) - 1, k) for k in range(len(capture.outputs)))
+        for output, ref in enumerate(refs):
             values.setdefault(_Output(place, output), ref)
         for step in self.steps[len(self._sites) :]:
             kind = step.op.to if isinstance(step.op, Stored) else capture.dtype

@@ -18,8 +18,8 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
     the last does not follow from the first.
     """
     places = {(part.capture.layer, part.capture.call): at for at, part in enumerate(whole.parts)}
-    own = [(part.capture.layer, part.capture.call) for part in first.parts]
-    reached = {places[key] for key in own or [(first.layer, first.call)] if key in places}
+    own = [part.capture.key for part in first.parts]
+    reached = {places[key] for key in own or [first.key] if key in places}
     for place, part in enumerate(whole.parts):
         if reached.intersection(_takes(part, places)):
             reached.add(place)

@@ -93,11 +93,11 @@ def rounded(x: np.ndarray, precision: Precision) -> np.ndarray | None:
         return None
     sizes = np.where(np.isfinite(x), np.abs(x), 0.0)
     # A format holds whole numbers up to 1 / unit: an index given as a float is no other one in it.
-    held = (sizes == np.rint(sizes)) & (sizes <= 1 / precision.unit)
-    if held.all():
+    whole = (sizes == np.rint(sizes)) & (sizes <= 1 / precision.unit)
+    if whole.all():
         return None
     off = np.maximum(precision.unit * sizes, np.minimum(sizes, precision.tiny))
-    return np.where(held, 0.0, off)
+    return np.where(whole, 0.0, off)
 
 
 def _kept(
@@ -193,10 +193,10 @@ def settle(
     seen, gain, budget = 0, np.inf, _LOOK_TERMS
     while seen < beyond.size and budget > 0:
         block = beyond[seen : seen + (_LOOK_BLOCK if seen else _LOOK_FIRST)]
-        found = _trace(steps, inputs, values, places(block, allowed.shape), output)
-        if found is None:
+        traced = _trace(steps, inputs, values, places(block, allowed.shape), output)
+        if traced is None:
             return allowed
-        position, where, cost = found
+        position, where, cost = traced
         looked = allowances(steps, inputs, values, precision, (position, where))[output].ravel()[
             block
         ]
@@ -243,17 +243,17 @@ def whole_at(
 
     Where the error lies beyond that, the true partial sums decide, as in ``settle``.
     """
-    found = _trace(steps, inputs, values, where)
-    assert found is not None
-    position, at, count = found
+    traced = _trace(steps, inputs, values, where)
+    assert traced is not None
+    position, at, count = traced
     op = steps[position].op
-    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
+    operands = [ref.of(inputs, values) for ref in steps[position].sources(position)]
     assert op.terms is not None
     allowed = np.empty(len(error))
     step = max(1, LOOK_BLOCK_TERMS // max(1, count))
     for start in range(0, len(error), step):
         few = tuple(part[start : start + step] for part in at)
-        terms = op.terms(given, few)
+        terms = op.terms(operands, few)
         own = of_sums(count, values[position][0][few], np.square(terms).sum(axis=(1, 2)), precision)
         beyond = error[start : start + step] > own
         if beyond.any():
@@ -276,8 +276,8 @@ def worst_case(
     steps' sums is given the allowance it has, which counts every rounding.
     """
     where = tuple(np.array([at]) for at in index)
-    found = _trace(steps, inputs, values, where, output)
-    look = None if found is None else found[:2]
+    traced = _trace(steps, inputs, values, where, output)
+    look = None if traced is None else traced[:2]
     return float(
         allowances(steps, inputs, values, replace(precision, certain=True), look)[output][index]
     )
@@ -311,17 +311,17 @@ def smallest_visible_change(
     spread = np.linspace(0, last.size - 1, min(last.size, 64 * count)).astype(np.intp)
     sizes = np.abs(np.nan_to_num(last.ravel()[spread]))
     where = places(spread[np.argsort(-sizes, kind="stable")[:count]], last.shape)
-    found = _trace(steps, inputs, values, where)
-    if found is None or found[2] * count > _LOOK_TERMS:
+    traced = _trace(steps, inputs, values, where)
+    if traced is None or traced[2] * count > _LOOK_TERMS:
         return None
-    position, where, _ = found
+    position, where, _ = traced
     op = steps[position].op
     if not weights_of((steps[position],)):
         return None
-    given = [ref.of(inputs, values) for ref in steps[position].sources(position)]
+    operands = [ref.of(inputs, values) for ref in steps[position].sources(position)]
     assert op.terms is not None
-    largest = np.abs(op.terms(given, where)).max(axis=(1, 2), initial=0.0)
-    allowed = carry(op, given, [None] * len(given), values[position], precision, False)[0]
+    largest = np.abs(op.terms(operands, where)).max(axis=(1, 2), initial=0.0)
+    allowed = carry(op, operands, [None] * len(operands), values[position], precision, False)[0]
     assert allowed is not None
     with np.errstate(all="ignore"):
         seen = allowed[where] / largest
@@ -344,11 +344,11 @@ def _trace(
     while position >= 0:
         step = steps[position]
         sources = step.sources(position)
-        given = [ref.of(inputs, values) for ref in sources]
+        operands = [ref.of(inputs, values) for ref in sources]
         if step.op.terms is not None and not output:
-            return position, where, step.op.term_count(given, values[position])
+            return position, where, step.op.term_count(operands, values[position])
         source = step.op.followed_input(output)
-        back = None if source is None else step.op.input_index(where, given)
+        back = None if source is None else step.op.input_index(where, operands)
         if source is None or back is None or sources[source].step < 0:
             return None
         where, position, output = back, sources[source].step, sources[source].index

@@ -53,7 +53,7 @@ def drift_by_rounding(
     reached: Counter[tuple[str, int]] = Counter()
 
     def moved(capture: Capture) -> None:
-        key = capture.layer, capture.call
+        key = capture.key
         if key in base:
             reached[key] += 1
             for sums, now, before in zip(squares[key], _outputs(capture), base[key], strict=True):
@@ -66,13 +66,13 @@ def drift_by_rounding(
         assert rounding is not None
         with rounding, suppress(StopForward):
             model.run(arrays, {call.layer for call in calls}, moved)
-    found = {}
+    by_call = {}
     for key, count in reached.items():
         if count == runs:
             pairs = zip(squares[key], base[key], strict=True)
             slack = tuple(pooled(sums / runs, output, together=True) for sums, output in pairs)
-            found[key] = Drift(slack)
-    return found
+            by_call[key] = Drift(slack)
+    return by_call
 
 
 def _outputs(capture: Capture) -> tuple[np.ndarray, ...]:
@@ -100,8 +100,8 @@ def drift_of(
     as ``drifts`` does; what that does to a container's inputs is followed through its steps.
     """
     plain = call.unseen is None and not call.parts
-    own = {(part.capture.layer, part.capture.call) for part in call.parts}
-    own = own or {(call.layer, call.call)}
+    own = {part.capture.key for part in call.parts}
+    own = own or {call.key}
     road = composed(
         replace(
             whole,
@@ -111,11 +111,7 @@ def drift_of(
             unseen=None,
         )
     )
-    within = {
-        place
-        for place, part in enumerate(road.parts)
-        if (part.capture.layer, part.capture.call) in own
-    }
+    within = {place for place, part in enumerate(road.parts) if part.capture.key in own}
     described = road.description
     if described is not None and len(within) == len(road.parts):
         return None
@@ -125,7 +121,7 @@ def drift_of(
         or sum(output.size for part in road.parts for output in part.capture.outputs) > _MOST
     ):
         if plain:
-            key = call.layer, call.call
+            key = call.key
             held = () if call.description is None else (call,)
             return drifts(model, arrays, {key}, last=key, seed=seed, held=held, few=few).get(key)
         return _by_passes(model, arrays, call, seed, few)
@@ -142,11 +138,11 @@ def _by_passes(
     call = container if container.description is not None else composed(container)
     if call.description is None:
         return None
-    made = {k: maker for k, maker in enumerate(call.made_by) if isinstance(maker, CallOutput)}
-    calls = {(maker.layer, maker.call) for maker in made.values()}
+    makers = {k: maker for k, maker in enumerate(call.made_by) if isinstance(maker, CallOutput)}
+    calls = {(maker.layer, maker.call) for maker in makers.values()}
     before = drifts(model, arrays, calls, seed=seed, by_framework=True, few=few)
     unit, off = precision_of(call.dtype).unit, dict[int, np.ndarray]()
-    for k, maker in made.items():
+    for k, maker in makers.items():
         x = call.inputs[k]
         if x.dtype.kind == "f":
             drift = before.get((maker.layer, maker.call))

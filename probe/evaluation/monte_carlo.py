@@ -78,10 +78,10 @@ def noise_of(
             if position in exact:
                 scales.append((None,) * len(outputs))
                 continue
-            given = [ref.of(inputs, values) for ref in step.sources(position)]
+            operands = [ref.of(inputs, values) for ref in step.sources(position)]
             last = position in ends
-            made = _of_step(step.op, given, outputs, precisions[position], grids, last)
-            scales.append(tuple(scale if scale is None else scale.astype(kind) for scale in made))
+            errors = _of_step(step.op, operands, outputs, precisions[position], grids, last)
+            scales.append(tuple(scale if scale is None else scale.astype(kind) for scale in errors))
     return Noise(arrived, scales, kind, stored)
 
 
@@ -112,16 +112,20 @@ def wandering(
     seed: int = 0,
 ) -> list[np.ndarray]:
     """The mean square of how far each output of the last step wanders from ``values``."""
-    given = [x.astype(noise.kind) if x.dtype.kind == "f" else x for x in inputs]
+    floats = _floats_as(noise.kind, inputs)
     total = [np.zeros(np.shape(value)) for value in values[-1]]
     rng = np.random.Generator(np.random.SFC64(seed))
     with np.errstate(all="ignore"):
         for _ in range(runs):
-            begun = [_moved(x, scale, rng) for x, scale in zip(given, noise.inputs, strict=True)]
-            ended = _noisy_run(steps, begun, noise, rng, (given, values))
+            begun = [_moved(x, scale, rng) for x, scale in zip(floats, noise.inputs, strict=True)]
+            ended = _noisy_run(steps, begun, noise, rng, (floats, values))
             for sums, now, before in zip(total, ended, values[-1], strict=True):
                 sums += squared_distance(now, before)
     return [sums / runs for sums in total]
+
+
+def _floats_as(kind: np.dtype, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [x.astype(kind) if x.dtype.kind == "f" else x for x in arrays]
 
 
 def runs_of(outputs: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -165,7 +169,7 @@ def _of_step(
         return (None,) * len(outputs)
     if precision.partial:
         return tuple(_part_of(op, inputs, y, precision, grids, last) for y in outputs)
-    inputs = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in inputs]
+    inputs = _floats_as(np.dtype(np.float64), inputs)
     inside = carry(op, inputs, [None] * len(inputs), outputs, replace(precision, stored=0.0), grids)
     scales: list[np.ndarray | None] = []
     for y, slack in zip(outputs, inside, strict=True):
@@ -229,17 +233,17 @@ def _noisy_run(
     values: dict[int, tuple[np.ndarray, ...]] = {}
     for position, step in enumerate(steps):
         sources = step.sources(position)
-        given = [
+        operands = [
             inputs[ref.index] if ref.step < 0 else values[ref.step][ref.index] for ref in sources
         ]
         if step.op.jumps:
             before = [ref.of(*still) for ref in sources]
-            given = [_further(now, value) for now, value in zip(given, before, strict=True)]
-        made = step.op.run(*given)
+            operands = [_further(now, value) for now, value in zip(operands, before, strict=True)]
+        outputs = step.op.run(*operands)
         values[position] = tuple(
             [
                 _moved(y.astype(noise.kind, copy=False) if y.dtype.kind == "f" else y, scale, rng)
-                for y, scale in zip(made, noise.steps[position], strict=True)
+                for y, scale in zip(outputs, noise.steps[position], strict=True)
             ]
         )
         for ref in sources:

@@ -44,13 +44,13 @@ def recompute(
     ``ran`` is called with each op that was run, what it was given and what it gave; steps whose
     outputs are ``known``, by their positions, are not run.
     """
-    given = [flushed(x, least) for x in inputs]
+    arrays = [flushed(x, least) for x in inputs]
     wide: dict[int, np.ndarray] = {}
     values: list[tuple[np.ndarray, ...]] = []
     most, kept = limit(), 0
     if most is not None:
         _refuse_large(
-            [*given, *(weight.value for weight in weights_of(tuple(steps)).values())], most
+            [*arrays, *(weight.value for weight in weights_of(tuple(steps)).values())], most
         )
     with _quietly():
         for position, step in enumerate(steps):
@@ -60,15 +60,15 @@ def recompute(
             chosen, as_given = [], step.op.takes_any_float
             for ref in step.sources(position):
                 if ref.step < 0 and not as_given and ref.index not in wide:
-                    wide[ref.index] = widened(given[ref.index])
-                chosen.append(ref.of(given if as_given else wide, values))
-            found = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
+                    wide[ref.index] = widened(arrays[ref.index])
+                chosen.append(ref.of(arrays if as_given else wide, values))
+            outputs = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
             if ran is not None:
-                ran(step.op, chosen, found)
-            values.append(tuple([flushed(y, least) for y in found]) if least else found)
+                ran(step.op, chosen, outputs)
+            values.append(tuple([flushed(y, least) for y in outputs]) if least else outputs)
             if most is not None:
-                _refuse_large(found, most)
-                kept += sum(y.nbytes for y in found)
+                _refuse_large(outputs, most)
+                kept += sum(y.nbytes for y in outputs)
                 if kept > most:
                     raise MemoryError(f"the steps give {kept:,} bytes")
     return values

@@ -138,7 +138,7 @@ class NoisyRuns:
 
     def moved(self, capture: Capture) -> Sequence[np.ndarray]:
         """A call in a pass with noise: what it gives instead of its outputs."""
-        key, values = (capture.layer, capture.call), None
+        key, values = capture.key, None
         if key not in self.further:
             values = numpy_values(capture)
             self._measure(capture, values)
@@ -152,7 +152,7 @@ class NoisyRuns:
 
     def begin(self, capture: Capture, values: Values | None) -> None:
         """Keeps the outputs of a call that is wanted."""
-        key = capture.layer, capture.call
+        key = capture.key
         if (values is not None or self.by_framework) and self._is_wanted(capture):
             self.base[key] = capture.outputs
             if values is not None and not self.by_framework:
@@ -161,25 +161,25 @@ class NoisyRuns:
 
     def drifts(self, runs: int, few: bool) -> Mapping[tuple[str, int], Drift]:
         """What so many runs tell."""
-        found = {}
+        by_call = {}
         for key, squares in self.squares.items():
             slack = tuple(
                 pooled(sums / runs, output, few)
                 for sums, output in zip(squares, self.base[key], strict=True)
             )
-            found[key] = Drift(slack, self.further.get(key, 1.0))
-        return found
+            by_call[key] = Drift(slack, self.further.get(key, 1.0))
+        return by_call
 
     def _is_wanted(self, capture: Capture) -> bool:
         if not self.by_framework and capture.description is None:
             return False
         if self.wanted is None:
             return any(map(capture.goes_by, self.names))
-        return (capture.layer, capture.call) in self.wanted
+        return capture.key in self.wanted
 
     def _measure(self, capture: Capture, values: Values | None) -> None:
         """Finds out by how much the outputs of a call are moved from now on."""
-        key = capture.layer, capture.call
+        key = capture.key
         self.further[key] = self.most
         if key == self.last:
             return
@@ -193,7 +193,7 @@ class NoisyRuns:
 
     def _add(self, capture: Capture, values: Values | None) -> None:
         """Adds how far the outputs of a call have wandered."""
-        key, outputs = (capture.layer, capture.call), capture.outputs
+        key, outputs = capture.key, capture.outputs
         if capture.description is not None and not self.by_framework:
             outputs = (values_of(capture) if values is None else values)[-1]
         for sums, now, before in zip(self.squares[key], outputs, self.base[key], strict=True):
@@ -201,7 +201,7 @@ class NoisyRuns:
                 sums += squared_distance(now, before)
 
     def _end(self, capture: Capture) -> None:
-        if (capture.layer, capture.call) == self.last:
+        if capture.key == self.last:
             raise StopForward
 
 

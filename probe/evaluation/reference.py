@@ -112,7 +112,8 @@ def values_of(
     capture: Capture, inputs: Sequence[np.ndarray] | None = None
 ) -> list[tuple[np.ndarray, ...]]:
     """The outputs of every step of a call in NumPy, on its own inputs or on others, ``bounded``."""
-    inputs = inputs_of(capture) if inputs is None else inputs
+    if inputs is None:
+        inputs = inputs_of(capture)
     with bounded(capture):
         return recompute(_described(capture).steps, inputs)
 
@@ -176,9 +177,9 @@ def _in_range(
 def recomputed_call(capture: Capture, inputs: Sequence[np.ndarray] | None = None) -> Reference:
     """A call's steps in NumPy, on its own inputs or on others, ``bounded``."""
     with bounded(capture):
-        return recomputed(
-            _described(capture), inputs_of(capture) if inputs is None else inputs, capture.dtype
-        )
+        if inputs is None:
+            inputs = inputs_of(capture)
+        return recomputed(_described(capture), inputs, capture.dtype)
 
 
 def _described(capture: Capture) -> Description:

@@ -41,15 +41,17 @@ def follow(
     slack: tuple[np.ndarray | None, ...]
     for position, step in enumerate(steps):
         refs = step.sources(position)
-        given = [ref.of(inputs, path) for ref in refs]
+        operands = [ref.of(inputs, path) for ref in refs]
         offs = [ref.of(arrived, slacks) for ref in refs]
         with np.errstate(all="ignore"):
             if position in shown and isinstance(step.op, Recurrence):
-                now, slack = step.op.followed(given, offs, shown[position], precision)
+                now, slack = step.op.followed(operands, offs, shown[position], precision)
             else:
-                same = all(x is ref.of(inputs, values) for x, ref in zip(given, refs, strict=True))
-                now = tuple(values[position]) if same else step.op.run(*given)
-                slack = carry(step.op, given, offs, now, precision, grids)
+                same = all(
+                    x is ref.of(inputs, values) for x, ref in zip(operands, refs, strict=True)
+                )
+                now = tuple(values[position]) if same else step.op.run(*operands)
+                slack = carry(step.op, operands, offs, now, precision, grids)
         path.append(now)
         slacks.append(slack)
     return path[-1], tuple(

@@ -75,10 +75,10 @@ class Watched:
 
     @cached_property
     def _by_numbers(self) -> dict[bytes, list[PassArray]]:
-        found = defaultdict[bytes, list[PassArray]](list)
+        tensors = defaultdict[bytes, list[PassArray]](list)
         for tensor in self._made.values():
-            found[_numbers(tensor.array)].append(tensor)
-        return found
+            tensors[_numbers(tensor.array)].append(tensor)
+        return tensors
 
     def _moved(
         self, position: int, index: int, moved: Callable[[PassArray], np.ndarray | None]

@@ -161,10 +161,12 @@ class Story:
 
     def to_json(self) -> str:
         """All terms; NaN and inf are strings."""
-        told = {name: value for name, value in vars(self).items() if name not in ("origin", "sees")}
-        told["sees"] = [seen.as_dict() for seen in self.sees]
-        told |= {**asdict(self.origin), "subtotals": self.subtotals}
-        return dumped(plain(told))
+        values = {
+            name: value for name, value in vars(self).items() if name not in ("origin", "sees")
+        }
+        values["sees"] = [seen.as_dict() for seen in self.sees]
+        values |= {**asdict(self.origin), "subtotals": self.subtotals}
+        return dumped(plain(values))
 
 
 def _row(term: Term) -> tuple[str, ...]:

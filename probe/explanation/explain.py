@@ -120,7 +120,7 @@ def _weighed(passes: Passes, question: Question, element: _Element) -> Judgement
     """Every party's output, compared."""
     capture, yours = element.capture, None
     if question.expected is not None:
-        key = capture.layer, capture.call
+        key = capture.key
         own, drift = passes.own.get(key), None
         if question.given is None and own is None:
             drift = drift_before(passes, [capture], question.seed).get(key)

@@ -24,7 +24,7 @@ def of_column(capture: Capture, place: Sequence[int]) -> Capture | None:
 
     It is a matrix product of many weights, with nothing behind it but functions of each element.
     """
-    steps = () if capture.description is None else capture.description.steps
+    steps = capture.steps
     if (
         not steps
         or not isinstance(steps[0].op, MatMul)

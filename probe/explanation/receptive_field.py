@@ -58,7 +58,7 @@ def influence_of(
                 if ref.step < 0:
                     influences[ref.index] = influences[ref.index] | part
                 else:
-                    wanted[ref] = wanted[ref] | part if ref in wanted else part
+                    wanted[ref] = part | wanted.get(ref, False)
     return influences
 
 
@@ -79,11 +79,7 @@ def seen(
     """
     pass_ = _watched(model, arrays, layer)
     calls = pass_.calls
-    last = next(
-        position
-        for position, capture in enumerate(calls)
-        if (capture.layer, capture.call) == (layer, call)
-    )
+    last = next(position for position, capture in enumerate(calls) if capture.key == (layer, call))
     influences = [np.zeros(array.shape, bool) for array in arrays]
     wanted: dict[tuple[int, int], np.ndarray] = {(last, output): mask}
     for position in range(last, -1, -1):
@@ -108,7 +104,7 @@ def seen(
                         influences[source.index] |= shaped
                     else:
                         key = (source.call, source.index)
-                        wanted[key] = wanted[key] | shaped if key in wanted else shaped
+                        wanted[key] = shaped | wanted.get(key, False)
     return tuple(influences)
 
 
@@ -127,16 +123,16 @@ def seen_through(
     )
     if road.description is None:
         raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {road.why}")
-    found = [np.zeros(x.shape, bool) for x in whole.inputs]
+    masks = [np.zeros(x.shape, bool) for x in whole.inputs]
     reached = _influence_of(road, mask, output)
-    taken = {entry.input: entry.why for entry in road.description.taken}
+    reasons = {entry.input: entry.why for entry in road.description.taken}
     for index, (maker, part) in enumerate(zip(road.made_by, reached, strict=True)):
         if isinstance(maker, ModelInput):
-            found[maker.position] |= part
-        elif part.any() and index in taken:
-            why = taken[index] or "whole numbers that a call within it makes"
+            masks[maker.position] |= part
+        elif part.any() and index in reasons:
+            why = reasons[index] or "whole numbers that a call within it makes"
             raise BadInput(f"the receptive field of {container.layer!r} cannot be found: {why}")
-    return tuple(found)
+    return tuple(masks)
 
 
 def _watched(model: Model, arrays: Sequence[np.ndarray], layer: str) -> Watched:

@@ -97,12 +97,12 @@ def _all_agree_as_stored(
         return None
     single = bounds.by(precision_of("float32"))
     alone = replace(capture, outputs=answer, dtype="float32")
-    found = all_agree(alone, single, answer, _less(single), _ROOM)
+    agreement = all_agree(alone, single, answer, _less(single), _ROOM)
     # of several calls it is nearly the whole: what is stored is most of what they round
     room = 0.0 if layer.composed else _ROOM
-    if found is None or not _spreads_over(layer.values[-1][0], room * _largest(less[0])):
+    if agreement is None or not _spreads_over(layer.values[-1][0], room * _largest(less[0])):
         return None
-    return {"framework": framework, "onnx": found[0]["onnx"]}, {}
+    return {"framework": framework, "onnx": agreement[0]["onnx"]}, {}
 
 
 def _largest(allowed: np.ndarray) -> float:

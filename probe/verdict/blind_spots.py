@@ -29,12 +29,12 @@ def blind_spots(
         return ()
     sentences: list[str] = []
     for position, step in enumerate(steps):
-        given = [ref.of(inputs, values) for ref in step.sources(position)]
-        if given and given[0].size:
-            sentences += step.op.undetected(given)
-            sentences += _epsilon(step.op, given, values[position][0])
+        operands = [ref.of(inputs, values) for ref in step.sources(position)]
+        if operands and operands[0].size:
+            sentences += step.op.undetected(operands)
+            sentences += _epsilon(step.op, operands, values[position][0])
             sentences += _gain(step.op)
-            sentences += _heads(step.op, given)
+            sentences += _heads(step.op, operands)
         if isinstance(step.op, Add):
             sentences += _rotation(steps, position, inputs, values)
     for weight in weights_of(tuple(steps)).values():

@@ -32,8 +32,7 @@ def judged_or_unchecked(capture: Capture, yours: Yours | None, options: Options)
             report = judged_or_unchecked(capture, yours, replace(options, search=None))
             note = failure(capture, error, "internal error in the search for the mistake")
             return replace(report, notes=(*report.notes, note))
-        steps = () if capture.description is None else capture.description.steps
-        if any(isinstance(step.op, Recomputed) for step in steps):
+        if any(isinstance(step.op, Recomputed) for step in capture.steps):
             raise  # of the user's own function, and theirs to see
         why = failure(capture, error, "internal error in the comparison")
         return judge(replace(capture, description=None, why=why), yours, options)
@@ -50,7 +49,7 @@ def untraced(model: Model, capture: Capture, yours: Yours | None) -> tuple[str, 
     """A note on user values whose way through a recording is not known to its beginning."""
     if yours is None or yours.inputs is not None or not isinstance(model, Recorded):
         return ()
-    before = model.untraced(capture.layer, capture.call)
+    before = model.untraced(*capture.key)
     if not before:
         return ()
     return (

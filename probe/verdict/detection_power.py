@@ -112,12 +112,12 @@ def _share(value: np.ndarray, allowed: np.ndarray, count: int) -> tuple[float, i
         finite = np.isfinite(apart)
         largest = np.abs(left).max(initial=0.0, where=finite)
         differ = finite & (apart > _ROUNDING * largest)
-        differing, told = (
+        differing, seen = (
             int(np.count_nonzero(differ)),
             int(np.count_nonzero(differ & (apart > slack))),
         )
         halved = bool((np.isfinite(left) & (np.abs(left) > 2 * slack)).any())
-        return told / differing if differing else np.nan, differing, halved
+        return seen / differing if differing else np.nan, differing, halved
 
 
 def _flat(array: np.ndarray) -> "np.ndarray | np.flatiter[np.ndarray]":
@@ -162,11 +162,11 @@ def powers(
             values = (np.where(known, values[0], np.nan), *values[1:])
         if tolerance is not None:
             allowed = tolerated(values, tolerance)
-        told = power(values, allowed)
-        if told is not None and (
-            told.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
+        least = power(values, allowed)
+        if least is not None and (
+            least.share >= ENOUGH or party == "expected" or not _sharp(allowed, values, capture)
         ):
-            by_party[party] = told
+            by_party[party] = least
     return by_party
 
 

@@ -29,7 +29,7 @@ def drift_before(passes: Passes, calls: Sequence[Capture], seed: int, few: bool 
     if layer == "":
         return {}
     plain = isinstance(layer, str) and all(capture.unseen is None for capture in calls)
-    keys = {(capture.layer, capture.call) for capture in calls}
+    keys = {capture.key for capture in calls}
     if plain and (len(keys) > _SEVERAL or not _followed(model)):
         last = calls[-1].layer, calls[-1].call
         held = () if any(capture.description is None for capture in calls) else calls
@@ -47,10 +47,10 @@ def drift_before(passes: Passes, calls: Sequence[Capture], seed: int, few: bool 
     passed = passes.whole()
     drifts_of_calls = {}
     for call in calls:
-        raw = call if isinstance(layer, tuple) else passed.call(call.layer, call.call)
+        raw = call if isinstance(layer, tuple) else passed.call(*call.key)
         drift = drift_of(model, arrays, passed.whole, raw, seed, few)
         if drift is not None:
-            drifts_of_calls[call.layer, call.call] = drift
+            drifts_of_calls[call.key] = drift
     return drifts_of_calls
 
 

@@ -72,15 +72,15 @@ def _touched(
 
     Those of the last step are known one by one; one before it may change all.
     """
-    last, found = len(steps) - 1, None
+    last, masks = len(steps) - 1, None
     for position in range(len(steps)):
         for difference, x in _shown(steps, position, inputs, values):
             if difference.touches is not None and len(values[-1]) == 1:
                 mask = np.asarray(True)
                 if position == last:
                     mask = difference.touches(steps[position].op, x)
-                found = mask if found is None else found | mask
-    return found
+                masks = mask if masks is None else masks | mask
+    return masks
 
 
 def _magnitudes(

@@ -6,6 +6,7 @@ from functools import partial
 
 from probe import printable
 from probe.errors import ProbeError
+from probe.evaluation.party import Arrays
 from probe.evaluation.reference import Reference, bounded, failure, recomputed_call
 from probe.model import CallOutput, Capture
 from probe.ops import Recomputed
@@ -84,13 +85,13 @@ def _accumulated(call: Judgement, options: Options) -> str:
 
 def _made_by_its_calls(capture: Capture) -> bool:
     """Whether a container gives what calls within it gave, and nothing was put in its place."""
-    given = {
+    arrays = {
         CallOutput(part.capture.layer, part.capture.call, k): array
         for part in capture.parts
         for k, array in enumerate(part.capture.outputs)
     }
     return len(capture.results) == len(capture.outputs) and all(
-        isinstance(maker, CallOutput) and maker in given and equal((array,), (given[maker],))
+        isinstance(maker, CallOutput) and maker in arrays and equal((array,), (arrays[maker],))
         for maker, array in zip(capture.results, capture.outputs, strict=True)
     )
 
@@ -110,12 +111,16 @@ def _answered_by_calls(report: Report, capture: Capture, options: Options) -> Re
     alone = replace(options, tolerance=None, detail=False, sparing=False)
     for part in capture.parts:
         if judge(part.capture, None, replace(alone, search=None)).verdict == "diverge":
-            found = judge(part.capture, None, alone)
-            told = f"the first call within it that diverges is {found.layer!r}: "
-            told += found.sentence.partition(": ")[2]
-            return replace(report, findings=found.findings, diagnosis=(told, *found.diagnosis))
-    told = "each call within it agrees on its own inputs: the difference accumulates over the calls"
-    return replace(report, diagnosis=(told,))
+            diverging = judge(part.capture, None, alone)
+            words = f"the first call within it that diverges is {diverging.layer!r}: "
+            words += diverging.sentence.partition(": ")[2]
+            return replace(
+                report, findings=diverging.findings, diagnosis=(words, *diverging.diagnosis)
+            )
+    words = (
+        "each call within it agrees on its own inputs: the difference accumulates over the calls"
+    )
+    return replace(report, diagnosis=(words,))
 
 
 def _again(capture: Capture, options: Options) -> Report:
@@ -132,13 +137,15 @@ def weighed(
 
 
 def _weighed(capture: Capture, yours: Yours | None, options: Options) -> Judgement:
-    mine = None if yours is None else outputs_of(yours, capture)
-    notes = (*capture.notes, *(() if mine is None else mine.notes))
+    mine, notes = None, capture.notes
+    if yours is not None:
+        mine = outputs_of(yours, capture)
+        notes += mine.notes
     layer, why = _computed(capture)
     if layer is None:
-        outputs = {"framework": capture.outputs} | (
-            {} if mine is None else {"expected": mine.outputs}
-        )
+        outputs: dict[str, Arrays] = {"framework": capture.outputs}
+        if mine is not None:
+            outputs["expected"] = mine.outputs
         missing = dict.fromkeys(("numpy", "onnx"), why)
         comparisons = pairs(outputs, {}, {}, options.tolerance, capture.dtype)
         return Judgement(

@@ -127,15 +127,15 @@ def _explained(party: Party, plain: PartyResult) -> PartyResult:
 
 def _without_power(party: Party, plain: PartyResult, loose: Allowed) -> Power | None:
     """What little an allowance can tell, where that is too little to be evidence."""
-    told = power(party.values, loose.allowance)
+    left = power(party.values, loose.allowance)
     if (
-        told is not None
+        left is not None
         and (party.name == "expected" or not loose.doubtful)
         and blinds(party.values, plain.allowance, loose.allowance)
     ):
-        told = told._replace(share=0.0)
-    if told is not None and told.share < ENOUGH:
-        return told
+        left = left._replace(share=0.0)
+    if left is not None and left.share < ENOUGH:
+        return left
     return None
 
 
@@ -173,9 +173,10 @@ def _of_another_scale(party: Party, plain: PartyResult) -> bool:
         scaled, allowed, found = list[np.ndarray](), list[np.ndarray](), False
         for theirs, y, slack in zip(party.outputs, party.values, plain.allowance, strict=True):
             fit = None if theirs is None else _scaled(theirs, y, unit, offsets)
-            found |= fit is not None
-            scaled.append(y if fit is None else fit[0])
-            allowed.append(slack if fit is None else slack + fit[1])
+            if fit is not None:
+                found, y, slack = True, fit[0], slack + fit[1]
+            scaled.append(y)
+            allowed.append(slack)
         if found and compare(party.outputs, scaled, tuple(allowed)).ok:
             return True
     return False

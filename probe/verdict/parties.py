@@ -29,11 +29,12 @@ def onnx_answer(
     if layer.empty:
         return None, "an array of this call is empty: there is nothing to compute"
     try:
-        found = crosscheck(layer.steps, layer.raw_inputs, layer.values, threads)
+        outputs = crosscheck(layer.steps, layer.raw_inputs, layer.values, threads)
     except Undescribed as error:
         return None, str(error)
     wrapped = [
-        _wrapped(output, value.dtype) for output, value in zip(found, layer.values[-1], strict=True)
+        _wrapped(output, value.dtype)
+        for output, value in zip(outputs, layer.values[-1], strict=True)
     ]
     answer = overflown(wrapped, capture.dtype)
     if capture.dtype == "float64":
@@ -85,16 +86,20 @@ def engines(
     single = precision_of("float32", casts=capture.dtype == "float64")
     if answer is not None and not recurrent:
         if sparing:
-            if (found := all_agree_with_less(capture, bounds, answer, single)) is not None:
-                return found
+            if (agreement := all_agree_with_less(capture, bounds, answer, single)) is not None:
+                return agreement
         if single == usual:
-            if (found := all_agree(capture, bounds, answer, bounds.first())) is not None:
-                return found
-    own = replace(usual, sketches=capture.by_onnxruntime) if layer.sketchy else usual
+            if (agreement := all_agree(capture, bounds, answer, bounds.first())) is not None:
+                return agreement
+    own, theirs = usual, single
+    if layer.sketchy:
+        own, theirs = (
+            replace(usual, sketches=capture.by_onnxruntime),
+            replace(single, sketches=True),
+        )
     framework = judged(Party("framework", capture.outputs, bounds.by(own)))
     if answer is None:
         return {"framework": framework}, {}
-    theirs = replace(single, sketches=True) if layer.sketchy else single
     party = Party("onnx", answer, bounds.by(theirs))
     onnx = _shared(framework, party, recurrent) if single == usual else None
     return {"framework": framework, "onnx": judged(party) if onnx is None else onnx}, {}

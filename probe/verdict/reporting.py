@@ -143,13 +143,13 @@ def _mistake(call: Judgement, options: Options) -> "Diagnosis | None":
 def _with_exporter(report: Report, call: Judgement) -> Report:
     """What the framework's own exporter makes of a layer that has no description, to be told and
     not to be judged by."""
-    found, words = import_module("probe.evaluation.framework_export").by_exporter(call.capture)
+    exported, words = import_module("probe.evaluation.framework_export").by_exporter(call.capture)
     if words:
         report = replace(report, notes=(*report.notes, words))
-    if found is None:
+    if exported is None:
         return report
     missing = {party: why for party, why in call.missing.items() if party != "onnx"}
-    return replace(report, outputs=_given({**call.outputs, "onnx": found}), missing=missing)
+    return replace(report, outputs=_given({**call.outputs, "onnx": exported}), missing=missing)
 
 
 def _given(outputs: Mapping[str, Arrays]) -> dict[str, Outputs]:

@@ -131,7 +131,7 @@ class SweepRun:
         """The user's values of a call, and on which inputs they are judged."""
         mine = self.theirs.of(capture)
         own = self.theirs.inputs_of(capture) if mine is not None else None
-        key = capture.layer, capture.call
+        key = capture.key
         if mine is not None and own is None:
             self.following.add(key)
         self.theirs.remember(capture)

@@ -39,23 +39,23 @@ def sensitivity(
         return None
     live = _live(steps, inputs, values)
     unseen: list[str] = []
-    found: Sensitivity | None = None
+    detected: Sensitivity | None = None
     for position, step in enumerate(steps):
-        given = [ref.of(inputs, values) for ref in step.sources(position)]
+        operands = [ref.of(inputs, values) for ref in step.sources(position)]
         weights = weight_fields(step.op)
         counts = [weight.effective.size for weight in weights.values()]
         if not all(counts) or not 0 < sum(counts) <= _MOST:
             continue
         reached = live.get(position)
         worth = None if reached is None else reached.astype(np.float64)
-        effects = step.op.weight_effects(given, worth)
-        plain = effects if worth is None else step.op.weight_effects(given, None)
+        effects = step.op.weight_effects(operands, worth)
+        plain = effects if worth is None else step.op.weight_effects(operands, None)
         unseen += _unseen(step.op, weights, effects, plain)
         if visible is not None and position == visible.step and effects.keys() == weights.keys():
-            found = _detected(step.op, weights, given, visible.allowed, reached)
-    if found is None and not unseen:
+            detected = _detected(step.op, weights, operands, visible.allowed, reached)
+    if detected is None and not unseen:
         return None
-    return replace(found or Sensitivity(None, 0, 0), unseen=tuple(unseen))
+    return replace(detected or Sensitivity(None, 0, 0), unseen=tuple(unseen))
 
 
 def _live(
@@ -69,8 +69,8 @@ def _live(
             continue
         step = steps[position]
         sources = step.sources(position)
-        given = [ref.of(inputs, values) for ref in sources]
-        counting = _counting(step.op, given, values[position], live[position])
+        operands = [ref.of(inputs, values) for ref in sources]
+        counting = _counting(step.op, operands, values[position], live[position])
         for ref, mask in zip(sources, counting, strict=True):
             if ref.step < 0:
                 continue
