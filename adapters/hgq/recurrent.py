@@ -67,7 +67,10 @@ def _simple(cell: Any, call: KerasCall, prefix: str) -> CellOps:
     """Its state is not quantised where it is the quantised output already."""
     at_inference(call)
     output = (*quantizer_ops(cell.paq, "its sum goes through"), *_activation(cell.activation, call))
-    state = _one(quantizer_ops(cell.sq, "its state goes through")) if cell.enable_sq else None
+    if cell.enable_sq:
+        state = _one(quantizer_ops(cell.sq, "its state goes through"))
+    else:
+        state = None
     return _input(cell), ops.RNN(
         **_weights(cell, call, prefix), activation=_one(output), state_quantizer=state
     )

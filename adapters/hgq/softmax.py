@@ -24,12 +24,14 @@ def _softmax(layer: Any, call: KerasCall) -> Description:
     # The number is made a tensor of float32 before it is multiplied by.
     gain = float(np.float32(layer.input_scaler)) * (-1.0 if layer.stable else 1.0)
     if layer.stable:
-        x = x if mask is None else build.add(ops.Fill(value=-1e9), x, mask)
+        if mask is not None:
+            x = build.add(ops.Fill(value=-1e9), x, mask)
         x = build.add(ops.Sub(), build.add(ops.ReduceMax(axes=axes, keepdims=True), x), x)
         x = through(build, x, layer.exp_table.iq, "its exponent goes through")
     x = build.add(ops.Exp(), build.add(ops.Affine(gain=gain, offset=0.0), x))
     x = through(build, x, layer.exp_table.oq, "its exponential goes through")
-    x = x if mask is None else build.add(ops.Fill(value=0.0), x, mask)
+    if mask is not None:
+        x = build.add(ops.Fill(value=0.0), x, mask)
     total = through(
         build,
         build.add(ops.ReduceSum(axes=axes, keepdims=True), x),

@@ -98,7 +98,10 @@ class _Cell:
 
     def step(self, build: Builder, x: Ref, state: Ref) -> tuple[Ref, Ref]:
         """(output, the state after)."""
-        decayed = state if self.beta is None else build.add(ops.MulConstant(self.beta), state)
+        if self.beta is None:
+            decayed = state
+        else:
+            decayed = build.add(ops.MulConstant(self.beta), state)
         gathered = build.add(ops.Add(), decayed, x)
         threshold, nothing = (build.ref(self.threshold), build.ref(np.zeros((), np.float32)))
         fires = build.add(ops.Greater(), gathered, threshold)

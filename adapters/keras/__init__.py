@@ -165,7 +165,10 @@ class Saved(Shown):
 
     @property
     def layers(self) -> "tuple[Layer, ...]":
-        told = None if self._is_loaded or self._custom else listing(self._file)
+        if self._is_loaded or self._custom:
+            told = None
+        else:
+            told = listing(self._file)
         if told is None:
             return self._opened.layers
         return told

@@ -180,5 +180,8 @@ def _average_pooling(layer: Any, call: KerasCall) -> Description:
 
 @describes("QGlobalAveragePooling2D")
 def _global_average_pooling(layer: Any, call: KerasCall) -> Description:
-    spatial = call.shape[2:] if layer.data_format == "channels_first" else call.shape[1:-1]
+    if layer.data_format == "channels_first":
+        spatial = call.shape[2:]
+    else:
+        spatial = call.shape[1:-1]
     return _averaged(layer, call, "GlobalAveragePooling2D", prod(spatial))

@@ -76,7 +76,8 @@ def _bias(layer: Any) -> Weight:
     parts, gain = _inside(layer)
     stored = array_of(layer.bias, tf_keras) if layer.use_bias else None
     folded = gain * ((0 if stored is None else stored) - parts["moving_mean"])
-    folded = folded + parts["beta"] if "beta" in parts else folded
+    if "beta" in parts:
+        folded = folded + parts["beta"]
     words = (
         f"(bias - moving_mean) * gamma / sqrt(moving_variance + {layer.batchnorm.epsilon:g}) "
         "+ beta of its batch normalisation"

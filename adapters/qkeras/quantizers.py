@@ -224,7 +224,10 @@ def _reduced(scale_axis: int | None, ndim: int) -> tuple[int, ...]:
     if ndim == 1:
         return (0,)
     if scale_axis is None:
-        scale_axis = ndim - 1 if tf_keras.backend.image_data_format() == "channels_last" else 0
+        if tf_keras.backend.image_data_format() == "channels_last":
+            scale_axis = ndim - 1
+        else:
+            scale_axis = 0
     return tuple(axis for axis in range(ndim) if axis != scale_axis)
 
 
@@ -270,7 +273,10 @@ def _binary(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
 
 
 def _ternary(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
-    threshold = quantizer.default_threshold if quantizer.threshold is None else quantizer.threshold
+    if quantizer.threshold is None:
+        threshold = quantizer.default_threshold
+    else:
+        threshold = quantizer.threshold
     rounds = int(quantizer.number_of_unrolls)
     return (
         ops.Ternary(

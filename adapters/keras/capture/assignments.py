@@ -75,7 +75,10 @@ def begun_with(state: State | None) -> dict[str, Any]:
 
 
 def _values(variable: Any, tensors: Tensors) -> np.ndarray:
-    stored = variable.read_value() if hasattr(variable, "read_value") else variable._value
+    if hasattr(variable, "read_value"):
+        stored = variable.read_value()
+    else:
+        stored = variable._value
     return tensors.array(stored)
 
 

@@ -88,7 +88,10 @@ def watch(
         else:
             failed = ""
     if failed:
-        hint = _only_eagerly(forward) if watched and tensors.backend == "tensorflow" else ""
+        if watched and tensors.backend == "tensorflow":
+            hint = _only_eagerly(forward)
+        else:
+            hint = ""
         raise ForwardFailed(f"{failed}{hint}")
     for name in state.compiled - state.counts.keys():
         raise NotReached(

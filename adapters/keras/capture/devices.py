@@ -22,7 +22,8 @@ def device_of(device: str | None, keras: Any) -> str | None:
     backend, count = Tensors(keras).backend, 0
     if backend == "tensorflow":
         count = len(importlib.import_module("tensorflow").config.list_physical_devices("GPU"))
-        kind = kind if kind == "cpu" else "gpu"
+        if kind != "cpu":
+            kind = "gpu"
     elif backend == "torch":
         count = importlib.import_module("torch").cuda.device_count()
     if kind == "cpu":

@@ -54,7 +54,10 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
     not fit."""
     wanted = specs(root, keras)
     if wanted is None or not isinstance(root, keras.Model):
-        first = next(iter(root.layers), None) if isinstance(root, keras.Sequential) else root
+        if isinstance(root, keras.Sequential):
+            first = next(iter(root.layers), None)
+        else:
+            first = root
         if isinstance(first, keras.Model | None):
             return [np.asarray(array) for array in arrays]
         return checked_alone(first, arrays)
@@ -83,10 +86,14 @@ def checked(root: Any, keras: Any, arrays: Sequence[np.ndarray]) -> list[np.ndar
 def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The same for the inputs of one layer called directly, as far as its ``input_spec`` goes."""
     declared = getattr(layer, "input_spec", None)
-    declared = declared if isinstance(declared, list | tuple) else [declared] * len(arrays)
+    if not isinstance(declared, list | tuple):
+        declared = [declared] * len(arrays)
     arrays = [np.asarray(array) for array in arrays]
     for spec, array in zip(declared, arrays, strict=False):
-        shape = None if spec is None else _declared_shape(layer, spec, array.ndim)
+        if spec is None:
+            shape = None
+        else:
+            shape = _declared_shape(layer, spec, array.ndim)
         if shape is not None and not _fits(shape, array.shape):
             refuse_shape(type(layer).__name__, axes_of(layer, len(shape)), shape, array.shape)
     return arrays
@@ -94,7 +101,10 @@ def checked_alone(layer: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def hint(root: Any, keras: Any) -> str:
     """What the first layer says about a model that does not say the shape of its input."""
-    first = next(iter(root.layers), None) if isinstance(root, keras.Sequential) else root
+    if isinstance(root, keras.Sequential):
+        first = next(iter(root.layers), None)
+    else:
+        first = root
     rank = re.search(r"([123])D", type(first).__name__)
     axes = axes_of(first, int(rank[1]) + 2 if rank else 2)
     if axes:

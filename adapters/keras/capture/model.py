@@ -165,7 +165,10 @@ class Opened(Shown):
             on_device(self._device, self._keras),
         ):
             self._build(called, arrays)
-            places = self._containing() if "" in (wanted or ()) else self._places()
+            if "" in (wanted or ()):
+                places = self._containing()
+            else:
+                places = self._places()
             for place in places:
                 if place.role == "input" and wanted is not None and place.name in wanted:
                     raise NotReached(

@@ -370,10 +370,16 @@ def _ran(
             # A tensor that does not follow the inputs: Python made it while the call was on.
             held[id(tensor)] = (tensor, build.ref(tensors.array(tensor)))
     sources = [held[id(tensor)][1] for tensor in (*given, *masks)]
-    state = state_of(operation, tensors) if _has_call_to_follow(operation, call) else None
+    if _has_call_to_follow(operation, call):
+        state = state_of(operation, tensors)
+    else:
+        state = None
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
-    read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
+    if getattr(operation, "weights", None):
+        read = _named(f"{operation.name}.", call)
+    else:
+        read = call.read
     inner = replace(
         call,
         layer=operation,

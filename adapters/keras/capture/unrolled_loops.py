@@ -28,7 +28,10 @@ def unrolled(operation: Any, call: KerasCall, tensors: Tensors) -> Callable[...,
     """What to call in place of the operation's own ``call``, with the same arguments by name; None
     where it is none of these."""
     kind = type(operation)
-    made = _MADE.get(kind.__name__) if kind.__module__.startswith("keras.src.ops.") else None
+    if kind.__module__.startswith("keras.src.ops."):
+        made = _MADE.get(kind.__name__)
+    else:
+        made = None
     if kind.__name__ == "RNN" and kind.__module__.startswith(
         ("keras.src.layers.", "tf_keras.src.layers.")
     ):
@@ -116,7 +119,10 @@ def _scan(
     init: Any,
     xs: Any = None,
 ) -> Any:
-    count = _count(int(operation.length)) if operation.length is not None else _length(xs, tensors)
+    if operation.length is not None:
+        count = _count(int(operation.length))
+    else:
+        count = _length(xs, tensors)
     order = range(count)[::-1] if operation.reverse else range(count)
     found = [None] * count
     for at in order:
@@ -187,7 +193,10 @@ def _rnn(
         states = tensors.packed(
             states, begun or [tensors.tensor(state, call.dtype) for state in held or ()]
         )
-    functions = importlib.import_module("tensorflow") if call.legacy else call.namespace.ops
+    if call.legacy:
+        functions = importlib.import_module("tensorflow")
+    else:
+        functions = call.namespace.ops
     mask = None if mask is None else tensors.flat(mask)[0]
     steps = range(_count(call.shape[1]))
     outputs: list[Any] = []
@@ -204,7 +213,10 @@ def _rnn(
             )
         states = after
         outputs.append(output)
-    result = functions.stack(outputs, axis=1) if layer.return_sequences else outputs[-1]
+    if layer.return_sequences:
+        result = functions.stack(outputs, axis=1)
+    else:
+        result = outputs[-1]
     if layer.return_state:
         return [result, *states]
     return result

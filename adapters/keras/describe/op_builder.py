@@ -75,7 +75,10 @@ class OpBuilder(Builder):
         found = []
         for operand in (left, right):
             if not isinstance(operand, Ref) and not hasattr(type(operand), "assign"):
-                operand = self.call.early(operand) if early else np.asarray(operand, np.float64)
+                if early:
+                    operand = self.call.early(operand)
+                else:
+                    operand = np.asarray(operand, np.float64)
             elif isinstance(operand, Ref) and self.dtype(operand).kind != "f":
                 operand = self.add(
                     ops.Cast(to="float64" if self.call.dtype == "float64" else "float32"), operand
@@ -141,7 +144,10 @@ class OpBuilder(Builder):
     def reduce(self, op: Callable[..., ops.Op], ref: Ref, axis: Any, keepdims: bool) -> Ref:
         over = self.axes(ref, axis)
         sizes = [1 if k in over else size for k, size in enumerate(self.shape(ref))]
-        shape = sizes if keepdims else [size for k, size in enumerate(sizes) if k not in over]
+        if keepdims:
+            shape = sizes
+        else:
+            shape = [size for k, size in enumerate(sizes) if k not in over]
         if not over:
             return self.add(ops.Identity(), ref)
         return self.add(op(axes=over, keepdims=bool(keepdims)), ref, shape=shape)

@@ -37,7 +37,10 @@ class Tensors:
 
     @property
     def _test(self) -> Callable[[Any], bool]:
-        package = importlib.import_module("tensorflow") if self.legacy else self.keras.ops
+        if self.legacy:
+            package = importlib.import_module("tensorflow")
+        else:
+            package = self.keras.ops
         is_tensor: Callable[[Any], bool] = package.is_tensor
         return is_tensor
 
@@ -80,7 +83,10 @@ class Tensors:
             and not hasattr(type(tensor), "assign")
         ):
             return widened(shared(tensor))
-        array = tensor.numpy() if self.legacy else self.keras.ops.convert_to_numpy(tensor)
+        if self.legacy:
+            array = tensor.numpy()
+        else:
+            array = self.keras.ops.convert_to_numpy(tensor)
         return widened(array if array.flags.owndata else np.array(array))
 
     def tensor(self, array: np.ndarray, dtype: Any = None) -> Any:

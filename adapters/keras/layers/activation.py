@@ -91,7 +91,10 @@ def activation_steps(
     """
     if activation is None:
         return ()
-    package = "qkeras" if _root(activation) == "qkeras" else _root(type(activation))
+    if _root(activation) == "qkeras":
+        package = "qkeras"
+    else:
+        package = _root(type(activation))
     if package in ADAPTERS:
         adapter = importlib.import_module(ADAPTERS[package], __package__.rpartition(".")[0])
         found: tuple[Step, ...] = adapter.quantized_activation_steps(activation, call, ndim)
@@ -114,7 +117,10 @@ def activation_steps(
         )
         if before is None:
             raise Undescribed(text)
-        x = cast(recompute(before, call.inputs)[-1][0], call.dtype) if before else call.inputs[0]
+        if before:
+            x = cast(recompute(before, call.inputs)[-1][0], call.dtype)
+        else:
+            x = call.inputs[0]
         try:
             traced = call.tracer.function_steps(activation, x, call)
         except Undescribed as error:

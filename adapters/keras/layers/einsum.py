@@ -55,9 +55,13 @@ def product_with(
         matrix = replace(kernel, axes=axes, shape=(prod(count), prod(wide)))
         behind = out[len(out) - len(columns) :] == tuple(columns)
         whole = bias is not None and behind and tuple(bias.effective.shape) == wide
-        own = None if bias is None or not whole else replace(bias, axes=None, shape=(prod(wide),))
+        if bias is None or not whole:
+            own = None
+        else:
+            own = replace(bias, axes=None, shape=(prod(wide),))
         y = build.add(ops.MatMul(weight=matrix, bias=own), x)
-        bias = None if whole else bias
+        if whole:
+            bias = None
         if len(wide) != 1:
             y = build.add(ops.Reshape(shape=(*lead, *wide)), y)
         turn = tuple((*kept, *columns).index(letter) for letter in out)
@@ -79,7 +83,10 @@ def _labels(
         for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
         if letter not in equation
     ]
-    dots = "".join(free[: ndim - len(given.replace("...", ""))]) if "..." in given else ""
+    if "..." in given:
+        dots = "".join(free[: ndim - len(given.replace("...", ""))])
+    else:
+        dots = ""
     spelled = [tuple(part.replace("...", dots)) for part in (given, weight, out)]
     if len(spelled[0]) != ndim or len(spelled[1]) != kernel:
         raise Undescribed(f"its equation {equation!r} does not fit an input of {ndim} axes")
@@ -121,7 +128,10 @@ def _dot(layer: Any, call: KerasCall) -> Description:
     if layer.normalize:
         # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12
         # (tf.math.l2_normalize).
-        epsilon = 1e-12 if call.legacy else float(call.namespace.backend.epsilon())
+        if call.legacy:
+            epsilon = 1e-12
+        else:
+            epsilon = float(call.namespace.backend.epsilon())
         bound: dict[str, Any] = {"epsilon": epsilon}
         if call.legacy:
             bound["squared"] = True

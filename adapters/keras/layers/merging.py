@@ -63,7 +63,10 @@ def _merged_by_masks(call: KerasCall, op: ops.Op) -> Description:
             x = build.add(ops.Where(), mask, x, result)
         if kept is not None:
             result = build.add(ops.Where(), kept, result, x)
-        kept = None if mask is None or kept is None else build.add(ops.Max(), kept, mask)
+        if mask is None or kept is None:
+            kept = None
+        else:
+            kept = build.add(ops.Max(), kept, mask)
         result = build.add(op, result, x)
     return Description(build.ended())
 

@@ -46,7 +46,10 @@ def _batch_normalization(layer: Any, call: KerasCall) -> Description:
     # Keras 2 counts an axis more where it splits the batch for `virtual_batch_size`, which it does
     # in training only.
     split = getattr(layer, "virtual_batch_size", None) is not None
-    axes = tuple(axis - 1 for axis in _axes_of(layer, ndim + 1)) if split else _axes_of(layer, ndim)
+    if split:
+        axes = tuple(axis - 1 for axis in _axes_of(layer, ndim + 1))
+    else:
+        axes = _axes_of(layer, ndim)
     count = prod(call.shape[axis] for axis in axes)
     names = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "variance": "moving_variance"}
     # The parameters are float32 in every precision: the arithmetic is float32 too, only its result

@@ -26,7 +26,8 @@ def _constant(name: str, value: Any, call: KerasCall) -> Weight:
     if call.backend == "tensorflow":
         # Numbers of Python's become float32 tensors before they are cast further, also to float64;
         # a cast takes subnormal ones for 0.
-        array = array if isinstance(value, np.ndarray) else array.astype(np.float32)
+        if not isinstance(value, np.ndarray):
+            array = array.astype(np.float32)
         if array.dtype == np.float32:
             array = flushed(array, float(np.finfo(np.float32).tiny))
         else:
@@ -116,8 +117,10 @@ def _cropped(layer: Any, call: KerasCall, resizes: bool = False) -> Description:
         x = build.add(ops.Cast(to=call.dtype), Ref(-1))
     else:
         x = Ref(-1)
-    x = x if len(call.shape) == 4 else build.reshape(x, (1, *call.shape))
-    x = x if first else build.transpose(x, (0, 3, 1, 2))
+    if len(call.shape) != 4:
+        x = build.reshape(x, (1, *call.shape))
+    if not first:
+        x = build.transpose(x, (0, 3, 1, 2))
     have, wanted = build.shape(x)[2:], (int(layer.height), int(layer.width))
     spare = [n - size for n, size in zip(have, wanted, strict=True)]
     if min(spare) >= 0 and not resizes:
@@ -136,7 +139,8 @@ def _cropped(layer: Any, call: KerasCall, resizes: bool = False) -> Description:
             x,
             shape=(*build.shape(x)[:2], *wanted),
         )
-    x = x if first else build.transpose(x, (0, 2, 3, 1))
+    if not first:
+        x = build.transpose(x, (0, 2, 3, 1))
     return Description(
         build.ended(x if len(call.shape) == 4 else build.reshape(x, build.shape(x)[1:]))
     )
@@ -207,7 +211,10 @@ def _integer_lookup(layer: Any, call: KerasCall) -> Description:
     )
     if layer.output_mode == "int":
         return Description((lookup,))
-    depth = layer.max_tokens if layer.pad_to_max_tokens else layer.vocabulary_size()
+    if layer.pad_to_max_tokens:
+        depth = layer.max_tokens
+    else:
+        depth = layer.vocabulary_size()
     if layer.output_mode == "tf_idf":
         raise Undescribed('output_mode="tf_idf" is not supported')
     return Description(_encoded((lookup,), layer, call, int(depth)))

@@ -54,7 +54,8 @@ def _quantized(
     # a ReversibleEmbedding, which LoRA changes in its forward direction alone
     backwards = bool(call.arguments.get("reverse"))
     untied = backwards and not layer.tie_weights
-    name = "reverse_embeddings" if untied else name
+    if untied:
+        name = "reverse_embeddings"
     if mode not in _MODES:
         raise Undescribed(f"its Keras quantisation mode {mode} is not supported")
     used = _MODES[mode](layer, call, name)
@@ -116,7 +117,8 @@ def _beside(
     low_rank = build.add(ops.Affine(gain=factor, offset=0.0), low_rank)
     y = build.add(ops.Beside(weight=name, words=words), product, low_rank)
     bias = call.weight("bias", getattr(layer, "bias", None))
-    y = y if bias is None else build.add(ops.AddConstant(bias), y)
+    if bias is not None:
+        y = build.add(ops.AddConstant(bias), y)
     activation = activation_steps(getattr(layer, "activation", None), call, len(call.shape))
     if activation:
         (y,) = build.include(activation, y)
@@ -240,7 +242,10 @@ def _int4(layer: Any, call: KerasCall, name: str) -> _Used:
     integers = _nibbles(packed, int(count), axis=0 if reverse else -1)
     scale = array_of(getattr(layer, f"{name}_scale"), call.namespace)
     if getattr(layer, "_int4_block_size", None) in (None, -1):
-        around = scale[None] if einsum else _along(layer, integers, scale, name)
+        if einsum:
+            around = scale[None]
+        else:
+            around = _along(layer, integers, scale, name)
         weight = _shaped(_divided(name, packed, integers, scale, around, 4), layer)
         return _Used(weight, None if name == "embeddings" else _inputs(layer, call))
     zero = array_of(getattr(layer, f"{name}_zero"), call.namespace).astype(np.float32)
@@ -314,7 +319,10 @@ def _calibrated(layer: Any, call: KerasCall, name: str, bits: int) -> Weight:
         count = layer.units
     else:
         count = layer.gptq_unpacked_column_size or layer.awq_unpacked_column_size
-    integers = _nibbles(packed, int(count), unsigned=True, axis=0) if bits == 4 else packed
+    if bits == 4:
+        integers = _nibbles(packed, int(count), unsigned=True, axis=0)
+    else:
+        integers = packed
     scale, zero = (
         array_of(getattr(layer, f"kernel_{part}"), call.namespace).astype(np.float32)
         for part in ("scale", "zero")
@@ -366,7 +374,10 @@ def _awq(layer: Any, call: KerasCall, name: str) -> _Used:
         "awq_scales": scales,
         "kernel not divided by awq_scales": weight.effective,
     }
-    grid = None if weight.grid is None else replace(weight.grid, scale=weight.grid.scale / divisor)
+    if weight.grid is None:
+        grid = None
+    else:
+        grid = replace(weight.grid, scale=weight.grid.scale / divisor)
     return _Used(
         replace(weight, effective=weight.effective / divisor, steps=words, parts=parts, grid=grid)
     )

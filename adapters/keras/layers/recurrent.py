@@ -170,7 +170,8 @@ def recurrence(
     count = shape[0] if major else shape[1]
     outside = str(getattr(layer, "compute_dtype", None) or call.dtype)
     x, *initial = (_cast(build, ref, outside, call.dtype) for ref in (x, *initial))
-    x = x if major and len(shape) == 3 else build.add(ops.Transpose(perm=into), x)
+    if not (major and len(shape) == 3):
+        x = build.add(ops.Transpose(perm=into), x)
     if mask is not None and not major:
         mask = build.add(ops.Transpose(perm=(1, 0)), mask)
     initial = [_turned(build, state, len(shape) - 1, first) for state in initial]
@@ -207,7 +208,10 @@ def _through_cells(
     for index, cell in enumerate(cells):
         initial, remaining = remaining[: _count(cell)], remaining[_count(cell) :]
         zero_masked = index == len(cells) - 1 and getattr(layer, "zero_output_for_mask", False)
-        options = {"reverse": bool(layer.go_backwards), "zero_masked": bool(zero_masked)}
+        options: dict[str, Any] = {
+            "reverse": bool(layer.go_backwards),
+            "zero_masked": bool(zero_masked),
+        }
         named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, build, x)

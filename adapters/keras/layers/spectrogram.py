@@ -82,7 +82,8 @@ def _stft(layer: Any, call: KerasCall) -> Description:
         spectrum = build.transpose(spectrum, (0, 1, 3, 2) if first else (0, 3, 2, 1))
     else:
         spectrum = build.reshape(spectrum, (batch, channels * bins, frames))
-        spectrum = spectrum if first else build.transpose(spectrum, (0, 2, 1))
+        if not first:
+            spectrum = build.transpose(spectrum, (0, 2, 1))
     return Description(build.ended(spectrum))
 
 

@@ -51,7 +51,10 @@ def _by_tensorflow(
     tf_keras/src/utils/conv_utils.py, deconv_output_length.
     """
     if padding == "valid":
-        length = n * s + max(span - s, 0) if extra is None else (n - 1) * s + span + extra
+        if extra is None:
+            length = n * s + max(span - s, 0)
+        else:
+            length = (n - 1) * s + span + extra
     elif extra is None:
         length = n * s
     else:
@@ -81,7 +84,10 @@ def _conv_transpose(layer: Any, call: KerasCall) -> Description:
         spatial_sizes(layer, call, rank),
         [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, dilations, strict=True)],
     )
-    more = (None,) * rank if layer.output_padding is None else tuple(layer.output_padding)
+    if layer.output_padding is None:
+        more = (None,) * rank
+    else:
+        more = tuple(layer.output_padding)
     crops = transposed_crops(call.backend, call.legacy, layer.padding, sizes, spans, strides, more)
     kernel = call.weight("kernel", layer.kernel, axes=kernel_axes(rank))
     op = ops.ConvTranspose(

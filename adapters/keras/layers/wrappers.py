@@ -98,7 +98,10 @@ def _time_distributed(layer: Any, call: KerasCall) -> Description:
     build = Builder()
     if not call.legacy and (call.training or _across(inner, x.ndim - 1)):
         parts = [_one_step(build, inner, call, t) for t in range(count)]
-        made = build.add(ops.Concat(axis=1), *parts) if count > 1 else parts[0]
+        if count > 1:
+            made = build.add(ops.Concat(axis=1), *parts)
+        else:
+            made = parts[0]
         return Description(build.ended(made), ("batch", "time", *_unnamed(x.ndim - 2)), ())
     merged = build.add(ops.Reshape(shape=(batch * count, *rest)), Ref(-1))
     found = _inner(inner, call, x.reshape(batch * count, *rest))

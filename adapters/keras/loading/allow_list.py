@@ -347,7 +347,10 @@ def _advice(serialized: Serialized) -> str:
         "function",
     )
     module = serialized.value.get("module")
-    name = module if isinstance(module, str) and _root(module) not in ROOTS else "my_layers"
+    if isinstance(module, str) and _root(module) not in ROOTS:
+        name = module
+    else:
+        name = "my_layers"
     if own:
         return (
             f'if it is your own class, give its module with imports=("{name}",) (--import '

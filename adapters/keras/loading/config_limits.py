@@ -84,11 +84,15 @@ def built_slowly(config: Mapping[str, Any]) -> str:
         before: Any = None
         for entry in _layers(found.value):
             inner, name = entry.get("config"), entry.get("name")
-            inner = inner if isinstance(inner, Mapping) else {}
+            if not isinstance(inner, Mapping):
+                inner = {}
             taken = places.get(_taken(entry) or before, 0)
             shape = _declared(entry)
             before = name or inner.get("name")
-            length = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else taken
+            if len(shape) > 1 and isinstance(shape[1], int):
+                length = shape[1]
+            else:
+                length = taken
             if entry.get("class_name") == "UpSampling1D" and length > STEPS:
                 return (
                     f"its layer {before!r} repeats {length:,} elements one by one, more than the "
@@ -103,7 +107,10 @@ def rebuilt_slowly(config: Mapping[str, Any]) -> str:
     """The first Sequential of so many layers that Keras 3, which calls those before anew for each
     that it adds, makes more than ``_CALLS`` calls, in words; "" for none."""
     for found in objects(config):
-        count = len(_layers(found.value)) if found.value["class_name"] == "Sequential" else 0
+        if found.value["class_name"] == "Sequential":
+            count = len(_layers(found.value))
+        else:
+            count = 0
         calls = count * (count + 1) // 2
         if calls > _CALLS:
             return (
@@ -146,7 +153,8 @@ def _layers(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _declared(entry: Mapping[str, Any]) -> list[Any]:
     """The input shape that a layer says."""
     inner = entry.get("config")
-    inner = inner if isinstance(inner, Mapping) else {}
+    if not isinstance(inner, Mapping):
+        inner = {}
     shape = inner.get("batch_input_shape") or inner.get("batch_shape")
     if isinstance(shape, list):
         return shape

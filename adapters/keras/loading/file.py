@@ -180,7 +180,10 @@ def refuse_foreign_weights(file: File) -> None:
 def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
     """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in
     it."""
-    opened = open_file(path, _KIND, CannotOpen) if source is path else nullcontext(source)
+    if source is path:
+        opened = open_file(path, _KIND, CannotOpen)
+    else:
+        opened = nullcontext(source)
     with opened as stream, suppress(UnusualLayout):
         shapes(partial(_at, stream))
     with importlib.import_module("h5py").File(source, "r") as file:
@@ -275,9 +278,13 @@ def top_level(file: File) -> TopLevel | None:
         shapes = inferred_shapes(entries, file.config["class_name"].endswith("Sequential"))
         ends = file.config["config"]
         ends = ends.get("input_layers") if isinstance(ends, Mapping) else None
-        ends = [ends] if ends and isinstance(ends, list) and isinstance(ends[0], str) else ends
+        if ends and isinstance(ends, list) and isinstance(ends[0], str):
+            ends = [ends]
         first = [_name(entry) for entry in entries if entry["class_name"] == "InputLayer"]
-        names = [end[0] for end in ends] if ends and isinstance(ends, list) else first
+        if ends and isinstance(ends, list):
+            names = [end[0] for end in ends]
+        else:
+            names = first
         return TopLevel(frozenset(map(_name, entries)), tuple(map(shapes.get, names)))
 
 
@@ -396,7 +403,10 @@ def _output_shapes(
             note(_name(entries[position - 1]), told)
         for node in entry.get("inbound_nodes") or ():
             if isinstance(node, list):
-                shapes_told = told if len(node) > 1 and isinstance(told, list) else [told]
+                if len(node) > 1 and isinstance(told, list):
+                    shapes_told = told
+                else:
+                    shapes_told = [told]
                 for origin, shape in zip(node, shapes_told, strict=False):
                     if isinstance(origin, list) and origin[1:3] == [0, 0]:
                         note(origin[0], shape)

@@ -35,7 +35,10 @@ def inferred_shapes(entries: Sequence[Config], chained: bool) -> dict[str, Shape
                     first = tuple(given)
                 else:
                     first = None
-                inputs = [first] if chained else [shapes.get(layer) for layer in _inputs(entry)]
+                if chained:
+                    inputs = [first]
+                else:
+                    inputs = [shapes.get(layer) for layer in _inputs(entry)]
                 known = [sizes for sizes in inputs if sizes is not None]
                 if "layers" in config:
                     shape = _of_model(config, kind)

@@ -304,7 +304,10 @@ def _glu(op: Any, call: KerasCall) -> Description:
 @operation("Normalize")
 def _normalize(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     axes = build.axes(Ref(-1), -1 if op.axis is None else op.axis)
-    epsilon = call.namespace.backend.epsilon() if op.epsilon is None else op.epsilon
+    if op.epsilon is None:
+        epsilon = call.namespace.backend.epsilon()
+    else:
+        epsilon = op.epsilon
     if op.order != 2:
         raise Undescribed(f"order={op.order!r} is not supported")
     return build.add(ops.LpNormalization(axes=axes, epsilon=float(epsilon), p=2.0), Ref(-1))

@@ -87,7 +87,8 @@ def _stft(op: Any, call: KerasCall) -> Description:
         time += sum(edge)
     x, _ = framed(build, x, rank, time, size, op.sequence_stride)
     held = _window(build, op, None if call.backend == "tensorflow" else np.ones(op.sequence_length))
-    x = x if held is None else build.add(ops.Mul(), x, held)
+    if held is not None:
+        x = build.add(ops.Mul(), x, held)
     return Description(
         build.ended(*half(build, _both(build, (x, x), (-1,), real=True), rank + 1, rank, size))
     )
@@ -115,7 +116,8 @@ def _istft(op: Any, call: KerasCall) -> Description:
         below = overlapped(build, squares, (count, size), step)
     elif held is not None:
         held = build.add(ops.Div(), held, _for_ever(build, held, size, step))
-    x = x if held is None else build.add(ops.Mul(), x, held)
+    if held is not None:
+        x = build.add(ops.Mul(), x, held)
     x = overlapped(build, x, (*lead, count, size), step)
     time = (count - 1) * step + size
     start = size // 2 if op.center else 0

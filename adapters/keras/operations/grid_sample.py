@@ -84,9 +84,11 @@ def _affine_transform(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
         build.ref(build.shaped(call.arguments["transform"])),
     )
     whole = build.shape(images)
-    images = build.reshape(images, (1, *whole)) if len(whole) == 3 else images
+    if len(whole) == 3:
+        images = build.reshape(images, (1, *whole))
     last = data_format(op, call) == "channels_last"
-    images = build.transpose(images, (0, 3, 1, 2)) if last else images
+    if last:
+        images = build.transpose(images, (0, 3, 1, 2))
     batch, channels, height, width = build.shape(images)
     single = call.backend == "tensorflow"
     rows = build.reshape(
@@ -108,7 +110,8 @@ def _affine_transform(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
             )
         places = build.add(ops.Div(), places, build.part(moved, 2, 2, 3))
     grid = build.reshape(places, (count, height, width, 2))
-    grid = build.expand(grid, (batch, height, width, 2)) if count != batch else grid
+    if count != batch:
+        grid = build.expand(grid, (batch, height, width, 2))
     found = build.add(
         replace(sampler, single=single), images, grid, shape=(batch, channels, height, width)
     )

@@ -156,7 +156,10 @@ def _edges(op: Any, call: KerasCall, word: str) -> tuple[int, list[tuple[int, in
             getattr(op, f"{after}_{word}"),
             getattr(op, f"target_{target}"),
         )
-        spare = None if size is None else abs(int(size) - call.shape[first + axis])
+        if size is None:
+            spare = None
+        else:
+            spare = abs(int(size) - call.shape[first + axis])
         start = spare - stop if start is None else int(start)
         found.append((start, spare - start if spare is not None else int(stop)))
     return first, found

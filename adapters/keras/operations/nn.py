@@ -89,7 +89,10 @@ def _dot_product_attention(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     scale = arguments.get("scale")
     if isinstance(scale, Ref):
         raise Undescribed("a scale that is a tensor is not supported")
-    factor = np.float32(1) / np.sqrt(np.float32(build.shape(key)[3])) if scale is None else scale
+    if scale is None:
+        factor = np.float32(1) / np.sqrt(np.float32(build.shape(key)[3]))
+    else:
+        factor = scale
     if call.backend == "tensorflow":
         factor = np.float32(factor)  # tf.cast makes a float32 tensor of a number first
     masks, kinds = [], []

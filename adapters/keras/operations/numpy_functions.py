@@ -215,7 +215,10 @@ def _nan_to_num(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
         raise Undescribed(
             f"it replaces infinity by the largest {call.dtype}, which is not supported"
         )
-    most = float(np.finfo(call.dtype).max) if op.posinf is None or op.neginf is None else 0.0
+    if op.posinf is None or op.neginf is None:
+        most = float(np.finfo(call.dtype).max)
+    else:
+        most = 0.0
     ends = (
         (np.inf, most if op.posinf is None else op.posinf),
         (-np.inf, -most if op.neginf is None else op.neginf),

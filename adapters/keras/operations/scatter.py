@@ -278,7 +278,10 @@ def _slice_update(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 @operation("SegmentSum")
 def _segment_sum(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     data, ids = (build.ref(call.arguments[name]) for name in ("data", "segment_ids"))
-    held = call.inputs[ids.index] if ids.step < 0 else np.asarray(call.arguments["segment_ids"])
+    if ids.step < 0:
+        held = call.inputs[ids.index]
+    else:
+        held = np.asarray(call.arguments["segment_ids"])
     if op.num_segments is not None:
         count = int(op.num_segments)
     elif not op.sorted:

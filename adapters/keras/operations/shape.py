@@ -146,7 +146,10 @@ def _roll(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     axes = op.axis if isinstance(op.axis, list | tuple) else [op.axis]
     if op.axis is None:
         ref, axes = build.reshape(ref, (-1,)), [0]
-    shifts = op.shift if isinstance(op.shift, list | tuple) else [op.shift] * len(axes)
+    if isinstance(op.shift, list | tuple):
+        shifts = op.shift
+    else:
+        shifts = [op.shift] * len(axes)
     for axis, shift in zip(axes, shifts, strict=True):
         size = build.shape(ref)[axis]
         if shift % size:

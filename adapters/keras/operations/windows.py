@@ -80,7 +80,10 @@ def _pool(op: Any, call: KerasCall) -> Description:
     rank = len(call.shape) - 2
     kernel = _spread(op.pool_size, rank)
     strides = kernel if op.strides is None else _spread(op.strides, rank)
-    kind = "MaxPooling" if type(op).__name__ == "MaxPool" else "AveragePooling"
+    if type(op).__name__ == "MaxPool":
+        kind = "MaxPooling"
+    else:
+        kind = "AveragePooling"
     return as_layer(
         f"{kind}{rank}D", op, call, pool_size=kernel, strides=strides, padding=op.padding
     )
@@ -155,7 +158,10 @@ def _blocks(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     last = op.data_format == "channels_last"
     outer = last or call.backend == "tensorflow"
     x = Ref(-1) if last else build.transpose(Ref(-1), (0, 2, 3, 1))
-    moved = depth_to_space if type(op).__name__ == "DepthToSpace" else space_to_depth
+    if type(op).__name__ == "DepthToSpace":
+        moved = depth_to_space
+    else:
+        moved = space_to_depth
     y = moved(build, x, op.block_size, outer)
     if last:
         return y

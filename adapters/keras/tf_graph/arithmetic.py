@@ -313,7 +313,10 @@ def _batch_mat_mul(n: GraphOperation) -> Ref:
 def _product(n: GraphOperation, turns_left: bool, turns_right: bool) -> Ref:
     build = n.build
     rank, other = len(n.shape(0)), len(n.shape(1))
-    left = build.transpose(n.ref(0), _last_two(rank)) if turns_left else n.ref(0)
+    if turns_left:
+        left = build.transpose(n.ref(0), _last_two(rank))
+    else:
+        left = n.ref(0)
     if other == 2:
         weight = n.weight(1, (1, 0) if turns_right else (0, 1))
     else:
@@ -322,7 +325,10 @@ def _product(n: GraphOperation, turns_left: bool, turns_right: bool) -> Ref:
     if weight is not None:
         op = ops.MatMul(weight=weight, bias=None)
         return build.add(op, left, shape=(*shape[:-1], weight.value.shape[1]))
-    right = build.transpose(n.ref(1), _last_two(other)) if turns_right else n.ref(1)
+    if turns_right:
+        right = build.transpose(n.ref(1), _last_two(other))
+    else:
+        right = n.ref(1)
     lead = np.broadcast_shapes(shape[:-2], build.shape(right)[:-2])
     return n.whole(
         build.add(ops.Product(), left, right, shape=(*lead, shape[-2], build.shape(right)[-1]))

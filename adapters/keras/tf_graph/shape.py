@@ -167,7 +167,10 @@ def _fill(n: GraphOperation) -> Ref:
 def _pad(n: GraphOperation) -> Ref:
     pads = tuple((int(before), int(after)) for before, after in n.array(1))
     value = n.number(2) if n.kind == "PadV2" else 0.0
-    mode = str(n.attr("mode")).lower() if n.kind == "MirrorPad" else "constant"
+    if n.kind == "MirrorPad":
+        mode = str(n.attr("mode")).lower()
+    else:
+        mode = "constant"
     return padded(n.build, n.ref(0), pads, mode, value)
 
 
@@ -256,7 +259,10 @@ def _scattered(n: GraphOperation) -> Ref:
 def _segments(n: GraphOperation) -> Ref:
     """The sum of the rows of each segment."""
     ids = n.array(1)
-    count = n.ints(2)[0] if n.kind == "UnsortedSegmentSum" else int(ids.max()) + 1
+    if n.kind == "UnsortedSegmentSum":
+        count = n.ints(2)[0]
+    else:
+        count = int(ids.max()) + 1
     if ids.ndim != 1 or ids.min() < 0:
         raise Undescribed("ids of more than one axis, or below 0, are not supported")
     shape = (count, *n.shape(0)[1:])

@@ -352,7 +352,10 @@ class GraphWalk:
     def _if(
         self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
     ) -> Sequence[GraphTensor]:
-        branch = "then_branch" if bool(np.any(self._truth(inputs[0]))) else "else_branch"
+        if bool(np.any(self._truth(inputs[0]))):
+            branch = "then_branch"
+        else:
+            branch = "else_branch"
         return self._called(graph, _attr(operation, branch).name, inputs[1:])
 
     def _case(
@@ -379,7 +382,10 @@ class GraphWalk:
     def _reserved(
         self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
     ) -> Sequence[GraphTensor]:
-        count = 0 if operation.type == "EmptyTensorList" else self._count(inputs[1])
+        if operation.type == "EmptyTensorList":
+            count = 0
+        else:
+            count = self._count(inputs[1])
         return [_listed([None] * count)]
 
     def _count(self, held: GraphTensor) -> int:
