@@ -14,7 +14,7 @@ from probe.errors import Undescribed
 from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, describes
 from ..keras.layers.activation import activation_steps
-from ..keras.layers.recurrent import OWN_CELLS, CellOps
+from ..keras.layers.recurrent_cells import OWN_CELLS, CellOps
 from .description import at_inference
 from .quantizers import quantizer_ops
 

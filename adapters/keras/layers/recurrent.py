@@ -13,23 +13,15 @@ from typing import Any
 import numpy as np
 
 from probe import ops
-from probe.description import Builder, Description, Ref, weights_of
+from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
-from ..describe.describe import described_class, described_name, describes
+from ..describe.describe import described_name, describes
 from ..describe.layer_tree import is_followed
-from ..describe.windows import SlidingWindow, kernel_axes
-from .activation import activation_steps
+from .recurrent_cells import cell_ops, described_among, drops, is_stacked, state_count
 
-__all__ = ["OWN_CELLS", "STEPWISE", "CellOps", "Read", "Stepwise", "recurrence"]
-
-CellOps = tuple[tuple[ops.Op, ...], ops.Recurrence]
-"""What a cell's input goes through first, and the cell."""
-
-OWN_CELLS: dict[str, Callable[[Any, KerasCall, str], CellOps]] = {}
-"""Cells of other packages, by what they are described under: (cell, call, prefix of its weights'
-names) -> the cell."""
+__all__ = ["STEPWISE", "Read", "Stepwise", "recurrence"]
 
 Stepwise = Callable[[Ref, Ref], tuple[Ref, Ref]]
 """Adds one step of time: its input and the state before -> its output and the state after."""
@@ -38,15 +30,6 @@ STEPWISE: dict[str, Callable[[Any, KerasCall, str, Builder, Ref], tuple[Ref, Ste
 """Cells that are no op: (cell, call, prefix of its weights' names, steps, the input at all times)
 -> what comes in, and one step."""
 
-_CELLS = (
-    "SimpleRNNCell",
-    "LSTMCell",
-    "GRUCell",
-    "ConvLSTMCell",
-    "QSimpleRNNCell",
-    "QLSTMCell",
-    "QGRUCell",
-)
 _LAYERS = (
     "SimpleRNN",
     "LSTM",
@@ -55,12 +38,9 @@ _LAYERS = (
     "ConvLSTM1D",
     "ConvLSTM2D",
     "ConvLSTM3D",
-    "QSimpleRNN",
-    "QLSTM",
-    "QGRU",
 )
-_ALIKE = (*_LAYERS, "QLIF", "QSimpleSNN")
-"""Those of HGQ2 too, which are described there."""
+_ALIKE = (*_LAYERS, "QSimpleRNN", "QLSTM", "QGRU", "QLIF", "QSimpleSNN")
+"""Those of QKeras and HGQ2 too, which are described there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +56,7 @@ class Read:
 @describes(*_LAYERS, arguments=("mask", "initial_state", "constants"))
 def _recurrent(layer: Any, call: KerasCall) -> Description:
     if type(layer).__name__ == "RNN" and any(
-        map(_users, layer.cell.cells if _stacked(layer.cell) else (layer.cell,))
+        map(_users, layer.cell.cells if is_stacked(layer.cell) else (layer.cell,))
     ):
         return _of_users_cell(layer, call)
     build = Builder()
@@ -102,7 +82,7 @@ def _recurrent(layer: Any, call: KerasCall) -> Description:
         names = ("output", *(f"state {index}" for index in range(len(read.states))))
     else:
         names = ()
-    if layer.return_state and len(read.states) == 2 and not _stacked(layer.cell):
+    if layer.return_state and len(read.states) == 2 and not is_stacked(layer.cell):
         names = ("output", "state h", "state c")
     return Description(
         build.ended(*outputs),
@@ -125,7 +105,7 @@ def _users(cell: Any) -> bool:
 
 def _of_users_cell(layer: Any, call: KerasCall) -> Description:
     """Written out step by step, and the cell's ``call`` followed in each like a layer's."""
-    if _dropping(layer.cell) and call.training:
+    if drops(layer.cell) and call.training:
         raise Undescribed("dropout is active in it (training mode)")
     try:
         return call.tracer.followed(layer, call)
@@ -156,8 +136,8 @@ def recurrence(
 
     Raises Undescribed where the layer or its cell is not Keras' own.
     """
-    _described_name(layer, _ALIKE, call)
-    if _dropping(layer.cell) and call.training:
+    described_among(layer, _ALIKE, call)
+    if drops(layer.cell) and call.training:
         raise Undescribed("dropout is active in it (training mode)")
     if getattr(layer, "stateful", False) and states and call.legacy:
         raise Undescribed(
@@ -203,28 +183,28 @@ def _through_cells(
     other, and the states that they end with; ``sizes`` are those of time, batch and the spatial
     axes."""
     count, batch, *spatial = sizes
-    cells = layer.cell.cells if _stacked(layer.cell) else (layer.cell,)
+    cells = layer.cell.cells if is_stacked(layer.cell) else (layer.cell,)
     remaining, final = list(states), list[Ref]()
     for index, cell in enumerate(cells):
-        initial, remaining = remaining[: _count(cell)], remaining[_count(cell) :]
+        initial, remaining = remaining[: state_count(cell)], remaining[state_count(cell) :]
         zero_masked = index == len(cells) - 1 and getattr(layer, "zero_output_for_mask", False)
         options: dict[str, Any] = {
             "reverse": bool(layer.go_backwards),
             "zero_masked": bool(zero_masked),
         }
-        named = f"{prefix}cells.{index}." if _stacked(layer.cell) else prefix
+        named = f"{prefix}cells.{index}." if is_stacked(layer.cell) else prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, build, x)
             shape = (count, batch, cell.units)
             x, state = _step_by_step(build, stepped, x, shape, initial, mask, **options)
             final.append(state)
             continue
-        before, op = _made(cell, call, named, tuple(spatial))
+        before, op = cell_ops(cell, call, named, tuple(spatial))
         for input_op in before:
             x = build.add(input_op, x)
         op = replace(op, **options, has_mask=mask is not None, has_states=bool(initial))
         x = build.add(op, x, *(() if mask is None else (mask,)), *initial)
-        final += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+        final += [Ref(x.step, 1 + state) for state in range(state_count(cell))]
     return x, final
 
 
@@ -303,135 +283,27 @@ def _flat(value: Any) -> list[Ref]:
     return [ref for entry in value for ref in _flat(entry)]
 
 
-def _stacked(cell: Any) -> bool:
-    return type(cell).__name__ == "StackedRNNCells"
-
-
-def _described_name(layer: Any, names: Sequence[str], call: KerasCall) -> str:
-    name = described_class(layer, call.watched).__name__
-    if name not in names:
-        raise Undescribed(f"the {type(layer).__name__} inside it is not one of {', '.join(names)}")
-    return name
-
-
-def _dropping(cell: Any) -> bool:
-    if _stacked(cell):
-        return any(_dropping(inner) for inner in cell.cells)
-    rates = (getattr(cell, name, 0) for name in ("dropout", "recurrent_dropout"))
-    return any(isinstance(rate, float | int) and bool(rate) for rate in rates)
-
-
-def _count(cell: Any) -> int:
-    if "LSTM" in type(cell).__name__:
-        return 2
-    return 1
-
-
-def _function(activation: Any, call: KerasCall, rank: int, ndim: int) -> ops.Op:
-    """The activation of a state of ``rank`` axes; the last of ``ndim`` of them is Keras' last
-    one."""
-    steps = activation_steps(activation, call, ndim)
-    if not steps:
-        return ops.Identity()
-    fit = (ops.Elementwise, ops.Softmax, ops.LogSoftmax, ops.AutoQuantizedBits)
-    if weights_of(steps) or not all(isinstance(step.op, fit) for step in steps):
-        raise Undescribed(
-            f"its activation {getattr(activation, '__name__', activation)!r} is not supported "
-            "inside a recurrent layer"
-        )
-    parts = [
-        replace(step.op, axis=step.op.axis - rank) if isinstance(step.op, fit[1:3]) else step.op
-        for step in steps
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    return ops.Chain(tuple(parts))
-
-
-def _made(cell: Any, call: KerasCall, prefix: str, spatial: tuple[int, ...] = ()) -> CellOps:
-    """The op of a cell; its direction, mask and states are those of the layer around it."""
-    if type(cell).__name__ not in _CELLS and not any(
-        cls.__name__ in _CELLS for cls in type(cell).__mro__
-    ):
-        raise Undescribed(f"its cell {type(cell).__name__} has no description")
-    kind = _described_name(cell, _CELLS, call)
-    if str(getattr(cell, "compute_dtype", None) or call.dtype) != call.dtype:
-        raise Undescribed(
-            f"its cell computes in {cell.compute_dtype}, and the layer around it in {call.dtype}"
-        )
-    name = described_name(cell, call.watched)
-    if name in OWN_CELLS:
-        return OWN_CELLS[name](cell, call, prefix)
-    return (), _op(cell, kind, call, prefix, spatial)
-
-
-def _op(
-    cell: Any, kind: str, call: KerasCall, prefix: str, spatial: tuple[int, ...]
-) -> ops.Recurrence:
-    rank, ndim = (
-        2 + len(spatial),
-        2 + (len(spatial) if getattr(cell, "data_format", "") == "channels_first" else 0),
-    )
-    shared: dict[str, Any] = {"activation": _function(cell.activation, call, rank, ndim)}
-    if kind.removeprefix("Q") != "SimpleRNNCell":
-        shared["recurrent_activation"] = _function(cell.recurrent_activation, call, rank, ndim)
-    if kind == "ConvLSTMCell":
-        return _convolving(cell, call, prefix, spatial, shared)
-    shared["kernel"] = call.weight(f"{prefix}kernel", cell.kernel)
-    shared["recurrent"] = call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel)
-    shared["bias"] = call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None)
-    if getattr(cell, "state_quantizer", None):
-        shared["state_quantizer"] = _function(cell.state_quantizer_internal, call, rank, ndim)
-    match kind.removeprefix("Q"):
-        case "SimpleRNNCell":
-            return ops.RNN(**shared)
-        case "LSTMCell":
-            return ops.LSTM(**shared, gates="ifgo")
-    return ops.GRU(**shared, gates="zrh", reset_after=bool(cell.reset_after))
-
-
-def _convolving(
-    cell: Any, call: KerasCall, prefix: str, spatial: tuple[int, ...], shared: dict[str, Any]
-) -> ops.ConvLSTM:
-    axes = kernel_axes(len(spatial))
-    window = SlidingWindow.padded(
-        cell.padding, spatial, cell.kernel_size, cell.strides, cell.dilation_rate
-    )
-    over_states = SlidingWindow.padded("same", window.counts(spatial), cell.kernel_size)
-    return ops.ConvLSTM(
-        **shared,
-        kernel=call.weight(f"{prefix}kernel", cell.kernel, axes=axes),
-        recurrent=call.weight(f"{prefix}recurrent_kernel", cell.recurrent_kernel, axes=axes),
-        bias=call.weight(f"{prefix}bias", cell.bias if cell.use_bias else None),
-        gates="ifgo",
-        strides=window.strides,
-        pads=window.pads,
-        dilations=window.dilations,
-        state_pads=over_states.pads,
-    )
-
-
 @describes("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", arguments=("states",))
 def _cell(layer: Any, call: KerasCall) -> Description:
     """One step: a sequence of one."""
     x, *states = (*_flat(next(iter(call.arguments.values()))), *_flat(call.arguments["states"]))
-    if call.training and _dropping(layer):
+    if call.training and drops(layer):
         raise Undescribed("dropout is active in it (training mode)")
     build, ended = Builder(), list[Ref]()
     x = build.add(ops.Unsqueeze(axes=(0,)), x)
-    for index, cell in enumerate(layer.cells if _stacked(layer) else (layer,)):
-        given, states = states[: _count(cell)], states[_count(cell) :]
-        named = f"cells.{index}." if _stacked(layer) else ""
+    for index, cell in enumerate(layer.cells if is_stacked(layer) else (layer,)):
+        given, states = states[: state_count(cell)], states[state_count(cell) :]
+        named = f"cells.{index}." if is_stacked(layer) else ""
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, build, x)
             x, state = _step_by_step(build, stepped, x, (1, call.shape[0], cell.units), given)
             ended.append(state)
             continue
-        before, made = _made(cell, call, named)
+        before, made = cell_ops(cell, call, named)
         for op in before:
             x = build.add(op, x)
         x = build.add(replace(made, has_states=True), x, *given)
-        ended += [Ref(x.step, 1 + state) for state in range(_count(cell))]
+        ended += [Ref(x.step, 1 + state) for state in range(state_count(cell))]
     output = build.add(ops.Squeeze(axes=(0,)), x)
     names = ("output", *(f"state {index}" for index in range(len(ended))))
     return Description(

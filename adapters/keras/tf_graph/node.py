@@ -21,6 +21,7 @@ __all__ = [
     "Laid",
     "Later",
     "TidyBuilder",
+    "dtype_of",
     "node",
     "numbers_of",
     "unread",
@@ -255,6 +256,15 @@ def node(*kinds: str) -> Callable[[Describer], Describer]:
         return describer
 
     return register
+
+
+_ALIKE = {"half": "float16"}
+
+
+def dtype_of(tensor: Any) -> str:
+    """The name of a tensor's type."""
+    name = str(tensor.dtype.name).removesuffix("_ref")
+    return _ALIKE.get(name, name)
 
 
 def numbers_of(array: Any) -> np.ndarray:

@@ -17,13 +17,22 @@ from probe.description import Ref, Weight
 from probe.errors import Undescribed
 
 from ..describe.op_builder import OpBuilder
-from . import arithmetic, shape, windows  # noqa: F401 - their import registers what they describe
-from .node import DESCRIBED, FLOATS, GraphOperation, GraphTensor, Laid, Later, numbers_of, unread
+from . import arithmetic, products, shape, windows  # noqa: F401 - their import registers what they describe
+from .control_flow import CONTROL_FLOW
+from .node import (
+    DESCRIBED,
+    FLOATS,
+    GraphOperation,
+    GraphTensor,
+    Laid,
+    Later,
+    dtype_of,
+    numbers_of,
+    unread,
+)
+from .tensor_lists import TENSOR_LISTS
 
 __all__ = ["GraphWalk", "Inside"]
-
-_MOST = 256
-"""Iterations."""
 
 _PASSED_ON = frozenset(
     "CheckNumerics CheckNumericsV2 EnsureShape Identity IdentityN PlaceholderWithDefault "
@@ -34,8 +43,6 @@ _PASSED_ON = frozenset(
 _ASSIGNS = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceScatter")
 
 _LAYOUT = ("ExpandDims", "Reshape", "Squeeze", "Transpose")
-
-_ALIKE = {"half": "float16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +158,7 @@ class GraphWalk:
     ) -> Sequence[GraphTensor]:
         later = self._later(operation, inputs)
         return [
-            GraphTensor(_name(output), later(k), why=why)
+            GraphTensor(dtype_of(output), later(k), why=why)
             for k, output in enumerate(operation.outputs)
         ]
 
@@ -190,7 +197,9 @@ class GraphWalk:
 
     def constant(self, tensor: Any) -> GraphTensor:
         """A tensor with values, which follows from nothing."""
-        return GraphTensor(_name(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy()))
+        return GraphTensor(
+            dtype_of(tensor), Later(lambda: tensor), known=numbers_of(tensor.numpy())
+        )
 
     def _sizes(self, operation: Any, inputs: Sequence[GraphTensor]) -> Sequence[GraphTensor]:
         """Shapes, which are known though the elements are not."""
@@ -200,13 +209,13 @@ class GraphWalk:
             if known is None or None in known:
                 if held.why:
                     raise Undescribed(held.why)
-                known = list(self._shape(held))
+                known = list(self.shape(held))
             sizes = [size for size in known if size is not None]
             value = {"Size": int(np.prod(sizes)), "Rank": len(sizes)}.get(operation.type, sizes)
             found.append(self.constant(self.tensorflow.constant(value, out.dtype)))
         return found
 
-    def _shape(self, held: GraphTensor) -> tuple[int, ...]:
+    def shape(self, held: GraphTensor) -> tuple[int, ...]:
         if held.known is not None:
             return held.known.shape
         if held.laid is not None:
@@ -224,11 +233,11 @@ class GraphWalk:
         weight = self.weight(variable, False)
         laid = Laid(weight, tuple(range(weight.effective.ndim)))
         later = Later(lambda: self.tensorflow.convert_to_tensor(variable.read_value()))
-        return GraphTensor(_name(variable), later, laid=laid, variable=variable)
+        return GraphTensor(dtype_of(variable), later, laid=laid, variable=variable)
 
     def _described(self, operation: Any, inputs: Sequence[GraphTensor]) -> Sequence[GraphTensor]:
         later, definition = self._later(operation, inputs), _definition(operation)
-        dtypes = [_name(output) for output in operation.outputs]
+        dtypes = [dtype_of(output) for output in operation.outputs]
         if any(dtype.startswith("complex") for dtype in dtypes):
             raise Undescribed("it gives complex numbers, for which there is no op")
         fixed = all(source.known is not None for source in inputs)
@@ -278,7 +287,7 @@ class GraphWalk:
         if not inputs or (laid := inputs[0].laid) is None:
             return None
         if operation.type == "Cast" and not _attr(operation, "Truncate"):
-            before, after = inputs[0].dtype, _name(operation.outputs[0])
+            before, after = inputs[0].dtype, dtype_of(operation.outputs[0])
             if before in FLOATS and after == self.computed_in and before != after:
                 return replace(laid, weight=self.weight(inputs[0].variable, True))
         if operation.type not in _LAYOUT:
@@ -321,8 +330,6 @@ class GraphWalk:
                 values.append(tensor.later())
         return np.asarray(self._run(operation, values)[0].numpy())
 
-    # Functions, branches and loops
-
     def _function(self, graph: Any, name: str) -> Any:
         while graph is not None:
             found = graph._get_function(name)
@@ -331,174 +338,26 @@ class GraphWalk:
             graph = getattr(graph, "outer_graph", None)
         raise Undescribed(f"its function {name} cannot be found")
 
-    def _called(self, graph: Any, name: str, inputs: Sequence[GraphTensor]) -> list[GraphTensor]:
+    def called(self, graph: Any, name: str, inputs: Sequence[GraphTensor]) -> list[GraphTensor]:
         function = self._function(graph, name)
         given = {
             parameter.name: held for parameter, held in zip(function.inputs, inputs, strict=True)
         }
         return self.outputs(function, given, function.outputs)
 
-    def _call(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        return self._called(graph, _attr(operation, "f").name, inputs)
-
-    def _truth(self, held: GraphTensor) -> Any:
+    def value(self, held: GraphTensor) -> Any:
         """What a condition or a count is on the values that the layer was given."""
         if held.known is not None:
             return held.known
         return held.later().numpy()
 
-    def _if(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        if bool(np.any(self._truth(inputs[0]))):
-            branch = "then_branch"
-        else:
-            branch = "else_branch"
-        return self._called(graph, _attr(operation, branch).name, inputs[1:])
-
-    def _case(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        branches, place = _attr(operation, "branches"), int(self._truth(inputs[0]))
-        chosen = branches[place if 0 <= place < len(branches) else -1]
-        return self._called(graph, chosen.name, inputs[1:])
-
-    def _while(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        held = list(inputs)
-        goes_on, body = (_attr(operation, name).name for name in ("cond", "body"))
-        for _ in range(_MOST + 1):
-            (condition,) = self._called(graph, goes_on, held)
-            if not bool(np.any(self._truth(condition))):
-                return held
-            held = self._called(graph, body, held)
-        raise Undescribed(f"its loop runs more than {_MOST} iterations, too many to unroll")
-
-    # Lists of tensors
-
-    def _reserved(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        if operation.type == "EmptyTensorList":
-            count = 0
-        else:
-            count = self._count(inputs[1])
-        return [_listed([None] * count)]
-
-    def _count(self, held: GraphTensor) -> int:
-        return int(self._truth(held))
-
-    def _items(self, held: GraphTensor) -> list[GraphTensor | None]:
-        if held.items is None:
-            raise Undescribed("its input is not a list of tensors")
-        return list(held.items)
-
-    def _from_tensor(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        (whole, _) = inputs
-        return [_listed([self._row(whole, at) for at in range(self._shape(whole)[0])])]
-
-    def _row(self, held: GraphTensor, at: int) -> GraphTensor:
-        later = Later(lambda value: value[at], held.later)
-        if held.known is not None:
-            return GraphTensor(held.dtype, later, known=held.known[at])
-        ref = self.ref(held)
-        return GraphTensor(held.dtype, later, ref=self.build.getitem(ref, at))
-
     def ref(self, held: GraphTensor) -> Ref:
         """A tensor as what a step gives."""
         return GraphOperation("", [held], lambda name: None, self.build, (), _nothing).ref(0)
 
-    def _set_item(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        items, place = self._items(inputs[0]), self._count(inputs[1])
-        items += [None] * (place + 1 - len(items))
-        items[place] = inputs[2]
-        return [_listed(items)]
 
-    def _get_item(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        found = self._items(inputs[0])[self._count(inputs[1])]
-        if found is None:
-            raise Undescribed("it reads an element of a list that was never written")
-        return [found]
-
-    def _push(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        return [_listed([*self._items(inputs[0]), inputs[1]])]
-
-    def _pop(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        *rest, last = self._items(inputs[0])
-        if last is None:
-            raise Undescribed("it reads an element of a list that was never written")
-        return [_listed(rest), last]
-
-    def _length(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        return [self.constant(self.tensorflow.constant(len(self._items(inputs[0]))))]
-
-    def _resized(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        items, count = self._items(inputs[0]), self._count(inputs[1])
-        return [_listed((items + [None] * count)[:count])]
-
-    def _stacked(
-        self, operation: Any, inputs: Sequence[GraphTensor], graph: Any
-    ) -> Sequence[GraphTensor]:
-        items = self._items(inputs[0])
-        if operation.type == "TensorListGather":
-            items = [items[int(at)] for at in np.ravel(self._truth(inputs[1]))]
-        parts = [item for item in items if item is not None]
-        if len(parts) < len(items) or not parts:
-            raise Undescribed("it reads an element of a list that was never written")
-        if why := next((part.why for part in parts if part.why), ""):
-            raise Undescribed(why)
-        dtype = _name(operation.outputs[0])
-        stack = self.tensorflow.stack
-        later = Later(lambda *values: stack(values), *(part.later for part in parts))
-        if all(part.known is not None for part in parts):
-            return [GraphTensor(dtype, later, known=np.stack([part.known for part in parts]))]  # type: ignore[misc]
-        refs = [self.ref(part) for part in parts]
-        return [GraphTensor(dtype, later, ref=self.build.stack(refs, 0))]
-
-
-Special = Callable[[GraphWalk, Any, Sequence[GraphTensor], Any], Sequence[GraphTensor]]
-_SPECIAL: dict[str, Special] = {
-    "Case": GraphWalk._case,
-    "EmptyTensorList": GraphWalk._reserved,
-    "If": GraphWalk._if,
-    "PartitionedCall": GraphWalk._call,
-    "StatefulPartitionedCall": GraphWalk._call,
-    "StatelessCase": GraphWalk._case,
-    "StatelessIf": GraphWalk._if,
-    "StatelessWhile": GraphWalk._while,
-    "TensorListFromTensor": GraphWalk._from_tensor,
-    "TensorListGather": GraphWalk._stacked,
-    "TensorListGetItem": GraphWalk._get_item,
-    "TensorListLength": GraphWalk._length,
-    "TensorListPopBack": GraphWalk._pop,
-    "TensorListPushBack": GraphWalk._push,
-    "TensorListReserve": GraphWalk._reserved,
-    "TensorListResize": GraphWalk._resized,
-    "TensorListSetItem": GraphWalk._set_item,
-    "TensorListStack": GraphWalk._stacked,
-    "While": GraphWalk._while,
-}
-
-
-def _listed(items: Sequence[GraphTensor | None]) -> GraphTensor:
-    return GraphTensor("variant", Later(lambda: None), items=items)
+_SPECIAL = {**CONTROL_FLOW, **TENSOR_LISTS}
+"""What is described by what the walk knows, and not by its own inputs alone."""
 
 
 def _nothing(place: int, numbers: np.ndarray) -> np.ndarray:
@@ -524,11 +383,6 @@ def _needed(
             found.add(tensor.op.name)
             waiting.extend(tensor.op.inputs)
     return found, seen
-
-
-def _name(tensor: Any) -> str:
-    name = str(tensor.dtype.name).removesuffix("_ref")
-    return _ALIKE.get(name, name)
 
 
 def _sizes(tensor: Any) -> list[int | None] | None:
