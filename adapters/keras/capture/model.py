@@ -174,10 +174,12 @@ class Opened(Shown):
                     raise NotReached(
                         f"{place.name!r} is an input of the model and computes nothing"
                     )
-            sought, operations = wanted, None
+            sought: Collection[str]
+            operations: set[str] | None = None
             if wanted is None:
                 sought = {place.name for place in places if place.role == "atomic"}
             else:
+                sought = wanted
                 operations = {name for name in wanted if self.may_be_operation(name)}
             forward, given = self._forward(called, arrays, None if self._live else False)
             with unchanged(self._root), settings_kept(self._keras):

@@ -376,10 +376,7 @@ def _ran(
         state = None
     result = tensors.made(lambda: operation(*args, **kwargs))
     dtype = str(getattr(operation, "compute_dtype", None) or tensors.dtype((result, given)))
-    if getattr(operation, "weights", None):
-        read = _named(f"{operation.name}.", call)
-    else:
-        read = call.read
+    read = _named(f"{operation.name}.", call) if getattr(operation, "weights", None) else call.read
     inner = replace(
         call,
         layer=operation,

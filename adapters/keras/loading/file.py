@@ -180,10 +180,7 @@ def refuse_foreign_weights(file: File) -> None:
 def _hdf5(path: Path, source: Any, size: int) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
     """An open ``h5py.File`` all of whose numbers lie in the file, and the shape of every array in
     it."""
-    if source is path:
-        opened = open_file(path, _KIND, CannotOpen)
-    else:
-        opened = nullcontext(source)
+    opened = open_file(path, _KIND, CannotOpen) if source is path else nullcontext(source)
     with opened as stream, suppress(UnusualLayout):
         shapes(partial(_at, stream))
     with importlib.import_module("h5py").File(source, "r") as file:
