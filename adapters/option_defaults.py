@@ -20,7 +20,7 @@ def at_default(value: Any, default: Any) -> bool:
     if isinstance(value, list | tuple):
         if isinstance(default, list | tuple):
             return list(value) == list(default)
-        return all(at_default(one, default) for one in value)
+        return all(at_default(part, default) for part in value)
     if isinstance(default, str) and callable(value):
         return getattr(value, "__name__", "") == default
     return isinstance(value, bool | int | float | str) and bool(value == default)

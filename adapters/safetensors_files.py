@@ -64,8 +64,8 @@ def _header(file: Path) -> dict[str, StoredTensor]:
         with safe_open(file, framework="numpy") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}
             return {
-                name: StoredTensor(file, tuple(one.get_shape()), _type(one.get_dtype()))
-                for name, one in slices.items()
+                name: StoredTensor(file, tuple(part.get_shape()), _type(part.get_dtype()))
+                for name, part in slices.items()
             }
     except (SafetensorError, OSError, ValueError) as error:
         raise CannotOpen(f"{file} is a broken .safetensors file: {first_line(error)}") from None
@@ -116,9 +116,9 @@ def same_set(file: Path) -> list[Path]:
         return [file]
     stem, digits, count = numbered[1], len(numbered[2]), int(numbered[3])
     here = sum(
-        (found := _NUMBERED.fullmatch(one.name)) is not None
+        (found := _NUMBERED.fullmatch(path.name)) is not None
         and (found[1], found[3]) == (stem, numbered[3])
-        for one in file.parent.iterdir()
+        for path in file.parent.iterdir()
     )
     names = [
         f"{stem}-{number:0{digits}}-of-{numbered[3]}.safetensors"

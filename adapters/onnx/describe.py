@@ -110,7 +110,8 @@ class NodeBuilder(description.Builder):
         held = weights_of(tuple(self.steps))
         for at, value in enumerate(values):
             used = value is None or any(
-                one is value or (isinstance(one, Ref) and one == value) for one in self.taken
+                other is value or (isinstance(other, Ref) and other == value)
+                for other in self.taken
             )
             name = input_name(kind, self.opset, at)
             if not (used or name in said or (isinstance(value, Weight) and value.name in held)):
@@ -121,7 +122,7 @@ class NodeBuilder(description.Builder):
         """Numbers that an input holds, or in older versions of the operator an attribute; None
         where neither does."""
         if value is not None:
-            return tuple(int(one) for one in self.array(value).reshape(-1))
+            return tuple(int(number) for number in self.array(value).reshape(-1))
         given = self.get(name) if name else None
         if given is None:
             return None
@@ -203,7 +204,10 @@ def describe_node(
     while values and values[-1] is None:
         values = values[:-1]
     known = inspect.signature(_TABLE[kind]).parameters.values()
-    if all(one.kind is not one.VAR_POSITIONAL for one in known) and len(values) > len(known) - 1:
+    if (
+        all(parameter.kind is not parameter.VAR_POSITIONAL for parameter in known)
+        and len(values) > len(known) - 1
+    ):
         raise Undescribed(
             f"its input {input_name(kind, build.opset, len(known) - 1)} is not supported by "
             "its description"
@@ -211,7 +215,9 @@ def describe_node(
     found = _TABLE[kind](build, *values)
     if unread := build.unread(kind, values):
         raise Undescribed(unread)
-    refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    refs = tuple(
+        build.ref(output) for output in (found if isinstance(found, tuple | list) else (found,))
+    )
     if len(refs) <= max(build.present):
         raise Undescribed(f"only the first {len(refs)} outputs of {kind} are described")
     several, refs = len(refs) > 1, tuple(refs[at] for at in build.present)

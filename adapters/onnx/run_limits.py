@@ -101,7 +101,7 @@ def refuse_endless(path: Path, proto: onnx.ModelProto) -> None:
     nodes = _size(proto.graph.node, functions, sizes)
     if nodes > _NODES:
         raise CannotOpen(f"{path} has more than {_NODES:,} nodes after its functions are inlined")
-    rounds = sum(_rounds(one, {}) for one in (proto.graph, *proto.functions))
+    rounds = sum(_rounds(graph, {}) for graph in (proto.graph, *proto.functions))
     if rounds > _ROUNDS:
         much = "endlessly" if rounds == math.inf else f"{rounds:,.0f} times"
         raise CannotOpen(f"{path} has loops that run {much}: it would not finish")
@@ -112,7 +112,7 @@ def refuse_large(path: Path, proto: onnx.ModelProto) -> None:
     and its inputs could be meant to make."""
     # The size of the whole model would be found by writing it.
     holds = sum(map(_held, _tensors(proto.graph)))
-    holds += sum(max(0, _bytes(one)) for one in proto.graph.input)
+    holds += sum(max(0, _bytes(value)) for value in proto.graph.input)
     texts = _longest_texts(proto.graph)
     # onnx itself makes a list of each vector that it propagates data through: only where none is
     # large
@@ -144,7 +144,7 @@ def _sizes(path: Path, proto: onnx.ModelProto, propagating: bool) -> list[tuple[
         inferred = _inferred(proto, {}, propagating)
         if inferred is None:
             return None
-        return [(one.name, _bytes(one)) for one in (*inferred.value_info, *inferred.output)]
+        return [(info.name, _bytes(info)) for info in (*inferred.value_info, *inferred.output)]
 
     if not propagating:
         return sizes()
@@ -155,18 +155,18 @@ def _sizes(path: Path, proto: onnx.ModelProto, propagating: bool) -> list[tuple[
 def _longest_texts(graph: Any) -> dict[str, int]:
     """How long the longest text is in what follows from the texts that the graph holds."""
     lengths = {
-        one.name: max(map(len, one.string_data), default=0)
-        for one in graph.initializer
-        if one.data_type == onnx.TensorProto.STRING
+        proto.name: max(map(len, proto.string_data), default=0)
+        for proto in graph.initializer
+        if proto.data_type == onnx.TensorProto.STRING
     }
     for node in graph.node:
         held = [
             text
-            for one in node.attribute
+            for attribute in node.attribute
             for text in (
-                *one.t.string_data,
-                *one.strings,
-                *([one.s] if one.name == "value_string" else ()),
+                *attribute.t.string_data,
+                *attribute.strings,
+                *([attribute.s] if attribute.name == "value_string" else ()),
             )
         ]
         taken = [lengths.get(name, 0) for name in node.input]
@@ -187,7 +187,7 @@ def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int |
     if inferred is None:
         infos = {}
     else:
-        infos = {one.name: one for one in (*inferred.value_info, *inferred.output)}
+        infos = {info.name: info for info in (*inferred.value_info, *inferred.output)}
     plain = all(node.domain in ("", "ai.onnx") and not _graphs(node) for node in proto.graph.node)
     names = [
         name
@@ -198,8 +198,8 @@ def memory_limit(proto: onnx.ModelProto, fed: Mapping[str, np.ndarray]) -> int |
     ]
     if plain and all(name in infos and _is_known(infos[name]) for name in names):
         return None
-    holds = sum(map(_held, proto.graph.initializer)) + sum(one.nbytes for one in fed.values())
-    return most(holds) + 2 * sum(max(0, _bytes(one)) for one in infos.values())
+    holds = sum(map(_held, proto.graph.initializer)) + sum(array.nbytes for array in fed.values())
+    return most(holds) + 2 * sum(max(0, _bytes(info)) for info in infos.values())
 
 
 def _held(tensor: onnx.TensorProto) -> int:
@@ -213,7 +213,7 @@ def time_limit(proto: onnx.ModelProto) -> float:
     graphs = [proto.graph, *proto.functions]
     nodes = [node for graph in graphs for node in _nodes(graph)]
     constant = {node.output[0] for node in nodes if node.op_type == "Constant"} | {
-        one.name for one in _tensors(proto.graph)
+        tensor.name for tensor in _tensors(proto.graph)
     }
     computed = any(
         node.op_type == "Scan" or (node.op_type == "Loop" and node.input[0] not in constant)
@@ -237,9 +237,9 @@ def _inferred(
             name="g", node=proto.graph.node, input=proto.graph.input, output=proto.graph.output
         )
     )
-    for one in bare.graph.input:
+    for value in bare.graph.input:
         for size, dim in zip(
-            shapes.get(one.name, ()), one.type.tensor_type.shape.dim, strict=False
+            shapes.get(value.name, ()), value.type.tensor_type.shape.dim, strict=False
         ):
             dim.dim_value = size
     for tensor in proto.graph.initializer:
@@ -276,8 +276,8 @@ def _bytes(value: Any) -> int:
 def _graphs(node: onnx.NodeProto) -> list[Any]:
     return [
         graph
-        for one in node.attribute
-        for graph in (*([one.g] if one.HasField("g") else []), *one.graphs)
+        for attribute in node.attribute
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
     ]
 
 
@@ -291,8 +291,8 @@ def _nodes(graph: Any) -> Iterator[onnx.NodeProto]:
 def _tensors(graph: Any) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for node in _nodes(graph):
-        for one in node.attribute:
-            yield from (*([one.t] if one.HasField("t") else []), *one.tensors)
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
         for inner in _graphs(node):
             yield from inner.initializer
 
@@ -319,18 +319,20 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
     constants = {
         **constants,
         **{
-            one.name: numbers(one)
-            for one in getattr(graph, "initializer", ())
-            if math.prod(one.dims) == 1
+            proto.name: numbers(proto)
+            for proto in getattr(graph, "initializer", ())
+            if math.prod(proto.dims) == 1
         },
     }
     for node in graph.node:
-        value = next((one.t for one in node.attribute if one.name == "value"), None)
+        value = next(
+            (attribute.t for attribute in node.attribute if attribute.name == "value"), None
+        )
         if node.op_type == "Constant" and value is not None and math.prod(value.dims) == 1:
             constants[node.output[0]] = numbers(value)
     total = 0.0
     for node in graph.node:
-        inner = sum(_rounds(one, constants) for one in _graphs(node))
+        inner = sum(_rounds(graph, constants) for graph in _graphs(node))
         if node.op_type == "Loop" and node.domain in ("", "ai.onnx") and _graphs(node):
             count, go = (*node.input[:2], "", "")[:2]
             if not count:
@@ -359,8 +361,12 @@ def _goes_on(body: Any, constants: Mapping[str, np.ndarray]) -> bool:
     makers = {output: node for node in body.node for output in node.output}
     while told in makers and makers[told].op_type == "Identity" and makers[told].input:
         told = makers[told].input[0]
-    held_inside = {one.name: numbers(one) for one in body.initializer if math.prod(one.dims) == 1}
+    held_inside = {
+        proto.name: numbers(proto) for proto in body.initializer if math.prod(proto.dims) == 1
+    }
     if told in makers and makers[told].op_type == "Constant":
-        value = next((one.t for one in makers[told].attribute if one.name == "value"), None)
+        value = next(
+            (attribute.t for attribute in makers[told].attribute if attribute.name == "value"), None
+        )
         return value is not None and bool(np.all(numbers(value)))
     return told == given or bool(np.all({**constants, **held_inside}.get(told, np.array(False))))

@@ -52,7 +52,7 @@ def defaults(kind: str, opset: int) -> dict[str, Any]:
     if schema is None:
         given = {}
     else:
-        given = {name: one.default_value for name, one in schema.attributes.items()}
+        given = {name: attribute.default_value for name, attribute in schema.attributes.items()}
     return {
         name: plain(helper.get_attribute_value(value))
         for name, value in given.items()
@@ -63,5 +63,5 @@ def defaults(kind: str, opset: int) -> dict[str, Any]:
 def input_name(kind: str, opset: int, at: int) -> str:
     """What the operator calls an input; its number where it has no name for it."""
     schema = _schema(kind, opset)
-    names = [] if schema is None else [one.name for one in schema.inputs]
+    names = [] if schema is None else [value.name for value in schema.inputs]
     return names[at] if at < len(names) else f"number {at + 1}"

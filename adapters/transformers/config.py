@@ -40,7 +40,7 @@ def made(directory: Directory, cls: Any, own: bool) -> tuple[Any, tuple[str, ...
             f"{place} is refused by {cls.config_class.__name__}: {reason(error)}"
             f"{without_code(directory, own)}"
         ) from None
-    asked = [one for one in _implementations(config) if one not in (None, *_KERNELS)]
+    asked = [name for name in _implementations(config) if name not in (None, *_KERNELS)]
     if not asked:
         return config, ()
     config._attn_implementation = "sdpa" if getattr(cls, "_supports_sdpa", False) else "eager"
@@ -53,7 +53,7 @@ def made(directory: Directory, cls: Any, own: bool) -> tuple[Any, tuple[str, ...
 def values(directory: Directory, own: bool) -> dict[str, Any]:
     """What the config class takes of config.json."""
     found = directory.config or {}
-    return {key: _decoded(one, own or key == _QUANTISATION) for key, one in _kept(found)}
+    return {key: _decoded(value, own or key == _QUANTISATION) for key, value in _kept(found)}
 
 
 def _kept(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -66,26 +66,26 @@ def _decoded(value: Any, whole: bool) -> Any:
     """The value, with ``whole`` all of it; transformers writes what JSON has no numbers for as
     {"__float__": "Infinity"}."""
     if isinstance(value, list):
-        return [_decoded(one, whole) for one in value]
+        return [_decoded(part, whole) for part in value]
     if not isinstance(value, Mapping):
         return value
     if value.keys() == {"__float__"} and value["__float__"] in _SPECIAL:
         return float(value["__float__"])
     entries = value.items() if whole else _kept(value)
-    return {key: _decoded(one, whole or key == _QUANTISATION) for key, one in entries}
+    return {key: _decoded(value, whole or key == _QUANTISATION) for key, value in entries}
 
 
 def code_within(config: Any, place: str = "") -> Iterator[str]:
     """What the configs inside name as code, such as "decoder: net.Net"."""
     if isinstance(config, list):
-        for at, one in enumerate(config):
-            yield from code_within(one, f"{place}[{at}]")
+        for at, part in enumerate(config):
+            yield from code_within(part, f"{place}[{at}]")
     elif isinstance(config, Mapping):
         named = config.get("auto_map") if place else None
         if isinstance(named, Mapping):
-            yield from (f"{place}: {one}" for one in named.values())
-        for key, one in config.items():
-            yield from code_within(one, f"{place}.{key}" if place else key)
+            yield from (f"{place}: {part}" for part in named.values())
+        for key, part in config.items():
+            yield from code_within(part, f"{place}.{key}" if place else key)
 
 
 def without_code(directory: Directory, own: bool) -> str:
@@ -103,5 +103,5 @@ def _implementations(config: Any) -> list[str | None]:
     inner = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
     return [
         getattr(config, "_attn_implementation", None),
-        *(found for one in inner if one is not None for found in _implementations(one)),
+        *(found for part in inner if part is not None for found in _implementations(part)),
     ]

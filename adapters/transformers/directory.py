@@ -72,7 +72,7 @@ class Directory:
         """The names of the classes that config.json says wrote it."""
         named = (self.config or {}).get("architectures")
         if isinstance(named, list):
-            return [one for one in named if isinstance(one, str)]
+            return [name for name in named if isinstance(name, str)]
         return []
 
     @property
@@ -113,8 +113,8 @@ def read(path: Path) -> Directory:
         if not name:
             others = sorted(path.glob("*.safetensors"))
             if others:
-                sets = {tuple(same_set(one)) for one in others}
-                files = sorted({file for one in sets for file in one})
+                sets = {tuple(same_set(other)) for other in others}
+                files = sorted({file for names in sets for file in names})
                 return Directory(path, config, tuple(files), False)
         elif is_file(path / name):
             return Directory(path, config, (path / name,), False)
@@ -134,10 +134,10 @@ def listing(directory: Directory) -> Listing:
     layers = tuple(
         Layer(
             name,
-            printable.several((_shown(last, one) for last, one in held.items()), 3),
-            parameters=sum(math.prod(one.shape) for one in held.values()),
+            printable.several((_shown(last, tensor) for last, tensor in held.items()), 3),
+            parameters=sum(math.prod(tensor.shape) for tensor in held.values()),
         )
-        for name, held in sorted(modules.items(), key=lambda one: _natural(one[0]))
+        for name, held in sorted(modules.items(), key=lambda item: _natural(item[0]))
     )
     return Listing(layers, "tensors", operations=True, notes=tuple(_notes(directory)))
 
@@ -156,11 +156,11 @@ def _shown(name: str, stored: StoredTensor) -> str:
 
 def _notes(directory: Directory) -> list[str]:
     tensors = directory.tensors
-    total = sum(math.prod(one.shape) for one in tensors.values())
+    total = sum(math.prod(tensor.shape) for tensor in tensors.values())
     count = len(directory.files)
     notes = [
         f"{total:,} parameters in {count} {'file' if count == 1 else 'files'}"
-        f" ({', '.join(sorted({one.dtype for one in tensors.values()}))})"
+        f" ({', '.join(sorted({tensor.dtype for tensor in tensors.values()}))})"
     ]
     if directory.config is None:
         return notes
@@ -188,9 +188,14 @@ def _tied(directory: Directory) -> str:
         return ""
     inner = config.get("text_config")
     rows = (config, inner if isinstance(inner, Mapping) else {})
-    sizes = [one.get("vocab_size") for one in rows]
+    sizes = [row.get("vocab_size") for row in rows]
     table = next(
-        (name for name, one in tensors.items() if len(one.shape) == 2 and one.shape[0] in sizes), ""
+        (
+            name
+            for name, tensor in tensors.items()
+            if len(tensor.shape) == 2 and tensor.shape[0] in sizes
+        ),
+        "",
     )
     if table:
         return f"the output layer has no tensor of its own: it is tied to {printable.name(table)}"

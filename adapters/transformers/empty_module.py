@@ -70,8 +70,8 @@ def _bytes_wanted(directory: Directory, cls: Any, own: bool, tensors: int) -> in
             f"{directory.path}: {cls.__name__} cannot be built from {CONFIG}: {reason(error)}"
             f"{without_code(directory, own)}"
         ) from None
-    found = {id(one): one for one in (*empty.parameters(), *empty.buffers())}
-    return sum(one.numel() * one.element_size() for one in found.values())
+    found = {id(tensor): tensor for tensor in (*empty.parameters(), *empty.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
 
 
 @contextmanager

@@ -21,8 +21,9 @@ def drawn(module: Any) -> tuple[InputSpec, ...] | None:
     names = tuple(parameters)
     required = [
         name
-        for name, one in parameters.items()
-        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     wanted = {name for name in (*required, *_wanted(module, names)) if name in names}
     found = {name: spec for name in wanted if (spec := _SPECS.get(name, _unknown)(config))}
@@ -51,18 +52,18 @@ def _placeholders(config: Any) -> list[int]:
         for end in ("id", "index")
     ]
     found = [getattr(config, name, None) for name in names]
-    return [one for one in found if isinstance(one, int)]
+    return [value for value in found if isinstance(value, int)]
 
 
 def _inner(config: Any, *names: str) -> Any:
     """The config inside for one kind of input, or the config itself."""
     found = (getattr(config, name, None) for name in names)
-    return next((one for one in found if one is not None), config)
+    return next((value for value in found if value is not None), config)
 
 
 def _value(config: Any, *names: str) -> Any:
     found = (getattr(config, name, None) for name in names)
-    return next((one for one in found if one is not None), None)
+    return next((value for value in found if value is not None), None)
 
 
 _Drawn = tuple[tuple[int, ...], str, int | None]
@@ -85,7 +86,7 @@ def _tokens(config: Any, inner: Any) -> _Drawn | None:
     size = _value(inner, "vocab_size") or _value(config, "vocab_size")
     if not isinstance(size, int):
         return None
-    high = min([size, *(one for one in _placeholders(config) if one > 0)])
+    high = min([size, *(token for token in _placeholders(config) if token > 0)])
     most = _value(inner, "max_position_embeddings", "n_positions", "max_target_positions")
     length = min(_TOKENS, most - 2) if isinstance(most, int) and most > 2 else _TOKENS
     return (_BATCH, length), "int64", high

@@ -132,8 +132,8 @@ def _own_code(directory: Directory, name: str) -> str:
     """What config.json says holds a class of this name, such as "modeling_net.Net", or ""."""
     named = (directory.config or {}).get("auto_map")
     values = list(named.values()) if isinstance(named, Mapping) else []
-    values = [one for one in values if isinstance(one, str)]
-    return next((one for one in values if one.rpartition(".")[2] == name), "")
+    values = [value for value in values if isinstance(value, str)]
+    return next((value for value in values if value.rpartition(".")[2] == name), "")
 
 
 def _version(directory: Directory) -> str:
@@ -247,19 +247,19 @@ def _notes(
 ) -> Iterator[str]:
     if directory.quantisation:
         yield f"{CONFIG} says that it is quantised: {printable.name(directory.quantisation)}"
-    held = {name: str(one.dtype).removeprefix("torch.") for name, one in (state or {}).items()} or {
-        name: one.dtype for name, one in directory.tensors.items()
-    }
+    held = {
+        name: str(tensor.dtype).removeprefix("torch.") for name, tensor in (state or {}).items()
+    } or {name: tensor.dtype for name, tensor in directory.tensors.items()}
     tied = getattr(module, "all_tied_weights_keys", None) or {}
     absent = [(name, source) for name, source in tied.items() if name not in held]
     if absent:
         told = printable.several((f"{name} is {source}" for name, source in absent), 3)
         yield f"tied weights, which the files hold once: {told}"
-    stored = {one for one in held.values() if one.startswith(("float", "bfloat"))}
+    stored = {kind for kind in held.values() if kind.startswith(("float", "bfloat"))}
     used = {
-        str(one.dtype).removeprefix("torch.")
-        for one in module.parameters()
-        if one.is_floating_point()
+        str(parameter.dtype).removeprefix("torch.")
+        for parameter in module.parameters()
+        if parameter.is_floating_point()
     }
     if stored != used and not directory.quantisation:
         yield (

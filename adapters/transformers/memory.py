@@ -42,7 +42,7 @@ def kept_on_disk(directory: Directory) -> str:
 
 def _as_in_files(directory: Directory) -> bool:
     """Whether the module computes with the tensors as the files hold them."""
-    floats = {one.dtype for one in directory.tensors.values() if one.dtype in _SIZES}
+    floats = {tensor.dtype for tensor in directory.tensors.values() if tensor.dtype in _SIZES}
     return (
         not (directory.pickled or directory.quantisation)
         and floats == {directory.dtype}
@@ -54,10 +54,10 @@ def _parameters(directory: Directory) -> int:
     """The bytes of the parameters in the precision that the model computes in."""
     files = sum(file.stat().st_size for file in directory.files)
     size = _SIZES.get(directory.dtype)
-    floats = [one for one in directory.tensors.values() if one.dtype in _SIZES]
+    floats = [tensor for tensor in directory.tensors.values() if tensor.dtype in _SIZES]
     if size is None or not floats:
         return files
-    return sum(math.prod(one.shape) * size for one in floats)
+    return sum(math.prod(tensor.shape) * size for tensor in floats)
 
 
 def _memory() -> float:
@@ -71,6 +71,8 @@ def _memory() -> float:
     with suppress(ImportError):
         import resource  # noqa: PLC0415 - Windows has none
 
-        limits = [resource.getrlimit(one)[0] for one in (resource.RLIMIT_DATA, resource.RLIMIT_AS)]
-        found += [one for one in limits if one != resource.RLIM_INFINITY]
+        limits = [
+            resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS)
+        ]
+        found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
     return min(found)

@@ -95,8 +95,8 @@ class TransformersModel(TorchModel):
         names = list(inspect.signature(self.module.forward).parameters)
         left = [name for name in names if name not in arguments.named]
         given = {**dict(zip(left, arguments.positional, strict=False)), **arguments.named}
-        places = {one.position: name for name, one in given.items() if isinstance(one, Slot)}
-        if any(not isinstance(one, Slot) and _holds_slot(one) for one in given.values()):
+        places = {value.position: name for name, value in given.items() if isinstance(value, Slot)}
+        if any(not isinstance(value, Slot) and _holds_slot(value) for value in given.values()):
             return None
         known = {spec.name: spec for spec in self.specs or ()}
         return tuple(known.get(places[at], InputSpec(places[at], ())) for at in sorted(places))

@@ -28,20 +28,20 @@ _SHAPES = ("Shape", "Size")
 
 def free_names(graph: onnx.GraphProto) -> list[str]:
     """What a graph and those inside of it take from outside."""
-    known = {one.name for one in (*graph.input, *graph.initializer)}
+    known = {value.name for value in (*graph.input, *graph.initializer)}
     names: dict[str, None] = {}
-    for one in graph.node:
+    for operator in graph.node:
         inner = [
             name
-            for attribute in one.attribute
+            for attribute in operator.attribute
             for part in (attribute.g, *attribute.graphs)
             for name in free_names(part)
         ]
         names.update(
-            dict.fromkeys(name for name in (*one.input, *inner) if name and name not in known)
+            dict.fromkeys(name for name in (*operator.input, *inner) if name and name not in known)
         )
-        known.update(one.output)
-    names.update(dict.fromkeys(one.name for one in graph.output if one.name not in known))
+        known.update(operator.output)
+    names.update(dict.fromkeys(output.name for output in graph.output if output.name not in known))
     return list(names)
 
 
@@ -57,21 +57,21 @@ def _followed(
 ) -> list[Tensor]:
     """The graph's outputs. ``inputs`` and ``arrays`` hold what it takes, as references and in
     numbers."""
-    held = {one.name: numbers(one) for one in graph.initializer}
+    held = {proto.name: numbers(proto) for proto in graph.initializer}
     refs: dict[str, Value] = {
         **build.outer,
         **inputs,
         **{name: Weight(name, array, array) for name, array in held.items()},
     }
-    takes = [*(one.name for one in graph.input if one.name not in held), *free_names(graph)]
+    takes = [*(value.name for value in graph.input if value.name not in held), *free_names(graph)]
     needed = {name: arrays[name] if name in arrays else build.outside[name] for name in takes}
     values: dict[str, Any] = {**needed, **held}
     values |= build.run_graph(graph, needed)
-    if any(isinstance(one, list) for one in values.values()):
+    if any(isinstance(array, list) for array in values.values()):
         raise Undescribed("sequences in its subgraph are not supported")
     for inner in graph.node:
         _inlined(build, inner, refs, values)
-    return [(build.ref(refs[one.name]), values[one.name]) for one in graph.output]
+    return [(build.ref(refs[output.name]), values[output.name]) for output in graph.output]
 
 
 def _inlined(
@@ -86,8 +86,8 @@ def _inlined(
         *inner.input,
         *(
             name
-            for one in inner.attribute
-            for part in (one.g, *one.graphs)
+            for attribute in inner.attribute
+            for part in (attribute.g, *attribute.graphs)
             for name in free_names(part)
         ),
     ]
@@ -113,7 +113,10 @@ def _inlined(
             local[name] = Ref(-1, places[value])
         elif value is not None:
             local[name] = value
-    attributes = {one.name: plain(helper.get_attribute_value(one)) for one in inner.attribute}
+    attributes = {
+        attribute.name: plain(helper.get_attribute_value(attribute))
+        for attribute in inner.attribute
+    }
     outputs, present = (
         [values[name] for name in inner.output if name],
         [at for at, name in enumerate(inner.output) if name],
@@ -132,14 +135,14 @@ def _inlined(
 
 
 def _given(build: NodeBuilder, values: Sequence[Value | None]) -> list[Tensor]:
-    return [(build.ref(one), build.array(one)) for one in values if one is not None]
+    return [(build.ref(value), build.array(value)) for value in values if value is not None]
 
 
 def _stacked(build: NodeBuilder, parts: Sequence[Ref], axis: int, like: np.ndarray) -> Ref:
     """What a body gave in each round along an axis of its own."""
     if not parts:
         return build.ref(like)
-    each = [build.add(ops.Unsqueeze(axes=(axis,)), one) for one in parts]
+    each = [build.add(ops.Unsqueeze(axes=(axis,)), part) for part in parts]
     if len(each) == 1:
         return each[0]
     return build.add(ops.Concat(axis=axis), *each)
@@ -171,7 +174,7 @@ def loop(
     body: onnx.GraphProto = build.get("body")
     count = None if most is None else int(build.array(most).reshape(()))
     goes = True if condition is None else bool(build.array(condition).reshape(()))
-    states, names = _given(build, values), [one.name for one in body.input]
+    states, names = _given(build, values), [value.name for value in body.input]
     gathered: list[list[Ref]] = [[] for _ in body.output[1 + len(states) :]]
     turn = 0
     while goes and (count is None or turn < count):
@@ -214,7 +217,7 @@ def scan(build: NodeBuilder, *values: Value | None) -> tuple[Ref, ...]:
         _given(build, values[: len(values) - number]),
         _given(build, values[len(values) - number :]),
     )
-    results, names = len(body.output) - len(states), [one.name for one in body.input]
+    results, names = len(body.output) - len(states), [value.name for value in body.input]
     backwards, axes = (
         build.get("scan_input_directions", (0,) * number),
         build.get("scan_input_axes", (0,) * number),
@@ -244,8 +247,8 @@ def scan(build: NodeBuilder, *values: Value | None) -> tuple[Ref, ...]:
             dict(zip(names, (array for _, array in (*states, *parts)), strict=True)),
         )
         states = made[: len(states)]
-        for whole, one in zip(gathered, made[len(states) :], strict=True):
-            whole.append(one)
+        for whole, output in zip(gathered, made[len(states) :], strict=True):
+            whole.append(output)
     like, ends = dict(zip(build.present, build.outputs, strict=True)), []
     for at, (whole, axis, back) in enumerate(zip(gathered, over, ahead, strict=True)):
         rank = whole[0][1].ndim + 1 if whole else 1

@@ -17,7 +17,7 @@ def _part(build: NodeBuilder, x: Value, rank: int, part: int) -> Ref:
 
 
 def _joined(build: NodeBuilder, real: Ref, imaginary: Ref, rank: int) -> Ref:
-    apart = [build.add(ops.Unsqueeze(axes=(rank,)), one) for one in (real, imaginary)]
+    apart = [build.add(ops.Unsqueeze(axes=(rank,)), part) for part in (real, imaginary)]
     return build.add(ops.Concat(axis=rank), *apart)
 
 

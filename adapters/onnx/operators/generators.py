@@ -20,7 +20,7 @@ def number_range(build: NodeBuilder, start: Value, limit: Value, delta: Value) -
     """start + k * delta, as a running sum: ONNX Runtime adds one delta after the other, which loses
     more."""
     begin, end, by = (
-        build.array(one).reshape(()).astype(np.float64) for one in (start, limit, delta)
+        build.array(number).reshape(()).astype(np.float64) for number in (start, limit, delta)
     )
     count = math.ceil((end - begin) / by)
     if (max(0, count),) != build.outputs[0].shape:

@@ -61,9 +61,12 @@ def non_max_suppression(
 ) -> Ref:
     """Each bound is a number of the model, or as it came."""
     bounds = [
-        None if one is None else build.array(one).reshape(-1) for one in (most, overlap, least)
+        None if bound is None else build.array(bound).reshape(-1)
+        for bound in (most, overlap, least)
     ]
-    count, share, score = (None if one is None or not one.size else one[0].item() for one in bounds)
+    count, share, score = (
+        None if bound is None or not bound.size else bound[0].item() for bound in bounds
+    )
     if score is not None and (build.array(scores) == score).any():
         raise Undescribed(
             "a score is equal to the threshold: by the ONNX specification its box is kept, "
@@ -75,7 +78,7 @@ def non_max_suppression(
         least=score,
         centred=bool(build.get("center_point_box", 0)),
     )
-    if op.margin(*(build.array(one).astype(np.float64) for one in (boxes, scores))) < _NEAR:
+    if op.margin(*(build.array(operand).astype(np.float64) for operand in (boxes, scores))) < _NEAR:
         raise Undescribed(
             "an overlap is so near its threshold that rounding decides which box is removed"
         )

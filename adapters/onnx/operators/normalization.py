@@ -54,11 +54,11 @@ def _parts(values: Mapping[str, Value | None], shape: tuple[int, ...]) -> dict[s
     """Scale and bias as an op's own where the model holds each of them in that shape; None where it
     does not."""
     if any(
-        one is not None and not (isinstance(one, Weight) and one.value.shape == shape)
-        for one in values.values()
+        value is not None and not (isinstance(value, Weight) and value.value.shape == shape)
+        for value in values.values()
     ):
         return None
-    return {name: one if isinstance(one, Weight) else None for name, one in values.items()}
+    return {name: value if isinstance(value, Weight) else None for name, value in values.items()}
 
 
 def _scaled(
@@ -118,7 +118,10 @@ def batch_normalization(
     found = _folded(
         build,
         x,
-        *(build.add(ops.Reshape(shape=shape), one) for one in (scale, bias, mean, variance)),
+        *(
+            build.add(ops.Reshape(shape=shape), parameter)
+            for parameter in (scale, bias, mean, variance)
+        ),
     )
     return found, *running
 
@@ -176,7 +179,7 @@ def instance_normalization(build: NodeBuilder, x: Value, scale: Value, bias: Val
     mean, variance = (
         build.add(op(axes=axes, keepdims=True), x) for op in (ops.ReduceMean, ops.ReduceVar)
     )
-    scale, bias = (build.add(ops.Reshape(shape=shape), one) for one in (scale, bias))
+    scale, bias = (build.add(ops.Reshape(shape=shape), parameter) for parameter in (scale, bias))
     return _folded(build, x, scale, bias, mean, variance)
 
 

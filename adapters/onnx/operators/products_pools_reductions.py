@@ -136,8 +136,8 @@ def conv_transpose(build: NodeBuilder, x: Value, kernel: Value, bias: Value | No
         cut = list(zip(flat[: len(size)], flat[len(size) :], strict=True))
     else:
         totals = [
-            have + one - want
-            for have, one, want in zip(whole, more, wanted[-len(size) :], strict=True)
+            have + extra - want
+            for have, extra, want in zip(whole, more, wanted[-len(size) :], strict=True)
         ]
         if not build.get("output_shape"):
             # of SAME, where the stride is longer than the kernel
@@ -148,7 +148,7 @@ def conv_transpose(build: NodeBuilder, x: Value, kernel: Value, bias: Value | No
             (less, rest) if auto == "SAME_UPPER" or rest < 0 else (rest, less)
             for less, rest in halves
         ]
-    crops = tuple((before, after - one) for (before, after), one in zip(cut, more, strict=True))
+    crops = tuple((before, after - extra) for (before, after), extra in zip(cut, more, strict=True))
     given: dict[str, Any] = {
         "strides": strides,
         "dilations": dilations,
@@ -199,7 +199,7 @@ def max_pool(build: NodeBuilder, x: Value) -> tuple[Ref, ...]:
 @node("MaxUnpool", implied=("kernel_shape", "output_shape", "pads", "strides"))
 def max_unpool(build: NodeBuilder, x: Value, places: Value, shape: Value | None = None) -> Ref:
     """Zeros with the values at their places in the whole tensor."""
-    flat = [build.add(ops.Reshape(shape=(-1,)), one) for one in (x, places)]
+    flat = [build.add(ops.Reshape(shape=(-1,)), tensor) for tensor in (x, places)]
     empty = np.zeros(math.prod(build.outputs[0].shape))
     return build.reshaped(
         build.add(ops.ScatterElements(axis=0, reduction="none"), empty, flat[1], flat[0])

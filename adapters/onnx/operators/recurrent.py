@@ -48,8 +48,8 @@ def _functions(build: NodeBuilder, kind: str, ways: int) -> list[list[Any]]:
     order of the list."""
     usual = _USUAL[kind]
     names = [
-        str(one.decode() if isinstance(one, bytes) else one)
-        for one in build.get("activations", usual * ways)
+        str(name.decode() if isinstance(name, bytes) else name)
+        for name in build.get("activations", usual * ways)
     ]
     given = {name: iter(build.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
 
@@ -96,7 +96,7 @@ def _op(
     if clip is None:
         bound = functions
     else:
-        bound = [ops.Chain((ops.Clip(low=-clip, high=clip), one)) for one in functions]
+        bound = [ops.Chain((ops.Clip(low=-clip, high=clip), function)) for function in functions]
     shared: dict[str, Any] = {
         "kernel": _part(kernel, way, (2, 1, 0), (size, columns)),
         "recurrent": _part(recurrent, way, (2, 1, 0), (columns // len(gates), columns)),
@@ -167,16 +167,17 @@ def _register(kind: str) -> None:
     ) -> tuple[Ref, ...]:
         """Steps that lie beyond a sequence are 0 in Y; Y_h and Y_c are the states at its end."""
         held = {
-            name: build.weight(name, one) for name, one in zip("WRBP", (w, r, b, p), strict=True)
+            name: build.weight(name, value)
+            for name, value in zip("WRBP", (w, r, b, p), strict=True)
         }
         batch_first, (ways, _, units) = bool(build.get("layout", 0)), build.shape(r)
         batch, steps = build.shape(x)[:2] if batch_first else build.shape(x)[1::-1]
         functions, mask = _functions(build, kind, ways), _mask(build, lengths, steps, batch)
         states = [h, c][: 2 if kind == "LSTM" else 1]
-        if any(one is not None for one in states):
+        if any(state is not None for state in states):
             empty = np.zeros((batch, ways, units) if batch_first else (ways, batch, units))
-            states = [empty if one is None else one for one in states]
-        inputs = [one for one in states if one is not None]
+            states = [empty if state is None else state for state in states]
+        inputs = [state for state in states if state is not None]
         more: dict[str, Any] = {
             "has_mask": mask is not None,
             "has_states": bool(inputs),
@@ -189,13 +190,13 @@ def _register(kind: str) -> None:
         for way in range(ways):
             reverse = build.get("direction", "forward") == "reverse" or way == 1
             op = _op(kind, way, functions[way], clip, coupled, held, reverse=reverse, **more)
-            begun = [_state(build, one, way, batch_first) for one in inputs]
+            begun = [_state(build, value, way, batch_first) for value in inputs]
             built.append(build.add(op, sequence, *([] if mask is None else [mask]), *begun))
         ended = [
-            [Ref(one.step, index) for one in built]
+            [Ref(output.step, index) for output in built]
             for index in range(1, 3 if kind == "LSTM" else 2)
         ]
-        last = [_beside(build, one, 0, (1, 0, 2) if batch_first else None) for one in ended]
+        last = [_beside(build, state, 0, (1, 0, 2) if batch_first else None) for state in ended]
         return (_beside(build, built, 1, (2, 0, 1, 3) if batch_first else None), *last)
 
 

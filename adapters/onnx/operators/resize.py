@@ -162,8 +162,8 @@ def _weighted(
     """Over the axes that change, brought to the end for the op."""
     moving = [
         axis
-        for axis, (one, line) in enumerate(zip(axes, lines, strict=True))
-        if not one.stays or line != (1.0, 0.0)
+        for axis, (resized, line) in enumerate(zip(axes, lines, strict=True))
+        if not resized.stays or line != (1.0, 0.0)
     ]
     if not moving:
         return build.add(ops.Identity(), x)
@@ -202,12 +202,12 @@ def _outside(axes: Sequence[_Axis]) -> np.ndarray:
     formula stands."""
     y = np.zeros((1,) * len(axes), bool)
     single = np.float32
-    for axis, one in enumerate(axes):
-        begin, end, last = single(one.begin), single(one.end), single(one.have - 1)
-        if one.size > 1:
-            at = begin * last + np.arange(one.size, dtype=single) * (end - begin) * last / single(
-                one.size - 1
-            )
+    for axis, resized in enumerate(axes):
+        begin, end, last = single(resized.begin), single(resized.end), single(resized.have - 1)
+        if resized.size > 1:
+            at = begin * last + np.arange(resized.size, dtype=single) * (
+                end - begin
+            ) * last / single(resized.size - 1)
         else:
             at = np.array([single(0.5) * (begin + end) * last])
         away = (at < 0) | (at > last)

@@ -23,7 +23,7 @@ SEQUENCES = (
 
 
 def _same(build: NodeBuilder, tensors: Any) -> list[Ref]:
-    return [build.add(ops.Identity(), one) for one in tensors]
+    return [build.add(ops.Identity(), tensor) for tensor in tensors]
 
 
 def _place(build: NodeBuilder, position: Value | None, default: int) -> int:
@@ -87,5 +87,5 @@ def concat_from_sequence(build: NodeBuilder, sequence: Tensors) -> Ref:
     tensors, axis = build.several(sequence), build.get("axis")
     if build.get("new_axis", 0):
         axis %= build.outputs[0].ndim
-        tensors = tuple(build.add(ops.Unsqueeze(axes=(axis,)), one) for one in tensors)
+        tensors = tuple(build.add(ops.Unsqueeze(axes=(axis,)), tensor) for tensor in tensors)
     return build.add(ops.Concat(axis=axis % np.ndim(build.outputs[0])), *tensors)

@@ -94,13 +94,13 @@ def pad(
             raise Undescribed(f"negative padding in mode {mode} is not supported")
         starts, stops = zip(
             *(
-                (max(0, -one), n - max(0, -two))
-                for n, (one, two) in zip(build.shape(x), pairs, strict=True)
+                (max(0, -before), n - max(0, -after))
+                for n, (before, after) in zip(build.shape(x), pairs, strict=True)
             ),
             strict=True,
         )
         x = build.add(ops.Slice(starts=starts, stops=stops), x)
-        pairs = [(max(0, one), max(0, two)) for one, two in pairs]
+        pairs = [(max(0, before), max(0, after)) for before, after in pairs]
     number = build.get("value", 0.0) if value is None else float(build.array(value).reshape(()))
     return build.add(ops.Pad(pads=tuple(pairs), mode=mode, value=number), x)
 
@@ -112,7 +112,7 @@ def expand(build: NodeBuilder, x: Value, shape: Value) -> Ref:
 
 @node("Tile")
 def tile(build: NodeBuilder, x: Value, repeats: Value) -> Ref:
-    return build.add(ops.Tile(repeats=tuple(int(one) for one in build.array(repeats))), x)
+    return build.add(ops.Tile(repeats=tuple(int(number) for number in build.array(repeats))), x)
 
 
 @node("Gather")
@@ -132,8 +132,8 @@ def gather_nd(build: NodeBuilder, x: Value, indices: Value) -> Ref:
     if not batch:
         return build.add(ops.GatherND(), x, indices)
     own = [
-        np.broadcast_to(one[..., None], (*shape[:-1], 1)).copy()
-        for one in np.indices(shape[:-1])[:batch]
+        np.broadcast_to(grid[..., None], (*shape[:-1], 1)).copy()
+        for grid in np.indices(shape[:-1])[:batch]
     ]
     whole = build.add(ops.Concat(axis=len(shape) - 1), *own, indices)
     return build.add(ops.GatherND(), x, whole)
@@ -199,7 +199,7 @@ def space_to_depth(build: NodeBuilder, x: Value) -> Ref:
 def one_hot(build: NodeBuilder, indices: Value, depth: Value, values: Value) -> Ref:
     """Along a new axis, between the two values; negative indices count from the end."""
     size, rank = int(build.array(depth).reshape(())), build.rank(indices)
-    off, on = (float(one) for one in build.array(values))
+    off, on = (float(number) for number in build.array(values))
     given = build.array(indices)
     if given.dtype.kind == "f":
         given, indices = given.astype(np.int64), build.add(ops.Cast(to="int64"), indices)

@@ -33,10 +33,12 @@ def bound_to(
     if isinstance(module, Program):
         return _in_order_of(arguments, specs or ())
     parameters = _parameters(module)
-    names = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
+    names = [
+        parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL
+    ]
     unknown = [name for name in arguments.named if name not in names]
-    arrays = all(isinstance(one, Slot) for one in arguments.named.values())
-    further = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    arrays = all(isinstance(value, Slot) for value in arguments.named.values())
+    further = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     if (
         not further
         and len(unknown) == len(arguments.named)
@@ -47,14 +49,20 @@ def bound_to(
     if unknown and not further:
         raise BadInput(_refusal(module, unknown, names))
     if not arguments.named:
-        plain = all(isinstance(one, Slot) for one in arguments.positional)
+        plain = all(isinstance(value, Slot) for value in arguments.positional)
         return (None if plain else arguments), ()
     left = [
-        one.name for one in parameters if one.kind in _BY_PLACE and one.name not in arguments.named
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in _BY_PLACE and parameter.name not in arguments.named
     ]
     named = {**dict(zip(left, arguments.positional, strict=False)), **arguments.named}
     rest = arguments.positional[len(left) :]
-    only = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and one.name in named]
+    only = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in named
+    ]
     first = tuple(named.pop(name) for name in only)
     return CallArguments((*first, *rest), named), tuple(unknown)
 
@@ -68,13 +76,13 @@ def filled(
         if isinstance(value, Slot):
             return tensors[value.position]
         if isinstance(value, Mapping):
-            return {key: put(one) for key, one in value.items()}
+            return {key: put(part) for key, part in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)([put(one) for one in value])
+            return type(value)([put(part) for part in value])
         return value
 
     return tuple(map(put, arguments.positional)), {
-        name: put(one) for name, one in arguments.named.items()
+        name: put(value) for name, value in arguments.named.items()
     }
 
 
@@ -84,7 +92,7 @@ def _in_order_of(
     """An exported program takes its arrays in order, and by name where all are named."""
     names = [spec.name for spec in specs]
     values = (*arguments.positional, *arguments.named.values())
-    if not all(isinstance(one, Slot) for one in values):
+    if not all(isinstance(part, Slot) for part in values):
         raise BadInput(
             "an exported program takes arrays alone: the other arguments were fixed at its export"
         )
@@ -108,8 +116,8 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
         script: Any = module._held[0] if isinstance(module, Script) else module
         schema = script._c._get_method("forward").schema
         return [
-            inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            for one in schema.arguments[1:]
+            inspect.Parameter(argument.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for argument in schema.arguments[1:]
         ]
     return list(inspect.signature(module.forward).parameters.values())
 

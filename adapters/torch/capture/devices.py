@@ -71,12 +71,12 @@ def provenance(module: torch.nn.Module) -> str:
     are not the CPU's own."""
     modules = list(module.modules())
     devices = sorted({str(tensor.device) for tensor in held(modules)})
-    if any("_hf_hook" in vars(one) for one in modules):  # accelerate brings them
-        devices = [DISK if one == "meta" else one for one in devices]
-    beyond = [one for one in devices if one != "cpu"]
-    if "cuda" in {one.partition(":")[0] for one in beyond}:
+    if any("_hf_hook" in vars(module) for module in modules):  # accelerate brings them
+        devices = [DISK if device == "meta" else device for device in devices]
+    beyond = [device for device in devices if device != "cpu"]
+    if "cuda" in {device.partition(":")[0] for device in beyond}:
         name = torch.cuda.get_device_name(
-            torch.device(next(one for one in beyond if "cuda" in one))
+            torch.device(next(device for device in beyond if "cuda" in device))
         )
         told = [f"on {' and '.join(devices)} ({name})", *_cuda_flags()]
     else:

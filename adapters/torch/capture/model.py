@@ -142,7 +142,7 @@ class TorchModel(Shown):
         kind = "an exported program" if isinstance(graph, Program) else "TorchScript"
         if reason := unfollowed(graph):
             return f"{name!r} is inside {kind}, which is checked as a whole: {reason}"
-        call = next((one for one in self._met if one.rpartition("/")[0] == name), "")
+        call = next((layer for layer in self._met if layer.rpartition("/")[0] == name), "")
         rest = f"such as {call!r}" if call else "which --all lists"
         return f"{name!r} is inside {kind}, whose single calls can be checked, {rest}"
 
@@ -210,10 +210,10 @@ class TorchModel(Shown):
         """A pass in which these are watched, and what the containers among the modules call: its
         outputs, and the names of the function calls by source lines."""
         within = {
-            id(one)
+            id(part)
             for module in modules.values()
             if calls_others(module)
-            for one in module.modules()
+            for part in module.modules()
         }
         inside = {
             name: module
@@ -227,8 +227,8 @@ class TorchModel(Shown):
         def unseen(name: str) -> str:
             places = {} if calls is None else calls.unseen
             some = {
-                place: one
-                for place, one in places.items()
+                place: tensors
+                for place, tensors in places.items()
                 if not name or place.startswith((f"{name}/", f"{name}."))
             }
             return next(self._following(root, inputs, some, _UNSEEN), ("", ""))[1]
@@ -284,7 +284,7 @@ class TorchModel(Shown):
     def unseen_input(self, layer: str, inputs: Sequence[Any]) -> str:
         module = dict(_named(self.module, shared=True)).get(layer)
         name = layer if module is None else {id(m): n for n, m in _named(self.module)}[id(module)]
-        some = {at: one for at, one in self._given_unseen.items() if at == name}
+        some = {at: tensors for at, tensors in self._given_unseen.items() if at == name}
         return next(self._following(self.module, inputs, some, _GIVEN), ("", ""))[1]
 
     def _following(
@@ -307,13 +307,16 @@ class TorchModel(Shown):
             self._watched(root, [_other(array) for array in inputs], {}, again, lambda _: None)
         except ProbeError:
             follows = "may depend"  # the model does not take other numbers
-        for name, one in unseen.items():
+        for name, tensors in unseen.items():
             other = of(again).get(name)
-            if other is not None and other.digests == one.digests:
+            if other is not None and other.digests == tensors.digests:
                 continue
-            rest = "" if one.followed else ", nor are functions that take only that value"
-            why = f"{one.words} came from no captured call, and it {follows} on the model's input: "
-            yield name, why + f"the code that computed it is not checked{rest}"
+            rest = "" if tensors.followed else ", nor are functions that take only that value"
+            yield (
+                name,
+                f"{tensors.words} came from no captured call, and it {follows} on the model's "
+                f"input: the code that computed it is not checked{rest}",
+            )
 
     def _called(self, name: str) -> torch.nn.Module:
         """The module of this name, which has calls of its own."""
@@ -352,7 +355,7 @@ def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
 
 def mode_of(module: torch.nn.Module) -> str:
     """A note on the mode that a live module came in and keeps."""
-    modes = [one.training for _, one in _named(module)]
+    modes = [part.training for _, part in _named(module)]
     training, total = sum(modes), len(modes)
     if not training:
         return "the module is in evaluation mode"
@@ -390,7 +393,8 @@ def _graph_around(name: str, modules: Mapping[str, torch.nn.Module]) -> torch.nn
     path = name.split(".") if name else []
     around = (modules[".".join(path[:depth])] for depth in range(len(path)))
     return next(
-        (one for one in around if is_script(one) or isinstance(one, Program | Script)), None
+        (module for module in around if is_script(module) or isinstance(module, Program | Script)),
+        None,
     )
 
 

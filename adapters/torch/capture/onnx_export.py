@@ -77,9 +77,9 @@ def _exported(
 
 @contextlib.contextmanager
 def _modes_kept(module: torch.nn.Module) -> Iterator[None]:
-    training = [one for one in module.modules() if one.training]
+    training = [part for part in module.modules() if part.training]
     try:
         yield
     finally:
-        for one in training:
-            one.training = True
+        for part in training:
+            part.training = True

@@ -33,7 +33,7 @@ def told(
     return (
         f"computed from {', '.join(parts)} by {kinds} {when}",
         *masked,
-        *(one for one in words if one),
+        *(word for word in words if word),
     )
 
 

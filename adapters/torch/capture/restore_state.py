@@ -66,7 +66,10 @@ def _writes(modules: Sequence[torch.nn.Module]) -> Writes:
         value for module in modules if not is_script(module) for value in vars(module).values()
     )
     parameters = [
-        one for module in modules for one in module._parameters.values() if one is not None
+        parameter
+        for module in modules
+        for parameter in module._parameters.values()
+        if parameter is not None
     ]
     return Writes([*held(modules), *attributes], parameters)
 
@@ -84,7 +87,7 @@ def _saved(module: torch.nn.Module, writes: Writes) -> Callable[[], None]:
     cls, attributes = type(module), {} if is_script(module) else dict(vars(module))
     registries = {name: dict(getattr(module, name).items()) for name in _REGISTRIES}
     # transformers registers hooks in the first call, and notes in an attribute that it has
-    hooks = [(one, one.copy()) for one in attributes.values() if type(one) is OrderedDict]
+    hooks = [(value, value.copy()) for value in attributes.values() if type(value) is OrderedDict]
     # An embedding with max_norm changes its weight in its forward.
     changing = registries["_parameters"].values() if attributes.get("max_norm") is not None else ()
     states = [
@@ -133,7 +136,7 @@ def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     ):
         return False
     if left.is_complex():
-        left, right = (torch.view_as_real(one.resolve_conj()) for one in (left, right))
+        left, right = (torch.view_as_real(tensor.resolve_conj()) for tensor in (left, right))
     bits = _BITS[left.itemsize]
     return torch.equal(left.view(bits), right.view(bits))
 
@@ -159,7 +162,9 @@ def _remerged(modules: Sequence[Any]) -> Iterator[Callable[[], None]]:
 
 
 def _merged_as_before(module: Any) -> Callable[[], None]:
-    held = [(one, one.data, one.data.clone()) for one in module.parameters()]
+    held = [
+        (parameter, parameter.data, parameter.data.clone()) for parameter in module.parameters()
+    ]
     names, caches = list(module.merged_adapters), dict(getattr(module, "_caches", {}))
 
     def restore() -> None:

@@ -38,7 +38,7 @@ _CASTS = frozenset({"aten::_to_copy", "aten::to"})
 
 def half_precision(module: torch.nn.Module) -> bool:
     """Whether a module has parameters in half precision."""
-    return any(one.dtype in _LARGEST for one in module.parameters())
+    return any(parameter.dtype in _LARGEST for parameter in module.parameters())
 
 
 class RoundingNoise(TorchDispatchMode):
@@ -57,7 +57,8 @@ class RoundingNoise(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         schema = func._schema
         exact = schema.name in _EXACT or any(
-            one.alias_info is not None and not one.alias_info.is_write for one in schema.returns
+            result.alias_info is not None and not result.alias_info.is_write
+            for result in schema.returns
         )
         narrow = schema.name in _CASTS and args[0].dtype in _LARGEST
         for tensor in () if exact or narrow else tensors_in(output):
@@ -85,7 +86,7 @@ class RoundingNoise(TorchDispatchMode):
         rounds = -(-(start + count) // _DRAWN)
         places, units = self._places, self._units
         if rounds > 1:
-            places = torch.cat([places + _DRAWN * one for one in range(rounds)])
+            places = torch.cat([places + _DRAWN * number for number in range(rounds)])
             units = units.repeat(rounds)
         first, last = torch.searchsorted(places, ends).tolist()
         return places[first:last] - start, units[first:last]

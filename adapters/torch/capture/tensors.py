@@ -187,8 +187,8 @@ def _like(leaf: Any, values: np.ndarray) -> Any:
     tensor = torch.from_numpy(np.array(values))
     if leaf.is_nested:
         parts = [
-            one[tuple(map(slice, part.shape))]
-            for one, part in zip(tensor, leaf.unbind(), strict=True)
+            sample[tuple(map(slice, part.shape))]
+            for sample, part in zip(tensor, leaf.unbind(), strict=True)
         ]
         return torch.nested.as_nested_tensor(parts).to(leaf.dtype)
     if leaf.is_complex():
@@ -220,7 +220,7 @@ def tensors_for(
     # what is on the meta device has no numbers: they are still to come (accelerate), or never do
     device = next((tensor.device for tensor in _held(owners) if not tensor.is_meta), None)
     floating = next((tensor.dtype for tensor in _held(owners) if tensor.is_floating_point()), None)
-    if floating is None and any(".quantized." in type(one).__module__ for one in home.modules()):
+    if floating is None and any(".quantized." in type(part).__module__ for part in home.modules()):
         floating = torch.float32  # what is quantised is quantised from that
     tensors = []
     for position, given in enumerate(inputs):

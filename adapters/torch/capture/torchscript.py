@@ -191,11 +191,11 @@ def _reason(module: Any) -> str:
     """The first node that is not known in what a forward may call, by the names of methods."""
     names, seen = ["forward"], set[tuple[int, str]]()
     for name in names:
-        for one in module.modules():
-            if (id(one), name) in seen or not one._c._has_method(name):
+        for part in module.modules():
+            if (id(part), name) in seen or not part._c._has_method(name):
                 continue
-            seen.add((id(one), name))
-            for node in _nodes(_graph(one, name)):
+            seen.add((id(part), name))
+            for node in _nodes(_graph(part, name)):
                 if unknown := _unknown(node):
                     return f"it contains the node {unknown}"
                 if node.kind() == _CALL and node.s("name") not in names:
@@ -227,13 +227,13 @@ class Script(torch.nn.Module):
         self.blind = unfollowed(script)
         self._graphs: dict[tuple[int, str], Any] = {}
         self._inside = {
-            id(one): ".".join(part for part in (path, name) if part)
-            for name, one in script.named_modules()
+            id(module): ".".join(part for part in (path, name) if part)
+            for name, module in script.named_modules()
         }
-        for name, one in script.named_modules():
+        for name, module in script.named_modules():
             known = self._named_module(name)
-            known._parameters.update(dict(one._parameters.items()))
-            known._buffers.update(dict(one._buffers.items()))
+            known._parameters.update(dict(module._parameters.items()))
+            known._buffers.update(dict(module._buffers.items()))
         super().train(script.training)
 
     def __getattr__(self, name: str) -> Any:
@@ -263,8 +263,10 @@ class Script(torch.nn.Module):
         ]
         schema = script._c._get_method("forward").schema
         given = list(args)
-        for one in schema.arguments[1 + len(args) :]:
-            given.append(kwargs[one.name] if one.name in kwargs else one.default_value)
+        for argument in schema.arguments[1 + len(args) :]:
+            given.append(
+                kwargs[argument.name] if argument.name in kwargs else argument.default_value
+            )
         assert len(given) == len(names)
         self._places = [self._path]
         return self._method(script, "forward", given)
@@ -291,7 +293,8 @@ class Script(torch.nn.Module):
             outputs = list(node.outputs())
             each = found if len(outputs) > 1 or node.kind() in _SEVERAL else (found,)
             values.update(
-                (one.unique(), value) for one, value in zip(outputs, each, strict=bool(outputs))
+                (output.unique(), value)
+                for output, value in zip(outputs, each, strict=bool(outputs))
             )
 
     def _node(self, node: Any, inputs: list[Any], values: dict[int, Any]) -> Any:
@@ -349,11 +352,11 @@ def _with_arguments(function: Any, values: Sequence[Any]) -> Any:
     by name where they must be."""
     arguments = function._schema.arguments
     named, plain = {}, list[Any]()
-    for one, value in zip(arguments, values, strict=True):
-        if not one.kwarg_only:
+    for argument, value in zip(arguments, values, strict=True):
+        if not argument.kwarg_only:
             plain.append(value)
-        elif not _usual(one, value):
-            named[one.name] = value
+        elif not _usual(argument, value):
+            named[argument.name] = value
     while plain and _usual(arguments[len(plain) - 1], plain[-1]):
         plain.pop()
     return function(*plain, **named)

@@ -37,22 +37,26 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, tensors: Iterable[torch.Tensor], kept: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._thread = get_ident()
-        counted = {id(one): one for one in tensors if _counted(one)}.values()
-        self._tensors = {id(one): one for one in counted if _storage(one) is not None}
-        self._unseen = [(one, one._version) for one in counted if id(one) not in self._tensors]
+        counted = {id(tensor): tensor for tensor in tensors if _counted(tensor)}.values()
+        self._tensors = {id(tensor): tensor for tensor in counted if _storage(tensor) is not None}
+        self._unseen = [
+            (tensor, tensor._version) for tensor in counted if id(tensor) not in self._tensors
+        ]
         """Those whose writes are not seen, and their versions."""
-        self._kept = {id(one) for one in kept}
+        self._kept = {id(tensor) for tensor in kept}
         self._by_storage: dict[int | None, list[torch.Tensor]] = {}
-        for one in self._tensors.values():
-            self._by_storage.setdefault(_storage(one), []).append(one)
-        self._before = {key: one._version for key, one in self._tensors.items()}
+        for tensor in self._tensors.values():
+            self._by_storage.setdefault(_storage(tensor), []).append(tensor)
+        self._before = {key: tensor._version for key, tensor in self._tensors.items()}
         self._counts: dict[int, int] = {}
         self._own: dict[int, int] = {}
         """By how much the pass itself has moved the counters of versions."""
         self._pending: list[tuple[torch.Tensor, int]] = []
         """Tensors that the last operation writes to, and their versions before: PyTorch counts an
         operation once it has ended."""
-        self._data = [(one, one.data) for one in self._tensors.values() if id(one) in self._kept]
+        self._data = [
+            (tensor, tensor.data) for tensor in self._tensors.values() if id(tensor) in self._kept
+        ]
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @classmethod
@@ -68,8 +72,8 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._settle()
         places = _written(func)
         for tensor in _tensors_at(places, args, kwargs) if places else ():
-            for one in self._by_storage.get(_storage(tensor), ()):
-                self._note(one)
+            for held in self._by_storage.get(_storage(tensor), ()):
+                self._note(held)
         # an operation within a call is no call itself
         with torch._C.DisableTorchFunction(), _autocast(func):
             return func(*args, **kwargs)
@@ -121,13 +125,13 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor, values in self._copies:
             if not self.by_others(tensor) and not same(tensor.detach(), values):
                 self.write(tensor, values)
-        own = [one for key, one in self._tensors.items() if self._own.get(key)]
-        found = [one for one in own if not self.by_others(one)]
-        versions = [(one, self._before[id(one)]) for one in found]
-        for one, version in (*versions, *self._unseen):
-            torch._C._autograd._unsafe_set_version_counter((one,), (version,))
-        for one in found:
-            del self._own[id(one)]
+        own = [tensor for key, tensor in self._tensors.items() if self._own.get(key)]
+        found = [tensor for tensor in own if not self.by_others(tensor)]
+        versions = [(tensor, self._before[id(tensor)]) for tensor in found]
+        for tensor, version in (*versions, *self._unseen):
+            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+        for tensor in found:
+            del self._own[id(tensor)]
         for held in (self._counts, self._copies, self._data, self._tensors, self._by_storage):
             held.clear()  # what a report keeps of the pass keeps no model
         self._unseen.clear()
@@ -146,21 +150,21 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Asked later, it gives the names of the tensors that others have written to since the call
         began, or the pass since now, where one of the arrays is the tensor's memory."""
         addresses = {array.__array_interface__["data"][0] for array in arrays}
-        tensors = [one.tensor() for one in begun]
+        tensors = [held.tensor() for held in begun]
         counts = [
-            self.count(one) if one is not None and one.data_ptr() in addresses else None
-            for one in tensors
+            self.count(tensor) if tensor is not None and tensor.data_ptr() in addresses else None
+            for tensor in tensors
         ]
 
-        def written(one: Begun, count: int | None) -> bool:
-            tensor = one.tensor()
+        def written(held: Begun, count: int | None) -> bool:
+            tensor = held.tensor()
             if tensor is None:  # and nobody has it any more
                 return False
             by_pass = count is not None and self.count(tensor) > count
-            return by_pass or self.others(tensor) != one.others
+            return by_pass or self.others(tensor) != held.others
 
         return lambda: tuple(
-            one.name for one, count in zip(begun, counts, strict=True) if written(one, count)
+            held.name for held, count in zip(begun, counts, strict=True) if written(held, count)
         )
 
 
@@ -244,6 +248,6 @@ def _tensors_at(
 ) -> Iterator[torch.Tensor]:
     for place, name in places:
         given = args[place] if place < len(args) else kwargs.get(name)
-        for one in given if isinstance(given, list | tuple) else (given,):
-            if isinstance(one, torch.Tensor):
-                yield one
+        for tensor in given if isinstance(given, list | tuple) else (given,):
+            if isinstance(tensor, torch.Tensor):
+                yield tensor

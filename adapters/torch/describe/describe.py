@@ -294,11 +294,11 @@ def public_name(cls: type) -> str:
 @lru_cache(maxsize=_KEPT)
 def _owner(cls: type) -> type | None:
     """The described class that a module of class ``cls`` is an instance of."""
-    return next((one for one in cls.__mro__ if key_of(one) in _TABLE), None)
+    return next((base for base in cls.__mro__ if key_of(base) in _TABLE), None)
 
 
 def _definer(cls: type, method: str) -> type | None:
-    return next((one for one in cls.__mro__ if method in vars(one)), None)
+    return next((base for base in cls.__mro__ if method in vars(base)), None)
 
 
 def _overridden(module: Any, owner: type) -> str:

@@ -66,9 +66,9 @@ class AutocastRounding:
         if isinstance(tree, Weight):
             return self.weight(tree)
         if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
-            return type(tree)([self.weights_in(one) for one in tree])
+            return type(tree)([self.weights_in(part) for part in tree])
         if isinstance(tree, Mapping):
-            return {key: self.weights_in(one) for key, one in tree.items()}
+            return {key: self.weights_in(part) for key, part in tree.items()}
         return tree
 
     def before(self, description: Description, inputs: Sequence[np.ndarray]) -> Description:
@@ -115,7 +115,7 @@ def as_given(name: str, input_types: Collection[str], output_types: Collection[s
         return {*input_types} <= {kind, "float32"}
     if "norm" in name.lower() or name == "view" or name in _ROUNDED:
         return False
-    return all(_WIDTHS.get(one, 9) < _WIDTHS.get(kind, 0) for one in {*input_types} - {kind})
+    return all(_WIDTHS.get(other, 9) < _WIDTHS.get(kind, 0) for other in {*input_types} - {kind})
 
 
 def refuse_mixture(

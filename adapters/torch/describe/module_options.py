@@ -190,8 +190,14 @@ def _parameters(described: type) -> dict[str, Any]:
         if cls.__name__ == "Module" or "__init__" not in vars(cls):
             continue
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
-        more = [one for one in parameters if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
-        found = {one.name: one.default for one in parameters if one not in more} | found
+        more = [
+            parameter
+            for parameter in parameters
+            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ]
+        found = {
+            parameter.name: parameter.default for parameter in parameters if parameter not in more
+        } | found
         if not more:
             break
     return found

@@ -102,12 +102,12 @@ def _register_binary(names: str, onnx: str, op: Callable[[], ops.Op], turned: bo
 
 def _of_one_kind(build: CallBuilder, input: Value, other: Value) -> tuple[Value, Value]:
     """A truth beside an integer is 0 or 1."""
-    kinds = [build.array(one).dtype.kind for one in (input, other)]
+    kinds = [build.array(operand).dtype.kind for operand in (input, other)]
     if "b" not in kinds or not set(kinds) & {"i", "u"}:
         return input, other
     left, right = (
-        _cast(build, one, "int64") if kind == "b" else one
-        for one, kind in zip((input, other), kinds, strict=True)
+        _cast(build, operand, "int64") if kind == "b" else operand
+        for operand, kind in zip((input, other), kinds, strict=True)
     )
     return left, right
 
@@ -124,12 +124,12 @@ def _register_logical(name: str, op: Callable[[], ops.Op]) -> None:
     @function(*_in_place(f"logical_{name}"), onnx=name)
     def logical(build: CallBuilder, input: Value, other: Value | None = None) -> Ref:
         """A number holds where it is not 0; written over numbers, the answer is one."""
-        given = [one for one in (input, other) if one is not None]
+        given = [operand for operand in (input, other) if operand is not None]
         found = build.add(
             op(),
             *(
-                one if build.array(one).dtype == bool else _cast(build, one, "bool")
-                for one in given
+                operand if build.array(operand).dtype == bool else _cast(build, operand, "bool")
+                for operand in given
             ),
         )
         if build.kinds[0] == "bool":
@@ -146,9 +146,9 @@ def _register_choice(name: str, onnx: str, op: Callable[[], ops.Op]) -> None:
     def choice(build: CallBuilder, input: Value, other: Value) -> Ref:
         """Of a NaN and a number the number."""
         found = build.add(op(), input, other)
-        for one, instead in ((input, other), (other, input)):
-            if np.isnan(build.array(one)).any():
-                found = build.add(ops.Where(), build.add(ops.IsNaN(), one), instead, found)
+        for operand, instead in ((input, other), (other, input)):
+            if np.isnan(build.array(operand)).any():
+                found = build.add(ops.Where(), build.add(ops.IsNaN(), operand), instead, found)
         return found
 
 

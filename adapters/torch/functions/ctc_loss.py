@@ -102,8 +102,8 @@ def _summed(
         if step:
             skipped = build.add(ops.Where(), repeats, lost, later(found, 2))
             ways = [
-                build.add(ops.Unsqueeze(axes=(0,)), one)
-                for one in (found, later(found, 1), skipped)
+                build.add(ops.Unsqueeze(axes=(0,)), way)
+                for way in (found, later(found, 1), skipped)
             ]
             sums = build.add(ops.ReduceLogSumExp(axes=(0,)), build.add(ops.Concat(axis=0), *ways))
         else:

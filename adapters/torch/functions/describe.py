@@ -64,7 +64,7 @@ class CallBuilder(description.Builder):
         self.complexes = frozenset(map(id, complexes))
         """What stands for complex tensors, by id: their arrays have the real and imaginary parts
         along a last axis more."""
-        self.whole = frozenset(one.index for one in complexes if isinstance(one, Ref))
+        self.whole = frozenset(place.index for place in complexes if isinstance(place, Ref))
         """The inputs among them."""
         self._fixed = frozenset(fixed)
         self._floating = any(array.dtype.kind == "f" for array in (*inputs, *outputs))
@@ -273,15 +273,14 @@ def describe_function(
     except TypeError as error:
         raise Undescribed(f"this call of {shown} is not supported ({error})") from None
     for argument in unread(entry.describe):
-        given, parameter = bound.arguments.get(argument), known[argument]
-        for name, one in (
-            given.items()
-            if given and parameter.kind is parameter.VAR_KEYWORD
-            else ((argument, given),)
-        ):
-            if name not in entry.idle and not _left(one, parameter.default):
+        value, parameter = bound.arguments.get(argument), known[argument]
+        given = {argument: value}
+        if value and parameter.kind is parameter.VAR_KEYWORD:
+            given = value
+        for name, value in given.items():
+            if name not in entry.idle and not _left(value, parameter.default):
                 raise Undescribed(
-                    f"{shown} was called with {name}={one!r:.60}, which its description does "
+                    f"{shown} was called with {name}={value!r:.60}, which its description does "
                     "not support"
                 )
     try:
@@ -290,7 +289,9 @@ def describe_function(
         raise Undescribed(
             f"this call of {shown} is not supported ({type(error).__name__}: {error})"
         ) from None
-    refs = tuple(build.ref(one) for one in (found if isinstance(found, tuple | list) else (found,)))
+    refs = tuple(
+        build.ref(output) for output in (found if isinstance(found, tuple | list) else (found,))
+    )
     if len(refs) != len(build.outputs):
         raise Undescribed(
             f"{shown} returned {len(build.outputs)} tensors, but {len(refs)} are described"

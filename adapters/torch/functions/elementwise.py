@@ -83,14 +83,14 @@ def isclose(
 ) -> Ref:
     """Equal, or |input - other| finite and no more than atol + rtol |other|
     (aten/src/ATen/native/TensorCompare.cpp)."""
-    if any(build.array(one).dtype.kind != "f" for one in (input, other)):
+    if any(build.array(operand).dtype.kind != "f" for operand in (input, other)):
         raise Undescribed("isclose of integers is not supported")
     close = build.add(ops.Equal(), input, other)
     if equal_nan:
         close = build.add(
             ops.Or(),
             close,
-            build.add(ops.And(), *(build.add(ops.IsNaN(), one) for one in (input, other))),
+            build.add(ops.And(), *(build.add(ops.IsNaN(), operand) for operand in (input, other))),
         )
     if rtol == 0 and atol == 0:
         return close
@@ -205,11 +205,11 @@ def logaddexp2(build: CallBuilder, input: Value, other: Value) -> Ref:
 def hypot(build: CallBuilder, input: Value, other: Value) -> Ref:
     """The larger size times sqrt(1 + quotient²), which does not overflow; beside an infinity
     infinite, whatever it is (C99, F.9.4.3)."""
-    sizes = [build.add(ops.Abs(), one) for one in (input, other)]
+    sizes = [build.add(ops.Abs(), operand) for operand in (input, other)]
     large, small = build.add(ops.Max(), *sizes), build.add(ops.Min(), *sizes)
     quotient = build.add(ops.Where(), _is_0(build, large), 0.0, build.add(ops.Div(), small, large))
     root = build.add(ops.Sqrt(), build.add(ops.Add(), build.add(ops.Square(), quotient), 1.0))
-    infinite = build.add(ops.Or(), *(build.add(ops.IsInf(), one) for one in (input, other)))
+    infinite = build.add(ops.Or(), *(build.add(ops.IsInf(), operand) for operand in (input, other)))
     return build.add(ops.Where(), infinite, np.asarray(np.inf), build.add(ops.Mul(), large, root))
 
 
@@ -223,7 +223,9 @@ def atan2(build: CallBuilder, input: Value, other: Value) -> Ref:
         ops.Where(), build.add(ops.And(), _is_0(build, input), _is_0(build, other)), 0.0, slope
     )
     diagonal = build.add(ops.Where(), build.add(ops.Xor(), below, behind), -1.0, 1.0)
-    infinite = build.add(ops.And(), *(build.add(ops.IsInf(), one) for one in (input, other)))
+    infinite = build.add(
+        ops.And(), *(build.add(ops.IsInf(), operand) for operand in (input, other))
+    )
     angle = build.add(ops.Atan(), build.add(ops.Where(), infinite, diagonal, slope))
     half = build.add(ops.Where(), below, -math.pi, math.pi)
     return build.add(ops.Add(), angle, build.add(ops.Where(), behind, half, 0.0))

@@ -35,7 +35,7 @@ def _pair(build: CallBuilder, x: Value) -> tuple[Ref, ...]:
 
 def _joined(build: CallBuilder, pair: Sequence[Ref], rank: int) -> Ref:
     return build.add(
-        ops.Concat(axis=rank), *(build.add(ops.Unsqueeze(axes=(rank,)), one) for one in pair)
+        ops.Concat(axis=rank), *(build.add(ops.Unsqueeze(axes=(rank,)), part) for part in pair)
     )
 
 
@@ -80,7 +80,7 @@ def _line(
         wanted[-1] = 2 * (have[last] - 1)
     whole = axes if kind != "irfft" else axes[:-1]
     for axis, size in list(zip(axes, wanted, strict=True))[: len(whole)]:
-        parts = tuple(resized(build, one, rank, axis, have[axis], size) for one in parts)
+        parts = tuple(resized(build, part, rank, axis, have[axis], size) for part in parts)
     scale = _scale(math.prod(wanted), inverse, norm)
     if kind == "irfft":
         pair: Pair = (
@@ -159,10 +159,10 @@ def seen_as(build: CallBuilder, input: Value) -> Ref:
 def made(build: CallBuilder, real: Value, imag: Value) -> Ref:
     *shape, _ = build.outputs[0].shape
     parts = [
-        build.ref(one)
-        if build.shape(one) == tuple(shape)
-        else build.add(ops.Expand(shape=tuple(shape)), one)
-        for one in (real, imag)
+        build.ref(part)
+        if build.shape(part) == tuple(shape)
+        else build.add(ops.Expand(shape=tuple(shape)), part)
+        for part in (real, imag)
     ]
     return _joined(build, (parts[0], parts[1]), len(shape))
 
@@ -172,18 +172,17 @@ def product(build: CallBuilder, input: Value, other: Value) -> Ref:
     """(a + bi)(c + di), where one of the two may be real."""
     if isinstance(input, complex) or isinstance(other, complex):
         raise Undescribed("a Python complex number is not supported")
-    one, two = _pair(build, input), _pair(build, other)
+    first, second = _pair(build, input), _pair(build, other)
     rank = len(build.outputs[0].shape) - 1
 
     def times(left: Ref, right: Ref) -> Ref:
         return build.add(ops.Mul(), left, right)
 
-    if len(one) == 1 or len(two) == 1:
-        return _joined(build, [times(left, right) for left in one for right in two], rank)
-    first = build.add(ops.Sub(), times(one[0], two[0]), times(one[1], two[1]))
-    return _joined(
-        build, (first, build.add(ops.Add(), times(one[0], two[1]), times(one[1], two[0]))), rank
-    )
+    if len(first) == 1 or len(second) == 1:
+        return _joined(build, [times(left, right) for left in first for right in second], rank)
+    real = build.add(ops.Sub(), times(first[0], second[0]), times(first[1], second[1]))
+    imaginary = build.add(ops.Add(), times(first[0], second[1]), times(first[1], second[0]))
+    return _joined(build, (real, imaginary), rank)
 
 
 @function("complex.einsum", onnx="einsum")
@@ -196,10 +195,10 @@ def einsum(build: CallBuilder, equation: str, *operands: Any) -> Ref:
     if (
         not isinstance(equation, str)
         or len(given) != 2
-        or any(id(one) not in build.complexes for one in given)
+        or any(id(value) not in build.complexes for value in given)
     ):
         raise Undescribed("only two complex operands are supported")
-    (a, b), (c, d) = (_pair(build, one) for one in given)
+    (a, b), (c, d) = (_pair(build, value) for value in given)
 
     def times(left: Ref, right: Ref) -> Ref:
         return build.add(ops.Einsum(equation=equation), left, right)
@@ -219,7 +218,7 @@ def _register_by_parts(name: str) -> None:
     def by_parts(build: CallBuilder, *args: Any, **kwargs: Any) -> Ref:
         """What is done to the real parts and to the imaginary parts alike; what is real has
         imaginary parts of 0."""
-        if any(isinstance(one, Weight) for one in (*args, *kwargs.values())):
+        if any(isinstance(value, Weight) for value in (*args, *kwargs.values())):
             raise Undescribed("a parameter as an operand of complex numbers is not supported here")
         whole = {index for index in range(len(build.inputs)) if index in build.whole}
         apart = [_pair_of(build, index, index in whole) for index in range(len(build.inputs))]
@@ -232,7 +231,9 @@ def _register_by_parts(name: str) -> None:
             inner = CallBuilder(
                 arrays, [out[..., part] for out in build.outputs], build.kinds, build.training
             )
-            given = [0.0 if part and sums and isinstance(one, int | float) else one for one in args]
+            given = [
+                0.0 if part and sums and isinstance(value, int | float) else value for value in args
+            ]
             steps = describe_function(name, name, inner, given, kwargs).steps
             found += build.include(steps, *(pair[part] for pair in apart))
         return _joined(build, found, len(build.outputs[0].shape) - 1)

@@ -104,8 +104,8 @@ def encoder_layer(
         zip((attend, forward), norms, strict=True), start=1
     ):
         scale, shift = (
-            build.weight(f"norm{number}.{name}", one)
-            for name, one in (("weight", weight), ("bias", bias))
+            build.weight(f"norm{number}.{name}", value)
+            for name, value in (("weight", weight), ("bias", bias))
         )
         norm = ops.LayerNormalization(scale=scale, bias=shift, epsilon=eps, axes=(2,))
         if norm_first:

@@ -72,14 +72,14 @@ def euclidean_dist(build: CallBuilder, x1: Value, x2: Value) -> Ref:
     """The root of [-2 x1, |x1|², 1] [x2, 1, |x2|²]ᵀ, no less than 0, which loses digits of rows
     that are close to each other."""
     sides = []
-    for one, factor in ((x1, -2.0), (x2, 1.0)):
-        shape = build.shape(one)
+    for rows, factor in ((x1, -2.0), (x2, 1.0)):
+        shape = build.shape(rows)
         rank = len(shape)
         square = build.add(
-            ops.ReduceSum(axes=(rank - 1,), keepdims=True), build.add(ops.Square(), one)
+            ops.ReduceSum(axes=(rank - 1,), keepdims=True), build.add(ops.Square(), rows)
         )
         ones = build.ref(np.ones((*shape[:-1], 1)))
-        scaled = build.ref(one) if factor == 1 else build.add(ops.Mul(), one, factor)
+        scaled = build.ref(rows) if factor == 1 else build.add(ops.Mul(), rows, factor)
         sides.append(
             build.add(
                 ops.Concat(axis=rank - 1),
@@ -370,7 +370,9 @@ def kthvalue(
     axis = dim % array.ndim
     order = build.add(ops.TopK(k=array.shape[axis], axis=axis, largest=False), input)
     kth = build.ref(np.full((1,) if keepdim else (), k - 1))
-    return tuple(build.add(ops.Gather(axis=axis), one, kth) for one in (order, Ref(order.step, 1)))
+    return tuple(
+        build.add(ops.Gather(axis=axis), place, kth) for place in (order, Ref(order.step, 1))
+    )
 
 
 @function("median", onnx="topk")
@@ -451,12 +453,12 @@ def diff(
     """Each element less the one before it along an axis, n times; of truths whether they differ."""
     if not n:
         return build.ref(input)
-    given = [one for one in (prepend, input, append) if one is not None]
+    given = [part for part in (prepend, input, append) if part is not None]
     y = build.ref(input) if len(given) == 1 else concat(build, given, dim)
-    shapes = [build.shape(one) for one in given]
+    shapes = [build.shape(part) for part in given]
     axis = dim % len(shapes[0])
     shape = [
-        sum(one[axis] for one in shapes) if k == axis else size
+        sum(shape[axis] for shape in shapes) if k == axis else size
         for k, size in enumerate(build.shape(input))
     ]
     op = ops.NotEqual if build.array(input).dtype.kind == "b" else ops.Sub

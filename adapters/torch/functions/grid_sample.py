@@ -40,5 +40,5 @@ def affine_grid(
     build: CallBuilder, theta: Value, size: Sequence[int], align_corners: bool | None = None
 ) -> Ref:
     """The place of each element under the map of its sample."""
-    batch, _, *space = (int(one) for one in size)
+    batch, _, *space = (int(extent) for extent in size)
     return affine_places(build, build.ref(theta), batch, space, bool(align_corners))

@@ -63,8 +63,8 @@ def broadcast_rank(build: CallBuilder, *values: Value) -> int:
     return len(np.broadcast_shapes(*map(build.shape, values)))
 
 
-def less(build: CallBuilder, one: Value, other: Value) -> Ref:
-    return build.add(ops.Sub(), one, other)
+def less(build: CallBuilder, value: Value, other: Value) -> Ref:
+    return build.add(ops.Sub(), value, other)
 
 
 def times(build: CallBuilder, *factors: Value) -> Ref:

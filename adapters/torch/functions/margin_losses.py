@@ -50,7 +50,7 @@ def hinge_embedding_loss(
     """Targets other than 1 and -1 count for both."""
     how = reduction_of(reduction, size_average, reduce)
     apart = _above(build, less(build, float(margin), input))
-    is_one, is_other = (build.add(ops.Equal(), target, one) for one in (1.0, -1.0))
+    is_one, is_other = (build.add(ops.Equal(), target, sign) for sign in (1.0, -1.0))
     parts = (
         build.add(ops.Where(), is_one, 0.0, apart),
         build.add(ops.Where(), is_other, 0.0, input),
@@ -174,13 +174,13 @@ def cosine_embedding_loss(
     how = reduction_of(reduction, size_average, reduce)
     axis = broadcast_rank(build, input1, input2) - 1
 
-    def product(one: Value, other: Value) -> Ref:
-        return build.add(ops.ReduceSum(axes=(axis,)), times(build, one, other))
+    def product(left: Value, right: Value) -> Ref:
+        return build.add(ops.ReduceSum(axes=(axis,)), times(build, left, right))
 
-    squares = (plus(build, product(one, one), 1e-12) for one in (input1, input2))
+    squares = (plus(build, product(rows, rows), 1e-12) for rows in (input1, input2))
     length = build.add(ops.Sqrt(), times(build, *squares))
     cosine = build.add(ops.Div(), product(input1, input2), length)
-    is_one, is_other = (build.add(ops.Equal(), target, one) for one in (1.0, -1.0))
+    is_one, is_other = (build.add(ops.Equal(), target, sign) for sign in (1.0, -1.0))
     alike = less(build, 1.0, cosine)
     apart = _above(build, less(build, cosine, float(margin)))
     loss = build.add(ops.Where(), is_one, alike, build.add(ops.Where(), is_other, apart, 0.0))
@@ -241,8 +241,8 @@ def _triplet(
 ) -> Ref:
     anchor, positive, negative = three
 
-    def distance(one: Value, other: Value) -> Ref:
-        return pairwise_distance(build, one, other, **options)[0]
+    def distance(left: Value, right: Value) -> Ref:
+        return pairwise_distance(build, left, right, **options)[0]
 
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:

@@ -106,7 +106,7 @@ def grouped_mm(
         return build.add(ops.Concat(axis=int(columns)), *products)
     matrix = (1, *build.outputs[0].shape[1:])
     return build.add(
-        ops.Concat(axis=0), *(build.add(ops.Reshape(shape=matrix), one) for one in products)
+        ops.Concat(axis=0), *(build.add(ops.Reshape(shape=matrix), product) for product in products)
     )
 
 
@@ -134,13 +134,13 @@ def solve_triangular(
         raise Undescribed(f"systems of 1 to {_ROWS} rows are supported; this one has {size}")
     rest = tuple((0, length) for length in build.shape(A)[:-2])
     axis, solved = len(whole) - 2, None
-    one = np.ones((*build.shape(A)[:-2], 1, 1))
+    unit = np.ones((*build.shape(A)[:-2], 1, 1))
     for row in reversed(range(size)) if upper else range(size):
         y = build.add(ops.Expand(shape=(*whole[:-2], 1, whole[-1])), narrow(build, B, -2, row, 1))
         if solved is not None:
             columns = (row + 1, size) if upper else (0, row)
             factors = build.add(ops.Neg(), _block(build, A, (*rest, (row, row + 1), columns)))
-            factors = build.add(ops.Concat(axis=one.ndim - 1), factors, one)
+            factors = build.add(ops.Concat(axis=unit.ndim - 1), factors, unit)
             terms = build.add(ops.Concat(axis=axis), solved, y)
             y = build.add(ops.Product(), factors, terms)
         if not unitriangular:
@@ -339,7 +339,7 @@ def attention(
 ) -> Ref:
     """softmax(query · keyᵀ · scale + mask) · value over the last two axes, as one op
     (``dot_product_attention``)."""
-    q, k, v = (build.array(one) for one in (query, key, value))
+    q, k, v = (build.array(operand) for operand in (query, key, value))
     mask = None if attn_mask is None else build.array(attn_mask)
     op = dot_product_attention(
         q, k, v, mask, dropout=dropout_p, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa

@@ -416,7 +416,7 @@ def pad(
     a tensor."""
     if not isinstance(mode, str):
         mode, value = "constant", mode
-    places = tuple(one if isinstance(one, int) else int(build.array(one)) for one in pad)
+    places = tuple(width if isinstance(width, int) else int(build.array(width)) for width in pad)
     return build.module(_PADS[mode], input, padding=places, value=value or 0.0)
 
 

@@ -67,7 +67,7 @@ def instance_norm(
         "weight": weight,
         "bias": bias,
     }
-    held = {name: build.weight(name, one) for name, one in names.items()}
+    held = {name: build.weight(name, weight) for name, weight in names.items()}
     rank = min(max(build.rank(input) - 2, 1), 3)
     running = not use_input_stats
     return build.module_outputs(
@@ -98,7 +98,7 @@ def embedding_bag(
     if max_norm is not None:
         raise Undescribed("max_norm is not supported, since it changes the weight in place")
     given = {"input": input, "offsets": offsets, "per_sample_weights": per_sample_weights}
-    there = [name for name, one in given.items() if one is not None]
+    there = [name for name, weight in given.items() if weight is not None]
     arguments = {name: Ref(-1, there.index(name)) for name in there}
     attributes = {
         "mode": mode,
@@ -106,7 +106,7 @@ def embedding_bag(
         "padding_idx": padding_idx,
     }
     held = {"weight": build.weight("weight", weight)}
-    values = [one for one in given.values() if one is not None]
+    values = [weight for weight in given.values() if weight is not None]
     return build.module_outputs(
         "EmbeddingBag", values, held, arguments, max_norm=None, norm_type=norm_type, **attributes
     )
@@ -205,7 +205,7 @@ def conv_tbc(build: CallBuilder, input: Value, weight: Value, bias: Value, pad: 
 def pdist(build: CallBuilder, input: Value, p: float = 2.0) -> Ref:
     """The distance of every row to each behind it."""
     rows = build.shape(input)[0]
-    pairs = [(one, other) for one in range(rows) for other in range(one + 1, rows)]
+    pairs = [(row, other) for row in range(rows) for other in range(row + 1, rows)]
     left, right = (
         build.add(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
     )

@@ -78,7 +78,7 @@ def _levels(
     differ, or -1."""
     if not (build.fixed(scale) and build.fixed(zero_point)):
         raise Undescribed("its scale is computed from the model's input")
-    size, zero = (np.array(build.array(one)) for one in (scale, zero_point))
+    size, zero = (np.array(build.array(number)) for number in (scale, zero_point))
     if axis >= 0:
         around = [1] * build.array(input).ndim
         around[axis] = -1

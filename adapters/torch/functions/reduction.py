@@ -277,7 +277,7 @@ def topk(
     values, places = build.outputs
     axis = dim % values.ndim
     ranks = np.argsort(np.lexsort((places, -values if largest else values), axis=axis), axis=axis)
-    first, second = (build.add(ops.GatherElements(axis=axis), one, ranks) for one in order)
+    first, second = (build.add(ops.GatherElements(axis=axis), place, ranks) for place in order)
     return first, second
 
 

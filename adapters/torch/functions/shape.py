@@ -82,7 +82,8 @@ def same(build: CallBuilder, input: Value) -> Ref:
 def movedim(build: CallBuilder, input: Value, source: Any, destination: Any) -> Ref:
     rank = build.rank(input)
     pairs = zip(
-        *(((one,) if isinstance(one, int) else one) for one in (destination, source)), strict=True
+        *(((axes,) if isinstance(axes, int) else axes) for axes in (destination, source)),
+        strict=True,
     )
     fixed = {to % rank: of % rank for to, of in pairs}
     rest = iter(axis for axis in range(rank) if axis not in fixed.values())
@@ -125,7 +126,7 @@ def as_strided(
     if layout is None:
         raise Undescribed("the strides of its tensor are not available")
     own = _in_memory(build.shape(input), *layout).reshape(-1)
-    sizes, steps = ([int(build.array(one)) for one in part] for part in (size, stride))
+    sizes, steps = ([int(build.array(number)) for number in part] for part in (size, stride))
     wanted = _in_memory(sizes, steps, layout[1] if storage_offset is None else storage_offset)
     order = np.argsort(own, kind="stable")
     found = order[np.searchsorted(own[order], wanted).clip(0, max(0, own.size - 1))]
@@ -167,8 +168,10 @@ def concat(
     build: CallBuilder, tensors: Sequence[Value], dim: int = 0, *, axis: int | None = None
 ) -> Ref:
     """Empty tensors are left out beside others; of one axis everywhere, as PyTorch does."""
-    kept = [one for one in tensors if 0 not in build.shape(one)]
-    kept = kept or [one for one in tensors if build.shape(one) != (0,)] or list(tensors)[:1]
+    kept = [tensor for tensor in tensors if 0 not in build.shape(tensor)]
+    kept = (
+        kept or [tensor for tensor in tensors if build.shape(tensor) != (0,)] or list(tensors)[:1]
+    )
     return build.add(ops.Concat(axis=dim if axis is None else axis), *kept)
 
 
@@ -176,7 +179,9 @@ def concat(
 def stack(build: CallBuilder, tensors: Sequence[Value], dim: int = 0) -> Ref:
     at = dim % (build.rank(tensors[0]) + 1)
     shape = build.shape(tensors[0])
-    lifted = [build.add(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), one) for one in tensors]
+    lifted = [
+        build.add(ops.Reshape(shape=(*shape[:at], 1, *shape[at:])), tensor) for tensor in tensors
+    ]
     return build.add(ops.Concat(axis=at), *lifted)
 
 
@@ -288,7 +293,7 @@ def gather(
     if build.rank(input) and build.rank(index):
         return build.add(ops.GatherElements(axis=dim), input, index)
     # one without axes is one of a single element
-    row, places = (build.add(ops.Reshape(shape=(-1,)), one) for one in (input, index))
+    row, places = (build.add(ops.Reshape(shape=(-1,)), operand) for operand in (input, index))
     return build.reshaped(build.add(ops.Gather(axis=0), row, places))
 
 
@@ -304,7 +309,10 @@ def roll(build: CallBuilder, input: Value, shifts: Any, dims: Any = None) -> Ref
         size = build.array(input).size
         return build.reshaped(build.add(ops.Gather(axis=0), flat, np.roll(np.arange(size), shifts)))
     found = build.ref(input)
-    pairs = zip(*(((one,) if isinstance(one, int) else one) for one in (shifts, dims)), strict=True)
+    pairs = zip(
+        *(((numbers,) if isinstance(numbers, int) else numbers) for numbers in (shifts, dims)),
+        strict=True,
+    )
     for shift, axis in pairs:
         found = build.add(
             ops.Gather(axis=axis), found, np.roll(np.arange(build.shape(input)[axis]), shift)
@@ -391,8 +399,8 @@ def _indices(build: CallBuilder, part: Any) -> Any:
     if isinstance(part, slice):
         return slice(
             *(
-                int(build.array(one)) if isinstance(one, Ref | Weight) else one
-                for one in (part.start, part.stop, part.step)
+                int(build.array(bound)) if isinstance(bound, Ref | Weight) else bound
+                for bound in (part.start, part.stop, part.step)
             )
         )
     if isinstance(part, list | tuple):
@@ -413,7 +421,9 @@ def _basic(parts: Sequence[Any]) -> bool:
 @function("index", onnx="slice")
 def index(build: CallBuilder, input: Value, indices: Sequence[Any]) -> Ref:
     """A graph's own: None stands for the whole of an axis, where in Python it is a new one."""
-    return getitem(build, input, tuple(slice(None) if one is None else one for one in indices))
+    return getitem(
+        build, input, tuple(slice(None) if index is None else index for index in indices)
+    )
 
 
 @function("__getitem__", onnx="slice")
@@ -476,7 +486,7 @@ def _written(
         updates = build.add(ops.Reshape(shape=array.shape), updates)
     if array.shape != numbers.shape:
         updates = build.add(ops.Expand(shape=numbers.shape), updates)
-    flat = [build.add(ops.Reshape(shape=(-1,)), one) for one in (input, updates)]
+    flat = [build.add(ops.Reshape(shape=(-1,)), operand) for operand in (input, updates)]
     return build.reshaped(
         build.add(ops.ScatterND(reduction=reduction), flat[0], numbers.reshape(-1, 1), flat[1])
     )

@@ -19,7 +19,7 @@ def _adaptive(module: Any, call: ModuleCall) -> Description:
     build, (x, target) = Builder(), (call.arguments[name] for name in ("input_", "target_"))
     batched = call.inputs[target.index].ndim > 0
     if not batched:
-        x, target = (build.add(ops.Unsqueeze(axes=(0,)), one) for one in (x, target))
+        x, target = (build.add(ops.Unsqueeze(axes=(0,)), value) for value in (x, target))
     places = build.add(ops.Cast(to="int64"), target)
     bias = call.weight("head.bias")
     head = build.add(ops.MatMul(weight=call.required("head.weight", axes=(1, 0)), bias=bias), x)
@@ -39,8 +39,8 @@ def _adaptive(module: Any, call: ModuleCall) -> Description:
         cluster = np.asarray(module.shortlist_size + k, np.int64)
         in_head = build.add(ops.Where(), inside, cluster, in_head)
     output = _log_share(build, head, in_head)
-    for one in within:
-        output = build.add(ops.Add(), output, one)
+    for share in within:
+        output = build.add(ops.Add(), output, share)
     loss = build.add(ops.Neg(), build.add(ops.ReduceMean(axes=(0,)), output))
     if not batched:
         output = build.add(ops.Squeeze(axes=(0,)), output)

@@ -27,9 +27,9 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1
     eps = float(np.float16(eps)) if x.dtype == np.float16 else eps
     build = Builder()
     parts = []
-    for index, one in enumerate((x, y)):
+    for index, rows in enumerate((x, y)):
         ref = Ref(-1, index)
-        if one.shape != shape:
+        if rows.shape != shape:
             ref = build.add(ops.Expand(shape=shape), ref)
         parts.append(build.add(ops.LpNormalization(axes=(dim % len(shape),), epsilon=eps), ref))
     build.add(ops.ReduceSum(axes=(dim % len(shape),), keepdims=False), build.add(ops.Mul(), *parts))

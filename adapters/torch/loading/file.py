@@ -215,8 +215,8 @@ def _names_bytearray(stream: Any) -> bool:
     with suppress(ValueError):
         while True:
             if any(
-                code.name == "GLOBAL" and str(one).endswith(" bytearray")
-                for code, one, _ in pickletools.genops(stream)
+                code.name == "GLOBAL" and str(argument).endswith(" bytearray")
+                for code, argument, _ in pickletools.genops(stream)
             ):
                 return True
     return False
@@ -301,7 +301,8 @@ def _is_state(value: Any) -> bool:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return False
     return any(
-        isinstance(one, torch.Tensor | torch.ScriptObject) for one in value.values()
+        isinstance(part, torch.Tensor | torch.ScriptObject) for part in value.values()
     ) and not any(
-        isinstance(one, Mapping) and not key.endswith("_extra_state") for key, one in value.items()
+        isinstance(part, Mapping) and not key.endswith("_extra_state")
+        for key, part in value.items()
     )

@@ -61,8 +61,8 @@ def _way(
     counts too."""
     build, places = Builder(), tuple(Ref(-1, place) for place in range(count))
     parts = [
-        build.add(summed(Weight(name, None, one)), *places)
-        for name, one in (("scale * integer", first), ("bias", second))
+        build.add(summed(Weight(name, None, part)), *places)
+        for name, part in (("scale * integer", first), ("bias", second))
     ]
     rounded = [build.add(ops.MulConstant(Weight("1", None, np.ones(()))), part) for part in parts]
     return build.ended(build.add(ops.Add(), *rounded))

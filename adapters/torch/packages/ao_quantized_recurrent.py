@@ -31,7 +31,7 @@ def _held(module: Any, call: ModuleCall) -> tuple[ModuleCall, int | None]:
             values = tensor.detach().numpy(force=True)
             weights[name] = Weight(name, values, values)
     integers = all(
-        one.grid is not None for name, one in weights.items() if name.startswith("weight")
+        weight.grid is not None for name, weight in weights.items() if name.startswith("weight")
     )
     return replace(call, read=weights.get), DYNAMIC_HIGH.get(call.engine, 127) if integers else None
 

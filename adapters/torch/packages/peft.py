@@ -121,13 +121,13 @@ def _lora(module: Any, call: ModuleCall) -> Description:
     )
     if samples:
         adapters = [
-            replace(one, chosen=np.array([name == one.name for name in samples]))
-            for one in adapters
+            replace(adapter, chosen=np.array([name == adapter.name for name in samples]))
+            for adapter in adapters
         ]
     if not adapters:
         return base
     limited = getattr(module.base_layer, "max_norm", None) is not None
-    if limited and any(one.magnitude is not None for one in adapters):
+    if limited and any(adapter.magnitude is not None for adapter in adapters):
         raise Undescribed("DoRA on an embedding with max_norm is not supported")
     if hasattr(module.base_layer, "embed_scale"):
         raise Undescribed(
@@ -141,7 +141,7 @@ def _lora(module: Any, call: ModuleCall) -> Description:
     described = _with(base, at, name, merged, _bias(base.steps[at].op, weight, adapters, module))
     build = Builder()
     (y,) = build.include(described.steps)
-    words = " + ".join(["base_layer(x)", *(one.words for one in adapters)])
+    words = " + ".join(["base_layer(x)", *(adapter.words for adapter in adapters)])
     return replace(described, steps=build.ended(build.add(ops.ByParts(way, words), y, Ref(-1))))
 
 
@@ -180,10 +180,10 @@ def _attention(module: Any, call: ModuleCall) -> Description:
         owner, place = owners[name]
         added, words = np.zeros(y.effective.shape), []
         parts: dict[str, np.ndarray] = {}
-        for one in names:
-            down, up = (call.required(f"{place}lora_{letter}.{one}.weight") for letter in "AB")
+        for key in names:
+            down, up = (call.required(f"{place}lora_{letter}.{key}.weight") for letter in "AB")
             adapter = _Adapter(
-                one, down, up, float(owner.scaling[one]), _how(owner, one), None, None
+                key, down, up, float(owner.scaling[key]), _how(owner, key), None, None
             )
             added = added + adapter.delta
             words.append(f"plus {up.name} @ {down.name} times {adapter.scale:g} ({adapter.how})")
@@ -268,8 +268,8 @@ def _adapters(module: Any, call: ModuleCall, names: Any) -> Iterator[_Adapter]:
         if module.training and type(module.lora_dropout[name]).__name__ != "Identity":
             raise Undescribed(f"dropout is active before its adapter {name}")
         kept, own = (
-            str(one.weight.dtype)
-            for one in (module.base_layer, held[name] if not table else _OfParameter(held[name]))
+            str(layer.weight.dtype)
+            for layer in (module.base_layer, held[name] if not table else _OfParameter(held[name]))
         )
         if own not in (kept, "torch.float32", "torch.float64"):
             raise Undescribed(
@@ -358,8 +358,10 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
             if part is not None
         }
     effective = _like(module, rows, weight.effective)
-    if any(one.scale != 1 for one in adapters) and all(one.magnitude is None for one in adapters):
-        plain = base + sum(one.delta / one.scale for one in adapters if one.scale)
+    if any(adapter.scale != 1 for adapter in adapters) and all(
+        adapter.magnitude is None for adapter in adapters
+    ):
+        plain = base + sum(adapter.delta / adapter.scale for adapter in adapters if adapter.scale)
         parts[f"{weight.name} with the adapters added without their scaling"] = _like(
             module, plain, weight.effective
         )
@@ -374,18 +376,22 @@ def _merged(module: Any, weight: Weight, adapters: list[_Adapter]) -> Weight:
 
 def _bias(op: Any, weight: Weight, adapters: list[_Adapter], module: Any) -> Weight | None:
     """The base's bias and those of the adapters; None where they have none."""
-    with_bias = [one for one in adapters if one.bias is not None]
+    with_bias = [adapter for adapter in adapters if adapter.bias is not None]
     if not with_bias:
         return None
     added, words = np.zeros(()), []
-    for one in adapters:
-        if one.bias is not None:
-            added = added + one.scale * one.bias.effective.astype(np.float64)
-            words.append(f"plus {one.bias.name} times {one.scale:g}")
-        if one.magnitude is not None:
-            added = added * one.gain(_rows(module, weight.effective)).reshape(-1)
-            words.append(f"times {one.magnitude.name} / the norm, except the base layer's bias")
-    parts = {one.bias.name: one.bias.effective for one in with_bias if one.bias is not None}
+    for adapter in adapters:
+        if adapter.bias is not None:
+            added = added + adapter.scale * adapter.bias.effective.astype(np.float64)
+            words.append(f"plus {adapter.bias.name} times {adapter.scale:g}")
+        if adapter.magnitude is not None:
+            added = added * adapter.gain(_rows(module, weight.effective)).reshape(-1)
+            words.append(f"times {adapter.magnitude.name} / the norm, except the base layer's bias")
+    parts = {
+        adapter.bias.name: adapter.bias.effective
+        for adapter in with_bias
+        if adapter.bias is not None
+    }
     none = np.zeros(added.shape, np.float32)
     held = Weight("base_layer.bias", none, none) if op.bias is None else op.bias
     kind = np.result_type(held.effective.dtype, np.float32)
@@ -426,16 +432,21 @@ def _bias_before(module: Any, call: ModuleCall, op: Any) -> Weight | None:
     """The bias that has those of adapters in it already; None where it has none."""
     try:
         adapters = [
-            one for one in _adapters(module, call, module.merged_adapters) if one.bias is not None
+            adapter
+            for adapter in _adapters(module, call, module.merged_adapters)
+            if adapter.bias is not None
         ]
     except Undescribed:
         return None
     if not adapters or op.bias is None:
         return None
-    bare, names = op.bias.effective.astype(np.float64), " and ".join(one.name for one in adapters)
-    for one in adapters:
-        assert one.bias is not None
-        bare = bare - one.scale * one.bias.effective.astype(np.float64)
+    bare, names = (
+        op.bias.effective.astype(np.float64),
+        " and ".join(adapter.name for adapter in adapters),
+    )
+    for adapter in adapters:
+        assert adapter.bias is not None
+        bare = bare - adapter.scale * adapter.bias.effective.astype(np.float64)
     parts = {f"{op.bias.name} without {names}": bare.astype(op.bias.effective.dtype)}
     bias: Weight = replace(
         op.bias,
@@ -451,7 +462,7 @@ def _way(
     """The layer as PEFT computes it: the base layer's output, and what each adapter adds to it."""
     at, name = _sums(base.steps)
     weight, held = getattr(base.steps[at].op, name), getattr(base.steps[at].op, "bias", None)
-    beside = tuple(f"beside it: plus {one.words}" for one in adapters)
+    beside = tuple(f"beside it: plus {adapter.words}" for adapter in adapters)
     base = _with(base, at, name, replace(weight, steps=(*weight.steps, *beside)))
     build = Builder()
     (y,) = build.include(base.steps)
