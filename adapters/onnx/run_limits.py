@@ -342,11 +342,10 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
             else:
                 limit = 1.0
             begins = not go or (go in constants and bool(constants[go].ravel()[0]))
-            total += (
-                max(limit, 0.0) * (1 + inner)
-                if begins and _goes_on(_graphs(node)[0], constants)
-                else inner
-            )
+            if begins and _goes_on(_graphs(node)[0], constants):
+                total += max(limit, 0.0) * (1 + inner)
+            else:
+                total += inner
         else:
             total += inner
     return total

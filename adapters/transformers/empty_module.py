@@ -39,10 +39,10 @@ def refuse_more_than_the_files_hold(directory: Directory, cls: Any, own: bool) -
     def bytes_wanted() -> int:
         return _bytes_wanted(directory, cls, own, tensors)
 
-    wanted = (
-        bytes_wanted()
-        if own
-        else limited(
+    if own:
+        wanted = bytes_wanted()
+    else:
+        wanted = limited(
             bytes_wanted,
             f"building {cls.__name__} from {directory.path / CONFIG}",
             memory=_MEMORY + _MEMORY_OF_A_TENSOR * tensors,
@@ -50,7 +50,6 @@ def refuse_more_than_the_files_hold(directory: Directory, cls: Any, own: bool) -
             # the threads of OpenMP are not in the child, which would wait for them
             prepare=lambda: torch.set_num_threads(1),
         )
-    )
     if too_much(wanted, holds):
         raise CannotOpen(
             f"{directory.path / CONFIG} describes a model of {wanted:,} bytes, but its files have "

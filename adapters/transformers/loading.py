@@ -170,12 +170,10 @@ def _filled(
                 **options,
             )
         except Exception as error:
-            what = (
-                f"is quantised ({printable.name(directory.quantisation)}), which cannot be opened "
-                "here"
-                if directory.quantisation
-                else f"cannot be opened as {cls.__name__}"
-            )
+            what = f"cannot be opened as {cls.__name__}"
+            if directory.quantisation:
+                kind = printable.name(directory.quantisation)
+                what = f"is quantised ({kind}), which cannot be opened here"
             raise CannotOpen(f"{directory.path} {what}: {reason(error)}") from None
     _refuse_misfit(directory, cls, info)
     if written is not None:

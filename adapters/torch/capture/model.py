@@ -108,15 +108,13 @@ class TorchModel(Shown):
             self.module if layer is None or self.may_be_operation(layer) else self._called(layer)
         )
         bound, others = bound_to(module, arguments, self.specs, alone=layer is not None)
-        notes = (
-            (
+        notes = self.notes
+        if others:
+            notes += (
                 f"these arguments go into **kwargs, and whether they are used is not known: "
                 f"{', '.join(map(repr, others))}",
             )
-            if others
-            else ()
-        )
-        return replace(self, arguments=bound, notes=(*self.notes, *notes))
+        return replace(self, arguments=bound, notes=notes)
 
     @property
     def containers(self) -> tuple[Layer, ...]:

@@ -74,13 +74,11 @@ class AutocastRounding:
     def before(self, description: Description, inputs: Sequence[np.ndarray]) -> Description:
         """The description behind the rounding of each of the inputs."""
         build = Builder()
-        given = [
-            build.add(ops.Cast(to=self.to), Ref(-1, place))
-            if x.dtype.kind == "f"
-            else Ref(-1, place)
-            for place, x in enumerate(inputs)
-        ]
-        outputs = build.include(description.steps, *given)
+        rounded = [Ref(-1, place) for place in range(len(inputs))]
+        for place, x in enumerate(inputs):
+            if x.dtype.kind == "f":
+                rounded[place] = build.add(ops.Cast(to=self.to), Ref(-1, place))
+        outputs = build.include(description.steps, *rounded)
         return replace(description, steps=build.ended(*outputs))
 
 

@@ -158,12 +158,12 @@ def seen_as(build: CallBuilder, input: Value) -> Ref:
 @function("complex.complex", onnx="concat")
 def made(build: CallBuilder, real: Value, imag: Value) -> Ref:
     *shape, _ = build.outputs[0].shape
-    parts = [
-        build.ref(part)
-        if build.shape(part) == tuple(shape)
-        else build.add(ops.Expand(shape=tuple(shape)), part)
-        for part in (real, imag)
-    ]
+    parts = []
+    for part in (real, imag):
+        if build.shape(part) == tuple(shape):
+            parts.append(build.ref(part))
+        else:
+            parts.append(build.add(ops.Expand(shape=tuple(shape)), part))
     return _joined(build, (parts[0], parts[1]), len(shape))
 
 

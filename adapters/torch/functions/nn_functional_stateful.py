@@ -248,10 +248,9 @@ def multi_head_attention_forward(
 ) -> tuple[Ref, ...]:
     if static_k is not None or static_v is not None:
         raise Undescribed("static keys and values are not supported")
+    projections = {"in": in_proj_weight}
     if use_separate_proj_weight:
         projections = {"q": q_proj_weight, "k": k_proj_weight, "v": v_proj_weight}
-    else:
-        projections = {"in": in_proj_weight}
     weights: dict[str, Value | None] = {
         f"{name}_proj_weight": weight for name, weight in projections.items()
     }
@@ -261,16 +260,12 @@ def multi_head_attention_forward(
     tensors |= {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask}
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     arguments: dict[str, Any] = {name: Ref(-1, index) for index, name in enumerate(given)}
+    arguments |= {"need_weights": need_weights, "average_attn_weights": average_attn_weights}
     outputs = build.module_outputs(
         "MultiheadAttention",
         list(given.values()),
         {name: build.weight(name, weight) for name, weight in weights.items()},
-        arguments
-        | {
-            "need_weights": need_weights,
-            "average_attn_weights": average_attn_weights,
-            "is_causal": is_causal,
-        },
+        arguments | {"is_causal": is_causal},
         embed_dim=embed_dim_to_check,
         num_heads=num_heads,
         batch_first=False,

@@ -15,11 +15,9 @@ __all__: list[str] = []
 def pack(build: CallBuilder, input: Value, lengths: Value, batch_first: bool) -> Outputs:
     """(rows, how many samples have each step)."""
     sizes = tuple(int(size) for size in build.outputs[1])
-    x = (
-        build.add(ops.Transpose(perm=(1, 0, *range(2, build.rank(input)))), input)
-        if batch_first
-        else input
-    )
+    x = input
+    if batch_first:
+        x = build.add(ops.Transpose(perm=(1, 0, *range(2, build.rank(input)))), input)
     return build.add(ops.Packed(sizes=sizes), x), build.ref(np.asarray(sizes))
 
 

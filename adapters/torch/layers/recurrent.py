@@ -205,12 +205,9 @@ def _op(
     }
     match _kind(module):
         case "LSTM":
-            return LSTM(
-                **shared,
-                projection=weight("weight_hr", axes=(1, 0))
-                if getattr(module, "proj_size", 0)
-                else None,
-            )
+            if getattr(module, "proj_size", 0):
+                return LSTM(**shared, projection=weight("weight_hr", axes=(1, 0)))
+            return LSTM(**shared, projection=None)
         case "GRU":
             return GRU(**shared, gates="rzh")
     return RNN(**shared, activation=_FUNCTIONS[module.nonlinearity]())

@@ -173,10 +173,10 @@ def _bag(module: Any, call: ModuleCall) -> Description:
 
 
 def _batch_statistics(module: Any) -> str:
+    if not module.bn.training:
+        return ""
     return (
         "in training mode it normalises with the statistics of the batch; call eval() on it first"
-        if module.bn.training
-        else ""
     )
 
 

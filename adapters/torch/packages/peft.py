@@ -166,12 +166,10 @@ def _attention(module: Any, call: ModuleCall) -> Description:
         "out_proj.weight": (base.out_proj, "base_layer.out_proj."),
     }
     off = module.disable_adapters
-    names = (
-        ()
-        if off
-        else module.merged_adapters
-        or [name for name in module.active_adapters if name in module.lora_A]
-    )
+    names = []
+    if not off:
+        active = [name for name in module.active_adapters if name in module.lora_A]
+        names = module.merged_adapters or active
 
     def read(name: str) -> Weight | None:
         y = inside.read(name.replace("out_proj.", "out_proj.base_layer."))
@@ -473,22 +471,18 @@ def _way(
         raise Undescribed("an input without a batch axis is not supported")
     for adapter in adapters:
         axes = call.x.ndim - (not module.lora_embedding_A)
-        scale = (
-            adapter.scale
-            if adapter.chosen is None
-            else (adapter.chosen * adapter.scale).reshape(-1, *(1,) * axes)
-        )
+        scale = adapter.scale
+        if adapter.chosen is not None:
+            scale = (adapter.chosen * adapter.scale).reshape(-1, *(1,) * axes)
         added = build.add(
             _times(f"scaling of {adapter.name}", scale, adapter.how),
             _low_rank(module, call, build, adapter),
         )
         if adapter.magnitude is not None:
             gain = _gain(module, build, adapter, weight)
-            less = (
-                y
-                if held is None
-                else build.add(ops.AddConstant(_against(held, weight.effective.ndim)), y)
-            )
+            less = y
+            if held is not None:
+                less = build.add(ops.AddConstant(_against(held, weight.effective.ndim)), y)
             more = build.add(ops.Mul(), less, build.add(ops.AddConstant(_number("-1", -1.0)), gain))
             added = build.add(ops.Add(), more, build.add(ops.Mul(), added, gain))
         y = build.add(ops.Beside(weight=weight.name, words=adapter.words), y, added)
