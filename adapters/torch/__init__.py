@@ -12,7 +12,8 @@ from probe.model import Model
 from ..user_modules import refuse_factory
 from .capture.devices import idle, moved, refuse_absent
 from .capture.exported_program import Program, calls_of, is_program, specs_of
-from .capture.model import TorchModel, mode_of, unwrapped
+from .capture.model import TorchModel
+from .capture.module_tree import mode_of, unwrapped
 from .capture.torchscript import Script, is_script, unfollowed, within
 from .layers import (  # noqa: F401 - their import fills the table of descriptions
     activation,

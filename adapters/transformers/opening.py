@@ -15,7 +15,8 @@ from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
 
 from ..torch import open_model as open_module
 from ..torch.capture.devices import DISK, idle, refuse_absent
-from ..torch.capture.model import TorchModel, unwrapped
+from ..torch.capture.model import TorchModel
+from ..torch.capture.module_tree import unwrapped
 from ..torch.loading.factory import Factory, build
 from ..torch.loading.state_dict import fill
 from .directory import Directory

@@ -24,13 +24,14 @@ from .exported_program import Program
 from .function_calls import FunctionCalls
 from .input_checks import expectation
 from .module_hooks import watch
+from .module_tree import atomic, graph_around, is_called, named, unwrapped
 from .rounding_noise import RoundingNoise, half_precision
 from .tensors import tensors_for
 from .thread_settings import settings_here
 from .torchscript import Script, is_script, kind_of, unfollowed
 from .unseen_tensors import Unseen
 
-__all__ = ["TorchModel", "mode_of", "unwrapped"]
+__all__ = ["TorchModel"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,20 +122,20 @@ class TorchModel(Shown):
         """Modules that are known by what they call; a shared one under its first name."""
         return tuple(
             _layer(name, module, ("numpy", "onnx"))
-            for name, module in _named(self.module)
+            for name, module in named(self.module)
             if calls_others(module)
-            and _is_called(module)
+            and is_called(module)
             and not unfollowed(module)
             and "parametrizations" not in name.split(".")
         )
 
     def names(self) -> tuple[str, ...]:
-        modules = dict(_named(self.module, shared=True))
-        return (*(name for name in modules if not _graph_around(name, modules)), *self._met)
+        modules = dict(named(self.module, shared=True))
+        return (*(name for name in modules if not graph_around(name, modules)), *self._met)
 
     def compiled_into_graph(self, name: str) -> str:
-        modules = dict(_named(self.module, shared=True))
-        graph = _graph_around(name, modules) if name in modules else None
+        modules = dict(named(self.module, shared=True))
+        graph = graph_around(name, modules) if name in modules else None
         if graph is None:
             return ""
         kind = "an exported program" if isinstance(graph, Program) else "TorchScript"
@@ -146,7 +147,7 @@ class TorchModel(Shown):
 
     def may_be_operation(self, name: str) -> bool:
         place, slash, _ = name.rpartition("/")
-        modules = [known for known, _ in _named(self.module, shared=True)]
+        modules = [known for known, _ in named(self.module, shared=True)]
         return bool(slash) and name not in modules and place in modules
 
     def settings(self) -> AbstractContextManager[None]:
@@ -247,7 +248,7 @@ class TorchModel(Shown):
         listed: bool = True,
     ) -> tuple[np.ndarray, ...]:
         """A pass in which these are watched; the calls that it meets are ``listed`` as layers."""
-        names = {id(module): name for name, module in _named(self.module)}
+        names = {id(module): name for name, module in named(self.module)}
         given = tensors_for(root, inputs, self.module)
         try:
             return watch(
@@ -276,12 +277,12 @@ class TorchModel(Shown):
     def _function_calls(
         self, root: torch.nn.Module, functions: Collection[str] | None, on_call: OnCall
     ) -> FunctionCalls:
-        names = {id(module): name for name, module in _named(self.module)}
+        names = {id(module): name for name, module in named(self.module)}
         return FunctionCalls(root, functions, names, opaque, on_call)
 
     def unseen_input(self, layer: str, inputs: Sequence[Any]) -> str:
-        module = dict(_named(self.module, shared=True)).get(layer)
-        name = layer if module is None else {id(m): n for n, m in _named(self.module)}[id(module)]
+        module = dict(named(self.module, shared=True)).get(layer)
+        name = layer if module is None else {id(m): n for n, m in named(self.module)}[id(module)]
         some = {at: tensors for at, tensors in self._given_unseen.items() if at == name}
         return next(self._following(self.module, inputs, some, _GIVEN), ("", ""))[1]
 
@@ -318,7 +319,7 @@ class TorchModel(Shown):
 
     def _called(self, name: str) -> torch.nn.Module:
         """The module of this name, which has calls of its own."""
-        found = dict(_named(self.module, shared=True)).get(name)
+        found = dict(named(self.module, shared=True)).get(name)
         if found is None:
             raise UnknownLayer(name, [known for known, _ in self._atomic()])
         if why := self.compiled_into_graph(name):
@@ -326,7 +327,7 @@ class TorchModel(Shown):
         return found
 
     def _atomic(self) -> list[tuple[str, torch.nn.Module]]:
-        return _atomic(self.module)
+        return atomic(self.module)
 
 
 _FAST = (
@@ -341,97 +342,6 @@ def _other(array: np.ndarray) -> np.ndarray:
     """Other numbers of the same kind and range, for a model to run on as well."""
     moved = np.roll(array, 1)
     return moved * array.dtype.type(0.75) if array.dtype.kind == "f" else moved
-
-
-def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that torch.compile was given: hooks on its wrapper are not those of the layer."""
-    inner = module._modules["_orig_mod"] if "_orig_mod" in module._modules else None
-    if inner is None:
-        return module
-    return inner
-
-
-def mode_of(module: torch.nn.Module) -> str:
-    """A note on the mode that a live module came in and keeps."""
-    modes = [part.training for _, part in _named(module)]
-    training, total = sum(modes), len(modes)
-    if not training:
-        return "the module is in evaluation mode"
-    if training == total:
-        return "the module is in training mode, as given; call eval() on it to check inference"
-    return f"{training} of its {total} modules are in training mode, as given"
-
-
-def _children(module: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    return [
-        (name, unwrapped(child)) for name, child in module._modules.items() if child is not None
-    ]
-
-
-def _named(root: torch.nn.Module, shared: bool = False) -> list[tuple[str, torch.nn.Module]]:
-    """Every module with its dotted name; one that has several names under its first, or ``shared``
-    under all."""
-    found: list[tuple[str, torch.nn.Module]] = []
-    seen = set[int]()
-
-    def down(module: torch.nn.Module, name: str) -> None:
-        if id(module) in seen and not shared:
-            return
-        seen.add(id(module))
-        found.append((name, module))
-        for key, child in _children(module):
-            down(child, f"{name}.{key}" if name else key)
-
-    down(root, "")
-    return found
-
-
-def _graph_around(name: str, modules: Mapping[str, torch.nn.Module]) -> torch.nn.Module | None:
-    """The outermost module, run as a graph, that a part lies inside."""
-    path = name.split(".") if name else []
-    around = (modules[".".join(path[:depth])] for depth in range(len(path)))
-    return next(
-        (module for module in around if is_script(module) or isinstance(module, Program | Script)),
-        None,
-    )
-
-
-def _atomic(root: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    """Goes down to what computes itself: PyTorch's own layers, whose inside is theirs, and
-    childless modules."""
-    modules: list[tuple[str, torch.nn.Module]] = []
-    seen = set[int]()
-
-    def down(module: torch.nn.Module, name: str) -> None:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        if unfollowed(module):
-            modules.append((name, module))
-            return
-        if type(module) is torch.nn.Module and not module._modules:
-            return  # holds parameters for an exported program, and computes nothing
-        children = _children(module)
-        if opaque(module) or not (_is_container(module) or children):
-            modules.append((name, module))
-            return
-        for key, child in children:
-            down(child, f"{name}.{key}" if name else key)
-
-    down(root, "")
-    return modules
-
-
-def _is_container(module: torch.nn.Module) -> bool:
-    """Sequential, ModuleList and their like, empty ones too."""
-    return any(cls.__module__ == "torch.nn.modules.container" for cls in type(module).__mro__)
-
-
-def _is_called(module: torch.nn.Module) -> bool:
-    """Whether it has a forward, which lists of modules have not."""
-    return getattr(type(module), "forward", None) is not torch.nn.Module.forward or (
-        "forward" in vars(module)
-    )
 
 
 def _layer(name: str, module: torch.nn.Module, checkable: tuple[Party, ...] | None = None) -> Layer:

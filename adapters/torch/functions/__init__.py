@@ -14,10 +14,14 @@ from . import (  # noqa: F401 - their import fills the table of described functi
     matmul,
     nn_functional,
     nn_functional_stateful,
+    order_statistics,
     packed_sequence,
+    pairwise_distance,
+    pooling,
     quantized,
     recurrent,
     reduction,
+    resize,
     shape,
 )
 from .describe import CallBuilder, describe_function, functions, named

@@ -1,5 +1,4 @@
-"""Functions that choose: places where something holds, elements brought to places, numbers in
-order; and the distances of rows."""
+"""Functions that choose: places where something holds, and elements brought to places."""
 
 import math
 from typing import Any
@@ -13,84 +12,19 @@ from probe.errors import Undescribed
 from .describe import CallBuilder, Outputs, Value, function
 from .shape import concat, setitem
 
-__all__ = ["nonzero"]
+__all__ = ["flat", "nonzero", "refuse_many"]
 
 
 _MOST = 1 << 23
 
 
-def _held(count: int) -> None:
+def refuse_many(count: int) -> None:
     if count > _MOST:
         raise Undescribed(f"comparing {count} pairs of elements one by one exceeds the limit")
 
 
-def _flat(build: CallBuilder, value: Value) -> Ref:
+def flat(build: CallBuilder, value: Value) -> Ref:
     return build.add(ops.Reshape(shape=(-1,)), value)
-
-
-@function("cdist", "_cdist_forward", onnx="pairwisedistance")
-def cdist(
-    build: CallBuilder, x1: Value, x2: Value, p: float = 2.0, compute_mode: Any = None
-) -> Ref:
-    """The p-norms of the differences of all rows; of p = 2 by a matrix product beyond 25 rows
-    (aten/src/ATen/native/Distance.cpp)."""
-    modes = {
-        None: 0,
-        "use_mm_for_euclid_dist_if_necessary": 0,
-        "use_mm_for_euclid_dist": 1,
-        "donot_use_mm_for_euclid_dist": 2,
-    }
-    mode = modes.get(compute_mode, compute_mode)
-    left, right = build.shape(x1), build.shape(x2)
-    if not left[-1]:
-        return build.add(ops.Expand(shape=build.outputs[0].shape), 0.0)
-    if p == 2 and (mode == 1 or (mode == 0 and max(left[-2], right[-2]) > 25)):
-        return euclidean_dist(build, x1, x2)
-    _held(build.outputs[0].size * left[-1])
-    lifted = [
-        build.add(ops.Reshape(shape=(*left[:-1], 1, left[-1])), x1),
-        build.add(ops.Reshape(shape=(*right[:-2], 1, *right[-2:])), x2),
-    ]
-    rank = max(len(left), len(right)) + 1
-    if p == 0:
-        differ = build.add(ops.Cast(to=build.kinds[0]), build.add(ops.NotEqual(), *lifted))
-        return build.add(ops.ReduceSum(axes=(rank - 1,)), differ)
-    less = build.add(ops.Sub(), *lifted)
-    if p == 2:
-        return build.add(ops.ReduceL2(axes=(rank - 1,)), less)
-    if p == 1:
-        return build.add(ops.ReduceL1(axes=(rank - 1,)), less)
-    size = build.add(ops.Abs(), less)
-    if math.isinf(p):
-        return build.add(ops.ReduceMax(axes=(rank - 1,)), size)
-    total = build.add(ops.ReduceSum(axes=(rank - 1,)), build.add(ops.Pow(), size, float(p)))
-    return build.add(ops.Pow(), total, 1.0 / float(p))
-
-
-@function("_euclidean_dist", onnx="pairwisedistance")
-def euclidean_dist(build: CallBuilder, x1: Value, x2: Value) -> Ref:
-    """The root of [-2 x1, |x1|², 1] [x2, 1, |x2|²]ᵀ, no less than 0, which loses digits of rows
-    that are close to each other."""
-    sides = []
-    for rows, factor in ((x1, -2.0), (x2, 1.0)):
-        shape = build.shape(rows)
-        rank = len(shape)
-        square = build.add(
-            ops.ReduceSum(axes=(rank - 1,), keepdims=True), build.add(ops.Square(), rows)
-        )
-        ones = build.ref(np.ones((*shape[:-1], 1)))
-        scaled = build.ref(rows) if factor == 1 else build.add(ops.Mul(), rows, factor)
-        sides.append(
-            build.add(
-                ops.Concat(axis=rank - 1),
-                *((scaled, square, ones) if factor != 1 else (scaled, ones, square)),
-            )
-        )
-    turned = build.add(ops.Transpose(perm=(*range(rank - 2), rank - 1, rank - 2)), sides[1])
-    return build.add(
-        ops.Sqrt(),
-        build.add(ops.Clip(low=0.0, high=None), build.add(ops.Product(), sides[0], turned)),
-    )
 
 
 def _along(build: CallBuilder, input: Value, dim: int, index: Value) -> tuple[Any, ...]:
@@ -171,7 +105,7 @@ def _brought(
 ) -> Ref:
     """Each element of input reduced with the updates of its number; without itself where there are
     any, unless ``include_self``."""
-    x, updates, size = _flat(build, input), _flat(build, updates), build.array(input).size
+    x, updates, size = flat(build, input), flat(build, updates), build.array(input).size
     counts = np.bincount(numbers, minlength=size)
     if reduce in ("sum", "mean"):
         start = x if include_self else build.add(ops.Where(fixed=True), counts > 0, 0, x)
@@ -211,7 +145,7 @@ def _members(
 def masked_select(build: CallBuilder, input: Value, mask: Value) -> Ref:
     numbers = np.arange(build.array(input).size).reshape(build.shape(input))
     spread, chosen = np.broadcast_arrays(numbers, build.array(mask))
-    return build.add(ops.Gather(axis=0), _flat(build, input), spread[chosen])
+    return build.add(ops.Gather(axis=0), flat(build, input), spread[chosen])
 
 
 @function("masked_scatter", "masked_scatter_", onnx="scatternd")
@@ -219,8 +153,8 @@ def masked_scatter(build: CallBuilder, input: Value, mask: Value, source: Value)
     """The first elements of the source, in their order, where the mask holds."""
     shape = build.outputs[0].shape
     numbers = np.flatnonzero(np.broadcast_to(build.array(mask), shape))
-    given = build.add(ops.Slice(starts=(0,), stops=(len(numbers),)), _flat(build, source))
-    x = _flat(build, build.add(ops.Expand(shape=shape), input))
+    given = build.add(ops.Slice(starts=(0,), stops=(len(numbers),)), flat(build, source))
+    x = flat(build, build.add(ops.Expand(shape=shape), input))
     return build.reshaped(build.add(ops.ScatterND(), x, numbers[:, None], given))
 
 
@@ -236,7 +170,7 @@ def nonzero(build: CallBuilder, input: Value, *, as_tuple: bool = False) -> Outp
         ops.Cast(to="int64"),
         build.add(ops.NotEqual(), input, 0) if array.dtype.kind != "b" else input,
     )
-    order = build.add(ops.TopK(k=max(1, count), axis=0), _flat(build, holds))
+    order = build.add(ops.TopK(k=max(1, count), axis=0), flat(build, holds))
     first = build.add(ops.Slice(starts=(0,), stops=(count,)), Ref(order.step, 1))
     places = np.stack(np.unravel_index(np.arange(array.size), array.shape), axis=1)
     if not as_tuple:
@@ -307,140 +241,6 @@ def histc(build: CallBuilder, input: Value, bins: int = 100, min: float = 0, max
     )
 
 
-@function("searchsorted", onnx="reducesum", idle="out_int32")
-def searchsorted(
-    build: CallBuilder,
-    sorted_sequence: Value,
-    input: Value,
-    *,
-    out_int32: bool = False,
-    right: bool = False,
-    side: str | None = None,
-    sorter: Value | None = None,
-) -> Ref:
-    """How many of a line in order lie below each number; with ``right``, below or at it. NaN lies
-    above all."""
-    if sorter is not None:
-        raise Undescribed("the argument sorter is not supported")
-    line, shape = build.shape(sorted_sequence), build.shape(input)
-    _held(build.array(input).size * line[-1])
-    if len(line) < 2:
-        lines = build.ref(sorted_sequence)
-    else:
-        lines = build.add(ops.Reshape(shape=(*line[:-1], 1, line[-1])), sorted_sequence)
-    each = build.add(ops.Reshape(shape=(*shape, 1)), input) if shape else input
-    above = build.add(
-        ops.Greater() if right or side == "right" else ops.GreaterOrEqual(), lines, each
-    )
-    below = build.add(ops.Cast(to="int64"), build.add(ops.Not(), above))
-    return build.add(ops.ReduceSum(axes=(len(shape),)), below)
-
-
-@function("bucketize", onnx="reducesum", idle="out_int32")
-def bucketize(
-    build: CallBuilder,
-    input: Value,
-    boundaries: Value,
-    *,
-    out_int32: bool = False,
-    right: bool = False,
-) -> Ref:
-    return searchsorted(build, boundaries, input, right=right)
-
-
-def _ordered(array: np.ndarray) -> None:
-    if not array.size or np.isnan(array).any():
-        raise Undescribed(
-            "NaN cannot be ordered" if array.size else "an empty tensor cannot be ordered"
-        )
-
-
-@function("kthvalue", onnx="topk")
-def kthvalue(
-    build: CallBuilder, input: Value, k: int, dim: int = -1, keepdim: bool = False
-) -> Outputs:
-    """The k-th smallest along an axis and its place, where no other number there equals it."""
-    array = build.array(input)
-    if not array.ndim:
-        return build.add(ops.Identity(), input), build.ref(0)
-    _ordered(array)
-    found = np.sort(array, axis=dim).take([k - 1], axis=dim)
-    if ((array == found).sum(axis=dim) > 1).any():
-        raise Undescribed("the index that PyTorch returns among equal values is undefined")
-    axis = dim % array.ndim
-    order = build.add(ops.TopK(k=array.shape[axis], axis=axis, largest=False), input)
-    kth = build.ref(np.full((1,) if keepdim else (), k - 1))
-    return tuple(
-        build.add(ops.Gather(axis=axis), place, kth) for place in (order, Ref(order.step, 1))
-    )
-
-
-@function("median", onnx="topk")
-def median(
-    build: CallBuilder, input: Value, dim: int | None = None, keepdim: bool = False
-) -> Outputs:
-    """The middle one in order, of an even number of elements the lower."""
-    if dim is not None:
-        return kthvalue(
-            build,
-            input,
-            (build.shape(input)[dim] + 1) // 2 if build.rank(input) else 1,
-            dim,
-            keepdim,
-        )
-    size = build.array(input).size
-    _ordered(build.array(input))
-    order = build.add(ops.TopK(k=size, axis=0, largest=False), _flat(build, input))
-    return build.add(ops.Gather(axis=0), order, np.asarray((size - 1) // 2))
-
-
-@function("quantile", onnx="topk", idle="keepdim")
-def quantile(
-    build: CallBuilder,
-    input: Value,
-    q: Value,
-    dim: int | None = None,
-    keepdim: bool = False,
-    *,
-    interpolation: str = "linear",
-) -> Ref:
-    """What stands at q (n - 1) in order: on the straight lines from the nearest place to the one
-    before and the one after."""
-    if interpolation != "linear":
-        raise Undescribed(f"interpolation={interpolation!r} is not supported")
-    if not build.fixed(q):
-        raise Undescribed("q is computed from the model's input")
-    array, shares = build.array(input), build.array(q)
-    if not array.size or not np.isfinite(array).all():
-        raise Undescribed("quantiles between infinities or of an empty tensor are not supported")
-    x = _flat(build, input) if dim is None else build.ref(input)
-    if dim is None:
-        rank, size = (1, array.size)
-    else:
-        rank, size = (max(1, array.ndim), array.shape[dim] if array.ndim else 1)
-    if not array.ndim:
-        x = _flat(build, input)
-    axis = 0 if dim is None else dim % rank
-    last = (*(k for k in range(rank) if k != axis), axis)
-    order = build.add(
-        ops.TopK(k=size, axis=rank - 1, largest=False), build.add(ops.Transpose(perm=last), x)
-    )
-    near = np.rint(shares.astype(np.float64) * (size - 1)).astype(np.int64).reshape(-1)
-    before, here, after = (
-        build.add(ops.Gather(axis=rank - 1), order, np.clip(near + k, 0, size - 1))
-        for k in (-1, 0, 1)
-    )
-    rest = build.add(
-        ops.Sub(),
-        build.add(ops.Mul(), build.add(ops.Reshape(shape=(-1,)), q), float(size - 1)),
-        near.astype(np.float64),
-    )
-    up = build.add(ops.Mul(), build.add(ops.Max(), rest, 0.0), build.add(ops.Sub(), after, here))
-    down = build.add(ops.Mul(), build.add(ops.Min(), rest, 0.0), build.add(ops.Sub(), here, before))
-    found = build.add(ops.Add(), here, up, down)
-    return build.reshaped(build.add(ops.Transpose(perm=(rank - 1, *range(rank - 1))), found))
-
-
 @function("diff", onnx="sub")
 def diff(
     build: CallBuilder,
@@ -470,34 +270,3 @@ def diff(
             op(), later, build.add(ops.Slice(starts=(0,) * len(shape), stops=tuple(shape)), y)
         )
     return y
-
-
-def _register_running(name: str, extreme: Any, place: Any, sign: int) -> None:
-    @function(name, onnx=extreme.__name__.lower())
-    def running(build: CallBuilder, input: Value, dim: int) -> tuple[Ref, Ref]:
-        """The extreme of the elements so far, and the last of its places: of all elements along the
-        axis with those behind hidden."""
-        shape = build.shape(input)
-        if not shape or not build.outputs[0].size:
-            return build.add(ops.Identity(), input), build.ref(np.zeros(shape, np.int64))
-        size, axis = shape[dim], dim % len(shape)
-        _held(build.outputs[0].size * size)
-        kind = build.array(input).dtype
-        if kind.kind == "b":
-            raise Undescribed("the running extremes of booleans are not supported")
-        if kind.kind == "f":
-            hidden = sign * np.inf
-        else:
-            hidden = np.iinfo(kind).max if sign > 0 else np.iinfo(kind).min
-        # (..., places so far, elements from the last to the first, ...)
-        wide = build.add(ops.Unsqueeze(axes=(axis,)), build.add(ops.Flip(axis=axis), input))
-        seen = np.arange(size - 1, -1, -1) <= np.arange(size)[:, None]
-        seen = seen.reshape(*(1,) * axis, size, size, *(1,) * (len(shape) - axis - 1))
-        wide = build.add(ops.Where(), seen, wide, np.asarray(hidden, kind))
-        back = build.add(place(axis=axis + 1), wide)
-        last = build.add(ops.Sub(), np.asarray(size - 1), back)
-        return build.add(extreme(axes=(axis + 1,)), wide), last
-
-
-_register_running("cummax", ops.ReduceMax, ops.ArgMax, -1)
-_register_running("cummin", ops.ReduceMin, ops.ArgMin, 1)

@@ -12,7 +12,7 @@ from probe.errors import Undescribed
 
 from .describe import CallBuilder, Value, function
 
-__all__ = ["activation", "interpolate", "pool"]
+__all__ = ["activation"]
 
 _ACTIVATIONS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "relu": ("ReLU", "relu", {}),
@@ -252,42 +252,6 @@ def aten_batch_norm(
     return (found, *empty)
 
 
-@function(
-    "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d", onnx="resize"
-)
-def aten_nearest(
-    build: CallBuilder, input: Value, output_size: Any, scale_factors: Any = None
-) -> Ref:
-    return interpolate(build, input, output_size, None if output_size else tuple(scale_factors))
-
-
-def _register_upsampling(name: str, mode: str) -> None:
-    @function(f"aten.{name}", onnx="resize")
-    def call(
-        build: CallBuilder,
-        input: Value,
-        output_size: Any,
-        align_corners: bool,
-        scale_factors: Any = None,
-    ) -> Ref:
-        return interpolate(
-            build,
-            input,
-            output_size,
-            None if output_size else tuple(scale_factors),
-            mode,
-            align_corners,
-        )
-
-
-for _name, _kind in {
-    "upsample_linear1d": "linear",
-    "upsample_bilinear2d": "bilinear",
-    "upsample_trilinear3d": "trilinear",
-}.items():
-    _register_upsampling(_name, _kind)
-
-
 # of the gradient, and of `max_norm`
 @function("embedding", onnx="gather", idle="padding_idx norm_type")
 def embedding(
@@ -307,94 +271,6 @@ def embedding(
     rows, indices = (weight, input) if build.array(weight).dtype.kind == "f" else (input, weight)
     return build.add(ops.Gather(axis=0), rows, indices)
 
-
-def pool(build: CallBuilder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
-    if options.get("stride") in (None, [], ()):
-        options["stride"] = options["kernel_size"]
-    return build.module_outputs(kind, (input,), **options)
-
-
-def _register_window_pools(rank: int) -> None:
-    @function(f"max_pool{rank}d", onnx="maxpool")
-    def maximum(
-        build: CallBuilder,
-        input: Value,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> tuple[Ref, ...]:
-        options = {
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "ceil_mode": ceil_mode,
-        }
-        return pool(build, f"MaxPool{rank}d", input, options | {"return_indices": return_indices})
-
-    @function(f"avg_pool{rank}d", onnx="averagepool")
-    def average(
-        build: CallBuilder,
-        input: Value,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> tuple[Ref, ...]:
-        options = {
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "padding": padding,
-            "ceil_mode": ceil_mode,
-        }
-        return pool(
-            build,
-            f"AvgPool{rank}d",
-            input,
-            options
-            | {"count_include_pad": count_include_pad, "divisor_override": divisor_override},
-        )
-
-
-def _register_other_pools(rank: int) -> None:
-    @function(f"lp_pool{rank}d", onnx="lppool")
-    def power(
-        build: CallBuilder,
-        input: Value,
-        norm_type: float,
-        kernel_size: Any,
-        stride: Any = None,
-        ceil_mode: bool = False,
-    ) -> tuple[Ref, ...]:
-        options = {
-            "norm_type": norm_type,
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "ceil_mode": ceil_mode,
-        }
-        return pool(build, f"LPPool{rank}d", input, options)
-
-    @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
-    def adaptive_average(build: CallBuilder, input: Value, output_size: Any) -> Ref:
-        return build.module(f"AdaptiveAvgPool{rank}d", input, output_size=output_size)
-
-    @function(f"adaptive_max_pool{rank}d", onnx="globalmaxpool")
-    def adaptive_maximum(
-        build: CallBuilder, input: Value, output_size: Any, return_indices: bool = False
-    ) -> Ref:
-        return build.module(
-            f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices
-        )
-
-
-for _rank in (1, 2, 3):
-    _register_window_pools(_rank)
-    _register_other_pools(_rank)
 
 _PADS = {
     "constant": "ConstantPad1d",
@@ -418,27 +294,6 @@ def pad(
         mode, value = "constant", mode
     places = tuple(width if isinstance(width, int) else int(build.array(width)) for width in pad)
     return build.module(_PADS[mode], input, padding=places, value=value or 0.0)
-
-
-@function("interpolate", "upsample", onnx="resize")
-def interpolate(
-    build: CallBuilder,
-    input: Value,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
-) -> Ref:
-    given = {
-        "size": size,
-        "scale_factor": scale_factor,
-        "mode": mode,
-        "align_corners": align_corners,
-        "antialias": antialias,
-    }
-    return build.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
 
 
 @function("one_hot", onnx="onehot", idle="num_classes")

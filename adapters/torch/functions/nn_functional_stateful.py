@@ -11,7 +11,8 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from .describe import CallBuilder, Value, function
-from .nn_functional import interpolate, pool
+from .pooling import pool
+from .resize import interpolate
 
 __all__: list[str] = []
 
