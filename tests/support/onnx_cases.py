@@ -264,6 +264,13 @@ CASES = [
         [np.array([0, 2, 1]), "s:", np.array(4), "s:", np.array([0.0, 1.0], np.float32)],
         {},
     ),
+    ("Gemm", [V, "s:", V[:, :5].copy(), "s:", V[0, :5].copy()], {"transA": 1}),
+    (
+        "Gemm",
+        [V, V[:, :4].copy(), V[:1, :4].copy()],
+        {"alpha": 0.5, "transA": 1, "transB": 1, "beta": 2.0},
+    ),
+    ("Shrink", [V], {"bias": 0.2, "lambd": 0.7}),
 ]
 
 
