@@ -109,7 +109,6 @@ def test_every_option(case):
     assert not report.missing
 
 
-@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("fault", ["softcap", "causal", "left", "past", "scale"])
 def test_a_fault_is_a_divergence(fault):
     rng = np.random.default_rng(0)
@@ -138,7 +137,8 @@ def test_a_fault_is_a_divergence(fault):
     ).outputs["framework"]
     proto = model_of(inputs, healthy, outputs, 25)
     assert probe.check(proto, "node", list(inputs.values())).ok
-    assert probe.check(proto, "node", list(inputs.values()), expected=faulty).verdict == "diverge"
+    report = probe.check(proto, "node", list(inputs.values()), expected=faulty, search=False)
+    assert report.verdict == "diverge"
 
 
 def test_rows_that_see_nothing_are_zeros():

@@ -121,7 +121,6 @@ def test_every_option(case, data):
     assert len(report.comparisons) == 3
 
 
-@pytest.mark.exhaustive(default=2)
 @pytest.mark.parametrize("fault", ["gates", "clip", "reset", "peepholes"])
 def test_a_fault_is_a_divergence(fault):
     """Of each kind, in the values of another run of ONNX Runtime."""
@@ -146,7 +145,8 @@ def test_a_fault_is_a_divergence(fault):
     faulty = probe.check(
         model_of(kind, inputs, other, attributes, ["Y"]), "node", [inputs["X"]]
     ).outputs["framework"]
-    assert probe.check(healthy, "node", [inputs["X"]], expected=faulty).verdict == "diverge"
+    report = probe.check(healthy, "node", [inputs["X"]], expected=faulty, search=False)
+    assert report.verdict == "diverge"
 
 
 def test_the_softplus_of_its_recurrences_overflows():

@@ -60,7 +60,6 @@ def running_mean(module, x):
     return x - module.mean
 
 
-@pytest.mark.costly(default=1)
 @pytest.mark.parametrize(
     "forward",
     [data_before, data_between, data_replaced, in_place, of_a_module_inside, running_mean],
@@ -78,7 +77,7 @@ def test_a_forward_that_writes_to_what_it_holds(forward):
     assert {name: one._version for name, one in model.named_parameters()} == versions
     wrong = whole.outputs["framework"].copy()
     wrong[0, 0] += 0.1
-    assert probe.check(model, "", X, expected=wrong).verdict == "diverge"
+    assert probe.check(model, "", X, expected=wrong, search=False).verdict == "diverge"
 
 
 class Trained(torch.nn.Module):

@@ -97,7 +97,7 @@ def test_a_wrong_port_of_the_whole_model_is_seen(wrong):
     assert probe.check(right, "", IDS, expected=logits(port)).ok
     assert probe.check(right, "", IDS, expected=logits(network("Llama"))).ok, "another kernel"
     wrong(port)
-    assert probe.check(right, "", IDS, expected=logits(port)).verdict == "diverge"
+    assert probe.check(right, "", IDS, expected=logits(port), search=False).verdict == "diverge"
 
 
 @pytest.mark.costly
@@ -109,4 +109,6 @@ def test_blocks_of_torchvision():
         report = probe.check(drawn(block), "", image)
         assert report.ok and len(report.calls) > 5
         right = report.outputs["framework"]
-        assert probe.check(block, "", image, expected=right - image).verdict == "diverge"
+        assert (
+            probe.check(block, "", image, expected=right - image, search=False).verdict == "diverge"
+        )

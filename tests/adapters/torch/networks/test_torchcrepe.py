@@ -65,4 +65,4 @@ def test_one_layer_of_torchcrepe(crepe, sound):
     assert probe.check(crepe, "conv3", frames, expected=report.outputs["framework"]).ok
     off = report.outputs["framework"].copy()
     off[1, 3, 40, 0] += 0.01
-    assert probe.check(crepe, "conv3", frames, expected=off).verdict == "diverge"
+    assert probe.check(crepe, "conv3", frames, expected=off, search=False).verdict == "diverge"
