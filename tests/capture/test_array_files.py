@@ -97,7 +97,7 @@ def test_broken_archives(tmp_path):
         array_files.array(str(path))
     for names in (("a.npy", "a"), ("a.npy", "a.npy")):
         with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", "Duplicate name")
             for name in names:
                 archive.writestr(name, npy(header(), bytes(24)))
         sentence(path, "twice")

@@ -2,7 +2,6 @@
 fault, and a fault in it stands out."""
 
 import copy
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import onnx
 import pytest
 import torch
 import torchvision
+from known_warnings import TORCH_EXPORT
 from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -24,6 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import probe
 
+pytestmark = pytest.mark.filterwarnings(*TORCH_EXPORT)
 NETS = {
     "squeezenet": torchvision.models.squeezenet1_1,
     "mobilenet": torchvision.models.mobilenet_v3_small,
@@ -67,13 +68,11 @@ def _net(name: str) -> torch.nn.Module:
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp(request.param)
     net, images = _net(request.param), _images(4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's own, of the exporter that folds batch norms
-        torch.onnx.export(
-            *(net, (torch.from_numpy(images[0]),), folder / "net.onnx"),
-            dynamo=False,
-            input_names=["x"],
-        )
+    torch.onnx.export(
+        *(net, (torch.from_numpy(images[0]),), folder / "net.onnx"),
+        dynamo=False,
+        input_names=["x"],
+    )
     quant_pre_process(folder / "net.onnx", folder / "ready.onnx")
     return net, images, folder
 
@@ -262,9 +261,7 @@ def test_a_half_whose_normalisations_are_folded_is_a_level_and_a_missing_bias_is
         norm.bias.data = norm.running_mean / (norm.running_var + norm.eps).sqrt() + 1e-3
     x = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
     half = copy.deepcopy(net).half()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's own, as above
-        torch.onnx.export(half, (torch.from_numpy(x).half(),), tmp_path / "half.onnx", dynamo=False)
+    torch.onnx.export(half, (torch.from_numpy(x).half(),), tmp_path / "half.onnx", dynamo=False)
     found = probe.compare(net, tmp_path / "half.onnx", x)
     assert found.verdict == "agree", str(found)
     model = onnx.load(tmp_path / "half.onnx")
@@ -293,15 +290,13 @@ class Scaled(torch.nn.Module):
 def test_constants_that_are_rounded_to_integers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, images = Scaled().eval(), _images(4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(net, (torch.from_numpy(images[0]),), tmp_path / "net.onnx"),
-            dynamo=False,
-            input_names=["x"],
-        )
-        quant_pre_process(tmp_path / "net.onnx", tmp_path / "ready.onnx")
-        quantize_static(tmp_path / "ready.onnx", tmp_path / "small.onnx", _Images(images))
+    torch.onnx.export(
+        *(net, (torch.from_numpy(images[0]),), tmp_path / "net.onnx"),
+        dynamo=False,
+        input_names=["x"],
+    )
+    quant_pre_process(tmp_path / "net.onnx", tmp_path / "ready.onnx")
+    quantize_static(tmp_path / "ready.onnx", tmp_path / "small.onnx", _Images(images))
     for reference in (net, str(tmp_path / "net.onnx")):
         comparison = probe.compare(reference, str(tmp_path / "small.onnx"), images[0])
         assert comparison.ok, str(comparison)

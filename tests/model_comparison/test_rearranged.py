@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from known_warnings import TORCH_EXPORT
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -355,7 +356,7 @@ def test_axes_of_one_size_are_in_the_frameworks_order():
 
 
 @pytest.mark.costly(default=1)
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings(*TORCH_EXPORT)
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_attention_whose_projections_one_side_has_in_one(dynamo, tmp_path):
     """Its layers begin as copies of one another, with the same weights."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known_warnings import TORCH_AO
 from torch import nn
 from torch.ao import quantization as ao
 
 import probe
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(*TORCH_AO)
 
 
 class Encoder(nn.Module):

@@ -2,11 +2,11 @@
 
 import copy
 import json
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from known_warnings import TORCH_EXPORT
 from torch import nn
 
 import probe
@@ -45,10 +45,9 @@ def test_a_weight_that_meets_only_zeros(net):
     assert UNSEEN in json.loads(comparison.to_json())["pairs"][2]["notes"]
 
 
+@pytest.mark.filterwarnings(*TORCH_EXPORT)
 def test_files_and_exports(net, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the exporter without onnxscript
-        torch.onnx.export(changed(net), (torch.from_numpy(X),), tmp_path / "b.onnx", dynamo=False)
+    torch.onnx.export(changed(net), (torch.from_numpy(X),), tmp_path / "b.onnx", dynamo=False)
     comparison = probe.compare(net, str(tmp_path / "b.onnx"), X)
     assert comparison.verdict == "agree"
     assert sum("weight[0, 2] differs (x 3) but meets only" in one for one in comparison.notes) == 1

@@ -11,6 +11,7 @@ import qkeras
 import tensorflow_model_optimization as tfmot
 import tf_keras
 import torch
+from known_warnings import TORCH_AO
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import qat
@@ -19,8 +20,9 @@ from torch.nn.utils import prune
 
 import probe
 
-# of the frameworks, which deprecate what makes these
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept:DeprecationWarning", *TORCH_AO
+)
 X = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 
 

@@ -171,7 +171,9 @@ def qkeras_layers():
 
 def every_layer():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        # QKeras calls pyparsing by old names
+        warnings.filterwarnings("ignore", ".*deprecated - use", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The initializer .* is unseeded", UserWarning)
         for name, (module, shape) in torch_layers().items():
             yield pytest.param(name, module, (shape,), id=f"torch-{name}")
         for namespace in (keras, tf_keras):

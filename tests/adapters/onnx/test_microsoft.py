@@ -286,7 +286,6 @@ def net(tmp_path):
     return tmp_path / "net.onnx", x.numpy()
 
 
-@pytest.mark.filterwarnings("ignore")  # of the quantiser's own
 def test_a_statically_quantised_network(net, tmp_path):
     path, x = net
     quantize_static(path, tmp_path / "q.onnx", Calibration([x]), quant_format=QuantFormat.QOperator)
@@ -295,7 +294,6 @@ def test_a_statically_quantised_network(net, tmp_path):
     assert [str(one) for one in reports if not one.ok] == []
 
 
-@pytest.mark.filterwarnings("ignore")  # of the quantiser's own
 def test_such_a_network_is_compared_with_what_it_was_made_of(net, tmp_path):
     path, x = net
     quantize_static(path, tmp_path / "q.onnx", Calibration([x]), quant_format=QuantFormat.QOperator)

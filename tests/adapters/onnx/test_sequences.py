@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from known_warnings import TORCH_EXPORT
 from onnx import helper, numpy_helper
 from own_seed import RNG
 
@@ -116,7 +117,7 @@ def test_values_that_came_through_a_sequence():
 
 
 @pytest.mark.costly
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # of PyTorch's exporter
+@pytest.mark.filterwarnings(*TORCH_EXPORT)
 def test_an_export_that_splits_is_compared(tmp_path):
     class Net(torch.nn.Module):
         def __init__(self):

@@ -426,7 +426,6 @@ def test_what_quantised_it_is_told_and_refused(probe, copied):
     assert "note: config.json says that it is quantised: gptq, 4 bits" in out
 
 
-@pytest.mark.filterwarnings("ignore")  # of torchao, as it is imported
 def test_what_torchao_quantised_opens(saved, tmp_path):
     """transformers saves its parameters in a form of their own."""
     from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415 - it warns

@@ -1,8 +1,6 @@
 """IntQuantize, FloatQuantize and SignQuantize bit for bit against Brevitas' own quantisers, where
 it is installed, and in ONNX Runtime."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -17,14 +15,12 @@ from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 from probe.ops.base import Evaluated
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    core = pytest.importorskip("brevitas.core.quant")
-    from brevitas.core import function_wrapper as wrappers
-    from brevitas.core.bit_width.float import ComputeMaxMantissa
-    from brevitas.core.quant.float import FloatQuant
-    from brevitas.core.scaling import ConstScaling
-    from brevitas.core.utils import StatelessBuffer
+core = pytest.importorskip("brevitas.core.quant")
+wrappers = pytest.importorskip("brevitas.core.function_wrapper")
+ComputeMaxMantissa = pytest.importorskip("brevitas.core.bit_width.float").ComputeMaxMantissa
+FloatQuant = pytest.importorskip("brevitas.core.quant.float").FloatQuant
+ConstScaling = pytest.importorskip("brevitas.core.scaling").ConstScaling
+StatelessBuffer = pytest.importorskip("brevitas.core.utils").StatelessBuffer
 
 ROUNDINGS = {
     "even": wrappers.RoundSte,

@@ -1,7 +1,5 @@
 """FakeQuantize bit for bit against PyTorch's own functions, and in ONNX Runtime."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -75,17 +73,16 @@ def test_by_channel(data, axis, floating):
     np.testing.assert_array_equal(op.run(x)[0], theirs)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 @examples(40)
 @given(case=cases(BYTES, USUAL_SCALES))
 def test_quantising_a_tensor_adds_the_zero_point_first(case):
     x, scale, zero, low, high = case
     op = ops.FakeQuantize(np.float32(scale), np.asarray(zero), low, high, zero_first=True)
     x = x[np.abs(x) < 2.0**30 * scale]  # beyond 32 bits the kernels disagree among themselves
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated; the quantised modules call it all the same
-        made = torch.quantize_per_tensor(
-            torch.from_numpy(x), scale, zero, torch.qint8 if low else torch.quint8
-        )
+    made = torch.quantize_per_tensor(
+        torch.from_numpy(x), scale, zero, torch.qint8 if low else torch.quint8
+    )
     np.testing.assert_array_equal(op.codes(x), made.int_repr().numpy())
     np.testing.assert_array_equal(op.run(x)[0], made.dequantize().numpy())
 

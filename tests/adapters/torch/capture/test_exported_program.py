@@ -1,16 +1,19 @@
 """Exported programs, node by node, and the parameters of TorchScript."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from known_warnings import TORCH_JIT
 from torch import nn
 
 import probe
 from probe.errors import CannotOpen, NotTrusted
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The tensor attributes self.layer._flat_weights:UserWarning",
+    *TORCH_JIT,
+)
 X = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 
 
@@ -98,9 +101,7 @@ def test_a_live_program_and_what_it_takes(net, path):
 
 
 def test_torchscript_gives_its_parameters_to_a_factory(net, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
+    torch.jit.trace(net.block, torch.from_numpy(X)).save(tmp_path / "block.pt")
     with pytest.raises(
         NotTrusted,
         match=(r"TorchScript, whose code runs when it is opened: give --trust .*--factory"),
@@ -134,9 +135,7 @@ def test_recurrences_are_functions_with_all_their_parameters(layer):
             return self.layer(x)
 
     x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on its own flat list of weights
-        program = torch.export.export(Holder().eval(), (torch.from_numpy(x),))
+    program = torch.export.export(Holder().eval(), (torch.from_numpy(x),))
     (report,) = probe.sweep(program, x)
     assert report.ok and not report.missing, str(report)
     assert set(report.weights) == {name for name, _ in layer.named_parameters()}

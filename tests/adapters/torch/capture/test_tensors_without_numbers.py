@@ -92,7 +92,6 @@ def test_shapes_of_meta_tensors_may_be_read():
     assert report.ok and report.kind == "Tensor.reshape"
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("where", ["memory", "disk", "sequential"])
 def test_weights_that_accelerate_brings_for_each_call_are_read_while_they_are_there(
     where, tmp_path

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import inspect
 import re
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -20,6 +19,9 @@ from probe.adapters.torch.describe.module_options import IDLE, READ, _unknown, u
 
 import probe
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Implicit dimension choice:UserWarning",
+)
 RANKS = (1, 2, 3)
 SIZES = [(2, 9, 8, 7), (1, 6, 11, 5)]
 BOTH = [False, True]
@@ -307,11 +309,9 @@ case(
 def build(name, chosen, dtype=torch.float32):
     """The module in evaluation mode, its parameters and statistics drawn."""
     torch.manual_seed(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = getattr(torch.nn, name)(
-            **{key: value for key, value in chosen.items() if key not in NOT_FOR_CONSTRUCTOR}
-        )
+    module = getattr(torch.nn, name)(
+        **{key: value for key, value in chosen.items() if key not in NOT_FOR_CONSTRUCTOR}
+    )
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if (tensor.is_floating_point() and key != "weight") or "Norm" in name:
             tensor.data = tensor.data.float().uniform_(0.3, 2.0).to(tensor.dtype)
@@ -321,8 +321,7 @@ def build(name, chosen, dtype=torch.float32):
 def runs(name, chosen):
     """Whether PyTorch accepts the options and the shape."""
     with contextlib.suppress(RuntimeError, ValueError, IndexError, AssertionError, TypeError):
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with torch.no_grad():
             out = build(name, chosen)(torch.zeros(CASES[name][0](chosen, chosen["sizes"])))
             # A window that sees padding alone has no place to tell.
             return out[0].isfinite().all() if isinstance(out, tuple) else out.numel() > 0

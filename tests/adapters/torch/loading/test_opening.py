@@ -5,18 +5,22 @@ import argparse
 import pickle
 import re
 import sys
-import warnings
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from known_warnings import TORCH_JIT
 from probe.adapters.user_modules import import_named
 from safetensors.torch import save_file
 
 import probe
 from probe.errors import BadInput, CannotOpen, NotTrusted
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The PyTorch API of nested tensors:UserWarning",
+    *TORCH_JIT,
+)
 X = np.random.default_rng(0).normal(size=(2, 3, 6, 5)).astype(np.float32)
 NET = """
 import torch
@@ -320,9 +324,7 @@ def test_other_contents_have_their_own_sentence(folder, net):
 
 
 def test_a_tensor_without_a_shape_is_named(folder):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     with pytest.raises(CannotOpen, match=r"It contains w nested, c \(2,\)"):
         probe.open_model(
             saved(folder, {"w": nested, "c": torch.ones(2, dtype=torch.complex64).conj()})
@@ -330,9 +332,7 @@ def test_a_tensor_without_a_shape_is_named(folder):
 
 
 def traced(net):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.trace(net.eval(), torch.from_numpy(X))
+    return torch.jit.trace(net.eval(), torch.from_numpy(X))
 
 
 def test_files_that_are_not_checkpoints(folder, net):

@@ -1,11 +1,10 @@
 """Quantised modules of torch.ao with each engine: saved, reopened, checked; integers taken for
 weights diverge and are named."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
+from known_warnings import TORCH_AO
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import quantized as nnq
@@ -15,9 +14,7 @@ from torch.ao.nn.quantized import dynamic
 import probe
 
 F = nn.functional
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:torch.quantize_per_tensor:UserWarning", "ignore:Please use quant_min:UserWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning", *TORCH_AO)
 ENGINES = [
     engine
     for engine in ("x86", "fbgemm", "onednn", "qnnpack")
@@ -278,12 +275,10 @@ def test_a_converted_network_saved_and_reopened(engine, tmp_path):
         torch.manual_seed(0)
         net = Net().eval()
         net.qconfig = quantization.get_default_qconfig(engine)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.ao.quantization goes on in torchao
-            quantization.fuse_modules(net, [["conv", "relu"]], inplace=True)
-            quantization.prepare(net, inplace=True)
-            net(torch.randn(4, 3, 8, 7))
-            return quantization.convert(net)
+        quantization.fuse_modules(net, [["conv", "relu"]], inplace=True)
+        quantization.prepare(net, inplace=True)
+        net(torch.randn(4, 3, 8, 7))
+        return quantization.convert(net)
 
     net = build()
     torch.save(net.state_dict(), tmp_path / "net.pt")

@@ -1,8 +1,6 @@
 """LoRA of PEFT, where it is installed: merged or not, several adapters, scalings and biases,
 DoRA."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,13 @@ from torch import nn
 
 import probe
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    peft = pytest.importorskip("peft")
-    from transformers.pytorch_utils import Conv1D
+peft = pytest.importorskip("peft")
+Conv1D = pytest.importorskip("transformers.pytorch_utils").Conv1D
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Already found a `peft_config` attribute:UserWarning",
+    "ignore:LoRA adapter added to ConvNd layer with groups > 1:UserWarning",
+)
 F = nn.functional
 WEIGHT = "base_layer.weight"
 IDS = np.random.default_rng(0).integers(0, 9, (3, 5))
@@ -30,9 +30,7 @@ def built(make, adapters=1, seed=0, **options):
         config = peft.LoraConfig(
             target_modules=["0"], r=2 + number, lora_alpha=6, init_lora_weights=False, **options
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            net = peft.inject_adapter_in_model(config, net, adapter_name=f"task{number}")
+        net = peft.inject_adapter_in_model(config, net, adapter_name=f"task{number}")
     for name, parameter in net.named_parameters():
         if "magnitude" in name:
             nn.init.uniform_(parameter, 0.5, 2.0)
@@ -615,9 +613,7 @@ def test_the_bias_of_one_adapter_beside_the_magnitude_of_another(signal):
     net = nn.Sequential(nn.Linear(5, 7))
     for name, options in (("task0", {"lora_bias": True}), ("task1", {"use_dora": True})):
         config = peft.LoraConfig(target_modules=["0"], r=2, init_lora_weights=False, **options)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            net = peft.inject_adapter_in_model(config, net, adapter_name=name)
+        net = peft.inject_adapter_in_model(config, net, adapter_name=name)
     for name, parameter in net.named_parameters():
         (nn.init.uniform_ if "magnitude" in name else nn.init.normal_)(parameter)
     net[0].set_adapter(["task0", "task1"])

@@ -1,7 +1,5 @@
 """Weights that torchao has quantised, where it is installed."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,7 @@ from torch import nn
 
 import probe
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    torchao = pytest.importorskip("torchao.quantization")
+torchao = pytest.importorskip("torchao.quantization")
 
 CASES = {
     "int8": lambda: torchao.Int8WeightOnlyConfig(),
@@ -27,13 +23,10 @@ X = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
 def built(config):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 24), nn.ReLU()).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torchao.quantize_(net, config)
+    torchao.quantize_(net, config)
     return net
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", CASES)
 def test_saved_and_reopened(kind, tmp_path):
     net = built(CASES[kind]())
@@ -61,7 +54,6 @@ def test_saved_and_reopened(kind, tmp_path):
     )
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_quantised_input_has_no_description():
     report = next(iter(probe.sweep(built(torchao.Int8DynamicActivationInt8WeightConfig()), X)))
     assert report.verdict == "unchecked" and "quantised inputs" in report.missing["numpy"]
