@@ -108,6 +108,20 @@ def test_defaults_stay_in(mark):
     assert len({*kept(more, mark)} - {*found}) <= 1
 
 
+def test_the_first_of_each_kind_stays_in():
+    """With a number so many of these, the same as of a test that has no others."""
+    each = pytest.mark.exhaustive(each=lambda case: case % 3).mark
+    some = pytest.mark.exhaustive(each=lambda case: case % 3, default=2).mark
+    for mark, count in ((each, 3), (some, 2)):
+        cases = items("a.py::test", [[mark]] * 9)
+        for case, item in enumerate(cases):
+            item.callspec = SimpleNamespace(params={"case": case, "fixture": None})
+        loops.put_defaults_in(cases, "exhaustive")
+        found = kept(cases, "exhaustive")
+        assert len(found) == count
+        assert {*found} <= {"a.py::test[0]", "a.py::test[1]", "a.py::test[2]"}
+
+
 def test_of_a_test_with_both_marks_the_costly_cases_are_of_those_that_run():
     both = [mark(default=2).mark for mark in (pytest.mark.exhaustive, pytest.mark.costly)]
     cases = items("a.py::test", [both] * 12)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from fault_catalogue import ROWS, asked, checked
 from repository import ROOT
-from representatives import representatives
 
 from probe.hypotheses import CAUSES, REGISTERED
 from probe.printable import WIDTH
 
 
+@pytest.mark.exhaustive(each=lambda row: row[0])
 @pytest.mark.parametrize(
-    "row", representatives(ROWS, lambda row: row[0], lambda i, row: f"{row[0]} in {row[1]} ({i})")
+    "row", ROWS, ids=[f"{slug} in {family} ({i})" for i, (slug, family, _) in enumerate(ROWS)]
 )
 def test_the_planted_mistake_is_named(row):
     slug, _, make = row

@@ -1,11 +1,12 @@
 """Which tests a run has: the marks `exhaustive` and `costly`, which the README's command leaves out
-but for the cases that MARK(default=n) leaves in, and the options of .ci/run and of the nightly run.
-CONTRIBUTING.md has the table.
+but for the cases that MARK(default=n) and MARK(each=kind) leave in, and the options of .ci/run and
+of the nightly run. CONTRIBUTING.md has the table.
 
 A plugin of pytest, which tests/conftest.py names.
 """
 
 from collections import defaultdict
+from inspect import signature
 from zlib import crc32
 
 import pytest
@@ -30,17 +31,30 @@ def pytest_addoption(parser):
 
 def put_defaults_in(items, mark, unless=None):
     """Takes a mark ``mark(default=n)`` from n cases of each test: from the first by a hash of their
-    names, so that one case more does not choose all others anew. Cases with the mark ``unless`` are
-    none of them."""
+    names, so that one case more does not choose all others anew. A mark ``mark(each=kind)`` is
+    taken from the first case of each kind, which the function ``kind`` says of the test's
+    parameters; with both, from n of these. Cases with the mark ``unless`` are none of them."""
     cases = defaultdict(list)
     for item in items:
         marks = [found for found in item.own_markers if found.name == mark]
-        chosen = marks and all("default" in found.kwargs for found in marks)
+        chosen = marks and all(found.kwargs for found in marks)
         if chosen and unless not in {found.name for found in item.own_markers}:
-            cases[item.nodeid.partition("[")[0], marks[0].kwargs["default"]].append(item)
-    for (_, count), alike in cases.items():
-        for item in sorted(alike, key=lambda item: crc32(item.nodeid.encode()))[:count]:
+            count, kind = marks[0].kwargs.get("default"), marks[0].kwargs.get("each")
+            cases[item.nodeid.partition("[")[0], count, kind].append(item)
+    for (_, count, kind), alike in cases.items():
+        candidates = first_of_each(alike, kind) if kind else alike
+        for item in sorted(candidates, key=lambda item: crc32(item.nodeid.encode()))[:count]:
             item.own_markers[:] = [found for found in item.own_markers if found.name != mark]
+
+
+def first_of_each(items, kind):
+    """The first case of each kind."""
+    names = signature(kind).parameters
+    firsts = {}
+    for item in items:
+        given = {name: item.callspec.params[name] for name in names}
+        firsts.setdefault(kind(**given), item)
+    return list(firsts.values())
 
 
 def in_share(nodeid, commit, paths):

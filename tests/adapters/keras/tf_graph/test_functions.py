@@ -288,13 +288,7 @@ def checked(function, given, **options):
 
 
 @pytest.mark.exhaustive(default=24)
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if place % 3 == 0 else pytest.mark.exhaustive)
-        for place, name in enumerate(CASES)
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_a_function_of_tensorflow(name):
     report = checked(*CASES[name])
     assert report.ok and list(report.outputs) == ["framework", "numpy", "onnx"], str(report)

@@ -1,12 +1,10 @@
 """Modules of quantisation-aware training: saved, reopened, checked; their stored weights diverge;
 observers are put back."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
-from representatives import representatives
+from known_warnings import TORCH_AO
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import intrinsic, qat
@@ -14,7 +12,7 @@ from torch.ao.nn import intrinsic, qat
 import probe
 
 F = nn.functional
-pytestmark = pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max:UserWarning")
+pytestmark = pytest.mark.filterwarnings(*TORCH_AO)
 
 
 def config(version):
@@ -114,9 +112,8 @@ def naively(module, x):
         return (F.relu(y) if "ReLU" in kind else y).numpy()
 
 
-@pytest.mark.parametrize(
-    "name", representatives(CASES, lambda name: name.rstrip("123d"), lambda _, name: name)
-)
+@pytest.mark.exhaustive(each=lambda name: name.rstrip("123d"))
+@pytest.mark.parametrize("name", CASES)
 def test_saved_and_reopened(name, tmp_path):
     make, rank = CASES[name]
     torch.manual_seed(0)
@@ -194,11 +191,8 @@ def prepared(version=0):
     torch.manual_seed(0)
     net = Net().train()
     net.qconfig = config(version)
-    with warnings.catch_warnings():
-        # torch.ao.quantization goes on in torchao
-        warnings.simplefilter("ignore", DeprecationWarning)
-        quantization.fuse_modules_qat(net, [["conv", "bn", "relu"]], inplace=True)
-        quantization.prepare_qat(net, inplace=True)
+    quantization.fuse_modules_qat(net, [["conv", "bn", "relu"]], inplace=True)
+    quantization.prepare_qat(net, inplace=True)
     for _ in range(2):
         net(torch.randn(4, 3, 8, 7))
     return net

@@ -2,12 +2,12 @@
 integers for weights are named."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from representatives import exhaustive, representatives
+from known_warnings import TORCH_AO
+from representatives import exhaustive
 from torch import nn
 from torch.ao import quantization
 from torch.ao.nn import quantized as nnq
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import probe
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch.ao.quantization goes on in torchao
+pytestmark = pytest.mark.filterwarnings(*TORCH_AO)
 ENGINES = [
     engine for engine in ("x86", "qnnpack") if engine in torch.backends.quantized.supported_engines
 ]
@@ -240,13 +240,11 @@ PACKED_CASES = [
 ]
 
 
+@pytest.mark.exhaustive(each=lambda case: case[1])
 @pytest.mark.parametrize(
     "case",
-    representatives(
-        [case for case in PACKED_CASES if case[0] in torch.backends.quantized.supported_engines],
-        lambda case: case[1],
-        lambda _, case: "-".join(map(str, case)),
-    ),
+    [case for case in PACKED_CASES if case[0] in torch.backends.quantized.supported_engines],
+    ids=lambda case: "-".join(map(str, case)),
 )
 def test_packed_sequences_saved_and_reopened(case, using, tmp_path, signal):
     engine, name, enforce_sorted = case
@@ -463,7 +461,7 @@ def test_what_is_left_unquantised_diverges(name, signal):
         net[0].get_bias()
     )
     float_.load_state_dict({key: weights[key] for key in float_.state_dict()})
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad():
         y = float_(torch.from_numpy(x))
     report = probe.check(net, "0", x, expected=(y if name == "RNNCell" else y[0]).numpy())
     assert (
