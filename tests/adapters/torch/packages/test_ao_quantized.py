@@ -14,7 +14,7 @@ from torch.ao.nn.quantized import dynamic
 import probe
 
 F = nn.functional
-pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning", *TORCH_AO)
+pytestmark = pytest.mark.filterwarnings(*TORCH_AO)
 ENGINES = [
     engine
     for engine in ("x86", "fbgemm", "onednn", "qnnpack")
