@@ -27,7 +27,7 @@ from probe.diagnosis.localization import unlike_rounding, where_it_sits
 from probe.diagnosis.next_input import next_input
 from probe.diagnosis.part_of_output import MistakenPart, mistaken_parts, parts_equal_to
 from probe.diagnosis.scoring import Scored, View, freedom, slugs_of
-from probe.diagnosis.search import Progress, Search, confirmed, try_common, try_last
+from probe.diagnosis.search import MistakeSearch, Progress, confirmed, try_common, try_last
 from probe.diagnosis.slice_of_output import is_large, slice_of_output
 from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
@@ -37,7 +37,7 @@ from probe.report import Finding
 from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
-from probe.trial.fit import Rounding, left
+from probe.trial.fit import RoundingAllowance, left
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -92,7 +92,7 @@ _NEVER = 1 << 30
 @np.errstate(all="ignore")
 def diagnose(
     case: Case,
-    rounding: Rounding,
+    rounding: RoundingAllowance,
     *,
     allowed: np.ndarray | None = None,
     certain: bool | None = None,
@@ -143,7 +143,7 @@ def diagnose(
     return Diagnosis(findings, words, searching, edits, spent, settled)
 
 
-def _tight_tolerances(case: Case, rounding: Rounding, party: str) -> Finding | None:
+def _tight_tolerances(case: Case, rounding: RoundingAllowance, party: str) -> Finding | None:
     """That the difference is rounding, which the user's own tolerances do not allow."""
     if not case.comparable or rounding.tolerance is None:
         return None
@@ -161,7 +161,9 @@ def _work(large: bool, thorough: bool) -> float:
     return (_WORK_OF_LARGE if large else _WORK) * (_THOROUGH if thorough else 1)
 
 
-def _search_of(whole: View, thorough: bool, share: float, progress: Progress | None) -> Search:
+def _search_of(
+    whole: View, thorough: bool, share: float, progress: Progress | None
+) -> MistakeSearch:
     """A search with its budget, in a sample of the batch and a slice of the output first where
     the layer is large."""
     part = whole.of_sample()
@@ -172,7 +174,7 @@ def _search_of(whole: View, thorough: bool, share: float, progress: Progress | N
         budget.wall = share * _WALL[thorough]
     whole = whole.searched(region, budget)
     part = whole if is_whole else part.searched(region, budget)
-    return Search(whole, part, thorough, large, budget, progress)
+    return MistakeSearch(whole, part, thorough, large, budget, progress)
 
 
 def _too_few(case: Case, found: Sequence[Scored], differing: int) -> Iterator[str]:
@@ -186,7 +188,11 @@ def _too_few(case: Case, found: Sequence[Scored], differing: int) -> Iterator[st
 
 
 def _unexplained(
-    case: Case, search: Search, partial: tuple[Finding, ...], certain: bool | None, party: str
+    case: Case,
+    search: MistakeSearch,
+    partial: tuple[Finding, ...],
+    certain: bool | None,
+    party: str,
 ) -> tuple[tuple[Finding, ...], list[str]]:
     """What is found where no mistake reproduces the values, these that explain a part of them or
     else another reason; and what is said of the difference."""
@@ -206,7 +212,7 @@ def _unexplained(
 
 
 def _other_reason(
-    case: Case, search: Search, may_be_rounding: bool, party: str
+    case: Case, search: MistakeSearch, may_be_rounding: bool, party: str
 ) -> tuple[tuple[Finding, ...], list[str]]:
     """Rounding in another order, or values that are a part of the output, of the layer's own or of
     one with a mistake; or the sentence that there is none."""
@@ -237,7 +243,9 @@ def _differing(case: Case, allowed: np.ndarray) -> int:
     return int(np.count_nonzero(~same))
 
 
-def _searched(search: Search, party: str, differing: int) -> tuple[list[Scored], list[Scored]]:
+def _searched(
+    search: MistakeSearch, party: str, differing: int
+) -> tuple[list[Scored], list[Scored]]:
     """All common mistakes, scored, and what reproduces the observation: common ones, those that are
     tried last, and two at once."""
     scored = try_common(search)
@@ -254,7 +262,7 @@ def _searched(search: Search, party: str, differing: int) -> tuple[list[Scored],
     return scored, [*found, *(exact or ([] if near else last))]
 
 
-def _stopped(search: Search, exact: Sequence[Scored]) -> Iterator[str]:
+def _stopped(search: MistakeSearch, exact: Sequence[Scored]) -> Iterator[str]:
     """That not all was tried, where nothing gives the values; and in any case that looking took
     longer than its work does. How many were tried is said only where that is always as many."""
     budget = search.budget
@@ -276,7 +284,7 @@ def _stopped(search: Search, exact: Sequence[Scored]) -> Iterator[str]:
         )
 
 
-def _ruled_out(search: Search) -> str:
+def _ruled_out(search: MistakeSearch) -> str:
     if not search.tried or search.budget.stopped in ("clock", "wall"):
         return ""
     return (

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.diagnosis.part_of_output import MistakenPart
 from probe.diagnosis.scoring import CLEARLY, Scored, freedom, on_the_whole, slugs_of
-from probe.diagnosis.search import Search
+from probe.diagnosis.search import MistakeSearch
 from probe.report import Finding
 from probe.trial.case import Case
 
@@ -88,7 +88,7 @@ def _little(scored: Scored) -> bool:
 
 
 def partial_findings(
-    case: Case, scored: Sequence[Scored], party: str, search: Search
+    case: Case, scored: Sequence[Scored], party: str, search: MistakeSearch
 ) -> tuple[Finding, ...]:
     """The one that leaves clearly less than any other, where there is one and enough values to say
     so."""

@@ -19,7 +19,7 @@ from probe.numerics.precision import Precision
 from probe.ops import Outputs
 from probe.trial.case import Case, of_output
 from probe.trial.edit import Edit
-from probe.trial.fit import Rounding, as_healthy, left
+from probe.trial.fit import RoundingAllowance, as_healthy, left
 
 __all__ = ["of_parties"]
 
@@ -32,11 +32,11 @@ _LARGE = 1 << 20
 """Elements of all arrays before a layer from which on nothing is looked for there."""
 
 
-class Asked(NamedTuple):
+class DifferingOutput(NamedTuple):
     """What is asked of an output."""
 
     case: Case
-    rounding: Rounding
+    rounding: RoundingAllowance
     allowed: np.ndarray | None
     """What the healthy layer is allowed in all."""
     road: Case | None
@@ -70,7 +70,7 @@ def of_parties(
                 continue
             result = results[party]
             values, inputs = result.party.layer.values, result.party.layer.raw_inputs
-            cases: dict[int, Asked] = {}
+            cases: dict[int, DifferingOutput] = {}
             for output, observed in enumerate(result.party.outputs):
                 if observed is None or output >= len(values[-1]):
                     continue
@@ -92,11 +92,11 @@ def of_parties(
                 allowed = None if tolerance is not None else result.allowance[output]
                 drawn = result.party.bounds.drawn
                 whole = result.allowance[output] if drawn else None
-                rounding = Rounding(precision, None, tolerance, whole)
+                rounding = RoundingAllowance(precision, None, tolerance, whole)
                 slack = rounding.of(case.edit(""), case.values) if allowed is None else allowed
                 if not case.comparable or left(case, case.healthy, slack) > 1:
                     way = _road_of(case, road, output) if party == "expected" else None
-                    cases[output] = Asked(case, rounding, allowed, way)
+                    cases[output] = DifferingOutput(case, rounding, allowed, way)
             if cases:
                 options = {"certain": comparison.certain, "party": party}
                 return _of_outputs(
@@ -123,7 +123,7 @@ def _road_of(case: Case, road: Road | None, output: int) -> Case | None:
 
 
 def _of_outputs(
-    cases: Mapping[int, Asked], described: Description, options: Mapping[str, Any]
+    cases: Mapping[int, DifferingOutput], described: Description, options: Mapping[str, Any]
 ) -> Diagnosis:
     """The diagnosis of the first output that differs, held against the others; those that it does
     not explain get their own."""
@@ -159,7 +159,7 @@ def _of_outputs(
     )
 
 
-def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
+def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any]) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant. At length
     only where what is tried in any case does not settle it."""
     if options["thorough"]:
@@ -193,7 +193,7 @@ def _diagnosed(asked: Asked, options: Mapping[str, Any]) -> Diagnosis:
 
 
 def _before(
-    road: Case, rounding: Rounding, allowed: np.ndarray | None, options: Mapping[str, Any]
+    road: Case, rounding: RoundingAllowance, allowed: np.ndarray | None, options: Mapping[str, Any]
 ) -> Diagnosis:
     """The diagnosis of the steps before the layer."""
     rounding = replace(rounding, extra=None, composed=allowed)
@@ -216,7 +216,7 @@ def _said_of(diagnosis: Diagnosis, name: str) -> Diagnosis:
     )
 
 
-def _gives(edit: Edit, first: int, output: int, asked: Asked) -> bool:
+def _gives(edit: Edit, first: int, output: int, asked: DifferingOutput) -> bool:
     """Whether an edit made for one output reproduces what was observed of another."""
     case, rounding, allowed, _ = asked
     last = len(edit.steps) - 1

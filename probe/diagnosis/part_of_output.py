@@ -11,7 +11,7 @@ import numpy as np
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit
-from probe.trial.fit import Rounding, most_apart
+from probe.trial.fit import RoundingAllowance, most_apart
 from probe.trial.prices import CANDIDATE, allowance_price
 
 __all__ = ["MistakenPart", "mistaken_parts", "parts_equal_to"]
@@ -35,7 +35,7 @@ class MistakenPart:
 
 
 def mistaken_parts(
-    case: Case, rounding: Rounding, edits: Callable[[Hypothesis, Case], Iterator[Edit]]
+    case: Case, rounding: RoundingAllowance, edits: Callable[[Hypothesis, Case], Iterator[Edit]]
 ) -> tuple[MistakenPart, ...]:
     """The mistakes, one of each kind, that make a part of the output equal the values, where that
     is the same part for all of them."""

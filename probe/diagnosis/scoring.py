@@ -15,7 +15,7 @@ from probe.trial.budget import Budget
 from probe.trial.case import Case
 from probe.trial.edit import Edit
 from probe.trial.fit import (
-    Rounding,
+    RoundingAllowance,
     Sample,
     apart_of,
     as_healthy,
@@ -81,9 +81,9 @@ class View:
     """A case, and what the healthy layer is allowed: the whole batch, or one sample of it."""
 
     case: Case
-    rounding: Rounding
+    rounding: RoundingAllowance
     allowed: np.ndarray
-    tolerated: Rounding
+    tolerated: RoundingAllowance
     """The rounding without what the healthy layer is allowed beside it."""
     as_healthy: bool = False
     """Whether an edit made the layer that is allowed what the healthy one is."""

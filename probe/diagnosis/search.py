@@ -27,8 +27,8 @@ from probe.trial.prices import CANDIDATE
 from probe.trial.refusals import refused
 
 __all__ = [
+    "MistakeSearch",
     "Progress",
-    "Search",
     "confirmed",
     "in_all_layers",
     "tried_last",
@@ -77,7 +77,7 @@ used up."""
 
 
 @dataclass
-class Search:
+class MistakeSearch:
     """One search: where to look, and how far."""
 
     whole: View
@@ -108,7 +108,7 @@ class Search:
 
 
 def try_all(
-    view: View, search: Search, few: bool = False, orders: Sequence[int] = ()
+    view: View, search: MistakeSearch, few: bool = False, orders: Sequence[int] = ()
 ) -> list[Scored]:
     """Every edit of every hypothesis that changes something, scored; ``few``: only what a sample
     shows to be exact goes on.
@@ -173,7 +173,7 @@ def _ends_soon(budget: Budget, began: float) -> None:
 
 
 def in_all_layers(
-    view: View, search: Search, tried: Sequence[tuple[Edit, bool]], few: bool
+    view: View, search: MistakeSearch, tried: Sequence[tuple[Edit, bool]], few: bool
 ) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis, each made in all layers of a network alike, where it brings the
     block nearer to what was observed in one, or not much further."""
@@ -181,13 +181,13 @@ def in_all_layers(
         yield from ((-1, edit) for edit in made_together(view.case, tried))
 
 
-def try_common(search: Search) -> list[Scored]:
+def try_common(search: MistakeSearch) -> list[Scored]:
     """Every edit of every hypothesis, scored, but for those that are tried last."""
     with search.budget.part(_COMMON):
         return try_all(search.part, search)
 
 
-def try_last(search: Search) -> list[Scored]:
+def try_last(search: MistakeSearch) -> list[Scored]:
     """What reproduces the observation among what is tried only where nothing else does; of a very
     large batch in one sample, and what that shows on the whole."""
     view, budget = search.whole, search.budget
@@ -207,7 +207,7 @@ def try_last(search: Search) -> list[Scored]:
     return found
 
 
-def tried_last(view: View, search: Search) -> list[Scored]:
+def tried_last(view: View, search: MistakeSearch) -> list[Scored]:
     """What reproduces the observation in an edited layer among what is tried last."""
     return _tried(replace(view.case, allowed=view.allowed), view, search, _LAST, _TURN, 0.0)
 
@@ -218,7 +218,7 @@ _SINGLE: _Numbered = list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
 
 
 def _tried(
-    case: Case, view: View, search: Search, hypotheses: _Numbered, turn: float, kept: float
+    case: Case, view: View, search: MistakeSearch, hypotheses: _Numbered, turn: float, kept: float
 ) -> list[Scored]:
     """The mistakes of the first hypothesis that reproduces the observation, of those that are tried
     last; where that takes two mistakes with names, of the first such. Of a layer that was edited
@@ -303,7 +303,7 @@ def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:
     return score(whole, edit, replace(scored, edit=edit), None, difference_of(whole.case))
 
 
-def confirmed(exact: Sequence[Scored], search: Search) -> list[Scored]:
+def confirmed(exact: Sequence[Scored], search: MistakeSearch) -> list[Scored]:
     """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch
     all of them."""
     ranked = sorted(exact, key=lambda one: (freedom(one), one.order, one.left))

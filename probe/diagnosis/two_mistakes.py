@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe.diagnosis.scoring import HELPS, Scored, View, score
-from probe.diagnosis.search import Search, in_all_layers, tried_last, try_all
+from probe.diagnosis.search import MistakeSearch, in_all_layers, tried_last, try_all
 from probe.hypotheses import REGISTERED, Hypothesis
 from probe.trial.edit import Edit
 from probe.trial.fit import Sample, difference_of, rank_distance, sample
@@ -29,7 +29,7 @@ _FIRSTS, _MORE_FIRSTS = 12, 200
 """How many mistakes are tried together with every other one."""
 
 
-def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> list[Scored]:
+def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool) -> list[Scored]:
     """Pairs of mistakes that reproduce the observation, the first one among those that bring the
     layer nearer to it; one of them, if ``last``, of those that are tried last.
 
@@ -74,7 +74,7 @@ def second_mistakes(scored: Sequence[Scored], search: Search, last: bool) -> lis
 
 
 def _beside(
-    firsts: Iterable[Scored], search: Search, seconds: Callable[[View], list[Scored]]
+    firsts: Iterable[Scored], search: MistakeSearch, seconds: Callable[[View], list[Scored]]
 ) -> list[Scored]:
     """What reproduces the observation beside one of these mistakes."""
     with search.budget.part(_BESIDE):
@@ -92,7 +92,7 @@ def _beside(
     return []
 
 
-def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[Scored]:
+def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: MistakeSearch) -> list[Scored]:
     """The first of these pairs of a mistake and a second one that reproduces the observation."""
     views: dict[int, tuple[View | None, Sample | None]] = {}
     with search.budget.part(_ADDED):
@@ -109,7 +109,9 @@ def _that_add_up(sums: Iterable[tuple[Scored, Scored]], search: Search) -> list[
     return []
 
 
-def _both(changed: View, second: Scored, some: Sample | None, search: Search) -> Scored | None:
+def _both(
+    changed: View, second: Scored, some: Sample | None, search: MistakeSearch
+) -> Scored | None:
     """A second mistake, made again in the layer that the first one changed."""
     for index, edit in _edits(changed, second.hypothesis, search):
         if not search.budget.spend(LISTED):
@@ -122,7 +124,7 @@ def _both(changed: View, second: Scored, some: Sample | None, search: Search) ->
     return None
 
 
-def _edits(view: View, hypothesis: Hypothesis, search: Search) -> Iterator[tuple[int, Edit]]:
+def _edits(view: View, hypothesis: Hypothesis, search: MistakeSearch) -> Iterator[tuple[int, Edit]]:
     """The edits of a hypothesis with their numbers, then those made in all layers alike."""
     alone = list[tuple[Edit, bool]]()
     for index, edit in enumerate(search.edits(hypothesis, view.case)):
@@ -185,7 +187,7 @@ def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
     ]
 
 
-def _firsts(scored: Sequence[Scored], search: Search, some: Sample | None) -> list[Scored]:
+def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None) -> list[Scored]:
     """What to look for a second mistake beside, of what brings the layer nearer to the observation:
     ranked alternately by correlation with it and by the remaining difference.
 

@@ -23,7 +23,7 @@ from probe.trial.evaluator import last_sum
 
 __all__ = [
     "FirstLook",
-    "Rounding",
+    "RoundingAllowance",
     "Sample",
     "apart_of",
     "as_healthy",
@@ -53,7 +53,7 @@ _LOOKED_AT = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding:
+class RoundingAllowance:
     """How far an honest evaluation of the (edited) layer may lie from its prediction."""
 
     precision: Precision
@@ -64,7 +64,7 @@ class Rounding:
     composed: np.ndarray | None = None
     """Of a layer that is composed of several calls: what it is allowed, edited or not."""
 
-    def beside(self, case: Case, allowed: np.ndarray) -> "Rounding":
+    def beside(self, case: Case, allowed: np.ndarray) -> "RoundingAllowance":
         """The same with all that the healthy layer was ``allowed`` beyond its own rounding."""
         if self.tolerance is not None or self.composed is not None:
             return self

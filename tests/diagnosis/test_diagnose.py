@@ -24,7 +24,7 @@ from probe.hypotheses import REGISTERED, Case
 from probe.model import Capture
 from probe.numerics.precision import precision_of
 from probe.trial.budget import Budget
-from probe.trial.fit import Rounding
+from probe.trial.fit import RoundingAllowance
 from probe.verdict.judge import judge
 from probe.verdict.options import Options, Search
 
@@ -238,7 +238,7 @@ def noise():
 
 
 def test_looking_stops_and_says_so(noise):
-    found = diagnose(noise, Rounding(precision_of("float32")), share=1e-3)
+    found = diagnose(noise, RoundingAllowance(precision_of("float32")), share=1e-3)
     assert re.search(r"stopped after \d+ candidates, when its budget was used up", found.words[0])
     assert "--thorough gives it 10 times as much" in found.words[0]
 
@@ -246,7 +246,7 @@ def test_looking_stops_and_says_so(noise):
 @pytest.mark.exhaustive
 def test_looking_thoroughly_comes_to_its_end(noise):
     assert "the search for the mistake stopped" not in " ".join(
-        diagnose(noise, Rounding(precision_of("float32")), thorough=True, share=30.0).words
+        diagnose(noise, RoundingAllowance(precision_of("float32")), thorough=True, share=30.0).words
     )
 
 
@@ -363,7 +363,7 @@ def test_a_layer_of_resnet_is_looked_at_within_the_budget(
         return budgets[-1]
 
     monkeypatch.setattr(import_module("probe.diagnosis.diagnose"), "Budget", kept)
-    diagnose(case, Rounding(precision_of("float32")), share=0.5)
+    diagnose(case, RoundingAllowance(precision_of("float32")), share=0.5)
     (budget,) = budgets
     assert budget.stopped == "work"
     assert budget.used < 1.2 * budget.work
@@ -384,7 +384,7 @@ def test_a_slow_layer_stops_too(monkeypatch):
     values = recompute(steps, (x,))
     case = Case(steps, (x,), values, drawn(4, 6, seed=1).astype(np.float64))
     now[0] = 0.0
-    found = diagnose(case, Rounding(precision_of("float32")))
+    found = diagnose(case, RoundingAllowance(precision_of("float32")))
     assert "stopped after 22 s of processor time, since" in found.words[0]
     assert "take longer than expected" in found.words[0]
     assert now[0] < 40.0
@@ -405,7 +405,7 @@ def test_a_function_of_the_user_s_own_that_waits_stops_too(monkeypatch):
     x = drawn(4, 6)
     case = Case(steps, (x,), recompute(steps, (x,)), drawn(4, 6, seed=1).astype(np.float64))
     now[0] = 0.0
-    found = diagnose(case, Rounding(precision_of("float32")))
+    found = diagnose(case, RoundingAllowance(precision_of("float32")))
     assert found.words[0] == (
         "the search for the mistake stopped after 60 s, the limit for a layer that runs a function "
         "of your own"

@@ -18,7 +18,7 @@ from probe.ops.step import Ref, Step
 from probe.ops.weight import Weight
 from probe.trial.case import Case
 from probe.trial.edit import Edit
-from probe.trial.fit import Rounding, Sample
+from probe.trial.fit import RoundingAllowance, Sample
 
 F = torch.nn.functional
 
@@ -126,7 +126,7 @@ def test_a_second_mistake_behind_a_change_of_what_a_norm_is_made_of():
     steps = (Step(ops.LayerNormalization(gain, None, 1e-5, (1,)), (Ref(-1),)),)
     values = recompute(steps, (x,))
     case = Case(steps, (x,), values, np.tanh(values[-1][0]))
-    rounding = Rounding(precision_of("float32"))
+    rounding = RoundingAllowance(precision_of("float32"))
     view = View(case, rounding, np.full(x.shape, 1e-6), rounding)
     first, second = (
         next(one for one in REGISTERED if one.slug == slug)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
+from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
 from probe.hypotheses.registry import hypothesis, more
 from probe.numerics.precision import Precision
 from probe.ops.base import Elementwise, Evaluated
@@ -123,7 +123,7 @@ def raw_integers(case: Case) -> Iterator[Edit]:
         yield case.edit(claim, case.appended(times), fitted=1, do=do)
         for low, high, clipped in _ranges(float(seen.min()), float(seen.max())):
             for mode, words in rounded.items():
-                fixed = FixedPoint(step, mode, low * step, high * step)
+                fixed = FixedPointGrid(step, mode, low * step, high * step)
                 steps = case.appended(fixed, times)
                 yield case.edit(f"{claim}{words}{clipped}", steps, fitted=1, do=do)
 
@@ -153,7 +153,7 @@ def of_any_scale(case: Case) -> Iterator[Edit]:
                 plus = f" plus {zero:g}" if zero else ""
                 times = ops.MulConstant(Weight("factor", None, np.array(1 / scale)))
                 added = ops.AddConstant(Weight("zero point", None, np.array(zero)))
-                fixed = FixedPoint(scale, mode, (low - zero) * scale, (high - zero) * scale)
+                fixed = FixedPointGrid(scale, mode, (low - zero) * scale, (high - zero) * scale)
                 yield case.edit(
                     f"your values are integers: the output divided by {scale:.9g}{plus}, "
                     f"rounded {'to the nearest' if mode == 'half to even' else mode}{clipped}",

@@ -208,7 +208,7 @@ def _batch_norm(op: ops.BatchNormalization, to: Parts) -> Ref:
 
 
 @dataclass(frozen=True, eq=False)
-class _Function(Op):
+class _FunctionOp(Op):
     """What an op does in between."""
 
     function: Callable[[np.ndarray], np.ndarray]
@@ -239,13 +239,13 @@ def _lp_norm(op: ops.LpNormalization, to: Parts) -> Ref | None:
 
 @_decomposes(ops.LpPool)
 def _lp_pool(op: ops.LpPool, to: Parts) -> Ref:
-    total = to.add("the sums over the windows", _Function(op.window_sums), _powers(to, op.p))
+    total = to.add("the sums over the windows", _FunctionOp(op.window_sums), _powers(to, op.p))
     return to.add("the root", ops.Pow(), total, to.number("1 / p", 1 / op.p))
 
 
 @_decomposes(ops.LRN)
 def _lrn(op: ops.LRN, to: Parts) -> Ref:
-    total = to.add("the sums over channels", _Function(op.neighbour_sums), _powers(to, 2))
+    total = to.add("the sums over channels", _FunctionOp(op.neighbour_sums), _powers(to, 2))
     factor = to.number("alpha / size", op.alpha / op.size)
     scaled = to.add("alpha / size times the sums", ops.Mul(), total, factor)
     base = to.add("the base of the power", ops.Add(), scaled, to.number("k", op.bias))
@@ -283,7 +283,7 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
     if op.causal:
         seen.append(to.add("the causal mask", Causal(queries, positions)))
     if op.window is not None:
-        seen.append(to.add("the mask of the window", _Window(queries, positions, op.window)))
+        seen.append(to.add("the mask of the window", _WindowMask(queries, positions, op.window)))
     for kind, mask in zip(op.masks, masks, strict=True):
         if kind == "add":
             scores = to.add("the masked scores", ops.Add(), scores, mask)
@@ -350,7 +350,7 @@ class Causal(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class _Window(Op):
+class _WindowMask(Op):
     """Which of the positions are less than ``size`` away from each query."""
 
     queries: int

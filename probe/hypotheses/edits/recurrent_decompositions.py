@@ -190,7 +190,7 @@ def _block(weight: Weight, name: str, array: np.ndarray) -> Weight:
     return Weight(f"{weight.name} of {name}", None, np.asarray(array, np.float64))
 
 
-class _Gate:
+class _GateSum:
     """The products of one gate with the input and the state, and their biases."""
 
     def __init__(self, op: Any, letter: str, alone: str) -> None:
@@ -236,7 +236,7 @@ def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
     gates = {}
     for letter in "ifog":
         function = op.activation if letter == "g" else op.recurrent_activation
-        summed = _Gate(op, letter, "").summed(to, H)
+        summed = _GateSum(op, letter, "").summed(to, H)
         gates[letter] = to.add(f"the {_GATES[letter]}", function, summed)
     kept = to.add("the product of forget gate and cell state", ops.Mul(), gates["f"], C)
     new = to.add("the product of input gate and candidate", ops.Mul(), gates["i"], gates["g"])
@@ -249,9 +249,9 @@ def _lstm(op: ops.LSTM, to: Parts) -> tuple[Ref, ...]:
 
 
 def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
-    z = to.add("the update gate", op.recurrent_activation, _Gate(op, "z", "").summed(to, H))
-    r = to.add("the reset gate", op.recurrent_activation, _Gate(op, "r", "").summed(to, H))
-    gate = _Gate(op, "h", "")
+    z = to.add("the update gate", op.recurrent_activation, _GateSum(op, "z", "").summed(to, H))
+    r = to.add("the reset gate", op.recurrent_activation, _GateSum(op, "r", "").summed(to, H))
+    gate = _GateSum(op, "h", "")
     share = gate.of_input(to)
     if op.reset_after:
         inner = to.add(
@@ -273,7 +273,7 @@ def _gru(op: ops.GRU, to: Parts) -> tuple[Ref, ...]:
 
 
 def _rnn(op: ops.RNN, to: Parts) -> tuple[Ref, ...]:
-    return (to.add("the new state", op.activation, _Gate(op, "h", "the state").summed(to, H)),)
+    return (to.add("the new state", op.activation, _GateSum(op, "h", "the state").summed(to, H)),)
 
 
 _CELLS: dict[type, Callable[[Any, Parts], tuple[Ref, ...]]] = {

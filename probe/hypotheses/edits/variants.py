@@ -289,7 +289,7 @@ def _quantized_by(function: Callable[..., np.ndarray], op: Any, x: np.ndarray) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Table(Elementwise):
+class _LookupTable(Elementwise):
     """A function looked up in a table."""
 
     op: Any
@@ -315,12 +315,12 @@ _REACHES = (4.0, 8.0)
 _STEPS = tuple(2.0**-k for k in range(1, 9))
 
 
-def tables(op: Op) -> Iterator[_Table]:
+def tables(op: Op) -> Iterator[_LookupTable]:
     """An activation looked up in a table."""
     for step in _STEPS if isinstance(op, Elementwise) and type(op) in _ACTIVATIONS else ():
         for reach in _REACHES:
-            yield _Table(op, reach, step)
-            yield _Table(op, reach, step, np.floor)
+            yield _LookupTable(op, reach, step)
+            yield _LookupTable(op, reach, step, np.floor)
 
 
 _VARIANTS: tuple[tuple[tuple[type, ...], Callable[[Any], Iterator[Op]]], ...] = (

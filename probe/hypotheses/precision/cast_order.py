@@ -9,7 +9,7 @@ from probe import ops
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewriting import inserted, of_parameters, taking_instead
 from probe.hypotheses.edits.step_words import tensor_name
-from probe.hypotheses.precision.low_precision import Stored, narrowed
+from probe.hypotheses.precision.low_precision import StoredAs, narrowed
 from probe.hypotheses.registry import hypothesis
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case
@@ -51,10 +51,10 @@ def cast_order(case: Case) -> Iterator[Edit]:
             continue
         for kind in kept or _FORMATS:
             what = f"{name} is rounded to {kind} before the {part}, not after it"
-            early = inserted(whole, x, Step(Stored(kind), (x,)), what, user=position)
+            early = inserted(whole, x, Step(StoredAs(kind), (x,)), what, user=position)
             yield whole.edit_of(early, "cast-order")
             if _is_of(kind, case.seen):
-                steps = whole.became_steps(early.applied(whole.steps)).appended(Stored(kind))
+                steps = whole.became_steps(early.applied(whole.steps)).appended(StoredAs(kind))
                 also = "" if kept else ", and the output again"
                 yield whole.edit(what + also, steps, as_healthy=True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probe.hypotheses.precision.low_precision import summing
-from probe.hypotheses.precision.rounding_modes import FixedPoint
+from probe.hypotheses.precision.rounding_modes import FixedPointGrid
 from probe.hypotheses.registry import hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit, Steps
@@ -63,7 +63,7 @@ def fixed_point(case: Case) -> Iterator[Edit]:
     for finer, inputs_finer in _widths(case.thorough) if sums else ():
         for mode in _ROUNDED:
             of_weights, of_inputs = (
-                FixedPoint(2.0 ** -(fraction + more), mode).f for more in (finer, inputs_finer)
+                FixedPointGrid(2.0 ** -(fraction + more), mode).f for more in (finer, inputs_finer)
             )
             weights = case.with_weights(
                 {weight.name: of_weights(weight.effective.astype(np.float64)) for weight in held}
@@ -160,7 +160,7 @@ def _ended(
     """The steps with their output on the grid and within the type."""
     step = 2.0**-fraction
     high = end.high(step)
-    op = FixedPoint(step, mode, end.low, high + step if end.wrap else high, end.wrap)
+    op = FixedPointGrid(step, mode, end.low, high + step if end.wrap else high, end.wrap)
     also = (
         *(("fixed-point",) if end.slug else ()),
         *(("rounding-mode",) if mode in _TRUNCATED else ()),
@@ -229,7 +229,7 @@ def saturation(case: Case) -> Iterator[Edit]:
             edges = " and ".join(f"{end:.9g}" for end in (low, high) if np.isfinite(end))
             yield case.edit(
                 f"values are clipped at {edges}{_width(low, high)}: {count} of {seen.size} values",
-                case.appended(FixedPoint(0.0, "down (floor)", low, high)),
+                case.appended(FixedPointGrid(0.0, "down (floor)", low, high)),
                 fitted=int(np.isfinite(low)) + int(np.isfinite(high)),
                 do="use a type with more integer bits",
             )
@@ -266,6 +266,6 @@ def wrap_around(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 f"values wrap around into {low:g} .. {high:g} (a {told} type with {integer} "
                 "integer bits)",
-                case.appended(FixedPoint(0.0, "down (floor)", low, high, wrap=True)),
+                case.appended(FixedPointGrid(0.0, "down (floor)", low, high, wrap=True)),
                 do="use a type with more integer bits",
             )

@@ -10,7 +10,7 @@ import numpy as np
 from probe.hypotheses.precision.accumulator_16bit import Accumulated
 from probe.hypotheses.precision.fixed_point import fraction_of
 from probe.hypotheses.precision.low_precision import summing
-from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
+from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
 from probe.hypotheses.registry import more
 from probe.ops.base import Rearrangement, Sum
 from probe.trial.case import Case
@@ -99,7 +99,7 @@ def accumulator_type(case: Case) -> Iterator[Edit]:
             f"the accumulator wraps around into {ends[0]:g} .. {ends[1]:g}; it has {integer} bits "
             f"before the point (with the sign), {needed} would do"
         )
-        edited = case.appended(FixedPoint(0.0, "down (floor)", *ends, wrap=True), at=position)
+        edited = case.appended(FixedPointGrid(0.0, "down (floor)", *ends, wrap=True), at=position)
         yield from _on_the_grid(case, claim, edited, case.inputs, fraction, 0, do, "wrap-around")
 
 
@@ -117,7 +117,7 @@ def input_type(case: Case) -> Iterator[Edit]:
     for bits in range(enough):
         for mode in _MODES:
             claim = f"the input has {bits} fraction bits, rounded {mode}; {enough} would do"
-            inputs = _cast(case, FixedPoint(2.0**-bits, mode))
+            inputs = _cast(case, FixedPointGrid(2.0**-bits, mode))
             yield from _on_the_grid(case, claim, case.steps, inputs, fraction, 0, do)
     needed = max(map(_integers, floats))
     for integer in range(needed - 1, needed - 1 - _NARROWER, -1):
@@ -125,7 +125,9 @@ def input_type(case: Case) -> Iterator[Edit]:
         for wrap, slug in ((True, "wrap-around"), (False, "saturation")):
             for bits in (-1, *range(enough + 1)):
                 step = 2.0**-bits if bits >= 0 else 0.0
-                grid = FixedPoint(step, "down (floor)", -high, high if wrap else high - step, wrap)
+                grid = FixedPointGrid(
+                    step, "down (floor)", -high, high if wrap else high - step, wrap
+                )
                 word = f" (ap_fixed<{bits + integer}, {integer}>)" if step else ""
                 claim = (
                     f"the input {'wraps around into' if wrap else 'is clipped to'} {-high:g} .. "
@@ -152,7 +154,7 @@ def _on_the_grid(
         return
     for last in _MODES:
         told = f"{claim}; the output has {fraction} fraction bits, rounded {last}"
-        rounded = case.became_steps(steps).appended(FixedPoint(2.0**-fraction, last))
+        rounded = case.became_steps(steps).appended(FixedPointGrid(2.0**-fraction, last))
         yield case.edit(told, rounded, inputs, fitted=2 + fitted, do=do, main=main, also=also)
 
 
@@ -196,7 +198,7 @@ def _sides(case: Case, fraction: int) -> Iterator[tuple[str, Steps, tuple[np.nda
     fitted."""
     yield "", case.steps, case.inputs, 0
     for mode in _MODES:
-        grid = FixedPoint(2.0**-fraction, mode)
+        grid = FixedPointGrid(2.0**-fraction, mode)
         weights = case.with_weights(
             {name: grid.f(one.effective.astype(np.float64)) for name, one in case.weights.items()}
         )
@@ -205,5 +207,5 @@ def _sides(case: Case, fraction: int) -> Iterator[tuple[str, Steps, tuple[np.nda
         yield f"inputs have {told}", case.steps, _cast(case, grid), 1
 
 
-def _cast(case: Case, grid: FixedPoint) -> tuple[np.ndarray, ...]:
+def _cast(case: Case, grid: FixedPointGrid) -> tuple[np.ndarray, ...]:
     return tuple(grid.f(x.astype(np.float64)) if x.dtype.kind == "f" else x for x in case.inputs)

@@ -10,7 +10,7 @@ from probe.trial.case import Case
 from probe.trial.edit import Steps
 from probe.trial.gathered import Gathered
 
-__all__ = ["SWITCHES", "WAYS", "Stored", "narrow_weights", "narrowed", "summing"]
+__all__ = ["SWITCHES", "WAYS", "StoredAs", "narrow_weights", "narrowed", "summing"]
 
 SWITCHES = {
     "TF32": "; torch.backends.cuda.matmul.allow_tf32 = False",
@@ -52,7 +52,7 @@ def narrowed(
 
 
 @dataclass(frozen=True, eq=False)
-class Stored(Elementwise):
+class StoredAs(Elementwise):
     """Each value as a narrower format holds it."""
 
     roundings = 0

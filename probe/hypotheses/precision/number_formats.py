@@ -8,12 +8,12 @@ from probe import ops
 from probe.hypotheses.precision.low_precision import (
     SWITCHES,
     WAYS,
-    Stored,
+    StoredAs,
     narrow_weights,
     narrowed,
     summing,
 )
-from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
+from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
 from probe.hypotheses.registry import hypothesis
 from probe.ops.quantize.qkeras_bits import QuantizedBits, QuantizedRelu
 from probe.ops.weight import Weight
@@ -100,19 +100,21 @@ def reduced_precision(case: Case) -> Iterator[Edit]:
                 yield case.edit(f"{name} weights{text}, and bias", whole, do=do)
                 yield case.edit(f"{name} inputs and weights{text}, and bias", whole, narrow, do=do)
                 if name != "TF32" and way == "ties to even":
-                    stored = case.became_steps(whole).appended(Stored(name))
+                    stored = case.became_steps(whole).appended(StoredAs(name))
                     yield case.edit(
                         f"{name} inputs, weights, bias and output", stored, narrow, do=do
                     )
                     yield case.edit(
                         f"{name} weights and output",
-                        case.became_steps(weights).appended(Stored(name)),
+                        case.became_steps(weights).appended(StoredAs(name)),
                         do=do,
                     )
             if any(floats):
                 yield case.edit(f"{name} inputs{text}", inputs=narrow, do=do)
         if name != "TF32":
-            yield case.edit(f"the output was stored in {name}", case.appended(Stored(name)), do=do)
+            yield case.edit(
+                f"the output was stored in {name}", case.appended(StoredAs(name)), do=do
+            )
 
 
 @hypothesis("rounding-mode")
@@ -129,7 +131,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
             continue
         step, low, high = size
         for mode in MODES:
-            fixed = FixedPoint(step, mode, low, high)
+            fixed = FixedPointGrid(step, mode, low, high)
             yield case.edit(
                 f"the quantised activation rounds {mode}",
                 case.with_op(position, fixed),
@@ -140,7 +142,7 @@ def rounding_mode(case: Case) -> Iterator[Edit]:
             continue
         for step, low, high in _grids(weight):
             for mode in MODES:
-                changed = FixedPoint(step, mode, low, high).f(weight.stored.astype(np.float64))
+                changed = FixedPointGrid(step, mode, low, high).f(weight.stored.astype(np.float64))
                 yield case.edit(
                     f"{name} is rounded {mode} to multiples of {step:g}",
                     case.with_weights({name: changed}),

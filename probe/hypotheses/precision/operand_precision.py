@@ -9,7 +9,7 @@ import numpy as np
 
 from probe import ops
 from probe.description.builder import Builder
-from probe.hypotheses.precision.low_precision import SWITCHES, WAYS, Stored, narrow_weights
+from probe.hypotheses.precision.low_precision import SWITCHES, WAYS, StoredAs, narrow_weights
 from probe.hypotheses.registry import more
 from probe.ops.base import Sum
 from probe.ops.step import Ref
@@ -68,7 +68,7 @@ def _narrow_operands(
     build, places = Builder(), list[tuple[Ref, ...]]()
 
     def narrow(ref: Ref) -> Ref:
-        return build.add(Stored(name, way), ref)
+        return build.add(StoredAs(name, way), ref)
 
     for position, step in enumerate(narrow_weights(case, name, way)[0]):
         step = case.steps[position] if position in spared else step

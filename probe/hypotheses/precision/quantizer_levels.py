@@ -8,7 +8,7 @@ from itertools import permutations, product
 import numpy as np
 
 from probe import ops
-from probe.hypotheses.precision.rounding_modes import MODES, FixedPoint
+from probe.hypotheses.precision.rounding_modes import MODES, FixedPointGrid
 from probe.hypotheses.registry import hypothesis, more
 from probe.ops.weight import Grid, Weight
 from probe.trial.case import Case
@@ -188,7 +188,7 @@ def _quantised(stored: np.ndarray, grid: Grid) -> list[np.ndarray]:
     scale, half = float(np.ravel(grid.scale)[0]), 2.0 ** (grid.bits - grid.signed)
     lows = (-half, 1 - half) if grid.signed else (0.0,)
     found = [
-        FixedPoint(scale, "half to even", low * scale, (half - 1) * scale).f(
+        FixedPointGrid(scale, "half to even", low * scale, (half - 1) * scale).f(
             stored.astype(np.float64)
         )
         for low in lows

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.ops.base import Elementwise
 
-__all__ = ["MODES", "FixedPoint"]
+__all__ = ["MODES", "FixedPointGrid"]
 
 MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half to even": np.rint,
@@ -19,7 +19,7 @@ MODES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class FixedPoint(Elementwise):
+class FixedPointGrid(Elementwise):
     """Multiples of ``step`` between ``low`` and ``high``, rounded by ``mode``; beyond them clipped
     or wrapped."""
 

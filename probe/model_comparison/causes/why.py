@@ -18,7 +18,7 @@ from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.report import Finding
 from probe.trial.case import Case
-from probe.trial.fit import Rounding
+from probe.trial.fit import RoundingAllowance
 from probe.trial.refusals import refused
 from probe.verdict.options import Search
 
@@ -83,7 +83,7 @@ def _find_causes(
         return
     if case.healthy.dtype.kind != "f" or not case.seen.size:
         return
-    rounding = Rounding(precision_of("float32"))
+    rounding = RoundingAllowance(precision_of("float32"))
     try:
         diagnosis = diagnose(case, rounding, allowed=allowed, thorough=search.thorough)
     except ProbeError:
