@@ -130,15 +130,17 @@ def diagnose(
     exact = determined(found, differing)
     chosen = explanations(case, exact) if exact else ()
     tie = len(chosen) > 1
-    findings = tuple(finding_of(case, one, party, tie, others) for one, others in chosen)
+    findings = tuple(
+        finding_of(case, candidate, party, tie, others) for candidate, others in chosen
+    )
     searching = (*_stopped(search, exact), *search.faults.values())
     words = (*searching, *telling_apart(case, exact))
     if not exact:
         findings = partial_findings(case, determined(scored, differing), party, search)
         findings, more = _unexplained(case, search, findings, certain, party)
         words = (*words, *_too_few(case, found, differing), *more)
-    edits = tuple(one.edit for one, _ in chosen)
-    settled = any(not freedom(one) and not one.also for one, _ in chosen)
+    edits = tuple(candidate.edit for candidate, _ in chosen)
+    settled = any(not freedom(candidate) and not candidate.also for candidate, _ in chosen)
     spent = search.budget.used / _work(search.large, thorough)
     return Diagnosis(findings, words, searching, edits, spent, settled)
 
@@ -180,7 +182,7 @@ def _search_of(
 def _too_few(case: Case, found: Sequence[Scored], differing: int) -> Iterator[str]:
     """That too few values differ to tell what was found."""
     if found:
-        names = ", ".join(dict.fromkeys(slugs_of(one)[0] for one in found))
+        names = ", ".join(dict.fromkeys(slugs_of(candidate)[0] for candidate in found))
         yield (
             f"{differing} of {case.seen.size} values differ, too few to tell mistakes with as many "
             f"fitted parameters ({names})"
@@ -229,7 +231,7 @@ def _other_reason(
     if not case.comparable:
         mistaken += mistaken_parts(search.whole.case, search.whole.rounding, search.edits)
     if mistaken:
-        return tuple(finding_in_part(one, party, len(mistaken) > 1) for one in mistaken), []
+        return tuple(finding_in_part(part, party, len(mistaken) > 1) for part in mistaken), []
     return (), ["no known mistake explains the difference"]
 
 
@@ -249,16 +251,16 @@ def _searched(
     """All common mistakes, scored, and what reproduces the observation: common ones, those that are
     tried last, and two at once."""
     scored = try_common(search)
-    found = confirmed([one for one in scored if one.exact], search)
+    found = confirmed([candidate for candidate in scored if candidate.exact], search)
     case = search.whole.case
     if determined(found, differing) or not case.comparable:
         return scored, found
     last = try_last(search)
-    exact = [one for one in last if one.edit.short]
+    exact = [candidate for candidate in last if candidate.edit.short]
     exact = exact or confirmed(second_mistakes(scored, search, not last), search)
     # weights that are unlike the layer's say less than a mistake that leaves next to nothing
     partly = partial_findings(case, determined(scored, differing), party, search)
-    near = [one for one in partly if one.explained > _NEARLY]
+    near = [finding for finding in partly if finding.explained > _NEARLY]
     return scored, [*found, *(exact or ([] if near else last))]
 
 

@@ -31,7 +31,9 @@ _NOTHING = 1e-6
 def determined(exact: Sequence[Scored], differing: int) -> list[Scored]:
     """Those that fitted fewer numbers than there are differing values: as many would reproduce
     any values."""
-    return [one for one in exact if not freedom(one) or freedom(one) < differing]
+    return [
+        candidate for candidate in exact if not freedom(candidate) or freedom(candidate) < differing
+    ]
 
 
 def explanations(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Sequence[str]], ...]:
@@ -39,26 +41,35 @@ def explanations(case: Case, exact: Sequence[Scored]) -> tuple[tuple[Scored, Seq
     others."""
     best: dict[tuple[str, ...], Scored] = {}
     others: dict[tuple[str, ...], list[str]] = {}
-    for one in exact:
-        slugs = tuple(sorted(slugs_of(one)))
+    for candidate in exact:
+        slugs = tuple(sorted(slugs_of(candidate)))
         if slugs in best:
-            others.setdefault(slugs, []).append(one.edit.claim)
+            others.setdefault(slugs, []).append(candidate.edit.claim)
         else:
-            best[slugs] = one
-    if any(not freedom(one) for one in best.values()):
-        best = {slugs: one for slugs, one in best.items() if 2 * freedom(one) < case.seen.size}
-    return tuple((one, others.get(slugs, ())) for slugs, one in best.items())
+            best[slugs] = candidate
+    if any(not freedom(candidate) for candidate in best.values()):
+        best = {
+            slugs: candidate
+            for slugs, candidate in best.items()
+            if 2 * freedom(candidate) < case.seen.size
+        }
+    return tuple((candidate, others.get(slugs, ())) for slugs, candidate in best.items())
 
 
 def telling_apart(case: Case, exact: Sequence[Scored]) -> Iterator[str]:
     """What would tell the first two of several exact explanations apart."""
     first = next(iter(exact), None)
     second = next(
-        (one for one in exact if first is not None and slugs_of(one) != slugs_of(first)), None
+        (
+            candidate
+            for candidate in exact
+            if first is not None and slugs_of(candidate) != slugs_of(first)
+        ),
+        None,
     )
     if first is None or second is None:
         return
-    pair = [case.evaluator.everywhere(one.edit) for one in (first, second)]
+    pair = [case.evaluator.everywhere(candidate.edit) for candidate in (first, second)]
     if pair[0] is None or pair[1] is None or case.known is None:
         yield (
             "these explanations give the same values for this input: use another input to "
@@ -92,20 +103,31 @@ def partial_findings(
 ) -> tuple[Finding, ...]:
     """The one that leaves clearly less than any other, where there is one and enough values to say
     so."""
-    enough = [one for one in scored if _little(one) and case.seen.size >= 8 * (1 + one.edit.fitted)]
-    ranked = sorted(enough, key=lambda one: one.share)
+    enough = [
+        candidate
+        for candidate in scored
+        if _little(candidate) and case.seen.size >= 8 * (1 + candidate.edit.fitted)
+    ]
+    ranked = sorted(enough, key=lambda candidate: candidate.share)
     if not ranked or ranked[0].share > CLEARLY:
         return ()
     best = ranked[0]
-    close = [one for one in ranked if one.share < 3 * best.share]
-    slugs = dict.fromkeys(one.hypothesis.slug for one in close)
+    close = [candidate for candidate in ranked if candidate.share < 3 * best.share]
+    slugs = dict.fromkeys(candidate.hypothesis.slug for candidate in close)
     if len(slugs) > 3:
         return ()
-    firsts = [next(one for one in close if one.hypothesis.slug == slug) for slug in slugs]
+    firsts = [
+        next(candidate for candidate in close if candidate.hypothesis.slug == slug)
+        for slug in slugs
+    ]
     if search.part is not search.whole:
-        again = [on_the_whole(one, search.whole) for one in firsts]
-        firsts = [one for one in again if one is not None and one.share <= CLEARLY and _little(one)]
-    return tuple(finding_of(case, one, party, len(firsts) > 1, ()) for one in firsts)
+        again = [on_the_whole(first, search.whole) for first in firsts]
+        firsts = [
+            candidate
+            for candidate in again
+            if candidate is not None and candidate.share <= CLEARLY and _little(candidate)
+        ]
+    return tuple(finding_of(case, first, party, len(firsts) > 1, ()) for first in firsts)
 
 
 def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequence[str]) -> Finding:

@@ -77,7 +77,7 @@ def _followed(x: np.ndarray, error: np.ndarray) -> float:
     if bins < 2:
         return 0.0
     ranges = np.array_split(error[np.argsort(x, kind="stable")], bins)
-    share = sum(one.size * one.mean() ** 2 for one in ranges) / float(error @ error)
+    share = sum(part.size * part.mean() ** 2 for part in ranges) / float(error @ error)
     return share if share * x.size > bins + _SIGMAS * math.sqrt(2 * bins) else 0.0
 
 
@@ -145,7 +145,7 @@ def where_it_sits(case: Case, allowed: np.ndarray) -> tuple[str, ...]:
     allowed = np.broadcast_to(allowed, error.shape)
     places = [np.arange(size) for size in error.shape]
     if case.known is not None:  # a number or a slice for each axis
-        places = [np.unique(one) for one in np.nonzero(case.known)]
+        places = [np.unique(indices) for indices in np.nonzero(case.known)]
         error, allowed = error[np.ix_(*places)], allowed[np.ix_(*places)]
     return tuple(_told(case, error, allowed, places))
 

@@ -75,7 +75,7 @@ def of_parties(
                 if observed is None or output >= len(values[-1]):
                     continue
                 known = result.party.known if not output else None
-                one = of_output(
+                output_case = of_output(
                     described.steps,
                     tuple(inputs),
                     values,
@@ -84,7 +84,7 @@ def of_parties(
                     known,
                 )
                 case = replace(
-                    one,
+                    output_case,
                     output_axes=described.output_axes if not output else (),
                     calls=tuple(site.call for site in described.sites),
                     others=others,
@@ -137,8 +137,8 @@ def _of_outputs(
         [_gives(edit, first, output, cases[output]) for output in others]
         for edit in diagnoses.edits
     ]
-    if diagnoses.edits and any(all(one) for one in agreeing):
-        kept = [position for position, one in enumerate(agreeing) if all(one)]
+    if diagnoses.edits and any(all(agreement) for agreement in agreeing):
+        kept = [position for position, agreement in enumerate(agreeing) if all(agreement)]
         names = ", ".join(_output_name(described, output) for output in cases)
         findings = tuple(
             replace(diagnoses.findings[position], tie=len(kept) > 1) for position in kept
@@ -154,7 +154,7 @@ def _of_outputs(
         for output in others
     ]
     return Diagnosis(
-        tuple(one for part in parts for one in part.findings),
+        tuple(finding for part in parts for finding in part.findings),
         tuple(word for part in parts for word in part.words),
     )
 
@@ -198,7 +198,9 @@ def _before(
     """The diagnosis of the steps before the layer."""
     rounding = replace(rounding, extra=None, composed=allowed)
     found = diagnose(road, rounding, allowed=allowed, share=_BEFORE, **options)
-    told = (replace(one, claim=f"before this layer: {one.claim}") for one in found.findings)
+    told = (
+        replace(finding, claim=f"before this layer: {finding.claim}") for finding in found.findings
+    )
     return replace(found, findings=tuple(told))
 
 
@@ -210,7 +212,9 @@ def _output_name(described: Description, output: int) -> str:
 
 def _said_of(diagnosis: Diagnosis, name: str) -> Diagnosis:
     """The same, with the output's name before each sentence."""
-    findings = tuple(replace(one, claim=f"{name}: {one.claim}") for one in diagnosis.findings)
+    findings = tuple(
+        replace(finding, claim=f"{name}: {finding.claim}") for finding in diagnosis.findings
+    )
     return replace(
         diagnosis, findings=findings, words=tuple(f"{name}: {word}" for word in diagnosis.words)
     )

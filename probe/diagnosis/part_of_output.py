@@ -42,7 +42,7 @@ def mistaken_parts(
     if np.unique(case.observed).size < _FEWEST or case.observed.size >= case.healthy.size:
         return ()
     mistakes: dict[str, MistakenPart] = {}
-    for hypothesis in (one for one in REGISTERED if not one.last):
+    for hypothesis in (mistake for mistake in REGISTERED if not mistake.last):
         for edit in edits(hypothesis, case):
             if not case.budget.spend(CANDIDATE):
                 return _at_one_place(mistakes)
@@ -65,7 +65,7 @@ def mistaken_parts(
 
 
 def _at_one_place(mistakes: dict[str, MistakenPart]) -> tuple[MistakenPart, ...]:
-    if len({one.part for one in mistakes.values()}) == 1:
+    if len({mistake.part for mistake in mistakes.values()}) == 1:
         return tuple(mistakes.values())
     return ()
 

@@ -41,7 +41,7 @@ def readings(case: Case) -> tuple[Reading, ...]:
     if case.comparable or case.observed.size != case.healthy.size or case.observed.size < 2:
         return ()
     found = (*_axes_moved(case), _in_order(case), *_channels_moved(case))
-    return tuple(sorted(found, key=lambda one: -one.likeness)[:_MOST])
+    return tuple(sorted(found, key=lambda reading: -reading.likeness)[:_MOST])
 
 
 def _given(case: Case) -> str:

@@ -96,16 +96,19 @@ class View:
         if (
             count < 2
             or not case.comparable
-            or max(np.size(one) for value in (case.inputs, *case.values) for one in value) < _LARGE
+            or max(np.size(array) for value in (case.inputs, *case.values) for array in value)
+            < _LARGE
         ):
             return self
         allowed = np.broadcast_to(self.allowed, case.observed.shape)
         index = int(np.argmax(_beyond(case, allowed)))
-        one = case.sample(index)
-        if one is None:
+        sample_case = case.sample(index)
+        if sample_case is None:
             return self
         allowed = allowed[index : index + 1]
-        return View(one, self.tolerated.beside(one, allowed), allowed, self.tolerated)
+        return View(
+            sample_case, self.tolerated.beside(sample_case, allowed), allowed, self.tolerated
+        )
 
     def searched(self, region: Region | None, budget: Budget) -> "View":
         """The view in which that slice of the output is looked at first, within a budget."""
@@ -135,8 +138,8 @@ def _calls(case: Case, edit: Edit) -> tuple[str, ...]:
     """Which call each step of the edited layer is of; "" for those that no call has."""
     calls = dict(zip((id(step.op) for step in case.steps), case.calls, strict=False))
     given = (
-        one.op.call if isinstance(one.op, Gathered) else calls.get(id(one.op), "")
-        for one in edit.steps
+        step.op.call if isinstance(step.op, Gathered) else calls.get(id(step.op), "")
+        for step in edit.steps
     )
     if calls:
         return tuple(given)

@@ -154,15 +154,15 @@ def try_all(
     ]
     used, turn = dict.fromkeys(waiting, 0.0), _FIRST_TURN
     while used:
-        for one in list(used):
-            while used.get(one, np.inf) < turn:
+        for attempts in list(used):
+            while used.get(attempts, np.inf) < turn:
                 if not budget.spend():
                     return candidates
                 before = budget.used
-                if next(one, "done"):
-                    del used[one]
+                if next(attempts, "done"):
+                    del used[attempts]
                 else:
-                    used[one] += budget.used - before
+                    used[attempts] += budget.used - before
         turn *= 2
     return candidates
 
@@ -192,7 +192,7 @@ def try_last(search: MistakeSearch) -> list[Scored]:
     large batch in one sample, and what that shows on the whole."""
     view, budget = search.whole, search.budget
     alone = not view.case.calls
-    slow = alone and any(isinstance(one.op, Recurrence) for one in view.case.steps)
+    slow = alone and any(isinstance(step.op, Recurrence) for step in view.case.steps)
     if view.case.healthy.size > _VERY_LARGE:
         view = search.part
     pairs = _PAIRS[search.large] * budget.work
@@ -213,7 +213,9 @@ def tried_last(view: View, search: MistakeSearch) -> list[Scored]:
 
 
 _Numbered = Sequence[tuple[int, Hypothesis]]
-_LAST: _Numbered = [(order, one) for order, one in enumerate(REGISTERED) if one.last]
+_LAST: _Numbered = [
+    (order, hypothesis) for order, hypothesis in enumerate(REGISTERED) if hypothesis.last
+]
 _SINGLE: _Numbered = list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
 
 
@@ -306,7 +308,9 @@ def _as_edited(scored: Scored, part: Case, whole: View) -> Scored | None:
 def confirmed(exact: Sequence[Scored], search: MistakeSearch) -> list[Scored]:
     """Those that reproduce the whole batch too, the likeliest first; of a search in the whole batch
     all of them."""
-    ranked = sorted(exact, key=lambda one: (freedom(one), one.order, one.left))
+    ranked = sorted(
+        exact, key=lambda candidate: (freedom(candidate), candidate.order, candidate.left)
+    )
     if search.part is search.whole:
         return ranked
     asked: list[Scored] = []

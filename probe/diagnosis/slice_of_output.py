@@ -41,7 +41,7 @@ def slice_of_output(case: Case, allowed: np.ndarray) -> Region | None:
         wrong = ~(np.abs(case.observed - case.healthy) <= allowed)
     most_long = _SHORT if any(case.having(Recurrence)) else _LONG
     costs = {region: case.evaluator.slices.work(region) for region in _regions(wrong, most_long)}
-    best = min(costs, key=lambda one: costs[one], default=None)
+    best = min(costs, key=lambda region: costs[region], default=None)
     if best is not None and costs[best] < _PAYS * most:
         return best
     return None

@@ -37,8 +37,8 @@ def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool)
     those that help most alone.
     """
     helpful: dict[int, float] = {}
-    for one in scored:
-        helpful[one.order] = min(one.share, helpful.get(one.order, np.inf))
+    for candidate in scored:
+        helpful[candidate.order] = min(candidate.share, helpful.get(candidate.order, np.inf))
     orders = sorted(range(len(REGISTERED)), key=lambda order: helpful.get(order, np.inf))
 
     def named(changed: View) -> list[Scored]:
@@ -51,7 +51,7 @@ def second_mistakes(scored: Sequence[Scored], search: MistakeSearch, last: bool)
 
     some = sample(search.part.case, search.part.allowed)
     near = _firsts(scored, search, some)
-    likely = [one for one in near if one.unlike < _LIKELY][:1]
+    likely = [candidate for candidate in near if candidate.unlike < _LIKELY][:1]
     found = _that_add_up(_nearest_sums(scored, scored, some), search) or _beside(
         near, search, named
     )
@@ -83,12 +83,12 @@ def _beside(
                 break
             changed = search.part.became(first.edit) if not first.hypothesis.whole else None
             found = [
-                one
-                for one in (() if changed is None else seconds(changed))
-                if one.exact and one.hypothesis.slug != first.hypothesis.slug
+                candidate
+                for candidate in (() if changed is None else seconds(changed))
+                if candidate.exact and candidate.hypothesis.slug != first.hypothesis.slug
             ]
             if found:
-                return [replace(one, also=(first,)) for one in found]
+                return [replace(candidate, also=(first,)) for candidate in found]
     return []
 
 
@@ -148,13 +148,13 @@ def _nearest_sums(
     if not (seconds and firsts and size) or not np.isfinite(size):
         return
     effects = [
-        np.stack([one.effect for one in each if one.effect is not None])
+        np.stack([candidate.effect for candidate in each if candidate.effect is not None])
         for each in (seconds, firsts)
     ]
-    sizes = [np.maximum(np.linalg.norm(one, axis=1), 1e-300) for one in effects]
-    units = [one / norms[:, None] for one, norms in zip(effects, sizes, strict=True)]
+    sizes = [np.maximum(np.linalg.norm(effect, axis=1), 1e-300) for effect in effects]
+    units = [effect / norms[:, None] for effect, norms in zip(effects, sizes, strict=True)]
     between = units[0] @ units[1].T
-    a, b = np.ix_(*(one @ wanted / size for one in units))
+    a, b = np.ix_(*(unit @ wanted / size for unit in units))
     with np.errstate(all="ignore"):
         shares = [(one - other * between) / (1 - between**2) for one, other in ((a, b), (b, a))]
         explained = shares[0] * a + shares[1] * b
@@ -181,9 +181,11 @@ def _nearest_sums(
 
 def _with_effect(scored: Sequence[Scored]) -> list[Scored]:
     return [
-        one
-        for one in scored
-        if one.effect is not None and np.isfinite(one.effect).all() and not one.hypothesis.whole
+        candidate
+        for candidate in scored
+        if candidate.effect is not None
+        and np.isfinite(candidate.effect).all()
+        and not candidate.hypothesis.whole
     ]
 
 
@@ -196,11 +198,13 @@ def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None
     alike = 1.0 if some is None else rank_distance(some.healthy, some.observed) / 2
     thorough = search.thorough
     helping = [
-        one for one in scored if one.share < (np.inf if thorough else HELPS) or one.unlike < alike
+        candidate
+        for candidate in scored
+        if candidate.share < (np.inf if thorough else HELPS) or candidate.unlike < alike
     ]
     rankings = (
         _two_of_each(sorted(helping, key=key))
-        for key in (lambda one: one.unlike, lambda one: one.share)
+        for key in (lambda candidate: candidate.unlike, lambda candidate: candidate.share)
     )
     apart: dict[tuple[str, float], Scored] = {}
     for one in (one for turn in zip(*rankings, strict=True) for one in turn):
@@ -213,9 +217,9 @@ def _two_of_each(ranked: Sequence[Scored]) -> list[Scored]:
     seen: dict[str, set[float]] = {}
     best: list[Scored] = []
     rest: list[Scored] = []
-    for one in ranked:
-        shares = seen.setdefault(one.hypothesis.slug, set())
-        new = round(one.share, 6) not in shares and len(shares) < 2
-        shares.add(round(one.share, 6))
-        (best if new else rest).append(one)
+    for candidate in ranked:
+        shares = seen.setdefault(candidate.hypothesis.slug, set())
+        new = round(candidate.share, 6) not in shares and len(shares) < 2
+        shares.add(round(candidate.share, 6))
+        (best if new else rest).append(candidate)
     return [*best, *rest]

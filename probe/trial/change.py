@@ -80,7 +80,7 @@ class Change:
         for at in sorted(at for at in self.steps if at >= count):
             taken = (ref.step for ref in self.steps[at].sources(at))
             found[at] = max((found.get(step, step) for step in taken), default=-1)
-        return dict(sorted(found.items(), key=lambda one: one[::-1]))
+        return dict(sorted(found.items(), key=lambda item: item[::-1]))
 
     def inputs_of(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """The inputs of a call with those that are others."""

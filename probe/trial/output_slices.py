@@ -217,11 +217,11 @@ class Sliced:
         size = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
         for parts in dict.fromkeys(_guesses(op, given, whole, index, region)):
             cut = [x if part is None else part.of(x) for x, part in zip(given, parts, strict=True)]
-            for one in _for_slices(op, whole.shape, region):
+            for candidate in _for_slices(op, whole.shape, region):
                 try:
                     with np.errstate(all="ignore"):
-                        outputs = one.run(*cut)
-                    self.ran(one, cut, outputs)
+                        outputs = candidate.run(*cut)
+                    self.ran(candidate, cut, outputs)
                     z = outputs[index]
                 except Exception:  # an op need not take a slice of what it was made for
                     continue
@@ -232,7 +232,7 @@ class Sliced:
                     if own.shape == y.shape and np.allclose(
                         own, y, rtol=1e-9, atol=1e-9 * size, equal_nan=True
                     ):
-                        yield _Rule(one, parts, offset)
+                        yield _Rule(candidate, parts, offset)
 
     def work(self, region: Region | None = None) -> float:
         """About how many operations all of the output takes, or a slice of it where every step is
@@ -278,7 +278,7 @@ def _guesses(
     if not index:
         mask = np.zeros(whole.shape, bool)
         region.of(mask)[...] = True
-        boxes = tuple(_box(one) for one in op.influence(mask, given))
+        boxes = tuple(_box(part) for part in op.influence(mask, given))
         if any(boxes):
             yield boxes
     back = region.axis - whole.ndim

@@ -60,7 +60,7 @@ def fitted(case: Case) -> Iterator[Edit]:
 
 
 def _edit(case: Case, words: str, arrays: dict[str, np.ndarray], **more: Any) -> Edit:
-    told = arrays if sum(one.size for one in arrays.values()) < case.seen.size else {}
+    told = arrays if sum(array.size for array in arrays.values()) < case.seen.size else {}
     main = "tied-head" if is_a_table(words) else ""
     return case.edit(words, case.with_weights(arrays), recovered=told, main=main, **more)
 

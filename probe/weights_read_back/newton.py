@@ -85,7 +85,7 @@ def weights_of_recurrences(case: Case, allowed: np.ndarray) -> Iterator[Solved]:
     for position, op in case.having(RNN, LSTM, GRU):
         for parts in _parts_of(op):
             if arrays := _in_recurrence(case, position, op, parts, allowed):
-                yield Solved(arrays, sum(one.size for one in arrays.values()))
+                yield Solved(arrays, sum(array.size for array in arrays.values()))
                 return
 
 
@@ -122,7 +122,7 @@ def _tidy(entries: np.ndarray, have: np.ndarray) -> np.ndarray:
 
 def _few_samples(case: Case, allowed: np.ndarray) -> tuple[Case, np.ndarray]:
     """So many samples of the batch as tell the largest weights that are solved for."""
-    sizes = [one.effective.size for one in case.weights.values()]
+    sizes = [weight.effective.size for weight in case.weights.values()]
     most = max((size for size in sizes if size <= _MOST[case.thorough]), default=0)
     count = case.healthy.shape[0] if case.healthy.ndim else 1
     each = max(1, case.healthy.size // max(1, count))
@@ -191,8 +191,10 @@ def _parts_of(op: Gated) -> Iterator[tuple[_Part, ...]]:
     products: tuple[_Part, ...] = (("kernel", None), ("recurrent", None))
     biases: list[_Part] = []
     for name in ("bias", "recurrent_bias"):
-        if (one := getattr(op, name)) is not None:
-            biases += [(name, row) for row in range(2)] if one.value.ndim == 2 else [(name, None)]
+        if (weight := getattr(op, name)) is not None:
+            biases += (
+                [(name, row) for row in range(2)] if weight.value.ndim == 2 else [(name, None)]
+            )
     yield from [(*products, bias) for bias in biases] or [products]
 
 

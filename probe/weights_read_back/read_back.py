@@ -118,10 +118,10 @@ def solved_weights(case: Case, allowed: np.ndarray) -> Iterator[Attempt]:
         except (ValueError, IndexError, TypeError) as error:
             absorbed(error)
             continue
-        for one in wanted:
+        for ref in wanted:
             assert system is not None
             names = tuple(weight.name for weight in system.weights)
-            yield Attempt(names, _solve(case, position, system, one))
+            yield Attempt(names, _solve(case, position, system, ref))
 
 
 def _system(case: Case, position: int) -> _System | None:
@@ -167,8 +167,8 @@ def _of_probing(op: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> 
 
     def run(**values: np.ndarray | float) -> np.ndarray:
         fields = {
-            name: _weight(np.zeros(one.value.shape) + values.get(name, 0.0))
-            for name, one in have.items()
+            name: _weight(np.zeros(weight.value.shape) + values.get(name, 0.0))
+            for name, weight in have.items()
         }
         with np.errstate(all="ignore"):
             return np.asarray(replace(op, **fields).run(*inputs)[0])
@@ -234,7 +234,7 @@ def wanted_of(case: Case, position: int, allowed: np.ndarray) -> Iterator[Wanted
             if isinstance(case.steps[i].op, Outputs):
                 ref = sources[ref.index]
                 continue
-            on = [j for j, one in enumerate(sources) if one.step in depends]
+            on = [j for j, source in enumerate(sources) if source.step in depends]
             if len(on) != 1 or ref.index:
                 return
             wanted = _before(case, i, on[0], wanted, mean)
@@ -285,8 +285,8 @@ def _moved_back(
 ) -> tuple[np.ndarray, np.ndarray]:
     x = inputs[on]
     numbered = [
-        1.0 + np.arange(x.size).reshape(x.shape) if j == on else np.zeros_like(one)
-        for j, one in enumerate(inputs)
+        1.0 + np.arange(x.size).reshape(x.shape) if j == on else np.zeros_like(array)
+        for j, array in enumerate(inputs)
     ]
     numbers = np.rint(np.asarray(op.run(*numbered)[0])).astype(int)
     from_x = numbers > 0
@@ -379,7 +379,7 @@ def _fitted(
     if channel is None:
         channel = _channels(system, error.shape, np.argwhere(differs)[0])
     known, flat = np.isfinite(slack).reshape(-1), channel.reshape(-1)
-    changes = np.zeros(sum(one.value.size for one in system.weights))
+    changes = np.zeros(sum(weight.value.size for weight in system.weights))
     freedoms, missing, tried, dense = 0, 0, 0, 0
     last: _Equations | None = None
     order = np.argsort(flat, kind="stable")
@@ -436,7 +436,9 @@ def _places(weight: Weight) -> np.ndarray:
 
 
 def _entries(system: _System) -> np.ndarray:
-    return np.concatenate([one.value.reshape(-1) for one in system.weights]).astype(np.float64)
+    return np.concatenate([weight.value.reshape(-1) for weight in system.weights]).astype(
+        np.float64
+    )
 
 
 def _together(system: _System, shape: tuple[int, ...], classes: int) -> np.ndarray:
@@ -548,7 +550,7 @@ def _equations(
         return again
     factors, numbers = _rows(system, shape, elements)
     used = (numbers > 0) & (factors != 0)
-    marked = np.zeros(1 + sum(one.value.size for one in system.weights), bool)
+    marked = np.zeros(1 + sum(weight.value.size for weight in system.weights), bool)
     marked[numbers[used]] = True
     entries = np.flatnonzero(marked)
     columns = np.cumsum(marked)[numbers[used]] - 1
@@ -566,7 +568,7 @@ def _rows(
     factors, numbers = system.rows(tuple(where))
     if system.added is None:
         return factors, numbers
-    at = system.added(tuple(int(one[0]) for one in where))
+    at = system.added(tuple(int(indices[0]) for indices in where))
     ones, added = np.ones((len(factors), 1)), np.full((len(numbers), 1), at)
     return np.concatenate([factors, ones], axis=1), np.concatenate([numbers, added], axis=1)
 
@@ -584,7 +586,7 @@ def _as_before(
     before = last.numbers[some]
     if not np.array_equal(factors, last.factors[some]):
         return None
-    renamed = np.zeros(1 + sum(one.value.size for one in system.weights), int)
+    renamed = np.zeros(1 + sum(weight.value.size for weight in system.weights), int)
     renamed[before.reshape(-1)] = numbers.reshape(-1)
     renamed[0] = 0
     entries = renamed[last.entries]

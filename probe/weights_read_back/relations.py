@@ -220,7 +220,7 @@ def _factors(
         squares = np.square(have).sum(axis=others, keepdims=True)
         factors = (have * used).sum(axis=others, keepdims=True) / np.maximum(squares, 1e-30)
         if have.size >= 4 * factors.size and fits(factors * have):
-            some = ", ".join(f"{one:.4g}" for one in factors.ravel()[:3])
+            some = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:3])
             yield (
                 f"each slice along axis {axis} of {name} is multiplied by a factor of its own "
                 f"({some}, ...)"
@@ -229,7 +229,9 @@ def _factors(
 
 def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator[str]:
     """Slices along an axis that stand elsewhere."""
-    mine, theirs = (np.moveaxis(one, axis, 0).reshape(have.shape[axis], -1) for one in (have, used))
+    mine, theirs = (
+        np.moveaxis(array, axis, 0).reshape(have.shape[axis], -1) for array in (have, used)
+    )
     count = len(mine)
     if count < 2 or (mine.shape[1] < 2 and have.ndim > 1):
         return
@@ -260,7 +262,7 @@ def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator
     elif (blocks := _blocks(origin)) > 1:
         yield f"the slices {along} are interleaved: {blocks} blocks are read in turn"
     else:
-        order = ", ".join(str(int(one)) for one in origin[:8])
+        order = ", ".join(str(int(place)) for place in origin[:8])
         yield f"the slices {along} are in the order {order}{', ...' if count > 8 else ''}"
 
 
@@ -334,7 +336,7 @@ def _largest(have: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _slices(name: str, axis: int, rank: int, which: np.ndarray) -> str:
-    shown = ", ".join(str(int(one)) for one in which[:4]) + (", ..." if len(which) > 4 else "")
+    shown = ", ".join(str(int(index)) for index in which[:4]) + (", ..." if len(which) > 4 else "")
     index = ", ".join("i" if i == axis else ":" for i in range(rank))
     if rank > 1:
         return f"{name}[{index}] for i = {shown}"

@@ -40,7 +40,7 @@ def packed_order(case: Case) -> Iterator[Edit]:
                 sizes = ", ".join(str(part.size) for part in parts)
                 packed.setdefault((words, sizes), []).append((position, order))
     for (words, sizes), found in packed.items():
-        alone = [[one] for one in found]
+        alone = [[position] for position in found]
         for some in [found, *alone] if len(found) > 1 else alone:
             more = f" and {len(some) - 1} more" if len(some) > 1 else ""
             yield case.edit(
@@ -71,7 +71,7 @@ def head_layout(case: Case) -> Iterator[Edit]:
             order = np.arange(after[-1]).reshape(before[-2], before[-1]).T.ravel()
             joins.append(Rewiring(Ref(position), (_Taken(order),)))
     whole = [("split and joined", [*splits, *joins]), ("split", splits), ("joined", joins)]
-    alone = [("split once", [one]) for one in splits] if len(splits) > 1 else []
+    alone = [("split once", [split]) for split in splits] if len(splits) > 1 else []
     for words, some in [*whole, *alone] if splits and joins else [*whole[1:], *alone]:
         if some:
             yield case.edit(
@@ -128,9 +128,9 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
             op, (data, *indices) = case.steps[at].op, case.steps[at].sources(at)
             if not isinstance(op, Rearrangement | ops.Gather) or data != ref:
                 continue
-            if not all(made_by(case, one, ops.Constant) for one in indices):
+            if not all(made_by(case, ref, ops.Constant) for ref in indices):
                 continue
-            given = [numbers[ref], *(case.values[one.step][0] for one in indices)]
+            given = [numbers[ref], *(case.values[index.step][0] for index in indices)]
             for index, made in enumerate(op.run(*given)):
                 if made.size == whole.size:
                     numbers[Ref(at, index)] = made
@@ -187,9 +187,9 @@ def _packings(
             continue
         heads = [part // size for part in sizes]
         groups = min(heads)
-        if any(one % groups for one in heads) or groups < 2:
+        if any(count % groups for count in heads) or groups < 2:
             continue
-        each = [one // groups for one in heads]
+        each = [count // groups for count in heads]
         by_head = through_all.reshape(groups, sum(each), size)
         ends = np.cumsum(each)
         apart = [by_head[:, end - n : end] for end, n in zip(ends, each, strict=True)]

@@ -68,9 +68,9 @@ def _rows(x: np.ndarray, apart: np.ndarray, table: np.ndarray) -> np.ndarray | N
         if not seen.size:
             continue
         sample, place = seen[0]
-        one = there[sample, :, place]
-        known = (there == one[:, None]) | (there <= HIDDEN)
-        alike = np.flatnonzero(np.isclose(table, one, rtol=1e-6).all(axis=1))
+        row = there[sample, :, place]
+        known = (there == row[:, None]) | (there <= HIDDEN)
+        alike = np.flatnonzero(np.isclose(table, row, rtol=1e-6).all(axis=1))
         if not known.all() or not alike.size:
             return None
         rows[apart == distance] = alike[0]

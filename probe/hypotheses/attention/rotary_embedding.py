@@ -44,7 +44,7 @@ def _ropes(case: Case) -> list[_Rope]:
     for position, _ in case.having(ops.Add):
         sources = case.steps[position].sources(position)
         for plain, turned in permutations(sources, 2):
-            if not all(one.step >= 0 and made_by(case, one, ops.Mul) for one in (plain, turned)):
+            if not all(ref.step >= 0 and made_by(case, ref, ops.Mul) for ref in (plain, turned)):
                 continue
             factors = case.steps[plain.step].sources(plain.step)
             products = case.steps[turned.step].sources(turned.step)
@@ -69,17 +69,17 @@ def _joined(case: Case, position: int) -> _Rope | None:
     if len(terms) != 4 or not all(made_by(case, ref, ops.Mul) for ref in terms):
         return None
     products = [case.steps[ref.step].sources(ref.step) for ref in terms]
-    orders = product(*(permutations(one, 2) for one in products))
+    orders = product(*(permutations(pair, 2) for pair in products))
     for (a, cos), (b, sin), one, other in orders:
         if not any(
             _same_tensors(case, terms, (b, cos, a, sin)) for terms in (one + other, other + one)
         ):
             continue
-        cut = [_unshaped(case, one) for one in (a, b)]
-        if not all(made_by(case, one, ops.Slice) for one in cut):
+        cut = [_unshaped(case, half) for half in (a, b)]
+        if not all(made_by(case, half, ops.Slice) for half in cut):
             continue
         x = source_of(case, cut[0])
-        whole, first = (one.of(case.inputs, case.values) for one in (x, a))
+        whole, first = (ref.of(case.inputs, case.values) for ref in (x, a))
         for at in (position, position + 1):
             same = np.shape(case.values[at][0]) == whole.shape if at < len(case.steps) else False
             for pairs in ("halves", "neighbours") if same and not whole.shape[-1] % 2 else ():
@@ -119,7 +119,7 @@ def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
             return None, ""
     if len(halves) != 2 or halves[0] != halves[1]:
         return None, ""
-    x, y = (one.of(case.inputs, case.values) for one in (halves[0], ref))
+    x, y = (tensor.of(case.inputs, case.values) for tensor in (halves[0], ref))
     for pairs in ("halves", "neighbours"):
         if x.shape == y.shape and not x.shape[-1] % 2 and np.array_equal(_quarter(x, pairs), y):
             return halves[0], pairs
@@ -187,9 +187,9 @@ class _Angles(NamedTuple):
 
 def _angles(case: Case, rope: _Rope) -> _Angles | None:
     """None where the positions are not one after the other, the same for all samples and heads."""
-    cos, sin = (one.of(case.inputs, case.values) for one in (rope.cos, rope.sin))
+    cos, sin = (ref.of(case.inputs, case.values) for ref in (rope.cos, rope.sin))
     if rope.of_pairs and cos.ndim:
-        cos, sin = (_spread(one, rope.pairs) for one in (cos, sin))
+        cos, sin = (_spread(table, rope.pairs) for table in (cos, sin))
     size = cos.shape[-1] if cos.ndim else 0
     if cos.shape != sin.shape or cos.ndim < 2 or cos.shape[-2] < 2 or size % 2:
         return None
@@ -216,8 +216,8 @@ def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
     if each:
         yield each, ""
     if 1 < len(each) <= 4:
-        for number, one in enumerate(each):
-            yield [one], f" in rotation {len(each) - number} of {len(each)}"
+        for number, change in enumerate(each):
+            yield [change], f" in rotation {len(each) - number} of {len(each)}"
 
 
 def _rotated(
@@ -302,14 +302,14 @@ def rope_dims(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 "all features of a head are rotated; the layer rotates the first "
                 f"{2 * some[0][1].each.size}",
-                rewired(case, [change for one in some for change in _all_rotated(case, *one)]),
+                rewired(case, [change for rope in some for change in _all_rotated(case, *rope)]),
                 do="rotate the first features (partial_rotary_factor of the config)",
             )
         if all(_wide(case, rope) for rope, _ in some):
             size = 2 * some[0][1].each.size
             yield case.edit(
                 f"the last {size} features of a head are rotated, not the first",
-                rewired(case, [_last_rotated(case, *one) for one in some]),
+                rewired(case, [_last_rotated(case, *rope) for rope in some]),
                 do="rotate the first features of each head",
                 as_healthy=True,
             )
@@ -325,7 +325,7 @@ def rope_dims(case: Case) -> Iterator[Edit]:
 
 def _like(case: Case, rope: _Rope) -> Iterator[Ref]:
     """Tensors that are no rotation's and have the shape of what is rotated, as it is made."""
-    taken = {one.x for one in _ropes(case)}
+    taken = {rope.x for rope in _ropes(case)}
     kind, shape = type(case.steps[rope.x.step].op), np.shape(case.values[rope.add][0])
     for position, step in enumerate(case.steps):
         ref = Ref(position)

@@ -37,8 +37,8 @@ def mean_std_order(case: Case) -> Iterator[Edit]:
         if mean.all():
             yield case.edit(_EXCHANGED, _normalised(case, position, std, mean), do=_DO)
         for names, some in _of_the_two(op.mean, op.variance):
-            if all(one.effective.size > 1 for one in some):
-                turned = {one.name: one.effective[..., ::-1] for one in some}
+            if all(weight.effective.size > 1 for weight in some):
+                turned = {weight.name: weight.effective[..., ::-1] for weight in some}
                 yield _turned(case, names, case.with_weights(turned))
 
 
@@ -102,8 +102,12 @@ def _edit(case: Case, claim: str, steps: dict[int, Step]) -> Edit:
 def means_and_deviations(case: Case) -> set[frozenset[str]]:
     """The names of the parameters that are mean and standard deviation of the same."""
     named = set()
-    for one in _normalisations(case):
-        ops_held = [case.steps[ref.step].op for ref in (one.mean, one.std) if ref.step >= 0]
+    for normalisation in _normalisations(case):
+        ops_held = [
+            case.steps[ref.step].op
+            for ref in (normalisation.mean, normalisation.std)
+            if ref.step >= 0
+        ]
         held = [op.weight.name for op in ops_held if isinstance(op, ops.Parameter)]
         if len(held) == 2:
             named.add(frozenset(held))
@@ -120,7 +124,7 @@ def _normalisations(case: Case) -> Iterator[_Normalisation]:
         subtracts = isinstance(before.op, ops.Sub | ops.Add) and len(inner) == 2
         if not (subtracts and _is_constant(case, inner[1]) and _is_of_input(case, inner[0])):
             continue
-        x, mean, std = (math.prod(shape_of(case, one)) for one in (*inner, sources[1]))
+        x, mean, std = (math.prod(shape_of(case, ref)) for ref in (*inner, sources[1]))
         if max(mean, std) < x:
             yield _Normalisation(inner[0], inner[1], sources[1], before.op, divided, at)
 
@@ -137,7 +141,7 @@ def _is_of_input(case: Case, ref: Ref) -> bool:
     """Whether a tensor is an input, with nothing but constants done to it."""
     while ref.step >= 0:
         sources = case.steps[ref.step].sources(ref.step)
-        rest = [one for one in sources if not _is_constant(case, one)]
+        rest = [source for source in sources if not _is_constant(case, source)]
         if len(rest) != 1 or getattr(case.steps[ref.step].op, "weight", None) is not None:
             return False
         (ref,) = rest

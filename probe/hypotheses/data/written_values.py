@@ -199,8 +199,8 @@ def _rounded(values: np.ndarray) -> dict[str, str]:
     if len(set(alike)) == 1:
         return dict.fromkeys(MODES, "")
     return {
-        mode: f", rounded {mode if alike.count(one) == 1 else 'to the nearest'}"
-        for mode, one in integers.items()
+        mode: f", rounded {mode if alike.count(integer) == 1 else 'to the nearest'}"
+        for mode, integer in integers.items()
     }
 
 
@@ -213,7 +213,7 @@ def _ranges(least: float, most: float) -> Iterator[tuple[float, float, str]]:
             (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
             for bits in _BITS
         ]
-        low, high = next((one for one in ends if one[0] <= least and most <= one[1]), ends[-1])
+        low, high = next((end for end in ends if end[0] <= least and most <= end[1]), ends[-1])
         reached = most == high or (signed and least == low)
         yield low, high, f", clipped to {low} .. {high}" * reached
 

@@ -72,7 +72,7 @@ def readings(case: Case) -> list[Case]:
     sums = decomposed(case, True)
     calls = [taken_together(case, depth) for depth in (1, 0)] if case.calls else []
     return [
-        *(one for one in dict.fromkeys(calls) if one is not case),
+        *(reading for reading in dict.fromkeys(calls) if reading is not case),
         *(sums, decomposed(case)),
     ]
 
@@ -98,13 +98,13 @@ def _in_cell(case: Case, position: int, op: Scanned, changes: _Make) -> Iterator
     inner = Case(
         op.body, given, values, case.observed, words=op.words, budget=case.budget, inner=True
     )
-    for one in changes(inner):
-        if one.out is None and not one.inputs:
-            made = {position: Step(_Changed(op, one), step.sources(position))}
-            named = isinstance(one.key, tuple) and one.key[0] == "parameter"
-            key = ("cell", one.key if named else (one.what, one.where))
-            part = (position, one.part)
-            yield Change(one.claim, "", made, key=key, part=one.part and part)
+    for change in changes(inner):
+        if change.out is None and not change.inputs:
+            made = {position: Step(_Changed(op, change), step.sources(position))}
+            named = isinstance(change.key, tuple) and change.key[0] == "parameter"
+            key = ("cell", change.key if named else (change.what, change.where))
+            part = (position, change.part)
+            yield Change(change.claim, "", made, key=key, part=change.part and part)
 
 
 @dataclass(frozen=True, eq=False)

@@ -288,11 +288,11 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
         if kind == "add":
             scores = to.add("the masked scores", ops.Add(), scores, mask)
         else:
-            one = to.number("1", 1.0)
-            part = mask if kind == "keep" else to.add("the inverted mask", ops.Sub(), one, mask)
+            unity = to.number("1", 1.0)
+            part = mask if kind == "keep" else to.add("the inverted mask", ops.Sub(), unity, mask)
             seen.append(part)
-    for one in seen:
-        scores = to.add("the masked scores", Masked(low), scores, one)
+    for ref in seen:
+        scores = to.add("the masked scores", Masked(low), scores, ref)
     weights = to.add("the attention weights", _Softmax(-1), scores)
     out = to.add("the weighted values", ops.Product(), weights, v)
     if op.weights:
@@ -400,7 +400,7 @@ _decomposes(ops.Swish, ops.HardSwish)(_times_gate)
 
 @_decomposes(ops.Gelu)
 def _gelu(op: ops.Gelu, to: Parts) -> Ref:
-    half, one = to.number("1/2", 0.5), to.number("1", 1.0)
+    half, unity = to.number("1/2", 0.5), to.number("1", 1.0)
     if op.approximate == "tanh":
         cube = to.add("x cubed", ops.Pow(), X, to.number("the exponent", 3.0))
         part = to.add("0.044715 x^3", ops.Mul(), cube, to.number("0.044715", 0.044715))
@@ -410,7 +410,7 @@ def _gelu(op: ops.Gelu, to: Parts) -> Ref:
     else:
         root = to.number("1 / sqrt(2)", math.sqrt(0.5))
         inner = to.add("erf", ops.Erf(), to.add("erf's argument", ops.Mul(), X, root))
-    gate = to.add("the gate", ops.Mul(), to.add("1 + erf", ops.Add(), one, inner), half)
+    gate = to.add("the gate", ops.Mul(), to.add("1 + erf", ops.Add(), unity, inner), half)
     return to.add("the output", ops.Mul(), X, gate)
 
 
@@ -475,7 +475,7 @@ def _glu(op: ops.Glu, to: Parts) -> Ref:
 
 @_decomposes(ops.Standardize)
 def _standardize(op: ops.Standardize, to: Parts) -> Ref:
-    mean, variance = (to.weight(one, one.value.shape) for one in (op.mean, op.variance))
+    mean, variance = (to.weight(weight, weight.value.shape) for weight in (op.mean, op.variance))
     deviation = to.add("the standard deviation", ops.Sqrt(), variance)
     if op.invert:
         scaled = to.add("the product with the standard deviation", ops.Mul(), X, deviation)

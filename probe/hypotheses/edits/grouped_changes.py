@@ -41,7 +41,7 @@ def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
     merged, outs = _merged(some, steps)
     if not merged or len(outs) > 1:
         return None
-    places = list(dict.fromkeys(one.where for one in some))
+    places = list(dict.fromkeys(member.where for member in some))
     shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
     what = some[0].what if some[0].where else " and ".join(dict.fromkeys(x.what for x in some[:2]))
     return replace(
@@ -62,12 +62,12 @@ def _together(case: Case, members: Sequence[Change]) -> Iterator[Sequence[Change
     count = len(case.steps)
     if any(
         at < count and step.op is not case.steps[at].op
-        for one in members
-        for at, step in one.steps.items()
+        for member in members
+        for at, step in member.steps.items()
     ):
         yield members
         return
-    places = [one.of if one.of >= 0 else min(one.steps) for one in members]
+    places = [member.of if member.of >= 0 else min(member.steps) for member in members]
     for numbers in _alike(case, places):
         yield [members[number] for number in numbers]
 
@@ -93,12 +93,14 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
     is: what is done wrong in one layer of a network is done wrong in all."""
     count = len(case.steps)
     held: dict[tuple[type, ...], dict[int, list[tuple[Edit, bool, list[int]]]]] = {}
-    for one, likely in edits if case.calls else ():
-        if len(one.steps) == count and one.inputs is case.inputs and not one.fitted:
-            changed = [at for at in range(count) if one.steps[at] is not case.steps[at]]
+    for edit, likely in edits if case.calls else ():
+        if len(edit.steps) == count and edit.inputs is case.inputs and not edit.fitted:
+            changed = [at for at in range(count) if edit.steps[at] is not case.steps[at]]
             kinds = tuple(type(case.steps[at].op) for at in changed)
             if changed:
-                held.setdefault(kinds, {}).setdefault(changed[0], []).append((one, likely, changed))
+                held.setdefault(kinds, {}).setdefault(changed[0], []).append(
+                    (edit, likely, changed)
+                )
     for found in held.values():
         places, seen = list(found), set[tuple[int, ...]]()
         for some in _alike(case, places):
@@ -110,8 +112,8 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
                 for member in found[places[number]]:
                     rows.setdefault(member[0].claim.replace(name, ""), []).append(member)
             for alike in rows.values():
-                which = tuple(id(one) for one, *_ in alike)
-                made = {at: one.steps[at] for one, _, changed in alike for at in changed}
+                which = tuple(id(edit) for edit, *_ in alike)
+                made = {at: edit.steps[at] for edit, _, changed in alike for at in changed}
                 disjoint = len(made) == sum(len(changed) for _, _, changed in alike)
                 likely = any(likely for _, likely, _ in alike)
                 if len(alike) > 1 and disjoint and likely and which not in seen:
@@ -147,10 +149,10 @@ def _merged(members: Sequence[Change], steps: Steps) -> tuple[dict[int, Step], l
             if not (step.op is before.op is steps[at].op):
                 return {}, outs
             refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
-            if any(old != one != other != old for old, one, other in refs):
+            if any(old != mine != other != old for old, mine, other in refs):
                 return {}, outs
             refs = zip(steps[at].sources(at), before.sources(at), step.sources(at), strict=True)
-            both = tuple(one if other == old else other for old, one, other in refs)
+            both = tuple(mine if other == old else other for old, mine, other in refs)
             merged[at] = Step(step.op, both)
     return merged, outs
 

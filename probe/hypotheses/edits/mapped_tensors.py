@@ -97,8 +97,8 @@ def mapped(case: Case, ref: Ref, way: Map) -> Iterator[Change]:
 
 
 def _all_mapped(case: Case, ref: Ref, some: Iterable[Map]) -> Iterator[Change]:
-    for one in some:
-        yield from mapped(case, ref, one)
+    for way in some:
+        yield from mapped(case, ref, way)
 
 
 def scaled(case: Case, few: int | None = None) -> Iterator[Change]:

@@ -77,7 +77,7 @@ class Scanned(Op):
             parts.append(self._scanned(first_step, states))
             states = parts[-1][1:]
         out, *rest = zip(*parts, strict=True)
-        return (np.concatenate(out, axis=1), *(np.concatenate(one) for one in rest))
+        return (np.concatenate(out, axis=1), *(np.concatenate(states) for states in rest))
 
     def _scanned(
         self, inputs: Sequence[np.ndarray], states: tuple[np.ndarray, ...]
@@ -200,8 +200,10 @@ class _GateSum:
         self.recurrent = _block(op.recurrent, self.name, op.recurrent.value[:, columns])
         first, second = op.biases()
         self.biases = [
-            None if one is None else Weight(f"the {which}bias of {self.name}", None, one[columns])
-            for which, one in (("", first), ("recurrent ", second))
+            None
+            if products is None
+            else Weight(f"the {which}bias of {self.name}", None, products[columns])
+            for which, products in (("", first), ("recurrent ", second))
         ]
 
     def of_input(self, to: Parts) -> Ref:

@@ -166,7 +166,7 @@ def as_last_step(case: Case, own: Collection[int], name: str) -> Case:
     places = {position: at for at, position in enumerate(before)}
 
     def moved(sources: Iterable[Ref]) -> tuple[Ref, ...]:
-        return tuple(replace(one, step=places.get(one.step, -1)) for one in sources)
+        return tuple(replace(source, step=places.get(source.step, -1)) for source in sources)
 
     body, given = _body(case, sorted(members))
     steps = [Step(case.steps[at].op, moved(case.steps[at].sources(at))) for at in before]

@@ -77,7 +77,9 @@ def rewired(case: Case, changes: Sequence[Rewiring]) -> Steps:
 
     for position, step in enumerate(case.steps):
         inputs = tuple(taken(ref, position) for ref in step.sources(position))
-        more = [k for k, one in enumerate(changes) if one.ref is None and one.users(position)]
+        more = [
+            k for k, change in enumerate(changes) if change.ref is None and change.users(position)
+        ]
         inputs = (*inputs, *(put(k) for k in more))
         places.append(len(new))
         new.append(replace(step, inputs=inputs))
@@ -134,7 +136,9 @@ def taking(case: Case, instead_of: Ref, ref: Ref, what: str, key: Hashable = Non
 def taking_instead(case: Case, position: int, old: Ref, new: Ref) -> Step:
     """A step that takes the tensor ``new`` in place of ``old``."""
     step = case.steps[position]
-    return Step(step.op, tuple(new if one == old else one for one in step.sources(position)))
+    return Step(
+        step.op, tuple(new if source == old else source for source in step.sources(position))
+    )
 
 
 def with_sources(

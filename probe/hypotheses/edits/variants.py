@@ -208,10 +208,10 @@ def _zeros_outside(op: Any, x: np.ndarray) -> np.ndarray:
     rank = len(op.sizes)
     taps = replace(op, outside="zeros").taps(x.shape[-rank:])
     wide = replace(op, outside="excluded").taps(x.shape[-rank:])
-    for axis, (one, inside) in enumerate(zip(taps, wide, strict=True), start=x.ndim - rank):
-        matrix = np.zeros((len(one.places), x.shape[axis]))
-        rows = np.arange(len(one.places))[:, None]
-        np.add.at(matrix, (rows, one.places), np.where(inside.used, one.weights, 0.0))
+    for axis, (tap, inside) in enumerate(zip(taps, wide, strict=True), start=x.ndim - rank):
+        matrix = np.zeros((len(tap.places), x.shape[axis]))
+        rows = np.arange(len(tap.places))[:, None]
+        np.add.at(matrix, (rows, tap.places), np.where(inside.used, tap.weights, 0.0))
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis)
     return x
 

@@ -232,9 +232,9 @@ def _groups_of_normalization(case: Case, position: int, op: GroupNormalization) 
         )
     weave = _interleaved(channels, groups)
     parts = {
-        name: Weight(one.name, None, one.value[weave])
+        name: Weight(value.name, None, value.value[weave])
         for name in ("scale", "bias")
-        if (one := getattr(op, name)) is not None
+        if (value := getattr(op, name)) is not None
     }
     changed = case.became_steps(case.changed(position, **parts))
     steps = changed.appended(Take(1, np.argsort(weave)), at=position)

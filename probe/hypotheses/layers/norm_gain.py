@@ -18,7 +18,7 @@ def norm_offset(case: Case) -> Iterator[Edit]:
     channel.
     """
     gains = _gains(case)
-    groups = [gains, *([one] for one in gains if 1 < len(gains) <= 8)] if gains else []
+    groups = [gains, *([gain] for gain in gains if 1 < len(gains) <= 8)] if gains else []
     for some in groups:
         for by, words in ((1.0, "1 is added to"), (-1.0, "1 is subtracted from")):
             arrays = {name: case.weights[name].effective + by for name in some}

@@ -42,11 +42,11 @@ def raw_weights(case: Case) -> Iterator[Edit]:
     effective values are typical. Multiply by ``report.weights[...].effective``.
     """
     raw = {
-        name: one.stored
-        for name, one in case.weights.items()
-        if one.stored is not None
-        and one.stored.shape == one.effective.shape
-        and not np.array_equal(one.stored, one.effective)
+        name: weight.stored
+        for name, weight in case.weights.items()
+        if weight.stored is not None
+        and weight.stored.shape == weight.effective.shape
+        and not np.array_equal(weight.stored, weight.effective)
     }
     if len(raw) > 1:
         groups = [tuple(raw), *((name,) for name in raw)]

@@ -341,8 +341,8 @@ def _step_for_sequence(case: Case) -> Iterator[Edit]:
     rank = case.healthy.ndim
     for axis in (0, 1):
         for at in (case.healthy.shape[axis] - 1, 0):
-            starts = tuple(at if one == axis else 0 for one in range(rank))
-            stops = tuple(at + 1 if one == axis else None for one in range(rank))
+            starts = tuple(at if k == axis else 0 for k in range(rank))
+            stops = tuple(at + 1 if k == axis else None for k in range(rank))
             part = (ops.Slice(starts, stops), ops.Squeeze(axes=(axis,)))
             yield case.edit(
                 f"only time step {at} instead of the whole sequence",

@@ -35,14 +35,14 @@ def initial_state(case: Case) -> Iterator[Edit]:
     hidden and cell state in that order. The error fades with time.
     """
     given = _given_states(case)
-    groups = [given, *([one] for one in given if len(given) > 1)] if given else []
+    groups = [given, *([index] for index in given if len(given) > 1)] if given else []
     for some in groups:
-        zeros = {one: np.zeros_like(case.inputs[one]) for one in some}
+        zeros = {index: np.zeros_like(case.inputs[index]) for index in some}
         yield _of_inputs(case, zeros, f"{_listed(some)} taken as zeros")
     for some in groups:
-        rows = {len(case.inputs[one]) for one in some if case.inputs[one].ndim > 2}
+        rows = {len(case.inputs[index]) for index in some if case.inputs[index].ndim > 2}
         for order in _orders(*rows) if len(rows) == 1 else ():
-            turned = {one: case.inputs[one][list(order)] for one in some}
+            turned = {index: case.inputs[index][list(order)] for index in some}
             words = f"{_listed(some)} taken with the rows (layers, directions) in the order {order}"
             yield _of_inputs(case, turned, words)
     for one, other in combinations(given, 2):
@@ -61,8 +61,12 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
     usual = [rows[::-1], np.roll(rows, 1), np.roll(rows, -1)]
     if count % 2 == 0:
         usual += [rows.reshape(-1, 2)[:, ::-1], rows.reshape(-1, 2).T, rows.reshape(2, -1).T]
-    few = permutations(rows.tolist()) if count <= _FEW else (one.ravel().tolist() for one in usual)
-    yield from (one for one in dict.fromkeys(map(tuple, few)) if one != tuple(rows.tolist()))
+    few = (
+        permutations(rows.tolist())
+        if count <= _FEW
+        else (order.ravel().tolist() for order in usual)
+    )
+    yield from (order for order in dict.fromkeys(map(tuple, few)) if order != tuple(rows.tolist()))
 
 
 _FEW = 4
@@ -83,7 +87,7 @@ def _not_handed_on(case: Case) -> Iterator[Edit]:
         for position in found
         if origin_of(case, case.steps[position].sources(position)[-1]).step >= 0
     ]
-    for some in (inner, *([one] for one in inner if 1 < len(inner) <= 8)):
+    for some in (inner, *([index] for index in inner if 1 < len(inner) <= 8)):
         steps = {position: begun(position) for position in some}
         if steps:
             which = "" if some is inner else f" in {step_name(case, some[0])}"

@@ -145,9 +145,9 @@ def padding_on_other_side(case: Case) -> Iterator[Edit]:
             claim = f"padded {_told(pads)}; the layer pads {_told(op.pads)}"
             yield case.edit(claim, _padded(case, position, pads), do=f"pad {_told(op.pads)}")
     for position, pad in case.having(ops.Pad):
-        own, seen = tuple(one for one in pad.pads if any(one)), {pad.pads}
+        own, seen = tuple(pair for pair in pad.pads if any(pair)), {pad.pads}
         for words, moved in _SIDES.items():
-            pads = tuple(moved(*one) for one in pad.pads)
+            pads = tuple(moved(*pair) for pair in pad.pads)
             if pads not in seen:
                 seen.add(pads)
                 steps = case.changed(position, pads=pads)
@@ -223,7 +223,7 @@ def _padded_earlier(case: Case, position: int) -> Iterator[Edit]:
     normalisation."""
     (ref, *_) = case.steps[position].sources(position)
     before = case.steps[: ref.step + 1]
-    if not before or case.inputs[0].ndim < 3 or any(isinstance(one.op, Sum) for one in before):
+    if not before or case.inputs[0].ndim < 3 or any(isinstance(step.op, Sum) for step in before):
         return
     try:
         zeros = (np.zeros_like(case.inputs[0]), *case.inputs[1:])

@@ -68,10 +68,10 @@ def _is_of_norm(case: Case, ref: Ref) -> bool:
     """Whether a tensor was divided by a root a few steps before."""
     line = [ref]
     for _ in range(_BACK):
-        steps = {one.step for one in line if one.step >= 0}
+        steps = {ref.step for ref in line if ref.step >= 0}
         if any(isinstance(case.steps[at].op, ops.Sqrt | ops.Rsqrt) for at in steps):
             return True
         kinds = ops.Mul | ops.Div | ops.Add | ops.Stored
         alike = [at for at in steps if isinstance(case.steps[at].op, kinds)]
-        line = [one for at in alike for one in case.steps[at].sources(at)]
+        line = [ref for at in alike for ref in case.steps[at].sources(at)]
     return False

@@ -200,7 +200,10 @@ def _sides(case: Case, fraction: int) -> Iterator[tuple[str, Steps, tuple[np.nda
     for mode in _MODES:
         grid = FixedPointGrid(2.0**-fraction, mode)
         weights = case.with_weights(
-            {name: grid.f(one.effective.astype(np.float64)) for name, one in case.weights.items()}
+            {
+                name: grid.f(weight.effective.astype(np.float64))
+                for name, weight in case.weights.items()
+            }
         )
         told = f"{fraction} fraction bits, rounded {mode}, and "
         yield f"inputs and weights have {told}", weights, _cast(case, grid), 1

@@ -87,9 +87,9 @@ def narrow_weights(case: Case, name: str, way: str) -> tuple[Steps, Steps]:
     parts = ([getattr(op, part, None) for op in sums] for part in ("weight", "bias"))
     kernels, biases = (
         {
-            one.name: narrowed(one.effective, name, way, np.float32)
-            for one in weights
-            if one is not None
+            weight.name: narrowed(weight.effective, name, way, np.float32)
+            for weight in weights
+            if weight is not None
         }
         for weights in parts
     )

@@ -142,13 +142,13 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
     lacks an entry.
     """
     held = [
-        (one, one.grid, one.stored)
-        for one in case.weights.values()
-        if one.grid is not None and one.stored is not None
+        (weight, weight.grid, weight.stored)
+        for weight in case.weights.values()
+        if weight.grid is not None and weight.stored is not None
     ]
     held = [
-        (one, grid, stored)
-        for one, grid, stored in held
+        (weight, grid, stored)
+        for weight, grid, stored in held
         if np.size(grid.scale) == 1 and not np.any(grid.zero_point)
     ]
     do = "match each parameter with its own quantiser by name"
@@ -162,8 +162,8 @@ def anothers_quantiser(case: Case) -> Iterator[Edit]:
                 )
     for row, told in ((held, "before"), (held[::-1], "behind")) if len(held) > 2 else ():
         moved = [
-            [(one.name, values) for values in _quantised(stored, row[i][1])]
-            for i, (one, _, stored) in enumerate(row[1:])
+            [(weight.name, values) for values in _quantised(stored, row[i][1])]
+            for i, (weight, _, stored) in enumerate(row[1:])
         ]
         for arrays in product(*moved):
             names = ", ".join(name for name, _ in arrays)
@@ -207,15 +207,15 @@ def few_digits(case: Case) -> Iterator[Edit]:
     just below its level becomes the level below.
     """
     held = {
-        name: one
-        for name, one in case.weights.items()
-        if one.effective.dtype.kind == "f" and one.effective.size
+        name: weight
+        for name, weight in case.weights.items()
+        if weight.effective.dtype.kind == "f" and weight.effective.size
     }
-    many = sum(one.effective.size for one in held.values()) > _MANY and not case.thorough
+    many = sum(weight.effective.size for weight in held.values()) > _MANY and not case.thorough
     do = "write the weights with nine significant digits (%.9g), or as integers or bytes"
-    grids = [one.grid for one in held.values() if one.grid is not None]
+    grids = [weight.grid for weight in held.values() if weight.grid is not None]
     for digits in (6,) if many else (6, 4, 3, 5, 2, 7):
-        texts = {name: _behind_the_point(one.effective, digits) for name, one in held.items()}
+        texts = {name: _behind_the_point(weight.effective, digits) for name, weight in held.items()}
         yield case.edit(
             f"the weights have {digits} digits after the decimal point",
             case.with_weights(texts),
@@ -229,7 +229,7 @@ def few_digits(case: Case) -> Iterator[Edit]:
             )
             yield case.edit(claim, case.with_weights(cut), do=do)
     for digits in () if many else (6, 5, 4, 3):
-        texts = {name: _in_all(one.effective, digits) for name, one in held.items()}
+        texts = {name: _in_all(weight.effective, digits) for name, weight in held.items()}
         yield case.edit(
             f"the weights have {digits} significant digits", case.with_weights(texts), do=do
         )

@@ -121,8 +121,8 @@ def _sizes(case: Case, place: int) -> Iterator[int]:
     for position in users_of(case).get(Ref(place), ()):
         for ref in case.steps[position].sources(position):
             made = case.steps[ref.step].sources(ref.step) if ref.step >= 0 else ()
-            for one in (ref, *made):
-                yield from (n for n in shape_of(case, one)[-3:] if n > 1)
+            for source in (ref, *made):
+                yield from (n for n in shape_of(case, source)[-3:] if n > 1)
 
 
 def _scalars(case: Case, *kinds: type) -> Iterator[tuple[float, list[int]]]:

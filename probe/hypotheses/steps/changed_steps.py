@@ -44,8 +44,8 @@ def changed_step(case: Case) -> Iterator[Changes]:
 def _changed(case: Case) -> Iterator[Change]:
     if case.inner:
         made = [ref for ref in tensors_of(case) if ref.step < 0 or case.steps[ref.step].inputs]
-        for one, ref in product(scalings((), few=True), made):
-            yield from mapped(case, ref, one)
+        for way, ref in product(scalings((), few=True), made):
+            yield from mapped(case, ref, way)
     for position in range(len(case.steps) - 1, -1, -1):
         op = case.steps[position].op
         yield from options_changed(case, position)
@@ -192,22 +192,22 @@ def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
         yield not value
     elif isinstance(value, str):
         modes = next((one for one in _MODES if name == "mode" and value in one), ())
-        yield from (one for one in _CHOICES.get(name, modes) if one != value)
+        yield from (choice for choice in _CHOICES.get(name, modes) if choice != value)
     elif isinstance(value, int):
         if name == "axis":
             yield from (axis for axis in range(x.ndim) if axis != value % max(1, x.ndim))
         else:
             parts = (size // value for size in x.shape if value > 1 and size % value == 0)
             neighbours = (value + 1, value - 1, 1, 2 * value, value // 2, *parts, -value)
-            yield from (one for one in dict.fromkeys(neighbours) if one != value)
+            yield from (neighbour for neighbour in dict.fromkeys(neighbours) if neighbour != value)
     elif isinstance(value, float):
-        yield from (one for one in _usual(value, x.shape) if one != value)
-    elif isinstance(value, tuple) and value and all(type(one) is int for one in value):
-        yield from (one for one in _tuples(name, value, x) if one != value)
+        yield from (number for number in _usual(value, x.shape) if number != value)
+    elif isinstance(value, tuple) and value and all(type(item) is int for item in value):
+        yield from (items for items in _tuples(name, value, x) if items != value)
     elif name in ("pads", "crops") and value:
-        yield from (one for one in _pads(value) if one != value)
+        yield from (pads for pads in _pads(value) if pads != value)
     elif isinstance(value, Op):
-        yield from (one for _, one in COMMON if type(one) is not type(value))
+        yield from (activation for _, activation in COMMON if type(activation) is not type(value))
 
 
 def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[int, ...]]:
@@ -223,7 +223,7 @@ def _tuples(name: str, value: tuple[int, ...], x: np.ndarray) -> Iterator[tuple[
         yield value[::-1]
         yield (1,) * len(value)
         for by in (1, -1):
-            yield tuple(one + by for one in value)
+            yield tuple(item + by for item in value)
             for at in range(len(value)):
                 yield (*value[:at], value[at] + by, *value[at + 1 :])
 

@@ -97,9 +97,9 @@ def _weights(case: Case, of: Callable[[tuple[int, ...]], Iterator[Map]]) -> Iter
             if isinstance(op, ops.Parameter) or not isinstance(weight, Weight):
                 continue
             shape = weight.effective.shape
-            for one in of(shape) if weight.effective.size > 1 else ():
-                step = Step(_WithMapped(op, part.name, one), case.steps[position].sources(position))
-                what = f"{weight.name} {shape} is {one.words}"
+            for way in of(shape) if weight.effective.size > 1 else ():
+                step = Step(_WithMapped(op, part.name, way), case.steps[position].sources(position))
+                what = f"{weight.name} {shape} is {way.words}"
                 yield Change(
-                    what, "", {position: step}, key=("weight", type(op), part.name, one.words)
+                    what, "", {position: step}, key=("weight", type(op), part.name, way.words)
                 )

@@ -57,7 +57,7 @@ def _left_out(case: Case) -> Iterator[Change]:
             what = f"{listed([step_name(case, position)])} left out"
             yield taking(case, output, sources[0], what, ("out", ops.Pad, ""))
         for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
-            others = [one for one in sources if one != before] if before in sources else []
+            others = [source for source in sources if source != before] if before in sources else []
             if others:
                 what = f"{listed([tensor_name(case, one) for one in others])} left out of"
                 what = f"{what} {step_name(case, position)}"
@@ -132,7 +132,7 @@ def _swapped(case: Case) -> Iterator[Change]:
         if joins and len(sources) > 1:
             what = f"the parts of {step_name(case, position)} are in the reverse order"
             if len(sources) == 2:
-                both = " and ".join(tensor_name(case, one) for one in sources)
+                both = " and ".join(tensor_name(case, source) for source in sources)
                 what = f"{both} are exchanged in {step_name(case, position)}"
             yield with_sources(case, position, sources[::-1], what, ("reversed", "parts"))
         pairs = () if joins and len(sources) == 2 else combinations(range(len(sources)), 2)
@@ -160,11 +160,11 @@ def _side_by_side(case: Case) -> Iterator[tuple[int, int]]:
     places: dict[Hashable, list[int]] = {}
     for at, kind in enumerate(kinds):
         places.setdefault(kind, []).append(at)
-    for one, kind in enumerate(kinds):
+    for number, kind in enumerate(kinds):
         alike = places[kind]
-        first_user = min(users_of(case).get(Ref(one), ()), default=len(kinds))
-        for other in alike[bisect_right(alike, one) : bisect_left(alike, first_user)]:
-            yield one, other
+        first_user = min(users_of(case).get(Ref(number), ()), default=len(kinds))
+        for other in alike[bisect_right(alike, number) : bisect_left(alike, first_user)]:
+            yield number, other
 
 
 def parameters_swapped(case: Case) -> Iterator[Change]:
@@ -173,8 +173,8 @@ def parameters_swapped(case: Case) -> Iterator[Change]:
     for position, step in enumerate(case.steps):
         kind: Any = type(step.op)
         parts = {name: getattr(step.op, name) for name in field_names(kind)}
-        weights = {name: one for name, one in parts.items() if isinstance(one, Weight)}
-        shapes = tuple((name, one.value.shape) for name, one in weights.items())
+        weights = {name: part for name, part in parts.items() if isinstance(part, Weight)}
+        shapes = tuple((name, weight.value.shape) for name, weight in weights.items())
         if weights:
             held.setdefault((kind, shapes), []).append((position, weights))
     for group in held.values():
@@ -217,13 +217,13 @@ def _others_taken(case: Case) -> Iterator[Change]:
         sources = case.steps[position].sources(position)
         for index, taken in enumerate(sources):
             few = _OTHERS if not case.inner else _OTHERS // 2
-            for one in _nearest(tensors[shape_of(case, taken)], taken, position, few):
+            for tensor in _nearest(tensors[shape_of(case, taken)], taken, position, few):
                 what = (
-                    f"{step_name(case, position)} takes {tensor_name(case, one)} in place of "
+                    f"{step_name(case, position)} takes {tensor_name(case, tensor)} in place of "
                     f"{tensor_name(case, taken)}"
                 )
                 yield with_sources(
-                    case, position, (*sources[:index], one, *sources[index + 1 :]), what
+                    case, position, (*sources[:index], tensor, *sources[index + 1 :]), what
                 )
     yield from _sums_taken(case)
 
@@ -235,9 +235,12 @@ def _nearest(tensors: Sequence[Ref], taken: Ref, position: int, few: int) -> lis
         bisect_left(tensors, step, key=_STEP) for step in (0, taken.step, taken.step + 1, position)
     )
     start = bisect_left(tensors, tensors[max(0, same - few)].step, key=_STEP)
-    others = [one for one in tensors[start : min(after + few, end)] if one != taken]
-    nearest = sorted(others, key=lambda one: abs(one.step - taken.step))[:few]
-    return [*nearest, *(one for one in tensors[:made] if one != taken and one not in nearest)]
+    others = [tensor for tensor in tensors[start : min(after + few, end)] if tensor != taken]
+    nearest = sorted(others, key=lambda tensor: abs(tensor.step - taken.step))[:few]
+    return [
+        *nearest,
+        *(tensor for tensor in tensors[:made] if tensor != taken and tensor not in nearest),
+    ]
 
 
 def _sums_taken(case: Case) -> Iterator[Change]:

@@ -101,8 +101,8 @@ def _tensors(case: Case) -> Iterator[_Number]:
         if x.dtype.kind == "f" and x.size > 1:
 
             def times(other: float, ref: Ref = ref) -> Change:
-                one = Map(f"multiplied by {other:.6g}", partial(np.multiply, other), False)
-                return next(mapped(case, ref, one))
+                way = Map(f"multiplied by {other:.6g}", partial(np.multiply, other), False)
+                return next(mapped(case, ref, way))
 
             def plus(other: float, ref: Ref = ref) -> Change:
                 one = Map(f"taken {other:+.6g}", partial(np.add, other), False)

@@ -126,7 +126,7 @@ def _joined(case: Case, start: int, users: Mapping[Ref, list[int]]) -> int | Non
             return at
         reached.add(at)
         outputs = (Ref(at, k) for k in range(len(case.values[at])))
-        last = max(last, *(user for one in outputs for user in users.get(one, [0])))
+        last = max(last, *(user for output in outputs for user in users.get(output, [0])))
     return None
 
 
@@ -141,13 +141,15 @@ def _before(case: Case, position: int, users: Mapping[Ref, list[int]]) -> Iterat
         if shape_of(case, main) != shape_of(case, Ref(position)):
             continue
         found = list(_operands(case, main, _DEEP))
-        for some in [[one] for one in found] + ([found[:2]] if len(found) > 1 else []):
+        for some in [[taker] for taker in found] + ([found[:2]] if len(found) > 1 else []):
             new, steps = len(case.steps), dict[int, Step]()
             for user, ref in some:
                 given = (*sources[:index], ref, *sources[index + 1 :])
                 steps[new] = Step(step.op, given)
                 before = steps.get(user, case.steps[user])
-                refs = tuple(Ref(new) if one == ref else one for one in before.sources(user))
+                refs = tuple(
+                    Ref(new) if source == ref else source for source in before.sources(user)
+                )
                 steps[user], new = Step(before.op, refs), new + 1
             after = min(user for user, _ in some) - 1
             if any(ref.step > after for k, ref in enumerate(sources) if k != index):
@@ -201,7 +203,7 @@ def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
     if len(operands) < 2 and not isinstance(case.steps[ref.step].op, Elementwise | ops.Identity):
         return
     if len(operands) > 1:
-        yield from ((ref.step, one) for one in operands)
+        yield from ((ref.step, operand) for operand in operands)
     for one in operands if deep > 1 else ():
         yield from _operands(case, one, deep - 1)
 
@@ -290,7 +292,7 @@ def _action(case: Case, position: int, index: int) -> str:
     verbs: dict[type, str] = {ops.Add: "added", ops.Mul: "multiplied", ops.Div: "divided by"}
     verbs |= {ops.Sub: "subtracted", Masked: "applied"}
     if others and type(step.op) in verbs:
-        names = [tensor_name(case, one) for one in others]
+        names = [tensor_name(case, ref) for ref in others]
         return f"{listed(names)} {verbs[type(step.op)]}"
     return f"{step_name(case, position)} is applied"
 

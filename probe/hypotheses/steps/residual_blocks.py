@@ -54,7 +54,7 @@ def norm_placement(case: Case) -> Iterator[Edit]:
         for old in _WORDS:
             alike = [site for site in sites if site.place == old]
             some = [alike] if alike else []
-            for group in some + ([[one] for one in alike] if len(alike) > 1 else []):
+            for group in some + ([[block] for block in alike] if len(alike) > 1 else []):
                 for new in _WORDS:
                     if new != old:
                         names = [step_name(whole, site.norm) for site in group]
@@ -136,7 +136,7 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
     for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
         found = dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs)))
         triples = [some for joints in found for some in combinations(joints[:_JOINTS], 3)]
-        triples.sort(key=lambda one: one[2].step - one[0].step)
+        triples.sort(key=lambda triple: triple[2].step - triple[0].step)
         for start, middle, end in triples[: _MOST if case.region is None else _FEW]:
             first = {at for at in _following(whole, start) if at <= middle.step}
             second = {at for at in _following(whole, middle) if at <= end.step}
@@ -170,7 +170,7 @@ def _joints(case: Case, index: int) -> Iterator[Ref]:
         if latest <= at and [np.shape(y) for y in case.values[at]] == [case.healthy.shape]:
             yield Ref(at)
         outputs = (Ref(at, k) for k in range(len(case.values[at])))
-        latest = max([latest, *(user for one in outputs for user in users.get(one, ()))])
+        latest = max([latest, *(user for output in outputs for user in users.get(output, ()))])
 
 
 def _other_order(
@@ -190,7 +190,7 @@ def _addends(case: Case, ref: Ref) -> Iterator[Ref]:
     sources = case.steps[plain.step].sources(plain.step) if plain.step >= 0 else ()
     if plain.step < 0 or not isinstance(case.steps[plain.step].op, ops.Add):
         yield ref
-    elif all(shape_of(case, one) == shape_of(case, ref) for one in sources):
+    elif all(shape_of(case, source) == shape_of(case, ref) for source in sources):
         for one in sources:
             yield from _addends(case, one)
     else:
@@ -202,7 +202,7 @@ def _following(case: Case, ref: Ref) -> set[int]:
     """The steps that a tensor goes into."""
     found: set[int] = set()
     for at, step in enumerate(case.steps):
-        if any(one == ref or one.step in found for one in step.sources(at)):
+        if any(source == ref or source.step in found for source in step.sources(at)):
             found.add(at)
     return found
 
@@ -310,7 +310,7 @@ def _ancestors(case: Case, ref: Ref) -> set[int]:
         at = line.pop()
         if at >= 0 and at not in found:
             found.add(at)
-            line += [one.step for one in case.steps[at].sources(at)]
+            line += [source.step for source in case.steps[at].sources(at)]
     return found
 
 

@@ -38,7 +38,7 @@ def scaled_output(case: Case) -> Iterator[Edit]:
     factor = float(x @ y) / (float(x @ x) or 1.0)
     if np.count_nonzero(x) >= _FEWEST and _LEAST < abs(factor) < 1 / _LEAST:
         usual = factors(case.healthy.shape).items()
-        near = (one for one in usual if abs(one[1] - factor) < _NEAR * abs(factor))
+        near = (pair for pair in usual if abs(pair[1] - factor) < _NEAR * abs(factor))
         words, value = next(near, (f"{factor:.6g}", factor))
         times = ops.MulConstant(Weight("factor", None, np.array(value)))
         fitted = int(value == factor)

@@ -58,7 +58,7 @@ def weights_inside(case: Case) -> Iterator[Edit]:
         return
     linear = _linear(case)
     solved = iterated_weights(case, case.allowed, linear.names)
-    inside = [_edit(case, one) for one in solved]
+    inside = [_edit(case, weights) for weights in solved]
     yield from sorted([*linear.edits, *inside], key=lambda edit: not edit.short)
 
 
@@ -73,11 +73,11 @@ class _Linear(NamedTuple):
 def _linear(case: Case) -> _Linear:
     assert case.allowed is not None
     tried = list(solved_weights(case, case.allowed))
-    solved = [one.result for one in tried if isinstance(one.result, Solved)]
-    solved = [one for one in solved if _gives(case, one)]
+    solved = [attempt.result for attempt in tried if isinstance(attempt.result, Solved)]
+    solved = [weights for weights in solved if _gives(case, weights)]
     solved = solved or list(weights_of_recurrences(case, case.allowed))
-    names = {name for one in tried for name in one.names}
-    return _Linear([_edit(case, one) for one in solved], names)
+    names = {name for attempt in tried for name in attempt.names}
+    return _Linear([_edit(case, weights) for weights in solved], names)
 
 
 def _gives(case: Case, solved: Solved) -> bool:
@@ -106,14 +106,14 @@ def _edit(case: Case, solved: Solved) -> Edit:
         )
         for name, array in solved.arrays.items()
     ]
-    told = [one for one in relations if one is not None]
+    told = [relation for relation in relations if relation is not None]
     return case.edit(
-        "; ".join(one.words for one in told) or "the weights differ in their last digits",
+        "; ".join(relation.words for relation in told) or "the weights differ in their last digits",
         case.with_weights(solved.arrays),
         do="get the weights that were used: --save FILE.npz, or report.findings[0].recovered",
         fitted=solved.freedoms,
         recovered=solved.arrays,
-        main="tied-head" if any(is_a_table(one.words) for one in told) else "",
+        main="tied-head" if any(is_a_table(relation.words) for relation in told) else "",
         short=len(told) == 1 and told[0].short,
     )
 
@@ -124,4 +124,4 @@ def more_samples(case: Case) -> str:
     if case.allowed is None or not case.comparable:
         return ""
     tried = solved_weights(case, case.allowed)
-    return next((one.result for one in tried if isinstance(one.result, str)), "")
+    return next((attempt.result for attempt in tried if isinstance(attempt.result, str)), "")

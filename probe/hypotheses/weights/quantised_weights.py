@@ -37,8 +37,8 @@ def _mapped(
         if op.weight.name.startswith(f"the {what} of "):
             ref = Ref(position)
             x = np.asarray(case.values[position][0])
-            for one in of(x, partial(axis_name, case, ref)):
-                yield from mapped(case, ref, one)
+            for way in of(x, partial(axis_name, case, ref)):
+                yield from mapped(case, ref, way)
 
 
 @hypothesis("zero-point")
