@@ -115,9 +115,9 @@ class Evaluator:
     def _touched(
         self, change: Change, inputs: Sequence[np.ndarray]
     ) -> dict[int, tuple[np.ndarray, ...]]:
-        """What the steps give that give something else than before."""
+        """What the steps give that give something else than before, and at -1 the inputs."""
         count, values = len(self.steps), self.values
-        outputs: dict[int, tuple[np.ndarray, ...]] = {}
+        outputs: dict[int, tuple[np.ndarray, ...]] = {-1: tuple(inputs)}
         behind = change.new_steps(count)
         new = list(behind)
         line = [position for position in change.steps if position < count]
@@ -132,10 +132,7 @@ class Evaluator:
             last = position
             step = change.steps.get(position)
             op, refs = self._plan[position] if step is None else _planned(step, position)
-            given = [
-                inputs[k] if at < 0 else outputs[at][k] if at in outputs else values[at][k]
-                for at, k in refs
-            ]
+            given = [outputs[at][k] if at in outputs else values[at][k] for at, k in refs]
             results = op.run(*given)
             self.budget.ran(op, given, results)
             if position < count:
