@@ -156,10 +156,10 @@ def _nearest_sums(
     between = units[0] @ units[1].T
     a, b = np.ix_(*(unit @ wanted / size for unit in units))
     with np.errstate(all="ignore"):
-        shares = [(one - other * between) / (1 - between**2) for one, other in ((a, b), (b, a))]
+        shares = [(mine - other * between) / (1 - between**2) for mine, other in ((a, b), (b, a))]
         explained = shares[0] * a + shares[1] * b
         # What they leave in their own size tells apart those that differ in size alone.
-        m, n = np.ix_(*(one / size for one in sizes))
+        m, n = np.ix_(*(norms / size for norms in sizes))
         alone = 1 - 2 * (m * a + n * b) + m**2 + n**2 + 2 * m * n * between
         explained = np.round(explained - 0.1 * np.minimum(1.0, alone), 9)
         possible = np.abs(between) < _SAME_EFFECT
@@ -207,8 +207,9 @@ def _firsts(scored: Sequence[Scored], search: MistakeSearch, some: Sample | None
         for key in (lambda candidate: candidate.unlike, lambda candidate: candidate.share)
     )
     apart: dict[tuple[str, float], Scored] = {}
-    for one in (one for turn in zip(*rankings, strict=True) for one in turn):
-        apart.setdefault((one.hypothesis.slug, round(one.share, 6)), one)
+    for turn in zip(*rankings, strict=True):
+        for candidate in turn:
+            apart.setdefault((candidate.hypothesis.slug, round(candidate.share, 6)), candidate)
     return list(apart.values())[: _MORE_FIRSTS if thorough else _FIRSTS]
 
 

@@ -122,9 +122,9 @@ def _of(*modules: ModuleType) -> Iterator[Hypothesis]:
                 yield value
 
 
-REGISTERED = (*_of(*COMMON), *(replace(one, last=True) for one in _of(*ANY_STEP)))
+REGISTERED = (*_of(*COMMON), *(replace(mistake, last=True) for mistake in _of(*ANY_STEP)))
 """In the order in which they are tried."""
-SINGLE_CHANGES = tuple(replace(one, last=True) for one in _of(*AT_ONE_STEP))
+SINGLE_CHANGES = tuple(replace(mistake, last=True) for mistake in _of(*AT_ONE_STEP))
 """The mistakes of AT_ONE_STEP."""
-CAUSES = {one.slug: one for one in REGISTERED if one.explains}
+CAUSES = {mistake.slug: mistake for mistake in REGISTERED if mistake.explains}
 """The one of each slug whose text explains it."""

@@ -53,7 +53,7 @@ def _ropes(case: Case) -> list[_Rope]:
                 if x is not None and x in factors and pairs:
                     cos, sin = factors[1 - factors.index(x)], products[1 - k]
                     found.append(_Rope(position, x, cos, sin, pairs))
-    found += (one for position, _ in case.having(ops.Concat) if (one := _joined(case, position)))
+    found += (pair for position, _ in case.having(ops.Concat) if (pair := _joined(case, position)))
     return sorted(found, key=lambda rope: rope.add)[::-1]
 
 
@@ -70,9 +70,10 @@ def _joined(case: Case, position: int) -> _Rope | None:
         return None
     products = [case.steps[ref.step].sources(ref.step) for ref in terms]
     orders = product(*(permutations(pair, 2) for pair in products))
-    for (a, cos), (b, sin), one, other in orders:
+    for (a, cos), (b, sin), third, fourth in orders:
         if not any(
-            _same_tensors(case, terms, (b, cos, a, sin)) for terms in (one + other, other + one)
+            _same_tensors(case, terms, (b, cos, a, sin))
+            for terms in (third + fourth, fourth + third)
         ):
             continue
         cut = [_unshaped(case, half) for half in (a, b)]
@@ -110,11 +111,14 @@ def _turned(case: Case, ref: Ref) -> tuple[Ref | None, str]:
     exchanged; "" where that is no rotation."""
     halves, rest = [], [ref]
     while rest:
-        one = rest.pop()
-        if made_by(case, one, ops.Slice):
-            halves.append(source_of(case, one))
-        elif made_by(case, one, Rearrangement, ops.Neg, ops.Concat) and one.step > ref.step - 12:
-            rest += case.steps[one.step].sources(one.step)
+        turned = rest.pop()
+        if made_by(case, turned, ops.Slice):
+            halves.append(source_of(case, turned))
+        elif (
+            made_by(case, turned, Rearrangement, ops.Neg, ops.Concat)
+            and turned.step > ref.step - 12
+        ):
+            rest += case.steps[turned.step].sources(turned.step)
         else:
             return None, ""
     if len(halves) != 2 or halves[0] != halves[1]:

@@ -271,8 +271,8 @@ def crop_place(case: Case) -> Iterator[Edit]:
                 stops = tuple(start + len(span) for start, span in zip(starts, spans, strict=True))
                 cut = [axis for axis, way in enumerate(ways) if len(way) > 1]
                 here, there = (
-                    ", ".join(str(one[axis]) for axis in cut)
-                    for one in ([span.start for span in spans], starts)
+                    ", ".join(str(positions[axis]) for axis in cut)
+                    for positions in ([span.start for span in spans], starts)
                 )
                 yield case.edit(
                     f"cropped from ({there}) on",
@@ -285,7 +285,7 @@ def _starts(start: int, size: int, whole: int) -> Sequence[int]:
     """Where a part of an axis may have been cut out: where it is, and the usual other places."""
     spare = whole - size
     return [
-        one
-        for one in dict.fromkeys((start, start + 1, start - 1, 0, spare, spare - start))
-        if 0 <= one <= spare
+        first
+        for first in dict.fromkeys((start, start + 1, start - 1, 0, spare, spare - start))
+        if 0 <= first <= spare
     ]

@@ -189,7 +189,7 @@ def _scale(
     middle = 2 / (low + high)
     power = float(2.0 ** np.rint(np.log2(middle)))
     shorter = [power, *(float(f"{middle:.{digits}g}") for digits in range(1, 10))]
-    return next((one for one in shorter if low <= 1 / one <= high), middle)
+    return next((reciprocal for reciprocal in shorter if low <= 1 / reciprocal <= high), middle)
 
 
 def _rounded(values: np.ndarray) -> dict[str, str]:

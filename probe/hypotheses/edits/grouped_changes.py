@@ -33,7 +33,7 @@ def shared(changes: Iterable[Change], case: Case) -> Iterator[Change]:
             yield from filter(None, (all_of(some, steps) for some in _together(case, members)))
         if len(members) < 2:
             yield change
-    yield from (one for one in listed if len(groups.get(one.key, ())) > 1)
+    yield from (change for change in listed if len(groups.get(change.key, ())) > 1)
 
 
 def all_of(some: Sequence[Change], steps: Steps) -> Change | None:

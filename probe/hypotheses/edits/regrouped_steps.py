@@ -55,12 +55,12 @@ def decomposed(case: Case, sums: bool = False) -> Case:
             continue
         inner, outputs, inner_words = parts
         before = len(steps)
-        for one in inner:
+        for inner_step in inner:
             refs = (
                 sources[ref.index] if ref.step < 0 else replace(ref, step=before + ref.step)
-                for ref in one.sources(0)
+                for ref in inner_step.sources(0)
             )
-            steps.append(Step(one.op, tuple(refs)))
+            steps.append(Step(inner_step.op, tuple(refs)))
         calls += [call] * len(inner)
         words += inner_words
         for index, ref in enumerate(outputs):

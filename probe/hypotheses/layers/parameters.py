@@ -67,12 +67,14 @@ def raw_weights(case: Case) -> Iterator[Edit]:
             + ", or --save FILE.npz",
         )
 
-    for name, one in case.weights.items():
-        for part, array in one.parts.items():
-            if array.shape == one.effective.shape and not np.array_equal(array, one.effective):
+    for name, weight in case.weights.items():
+        for part, array in weight.parts.items():
+            if array.shape == weight.effective.shape and not np.array_equal(
+                array, weight.effective
+            ):
                 claim = (
                     f"the stored {part} is used as {name}, which is computed from "
-                    f"{_listed(tuple(one.parts))}"
+                    f"{_listed(tuple(weight.parts))}"
                 )
                 yield case.edit(
                     claim,
@@ -81,7 +83,7 @@ def raw_weights(case: Case) -> Iterator[Edit]:
                 )
 
     beside = list(case.having(Beside))
-    for left in (beside, *([one] for one in beside if len(beside) > 1)):
+    for left in (beside, *([member] for member in beside if len(beside) > 1)):
         if left:
             added = _listed(tuple(op.words for _, op in left))
             claim = (

@@ -156,7 +156,7 @@ def gate_turned(case: Case) -> Iterator[Edit]:
         if not isinstance(op, ops.GRU):
             return None
         names = ("kernel", "recurrent", "bias", "recurrent_bias")
-        parts = {name: one for name in names if (one := getattr(op, name)) is not None}
+        parts = {name: given for name in names if (given := getattr(op, name)) is not None}
         for name, weight in parts.items():
             value = np.array(weight.value)
             value[..., op.block("z")] *= -1

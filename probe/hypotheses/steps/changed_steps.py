@@ -191,7 +191,7 @@ def other_values(case: Case, position: int, op: Op, name: str) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, str):
-        modes = next((one for one in _MODES if name == "mode" and value in one), ())
+        modes = next((choices for choices in _MODES if name == "mode" and value in choices), ())
         yield from (choice for choice in _CHOICES.get(name, modes) if choice != value)
     elif isinstance(value, int):
         if name == "axis":

@@ -105,8 +105,8 @@ def _tensors(case: Case) -> Iterator[_Number]:
                 return next(mapped(case, ref, way))
 
             def plus(other: float, ref: Ref = ref) -> Change:
-                one = Map(f"taken {other:+.6g}", partial(np.add, other), False)
-                return next(mapped(case, ref, one))
+                way = Map(f"taken {other:+.6g}", partial(np.add, other), False)
+                return next(mapped(case, ref, way))
 
             yield _Number("scaled-tensor", 1.0, 1e-4, times)
             size = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))

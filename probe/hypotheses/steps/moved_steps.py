@@ -204,8 +204,8 @@ def _operands(case: Case, ref: Ref, deep: int) -> Iterator[tuple[int, Ref]]:
         return
     if len(operands) > 1:
         yield from ((ref.step, operand) for operand in operands)
-    for one in operands if deep > 1 else ():
-        yield from _operands(case, one, deep - 1)
+    for operand in operands if deep > 1 else ():
+        yield from _operands(case, operand, deep - 1)
 
 
 def _twice(case: Case, position: int) -> Iterator[Change]:

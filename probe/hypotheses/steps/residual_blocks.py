@@ -191,8 +191,8 @@ def _addends(case: Case, ref: Ref) -> Iterator[Ref]:
     if plain.step < 0 or not isinstance(case.steps[plain.step].op, ops.Add):
         yield ref
     elif all(shape_of(case, source) == shape_of(case, ref) for source in sources):
-        for one in sources:
-            yield from _addends(case, one)
+        for source in sources:
+            yield from _addends(case, source)
     else:
         yield ref
 
