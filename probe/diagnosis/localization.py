@@ -155,12 +155,10 @@ def _told(
 ) -> Iterator[str]:
     """Of the elements that were given; ``places`` are their indices along each axis."""
     wrong = np.abs(error) > allowed
-    if wrong.all() or not wrong.any():
-        yield (
-            "every element differs"
-            if wrong.any()
-            else "no element differs by more than the allowance"
-        )
+    if not wrong.any():
+        yield "no element differs by more than the allowance"
+    elif wrong.all():
+        yield "every element differs"
     else:
         yield f"{int(wrong.sum())} of {wrong.size} elements differ by more than the allowance"
     if not wrong.any():
@@ -248,8 +246,7 @@ def _of_shapes(case: Case) -> Iterator[str]:
             rtol=1e-4,
             atol=1e-6 * float(np.abs(theirs).max()),
         )
-        yield (
-            "the sorted values are equal: the same values in another order"
-            if near
-            else "the sorted values differ, too"
-        )
+        if near:
+            yield "the sorted values are equal: the same values in another order"
+        else:
+            yield "the sorted values differ, too"

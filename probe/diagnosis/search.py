@@ -268,12 +268,11 @@ def _different(case: Case, candidates: Sequence[Scored]) -> list[Scored]:
     """Without those that give on other inputs, too, what one before gives: the same layer in other
     words."""
     rng = np.random.default_rng(0)
-    inputs = tuple(
-        (x + rng.normal(scale=x.std() or 1.0, size=x.shape)).astype(x.dtype)
-        if x.dtype.kind == "f"
-        else x
-        for x in case.inputs
-    )
+    inputs = list(case.inputs)
+    for index, x in enumerate(inputs):
+        if x.dtype.kind == "f":
+            noise = rng.normal(scale=x.std() or 1.0, size=x.shape)
+            inputs[index] = (x + noise).astype(x.dtype)
     kept: list[Scored] = []
     seen_outputs: list[np.ndarray] = []
     for candidate in candidates[:_COMPARED]:

@@ -124,12 +124,12 @@ class Sliced:
             if at in known or at not in wanted:
                 continue
             step = steps[at]
-            rules = {
-                (index, part): None
-                if part is None
-                else self._changed_rule(step, at, index, part, known)
-                for index, part in wanted[at]
-            }
+            rules: dict[tuple[int, Region | None], _Rule | None] = {}
+            for index, part in wanted[at]:
+                rule = None
+                if part is not None:
+                    rule = self._changed_rule(step, at, index, part, known)
+                rules[index, part] = rule
             if None in rules.values():
                 rules = {(0, None): None}
             plans[at] = rules
@@ -282,14 +282,12 @@ def _guesses(
         if any(boxes):
             yield boxes
     back = region.axis - whole.ndim
-    same = tuple(
-        region._replace(axis=x.ndim + back)
-        if x.ndim + back >= 0 and x.shape[back] == whole.shape[back]
-        else None
-        for x in given
-    )
+    same: list[Region | None] = []
+    for x in given:
+        as_long = x.ndim + back >= 0 and x.shape[back] == whole.shape[back]
+        same.append(region._replace(axis=x.ndim + back) if as_long else None)
     if any(same):
-        yield same
+        yield tuple(same)
 
 
 def _box(mask: np.ndarray) -> Region | None:

@@ -32,12 +32,10 @@ def statistics_left_out(case: Case) -> Iterator[Edit]:
     """The mean or the variance of a fixed normalisation left out, the scale or the offset of a
     rescaling."""
     for _, op in case.having(ops.Standardize, ops.MulConstant, ops.AddConstant):
-        product = isinstance(op, ops.MulConstant)
-        parts = (
-            ((op.mean, 0.0), (op.variance, 1.0))
-            if isinstance(op, ops.Standardize)
-            else ((op.value, float(product)),)
-        )
+        if isinstance(op, ops.Standardize):
+            parts = [(op.mean, 0.0), (op.variance, 1.0)]
+        else:
+            parts = [(op.value, float(isinstance(op, ops.MulConstant)))]
         for weight, neutral in parts:
             steps = case.with_weights({weight.name: np.full(weight.effective.shape, neutral)})
             yield case.edit(f"{weight.name} not applied", steps, do=f"apply {weight.name}")

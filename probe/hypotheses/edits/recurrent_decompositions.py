@@ -198,13 +198,12 @@ class _GateSum:
         columns = op.block(letter)
         self.kernel = _block(op.kernel, self.name, op.kernel.value[:, columns])
         self.recurrent = _block(op.recurrent, self.name, op.recurrent.value[:, columns])
-        first, second = op.biases()
-        self.biases = [
-            None
-            if products is None
-            else Weight(f"the {which}bias of {self.name}", None, products[columns])
-            for which, products in (("", first), ("recurrent ", second))
-        ]
+        self.biases: list[Weight | None] = []
+        for which, bias in zip(("", "recurrent "), op.biases(), strict=True):
+            own = None
+            if bias is not None:
+                own = Weight(f"the {which}bias of {self.name}", None, bias[columns])
+            self.biases.append(own)
 
     def of_input(self, to: Parts) -> Ref:
         kernel = to.weight(self.kernel, self.kernel.value.shape)

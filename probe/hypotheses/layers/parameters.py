@@ -147,16 +147,14 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
         for axes in (spatial, *((axis,) for axis in spatial if len(spatial) > 1)):
             flipped = _mapped(op.weight, partial(np.flip, axis=axes))
             along = "every spatial axis" if axes == spatial else f"spatial axis {axes[0] - 2} only"
-            yield case.edit(
-                f"{op.weight.name} was flipped along {along}",
-                case.changed(position, weight=flipped),
-                do=(
+            do = ""
+            if isinstance(op, Conv):
+                do = (
                     "the layer is a cross-correlation: use scipy.signal.correlate2d, or flip "
                     "the kernel before convolving"
-                    if isinstance(op, Conv)
-                    else ""
-                ),
-            )
+                )
+            changed = case.changed(position, weight=flipped)
+            yield case.edit(f"{op.weight.name} was flipped along {along}", changed, do=do)
 
 
 def _mapped(weight: Weight, function: Callable[[np.ndarray], np.ndarray]) -> Weight:
@@ -201,12 +199,10 @@ def transposed_kernel(case: Case) -> Iterator[Edit]:
                 case.changed(position, weight=read),
                 do=f"{weight.name} is {weight.effective.shape} in the framework",
             )
-        usual = _usual_orders(have.ndim)
-        for perm in (
-            usual
-            if have.size > 1 << 18 and not case.thorough
-            else dict.fromkeys((*usual, *permutations(range(have.ndim))))
-        ):
+        orders = _usual_orders(have.ndim)
+        if have.size <= 1 << 18 or case.thorough:
+            orders = tuple(dict.fromkeys((*orders, *permutations(range(have.ndim)))))
+        for perm in orders:
             shape = tuple(have.shape[axis] for axis in perm)
             if shape == have.shape or (patches and perm[out] == out):
                 continue

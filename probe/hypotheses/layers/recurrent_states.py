@@ -61,12 +61,10 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
     usual = [rows[::-1], np.roll(rows, 1), np.roll(rows, -1)]
     if count % 2 == 0:
         usual += [rows.reshape(-1, 2)[:, ::-1], rows.reshape(-1, 2).T, rows.reshape(2, -1).T]
-    few = (
-        permutations(rows.tolist())
-        if count <= _FEW
-        else (order.ravel().tolist() for order in usual)
-    )
-    yield from (order for order in dict.fromkeys(map(tuple, few)) if order != tuple(rows.tolist()))
+    orders = [tuple(order.ravel().tolist()) for order in usual]
+    if count <= _FEW:
+        orders = list(permutations(rows.tolist()))
+    yield from (order for order in dict.fromkeys(orders) if order != tuple(rows.tolist()))
 
 
 _FEW = 4

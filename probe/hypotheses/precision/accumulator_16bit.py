@@ -103,11 +103,9 @@ def accumulation(case: Case) -> Iterator[Edit]:
     limit = _MANY_TERMS if case.thorough else _TERMS
     if whole > limit:
         return
-    orders = (
-        ((False, "taps by channel"), (True, "channels by tap"))
-        if case.values[position][0].ndim > 2
-        else ((False, ""),)
-    )
+    orders = [(False, "")]
+    if case.values[position][0].ndim > 2:
+        orders = [(False, "taps by channel"), (True, "channels by tap")]
     for name in ("float16", "bfloat16"):
         _, weights = narrow_weights(case, name, "ties to even")
         inputs = tuple(narrowed(x, name) if x.dtype.kind == "f" else x for x in case.inputs)
