@@ -59,8 +59,13 @@ class Shown:
         rows = "".join(
             "<tr>" + "".join(f"<td>{escape(printable.name(cell))}</td>" for cell in cells) + "</tr>"
             for cells in (
-                (one.name or "(root)", one.kind, f"{one.parameters:,}", one.why or "checked")
-                for one in self.layers
+                (
+                    layer.name or "(root)",
+                    layer.kind,
+                    f"{layer.parameters:,}",
+                    layer.why or "checked",
+                )
+                for layer in self.layers
             )
         )
         head = "".join(f"<th>{name}</th>" for name in ("layer", "class", "parameters", ""))

@@ -156,7 +156,7 @@ def _are_names(value: object) -> bool:
 def _is_shape(value: object) -> bool:
     """Whether it is the shape of an input, or a list of such."""
     return isinstance(value, list | tuple) and (
-        all(map(_is_number, value)) or all(isinstance(one, list | tuple) for one in value)
+        all(map(_is_number, value)) or all(isinstance(item, list | tuple) for item in value)
     )
 
 

@@ -134,7 +134,7 @@ class LayerUnderTest:
         from probe.model_comparison.reports.text import pair_text
 
         comparison = self.asked.compared()
-        pair = next((one for one in comparison.pairs if self.name in one.a), None)
+        pair = next((pair for pair in comparison.pairs if self.name in pair.a), None)
         if pair is None:
             pytest.skip(f"no layer of the other model corresponds to {self.name!r}")
         self.node.user_properties += properties(pair).items()

@@ -238,7 +238,7 @@ def _elided(old: str, new: str) -> str:
             lines.append(part)
         elif not lines or lines[-1] != "...":
             lines.append("...")
-    made = "".join(f"{one}\n" for one in lines)
+    made = "".join(f"{line}\n" for line in lines)
     return f"{line}\n" + (made if agrees(made, new) else new)
 
 

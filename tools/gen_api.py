@@ -97,19 +97,21 @@ def _arguments(arguments: ast.arguments) -> Iterator[str]:
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)
 
-    def told(one: ast.arg, default: ast.expr | None) -> str:
-        kind = "" if one.annotation is None else f": {ast.unparse(one.annotation)}"
+    def told(argument: ast.arg, default: ast.expr | None) -> str:
+        kind = "" if argument.annotation is None else f": {ast.unparse(argument.annotation)}"
         equal = " = " if kind else "="
-        return f"{one.arg}{kind}" + ("" if default is None else f"{equal}{ast.unparse(default)}")
+        return f"{argument.arg}{kind}" + (
+            "" if default is None else f"{equal}{ast.unparse(default)}"
+        )
 
-    for one, default in zip(plain, defaults, strict=True):
-        yield told(one, default)
+    for argument, default in zip(plain, defaults, strict=True):
+        yield told(argument, default)
     if arguments.vararg:
         yield f"*{told(arguments.vararg, None)}"
     elif arguments.kwonlyargs:
         yield "*"
-    for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield told(one, default)
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        yield told(argument, default)
     if arguments.kwarg:
         yield f"**{told(arguments.kwarg, None)}"
 
@@ -220,7 +222,7 @@ def ops_page() -> str:
         if isinstance(op, type) and issubclass(op, Op) and is_dataclass(op) and op is not Op:
             family = op.__module__.split(".")[2].replace("_", " ")
             given = inspect.signature(op).parameters
-            fields = ", ".join(f"`{one}`" for one in given)
+            fields = ", ".join(f"`{name}`" for name in given)
             title = _markdown((op.__doc__ or "").partition("\n\n")[0])
             families.setdefault(family, []).append(f"| `{name}` | {fields} | {title} |")
     tables = [

@@ -35,12 +35,14 @@ def table() -> str:
 
 def listed() -> str:
     """The mistakes, a line each."""
-    return "\n".join(f"- [`{one.slug}`](#{one.slug}): {one.title}" for one in CAUSES.values())
+    return "\n".join(
+        f"- [`{cause.slug}`](#{cause.slug}): {cause.title}" for cause in CAUSES.values()
+    )
 
 
 def page() -> str:
     """docs/causes.md: the mistakes in a line each and at length, then the confusion table."""
-    told = [f"### `{one.slug}`\n\n{one.text}\n" for one in CAUSES.values()]
+    told = [f"### `{cause.slug}`\n\n{cause.text}\n" for cause in CAUSES.values()]
     return "\n".join(
         [
             "# Causes",

@@ -17,7 +17,7 @@ def hooks(name: str) -> list[tuple[int, str, str, str]]:
     for member, after in zip(kind.body, [*kind.body[1:], None], strict=True):
         match member:
             case ast.FunctionDef(name=hook, args=taken):
-                arguments = [one.arg for one in taken.args[1:]]
+                arguments = [argument.arg for argument in taken.args[1:]]
                 arguments += [f"*{taken.vararg.arg}"] if taken.vararg else []
                 signature = hook if member.decorator_list else f"{hook}({', '.join(arguments)})"
                 words = ast.get_docstring(member)
@@ -41,7 +41,7 @@ def table(name: str) -> str:
     lines = SOURCE.read_text(encoding="utf-8").split("\n")
     rows, last = ["| hook | question | default |", "|---|---|---|"], 0
     for line, signature, words, default in hooks(name):
-        headings = [one.strip(" #") for one in lines[last:line] if re.match(r"    # \w", one)]
+        headings = [text.strip(" #") for text in lines[last:line] if re.match(r"    # \w", text)]
         rows += [f"| **{headings[-1]}** | | |"] if headings else []
         plain = " ".join(words.partition("\n\n")[0].split()).replace("``", "`")
         if default == "raise NotImplementedError":

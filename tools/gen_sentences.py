@@ -45,7 +45,7 @@ def _passed_over(tree: ast.AST) -> Iterator[int]:
             case ast.Expr(value=ast.Constant()):
                 yield id(node.value)
             case ast.JoinedStr():
-                yield from (id(one) for one in ast.walk(node) if one is not node)
+                yield from (id(inner) for inner in ast.walk(node) if inner is not node)
             case ast.Assign(targets=[ast.Name(id="IDLE")]):  # reasons for who reads the code
                 yield from map(id, ast.walk(node))
             case ast.Attribute(attr="split"):
@@ -75,7 +75,7 @@ def _part(node: ast.expr) -> str:
         case ast.Constant(value=text):
             return str(text)
         case ast.FormattedValue(value=ast.IfExp(body=first, orelse=second)):
-            texts = [template(one) for one in (first, second) if _is_text(one)]
+            texts = [template(part) for part in (first, second) if _is_text(part)]
             return f"({' | '.join(texts)})" if len(texts) == 2 else "{…}"
         case ast.FormattedValue(value=value):
             return "{" + _name(value) + "}"

@@ -46,7 +46,8 @@ def _parameters(kind) -> dict:
         parameters = inspect.signature(base.__init__).parameters
         found = {**parameters, **found}
         if not any(
-            one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()
+            parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            for parameter in parameters.values()
         ):
             break
     return found
@@ -79,14 +80,10 @@ def _note(package, layer, arguments, dtype, config):
 def _watch_keras():
     table = importlib.import_module("probe.adapters.keras.describe.described_classes")
     registered = importlib.import_module("probe.adapters.keras.describe.describe").REGISTERED
-    for module in sorted(
-        {one for one in table.DESCRIBED.values() if not one.startswith("..") or one == "..qkeras"}
-    ):
-        importlib.import_module(
-            f"probe.adapters.{module[2:]}"
-            if module.startswith("..")
-            else f"probe.adapters.keras{module}"
-        )
+    importlib.import_module("probe.adapters.qkeras")
+    homes = {home for home in table.DESCRIBED.values() if not home.startswith("..")}
+    for home in sorted(homes):
+        importlib.import_module(f"probe.adapters.keras{home}")
 
     def watched(function):
         def describe(layer, call):
@@ -128,7 +125,7 @@ def _watch_onnx():
     table = importlib.import_module("probe.adapters.onnx.describe")._TABLE
     schemas = importlib.import_module("onnx.defs")
     importlib.import_module("probe.adapters.onnx")
-    known = {one.name: one for one in schemas.get_all_schemas() if one.domain == ""}
+    known = {schema.name: schema for schema in schemas.get_all_schemas() if schema.domain == ""}
 
     def watched(kind, function):
         @functools.wraps(function)
@@ -140,9 +137,9 @@ def _watch_onnx():
                 seen[name].add(_said(build.attributes.get(name, "left out")))
                 seen[name] |= {"left out"} if schema is None else set()
             inputs = () if schema is None else schema.inputs
-            for one, value in zip(inputs, (*values, *[None] * 9), strict=False):
-                if one.option == schemas.OpSchema.FormalParameterOption.Optional:
-                    seen[one.name].add(value is not None)
+            for formal, value in zip(inputs, (*values, *[None] * 9), strict=False):
+                if formal.option == schemas.OpSchema.FormalParameterOption.Optional:
+                    seen[formal.name].add(value is not None)
             seen["opset"].add(build.opset)
             seen["dtype"].add(build.outputs[0].dtype.name)
             return function(build, *values)
@@ -157,7 +154,7 @@ def pytest_collection_finish(session):
     _watch_keras()
     _watch_torch()
     _watch_onnx()
-    roads = [importlib.import_module(f"probe.{one}") for one in ("api", "verdict.batch_chunks")]
+    roads = [importlib.import_module(f"probe.{name}") for name in ("api", "verdict.batch_chunks")]
     judge = roads[0].judge
 
     def judged(capture, *args, **options):

@@ -113,8 +113,10 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         grouped = {option for group in _GROUPS.values() for option in group}
-        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
-        others = [one for one in options if one not in grouped]
+        options = [
+            parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)
+        ]
+        others = [option for option in options if option not in grouped]
         for title, group in (*_GROUPS.items(), ("Other options", others)):
             with formatter.section(title):
                 records = [option.get_help_record(ctx) for option in group]
@@ -344,7 +346,7 @@ _CHECKS = ("to", "parts", "all", "call", "strict", "fold", "layer")
 
 def _of_a_recording() -> list[click.Option]:
     options = [option for group in _OF_A_RECORDING for option in _GROUPS[group]]
-    return [one for one in options if one.name not in _CHECKS]
+    return [option for option in options if option.name not in _CHECKS]
 
 
 def recording_command(arguments: Arguments) -> list[str]:
@@ -357,8 +359,8 @@ def recording_command(arguments: Arguments) -> list[str]:
         if not arguments.is_given(name) or of_a_file or (name == "shape" and own_layer):
             continue
         value = getattr(arguments, name)
-        for one in value if option.multiple else (value,):
-            words += [_flag(name)] if option.is_flag else [_flag(name), _told(name, one)]
+        for text in value if option.multiple else (value,):
+            words += [_flag(name)] if option.is_flag else [_flag(name), _told(name, text)]
     return [*words, "-o", "run.npz"]
 
 
@@ -398,7 +400,9 @@ def reproduction_parameters() -> list[click.Parameter]:
     left_out = {"to", "parts", "all", "strict", "fold", "layer", "expect_value"}
     left_out |= {"no_search", "thorough"}
     left_out.add("expect")  # it says what --all takes
-    options = [one for group in groups for one in _GROUPS[group] if one.name not in left_out]
+    options = [
+        option for group in groups for option in _GROUPS[group] if option.name not in left_out
+    ]
     return [
         click.Argument(["model"], metavar="MODEL"),
         click.Option(["--layer"], metavar="NAME", required=True, help="The layer to reproduce."),
@@ -516,7 +520,7 @@ def refuse_contradictions(arguments: Arguments) -> None:
                 )
     for name, files, endings, what in _OF_FILES:
         names = [getattr(arguments, file) or "" for file in files]
-        if name in options and not any(one.endswith(endings) for one in names):
+        if name in options and not any(file.endswith(endings) for file in names):
             raise click.UsageError(
                 f"{_flag(name)} needs {what} as {' or '.join(map(_flag, files))}"
             )

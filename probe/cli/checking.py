@@ -240,11 +240,10 @@ class _Swept:
         self.cases: list[junit.TestCase] = []
         self.explained: list[str] = []
         self.loud = arguments.json != "-" and not arguments.quiet
-        self.rows = (
-            terminal.Rows(arguments.verbose, _columns(model, terminal.columns(), short=True))
-            if self.loud and terminal.on_terminal(arguments.color or "")
-            else None
-        )
+        self.rows: terminal.Rows | None = None
+        if self.loud and terminal.on_terminal(arguments.color or ""):
+            columns = _columns(model, terminal.columns(), short=True)
+            self.rows = terminal.Rows(arguments.verbose, columns)
 
     @property
     def count(self) -> int:
@@ -345,6 +344,6 @@ class _Swept:
 
 
 def _columns(model: "Model", page: int, short: bool) -> Columns:
-    names = [len(printable.name(one.name)) for one in model.layers]
-    kinds = [len(printable.name(one.kind)) for one in model.layers]
+    names = [len(printable.name(layer.name)) for layer in model.layers]
+    kinds = [len(printable.name(layer.kind)) for layer in model.layers]
     return columns_for(max((0, *names)), max((0, *kinds)), page, short)

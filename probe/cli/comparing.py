@@ -96,7 +96,11 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             is_flag=True,
             help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
         ),
-        *(one for one in options_of("Your values") if one.name in ("no_search", "thorough")),
+        *(
+            option
+            for option in options_of("Your values")
+            if option.name in ("no_search", "thorough")
+        ),
         _factory("a"),
         _factory("b"),
         _import("a"),
@@ -121,7 +125,11 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             metavar="DIR",
             help="Write both graphs, the errors and the pairs as files that Model Explorer opens.",
         ),
-        *(one for one in options_of("Output") if one.name in ("color", "quiet", "verbose")),
+        *(
+            option
+            for option in options_of("Output")
+            if option.name in ("color", "quiet", "verbose")
+        ),
     ]
 
 
@@ -197,8 +205,8 @@ def _refuse_targets(arguments: Comparing) -> None:
 
         model_explorer.refuse_folder(arguments.model_explorer)
     reading = [
-        one
-        for one in (
+        path
+        for path in (
             arguments.a,
             arguments.b,
             arguments.input,
@@ -206,7 +214,7 @@ def _refuse_targets(arguments: Comparing) -> None:
             arguments.pairs,
             arguments.types,
         )
-        if one
+        if path
     ]
     for target in (arguments.json, arguments.html, arguments.junit, arguments.save_pairs):
         if target is not None and target != "-":
@@ -281,7 +289,7 @@ def _told(comparison: "ModelComparison", arguments: Comparing) -> int:
             then = (f"open it, and {model_explorer.PAIRS} there:", words)
             written(arguments.model_explorer, arguments.json == "-", then)
     if arguments.save_pairs:
-        rows = [list(one.tensors) for one in comparison.pairs]
+        rows = [list(pair.tensors) for pair in comparison.pairs]
         kept = {
             "pairs": rows,
             "unpaired": dict(zip("ab", map(list, comparison.unpaired), strict=True)),

@@ -194,8 +194,8 @@ def _tell_causes(slug: str | None) -> int:
 
     if slug is None:
         width = max(map(len, CAUSES))
-        for one in CAUSES.values():
-            say(f"{one.slug:<{width}}  {one.title}")
+        for cause in CAUSES.values():
+            say(f"{cause.slug:<{width}}  {cause.title}")
         return 0
     if slug not in CAUSES:
         near = get_close_matches(slug, CAUSES, n=1)

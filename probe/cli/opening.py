@@ -99,7 +99,7 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
 
         model_explorer.refuse_folder(arguments.model_explorer)
     told = (arguments.json, arguments.save, arguments.html, arguments.junit)
-    targets = [one for one in told if one is not None and one != "-"]
+    targets = [target for target in told if target is not None and target != "-"]
     if not targets:
         return
     from probe.files import atomic_write
@@ -109,6 +109,6 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
         refuse_ending(arguments.save)
     modules = [(arguments.factory or "").partition(".py:")[0] + ".py", *arguments.imports]
     arrays = (arguments.input, arguments.expect, arguments.expect_input)
-    reading = [*models, *modules, *(one for one in arrays if one)]
+    reading = [*models, *modules, *(path for path in arrays if path)]
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("two outputs must not name the same file")

@@ -59,7 +59,7 @@ def coloured(text: str, color: str) -> str:
     from rich.theme import Theme
 
     class Words(RegexHighlighter):
-        highlights = [f"(?m){one}" for one in _WORDS]  # noqa: RUF012 - as rich declares it
+        highlights = [f"(?m){word}" for word in _WORDS]  # noqa: RUF012 - as rich declares it
 
     environment: dict[str, str] | None = {} if color == "always" else None
     console = Console(
@@ -98,14 +98,14 @@ class Rows:
         """The lines to print now."""
         from probe.report.blocks import row
 
-        one = row(report)
-        if one.verdict == "agree" and not self._every and "NaN" not in one.text:
-            self._run.append(one)
+        columns = row(report)
+        if columns.verdict == "agree" and not self._every and "NaN" not in columns.text:
+            self._run.append(columns)
             ratios = (comparison.ratio for comparison in report.comparisons.values())
             self._largest = max(self._largest, *ratios, 0.0)
             return
         yield from self.end()
-        yield self._row(one)
+        yield self._row(columns)
 
     def end(self) -> Iterator[str]:
         """What is left of a run."""
@@ -115,7 +115,7 @@ class Rows:
             yield from map(self._row, run)
             return
         width = max(12, (self._columns.page - 52) // 2)
-        first, last = (printable.middle(one.name, width) for one in (run[0], run[-1]))
+        first, last = (printable.middle(entry.name, width) for entry in (run[0], run[-1]))
         told = f"up to {largest:.2g} x the allowance" if largest else "equal"
         yield printable.page(
             [f"agree     {len(run)} calls, {first} to {last}: {told}"], self._columns.page

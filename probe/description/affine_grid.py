@@ -18,9 +18,9 @@ def affine_places(build: Builder, theta: Ref, batch: int, space: Sequence[int], 
     With ``align`` the ends are the middles of the first and last element, else their outer edges.
     Frameworks count from -1 in equal steps, so that the middle is as far off as the ends.
     """
-    numbers = np.stack([one.ravel() for one in np.indices(tuple(space))[::-1]], axis=1).astype(
-        np.float64
-    )
+    numbers = np.stack(
+        [indices.ravel() for indices in np.indices(tuple(space))[::-1]], axis=1
+    ).astype(np.float64)
     sizes = np.array(list(space)[::-1], np.float64)
 
     away = build.add(Div(), 2 * numbers, np.maximum(sizes - 1, 1))

@@ -155,10 +155,10 @@ def target_of(path: _Name, reading: Iterable[object] = ()) -> Path:
 
 def refuse_same(path: _Name, reading: Iterable[object]) -> None:
     """Raises BadInput where a file or a folder is one of those being read."""
-    for one in reading:
-        if isinstance(one, str | os.PathLike) and _same(one, path):
+    for file in reading:
+        if isinstance(file, str | os.PathLike) and _same(file, path):
             raise BadInput(
-                f"cannot write {path}: it is the same file as {one}, which is being read"
+                f"cannot write {path}: it is the same file as {file}, which is being read"
             )
 
 

@@ -78,7 +78,7 @@ def apart(
     free = [axis for axis in range(x.ndim) if axis not in kept and x.shape[axis] > 1]
     if x.size <= size or not free:
         return f(x)
-    axis = max(free, key=lambda one: abs(x.strides[one]))
+    axis = max(free, key=lambda candidate: abs(x.strides[candidate]))
     step = max(1, size * x.shape[axis] // x.size)
     out: np.ndarray | None = None
     for start in range(0, x.shape[axis], step):
@@ -101,7 +101,8 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
         return False
     word = np.dtype(f"u{left.dtype.itemsize}")
     return all(
-        np.array_equal(one.view(word), other.view(word)) for (one, other), _ in blocks(left, right)
+        np.array_equal(part.view(word), other.view(word))
+        for (part, other), _ in blocks(left, right)
     )
 
 

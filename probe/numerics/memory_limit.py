@@ -101,7 +101,7 @@ def _allocator() -> tuple[Any, Any, Any]:
     calls = whole(taken), parts(zeroed)
     ours = _Handler.from_buffer_copy(known)
     ours.name = b"limited"
-    ours.malloc, ours.calloc = (ctypes.cast(one, ctypes.c_void_p).value for one in calls)
+    ours.malloc, ours.calloc = (ctypes.cast(function, ctypes.c_void_p).value for function in calls)
     # Arrays outlive this module, and are freed by NumPy's own function, which they find here.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(ours))
     return set_handler, api.PyCapsule_New(ctypes.addressof(ours), name, None), (calls, ours)

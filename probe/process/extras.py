@@ -21,9 +21,10 @@ def install(extra: str) -> str:
     from importlib import metadata  # noqa: PLC0415 - what misses nothing does without
 
     found = list(metadata.distributions(name=_PACKAGE))  # in a checkout its egg-info, too
-    sources = filter(None, (one.read_text("direct_url.json") for one in found))
+    sources = filter(None, (distribution.read_text("direct_url.json") for distribution in found))
     arguments = _from_source(json.loads(next(sources, "{}")), extra) or _required(
-        (one for distribution in found[:1] for one in distribution.requires or ()), extra
+        (requirement for distribution in found[:1] for requirement in distribution.requires or ()),
+        extra,
     )
     return shlex.join(["pip", "install", *arguments])
 
@@ -51,5 +52,5 @@ def _from_source(source: Mapping[str, Any], extra: str) -> list[str]:
 def _required(requirements: Iterable[str], extra: str) -> list[str]:
     """The packages that the extra names, with their versions."""
     marked = re.compile(rf"extra\s*==\s*[\"']{re.escape(extra)}[\"']")
-    parts = (one.partition(";") for one in requirements)
+    parts = (requirement.partition(";") for requirement in requirements)
     return [package.strip() for package, _, marker in parts if marked.search(marker)]

@@ -107,7 +107,7 @@ def _arrived(number: int, frame: FrameType | None) -> None:
 def _unheard(frame: FrameType | None) -> bool:
     """Whether what is raised here ends nothing and is only printed: in what Python calls as it
     collects garbage or an object."""
-    callbacks = {getattr(one, "__code__", None) for one in gc.callbacks}
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
         if (
             frame.f_code.co_name == "__del__"
@@ -132,7 +132,7 @@ def _pass_on(frame: FrameType | None = None) -> None:
     """Calls the user's handlers for what has been noted; they raise, as a rule."""
     while _Main.noted:
         number = _Main.noted[0]
-        _Main.noted = [one for one in _Main.noted if one != number]
+        _Main.noted = [noted for noted in _Main.noted if noted != number]
         _Main.passed, _Main.raised = time.monotonic(), number
         _Main.handlers[number](number, frame)
         _Main.passed, _Main.raised = -_AGAIN, 0
@@ -172,9 +172,9 @@ class held_back(AbstractContextManager[None]):
         _Main.noted = []
         current = {number: signal.getsignal(number) for number in _SIGNALS}
         _Main.handlers = {
-            number: _Main.handlers[number] if one is _arrived else one
-            for number, one in current.items()
-            if callable(one)
+            number: _Main.handlers[number] if handler is _arrived else handler
+            for number, handler in current.items()
+            if callable(handler)
         }
         try:
             for number in _Main.handlers:
@@ -220,13 +220,13 @@ class interruptible(AbstractContextManager[None]):
         self._main = _in_main() and _Main.mode != _FREE
         if self._main:
             stop_here()
-            _resume(
-                _CALLS
-                if self._calls
-                else _Main.around
-                if _Main.around in (_OPEN, _CALLS)
-                else _OPEN
-            )
+            if self._calls:
+                mode = _CALLS
+            elif _Main.around in (_OPEN, _CALLS):
+                mode = _Main.around
+            else:
+                mode = _OPEN
+            _resume(mode)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._main:

@@ -65,13 +65,13 @@ def _filtered() -> Iterator[None]:
     entry: Any = ("ignore", None, Warning, _Modules(), 0)
     filters().insert(0, entry)
     lines, loggers = _Lines(), [logging.getLogger(name) for name in _LOGGERS]
-    for one in loggers:
-        one.addFilter(lines)
+    for logger in loggers:
+        logger.addFilter(lines)
     try:
         yield
     finally:
-        for one in loggers:
-            one.removeFilter(lines)
+        for logger in loggers:
+            logger.removeFilter(lines)
         if entry in filters():  # the user may have left a catch_warnings meanwhile
             filters().remove(entry)
 
@@ -99,15 +99,15 @@ def silenced(*modules: str, logs: bool = False) -> Iterator[None]:
 @contextmanager
 def _streams_and_levels() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _EXPORTERS]
-    levels = [one.level for one in loggers]
+    levels = [logger.level for logger in loggers]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        for one in loggers:
-            one.setLevel(logging.CRITICAL)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         try:
             yield
         finally:
-            for one, level in zip(loggers, levels, strict=True):
-                one.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 _EXPORTING = Shared(_streams_and_levels)

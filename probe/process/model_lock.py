@@ -65,7 +65,7 @@ def _taken(keys: list[int], reader: Reader) -> list[int] | None:
     """The parts that are now the reader's, or None after having waited for them for a moment."""
     with _CHANGED:
         busy = {key: _BUSY[key] for key in keys if key in _BUSY}
-        if any(one.thread == reader.thread and not one.gone for one in busy.values()):
+        if any(sweep.thread == reader.thread and not sweep.gone for sweep in busy.values()):
             raise BadInput(
                 "a sweep of this model is still running: exhaust it first, as by "
                 "list(probe.sweep(…)), or call its close()"

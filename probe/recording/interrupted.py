@@ -24,9 +24,9 @@ class Interrupted:
     def __init__(self, path: Path, folder: Folder) -> None:
         self._table = Table(FolderMembers(path), folder.known())
         self._calls: dict[tuple[Any, ...], Any] = {}
-        for one in folder.known_calls():
-            if isinstance(one["call"], list) and isinstance(one.get("entry"), dict):
-                self._calls[tuple(map(str, one["call"]))] = one["entry"]
+        for known in folder.known_calls():
+            if isinstance(known["call"], list) and isinstance(known.get("entry"), dict):
+                self._calls[tuple(map(str, known["call"]))] = known["entry"]
         self._given: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def output(
@@ -41,7 +41,7 @@ class Interrupted:
         try:
             told = entry["capture"]
             (output,) = told["outputs"]
-            if [{"array": arrays.find(one)} for one in inputs] != told["inputs"]:
+            if [{"array": arrays.find(array)} for array in inputs] != told["inputs"]:
                 return None
             capture = from_data(told, self._table.array)
             self._table.check(output["array"])

@@ -47,7 +47,7 @@ class ZipMembers:
             with zipfile.ZipFile(file) as archive:
                 found = archive.infolist()
                 self._end = archive.start_dir
-        self._members = {one.filename: one for one in found}
+        self._members = {member.filename: member for member in found}
         if len(self._members) < len(found):
             raise Unfit("two members of the same name")
 
@@ -89,7 +89,7 @@ class FolderMembers:
         self._contents: list[memoryview] = []
 
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(one.name for one in self._path.iterdir()))
+        return tuple(sorted(entry.name for entry in self._path.iterdir()))
 
     def content(self, name: str) -> memoryview:
         try:

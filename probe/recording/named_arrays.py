@@ -34,8 +34,8 @@ class NamedArrays:
     @property
     def layers(self) -> tuple[Layer, ...]:
         return tuple(
-            Layer(name, one.dtype.name, (), "outputs alone", one.shape)
-            for name, one in self._arrays.items()
+            Layer(name, array.dtype.name, (), "outputs alone", array.shape)
+            for name, array in self._arrays.items()
         )
 
     def names(self) -> tuple[str, ...]:

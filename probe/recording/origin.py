@@ -75,4 +75,4 @@ def versions() -> dict[str, str]:
     )
     found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
     python = {"python": platform.python_version(), "platform": platform.platform()}
-    return python | {name: one for name, one in found.items() if isinstance(one, str)}
+    return python | {name: value for name, value in found.items() if isinstance(value, str)}

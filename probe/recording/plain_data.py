@@ -34,16 +34,16 @@ class Unfit(ValueError):
 def kinds() -> Mapping[str, type]:
     """All that can be written down, by name: every op but a user's own function, and what stands
     around them."""
-    names = (*(one.__name__ for one in _OTHERS), *dir(ops))
+    names = (*(kind.__name__ for kind in _OTHERS), *dir(ops))
     return {name: found for name in names if (found := kind_of(name)) is not None}
 
 
 @cache
 def kind_of(name: str) -> type | None:
     """The one of that name."""
-    for one in _OTHERS:
-        if one.__name__ == name:
-            return one
+    for kind in _OTHERS:
+        if kind.__name__ == name:
+            return kind
     found = getattr(ops, name, None)
     if not isinstance(found, type) or not issubclass(found, ops.Op):
         return None
@@ -69,11 +69,11 @@ def as_data(value: Any, keep: Callable[[np.ndarray], int]) -> Any:
     if isinstance(value, np.generic):
         return {"number": keep(np.asarray(value))}
     if type(value) is tuple:
-        return [as_data(one, keep) for one in value]
+        return [as_data(item, keep) for item in value]
     if type(value) is list:
-        return {"list": [as_data(one, keep) for one in value]}
+        return {"list": [as_data(item, keep) for item in value]}
     if isinstance(value, Mapping):
-        return {"map": {key: as_data(one, keep) for key, one in value.items()}}
+        return {"map": {key: as_data(item, keep) for key, item in value.items()}}
     kind: Any = type(value)
     called: str = kind.__name__
     if kind_of(called) is not kind:
@@ -95,7 +95,7 @@ def from_data(data: Any, array: Callable[[Any], np.ndarray]) -> Any:
     if data is None or isinstance(data, bool | int | float | str):
         return data
     if isinstance(data, list):
-        return tuple(from_data(one, array) for one in data)
+        return tuple(from_data(item, array) for item in data)
     if "is" in data:
         return _object(data, array)
     if len(data) == 1:
@@ -107,9 +107,9 @@ def from_data(data: Any, array: Callable[[Any], np.ndarray]) -> Any:
         if form == "float" and inner in ("nan", "inf", "-inf"):
             return float(inner)
         if form == "list" and isinstance(inner, list):
-            return [from_data(one, array) for one in inner]
+            return [from_data(item, array) for item in inner]
         if form == "map" and isinstance(inner, dict):
-            return {key: from_data(one, array) for key, one in inner.items()}
+            return {key: from_data(item, array) for key, item in inner.items()}
     raise Unfit(f"an entry with the keys {', '.join(map(repr, list(data)[:3])) or 'none'}")
 
 
@@ -153,8 +153,8 @@ def _fields(kind: Any) -> Mapping[str, tuple[Any, Any]]:
     hints = get_type_hints(kind, localns=names)
     if is_dataclass(kind):
         return {
-            one.name: (hints[one.name], one.default if one.default_factory is MISSING else {})
-            for one in fields(kind)
+            part.name: (hints[part.name], part.default if part.default_factory is MISSING else {})
+            for part in fields(kind)
         }
     return {name: (hints[name], kind._field_defaults.get(name, MISSING)) for name in kind._fields}
 
@@ -168,18 +168,18 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, as far down as that is told."""
     origin, inner = _parts_of(hint)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits(value, hint) for hint in inner)
     if origin is tuple:
         if type(value) is not tuple:
             return False
         if inner[1:] == (...,):
-            return all(_fits(one, inner[0]) for one in value)
+            return all(_fits(item, inner[0]) for item in value)
         return len(value) == len(inner) and all(map(_fits, value, inner))
     if origin is Sequence:
-        return type(value) in (tuple, list) and all(_fits(one, inner[0]) for one in value)
+        return type(value) in (tuple, list) and all(_fits(item, inner[0]) for item in value)
     if origin is Mapping:
         return isinstance(value, Mapping) and all(
-            isinstance(key, str) and _fits(one, inner[1]) for key, one in value.items()
+            isinstance(key, str) and _fits(item, inner[1]) for key, item in value.items()
         )
     if origin is Literal:
         return isinstance(value, str) and value in inner

@@ -169,7 +169,7 @@ class _Writer:
 
     def write(self, arrays: tuple[np.ndarray, ...], how: str, seed: int) -> None:
         model = self._model
-        inputs = [self._kept(one, f"input{k}") for k, one in enumerate(arrays)]
+        inputs = [self._kept(array, f"input{k}") for k, array in enumerate(arrays)]
         with one_thread():  # as in a sweep
             if not (outputs := self._at_once(arrays)):
                 with resuming(partial(self._output_of, _CALLS)):
@@ -202,7 +202,7 @@ class _Writer:
                 "arrays": inputs,
                 "specs": None if model.inputs is None else self._data(model.inputs),
             },
-            "outputs": [self._kept(one, f"output{k}") for k, one in enumerate(outputs)],
+            "outputs": [self._kept(output, f"output{k}") for k, output in enumerate(outputs)],
             "watching": list(notes),
             "only": None if self._layers is None else sorted(self._layers),
             "layers": self._data(model.layers),
@@ -219,12 +219,16 @@ class _Writer:
         """One pass for calls and blocks, where all calls are made within the model as a whole and
         none of its values comes from nowhere; else ()."""
         model = self._model
-        names = {one.name for one in model.containers} if isinstance(model, Containing) else set()
+        names = (
+            {container.name for container in model.containers}
+            if isinstance(model, Containing)
+            else set()
+        )
         if self._layers is not None or "" not in names:
             return ()
         outputs = self._run_blocks(arrays, names)
         self._ask_unseen()
-        if not self._inside or any(one["unseen"] for one in self._blocks):
+        if not self._inside or any(block["unseen"] for block in self._blocks):
             self._blocks, self._inside, self._unseen, self._had = [], [], [], []
             for told in (self._numbers, self._made, self._alone):
                 told.clear()
@@ -259,7 +263,7 @@ class _Writer:
 
     def _block(self, capture: Capture) -> None:
         self._tell(capture)
-        parts = [[self._number(one.capture, one.capture), one.path] for one in capture.parts]
+        parts = [[self._number(part.capture, part.capture), part.path] for part in capture.parts]
         entry = self._entry(replace(capture, parts=()))
         if capture.unseen is not None:
             entry["parts"] = parts
@@ -269,7 +273,9 @@ class _Writer:
     def _composed(self, entry: Mapping[str, Any]) -> bool:
         """Whether a block has a description of its calls."""
         inside = [self._inside[number]["capture"] for number, _ in entry.get("parts", ())]
-        return bool(inside) and not entry["unseen"] and all("description" in one for one in inside)
+        return (
+            bool(inside) and not entry["unseen"] and all("description" in call for call in inside)
+        )
 
     def _ask_unseen(self) -> None:
         """What each block says of values that came from nowhere, which may run the model again:
@@ -283,18 +289,22 @@ class _Writer:
         asked = self._layers
         if asked is None:
             return True
-        return any(name is not None and _matches(name, one) for name in names for one in asked)
+        return any(
+            name is not None and _matches(name, pattern) for name in names for pattern in asked
+        )
 
     def _asked_by_name(self) -> set[str]:
         """The blocks, and what a sweep has no call of but is asked for."""
         model = self._model
         blocks = model.containers if isinstance(model, Containing) else ()
-        swept = {one["capture"]["layer"] for one in self._calls}
+        swept = {entry["capture"]["layer"] for entry in self._calls}
         others = set(model.names()) - swept if self._layers is not None else set[str]()
-        names = {name for name in {*(one.name for one in blocks), *others} if self._wanted(name)}
-        for one in self._layers or ():
-            if not any(_matches(name, one) for name in swept | names):
-                raise UnknownLayer(one, [layer.name for layer in model.layers])
+        names = {
+            name for name in {*(block.name for block in blocks), *others} if self._wanted(name)
+        }
+        for pattern in self._layers or ():
+            if not any(_matches(name, pattern) for name in swept | names):
+                raise UnknownLayer(pattern, [layer.name for layer in model.layers])
         return names
 
     def _tell(self, capture: Capture) -> None:
@@ -364,7 +374,7 @@ class _Writer:
     def _exported(self, alone: Callable[[], tuple[np.ndarray, ...]]) -> Any:
         """What the framework's exporter makes of a call without description."""
         try:
-            return [self._kept(one, "exported") for one in alone()]
+            return [self._kept(array, "exported") for array in alone()]
         except Undescribed as error:
             return str(error)
 
@@ -379,8 +389,10 @@ class _Writer:
 
     def _kept(self, array: np.ndarray, words: str, of: Capture | None = None) -> int:
         """The number of an array, whose name in the file says what it is, and of which call."""
-        place = () if of is None else (of.layer or "model", str(of.call) if of.call else "")
-        name = ".".join(filter(None, (*place, words)))
+        name = words
+        if of is not None:
+            call = str(of.call) if of.call else ""
+            name = ".".join(filter(None, (of.layer or "model", call, words)))
         key = name, array.shape, array.strides, array.dtype.str, digest(array)
         if key not in self._read:
             self._read[key] = self._arrays.keep(array, name)

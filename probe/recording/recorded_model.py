@@ -89,11 +89,13 @@ class Recording(Shown):
         # all of a model that is a block itself
         self._inside = self._calls if inside == calls else self._ordered(inside)
         blocks = self._ordered(index.get("calls_of_blocks"))
-        self._blocks = [(self._place(one), one) for one in blocks]
+        self._blocks = [(self._place(block), block) for block in blocks]
         if self._only is not None:  # what was left out is known by nothing
-            held = {one.capture.layer for one in (*self._calls, *blocks)}
-            self.layers = tuple(one for one in self.layers if one.name in held)
-            self.containers = tuple(one for one in self.containers if one.name in held)
+            held = {entry.capture.layer for entry in (*self._calls, *blocks)}
+            self.layers = tuple(layer for layer in self.layers if layer.name in held)
+            self.containers = tuple(
+                container for container in self.containers if container.name in held
+            )
 
     # What it holds
 
@@ -101,8 +103,8 @@ class Recording(Shown):
         return self._pass
 
     def untraced(self, layer: str, call: int) -> str:
-        calls = [one.capture for one in self._calls]
-        places = {(one.layer, one.call): place for place, one in enumerate(calls)}
+        calls = [entry.capture for entry in self._calls]
+        places = {(capture.layer, capture.call): place for place, capture in enumerate(calls)}
         waiting = [places[layer, call]] if (layer, call) in places else []
         seen, entries = set(waiting), list[str]()
         while waiting:
@@ -146,9 +148,9 @@ class Recording(Shown):
         """The recorded pass. What is given another input, or outputs in place of its own, is
         computed again in NumPy, and so is all that follows from it."""
         self._refuse(wanted)
-        replay = Replay([one.capture for one in self._calls], self._sources, self._pass.arrays)
+        replay = Replay([entry.capture for entry in self._calls], self._sources, self._pass.arrays)
         replay.begin(inputs)
-        blocks = {one.capture.layer for _, one in self._blocks}
+        blocks = {block.capture.layer for _, block in self._blocks}
         for place, call in enumerate(self._calls if wanted is None or wanted else ()):
             asked = wanted is None or any(
                 call.capture.goes_by(name) and name not in blocks for name in wanted
@@ -179,15 +181,15 @@ class Recording(Shown):
             return
         held = {
             name
-            for one in (*self._calls, *(block for _, block in self._blocks))
-            for name in (one.capture.layer, one.capture.alias)
+            for entry in (*self._calls, *(block for _, block in self._blocks))
+            for name in (entry.capture.layer, entry.capture.alias)
         }
-        whole = {one.name for one in (*self.layers, *self.containers)} if not self._only else ()
+        whole = {layer.name for layer in (*self.layers, *self.containers)} if not self._only else ()
         for name in wanted:
             if name in held or name in whole:
                 continue
             if name not in self._names:
-                raise UnknownLayer(name, [one.name for one in self.layers])
+                raise UnknownLayer(name, [layer.name for layer in self.layers])
             record = joined(["probe", "record", "MODEL", "--layer", name, "-o", "run.npz"])
             raise BadInput(f"{self._path} does not hold {name!r}: record it by its name: {record}")
 
@@ -213,9 +215,9 @@ class Recording(Shown):
         self, place: int, wanted: Collection[str] | None
     ) -> Iterator[tuple[int, _Call]]:
         return (
-            (at, one)
-            for at, one in self._blocks
-            if at == place and wanted is not None and one.capture.layer in wanted
+            (at, block)
+            for at, block in self._blocks
+            if at == place and wanted is not None and block.capture.layer in wanted
         )
 
     def _place(self, block: _Call) -> int:
@@ -228,15 +230,15 @@ class Recording(Shown):
         return max(
             (
                 place
-                for place, one in enumerate(self._calls)
-                if (one.capture.layer, one.capture.call) in inside
+                for place, entry in enumerate(self._calls)
+                if (entry.capture.layer, entry.capture.call) in inside
             ),
             default=-1,
         )
 
     @cached_property
     def _sources(self) -> list[tuple[Source | None, ...]]:
-        return sources_of([one.capture for one in self._calls], self._pass.arrays)
+        return sources_of([entry.capture for entry in self._calls], self._pass.arrays)
 
     # What stands in the index
 
@@ -247,7 +249,7 @@ class Recording(Shown):
 
     def _all(self, entries: Any, kind: type) -> Any:
         found = from_data(entries, self._table.array) if isinstance(entries, list) else ()
-        if not isinstance(entries, list) or not all(type(one) is kind for one in found):
+        if not isinstance(entries, list) or not all(type(value) is kind for value in found):
             raise Unfit(f"no list of {kind.__name__}s")
         return found
 
@@ -255,14 +257,18 @@ class Recording(Shown):
         """Calls in the order of execution: none takes what a later one gives."""
         if not isinstance(entries, list):
             raise Unfit("no list of calls")
-        found = [self._call(one) for one in entries]
-        places = {(one.capture.layer, one.capture.call): place for place, one in enumerate(found)}
-        for place, one in enumerate(found):
-            for maker in one.capture.made_by:
+        found = [self._call(entry) for entry in entries]
+        places = {
+            (entry.capture.layer, entry.capture.call): place for place, entry in enumerate(found)
+        }
+        for place, entry in enumerate(found):
+            for maker in entry.capture.made_by:
                 if isinstance(maker, CallOutput) and (
-                    places.get(maker[:2], -1) >= place and one.capture.layer != maker.layer
+                    places.get(maker[:2], -1) >= place and entry.capture.layer != maker.layer
                 ):
-                    raise Unfit(f"the call {one.capture.layer!r:.100} takes what a later one gives")
+                    raise Unfit(
+                        f"the call {entry.capture.layer!r:.100} takes what a later one gives"
+                    )
         return found
 
     def _call(self, entry: Any) -> _Call:
@@ -286,7 +292,7 @@ class Recording(Shown):
                         f"the weight {weight.name!r:.100} with other rows, axes or sizes than its "
                         "array"
                     )
-        if any(one is not None and one >= len(capture.inputs) for one in capture.fixed):
+        if any(place is not None and place >= len(capture.inputs) for place in capture.fixed):
             raise Unfit(f"the call {capture.layer!r:.100} without the input that it says is fixed")
         if len(capture.made_by) not in (0, len(capture.inputs)):
             raise Unfit(f"the call {capture.layer!r:.100} with the sources of other inputs")
@@ -302,21 +308,21 @@ class Recording(Shown):
             capture = replace(capture, unseen=lambda: unseen)
         arrays = tuple(dict.fromkeys(numbers))
         inside = [self._inside[number].capture.held for number, _ in parts]
-        size = sum(map(self._table.size, arrays)) + sum(one.bytes for one in inside if one)
+        size = sum(map(self._table.size, arrays)) + sum(part.bytes for part in inside if part)
         return _Call(replace(capture, held=Held(str(self._path), size)), arrays, parts)
 
     def _parts(self, entries: Any) -> tuple[tuple[int, str], ...]:
         if not isinstance(entries, list):
             raise Unfit("a block without calls")
-        for one in entries:
+        for part in entries:
             if not (
-                isinstance(one, list)
-                and len(one) == 2
-                and type(one[0]) is int
-                and 0 <= one[0] < len(self._inside)
-                and isinstance(one[1], str)
+                isinstance(part, list)
+                and len(part) == 2
+                and type(part[0]) is int
+                and 0 <= part[0] < len(self._inside)
+                and isinstance(part[1], str)
             ):
-                raise Unfit(f"a block with the call {one!r:.60}, which does not exist")
+                raise Unfit(f"a block with the call {part!r:.60}, which does not exist")
         return tuple((number, path) for number, path in entries)
 
     def _exported(
@@ -383,6 +389,6 @@ def _digest(model: Mapping[str, Any]) -> str | None:
 
 def _texts(index: Mapping[str, Any], key: str) -> tuple[str, ...]:
     found = index.get(key)
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise Unfit(f"no list of texts {key!r}")
     return tuple(found)

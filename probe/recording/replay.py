@@ -62,13 +62,13 @@ class Replay:
 
     def begin(self, inputs: Sequence[np.ndarray]) -> None:
         """Says what the model is run on."""
-        for k, (one, held) in enumerate(zip(inputs, self._arrays, strict=False)):
-            if one is not held:
-                self._moved[-1, k] = np.array(one)
+        for k, (array, held) in enumerate(zip(inputs, self._arrays, strict=False)):
+            if array is not held:
+                self._moved[-1, k] = np.array(array)
 
     def moves(self, place: int) -> bool:
         """Whether a call is given other numbers than were recorded."""
-        return any(one in self._moved for one in self._sources[place])
+        return any(source in self._moved for source in self._sources[place])
 
     def call(self, place: int, capture: Capture) -> Capture:
         """The call as it is in this pass."""
@@ -85,8 +85,8 @@ class Replay:
 
     def replace(self, place: int, outputs: Sequence[np.ndarray]) -> None:
         """Puts other outputs in the place of a call's own."""
-        for k, (one, held) in enumerate(zip(outputs, self._calls[place].outputs, strict=True)):
-            self._moved[place, k] = np.asarray(one, held.dtype)
+        for k, (array, held) in enumerate(zip(outputs, self._calls[place].outputs, strict=True)):
+            self._moved[place, k] = np.asarray(array, held.dtype)
 
     @staticmethod
     def _computed(capture: Capture) -> Sequence[np.ndarray]:
@@ -95,5 +95,6 @@ class Replay:
             return capture.outputs
         values = values_of(capture)[-1]
         return [
-            np.asarray(one, held.dtype) for one, held in zip(values, capture.outputs, strict=True)
+            np.asarray(array, held.dtype)
+            for array, held in zip(values, capture.outputs, strict=True)
         ]

@@ -57,10 +57,10 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
 
 def _worst(report: Report) -> tuple[tuple[str, str], int, tuple[int, ...]]:
     """The pair of parties that lies furthest apart, and where."""
-    found = [one for one in report.comparisons.items() if one[1].worst is not None]
+    found = [compared for compared in report.comparisons.items() if compared[1].worst is not None]
     if not found:
         return ("framework", "framework"), 0, ()
-    pair, comparison = max(found, key=lambda one: (not one[1].ok, one[1].ratio))
+    pair, comparison = max(found, key=lambda compared: (not compared[1].ok, compared[1].ratio))
     assert comparison.worst is not None
     return pair, comparison.worst.output, comparison.worst.index
 

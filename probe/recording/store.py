@@ -153,7 +153,7 @@ def _as_npy(array: np.ndarray) -> tuple[np.ndarray, str]:
     name = array.dtype.name
     if array.dtype.hasobject:
         texts = array.ravel().tolist()
-        kind = next((one for one in (str, bytes) if all(type(x) is one for x in texts)), None)
+        kind = next((type_ for type_ in (str, bytes) if all(type(x) is type_ for x in texts)), None)
         held = None if kind is None else np.array(texts, kind).reshape(array.shape)
         if held is not None and held.ravel().tolist() == texts:
             return held, "object"

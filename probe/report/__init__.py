@@ -67,7 +67,7 @@ class ComparedWith:
     allowance: tuple[np.ndarray, ...]
 
     def __repr__(self) -> str:
-        return f"<ComparedWith {', '.join(str(one.shape) for one in self.reference)}>"
+        return f"<ComparedWith {', '.join(str(array.shape) for array in self.reference)}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -100,12 +100,12 @@ class Row:
 def blocks(report: "Report", every: bool = False) -> tuple[Block, ...]:
     """What is said of a call, in the order of the text: the verdict comes last. With ``every`` all
     weights and calls are listed."""
-    return tuple(one for one in _all(report, every) if one.title or one.lines)
+    return tuple(block for block in _all(report, every) if block.title or block.lines)
 
 
 def facts(report: "Report") -> dict[str, object]:
     """The facts of all blocks, by the keys of the JSON."""
-    return {name: value for one in _all(report) for name, value in one.facts.items()}
+    return {name: value for block in _all(report) for name, value in block.facts.items()}
 
 
 def _all(report: "Report", every: bool = False) -> Iterator[Block]:
@@ -119,7 +119,7 @@ def _all(report: "Report", every: bool = False) -> Iterator[Block]:
     yield _limits(report)
     yield Block("note", facts={"notes": report.notes})
     yield from (Block("note", "", (Line("note", note),)) for note in report.notes)
-    found = [_finding(one) for one in report.findings]
+    found = [_finding(finding) for finding in report.findings]
     yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis})
     yield from reasons(report)
     told = {name: getattr(report, name) for name in ("verdict", "ok", "sentence", "inherits")}
@@ -259,7 +259,7 @@ def _weights(report: "Report", every: bool) -> Block:
     more = [Line(f"… and {len(weights) - len(shown):,} more", "")]
     return Block(
         "weights",
-        f"weights, {sum(one.weight.effective.size for one in weights.values())} parameters",
+        f"weights, {sum(summary.weight.effective.size for summary in weights.values())} parameters",
         (*map(_weight, shown), *(more if len(weights) > len(shown) else ())),
         facts,
     )
@@ -295,9 +295,9 @@ def _parties(report: "Report") -> Block:
         if party in report.outputs:
             several = isinstance(report.outputs[party], tuple)
             outputs[party] = [*_outputs(report, party)]
-            for i, one in enumerate(outputs[party]):
+            for i, output in enumerate(outputs[party]):
                 name = f"{report.output_name(i)}: " if several else ""
-                text = "not given" if one is None else _summary(one)
+                text = "not given" if output is None else _summary(output)
                 lines.append(Line("" if i else LABELS[party], f"{name}{text}"))
         elif party in report.missing:
             lines.append(Line(LABELS[party], f"missing: {report.missing[party]}"))
@@ -307,9 +307,9 @@ def _parties(report: "Report") -> Block:
 
 def _outputs(report: "Report", party: str) -> Iterator[Summary | None]:
     """What a party gives, output by output."""
-    for i, one in enumerate(arrays(report.outputs[party])):
+    for i, array in enumerate(arrays(report.outputs[party])):
         known = report.known if party == "expected" and not i else None
-        yield None if one is None else Summary(one, known)
+        yield None if array is None else Summary(array, known)
 
 
 def _summary(summary: Summary) -> str:
@@ -345,8 +345,10 @@ def short(ratio: float, digits: int = 3) -> str:
 
 
 def _pairs(report: "Report") -> Block:
-    told = [{"parties": pair} | compared(one) for pair, one in report.comparisons.items()]
-    lines = tuple(_pair(*one) for one in report.comparisons.items())
+    told = [
+        {"parties": pair} | compared(comparison) for pair, comparison in report.comparisons.items()
+    ]
+    lines = tuple(_pair(*compared_pair) for compared_pair in report.comparisons.items())
     return Block("pairs", "", lines, {"comparisons": told})
 
 
@@ -379,7 +381,7 @@ def _pair(pair: tuple[str, str], comparison: Comparison) -> Line:
 
 def _worst(report: "Report") -> Block:
     """The worst element of the worst pair, with every party's value there."""
-    failed = [one for one in report.comparisons.values() if not one.ok]
+    failed = [comparison for comparison in report.comparisons.values() if not comparison.ok]
     rated = [
         comparison
         for comparison in failed or report.comparisons.values()
@@ -387,7 +389,7 @@ def _worst(report: "Report") -> Block:
     ]
     if not rated:
         return Block("worst")
-    worst = max(rated, key=lambda one: one.ratio).worst
+    worst = max(rated, key=lambda comparison: comparison.ratio).worst
     assert worst is not None
     several = any(isinstance(output, tuple) for output in report.outputs.values())
     where = f"{report.output_name(worst.output)}, " if several else ""
@@ -431,10 +433,10 @@ def _limits(report: "Report") -> Block:
 def reasons(report: "Report") -> Iterator[Block]:
     """The mistakes found, what they explain and what to do; then what else was seen of the
     difference."""
-    for tie, found in groupby(report.findings, lambda one: one.tie):
+    for tie, found in groupby(report.findings, lambda finding: finding.tie):
         group = list(found)
-        for one in [group] if tie else [[alone] for alone in group]:
-            yield Block("why", "", (_explained(one),))
+        for findings in [group] if tie else [[alone] for alone in group]:
+            yield Block("why", "", (_explained(findings),))
     if report.diagnosis:
         first, *rest = report.diagnosis
         yield Block("why", "", (Line("" if report.findings else "why", first, tuple(rest)),))
@@ -450,24 +452,24 @@ def _explained(findings: Sequence["Finding"]) -> Line:
     explain, and what to do."""
     first = findings[0]
     whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
-    names = [one.named for one in findings]
-    claims = [f"{name} ({one.claim})" for name, one in zip(names, findings, strict=True)]
+    names = [finding.named for finding in findings]
+    claims = [f"{name} ({finding.claim})" for name, finding in zip(names, findings, strict=True)]
     if len(findings) == 1:
         text = f"{names[0]}{whose}: {first.claim}"
     else:
         text = f"a tie{whose}: these explain the values equally well: {', or '.join(claims)}"
     below = []
-    most = max(one.left for one in findings)
+    most = max(finding.left for finding in findings)
     if first.slug != "rounding" and most <= 1:
         rest = f"largest remaining difference {most:.2g} x the allowance"
         below.append(f"reproduces these values ({rest})")
     elif first.slug != "rounding":
         below.append(
-            f"explains {min(one.explained for one in findings):.3%} of the difference; the "
+            f"explains {min(finding.explained for finding in findings):.3%} of the difference; the "
             f"remaining difference is {times(most)} the allowance"
         )
     done = dict.fromkeys(
-        (one.do, name) for one, name in zip(findings, names, strict=True) if one.do
+        (finding.do, name) for finding, name in zip(findings, names, strict=True) if finding.do
     )
     below += [do if len(done) == 1 else f"{name}: {do}" for do, name in done]
     return Line("why", text, tuple(below))

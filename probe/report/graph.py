@@ -71,9 +71,9 @@ def shade_of(ratio: float) -> int:
 def laid_out(vertices: Sequence[Vertex]) -> GraphLayout | None:
     """Each vertex in its lane; None where nothing joins them."""
     shown = vertices[:MOST]
-    if not any(one.after for one in shown):
+    if not any(vertex.after for vertex in shown):
         return None
-    last = {place: row for row, one in enumerate(shown) for place in one.after}
+    last = {place: row for row, vertex in enumerate(shown) for place in vertex.after}
     held: list[int | None] = []
     """Of each lane the vertex whose output is still to be taken."""
     placed: list[Vertex] = []

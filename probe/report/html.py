@@ -130,10 +130,11 @@ def _height(picture: pictures.ErrorMap) -> int:
 def affordable(drawn: Iterable[Drawn]) -> Iterator[Drawn]:
     """The pictures of one page, one after the other, without those that would make it large."""
     left = _MARKS
-    for one in drawn:
-        kept = one if one.marks <= left else replace(one, maps=(), scatters=())
-        left -= kept.marks
-        yield kept
+    for drawing in drawn:
+        if drawing.marks > left:
+            drawing = replace(drawing, maps=(), scatters=())
+        left -= drawing.marks
+        yield drawing
 
 
 def fragment(report: "Report") -> str:
@@ -143,7 +144,7 @@ def fragment(report: "Report") -> str:
 
 
 def _title(parts: Sequence[Block]) -> str:
-    return next(one.title for one in parts if one.name == "head")
+    return next(block.title for block in parts if block.name == "head")
 
 
 def report_page(report: "Report", command: str = "") -> str:
@@ -153,8 +154,8 @@ def report_page(report: "Report", command: str = "") -> str:
         "report.html",
         command,
         title=_title(parts),
-        blocks=[one for one in parts if one.name != "head"],
-        worst=any(one.name == "worst" for one in parts),
+        blocks=[block for block in parts if block.name != "head"],
+        worst=any(block.name == "worst" for block in parts),
         drawn=_drawn(report),
         framework=report.framework,
     )
@@ -162,7 +163,7 @@ def report_page(report: "Report", command: str = "") -> str:
 
 def brief(report: "Report", place: int) -> Entry:
     """The row of a call of a sweep."""
-    ratio = max((one.ratio for one in report.comparisons.values()), default=math.nan)
+    ratio = max((comparison.ratio for comparison in report.comparisons.values()), default=math.nan)
     return Entry(
         f"call-{place}",
         row(report),
@@ -178,17 +179,19 @@ def entry(report: "Report", place: int, full: bool) -> Entry:
     found = brief(report, place)
     if report.verdict == "agree" or not full:
         return found
-    parts = tuple(one for one in blocks(report) if one.name != "head")
+    parts = tuple(block for block in blocks(report) if block.name != "head")
     return replace(found, blocks=parts, drawn=_drawn(report))
 
 
 def _graph(entries: Sequence[Entry]) -> graph.GraphLayout | None:
     places: dict[tuple[str, int] | None, int] = {}
     vertices = []
-    for place, one in enumerate(entries):
-        after = tuple(places[call] for call in one.inputs_from if call in places)
-        vertices.append(graph.Vertex(one.row.name, one.row.kind, one.row.verdict, one.ratio, after))
-        places[one.call] = place
+    for place, entry in enumerate(entries):
+        after = tuple(places[call] for call in entry.inputs_from if call in places)
+        vertices.append(
+            graph.Vertex(entry.row.name, entry.row.kind, entry.row.verdict, entry.ratio, after)
+        )
+        places[entry.call] = place
     return graph.laid_out(vertices)
 
 
@@ -203,8 +206,8 @@ def sweep_page(
 ) -> str:
     """All calls in a table, and those that do not agree at length."""
     shown = [
-        replace(one, drawn=drawn)
-        for one, drawn in zip(entries, affordable(one.drawn for one in entries), strict=True)
+        replace(entry, drawn=drawn)
+        for entry, drawn in zip(entries, affordable(entry.drawn for entry in entries), strict=True)
     ]
     return page(
         "sweep.html",
@@ -213,7 +216,7 @@ def sweep_page(
         entries=shown,
         graph=_graph(entries),
         counts=counts,
-        first=next((one for one in entries if one.row.verdict == "diverge"), None),
+        first=next((entry for entry in entries if entry.row.verdict == "diverge"), None),
         notes=notes,
         framework=framework,
     )

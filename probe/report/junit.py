@@ -33,7 +33,7 @@ class TestCase:
 
 def properties(report: "Report") -> dict[str, str]:
     """What a CI server may sort by."""
-    ratio = max((one.ratio for one in report.comparisons.values()), default=None)
+    ratio = max((comparison.ratio for comparison in report.comparisons.values()), default=None)
     found = {"verdict": report.verdict}
     if ratio is not None:
         found["ratio"] = f"{ratio:.6g}"
@@ -61,22 +61,22 @@ def suite(source: str, cases: Sequence[TestCase]) -> str:
     """The whole file."""
     counts = {
         "tests": len(cases),
-        "failures": sum(one.outcome == "failure" for one in cases),
+        "failures": sum(test.outcome == "failure" for test in cases),
         "errors": 0,
-        "skipped": sum(one.outcome == "skipped" for one in cases),
+        "skipped": sum(test.outcome == "skipped" for test in cases),
     }
     told = {"name": _legal(source), **{name: str(count) for name, count in counts.items()}}
     root = ElementTree.Element("testsuites")
     all_ = ElementTree.SubElement(root, "testsuite", told)
-    for one in cases:
-        names = {"classname": _legal(f"probe.{one.kind}"), "name": _legal(one.name)}
+    for test in cases:
+        names = {"classname": _legal(f"probe.{test.kind}"), "name": _legal(test.name)}
         element = ElementTree.SubElement(all_, "testcase", names)
         held = ElementTree.SubElement(element, "properties")
-        for name, value in one.properties.items():
+        for name, value in test.properties.items():
             ElementTree.SubElement(held, "property", {"name": name, "value": _legal(value)})
-        if one.outcome:
-            message = {"message": _legal(one.headline)}
-            ElementTree.SubElement(element, one.outcome, message).text = _legal(one.text)
+        if test.outcome:
+            message = {"message": _legal(test.headline)}
+            ElementTree.SubElement(element, test.outcome, message).text = _legal(test.text)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
 

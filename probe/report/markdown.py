@@ -21,8 +21,8 @@ def render(report: "Report") -> str:
 def rendered(parts: Sequence[Block], *tables: str) -> str:
     """Blocks, those first that say what it comes to; ``tables`` come after these."""
     first = ("verdict", "why", "source")
-    ordered = ["\n".join(_block(one)) for name in first for one in parts if one.name == name]
-    rest = ["\n".join(_block(one)) for one in parts if one.name not in first]
+    ordered = ["\n".join(_block(block)) for name in first for block in parts if block.name == name]
+    rest = ["\n".join(_block(block)) for block in parts if block.name not in first]
     return "\n\n".join((*ordered, *tables, *rest)) + "\n"
 
 

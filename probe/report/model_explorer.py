@@ -60,7 +60,7 @@ class Node:
 
 def graph_of(name: str, nodes: Sequence[Node]) -> dict[str, object]:
     """A ``Graph``."""
-    return {"id": name, "nodes": [_node(one) for one in nodes]}
+    return {"id": name, "nodes": [_node(node) for node in nodes]}
 
 
 def _node(node: Node) -> dict[str, object]:
@@ -80,18 +80,17 @@ def _node(node: Node) -> dict[str, object]:
 
 def values(nodes: Sequence[Node]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``GraphNodeData`` of the errors, and that of the verdicts."""
+    beyond = {"value": _MOST, "bgColor": _BEYOND, "textColor": "black"}
     errors = {
-        one.id: {"value": one.ratio}
-        if math.isfinite(one.ratio)
-        else {"value": _MOST, "bgColor": _BEYOND, "textColor": "black"}
-        for one in nodes
-        if not math.isnan(one.ratio)
+        node.id: {"value": node.ratio} if math.isfinite(node.ratio) else beyond
+        for node in nodes
+        if not math.isnan(node.ratio)
     }
     thresholds = (*_THRESHOLDS, (_MOST, _BEYOND))
     verdicts = {
-        one.id: {"value": one.verdict, "bgColor": _VERDICTS[one.verdict], "textColor": "black"}
-        for one in nodes
-        if one.verdict
+        node.id: {"value": node.verdict, "bgColor": _VERDICTS[node.verdict], "textColor": "black"}
+        for node in nodes
+        if node.verdict
     }
     return (
         {

@@ -74,7 +74,7 @@ def as_text(parameters: dict[str, Any]) -> str:
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        inner = as_text({name: one for name, one in value.items() if name != "op"})
+        inner = as_text({name: field for name, field in value.items() if name != "op"})
         if inner:
             return f"{value['op']} ({inner})"
         return str(value["op"])

@@ -126,15 +126,15 @@ class Drawn:
     @property
     def marks(self) -> int:
         """How many bars and points are drawn: what the pictures weigh."""
-        runs = sum(len(shade) for one in self.maps for shade in one.shades)
-        return runs + sum(len(one.points) for one in self.scatters)
+        runs = sum(len(shade) for picture in self.maps for shade in picture.shades)
+        return runs + sum(len(picture.points) for picture in self.scatters)
 
 
 def drawn(errors: Sequence[Errors], weights: Sequence[Weight] = ()) -> Drawn:
     """All pictures of these errors and weights."""
     return Drawn(
         tuple(map(spread, errors)),
-        tuple(one for found in errors for one in maps(found)),
+        tuple(picture for found in errors for picture in maps(found)),
         tuple(scatters(weights)),
     )
 

@@ -55,7 +55,7 @@ class Sweep(Iterator["Report"]):
                 pass
         except (NotCompared, NotReached) as error:  # after the last report
             notes = (str(error),)
-        counts = Counter(one.row.verdict for one in self._entries)
+        counts = Counter(entry.row.verdict for entry in self._entries)
         return filled(
             "sweep_fragment.html",
             title=f"every layer of {self._source}",

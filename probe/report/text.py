@@ -101,8 +101,8 @@ def lines_of(parts: Iterable[Block]) -> list[str]:
     for block in parts:
         lines += [""] if lines else []
         lines += [block.title] if block.title else []
-        for one in block.lines:
-            lines += _line(block.name, one)
+        for line in block.lines:
+            lines += _line(block.name, line)
     return lines
 
 
