@@ -21,7 +21,8 @@ def hooks(name: str) -> list[tuple[int, str, str, str]]:
                 arguments += [f"*{taken.vararg.arg}"] if taken.vararg else []
                 signature = hook if member.decorator_list else f"{hook}({', '.join(arguments)})"
                 words = ast.get_docstring(member)
-                default = ast.unparse(member.body[-1]).removeprefix("return ")
+                _, *body = member.body
+                default = "\n".join(map(ast.unparse, body)).removeprefix("return ")
             case ast.AnnAssign(target=ast.Name(id=signature), value=ast.expr() as value):
                 default = ast.unparse(value)
                 match after:
@@ -46,7 +47,7 @@ def table(name: str) -> str:
         plain = " ".join(words.partition("\n\n")[0].split()).replace("``", "`")
         if default == "raise NotImplementedError":
             default = "none"
-        elif len(default) < 40:
+        elif len(default) < 40 and "\n" not in default:
             default = f"`{default}`"
         else:
             default = "see the code"
