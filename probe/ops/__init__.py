@@ -81,8 +81,8 @@ _FILES = {
     "base": "Arrays Elementwise Errors Evaluated Graph Indices Op Rearrangement Sum spread",
     "contributions": "Contributions Stage Terms box named",
     "elementwise.activation": (
-        "Abs Celu Clip Elu Exp Gelu HardSigmoid HardSwish Identity LeakyRelu LogSigmoid Mish "
-        "Neg PRelu Relu Relu6 ScaledRelu Selu Shrink Sigmoid Softplus Softsign SparsePlus "
+        "Abs Celu Clip Elu Exp Gelu HardSigmoid HardSwish Identity LeakyRelu LogSigmoid Mish Neg "
+        "PRelu Relu Relu6 ScaledRelu Selu Shrink Sigmoid Softplus Softsign SparsePlus "
         "SparseSigmoid Squareplus Swish Tanh TanhShrink ThresholdedRelu"
     ),
     "elementwise.binary_math": "Cast Constant Div FloorDiv Mod Parameter Pow Stored",
