@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import command_line
-from probe.cli.arguments import options_of
 from probe.cli.opening import quiet
+from probe.cli.options import options_of
 from probe.cli.output import STATUS, no_empty_folder, say, write, written
 from probe.cli.status import status
 
@@ -60,6 +60,21 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
     return [
         click.Argument(["a"], metavar="A"),
         click.Argument(["b"], metavar="B"),
+        *_what_is_compared(shapes),
+        *_of_checking("Your values", "no_search", "thorough"),
+        *_how_models_are_opened(),
+        *_what_is_written(),
+        *_of_checking("Output", "color", "quiet", "verbose"),
+    ]
+
+
+def _of_checking(group: str, *names: str) -> list[click.Option]:
+    """Those of ``probe FILE`` that this command has too."""
+    return [option for option in options_of(group) if option.name in names]
+
+
+def _what_is_compared(shapes: Callable[..., object]) -> list[click.Option]:
+    return [
         click.Option(
             ["--input"],
             metavar="FILE",
@@ -96,11 +111,11 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             is_flag=True,
             help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
         ),
-        *(
-            option
-            for option in options_of("Your values")
-            if option.name in ("no_search", "thorough")
-        ),
+    ]
+
+
+def _how_models_are_opened() -> list[click.Option]:
+    return [
         _factory("a"),
         _factory("b"),
         _import("a"),
@@ -113,6 +128,11 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             is_flag=True,
             help="Allow code embedded in the files to run (trusted files only).",
         ),
+    ]
+
+
+def _what_is_written() -> list[click.Option]:
+    return [
         click.Option(
             ["--json"], metavar="FILE|-", help="Write the comparison as JSON, or print it (-)."
         ),
@@ -124,11 +144,6 @@ def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
             ["--model-explorer"],
             metavar="DIR",
             help="Write both graphs, the errors and the pairs as files that Model Explorer opens.",
-        ),
-        *(
-            option
-            for option in options_of("Output")
-            if option.name in ("color", "quiet", "verbose")
         ),
     ]
 

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import __version__, printable
-from probe.cli.arguments import (
-    Arguments,
+from probe.cli.arguments import Arguments, refuse_contradictions
+from probe.cli.comparing import Comparing
+from probe.cli.comparing import parameters as of_comparing
+from probe.cli.options import (
     GroupedCommand,
     parameters,
     recording_parameters,
-    refuse_contradictions,
     reproduction_parameters,
     shapes,
 )
-from probe.cli.comparing import Comparing
-from probe.cli.comparing import parameters as of_comparing
 from probe.cli.output import no_empty_folder, say
 from probe.cli.status import status
 from probe.errors import BadInput, ProbeError, in_words

@@ -1,0 +1,348 @@
+"""The options of the commands that check and record, in the groups of their help."""
+
+from ast import literal_eval
+from typing import Any
+
+import click
+
+from probe.cli.completion import complete_layer
+
+__all__ = [
+    "GroupedCommand",
+    "options_of",
+    "parameters",
+    "recording_options",
+    "recording_parameters",
+    "reproduction_parameters",
+    "shapes",
+]
+
+
+def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a list of comma-separated integers such as 1,3,224,224"
+        ) from None
+
+
+def _literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """Names and the values of Python's literals; a word that is none is a string."""
+    found: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as use_cache=False")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
+        try:
+            found[name] = literal_eval(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise click.BadParameter(
+                f"{value!r} is not a Python literal such as False, 0.5, 'mean' or (7, 7)"
+            ) from None
+    return tuple(found.items())
+
+
+def shapes(
+    _: click.Context | None, __: click.Parameter | None, values: tuple[str, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Each text as a shape."""
+    return tuple(_numbers(None, None, value) or () for value in values)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        grouped = {option for group in _GROUPS.values() for option in group}
+        options = [
+            parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)
+        ]
+        others = [option for option in options if option not in grouped]
+        for title, group in (*_GROUPS.items(), ("Other options", others)):
+            with formatter.section(title):
+                records = [option.get_help_record(ctx) for option in group]
+                formatter.write_dl([record for record in records if record is not None])
+
+
+_EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."
+_GROUPS: dict[str, list[click.Option]] = {
+    "What to check": [
+        click.Option(
+            ["--layer"],
+            metavar="NAME",
+            shell_complete=complete_layer,
+            help='Check this layer or block; "" is the whole model.',
+        ),
+        click.Option(
+            ["--to"],
+            metavar="NAME",
+            shell_complete=complete_layer,
+            help="With --layer: check the segment from that layer to this one, both included.",
+        ),
+        click.Option(
+            ["--parts"],
+            is_flag=True,
+            help="List the blocks, which --layer also takes, instead of the layers.",
+        ),
+        click.Option(["--all"], is_flag=True, help="Check every layer; prints one line per layer."),
+        click.Option(
+            ["--call"],
+            type=int,
+            metavar="N",
+            help="Which call to check, for a layer that is called several times (from 0).",
+        ),
+        click.Option(
+            ["--strict"],
+            is_flag=True,
+            help="With --all: exit with status 2 if any layer could not be checked.",
+        ),
+        click.Option(
+            ["--fold"],
+            is_flag=True,
+            help="Fold the BatchNorm that follows into the layer's kernel and bias, and verify it.",
+        ),
+    ],
+    "Input": [
+        click.Option(
+            ["--input"],
+            metavar="FILE",
+            help="The model's input: .npy, .npz (arrays by input name), .txt, .csv, .dat, .bin, "
+            ".png or .jpg.",
+        ),
+        click.Option(
+            ["--text"],
+            metavar="TEXT",
+            help="A text as the input of a Hugging Face directory with a tokenizer.json.",
+        ),
+        click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
+        click.Option(
+            ["--shape"],
+            multiple=True,
+            callback=shapes,
+            metavar="1,3,224,224",
+            help="Shape of the random input, or of the numbers in a .txt, .csv, .dat or .bin; "
+            "repeat the option for each random input.",
+        ),
+        click.Option(
+            ["--arg"],
+            multiple=True,
+            callback=_literals,
+            metavar="NAME=VALUE",
+            help="An argument of a PyTorch module's forward that is not an array, such as "
+            "use_cache=False; repeat the option for more.",
+        ),
+        click.Option(
+            ["--dtype"],
+            metavar="float32",
+            help="NumPy dtype of the numbers in a .bin file; >i2 is big-endian.",
+        ),
+        click.Option(
+            ["--image-layout"],
+            type=click.Choice(["hwc", "chw"]),
+            help="Axis order in which the model takes an image.  [default: the model's own]",
+        ),
+        click.Option(
+            ["--scale"],
+            type=float,
+            metavar="255",
+            help="Number by which the pixels of an image are divided.",
+        ),
+    ],
+    "Your values": [
+        click.Option(
+            ["--expect"],
+            metavar="FILE",
+            help=f"{_EXPECT} With --all: an .npz keyed by layer names.",
+        ),
+        click.Option(
+            ["--expect-input"],
+            metavar="FILE",
+            help="The layer's input that your output was computed from; the .npz of --save has it.",
+        ),
+        click.Option(
+            ["--expect-at"],
+            metavar="0,0:3,0:3,0",
+            help="Which part of the output the values in --expect are: an index or slice per axis.",
+        ),
+        click.Option(
+            ["--expect-value"], metavar="X", help="Your own value of the single element at --at."
+        ),
+        click.Option(
+            ["--rtol"],
+            type=float,
+            help="Relative tolerance that replaces the derived allowance; needs --atol.",
+        ),
+        click.Option(
+            ["--atol"],
+            type=float,
+            help="Absolute tolerance that replaces the derived allowance; needs --rtol.",
+        ),
+        click.Option(
+            ["--no-search"],
+            is_flag=True,
+            help="Say the verdict alone: do not search for the mistake behind a divergence.",
+        ),
+        click.Option(
+            ["--thorough"],
+            is_flag=True,
+            help="Search ten times as far for the mistake behind a divergence.",
+        ),
+    ],
+    "One element": [
+        click.Option(
+            ["--at"],
+            callback=_numbers,
+            metavar="0,1,1,0",
+            help="Break one output element down into its input x weight terms.",
+        ),
+        click.Option(
+            ["--sees"],
+            is_flag=True,
+            help="With --at: the receptive field of the element, i.e. the model inputs that can "
+            "influence it.",
+        ),
+    ],
+    "Opening the model": [
+        click.Option(
+            ["--factory"],
+            metavar="PKG.MOD:NET",
+            help="Callable that builds the module for a PyTorch state_dict: pkg.mod:Net or "
+            "path/net.py:Net(10, wide=True).",
+        ),
+        click.Option(
+            ["--import", "imports"],
+            multiple=True,
+            metavar="MODULE",
+            help="Python module to import first, e.g. one that defines custom layers.",
+        ),
+        click.Option(
+            ["--device"],
+            metavar="cuda|mps|cpu|disk",
+            help="Where the model runs; cuda:1 is the second GPU. disk: on the CPU, the parameters "
+            "of a Hugging Face directory stay on the disk.  [default: cpu]",
+        ),
+        click.Option(
+            ["--trust"],
+            is_flag=True,
+            help="Allow code embedded in the file to run (trusted files only).",
+        ),
+    ],
+    "Output": [
+        click.Option(
+            ["--json"],
+            metavar="FILE|-",
+            help="Write the report as JSON to a file, or print it (-).",
+        ),
+        click.Option(
+            ["--html"],
+            metavar="FILE",
+            help="Write the report as one page of HTML, with pictures of the differences.",
+        ),
+        click.Option(
+            ["--junit"],
+            metavar="FILE",
+            help="Write JUnit XML, a test case for each call, for a CI server.",
+        ),
+        click.Option(
+            ["--model-explorer"],
+            metavar="DIR",
+            help="With --all: write the graph and its errors as files that Model Explorer opens.",
+        ),
+        click.Option(
+            ["--save"],
+            metavar="FILE",
+            help="Save inputs, stored and effective weights and all outputs as .npz, or as a C "
+            "header (.h) or text (.txt) for a test bench.",
+        ),
+        click.Option(
+            ["--record"],
+            metavar="FILE",
+            help="Write the forward pass to a recording (run.npz, or a folder run/) and check "
+            "that.",
+        ),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            help="Colour the verdicts.  [default: on a terminal, unless NO_COLOR is set]",
+        ),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print the verdict alone, in one line."),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            help="Print all weights, calls and agreeing layers, however many.",
+        ),
+    ],
+}
+
+
+def options_of(group: str) -> list[click.Option]:
+    """The options of ``probe FILE`` in one group of its help."""
+    return _GROUPS[group]
+
+
+_OF_A_RECORDING = ("What to check", "Input", "Opening the model")
+"""The groups whose options ``probe record`` takes too, but for those that check."""
+_CHECKS = ("to", "parts", "all", "call", "strict", "fold", "layer")
+
+
+def recording_options() -> list[click.Option]:
+    """Those of ``probe record`` that ``probe FILE`` has too."""
+    options = [option for group in _OF_A_RECORDING for option in _GROUPS[group]]
+    return [option for option in options if option.name not in _CHECKS]
+
+
+def recording_parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe record``."""
+    return [
+        click.Argument(["model"], metavar="MODEL"),
+        click.Option(
+            ["-o", "--output", "record"],
+            metavar="FILE",
+            required=True,
+            help="The recording to write: run.npz, or a folder run/.",
+        ),
+        click.Option(
+            ["--layer", "patterns"],
+            multiple=True,
+            metavar="PATTERN",
+            help="Record only these layers and blocks: a name or a pattern such as 'block1*'; "
+            "repeat the option for more.",
+        ),
+        *recording_options(),
+    ]
+
+
+def reproduction_parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe repro``."""
+    groups = ("What to check", "Input", "Your values", "Opening the model")
+    left_out = {"to", "parts", "all", "strict", "fold", "layer", "expect_value"}
+    left_out |= {"no_search", "thorough"}
+    left_out.add("expect")  # it says what --all takes
+    options = [
+        option for group in groups for option in _GROUPS[group] if option.name not in left_out
+    ]
+    return [
+        click.Argument(["model"], metavar="MODEL"),
+        click.Option(["--layer"], metavar="NAME", required=True, help="The layer to reproduce."),
+        click.Option(
+            ["-o", "--output", "folder"], metavar="DIR", required=True, help="The folder to write."
+        ),
+        click.Option(
+            ["--anyway"],
+            is_flag=True,
+            help="Write the folder even if all results agree and --expect is not given.",
+        ),
+        click.Option(["--expect"], metavar="FILE", help=_EXPECT),
+        *options,
+    ]
+
+
+def parameters() -> list[click.Parameter]:
+    """The argument and the options of ``probe FILE``."""
+    options = [option for group in _GROUPS.values() for option in group]
+    return [click.Argument(["model"], metavar="MODEL"), *options]
