@@ -9,6 +9,7 @@ import numpy as np
 from probe.errors import Undescribed
 from probe.numerics.precision import SIGMAS, Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Op
+from probe.ops.exactness import or_zero
 
 __all__ = ["Recomputed"]
 
@@ -86,5 +87,5 @@ class Recomputed(Op):
     ) -> np.ndarray:
         if x.dtype.kind != "f":
             return x
-        tolerance = precision.unit * np.abs(x) + (0.0 if slack is None else slack)
+        tolerance = precision.unit * np.abs(x) + or_zero(slack)
         return x + rng.uniform(-1, 1, x.shape) * tolerance

@@ -74,8 +74,10 @@ class Weight:
 
     def to_op(self, array: "np.ndarray") -> "np.ndarray":
         """Any array in the framework's layout, such as ``stored``, brought to the op's layout."""
-        array = array if self.rows is None else array[slice(*self.rows)]
-        array = array if self.axes is None else array.transpose(self.axes)
+        if self.rows is not None:
+            array = array[slice(*self.rows)]
+        if self.axes is not None:
+            array = array.transpose(self.axes)
         if self.shape is None:
             return array
         return array.reshape(self.shape)

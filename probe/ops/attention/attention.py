@@ -160,7 +160,8 @@ class Attention(Op):
                 scores = graph.op("Add", scores, mask)
                 continue
             part = graph.op("Cast", mask, to=_BOOL)
-            part = part if kind == "keep" else graph.op("Not", part)
+            if kind != "keep":
+                part = graph.op("Not", part)
             allowed = part if allowed is None else graph.op("And", allowed, part)
         last, low = graph.const([-1]), graph.const(-np.inf)
         if allowed is not None:
@@ -215,7 +216,9 @@ class Attention(Op):
     def summary(self, inputs: Arrays) -> str:
         q, k = inputs[:2]
         seen = "the positions up to its own (causal)" if self.causal else f"{k.shape[-2]} positions"
-        masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}" if self.masks else ""
+        masked = ""
+        if self.masks:
+            masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}"
         return (
             f"each query of {q.shape[-1]} features attends to {seen}, scores times "
             f"{self._factor:.6g}{masked}"
@@ -302,7 +305,8 @@ class Attention(Op):
         scaled."""
         q, k, v, *masks = inputs
         by = scale_of(v)
-        by = by if np.isfinite(by) else 1.0
+        if not np.isfinite(by):
+            by = 1.0
         largest = [float(np.abs(x).max(initial=0)) for x in (q, k)]
         product = largest[0] * largest[1] * q.shape[-1] * max(1.0, abs(self._factor))
         narrow = all(size == 0 or holds(size) for size in largest) and product < 1e10

@@ -100,7 +100,8 @@ class Frame:
         for kind, mask in zip(op.masks, self.masks, strict=True):
             if kind != "add":
                 part = cut(mask, block) != 0
-                part = part if kind == "keep" else ~part
+                if kind != "keep":
+                    part = ~part
                 found = part if found is None else found & part
         return found
 

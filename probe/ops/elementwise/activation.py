@@ -479,7 +479,8 @@ class Softplus(Elementwise):
         x = inputs[0]
         scaled = x if self.beta == 1 else graph.op("Mul", x, graph.const(float(self.beta)))
         soft = graph.op("Softplus", scaled)
-        soft = soft if self.beta == 1 else graph.op("Div", soft, graph.const(float(self.beta)))
+        if self.beta != 1:
+            soft = graph.op("Div", soft, graph.const(float(self.beta)))
         if self.threshold is None:
             return (soft,)
         return (

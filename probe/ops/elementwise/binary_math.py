@@ -10,7 +10,7 @@ from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Indices, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
 from probe.ops.elementwise.n_ary import narrowed, place
 from probe.ops.engine_differences import BEYOND_INTEGERS
-from probe.ops.exactness import of_constant
+from probe.ops.exactness import of_constant, or_zero
 from probe.ops.weight import Weight
 
 __all__ = ["Cast", "Constant", "Div", "FloorDiv", "Mod", "Parameter", "Pow", "Stored"]
@@ -117,7 +117,7 @@ class _Binary(Op):
             own = own + self.roundings * precision.unit * self.scale(x, y, out)
             moved = np.zeros(out.shape)
             if any(slack is not None for slack in of.slacks):
-                left, right = (0.0 if slack is None else slack for slack in of.slacks)
+                left, right = map(or_zero, of.slacks)
                 for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
                     moved = np.maximum(
                         moved, np.abs(self.f(x + sign * left, y + other * right) - out)
@@ -194,7 +194,7 @@ class Mod(_Binary):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (own,) = super().error_bound(of, precision)
-        (x, y), (left, right) = of.inputs, (0.0 if slack is None else slack for slack in of.slacks)
+        (x, y), (left, right) = of.inputs, map(or_zero, of.slacks)
         with np.errstate(all="ignore"):
             turns = (left + np.abs(x / y) * right) / np.abs(y)
             jumps = (own > 0.5 * np.abs(y)) | (turns > 0.5)

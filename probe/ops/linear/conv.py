@@ -189,7 +189,8 @@ class Conv(Sum):
             f"each output is a sum over {' x '.join(map(str, kernel))} positions and "
             f"{channels} channel{'s' * (channels != 1)}"
         )
-        text += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        if self.groups > 1:
+            text += f" of its group (of {self.groups})"
         return text + (", plus the bias" if self.bias is not None else "")
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
@@ -220,7 +221,8 @@ class Conv(Sum):
     def _with_bias(self, out: np.ndarray, rank: int) -> np.ndarray:
         if self.bias is not None:
             squared = np.square(self.bias.value.astype(np.float64)).reshape(-1, *(1,) * (rank - 2))
-            out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
+            if squared.max(initial=0) > 1e30:
+                out = out.astype(np.float64, copy=False)
             np.add(out, squared, out=out, casting="same_kind")
         return out
 

@@ -293,7 +293,8 @@ class _Window:
                 for part, s in zip(box, self.strides, strict=True)
             )
             view = image[(slice(None), *cells)]
-            view = np.moveaxis(view, 0, -1) if last else view
+            if last:
+                view = np.moveaxis(view, 0, -1)
             if view.dtype == dtype and power == 1:
                 return view
             return powered(view, dtype, power, scale)
@@ -313,7 +314,8 @@ class _Window:
             inside.append(slice(low - first, max(high, low) - first) if high > low else slice(0, 0))
         whole = all(part.stop - part.start == span for part, span in zip(seen, sizes, strict=True))
         view = image[(slice(None), *seen)]
-        view = np.moveaxis(view, 0, -1) if last else view
+        if last:
+            view = np.moveaxis(view, 0, -1)
         if whole:
             if view.dtype == dtype and power == 1:
                 return view

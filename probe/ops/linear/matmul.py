@@ -129,7 +129,8 @@ class MatMul(Sum):
     def _with_bias(self, out: np.ndarray) -> np.ndarray:
         if self.bias is not None:
             squared = np.square(self.bias.value.astype(np.float64))
-            out = out.astype(np.float64, copy=False) if squared.max(initial=0) > 1e30 else out
+            if squared.max(initial=0) > 1e30:
+                out = out.astype(np.float64, copy=False)
             np.add(out, squared, out=out, casting="same_kind")
         return out
 

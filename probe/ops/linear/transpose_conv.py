@@ -203,7 +203,8 @@ class ConvTranspose(Sum):
             f"an output is a sum over up to {self._overlaps(w.shape[2:])} positions and "
             f"{channels} channel{'s' * (channels != 1)}"
         )
-        text += f" of its group (of {self.groups})" if self.groups > 1 else ""
+        if self.groups > 1:
+            text += f" of its group (of {self.groups})"
         return text + (", plus the bias" if self.bias is not None else "")
 
     def _overlaps(self, kernel: Sequence[int]) -> int:

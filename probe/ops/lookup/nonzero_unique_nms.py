@@ -120,7 +120,8 @@ class NonMaxSuppression(_Chosen):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         bounds = [graph.const(self.most), graph.const(float(self.overlap))]
-        bounds += [] if self.least is None else [graph.const(float(self.least))]
+        if self.least is not None:
+            bounds += [graph.const(float(self.least))]
         return (
             graph.op("NonMaxSuppression", *inputs, *bounds, center_point_box=int(self.centred)),
         )

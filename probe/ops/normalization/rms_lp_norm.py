@@ -91,7 +91,8 @@ class RMSNormalization(Op):
         moved = (
             of_axes(squared, self.axes, total, fourth, precision) + 4 * precision.unit * total
         ) / count
-        moved *= 3 if self.centred else 1
+        if self.centred:
+            moved *= 3
         if of.slacks[0] is not None:
             moved = (
                 moved
@@ -178,12 +179,14 @@ class LpNormalization(Op):
             else:
                 power = graph.op("Pow", size, graph.const(float(self.p)))
             total = graph.op("ReduceSum", power, axes, keepdims=1)
-            total = graph.op("Max", total, least) if self.squared else total
+            if self.squared:
+                total = graph.op("Max", total, least)
             if self.p == 2:
                 norm = graph.op("Sqrt", total)
             else:
                 norm = graph.op("Pow", total, graph.const(1 / self.p))
-            norm = norm if self.squared else graph.op("Max", norm, least)
+            if not self.squared:
+                norm = graph.op("Max", norm, least)
         return (graph.op("Div", x, norm),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.exactness import or_zero
 
 __all__ = ["FloatQuantize", "IntQuantize", "SignQuantize"]
 
@@ -107,7 +108,7 @@ class IntQuantize(Elementwise):
                 2 * np.abs(x) + 2 * np.abs(np.multiply(shift, by)) * (np.asarray(shift) != 0)
             )
             moved = np.where(np.isfinite(moved), moved, 0.0)
-        wander = spread(self.f, x, y, moved + (0 if slack is None else slack))
+        wander = spread(self.f, x, y, moved + or_zero(slack))
         own = 2 * precision.unit * (np.abs(y) + np.abs(np.multiply(self.zero_point, self.size)))
         return (wander + np.where(np.isfinite(own), own, 0.0) + precision.tiny,)
 
@@ -117,7 +118,9 @@ class IntQuantize(Elementwise):
             for part in (self.size, self.zero_point)
         )
         value = float(outputs[0][at])
-        level = f"; level {round(value / scale + zero)}" if np.isfinite(value) else ""
+        level = ""
+        if np.isfinite(value):
+            level = f"; level {round(value / scale + zero)}"
         return Contributions(
             (Terms(np.array([at], int)),),
             (Stage(f"{type(self).__name__}: {self.summary(inputs)}{level}", value),),
@@ -246,9 +249,7 @@ class FloatQuantize(Elementwise):
         with np.errstate(all="ignore"):
             moved = np.where(np.isfinite(x), 2 * precision.unit * np.abs(x), 0.0)
             own = np.where(np.isfinite(y), 2 * precision.unit * np.abs(y), 0.0)
-        return (
-            spread(self.f, x, y, moved + (0 if slack is None else slack)) + own + precision.tiny,
-        )
+        return (spread(self.f, x, y, moved + or_zero(slack)) + own + precision.tiny,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.exactness import or_zero
 
 __all__ = ["AbsMaxQuantize", "Float8"]
 
@@ -76,7 +77,7 @@ class AbsMaxQuantize(Op):
             size = np.abs(x).max(axis=self.axes, keepdims=True, initial=0)
             largest_slack = slack.max(axis=self.axes, keepdims=True, initial=0)
             share = share + np.divide(largest_slack, size, where=size > 0, out=np.zeros(size.shape))
-        moved = 4 * precision.unit * np.abs(x) + (0 if slack is None else slack)
+        moved = 4 * precision.unit * np.abs(x) + or_zero(slack)
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):
             for sign in (-1, 1):
@@ -124,7 +125,7 @@ class Float8(Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
+        moved = 2 * precision.unit * np.abs(x) + or_zero(slack)
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:

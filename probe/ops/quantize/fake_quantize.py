@@ -8,6 +8,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.exactness import or_zero
 
 __all__ = ["DynamicQuantize", "FakeQuantize"]
 
@@ -86,7 +87,8 @@ class FakeQuantize(Elementwise):
         share = graph.op("Mul", inputs[0], graph.const(np.float32(1) / scale))
         shifted = graph.op("Add", share, graph.const(zero)) if self.zero_first else share
         codes = graph.op("Round", shifted)
-        codes = codes if self.zero_first else graph.op("Add", codes, graph.const(zero))
+        if not self.zero_first:
+            codes = graph.op("Add", codes, graph.const(zero))
         inside = graph.op(
             "Clip", codes, graph.const(float(self.low)), graph.const(float(self.high))
         )
@@ -99,9 +101,7 @@ class FakeQuantize(Elementwise):
         moved = unit * (
             2 * np.abs(x) + (np.abs(self.zero_point * self.size) if self.zero_first else 0)
         )
-        return (
-            spread(self.f, x, y, moved + (0 if slack is None else slack)) + 2 * unit * np.abs(y),
-        )
+        return (spread(self.f, x, y, moved + or_zero(slack)) + 2 * unit * np.abs(y),)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         scale, zero = (

@@ -140,7 +140,8 @@ class FixedPoint(Elementwise):
             moved = np.zeros(x.shape)
         else:
             moved = np.where(self._halved(x, precision), 0.0, precision.unit * self._added(x))
-        moved = moved if slack is None else moved + slack
+        if slack is not None:
+            moved = moved + slack
         if moved.any():
             wander = spread(self.f, x, y, np.broadcast_to(moved, x.shape))
         else:

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph
-from probe.ops.exactness import held
+from probe.ops.exactness import held, or_zero
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import emit_capped, emit_round, flush, like, round_through
 
@@ -107,7 +107,7 @@ class _Curve(Mixing, Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = 0.0 if slack is None else slack
+        moved = or_zero(slack)
         share = _CURVE_ROUNDINGS * precision.unit
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):

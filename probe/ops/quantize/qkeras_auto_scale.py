@@ -8,6 +8,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Graph, spread
+from probe.ops.exactness import or_zero
 from probe.ops.quantize.qkeras_bits import Quantizer
 from probe.ops.quantize.qkeras_float32 import EPSILON, flush, like
 
@@ -103,7 +104,7 @@ class AutoQuantizedBits(Quantizer):
                 where=size > 0,
                 out=np.zeros(size.shape),
             )
-        moved = 2 * precision.unit * np.abs(x) + (0 if slack is None else slack)
+        moved = 2 * precision.unit * np.abs(x) + or_zero(slack)
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):
             for sign in (-1, 0, 1):

@@ -189,7 +189,8 @@ class Ternary(_Signs):
             return q, self._fit(x, q)
         axes = self.axes if x.ndim > 1 else None
         scale = np.abs(x).max(axis=axes, keepdims=True) * 2 / like(x, 3.0)
-        scale = _power(scale) if self.alpha == "auto_po2" else scale
+        if self.alpha == "auto_po2":
+            scale = _power(scale)
         q = np.zeros_like(x)
         if self.rounds > _MOST_ROUNDS:
             raise ValueError(f"{self.rounds:,} rounds of fitting a scale")
@@ -216,7 +217,8 @@ class Ternary(_Signs):
         axes = [0] if vector else list(self.axes)
         largest = graph.op("ReduceMax", graph.op("Abs", x), graph.const(axes), keepdims=1)
         scale = graph.op("Div", graph.op("Mul", largest, graph.const(2.0)), graph.const(3.0))
-        scale = _emit_power(graph, scale) if self.alpha == "auto_po2" else scale
+        if self.alpha == "auto_po2":
+            scale = _emit_power(graph, scale)
         for _ in range(self.rounds):
             v = graph.op("Mul", scale, emit_round(graph, graph.op("Div", x, scale)))
             q = beyond(v, graph.op("Div", scale, graph.const(2.0)))

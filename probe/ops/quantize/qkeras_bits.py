@@ -14,7 +14,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
-from probe.ops.exactness import without_rounding
+from probe.ops.exactness import or_zero, without_rounding
 from probe.ops.quantize.qkeras_float32 import (
     TINY,
     emit_capped,
@@ -103,9 +103,7 @@ class _Fixed(Elementwise, Quantizer):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = np.asarray(
-            self.before() * precision.unit * 2.0**self.integer + (0 if slack is None else slack)
-        )
+        moved = np.asarray(self.before() * precision.unit * 2.0**self.integer + or_zero(slack))
         wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
         return (self._allowed(wander, self._unquantized(x), y, precision),)
 
@@ -179,7 +177,8 @@ class QuantizedBits(_Fixed):
         else:
             q = np.sign(x)
             q = q + (1 - np.abs(q))
-            q = q if self.keep_negative else (q + 1) / 2
+            if not self.keep_negative:
+                q = (q + 1) / 2
         return self._mix(x, like(x, self.alpha) * q)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph
+from probe.ops.exactness import or_zero
 from probe.ops.quantize.qkeras_bits import Mixing
 from probe.ops.quantize.qkeras_float32 import EPSILON, TINY, emit_capped, flush, like
 
@@ -47,7 +48,8 @@ class _Powers(Mixing, Elementwise):
         size = np.maximum(size, like(size, EPSILON))
         if self.max_value is not None:
             size = np.minimum(size, like(size, self.max_value))
-        size = np.sqrt(size) if self.quadratic else size
+        if self.quadratic:
+            size = np.sqrt(size)
         return np.log(size) / like(size, np.log(2.0))
 
     def _exponents(self, size: np.ndarray, moved: float = 0.0) -> np.ndarray:
@@ -85,7 +87,7 @@ class _Powers(Mixing, Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = 0.0 if slack is None else slack
+        moved = or_zero(slack)
         share = _LOG_ROUNDINGS * precision.unit * (1 + max(abs(self.low), abs(self.high)))
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):
@@ -102,7 +104,8 @@ class _Powers(Mixing, Elementwise):
         inside = graph.op("Max", size, epsilon)
         if self.max_value is not None:
             inside = graph.op("Min", inside, graph.const(self.max_value))
-        inside = graph.op("Sqrt", inside) if self.quadratic else inside
+        if self.quadratic:
+            inside = graph.op("Sqrt", inside)
         p = graph.op("Div", graph.op("Log", inside), graph.const(float(np.log(2.0))))
         e = graph.op(
             "Clip",

@@ -8,6 +8,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
+from probe.ops.exactness import or_zero
 
 __all__ = ["DynamicQuantizeLinear", "QuantizeLinear"]
 
@@ -52,7 +53,7 @@ class QuantizeLinear(Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = 2 * max(precision.unit, 2.0**-24) * np.abs(x) + (0 if slack is None else slack)
+        moved = 2 * max(precision.unit, 2.0**-24) * np.abs(x) + or_zero(slack)
         return (spread(self.f, x, y, moved),)
 
 
@@ -123,7 +124,7 @@ class DynamicQuantizeLinear(Op):
         unsure = float(
             abs(abs(exact - np.floor(exact)) - 0.5) <= share * (abs(exact) + 1) + most / scale
         )
-        moved = (share + 2 * unit) * np.abs(x) + (0 if slack is None else slack)
+        moved = (share + 2 * unit) * np.abs(x) + or_zero(slack)
         own = spread(lambda part: self._codes(part, scale, float(zero)), x, y, moved) + unsure
         return own, np.asarray(share * scale), np.asarray(unsure)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, spread
+from probe.ops.exactness import or_zero
 
 __all__ = ["NudgedFakeQuantize"]
 
@@ -105,7 +106,7 @@ class NudgedFakeQuantize(Elementwise):
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         # Where an element lies is found with the magnitude of the whole range.
         largest = np.maximum(*(np.abs(limit.astype(np.float64)) for limit in self.limits()))
-        moved = 8 * precision.unit * largest + (0 if slack is None else slack)
+        moved = 8 * precision.unit * largest + or_zero(slack)
         own = 2 * precision.unit * (np.abs(y) + self.step())
         return (spread(self.f, x, y, np.broadcast_to(moved, x.shape)) + own + precision.tiny,)
 

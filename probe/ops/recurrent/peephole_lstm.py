@@ -80,7 +80,8 @@ class PeepholeLSTM(LSTM):
             c = after if keep is None else after.where(keep[t][:, None], c)
             cells.append(c)
             shown.append(a.mul(o, a.apply(self.shown, after)))
-            c = c if carries else Ball.exactly(c.value)
+            if not carries:
+                c = Ball.exactly(c.value)
         return tuple(
             Ball(np.stack([ball.value for ball in each]), np.stack([ball.slack for ball in each]))
             for each in (shown, cells)

@@ -494,7 +494,8 @@ class Recurrence(Op):
                 continue
             after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
             states = after if keep is None else _where_kept(keep, after, states)
-            last = t if mask is None or mask[t, at[1]] else last
+            if mask is None or mask[t, at[1]]:
+                last = t
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))
         place = slice(at[1] - (some.start or 0), at[1] - (some.start or 0) + 1)
         return Before(

@@ -98,7 +98,8 @@ class LSTM(Gated):
     def arranged(self, dtype: np.dtype, batch: int) -> Arranged:
         n, fused = self.width, self.fused()
         kernel, recurrent, first, second = self.columns("ifog", "ifo" if fused else "", dtype)
-        recurrent = np.asfortranarray(recurrent) if batch == 1 else recurrent
+        if batch == 1:
+            recurrent = np.asfortranarray(recurrent)
         projection = None if self.projection is None else self.projection.value.astype(dtype)
         bias = first + second
 
@@ -155,7 +156,8 @@ class LSTM(Gated):
             else:
                 c = after.where(keep[t].reshape(-1, *(1,) * (c.value.ndim - 1)), c)
             cells.append(c)
-            c = c if carries else Ball.exactly(c.value)
+            if not carries:
+                c = Ball.exactly(c.value)
         cell = Ball(
             np.stack([ball.value for ball in cells]), np.stack([ball.slack for ball in cells])
         )

@@ -152,7 +152,8 @@ def summed(
         and all(isinstance(op, MatMul) for op, _ in parts)
     ):
         products = [(op.weight.value.shape[0], [x.value, op.weight.value]) for op, x in parts]  # type: ignore[attr-defined]
-        own = np.zeros(total.shape) if without_rounding(products, added, a.precision) else own
+        if without_rounding(products, added, a.precision):
+            own = np.zeros(total.shape)
     return Ball(total, np.where(np.isfinite(own), own, 0.0) + incoming)
 
 

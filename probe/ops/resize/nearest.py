@@ -65,7 +65,8 @@ class ResizeNearest(Rearrangement):
                 ("asymmetric", "floor"),
                 ("half_pixel", "round_prefer_ceil"),
             ):
-                x = x if scale == 1 else np.repeat(x, int(scale), axis=axis)
+                if scale != 1:
+                    x = np.repeat(x, int(scale), axis=axis)
             else:
                 x = np.take(x, source, axis=axis)
         return (x,)
@@ -183,7 +184,8 @@ class NearestOnLines(Rearrangement):
         of."""
         at = i * Fraction(line[0]) + Fraction(line[1])
         half = Fraction(round(2 * at), 2)
-        at = half if abs(at - half) <= _NEAR * (abs(float(at)) + 2) else at
+        if abs(at - half) <= _NEAR * (abs(float(at)) + 2):
+            at = half
         match self.rounding:
             case "floor":
                 place = math.floor(at)

@@ -81,8 +81,10 @@ class Resize(Op):
     def summary(self, inputs: Arrays) -> str:
         have = inputs[0].shape[-len(self.sizes) :]
         text = f"{' x '.join(map(str, have))} to {' x '.join(map(str, self.sizes))}, {self.mode}"
-        text += f" (a = {self.a:g})" if self.mode == "cubic" else ""
-        text += "" if self.mode == "area" else f", {self.coordinates} coordinates"
+        if self.mode == "cubic":
+            text += f" (a = {self.a:g})"
+        if self.mode != "area":
+            text += f", {self.coordinates} coordinates"
         return text + (", antialiased" if self.antialias else "")
 
     def taps(self, have: Sequence[int]) -> list[Taps]:

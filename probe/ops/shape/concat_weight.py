@@ -7,6 +7,7 @@ import numpy as np
 from probe.numerics.precision import Precision
 from probe.ops.base import Arrays, Evaluated, Graph, Op
 from probe.ops.contributions import Contributions, Stage, Terms, named
+from probe.ops.exactness import or_zero
 from probe.ops.weight import Weight
 
 __all__ = ["Append"]
@@ -44,7 +45,7 @@ class Append(Op):
         (y,), (slack,) = of.outputs, of.slacks
         own = np.zeros(y.shape)
         size = of.inputs[0].shape[self.axis]
-        own[(slice(None),) * self.axis + (slice(0, size),)] = 0.0 if slack is None else slack
+        own[(slice(None),) * self.axis + (slice(0, size),)] = or_zero(slack)
         if precision.casts:
             own[(slice(None),) * self.axis + (slice(size, None),)] = precision.unit * np.abs(
                 self.weight.value

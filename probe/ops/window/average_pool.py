@@ -157,7 +157,8 @@ class AveragePool(_Mean, Pool):
         kernel, pads = self._held(sizes, pads)
         window = math.prod(kernel)
         flat = [0, 0, *(b for b, _ in pads), 0, 0, *(a for _, a in pads)]
-        x = graph.op("Pad", x, graph.const(flat)) if any(flat) else x
+        if any(flat):
+            x = graph.op("Pad", x, graph.const(flat))
         mean = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
         if (divisor == window).all():
             return (mean,)

@@ -302,7 +302,8 @@ class LpPool(Pool):
         sizes = graph.shape(inputs[0])[2:]
         kernel, pads = self._held(sizes)
         amounts = [0, 0, *(before for before, _ in pads), 0, 0, *(after for _, after in pads)]
-        x = graph.op("Pad", x, graph.const(amounts)) if any(amounts) else x
+        if any(amounts):
+            x = graph.op("Pad", x, graph.const(amounts))
         total = graph.op("AveragePool", x, kernel_shape=kernel, strides=self.strides)
         factor = np.array(float(math.prod(kernel)))
         for n, k, taps, s, (before, after) in zip(
