@@ -72,7 +72,8 @@ def opening(
     of_side = f"--{side}-" if side else "--"
     words = [] if factory is None else [f"{of_side}factory", str(factory)]
     words += [word for module in imports for word in (f"{of_side}import", module)]
-    words += ["--trust"] if trust else []
+    if trust:
+        words += ["--trust"]
     return [*words, *(["--device", device] if device else [])]
 
 

@@ -176,7 +176,8 @@ _VALUES: Mapping[str, tuple[Callable[[object], bool], str]] = {
 def _file(name: Any, test: Path, config: pytest.Config) -> str:
     """A file beside the test, or in pytest's root."""
     places = [test.parent / name, config.rootpath / name]
-    places = places[:1] if Path(name).is_absolute() or places[0] == places[1] else places
+    if Path(name).is_absolute() or places[0] == places[1]:
+        places = places[:1]
     for place in places:
         if exists(place):
             return str(place)

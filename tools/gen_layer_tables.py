@@ -56,7 +56,8 @@ def tables() -> str:
             "yes" if hasattr(space.layers, name) or name in APPLICATIONS else ""
             for space in (keras, tf_keras)
         ]
-        marks = ["yes", ""] if name == "GroupedQueryAttention" else marks
+        if name == "GroupedQueryAttention":
+            marks = ["yes", ""]
         both.append(_row(name, marks, _entries(tried, name, "keras", "tf_keras")))
     for name in described():
         torch_rows.append(_row(name, [], _entries(tried, name, "torch")))

@@ -148,11 +148,13 @@ def row(report: "Report") -> Row:
     ratios = [comparison.ratio for comparison in report.comparisons.values()]
     if report.verdict == "agree":
         text = f"up to {max(ratios):.2g} x the allowance" if any(ratios) else "equal"
-        text += f"; {report.sentence.rpartition('; ')[2]}" if "are NaN" in report.sentence else ""
+        if "are NaN" in report.sentence:
+            text += f"; {report.sentence.rpartition('; ')[2]}"
     else:
         # what every difference beyond rounding has in common is left to the report at length
         text = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
-        text += f"; {inherited(report)}" if report.inherits else ""
+        if report.inherits:
+            text += f"; {inherited(report)}"
     if report.alias is not None and _COUNTED.search(report.layer):
         text += f"; also {printable.name(report.alias.rpartition('/')[2])}"
     found = report.findings[0] if report.findings else None

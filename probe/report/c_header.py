@@ -120,7 +120,8 @@ def _number_format(grid: Grid) -> str:
     else:
         integer = "(integer - zero point)"
     kind = f"{'' if grid.signed else 'un'}signed {grid.bits}-bit integers"
-    kind = "signs of 1 bit (-1 or 1)" if grid.signed and grid.bits == 1 else kind
+    if grid.signed and grid.bits == 1:
+        kind = "signs of 1 bit (-1 or 1)"
     if scales.size > 1:
         return f"{kind}, value = {integer} * scale, by channel"
     fraction = float(-np.log2(scales[0]))

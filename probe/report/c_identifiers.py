@@ -63,7 +63,8 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> Iterator[str
     used = set(taken)
     for name in names:
         word = plain(name)
-        word = f"{word}_" if word in _RESERVED or _KEPT.fullmatch(word) else word
+        if word in _RESERVED or _KEPT.fullmatch(word):
+            word = f"{word}_"
         found, count = word, 1
         while found in used:
             count += 1

@@ -164,7 +164,8 @@ def errors_of(report: "Report") -> Errors | None:
             continue
         ratio = ratios(values, reference, held.allowance[0])
         known = report.known if party == "expected" else None
-        ratio = ratio if known is None else np.where(known, ratio, 0.0)
+        if known is not None:
+            ratio = np.where(known, ratio, 0.0)
         if largest is None or ratio.max() > largest.ratio.max():
             what = f"difference between {LABELS[party]} and NumPy"
             largest = Errors(what, ratio, report.output_axes)
@@ -181,7 +182,8 @@ def maps(errors: Errors) -> Iterator[ErrorMap]:
         label = [names[axis] if names else f"axis {axis}" for axis in axes]
         others = tuple(axis for axis in range(ratio.ndim) if axis not in axes)
         plane = ratio.max(axis=others) if others else ratio
-        plane = plane.reshape(1, -1) if plane.ndim == 1 else plane
+        if plane.ndim == 1:
+            plane = plane.reshape(1, -1)
         yield _map(plane, errors.what, label if len(label) == 2 else ["", *label])
 
 

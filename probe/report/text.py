@@ -99,8 +99,10 @@ def lines_of(parts: Iterable[Block]) -> list[str]:
     """The blocks, apart from each other."""
     lines: list[str] = []
     for block in parts:
-        lines += [""] if lines else []
-        lines += [block.title] if block.title else []
+        if lines:
+            lines += [""]
+        if block.title:
+            lines += [block.title]
         for line in block.lines:
             lines += _line(block.name, line)
     return lines
