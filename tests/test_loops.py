@@ -150,6 +150,7 @@ def test_the_share_of_exhaustive_cases():
         ("probe/ops/linear/conv.py", ["tests/ops/linear"]),
         ("probe/hypotheses/layers/no_file.py", ["tests/hypotheses"]),
         ("adapters/keras/no_folder/no_file.py", ["tests/adapters/keras"]),
+        ("probe/weights_read_back/newton.py", ["tests/weights_read_back"]),
         ("adapters/tfmot.py", ["tests/adapters/test_tfmot.py"]),
         ("probe/api.py", ["tests/test_api.py"]),
         ("tests/ops/test_memory.py", ["tests/ops/test_memory.py"]),
