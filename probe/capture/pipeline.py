@@ -15,21 +15,17 @@ are held back, and the other threads, which no signal reaches, wait for it a mom
 
 import atexit
 import os
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
-from functools import lru_cache
 from typing import Generic, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
+from probe.capture.one_thread import one_blas_thread, one_thread
 from probe.model import Capture, StopForward
 from probe.process.interrupts import (
     MOMENT,
-    Shared,
     await_end,
     ends_when,
     held_back,
@@ -39,7 +35,7 @@ from probe.process.interrupts import (
 )
 from probe.process.model_lock import Reader, reading_for
 
-__all__ = ["judged_in_order", "one_blas_thread", "one_thread"]
+__all__ = ["judged_in_order"]
 
 _WORKERS = 4
 _WAITING = 3
@@ -308,47 +304,6 @@ def _end_all() -> None:
     them."""
     for end in list(_OPEN):
         end()
-
-
-@lru_cache(maxsize=1)
-def _pools(imported: int) -> ThreadpoolController:
-    """The pools of all libraries that are loaded: looked for anew, which takes a millisecond, only
-    where more modules were imported."""
-    return ThreadpoolController()
-
-
-one_blas_thread = Shared(lambda: _pools(len(sys.modules)).limit(limits=1, user_api="blas"))
-"""BLAS on one thread, which it knows for the whole process only."""
-
-
-@contextmanager
-def _as_many_as_before() -> Iterator[None]:
-    torch = sys.modules["torch"]
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-_COUNTED = Shared(_as_many_as_before)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread, for the thread that enters; others that have computed keep
-    what they have.
-
-    What is set is taken over by every thread at its first operation, for OpenMP and, once a user
-    has set it, for MKL, which then no longer asks OpenMP (ATen/ParallelOpenMP.cpp). So it is put
-    back to what the first thread that enters has found.
-    """
-    if sys.modules.get("torch") is None:  # a None there blocks its import
-        yield
-        return
-    with _COUNTED:
-        sys.modules["torch"].set_num_threads(1)
-        yield
 
 
 def _cores() -> int:

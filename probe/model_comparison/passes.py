@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import bind
-from probe.capture.pipeline import one_blas_thread
+from probe.capture.one_thread import one_blas_thread
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model

@@ -17,7 +17,7 @@ from probe import __version__
 from probe.capture.containers import keeping
 from probe.capture.earlier_calls import resuming
 from probe.capture.model_inputs import bind
-from probe.capture.pipeline import one_thread
+from probe.capture.one_thread import one_thread
 from probe.capture.producers import digest
 from probe.capture.run import ModelLike, open_model, opened
 from probe.capture.user_arrays import Inputs, Shape
