@@ -98,7 +98,8 @@ class _Finder:
 
     def __call__(self, capture: Capture) -> None:
         if self.first is None:
-            self.first = capture if capture.layer == self.layer else None
+            if capture.layer == self.layer:
+                self.first = capture
         elif self.second is None and any(
             same_bits(x, self.first.outputs[0]) for x in capture.inputs
         ):

@@ -405,8 +405,9 @@ def recorded(model: Model) -> RecordedPass | None:
 def containers_of(model: Model) -> tuple[str, ...]:
     """The names of what is known by what it calls, which a sweep checks in its place: blocks, and
     modules with a forward of their own."""
-    blocks = model.containers if isinstance(model, Containing) else ()
-    listed = {layer.name for layer in model.layers if layer.checkable} if blocks else ()
+    if not isinstance(model, Containing) or not (blocks := model.containers):
+        return ()
+    listed = {layer.name for layer in model.layers if layer.checkable}
     return tuple(container.name for container in blocks if container.name not in listed)
 
 

@@ -43,7 +43,9 @@ def pixels(picture: Picture, spec: InputSpec | None, first: bool) -> tuple[np.nd
         words += f" (its EXIF orientation {orientation} is not applied)"
     if _deep(picture.path) and image.mode in ("RGB", "RGBA"):
         words += " (of its 16 bits a channel Pillow reads 8)"
-    mode = image.mode if image.mode in _KEPT else "RGB"
+    mode = "RGB"
+    if image.mode in _KEPT:
+        mode = image.mode
     if channels in _MODES and len(image.getbands()) != channels:
         mode = _MODES[channels]
     if mode != image.mode:

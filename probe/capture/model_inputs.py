@@ -58,7 +58,7 @@ def bind(model: Model, x: Inputs | InputArgument, shape: Shape = None, seed: int
     ``x`` is an array, a sequence of arrays, a mapping from input names, or None: then they are
     drawn. Raises BadInput where names or the number of inputs do not fit.
     """
-    request = x if isinstance(x, InputArgument) else InputArgument(x)
+    request = _request(x)
     if (recording := recorded(model)) is not None:
         return _of_recording(model, recording, request, shape, seed)
     if isinstance(model, Keyworded):
@@ -72,6 +72,12 @@ def bind(model: Model, x: Inputs | InputArgument, shape: Shape = None, seed: int
     if x is None:
         return Bound(model, *draw(model, shape, seed))
     return Bound(model, *_in_order(model, x, words))
+
+
+def _request(x: Inputs | InputArgument) -> InputArgument:
+    if isinstance(x, InputArgument):
+        return x
+    return InputArgument(x)
 
 
 def _of_recording(
@@ -122,7 +128,7 @@ def bind_alone(
 ) -> Bound:
     """The same for one layer that is called alone; arrays by names that its call does not have
     are taken in their order."""
-    request = given if isinstance(given, InputArgument) else InputArgument(given)
+    request = _request(given)
     x, words = request.values, "the layer's own input, given by you"
     if isinstance(x, Unshaped):
         x, how = _reshaped(x, None, shape)

@@ -39,7 +39,9 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
 
     Of a segment ``reached`` are the places of its calls among the ``parts``.
     """
-    why = "" if container.unseen is None else container.unseen()
+    why = ""
+    if container.unseen is not None:
+        why = container.unseen()
     why = why or _undescribed(container)
     if why:
         return replace(container, why=why)
@@ -161,7 +163,8 @@ class _Composition(Builder):
         needed: dict[int, set[int]] = {}
 
         def need(source: _Source | None) -> None:
-            source = source.source if isinstance(source, _Cast) else source
+            if isinstance(source, _Cast):
+                source = source.source
             if isinstance(source, _Output):
                 needed.setdefault(source.place, set()).add(source.output)
 

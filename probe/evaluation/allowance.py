@@ -32,8 +32,7 @@ __all__ = [
 ]
 
 _LOOK_TERMS = 1 << 24
-_LOOK_FIRST = 8
-_LOOK_BLOCK = 256
+_LOOK_FIRST, _LOOK_BLOCK = 8, 256
 LEAST_HOPE = 100
 """Minimum gain of a refinement; it gains no more than so many times more than a sum has terms,
 where all err alike."""
@@ -144,17 +143,13 @@ def carry(
 
 
 def _and_stored(
-    op: Op,
-    inputs: Sequence[np.ndarray],
-    output: np.ndarray,
-    slack: np.ndarray,
-    precision: Precision,
+    op: Op, inputs: Sequence[np.ndarray], y: np.ndarray, slack: np.ndarray, precision: Precision
 ) -> np.ndarray:
     """The allowance of an output, and what storing it and what is computed on the way may do."""
-    if output.dtype.kind != "f":
-        return slack
-    stored = (output, *op.intermediates(inputs, output))
-    return sum((of_storing(part, precision) for part in stored), start=slack)
+    if y.dtype.kind == "f":
+        stored = (y, *op.intermediates(inputs, y))
+        slack = sum((of_storing(part, precision) for part in stored), start=slack)
+    return slack
 
 
 def _of_numbers(bound: np.ndarray, outputs: np.ndarray) -> np.ndarray:

@@ -186,9 +186,10 @@ class Bounds:
                 exact,
             )
         first, *more = runs_of(layer.values[-1])
-        count = usual_runs(layer.values[-1]) if runs is None else runs
-        noise, together = self._kept.noise[key], len(more) > 1 and count == first
-        variances = wandering(layer.steps, layer.inputs, layer.values, noise, count)
+        if runs is None:
+            runs = usual_runs(layer.values[-1])
+        noise, together = self._kept.noise[key], len(more) > 1 and runs == first
+        variances = wandering(layer.steps, layer.inputs, layer.values, noise, runs)
         return tuple(
             pooled(variance, value, together) + stored
             for variance, value, stored in zip(

@@ -135,7 +135,9 @@ def drift_of(
 def _by_passes(
     model: Model, arrays: Sequence[np.ndarray], container: Capture, seed: int, few: bool
 ) -> Drift | None:
-    call = container if container.description is not None else composed(container)
+    call = container
+    if call.description is None:
+        call = composed(container)
     if call.description is None:
         return None
     makers = {k: maker for k, maker in enumerate(call.made_by) if isinstance(maker, CallOutput)}

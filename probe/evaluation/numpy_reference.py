@@ -65,7 +65,9 @@ def recompute(
             outputs = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
             if ran is not None:
                 ran(step.op, chosen, outputs)
-            values.append(tuple([flushed(y, least) for y in outputs]) if least else outputs)
+            if least:
+                outputs = tuple([flushed(y, least) for y in outputs])
+            values.append(outputs)
             if most is not None:
                 _refuse_large(outputs, most)
                 kept += sum(y.nbytes for y in outputs)

@@ -174,8 +174,11 @@ def _row(term: Term) -> tuple[str, ...]:
     if term.weight is None:
         return (named_element(term.input, term.input_index), "", "", "", number(term.product))
     weight = f"×  {named_element(term.weight, term.weight_index)}"
-    value = "" if term.weight_value is None else number(term.weight_value)
-    value += "" if term.weight_stored is None else f" (stored {term.weight_stored:.6g})"
+    value = ""
+    if term.weight_value is not None:
+        value += number(term.weight_value)
+    if term.weight_stored is not None:
+        value += f" (stored {term.weight_stored:.6g})"
     return (
         named_element(term.input, term.input_index),
         number(term.input_value),

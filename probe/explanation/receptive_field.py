@@ -31,7 +31,8 @@ def influence_of(
 ) -> list[np.ndarray]:
     """Which elements of a call's inputs can influence the masked ones of an output; ``values`` are
     the outputs of every step, where they are known."""
-    values = recompute(steps, inputs) if values is None else values
+    if values is None:
+        values = recompute(steps, inputs)
     influences = [np.zeros(x.shape, bool) for x in inputs]
     wanted: dict[Ref, np.ndarray] = {Ref(len(steps) - 1, output): mask}
     for position in range(len(steps) - 1, -1, -1):

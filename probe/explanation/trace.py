@@ -82,7 +82,8 @@ class _Road:
     ) -> Iterator[tuple[np.ndarray, Ref | None, np.ndarray]]:
         """Follows elements (a row each) back through what only moves them: (which rows, whose
         element, which); None is padding."""
-        rows = np.arange(len(where)) if rows is None else rows
+        if rows is None:
+            rows = np.arange(len(where))
         op = self.steps[ref.step].op if ref.step >= 0 else None
         if isinstance(op, Outputs):
             yield from self.homes(self.steps[ref.step].sources(ref.step)[ref.index], where, rows)

@@ -153,7 +153,8 @@ def powers(
             and tolerance is None
             and result.allowance is results["framework"].allowance
         ):
-            by_party |= {party: by_party["framework"]} if "framework" in by_party else {}
+            if "framework" in by_party:
+                by_party[party] = by_party["framework"]
             continue
         values: Arrays = result.reference
         allowed: Sequence[np.ndarray] = result.allowance

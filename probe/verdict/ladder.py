@@ -87,8 +87,9 @@ def equal_indices(party: Party, before: PartyResult | None) -> Allowed | None:
 
 def teacher_forced(party: Party, before: PartyResult | None) -> Allowed:
     """Each step of a recurrence from the state that the party itself had before it."""
-    precision = party.precision if before is None else replace(party.precision, refine_steps=True)
-    layer = party.layer
+    layer, precision = party.layer, party.precision
+    if before is not None:
+        precision = replace(precision, refine_steps=True)
     path, allowance = follow(layer.steps, layer.inputs, layer.values, precision, party.outputs)
     return Allowed(overflown(path, precision.name), allowance, party.precision)
 

@@ -101,8 +101,12 @@ def engines(
     if answer is None:
         return {"framework": framework}, {}
     party = Party("onnx", answer, bounds.by(theirs))
-    onnx = _shared(framework, party, recurrent) if single == usual else None
-    return {"framework": framework, "onnx": judged(party) if onnx is None else onnx}, {}
+    onnx = None
+    if single == usual:
+        onnx = _shared(framework, party, recurrent)
+    if onnx is None:
+        onnx = judged(party)
+    return {"framework": framework, "onnx": onnx}, {}
 
 
 def _shared(framework: PartyResult, party: Party, recurrent: bool) -> PartyResult | None:

@@ -129,15 +129,16 @@ class SweepRun:
 
     def _of_user(self, capture: Capture) -> Yours | None:
         """The user's values of a call, and on which inputs they are judged."""
-        mine = self.theirs.of(capture)
-        own = self.theirs.inputs_of(capture) if mine is not None else None
-        key = capture.key
-        if mine is not None and own is None:
-            self.following.add(key)
+        mine, own, drift = self.theirs.of(capture), None, None
+        if mine is not None:
+            own = self.theirs.inputs_of(capture)
+            if own is None:
+                self.following.add(capture.key)
+                drift = self.drift.get(capture.key)
         self.theirs.remember(capture)
         if mine is None:
             return None
-        return Yours(mine, None if own is not None else self.drift.get(key), own)
+        return Yours(mine, drift, own)
 
     def _prepare(self, capture: Capture) -> Callable[[], Report]:
         yours = self._of_user(capture)
@@ -192,8 +193,11 @@ class SweepRun:
             for report in reports:
                 beyond = report.verdict == "diverge" and "expected" in report.outputs
                 follows = beyond and (report.layer, report.call) in self.following
-                yield replace(report, inherits=last) if follows else report
-                last = report.call_name if beyond else last
+                if follows:
+                    report = replace(report, inherits=last)
+                yield report
+                if beyond:
+                    last = report.call_name
 
 
 def _call_of(made_by: Producer | None) -> tuple[str, int] | None:

@@ -115,7 +115,7 @@ def _user(
     notes: list[str] = []
     stored: list[np.ndarray] = []
     for output, values in enumerate(outputs):
-        slack = np.zeros(()) if output else np.asarray(digits)
+        slack = np.asarray(0.0 if output else digits)
         if values is not None and values.dtype == np.float16 and dtype != "float16":
             unit = precision_of("float16").unit
             slack = slack + unit * np.abs(layer.values[-1][output]) + 2.0**-25
