@@ -197,7 +197,10 @@ def _clustered(wrapper: Any) -> Iterator[tuple[str, Weight]]:
             indices = _nearest(source, used)
             effective = used[indices]
         else:
-            axis = 1 if algorithm.data_format == "channels_first" else -1
+            if algorithm.data_format == "channels_first":
+                axis = 1
+            else:
+                axis = -1
             rows = list(zip(np.moveaxis(source, axis, 0), used, strict=True))
             indices = np.moveaxis(np.stack([_nearest(part, row) for part, row in rows]), 0, axis)
             effective = np.moveaxis(

@@ -240,7 +240,10 @@ def _hswish(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
 
 def _relu(quantizer: Any, ndim: int) -> tuple[ops.Op, ...]:
     upper = quantizer.relu_upper_bound
-    slope = (_internal_sigmoid() or 0.0) if quantizer.use_sigmoid else None
+    if quantizer.use_sigmoid:
+        slope = _internal_sigmoid() or 0.0
+    else:
+        slope = None
     return (
         ops.QuantizedRelu(
             **_fixed(quantizer),

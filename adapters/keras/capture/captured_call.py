@@ -48,7 +48,10 @@ def captured(
     )
     if not wanted.is_container:
         operation = place.name in state.operation_kinds
-        owner = place.name.rpartition("/")[0] if operation else place.name
+        if operation:
+            owner = place.name.rpartition("/")[0]
+        else:
+            owner = place.name
         state.containers.add(capture, owner)
         return capture
     results = state.tensors.within(result)

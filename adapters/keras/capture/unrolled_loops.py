@@ -153,7 +153,10 @@ def _associative_scan(
     order = list(range(count)[::-1] if operation.reverse else range(count))
     found: dict[int, Any] = {}
     for before, at in zip([None, *order], order, strict=False):
-        found[at] = part(at) if before is None else f(found[before], part(at))
+        if before is None:
+            found[at] = part(at)
+        else:
+            found[at] = f(found[before], part(at))
     columns = zip(*(tensors.flat(found[at]) for at in range(count)), strict=True)
     return tensors.packed(
         elems, [call.namespace.ops.concatenate(list(column), axis=axis) for column in columns]

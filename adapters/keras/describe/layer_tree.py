@@ -81,7 +81,10 @@ def _below(parent: Any, prefix: str, inside: bool, keras: Any, seen: set[int]) -
         seen.add(id(child))
         # Keras keeps names unique in a functional model only.
         names[child.name] = names.get(child.name, 0) + 1
-        suffix = f"#{names[child.name]}" if names[child.name] > 1 else ""
+        if names[child.name] > 1:
+            suffix = f"#{names[child.name]}"
+        else:
+            suffix = ""
         yield from _place(child, f"{prefix}{child.name}{suffix}", inside, keras, seen)
 
 

@@ -64,7 +64,10 @@ class OpBuilder(Builder):
         if not any(floats):
             whole = [self.dtype(tensor) for tensor in tensors if self.dtype(tensor).kind in "iu"]
             # what an integer number becomes, and sums wrap around in
-            kind = np.result_type(*whole) if whole and not early else None
+            if whole and not early:
+                kind = np.result_type(*whole)
+            else:
+                kind = None
             first, second = (
                 self.ref(
                     np.asarray(operand).astype(kind) if kind and type(operand) is int else operand
@@ -247,7 +250,10 @@ class OpBuilder(Builder):
         shape: list[int] = []
         gather: tuple[int, Any] | None = None
         for index in keys:
-            size = self.shape(ref)[len(slices)] if index is not None else 1
+            if index is not None:
+                size = self.shape(ref)[len(slices)]
+            else:
+                size = 1
             if index is None:
                 shape.append(1)
             elif isinstance(index, bool) or not isinstance(index, int | slice | Ref | np.ndarray):

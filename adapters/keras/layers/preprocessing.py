@@ -197,7 +197,10 @@ def _integer_lookup(layer: Any, call: KerasCall) -> Description:
     if layer.invert:
         keys, values, default, modulus = places, tokens, int(layer.oov_token), 0
     else:
-        modulus = layer.num_oov_indices if layer.num_oov_indices > 1 else 0
+        if layer.num_oov_indices > 1:
+            modulus = layer.num_oov_indices
+        else:
+            modulus = 0
         keys, values, default = tokens, places, start
     if layer.mask_token is not None:
         # Encoded, the mask token is no category: Keras gives it a place beyond the last.

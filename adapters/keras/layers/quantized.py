@@ -108,7 +108,10 @@ def _beside(
     bare = _bare(layer, **{name: _MARK, "bias": None, "activation": None})
     main = plain(bare, _reading(call, used))
     build = Builder()
-    x = Ref(-1) if used.before is None else build.add(used.before, Ref(-1))
+    if used.before is None:
+        x = Ref(-1)
+    else:
+        x = build.add(used.before, Ref(-1))
     (product,) = build.include(main.steps, x)
     (low_rank,) = build.include(plain(bare, _reading(call, _Used(first))).steps, Ref(-1))
     low_rank = build.add(ops.MatMul(second, None), low_rank)

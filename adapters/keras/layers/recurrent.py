@@ -163,7 +163,10 @@ def recurrence(
     step = ops.Slice(starts=(at, *(0,) * (rank - 1)), stops=(at + 1, *(None,) * (rank - 1)))
     last = build.add(ops.Squeeze(axes=(0,)), build.add(step, x))
     last, *final = (_turned(build, ref, rank - 1, first, out=True) for ref in (last, *final))
-    sequence = build.add(ops.Flip(axis=0), x) if layer.go_backwards else x
+    if layer.go_backwards:
+        sequence = build.add(ops.Flip(axis=0), x)
+    else:
+        sequence = x
     if not major or rank != 3:
         sequence = build.add(ops.Transpose(perm=back), sequence)
     return Read(sequence, last, tuple(final))
@@ -192,7 +195,10 @@ def _through_cells(
             "reverse": bool(layer.go_backwards),
             "zero_masked": bool(zero_masked),
         }
-        named = f"{prefix}cells.{index}." if is_stacked(layer.cell) else prefix
+        if is_stacked(layer.cell):
+            named = f"{prefix}cells.{index}."
+        else:
+            named = prefix
         if (name := described_name(cell, call.watched)) in STEPWISE:
             x, stepped = STEPWISE[name](cell, call, named, build, x)
             shape = (count, batch, cell.units)

@@ -70,7 +70,10 @@ def _by_window(padding: str, span: int, s: int, extra: int | None) -> Pair:
     if padding == "valid":
         left, right = span - 1, span - 1 + (max(span, s) - span if extra is None else extra)
     else:
-        total = s + span - 2 if extra is None else span + span % 2 - 2 + extra
+        if extra is None:
+            total = s + span - 2
+        else:
+            total = span + span % 2 - 2 + extra
         left = min(total // 2 + total % 2, span - 1)
         right = total - left
     return span - 1 - left, span - 1 - right

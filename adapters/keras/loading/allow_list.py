@@ -201,7 +201,10 @@ def refuse_code(
             raise NotTrusted(f"{source} contains {what}; {_advice(found)}")
         if not found.compiled or found.value["class_name"] in _CLASSES:
             for key, text in _odd_words(found.value, imported):
-                where = f" in layer {found.layer!r}" if found.layer else ""
+                if found.layer:
+                    where = f" in layer {found.layer!r}"
+                else:
+                    where = ""
                 what = f"{key} = {text!r} for {found.value['class_name']}{where}"
                 raise NotTrusted(
                     f"{source} contains {what}, which loading might look up or open as a file "
@@ -234,7 +237,10 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
         return "an object whose class name is not a string"
     if registered in imported or (kind in imported and (module is None or module in modules)):
         return ""
-    where = f" in layer {serialized.layer!r}" if serialized.layer else ""
+    if serialized.layer:
+        where = f" in layer {serialized.layer!r}"
+    else:
+        where = ""
     if kind == "function":
         name = value.get("config")
         if _is_known_function(name, module, registered):
@@ -249,7 +255,10 @@ def _unknown(serialized: Serialized, imported: Collection[str], modules: Collect
         return f"a Python lambda{where}, whose code would run"
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         inner = value.get("config")
-        called = inner.get("function") if isinstance(inner, Mapping) else None
+        if isinstance(inner, Mapping):
+            called = inner.get("function")
+        else:
+            called = None
         if called in _HARMLESS and _is_of_keras(kind, module, registered):
             return ""
         return f"the TensorFlow function {called!r}{where}, which loading would call"

@@ -144,7 +144,10 @@ def _taken(entry: Mapping[str, Any]) -> Any:
 
 def _layers(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     inner = value.get("config")
-    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
+    if isinstance(inner, Mapping):
+        layers = inner.get("layers")
+    else:
+        layers = inner
     if isinstance(layers, list):
         return [layer for layer in layers if isinstance(layer, Mapping)]
     return []

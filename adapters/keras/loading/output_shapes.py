@@ -102,7 +102,10 @@ def _windows(config: Config, sizes: list[int | None], window: Any, steps: Any) -
     dilations = _numbers(config.get("dilation_rate") or 1, len(sizes))
     counts: list[int | None] = []
     for size, k, step, dilation in zip(sizes, windows, strides, dilations, strict=True):
-        covered = (k - 1) * dilation if config["padding"] == "valid" else 0
+        if config["padding"] == "valid":
+            covered = (k - 1) * dilation
+        else:
+            covered = 0
         counts.append(None if size is None else -(-(size - covered) // step))
     return counts
 
@@ -116,7 +119,10 @@ def _conv(config: Config, inputs: list[Shape]) -> Shape:
 def _depthwise(config: Config, inputs: list[Shape]) -> Shape:
     sizes, channels, first = _split(config, inputs[0])
     counts = _windows(config, sizes, config["kernel_size"], config["strides"])
-    made = None if channels is None else channels * config["depth_multiplier"]
+    if channels is None:
+        made = None
+    else:
+        made = channels * config["depth_multiplier"]
     return _joined(inputs[0][0], counts, made, first)
 
 
@@ -180,7 +186,10 @@ def _size(sizes: Sequence[int | None]) -> int | None:
 def _reshaped(config: Config, inputs: list[Shape]) -> Shape:
     target, size = list(config["target_shape"]), _size(inputs[0][1:])
     rest = prod(n for n in target if n != -1)
-    missing = size // rest if size is not None and -1 in target else None
+    if size is not None and -1 in target:
+        missing = size // rest
+    else:
+        missing = None
     return (inputs[0][0], *(missing if n == -1 else n for n in target))
 
 
@@ -203,7 +212,10 @@ def _concatenated(config: Config, inputs: list[Shape]) -> Shape:
 
 
 def _recurrent(config: Config, inputs: list[Shape]) -> Shape:
-    lead = inputs[0][:2] if config["return_sequences"] else inputs[0][:1]
+    if config["return_sequences"]:
+        lead = inputs[0][:2]
+    else:
+        lead = inputs[0][:1]
     return (*lead, config["units"])
 
 

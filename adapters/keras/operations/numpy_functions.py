@@ -251,7 +251,10 @@ def _trapezoid(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 @operation("Vander")
 def _vander(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     count = call.shape[0] if op.N is None else int(op.N)
-    powers = np.arange(count) if op.increasing else np.arange(count)[::-1]
+    if op.increasing:
+        powers = np.arange(count)
+    else:
+        powers = np.arange(count)[::-1]
     return build.add(ops.Pow(), build.expand_dims(Ref(-1), -1), powers.astype(np.float64))
 
 

@@ -70,7 +70,10 @@ def _sort(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if type(op).__name__ == "Sort":
         ordered, _ = in_order(build, ref, axis)
         return build.add(ops.Identity(), ordered)
-    array = call.inputs[0].reshape(-1) if op.axis is None else call.inputs[0]
+    if op.axis is None:
+        array = call.inputs[0].reshape(-1)
+    else:
+        array = call.inputs[0]
     if (np.diff(np.sort(array, axis=axis), axis=axis) == 0).any():
         raise Undescribed("the order of equal elements is undefined")
     ordered, places = in_order(build, ref, axis)

@@ -79,7 +79,10 @@ def _separable_conv(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 def _pool(op: Any, call: KerasCall) -> Description:
     rank = len(call.shape) - 2
     kernel = _spread(op.pool_size, rank)
-    strides = kernel if op.strides is None else _spread(op.strides, rank)
+    if op.strides is None:
+        strides = kernel
+    else:
+        strides = _spread(op.strides, rank)
     if type(op).__name__ == "MaxPool":
         kind = "MaxPooling"
     else:
@@ -101,7 +104,10 @@ def _adaptive_pool(op: Any, call: KerasCall) -> Description:
 @operation("ExtractPatches")
 def _extract_patches(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     """The windows, each as the channels of one place: taps first, the channels of each tap last."""
-    rank = 3 if isinstance(op.size, list | tuple) and len(op.size) == 3 else 2
+    if isinstance(op.size, list | tuple) and len(op.size) == 3:
+        rank = 3
+    else:
+        rank = 2
     last, alone = data_format(op, call) == "channels_last", len(call.shape) == rank + 1
     x = build.expand_dims(Ref(-1), 0) if alone else Ref(-1)
     x = to_channels_first(build, x, last)

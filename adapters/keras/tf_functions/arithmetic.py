@@ -277,7 +277,10 @@ def _bias_add(build: OpBuilder, argument: Argument) -> Ref:
 @function("tensordot")
 def _tensordot(build: OpBuilder, argument: Argument) -> Ref:
     left, axes = build.ref(argument("a")), argument("axes")
-    pairs = [1] if axes == 1 else [build.ints(places) for places in axes]
+    if axes == 1:
+        pairs: list[Any] = [1]
+    else:
+        pairs = [build.ints(places) for places in axes]
     if pairs not in ([1], [[len(build.shape(left)) - 1], [0]]):
         raise Undescribed("only sums over the last and the first axis are supported")
     return build.product(left, build.ref(argument("b")))

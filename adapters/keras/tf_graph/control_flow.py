@@ -48,13 +48,13 @@ def _case(
 def _while(
     walk: "GraphWalk", operation: Any, inputs: Sequence[GraphTensor], graph: Any
 ) -> Sequence[GraphTensor]:
-    held = list(inputs)
+    tensors = list(inputs)
     goes_on, body = (operation.get_attr(name).name for name in ("cond", "body"))
     for _ in range(_MOST + 1):
-        (condition,) = walk.called(graph, goes_on, held)
+        (condition,) = walk.called(graph, goes_on, tensors)
         if not bool(np.any(walk.value(condition))):
-            return held
-        held = walk.called(graph, body, held)
+            return tensors
+        tensors = walk.called(graph, body, tensors)
     raise Undescribed(f"its loop runs more than {_MOST} iterations, too many to unroll")
 
 

@@ -30,14 +30,14 @@ def _reserved(
     return [_listed([None] * count)]
 
 
-def _count(walk: "GraphWalk", held: GraphTensor) -> int:
-    return int(walk.value(held))
+def _count(walk: "GraphWalk", tensor: GraphTensor) -> int:
+    return int(walk.value(tensor))
 
 
-def _items(held: GraphTensor) -> list[GraphTensor | None]:
-    if held.items is None:
+def _items(tensor: GraphTensor) -> list[GraphTensor | None]:
+    if tensor.items is None:
         raise Undescribed("its input is not a list of tensors")
-    return list(held.items)
+    return list(tensor.items)
 
 
 def _from_tensor(
@@ -47,12 +47,12 @@ def _from_tensor(
     return [_listed([_row(walk, whole, at) for at in range(walk.shape(whole)[0])])]
 
 
-def _row(walk: "GraphWalk", held: GraphTensor, at: int) -> GraphTensor:
-    later = Later(lambda value: value[at], held.later)
-    if held.known is not None:
-        return GraphTensor(held.dtype, later, known=held.known[at])
-    ref = walk.ref(held)
-    return GraphTensor(held.dtype, later, ref=walk.build.getitem(ref, at))
+def _row(walk: "GraphWalk", tensor: GraphTensor, at: int) -> GraphTensor:
+    later = Later(lambda value: value[at], tensor.later)
+    if tensor.known is not None:
+        return GraphTensor(tensor.dtype, later, known=tensor.known[at])
+    ref = walk.ref(tensor)
+    return GraphTensor(tensor.dtype, later, ref=walk.build.getitem(ref, at))
 
 
 def _set_item(
@@ -67,10 +67,10 @@ def _set_item(
 def _get_item(
     walk: "GraphWalk", operation: Any, inputs: Sequence[GraphTensor], graph: Any
 ) -> Sequence[GraphTensor]:
-    found = _items(inputs[0])[_count(walk, inputs[1])]
-    if found is None:
+    element = _items(inputs[0])[_count(walk, inputs[1])]
+    if element is None:
         raise Undescribed("it reads an element of a list that was never written")
-    return [found]
+    return [element]
 
 
 def _push(
