@@ -16,6 +16,7 @@ from probe.errors import BadInput
 from probe.model import InputSpec
 
 from ..describe.layer_tree import shape_of
+from ..describe.op_builder import as_list
 
 __all__ = ["axes_of", "checked", "checked_alone", "hint", "refuse_shape", "specs"]
 
@@ -155,14 +156,8 @@ def _consumers(root: Any, tensor: Any) -> list[Any]:
     return [
         layer
         for layer, node in nodes
-        if any(source is tensor for source in _as_list(getattr(node, "input_tensors", ())))
+        if any(source is tensor for source in as_list(getattr(node, "input_tensors", ())))
     ]
-
-
-def _as_list(value: Any) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return list(value)
-    return [value]
 
 
 def _built_shape(layer: Any) -> Shape | None:

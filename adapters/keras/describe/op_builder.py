@@ -13,7 +13,14 @@ from probe.errors import Undescribed
 from .call import KerasCall
 from .variables import widened
 
-__all__ = ["OpBuilder"]
+__all__ = ["OpBuilder", "as_list"]
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list or tuple as a list, anything else as a list of one."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 class OpBuilder(Builder):
@@ -107,9 +114,8 @@ class OpBuilder(Builder):
             value = np.ravel(self.call.inputs[value.index]).tolist()
         if hasattr(value, "tolist"):
             value = np.ravel(value).tolist()
-        values = value if isinstance(value, list | tuple) else [value]
         found = []
-        for number in values:
+        for number in as_list(value):
             if hasattr(number, "numpy"):
                 number = number.numpy()
             found += self.ints(number) if isinstance(number, Ref | np.ndarray) else [int(number)]
@@ -138,11 +144,7 @@ class OpBuilder(Builder):
         rank = len(self.shape(ref))
         if axis is None:
             return tuple(range(rank))
-        return tuple(
-            sorted(
-                int(place) % rank for place in (axis if isinstance(axis, list | tuple) else (axis,))
-            )
-        )
+        return tuple(sorted(int(place) % rank for place in as_list(axis)))
 
     def reduce(self, op: Callable[..., ops.Op], ref: Ref, axis: Any, keepdims: bool) -> Ref:
         over = self.axes(ref, axis)
@@ -170,7 +172,7 @@ class OpBuilder(Builder):
         return self.add(ops.Transpose(perm=order), ref, shape=[shape[axis] for axis in order])
 
     def expand_dims(self, ref: Ref, axis: Any) -> Ref:
-        axes = axis if isinstance(axis, list | tuple) else (axis,)
+        axes = as_list(axis)
         rank = len(self.shape(ref)) + len(axes)
         new = {int(place) % rank for place in axes}
         rest = iter(self.shape(ref))
@@ -238,8 +240,7 @@ class OpBuilder(Builder):
 
     def getitem(self, ref: Ref, key: Any) -> Ref:
         """What ``x[key]`` gives: numbers, slices, None and an ellipsis, or one tensor of places."""
-        keys = list(key) if isinstance(key, list | tuple) else [key]
-        keys = [int(index) if isinstance(index, np.integer) else index for index in keys]
+        keys = [int(index) if isinstance(index, np.integer) else index for index in as_list(key)]
         if Ellipsis not in [index for index in keys if index is Ellipsis]:
             keys.append(Ellipsis)
         at = next(k for k, index in enumerate(keys) if index is Ellipsis)

@@ -21,6 +21,7 @@ from probe.evaluation.numpy_reference import recompute
 from ..describe.call import KerasCall
 from ..describe.describe import describe, described_class, describes
 from ..describe.described_classes import ADAPTERS, DESCRIBED
+from ..describe.op_builder import as_list
 from ..describe.variables import cast
 
 __all__ = ["activation_steps", "along_axes", "gelu_op", "leaky_op"]
@@ -218,7 +219,7 @@ def _prelu(layer: Any, call: KerasCall) -> Description:
 
 @describes("Softmax", arguments=("mask",))
 def _softmax(layer: Any, call: KerasCall) -> Description:
-    axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
+    axes = as_list(layer.axis)
     steps = along_axes(call.shape, axes, lambda axis: ops.Softmax(axis=axis))
     mask = call.arguments.get("mask")
     if mask is None:

@@ -13,6 +13,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
 from ..describe.describe import describe, describes, named_axes
+from ..describe.op_builder import as_list
 from .activation import along_axes
 
 _CANCELS = ("torch", "numpy")
@@ -20,8 +21,7 @@ _CANCELS = ("torch", "numpy")
 
 
 def _axes_of(layer: Any, ndim: int) -> tuple[int, ...]:
-    axes = layer.axis if isinstance(layer.axis, list | tuple) else (layer.axis,)
-    return tuple(sorted(int(axis) % ndim for axis in axes))
+    return tuple(sorted(int(axis) % ndim for axis in as_list(layer.axis)))
 
 
 def _names(ndim: int, axes: tuple[int, ...]) -> tuple[str, ...]:

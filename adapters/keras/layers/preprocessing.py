@@ -30,8 +30,6 @@ def _constant(name: str, value: Any, call: KerasCall) -> Weight:
             array = array.astype(np.float32)
         if array.dtype == np.float32:
             array = flushed(array, float(np.finfo(np.float32).tiny))
-        else:
-            array = array
     return Weight(name, None, cast(array, call.dtype), (_FROM_CONFIG,))
 
 

@@ -14,6 +14,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
 from ..describe.describe import describe, describes
+from ..describe.op_builder import as_list
 from .recurrent import recurrence
 
 __all__: list[str] = []
@@ -144,13 +145,7 @@ def _heedless(inner: Any) -> bool:
 
 def _across(inner: Any, rank: int) -> bool:
     """Whether the layer works along the batch axis."""
-    axes = getattr(inner, "axis", None)
-    if isinstance(axes, list | tuple):
-        axes = axes
-    elif axes is None:
-        axes = ()
-    else:
-        axes = (axes,)
+    axes = as_list(getattr(inner, "axis", None))
     return any(isinstance(axis, int) and axis % rank == 0 for axis in axes)
 
 

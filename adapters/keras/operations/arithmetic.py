@@ -15,7 +15,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
 from ..describe.describe import describes, description_of
-from ..describe.op_builder import OpBuilder
+from ..describe.op_builder import OpBuilder, as_list
 from ..describe.ordered import extreme_place, on_one_axis
 from ..describe.rearranged import divided_no_nan
 from ..layers.activation import along_axes, gelu_op, leaky_op
@@ -288,11 +288,7 @@ _ALONG: dict[str, Callable[[int], ops.Op]] = {
 
 @describes(*(f"ops.{name}" for name in _ALONG))
 def _along(op: Any, call: KerasCall) -> Description:
-    axes = op.axis
-    if axes is None:
-        axes = tuple(range(len(call.shape)))
-    elif not isinstance(axes, list | tuple):
-        axes = (axes,)
+    axes = range(len(call.shape)) if op.axis is None else as_list(op.axis)
     return Description(along_axes(call.shape, axes, _ALONG[type(op).__name__]))
 
 

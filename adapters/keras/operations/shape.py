@@ -11,7 +11,7 @@ from probe.errors import Undescribed
 
 from ..describe.call import KerasCall
 from ..describe.describe import describes
-from ..describe.op_builder import OpBuilder
+from ..describe.op_builder import OpBuilder, as_list
 from ..describe.ordered import on_one_axis, top_k
 from ..describe.rearranged import einsum, flipped, padded, tiled
 from .arithmetic import operation
@@ -19,8 +19,8 @@ from .arithmetic import operation
 
 @operation("Reshape")
 def _reshape(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
-    shape = op.newshape if isinstance(op.newshape, list | tuple) else (op.newshape,)
-    return build.reshape(Ref(-1), [-1 if size is None else int(size) for size in shape])
+    shape = [-1 if size is None else int(size) for size in as_list(op.newshape)]
+    return build.reshape(Ref(-1), shape)
 
 
 @operation("Ravel")
@@ -143,7 +143,7 @@ def _flip(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 @operation("Roll")
 def _roll(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     shape, ref = call.shape, Ref(-1)
-    axes = op.axis if isinstance(op.axis, list | tuple) else [op.axis]
+    axes = as_list(op.axis)
     if op.axis is None:
         ref, axes = build.reshape(ref, (-1,)), [0]
     if isinstance(op.shift, list | tuple):
@@ -162,10 +162,7 @@ def _roll(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
 
 @operation("Tile")
 def _tile(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
-    repeats = [
-        int(times)
-        for times in (op.repeats if isinstance(op.repeats, list | tuple) else [op.repeats])
-    ]
+    repeats = [int(times) for times in as_list(op.repeats)]
     rank = max(len(repeats), len(call.shape))
     if rank > len(call.shape):
         ref = build.reshape(Ref(-1), (*(1,) * (rank - len(call.shape)), *call.shape))
