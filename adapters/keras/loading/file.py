@@ -9,11 +9,10 @@ import importlib
 import io
 import json
 import math
-import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +23,12 @@ from probe.errors import CannotOpen, first_line
 from probe.files.regular_file import open_file
 from probe.listing import Layer
 
-from ..describe.described_classes import ADAPTERS, DESCRIBED, FUNCTIONS, OPERATIONS, ROOTS, key_of
-from ..describe.undescribed_classes import FOLLOWED
+from ..describe.described_classes import ADAPTERS
 from .allow_list import OF_HGQ2, QKERAS, TFMOT, objects
 from .config_limits import oversized
 from .hdf5 import UnusualLayout, shapes
 from .layer_order import endless
+from .listed_layers import inner_layers, layer_name, listed_layers
 from .output_shapes import inferred_shapes
 
 __all__ = ["File", "TopLevel", "listing", "read", "refuse_foreign_weights", "top_level"]
@@ -172,7 +171,9 @@ def refuse_foreign_weights(file: File) -> None:
             zipfile.ZipFile(stream) as archive,
         ):
             if _WEIGHTS in archive.namelist():
-                with _hdf5(file.path, _Part(archive, stream), archive.getinfo(_WEIGHTS).file_size):
+                with _hdf5(
+                    file.path, _ArchivePart(archive, stream), archive.getinfo(_WEIGHTS).file_size
+                ):
                     pass
 
 
@@ -243,7 +244,7 @@ def _without_config(path: Path, groups: set[str], attributes: set[str]) -> str:
 def listing(file: File) -> tuple[Layer, ...] | None:
     """The atomic layers as far as the file tells, or None where it does not list layers (a
     subclassed model)."""
-    if _inner_layers(file.config) is None:
+    if inner_layers(file.config) is None:
         return None
     with _damage(file.path):
         sizes = {
@@ -252,7 +253,7 @@ def listing(file: File) -> tuple[Layer, ...] | None:
             if "seed_generator" not in name
         }
         return tuple(
-            _layers(
+            listed_layers(
                 file.config, sizes, "", "" if file.form == "keras" else "model_weights", file.form
             )
         )
@@ -268,7 +269,7 @@ class TopLevel(NamedTuple):
 
 def top_level(file: File) -> TopLevel | None:
     """None where the file does not list layers (a subclassed model)."""
-    entries = _inner_layers(file.config)
+    entries = inner_layers(file.config)
     if not entries:
         return None
     with _damage(file.path):
@@ -277,144 +278,12 @@ def top_level(file: File) -> TopLevel | None:
         ends = ends.get("input_layers") if isinstance(ends, Mapping) else None
         if ends and isinstance(ends, list) and isinstance(ends[0], str):
             ends = [ends]
-        first = [_name(entry) for entry in entries if entry["class_name"] == "InputLayer"]
+        first = [layer_name(entry) for entry in entries if entry["class_name"] == "InputLayer"]
         if ends and isinstance(ends, list):
             names = [end[0] for end in ends]
         else:
             names = first
-        return TopLevel(frozenset(map(_name, entries)), tuple(map(shapes.get, names)))
-
-
-def _inner_layers(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    inner = config.get("config")
-    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    if isinstance(layers, list) and all(
-        isinstance(layer, Mapping) and "class_name" in layer for layer in layers
-    ):
-        return layers
-    return None
-
-
-def _layers(
-    model: Mapping[str, Any], sizes: Mapping[str, int], prefix: str, group: str, form: str
-) -> Iterator[Layer]:
-    entries = _inner_layers(model) or ()
-    chained = model["class_name"].endswith("Sequential")
-    outputs = inferred_shapes(entries, chained) | _output_shapes(entries, chained)
-    groups = _groups(model, entries, group) if form == "keras" else {}
-    for entry in entries:
-        name, kind = _name(entry), entry["class_name"].rpartition(">")[2]
-        place = groups.get(name, "") if form == "keras" else f"{group}/{name}"
-        if kind == "InputLayer":
-            continue
-        if _inner_layers(entry):
-            yield from _layers(entry, sizes, f"{prefix}{name}/", place, form)
-            continue
-        why = _why(entry, kind)
-        parameters = sum(size for path, size in sizes.items() if _within(path, place, form))
-        yield Layer(
-            prefix + name,
-            kind,
-            () if why else ("numpy", "onnx"),
-            why,
-            outputs.get(name),
-            parameters,
-        )
-
-
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("name") or entry["config"].get("name", ""))
-
-
-def _why(entry: Mapping[str, Any], kind: str) -> str:
-    module = str(entry.get("module") or "keras")
-    if module.startswith("keras.src.ops."):
-        if kind in OPERATIONS or kind in FOLLOWED:
-            return ""
-        return f"{kind} of keras.ops has no description"
-    if kind in FOLLOWED and module.partition(".")[0] in ROOTS:
-        return ""
-    if kind in ("TFOpLambda", "SlicingOpLambda"):
-        called = entry["config"].get("function")
-        if called in FUNCTIONS:
-            return ""
-        return f"the function {called} of TensorFlow has no description"
-    if module.partition(".")[0] == "hgq":
-        if key_of("hgq", kind) in DESCRIBED:
-            return ""
-        return f"{kind} has no description"
-    own = (
-        entry["class_name"] != kind
-        or module.partition(".")[0] not in ROOTS
-        or entry.get("registered_name") not in (None, kind)
-    )
-    if own or kind not in DESCRIBED:
-        return f"{kind} has no description"
-    return ""
-
-
-def _within(path: str, place: str, form: str) -> bool:
-    """Whether a dataset belongs to a layer. An ``.h5`` keeps nested weights flat below the
-    outermost layer: outer/…/inner/kernel:0."""
-    if form == "keras":
-        return path.startswith(place + "/")
-    top, *nested = place.split("/")[1:]
-    parts = path.split("/")
-    return parts[:2] == ["model_weights", top] and all(name in parts[2:-1] for name in nested)
-
-
-def _groups(
-    model: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], group: str
-) -> dict[str, str]:
-    """Where a ``.keras`` file keeps the weights of each layer: ``layers/conv2d_1``, counted by
-    class and not by name."""
-    counts: dict[str, int] = {}
-    found = {}
-    for entry in entries:
-        kind = entry["class_name"].rpartition(">")[2]
-        operation = str(entry.get("module")).startswith("keras.src.ops.")
-        if operation or (kind == "InputLayer" and model["class_name"].endswith("Sequential")):
-            continue
-        snake = re.sub(
-            r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
-        ).lower()
-        count = counts[snake] = counts.get(snake, -1) + 1
-        found[_name(entry)] = f"{group}/layers/{snake}{f'_{count}' if count else ''}".lstrip("/")
-    return found
-
-
-def _output_shapes(
-    entries: Sequence[Mapping[str, Any]], chained: bool
-) -> dict[str, tuple[int | None, ...]]:
-    """The output shapes that the file tells: those of which it tells the input shape of the layer
-    that comes next."""
-    shapes: dict[str, tuple[int | None, ...]] = {}
-
-    def note(name: str, shape: Any) -> None:
-        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
-            shapes.setdefault(name, tuple(shape))
-
-    for position, entry in enumerate(entries):
-        told = (entry.get("build_config") or {}).get("input_shape")
-        if chained and position:
-            note(_name(entries[position - 1]), told)
-        for node in entry.get("inbound_nodes") or ():
-            if isinstance(node, list):
-                if len(node) > 1 and isinstance(told, list):
-                    shapes_told = told
-                else:
-                    shapes_told = [told]
-                for origin, shape in zip(node, shapes_told, strict=False):
-                    if isinstance(origin, list) and origin[1:3] == [0, 0]:
-                        note(origin[0], shape)
-            for tensor in objects(node):
-                if tensor.value["class_name"] == "__keras_tensor__":
-                    history = tensor.value["config"].get("keras_history")
-                else:
-                    history = None
-                if history and history[1:] == [0, 0]:
-                    note(history[0], tensor.value["config"]["shape"])
-    return shapes
+        return TopLevel(frozenset(map(layer_name, entries)), tuple(map(shapes.get, names)))
 
 
 def _shapes(file: File) -> dict[str, tuple[int, ...]]:
@@ -425,7 +294,7 @@ def _shapes(file: File) -> dict[str, tuple[int, ...]]:
     with open_file(file.path, _KIND, CannotOpen) as stream, zipfile.ZipFile(stream) as archive:
         if _WEIGHTS not in archive.namelist():
             return {}
-        part = _Part(archive, stream)
+        part = _ArchivePart(archive, stream)
         try:
             return shapes(partial(_at, part))
         except UnusualLayout:
@@ -441,7 +310,7 @@ def _at(stream: Any, offset: int, size: int) -> bytes:
     return stream.read(size) or b""
 
 
-class _Part(io.RawIOBase):
+class _ArchivePart(io.RawIOBase):
     """The weights inside an archive as a file: past the archive where they are stored, since
     zipfile reads through to where it seeks."""
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf_keras
 from own_seed import RNG
 from probe.adapters.keras.loading import file as files
+from probe.adapters.keras.loading import listed_layers
 from representatives import exhaustive
 
 import probe
@@ -625,7 +626,7 @@ def test_a_missing_framework_names_the_extra(saved, monkeypatch, name, missing, 
 
 def test_datasets_of_an_h5_belong_to_their_own_layer():
     path = "model_weights/outer/inner/kernel:0"
-    assert files._within(path, "layers/outer/inner", "h5")
-    assert files._within(path, "layers/outer", "h5")
-    assert not files._within("model_weights/outer/kernel:0", "layers/outer/outer", "h5")
-    assert not files._within(path, "layers/inner", "h5")
+    assert listed_layers._within(path, "layers/outer/inner", "h5")
+    assert listed_layers._within(path, "layers/outer", "h5")
+    assert not listed_layers._within("model_weights/outer/kernel:0", "layers/outer/outer", "h5")
+    assert not listed_layers._within(path, "layers/inner", "h5")
