@@ -64,4 +64,6 @@ def input_name(kind: str, opset: int, at: int) -> str:
     """What the operator calls an input; its number where it has no name for it."""
     schema = _schema(kind, opset)
     names = [] if schema is None else [value.name for value in schema.inputs]
-    return names[at] if at < len(names) else f"number {at + 1}"
+    if at >= len(names):
+        return f"number {at + 1}"
+    return names[at]

@@ -45,7 +45,8 @@ def opened(
         module, notes = load(directory, trust, imports, disk)
         if not disk:
             module.to(device or "cpu")
-        notes = (*notes, told) if told else notes
+        if told:
+            notes = (*notes, told)
         notes = (*notes, *idle(device))
         return TransformersModel(module, source, notes, files, drawn(module), folder=directory.path)
     if device == DISK:

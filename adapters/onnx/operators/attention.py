@@ -59,9 +59,13 @@ def _seen(
         first, seen = held - queries, seen & (at < held)
     place = first + np.arange(queries)[:, None]
     left, right = build.get("left_window_size", -1), build.get("right_window_size", -1)
-    right = 0 if build.get("is_causal", 0) else right
-    seen = seen if right < 0 else seen & (at <= place + right)
-    return seen if left < 0 else seen & (at >= place - left)
+    if build.get("is_causal", 0):
+        right = 0
+    if right >= 0:
+        seen = seen & (at <= place + right)
+    if left >= 0:
+        seen = seen & (at >= place - left)
+    return seen
 
 
 def _widened(array: np.ndarray, keys: int, value: Any) -> np.ndarray:

@@ -134,7 +134,8 @@ def qgemm(
     if isinstance(bias, Weight) and bias.value.ndim == 1 and alpha == 1:
         own, bias = dequantized(bias.value, bias.name, unit, None, axis=0), None
     found = product(build, left, y, y_scale, y_zero, turned, own)
-    found = found if alpha == 1 else build.add(ops.Mul(), found, alpha)
+    if alpha != 1:
+        found = build.add(ops.Mul(), found, alpha)
     if bias is not None:
         whole = build.add(ops.Cast(to="float32"), bias)
         found = build.add(ops.Add(), found, build.add(ops.Mul(), whole, unit))

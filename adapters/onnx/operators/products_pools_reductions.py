@@ -45,7 +45,8 @@ def gemm(build: NodeBuilder, x: Value, y: Value, bias: Value | None = None) -> R
         )
     right = build.add(ops.Transpose(perm=(1, 0)), y) if build.get("transB", 0) else y
     product = build.add(ops.Product(), left, right)
-    product = product if alpha == 1 else build.add(ops.Mul(), product, alpha)
+    if alpha != 1:
+        product = build.add(ops.Mul(), product, alpha)
     if bias is None:
         return product
     return build.add(ops.Add(), product, bias if beta == 1 else build.add(ops.Mul(), bias, beta))

@@ -174,7 +174,8 @@ def product(
     if isinstance(y, Weight) and rank == 2 and (bias is None or isinstance(bias, Weight)):
         point = None if zero is None else build.array(zero)
         weight = dequantized(y.value, y.name, build.array(scale), point, axis=0 if turned else 1)
-        weight = replace(weight, axes=(1, 0)) if turned else weight
+        if turned:
+            weight = replace(weight, axes=(1, 0))
         return build.add(ops.MatMul(weight=weight, bias=bias), left)
     right = floats(build, y, scale, zero, rank - (2 if turned else 1))
     if turned:

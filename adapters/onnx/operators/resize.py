@@ -171,7 +171,8 @@ def _weighted(
     perm = [axis for axis in range(rank) if axis not in moving] + moving
     alone = perm == moving  # the op wants an axis before those that it resizes
     turned = x if perm == list(range(rank)) else build.add(ops.Transpose(perm=tuple(perm)), x)
-    turned = build.add(ops.Unsqueeze(axes=(0,)), turned) if alone else turned
+    if alone:
+        turned = build.add(ops.Unsqueeze(axes=(0,)), turned)
     smooth = bool(build.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates
     known = coordinates in ("half_pixel", "asymmetric") or (
         coordinates == "align_corners" and not smooth
@@ -190,7 +191,8 @@ def _weighted(
         outside=outside,
     )
     found = build.add(op, turned)
-    found = build.add(ops.Squeeze(axes=(0,)), found) if alone else found
+    if alone:
+        found = build.add(ops.Squeeze(axes=(0,)), found)
     back = tuple(perm.index(axis) for axis in range(rank))
     if back == tuple(range(rank)):
         return found

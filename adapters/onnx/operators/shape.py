@@ -267,7 +267,8 @@ def reverse_sequence(build: NodeBuilder, x: Value, lengths: Value) -> Ref:
     steps = np.arange(shape[time])
     known = build.array(lengths)[:, None]
     order = np.where(steps < known, known - 1 - steps, steps)
-    order = order if batch < time else order.T
+    if batch >= time:
+        order = order.T
     whole = order.reshape(
         [shape[axis] if axis in (time, batch) else 1 for axis in range(len(shape))]
     )

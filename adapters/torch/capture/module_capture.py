@@ -85,7 +85,9 @@ def dtype_of(inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) ->
     for tensor in tensors:
         if tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized:
             return dtype_name(tensor)
-    return dtype_name(tensors[0]) if tensors else ""
+    if not tensors:
+        return ""
+    return dtype_name(tensors[0])
 
 
 def described(

@@ -233,7 +233,8 @@ def tensors_for(
         tensor = torch.from_numpy(
             values.astype(np.float32 if short else values.dtype.newbyteorder("="), copy=False)
         )
-        tensor = tensor.bfloat16() if short else tensor
+        if short:
+            tensor = tensor.bfloat16()
         if floating is not None and tensor.is_floating_point():
             tensor = tensor.to(floating)
         tensors.append(tensor if device is None else tensor.to(device))

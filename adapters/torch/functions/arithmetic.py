@@ -248,7 +248,8 @@ def clamp(
         low, high = (None if bound is None else float(bound) for bound in (min, max))  # type: ignore[arg-type]
         return build.add(ops.Clip(low=low, high=high), input)
     found = build.ref(input)
-    found = found if min is None else build.add(ops.Max(), found, min)
+    if min is not None:
+        found = build.add(ops.Max(), found, min)
     if max is None:
         return found
     return build.add(ops.Min(), found, max)

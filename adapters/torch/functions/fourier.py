@@ -87,7 +87,8 @@ def _line(
             parts[0],
             parts[-1] if len(parts) > 1 else build.add(ops.Mul(), parts[0], 0.0),
         )
-        pair = _transformed(build, pair, whole, True, 1.0) if whole else pair
+        if whole:
+            pair = _transformed(build, pair, whole, True, 1.0)
         pair = unhalved(build, pair, rank, last, have[last], wanted[-1])
         return build.add(ops.Identity(), _transformed(build, pair, (last,), True, scale)[0])
     pair = _transformed(build, parts, axes, inverse, scale)

@@ -60,7 +60,8 @@ def addmm(
     product = build.add(ops.Product(), mat1, mat2)
     if build.rank(mat1) == 3 and len(build.outputs[0].shape) == 2:
         raise Undescribed("a sum over the batch is not supported")
-    product = product if alpha == 1 else build.add(ops.Mul(), product, alpha)
+    if alpha != 1:
+        product = build.add(ops.Mul(), product, alpha)
     return build.add(ops.Add(), product, input if beta == 1 else build.add(ops.Mul(), input, beta))
 
 

@@ -45,5 +45,6 @@ def unpack(
         x = build.add(
             ops.Fill(value=float(padding_value)), x, kept.reshape(*kept.shape, *(1,) * (rank - 2))
         )
-    x = build.add(ops.Transpose(perm=(1, 0, *range(2, rank))), x) if batch_first else x
+    if batch_first:
+        x = build.add(ops.Transpose(perm=(1, 0, *range(2, rank))), x)
     return x, build.ref(np.asarray(build.outputs[1]))

@@ -24,7 +24,8 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray, dim: int = 1, eps: float = 1
     """``F.cosine_similarity``: both divided by their norms (at least eps, which in float16 may be
     0) and multiplied."""
     shape = np.broadcast_shapes(x.shape, y.shape)
-    eps = float(np.float16(eps)) if x.dtype == np.float16 else eps
+    if x.dtype == np.float16:
+        eps = float(np.float16(eps))
     build = Builder()
     parts = []
     for index, rows in enumerate((x, y)):

@@ -178,7 +178,8 @@ def _conv_add(module: Any, call: ModuleCall) -> Description:
     build = Builder()
     (y,) = build.include(convolution(module, _held(module, call)).steps, Ref(-1))
     y = build.add(ops.Add(), y, call.arguments["extra_input"])
-    y = build.add(ops.Relu(), y) if "ReLU" in type(module).__name__ else y
+    if "ReLU" in type(module).__name__:
+        y = build.add(ops.Relu(), y)
     return Description(build.ended(build.add(_rounded(call), y)))
 
 

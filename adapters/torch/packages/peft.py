@@ -7,7 +7,7 @@ products to its output instead: ``ByParts`` then holds what rounding does on tha
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -166,7 +166,7 @@ def _attention(module: Any, call: ModuleCall) -> Description:
         "out_proj.weight": (base.out_proj, "base_layer.out_proj."),
     }
     off = module.disable_adapters
-    names = []
+    names: Sequence[str] = ()
     if not off:
         active = [name for name in module.active_adapters if name in module.lora_A]
         names = module.merged_adapters or active
@@ -471,7 +471,7 @@ def _way(
         raise Undescribed("an input without a batch axis is not supported")
     for adapter in adapters:
         axes = call.x.ndim - (not module.lora_embedding_A)
-        scale = adapter.scale
+        scale: Any = adapter.scale
         if adapter.chosen is not None:
             scale = (adapter.chosen * adapter.scale).reshape(-1, *(1,) * axes)
         added = build.add(
