@@ -66,4 +66,4 @@ def input_name(kind: str, opset: int, at: int) -> str:
     names = [] if schema is None else [value.name for value in schema.inputs]
     if at >= len(names):
         return f"number {at + 1}"
-    return names[at]
+    return str(names[at])

@@ -340,10 +340,11 @@ _UNSEEN, _GIVEN = attrgetter("unseen"), attrgetter("given_unseen")
 
 def _other(array: np.ndarray) -> np.ndarray:
     """Other numbers of the same kind and range, for a model to run on as well."""
-    moved = np.roll(array, 1)
+    moved: np.ndarray = np.roll(array, 1)
     if array.dtype.kind != "f":
         return moved
-    return moved * array.dtype.type(0.75)
+    moved *= array.dtype.type(0.75)
+    return moved
 
 
 def _layer(name: str, module: torch.nn.Module, checkable: tuple[Party, ...] | None = None) -> Layer:
