@@ -333,6 +333,8 @@ def _normalised_allowance(
     precision: Precision,
 ) -> np.ndarray:
     x = x.astype(np.float64, copy=False)
+    if not x.size:
+        return x
     mean = x.mean(axis=axes, keepdims=True)
     own = x - mean
     variance, of_mean, of_variance = _statistics_slack(x, mean, own, axes, precision, slack)
@@ -380,6 +382,8 @@ def _normalised(
     x: np.ndarray, axes: tuple[int, ...], epsilon: float, scale: np.ndarray, bias: np.ndarray
 ) -> np.ndarray:
     x = x.astype(np.float64, copy=False)
+    if not x.size:
+        return x
     out = x - x.mean(axis=axes, keepdims=True)
     out *= 1 / np.sqrt(_mean_square(out, axes) + epsilon)
     out *= scale

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from lazy import keras
 
+import probe
 from probe import ops
 
 EPSILONS = st.sampled_from([1e-3, 1e-5, 1e-6, 0.1])
@@ -135,3 +136,18 @@ def test_at_real_sizes(agrees, offset):
         lambda x: F.layer_norm(x, x.shape[1:]),
         lambda x: keras.layers.LayerNormalization(epsilon=1e-5, scale=False, center=False)(x),
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (torch.nn.BatchNorm1d(4).train(), (0, 4)),
+        (torch.nn.LayerNorm(4), (0, 4)),
+        (torch.nn.GroupNorm(2, 4), (0, 4, 3)),
+    ],
+    ids=["batch", "layer", "group"],
+)
+def test_no_samples_have_no_mean(module, shape):
+    """NumPy warns of one."""
+    report = probe.check(module, "", np.zeros(shape, np.float32))
+    assert "the output is empty" in report.sentence
