@@ -4,6 +4,7 @@ network."""
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile, zip_longest
+from typing import TypeVar
 
 from probe.ops.step import Ref, Step
 from probe.trial.case import Case, users_of, without_layer_number
@@ -11,7 +12,9 @@ from probe.trial.change import Change
 from probe.trial.edit import Edit, Steps
 from probe.trial.prices import LISTED
 
-__all__ = ["all_of", "in_turn", "made_together", "shared"]
+__all__ = ["all_and_each", "all_of", "in_turn", "made_together", "shared"]
+
+T = TypeVar("T")
 
 
 def shared(changes: Iterable[Change], case: Case) -> Iterator[Change]:
@@ -34,6 +37,14 @@ def shared(changes: Iterable[Change], case: Case) -> Iterator[Change]:
         if len(members) < 2:
             yield change
     yield from (change for change in listed if len(groups.get(change.key, ())) > 1)
+
+
+def all_and_each(members: list[T], most: int | None = None) -> Iterator[list[T]]:
+    """All at once, then each alone where these are several, and no more than ``most``."""
+    if members:
+        yield members
+    if len(members) > 1 and (most is None or len(members) <= most):
+        yield from ([member] for member in members)
 
 
 def all_of(some: Sequence[Change], steps: Steps) -> Change | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from probe import ops
+from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.registry import hypothesis
 from probe.trial.case import Case
 from probe.trial.edit import Edit
@@ -17,9 +18,7 @@ def norm_offset(case: Case) -> Iterator[Edit]:
     Gemma and others store the gain minus 1. The output is wrong by the factor w / (1 + w) in each
     channel.
     """
-    gains = _gains(case)
-    groups = [gains, *([gain] for gain in gains if 1 < len(gains) <= 8)] if gains else []
-    for some in groups:
+    for some in all_and_each(_gains(case), most=8):
         for by, words in ((1.0, "1 is added to"), (-1.0, "1 is subtracted from")):
             arrays = {name: case.weights[name].effective + by for name in some}
             told = ", ".join(some[:3]) + (", ..." if len(some) > 3 else "")

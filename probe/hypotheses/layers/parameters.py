@@ -9,6 +9,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from probe.hypotheses.data.mean_std_order import means_and_deviations
+from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.layers.patch_order import is_of_patches
 from probe.hypotheses.layers.tied_head import tables_for_heads
 from probe.hypotheses.registry import hypothesis
@@ -83,16 +84,14 @@ def raw_weights(case: Case) -> Iterator[Edit]:
                 )
 
     beside = list(case.having(Beside))
-    for left in (beside, *([member] for member in beside if len(beside) > 1)):
-        if left:
-            added = _listed(tuple(op.words for _, op in left))
-            claim = (
-                f"the stored {left[0][1].weight}{' alone' if left is beside else ''}, without "
-                f"{added}"
-            )
-            yield case.edit(
-                claim, _without(case, [position for position, _ in left]), do=f"add {added}"
-            )
+    for left in all_and_each(beside):
+        added = _listed(tuple(op.words for _, op in left))
+        alone = " alone" if left is beside else ""
+        yield case.edit(
+            f"the stored {left[0][1].weight}{alone}, without {added}",
+            _without(case, [position for position, _ in left]),
+            do=f"add {added}",
+        )
 
 
 def _without(case: Case, positions: list[int]) -> Steps:

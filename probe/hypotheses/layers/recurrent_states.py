@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.edits.recurrent_decompositions import C, H, Scanned
 from probe.hypotheses.edits.regrouped_steps import decomposed
 from probe.hypotheses.edits.rewriting import origin_of, steps_taking
@@ -35,7 +36,7 @@ def initial_state(case: Case) -> Iterator[Edit]:
     hidden and cell state in that order. The error fades with time.
     """
     given = _given_states(case)
-    groups = [given, *([index] for index in given if len(given) > 1)] if given else []
+    groups = list(all_and_each(given))
     for some in groups:
         zeros = {index: np.zeros_like(case.inputs[index]) for index in some}
         yield _of_inputs(case, zeros, f"{_listed(some)} taken as zeros")
@@ -85,13 +86,12 @@ def _not_handed_on(case: Case) -> Iterator[Edit]:
         for position in found
         if origin_of(case, case.steps[position].sources(position)[-1]).step >= 0
     ]
-    for some in (inner, *([index] for index in inner if 1 < len(inner) <= 8)):
+    for some in all_and_each(inner, most=8):
         steps = {position: begun(position) for position in some}
-        if steps:
-            which = "" if some is inner else f" in {step_name(case, some[0])}"
-            claim = f"the state begins with zeros, not with that of the call before{which}"
-            made = Change("", "", steps).applied(case.steps)
-            yield case.edit(claim, made, do="begin with the states that the layer is given")
+        which = "" if some is inner else f" in {step_name(case, some[0])}"
+        claim = f"the state begins with zeros, not with that of the call before{which}"
+        made = Change("", "", steps).applied(case.steps)
+        yield case.edit(claim, made, do="begin with the states that the layer is given")
 
 
 def _given_states(case: Case) -> list[int]:

@@ -1,7 +1,7 @@
 """Mistakes with residual blocks as a whole: where their norms stand and what these subtract,
 whether their branches are computed side by side, and in which order blocks follow one another."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Literal, NamedTuple
@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.edits.regrouped_steps import taken_together
 from probe.hypotheses.edits.step_words import call_of, step_name, steps_name
 from probe.hypotheses.registry import hypothesis
@@ -40,6 +41,11 @@ class _Site(NamedTuple):
     """The steps of the branch that take the skip's tensor, or that which is normalised."""
 
 
+def _wholes(case: Case) -> Iterable[Case]:
+    """The block by its calls, and by their steps."""
+    return dict.fromkeys((taken_together(case), case))
+
+
 @hypothesis("norm-placement")
 def norm_placement(case: Case) -> Iterator[Edit]:
     """The norms of a residual block stand at another place: before the branch, behind it, or behind
@@ -49,12 +55,11 @@ def norm_placement(case: Case) -> Iterator[Edit]:
     the branch takes (pre-norm), OLMo 2 what the branch gives; ``norm_first`` of PyTorch's
     nn.TransformerEncoderLayer decides between the first two.
     """
-    for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
+    for whole in _wholes(case) if len(case.steps) > 2 else ():
         sites = list(_sites(whole))
         for old in _WORDS:
             alike = [site for site in sites if site.place == old]
-            some = [alike] if alike else []
-            for group in some + ([[block] for block in alike] if len(alike) > 1 else []):
+            for group in all_and_each(alike):
                 for new in _WORDS:
                     if new != old:
                         names = [step_name(whole, site.norm) for site in group]
@@ -74,13 +79,13 @@ def centred_norm(case: Case) -> Iterator[Edit]:
 
     T5, Llama and their like leave the mean as it is.
     """
-    for whole in dict.fromkeys((taken_together(case), case)) if case.calls else ():
+    for whole in _wholes(case) if case.calls else ():
         norms = [
             at
             for at in range(len(whole.steps))
             if _normalises(whole, at) and not _normalises(whole, at, 1.0)
         ]
-        for some in ([norms] if norms else []) + ([[at] for at in norms] if norms[1:] else []):
+        for some in all_and_each(norms):
             steps = list(whole.steps)
             for at in some:
                 steps[at] = Step(_Centred(steps[at].op), steps[at].sources(at))
@@ -110,7 +115,7 @@ def sequential_branches(case: Case) -> Iterator[Edit]:
     GPT-J, GPT-NeoX, Falcon and Cohere add attention and MLP to the same input; GPT-2 and Llama take
     the MLP of what attention has been added to.
     """
-    for whole in dict.fromkeys((taken_together(case), case)) if case.calls else ():
+    for whole in _wholes(case) if case.calls else ():
         for total, _ in whole.having(ops.Add):
             addends = list(_addends(whole, Ref(total)))
             for skip, first, second in permutations(addends) if len(addends) == 3 else ():
@@ -133,7 +138,7 @@ def exchanged_parts(case: Case) -> Iterator[Edit]:
     Such as cross-attention before self-attention, the MLP before attention, or two layers of a
     network exchanged.
     """
-    for whole in dict.fromkeys((taken_together(case), case)) if len(case.steps) > 2 else ():
+    for whole in _wholes(case) if len(case.steps) > 2 else ():
         found = dict.fromkeys(tuple(_joints(whole, k)) for k in range(len(whole.inputs)))
         triples = [some for joints in found for some in combinations(joints[:_JOINTS], 3)]
         triples.sort(key=lambda triple: triple[2].step - triple[0].step)
