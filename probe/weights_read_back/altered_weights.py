@@ -12,7 +12,6 @@ from probe import ops
 from probe.trial.case import Case
 from probe.trial.edit import Edit
 from probe.weights_read_back.newton import depending, through
-from probe.weights_read_back.read_back import wanted_of
 from probe.weights_read_back.relations import (
     REORDERED,
     Others,
@@ -21,6 +20,7 @@ from probe.weights_read_back.relations import (
     relation,
     roundings,
 )
+from probe.weights_read_back.wanted_outputs import wanted_of
 
 __all__ = ["altered", "fitted"]
 

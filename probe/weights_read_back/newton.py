@@ -21,7 +21,9 @@ from probe.trial.case import Case
 from probe.trial.edit import Steps
 from probe.trial.gathered import weights_in
 from probe.trial.prices import STEP, multiplied, solving
-from probe.weights_read_back.read_back import FEW, Solved, wanted_of
+from probe.weights_read_back.equations import FEW
+from probe.weights_read_back.read_back import Solved
+from probe.weights_read_back.wanted_outputs import wanted_of
 
 __all__ = ["depending", "iterated_weights", "through", "weights_of_recurrences"]
 
