@@ -76,8 +76,8 @@ def compare(
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)
     passes = passes_of(first, second, x, x_b, shape, seed, say)
-    found = compared(passes, pairs, how, say)
-    comparison = concluded(found, passes, first.source, second.source, strict)
+    outcome = compared(passes, pairs, how, say)
+    comparison = concluded(outcome, passes, first.source, second.source, strict)
     if planned is not None:
         notes = (*beyond(planned, passes.of_a.graph), *comparison.notes)
         comparison = replace(comparison, notes=notes)

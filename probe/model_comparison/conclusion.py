@@ -12,57 +12,57 @@ __all__ = ["concluded"]
 
 
 def concluded(
-    found: Compared, passes: Passes, source_a: str, source_b: str, strict: bool
+    outcome: Compared, passes: Passes, source_a: str, source_b: str, strict: bool
 ) -> ModelComparison:
     """The comparison of two models that came from ``source_a`` and ``source_b``."""
-    verdict, sentence = _verdict(found, strict)
+    verdict, sentence = _verdict(outcome, strict)
     return ModelComparison(
-        *(verdict, sentence, found.pairs, found.unpaired, source_a, source_b, passes.of_a.how),
-        notes=(*passes.notes, *found.notes),
+        *(verdict, sentence, outcome.pairs, outcome.unpaired, source_a, source_b, passes.of_a.how),
+        notes=(*passes.notes, *outcome.notes),
         inputs=passes.walked.words,
     )
 
 
-def _verdict(found: Compared, strict: bool) -> tuple[str, str]:
+def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
     """The verdict, and the sentence that gives its reason."""
-    pairs = found.pairs
+    pairs = outcome.pairs
     sources = [pair for pair in pairs if pair.source]
     agreeing = f"{sum(pair.verdict == 'agree' for pair in pairs)} of {len(pairs)} pairs agree"
-    if found.uncopied and (sources or not pairs):
-        return "diverge", f"diverge: {found.uncopied}"
+    if outcome.uncopied and (sources or not pairs):
+        return "diverge", f"diverge: {outcome.uncopied}"
     if sources:
         return "diverge", f"diverge: {_of_sources(sources)}; {agreeing}"
     if not pairs:
         return "unchecked", "unchecked: no tensor of B corresponds to one of A"
     if any(pair.verdict == "diverge" for pair in pairs):
         return "diverge", f"diverge: {agreeing}"
-    unchecked = _why_unchecked(found, agreeing, strict)
+    unchecked = _why_unchecked(outcome, agreeing, strict)
     if unchecked:
         return "unchecked", unchecked
     return "agree", f"agree: {agreeing}"
 
 
-def _why_unchecked(found: Compared, agreeing: str, strict: bool) -> str:
+def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:
     """What could not be compared though all that was agrees; "" where nothing is left."""
-    empty = [pair for pair in found.pairs if NAN_ALONE in pair.notes]
+    empty = [pair for pair in outcome.pairs if NAN_ALONE in pair.notes]
     if empty:
         where = printable.name(" + ".join(empty[0].b))
         return f"unchecked: {agreeing}; in {where} of B {NAN_ALONE}"
-    uncomputed = [pair for pair in found.pairs if _is_uncomputed(pair)]
+    uncomputed = [pair for pair in outcome.pairs if _is_uncomputed(pair)]
     if uncomputed:
         return (
             f"unchecked: {agreeing}; {' + '.join(uncomputed[0].b)} of B could not be computed from "
             "A's tensors"
         )
-    if found.unheld:
+    if outcome.unheld:
         return (
             f"unchecked: {agreeing}, but no tensor of the model was found for "
-            f"{printable.several(found.unheld, 3)}; name its pair with --pairs"
+            f"{printable.several(outcome.unheld, 3)}; name its pair with --pairs"
         )
-    if found.ends_open:
+    if outcome.ends_open:
         return f"unchecked: {agreeing}, but an output of B corresponds to none of A"
-    if strict and any(found.unpaired):
-        names = [*found.unpaired[0], *found.unpaired[1]]
+    if strict and any(outcome.unpaired):
+        names = [*outcome.unpaired[0], *outcome.unpaired[1]]
         return f"unchecked: {agreeing}, without a partner: {printable.several(names, 3)}"
     return ""
 

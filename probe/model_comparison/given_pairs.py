@@ -23,9 +23,9 @@ def given_pairs(
     """The user's pairs as tensors; BadInput where a name is none, or two of them cross."""
     if pairs is None:
         return []
-    given = [*dict.fromkeys(_tensors(pairs, a, b, alone))]
-    _refuse_crossing(given, a, b)
-    return given
+    tensors = [*dict.fromkeys(_tensors(pairs, a, b, alone))]
+    _refuse_crossing(tensors, a, b)
+    return tensors
 
 
 def _tensors(
@@ -33,12 +33,12 @@ def _tensors(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if isinstance(pairs, str | Path):
         pairs = read_json(pairs)
-    told: Any = pairs
-    if isinstance(told, Mapping) and isinstance(told.get("pairs"), list):
-        told = told["pairs"]
-    if not isinstance(told, Mapping | list | tuple):
-        raise BadInput(f"pairs are names of layers of A and of B; you gave {told!r}")
-    rows = list(told.items()) if isinstance(told, Mapping) else told
+    entries: Any = pairs
+    if isinstance(entries, Mapping) and isinstance(entries.get("pairs"), list):
+        entries = entries["pairs"]
+    if not isinstance(entries, Mapping | list | tuple):
+        raise BadInput(f"pairs are names of layers of A and of B; you gave {entries!r}")
+    rows = list(entries.items()) if isinstance(entries, Mapping) else entries
     of_a, of_b = _outputs(a), _outputs(b)
     for row in rows:
         if not _is_pair(row):
@@ -58,12 +58,12 @@ def _is_pair(row: object) -> bool:
 def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph) -> None:
     """BadInput where a layer of A comes before another, and B's of the one after B's of the
     other."""
-    before = _connected([one for one, _ in pairs], a)
-    after = _connected([other for _, other in pairs], b, after=True)
+    before = _connected([of_a for of_a, _ in pairs], a)
+    after = _connected([of_b for _, of_b in pairs], b, after=True)
     for second, crossing in enumerate(map(and_, before, after)):
         if crossing:
             first = (crossing & -crossing).bit_length() - 1
-            names = [(one.name, other.name) for one, other in (pairs[first], pairs[second])]
+            names = [(of_a.name, of_b.name) for of_a, of_b in (pairs[first], pairs[second])]
             raise BadInput(
                 f"pairs: {names[0][0]} comes before {names[1][0]} in A, but {names[0][1]} "
                 f"after {names[1][1]} in B"
@@ -75,15 +75,17 @@ def _connected(tensors: Sequence[Tensor], graph: Graph, after: bool = False) -> 
     own: dict[Tensor, int] = {}
     for place, tensor in enumerate(tensors):
         own[tensor] = own.get(tensor, 0) | 1 << place
-    found: dict[Tensor, int] = {}
-    for node in reversed(graph.nodes) if after else graph.nodes:
-        sides = (node.outputs, node.inputs) if after else (node.inputs, node.outputs)
+    connected: dict[Tensor, int] = {}
+    steps = [(node.inputs, node.outputs) for node in graph.nodes]
+    if after:
+        steps = [(outputs, inputs) for inputs, outputs in reversed(steps)]
+    for read, written in steps:
         bits = 0
-        for tensor in sides[0]:
-            bits |= found.get(tensor, 0) | own.get(tensor, 0)
-        for tensor in sides[1]:
-            found[tensor] = found.get(tensor, 0) | bits
-    return [found.get(tensor, 0) for tensor in tensors]
+        for tensor in read:
+            bits |= connected.get(tensor, 0) | own.get(tensor, 0)
+        for tensor in written:
+            connected[tensor] = connected.get(tensor, 0) | bits
+    return [connected.get(tensor, 0) for tensor in tensors]
 
 
 def _outputs(graph: Graph) -> dict[str, Tensor]:

@@ -41,8 +41,8 @@ def named_inputs(
     model: Model, arrays: Sequence[np.ndarray], x: Inputs | InputArgument
 ) -> Inputs | InputArgument:
     """A's inputs by their names, where these are known."""
-    told = x.values if isinstance(x, InputArgument) else x
-    if isinstance(told, Mapping):
+    values = x.values if isinstance(x, InputArgument) else x
+    if isinstance(values, Mapping):
         return x
     return list(arrays)
 
@@ -51,13 +51,13 @@ def candidates(
     b: Model, arrays: Sequence[np.ndarray], x: Inputs | InputArgument
 ) -> Iterator[BInputs]:
     """The ways to hand A's inputs to B that B's input shapes allow, the likeliest first."""
-    told = x.values if isinstance(x, InputArgument) else x
+    values = x.values if isinstance(x, InputArgument) else x
     literals = x.literals if isinstance(x, InputArgument) else {}
-    if isinstance(told, Mapping):
+    if isinstance(values, Mapping):
         try:
-            bound = bind(b, InputArgument(told, literals))
+            bound = bind(b, InputArgument(values, literals))
             yield BInputs(
-                bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays)
+                bound.model, bound.arrays, tuple(unchanged(array.ndim) for array in bound.arrays)
             )
             return
         except BadInput:
@@ -66,26 +66,26 @@ def candidates(
     if specs is not None and len(specs) != len(arrays):
         raise BadInput(
             f"A is run on {len(arrays)} inputs and B takes {len(specs)} "
-            f"({', '.join(one.name for one in specs)}): give B's own (x_b=, --input-b)"
+            f"({', '.join(spec.name for spec in specs)}): give B's own (x_b=, --input-b)"
         )
     spec: Sequence[InputSpec | None] = specs or [None] * len(arrays)
-    options = [list(_orders(array, one)) for array, one in zip(arrays, spec, strict=True)]
+    options = [list(_orders(array, wanted)) for array, wanted in zip(arrays, spec, strict=True)]
     fitting = all(options)
     # What a model draws for itself has a shape that it need not be given.
-    tried = [ways or [unchanged(one.ndim)] for ways, one in zip(options, arrays, strict=True)]
-    taken = False
+    tried = [ways or [unchanged(array.ndim)] for ways, array in zip(options, arrays, strict=True)]
+    any_bound = False
     for ways in product(*tried):
         turned = [
-            _typed(np.ascontiguousarray(way.to_b(array)), one)
-            for way, array, one in zip(ways, arrays, spec, strict=True)
+            _typed(np.ascontiguousarray(way.to_b(array)), wanted)
+            for way, array, wanted in zip(ways, arrays, spec, strict=True)
         ]
         try:
             bound = bind(b, InputArgument(turned[0] if len(turned) == 1 else turned, literals))
         except (BadInput, ForwardFailed):
             continue
-        taken = True
+        any_bound = True
         yield BInputs(bound.model, bound.arrays, tuple(ways))
-    if not (fitting or taken):
+    if not (fitting or any_bound):
         place = options.index([])
         wanted = spec[place]
         assert wanted is not None
@@ -110,7 +110,7 @@ def _orders(array: np.ndarray, spec: InputSpec | None) -> Iterator[Way]:
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(
-        one in (None, other) for one, other in zip(wanted, shape, strict=True)
+        length in (None, other) for length, other in zip(wanted, shape, strict=True)
     )
 
 

@@ -21,7 +21,9 @@ from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.given_pairs import Pairing, given_pairs
 from probe.model_comparison.graphs.graph import Node, Tensor
 from probe.model_comparison.graphs.weights import Anchor, anchors
-from probe.model_comparison.matching.level import Level, expected_error, level_between
+from probe.model_comparison.matching.expected_error import expected_error
+from probe.model_comparison.matching.level import Level
+from probe.model_comparison.matching.level_between import level_between
 from probe.model_comparison.matching.merging import merged
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.matching.paired import Decision, Paired
@@ -100,15 +102,15 @@ def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matche
     """Walks over one model on the other's tensors."""
     a, b, alone = passes.reference, passes.walked.graph, passes.alone
     say("pairing layers by their weights")
-    held = anchors(a, b) if alone is None else {}
+    shared = anchors(a, b) if alone is None else {}
     decisions = [Decision(*both, "given") for both in given_pairs(pairs, a, b, alone)]
     if alone is not None:
         decisions += [Decision(*both, "name") for both in by_names(a, b)]
     say("computing B's layers on A's tensors")
-    level = level_between(a, b, held) if alone is None else Level()
+    level = level_between(a, b, shared) if alone is None else Level()
     state = walk(
         WalkState(
-            *(a, b, held),
+            *(a, b, shared),
             decisions=decisions,
             inputs=passes.walked.ways,
             level=level,
@@ -117,8 +119,8 @@ def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matche
     )
     if alone is not None:
         state = in_one_layout(state)
-        return _Matched(held, level, state, segments(state))
-    return _Matched(held, level, *refined(state))
+        return _Matched(shared, level, state, segments(state))
+    return _Matched(shared, level, *refined(state))
 
 
 class _Errors(NamedTuple):
@@ -173,10 +175,10 @@ def _is_innocent(paired: Paired) -> bool:
         return False
     shown, perm = paired.b.shown
     own = shown.value.transpose(np.argsort(perm))
-    given = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
+    array = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
     try:
         apart, local = (
-            np.abs(given - paired.way.to_a(widened(values))).max(initial=0.0)
+            np.abs(array - paired.way.to_a(widened(values))).max(initial=0.0)
             for values in (own, paired.unforced)
         )
     except ValueError:  # of another shape

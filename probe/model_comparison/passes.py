@@ -107,7 +107,9 @@ def _pass_of_b(
     come nearest; in models of the same layout the order that A's are in, where it fits."""
     if x_b is not None:
         bound = bind(model, x_b, None, 0)
-        own = BInputs(bound.model, bound.arrays, tuple(unchanged(one.ndim) for one in bound.arrays))
+        own = BInputs(
+            bound.model, bound.arrays, tuple(unchanged(array.ndim) for array in bound.arrays)
+        )
         return _run(own, a)
     best: tuple[float, Pass] | None = None
     failure: ProbeError | None = None
@@ -140,7 +142,7 @@ def _run(b: BInputs, a: Pass) -> Pass:
 def _have_one_layout(a: str, b: str) -> bool:
     """Whether models of two frameworks have the same order of axes: most graphs of ONNX come from
     PyTorch."""
-    names = {one.partition(" ")[0] for one in (a, b)}
+    names = {framework.partition(" ")[0] for framework in (a, b)}
     return len(names) == 1 or names == {"torch", "onnxruntime"}
 
 
@@ -150,21 +152,26 @@ def _unlike_outputs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Iterabl
     if len(a) != len(b):
         yield f"A gives {len(a)} outputs and B {len(b)}: what the others hold is not compared"
         return
-    for k, (one, other) in enumerate(zip(a, b, strict=True)):
-        if one.size == other.size and sorted(one.shape) != sorted(other.shape):
-            yield f"output {k} has the shape {one.shape} in A and {other.shape} in B"
+    for k, (output, other) in enumerate(zip(a, b, strict=True)):
+        if output.size == other.size and sorted(output.shape) != sorted(other.shape):
+            yield f"output {k} has the shape {output.shape} in A and {other.shape} in B"
 
 
 def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     """How far the outputs' signatures lie apart, in units of their size."""
     apart = [
-        float(np.abs(signature(one) - signature(other)).max() / max(signature(one)[0], 1e-30))
-        if one.size == other.size
-        else np.inf
-        for one, other in zip(a, b, strict=False)
-        if one.dtype.kind == other.dtype.kind == "f" and one.size and other.size
+        _apart(output, other)
+        for output, other in zip(a, b, strict=False)
+        if output.dtype.kind == other.dtype.kind == "f" and output.size and other.size
     ]
     return max(apart, default=0.0)
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    if a.size != b.size:
+        return np.inf
+    mark = signature(a)
+    return float(np.abs(mark - signature(b)).max() / max(mark[0], 1e-30))
 
 
 def threads_for(graph: Graph) -> AbstractContextManager[None]:
@@ -179,7 +186,7 @@ def threads_for(graph: Graph) -> AbstractContextManager[None]:
 def _multiplications(node: Node) -> float:
     """How many a product with a weight takes."""
     axis, outputs = channel_axis(node), node.call.capture.outputs
-    weights = [one.value for name, one in held_weights(node) if "bias" not in name]
+    weights = [weight.value for name, weight in held_weights(node) if "bias" not in name]
     if axis is None or not weights or not outputs or not outputs[0].ndim:
         return 0.0
     return float(outputs[0].size / max(outputs[0].shape[axis], 1) * weights[0].size)

@@ -113,7 +113,7 @@ def explained(pair: Pair, group: Sequence[Segment], reasons: "Reasons") -> Pair:
     return replace(
         pair,
         source=True,
-        differs=tuple((found.name, found.a, found.b) for found in reasons.differences),
+        differs=tuple((option.name, option.a, option.b) for option in reasons.differences),
         findings=reasons.findings,
         notes=tuple(notes),
     )

@@ -19,13 +19,13 @@ _NEAR = 1e-4
 
 def nothing_copied(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> str:
     """Says that no weights of one model are the other's; "" where some are, or none can tell."""
-    mine, theirs = ([one for one in graph.nodes if telling(one)] for graph in (a, b))
-    kinds = {one.kind for one in mine} & {one.kind for one in theirs}
-    asked = [one for one in theirs if one.kind in kinds]
-    if len(asked) < 2 or any(one in anchors for one in asked):
+    mine, theirs = ([node for node in graph.nodes if telling(node)] for graph in (a, b))
+    kinds = {node.kind for node in mine} & {node.kind for node in theirs}
+    comparable = [node for node in theirs if node.kind in kinds]
+    if len(comparable) < 2 or any(node in anchors for node in comparable):
         return ""
     return (
-        f"none of B's {len(asked)} layers with weights has those of a layer of A: the weights "
+        f"none of B's {len(comparable)} layers with weights has those of a layer of A: the weights "
         "were not copied"
     )
 
@@ -53,10 +53,10 @@ def of_input(a: np.ndarray, b: np.ndarray) -> str:
 def of_dump(alone: Graph) -> Iterator[str]:
     """Says that several arrays of a file are one and the same."""
     alike: dict[tuple[object, ...], list[str]] = {}
-    for one in alone.loose:
-        if one.value.size > 1:
-            key = one.value.shape, sha256(np.ascontiguousarray(one.value).tobytes()).digest()
-            alike.setdefault(key, []).append(one.name)
+    for tensor in alone.loose:
+        if tensor.value.size > 1:
+            key = tensor.value.shape, sha256(np.ascontiguousarray(tensor.value).tobytes()).digest()
+            alike.setdefault(key, []).append(tensor.name)
     for names in alike.values():
         if len(names) > 2:
             yield (
@@ -114,18 +114,18 @@ def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:
         return ""
     near = np.ones(first.shape, bool)
     for values in (pair_a, pair_b):  # in a model that gives the same everywhere all are near
-        one, other_one = (
+        of_first, of_second = (
             np.take_along_axis(values.astype(np.float64, copy=False), place[..., None], -1)[..., 0]
             for place in (first, second)
         )
         slack = np.take_along_axis(np.broadcast_to(allowed, pair_a.shape), first[..., None], -1)[
             ..., 0
         ]
-        near &= np.abs(one - other_one) <= 2 * slack
+        near &= np.abs(of_first - of_second) <= 2 * slack
     tied = int((other & near).sum())
     places = f"{int(other.sum())} of {other.size} places"
-    told = f"{tied} within rounding: a tie" if tied else "none of them within rounding"
-    return f"the largest output (argmax) differs at {places}, at {told}"
+    nearness = f"{tied} within rounding: a tie" if tied else "none of them within rounding"
+    return f"the largest output (argmax) differs at {places}, at {nearness}"
 
 
 def _near(left: np.ndarray, right: np.ndarray) -> bool:

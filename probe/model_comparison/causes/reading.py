@@ -2,47 +2,34 @@
 leaves out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 
+from probe.model_comparison.causes.weight_differences import (
+    LEFT_OUT,
+    Difference,
+    close,
+    differing_weights,
+    relation,
+)
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import Node, Tensor
-from probe.model_comparison.graphs.normalize import is_constant, with_normalization
-from probe.model_comparison.graphs.quantized import relation
-from probe.model_comparison.graphs.weights import held_weights
+from probe.model_comparison.graphs.normalize import is_constant, values_in, with_normalization
 from probe.model_comparison.matching.segments import Segment, computing
 from probe.numerics.dtypes import widened
-from probe.ops import Recurrence
 from probe.ops.base import Op
 from probe.ops.step import field_names
 from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
 
-__all__ = ["Difference", "aligned", "close", "hidden", "matched", "read", "transplanted"]
+__all__ = ["aligned", "hidden", "matched", "read", "transplanted"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
-_ENDLESS = 1e30
-"""A mask subtracts this or more, or infinity: one is as good as the other."""
 _AXES = ("axis", "axes")
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """One thing that two segments differ in."""
-
-    name: str
-    a: Any
-    b: Any
-    node: Node | None = None
-    """Of A: whose field it is."""
-    field: str = ""
-    value: Any = None
-    """What A's op would hold in that field to be like B's; None where it cannot."""
-    note: str = ""
 
 
 def read(segment: Segment) -> list[Difference]:
@@ -55,9 +42,9 @@ def read(segment: Segment) -> list[Difference]:
     for left, right in pairs:
         differences += _constants(left, right)
     for left, right in pairs:
-        differences += _weights(left, right)
+        differences += differing_weights(left, right)
     if only_a or only_b:
-        of_a, of_b = (", ".join(_kinds(one)) or "none" for one in (a, b))
+        of_a, of_b = (", ".join(_kinds(nodes)) or "none" for nodes in (a, b))
         differences.append(Difference("steps", of_a, of_b))
     differences += _wires(segment)
     return differences
@@ -79,28 +66,27 @@ def hidden(segment: Segment) -> list[tuple[str, float, float]]:
     if _kinds(a) != _kinds(b):
         return []
     return [
-        (one.name, one.a, one.b)
+        (option.name, option.a, option.b)
         for left, right in zip(a, b, strict=True)
-        for one in _fields(left, right, segment.paired.way)
-        if isinstance(one.a, float) and isinstance(one.b, float)
+        for option in _fields(left, right, segment.paired.way)
+        if isinstance(option.a, float) and isinstance(option.b, float)
     ]
 
 
 def _folded(nodes: list[Node]) -> list[Node]:
     """Batch normalisations taken into the products before them."""
-    found: list[Node] = []
+    folded: list[Node] = []
     for node in nodes:
-        before = found[-1] if found else None
-        joint = None if before is None else with_normalization(before.op, node.op)
-        if before is not None and joint is not None and len(node.inputs) == 1:
-            found[-1] = Node(joint, before.inputs, node.outputs, before.call, before.index)
-        else:
-            found.append(node)
-    return found
+        joint = with_normalization(folded[-1].op, node.op) if folded else None
+        if joint is not None and len(node.inputs) == 1:
+            before = folded.pop()
+            node = Node(joint, before.inputs, node.outputs, before.call, before.index)
+        folded.append(node)
+    return folded
 
 
 def _kinds(nodes: Sequence[Node]) -> list[str]:
-    return [one.kind for one in nodes]
+    return [node.kind for node in nodes]
 
 
 def matched(
@@ -150,44 +136,47 @@ def _constants(a: Node, b: Node) -> Iterator[Difference]:
         [(x, y) for x in node.inputs if (y := _own(x)) is not None] for node in (a, b)
     )
     for (left, mine), (_, theirs) in zip(held_a, held_b, strict=False):
-        one, other = (
-            widened(x.value if isinstance(x, Weight) else np.asarray(x)) for x in (mine, theirs)
-        )
-        if one.shape != other.shape and one.size == other.size:
-            other = other.reshape(one.shape)
-        if one.shape == other.shape and one.dtype.kind in "fiu" and not close(one, other).all():
-            held = isinstance(mine, Weight)
-            value = Weight("", None, other) if held else other
-            field = "weight" if held else "value"
-            if one.ndim:
-                at = np.unravel_index(int(np.argmax(np.abs(one - other))), one.shape)
-            else:
-                at = ()
-            note = _relation(one, other, ~close(one, other))
-            name = f"constant of {a.kind}" + (
-                f" at [{', '.join(map(str, at))}]" if one.size > 1 else ""
-            )
-            yield Difference(name, float(one[at]), float(other[at]), left.node, field, value, note)
+        values, other = widened(values_in(mine)), widened(values_in(theirs))
+        if values.size == other.size and values.dtype.kind in "fiu":
+            other = other.reshape(values.shape)
+            if not close(values, other).all():
+                yield _constant(a, left.node, values, other, isinstance(mine, Weight))
+
+
+def _constant(
+    a: Node, node: Node | None, mine: np.ndarray, theirs: np.ndarray, in_weight: bool
+) -> Difference:
+    """Two constants of one shape, told by the element that differs most."""
+    at = np.unravel_index(int(np.argmax(np.abs(mine - theirs))), mine.shape)
+    name = f"constant of {a.kind}"
+    if mine.size > 1:
+        name += f" at [{', '.join(map(str, at))}]"
+    field: str = "value"
+    value: Weight | np.ndarray = theirs
+    if in_weight:
+        field, value = "weight", Weight("", None, theirs)
+    note = relation(mine, theirs, ~close(mine, theirs))
+    return Difference(name, float(mine[at]), float(theirs[at]), node, field, value, note)
 
 
 def _own(tensor: Tensor) -> Weight | np.ndarray | None:
     """What a model has from itself: a weight, numbers, or an array that it made."""
-    found, root = is_constant(tensor), tensor.root
-    if found is None and root.node is None and root.input is None:
+    constant, root = is_constant(tensor), tensor.root
+    if constant is None and root.node is None and root.input is None:
         return tensor.value
-    return found
+    return constant
 
 
 def _turned(axes: Any, way: Way, b: Node) -> Any:
     """Axes of A's tensor as they lie in B's."""
     rank = len(way.perm)
     several = axes if isinstance(axes, list) else [axes]
-    if way.merged is not None or not all(isinstance(one, int) for one in several):
+    if way.merged is not None or not all(isinstance(axis, int) for axis in several):
         return axes
-    found = [way.of_axis(one % rank) for one in several]
+    turned = [way.of_axis(axis % rank) for axis in several]
     if isinstance(axes, list):
-        return sorted(found)
-    return found[0]
+        return sorted(turned)
+    return turned[0]
 
 
 def _alike(left: Any, right: Any) -> bool:
@@ -196,7 +185,7 @@ def _alike(left: Any, right: Any) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_alike(left[k], right[k]) for k in left)
     numbers = all(
-        isinstance(one, int | float) and not isinstance(one, bool) for one in (left, right)
+        isinstance(value, int | float) and not isinstance(value, bool) for value in (left, right)
     )
     if numbers:
         return bool(abs(left - right) <= _SAME * max(abs(left), abs(right)))
@@ -209,142 +198,11 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _weights(a: Node, b: Node) -> Iterator[Difference]:
-    """The weights in which two ops of one kind differ."""
-    mine, theirs = dict(held_weights(a)), dict(held_weights(b))
-    if isinstance(a.op, Recurrence) and isinstance(b.op, Recurrence):
-        yield from _gated(a, b)
-        return
-    for name in dict.fromkeys((*mine, *theirs)):
-        left, right = mine.get(name), theirs.get(name)
-        if left is None or right is None:
-            held = left or right
-            assert held is not None
-            if _neutral(name, held):
-                continue
-            told = f"{held.name} {held.value.shape}"
-            if right is None:
-                yield Difference(name, told, None, a, name, _NOTHING)
-            else:
-                yield Difference(name, None, told, a, name, right)
-            continue
-        yield from _values(a, name, left, right)
-
-
-_NOTHING = object()
-"""A weight that is left out."""
-
-
-def _neutral(name: str, weight: Weight) -> bool:
-    """Whether a weight changes nothing: a bias of zeros, a scale of ones."""
-    value = weight.value
-    return bool((value == (1 if name in ("scale", "variance") else 0)).all())
-
-
-def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Difference]:
-    mine, theirs = widened(left.value), widened(right.value)
-    if mine.shape != theirs.shape:
-        if mine.size == theirs.size and close(mine.ravel(), theirs.ravel()).all():
-            return
-        yield Difference(name, mine.shape, theirs.shape, a, name, right)
-        return
-    same = close(mine, theirs)
-    if same.all():
-        return
-    count = int((~same).sum())
-    apart = np.where(same, 0.0, np.abs(mine - theirs))
-    at = np.unravel_index(int(np.argmax(np.nan_to_num(apart, nan=np.inf))), apart.shape)
-    index = ", ".join(map(str, at))
-    more = f" and {count - 1} more of {mine.size}" if count > 1 else f", 1 of {mine.size}"
-    step = right.step
-    note = _relation(mine, theirs, ~same) if step is None else relation(mine, theirs, step)
-    yield Difference(
-        *(f"{name}[{index}]{more}", float(mine[at]), float(theirs[at]), a, name, right, note)
-    )
-
-
-def close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    left, right = (np.clip(one, -_ENDLESS, _ENDLESS) for one in (left, right))
-    with np.errstate(invalid="ignore"):
-        near = np.abs(left - right) <= _SAME * np.maximum(np.abs(left), np.abs(right))
-    return np.asarray(near | (left == right))
-
-
-def _relation(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> str:
-    """How B's numbers follow from A's, where they do simply."""
-    with np.errstate(all="ignore"):
-        ratio = b[other] / a[other]
-        if np.isfinite(ratio).all() and ratio.all() and np.ptp(ratio) <= 1e-4 * np.abs(ratio).max():
-            return f"B's are {float(np.median(ratio)):.6g} times A's there"
-        shift = b[other] - a[other]
-        if shift.size > 1 and np.ptp(shift) <= 1e-4 * np.abs(shift).max():
-            return f"B's are A's plus {float(np.median(shift)):.6g} there"
-    if a.ndim >= 2:
-        for axes in ((0, 1), (-2, -1)):
-            turned = a.swapaxes(*axes)
-            if turned.shape == b.shape and close(turned, b).all():
-                return "B's are A's with two axes exchanged"
-        flipped = np.flip(a, tuple(range(min(2, a.ndim - 1), a.ndim)))
-        if close(flipped, b).all():
-            return "B's are A's in reverse order"
-    for axis in range(a.ndim):
-        order = _permuted(a, b, axis)
-        if order is not None:
-            moved = int((order != np.arange(len(order))).sum())
-            return f"B's are A's with {moved} of {len(order)} places of axis {axis} exchanged"
-    return ""
-
-
-def _permuted(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray | None:
-    """The order of an axis that makes B's numbers of A's."""
-    if a.shape[axis] > 1 << 14:
-        return None
-    left = np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1)
-    right = np.moveaxis(b, axis, 0).reshape(b.shape[axis], -1)
-    places = {row.tobytes(): k for k, row in enumerate(left.astype(np.float32))}
-    order = [places.get(row.tobytes(), -1) for row in right.astype(np.float32)]
-    found = np.array(order)
-    if len(places) == len(left) and sorted(order) == list(range(len(left))):
-        return found
-    return None
-
-
-def _gated(a: Node, b: Node) -> Iterator[Difference]:
-    """The weights of two recurrences gate by gate, whatever the order of the gates; biases that are
-    only ever added, added."""
-    first, second = a.op, b.op
-    assert isinstance(first, Recurrence)
-    assert isinstance(second, Recurrence)
-    if sorted(first.gates) != sorted(second.gates) or first.width != second.width:
-        yield Difference("gates", first.gates, second.gates)
-        return
-    for name in ("kernel", "recurrent"):
-        one, other = getattr(first, name).value, getattr(second, name).value
-        for gate in first.gates:
-            mine, theirs = widened(one[:, first.block(gate)]), widened(other[:, second.block(gate)])
-            if mine.shape == theirs.shape and not close(mine, theirs).all():
-                count = int((~close(mine, theirs)).sum())
-                at = np.unravel_index(int(np.abs(mine - theirs).argmax()), mine.shape)
-                index = ", ".join(map(str, at))
-                told = f"{name} of gate {gate} at [{index}], {count} of {mine.size} entries"
-                yield Difference(told, float(mine[at]), float(theirs[at]))
-    sums = [
-        sum((one for one in op.biases() if one is not None), np.zeros(op.kernel.value.shape[1]))
-        for op in (first, second)
-    ]
-    for gate in first.gates:
-        left, right = sums[0][first.block(gate)], sums[1][second.block(gate)]
-        if not np.allclose(left, right, rtol=1e-5, atol=1e-7):
-            worst = int(np.abs(left - right).argmax())
-            name = f"bias of gate {gate} at [{worst}]"
-            yield Difference(name, float(left[worst]), float(right[worst]))
-
-
 def _wires(segment: Segment) -> Iterator[Difference]:
     for wire in segment.wires:
         yield Difference("input", wire.instead.name, wire.reads.name)
     for mine, theirs in segment.orders:
-        first, second = (", ".join(one.name for one in side) for side in (mine, theirs))
+        first, second = (", ".join(tensor.name for tensor in side) for side in (mine, theirs))
         yield Difference("order of inputs", first, second)
 
 
@@ -355,7 +213,7 @@ def transplanted(difference: Difference) -> Op | None:
         return None
     if difference.field not in field_names(type(node.op)):  # type: ignore[arg-type]
         return None
-    value = None if difference.value is _NOTHING else difference.value
+    value = None if difference.value is LEFT_OUT else difference.value
     try:
         return replace(node.op, **{difference.field: value})
     except (TypeError, ValueError):

@@ -61,15 +61,17 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
         types = read_json(types)
     if not isinstance(types, Mapping):
         raise BadInput("types: an object of types by the names of layers is wanted")
-    layers = types.get("LayerName", {name: one for name, one in types.items() if name != "Model"})
+    layers = types.get(
+        "LayerName", {name: given for name, given in types.items() if name != "Model"}
+    )
     if not isinstance(layers, Mapping):
         raise BadInput("types: LayerName is no object of types by the names of layers")
     whole = types.get("Model")
-    found = {"": dict(_types("Model", whole))} if isinstance(whole, Mapping) else {}
-    usual = found.get("", {}).get(_WHOLE)
-    for name, one in layers.items():
-        found[str(name)] = dict(_types(name, one, usual))
-    return found
+    planned = {"": dict(_types("Model", whole))} if isinstance(whole, Mapping) else {}
+    usual = planned.get("", {}).get(_WHOLE)
+    for name, given in layers.items():
+        planned[str(name)] = dict(_types(name, given, usual))
+    return planned
 
 
 def _types(
@@ -87,21 +89,21 @@ def _types(
             if usual is not None and part == "weight" and "accum" not in parts:
                 yield "accum", usual
             continue
-        found = _WORDS.fullmatch(text.strip()) if isinstance(text, str) else None
-        if found is None:
+        match = _WORDS.fullmatch(text.strip()) if isinstance(text, str) else None
+        if match is None:
             shown = repr(text) if isinstance(text, str | int | float) else printable.kind(text)
             raise BadInput(
                 f"types: {printable.name(shown)} of {printable.name(str(name))} is no type "
                 "such as ap_fixed<16,6>, ufixed<8,0> or int<8>"
             )
-        unsigned, kind, width, integer = found.groups()
+        unsigned, kind, width, integer = match.groups()
         whole = int(width) if kind == "int" else int(integer or width)
         yield str(part), FixedType(str(text), not unsigned, int(width), whole)
 
 
 def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterator[str]:
     """A sentence for each type that does not hold the values of its layer on this input."""
-    layers = {name: one for name, one in types.items() if name}
+    layers = {name: plan for name, plan in types.items() if name}
     named = tensors_alone({name: np.zeros(0) for name in layers})
     tensors = {array.name: tensor for array, tensor in by_names(named, model)}
     inputs = [name for name in layers if name not in tensors and name.startswith("input")]
@@ -112,9 +114,9 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterat
     default = types.get("", {})
     if default:
         alone = {tensor.name: tensor for tensor in model.tensors if tensor.recorded is not None}
-        taken = {tensor.name for tensor in tensors.values()}
+        names = {tensor.name for tensor in tensors.values()}
         for name, tensor in alone.items():
-            if tensor.node is not None and name not in taken:
+            if tensor.node is not None and name not in names:
                 layers[name], tensors[name] = default, tensor
     count = 0
     for name, tensor in tensors.items():
@@ -143,7 +145,7 @@ def _sums(tensor: Tensor) -> np.ndarray:
 
 
 def _same_call(node: Any, model: Graph) -> list[Any]:
-    return [one for one in model.nodes if one.call is node.call and one is not node]
+    return [other for other in model.nodes if other.call is node.call and other is not node]
 
 
 def _outside(name: str, part: str, values: np.ndarray, kind: FixedType) -> Iterator[str]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from probe import printable
 from probe.evaluation.numpy_reference import recompute
-from probe.model_comparison.causes.reading import aligned, close, matched
+from probe.model_comparison.causes.reading import aligned, matched
+from probe.model_comparison.causes.weight_differences import close
 from probe.model_comparison.graphs.graph import Node
 from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.graphs.weights import held_weights
@@ -32,8 +33,8 @@ def unseen_weights(segment: Segment) -> tuple[str, ...]:
     """A sentence for each weight that differs between two segments that agree."""
     where = printable.name(" + ".join(names_of(segment.b, segment.paired.b)))
     pairs, _, _ = matched(*aligned(segment))
-    found = [one for left, right in pairs for one in _of_nodes(left, right, segment)]
-    return tuple(f"{where}: {sentence}" for sentence in dict.fromkeys(found))
+    notes = [note for left, right in pairs for note in _of_nodes(left, right, segment)]
+    return tuple(f"{where}: {sentence}" for sentence in dict.fromkeys(notes))
 
 
 def _of_nodes(left: Node, right: Node, segment: Segment) -> Iterator[str]:
@@ -122,9 +123,9 @@ def _gives_the_same(
     """Whether the steps with another op at one place give nearly what they do."""
     others = [replace(step, op=op) if k == place else step for k, step in enumerate(steps)]
     try:
-        own, made = (np.asarray(recompute(those, inputs)[-1][0]) for those in (steps, others))
+        own, changed = (np.asarray(recompute(those, inputs)[-1][0]) for those in (steps, others))
         with np.errstate(invalid="ignore"):
-            off = np.nan_to_num(np.abs(made - own), nan=0.0).max(initial=0.0)
+            off = np.nan_to_num(np.abs(changed - own), nan=0.0).max(initial=0.0)
         return bool(off <= _LIKE * np.nan_to_num(np.abs(own)).max(initial=0.0))
     except Exception as error:
         refused(error)

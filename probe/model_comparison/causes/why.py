@@ -11,7 +11,8 @@ from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.own_mistakes import of_input
-from probe.model_comparison.causes.reading import Difference, read, transplanted
+from probe.model_comparison.causes.reading import read, transplanted
+from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.graphs.quantized import mismatches
 from probe.model_comparison.matching.segments import Joined, Segment, joined
@@ -31,7 +32,7 @@ class Reasons:
     def __init__(self, differences: list[Difference]) -> None:
         self.differences = differences
         self.findings: tuple[Finding, ...] = ()
-        self.notes: list[str] = [one.note for one in differences if one.note]
+        self.notes: list[str] = [difference.note for difference in differences if difference.note]
 
 
 def reasons(segment: Segment, search: Search | str) -> Reasons:
@@ -62,9 +63,13 @@ def reasons(segment: Segment, search: Search | str) -> Reasons:
         return result
     if allowed is None or allowed.shape != values[-1][0].shape:
         allowed = None
-    proven = [one for one in result.differences if _explains(one, whole, theirs, allowed)]
+    proven = [
+        difference
+        for difference in result.differences
+        if _explains(difference, whole, theirs, allowed)
+    ]
     if proven:
-        rest = [one for one in result.differences if one not in proven]
+        rest = [difference for difference in result.differences if difference not in proven]
         result.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
         result.notes.append(f"A's layers with B's {name} give B's values")
@@ -106,15 +111,15 @@ def reasons_alone(
         return result
     theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
     try:
-        made = recompute(whole.steps, whole.inputs)
-        narrow = narrow_types(whole.steps, made, whole.inputs, theirs)
+        outputs = recompute(whole.steps, whole.inputs)
+        narrow = narrow_types(whole.steps, outputs, whole.inputs, theirs)
         if narrow and not isinstance(search, str):
             result.findings = narrow
             return result
     except Exception as error:
         refused(error)
         return result
-    case, allowed = Case(whole.steps, whole.inputs, made, theirs), np.asarray(paired.allowed)
+    case, allowed = Case(whole.steps, whole.inputs, outputs, theirs), np.asarray(paired.allowed)
     _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
     return result
 
@@ -130,14 +135,14 @@ def _explains(
     steps = list(whole.steps)
     steps[position] = replace(steps[position], op=op)
     try:
-        made = np.asarray(recompute(steps, whole.inputs)[-1][0])
+        output = np.asarray(recompute(steps, whole.inputs)[-1][0])
     except Exception as error:
         refused(error)
         return False
-    if made.shape != theirs.shape:
+    if output.shape != theirs.shape:
         return False
     slack = np.zeros(()) if allowed is None else allowed
     with np.errstate(invalid="ignore"):
-        apart = np.abs(made - theirs)
+        apart = np.abs(output - theirs)
     finite = np.isfinite(apart)
-    return bool((apart <= 2 * slack + 1e-6 * np.abs(made))[finite].all()) and bool(finite.any())
+    return bool((apart <= 2 * slack + 1e-6 * np.abs(output))[finite].all()) and bool(finite.any())

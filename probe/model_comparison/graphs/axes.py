@@ -28,7 +28,7 @@ class Way:
     def text(self) -> str:
         """Such as "0,3,1,2"; "" where nothing moves."""
         if self.merged is not None:
-            return " -> ".join(str(one).replace(" ", "") for one in self.merged)
+            return " -> ".join(str(shape).replace(" ", "") for shape in self.merged)
         if self.perm == tuple(sorted(self.perm)):
             return ""
         return ",".join(map(str, self.perm))

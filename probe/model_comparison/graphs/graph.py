@@ -121,9 +121,9 @@ class Node:
     def layout(self) -> bool:
         """Whether it gives the elements of its input, each once and unchanged."""
         if isinstance(self.op, Cast):
-            kinds = [one.recorded for one in (*self.inputs, *self.outputs)]
+            kinds = [tensor.recorded for tensor in (*self.inputs, *self.outputs)]
             return self.op.to in ("float32", "float64") and all(
-                one is None or one.dtype in (np.float32, np.float64) for one in kinds
+                array is None or array.dtype in (np.float32, np.float64) for array in kinds
             )
         return isinstance(self.op, _LAYOUT) and len(self.inputs) == 1
 
@@ -163,8 +163,11 @@ class Graph:
 
     def numbered(self) -> "Graph":
         """The same with places and consumers as the nodes now are."""
-        for tensor in [*self.tensors, *(one for node in self.nodes for one in node.inputs)]:
+        for tensor in self.tensors:
             tensor.consumers = []
+        for node in self.nodes:
+            for tensor in node.inputs:
+                tensor.consumers = []
         for index, node in enumerate(self.nodes):
             node.index = index
             for tensor in dict.fromkeys(node.inputs):
@@ -179,12 +182,9 @@ def recorded_pass(
     between; and what the pass gives. An array that calls hand on is held once."""
     build = _Building(arrays)
     outputs = model.run(arrays, None, build.add)
-    ends = tuple(
-        one
-        for output in outputs
-        if (one := build.by_value(np.asarray(output), last=True)) is not None
-    )
-    graph = Graph(build.nodes, build.inputs, ends, training=build.training)
+    ends = (build.by_value(np.asarray(output), last=True) for output in outputs)
+    known = tuple(end for end in ends if end is not None)
+    graph = Graph(build.nodes, build.inputs, known, training=build.training)
     return graph.numbered(), outputs
 
 
@@ -215,19 +215,15 @@ class _Building:
         call = Call(capture)
         self.training = self.training or capture.training
         inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
-        shared = [
-            array if tensor.recorded is None or tensor.recorded.dtype != array.dtype
-            else tensor.recorded
-            for tensor, array in zip(inputs, capture.inputs, strict=True)
-        ]  # fmt: skip
+        shared = tuple(map(_shared, inputs, capture.inputs))
         outputs = tuple(map(self._spool.keep, capture.outputs))
-        call.capture = capture = replace(capture, inputs=tuple(shared), outputs=outputs)
+        call.capture = capture = replace(capture, inputs=shared, outputs=outputs)
         if capture.description is None:
-            made = tuple(Tensor(call.name, array) for array in capture.outputs)
-            self._node(None, inputs, made, call)
+            tensors = tuple(Tensor(call.name, array) for array in capture.outputs)
+            self._node(None, inputs, tensors, call)
         else:
-            made = self._steps(call, inputs)
-        for output, tensor in enumerate(made):
+            tensors = self._steps(call, inputs)
+        for output, tensor in enumerate(tensors):
             self._made[capture.layer, capture.call, output] = tensor
             self._known.append(tensor)
 
@@ -235,7 +231,7 @@ class _Building:
         capture = call.capture
         assert capture.description is not None
         steps = capture.description.steps
-        floats = all(one.dtype.kind == "f" for one in capture.outputs)
+        floats = all(array.dtype.kind == "f" for array in capture.outputs)
         values: list[tuple[Tensor, ...]] = []
         ends: tuple[Tensor, ...] = ()
         for position, step in enumerate(steps):
@@ -245,10 +241,10 @@ class _Building:
                 ends = sources
                 break
             count = self._count(steps, position, len(capture.outputs) if last else 1)
-            made = tuple(Tensor(call.name, place=(call, position, k)) for k in range(count))
-            self._node(step.op, sources, made, call, floats)
-            values.append(made)
-            ends = made
+            outputs = tuple(Tensor(call.name, place=(call, position, k)) for k in range(count))
+            self._node(step.op, sources, outputs, call, floats)
+            values.append(outputs)
+            ends = outputs
         for tensor, array in zip(ends, capture.outputs, strict=False):
             if tensor.recorded is None:
                 tensor.recorded = array
@@ -308,10 +304,10 @@ class _Building:
 
     def _cast(self, wider: Tensor, array: np.ndarray, call: Call) -> Tensor:
         """What a layer rounds the tensor to before it computes."""
-        made = Tensor(call.name, array)
-        self._node(Cast(to=call.capture.dtype), (wider,), (made,), call)
-        self._known.append(made)
-        return made
+        tensor = Tensor(call.name, array)
+        self._node(Cast(to=call.capture.dtype), (wider,), (tensor,), call)
+        self._known.append(tensor)
+        return tensor
 
     def by_value(self, array: np.ndarray, last: bool = False) -> Tensor | None:
         """The latest tensor that holds the same numbers; of what the model gives (``last``) a
@@ -333,6 +329,14 @@ class _Building:
         return None
 
 
+def _shared(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """The array that a tensor holds already, where it is the same."""
+    if tensor.recorded is None or tensor.recorded.dtype != array.dtype:
+        return array
+    return tensor.recorded
+
+
 def _bits(array: np.ndarray) -> tuple[object, ...]:
-    wide = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-    return wide.shape, wide.dtype.str, sha256(np.ascontiguousarray(wide).tobytes()).digest()
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    return array.shape, array.dtype.str, sha256(np.ascontiguousarray(array).tobytes()).digest()

@@ -21,12 +21,12 @@ _SEVEN_DIGITS = 5e-7
 def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
     """The outputs of a node in float64; None where its op cannot take these shapes."""
     assert node.op is not None
-    given = [taken(node, x) for x in inputs]
+    operands = [taken(node, x) for x in inputs]
     try:
         with np.errstate(all="ignore"):
             if node.op.takes_any_float:
-                return list(node.op.run_float64(*given))
-            return list(node.op.run(*map(widened, given)))
+                return list(node.op.run_float64(*operands))
+            return list(node.op.run(*map(widened, operands)))
     except Exception as error:
         refused(error)
         return None
@@ -44,19 +44,22 @@ def bounds_of(
     wide = list(inputs) if node.op.takes_any_float else [widened(x) for x in inputs]
     try:
         with np.errstate(all="ignore"):
-            found = carry(node.op, wide, slacks, list(outputs), precision, False)
+            bounds = carry(node.op, wide, slacks, list(outputs), precision, False)
     except Exception as error:
         absorbed(error)
         return [np.full(y.shape, UNBOUNDED) if y.dtype.kind == "f" else None for y in outputs]
-    made: list[np.ndarray | None] = []
-    for bound, value in zip(found, outputs, strict=False):
+    clean: list[np.ndarray | None] = []
+    for bound, value in zip(bounds, outputs, strict=False):
         if bound is None or value.dtype.kind != "f":
-            made.append(None)
+            clean.append(None)
             continue
         finite = np.isfinite(value)
-        clean = bound if finite.all() else np.where(finite, bound, 0.0)
-        made.append(np.where(np.isnan(clean), 0.0, clean) if np.isnan(clean).any() else clean)
-    return made + [None] * (len(outputs) - len(made))
+        if not finite.all():
+            bound = np.where(finite, bound, 0.0)
+        if np.isnan(bound).any():
+            bound = np.where(np.isnan(bound), 0.0, bound)
+        clean.append(bound)
+    return clean + [None] * (len(outputs) - len(clean))
 
 
 def as_stored(
@@ -69,15 +72,22 @@ def as_stored(
     """With what storing has done to outputs that are rounded already: six of its scale, as for all
     that adds up by chance."""
     assert node.op is not None
-    made: list[np.ndarray | None] = []
+    stored: list[np.ndarray | None] = []
     for bound, y in zip(bounds, outputs, strict=True):
         if y.dtype.kind != "f":
-            made.append(bound)
+            stored.append(bound)
             continue
         parts = (y, *node.op.intermediates([widened(x) for x in inputs], widened(y)))
-        sizes = sum(np.abs(np.where(np.isfinite(one), one, 0.0)) for one in parts)
-        made.append(SIGMAS / np.sqrt(3) * unit * sizes + (0.0 if bound is None else bound))
-    return made
+        sizes = sum(np.abs(np.where(np.isfinite(part), part, 0.0)) for part in parts)
+        stored.append(added(bound, SIGMAS / np.sqrt(3) * unit * sizes))
+    return stored
+
+
+def added(bound: np.ndarray | None, more: np.ndarray | float) -> np.ndarray:
+    """What one thing may do, and another besides."""
+    if bound is None:
+        return np.asarray(more)
+    return bound + more
 
 
 def taken(node: Node, x: np.ndarray) -> np.ndarray:

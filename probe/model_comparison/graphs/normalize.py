@@ -24,7 +24,7 @@ from probe.ops import (
 )
 from probe.ops.weight import Weight
 
-__all__ = ["is_constant", "normalization_behind", "normalized", "with_normalization"]
+__all__ = ["is_constant", "normalization_behind", "normalized", "values_in", "with_normalization"]
 
 _BIASED = (MatMul, Conv, ConvTranspose)
 
@@ -37,10 +37,10 @@ def normalized(graph: Graph) -> Graph:
     for node in graph.nodes:
         _take_pads(node, gone)
     for node in graph.nodes:
-        if node not in gone and (found := _bias_of(node)) is not None:
-            product, op, between = found
+        if node not in gone and (biased := _bias_of(node)) is not None:
+            product, op, between = biased
             _join(product, node, op, between, gone)
-    graph.nodes = [one for one in graph.nodes if one not in gone]
+    graph.nodes = [node for node in graph.nodes if node not in gone]
     return graph.numbered()
 
 
@@ -54,6 +54,13 @@ def is_constant(tensor: Tensor) -> np.ndarray | Weight | None:
     return None
 
 
+def values_in(constant: np.ndarray | Weight) -> np.ndarray:
+    """The numbers of a constant."""
+    if isinstance(constant, Weight):
+        return constant.value
+    return np.asarray(constant)
+
+
 def _take_matrix(node: Node, gone: set[Node]) -> None:
     """Makes a layer of a product with a matrix of the model's own."""
     if not isinstance(node.op, Product) or len(node.inputs) != 2:
@@ -63,7 +70,7 @@ def _take_matrix(node: Node, gone: set[Node]) -> None:
     if not isinstance(weight, Weight) or weight.value.ndim != 2 or is_constant(left) is not None:
         return
     node.op, node.inputs = MatMul(weight=weight, bias=None), (left,)
-    right.consumers = [one for one in right.consumers if one is not node]
+    right.consumers = [reader for reader in right.consumers if reader is not node]
     if not right.consumers and right.node is not None:
         gone.add(right.node)
 
@@ -80,8 +87,8 @@ def _take_pads(node: Node, gone: set[Node]) -> None:
     if pad.mode != "constant" or pad.value or any(map(any, pad.pads[:2])) or len(before.inputs) > 1:
         return
     pads = tuple(
-        (first + one, last + other)
-        for (first, last), (one, other) in zip(node.op.pads, pad.pads[2:], strict=True)
+        (first + before_it, last + behind_it)
+        for (first, last), (before_it, behind_it) in zip(node.op.pads, pad.pads[2:], strict=True)
     )
     node.op = replace(node.op, pads=pads)
     node.inputs = (before.inputs[0], *node.inputs[1:])
@@ -94,12 +101,16 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
     if isinstance(node.op, AddConstant):
         source, bias = node.inputs[0], node.op.value
     elif isinstance(node.op, Add) and len(node.inputs) == 2:
-        first, second = (is_constant(one) for one in node.inputs)
+        first, second = (is_constant(tensor) for tensor in node.inputs)
         if (first is None) == (second is None):
             return None
-        source = node.inputs[0] if second is not None else node.inputs[1]
-        found = second if second is not None else first
-        bias = found if isinstance(found, Weight) else Weight("bias", None, np.asarray(found))
+        source, constant = node.inputs[0], second
+        if second is None:
+            source, constant = node.inputs[1], first
+        assert constant is not None
+        bias = (
+            constant if isinstance(constant, Weight) else Weight("bias", None, np.asarray(constant))
+        )
     else:
         return None
     between: list[Node] = []
@@ -117,17 +128,19 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
         return None
     width, axis = _channels(product.op)
     shape = bias.value.shape
-    shapes = [source.value.shape, *(one.outputs[0].value.shape for one in between)]
-    rank = 1 if axis == -1 else len(shapes[-1])
-    kept = slice(-1, None) if axis == -1 else slice(2)  # the channels, and the batch before them
-    if any(one[kept] != shapes[0][kept] for one in shapes):
+    shapes = [source.value.shape, *(step.outputs[0].value.shape for step in between)]
+    rank, kept = len(shapes[-1]), slice(2)  # the channels, and the batch before them
+    if axis == -1:
+        rank, kept = 1, slice(-1, None)
+    if any(shape[kept] != shapes[0][kept] for shape in shapes):
         return None
     lined = (1,) * (rank - len(shape)) + shape
     wanted = tuple(width if k == axis % rank else 1 for k in range(rank))
     if lined != wanted:
         return None
-    flat = bias if shape == (width,) else replace(bias, shape=(width,))
-    return product, replace(product.op, bias=flat), between
+    if shape != (width,):
+        bias = replace(bias, shape=(width,))
+    return product, replace(product.op, bias=bias), between
 
 
 def _only_reshaped(tensor: Tensor, by: Node) -> bool:
@@ -142,7 +155,9 @@ def _channels(op: Op) -> tuple[int, int]:
     assert isinstance(op, Conv | ConvTranspose)
     assert op.weight is not None
     shape = op.weight.value.shape
-    return int(shape[0] if isinstance(op, Conv) else shape[1] * op.groups), 1
+    if isinstance(op, Conv):
+        return int(shape[0]), 1
+    return int(shape[1] * op.groups), 1
 
 
 def _join(product: Node, adding: Node, op: Op, between: Sequence[Node], gone: set[Node]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from probe import printable
 from probe.model_comparison.graphs.graph import Call, Graph, Node, Tensor
-from probe.model_comparison.graphs.normalize import is_constant
+from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.ops import (
     Cast,
     Clip,
@@ -37,22 +37,13 @@ from probe.ops import (
 from probe.ops.weight import Grid, Weight
 
 __all__ = [
-    "beyond_range",
-    "cut_off",
     "mismatches",
     "quantizes",
-    "relation",
     "take_integers_away",
 ]
 
 _SAME = 1e-6
 _INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
-_FEW = 16
-"""Entries that a relation between weights is read off."""
-_SATURATED = 20.0
-"""The mean square of what a range cuts off, in squares of its step, that the choice of a range may
-cost: calibration takes a little loss there for finer steps. Half the right range costs 50 and more.
-"""
 
 
 def take_integers_away(graph: Graph) -> Graph:
@@ -64,14 +55,16 @@ def take_integers_away(graph: Graph) -> Graph:
             _take_static(node, steps, gone)
         else:
             _take_rounding(node, steps)
-    made: dict[Node, Node] = {}
-    for call in dict.fromkeys(one.call for one in graph.nodes):
+    products: dict[Node, Node] = {}
+    for call in dict.fromkeys(node.call for node in graph.nodes):
         if call.capture.kind in _INTEGER_PRODUCTS:
-            _take_dynamic(call, graph, steps, gone, made)
+            _take_dynamic(call, graph, steps, gone, products)
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes += [made[node]] if node in made else []
-        nodes += [node] if node not in gone else []
+        if node in products:
+            nodes.append(products[node])
+        if node not in gone:
+            nodes.append(node)
     graph.nodes = nodes
     graph.numbered()
     unread = {
@@ -79,7 +72,7 @@ def take_integers_away(graph: Graph) -> Graph:
         for node in nodes
         if isinstance(node.op, DynamicQuantizeLinear) and not any(x.consumers for x in node.outputs)
     }
-    graph.nodes = [one for one in nodes if one not in unread]
+    graph.nodes = [node for node in nodes if node not in unread]
     return graph.numbered()
 
 
@@ -88,7 +81,7 @@ def quantizes(graph: Graph) -> bool:
     kinds = (
         QuantizeLinear | DynamicQuantizeLinear | DynamicQuantize | FakeQuantize | NudgedFakeQuantize
     )
-    return any(isinstance(one.op, kinds) for one in graph.nodes)
+    return any(isinstance(node.op, kinds) for node in graph.nodes)
 
 
 def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
@@ -97,7 +90,7 @@ def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
     assert isinstance(op, QuantizeLinear)
     if np.size(op.size) != 1 or np.size(op.zero_point) != 1:
         return
-    size, zero = (float(np.ravel(one)[0]) for one in (op.size, op.zero_point))
+    size, zero = (float(np.ravel(parameter)[0]) for parameter in (op.size, op.zero_point))
     codes = [node.outputs[0]]
     chains: list[tuple[list[Node], Tensor]] = []
     for tensor in codes:
@@ -110,7 +103,7 @@ def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
                 return
     if not chains:
         return
-    values = [(np.asarray(one.value, np.float64) - zero) * size for one in codes]
+    values = [(np.asarray(integers.value, np.float64) - zero) * size for integers in codes]
     for tensor, value in zip(codes, values, strict=True):
         tensor.recorded = value.astype(np.float32)
     low, high = ((end - zero) * size for end in (op.low, op.high))
@@ -151,14 +144,15 @@ def _becomes_copy(node: Node, tensor: Tensor) -> None:
 
 def _dequantizing(node: Node, size: float, zero: float) -> list[Node] | None:
     """The steps (code - zero) * size; None where they are others, or have other numbers."""
-    found = _scaling(node)
-    if found is not None and _alike(found[1:], (size, zero)):
-        return found[0]
+    scaling = _scaling(node)
+    if scaling is not None and _alike(scaling[1:], (size, zero)):
+        return scaling[0]
     return None
 
 
-def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return abs(one[0] - other[0]) <= _SAME * other[0] and one[1] == other[1]
+def _alike(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
+    """Whether a scale and a zero point are others."""
+    return abs(left[0] - right[0]) <= _SAME * right[0] and left[1] == right[1]
 
 
 def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
@@ -169,11 +163,11 @@ def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
     following = _only(node)
     point = 0.0
     if following is not None and isinstance(following.op, Sub):
-        held = _number(following.inputs[1])
-        if held is None:
+        zero = _number(following.inputs[1])
+        if zero is None:
             return None
         chain.append(following)
-        point, following = held, _only(following)
+        point, following = zero, _only(following)
     if following is None or not isinstance(following.op, Mul) or len(following.inputs) != 2:
         return None
     scale = _number(following.inputs[1])
@@ -190,10 +184,9 @@ def _only(node: Node) -> Node | None:
 
 
 def _number(tensor: Tensor) -> float | None:
-    found = is_constant(tensor)
-    value = found.value if isinstance(found, Weight) else found
-    if value is not None and np.size(value) == 1:
-        return float(np.ravel(value)[0])
+    constant = is_constant(tensor)
+    if constant is not None and values_in(constant).size == 1:
+        return float(values_in(constant).ravel()[0])
     return None
 
 
@@ -206,11 +199,11 @@ def _take_dynamic(
 ) -> None:
     """Makes one product of numbers of one of integers, its input quantised by the range of its own
     values, and the scaling of the result."""
-    inside = [one for one in graph.nodes if one.call is call]
-    outside = {x for one in inside for x in one.inputs if x.node not in inside}
+    inside = [node for node in graph.nodes if node.call is call]
+    outside = {x for node in inside for x in node.inputs if x.node not in inside}
     makers = {x.node for x in outside}
     source = next(iter(makers), None)
-    product = next((one for one in inside if isinstance(one.op, Product)), None)
+    product = next((node for node in inside if isinstance(node.op, Product)), None)
     if len(makers) != 1 or source is None or product is None:
         return
     if not isinstance(source.op, DynamicQuantizeLinear):
@@ -237,7 +230,7 @@ def _take_dynamic(
 
 def _numbers(node: Node) -> np.ndarray:
     """What the integers of a quantiser stand for."""
-    codes, size, zero = (np.asarray(one.value, np.float64) for one in node.outputs)
+    codes, size, zero = (np.asarray(tensor.value, np.float64) for tensor in node.outputs)
     return ((codes - zero) * size).astype(np.float32)
 
 
@@ -263,18 +256,17 @@ def _scaled(node: Node, size: Tensor) -> tuple[list[Node], Node, np.ndarray] | N
         following = _only(following)
     if following is None or not isinstance(following.op, Mul):
         return None
-    made = {*node.outputs, *(x for one in between for x in one.outputs)}
-    scales = [x for x in following.inputs if x not in made]
+    within = {*node.outputs, *(x for step in between for x in step.outputs)}
+    scales = [x for x in following.inputs if x not in within]
     if len(scales) != 1 or scales[0].node is None or not isinstance(scales[0].node.op, Mul):
         return None
     factors = scales[0].node.inputs
-    held = [is_constant(x) for x in factors if x is not size]
-    if len(held) != 1 or held[0] is None or size not in factors:
+    constants = [is_constant(x) for x in factors if x is not size]
+    if len(constants) != 1 or constants[0] is None or size not in factors:
         return None
     if len(scales[0].consumers) == 1:
         between.append(scales[0].node)
-    value = held[0].value if isinstance(held[0], Weight) else held[0]
-    return between, following, np.asarray(value, np.float64)
+    return between, following, np.asarray(values_in(constants[0]), np.float64)
 
 
 def _product(
@@ -282,7 +274,7 @@ def _product(
 ) -> Op | None:
     """The product with the numbers that the integers stand for, a scale for all or for each
     channel."""
-    windows = next((one for one in inside if isinstance(one.op, Im2Col)), None)
+    windows = next((node for node in inside if isinstance(node.op, Im2Col)), None)
     if windows is None:
         if codes.ndim != 2 or scale.size not in (1, codes.shape[1]):
             return None
@@ -316,48 +308,12 @@ def mismatches(nodes: Iterable[Node]) -> Iterator[str]:
         op = node.op
         if not isinstance(op, QuantizeLinear) or np.size(op.size) != 1:
             continue
-        size, zero = (float(np.ravel(one)[0]) for one in (op.size, op.zero_point))
+        size, zero = (float(np.ravel(parameter)[0]) for parameter in (op.size, op.zero_point))
         for reader in node.outputs[0].consumers:
-            if (found := _scaling(reader)) is not None and not _alike(found[1:], (size, zero)):
-                _, scale, point = found
+            if (scaling := _scaling(reader)) is not None and not _alike(scaling[1:], (size, zero)):
+                _, scale, point = scaling
                 yield (
                     f"{printable.name(node.call.name)} quantises by scale {size:.6g} and zero "
                     f"point {zero:g}, {printable.name(reader.call.name)} dequantises by scale "
                     f"{scale:.6g} and zero point {point:g}"
                 )
-
-
-def relation(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
-    """How quantised weights follow from A's, where it is by another scale or zero point."""
-    left, right = (np.asarray(one / step, np.float64).ravel() for one in (a, b))
-    if left.size < _FEW or not np.ptp(left) > 0:
-        return ""
-    factor, shift = np.polyfit(left, right, 1)
-    factor, shift = round(float(factor), 2), round(float(shift))
-    if (factor, shift) == (1, 0) or not factor:
-        return ""
-    rest = np.abs(factor * left + shift - right)
-    if np.median(rest) > 0.3 or np.mean(rest > 0.6 + 0.01 * np.abs(left)) > 0.05:  # of a rounding
-        return ""
-    words = [f"{factor:g} times A's: another scale"] if factor != 1 else []
-    words += [f"A's moved by {shift:+d} of its steps: another zero point"] if shift else []
-    return f"rounded, B's are {', and '.join(words)}"
-
-
-def cut_off(x: np.ndarray, low: float, high: float, step: float) -> np.ndarray:
-    """x within the range of a quantiser; at an end where little lies beyond, that is the choice of
-    the range and stays, at the other the cut is an operation, as a ReLU, or a fault."""
-    least, most = _little(low - x, step), _little(x - high, step)
-    if not least:
-        x = np.maximum(x, low)
-    return x if most else np.minimum(x, high)
-
-
-def _little(beyond: np.ndarray, step: float) -> bool:
-    return bool(np.mean(np.maximum(beyond, 0.0) ** 2) <= _SATURATED * step**2)
-
-
-def beyond_range(x: np.ndarray, low: float, high: float, step: float) -> int:
-    """How many values lie beyond an end of the range that is no operation."""
-    outside = ((one - step / 2, one) for one in (low - x, x - high))
-    return sum(int((far > 0).sum()) for far, one in outside if _little(one, step))

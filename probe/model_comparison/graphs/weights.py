@@ -66,14 +66,14 @@ class Anchor:
 
     @property
     def same_order(self) -> bool:
-        found = self.rows >= 0
-        return bool((self.rows[found] == self.looked[found]).all())
+        matched = self.rows >= 0
+        return bool((self.rows[matched] == self.looked[matched]).all())
 
     @property
     def scaled(self) -> bool:
         """Whether rows are multiples of A's: a normalisation is folded in, or out."""
-        found = self.scale[self.rows >= 0]
-        return bool(found.size and np.abs(found - 1).max() > _CLOSE)
+        scales = self.scale[self.rows >= 0]
+        return bool(scales.size and np.abs(scales - 1).max() > _CLOSE)
 
 
 def held_weights(node: Node) -> Iterator[tuple[str, Weight]]:
@@ -98,9 +98,9 @@ def _rows(node: Node) -> Iterator[np.ndarray]:
     op = node.op
     if isinstance(op, BatchNormalization):
         parts = [
-            one.value.astype(np.float64).ravel()
-            for one in (op.scale, op.bias, op.mean, op.variance)
-            if one is not None
+            weight.value.astype(np.float64).ravel()
+            for weight in (op.scale, op.bias, op.mean, op.variance)
+            if weight is not None
         ]
         if parts:
             yield np.stack(parts)
@@ -170,9 +170,12 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
 def _by_rounding(node: Node, matrix: np.ndarray, length: int) -> np.ndarray:
     """How far each row's projections lie off by rounding of its entries to whole steps."""
     op = node.op
-    weight = op.weight if isinstance(op, Conv | MatMul) else None
-    if weight is None or (size := weight.step) is None or size.size != matrix.size:
-        return np.zeros(len(matrix))
+    none = np.zeros(len(matrix))
+    if not isinstance(op, Conv | MatMul) or op.weight is None:
+        return none
+    size = op.weight.step
+    if size is None or size.size != matrix.size:
+        return none
     rows = size.T if isinstance(op, MatMul) else size.reshape(len(size), -1)
     return np.asarray(_SIGMAS * np.sqrt(np.square(rows).sum(axis=1) / 12))
 
@@ -184,12 +187,12 @@ def _directions(length: int) -> np.ndarray:
 
 def anchors(a: Graph, b: Graph) -> dict[Node, list[Anchor]]:
     """For nodes of B the nodes of A that hold their weights, the ones with most of them first."""
-    found = _matched(a.nodes, b.nodes, ordered=True)
+    anchors_of = _matched(a.nodes, b.nodes, ordered=True)
     kinds = (MatMul, Conv, ConvTranspose, Recurrence)
-    rest = [one for one in b.nodes if one not in found and isinstance(one.op, kinds)]
+    rest = [node for node in b.nodes if node not in anchors_of and isinstance(node.op, kinds)]
     if rest:
-        found |= _matched(a.nodes, rest, ordered=False)
-    return found
+        anchors_of |= _matched(a.nodes, rest, ordered=False)
+    return anchors_of
 
 
 def _matched(a: Sequence[Node], b: Sequence[Node], ordered: bool) -> dict[Node, list[Anchor]]:
@@ -200,28 +203,30 @@ def _matched(a: Sequence[Node], b: Sequence[Node], ordered: bool) -> dict[Node, 
             if marked is not None:
                 tables.setdefault((node.kind, marked.length), []).append(marked)
     joined = {key: _Table(rows) for key, rows in tables.items()}
-    found: dict[Node, list[Anchor]] = {}
+    anchors_of: dict[Node, list[Anchor]] = {}
     close = _CLOSE if ordered else _ALIKE
     for node in b:
         best: dict[Node, Anchor] = {}
         for matrix in _rows(node):
             marked = _marked(node, matrix, ordered, _ROWS)
-            table = None if marked is None else joined.get((node.kind, marked.length))
-            if marked is None or table is None:
+            if marked is None:
                 continue
-            for one in table.nearest(marked, close, ordered):
-                if one.node not in best or one.share > best[one.node].share:
-                    best[one.node] = one
-        chosen = sorted(best.values(), key=lambda one: (-one.share, one.node.index))
+            table = joined.get((node.kind, marked.length))
+            if table is None:
+                continue
+            for anchor in table.nearest(marked, close, ordered):
+                if anchor.node not in best or anchor.share > best[anchor.node].share:
+                    best[anchor.node] = anchor
+        chosen = sorted(best.values(), key=lambda anchor: (-anchor.share, anchor.node.index))
         if chosen and (chosen[0].share >= _SHARE or _covered(chosen) >= _SHARE):
-            found[node] = chosen
-    return found
+            anchors_of[node] = chosen
+    return anchors_of
 
 
 def _covered(chosen: Sequence[Anchor]) -> float:
     """What part of the rows lies in some node of A."""
     if chosen:
-        return float(np.any([one.rows >= 0 for one in chosen], axis=0).mean())
+        return float(np.any([anchor.rows >= 0 for anchor in chosen], axis=0).mean())
     return 0.0
 
 
@@ -230,10 +235,10 @@ class _Table:
 
     def __init__(self, parts: Sequence[_Rows]) -> None:
         self.parts = parts
-        self.marks = np.concatenate([one.marks for one in parts])
-        self.norms = np.concatenate([one.norms for one in parts])
-        self.places = np.concatenate([one.places for one in parts])
-        self.owner = np.repeat(np.arange(len(parts)), [len(one.marks) for one in parts])
+        self.marks = np.concatenate([rows.marks for rows in parts])
+        self.norms = np.concatenate([rows.norms for rows in parts])
+        self.places = np.concatenate([rows.places for rows in parts])
+        self.owner = np.repeat(np.arange(len(parts)), [len(rows.marks) for rows in parts])
         self.order = np.argsort(self.marks[:, 0], kind="stable")
         self.first = self.marks[self.order, 0]
 

@@ -43,10 +43,11 @@ def pair_by_value(state: WalkState, b: Tensor) -> None:
     own = signature(value)
     if not own[1] > 1e-9 * own[0]:
         return
-    typical = 0.0 if slack is None else float(np.median(some(slack)))
-    if not typical < _EVIDENCE * own[1]:
+    if not _typical(slack) < _EVIDENCE * own[1]:
         return
-    largest = 0.0 if slack is None else float(np.max(np.where(slack < 1e30, slack, 0.0)))
+    largest = 0.0
+    if slack is not None:
+        largest = float(np.max(np.where(slack < 1e30, slack, 0.0)))
     near = 3 * largest + 1e-5 * own[0]
     around = _around(state, b)
     candidates = []
@@ -87,9 +88,15 @@ def _tells_apart(state: WalkState, b: Tensor) -> bool:
     values = some(state.values[b]).astype(np.float64)
     if not np.isfinite(values).all():
         return False
-    slack = state.slack[b]
-    typical = 0.0 if slack is None else float(np.median(some(slack)))
+    typical = _typical(state.slack[b])
     return bool(typical < _EVIDENCE * values.std() > 1e-9 * np.abs(values).max())
+
+
+def _typical(slack: np.ndarray | None) -> float:
+    """The median of an allowance."""
+    if slack is None:
+        return 0.0
+    return float(np.median(some(slack)))
 
 
 def _around(state: WalkState, b: Tensor) -> float:

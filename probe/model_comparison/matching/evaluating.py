@@ -6,6 +6,7 @@ import numpy as np
 
 from probe.model_comparison.graphs.graph import Node, Tensor
 from probe.model_comparison.graphs.node_values import (
+    added,
     as_stored,
     bounds_of,
     channel_axis,
@@ -33,10 +34,10 @@ def compute(state: WalkState, node: Node) -> None:
             if tensor.recorded is not None or node.op is not None:
                 _as_recorded(state, tensor)
         return
-    given = [taken(node, state.values[x]) for x in node.inputs]
-    outputs = _of_equal_ones(node, given, outputs)
+    operands = [taken(node, state.values[x]) for x in node.inputs]
+    outputs = _of_equal_ones(node, operands, outputs)
     arrived = [state.slack[x] for x in node.inputs]
-    bounds = allowance_of(state, node, given, arrived, outputs)
+    bounds = allowance_of(state, node, operands, arrived, outputs)
     _note_own(state, node, arrived, bounds)
     for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
         state.values[tensor], state.slack[tensor] = value, bound
@@ -51,11 +52,10 @@ def allowance_of(
 ) -> list[np.ndarray | None]:
     """What rounding may do to the outputs of a node of B, and rounded weights at a level."""
     bounds = bounds_of(node, inputs, slacks, outputs, precision_of(_dtype(node)))
-    more = None
     if node in state.level.rounded:
         more = state.level.of_weights(node, [widened(x) for x in inputs], outputs)
-    if more is not None:
-        bounds[0] = more if bounds[0] is None else bounds[0] + more
+        if more is not None:
+            bounds[0] = added(bounds[0], more)
     return bounds
 
 
@@ -127,14 +127,14 @@ def slack_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
         if missing:
             order += missing
             continue
-        given = [taken(node, x.value) for x in node.inputs]
+        operands = [taken(node, x.value) for x in node.inputs]
         slacks = [state.slacks_of_a[x] for x in node.inputs]
         outputs = [x.value for x in node.outputs]
         precision = stored_in(_own_dtype(node))
-        bounds = bounds_of(node, given, slacks, outputs, precision)
+        bounds = bounds_of(node, operands, slacks, outputs, precision)
         _note_own(state, node, slacks, bounds)
         if precision.stored and node.op.stores:
-            bounds = as_stored(node, given, outputs, bounds, precision.stored)
+            bounds = as_stored(node, operands, outputs, bounds, precision.stored)
         for output, bound in zip(node.outputs, bounds, strict=True):
             state.slacks_of_a.setdefault(output, bound)
     return state.slacks_of_a[tensor]

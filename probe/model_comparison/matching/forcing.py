@@ -167,7 +167,9 @@ def off(state: WalkState, b: Tensor, inner: Tensor) -> float:
         theirs = way.to_b(a.value)
         if theirs.shape != value.shape:
             continue
-        slacks = [state.slack[b], None if slack_a is None else way.to_b(slack_a)]
+        slacks = [state.slack[b]]
+        if slack_a is not None:
+            slacks.append(way.to_b(slack_a))
         own = sum(
             np.broadcast_to(slack, value.shape)[rows] for slack in slacks if slack is not None
         )
@@ -178,8 +180,12 @@ def off(state: WalkState, b: Tensor, inner: Tensor) -> float:
 def in_axes_of_b(slack: tuple[np.ndarray | None, np.ndarray | None], way: Way) -> np.ndarray:
     """The allowance of both sides in B's axes."""
     b, a = slack
-    total = np.zeros(()) if b is None else np.asarray(b)
-    return total if a is None else total + way.to_b(np.asarray(a))
+    total = np.zeros(())
+    if b is not None:
+        total = np.asarray(b)
+    if a is not None:
+        total = total + way.to_b(np.asarray(a))
+    return total
 
 
 def sample(value: np.ndarray) -> tuple[np.ndarray, ...]:

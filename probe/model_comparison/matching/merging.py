@@ -20,8 +20,8 @@ def _strays(segment: Segment) -> Iterator[Tensor]:
 def _alike(segments: Sequence[Segment]) -> set[Tensor]:
     """Such arrays that the other model has too."""
     sides: list[dict[Tensor, np.ndarray]] = [{}, {}]
-    for one in segments:
-        for nodes, known in zip((one.a, one.b), sides, strict=True):
+    for segment in segments:
+        for nodes, known in zip((segment.a, segment.b), sides, strict=True):
             for x in (x for node in nodes for x in node.inputs if x.node is None):
                 if x not in known and x.value.dtype.kind == "f" and x.value.size:
                     known[x] = signature(np.clip(x.value.astype(np.float64), -1e30, 1e30))
@@ -30,8 +30,8 @@ def _alike(segments: Sequence[Segment]) -> set[Tensor]:
         for x, mark in mine.items():
             near = 1e-5 * mark[0] + 1e-30
             if any(
-                np.abs(mark - other).max() <= near and _same_numbers(x, one)
-                for one, other in theirs.items()
+                np.abs(mark - other).max() <= near and _same_numbers(x, known)
+                for known, other in theirs.items()
             ):
                 alike.add(x)
     return alike
@@ -55,13 +55,13 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
     seen by everything that reads it), those that read the same wrong tensor, and those that lay in
     one segment until it was split.
     """
-    differing = [one for one in segments if one.differs and one not in innocent]
+    differing = [segment for segment in segments if segment.differs and segment not in innocent]
     accounted: set[Node] = set()
     used = _alike(segments)
-    for one in segments:
-        if not one.differs:
-            accounted |= {*one.a, *one.b}
-            used.update(_strays(one))
+    for segment in segments:
+        if not segment.differs:
+            accounted |= {*segment.a, *segment.b}
+            used.update(_strays(segment))
     groups: list[tuple[set[Hashable], list[Segment]]] = []
     for segment in differing:
         moving = [node for node in (*segment.a, *segment.b) if node.layout and moves_elements(node)]
@@ -76,4 +76,4 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
             marks |= group[0]
             groups.remove(group)
         groups.append((marks, members))
-    return sorted((members for _, members in groups), key=lambda one: segments.index(one[0]))
+    return sorted((members for _, members in groups), key=lambda group: segments.index(group[0]))

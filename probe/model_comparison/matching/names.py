@@ -21,10 +21,10 @@ _INTO = re.compile(r"[./]")
 def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
     """(array, tensor of the model) of one name: exactly, else but for case and punctuation; for
     each tensor the first array."""
-    taken: set[Tensor] = set()
+    seen: set[Tensor] = set()
     for array, tensor in _named(alone, model):
-        if tensor not in taken:
-            taken.add(tensor)
+        if tensor not in seen:
+            seen.add(tensor)
             yield array, tensor
 
 
@@ -40,34 +40,34 @@ def repeated(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor, Tenso
 def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
     exact: dict[str, Tensor] = {}
     plain: dict[str, list[Tensor]] = {}
-    given = {array.name for array in alone.loose}
+    names = {array.name for array in alone.loose}
     for tensor in model.tensors:
         if tensor.recorded is not None and tensor.node is not None:
             exact[tensor.name] = tensor
-    exact |= {name: one for name, one in _blocks(model).items() if name not in exact}
+    exact |= {name: tensor for name, tensor in _blocks(model).items() if name not in exact}
     for name, tensor in exact.items():
         plain.setdefault(_plain(name), []).append(tensor)
     for array in alone.loose:
-        found = exact.get(array.name)
-        if found is not None and any(f"{array.name}{end}" in given for end in _ACTIVATED):
-            found = before_activation(found)
+        match = exact.get(array.name)
+        if match is not None and any(f"{array.name}{end}" in names for end in _ACTIVATED):
+            match = before_activation(match)
         for end in _ACTIVATED:
-            if found is None and array.name.endswith(end):
-                found = exact.get(array.name.removesuffix(end))
-        if found is None:
+            if match is None and array.name.endswith(end):
+                match = exact.get(array.name.removesuffix(end))
+        if match is None:
             alike = plain.get(_plain(array.name), [])
-            found = alike[0] if len(alike) == 1 else None
-        if found is not None:
-            yield array, found
+            match = alike[0] if len(alike) == 1 else None
+        if match is not None:
+            yield array, match
 
 
 def in_one_layout(walk: WalkState) -> WalkState:
     """The walk, once more where an array agrees with the model's tensor only in axes that the other
     arrays of its rank are not in, though it has the shape for theirs: one program writes all."""
     counts: dict[int, Counter[Way]] = {}
-    for one in walk.pairs:
-        if _moved(one.way):
-            counts.setdefault(len(one.way.perm), Counter())[one.way] += 1
+    for way in (paired.way for paired in walk.pairs):
+        if _moved(way):
+            counts.setdefault(len(way.perm), Counter())[way] += 1
     decisions: list[Decision] = []
     odd = False
     for decided in walk.decisions:
@@ -106,16 +106,16 @@ def _blocks(model: Graph) -> dict[str, Tensor]:
     for tensor in model.tensors:
         if tensor.recorded is None or tensor.node is None:
             continue
-        readers = [_around(one.call.name) for one in tensor.consumers]
+        readers = [_around(reader.call.name) for reader in tensor.consumers]
         for block in _around(tensor.name):
-            if not readers or any(block not in one for one in readers):
+            if not readers or any(block not in blocks for blocks in readers):
                 read.setdefault(block, set()).add(tensor)
     return {block: next(iter(tensors)) for block, tensors in read.items() if len(tensors) == 1}
 
 
 def _around(name: str) -> frozenset[str]:
     """The blocks that hold a call: of "features.9/concat" these are features and features.9."""
-    ends = [one.start() for one in _INTO.finditer(name)]
+    ends = [separator.start() for separator in _INTO.finditer(name)]
     return frozenset(name[:end] for end in ends if end)
 
 
@@ -124,8 +124,10 @@ def before_activation(tensor: Tensor) -> Tensor:
     node = tensor.node
     while node is not None and node.layout:
         node = node.inputs[0].node
-    before = None if node is None or len(node.inputs) != 1 else node.inputs[0]
-    if node is None or before is None or before.node is None or before.node.call is not node.call:
+    if node is None or len(node.inputs) != 1:
+        return tensor
+    before = node.inputs[0]
+    if before.node is None or before.node.call is not node.call:
         return tensor
     return before
 

@@ -7,7 +7,13 @@ import numpy as np
 
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graphs.graph import Graph, Node, Tensor
-from probe.model_comparison.graphs.node_values import bounds_of, channel_axis, signature, taken
+from probe.model_comparison.graphs.node_values import (
+    added,
+    bounds_of,
+    channel_axis,
+    signature,
+    taken,
+)
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
@@ -30,9 +36,9 @@ def carried(
     broadcasts to its; ``own`` is what is known already of products, ``level`` what the weights are,
     where these are rounded ones of another model's."""
     kept: dict[Tensor, np.ndarray | None] = {}
-    waiting = {one: len(one.consumers) for one in graph.tensors}
+    waiting = {tensor: len(tensor.consumers) for tensor in graph.tensors}
     slack: dict[Tensor, np.ndarray | None] = {}
-    last = max((one.node.index for one in wanted if one.node is not None), default=-1)
+    last = max((tensor.node.index for tensor in wanted if tensor.node is not None), default=-1)
     for node in graph.nodes[: last + 1]:
         if node.op is None:
             for output in node.outputs:
@@ -40,10 +46,7 @@ def carried(
         else:
             inputs = [taken(node, x.value) for x in node.inputs]
             outputs = [x.value for x in node.outputs]
-            arrived = [
-                None if (one := slack.get(x)) is None else np.broadcast_to(one, x.value.shape)
-                for x in node.inputs
-            ]
+            arrived = [_spread(slack.get(x), x.value.shape) for x in node.inputs]
             if node in own and not level.name and node.call.capture.dtype in _WHOLE:
                 bound = own[node] + _through(node, arrived[0])
                 slack[node.outputs[0]] = _capped(bound, outputs[0])
@@ -53,13 +56,20 @@ def carried(
             more: np.ndarray | float = level.steps.get(node, 0.0) / 2
             if level.name and (_weighs(node) or not node.inputs):
                 weighed = level.of_weights(node, [*map(widened, inputs)], outputs)
-                more = more if weighed is None else more + weighed
+                if weighed is not None:
+                    more = more + weighed
             if np.any(more):
-                bounds[0] = np.asarray(more if bounds[0] is None else bounds[0] + more)
-            capped = [_capped(*one) for one in zip(bounds, outputs, strict=True)]
+                bounds[0] = added(bounds[0], more)
+            capped = [_capped(*both) for both in zip(bounds, outputs, strict=True)]
             slack.update(zip(node.outputs, capped, strict=True))
         _forget(node, wanted, waiting, slack, kept)
     return kept
+
+
+def _spread(slack: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    if slack is None:
+        return None
+    return np.broadcast_to(slack, shape)
 
 
 def _forget(
@@ -72,8 +82,10 @@ def _forget(
     """Keeps what is wanted of a node's outputs, and of its inputs what another node reads."""
     for output in node.outputs:
         if output in wanted:
-            found = slack[output]
-            kept[output] = None if found is None else found.astype(np.float32)
+            bound = slack[output]
+            if bound is not None:
+                bound = bound.astype(np.float32)
+            kept[output] = bound
     for x in dict.fromkeys(node.inputs):
         waiting[x] = waiting.get(x, 1) - 1
         if not waiting[x]:
@@ -142,10 +154,10 @@ def whole(
     """A's tensor, B's own in A's axes where it fits these, and how far apart rounding may have
     carried them."""
     source = paired.a
-    a = source.gathered([one.value for one in source.tensors])
+    a = source.gathered([tensor.value for tensor in source.tensors])
     shown, perm = paired.b.shown
     b = shown.value.transpose(np.argsort(perm))
-    slacks = [_whole(one, slack_a.get(one)) for one in source.tensors]
+    slacks = [_whole(tensor, slack_a.get(tensor)) for tensor in source.tensors]
     allowed = source.gathered(slacks) if source.columns else slacks[0]
     try:
         b = paired.way.to_a(b)

@@ -47,11 +47,11 @@ class Segment:
 def segments(walk: WalkState) -> list[Segment]:
     """One for each pair that nodes lead to, in B's execution order."""
     ends_b = set(walk.partner)
-    ends_a = {one for one, partners in walk.partners_of_a.items() if partners}
+    ends_a = {tensor for tensor, partners in walk.partners_of_a.items() if partners}
     wires: dict[Node, list[Wire]] = {}
     for wire in walk.wires:
         wires.setdefault(wire.node, []).append(wire)
-    found = []
+    all_segments = []
     for paired in walk.pairs:
         a = _before(paired.a.tensors, ends_a)
         b = _before([paired.b], ends_b)
@@ -59,14 +59,14 @@ def segments(walk: WalkState) -> list[Segment]:
         segment = Segment(paired, a, b, crossed)
         if segment.differs:
             _compare_inputs(walk, segment)
-        found.append(segment)
-    return sorted(found, key=_place)
+        all_segments.append(segment)
+    return sorted(all_segments, key=_place)
 
 
 def _compare_inputs(walk: WalkState, segment: Segment) -> None:
     """Notes what nodes of several inputs read, where the nodes correspond."""
     a, b = computing(segment.a), computing(segment.b)
-    if [one.kind for one in a] != [one.kind for one in b]:
+    if [node.kind for node in a] != [node.kind for node in b]:
         return
     for left, right in zip(a, b, strict=True):
         mine = [x.root for x in left.inputs]
@@ -75,7 +75,7 @@ def _compare_inputs(walk: WalkState, segment: Segment) -> None:
             continue
         other = [x for x, root in zip(right.inputs, theirs, strict=True) if root not in mine]
         missing = [root for root in mine if root not in theirs]
-        segment.wires += [Wire(right, *one) for one in zip(other, missing, strict=False)]
+        segment.wires += [Wire(right, *both) for both in zip(other, missing, strict=False)]
         if not other and not missing and mine != theirs and not isinstance(left.op, Add | Mul):
             segment.orders.append((list(left.inputs), list(right.inputs)))
 
@@ -87,19 +87,21 @@ def _place(segment: Segment) -> int:
 
 
 def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:
-    found: dict[Node, None] = {}
-    waiting = [one.node for one in tensors if one.node is not None]
+    before: dict[Node, None] = {}
+    waiting = [tensor.node for tensor in tensors if tensor.node is not None]
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found[node] = None
+        if node not in before:
+            before[node] = None
             waiting += [x.node for x in node.inputs if x.node is not None and x not in ends]
-    return sorted(found, key=lambda one: one.index)
+    return sorted(before, key=lambda node: node.index)
 
 
 def computing(nodes: Iterable[Node]) -> list[Node]:
     """The nodes that change numbers: without those of layout, and constants."""
-    return [one for one in nodes if not one.layout and not isinstance(one.op, Parameter | Constant)]
+    return [
+        node for node in nodes if not node.layout and not isinstance(node.op, Parameter | Constant)
+    ]
 
 
 def names_of(
@@ -115,14 +117,16 @@ def calls_of(nodes: Sequence[Node], beside: Sequence[Node] | None = None) -> tup
     those that move elements are told too where they belong to another block, or what stands
     ``beside``, the other model's nodes, moves none: the fault may be there."""
     chosen = computing(nodes) or nodes
-    named = {one.call.name for one in chosen}
+    named = {node.call.name for node in chosen}
     if beside is not None:
         blocks = {_block(name) for name in named}
         alone = not any(map(moves_elements, beside))
-        moving = {one.call for one in nodes if moves_elements(one) and one.call.name not in named}
-        told = {one for one in moving if alone or _block(one.name) not in blocks}
-        chosen = [one for one in nodes if one in chosen or one.call in told]
-    return tuple(dict.fromkeys(one.call for one in chosen))
+        moving = {
+            node.call for node in nodes if moves_elements(node) and node.call.name not in named
+        }
+        also = {call for call in moving if alone or _block(call.name) not in blocks}
+        chosen = [node for node in nodes if node in chosen or node.call in also]
+    return tuple(dict.fromkeys(node.call for node in chosen))
 
 
 def moves_elements(node: Node) -> bool:
@@ -143,13 +147,13 @@ def read_by(segment: Segment) -> tuple[str, ...]:
     """The tensors of B that its nodes take from before."""
     inside = set(segment.b)
     read = (x for node in segment.b for x in node.inputs if x.node not in inside)
-    return tuple(dict.fromkeys(one.name for one in read))
+    return tuple(dict.fromkeys(tensor.name for tensor in read))
 
 
 def uncovered(nodes: Iterable[Node], covered: set[Node]) -> tuple[str, ...]:
     """The layers none of whose nodes lies in a segment, but for those that change no numbers."""
-    left = dict.fromkeys(one.call.name for one in computing(nodes) if one not in covered)
-    within = {one.call.name for one in covered}
+    left = dict.fromkeys(node.call.name for node in computing(nodes) if node not in covered)
+    within = {node.call.name for node in covered}
     return tuple(name for name in left if name not in within)
 
 
@@ -170,7 +174,7 @@ def joined(
 ) -> Joined | None:
     """The segment that ends in a tensor; None where a call in it has no description. ``values`` are
     what tensors before it hold, where that is not what was recorded."""
-    held = {} if values is None else values
+    known = {} if values is None else values
     inputs: dict[Tensor, int] = {}
     places: dict[Node, int] = {}
     steps: list[Step] = []
@@ -192,33 +196,34 @@ def joined(
     if places[end.node] != len(steps) - 1 or which or len(end.node.outputs) > 1:
         steps.append(Step(Outputs(), (Ref(places[end.node], which),)))
     steps[: len(nodes)] = _named_apart(nodes, steps)
-    arrays = tuple(
-        value.astype(np.float64)
-        if value.dtype.kind in "biu" and any(node.takes_floats for node in one.consumers)
-        else value
-        for one in inputs
-        for value in [held.get(one, one.value)]
-    )
-    return Joined(tuple(steps), arrays, tuple(inputs), places)
+    arrays = []
+    for tensor in inputs:
+        array = known.get(tensor, tensor.value)
+        if array.dtype.kind in "biu" and any(node.takes_floats for node in tensor.consumers):
+            array = array.astype(np.float64)
+        arrays.append(array)
+    return Joined(tuple(steps), tuple(arrays), tuple(inputs), places)
 
 
 def _named_apart(nodes: Sequence[Node], steps: Sequence[Step]) -> list[Step]:
     """The steps of nodes, in which a name of several weights, each of another layer, has that of
     its layer behind it."""
-    held = [weight_fields(step.op) for step in steps[: len(nodes)]]
+    weights_of = [weight_fields(step.op) for step in steps[: len(nodes)]]
     first: dict[str, Weight] = {}
     shared = {
         weight.name
-        for fields in held
+        for fields in weights_of
         for weight in fields.values()
         if not one_parameter(first.setdefault(weight.name, weight), weight)
     }
     named = []
-    for node, step, weights in zip(nodes, steps, held, strict=False):
+    for node, step, weights in zip(nodes, steps, weights_of, strict=False):
         other = {
             field: replace(weight, name=f"{weight.name} ({node.call.name})")
             for field, weight in weights.items()
             if weight.name in shared
         }
-        named.append(replace(step, op=replace(step.op, **other)) if other else step)
+        if other:
+            step = replace(step, op=replace(step.op, **other))
+        named.append(step)
     return named

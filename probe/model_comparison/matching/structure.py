@@ -41,9 +41,9 @@ def refined(walk: WalkState) -> tuple[WalkState, list[Segment]]:
         pairs = _split_first(walk, all_segments, seen)
         if not pairs:
             break
-        known = {one.b for one in pairs}
-        given = [*pairs, *(one for one in walk.decisions if one.b not in known)]
-        walk = walk_again(walk, decisions=given)
+        known = {decision.b for decision in pairs}
+        decisions = [*pairs, *(decision for decision in walk.decisions if decision.b not in known)]
+        walk = walk_again(walk, decisions=decisions)
         all_segments = segments(walk)
     return walk, all_segments
 
@@ -52,23 +52,25 @@ def _in_place(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkState, 
     """Takes outputs that are another's in another order, or in other axes of the same lengths, for
     that place by place, where what reads them then agrees."""
     readers: dict[Tensor, list[Tensor]] = {}
-    for one in all_segments:
-        for b in _read_by(one) if one.differs else ():
+    for segment in all_segments:
+        for b in _read_by(segment) if segment.differs else ():
             if (paired := walk.partner.get(b)) is not None and _rearranged(paired):
-                readers.setdefault(b, []).append(one.paired.b)
+                readers.setdefault(b, []).append(segment.paired.b)
     if not readers:
         return walk, all_segments
     again = _placed(walk, readers)
     helped = [
         b
         for b, ends in readers.items()
-        if all(one not in again.partner or again.agrees(one) for one in ends)
+        if all(end not in again.partner or again.agrees(end) for end in ends)
     ]
     if helped and len(helped) < len(readers):
         again = _placed(walk, helped)
-    made = segments(again)
-    if helped and sum(one.differs for one in made) <= sum(one.differs for one in all_segments):
-        return again, made
+    new_segments = segments(again)
+    if helped and sum(segment.differs for segment in new_segments) <= sum(
+        segment.differs for segment in all_segments
+    ):
+        return again, new_segments
     return walk, all_segments
 
 
@@ -88,16 +90,16 @@ def _rearranged(paired: Paired) -> bool:
 
 def _placed(walk: WalkState, tensors: Iterable[Tensor]) -> WalkState:
     """A walk on which these tensors of B stand for A's place by place."""
-    pairs = [walk.partner[one] for one in tensors]
-    nodes = {one.b.node for one in pairs if one.a.columns and one.b.node is not None}
-    given = [
-        Decision(one.a.tensor, one.b, one.how, unchanged(len(one.b_shape)), only=True)
-        for one in pairs
-        if not one.a.columns
+    pairs = [walk.partner[tensor] for tensor in tensors]
+    nodes = {paired.b.node for paired in pairs if paired.a.columns and paired.b.node is not None}
+    decisions = [
+        Decision(paired.a.tensor, paired.b, paired.how, unchanged(len(paired.b_shape)), only=True)
+        for paired in pairs
+        if not paired.a.columns
     ]
-    known = {one.b for one in given}
-    kept = [one for one in walk.decisions if one.b not in known]
-    return walk_again(walk, decisions=[*given, *kept], in_place=walk.in_place | nodes)
+    known = {decision.b for decision in decisions}
+    kept = [decision for decision in walk.decisions if decision.b not in known]
+    return walk_again(walk, decisions=[*decisions, *kept], in_place=walk.in_place | nodes)
 
 
 def _read_by(segment: Segment) -> set[Tensor]:
@@ -141,11 +143,14 @@ def _split(walk: WalkState, segment: Segment) -> list[Decision]:
         return []
     inner_pairs = _needed(walk, segment, inner_pairs, wanted)
     end = inner_pairs[segment.paired.b]
-    if not end.local.ok and not any(inner_pairs[one].local.ok for one in wanted):
+    if not end.local.ok and not any(inner_pairs[tensor].local.ok for tensor in wanted):
         return []
     old = segment.paired
     origin = old.origin or old.b
-    pairs = [(one, inner_pairs[one].paired.a.tensor, inner_pairs[one].paired.way) for one in wanted]
+    pairs = [
+        (tensor, inner_pairs[tensor].paired.a.tensor, inner_pairs[tensor].paired.way)
+        for tensor in wanted
+    ]
     inner = [Decision(a, b, "structure", way, origin) for b, a, way in pairs]
     return [*inner, Decision(old.a.tensor, old.b, old.how, old.way, origin)]
 
@@ -158,11 +163,11 @@ def _needed(
 ) -> dict[Tensor, "_InnerPair"]:
     """Leaves out of the pairs those that differ without anything behind them noticing: a mask of
     -inf for one of large numbers."""
-    for tensor in [one for one in wanted if not inner_pairs[one].local.ok][:_ROUNDS]:
-        without = {one: source for one, source in wanted.items() if one is not tensor}
+    for tensor in [tensor for tensor in wanted if not inner_pairs[tensor].local.ok][:_ROUNDS]:
+        without = {other: source for other, source in wanted.items() if other is not tensor}
         again = _computed(walk, segment, without)
         if again is not None and all(
-            one.local.ok or not inner_pairs[key].local.ok for key, one in again.items()
+            inner.local.ok or not inner_pairs[key].local.ok for key, inner in again.items()
         ):
             wanted.pop(tensor)
             inner_pairs = again
@@ -172,8 +177,8 @@ def _needed(
 def _candidates(walk: WalkState, segment: Segment) -> dict[Tensor, tuple[Tensor, Way]]:
     """For tensors of B within the segment what of A they may be."""
     a, b = computing(segment.a), computing(segment.b)
-    kinds = [[one.kind for one in nodes] for nodes in (a, b)]
-    found: dict[Tensor, tuple[Tensor, Way]] = {}
+    kinds = [[node.kind for node in nodes] for nodes in (a, b)]
+    candidates: dict[Tensor, tuple[Tensor, Way]] = {}
     matcher = SequenceMatcher(None, kinds[0], kinds[1], autojunk=False)
     for block in matcher.get_matching_blocks():
         for k in range(block.size):
@@ -184,8 +189,8 @@ def _candidates(walk: WalkState, segment: Segment) -> dict[Tensor, tuple[Tensor,
                 continue
             way = next(islice(ways(left.value.shape, walk.values[right].shape), 1), None)
             if way is not None and left.value.dtype.kind == "f":
-                found[right] = left, way
-    return found
+                candidates[right] = left, way
+    return candidates
 
 
 class _InnerPair:
@@ -207,12 +212,12 @@ def _computed(
     for node in segment.b:
         if node.op is None:
             return None
-        given = [values.get(x, walk.values.get(x, x.value)) for x in node.inputs]
+        operands = [values.get(x, walk.values.get(x, x.value)) for x in node.inputs]
         arrived = [slack[x] if x in slack else walk.slack.get(x) for x in node.inputs]
-        outputs = walk.level.evaluated(node, given)
+        outputs = walk.level.evaluated(node, operands)
         if outputs is None:
             return None
-        bounds = allowance_of(walk, node, [taken(node, x) for x in given], arrived, outputs)
+        bounds = allowance_of(walk, node, [taken(node, x) for x in operands], arrived, outputs)
         for tensor, value, bound in zip(node.outputs, outputs, bounds, strict=False):
             values[tensor], slack[tensor] = value, bound
             source = wanted.get(tensor)
@@ -253,7 +258,7 @@ def _held(
     way: Way,
     walk: WalkState,
 ) -> _InnerPair:
-    theirs = way.to_b(source.gathered([one.value for one in source.tensors]))
+    theirs = way.to_b(source.gathered([tensor.value for tensor in source.tensors]))
     own = slack_of_a(walk, source.tensor)
     allowed = np.zeros(()) if bound is None else bound
     if own is not None and not source.columns:
@@ -275,10 +280,10 @@ def _doubtful(
     wanted: Mapping[Tensor, tuple[Tensor, Way]],
 ) -> set[Tensor]:
     """The pairs that fail, and behind which what reads them fails too."""
-    failing = {one for one in wanted if not inner_pairs[one].local.ok}
+    failing = {tensor for tensor in wanted if not inner_pairs[tensor].local.ok}
     doubtful: set[Tensor] = set()
-    for tensor, one in inner_pairs.items():
-        if one.local.ok:
+    for tensor, inner in inner_pairs.items():
+        if inner.local.ok:
             continue
         waiting = [] if tensor.node is None else [tensor.node]
         seen: set[Node] = set()

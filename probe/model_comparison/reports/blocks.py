@@ -63,7 +63,7 @@ class Outcome:
 
 def rows(comparison: "ModelComparison") -> tuple[Row, ...]:
     """The pairs, in execution order."""
-    return tuple(_row(one, comparison) for one in comparison.pairs)
+    return tuple(_row(pair, comparison) for pair in comparison.pairs)
 
 
 def _row(pair: "Pair", comparison: "ModelComparison") -> Row:
@@ -86,12 +86,12 @@ def _row(pair: "Pair", comparison: "ModelComparison") -> Row:
 
 def blocks(comparison: "ModelComparison") -> tuple[Block, ...]:
     """What is said beside the rows, in the order of the text: the verdict comes last."""
-    return tuple(one for one in _all(comparison) if one.title or one.lines)
+    return tuple(block for block in _all(comparison) if block.title or block.lines)
 
 
 def facts(comparison: "ModelComparison") -> dict[str, object]:
     """The facts of all blocks, by the keys of the JSON."""
-    return {name: value for one in _all(comparison) for name, value in one.facts.items()}
+    return {name: value for block in _all(comparison) for name, value in block.facts.items()}
 
 
 def _all(comparison: "ModelComparison") -> Iterator[Block]:
@@ -100,18 +100,18 @@ def _all(comparison: "ModelComparison") -> Iterator[Block]:
     sides = [Line("A", comparison.a), Line("B", comparison.b)]
     if comparison.how:
         sides.append(Line("input", comparison.how, comparison.inputs))
-    told = {"a": comparison.a, "b": comparison.b, "input": comparison.how}
-    yield Block("sides", "", tuple(sides), told | {"inputs": comparison.inputs})
+    opened = {"a": comparison.a, "b": comparison.b, "input": comparison.how}
+    yield Block("sides", "", tuple(sides), opened | {"inputs": comparison.inputs})
     left = [*zip("AB", comparison.unpaired, strict=True)]
     lines = (Line(f"unpaired in {side}", _several(names)) for side, names in left if names)
-    told_left = {side.lower(): names for side, names in left}
-    yield Block("unpaired", "", tuple(lines), {"unpaired": told_left})
+    unpaired = {side.lower(): names for side, names in left}
+    yield Block("unpaired", "", tuple(lines), {"unpaired": unpaired})
     yield Block("pairs", facts={"pairs": [*map(_facts, comparison.pairs)]})
-    for one in comparison.sources:
-        yield pair_block(one, comparison)
+    for source in comparison.sources:
+        yield pair_block(source, comparison)
     yield Block("note", facts={"notes": comparison.notes})
     if comparison.notes:
-        yield Block("note", "", tuple(Line("note", one) for one in comparison.notes))
+        yield Block("note", "", tuple(Line("note", note) for note in comparison.notes))
     verdict = Line("", comparison.sentence, verdict=comparison.verdict)
     yield Block("verdict", "", (verdict,), {name: getattr(comparison, name) for name in named})
 
@@ -149,7 +149,7 @@ def outcome(pair: "Pair", comparison: "ModelComparison", strict: bool = False) -
 def _source_before(pair: "Pair", comparison: "ModelComparison") -> "Pair | None":
     """The last source before a pair, or else the first of all."""
     before = comparison.pairs[: comparison.pairs.index(pair)]
-    return next((one for one in reversed(before) if one.source), None) or next(
+    return next((earlier for earlier in reversed(before) if earlier.source), None) or next(
         iter(comparison.sources), None
     )
 
@@ -190,8 +190,8 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
         yield Line("axes", f"{pair.axes}{more}")
     for name, a, b in pair.differs:
         yield Line("differs", differing(name, a, b))
-    for one in pair.findings:
-        yield Line("cause", str(one))
+    for finding in pair.findings:
+        yield Line("cause", str(finding))
     for note in pair.notes:
         yield Line("", note)
     for command in filter(None, dict.fromkeys(_commands(pair, comparison))):
@@ -203,8 +203,8 @@ def _worst(comparison: Comparison, computed: str = "") -> str:
     assert comparison.worst is not None
     at = ", ".join(map(str, comparison.worst.index))
     a, b = comparison.worst.values
-    of_a = " on B's tensors" if computed == "A" else ""
-    of_b = " on A's tensors" if computed == "B" else ""
+    of_a = " on B's tensors" * (computed == "A")
+    of_b = " on A's tensors" * (computed == "B")
     return f"[{at}] A{of_a} {a:.9g}, B{of_b} {b:.9g}; allowed {comparison.worst.allowance:.2g}"
 
 
@@ -229,8 +229,8 @@ def _said(value: object) -> str:
 
 
 def _facts(pair: "Pair") -> dict[str, object]:
-    told = {name: getattr(pair, name) for name in ("a", "b", "axes", "how", "verdict", "source")}
-    return told | {
+    known = {name: getattr(pair, name) for name in ("a", "b", "axes", "how", "verdict", "source")}
+    return known | {
         "shape": pair.shape,
         "fitting": pair.fitting,
         "local": None if pair.local is None else compared(pair.local),
@@ -238,8 +238,8 @@ def _facts(pair: "Pair") -> dict[str, object]:
         "expected": pair.expected,
         "differs": pair.differs,
         "findings": [
-            {name: getattr(one, name) for name in ("slug", "also", "claim", "left")}
-            for one in pair.findings
+            {name: getattr(finding, name) for name in ("slug", "also", "claim", "left")}
+            for finding in pair.findings
         ],
         "notes": pair.notes,
     }

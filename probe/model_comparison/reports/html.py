@@ -32,22 +32,22 @@ def fragment(comparison: "ModelComparison") -> str:
 
 def _values(comparison: "ModelComparison") -> dict[str, Any]:
     table = rows(comparison)
-    drawn = affordable(one.drawn for one in sorted(table, key=lambda one: not one.source))
+    drawn = affordable(row.drawn for row in sorted(table, key=lambda row: not row.source))
     shown = sorted(range(len(table)), key=lambda place: not table[place].source)
     pictures = dict(zip(shown, drawn, strict=True))
     return {
         "blocks": blocks(comparison),
-        "rows": [replace(one, drawn=pictures[place]) for place, one in enumerate(table)],
+        "rows": [replace(row, drawn=pictures[place]) for place, row in enumerate(table)],
     }
 
 
 def _graph(pairs: Sequence["Pair"], table: Sequence[Row]) -> graph.GraphLayout | None:
     places: dict[str, int] = {}
     vertices = []
-    for place, (one, row) in enumerate(zip(pairs, table, strict=True)):
-        after = tuple(places[name] for name in one.after if name in places)
+    for place, (pair, row) in enumerate(zip(pairs, table, strict=True)):
+        after = tuple(places[name] for name in pair.after if name in places)
         name = row.b if row.a == row.b else f"{row.a} ~ {row.b}"
-        verdict = "diverge" if one.source else one.verdict
+        verdict = "diverge" if pair.source else pair.verdict
         vertices.append(graph.Vertex(name, "", verdict, row.local_ratio, after))
-        places[one.tensors[1]] = place
+        places[pair.tensors[1]] = place
     return graph.laid_out(vertices)

@@ -20,24 +20,26 @@ def suite(comparison: "ModelComparison", strict: bool = False) -> str:
 
 def properties(pair: "Pair") -> dict[str, str]:
     """What a CI server may sort by."""
-    found = {"verdict": pair.verdict, "source": str(pair.source)}
-    found |= {"local": ratio_of(pair.local), "propagated": ratio_of(pair.propagated)}
+    attributes = {"verdict": pair.verdict, "source": str(pair.source)}
+    attributes |= {"local": ratio_of(pair.local), "propagated": ratio_of(pair.propagated)}
     if pair.findings:
-        found["cause"] = pair.findings[0].named
-    return found
+        attributes["cause"] = pair.findings[0].named
+    return attributes
 
 
 def _cases(comparison: "ModelComparison", strict: bool) -> Iterator[junit.TestCase]:
     failed = False
-    for one in comparison.pairs:
-        found = outcome(one, comparison, strict)
-        failed |= found.word == "failure"
-        text = pair_text(one, comparison) if found.word == "failure" else found.said
-        name = f"{names_of(one.a)} ~ {names_of(one.b)}"
-        yield junit.TestCase(name, "pair", properties(one), found.word, found.said, text)
+    for pair in comparison.pairs:
+        test = outcome(pair, comparison, strict)
+        failed |= test.word == "failure"
+        text = pair_text(pair, comparison) if test.word == "failure" else test.said
+        name = f"{names_of(pair.a)} ~ {names_of(pair.b)}"
+        yield junit.TestCase(name, "pair", properties(pair), test.word, test.said, text)
     verdict = comparison.verdict
-    told: dict[str, str] = {"verdict": verdict}
+    attributes: dict[str, str] = {"verdict": verdict}
     if verdict == "agree" or (verdict == "diverge" and failed):
         return
     word = "failure" if verdict == "diverge" or strict else "skipped"
-    yield junit.TestCase("both models", "pair", told, word, headline(comparison), str(comparison))
+    yield junit.TestCase(
+        "both models", "pair", attributes, word, headline(comparison), str(comparison)
+    )

@@ -26,9 +26,9 @@ def render(comparison: "ModelComparison") -> str:
     """The verdict first, then the sources and the table of pairs."""
     pairs = (
         (
-            f"{one.verdict}{', source' if one.source else ''}",
-            *(one.a, one.b, one.local, one.propagated, one.rounding, one.axes, one.how),
+            f"{row.verdict}{', source' if row.source else ''}",
+            *(row.a, row.b, row.local, row.propagated, row.rounding, row.axes, row.how),
         )
-        for one in rows(comparison)
+        for row in rows(comparison)
     )
     return rendered(blocks(comparison), table(_HEAD, pairs))

@@ -18,8 +18,8 @@ def files(comparison: "ModelComparison") -> dict[str, object]:
     """The files by their names. The layers of a segment follow one another in execution order."""
     sides = [_Side(side, comparison.unpaired[place]) for place, side in enumerate("AB")]
     entries = []
-    for one in comparison.pairs:
-        left, right = (side.add(one) for side in sides)
+    for pair in comparison.pairs:
+        left, right = (side.add(pair) for side in sides)
         if left and right:
             entries.append({"leftNodeIds": left, "rightNodeIds": right})
     errors, verdicts = zip(*(values(side.nodes) for side in sides), strict=True)
@@ -61,20 +61,20 @@ class _Side:
     def add(self, pair: "Pair") -> list[str]:
         """The ids of the pair's layers in this graph."""
         names = (pair.a, pair.b)[self.place]
-        before = tuple(self._ends[one] for one in pair.after if one in self._ends)
+        before = tuple(self._ends[name] for name in pair.after if name in self._ends)
         ids: list[str] = []
         for name in names:
             last = len(ids) == len(names) - 1
             ids.append(self._new(name))
             ratio = math.nan if pair.local is None or not last else pair.local.ratio
-            told = {
+            facts = {
                 "local": ratio_of(pair.local),
                 "propagated": ratio_of(pair.propagated),
                 "source": "the difference is made here" if pair.source else "",
-                "differs": "; ".join(str(one[0]) for one in pair.differs),
+                "differs": "; ".join(str(difference[0]) for difference in pair.differs),
             }
             self.nodes.append(
-                Node(ids[-1], name, "", pair.verdict, ratio, before, told if last else None)
+                Node(ids[-1], name, "", pair.verdict, ratio, before, facts if last else None)
             )
             before = (ids[-1],)
         if ids:

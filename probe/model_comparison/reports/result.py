@@ -104,7 +104,7 @@ class ModelComparison:
     @property
     def sources(self) -> tuple[Pair, ...]:
         """The pairs where a fault is made, in execution order."""
-        return tuple(one for one in self.pairs if one.source)
+        return tuple(pair for pair in self.pairs if pair.source)
 
     def opened_by(
         self, a: Sequence[str], b: Sequence[str], inputs: Mapping[str, Sequence[str]]

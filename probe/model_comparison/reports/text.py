@@ -30,11 +30,11 @@ def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDT
         "",
         *_table(table, fold, (page - _NUMBERS - 2) // 2),
         *([_legend(comparison)] if table else []),
-        *([_FORMAT] if any(one.rounding for one in table) else []),
+        *([_FORMAT] if any(row.rounding for row in table) else []),
     ]
-    for one in rest:
-        lines += [] if one.name == "unpaired" else [""]
-        lines += _block(one)
+    for block in rest:
+        lines += [] if block.name == "unpaired" else [""]
+        lines += _block(block)
     return printable.page(lines, page)
 
 
@@ -55,26 +55,26 @@ def _block(block: Block) -> Iterator[str]:
     indent = "  " if block.title else ""
     if block.title:
         yield block.title
-    for one in block.lines:
-        text = f"{indent}{one.label}: {one.text}" if one.label else f"{indent}{one.text}"
-        yield printable.Whole(text) if one.copied else text
-        yield from one.below
+    for line in block.lines:
+        text = f"{indent}{line.label}: {line.text}" if line.label else f"{indent}{line.text}"
+        yield printable.Whole(text) if line.copied else text
+        yield from line.below
 
 
 def _table(table: Sequence[Row], fold: bool, wide: int) -> Iterator[str]:
-    rounds = any(one.rounding for one in table)
+    rounds = any(row.rounding for row in table)
     wide -= _FORMAT_WIDE // 2 * rounds
     more = f"{'format':>{_FORMAT_WIDE}}" * rounds
     yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
-    for agrees, group in groupby(table, key=lambda one: one.verdict == "agree"):
+    for agrees, group in groupby(table, key=lambda row: row.verdict == "agree"):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
-            most = max((one.local_ratio for one in run if one.local_ratio <= 1), default=0.0)
+            most = max((row.local_ratio for row in run if row.local_ratio <= 1), default=0.0)
             ends = f"{run[0].a} to {run[-1].a}"
             yield f"  {len(run)} pairs agree, {ends}: local at most {most:.2g} x the allowance"
             continue
-        for one in run:
-            told = f"{one.verdict}{', source' if one.source else ''}"
-            more = f"{one.rounding or '-':>{_FORMAT_WIDE}}" * rounds
-            a, b = (printable.middle(printable.line(name), wide) for name in (one.a, one.b))
-            yield f"{a:<{wide}} {b:<{wide}} {one.local:>8} {one.propagated:>8}{more}  {told}"
+        for row in run:
+            verdict = f"{row.verdict}{', source' if row.source else ''}"
+            more = f"{row.rounding or '-':>{_FORMAT_WIDE}}" * rounds
+            a, b = (printable.middle(printable.line(name), wide) for name in (row.a, row.b))
+            yield f"{a:<{wide}} {b:<{wide}} {row.local:>8} {row.propagated:>8}{more}  {verdict}"
