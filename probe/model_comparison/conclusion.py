@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from probe import printable
 from probe.model_comparison.pairing import Compared
-from probe.model_comparison.passes import Passes
+from probe.model_comparison.passes import ComparedPasses
 from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.rows import NAN_ALONE
 
@@ -12,7 +12,7 @@ __all__ = ["concluded"]
 
 
 def concluded(
-    outcome: Compared, passes: Passes, source_a: str, source_b: str, strict: bool
+    outcome: Compared, passes: ComparedPasses, source_a: str, source_b: str, strict: bool
 ) -> ModelComparison:
     """The comparison of two models that came from ``source_a`` and ``source_b``."""
     verdict, sentence = _verdict(outcome, strict)

@@ -8,7 +8,7 @@ from typing import Any
 from probe import printable
 from probe.errors import BadInput
 from probe.files.regular_file import read_json
-from probe.model_comparison.graphs.graph import Graph, Tensor
+from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.sides import Side
 
 __all__ = ["Pairing", "given_pairs"]
@@ -18,7 +18,7 @@ Pairing = Mapping[str, str] | Sequence[tuple[str, str]] | str | Path | None
 
 
 def given_pairs(
-    pairs: Pairing, a: Graph, b: Graph, alone: Side | None
+    pairs: Pairing, a: ModelGraph, b: ModelGraph, alone: Side | None
 ) -> list[tuple[Tensor, Tensor]]:
     """The user's pairs as tensors; BadInput where a name is none, or two of them cross."""
     if pairs is None:
@@ -29,7 +29,7 @@ def given_pairs(
 
 
 def _tensors(
-    pairs: Pairing, a: Graph, b: Graph, alone: Side | None
+    pairs: Pairing, a: ModelGraph, b: ModelGraph, alone: Side | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if isinstance(pairs, str | Path):
         pairs = read_json(pairs)
@@ -55,7 +55,7 @@ def _is_pair(row: object) -> bool:
     )
 
 
-def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph) -> None:
+def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: ModelGraph, b: ModelGraph) -> None:
     """BadInput where a layer of A comes before another, and B's of the one after B's of the
     other."""
     before = _connected([of_a for of_a, _ in pairs], a)
@@ -70,7 +70,7 @@ def _refuse_crossing(pairs: Sequence[tuple[Tensor, Tensor]], a: Graph, b: Graph)
             )
 
 
-def _connected(tensors: Sequence[Tensor], graph: Graph, after: bool = False) -> list[int]:
+def _connected(tensors: Sequence[Tensor], graph: ModelGraph, after: bool = False) -> list[int]:
     """Of each tensor which of them it is computed from, or which are computed from it, as bits."""
     own: dict[Tensor, int] = {}
     for place, tensor in enumerate(tensors):
@@ -88,7 +88,7 @@ def _connected(tensors: Sequence[Tensor], graph: Graph, after: bool = False) -> 
     return [connected.get(tensor, 0) for tensor in tensors]
 
 
-def _outputs(graph: Graph) -> dict[str, Tensor]:
+def _outputs(graph: ModelGraph) -> dict[str, Tensor]:
     """The outputs of the layers by name: "conv", "conv:1" for a second call."""
     return {tensor.name: tensor for tensor in graph.tensors if tensor.recorded is not None}
 

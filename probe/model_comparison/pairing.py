@@ -19,7 +19,7 @@ from probe.model_comparison.causes.own_mistakes import (
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.given_pairs import Pairing, given_pairs
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.weights import Anchor, anchors
 from probe.model_comparison.matching.expected_error import expected_error
 from probe.model_comparison.matching.level import Level
@@ -38,7 +38,7 @@ from probe.model_comparison.notes import (
     of_ties,
     of_unseen_weights,
 )
-from probe.model_comparison.passes import Passes, threads_for
+from probe.model_comparison.passes import ComparedPasses, threads_for
 from probe.model_comparison.reports.pictures import drawn
 from probe.model_comparison.reports.result import Pair
 from probe.model_comparison.rows import explained, pair_of, repeated_pair
@@ -76,7 +76,7 @@ class Compared(NamedTuple):
 
 
 def compared(
-    passes: Passes, pairs: Pairing, search: Search | str, say: Callable[[str], None]
+    passes: ComparedPasses, pairs: Pairing, search: Search | str, say: Callable[[str], None]
 ) -> Compared:
     """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
     causes are searched for, or why they are not."""
@@ -92,13 +92,13 @@ def compared(
 class _Matched(NamedTuple):
     """The pairs of tensors, and the segments between them."""
 
-    anchors: Mapping[Node, Sequence[Anchor]]
+    anchors: Mapping[GraphNode, Sequence[Anchor]]
     level: Level
     walk: WalkState
     segments: list[Segment]
 
 
-def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matched:
+def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) -> _Matched:
     """Walks over one model on the other's tensors."""
     a, b, alone = passes.reference, passes.walked.graph, passes.alone
     say("pairing layers by their weights")
@@ -123,7 +123,7 @@ def _pair(passes: Passes, pairs: Pairing, say: Callable[[str], None]) -> _Matche
     return _Matched(shared, level, *refined(state))
 
 
-class _Errors(NamedTuple):
+class _Measured(NamedTuple):
     """How far off both models' own tensors are."""
 
     slack_a: _Slack
@@ -133,7 +133,7 @@ class _Errors(NamedTuple):
     """B's own tensor against A's."""
 
 
-def _measure(passes: Passes, matched: _Matched) -> _Errors:
+def _measure(passes: ComparedPasses, matched: _Matched) -> _Measured:
     """What has come down from before to each pair."""
     walk = matched.walk
     slack_a: _Slack = {}
@@ -143,7 +143,7 @@ def _measure(passes: Passes, matched: _Matched) -> _Errors:
     ends = {paired.b for paired in walk.pairs}
     slack_b = carried(passes.walked.graph, ends, walk.own, matched.level)
     down = {segment: propagated(segment.paired, slack_a, slack_b) for segment in matched.segments}
-    return _Errors(slack_a, slack_b, down)
+    return _Measured(slack_a, slack_b, down)
 
 
 class _Groups(NamedTuple):
@@ -155,7 +155,7 @@ class _Groups(NamedTuple):
     """Those whose array is right for the model's own inputs."""
 
 
-def _group(passes: Passes, matched: _Matched) -> _Groups:
+def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
     """Tells the segments where a fault is made from those that show it."""
     innocent: list[Segment] = []
     if passes.alone is not None:
@@ -187,9 +187,9 @@ def _is_innocent(paired: Paired) -> bool:
 
 
 def _explain(
-    passes: Passes,
+    passes: ComparedPasses,
     matched: _Matched,
-    errors: _Errors,
+    errors: _Measured,
     groups: _Groups,
     search: Search | str,
     say: Callable[[str], None],
@@ -224,7 +224,7 @@ def _explain(
     return rows
 
 
-def _shown(errors: _Errors, sources: Collection[Segment]) -> set[Segment]:
+def _shown(errors: _Measured, sources: Collection[Segment]) -> set[Segment]:
     """The segments of which there are pictures."""
     apart = [
         segment
@@ -238,7 +238,7 @@ def _of_source(
     pair: Pair,
     segment: Segment,
     group: Sequence[Segment],
-    passes: Passes,
+    passes: ComparedPasses,
     walk: WalkState,
     search: Search | str,
 ) -> Pair:
@@ -256,7 +256,7 @@ def _of_source(
 
 
 def _summarised(
-    passes: Passes, matched: _Matched, errors: _Errors, rows: Sequence[Pair]
+    passes: ComparedPasses, matched: _Matched, errors: _Measured, rows: Sequence[Pair]
 ) -> Compared:
     """The pairs with what is said of them all, and what none of them accounts for."""
     a, b, walk = passes.reference, passes.walked.graph, matched.walk
@@ -290,7 +290,7 @@ def _summarised(
     return Compared(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
 
 
-def _arrays_left(passes: Passes, walk: WalkState) -> tuple[str, ...]:
+def _arrays_left(passes: ComparedPasses, walk: WalkState) -> tuple[str, ...]:
     """The arrays that stand for no tensor of the model."""
     arrays = passes.reference
     known = {tensor for paired in walk.pairs for tensor in paired.a.tensors}

@@ -13,7 +13,7 @@ from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
 from probe.model_comparison.graphs.axes import Way, unchanged
-from probe.model_comparison.graphs.graph import Graph, Node, recorded_pass, tensors_alone
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, recorded_pass, tensors_alone
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalize import normalized
 from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
@@ -21,7 +21,7 @@ from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.sides import ArraysAlone, Side
 
-__all__ = ["Pass", "Passes", "passes_of", "threads_for"]
+__all__ = ["ComparedPasses", "ModelPass", "passes_of", "threads_for"]
 
 _ALIKE = 1e-2
 """Outputs whose signatures lie that near need no other order of the input's axes."""
@@ -29,10 +29,10 @@ _LARGE = 2**28
 """So many multiplications take one thread about 20 ms."""
 
 
-class Pass(NamedTuple):
+class ModelPass(NamedTuple):
     """A forward pass of one model."""
 
-    graph: Graph
+    graph: ModelGraph
     arrays: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
     how: str
@@ -40,14 +40,14 @@ class Pass(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-class Passes(NamedTuple):
+class ComparedPasses(NamedTuple):
     """What is compared: a reference, and the pass that is walked over on its tensors."""
 
-    reference: Graph
+    reference: ModelGraph
     """A's pass; the arrays where one side is arrays alone, B's too."""
-    walked: Pass
+    walked: ModelPass
     """B's pass; the model's where one side is arrays alone, A's too."""
-    of_a: Pass
+    of_a: ModelPass
     """A's pass; the model's where A is arrays alone."""
     alone: Side | None = None
     """Which side is arrays alone."""
@@ -64,7 +64,7 @@ def passes_of(
     shape: Shape,
     seed: int,
     say: Callable[[str], None],
-) -> Passes:
+) -> ComparedPasses:
     """Runs the models; BadInput where neither side is one."""
     if isinstance(a, ArraysAlone) and isinstance(b, ArraysAlone):
         raise BadInput(
@@ -75,34 +75,34 @@ def passes_of(
         assert not isinstance(a, ArraysAlone)
         say("running A")
         walked = _pass_of(a, x, shape, seed)
-        return Passes(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
+        return ComparedPasses(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
     if isinstance(a, ArraysAlone):
         say("running B")
         walked = _pass_of(b, x if x_b is None else x_b, shape, seed)
-        return Passes(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
+        return ComparedPasses(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
     say("running A")
     of_a = _pass_of(a, x, shape, seed)
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
     of_b = _pass_of_b(b, of_a, x, x_b, same_layout)
     notes = tuple(_unlike_outputs(of_a.outputs, of_b.outputs))
-    return Passes(of_a.graph, of_b, of_a, None, same_layout, notes)
+    return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout, notes)
 
 
-def _pass_of(model: Model, x: Inputs | InputArgument, shape: Shape, seed: int) -> Pass:
+def _pass_of(model: Model, x: Inputs | InputArgument, shape: Shape, seed: int) -> ModelPass:
     bound = bind(model, x, shape, seed)
     graph, outputs = recorded_pass(bound.model, bound.arrays)
     graph = normalized(graph)
-    return Pass(graph, bound.arrays, outputs, bound.how)
+    return ModelPass(graph, bound.arrays, outputs, bound.how)
 
 
 def _pass_of_b(
     model: Model,
-    a: Pass,
+    a: ModelPass,
     x: Inputs | InputArgument,
     x_b: Inputs | InputArgument,
     same_layout: bool,
-) -> Pass:
+) -> ModelPass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
     come nearest; in models of the same layout the order that A's are in, where it fits."""
     if x_b is not None:
@@ -111,7 +111,7 @@ def _pass_of_b(
             bound.model, bound.arrays, tuple(unchanged(array.ndim) for array in bound.arrays)
         )
         return _run(own, a)
-    best: tuple[float, Pass] | None = None
+    best: tuple[float, ModelPass] | None = None
     failure: ProbeError | None = None
     for candidate in candidates(model, a.arrays, x):
         try:
@@ -131,12 +131,12 @@ def _pass_of_b(
     return best[1]
 
 
-def _run(b: BInputs, a: Pass) -> Pass:
+def _run(b: BInputs, a: ModelPass) -> ModelPass:
     graph, outputs = recorded_pass(b.model, b.arrays)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
     graph = normalized(graph)
-    return Pass(graph, b.arrays, outputs, a.how, b.ways, b.words)
+    return ModelPass(graph, b.arrays, outputs, a.how, b.ways, b.words)
 
 
 def _have_one_layout(a: str, b: str) -> bool:
@@ -174,7 +174,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(mark - signature(b)).max() / max(mark[0], 1e-30))
 
 
-def threads_for(graph: Graph) -> AbstractContextManager[None]:
+def threads_for(graph: ModelGraph) -> AbstractContextManager[None]:
     """BLAS on one thread where no product of a graph is worth more: its threads spin while they
     wait for the next one, which takes half as much processor time again and gains none."""
     largest = max(map(_multiplications, graph.nodes), default=0.0)
@@ -183,7 +183,7 @@ def threads_for(graph: Graph) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _multiplications(node: Node) -> float:
+def _multiplications(node: GraphNode) -> float:
     """How many a product with a weight takes."""
     axis, outputs = channel_axis(node), node.call.capture.outputs
     weights = [weight.value for name, weight in held_weights(node) if "bias" not in name]

@@ -9,7 +9,7 @@ import numpy as np
 from probe import printable
 from probe.comparison.compare import Comparison, Worst, compare
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Call, Tensor
+from probe.model_comparison.graphs.graph import GraphCall, Tensor
 from probe.model_comparison.graphs.node_values import digits
 from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Segment, calls_of, names_of, read_by
@@ -67,7 +67,7 @@ def _exchanged(comparison: Comparison | None) -> Comparison | None:
     return replace(comparison, worst=replace(comparison.worst, values=(second, first)))
 
 
-def _last(calls: Sequence[Call]) -> tuple[str, int] | None:
+def _last(calls: Sequence[GraphCall]) -> tuple[str, int] | None:
     """The layer of the last of them, and which of its calls it is."""
     if calls:
         return (calls[-1].capture.layer, calls[-1].capture.call)

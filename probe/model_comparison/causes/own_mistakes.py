@@ -7,7 +7,7 @@ from hashlib import sha256
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.graphs.graph import Graph, Node
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.graphs.weights import Anchor, telling
 from probe.model_comparison.matching.segments import Segment
@@ -17,7 +17,9 @@ __all__ = ["nothing_copied", "of_axes", "of_dump", "of_dumped", "of_input", "of_
 _NEAR = 1e-4
 
 
-def nothing_copied(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> str:
+def nothing_copied(
+    a: ModelGraph, b: ModelGraph, anchors: Mapping[GraphNode, Sequence[Anchor]]
+) -> str:
     """Says that no weights of one model are the other's; "" where some are, or none can tell."""
     mine, theirs = ([node for node in graph.nodes if telling(node)] for graph in (a, b))
     kinds = {node.kind for node in mine} & {node.kind for node in theirs}
@@ -30,7 +32,7 @@ def nothing_copied(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]])
     )
 
 
-def of_modes(a: Graph, b: Graph) -> Iterator[str]:
+def of_modes(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
     """Says that one model ran in training mode."""
     if a.training != b.training:
         first, second = ("A", "B") if a.training else ("B", "A")
@@ -50,7 +52,7 @@ def of_input(a: np.ndarray, b: np.ndarray) -> str:
     return f"B's input is A's times {factor:.6g} plus {shift:.6g}: another preprocessing"
 
 
-def of_dump(alone: Graph) -> Iterator[str]:
+def of_dump(alone: ModelGraph) -> Iterator[str]:
     """Says that several arrays of a file are one and the same."""
     alike: dict[tuple[object, ...], list[str]] = {}
     for tensor in alone.loose:
@@ -79,7 +81,7 @@ def of_axes(arrays: Iterable[tuple[Sequence[str], str]]) -> Iterator[str]:
         )
 
 
-def of_dumped(segment: Segment, model: Graph, alone: Graph) -> Iterator[str]:
+def of_dumped(segment: Segment, model: ModelGraph, alone: ModelGraph) -> Iterator[str]:
     """What an array that differs is instead: another layer's, or this one's without its
     residual."""
     dump, own = segment.paired.a.tensor.value, segment.paired.b

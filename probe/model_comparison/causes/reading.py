@@ -16,7 +16,7 @@ from probe.model_comparison.causes.weight_differences import (
     relation,
 )
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalize import is_constant, values_in, with_normalization
 from probe.model_comparison.matching.segments import Segment, computing
 from probe.numerics.dtypes import widened
@@ -50,7 +50,7 @@ def read(segment: Segment) -> list[Difference]:
     return differences
 
 
-def aligned(segment: Segment) -> tuple[list[Node], list[Node]]:
+def aligned(segment: Segment) -> tuple[list[GraphNode], list[GraphNode]]:
     """The nodes of both sides that compute, batch normalisations taken into the products before
     them where not both have them."""
     a, b = computing(segment.a), computing(segment.b)
@@ -73,25 +73,25 @@ def hidden(segment: Segment) -> list[tuple[str, float, float]]:
     ]
 
 
-def _folded(nodes: list[Node]) -> list[Node]:
+def _folded(nodes: list[GraphNode]) -> list[GraphNode]:
     """Batch normalisations taken into the products before them."""
-    folded: list[Node] = []
+    folded: list[GraphNode] = []
     for node in nodes:
         joint = with_normalization(folded[-1].op, node.op) if folded else None
         if joint is not None and len(node.inputs) == 1:
             before = folded.pop()
-            node = Node(joint, before.inputs, node.outputs, before.call, before.index)
+            node = GraphNode(joint, before.inputs, node.outputs, before.call, before.index)
         folded.append(node)
     return folded
 
 
-def _kinds(nodes: Sequence[Node]) -> list[str]:
+def _kinds(nodes: Sequence[GraphNode]) -> list[str]:
     return [node.kind for node in nodes]
 
 
 def matched(
-    a: Sequence[Node], b: Sequence[Node]
-) -> tuple[list[tuple[Node, Node]], list[str], list[str]]:
+    a: Sequence[GraphNode], b: Sequence[GraphNode]
+) -> tuple[list[tuple[GraphNode, GraphNode]], list[str], list[str]]:
     """Nodes of one kind in the same order, and the kinds of those that only one side has."""
     kinds_a, kinds_b = _kinds(a), _kinds(b)
     pairs, only_a, only_b = [], [], []
@@ -105,7 +105,7 @@ def matched(
     return pairs, only_a, only_b
 
 
-def _fields(a: Node, b: Node, way: Way) -> Iterator[Difference]:
+def _fields(a: GraphNode, b: GraphNode, way: Way) -> Iterator[Difference]:
     """The options in which two ops of one kind differ."""
     if a.op is None or b.op is None:
         return
@@ -130,7 +130,7 @@ def _listed(value: Any) -> list[Any]:
     return [value]
 
 
-def _constants(a: Node, b: Node) -> Iterator[Difference]:
+def _constants(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
     """The numbers that two ops of one kind are applied to, where they are others."""
     held_a, held_b = (
         [(x, y) for x in node.inputs if (y := _own(x)) is not None] for node in (a, b)
@@ -144,7 +144,7 @@ def _constants(a: Node, b: Node) -> Iterator[Difference]:
 
 
 def _constant(
-    a: Node, node: Node | None, mine: np.ndarray, theirs: np.ndarray, in_weight: bool
+    a: GraphNode, node: GraphNode | None, mine: np.ndarray, theirs: np.ndarray, in_weight: bool
 ) -> Difference:
     """Two constants of one shape, told by the element that differs most."""
     at = np.unravel_index(int(np.argmax(np.abs(mine - theirs))), mine.shape)
@@ -167,7 +167,7 @@ def _own(tensor: Tensor) -> Weight | np.ndarray | None:
     return constant
 
 
-def _turned(axes: Any, way: Way, b: Node) -> Any:
+def _turned(axes: Any, way: Way, b: GraphNode) -> Any:
     """Axes of A's tensor as they lie in B's."""
     rank = len(way.perm)
     several = axes if isinstance(axes, list) else [axes]

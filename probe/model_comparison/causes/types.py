@@ -11,7 +11,7 @@ import numpy as np
 from probe import printable
 from probe.errors import BadInput
 from probe.files.regular_file import read_json
-from probe.model_comparison.graphs.graph import Graph, Tensor, tensors_alone
+from probe.model_comparison.graphs.graph import ModelGraph, Tensor, tensors_alone
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.names import before_activation, by_names
 
@@ -101,7 +101,7 @@ def _types(
         yield str(part), FixedType(str(text), not unsigned, int(width), whole)
 
 
-def beyond(types: Mapping[str, Mapping[str, FixedType]], model: Graph) -> Iterator[str]:
+def beyond(types: Mapping[str, Mapping[str, FixedType]], model: ModelGraph) -> Iterator[str]:
     """A sentence for each type that does not hold the values of its layer on this input."""
     layers = {name: plan for name, plan in types.items() if name}
     named = tensors_alone({name: np.zeros(0) for name in layers})
@@ -144,7 +144,7 @@ def _sums(tensor: Tensor) -> np.ndarray:
     return before_activation(tensor).value
 
 
-def _same_call(node: Any, model: Graph) -> list[Any]:
+def _same_call(node: Any, model: ModelGraph) -> list[Any]:
     return [other for other in model.nodes if other.call is node.call and other is not node]
 
 

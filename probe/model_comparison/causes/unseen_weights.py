@@ -10,7 +10,7 @@ from probe import printable
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.reading import aligned, matched
 from probe.model_comparison.causes.weight_differences import close
-from probe.model_comparison.graphs.graph import Node
+from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.segments import Segment, joined, names_of
@@ -37,7 +37,7 @@ def unseen_weights(segment: Segment) -> tuple[str, ...]:
     return tuple(f"{where}: {sentence}" for sentence in dict.fromkeys(notes))
 
 
-def _of_nodes(left: Node, right: Node, segment: Segment) -> Iterator[str]:
+def _of_nodes(left: GraphNode, right: GraphNode, segment: Segment) -> Iterator[str]:
     """Of parameters that two nodes are applied to, and of the weights of their ops."""
     for first, second in zip(left.inputs, right.inputs, strict=False):
         own, other = is_constant(first), is_constant(second)
@@ -55,7 +55,7 @@ def _of_nodes(left: Node, right: Node, segment: Segment) -> Iterator[str]:
             yield from _unseen(left, right, name, other_values, differ, segment)
 
 
-def _in_order(left: Node, right: Node, name: str, value: np.ndarray) -> np.ndarray:
+def _in_order(left: GraphNode, right: GraphNode, name: str, value: np.ndarray) -> np.ndarray:
     """B's weight, of a recurrence with its gates in A's order."""
     a, b = left.op, right.op
     if not isinstance(a, Recurrence) or not isinstance(b, Recurrence) or a.gates == b.gates:
@@ -77,7 +77,12 @@ def _apart(mine: Weight, theirs: np.ndarray) -> np.ndarray | None:
 
 
 def _unseen(
-    left: Node, right: Node, name: str, theirs: np.ndarray, differ: np.ndarray, segment: Segment
+    left: GraphNode,
+    right: GraphNode,
+    name: str,
+    theirs: np.ndarray,
+    differ: np.ndarray,
+    segment: Segment,
 ) -> Iterator[str]:
     """Why what differs in one weight does not show: part of it may meet only zeros."""
     mine, op = dict(held_weights(left))[name], left.op
@@ -94,7 +99,7 @@ def _unseen(
             yield _said(mine, theirs, mask, reason)
 
 
-def _why_hidden(node: Node, name: str, theirs: np.ndarray, segment: Segment) -> str:
+def _why_hidden(node: GraphNode, name: str, theirs: np.ndarray, segment: Segment) -> str:
     """Why B's weight in the place of A's gives what A's does; "" where it does not, as in another
     order of the same rows."""
     assert node.op is not None
@@ -132,7 +137,7 @@ def _gives_the_same(
         return False
 
 
-def _of_other_rows(node: Node, name: str, other: Weight) -> Iterator[str]:
+def _of_other_rows(node: GraphNode, name: str, other: Weight) -> Iterator[str]:
     """Of B's weight, whose rows are A's in another order, those that A has not; nothing where it
     is another matrix altogether."""
     weight = dict(held_weights(node))[name]

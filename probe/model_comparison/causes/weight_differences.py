@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Node
+from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.ops import Recurrence
@@ -31,7 +31,7 @@ class Difference:
     name: str
     a: Any
     b: Any
-    node: Node | None = None
+    node: GraphNode | None = None
     """Of A: whose field it is."""
     field: str = ""
     value: Any = None
@@ -39,7 +39,7 @@ class Difference:
     note: str = ""
 
 
-def differing_weights(a: Node, b: Node) -> Iterator[Difference]:
+def differing_weights(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
     """The weights in which two ops of one kind differ."""
     mine, theirs = dict(held_weights(a)), dict(held_weights(b))
     if isinstance(a.op, Recurrence) and isinstance(b.op, Recurrence):
@@ -67,7 +67,7 @@ def _neutral(name: str, weight: Weight) -> bool:
     return bool((weight.value == neutral).all())
 
 
-def _values(a: Node, name: str, left: Weight, right: Weight) -> Iterator[Difference]:
+def _values(a: GraphNode, name: str, left: Weight, right: Weight) -> Iterator[Difference]:
     mine, theirs = widened(left.value), widened(right.value)
     if mine.shape != theirs.shape:
         if mine.size == theirs.size and close(mine.ravel(), theirs.ravel()).all():
@@ -139,7 +139,7 @@ def _permuted(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray | None:
     return None
 
 
-def _gated(a: Node, b: Node) -> Iterator[Difference]:
+def _gated(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
     """The weights of two recurrences gate by gate, whatever the order of the gates; biases that are
     only ever added, added."""
     first, second = a.op, b.op

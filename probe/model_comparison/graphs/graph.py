@@ -25,7 +25,7 @@ from probe.ops import (
 )
 from probe.ops.step import Step
 
-__all__ = ["Call", "Graph", "Node", "Tensor", "recorded_pass", "tensors_alone"]
+__all__ = ["GraphCall", "GraphNode", "ModelGraph", "Tensor", "recorded_pass", "tensors_alone"]
 
 _HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _FEW = 2
@@ -33,7 +33,7 @@ _FEW = 2
 
 
 @dataclass(eq=False)
-class Call:
+class GraphCall:
     """One call of a layer, and what its steps give on the inputs that were recorded."""
 
     capture: Capture
@@ -58,13 +58,13 @@ class Tensor:
     """Whose output it is."""
     recorded: np.ndarray | None = None
     """As the framework gave it; None within a call."""
-    node: "Node | None" = None
+    node: "GraphNode | None" = None
     """What makes it; None of an input, and of what the model has from nowhere that was seen."""
-    place: tuple[Call, int, int] | None = None
+    place: tuple[GraphCall, int, int] | None = None
     """Within a call: the call, the step and which of its outputs."""
     input: int | None = None
     """Which of the model's inputs it is."""
-    consumers: list["Node"] = field(default_factory=list)
+    consumers: list["GraphNode"] = field(default_factory=list)
 
     @property
     def value(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class Tensor:
         call, step, output = self.place
         return call.values[step][output]
 
-    def output_of(self, node: "Node") -> int:
+    def output_of(self, node: "GraphNode") -> int:
         """Which of the node's outputs it is."""
         return node.outputs.index(self)
 
@@ -104,14 +104,14 @@ class Tensor:
 
 
 @dataclass(eq=False)
-class Node:
+class GraphNode:
     """One step of one call."""
 
     op: Op | None
     """None of a call without description."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    call: Call
+    call: GraphCall
     index: int = 0
     """Its place in the execution order."""
     takes_floats: bool = False
@@ -138,10 +138,10 @@ _LAYOUT = (Transpose, Reshape, Identity, Squeeze, Unsqueeze, Stored, Outputs)
 
 
 @dataclass(eq=False)
-class Graph:
+class ModelGraph:
     """A forward pass: nodes and tensors in execution order."""
 
-    nodes: list[Node]
+    nodes: list[GraphNode]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     """What the model gives, as far as a node makes it."""
@@ -150,7 +150,7 @@ class Graph:
     """Arrays by names that no node makes: of outputs alone."""
     training: bool = False
     """Whether a layer ran in training mode."""
-    steps: dict[Node, float] = field(default_factory=dict)
+    steps: dict[GraphNode, float] = field(default_factory=dict)
     """The distance of neighbouring values of what a node gives, where that was rounded to the
     numbers that integers stand for."""
 
@@ -161,7 +161,7 @@ class Graph:
         for node in self.nodes:
             yield from node.outputs
 
-    def numbered(self) -> "Graph":
+    def numbered(self) -> "ModelGraph":
         """The same with places and consumers as the nodes now are."""
         for tensor in self.tensors:
             tensor.consumers = []
@@ -177,21 +177,21 @@ class Graph:
 
 def recorded_pass(
     model: Model, arrays: Sequence[np.ndarray]
-) -> tuple[Graph, tuple[np.ndarray, ...]]:
+) -> tuple[ModelGraph, tuple[np.ndarray, ...]]:
     """The graph of one forward pass: the calls of every atomic layer, and of the operations
     between; and what the pass gives. An array that calls hand on is held once."""
     build = _Building(arrays)
     outputs = model.run(arrays, None, build.add)
     ends = (build.by_value(np.asarray(output), last=True) for output in outputs)
     known = tuple(end for end in ends if end is not None)
-    graph = Graph(build.nodes, build.inputs, known, training=build.training)
+    graph = ModelGraph(build.nodes, build.inputs, known, training=build.training)
     return graph.numbered(), outputs
 
 
-def tensors_alone(arrays: Mapping[str, np.ndarray]) -> Graph:
+def tensors_alone(arrays: Mapping[str, np.ndarray]) -> ModelGraph:
     """Arrays by names that another program wrote, of which nobody knows what made them."""
     loose = tuple(Tensor(name, np.asarray(array)) for name, array in arrays.items())
-    return Graph([], (), (), loose=loose)
+    return ModelGraph([], (), (), loose=loose)
 
 
 class _Building:
@@ -202,7 +202,7 @@ class _Building:
             Tensor(f"input {place}", np.asarray(array), input=place)
             for place, array in enumerate(arrays)
         )
-        self.nodes: list[Node] = []
+        self.nodes: list[GraphNode] = []
         self._made: dict[tuple[str, int, int], Tensor] = {}
         self._known: list[Tensor] = [*self.inputs]
         self.training = False
@@ -212,7 +212,7 @@ class _Building:
         self._strays: dict[tuple[object, ...], Tensor] = {}
 
     def add(self, capture: Capture) -> None:
-        call = Call(capture)
+        call = GraphCall(capture)
         self.training = self.training or capture.training
         inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
         shared = tuple(map(_shared, inputs, capture.inputs))
@@ -227,7 +227,7 @@ class _Building:
             self._made[capture.layer, capture.call, output] = tensor
             self._known.append(tensor)
 
-    def _steps(self, call: Call, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _steps(self, call: GraphCall, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         capture = call.capture
         assert capture.description is not None
         steps = capture.description.steps
@@ -265,15 +265,15 @@ class _Building:
         op: Op | None,
         inputs: tuple[Tensor, ...],
         outputs: tuple[Tensor, ...],
-        call: Call,
+        call: GraphCall,
         floats: bool = False,
     ) -> None:
-        node = Node(op, inputs, outputs, call, takes_floats=floats)
+        node = GraphNode(op, inputs, outputs, call, takes_floats=floats)
         for tensor in outputs:
             tensor.node = node
         self.nodes.append(node)
 
-    def _input(self, call: Call, index: int) -> Tensor:
+    def _input(self, call: GraphCall, index: int) -> Tensor:
         capture = call.capture
         array = capture.inputs[index]
         maker = capture.made_by[index] if index < len(capture.made_by) else None
@@ -302,7 +302,7 @@ class _Building:
                         return tensor
         return None
 
-    def _cast(self, wider: Tensor, array: np.ndarray, call: Call) -> Tensor:
+    def _cast(self, wider: Tensor, array: np.ndarray, call: GraphCall) -> Tensor:
         """What a layer rounds the tensor to before it computes."""
         tensor = Tensor(call.name, array)
         self._node(Cast(to=call.capture.dtype), (wider,), (tensor,), call)

@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.errors import absorbed
 from probe.evaluation.allowance import carry
-from probe.model_comparison.graphs.graph import Node
+from probe.model_comparison.graphs.graph import GraphNode
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of
 from probe.trial.refusals import refused
@@ -18,7 +18,7 @@ _SEVEN_DIGITS = 5e-7
 """Half a unit in the seventh digit, relative: arrays often pass through text on their way."""
 
 
-def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+def evaluated(node: GraphNode, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
     """The outputs of a node in float64; None where its op cannot take these shapes."""
     assert node.op is not None
     operands = [taken(node, x) for x in inputs]
@@ -33,7 +33,7 @@ def evaluated(node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | No
 
 
 def bounds_of(
-    node: Node,
+    node: GraphNode,
     inputs: Sequence[np.ndarray],
     slacks: Sequence[np.ndarray | None],
     outputs: Sequence[np.ndarray],
@@ -63,7 +63,7 @@ def bounds_of(
 
 
 def as_stored(
-    node: Node,
+    node: GraphNode,
     inputs: Sequence[np.ndarray],
     outputs: Sequence[np.ndarray],
     bounds: Sequence[np.ndarray | None],
@@ -90,7 +90,7 @@ def added(bound: np.ndarray | None, more: np.ndarray | float) -> np.ndarray:
     return bound + more
 
 
-def taken(node: Node, x: np.ndarray) -> np.ndarray:
+def taken(node: GraphNode, x: np.ndarray) -> np.ndarray:
     """An input as the op takes it."""
     if node.takes_floats and x.dtype.kind in "biu":
         return x.astype(np.float64)
@@ -128,7 +128,7 @@ def signature(value: np.ndarray) -> np.ndarray:
     )
 
 
-def channel_axis(node: Node) -> int | None:
+def channel_axis(node: GraphNode) -> int | None:
     """The axis of a node's output that its rows lie on."""
     if node.kind == "MatMul":
         return -1

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Graph, Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.numerics.dtypes import widened
 from probe.ops import (
     Add,
@@ -29,9 +29,9 @@ __all__ = ["is_constant", "normalization_behind", "normalized", "values_in", "wi
 _BIASED = (MatMul, Conv, ConvTranspose)
 
 
-def normalized(graph: Graph) -> Graph:
+def normalized(graph: ModelGraph) -> ModelGraph:
     """The same passes with products and their biases as one node each."""
-    gone: set[Node] = set()
+    gone: set[GraphNode] = set()
     for node in graph.nodes:
         _take_matrix(node, gone)
     for node in graph.nodes:
@@ -61,7 +61,7 @@ def values_in(constant: np.ndarray | Weight) -> np.ndarray:
     return np.asarray(constant)
 
 
-def _take_matrix(node: Node, gone: set[Node]) -> None:
+def _take_matrix(node: GraphNode, gone: set[GraphNode]) -> None:
     """Makes a layer of a product with a matrix of the model's own."""
     if not isinstance(node.op, Product) or len(node.inputs) != 2:
         return
@@ -75,7 +75,7 @@ def _take_matrix(node: Node, gone: set[Node]) -> None:
         gone.add(right.node)
 
 
-def _take_pads(node: Node, gone: set[Node]) -> None:
+def _take_pads(node: GraphNode, gone: set[GraphNode]) -> None:
     """Makes zeros that are put around the input of a convolution its own pads."""
     if not isinstance(node.op, Conv) or node.inputs[0].node is None:
         return
@@ -95,7 +95,7 @@ def _take_pads(node: Node, gone: set[Node]) -> None:
     gone.add(before)
 
 
-def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
+def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
     """The product that a node adds nothing but a bias to, the op that does both, and the reshapes
     between the two, which leave the channels where they are."""
     if isinstance(node.op, AddConstant):
@@ -113,7 +113,7 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
         )
     else:
         return None
-    between: list[Node] = []
+    between: list[GraphNode] = []
     while (before := source.node) is not None and _only_reshaped(source, before):
         between.insert(0, before)
         source = before.inputs[0]
@@ -143,7 +143,7 @@ def _bias_of(node: Node) -> tuple[Node, Op, list[Node]] | None:
     return product, replace(product.op, bias=bias), between
 
 
-def _only_reshaped(tensor: Tensor, by: Node) -> bool:
+def _only_reshaped(tensor: Tensor, by: GraphNode) -> bool:
     """Whether a tensor is another in another shape alone, and is read once."""
     return by.layout and not isinstance(by.op, Transpose) and len(tensor.consumers) == 1
 
@@ -160,7 +160,13 @@ def _channels(op: Op) -> tuple[int, int]:
     return int(shape[1] * op.groups), 1
 
 
-def _join(product: Node, adding: Node, op: Op, between: Sequence[Node], gone: set[Node]) -> None:
+def _join(
+    product: GraphNode,
+    adding: GraphNode,
+    op: Op,
+    between: Sequence[GraphNode],
+    gone: set[GraphNode],
+) -> None:
     product.op = op
     line = [product, *between]
     for node in line[:-1]:  # now with the bias
@@ -175,7 +181,7 @@ def _join(product: Node, adding: Node, op: Op, between: Sequence[Node], gone: se
             gone.add(tensor.node)
 
 
-def normalization_behind(tensor: Tensor) -> Node | None:
+def normalization_behind(tensor: Tensor) -> GraphNode | None:
     """The batch normalisation that takes a tensor and nothing else does, through changes of
     layout."""
     while len(tensor.consumers) == 1:

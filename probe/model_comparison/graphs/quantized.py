@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.graphs.graph import Call, Graph, Node, Tensor
+from probe.model_comparison.graphs.graph import GraphCall, GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.ops import (
     Cast,
@@ -46,20 +46,20 @@ _SAME = 1e-6
 _INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
 
 
-def take_integers_away(graph: Graph) -> Graph:
+def take_integers_away(graph: ModelGraph) -> ModelGraph:
     """The same graph with numbers in the place of the integers that stand for them."""
     steps = graph.steps
-    gone: set[Node] = set()
+    gone: set[GraphNode] = set()
     for node in graph.nodes:
         if isinstance(node.op, QuantizeLinear):
             _take_static(node, steps, gone)
         else:
             _take_rounding(node, steps)
-    products: dict[Node, Node] = {}
+    products: dict[GraphNode, GraphNode] = {}
     for call in dict.fromkeys(node.call for node in graph.nodes):
         if call.capture.kind in _INTEGER_PRODUCTS:
             _take_dynamic(call, graph, steps, gone, products)
-    nodes: list[Node] = []
+    nodes: list[GraphNode] = []
     for node in graph.nodes:
         if node in products:
             nodes.append(products[node])
@@ -76,7 +76,7 @@ def take_integers_away(graph: Graph) -> Graph:
     return graph.numbered()
 
 
-def quantizes(graph: Graph) -> bool:
+def quantizes(graph: ModelGraph) -> bool:
     """Whether a model computes with integers that stand for numbers."""
     kinds = (
         QuantizeLinear | DynamicQuantizeLinear | DynamicQuantize | FakeQuantize | NudgedFakeQuantize
@@ -84,7 +84,7 @@ def quantizes(graph: Graph) -> bool:
     return any(isinstance(node.op, kinds) for node in graph.nodes)
 
 
-def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
+def _take_static(node: GraphNode, steps: dict[GraphNode, float], gone: set[GraphNode]) -> None:
     """Makes of quantising, and of all dequantising of that, the cut at the ends of the range."""
     op = node.op
     assert isinstance(op, QuantizeLinear)
@@ -92,7 +92,7 @@ def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
         return
     size, zero = (float(np.ravel(parameter)[0]) for parameter in (op.size, op.zero_point))
     codes = [node.outputs[0]]
-    chains: list[tuple[list[Node], Tensor]] = []
+    chains: list[tuple[list[GraphNode], Tensor]] = []
     for tensor in codes:
         for reader in tensor.consumers:
             if (chain := _dequantizing(reader, size, zero)) is not None:
@@ -113,7 +113,7 @@ def _take_static(node: Node, steps: dict[Node, float], gone: set[Node]) -> None:
         _becomes_copy(chain[-1], tensor)
 
 
-def _take_rounding(node: Node, steps: dict[Node, float]) -> None:
+def _take_rounding(node: GraphNode, steps: dict[GraphNode, float]) -> None:
     """Leaves of rounding to levels in one operation the cut at the ends of its range; of rounding
     to the levels of the values' own range nothing."""
     op = node.op
@@ -130,19 +130,19 @@ def _take_rounding(node: Node, steps: dict[Node, float]) -> None:
 
 
 def _becomes_cut(
-    node: Node, steps: dict[Node, float], size: float, low: float, high: float
+    node: GraphNode, steps: dict[GraphNode, float], size: float, low: float, high: float
 ) -> None:
     node.op, steps[node] = Clip(low=low, high=high), size
     x = node.inputs[0].value
     node.__dict__["layout"] = bool((x >= low - size / 2).all() and (x <= high + size / 2).all())
 
 
-def _becomes_copy(node: Node, tensor: Tensor) -> None:
+def _becomes_copy(node: GraphNode, tensor: Tensor) -> None:
     node.op, node.inputs = Identity(), (tensor,)
     node.__dict__.pop("layout", None)
 
 
-def _dequantizing(node: Node, size: float, zero: float) -> list[Node] | None:
+def _dequantizing(node: GraphNode, size: float, zero: float) -> list[GraphNode] | None:
     """The steps (code - zero) * size; None where they are others, or have other numbers."""
     scaling = _scaling(node)
     if scaling is not None and _alike(scaling[1:], (size, zero)):
@@ -155,7 +155,7 @@ def _alike(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
     return abs(left[0] - right[0]) <= _SAME * right[0] and left[1] == right[1]
 
 
-def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
+def _scaling(node: GraphNode) -> tuple[list[GraphNode], float, float] | None:
     """The steps (code - zero point) * scale that begin here, the scale and the zero point."""
     if not isinstance(node.op, Cast) or node.op.to not in ("float32", "float64"):
         return None
@@ -176,7 +176,7 @@ def _scaling(node: Node) -> tuple[list[Node], float, float] | None:
     return ([*chain, following], scale, point)
 
 
-def _only(node: Node) -> Node | None:
+def _only(node: GraphNode) -> GraphNode | None:
     readers = node.outputs[0].consumers
     if len(readers) == 1:
         return readers[0]
@@ -191,11 +191,11 @@ def _number(tensor: Tensor) -> float | None:
 
 
 def _take_dynamic(
-    call: Call,
-    graph: Graph,
-    steps: dict[Node, float],
-    gone: set[Node],
-    copies: dict[Node, Node],
+    call: GraphCall,
+    graph: ModelGraph,
+    steps: dict[GraphNode, float],
+    gone: set[GraphNode],
+    copies: dict[GraphNode, GraphNode],
 ) -> None:
     """Makes one product of numbers of one of integers, its input quantised by the range of its own
     values, and the scaling of the result."""
@@ -220,7 +220,7 @@ def _take_dynamic(
         return
     if source not in copies:
         copy = Tensor(source.call.name, _numbers(source))
-        copies[source] = Node(Identity(), source.inputs, (copy,), source.call)
+        copies[source] = GraphNode(Identity(), source.inputs, (copy,), source.call)
         copy.node = copies[source]
         steps[copies[source]] = float(source.outputs[1].value)
     last.op, last.inputs = op, copies[source].outputs
@@ -228,13 +228,13 @@ def _take_dynamic(
     gone.update(inside, between)
 
 
-def _numbers(node: Node) -> np.ndarray:
+def _numbers(node: GraphNode) -> np.ndarray:
     """What the integers of a quantiser stand for."""
     codes, size, zero = (np.asarray(tensor.value, np.float64) for tensor in node.outputs)
     return ((codes - zero) * size).astype(np.float32)
 
 
-def _follows(x: Tensor, sources: set[Tensor], inside: Sequence[Node]) -> bool:
+def _follows(x: Tensor, sources: set[Tensor], inside: Sequence[GraphNode]) -> bool:
     """Whether a tensor is made of what a call is given."""
     waiting = [x]
     while waiting:
@@ -246,10 +246,10 @@ def _follows(x: Tensor, sources: set[Tensor], inside: Sequence[Node]) -> bool:
     return False
 
 
-def _scaled(node: Node, size: Tensor) -> tuple[list[Node], Node, np.ndarray] | None:
+def _scaled(node: GraphNode, size: Tensor) -> tuple[list[GraphNode], GraphNode, np.ndarray] | None:
     """What multiplies the integers by the scale of their input and that of the weights: the nodes
     between, the one that multiplies, and the weights' scale."""
-    between: list[Node] = []
+    between: list[GraphNode] = []
     following = _only(node)
     while following is not None and isinstance(following.op, Cast):
         between.append(following)
@@ -270,7 +270,7 @@ def _scaled(node: Node, size: Tensor) -> tuple[list[Node], Node, np.ndarray] | N
 
 
 def _product(
-    codes: np.ndarray, scale: np.ndarray, inside: Sequence[Node], out: Tensor
+    codes: np.ndarray, scale: np.ndarray, inside: Sequence[GraphNode], out: Tensor
 ) -> Op | None:
     """The product with the numbers that the integers stand for, a scale for all or for each
     channel."""
@@ -302,7 +302,7 @@ def _weight(codes: np.ndarray, size: np.ndarray) -> Weight:
     return Weight("weight", None, codes * size, grid=Grid(size, 8))
 
 
-def mismatches(nodes: Iterable[Node]) -> Iterator[str]:
+def mismatches(nodes: Iterable[GraphNode]) -> Iterator[str]:
     """How values are dequantised by other numbers than they were quantised by."""
     for node in nodes:
         op = node.op

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Graph, Node
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
 from probe.ops import BatchNormalization, Conv, ConvTranspose, MatMul, Recurrence
 from probe.ops.step import weight_fields
 from probe.ops.weight import Weight
@@ -44,7 +44,7 @@ _SIGMAS = 4.0
 class Anchor:
     """A node of A that holds the weights of one of B's."""
 
-    node: Node
+    node: GraphNode
     ordered: bool
     """Whether the places within rows correspond, so that the inputs do."""
     share: float
@@ -59,7 +59,7 @@ class Anchor:
     """The rows of A's weight, and of B's."""
 
     @classmethod
-    def of_place(cls, node: Node) -> "Anchor":
+    def of_place(cls, node: GraphNode) -> "Anchor":
         """A node in whose place one of other weights stands."""
         none = np.zeros(0, int)
         return cls(node, False, 0.0, none, none, np.zeros(0), (0, 0))
@@ -76,14 +76,14 @@ class Anchor:
         return bool(scales.size and np.abs(scales - 1).max() > _CLOSE)
 
 
-def held_weights(node: Node) -> Iterator[tuple[str, Weight]]:
+def held_weights(node: GraphNode) -> Iterator[tuple[str, Weight]]:
     """The weights of a node by the names of its op's fields."""
     if node.op is None or not node.inputs:
         return
     yield from weight_fields(node.op).items()
 
 
-def telling(node: Node) -> bool:
+def telling(node: GraphNode) -> bool:
     """Whether a node has weights of several axes that tell it from others."""
     return any(
         weight.value.ndim > 1 and _marked(node, matrix, True, 4) is not None
@@ -92,7 +92,7 @@ def telling(node: Node) -> bool:
     )
 
 
-def _rows(node: Node) -> Iterator[np.ndarray]:
+def _rows(node: GraphNode) -> Iterator[np.ndarray]:
     """What the output channels of a node are multiplied with, a matrix for each weight of more than
     one axis."""
     op = node.op
@@ -120,10 +120,10 @@ def _rows(node: Node) -> Iterator[np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _MarkedRows:
     """The telling rows of one weight of a node."""
 
-    node: Node
+    node: GraphNode
     length: int
     marks: np.ndarray
     """(rows, directions), or (rows, sorted sizes)."""
@@ -135,7 +135,9 @@ class _Rows:
     """How far rounding to integers may have moved each mark."""
 
 
-def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) -> _Rows | None:
+def _marked(
+    node: GraphNode, matrix: np.ndarray, ordered: bool, limit: int | None
+) -> _MarkedRows | None:
     count, length = matrix.shape
     if length < _SHORT:
         return None
@@ -164,10 +166,10 @@ def _marked(node: Node, matrix: np.ndarray, ordered: bool, limit: int | None) ->
     else:
         sizes = np.sort(np.abs(rows), axis=1) * (np.sqrt(length) / norms)[:, None]
         marks = sizes[:, np.linspace(0, length - 1, _SORTED).astype(int)]
-    return _Rows(node, length, marks, norms, places, count, loose)
+    return _MarkedRows(node, length, marks, norms, places, count, loose)
 
 
-def _by_rounding(node: Node, matrix: np.ndarray, length: int) -> np.ndarray:
+def _by_rounding(node: GraphNode, matrix: np.ndarray, length: int) -> np.ndarray:
     """How far each row's projections lie off by rounding of its entries to whole steps."""
     op = node.op
     none = np.zeros(len(matrix))
@@ -185,7 +187,7 @@ def _directions(length: int) -> np.ndarray:
     return np.random.default_rng(length).standard_normal((length, _DIRECTIONS))
 
 
-def anchors(a: Graph, b: Graph) -> dict[Node, list[Anchor]]:
+def anchors(a: ModelGraph, b: ModelGraph) -> dict[GraphNode, list[Anchor]]:
     """For nodes of B the nodes of A that hold their weights, the ones with most of them first."""
     anchors_of = _matched(a.nodes, b.nodes, ordered=True)
     kinds = (MatMul, Conv, ConvTranspose, Recurrence)
@@ -195,18 +197,20 @@ def anchors(a: Graph, b: Graph) -> dict[Node, list[Anchor]]:
     return anchors_of
 
 
-def _matched(a: Sequence[Node], b: Sequence[Node], ordered: bool) -> dict[Node, list[Anchor]]:
-    tables: dict[tuple[str, int], list[_Rows]] = {}
+def _matched(
+    a: Sequence[GraphNode], b: Sequence[GraphNode], ordered: bool
+) -> dict[GraphNode, list[Anchor]]:
+    tables: dict[tuple[str, int], list[_MarkedRows]] = {}
     for node in a:
         for matrix in _rows(node):
             marked = _marked(node, matrix, ordered, None)
             if marked is not None:
                 tables.setdefault((node.kind, marked.length), []).append(marked)
-    joined = {key: _Table(rows) for key, rows in tables.items()}
-    anchors_of: dict[Node, list[Anchor]] = {}
+    joined = {key: _RowTable(rows) for key, rows in tables.items()}
+    anchors_of: dict[GraphNode, list[Anchor]] = {}
     close = _CLOSE if ordered else _ALIKE
     for node in b:
-        best: dict[Node, Anchor] = {}
+        best: dict[GraphNode, Anchor] = {}
         for matrix in _rows(node):
             marked = _marked(node, matrix, ordered, _ROWS)
             if marked is None:
@@ -230,10 +234,10 @@ def _covered(chosen: Sequence[Anchor]) -> float:
     return 0.0
 
 
-class _Table:
+class _RowTable:
     """The rows of one length of all nodes of one kind, to look up."""
 
-    def __init__(self, parts: Sequence[_Rows]) -> None:
+    def __init__(self, parts: Sequence[_MarkedRows]) -> None:
         self.parts = parts
         self.marks = np.concatenate([rows.marks for rows in parts])
         self.norms = np.concatenate([rows.norms for rows in parts])
@@ -242,7 +246,7 @@ class _Table:
         self.order = np.argsort(self.marks[:, 0], kind="stable")
         self.first = self.marks[self.order, 0]
 
-    def nearest(self, rows: _Rows, close: float, ordered: bool) -> Iterator[Anchor]:
+    def nearest(self, rows: _MarkedRows, close: float, ordered: bool) -> Iterator[Anchor]:
         count = len(rows.marks)
         hits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for row, place, distance in self._close_by(rows, close + rows.loose):
@@ -264,7 +268,7 @@ class _Table:
             share = float(matched.mean())
             yield Anchor(part.node, ordered, share, sources, rows.places, scale, counts)
 
-    def _close_by(self, rows: _Rows, room: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    def _close_by(self, rows: _MarkedRows, room: np.ndarray) -> Iterator[tuple[int, int, float]]:
         """The rows that have others in the table near them, these, and how far they lie apart."""
         left = np.searchsorted(self.first, rows.marks[:, 0] - room)
         right = np.searchsorted(self.first, rows.marks[:, 0] + room)

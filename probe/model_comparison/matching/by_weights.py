@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from probe.model_comparison.graphs.axes import Way, unchanged
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalize import is_constant, normalization_behind
 from probe.model_comparison.graphs.weights import Anchor, held_weights
@@ -30,7 +30,7 @@ _AHEAD = 4
 """So many steps behind an output that differs are looked at."""
 
 
-def chosen_anchor(state: WalkState, node: Node, anchors: Sequence[Anchor]) -> Anchor | None:
+def chosen_anchor(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> Anchor | None:
     """The node of A that holds the same weights: of several the one whose input is the partner of
     B's, else the first that has no partner yet."""
     most = [
@@ -55,7 +55,7 @@ def chosen_anchor(state: WalkState, node: Node, anchors: Sequence[Anchor]) -> An
     return most[0]
 
 
-def _takes_parts(state: WalkState, node: Node, anchors: Sequence[Anchor]) -> bool:
+def _takes_parts(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> bool:
     """Whether one model calls a layer on the whole and the other several times on parts of it: none
     of these outputs stands for the whole one."""
     if len(anchors) == 1 and len(state.holders[anchors[0].node]) == 1:
@@ -66,13 +66,13 @@ def _takes_parts(state: WalkState, node: Node, anchors: Sequence[Anchor]) -> boo
     return node.outputs[0].value.size not in sizes
 
 
-def _reads(node: Node, tensor: Tensor) -> bool:
+def _reads(node: GraphNode, tensor: Tensor) -> bool:
     """Whether a node of A reads one of its tensors, or another with the same numbers."""
     root = node.inputs[0].root
     return root is tensor or same_numbers(root, tensor)
 
 
-def _standing(state: WalkState, node: Node, partner: Tensor) -> Node | None:
+def _standing(state: WalkState, node: GraphNode, partner: Tensor) -> GraphNode | None:
     """The node of A in whose place one of B stands that holds the weights of another: the only one
     of its kind and shape that reads what B's reads, and that no other of B stands for."""
     shapes = _shapes(node)
@@ -89,11 +89,11 @@ def _standing(state: WalkState, node: Node, partner: Tensor) -> Node | None:
     return alike[0]
 
 
-def _shapes(node: Node) -> list[tuple[int, ...]]:
+def _shapes(node: GraphNode) -> list[tuple[int, ...]]:
     return [weight.value.shape for _, weight in held_weights(node)]
 
 
-def prove_input(state: WalkState, node: Node, anchor: Anchor) -> None:
+def prove_input(state: WalkState, node: GraphNode, anchor: Anchor) -> None:
     """Pairs what two nodes of the same weights read; a wire where B's has another partner."""
     b, a = node.inputs[0], anchor.node.inputs[0]
     known = state.partner_root(b)
@@ -156,7 +156,7 @@ def _recompute_layouts(state: WalkState, tensor: Tensor) -> None:
 
 
 def pair_anchored(
-    state: WalkState, node: Node, chosen: Anchor | None, anchors: Sequence[Anchor]
+    state: WalkState, node: GraphNode, chosen: Anchor | None, anchors: Sequence[Anchor]
 ) -> None:
     """Pairs the outputs of a node whose weights A has, where nothing decided them before."""
     output = node.outputs[0]
@@ -179,7 +179,7 @@ def pair_anchored(
             _pair_here_or_behind(state, b, a, how)
 
 
-def _pair_folded(state: WalkState, node: Node, anchor: Anchor) -> bool:
+def _pair_folded(state: WalkState, node: GraphNode, anchor: Anchor) -> bool:
     """Where one model alone has a batch normalisation behind the product, which the other may have
     folded in: pairs what lies behind it."""
     if isinstance(node.op, BatchNormalization):
@@ -201,7 +201,7 @@ def _pair_folded(state: WalkState, node: Node, anchor: Anchor) -> bool:
     return False
 
 
-def _is_whole(state: WalkState, node: Node, anchor: Anchor) -> bool:
+def _is_whole(state: WalkState, node: GraphNode, anchor: Anchor) -> bool:
     """Whether the anchor's output stands for the node's, place by place."""
     if anchor.counts[0] != anchor.counts[1]:
         return False
@@ -216,7 +216,7 @@ def _beside(tensor: Tensor) -> bool:
     return any(not node.layout or any(map(_beside, node.outputs)) for node in tensor.consumers)
 
 
-def _gathered(state: WalkState, node: Node, anchors: Sequence[Anchor]) -> Source | None:
+def _gathered(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> Source | None:
     """Columns of A's outputs that together are B's output."""
     value = state.values[node.outputs[0]]
     axis = channel_axis(node)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import (
     added,
     as_stored,
@@ -21,7 +21,7 @@ from probe.numerics.precision import precision_of, stored_in
 __all__ = ["allowance_of", "compute", "digits_of_a", "slack_of_a"]
 
 
-def compute(state: WalkState, node: Node) -> None:
+def compute(state: WalkState, node: GraphNode) -> None:
     """The outputs in float64 from what the inputs now are, and what rounding may do."""
     for tensor in node.inputs:
         if tensor not in state.values:  # made by the model from nowhere that was seen
@@ -45,7 +45,7 @@ def compute(state: WalkState, node: Node) -> None:
 
 def allowance_of(
     state: WalkState,
-    node: Node,
+    node: GraphNode,
     inputs: Sequence[np.ndarray],
     slacks: Sequence[np.ndarray | None],
     outputs: Sequence[np.ndarray],
@@ -61,7 +61,7 @@ def allowance_of(
 
 def _note_own(
     state: WalkState,
-    node: Node,
+    node: GraphNode,
     arrived: Sequence[np.ndarray | None],
     bounds: Sequence[np.ndarray | None],
 ) -> None:
@@ -88,7 +88,7 @@ def _as_recorded(state: WalkState, tensor: Tensor) -> None:
 
 
 def _of_equal_ones(
-    node: Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    node: GraphNode, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """The outputs with the places that B itself recorded, where these are of equal numbers: it need
     not take the first of them."""
@@ -104,7 +104,7 @@ def _of_equal_ones(
     return chosen
 
 
-def _dtype(node: Node) -> str:
+def _dtype(node: GraphNode) -> str:
     dtype = node.call.capture.dtype
     if dtype in ("float32", "float64"):
         return dtype
@@ -147,7 +147,7 @@ def digits_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
     return None
 
 
-def _own_dtype(node: Node) -> str:
+def _own_dtype(node: GraphNode) -> str:
     dtype = node.call.capture.dtype
     if dtype in ("float64", "float16", "bfloat16"):
         return dtype

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.matching.level import Level
 from probe.numerics.dtypes import widened
 from probe.ops import Conv, MatMul, Mul
@@ -14,7 +14,7 @@ __all__ = ["expected_error"]
 
 
 def expected_error(
-    nodes: Sequence[Node], end: Tensor, level: Level, against: np.ndarray
+    nodes: Sequence[GraphNode], end: Tensor, level: Level, against: np.ndarray
 ) -> float | None:
     """What the formats are expected to do within a segment of B, as a part of the deviation of what
     A has; None where nothing is rounded."""
@@ -37,7 +37,7 @@ def expected_error(
     return None
 
 
-def _through(node: Node, arrived: Sequence[float], level: Level) -> float:
+def _through(node: GraphNode, arrived: Sequence[float], level: Level) -> float:
     """The mean square of the errors that a node passes on, and that its weights make."""
     weight = getattr(node.op, "weight", None)
     if isinstance(node.op, Conv | MatMul) and isinstance(weight, Weight):

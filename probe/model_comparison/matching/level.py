@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import evaluated, taken
 from probe.model_comparison.graphs.quantizer_range import beyond_range, cut_off
 from probe.model_comparison.sides import Side
@@ -36,9 +36,9 @@ class Level:
     name: str = ""
     side: Side | None = None
     """Whose weights are the rounded ones; None where those of neither are."""
-    rounded: frozenset[Node] = frozenset()
+    rounded: frozenset[GraphNode] = frozenset()
     """Nodes of B with rounded weights that A's did not take the place of."""
-    steps: Mapping[Node, float] = field(default_factory=dict)
+    steps: Mapping[GraphNode, float] = field(default_factory=dict)
     """Of integers: the step of each node of B behind which values are rounded."""
     bits: tuple[int, ...] = ()
 
@@ -80,7 +80,7 @@ class Level:
         return 0.0
 
     def of_weights(
-        self, node: Node, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+        self, node: GraphNode, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
     ) -> np.ndarray | None:
         """What rounded weights may do to the first output of a node; None where they are not."""
         if node.op is None:
@@ -92,13 +92,13 @@ class Level:
             return np.asarray(SIGMAS * self.unit * np.sqrt(squares))
         return np.asarray(2 * self.unit * np.abs(outputs[0]))
 
-    def evaluated(self, node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    def evaluated(self, node: GraphNode, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """The outputs of a node of B without what the level rounds."""
         if (ends := self._range(node)) is not None:
             return [cut_off(taken(node, inputs[0]).astype(np.float64), *ends, self.steps[node])]
         return evaluated(node, inputs)
 
-    def _range(self, node: Node) -> tuple[float, float] | None:
+    def _range(self, node: GraphNode) -> tuple[float, float] | None:
         """The ends of the range of a quantiser."""
         op = node.op
         if node not in self.steps or not isinstance(op, Clip) or op.low is None or op.high is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Graph, Node
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
 from probe.model_comparison.graphs.normalize import (
     is_constant,
     normalization_behind,
@@ -35,7 +35,9 @@ _FOLDED = 6.0
 the weight, the variance, its sum with epsilon, the root, the gain and the product."""
 
 
-def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) -> Level:
+def level_between(
+    a: ModelGraph, b: ModelGraph, anchors: Mapping[GraphNode, Sequence[Anchor]]
+) -> Level:
     """The level between two models. B's graph takes A's weights where its own are these at that
     level, and rounds nothing in its casts to it."""
     pairs = [(node, held[0]) for node, held in anchors.items() if held and held[0].ordered]
@@ -55,7 +57,7 @@ def level_between(a: Graph, b: Graph, anchors: Mapping[Node, Sequence[Anchor]]) 
     return Level()
 
 
-def _more_bits(node: Node, of_a: Node) -> int:
+def _more_bits(node: GraphNode, of_a: GraphNode) -> int:
     """How many bits the integers behind a node's weights have; 0 where there are none, or A's
     weights are quantised too."""
     mine, theirs = ([w.grid for _, w in held_weights(holder)] for holder in (node, of_a))
@@ -65,7 +67,7 @@ def _more_bits(node: Node, of_a: Node) -> int:
     return max(few, default=0)
 
 
-def _lies_in(node: Node, name: str) -> bool:
+def _lies_in(node: GraphNode, name: str) -> bool:
     """Whether the weights of a node are numbers of a type: its matrices, where it has some."""
     weights = [weight.value for _, weight in held_weights(node) if weight.value.dtype.kind == "f"]
     matrices = [values for values in weights if values.ndim > 1]
@@ -81,12 +83,12 @@ def _held(values: np.ndarray, name: str) -> bool:
 
 
 def _take(
-    b: Graph,
-    anchors: Mapping[Node, Sequence[Anchor]],
+    b: ModelGraph,
+    anchors: Mapping[GraphNode, Sequence[Anchor]],
     name: str,
     constants: Sequence[np.ndarray],
-) -> frozenset[Node]:
-    rounded: set[Node] = set()
+) -> frozenset[GraphNode]:
+    rounded: set[GraphNode] = set()
     for node in b.nodes:
         if isinstance(node.op, Cast) and node.op.to in TYPES and name in TYPES:
             node.op = replace(node.op, to="float32")
@@ -117,7 +119,7 @@ def _of_op(weight: Weight) -> Grid | None:
     return replace(weight.grid, scale=step)
 
 
-def _constants(a: Graph) -> Iterator[np.ndarray]:
+def _constants(a: ModelGraph) -> Iterator[np.ndarray]:
     """The numbers that a graph holds: weights of any field, and constants."""
     for node in a.nodes:
         yield from (weight.value for _, weight in held_weights(node))
@@ -139,14 +141,14 @@ def _unrounded(weight: Weight, constants: Sequence[np.ndarray]) -> np.ndarray | 
     return None
 
 
-def _parameter(node: Node) -> dict[str, Weight]:
+def _parameter(node: GraphNode) -> dict[str, Weight]:
     value = getattr(node.op, "weight", None)
     if isinstance(value, Weight) and not node.inputs:
         return {"weight": value}
     return {}
 
 
-class _Held(NamedTuple):
+class _HeldWeight(NamedTuple):
     """A's values for a weight of B."""
 
     value: np.ndarray
@@ -156,7 +158,9 @@ class _Held(NamedTuple):
     """How large what the bias is the difference of is."""
 
 
-def _of_a(node: Node, part: str, weight: Weight, held: Sequence[Anchor]) -> "_Held | None":
+def _of_a(
+    node: GraphNode, part: str, weight: Weight, held: Sequence[Anchor]
+) -> "_HeldWeight | None":
     """A's values for a weight of B, in the layout of the op, rows of several nodes put
     together."""
     if not held:
@@ -181,10 +185,10 @@ def _of_a(node: Node, part: str, weight: Weight, held: Sequence[Anchor]) -> "_He
             return None
         out[places] = rows[anchor.rows[places]]
         roundings = max(roundings, theirs.roundings)
-    return _Held(np.moveaxis(out, 0, axis), roundings)
+    return _HeldWeight(np.moveaxis(out, 0, axis), roundings)
 
 
-def _weight_of(anchor: Anchor, node: Node, part: str) -> "_Held | None":
+def _weight_of(anchor: Anchor, node: GraphNode, part: str) -> "_HeldWeight | None":
     """A weight of the anchor's node, with the normalisation behind it where B's has it folded
     in."""
     op, roundings = anchor.node.op, 1.0
@@ -197,7 +201,7 @@ def _weight_of(anchor: Anchor, node: Node, part: str) -> "_Held | None":
     weight = getattr(op, part, None)
     if not isinstance(weight, Weight):
         return None
-    return _Held(weight.value, roundings, parts)
+    return _HeldWeight(weight.value, roundings, parts)
 
 
 def _parts(normalization: Op | None) -> np.ndarray | float:
@@ -221,7 +225,7 @@ def _sizes(weight: Weight | None, otherwise: float = 0.0) -> np.ndarray:
     return np.asarray(np.abs(weight.value).ravel().astype(np.float64))
 
 
-def _mixed(weight: Weight, held: "_Held", part: str, name: str) -> Weight:
+def _mixed(weight: Weight, held: "_HeldWeight", part: str, name: str) -> Weight:
     """A's values where B's are these at the level, else B's own."""
     theirs, roundings, step = held.value, held.roundings, weight.step
     mine = weight.value.astype(np.float64)

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment, computing, moves_elements
 
@@ -56,7 +56,7 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
     one segment until it was split.
     """
     differing = [segment for segment in segments if segment.differs and segment not in innocent]
-    accounted: set[Node] = set()
+    accounted: set[GraphNode] = set()
     used = _alike(segments)
     for segment in segments:
         if not segment.differs:

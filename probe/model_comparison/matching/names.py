@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Graph, Tensor
+from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.walk import walk_again
 from probe.model_comparison.matching.walk_state import WalkState
@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[^a-z0-9]+")
 _INTO = re.compile(r"[./]")
 
 
-def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
+def by_names(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tensor]]:
     """(array, tensor of the model) of one name: exactly, else but for case and punctuation; for
     each tensor the first array."""
     seen: set[Tensor] = set()
@@ -28,7 +28,7 @@ def by_names(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
             yield array, tensor
 
 
-def repeated(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def repeated(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(array, the first array, tensor of the model) where several names stand for one tensor, as
     those of a block and of its last layer."""
     first: dict[Tensor, Tensor] = {}
@@ -37,7 +37,7 @@ def repeated(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor, Tenso
             yield array, first[tensor], tensor
 
 
-def _named(alone: Graph, model: Graph) -> Iterator[tuple[Tensor, Tensor]]:
+def _named(alone: ModelGraph, model: ModelGraph) -> Iterator[tuple[Tensor, Tensor]]:
     exact: dict[str, Tensor] = {}
     plain: dict[str, list[Tensor]] = {}
     names = {array.name for array in alone.loose}
@@ -94,13 +94,13 @@ def _preferred(counted: tuple[Way, int]) -> tuple[int, bool]:
     return count, not way.text
 
 
-def names_of_layers(model: Graph) -> frozenset[str]:
+def names_of_layers(model: ModelGraph) -> frozenset[str]:
     """The names of a model's calls and of the blocks around them."""
     names = {node.call.name for node in model.nodes}
     return frozenset(names.union(*map(_around, names)))
 
 
-def _blocks(model: Graph) -> dict[str, Tensor]:
+def _blocks(model: ModelGraph) -> dict[str, Tensor]:
     """What the blocks of a model give: the one tensor made within that is read outside."""
     read: dict[str, set[Tensor]] = {}
     for tensor in model.tensors:

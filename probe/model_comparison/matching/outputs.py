@@ -6,7 +6,7 @@ import numpy as np
 
 from probe.comparison.compare import compare
 from probe.model_comparison.graphs.axes import unchanged
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.matching.forcing import Aligned, aligned, force, likely_ways, pair_up
 from probe.model_comparison.matching.paired import Source
 from probe.model_comparison.matching.walk_state import WalkState, same_numbers
@@ -67,7 +67,7 @@ def _pair_end(state: WalkState, a: Tensor, b: Tensor) -> None:
     to it last is missing, or the outputs are in another order. Nothing where the two agree."""
     call = state.b.nodes[-1].call if b.node is None else b.node.call
     end = Tensor(b.name, b.value)
-    end.node = Node(Identity(), (b,), (end,), call, 0 if b.node is None else b.node.index)
+    end.node = GraphNode(Identity(), (b,), (end,), call, 0 if b.node is None else b.node.index)
     state.values[end], state.slack[end] = state.values[b], state.slack[b]
     if not _in_its_axes(state, a, b):  # no order of axes excuses it
         nothing = np.zeros(())

@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.comparison.compare import Comparison
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 
 __all__ = ["Decision", "Paired", "Source", "Wire"]
 
@@ -65,7 +65,7 @@ class Paired:
 class Wire:
     """A node of B whose input is paired with another tensor than the one A's reads."""
 
-    node: Node
+    node: GraphNode
     reads: Tensor
     """Of B."""
     instead: Tensor

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from probe.comparison.compare import Comparison, compare
-from probe.model_comparison.graphs.graph import Graph, Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.node_values import (
     added,
     bounds_of,
@@ -27,9 +27,9 @@ _NO_LEVEL = Level()
 
 
 def carried(
-    graph: Graph,
+    graph: ModelGraph,
     wanted: Collection[Tensor],
-    own: Mapping[Node, np.ndarray],
+    own: Mapping[GraphNode, np.ndarray],
     level: Level = _NO_LEVEL,
 ) -> dict[Tensor, np.ndarray | None]:
     """How far each of the wanted tensors may be off by all rounding before it, in a shape that
@@ -73,7 +73,7 @@ def _spread(slack: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | No
 
 
 def _forget(
-    node: Node,
+    node: GraphNode,
     wanted: Collection[Tensor],
     waiting: dict[Tensor, int],
     slack: dict[Tensor, np.ndarray | None],
@@ -92,7 +92,7 @@ def _forget(
             slack.pop(x, None)
 
 
-def _through(node: Node, slack: np.ndarray | None) -> np.ndarray | float:
+def _through(node: GraphNode, slack: np.ndarray | None) -> np.ndarray | float:
     """What arrives at a product passes to each of its channels, on the average over places."""
     if slack is None or node.op is None:
         return 0.0
@@ -125,7 +125,7 @@ def _capped(bound: np.ndarray | None, value: np.ndarray) -> np.ndarray | None:
     return np.asarray(np.minimum(bound, signature(value)[1]))
 
 
-def _weighs(node: Node) -> bool:
+def _weighs(node: GraphNode) -> bool:
     return next(iter(held_weights(node)), None) is not None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from probe.model_comparison.graphs.graph import Call, Node, Tensor
+from probe.model_comparison.graphs.graph import GraphCall, GraphNode, Tensor
 from probe.model_comparison.matching.paired import Paired, Wire
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
@@ -31,8 +31,8 @@ class Segment:
     """A pair, and the nodes of each model that lead to it from the pairs before."""
 
     paired: Paired
-    a: list[Node]
-    b: list[Node]
+    a: list[GraphNode]
+    b: list[GraphNode]
     wires: list[Wire] = field(default_factory=list)
     """Inputs of B's nodes that are paired with others than A's read."""
     orders: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
@@ -48,7 +48,7 @@ def segments(walk: WalkState) -> list[Segment]:
     """One for each pair that nodes lead to, in B's execution order."""
     ends_b = set(walk.partner)
     ends_a = {tensor for tensor, partners in walk.partners_of_a.items() if partners}
-    wires: dict[Node, list[Wire]] = {}
+    wires: dict[GraphNode, list[Wire]] = {}
     for wire in walk.wires:
         wires.setdefault(wire.node, []).append(wire)
     all_segments = []
@@ -86,8 +86,8 @@ def _place(segment: Segment) -> int:
     return segment.paired.b.node.index
 
 
-def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:
-    before: dict[Node, None] = {}
+def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[GraphNode]:
+    before: dict[GraphNode, None] = {}
     waiting = [tensor.node for tensor in tensors if tensor.node is not None]
     while waiting:
         node = waiting.pop()
@@ -97,7 +97,7 @@ def _before(tensors: Iterable[Tensor], ends: set[Tensor]) -> list[Node]:
     return sorted(before, key=lambda node: node.index)
 
 
-def computing(nodes: Iterable[Node]) -> list[Node]:
+def computing(nodes: Iterable[GraphNode]) -> list[GraphNode]:
     """The nodes that change numbers: without those of layout, and constants."""
     return [
         node for node in nodes if not node.layout and not isinstance(node.op, Parameter | Constant)
@@ -105,14 +105,16 @@ def computing(nodes: Iterable[Node]) -> list[Node]:
 
 
 def names_of(
-    nodes: Sequence[Node], end: Tensor, beside: Sequence[Node] | None = None
+    nodes: Sequence[GraphNode], end: Tensor, beside: Sequence[GraphNode] | None = None
 ) -> tuple[str, ...]:
     """The layers of a segment, as ``calls_of`` has them; what its tensor is called where there are
     none."""
     return tuple(dict.fromkeys(call.name for call in calls_of(nodes, beside))) or (end.name,)
 
 
-def calls_of(nodes: Sequence[Node], beside: Sequence[Node] | None = None) -> tuple[Call, ...]:
+def calls_of(
+    nodes: Sequence[GraphNode], beside: Sequence[GraphNode] | None = None
+) -> tuple[GraphCall, ...]:
     """The calls of a segment, without those of layout where others are there. Of one that differs
     those that move elements are told too where they belong to another block, or what stands
     ``beside``, the other model's nodes, moves none: the fault may be there."""
@@ -129,7 +131,7 @@ def calls_of(nodes: Sequence[Node], beside: Sequence[Node] | None = None) -> tup
     return tuple(dict.fromkeys(node.call for node in chosen))
 
 
-def moves_elements(node: Node) -> bool:
+def moves_elements(node: GraphNode) -> bool:
     """Whether elements come into another order."""
     if not isinstance(node.op, Transpose):
         return False
@@ -150,7 +152,7 @@ def read_by(segment: Segment) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tensor.name for tensor in read))
 
 
-def uncovered(nodes: Iterable[Node], covered: set[Node]) -> tuple[str, ...]:
+def uncovered(nodes: Iterable[GraphNode], covered: set[GraphNode]) -> tuple[str, ...]:
     """The layers none of whose nodes lies in a segment, but for those that change no numbers."""
     left = dict.fromkeys(node.call.name for node in computing(nodes) if node not in covered)
     within = {node.call.name for node in covered}
@@ -165,18 +167,18 @@ class Joined:
     inputs: tuple[np.ndarray, ...]
     tensors: tuple[Tensor, ...]
     """What the inputs are."""
-    places: Mapping[Node, int]
+    places: Mapping[GraphNode, int]
     """Which step each node is."""
 
 
 def joined(
-    nodes: Sequence[Node], end: Tensor, values: Mapping[Tensor, np.ndarray] | None = None
+    nodes: Sequence[GraphNode], end: Tensor, values: Mapping[Tensor, np.ndarray] | None = None
 ) -> Joined | None:
     """The segment that ends in a tensor; None where a call in it has no description. ``values`` are
     what tensors before it hold, where that is not what was recorded."""
     known = {} if values is None else values
     inputs: dict[Tensor, int] = {}
-    places: dict[Node, int] = {}
+    places: dict[GraphNode, int] = {}
     steps: list[Step] = []
     for node in nodes:
         if node.op is None:
@@ -205,7 +207,7 @@ def joined(
     return Joined(tuple(steps), tuple(arrays), tuple(inputs), places)
 
 
-def _named_apart(nodes: Sequence[Node], steps: Sequence[Step]) -> list[Step]:
+def _named_apart(nodes: Sequence[GraphNode], steps: Sequence[Step]) -> list[Step]:
     """The steps of nodes, in which a name of several weights, each of another layer, has that of
     its layer behind it."""
     weights_of = [weight_fields(step.op) for step in steps[: len(nodes)]]

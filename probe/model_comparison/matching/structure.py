@@ -13,7 +13,7 @@ import numpy as np
 
 from probe.comparison.compare import Comparison, compare
 from probe.model_comparison.graphs.axes import Way, unchanged, ways
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.matching.evaluating import allowance_of, slack_of_a
 from probe.model_comparison.matching.paired import Decision, Paired, Source
@@ -36,7 +36,7 @@ def refined(walk: WalkState) -> tuple[WalkState, list[Segment]]:
     nothing behind them puts right, and pairs within segments that fail."""
     all_segments = segments(walk)
     walk, all_segments = _in_place(walk, all_segments)
-    seen: set[frozenset[Node]] = set()
+    seen: set[frozenset[GraphNode]] = set()
     for _ in range(_WALKS):
         pairs = _split_first(walk, all_segments, seen)
         if not pairs:
@@ -108,7 +108,7 @@ def _read_by(segment: Segment) -> set[Tensor]:
 
 
 def _split_first(
-    walk: WalkState, segments: list[Segment], seen: set[frozenset[Node]]
+    walk: WalkState, segments: list[Segment], seen: set[frozenset[GraphNode]]
 ) -> list[Decision]:
     """The pairs within the first segment that fails and can be split; each is tried once."""
     for segment in segments:
@@ -286,7 +286,7 @@ def _doubtful(
         if inner.local.ok:
             continue
         waiting = [] if tensor.node is None else [tensor.node]
-        seen: set[Node] = set()
+        seen: set[GraphNode] = set()
         while waiting:
             node = waiting.pop()
             if node in seen or node not in segment.b:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.matching.by_value import pair_by_value
 from probe.model_comparison.matching.by_weights import (
     chosen_anchor,
@@ -48,7 +48,7 @@ def walk(state: WalkState) -> WalkState:
 def walk_again(
     state: WalkState,
     decisions: Sequence[Decision] | None = None,
-    in_place: frozenset[Node] | None = None,
+    in_place: frozenset[GraphNode] | None = None,
 ) -> WalkState:
     """The same walk with other pairs decided."""
     if decisions is not None:
@@ -76,7 +76,7 @@ def _take_input(state: WalkState, a: Tensor, b: Tensor, way: Way) -> None:
         state.slack[b] = unit * np.abs(state.values[b].astype(np.float64))
 
 
-def _step(state: WalkState, node: Node) -> None:
+def _step(state: WalkState, node: GraphNode) -> None:
     """Computes a node, and pairs its outputs: as decided, by weights, by value."""
     anchors = state.anchors.get(node, ())
     chosen = chosen_anchor(state, node, anchors)

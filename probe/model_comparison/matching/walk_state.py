@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import Graph, Node, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Decision, Paired, Wire
@@ -24,11 +24,11 @@ MAJORITY = 0.5
 class WalkState:
     """What a walk over B on A's tensors is made of, and how far it is."""
 
-    a: Graph
-    b: Graph
-    anchors: Mapping[Node, Sequence[Anchor]]
+    a: ModelGraph
+    b: ModelGraph
+    anchors: Mapping[GraphNode, Sequence[Anchor]]
     decisions: Sequence[Decision] = ()
-    in_place: frozenset[Node] = frozenset()
+    in_place: frozenset[GraphNode] = frozenset()
     """Nodes of B whose outputs stand for A's place by place, though their weights are in another
     order."""
     inputs: Sequence[Way] = ()
@@ -53,7 +53,7 @@ class WalkState:
     )
     uncomputed: set[Tensor] = field(init=False, default_factory=set)
     """Tensors of B that are as B recorded them, since they cannot be computed."""
-    own: dict[Node, np.ndarray] = field(init=False, default_factory=dict)
+    own: dict[GraphNode, np.ndarray] = field(init=False, default_factory=dict)
     """What rounding does to the products of either model, for each channel on the average."""
     remembered: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
     """The last way that fitted tensors of such ranks."""
@@ -77,18 +77,18 @@ class WalkState:
         return sized
 
     @cached_property
-    def readers(self) -> dict[Tensor, list[Node]]:
+    def readers(self) -> dict[Tensor, list[GraphNode]]:
         """The nodes of A with weights that read a tensor, or a copy of it."""
-        readers: dict[Tensor, list[Node]] = defaultdict(list)
+        readers: dict[Tensor, list[GraphNode]] = defaultdict(list)
         for node in self.a.nodes:
             if len(node.inputs) == 1 and next(held_weights(node), None) is not None:
                 readers[node.inputs[0].root].append(node)
         return readers
 
     @cached_property
-    def holders(self) -> dict[Node, list[Node]]:
+    def holders(self) -> dict[GraphNode, list[GraphNode]]:
         """The nodes of B that hold the weights of one of A's."""
-        holders: dict[Node, list[Node]] = defaultdict(list)
+        holders: dict[GraphNode, list[GraphNode]] = defaultdict(list)
         for node, anchors in self.anchors.items():
             for anchor in anchors:
                 if anchor.share >= MAJORITY:
@@ -132,7 +132,7 @@ class WalkState:
         local = self.partner[b].local if b in self.partner else None
         return local is not None and local.ok
 
-    def is_free(self, node: Node) -> bool:
+    def is_free(self, node: GraphNode) -> bool:
         """Whether what a node of A gives has no partner."""
         return not self.partners_of_a.get(node.outputs[0].shown[0])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Outcome",
-    "Row",
+    "PairRow",
     "blocks",
     "differing",
     "facts",
@@ -31,7 +31,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Row:
+class PairRow:
     """A pair of tensors in columns."""
 
     verdict: str
@@ -61,14 +61,14 @@ class Outcome:
     said: str
 
 
-def rows(comparison: "ModelComparison") -> tuple[Row, ...]:
+def rows(comparison: "ModelComparison") -> tuple[PairRow, ...]:
     """The pairs, in execution order."""
     return tuple(_row(pair, comparison) for pair in comparison.pairs)
 
 
-def _row(pair: "Pair", comparison: "ModelComparison") -> Row:
+def _row(pair: "Pair", comparison: "ModelComparison") -> PairRow:
     at_length = pair.source or pair.drawn.histograms
-    return Row(
+    return PairRow(
         pair.verdict,
         pair.source,
         names_of(pair.a),

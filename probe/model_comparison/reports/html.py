@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from probe.model_comparison.reports.blocks import Row, blocks, rows
+from probe.model_comparison.reports.blocks import PairRow, blocks, rows
 from probe.report import graph
 from probe.report.html import affordable, filled, page
 
@@ -41,7 +41,7 @@ def _values(comparison: "ModelComparison") -> dict[str, Any]:
     }
 
 
-def _graph(pairs: Sequence["Pair"], table: Sequence[Row]) -> graph.GraphLayout | None:
+def _graph(pairs: Sequence["Pair"], table: Sequence[PairRow]) -> graph.GraphLayout | None:
     places: dict[str, int] = {}
     vertices = []
     for place, (pair, row) in enumerate(zip(pairs, table, strict=True)):

@@ -16,7 +16,7 @@ __all__ = ["files"]
 
 def files(comparison: "ModelComparison") -> dict[str, object]:
     """The files by their names. The layers of a segment follow one another in execution order."""
-    sides = [_Side(side, comparison.unpaired[place]) for place, side in enumerate("AB")]
+    sides = [_SideGraph(side, comparison.unpaired[place]) for place, side in enumerate("AB")]
     entries = []
     for pair in comparison.pairs:
         left, right = (side.add(pair) for side in sides)
@@ -42,7 +42,7 @@ def files(comparison: "ModelComparison") -> dict[str, object]:
     }
 
 
-class _Side:
+class _SideGraph:
     """One of the two graphs under construction."""
 
     def __init__(self, side: str, unpaired: tuple[str, ...]):

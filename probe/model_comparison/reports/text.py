@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from probe import printable
-from probe.model_comparison.reports.blocks import Row, blocks, pair_block, rows
+from probe.model_comparison.reports.blocks import PairRow, blocks, pair_block, rows
 from probe.report.blocks import Block
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _block(block: Block) -> Iterator[str]:
         yield from line.below
 
 
-def _table(table: Sequence[Row], fold: bool, wide: int) -> Iterator[str]:
+def _table(table: Sequence[PairRow], fold: bool, wide: int) -> Iterator[str]:
     rounds = any(row.rounding for row in table)
     wide -= _FORMAT_WIDE // 2 * rounds
     more = f"{'format':>{_FORMAT_WIDE}}" * rounds

@@ -52,6 +52,11 @@ CASES = [pytest.param(name, marks=LONG.get(name, ())) for name in KNOWN]
 
 
 @pytest.mark.exhaustive(default=24)
+@pytest.mark.filterwarnings(
+    "ignore:enable_nested_tensor is True:UserWarning",
+    "ignore:The PyTorch API of nested tensors:UserWarning",
+    "ignore:LSTM with projections is not supported with oneDNN:UserWarning",
+)
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_is_answered(name):
     told = []
