@@ -93,9 +93,7 @@ def _of_one(value: np.ndarray, allowed: np.ndarray) -> Power | None:
         halved = bool((np.abs(finite) > 2 * slack).any())
     if not halved:
         share = 0.0
-    elif differing:
-        share = share
-    else:
+    elif not differing:
         share = 1.0
     return Power(share, float(np.median(slack)), float(np.ptp(finite)) or float(np.abs(finite[0])))
 

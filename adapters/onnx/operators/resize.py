@@ -114,9 +114,7 @@ def resize(
     if old:
         roi, scales = None, roi if roi is not None else build.get("scales")
         assert scales is not None
-        if isinstance(scales, Ref) or hasattr(scales, "value"):
-            scales = scales
-        else:
+        if not isinstance(scales, Ref) and not hasattr(scales, "value"):
             scales = np.asarray(scales)
     mode = build.get("mode", "nearest")
     if mode != "nearest" and build.array(x).dtype.kind != "f":
