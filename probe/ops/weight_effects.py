@@ -63,7 +63,10 @@ def of_channels(
 ) -> np.ndarray:
     """For a weight that each element of an output has its own element of, or shares along
     ``axes``, x being what it is multiplied by: as ``of_products``, in the weight's ``shape``."""
-    each = sizes(x) if worth is None else np.where(worth > 0, sizes(x) * worth, 0.0)
+    if worth is None:
+        each = sizes(x)
+    else:
+        each = np.where(worth > 0, sizes(x) * worth, 0.0)
     return each.max(axis=tuple(axes), initial=0.0).reshape(shape)
 
 

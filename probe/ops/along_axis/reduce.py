@@ -381,7 +381,10 @@ class ReduceVar(_Reduction):
         apart = graph.op("Sub", inputs[0], graph.op("ReduceMean", inputs[0], *axes, keepdims=1))
         total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
         sizes = graph.shape(inputs[0])
-        count = math.prod(sizes[axis] for axis in self.axes) if self.axes else math.prod(sizes)
+        if self.axes:
+            count = math.prod(sizes[axis] for axis in self.axes)
+        else:
+            count = math.prod(sizes)
         return (graph.op("Div", total, graph.const(float(max(count - self.ddof, 0)))),)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

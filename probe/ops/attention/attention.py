@@ -70,7 +70,10 @@ class Attention(Op):
                 "window, or none, would not be detected"
             )
         for kind, mask in zip(self.masks, masks, strict=True):
-            seen = mask > _HIDDEN if kind == "add" else (mask != 0) == (kind == "keep")
+            if kind == "add":
+                seen = mask > _HIDDEN
+            else:
+                seen = (mask != 0) == (kind == "keep")
             if (mask == 0).all() if kind == "add" else seen.all():
                 sentences.append("a mask hides no position, so omitting it would not be detected")
             elif (
@@ -162,7 +165,10 @@ class Attention(Op):
             part = graph.op("Cast", mask, to=_BOOL)
             if kind != "keep":
                 part = graph.op("Not", part)
-            allowed = part if allowed is None else graph.op("And", allowed, part)
+            if allowed is None:
+                allowed = part
+            else:
+                allowed = graph.op("And", allowed, part)
         last, low = graph.const([-1]), graph.const(-np.inf)
         if allowed is not None:
             masked = graph.op(
@@ -215,7 +221,10 @@ class Attention(Op):
 
     def summary(self, inputs: Arrays) -> str:
         q, k = inputs[:2]
-        seen = "the positions up to its own (causal)" if self.causal else f"{k.shape[-2]} positions"
+        if self.causal:
+            seen = "the positions up to its own (causal)"
+        else:
+            seen = f"{k.shape[-2]} positions"
         masked = ""
         if self.masks:
             masked = f", {len(self.masks)} mask{'s' * (len(self.masks) != 1)}"
@@ -406,7 +415,10 @@ class Attention(Op):
         frame = Frame(self, inputs)
         *lead, rows, columns = where
         count = len(rows)
-        places = np.ravel_multi_index(lead, frame.lead) if lead else np.zeros(count, int)
+        if lead:
+            places = np.ravel_multi_index(lead, frame.lead)
+        else:
+            places = np.zeros(count, int)
         terms = np.empty((count, frame.positions, 1))
         for row, (place, i, c) in enumerate(
             zip(places.tolist(), rows.tolist(), columns.tolist(), strict=True)

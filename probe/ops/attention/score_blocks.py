@@ -36,7 +36,10 @@ class Frame:
     def __init__(self, op: "Attention", inputs: Sequence[np.ndarray]):
         q, k, v, *masks = inputs
         self.op = op
-        keyed = k.shape[:-2] if op.groups == 1 else (*k.shape[:-3], k.shape[-3] * op.groups)
+        if op.groups == 1:
+            keyed = k.shape[:-2]
+        else:
+            keyed = (*k.shape[:-3], k.shape[-3] * op.groups)
         self.lead = np.broadcast_shapes(
             q.shape[:-2], keyed, v.shape[:-2] if op.groups == 1 else keyed
         )
@@ -116,7 +119,10 @@ class Frame:
         allowed = self.allowed(block)
         if allowed is not None:
             allowed = np.broadcast_to(allowed, scores.shape)
-            empty = ~allowed.any(axis=-1) if self.op.sees_all else np.zeros(1, bool)
+            if self.op.sees_all:
+                empty = ~allowed.any(axis=-1)
+            else:
+                empty = np.zeros(1, bool)
             kept = scores[empty] if empty.any() and self.op.empty == "raw" else 0.0
             np.copyto(scores, -np.inf, where=~allowed)
             if empty.any():

@@ -477,7 +477,10 @@ class Softplus(Elementwise):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
-        scaled = x if self.beta == 1 else graph.op("Mul", x, graph.const(float(self.beta)))
+        if self.beta == 1:
+            scaled = x
+        else:
+            scaled = graph.op("Mul", x, graph.const(float(self.beta)))
         soft = graph.op("Softplus", scaled)
         if self.beta != 1:
             soft = graph.op("Div", soft, graph.const(float(self.beta)))
@@ -560,7 +563,10 @@ class Swish(_Gate):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         x = inputs[0]
-        scaled = x if self.alpha == 1 else graph.op("Mul", x, graph.const(float(self.alpha)))
+        if self.alpha == 1:
+            scaled = x
+        else:
+            scaled = graph.op("Mul", x, graph.const(float(self.alpha)))
         return (graph.op("Mul", x, graph.op("Sigmoid", scaled)),)
 
 

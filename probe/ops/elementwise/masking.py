@@ -191,7 +191,10 @@ class MaskedMean(Op):
         ones."""
         batch, feature = where[0], where[3 - self.axis if self.keepdims else 1]
         mask = _kept(inputs[1])[batch]
-        rows = inputs[0][batch, :, feature] if self.axis == 1 else inputs[0][batch, feature]
+        if self.axis == 1:
+            rows = inputs[0][batch, :, feature]
+        else:
+            rows = inputs[0][batch, feature]
         return (np.where(mask, rows, 0.0) / mask.sum(axis=1, keepdims=True))[:, None]
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:

@@ -111,7 +111,10 @@ class _Merge(Op):
             return self.run(*map(widened, inputs))
         whole, dtype = np.broadcast_arrays(*inputs), dtypes.pop()
         like = next((x for x in inputs if x.shape == whole[0].shape), None)
-        out = np.empty(whole[0].shape, dtype) if like is None else np.empty_like(like, dtype)
+        if like is None:
+            out = np.empty(whole[0].shape, dtype)
+        else:
+            out = np.empty_like(like, dtype)
         with np.errstate(all="ignore"):
             for (target, first, *rest), _ in blocks(out, *whole):
                 target[...] = first
@@ -121,7 +124,10 @@ class _Merge(Op):
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         number = next((name for name in inputs if not graph.boolean(name)), None)
-        kind = self.of_truths if number is None and self.of_truths else self.onnx
+        if number is None and self.of_truths:
+            kind = self.of_truths
+        else:
+            kind = self.onnx
         if number is not None:
             inputs = tuple(
                 graph.op("CastLike", name, number) if graph.boolean(name) else name

@@ -69,7 +69,10 @@ class Conv(Sum):
         return (batch, channels, *counts)
 
     def hides_same_padding(self, shape: Sequence[int]) -> bool:
-        kernel = (1,) * len(self.strides) if self.weight is None else self.weight.value.shape[2:]
+        if self.weight is None:
+            kernel = (1,) * len(self.strides)
+        else:
+            kernel = self.weight.value.shape[2:]
         return hides_asymmetry(shape, kernel, self.strides, self.pads, self.dilations)
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:
@@ -168,7 +171,10 @@ class Conv(Sum):
         return out
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
+        if self.weight is None:
+            kernel = inputs[1]
+        else:
+            kernel = graph.weight(self.weight)
         bias = () if self.bias is None else (graph.weight(self.bias),)
         return (
             graph.op(

@@ -321,7 +321,10 @@ class _Window:
                 return view
             return powered(view, dtype, power, scale)
         region = np.zeros((*sizes, len(image)) if last else (len(image), *sizes), dtype)
-        target = region[tuple(inside)] if last else region[(slice(None), *inside)]
+        if last:
+            target = region[tuple(inside)]
+        else:
+            target = region[(slice(None), *inside)]
         if not target.size:
             return region
         if last and image.flags.c_contiguous and view[..., 0].size > _PLANE:

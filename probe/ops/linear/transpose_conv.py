@@ -157,7 +157,10 @@ class ConvTranspose(Sum):
         return np.broadcast_to(effect, whole).reshape(shape)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        kernel = inputs[1] if self.weight is None else graph.weight(self.weight)
+        if self.weight is None:
+            kernel = inputs[1]
+        else:
+            kernel = graph.weight(self.weight)
         more = [max(0, -crop) for crop in flat(self.crops)]
         # Where the output also goes on, cropping waits until it has: ONNX Runtime wants something
         # left in between.

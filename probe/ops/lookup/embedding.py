@@ -144,7 +144,10 @@ class EmbeddingBag(Embedding):
         """Each index with its factor and its bag, those that count alone, and how many bags there
         are."""
         indices = inputs[0].astype(np.intp)
-        factors = inputs[-1].ravel() if self.weighted else np.ones(indices.size)
+        if self.weighted:
+            factors = inputs[-1].ravel()
+        else:
+            factors = np.ones(indices.size)
         if self.offsets:
             starts = inputs[1].astype(np.intp)
             count = starts.size - self.closed
@@ -297,7 +300,10 @@ class EmbeddingBag(Embedding):
         if self.mode == "max" or not len(mine):
             return Contributions((), (Stage(f"the {self.mode} of {those}", value),))
         column = self._rows(indices)[:, at[-1]]
-        stages = [Stage(f"divided by {len(mine)}", value)] if self.mode == "mean" else []
+        if self.mode == "mean":
+            stages = [Stage(f"divided by {len(mine)}", value)]
+        else:
+            stages = []
         if not self.weighted:
             return Contributions(
                 (), (Stage(f"the sum of {those}", float(column[mine].sum())), *stages)

@@ -46,7 +46,10 @@ class CountNgrams(Op):
             factor = np.ones(counts.shape[1])
             if self.weights:
                 factor[list(self.places)] = self.weights
-            counts = (counts > 0) * factor if self.mode == "IDF" else counts * factor
+            if self.mode == "IDF":
+                counts = (counts > 0) * factor
+            else:
+                counts = counts * factor
         return (counts.reshape(*inputs[0].shape[:-1], -1),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
@@ -56,7 +59,10 @@ class CountNgrams(Op):
         longest = max(min(self.longest, most), max(sizes))
         starts = [sum(size for size in sizes if size < n) for n in range(1, longest + 1)]
         pool = [gram for at in order for gram in self.grams[at]]
-        weights = {"weights": [self.weights[at] for at in order]} if self.weights else {}
+        if self.weights:
+            weights = {"weights": [self.weights[at] for at in order]}
+        else:
+            weights = {}
         attributes = {
             "mode": self.mode,
             "min_gram_length": min(self.shortest, most),

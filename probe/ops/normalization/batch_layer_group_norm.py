@@ -178,7 +178,10 @@ class BatchNormalization(Op):
         variance, scale = _parameter(self.variance, place, 1.0), _parameter(self.scale, place, 1.0)
         with np.errstate(all="ignore"):
             gain = float(np.float64(scale) / np.sqrt(variance + self.epsilon))
-        stages = [] if self.mean is None else [Stage(f"minus {named(self.mean, place)}", x - mean)]
+        if self.mean is None:
+            stages = []
+        else:
+            stages = [Stage(f"minus {named(self.mean, place)}", x - mean)]
         over, under = (
             "1" if weight is None else named(weight, place)
             for weight in (self.scale, self.variance)

@@ -315,5 +315,8 @@ class SignQuantize(Elementwise):
         moved = np.zeros(x.shape) if slack is None else slack
         if self.threshold is not None:
             moved = moved + 2 * precision.unit * np.abs(x)
-        wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
+        if moved.any():
+            wander = spread(self.f, x, y, moved)
+        else:
+            wander = np.zeros(y.shape)
         return (wander + 2 * precision.unit * np.abs(y) + precision.tiny,)

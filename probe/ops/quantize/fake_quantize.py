@@ -85,7 +85,9 @@ class FakeQuantize(Elementwise):
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         zero, scale = np.asarray(self.zero_point, np.float32), np.asarray(self.size, np.float32)
         share = graph.op("Mul", inputs[0], graph.const(np.float32(1) / scale))
-        shifted = graph.op("Add", share, graph.const(zero)) if self.zero_first else share
+        shifted = share
+        if self.zero_first:
+            shifted = graph.op("Add", share, graph.const(zero))
         codes = graph.op("Round", shifted)
         if not self.zero_first:
             codes = graph.op("Add", codes, graph.const(zero))

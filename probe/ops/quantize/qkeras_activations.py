@@ -139,7 +139,10 @@ class QuantizedSigmoid(_Curve):
     full: bool = False
 
     def summary(self, inputs: Arrays) -> str:
-        kind = "sigmoid(x)" if self.slope is None else f"clip({self.slope:g} x + 0.5, 0, 1)"
+        if self.slope is None:
+            kind = "sigmoid(x)"
+        else:
+            kind = f"clip({self.slope:g} x + 0.5, 0, 1)"
         return f"{kind} to multiples of {1 / self.parts:g}"
 
     def _ends(self) -> tuple[float, float]:

@@ -94,7 +94,9 @@ class AutoQuantizedBits(Quantizer):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        terms = np.prod([x.shape[axis] for axis in self.axes]) if self.power_of_two else 0
+        terms = 0
+        if self.power_of_two:
+            terms = np.prod([x.shape[axis] for axis in self.axes])
         share = (terms + 256 if self.power_of_two else 4) * precision.unit
         if slack is not None:
             size = np.abs(x).max(axis=self.axes, keepdims=True)

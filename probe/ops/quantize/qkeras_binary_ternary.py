@@ -86,7 +86,10 @@ class _Signs(Mixing, Elementwise):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = np.zeros(x.shape) if slack is None else slack
-        wander = spread(self.f, x, y, moved) if slack is not None else np.zeros(y.shape)
+        if slack is not None:
+            wander = spread(self.f, x, y, moved)
+        else:
+            wander = np.zeros(y.shape)
         if self._fitted:
             share = (x.size / max(1, y.shape[-1]) + 64) * precision.unit
             with np.errstate(all="ignore"):

@@ -47,7 +47,9 @@ class Mixing(Op):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         value = float(outputs[0][at])
         words = f"{type(self).__name__}: {self.summary(inputs)}"
-        size = np.broadcast_to(self.step(inputs[0]), inputs[0].shape)[at] if self.noise == 1 else 0
+        size = 0
+        if self.noise == 1:
+            size = np.broadcast_to(self.step(inputs[0]), inputs[0].shape)[at]
         if size and value / size == np.rint(value / size):
             words += f"; level {value / size:.0f}"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
@@ -104,7 +106,10 @@ class _Fixed(Elementwise, Quantizer):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
         moved = np.asarray(self.before() * precision.unit * 2.0**self.integer + or_zero(slack))
-        wander = spread(self.f, x, y, moved) if moved.any() else np.zeros(y.shape)
+        if moved.any():
+            wander = spread(self.f, x, y, moved)
+        else:
+            wander = np.zeros(y.shape)
         return (self._allowed(wander, self._unquantized(x), y, precision),)
 
     def is_exact(self, inputs: Arrays, precision: Precision) -> bool:

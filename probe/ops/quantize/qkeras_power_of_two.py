@@ -184,5 +184,8 @@ class QuantizedReluPo2(_Powers):
             relu = graph.op("LeakyRelu", x, alpha=self.negative_slope)
         else:
             relu = graph.op("Relu", x)
-        part = relu if self.max_value is None else emit_capped(graph, x, self.max_value, relu)
+        if self.max_value is None:
+            part = relu
+        else:
+            part = emit_capped(graph, x, self.max_value, relu)
         return (self._emit_mix(graph, part, q),)

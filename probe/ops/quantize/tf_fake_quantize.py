@@ -96,7 +96,10 @@ class NudgedFakeQuantize(Elementwise):
             (limit.astype(x.dtype) for limit in self.limits()),
         )
         inside = np.maximum(np.minimum(x, high), low) - low
-        share = inside / step if self.divides else inside * self._inverse().astype(x.dtype)
+        if self.divides:
+            share = inside / step
+        else:
+            share = inside * self._inverse().astype(x.dtype)
         made = np.floor(share - self._shift().astype(x.dtype) + x.dtype.type(0.5)) * step
         if self._empty.any():
             return np.where(self._empty, x.dtype.type(0), made)

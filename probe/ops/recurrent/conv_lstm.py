@@ -84,7 +84,10 @@ class ConvLSTM(LSTM):
     def emit_share(self, graph: Graph, x: str) -> str:
         shape = graph.shape(x)
         merged = graph.op("Reshape", x, graph.const([shape[0] * shape[1], *shape[2:]]))
-        op = self.inward() if self.bias is None else replace(self.inward(), bias=self.bias)
+        if self.bias is None:
+            op = self.inward()
+        else:
+            op = replace(self.inward(), bias=self.bias)
         (made,) = op.to_onnx(graph, merged)
         spatial = self.state_shapes(np.broadcast_to(0.0, shape))[0][2:]
         return graph.op(

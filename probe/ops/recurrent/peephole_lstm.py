@@ -74,7 +74,10 @@ class PeepholeLSTM(LSTM):
         for t in range(len(x.value)):
             parts = {letter: z[t][:, self.block(letter)] for letter in "ifog"}
             i = a.apply(gate, a.add(parts["i"], a.mul(to_i, c)))
-            f = a.rest(i) if self.coupled else a.apply(gate, a.add(parts["f"], a.mul(to_f, c)))
+            if self.coupled:
+                f = a.rest(i)
+            else:
+                f = a.apply(gate, a.add(parts["f"], a.mul(to_f, c)))
             after = a.add(a.mul(f, c), a.mul(i, a.apply(self.activation, parts["g"])))
             o = a.apply(gate, a.add(parts["o"], a.mul(to_o, after)))
             c = after if keep is None else after.where(keep[t][:, None], c)

@@ -484,7 +484,10 @@ class Recurrence(Op):
         """What the step of an element starts from, whose samples are taken alone where none depends
         on others."""
         x, mask, states = self.operands(inputs)
-        some = slice(at[1], at[1] + 1) if self.product_quantizer is None else slice(None)
+        if self.product_quantizer is None:
+            some = slice(at[1], at[1] + 1)
+        else:
+            some = slice(None)
         states = tuple(state[some] for state in states)
         share, step = self.arranged(x.dtype, len(states[0]))
         last, times = None, self._times(len(x))
@@ -493,7 +496,10 @@ class Recurrence(Op):
             if keep is not None and not keep.any():
                 continue
             after = step(share(x[t : t + 1, some])[0], self.taken(self.present(states, keep)))
-            states = after if keep is None else _where_kept(keep, after, states)
+            if keep is None:
+                states = after
+            else:
+                states = _where_kept(keep, after, states)
             if mask is None or mask[t, at[1]]:
                 last = t
         states = self.taken(self.present(states, None if mask is None else mask[at[0], some]))

@@ -286,7 +286,10 @@ class GRU(Gated):
             else:
                 new = self._bounded(r * h) @ outer
             new += share[:, 2 * n :]
-            new = np.tanh(new, out=new) if fused else self.activation.run(new)[0]
+            if fused:
+                new = np.tanh(new, out=new)
+            else:
+                new = self.activation.run(new)[0]
             return (new + z * (h - new),)
 
         return sharing(kernel, bias), step

@@ -60,7 +60,10 @@ class GridSample(Op):
         for axis, size in enumerate(reversed(x.shape[2:])):
             at = grid[..., axis].reshape(len(grid), -1)
             if not self.pixels:
-                at = (at + 1) * ((size - 1) / 2) if self.align else ((at + 1) * size - 1) / 2
+                if self.align:
+                    at = (at + 1) * ((size - 1) / 2)
+                else:
+                    at = ((at + 1) * size - 1) / 2
             found.append(np.clip(np.nan_to_num(at, nan=-_FAR), -_FAR, _FAR))
         return found[::-1]
 
@@ -72,7 +75,10 @@ class GridSample(Op):
             low, span = (0.0, size - 1.0) if self.align else (-0.5, float(size))
             away = np.abs(at - low)
             rest, turns = np.mod(away, span or 1.0), np.floor_divide(away, span or 1.0)
-            at = np.where(turns % 2 == 0, rest, span - rest) + low if span else np.zeros_like(at)
+            if span:
+                at = np.where(turns % 2 == 0, rest, span - rest) + low
+            else:
+                at = np.zeros_like(at)
         return np.clip(at, 0, size - 1)
 
     def _taps(self, at: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -238,7 +244,10 @@ class GridSample(Op):
                 )
             # The slope of the cubic kernel is less than 1.5 times each of the steps that it goes
             # over.
-            best = np.maximum(best, far) if self.mode == "linear" else best + 1.5 * far
+            if self.mode == "linear":
+                best = np.maximum(best, far)
+            else:
+                best = best + 1.5 * far
         return best
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:

@@ -229,7 +229,10 @@ class Resize(Op):
         tables = self.taps(x.shape[-len(self.sizes) :])
         rounded = [self._rounded(taps, unit) for taps in tables]
         own = np.empty(y.shape)
-        slack = np.zeros((1,) * x.ndim) if of.slacks[0] is None else of.slacks[0]
+        if of.slacks[0] is None:
+            slack = np.zeros((1,) * x.ndim)
+        else:
+            slack = of.slacks[0]
         arrived = of.slacks[0] is not None
         for part, moved, target in self._parts(x, np.broadcast_to(slack, x.shape), own):
             for axis, taps, (values, steps, passed) in reversed(
@@ -346,7 +349,10 @@ class Resize(Op):
             step = (have - 1) / (size - 1) if size > 1 else 0.0
             centre, shrinks = i * step, step or shrinks
         else:
-            centre = i * step if self.coordinates == "asymmetric" else (i + 0.5) * step - 0.5
+            if self.coordinates == "asymmetric":
+                centre = i * step
+            else:
+                centre = (i + 0.5) * step - 0.5
         wide = max(1.0, shrinks) if self.antialias else 1.0
         span = math.ceil(_RADIUS[self.mode] * wide) + 1
         shares = []

@@ -259,7 +259,10 @@ class GlobalAveragePool(_Mean):
         given, whole = iter(where), {axis % inputs[0].ndim for axis in self.axes}
         ranges = []
         for axis, size in enumerate(inputs[0].shape):
-            index = next(given) if self.keepdims or axis not in whole else np.zeros_like(where[0])
+            if self.keepdims or axis not in whole:
+                index = next(given)
+            else:
+                index = np.zeros_like(where[0])
             ranges.append((index, np.full_like(index, size)) if axis in whole else _at(index))
         return _gathered(inputs[0], ranges)
 
