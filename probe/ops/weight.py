@@ -82,17 +82,21 @@ class Weight:
             return array
         return array.reshape(self.shape)
 
+    def _order(self) -> tuple[int, ...]:
+        """The framework's axes in the op's order."""
+        return tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+
     def from_op(self, array: "np.ndarray") -> "np.ndarray":
         """The other way round: an array in the op's layout brought to the framework's, where all
         rows are used."""
-        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        axes = self._order()
         turned = array.reshape([self.effective.shape[axis] for axis in axes])
         return turned.transpose([axes.index(axis) for axis in range(len(axes))])
 
     def index_of(self, where: tuple[Any, ...]) -> tuple[Any, ...]:
         """The framework's indices of elements that are named in the op's layout: ``to_op`` the
         other way round."""
-        axes = tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        axes = self._order()
         if self.shape is not None:
             flat = sum(at * step for at, step in zip(where, _steps(self.value.shape), strict=True))
             if self.rows is None:

@@ -59,8 +59,12 @@ class _Reduction(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.reduced(inputs[0], self.keepdims)),)
 
+    def emit_axes(self, graph: Graph) -> tuple[str, ...]:
+        """The input that names the axes; none where all are reduced."""
+        return (graph.const(list(self.axes)),) if self.axes else ()
+
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        axes = self.emit_axes(graph)
         return (graph.op(self.onnx, inputs[0], *axes, keepdims=int(self.keepdims)),)
 
     def kept(self, array: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -275,7 +279,7 @@ class _Truths(_Extreme):
     """Of truths, by way of integers."""
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        axes = self.emit_axes(graph)
         whole = graph.op("Cast", graph.op("Cast", inputs[0], to=9), to=7)
         return (
             graph.op("Cast", graph.op(self.onnx, whole, *axes, keepdims=int(self.keepdims)), to=9),
@@ -377,7 +381,7 @@ class ReduceVar(_Reduction):
         )
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        axes = (graph.const(list(self.axes)),) if self.axes else ()
+        axes = self.emit_axes(graph)
         apart = graph.op("Sub", inputs[0], graph.op("ReduceMean", inputs[0], *axes, keepdims=1))
         total = graph.op("ReduceSumSquare", apart, *axes, keepdims=int(self.keepdims))
         sizes = graph.shape(inputs[0])

@@ -197,7 +197,9 @@ class Conv(Sum):
         )
         if self.groups > 1:
             text += f" of its group (of {self.groups})"
-        return text + (", plus the bias" if self.bias is not None else "")
+        if self.bias is not None:
+            text += ", plus the bias"
+        return text
 
     def term_count(self, inputs: Arrays, outputs: Arrays) -> int:
         return math.prod(self._kernel(inputs).shape[1:]) + (self.bias is not None)

@@ -208,7 +208,9 @@ class ConvTranspose(Sum):
         )
         if self.groups > 1:
             text += f" of its group (of {self.groups})"
-        return text + (", plus the bias" if self.bias is not None else "")
+        if self.bias is not None:
+            text += ", plus the bias"
+        return text
 
     def _overlaps(self, kernel: Sequence[int]) -> int:
         """How many taps reach one output at most: those a whole number of strides apart."""
