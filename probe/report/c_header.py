@@ -143,8 +143,6 @@ def _plain(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Table:
         values = values.astype(np.float32)
     elif values.dtype == bool:
         values = values.astype(np.uint8)
-    else:
-        values = values
     return _Table(
         name,
         f"{values.dtype}, {_shape(values)}"
