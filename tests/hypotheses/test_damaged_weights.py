@@ -11,6 +11,21 @@ import probe
 
 SAMPLE = 11
 """Every how many cells are asked by default."""
+NOT_SAID = {
+    "Keras Dense, softmax": ["clipped"],
+    "Keras Embedding": ["clipped", "of another layer"],
+    "PyTorch Embedding": ["clipped", "of another layer"],
+    "PyTorch GRU, kernel": ["the second half not read", "a filter left out"],
+    "PyTorch MultiheadAttention, input": [
+        "the second half not read",
+        "two filters exchanged",
+        "a filter used twice",
+        "a filter left out",
+        "clipped",
+        "an earlier checkpoint",
+    ],
+}
+"""The cells whose damage is not said; one that is said now fails, and is taken out of the list."""
 
 
 @cache
@@ -18,6 +33,13 @@ def built(name):
     (subject,) = (one for one in SUBJECTS if one.name == name)
     made = subject.build()
     return made, probe.open_model(made.model)
+
+
+def marks(place, subject, damage):
+    sampled = [] if place % SAMPLE == 0 else [pytest.mark.slow]
+    if damage.name in NOT_SAID.get(subject.name, ()):
+        return [*sampled, pytest.mark.xfail(raises=AssertionError)]
+    return sampled
 
 
 @pytest.mark.exhaustive(default=14)
@@ -29,7 +51,7 @@ def built(name):
             subject,
             damage,
             id=f"{subject.name}, {damage.name}",
-            marks=() if i % SAMPLE == 0 else pytest.mark.slow,
+            marks=marks(i, subject, damage),
         )
         for i, (subject, damage) in enumerate(cells())
     ],
