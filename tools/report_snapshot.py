@@ -44,7 +44,7 @@ def examples() -> Reports:
     keras_model = probe.open_model(folder / "digits.keras")
     qkeras_model = probe.open_model(folder / "digits_qkeras.h5")
     for name, model in (("keras", keras_model), ("qkeras", qkeras_model)):
-        for report in probe.sweep(model, x):
+        for report in list(probe.sweep(model, x)):
             yield f"examples/{name}/{report.layer}/{report.call}", report_itself(report)
             if report.layer:
                 yield (
