@@ -243,6 +243,8 @@ def write(session: nox.Session) -> None:
     blocks."""
     session.run("python", "tools/gen_docs.py")
     session.run("python", "tools/gen_op_hooks.py")
+    session.run("python", "tools/gen_op_table.py")
+    session.run("python", "tools/gen_class_table.py")
     session.run("python", "tools/doc_blocks.py")
 
 
