@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probe.capture.one_thread import one_blas_thread
 from probe.diagnosis.findings import (
     determined,
     equal_parts,
@@ -88,6 +89,7 @@ _NEVER = 1 << 30
 """After how many collections of younger objects all are gone through."""
 
 
+@one_blas_thread
 @_no_full_collections()
 @np.errstate(all="ignore")
 def diagnose(
@@ -111,7 +113,9 @@ def diagnose(
 
     Looking stops after so much work, or a ``share`` of it: 2.2e9 operations, in a large block or
     recurrence 7e9, and ten times as many if ``thorough``. What is found does not depend on how fast
-    or busy the machine is, unless the layer runs a function of the user's own.
+    or busy the machine is, unless the layer runs a function of the user's own. BLAS computes on one
+    thread meanwhile: most products are small, and threads that wait for each other on a busy
+    machine take twenty times as long.
     """
     case = replace(case, thorough=thorough)
     if not np.isfinite(case.seen).any():

@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from contextvars import copy_context
 from functools import wraps
 from types import FrameType
@@ -327,7 +327,7 @@ def undisturbed(work: Callable[_P, _T]) -> Callable[_P, _T]:
     return done
 
 
-class Shared(AbstractContextManager[None]):
+class Shared(AbstractContextManager[None], ContextDecorator):
     """A setting of the whole process, which several threads may want at once: made by the first,
     put back by the last."""
 

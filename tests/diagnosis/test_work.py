@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from busy_processes import busy
 from own_seed import RNG
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 import probe
@@ -99,3 +99,26 @@ def test_the_same_is_found_with_the_same_work(monkeypatch, name):
     assert searched(2)[0] == first
     with busy():
         assert searched(1) == (first, left)
+
+
+def test_blas_computes_on_one_thread_while_causes_are_tried(monkeypatch):
+    make, shape, wrong = MISTAKES[next(iter(MISTAKES))]
+    model, x = varied(make()), np.ones(shape, np.float32)
+    search = import_module("probe.diagnosis.search")
+    threads, score = set(), search.score
+
+    def noted(*arguments):
+        threads.update(numbers())
+        return score(*arguments)
+
+    def numbers():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    monkeypatch.setattr(search, "score", noted)
+    with torch.no_grad():
+        values = wrong(model, torch.from_numpy(x)).numpy()
+    with threadpool_limits(2, user_api="blas"):
+        before = numbers()
+        probe.check(model, "", x, expected=values)
+        assert numbers() == before
+    assert threads == {1}
