@@ -15,7 +15,7 @@ from probe import ops
 from probe.capture import run, user_arrays
 from probe.comparison.compare import Comparison, Worst
 from probe.explanation.element_report import Story
-from probe.explanation.origin import Change, Term
+from probe.explanation.origin import LaterStep, Term
 from probe.listing import Layer
 from probe.model_comparison.reports.result import Pair
 from probe.ops.base import Op
@@ -30,7 +30,7 @@ FUNCTIONS = (
 )
 OWN_LAYERS = ("describes", "recomputes")
 RESULTS = (
-    *(probe.Report, Comparison, Worst, Finding, Story, Term, Change),
+    *(probe.Report, Comparison, Worst, Finding, Story, Term, LaterStep),
     *(probe.ModelComparison, Pair),
 )
 WEIGHTS = (probe.Weight, Grid)
