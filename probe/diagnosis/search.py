@@ -200,7 +200,7 @@ def try_last(search: MistakeSearch) -> list[Scored]:
     with budget.part(_SHARE if alone else _SHARE_OF_BLOCK, leaving=pairs):
         turn = _TURN_OF_LARGE if search.large else _TURN
         kept = _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0
-        found = _tried(case, view, search, _LAST, turn, kept)
+        found = _tried(case, view, search, _last(), turn, kept)
     if search.large and not any(scored.edit.short for scored in found):
         with budget.beside(_BESIDE * budget.work):
             found = _tried(case, view, search, _SINGLE, _TURN_OF_SINGLE, 0.0) or found
@@ -209,14 +209,15 @@ def try_last(search: MistakeSearch) -> list[Scored]:
 
 def tried_last(view: View, search: MistakeSearch) -> list[Scored]:
     """What reproduces the observation in an edited layer among what is tried last."""
-    return _tried(replace(view.case, allowed=view.allowed), view, search, _LAST, _TURN, 0.0)
+    return _tried(replace(view.case, allowed=view.allowed), view, search, _last(), _TURN, 0.0)
 
 
 _Numbered = Sequence[tuple[int, Hypothesis]]
-_LAST: _Numbered = [
-    (order, hypothesis) for order, hypothesis in enumerate(REGISTERED) if hypothesis.last
-]
 _SINGLE: _Numbered = list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
+
+
+def _last() -> _Numbered:
+    return [(order, hypothesis) for order, hypothesis in enumerate(REGISTERED) if hypothesis.last]
 
 
 def _tried(

@@ -110,7 +110,7 @@ def test_an_argument_that_a_description_does_not_look_at(monkeypatch):
     monkeypatch.setitem(
         describe._TABLE,
         "relu",
-        describe._Entry(describer, "relu", inspect.signature(describer), describe.IDLE),
+        describe._DescribedFunction(describer, "relu", inspect.signature(describer), describe.IDLE),
     )
 
     def told(*args, **kwargs):

@@ -268,13 +268,11 @@ def test_a_whole_module_opens_with_trust(folder, net):
 
 
 def test_a_module_of_a_script_needs_the_script(folder):
-    main = __import__("__main__")
-    exec(NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet"), vars(main))
+    main, script = __import__("__main__"), NET.replace("Net", "ScriptNet")
+    exec(script, vars(main))
     path = saved(folder, main.ScriptNet())
-    (folder / "my_train.py").write_text(
-        NET.replace("class Net", "class ScriptNet").replace("= Net", "= ScriptNet")
-    )
-    for name in ("ScriptNet", "Outer", "ready", "fails", "number"):
+    (folder / "my_train.py").write_text(script)
+    for name in ("ScriptNet", "Strict", "Outer", "ready", "fails", "number"):
         delattr(main, name)
     with pytest.raises(BadInput, match=r"ScriptNet.*--import my_train \("):
         probe.open_model(path, trust=True)
