@@ -53,7 +53,10 @@ def import_option(beside: Path, module: str = "", defines: str = "") -> str:
     for folder in dict.fromkeys((here, beside.resolve().parent)):
         for path in [folder / f"{module}.py"] if module else sorted(folder.glob("*.py"))[:_MOST]:
             if is_file(path) and (not defines or _defines(path, defines)):
-                found = path.stem if folder == here else str(beside.parent / path.name)
+                if folder == here:
+                    found = path.stem
+                else:
+                    found = str(beside.parent / path.name)
                 return joined(["--import", found]) or "--import MODULE"
     return "--import MODULE"
 

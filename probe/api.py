@@ -110,7 +110,10 @@ def check(
     drift = _drift(passes, question)
     chosen: Report | None = None
     for capture in passes.calls:
-        of_call = None if chosen is not None and chosen.verdict == "diverge" else search_options
+        if chosen is not None and chosen.verdict == "diverge":
+            of_call = None
+        else:
+            of_call = search_options
         report = _report(passes, question, capture, drift, of_call)
         if chosen is None or _says_more(report, chosen):
             chosen = report

@@ -59,7 +59,10 @@ def in_words(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, RecursionError):
         return "it is nested too deeply for Python's recursion limit"
-    said = error.strerror if isinstance(error, OSError) and error.strerror else _said(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror
+    else:
+        said = _said(error)
     return (
         f"{type(error).__name__}: "
         f"{printable.line(' '.join(said[: 4 * _REASON].split()), _REASON) or 'no reason given'}"

@@ -50,7 +50,10 @@ class Asked:
         listing = None
         if not self.opening:
             listing = import_module("probe.adapters").list_file(self.model)
-        found = listing.layers if listing is not None and listing.layers else self.opened().layers
+        if listing is not None and listing.layers:
+            found = listing.layers
+        else:
+            found = self.opened().layers
         return [layer.name for layer in found]
 
     def opened(self) -> Any:

@@ -145,7 +145,10 @@ def _mask(
         ref = call.arguments.get(name)
         if ref is not None:
             batch, *sizes = call.masks[ref.index - len(call.inputs)].shape
-            shape = (batch, *sizes, 1) if at == 2 else (batch, *sizes[:-1], 1, *sizes[-1:])
+            if at == 2:
+                shape = (batch, *sizes, 1)
+            else:
+                shape = (batch, *sizes[:-1], 1, *sizes[-1:])
             masks.append((build.add(ops.Reshape(shape=shape), _truth(build, call, ref)), shape))
     if call.arguments.get("use_causal_mask"):
         causal = np.tril(np.ones((1, query[1], value[1]), bool))

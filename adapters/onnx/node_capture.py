@@ -92,7 +92,10 @@ class NodeCaptures:
                 tensors = tensors_of(name, values)
                 first = len(operands.inputs)
                 places = tuple(Ref(-1, first + index) for index in range(len(tensors)))
-                operands.values[name] = places if isinstance(values.get(name), list) else places[0]
+                if isinstance(values.get(name), list):
+                    operands.values[name] = places
+                else:
+                    operands.values[name] = places[0]
                 operands.inputs += [array for _, array in tensors]
                 operands.made_by += [made_by.get(key) for key, _ in tensors]
         return operands

@@ -43,7 +43,10 @@ def made(directory: Directory, cls: Any, own: bool) -> tuple[Any, tuple[str, ...
     asked = [name for name in _implementations(config) if name not in (None, *_KERNELS)]
     if not asked:
         return config, ()
-    config._attn_implementation = "sdpa" if getattr(cls, "_supports_sdpa", False) else "eager"
+    if getattr(cls, "_supports_sdpa", False):
+        config._attn_implementation = "sdpa"
+    else:
+        config._attn_implementation = "eager"
     return config, (
         f"{CONFIG} asks for the attention {printable.name(repr(asked[0]))}, which is not for this "
         f"CPU: opened with {config._attn_implementation}",

@@ -88,7 +88,10 @@ def _tokens(config: Any, inner: Any) -> _Drawn | None:
         return None
     high = min([size, *(token for token in _placeholders(config) if token > 0)])
     most = _value(inner, "max_position_embeddings", "n_positions", "max_target_positions")
-    length = min(_TOKENS, most - 2) if isinstance(most, int) and most > 2 else _TOKENS
+    if isinstance(most, int) and most > 2:
+        length = min(_TOKENS, most - 2)
+    else:
+        length = _TOKENS
     return (_BATCH, length), "int64", high
 
 

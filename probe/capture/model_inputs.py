@@ -190,7 +190,10 @@ def _arguments(
         named = {name: _slotted(value, arrays) for name, value in x.items()}
         return tuple(arrays), CallArguments((), {**named, **literals})
     several = x if isinstance(x, list | tuple) else (x,)
-    positional = tuple(_slotted(value, arrays) for value in several) if x is not None else ()
+    if x is not None:
+        positional = tuple(_slotted(value, arrays) for value in several)
+    else:
+        positional = ()
     return tuple(arrays), CallArguments(positional, literals)
 
 
@@ -262,7 +265,10 @@ def _tokens(model: Model, text: str, seed: int) -> tuple[dict[str, np.ndarray], 
             "an array"
         )
     read, specs = model.tokens(text), model.inputs
-    drawn = draw(model, None, seed)[0] if specs is not None and len(specs) > len(read) else ()
+    if specs is not None and len(specs) > len(read):
+        drawn = draw(model, None, seed)[0]
+    else:
+        drawn = ()
     others = {
         spec.name: array[:1]
         for spec, array in zip(specs or (), drawn, strict=False)
@@ -286,7 +292,10 @@ def _reshaped(numbers: Unshaped, spec: InputSpec | None, shape: Shape) -> tuple[
     known = math.prod(length for length in wanted if length is not None)
     free = [axis for axis, length in enumerate(wanted) if length is None]
     text = f"({', '.join('?' if length is None else str(length) for length in wanted)})"
-    whole = values.size == known if not free else known > 0 and values.size % known == 0
+    if not free:
+        whole = values.size == known
+    else:
+        whole = known > 0 and values.size % known == 0
     if not whole or len(free) > 1:
         contained = f"{numbers.path} contains {values.size:,} numbers"
         if len(free) > 1:
@@ -312,7 +321,10 @@ def _in_order(model: Model, x: Inputs, words: str) -> tuple[tuple[np.ndarray, ..
     """The arrays in the order of a model that takes nothing but arrays."""
     specs = model.inputs
     if isinstance(x, Mapping):
-        names = list(model.input_order(x)) if specs is None else [spec.name for spec in specs]
+        if specs is None:
+            names = list(model.input_order(x))
+        else:
+            names = [spec.name for spec in specs]
         if specs is None and (not names or len(x) == len(names) == 1):
             if len(x) != 1:
                 raise BadInput(
@@ -511,7 +523,10 @@ def _filled(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
 
 def _drawn(rng: "np.random.Generator", spec: InputSpec, shape: tuple[int, ...]) -> np.ndarray:
     if spec.high is not None or spec.dtype.startswith(("int", "uint")):
-        dtype = spec.dtype if spec.dtype.startswith(("int", "uint", "float")) else "int64"
+        if spec.dtype.startswith(("int", "uint", "float")):
+            dtype = spec.dtype
+        else:
+            dtype = "int64"
         return rng.integers(
             0, spec.high or (256 if spec.dtype == "uint8" else 2), size=shape
         ).astype(dtype)

@@ -109,7 +109,10 @@ class Passes:
             steps = () if own else capture.steps
             tables = {step.op.table.name for step in steps if isinstance(step.op, Embedding)}
             for name, weight in weights_of(steps).items():
-                words = f"the embedding {capture.layer}" if name in tables else capture.layer
+                if name in tables:
+                    words = f"the embedding {capture.layer}"
+                else:
+                    words = capture.layer
                 weights.setdefault(f"{words}'s {name}", weight.effective)
 
         with suppress(ProbeError):

@@ -46,7 +46,10 @@ def show(arguments: Arguments) -> int:
     head = ("layer", listing.kind, "output shape", "parameters", "checked by")
     on_terminal = terminal.on_terminal("")
     page = terminal.columns() if on_terminal else printable.WIDTH
-    shown = _fitting([head, *rows], page) if on_terminal and listing.kind == "class" else None
+    if on_terminal and listing.kind == "class":
+        shown = _fitting([head, *rows], page)
+    else:
+        shown = None
     name, kind = (max(len(row[column]) for row in [head, *rows]) for column in (0, 1))
     for row in (head, *rows):
         if shown is not None:

@@ -198,7 +198,10 @@ def _tell_causes(slug: str | None) -> int:
         return 0
     if slug not in CAUSES:
         near = get_close_matches(slug, CAUSES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "probe causes lists all of them"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        else:
+            hint = "probe causes lists all of them"
         raise BadInput(f"unknown cause {slug!r}; {hint}")
     say(f"{slug}: {CAUSES[slug].text}")
     return 0

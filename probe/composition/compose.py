@@ -214,7 +214,10 @@ class _Composition(Builder):
             if fixed:
                 self._fixed.append(len(self.inputs))
             elif maker is None:
-                why = "" if taker.mask else f"{taker.words} came from no captured call"
+                if taker.mask:
+                    why = ""
+                else:
+                    why = f"{taker.words} came from no captured call"
                 self._taken.append(Taken(len(self.inputs), -1, why))
             self._append_input(array, maker)
         return Ref(-1, self._inputs[key])

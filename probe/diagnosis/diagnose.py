@@ -204,7 +204,10 @@ def _unexplained(
     else another reason; and what is said of the difference."""
     findings, words, unlike = partial, list[str](), ""
     if not partial:
-        unlike = unlike_rounding(case, search.whole.allowed) if certain is False else ""
+        if certain is False:
+            unlike = unlike_rounding(case, search.whole.allowed)
+        else:
+            unlike = ""
         findings, words = _other_reason(case, search, certain is False and not unlike, party)
     if unlike:
         words.append(f"the difference is not rounding: {unlike}")
@@ -272,7 +275,10 @@ def _stopped(search: MistakeSearch, exact: Sequence[Scored]) -> Iterator[str]:
     """That not all was tried, where nothing gives the values; and in any case that looking took
     longer than its work does. How many were tried is said only where that is always as many."""
     budget = search.budget
-    more = "" if search.thorough else f"; --thorough gives it {_THOROUGH} times as much"
+    if search.thorough:
+        more = ""
+    else:
+        more = f"; --thorough gives it {_THOROUGH} times as much"
     if budget.stopped == "clock":
         yield (
             f"the search for the mistake stopped after {budget.seconds:.3g} s of processor time, "

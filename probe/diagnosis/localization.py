@@ -112,7 +112,10 @@ def _products(case: Case, where: Indices) -> np.ndarray | None:
         given = [case.input_of(position, i) for i in range(len(sources))]
         if op.terms is not None:
             return np.asarray(op.terms(given, where)).reshape(len(where[0]), -1)
-        origin = op.input_index(where, given) if sources == (Ref(position - 1),) else None
+        if sources == (Ref(position - 1),):
+            origin = op.input_index(where, given)
+        else:
+            origin = None
         if origin is None:
             return None
         where = origin
@@ -207,7 +210,10 @@ def _along(
         return
     energy = np.sqrt(np.square(error).mean(axis=rest))
     if size >= 5 and energy.min() > 0:
-        slope = np.corrcoef(np.arange(size), np.log(energy))[0, 1] if np.ptp(energy) else 0.0
+        if np.ptp(energy):
+            slope = np.corrcoef(np.arange(size), np.log(energy))[0, 1]
+        else:
+            slope = 0.0
         if abs(slope) > 0.9 and energy.max() > 3 * energy.min():
             yield (
                 f"along {name}, the RMS difference {'grows' if slope > 0 else 'shrinks'} from "

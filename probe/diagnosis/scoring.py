@@ -175,7 +175,10 @@ def score(
         if some is None or edit.predicted.shape != case.observed.shape:
             return None
         return _at_sample(scored, edit.predicted[some.where], some)
-    guess = None if some is None else case.evaluator.at(edit, some.where, case.region)
+    if some is None:
+        guess = None
+    else:
+        guess = case.evaluator.at(edit, some.where, case.region)
     if guess is None:
         values = _everywhere(case, edit)
         if values is None:

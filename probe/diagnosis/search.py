@@ -320,7 +320,10 @@ def confirmed(exact: Sequence[Scored], search: MistakeSearch) -> list[Scored]:
             break
         if not search.budget.spend() and (asked or position >= _LATE):
             break
-        again = None if slugs_of(candidate) in slugs else on_the_whole(candidate, search.whole)
+        if slugs_of(candidate) in slugs:
+            again = None
+        else:
+            again = on_the_whole(candidate, search.whole)
         if again is not None and again.exact:
             slugs.add(slugs_of(candidate))
             asked.append(again)

@@ -81,7 +81,10 @@ def _beside(
         for first in firsts:
             if not search.budget.spend():
                 break
-            changed = search.part.became(first.edit) if not first.hypothesis.whole else None
+            if not first.hypothesis.whole:
+                changed = search.part.became(first.edit)
+            else:
+                changed = None
             found = [
                 candidate
                 for candidate in (() if changed is None else seconds(changed))

@@ -137,7 +137,10 @@ class Bounds:
         widened: dict[int, np.ndarray] = {}
         for output, (slack, value) in enumerate(zip(allowed, self.layer.values[-1], strict=True)):
             theirs = _alike(outputs, output, value)
-            ties = None if theirs is None else _among_equals(self.layer, output, theirs)
+            if theirs is None:
+                ties = None
+            else:
+                ties = _among_equals(self.layer, output, theirs)
             if theirs is not None and ties is not None:
                 error = _error(theirs, value)
                 widened[output] = np.where(ties, np.maximum(slack, error), slack)
@@ -242,7 +245,10 @@ def _among_equals(layer: Reference, output: int, theirs: np.ndarray) -> np.ndarr
 
 def _useless(slack: np.ndarray, value: np.ndarray, share: float) -> bool:
     """Whether slack is more than that share of what the output varies by."""
-    finite = np.isfinite(value) if value.dtype.kind == "f" else np.zeros(value.shape, bool)
+    if value.dtype.kind == "f":
+        finite = np.isfinite(value)
+    else:
+        finite = np.zeros(value.shape, bool)
     if not finite.any():
         return False
     with np.errstate(all="ignore"):

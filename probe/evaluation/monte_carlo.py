@@ -96,7 +96,10 @@ def _ends(steps: Sequence[Step], outputs: int) -> list[int | None]:
         at: int | None = len(steps) - 1
         while at is not None and isinstance(steps[at].op, Rearrangement):
             sources = steps[at].sources(at)
-            ref = sources[output] if isinstance(steps[at].op, Outputs) else sources[0]
+            if isinstance(steps[at].op, Outputs):
+                ref = sources[output]
+            else:
+                ref = sources[0]
             several = len(sources) > 1 and not isinstance(steps[at].op, Outputs)
             at = None if several or ref.step < 0 or uses[ref.step] > 1 else ref.step
         found.append(at if at is not None and steps[at].op.stores else None)

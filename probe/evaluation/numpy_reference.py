@@ -62,7 +62,10 @@ def recompute(
                 if ref.step < 0 and not as_given and ref.index not in wide:
                     wide[ref.index] = widened(arrays[ref.index])
                 chosen.append(ref.of(arrays if as_given else wide, values))
-            outputs = step.op.run_float64(*chosen) if as_given else step.op.run(*chosen)
+            if as_given:
+                outputs = step.op.run_float64(*chosen)
+            else:
+                outputs = step.op.run(*chosen)
             if ran is not None:
                 ran(step.op, chosen, outputs)
             if least:

@@ -66,7 +66,10 @@ def reason(error: BaseException) -> str:
     """What ONNX Runtime says went wrong: its last sentences, as many as are 200 characters
     together; of a longer one the end."""
     text = _PLACE.sub("", _CODE.sub("", " ".join(str(error).split())))
-    parts = re.split(r"(?<=[.!?]) (?=[A-Z])", text) if text else [type(error).__name__]
+    if text:
+        parts = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    else:
+        parts = [type(error).__name__]
     said = parts.pop()
     while parts and len(said) + 1 + len(parts[-1]) <= _MOST:
         said = f"{parts.pop()} {said}"

@@ -197,7 +197,10 @@ def _fields(passes: Passes, element: _Element) -> tuple[Field, ...]:
         names = [spec.name for spec in specs]
     if capture.unseen is not None:
         passed, layer = passes.whole(), passes.layer
-        raw = capture if isinstance(layer, tuple) else passed.call(layer, capture.call)
+        if isinstance(layer, tuple):
+            raw = capture
+        else:
+            raw = passed.call(layer, capture.call)
         masks = seen_through(passed.whole, raw, mask, output)
     else:
         masks = seen(passes.model, passes.arrays, capture.layer, capture.call, mask, output)
@@ -210,7 +213,10 @@ def _refuse_place(at: Sequence[int], shape: Sequence[int | None], layer: str) ->
     if len(at) != len(shape) or any(
         size is not None and not -size <= i < size for i, size in zip(at, shape, strict=True)
     ):
-        text = f"give {len(shape)} indices" if len(at) != len(shape) else "index out of range"
+        if len(at) != len(shape):
+            text = f"give {len(shape)} indices"
+        else:
+            text = "index out of range"
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise BadInput(
             f"the output of {layer!r} is ({sizes}), so it has no element "

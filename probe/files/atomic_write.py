@@ -113,7 +113,10 @@ def inside(folder: _Name, name: str) -> Path:
 def _replace(target: Path, content: _Content, shown: _Name) -> None:
     partial = target.with_name(f".probe-{secrets.token_hex(8)}.part")
     try:
-        mode = stat.S_IMODE(target.lstat().st_mode) if os.path.lexists(target) else None
+        if os.path.lexists(target):
+            mode = stat.S_IMODE(target.lstat().st_mode)
+        else:
+            mode = None
         try:
             with os.fdopen(
                 os.open(

@@ -125,7 +125,10 @@ def _refuse_irregular(
             "itself there"
         )
     if not stat.S_ISREG(status.st_mode):
-        found = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
+        if stat.S_ISDIR(status.st_mode):
+            found = "a folder"
+        else:
+            found = "a device, a pipe or a socket"
         raise error(f"{path} is {found}, not {kind}")
     if not status.st_size:  # under /proc to read may never end
         raise error(f"{path} is empty: it contains no values")

@@ -82,7 +82,10 @@ def _of_sources(sources: Sequence[Pair]) -> str:
         why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
     if first.findings:
         why = f" ({first.findings[0].named})"
-    more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}" if sources[1:] else ""
+    if sources[1:]:
+        more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}"
+    else:
+        more = ""
     return f"B differs from A in {name}{why}{more}"
 
 

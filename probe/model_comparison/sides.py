@@ -22,7 +22,9 @@ class Side(Enum):
 
     @property
     def other(self) -> "Side":
-        return Side.B if self is Side.A else Side.A
+        if self is Side.A:
+            return Side.B
+        return Side.A
 
 
 class ArraysAlone:

@@ -111,7 +111,10 @@ def stored_in(dtype: str) -> Precision:
 def of_storing(y: np.ndarray, precision: Precision) -> np.ndarray:
     """What rounding to the dtype that ``y`` is stored in may do to it; nothing where that holds
     it."""
-    dtype = np.dtype(np.float16) if precision.name == "float16" else np.dtype(ml_dtypes.bfloat16)
+    if precision.name == "float16":
+        dtype = np.dtype(np.float16)
+    else:
+        dtype = np.dtype(ml_dtypes.bfloat16)
     least = float(ml_dtypes.finfo(dtype).smallest_subnormal) / 2  # type: ignore[no-untyped-call]
     with np.errstate(all="ignore"):
         sizes = np.abs(y, dtype=np.float64)

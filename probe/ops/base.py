@@ -270,7 +270,9 @@ class Op:
     def followed_input(self, output: int) -> int | None:
         """Which input an output's elements come from one by one, as far as ``input_index`` can
         follow them."""
-        return None if output else 0
+        if output:
+            return None
+        return 0
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:
         """Which elements of that input the output's came from, where each came from one."""

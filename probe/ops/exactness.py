@@ -13,7 +13,9 @@ __all__ = ["held", "of_constant", "or_zero", "without_rounding"]
 
 def or_zero(slack: np.ndarray | None) -> np.ndarray | float:
     """How far an input may be off; 0 where it is exact."""
-    return 0.0 if slack is None else slack
+    if slack is None:
+        return 0.0
+    return slack
 
 
 def of_constant(value: np.ndarray, precision: Precision) -> np.ndarray:

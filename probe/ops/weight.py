@@ -84,7 +84,9 @@ class Weight:
 
     def _order(self) -> tuple[int, ...]:
         """The framework's axes in the op's order."""
-        return tuple(range(self.effective.ndim)) if self.axes is None else self.axes
+        if self.axes is None:
+            return tuple(range(self.effective.ndim))
+        return self.axes
 
     def from_op(self, array: "np.ndarray") -> "np.ndarray":
         """The other way round: an array in the op's layout brought to the framework's, where all

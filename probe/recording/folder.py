@@ -39,7 +39,10 @@ class Folder:
         calls = [entry for entry in entries if isinstance(entry, dict) and "call" in entry]
         # where an array is missing, the numbers in the calls are other arrays'
         complete = len(self._known) + len(calls) + 1 == len(entries)
-        self._calls = calls if of is not None and complete and entries[0] == begin else []
+        if of is not None and complete and entries[0] == begin:
+            self._calls = calls
+        else:
+            self._calls = []
         self._takes_calls = of is not None
         lines = b"".join(map(_line, [begin, *self._known, *self._calls]))
         atomic_write.write_inside(path, JOURNAL, lambda file: file.write(lines))

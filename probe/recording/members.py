@@ -176,7 +176,10 @@ class Table:
         self._content[number] = data = content[len(header) :]
         try:
             values = np.frombuffer(data, held) if size else np.zeros(0, held)
-            values = values.reshape(shape[::-1]).T if by_column else values.reshape(shape)
+            if by_column:
+                values = values.reshape(shape[::-1]).T
+            else:
+                values = values.reshape(shape)
         except ValueError as error:
             raise Unfit(f"the array {name!r} of the shape {shape} ({error})") from None
         values.flags.writeable = False

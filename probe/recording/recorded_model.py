@@ -248,7 +248,10 @@ class Recording(Shown):
         return tuple(map(self._table.array, numbers))
 
     def _all(self, entries: Any, kind: type) -> Any:
-        found = from_data(entries, self._table.array) if isinstance(entries, list) else ()
+        if isinstance(entries, list):
+            found = from_data(entries, self._table.array)
+        else:
+            found = ()
         if not isinstance(entries, list) or not all(type(value) is kind for value in found):
             raise Unfit(f"no list of {kind.__name__}s")
         return found

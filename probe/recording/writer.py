@@ -125,7 +125,9 @@ class Writer:
         return outputs
 
     def _containers(self) -> tuple[Layer, ...]:
-        return self._model.containers if isinstance(self._model, Containing) else ()
+        if isinstance(self._model, Containing):
+            return self._model.containers
+        return ()
 
     def _run_blocks(
         self, arrays: tuple[np.ndarray, ...], names: set[str]
@@ -189,7 +191,10 @@ class Writer:
         model = self._model
         blocks = self._containers()
         swept = {entry["capture"]["layer"] for entry in self._calls}
-        others = set(model.names()) - swept if self._layers is not None else set[str]()
+        if self._layers is not None:
+            others = set(model.names()) - swept
+        else:
+            others = set[str]()
         names = {
             name for name in {*(block.name for block in blocks), *others} if self._wanted(name)
         }
@@ -250,7 +255,10 @@ class Writer:
         makers = capture.made_by or (None,) * len(capture.inputs)
         for k, (maker, array) in enumerate(zip(makers, capture.inputs, strict=True)):
             number = self._made.get(maker) if isinstance(maker, CallOutput) else None
-            known[id(array)] = self._kept(array, f"input{k}", capture) if number is None else number
+            if number is None:
+                known[id(array)] = self._kept(array, f"input{k}", capture)
+            else:
+                known[id(array)] = number
         for k, array in enumerate(capture.outputs):
             number = known[id(array)] = self._kept(array, f"output{k}", capture)
             self._made[CallOutput(capture.layer, capture.call, k)] = number

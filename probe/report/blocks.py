@@ -225,7 +225,10 @@ def _layer(report: "Report", every: bool) -> Block:
     first = next(iter(report.outputs.values()))
     for i, y in enumerate(arrays(first)):
         if y is not None:
-            label = "output" if not isinstance(first, tuple) else report.output_name(i)
+            if not isinstance(first, tuple):
+                label = "output"
+            else:
+                label = report.output_name(i)
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(Line(label, f"{_axes(y.shape, () if i else report.output_axes)} {kind}"))
     told = ("dtype", "input_axes", "output_axes", "output_names", "ops", "calls", "parameters")
@@ -240,7 +243,10 @@ def _computed(report: "Report", every: bool) -> Iterator[Line]:
         names = [name for name in dict.fromkeys(report.calls) if name]
         shown = names if every else names[:_CALLS]
         listed = ", ".join(map(printable.name, shown))
-        more = f", … and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        if len(names) > len(shown):
+            more = f", … and {len(names) - len(shown)} more"
+        else:
+            more = ""
         text = f"{len(names)} calls, {len(report.ops)} steps: {listed}{more}"
         yield Line("computed", text)
         return
@@ -402,7 +408,10 @@ def _worst(report: "Report") -> Block:
     )
     lines = []
     for party in PARTIES:
-        values = arrays(report.outputs[party])[worst.output] if party in report.outputs else None
+        if party in report.outputs:
+            values = arrays(report.outputs[party])[worst.output]
+        else:
+            values = None
         if (
             values is not None
             and len(worst.index) == values.ndim
@@ -453,7 +462,10 @@ def _explained(findings: Sequence["Finding"]) -> Line:
     """A mistake, or several that explain the values equally well: one sentence of all, what they
     explain, and what to do."""
     first = findings[0]
-    whose = "" if first.party == "expected" else f" (of {LABELS[first.party]}'s values)"
+    if first.party == "expected":
+        whose = ""
+    else:
+        whose = f" (of {LABELS[first.party]}'s values)"
     names = [finding.named for finding in findings]
     claims = [f"{name} ({finding.claim})" for name, finding in zip(names, findings, strict=True)]
     if len(findings) == 1:

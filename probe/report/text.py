@@ -76,7 +76,10 @@ def line(report: "Report", columns: Columns | None = None) -> str:
 def laid_out(row: Row, columns: Columns) -> str:
     """A row in its columns; what is too long for one takes from the room of the next."""
     name = printable.middle(row.name, columns.name if columns.short else _NAME)
-    kind = printable.middle(row.kind, columns.kind) if columns.short and columns.kind else row.kind
+    if columns.short and columns.kind:
+        kind = printable.middle(row.kind, columns.kind)
+    else:
+        kind = row.kind
     cells = ((name, columns.name), (kind, columns.kind), (row.shape, columns.shape))
     begun, start = f"{row.verdict:<10}", 10
     parts = [begun]

@@ -131,7 +131,10 @@ class Evaluator:
                 continue
             last = position
             step = change.steps.get(position)
-            op, refs = self._plan[position] if step is None else _planned(step, position)
+            if step is None:
+                op, refs = self._plan[position]
+            else:
+                op, refs = _planned(step, position)
             given = [outputs[at][k] if at in outputs else values[at][k] for at, k in refs]
             results = op.run(*given)
             self.budget.ran(op, given, results)

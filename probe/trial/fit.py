@@ -115,7 +115,10 @@ def as_healthy(case: Case, allowed: np.ndarray, predicted: np.ndarray) -> np.nda
     # behind a ReLU that is 0 next to nothing is allowed
     some = allowed[allowed > _NOTHING * allowed.max(initial=0.0)]
     least = float(np.median(some)) if some.size else 0.0
-    most = np.maximum(allowed, least) if same else np.full(predicted.shape, allowed.max(initial=0))
+    if same:
+        most = np.maximum(allowed, least)
+    else:
+        most = np.full(predicted.shape, allowed.max(initial=0))
     return np.asarray(_CHANGED * grown * most)
 
 
@@ -191,7 +194,10 @@ def sample(case: Case, allowed: np.ndarray, seed: int = 0) -> Sample | None:
     if case.region is not None:
         chosen = case.region.of(np.arange(size).reshape(case.observed.shape)).ravel()
     else:
-        drawn = np.arange(size) if size <= _DRAWN else np.unique(rng.integers(0, size, _DRAWN))
+        if size <= _DRAWN:
+            drawn = np.arange(size)
+        else:
+            drawn = np.unique(rng.integers(0, size, _DRAWN))
         chosen = drawn if case.known is None else np.flatnonzero(case.known)[drawn]
     if chosen.size > 2 * count:
         wrong = chosen[

@@ -66,7 +66,10 @@ def _taken(call: Judgement) -> str:
     """What a composed layer was not computed from its own input for: calls whose values were taken
     from the framework; "" where there are none."""
     described = call.capture.description
-    lost = [] if described is None else [taken.why for taken in described.taken if taken.why]
+    if described is None:
+        lost = []
+    else:
+        lost = [taken.why for taken in described.taken if taken.why]
     lost = list(dict.fromkeys(lost))
     more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
     if lost:
@@ -96,7 +99,10 @@ def _within_unknown(call: Judgement, apart: Mapping[Pair, Comparison]) -> str:
         return ""
     if any(comparison.reason for comparison in apart.values()):
         return ""
-    share = _UNKNOWN_OF_HALF if call.capture.dtype in ("float16", "bfloat16") else _UNKNOWN
+    if call.capture.dtype in ("float16", "bfloat16"):
+        share = _UNKNOWN_OF_HALF
+    else:
+        share = _UNKNOWN
     most = 0.0
     for theirs, yours in zip(call.outputs["framework"], call.outputs["expected"], strict=False):
         if theirs is None or yours is None:
@@ -151,7 +157,10 @@ def _agreement(call: Judgement) -> Verdict:
     used = max(comparison.ratio for comparison in call.comparisons.values())
     notes: tuple[str, ...] = ()
     limit = "your tolerance" if call.tolerant else "the allowance"
-    text = f"the largest difference is {used:.2g} x {limit}" if used else "all values are identical"
+    if used:
+        text = f"the largest difference is {used:.2g} x {limit}"
+    else:
+        text = "all values are identical"
     text += "".join(
         f", assuming that {NAMES[name]} {result.allowed.lossy}"
         for name, result in call.results.items()

@@ -60,7 +60,10 @@ def fitted(case: Case) -> Iterator[Edit]:
 
 
 def _edit(case: Case, words: str, arrays: dict[str, np.ndarray], **more: Any) -> Edit:
-    told = arrays if sum(array.size for array in arrays.values()) < case.seen.size else {}
+    if sum(array.size for array in arrays.values()) < case.seen.size:
+        told = arrays
+    else:
+        told = {}
     main = "tied-head" if is_a_table(words) else ""
     return case.edit(words, case.with_weights(arrays), recovered=told, main=main, **more)
 

@@ -75,7 +75,10 @@ def solved_weights(case: Case, allowed: np.ndarray) -> Iterator[Attempt]:
             return
         try:
             system = _system(case, position)
-            wanted = [] if system is None else list(wanted_of(case, position, allowed))
+            if system is None:
+                wanted = []
+            else:
+                wanted = list(wanted_of(case, position, allowed))
         except (ValueError, IndexError, TypeError) as error:
             absorbed(error)
             continue

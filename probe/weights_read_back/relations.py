@@ -73,7 +73,10 @@ def relation(
         return Relation(words)
     mine, theirs = centred(have), centred(used)
     apart = _rms(theirs - mine) / max(_rms(mine), 1e-30)
-    alike = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1]) if have.size > 2 else 0.0
+    if have.size > 2:
+        alike = float(np.corrcoef(mine.ravel(), theirs.ravel())[0, 1])
+    else:
+        alike = 0.0
     where = f"{count} of the {changed.size} entries of {name}"
     if alike > 0.5:
         words = (

@@ -134,7 +134,10 @@ def _noted(
     copied: Callable[[Any], Any] | None,
 ) -> Iterator[None]:
     """Takes down the calls of the layers inside."""
-    inside = layer._flatten_layers(include_self=False) if hasattr(layer, "_flatten_layers") else ()
+    if hasattr(layer, "_flatten_layers"):
+        inside = layer._flatten_layers(include_self=False)
+    else:
+        inside = ()
     on: list[Any] = []
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     try:

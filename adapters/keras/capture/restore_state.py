@@ -55,7 +55,10 @@ def settings_kept(keras: Any) -> Iterator[None]:
     """Puts back the random states, and what Keras 3 has noted for this thread, such as the call
     that is on."""
     with random_states_kept(), _DRAWING:
-        state = {} if keras.__name__ == "tf_keras" else vars(_global_state().GLOBAL_STATE_TRACKER)
+        if keras.__name__ == "tf_keras":
+            state = {}
+        else:
+            state = vars(_global_state().GLOBAL_STATE_TRACKER)
         before = dict(state)
         try:
             yield

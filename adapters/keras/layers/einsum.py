@@ -122,7 +122,10 @@ def _einsum_dense(layer: Any, call: KerasCall) -> Description:
 def _dot(layer: Any, call: KerasCall) -> Description:
     """Products along one axis of each input, sample by sample; two vectors keep an axis of 1."""
     x, y = call.inputs
-    axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else tuple(layer.axes)
+    if isinstance(layer.axes, int):
+        axes = (layer.axes, layer.axes)
+    else:
+        axes = tuple(layer.axes)
     first, second = axes[0] % x.ndim, axes[1] % y.ndim
     build, refs = Builder(), [Ref(-1, 0), Ref(-1, 1)]
     if layer.normalize:

@@ -71,7 +71,10 @@ def _recurrent(layer: Any, call: KerasCall) -> Description:
         read.sequence if layer.return_sequences else read.last,
         *(read.states if layer.return_state else ()),
     )
-    time = ("time", "batch") if getattr(layer, "time_major", False) else ("batch", "time")
+    if getattr(layer, "time_major", False):
+        time = ("time", "batch")
+    else:
+        time = ("batch", "time")
     rank = len(call.inputs[x.index].shape)
     spatial = _spatial(layer, rank - 3)
     axes = (

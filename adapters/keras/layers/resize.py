@@ -72,7 +72,10 @@ def _up_sampling(layer: Any, call: KerasCall) -> Description:
     axes = named_axes(len(call.shape), 2, first)
     batch, *inner = call.shape
     channels, have = (inner[0], inner[1:]) if first else (inner[2], inner[:2])
-    height, width = (layer.size, layer.size) if isinstance(layer.size, int) else tuple(layer.size)
+    if isinstance(layer.size, int):
+        height, width = (layer.size, layer.size)
+    else:
+        height, width = tuple(layer.size)
     if layer.interpolation == "nearest":
         factors = (1, 1, height, width) if first else (1, height, width, 1)
         sizes = tuple(n * factor for n, factor in zip(call.shape, factors, strict=True))

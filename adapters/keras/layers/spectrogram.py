@@ -41,7 +41,10 @@ def _stft(layer: Any, call: KerasCall) -> Description:
         raise Undescribed("the phase is undefined where the magnitude is zero")
     build = OpBuilder(call)
     first = layer.data_format == "channels_first"
-    batch, channels, time = call.shape if first else (call.shape[0], call.shape[2], call.shape[1])
+    if first:
+        batch, channels, time = call.shape
+    else:
+        batch, channels, time = (call.shape[0], call.shape[2], call.shape[1])
     x = build.reshape(
         Ref(-1) if first else build.transpose(Ref(-1), (0, 2, 1)), (batch * channels, 1, time)
     )

@@ -144,7 +144,10 @@ def dropout(
 ) -> tuple[Ref, Ref]:
     """What is dropped is drawn, and is what the run's own mask says; without a mask nothing can be
     said."""
-    share = build.get("ratio", 0.5) if ratio is None else float(build.array(ratio).reshape(()))
+    if ratio is None:
+        share = build.get("ratio", 0.5)
+    else:
+        share = float(build.array(ratio).reshape(()))
     if training is None or not build.array(training).any() or share == 0:
         return build.add(ops.Identity(), x), build.ref(np.ones(build.shape(x), bool))
     if 1 not in build.present or build.inside:

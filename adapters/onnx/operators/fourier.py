@@ -33,7 +33,10 @@ def dft(
         bool(build.get("onesided", 0)),
     )
     rank = len(shape) - 1
-    (at,) = (build.get("axis", 1),) if build.opset < 20 else build.ints(axis) or (-2,)
+    if build.opset < 20:
+        (at,) = (build.get("axis", 1),)
+    else:
+        (at,) = build.ints(axis) or (-2,)
     at = at % len(shape)
     have = shape[at]
     size = (build.ints(length) or (2 * (have - 1) if inverse and onesided else have,))[0]

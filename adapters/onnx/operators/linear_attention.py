@@ -84,7 +84,10 @@ def linear_attention(
         _packed(build, k, groups),
         _packed(build, v, groups),
     )
-    fades = _packed(build, decay, groups) if decay is not None and "gated" in rule else None
+    if decay is not None and "gated" in rule:
+        fades = _packed(build, decay, groups)
+    else:
+        fades = None
     rates = None
     if beta is not None and "delta" in rule:
         rates = _packed(build, beta, 1 if build.shape(beta)[2] == 1 else groups)
@@ -93,10 +96,16 @@ def linear_attention(
     outputs = []
     for token in range(tokens):
         state = _state(build, state, token, keys, values, fades, rates)
-        read = state if heads == groups else build.add(ops.Take(axis=1, order=order), state)
+        if heads == groups:
+            read = state
+        else:
+            read = build.add(ops.Take(axis=1, order=order), state)
         output = build.add(ops.Product(), _at(build, queries, token), read)
         outputs.append(build.add(ops.Affine(gain=scale, offset=0.0), output))
-    whole = outputs[0] if len(outputs) == 1 else build.add(ops.Concat(axis=2), *outputs)
+    if len(outputs) == 1:
+        whole = outputs[0]
+    else:
+        whole = build.add(ops.Concat(axis=2), *outputs)
     return build.reshaped(build.add(ops.Transpose(perm=(0, 2, 1, 3)), whole)), build.ref(state)
 
 

@@ -133,7 +133,10 @@ def conv_transpose(build: NodeBuilder, x: Value, kernel: Value, bias: Value | No
         [n * s for n, s in zip(sizes, strides, strict=True)] if auto.startswith("SAME") else None
     )
     if wanted is None:
-        flat = build.get("pads", (0,) * 2 * len(size)) if auto == "NOTSET" else (0,) * 2 * len(size)
+        if auto == "NOTSET":
+            flat = build.get("pads", (0,) * 2 * len(size))
+        else:
+            flat = (0,) * 2 * len(size)
         cut = list(zip(flat[: len(size)], flat[len(size) :], strict=True))
     else:
         totals = [

@@ -49,7 +49,10 @@ def dequantized(
         point = _broadcast(zero.astype(np.int64), codes.shape, axis % max(1, codes.ndim), block)
     kind, whole = codes.dtype.name, codes.astype(np.int64)
     bits = int(kind.lstrip("uint")) if kind.lstrip("uint") else 8
-    text = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g}"
+    if size.size == 1:
+        text = f"{size.min():g}"
+    else:
+        text = f"{size.min():g} to {size.max():g}"
     words = f"{kind}, times scale {text}" + (", minus a zero point" if point.any() else "")
     grid = Grid(size, bits, not kind.startswith("u"), point)
     return Weight(name, whole if bits < 8 else codes, (whole - point) * size, (words,), grid=grid)

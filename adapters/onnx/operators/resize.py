@@ -119,7 +119,10 @@ def resize(
     mode = build.get("mode", "nearest")
     if mode != "nearest" and build.array(x).dtype.kind != "f":
         raise Undescribed("interpolation of integers is not supported")
-    coordinates = "asymmetric" if old else build.get("coordinate_transformation_mode", "half_pixel")
+    if old:
+        coordinates = "asymmetric"
+    else:
+        coordinates = build.get("coordinate_transformation_mode", "half_pixel")
     axes = _axes(build, x, roi, scales, sizes)
     lines = [
         (1.0, 0.0) if axis.stays and coordinates != "tf_crop_and_resize" else axis.line(coordinates)
@@ -131,7 +134,10 @@ def resize(
     ):
         build.notes.append(_COPIES)
     if mode == "nearest":
-        rounding = "floor" if old else build.get("nearest_mode", "round_prefer_floor")
+        if old:
+            rounding = "floor"
+        else:
+            rounding = build.get("nearest_mode", "round_prefer_floor")
         y = build.add(
             ops.NearestOnLines(
                 sizes=tuple(axis.size for axis in axes), lines=tuple(lines), rounding=rounding
@@ -168,7 +174,10 @@ def _weighted(
     rank = len(axes)
     perm = [axis for axis in range(rank) if axis not in moving] + moving
     alone = perm == moving  # the op wants an axis before those that it resizes
-    turned = x if perm == list(range(rank)) else build.add(ops.Transpose(perm=tuple(perm)), x)
+    if perm == list(range(rank)):
+        turned = x
+    else:
+        turned = build.add(ops.Transpose(perm=tuple(perm)), x)
     if alone:
         turned = build.add(ops.Unsqueeze(axes=(0,)), turned)
     smooth = bool(build.get("antialias", 0))  # stretches by 1 / scale, whatever the coordinates

@@ -101,7 +101,10 @@ def pad(
         )
         x = build.add(ops.Slice(starts=starts, stops=stops), x)
         pairs = [(max(0, before), max(0, after)) for before, after in pairs]
-    number = build.get("value", 0.0) if value is None else float(build.array(value).reshape(()))
+    if value is None:
+        number = build.get("value", 0.0)
+    else:
+        number = float(build.array(value).reshape(()))
     return build.add(ops.Pad(pads=tuple(pairs), mode=mode, value=number), x)
 
 

@@ -124,7 +124,10 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
 
 def _refusal(module: torch.nn.Module, unknown: Sequence[str], names: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(unknown[0]), names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names) or 'none'}"
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    else:
+        hint = f"it takes {', '.join(names) or 'none'}"
     return (
         f"the forward of {type(module).__name__} has no parameter "
         f"{', '.join(map(repr, unknown))}; {hint}"

@@ -56,7 +56,10 @@ def failure(
         trace = trace.tb_next
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensors"
     inner = not inputs or not tensors or tensors[0].shape != inputs[0].shape
-    wrong = mismatch(module, tuple(tensors[0].shape), of_model=not inner) if tensors else None
+    if tensors:
+        wrong = mismatch(module, tuple(tensors[0].shape), of_model=not inner)
+    else:
+        wrong = None
     name, kind = names.get(id(module), ""), type(module).__name__
     place = f"layer {name!r} ({kind})" if name else f"the module itself ({kind})"
     empty = [

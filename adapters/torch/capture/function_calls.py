@@ -153,7 +153,10 @@ class FunctionCalls(TorchFunctionMode):
         if frame.atomic:
             self._mark_made(output)
         elif not self._inside:
-            words = f"the output of {frame.name!r}" if frame.name else "the output of the model"
+            if frame.name:
+                words = f"the output of {frame.name!r}"
+            else:
+                words = "the output of the model"
             self._unseen.note(outputs, words, frame, frame.follows)
         self._frames.pop()
         if frame.atomic:

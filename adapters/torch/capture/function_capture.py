@@ -272,7 +272,10 @@ def _described(
     name, inputs = call.name, call.tensors
     tensors = [*inputs, *results]
     try:
-        typed = [tensor for tensor in inputs if tensor.dim()] if name in BOUNDED else inputs
+        if name in BOUNDED:
+            typed = [tensor for tensor in inputs if tensor.dim()]
+        else:
+            typed = inputs
         kinds = floating_types(typed or inputs), floating_types(results)
         mixed = len({*kinds[0], *kinds[1]}) > 1 and name not in CASTS
         rounded = rounding(name, *kinds, autocast_in(results)) if mixed else None

@@ -29,7 +29,10 @@ def expectation(module: Any) -> Expectation | None:
         if not public_name(cls).startswith("torch.nn."):
             continue
         if kind.startswith(("Conv", "BatchNorm")) and kind[-2:] in ("1d", "2d", "3d"):
-            size = module.in_channels if kind.startswith("Conv") else module.num_features
+            if kind.startswith("Conv"):
+                size = module.in_channels
+            else:
+                size = module.num_features
             return Expectation(("batch", "channels", *SPATIAL[int(kind[-2])]), 1, size)
         if kind == "Linear":
             return Expectation(("batch", "features"), -1, module.in_features)
@@ -56,7 +59,10 @@ def mismatch(module: Any, shape: tuple[int, ...], *, of_model: bool = True) -> s
     if len(shape) == rank - 1 and hasattr(module, "in_channels") and shape[0] == wanted.size:
         return None  # A convolution takes a single sample too.
     what = wanted.axes[wanted.fixed]
-    axes = f"({', '.join(wanted.axes)})" if rigid or wanted.fixed == 1 else f"(..., {what})"
+    if rigid or wanted.fixed == 1:
+        axes = f"({', '.join(wanted.axes)})"
+    else:
+        axes = f"(..., {what})"
     advice = _advice(wanted, shape, rigid, of_model)
     if not of_model:
         return f"{kind} expects {axes} with {wanted.size} {what}: {advice}"

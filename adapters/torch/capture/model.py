@@ -58,7 +58,9 @@ class TorchModel(Shown):
         version, where = f"torch {torch.__version__}", provenance(self.module)
         if not where:
             return version
-        return f"{version} {where}" if where.startswith("on ") else f"{version}, {where}"
+        if where.startswith("on "):
+            return f"{version} {where}"
+        return f"{version}, {where}"
 
     @property
     def inputs(self) -> tuple[InputSpec, ...] | None:
@@ -105,9 +107,10 @@ class TorchModel(Shown):
         return ()
 
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> "TorchModel":
-        module = (
-            self.module if layer is None or self.may_be_operation(layer) else self._called(layer)
-        )
+        if layer is None or self.may_be_operation(layer):
+            module = self.module
+        else:
+            module = self._called(layer)
         bound, others = bound_to(module, arguments, self.specs, alone=layer is not None)
         notes = self.notes
         if others:
@@ -282,7 +285,10 @@ class TorchModel(Shown):
 
     def unseen_input(self, layer: str, inputs: Sequence[Any]) -> str:
         module = dict(named(self.module, shared=True)).get(layer)
-        name = layer if module is None else {id(m): n for n, m in named(self.module)}[id(module)]
+        if module is None:
+            name = layer
+        else:
+            name = {id(m): n for n, m in named(self.module)}[id(module)]
         some = {at: tensors for at, tensors in self._given_unseen.items() if at == name}
         return next(self._following(self.module, inputs, some, _GIVEN), ("", ""))[1]
 
@@ -310,7 +316,10 @@ class TorchModel(Shown):
             other = of(again).get(name)
             if other is not None and other.digests == tensors.digests:
                 continue
-            rest = "" if tensors.followed else ", nor are functions that take only that value"
+            if tensors.followed:
+                rest = ""
+            else:
+                rest = ", nor are functions that take only that value"
             yield (
                 name,
                 f"{tensors.words} came from no captured call, and it {follows} on the model's "

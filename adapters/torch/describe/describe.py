@@ -177,7 +177,10 @@ def key_of(cls: type) -> str:
         return cls.__name__
     if where.startswith("torch.ao.quantization."):
         return f"torch.ao.quantization.{cls.__name__}"
-    package = where.partition(".modules")[0] if where.startswith("torch.ao.") else where
+    if where.startswith("torch.ao."):
+        package = where.partition(".modules")[0]
+    else:
+        package = where
     return f"{package}.{cls.__name__}"
 
 
@@ -193,7 +196,10 @@ def describe(module: Any, call: ModuleCall) -> Description:
     entry = _TABLE[key_of(owner)]
     if len(call.inputs) != 1 and not entry.several:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors; one was expected")
-    reason = unread_argument(module, owner, call.arguments) if "." not in key_of(owner) else ""
+    if "." not in key_of(owner):
+        reason = unread_argument(module, owner, call.arguments)
+    else:
+        reason = ""
     if reason:
         raise Undescribed(reason)
     description = entry.describe(module, call)
@@ -318,7 +324,10 @@ def _replaced(module: Any, method: str) -> bool:
     own = vars(module)
     if method not in own:
         return False
-    around = own.get("_old_forward") if "_hf_hook" in own and method == "forward" else None
+    if "_hf_hook" in own and method == "forward":
+        around = own.get("_old_forward")
+    else:
+        around = None
     return getattr(around, "__func__", around) is not getattr(type(module), "forward", None)
 
 

@@ -145,7 +145,10 @@ def padded(build: CallBuilder, self: Value, padding: float, output_size: Any = N
 def _kept(build: CallBuilder, x: Value) -> np.ndarray | None:
     """(batch, positions): where the samples of a nested tensor have their own elements; None for
     any other tensor."""
-    lengths = build.lengths.get(x.index) if isinstance(x, Ref) and x.step < 0 else None
+    if isinstance(x, Ref) and x.step < 0:
+        lengths = build.lengths.get(x.index)
+    else:
+        lengths = None
     if lengths is None:
         return None
     return np.arange(build.shape(x)[1]) < np.asarray(lengths)[:, None]

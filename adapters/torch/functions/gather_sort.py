@@ -108,7 +108,10 @@ def _brought(
     x, updates, size = flat(build, input), flat(build, updates), build.array(input).size
     counts = np.bincount(numbers, minlength=size)
     if reduce in ("sum", "mean"):
-        start = x if include_self else build.add(ops.Where(fixed=True), counts > 0, 0, x)
+        if include_self:
+            start = x
+        else:
+            start = build.add(ops.Where(fixed=True), counts > 0, 0, x)
         total = build.add(ops.ScatterND(reduction="add"), start, numbers[:, None], updates)
         if reduce == "mean":
             if build.array(input).dtype.kind != "f":

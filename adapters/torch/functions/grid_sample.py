@@ -29,7 +29,10 @@ def grid_sample(
 ) -> Ref:
     """ATen counts its modes and paddings."""
     kind = _MODES[mode if isinstance(mode, str) else tuple(_MODES)[mode]]
-    padding = padding_mode if isinstance(padding_mode, str) else _PADDINGS[padding_mode]
+    if isinstance(padding_mode, str):
+        padding = padding_mode
+    else:
+        padding = _PADDINGS[padding_mode]
     if not np.isfinite(build.array(grid)).all():
         raise Undescribed("its grid contains NaN")
     return build.add(ops.GridSample(kind, padding, bool(align_corners)), input, grid)

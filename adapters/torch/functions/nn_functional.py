@@ -244,7 +244,10 @@ def aten_batch_norm(
 ) -> Ref | tuple[Ref, ...]:
     """In ATen the statistics come last, and then (training, momentum, eps, cudnn), or (momentum,
     eps) where it is decomposed."""
-    training, (_, eps, *_) = (rest[0], rest[1:]) if isinstance(rest[0], bool) else (False, rest)
+    if isinstance(rest[0], bool):
+        training, (_, eps, *_) = (rest[0], rest[1:])
+    else:
+        training, (_, eps, *_) = (False, rest)
     found = batch_norm(build, input, running_mean, running_var, weight, bias, training, 0.1, eps)
     if len(build.outputs) == 1:
         return found
@@ -268,7 +271,10 @@ def embedding(
     the weight."""
     if max_norm and build.array(weight).dtype.kind == "f":
         raise Undescribed("max_norm is not supported, since it changes the weight in place")
-    rows, indices = (weight, input) if build.array(weight).dtype.kind == "f" else (input, weight)
+    if build.array(weight).dtype.kind == "f":
+        rows, indices = (weight, input)
+    else:
+        rows, indices = (input, weight)
     return build.add(ops.Gather(axis=0), rows, indices)
 
 

@@ -65,7 +65,10 @@ def euclidean_dist(build: CallBuilder, x1: Value, x2: Value) -> Ref:
             ops.ReduceSum(axes=(rank - 1,), keepdims=True), build.add(ops.Square(), rows)
         )
         ones = build.ref(np.ones((*shape[:-1], 1)))
-        scaled = build.ref(rows) if factor == 1 else build.add(ops.Mul(), rows, factor)
+        if factor == 1:
+            scaled = build.ref(rows)
+        else:
+            scaled = build.add(ops.Mul(), rows, factor)
         sides.append(
             build.add(
                 ops.Concat(axis=rank - 1),

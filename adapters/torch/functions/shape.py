@@ -122,7 +122,10 @@ def as_strided(
     storage_offset: int | None = None,
 ) -> Ref:
     """Elements by their places in memory, as far as they are elements of the tensor itself."""
-    layout = build.layouts.get(input.index) if isinstance(input, Ref) and input.step < 0 else None
+    if isinstance(input, Ref) and input.step < 0:
+        layout = build.layouts.get(input.index)
+    else:
+        layout = None
     if layout is None:
         raise Undescribed("the strides of its tensor are not available")
     own = _in_memory(build.shape(input), *layout).reshape(-1)
@@ -225,7 +228,10 @@ def unbind(build: CallBuilder, input: Value, dim: int = 0) -> tuple[Ref, ...]:
 @function("meshgrid", onnx="expand")
 def meshgrid(build: CallBuilder, *tensors: Any, indexing: str | None = None) -> tuple[Ref, ...]:
     """Each tensor along an axis of its own; "xy" exchanges the first two axes."""
-    lines = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
+        lines = tensors[0]
+    else:
+        lines = tensors
     order = list(range(len(lines)))
     if indexing == "xy":
         order[:2] = order[:2][::-1]

@@ -77,7 +77,10 @@ def glu(module: Any, call: ModuleCall) -> Description:
 @describes("PReLU")
 def prelu(module: Any, call: ModuleCall) -> Description:
     """One slope for all, or one for each channel on axis 1."""
-    shape = (-1, *(1,) * (call.x.ndim - 2)) if call.x.ndim > 1 else (1,) * call.x.ndim
+    if call.x.ndim > 1:
+        shape = (-1, *(1,) * (call.x.ndim - 2))
+    else:
+        shape = (1,) * call.x.ndim
     return chain(ops.PRelu(slope=call.required("weight", shape=shape)))
 
 

@@ -154,7 +154,10 @@ def _initial(
     found = []
     for ref in given if isinstance(given, tuple | list) else (given,):
         shape = call.inputs[ref.index].shape
-        whole = ref if batched else build.add(Reshape(shape=(shape[0], 1, shape[1])), ref)
+        if batched:
+            whole = ref
+        else:
+            whole = build.add(Reshape(shape=(shape[0], 1, shape[1])), ref)
         if packed is not None and packed.sorted is not None:
             whole = build.add(Take(axis=1, order=packed.sorted), whole)
         parts = []

@@ -125,7 +125,10 @@ def fold(
         pads=tuple((p, p) for p in pads),
         dilations=dilations,
     )
-    columns = Ref(-1) if x.ndim == 3 else build.add(Reshape(shape=(1, *x.shape)), Ref(-1))
+    if x.ndim == 3:
+        columns = Ref(-1)
+    else:
+        columns = build.add(Reshape(shape=(1, *x.shape)), Ref(-1))
     out = build.add(op, columns)
     if x.ndim == 2:
         build.add(Reshape(shape=(x.shape[0] // math.prod(kernel), *sizes)), out)

@@ -160,7 +160,10 @@ def _restricted(path: Path) -> Any:
     allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
         with safe_globals(allowed):
-            named = get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+            if zipfile.is_zipfile(path):
+                named = get_unsafe_globals_in_checkpoint(path)
+            else:
+                named = []
             named = named or _of_any_size(path)
             if not named:
                 return torch.load(path, map_location="cpu", weights_only=True)

@@ -45,7 +45,10 @@ def unpacked(name: str, packed: Any) -> Weight:
         size, zero = np.asarray(packed.q_scale()), np.asarray(packed.q_zero_point())
     bits, signed = _DTYPES[str(packed.dtype).removeprefix("torch.")]
     codes = np.rint(values / size + zero)
-    text = f"{size.min():g}" if size.size == 1 else f"{size.min():g} to {size.max():g} per channel"
+    if size.size == 1:
+        text = f"{size.min():g}"
+    else:
+        text = f"{size.min():g} to {size.max():g} per channel"
     words = (
         f"{'' if signed else 'u'}int{bits} ({int(np.unique(codes).size)} levels used), times "
         f"scale {text}"

@@ -260,7 +260,10 @@ def _adapters(module: Any, call: ModuleCall, names: Any) -> Iterator[_Adapter]:
     for name in names:
         if name not in held:
             continue
-        variant = type(module.lora_variant[name]).__name__ if name in module.lora_variant else ""
+        if name in module.lora_variant:
+            variant = type(module.lora_variant[name]).__name__
+        else:
+            variant = ""
         if variant and variant not in _DORA:
             raise Undescribed(f"its adapter {name} is a {variant}, which is not supported")
         if module.training and type(module.lora_dropout[name]).__name__ != "Identity":

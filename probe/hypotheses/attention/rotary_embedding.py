@@ -82,9 +82,15 @@ def _joined(case: Case, position: int) -> _Rope | None:
         x = source_of(case, cut[0])
         whole, first = (ref.of(case.inputs, case.values) for ref in (x, a))
         for at in (position, position + 1):
-            same = np.shape(case.values[at][0]) == whole.shape if at < len(case.steps) else False
+            if at < len(case.steps):
+                same = np.shape(case.values[at][0]) == whole.shape
+            else:
+                same = False
             for pairs in ("halves", "neighbours") if same and not whole.shape[-1] % 2 else ():
-                mine = whole[..., ::2] if pairs == "neighbours" else np.split(whole, 2, axis=-1)[0]
+                if pairs == "neighbours":
+                    mine = whole[..., ::2]
+                else:
+                    mine = np.split(whole, 2, axis=-1)[0]
                 if x == source_of(case, cut[1]) and np.array_equal(mine, first.reshape(mine.shape)):
                     return _Rope(at, x, cos, sin, pairs, True)
     return None
@@ -253,7 +259,10 @@ def rope_layout(case: Case) -> Iterator[Edit]:
     """
     for some, where in _some(case):
         own = some[0][0].pairs
-        what = "neighbouring features are" if own == "halves" else "the two halves are"
+        if own == "halves":
+            what = "neighbouring features are"
+        else:
+            what = "the two halves are"
         yield case.edit(
             f"{what} rotated together, {_WORDS[_OTHER[own]]}{where}; the layer rotates "
             f"{_WORDS[own]}",

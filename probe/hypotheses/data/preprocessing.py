@@ -70,7 +70,10 @@ def ignored_inversion(case: Case) -> Iterator[Edit]:
     mean.
     """
     for position, op in case.having(ops.Standardize):
-        text = "(x - mean) / standard deviation" if op.invert else "x * standard deviation + mean"
+        if op.invert:
+            text = "(x - mean) / standard deviation"
+        else:
+            text = "x * standard deviation + mean"
         yield case.edit(
             text,
             case.changed(position, invert=not op.invert),
@@ -235,7 +238,10 @@ def counts_for_presence(case: Case) -> Iterator[Edit]:
             other = (ops.ReduceSum if counts else ops.GlobalMaxPool)(
                 axes=op.axes, keepdims=op.keepdims
             )
-            text = "each category is counted" if counts else "each category counts once"
+            if counts:
+                text = "each category is counted"
+            else:
+                text = "each category counts once"
             yield case.edit(
                 text,
                 case.with_op(position, other),

@@ -102,7 +102,8 @@ def _dequantised(weight: Weight, to: Parts) -> Ref:
 
     def held(words: str, array: np.ndarray) -> Ref:
         array = np.asarray(array)
-        array = array.reshape((1,) * (rank - array.ndim) + array.shape) if array.ndim else array
+        if array.ndim:
+            array = array.reshape((1,) * (rank - array.ndim) + array.shape)
         return to.add(words, ops.Parameter(Weight(words, None, array)))
 
     y = held(f"the integers of {name}", grid.integers(weight.effective).astype(np.float64))
@@ -289,7 +290,10 @@ def _attention(op: Any, to: Parts) -> Ref | tuple[Ref, ...] | None:
             scores = to.add("the masked scores", ops.Add(), scores, mask)
         else:
             unity = to.number("1", 1.0)
-            part = mask if kind == "keep" else to.add("the inverted mask", ops.Sub(), unity, mask)
+            if kind == "keep":
+                part = mask
+            else:
+                part = to.add("the inverted mask", ops.Sub(), unity, mask)
             seen.append(part)
     for ref in seen:
         scores = to.add("the masked scores", Masked(low), scores, ref)

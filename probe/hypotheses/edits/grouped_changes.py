@@ -54,7 +54,10 @@ def all_of(some: Sequence[Change], steps: Steps) -> Change | None:
         return None
     places = list(dict.fromkeys(member.where for member in some))
     shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
-    what = some[0].what if some[0].where else " and ".join(dict.fromkeys(x.what for x in some[:2]))
+    if some[0].where:
+        what = some[0].what
+    else:
+        what = " and ".join(dict.fromkeys(x.what for x in some[:2]))
     return replace(
         some[0],
         what=what,
@@ -130,7 +133,10 @@ def made_together(case: Case, edits: Iterable[tuple[Edit, bool]]) -> Iterator[Ed
                 if len(alike) > 1 and disjoint and likely and which not in seen:
                     seen.add(which)
                     steps = tuple(made.get(at, step) for at, step in enumerate(case.steps))
-                    calls = "1 more call" if len(alike) == 2 else f"{len(alike) - 1} more calls"
+                    if len(alike) == 2:
+                        calls = "1 more call"
+                    else:
+                        calls = f"{len(alike) - 1} more calls"
                     first = alike[0][0]
                     yield replace(first, claim=f"{first.claim}; the same in {calls}", steps=steps)
 

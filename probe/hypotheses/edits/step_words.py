@@ -39,7 +39,10 @@ def step_name(case: Case, position: int) -> str:
     kind = type(op)
     alike = _alike(case)[kind, call]
     words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
-    which = f" {bisect_left(alike, position) + 1} of {len(alike)}" if len(alike) > 1 else ""
+    if len(alike) > 1:
+        which = f" {bisect_left(alike, position) + 1} of {len(alike)}"
+    else:
+        which = ""
     if call:
         return f"{call} ({words}{which})"
     return f"{words}{which}"
@@ -63,7 +66,10 @@ def tensor_name(case: Case, ref: Ref) -> str:
         return f"input {ref.index}"
     if _word(case, ref.step):
         return step_name(case, ref.step)
-    output = f"output {ref.index} of " if len(case.values[ref.step]) > 1 else "the output of "
+    if len(case.values[ref.step]) > 1:
+        output = f"output {ref.index} of "
+    else:
+        output = "the output of "
     return output + step_name(case, ref.step)
 
 

@@ -145,7 +145,10 @@ def flipped_kernel(case: Case) -> Iterator[Edit]:
         spatial = tuple(range(2, op.weight.value.ndim))
         for axes in (spatial, *((axis,) for axis in spatial if len(spatial) > 1)):
             flipped = _mapped(op.weight, partial(np.flip, axis=axes))
-            along = "every spatial axis" if axes == spatial else f"spatial axis {axes[0] - 2} only"
+            if axes == spatial:
+                along = "every spatial axis"
+            else:
+                along = f"spatial axis {axes[0] - 2} only"
             do = ""
             if isinstance(op, Conv):
                 do = (

@@ -87,7 +87,10 @@ def reset_after(case: Case) -> Iterator[Edit]:
         lambda op: replace(op, reset_after=not op.reset_after) if isinstance(op, ops.GRU) else None,
     ):
         after = next(op.reset_after for _, op in case.having(ops.GRU))
-        told = ("(r * h) U", "r * (h U + b')") if after else ("r * (h U + b')", "(r * h) U")
+        if after:
+            told = ("(r * h) U", "r * (h U + b')")
+        else:
+            told = ("r * (h U + b')", "(r * h) U")
         yield case.edit(
             f"the candidate uses {told[0]}; the layer uses {told[1]}{where}",
             steps,

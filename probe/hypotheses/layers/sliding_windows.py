@@ -185,7 +185,10 @@ def missing_padding(case: Case) -> Iterator[Edit]:
             continue
         named = set(map(_starts, _evenly(case, position, op)))
         named.update(map(_starts, _on_other_side(case, position, op)))
-        far = max(_kernel(case, position, op), default=2) - 1 if len(op.pads) == 1 else 1
+        if len(op.pads) == 1:
+            far = max(_kernel(case, position, op), default=2) - 1
+        else:
+            far = 1
         steps = sorted(range(-far, far + 1), key=abs)
         shifts = [shift for shift in product(steps, repeat=len(op.pads)) if any(shift)]
         padding = tuple(before for before, _ in op.pads)

@@ -50,7 +50,10 @@ def missing_scale(case: Case) -> Iterator[Edit]:
     for value, places in _scalars(case, ops.Mul, ops.Div):
         elsewhere = (_scales_rows(case, place) or _scales_scores(case, place) for place in places)
         if value not in (0, 1) and not any(elsewhere):
-            others = _other_factors(case, places) if value > 0 else (1.0, -value, value**2)
+            if value > 0:
+                others = _other_factors(case, places)
+            else:
+                others = (1.0, -value, value**2)
             yield from _instead(case, "the factor", value, places, others)
 
 

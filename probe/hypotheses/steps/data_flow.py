@@ -57,7 +57,10 @@ def _left_out(case: Case) -> Iterator[Change]:
             what = f"{listed([step_name(case, position)])} left out"
             yield taking(case, output, sources[0], what, ("out", ops.Pad, ""))
         for back, (before, between) in enumerate(islice(_same_before(case, position), _BACK)):
-            others = [source for source in sources if source != before] if before in sources else []
+            if before in sources:
+                others = [source for source in sources if source != before]
+            else:
+                others = []
             if others:
                 what = f"{listed([tensor_name(case, one) for one in others])} left out of"
                 what = f"{what} {step_name(case, position)}"

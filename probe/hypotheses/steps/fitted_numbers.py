@@ -43,7 +43,10 @@ class _Number:
 @more("changed-step")
 def fitted_number(case: Case) -> Iterator[Edit]:
     """A number that is no usual one: a constant, a factor, or something added."""
-    differing = case.pick(case.healthy != case.observed) if case.comparable else np.zeros(0)
+    if case.comparable:
+        differing = case.pick(case.healthy != case.observed)
+    else:
+        differing = np.zeros(0)
     if differing.sum() < _FEWEST:
         return
     whole = decomposed(case)

@@ -126,7 +126,10 @@ def ties(pair_a: np.ndarray, pair_b: np.ndarray, allowed: np.ndarray) -> str:
         near &= np.abs(of_first - of_second) <= 2 * slack
     tied = int((other & near).sum())
     places = f"{int(other.sum())} of {other.size} places"
-    nearness = f"{tied} within rounding: a tie" if tied else "none of them within rounding"
+    if tied:
+        nearness = f"{tied} within rounding: a tie"
+    else:
+        nearness = "none of them within rounding"
     return f"the largest output (argmax) differs at {places}, at {nearness}"
 
 

@@ -67,7 +67,10 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
     if not isinstance(layers, Mapping):
         raise BadInput("types: LayerName is no object of types by the names of layers")
     whole = types.get("Model")
-    planned = {"": dict(_types("Model", whole))} if isinstance(whole, Mapping) else {}
+    if isinstance(whole, Mapping):
+        planned = {"": dict(_types("Model", whole))}
+    else:
+        planned = {}
     usual = planned.get("", {}).get(_WHOLE)
     for name, given in layers.items():
         planned[str(name)] = dict(_types(name, given, usual))
@@ -91,7 +94,10 @@ def _types(
             continue
         match = _WORDS.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
-            shown = repr(text) if isinstance(text, str | int | float) else printable.kind(text)
+            if isinstance(text, str | int | float):
+                shown = repr(text)
+            else:
+                shown = printable.kind(text)
             raise BadInput(
                 f"types: {printable.name(shown)} of {printable.name(str(name))} is no type "
                 "such as ap_fixed<16,6>, ufixed<8,0> or int<8>"
@@ -123,7 +129,10 @@ def beyond(types: Mapping[str, Mapping[str, FixedType]], model: ModelGraph) -> I
         values = {"result": tensor.value}
         if "accum" in layers[name]:
             values["accum"] = _sums(tensor)
-        nodes = [] if tensor.node is None else [tensor.node, *_same_call(tensor.node, model)]
+        if tensor.node is None:
+            nodes = []
+        else:
+            nodes = [tensor.node, *_same_call(tensor.node, model)]
         for node in nodes:
             values |= {
                 "bias" if "bias" in field else "weight": weight.value

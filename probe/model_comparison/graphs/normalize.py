@@ -108,9 +108,10 @@ def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
         if second is None:
             source, constant = node.inputs[1], first
         assert constant is not None
-        bias = (
-            constant if isinstance(constant, Weight) else Weight("bias", None, np.asarray(constant))
-        )
+        if isinstance(constant, Weight):
+            bias = constant
+        else:
+            bias = Weight("bias", None, np.asarray(constant))
     else:
         return None
     between: list[GraphNode] = []

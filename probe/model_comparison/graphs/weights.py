@@ -155,7 +155,10 @@ def _marked(
     telling = (norms > 0) & np.isfinite(norms) & ~same
     if not telling.all():
         rows, norms, places = rows[telling], norms[telling], places[telling]
-    loose = _by_rounding(node, matrix, length)[places] / norms if ordered else np.zeros(len(norms))
+    if ordered:
+        loose = _by_rounding(node, matrix, length)[places] / norms
+    else:
+        loose = np.zeros(len(norms))
     if not len(rows):
         return None
     if ordered:

@@ -137,7 +137,10 @@ def pair_up(
         state.partners_of_a[tensor].append(b)
     state.values[b] = theirs
     recorded = all(tensor.recorded is not None for tensor in source.tensors)
-    kept = None if recorded and not state.a.loose else slack_of_a(state, source.tensor)
+    if recorded and not state.a.loose:
+        kept = None
+    else:
+        kept = slack_of_a(state, source.tensor)
     state.slack[b] = None if kept is None or source.columns else way.to_b(kept)
     if way.merged is None and local.ok:
         state.remembered[len(way.perm), len(way.perm)] = way

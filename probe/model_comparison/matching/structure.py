@@ -263,7 +263,10 @@ def _held(
     allowed = np.zeros(()) if bound is None else bound
     if own is not None and not source.columns:
         allowed = allowed + way.to_b(np.broadcast_to(own, source.tensor.value.shape))
-    whole = np.broadcast_to(allowed, value.shape) if theirs.shape == value.shape else allowed
+    if theirs.shape == value.shape:
+        whole = np.broadcast_to(allowed, value.shape)
+    else:
+        whole = allowed
     local = compare((theirs,), (value,), (whole,))
     paired = Paired(
         *(tensor, source, way, "structure", local),

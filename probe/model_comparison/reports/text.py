@@ -56,7 +56,10 @@ def _block(block: Block) -> Iterator[str]:
     if block.title:
         yield block.title
     for line in block.lines:
-        text = f"{indent}{line.label}: {line.text}" if line.label else f"{indent}{line.text}"
+        if line.label:
+            text = f"{indent}{line.label}: {line.text}"
+        else:
+            text = f"{indent}{line.text}"
         yield printable.Whole(text) if line.copied else text
         yield from line.below
 

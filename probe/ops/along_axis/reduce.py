@@ -61,7 +61,9 @@ class _Reduction(Op):
 
     def emit_axes(self, graph: Graph) -> tuple[str, ...]:
         """The input that names the axes; none where all are reduced."""
-        return (graph.const(list(self.axes)),) if self.axes else ()
+        if self.axes:
+            return (graph.const(list(self.axes)),)
+        return ()
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         axes = self.emit_axes(graph)

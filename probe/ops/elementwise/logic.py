@@ -187,7 +187,10 @@ class Where(Op):
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
         chosen = np.broadcast_to(inputs[0] != 0, mask.shape)
-        masks = (mask, mask & chosen, mask & ~chosen) if self.fixed else (mask, mask, mask)
+        if self.fixed:
+            masks = (mask, mask & chosen, mask & ~chosen)
+        else:
+            masks = (mask, mask, mask)
         return tuple(narrowed(reached, x.shape) for reached, x in zip(masks, inputs, strict=True))
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:

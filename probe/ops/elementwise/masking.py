@@ -59,7 +59,10 @@ class Fill(Op):
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         kept = bool(np.broadcast_to(_kept(inputs[1]), inputs[0].shape)[at])
-        words = "kept by the mask" if kept else f"masked: {self.value:.9g} in its place"
+        if kept:
+            words = "kept by the mask"
+        else:
+            words = f"masked: {self.value:.9g} in its place"
         return Contributions((Terms(np.array([at], int)),), (Stage(words, float(outputs[0][at])),))
 
     def input_index(self, where: Indices, inputs: Arrays) -> Indices | None:

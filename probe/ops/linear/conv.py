@@ -63,7 +63,10 @@ class Conv(Sum):
 
     def output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         batch, _, *sizes = shapes[0]
-        channels, _, *kernel = shapes[1] if self.weight is None else self.weight.value.shape
+        if self.weight is None:
+            channels, _, *kernel = shapes[1]
+        else:
+            channels, _, *kernel = self.weight.value.shape
         windows = zip(sizes, self.pads, kernel, self.dilations, self.strides, strict=True)
         counts = ((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, pad, k, d, s in windows)
         return (batch, channels, *counts)

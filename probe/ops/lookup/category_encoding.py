@@ -62,7 +62,10 @@ class Bucketize(_Named):
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
         place = int(outputs[0][at])
         low = f"{self.boundaries[place - 1]:.9g}" if place else "-inf"
-        high = f"{self.boundaries[place]:.9g}" if place < len(self.boundaries) else "inf"
+        if place < len(self.boundaries):
+            high = f"{self.boundaries[place]:.9g}"
+        else:
+            high = "inf"
         return _stage(inputs[0], at, f"in interval {place}: [{low}, {high})", place)
 
 

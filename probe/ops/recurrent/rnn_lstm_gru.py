@@ -100,7 +100,10 @@ class LSTM(Gated):
         kernel, recurrent, first, second = self.columns("ifog", "ifo" if fused else "", dtype)
         if batch == 1:
             recurrent = np.asfortranarray(recurrent)
-        projection = None if self.projection is None else self.projection.value.astype(dtype)
+        if self.projection is None:
+            projection = None
+        else:
+            projection = self.projection.value.astype(dtype)
         bias = first + second
 
         def step(share: np.ndarray, states: States) -> States:
@@ -175,7 +178,10 @@ class LSTM(Gated):
 
     def emit_step(self, graph: Graph) -> Emitted:
         recurrent, second = graph.weight(self.recurrent), self.emit_biases(graph)[1]
-        projection = None if self.projection is None else graph.weight(self.projection)
+        if self.projection is None:
+            projection = None
+        else:
+            projection = graph.weight(self.projection)
         return lambda inner, share, states: self.emit_cell(
             inner,
             _added(

@@ -98,7 +98,10 @@ class Rounded:
             )
         # By Taylor's theorem, with the largest second derivative: cheaper than to evaluate the
         # function on either side.
-        steep, bend = (y * (1.0 - y), 0.049) if isinstance(op, Sigmoid) else (1.0 - y * y, 0.385)
+        if isinstance(op, Sigmoid):
+            steep, bend = (y * (1.0 - y), 0.049)
+        else:
+            steep, bend = (1.0 - y * y, 0.385)
         units = op.roundings * op.scale(x.value, y) + (
             _SKETCHED if self.precision.sketches else 0.0
         )

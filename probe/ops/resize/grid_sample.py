@@ -48,7 +48,10 @@ class GridSample(Op):
             "linear": "linear interpolation",
             "cubic": "cubic interpolation",
         }
-        outside = f"{self.fill:g}" if self.padding == "zeros" else f"the {self.padding}"
+        if self.padding == "zeros":
+            outside = f"{self.fill:g}"
+        else:
+            outside = f"the {self.padding}"
         return (
             f"{around[self.mode]} at each grid point of {inputs[1].shape[-1]} coordinates, "
             f"{outside} outside"
