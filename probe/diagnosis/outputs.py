@@ -126,7 +126,7 @@ def _of_outputs(
     cases: Mapping[int, DifferingOutput], described: Description, options: Mapping[str, Any]
 ) -> Diagnosis:
     """The diagnosis of the first output that differs, held against the others; those that it does
-    not explain get their own."""
+    not explain get their own, which take together as much as the first may."""
     first, *others = cases
     diagnoses = _diagnosed(cases[first], options)
     if not others:
@@ -149,21 +149,21 @@ def _of_outputs(
             words=(f"this mistake explains all outputs that differ: {names}", *diagnoses.words),
         )
     parts = [_said_of(diagnoses, _output_name(described, first))]
-    parts += [
-        _said_of(_diagnosed(cases[output], options), _output_name(described, output))
-        for output in others
-    ]
+    for output in others:
+        own = _diagnosed(cases[output], options, 1 / len(others))
+        parts.append(_said_of(own, _output_name(described, output)))
     return Diagnosis(
         tuple(finding for part in parts for finding in part.findings),
         tuple(word for part in parts for word in part.words),
     )
 
 
-def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any]) -> Diagnosis:
+def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any], part: float = 1.0) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant. At length
-    only where what is tried in any case does not settle it."""
+    only where what is tried in any case does not settle it. All of it takes a ``part`` of what a
+    search may."""
     if options["thorough"]:
-        plain = _diagnosed(asked, {**options, "thorough": False})
+        plain = _diagnosed(asked, {**options, "thorough": False}, part)
         if plain.settled:
             return plain
     case, rounding, allowed, road = asked
@@ -171,13 +171,13 @@ def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any]) -> Diagnosis:
     share = 1.0 if road is None else _OF_LAYER
     if ways:
         share = _AS_GIVEN
-    diagnosis = diagnose(case, rounding, allowed=allowed, share=share, **options)
+    diagnosis = diagnose(case, rounding, allowed=allowed, share=part * share, **options)
     if diagnosis.edits:
         return diagnosis
-    if road is not None and (earlier := _before(road, rounding, allowed, options)).edits:
+    if road is not None and (earlier := _before(road, rounding, allowed, options, part)).edits:
         return earlier
     likely: Diagnosis | None = None
-    rest = 1.0 - diagnosis.spent
+    rest = part - diagnosis.spent
     for reading in ways:
         share = _OF_READING * max(0.0, rest)
         again = diagnose(reading.case, rounding, allowed=allowed, share=share, **options)
@@ -193,11 +193,15 @@ def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any]) -> Diagnosis:
 
 
 def _before(
-    road: Case, rounding: RoundingAllowance, allowed: np.ndarray | None, options: Mapping[str, Any]
+    road: Case,
+    rounding: RoundingAllowance,
+    allowed: np.ndarray | None,
+    options: Mapping[str, Any],
+    part: float,
 ) -> Diagnosis:
     """The diagnosis of the steps before the layer."""
     rounding = replace(rounding, extra=None, composed=allowed)
-    found = diagnose(road, rounding, allowed=allowed, share=_BEFORE, **options)
+    found = diagnose(road, rounding, allowed=allowed, share=part * _BEFORE, **options)
     told = (
         replace(finding, claim=f"before this layer: {finding.claim}") for finding in found.findings
     )

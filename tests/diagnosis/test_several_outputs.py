@@ -1,6 +1,9 @@
 """A layer of several outputs: the one that differs is diagnosed, one mistake for all where there is
 one."""
 
+from dataclasses import replace
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +63,25 @@ def test_outputs_with_mistakes_of_their_own(capture):
         "features",
         "activated",
     ]
+
+
+def test_outputs_without_a_cause_take_one_more_search_together(capture, monkeypatch):
+    steps = (*capture.description.steps[:2], Step(ops.Outputs(), (Ref(0), Ref(1), Ref(0))))
+    features, activated = layer()
+    capture = replace(
+        capture,
+        outputs=(features, activated, features),
+        description=Description(steps, output_names=("features", "activated", "again")),
+    )
+    outputs, shares = import_module("probe.diagnosis.outputs"), []
+    diagnose = outputs.diagnose
+
+    def noted(case, rounding, *, share, **options):
+        shares.append(share)
+        return diagnose(case, rounding, share=share, **options)
+
+    monkeypatch.setattr(outputs, "diagnose", noted)
+    unrelated = [drawn(*output.shape, seed=9) for output in capture.outputs]
+    report = judge(capture, Yours(unrelated), Options(search=Search()))
+    assert report.verdict == "diverge"
+    assert shares == [1.0, 0.5, 0.5]
