@@ -25,6 +25,8 @@ WITHOUT_CHILD = (
     *(f"-pno:{name}" for name in ("faulthandler", "threadexception", "unraisableexception")),
 )
 """The plugins that would change what the tests' own process has set up are left out."""
+IMPORTED = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
+"""Other tests may have imported the plugin before pytest looked at it."""
 FOR_THESE_TESTS = ("PYTEST_ADDOPTS", "CI")
 HEAD = "import pytest\nimport probe\n"
 
@@ -68,7 +70,12 @@ def run(capfd, monkeypatch):
             for name in FOR_THESE_TESTS:
                 inside.delenv(name, raising=False)
             status = pytest.main(
-                [*WITHOUT_CHILD, *OPTIONS, "--rootdir", *map(str, (folder, *options))]
+                [
+                    *WITHOUT_CHILD,
+                    *OPTIONS,
+                    *("-W", IMPORTED, "--rootdir"),
+                    *map(str, (folder, *options)),
+                ]
             )
         for name in set(sys.modules) - before:
             if name.startswith("test_"):

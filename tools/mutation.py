@@ -106,14 +106,19 @@ def _exit_code(child: int, seconds: float) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+_SECONDS = 2_000_000_000
+
+
 @contextlib.contextmanager
 def mutated(mutant: Mutant) -> Iterator[None]:
     """The file is the mutant's, and afterwards what it was, as old as it was: so what is compiled
-    of it stays valid."""
+    of it stays valid, and is not taken for the mutant's, which may be as long and of the same
+    second."""
     before, times = mutant.file.read_bytes(), mutant.file.stat()
     text = mutant.text()
     try:
         mutant.file.write_bytes(text)
+        os.utime(mutant.file, ns=(times.st_atime_ns, times.st_mtime_ns + _SECONDS))
         yield
     finally:
         mutant.file.write_bytes(before)
