@@ -19,6 +19,11 @@ from torchvision.models.maxvit import PartitionAttentionLayer
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from transformers.models.convnextv2.configuration_convnextv2 import ConvNextV2Config
 from transformers.models.convnextv2.modeling_convnextv2 import ConvNextV2Layer
+from transformers.models.seamless_m4t_v2.configuration_seamless_m4t_v2 import SeamlessM4Tv2Config
+from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import (
+    SeamlessM4Tv2ConformerConvolutionModule,
+)
+from transformers.models.speecht5.modeling_speecht5 import HifiGanResidualBlock
 
 from corpora.ports.case import Case, Mistake
 from corpora.ports.numpy_parts import (
@@ -851,6 +856,533 @@ def focus(model: Any, x: np.ndarray, order: str = "columns last") -> np.ndarray:
     return silu(conv(y, w["conv.weight"], w["conv.bias"], padding=1))
 
 
+def build_causal_conformer() -> tuple[Any, np.ndarray]:
+    config = SeamlessM4Tv2Config(hidden_size=12, conv_depthwise_kernel_size=5)
+    module = SeamlessM4Tv2ConformerConvolutionModule(config)
+    return train_torch(module, 4201, gain=1.6), inputs(4202, 2, 9, 12)
+
+
+def causal_conformer(
+    model: Any,
+    x: np.ndarray,
+    left: int = 4,
+    gate: str = "second half",
+    norm_over: str = "channels",
+    flipped: bool = False,
+    act: Any = silu,
+) -> np.ndarray:
+    w = weights_of(model)
+    y = layer_norm(x, w["layer_norm.weight"], w["layer_norm.bias"])
+    y = conv(y.swapaxes(1, 2), w["pointwise_conv1.weight"])
+    a, b = np.split(y, 2, 1)
+    if gate == "alternate":
+        a, b = y[:, 0::2], y[:, 1::2]
+    y = b * sigmoid(a) if gate == "first half" else a * sigmoid(b)
+    y = np.pad(y, ((0, 0), (0, 0), (left, 4 - left)))
+    kernel = w["depthwise_conv.weight"]
+    y = conv(y, kernel[..., ::-1] if flipped else kernel, groups=12)
+    scale, shift = w["depthwise_layer_norm.weight"], w["depthwise_layer_norm.bias"]
+    if norm_over == "time":
+        y = (y - y.mean(2, keepdims=True)) / np.sqrt(y.var(2, keepdims=True) + F32(1e-5))
+        y = y * scale[:, None] + shift[:, None]
+    else:
+        y = layer_norm(y.swapaxes(1, 2), scale, shift).swapaxes(1, 2)
+    return conv(act(y), w["pointwise_conv2.weight"]).swapaxes(1, 2)
+
+
+class DemucsPair(nn.Module):
+    """One encoder and one decoder of Demucs around nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv1d(2, 6, 8, 4), nn.ReLU(), nn.Conv1d(6, 12, 1), nn.GLU(dim=1)
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv1d(6, 12, 3), nn.GLU(dim=1), nn.ConvTranspose1d(6, 2, 8, 4)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Encode, add the cropped skip, decode."""
+        skip = self.encoder(x)
+        y = functional.pad(skip.flip(1), (2, 1))
+        apart = y.shape[-1] - skip.shape[-1]
+        y = y[..., apart // 2 : apart // 2 + skip.shape[-1]]
+        return self.decoder(y + skip)
+
+
+def build_demucs() -> tuple[Any, np.ndarray]:
+    return train_torch(DemucsPair(), 4203, gain=1.5), inputs(4204, 2, 2, 48)
+
+
+def demucs(
+    model: Any,
+    x: np.ndarray,
+    gate: str = "second half",
+    start: int = 1,
+    flipped: bool = False,
+    first_relu: bool = True,
+) -> np.ndarray:
+    w = weights_of(model)
+
+    def glu(y: np.ndarray) -> np.ndarray:
+        a, b = np.split(y, 2, 1)
+        return b * sigmoid(a) if gate == "first half" else a * sigmoid(b)
+
+    y = conv(x, w["encoder.0.weight"], w["encoder.0.bias"], stride=4)
+    y = relu(y) if first_relu else y
+    skip = glu(conv(y, w["encoder.2.weight"], w["encoder.2.bias"]))
+    y = np.pad(skip[:, ::-1], ((0, 0), (0, 0), (2, 1)))[..., start : start + skip.shape[-1]]
+    y = glu(conv(y + skip, w["decoder.0.weight"], w["decoder.0.bias"]))
+    kernel = w["decoder.2.weight"]
+    kernel = kernel[..., ::-1] if flipped else kernel
+    steps = y.shape[-1]
+    out = np.zeros((len(x), 2, 4 * (steps - 1) + 8), F32)
+    for t in range(steps):
+        out[..., 4 * t : 4 * t + 8] += np.einsum("bi,iok->bok", y[..., t], kernel)
+    return out + w["decoder.2.bias"][:, None]
+
+
+class MelFront(nn.Module):
+    """Logarithmic mel features of a wave, then a linear layer, as Whisper's front end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 8) / 2595) - 1)
+        bins = np.linspace(0, 8000, 17)
+        up = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+        down = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+        mel = np.maximum(0, np.minimum(up, down)).astype(F32)
+        self.register_buffer("mel", torch.from_numpy(mel), persistent=False)
+        self.register_buffer("window", torch.hann_window(32), persistent=False)
+        self.out = nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, frames, 5)."""
+        s = torch.stft(x, 32, 16, window=self.window, center=True, return_complex=True)
+        power = s[..., :-1].abs() ** 2
+        y = torch.clamp(self.mel @ power, min=1e-6).log10()
+        return self.out(((y + 4) / 4).transpose(1, 2))
+
+
+def build_mel() -> tuple[Any, np.ndarray]:
+    return train_torch(MelFront(), 4205), inputs(4206, 2, 160, scale=0.3)
+
+
+def mel_front(
+    model: Any,
+    x: np.ndarray,
+    window: str = "periodic",
+    edge: str = "reflect",
+    power: int = 2,
+    drop: str = "last",
+    log: Any = np.log10,
+) -> np.ndarray:
+    w = weights_of(model)
+    wide = np.pad(x, ((0, 0), (16, 16)), mode=edge)
+    shape = np.hanning(33)[:32] if window == "periodic" else np.hanning(32)
+    frames = np.lib.stride_tricks.sliding_window_view(wide, 32, 1)[:, ::16]
+    frames = frames[:, :-1] if drop == "last" else frames[:, 1:]
+    s = np.abs(np.fft.rfft(frames * shape.astype(F32), axis=-1)).astype(F32) ** power
+    y = log(np.maximum(s @ model.mel.numpy().T, F32(1e-6)))
+    return linear(((y + 4) / 4).astype(F32), w["out.weight"], w["out.bias"])
+
+
+class SincConv(nn.Module):
+    """SincNet's first layer: band passes with learned edges, in hertz."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = nn.Parameter(torch.tensor([30.0, 300.0, 900.0, 1600.0, 2500.0]))
+        self.band = nn.Parameter(torch.tensor([100.0, 250.0, 400.0, -500.0, 700.0]))
+        n = (torch.arange(31.0) - 15) / 8000
+        self.register_buffer("n", n, persistent=False)
+        window = 0.54 - 0.46 * torch.cos(2 * torch.pi * torch.arange(31.0) / 30)
+        self.register_buffer("window", window, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Filter (batch, 1, time) into five bands."""
+        low = 50 + self.low.abs()
+        high = torch.clamp(low + 50 + self.band.abs(), 50, 4000)
+        wide = 2 * high[:, None] * torch.sinc(2 * high[:, None] * self.n)
+        narrow = 2 * low[:, None] * torch.sinc(2 * low[:, None] * self.n)
+        kernel = (wide - narrow) * self.window / (2 * (high - low)[:, None])
+        return functional.conv1d(x, kernel[:, None])
+
+
+def build_sinc() -> tuple[Any, np.ndarray]:
+    return SincConv().eval(), inputs(4207, 2, 1, 90)
+
+
+def sinc_conv(
+    model: Any,
+    x: np.ndarray,
+    lowest: float = 50,
+    absolute: bool = True,
+    window: str = "Hamming",
+    over_band: bool = True,
+    pi_twice: bool = False,
+) -> np.ndarray:
+    w = weights_of(model)
+    band = np.abs(w["band"]) if absolute else w["band"]
+    low = lowest + np.abs(w["low"])
+    high = np.clip(low + 50 + band, 50, 4000)
+    n = (np.arange(31) - 15) / 8000 * (np.pi if pi_twice else 1)
+
+    def passes(f: np.ndarray) -> np.ndarray:
+        return 2 * f[:, None] * np.sinc(2 * f[:, None] * n)
+
+    kernel = (passes(high) - passes(low)) * (np.hanning(31) if window == "Hann" else np.hamming(31))
+    if over_band:
+        kernel = kernel / (2 * (high - low)[:, None])
+    return conv(x, kernel[:, None].astype(F32))
+
+
+class Joint(nn.Module):
+    """The joint network of an RNN transducer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc = nn.Linear(8, 10)
+        self.pred = nn.Linear(6, 10, bias=False)
+        self.out = nn.Linear(10, 7)
+
+    def forward(self, encoded: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities (batch, time, labels + 1, vocabulary)."""
+        y = self.enc(encoded)[:, :, None] + self.pred(predicted)[:, None]
+        return self.out(y.tanh()).log_softmax(-1)
+
+
+def build_joint() -> tuple[Any, tuple[np.ndarray, ...]]:
+    x = inputs(4209, 2, 5, 8), inputs(4210, 2, 5, 6)
+    return train_torch(Joint(), 4208, gain=1.5), x
+
+
+def joint(
+    model: Any,
+    x: Any,
+    act: Any = np.tanh,
+    swapped: bool = False,
+    over: int = -1,
+    late: bool = False,
+) -> np.ndarray:
+    w = weights_of(model)
+    a = linear(x[0], w["enc.weight"], w["enc.bias"])
+    b = linear(x[1], w["pred.weight"])
+    if late:
+        b = np.pad(b, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+    y = a[:, None] + b[:, :, None] if swapped else a[:, :, None] + b[:, None]
+    y = linear(act(y), w["out.weight"], w["out.bias"])
+    y = y - y.max(over, keepdims=True)
+    return y - np.log(np.exp(y).sum(over, keepdims=True))
+
+
+class WaveBlock(nn.Module):
+    """WaveNet's gated residual block: dilated and causal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dilated = nn.Conv1d(6, 12, 2, dilation=4)
+        self.condition = nn.Conv1d(3, 12, 1, bias=False)
+        self.mix = nn.Conv1d(6, 6, 1)
+
+    def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Add the block's change, scaled by the root of a half."""
+        y = self.dilated(functional.pad(x, (4, 0))) + self.condition(c)
+        a, b = y.chunk(2, 1)
+        return (x + self.mix(a.tanh() * b.sigmoid())) * 0.5**0.5
+
+
+def build_wave() -> tuple[Any, tuple[np.ndarray, ...]]:
+    x = inputs(4212, 2, 6, 14), inputs(4213, 2, 3, 14)
+    return train_torch(WaveBlock(), 4211, gain=1.5), x
+
+
+def wave(
+    model: Any,
+    x: Any,
+    left: int = 4,
+    gate: str = "tanh, sigmoid",
+    scale: float = 0.5**0.5,
+    condition: str = "both halves",
+    dilation: int = 4,
+) -> np.ndarray:
+    w = weights_of(model)
+    image, c = x
+    wide = np.pad(image, ((0, 0), (0, 0), (left, dilation - left)))
+    y = conv(wide, w["dilated.weight"], w["dilated.bias"], dilation=dilation)
+    extra = conv(c, w["condition.weight"])
+    if condition == "first half":
+        extra = extra * (np.arange(12) < 6)[:, None]
+    a, b = np.split((y + extra).astype(F32), 2, 1)
+    y = sigmoid(a) * np.tanh(b) if gate == "sigmoid, tanh" else np.tanh(a) * sigmoid(b)
+    return (image + conv(y, w["mix.weight"], w["mix.bias"])) * F32(scale)
+
+
+def build_hifigan() -> tuple[Any, np.ndarray]:
+    block = HifiGanResidualBlock(6, 3, (1, 3, 5), 0.1)
+    return train_torch(block, 4214, gain=1.2), inputs(4215, 2, 6, 20)
+
+
+def hifigan(
+    model: Any,
+    x: np.ndarray,
+    slope: float = 0.1,
+    dilations: tuple[int, ...] = (1, 3, 5),
+    second: str = "not dilated",
+    residual: str = "each",
+) -> np.ndarray:
+    w = weights_of(model)
+
+    def leaky(a: np.ndarray) -> np.ndarray:
+        return np.where(a > 0, a, a * F32(slope))
+
+    first = x
+    for i, d in enumerate(dilations):
+        kernel, bias = w[f"convs1.{i}.weight"], w[f"convs1.{i}.bias"]
+        y = conv(leaky(x), kernel, bias, padding=d, dilation=d)
+        e = d if second == "dilated" else 1
+        kernel, bias = w[f"convs2.{i}.weight"], w[f"convs2.{i}.bias"]
+        y = conv(leaky(y), kernel, bias, padding=e, dilation=e)
+        x = y if residual == "last" else x + y
+    return x + first if residual == "last" else x
+
+
+class Statistics(nn.Module):
+    """ECAPA's attentive statistics: weighed mean and deviation over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tdnn = nn.Conv1d(8, 5, 1)
+        self.conv = nn.Conv1d(5, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Means and deviations (batch, 16)."""
+        a = self.conv(self.tdnn(x).tanh()).softmax(2)
+        mean = (a * x).sum(2)
+        spread = (a * (x - mean[..., None]) ** 2).sum(2)
+        return torch.cat([mean, spread.clamp(1e-12).sqrt()], 1)
+
+
+def build_statistics() -> tuple[Any, np.ndarray]:
+    return train_torch(Statistics(), 4216, gain=1.5), inputs(4217, 2, 8, 12)
+
+
+def statistics(
+    model: Any,
+    x: np.ndarray,
+    over: int = 2,
+    root: bool = True,
+    about: str = "weighed mean",
+    deviation_first: bool = False,
+) -> np.ndarray:
+    w = weights_of(model)
+    a = np.tanh(conv(x, w["tdnn.weight"], w["tdnn.bias"]))
+    a = softmax(conv(a, w["conv.weight"], w["conv.bias"]), over)
+    mean = (a * x).sum(2)
+    centre = x.mean(2) if about == "plain mean" else mean
+    spread = (a * (x - centre[..., None]) ** 2).sum(2)
+    spread = np.sqrt(spread) if root else spread
+    return np.concatenate([spread, mean] if deviation_first else [mean, spread], 1)
+
+
+class Interaction(nn.Module):
+    """DLRM: dot products of all pairs of features, after the dense ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bottom = nn.Linear(5, 6)
+        self.top = nn.Linear(16, 4)
+
+    def forward(self, dense: torch.Tensor, sparse: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, 4)."""
+        d = self.bottom(dense).relu()
+        t = torch.cat([d[:, None], sparse], 1)
+        z = t @ t.transpose(1, 2)
+        i, j = torch.tril_indices(5, 5, -1)
+        return self.top(torch.cat([d, z[:, i, j]], 1))
+
+
+def build_interaction() -> tuple[Any, tuple[np.ndarray, ...]]:
+    x = inputs(4219, 3, 5), inputs(4220, 3, 4, 6)
+    return train_torch(Interaction(), 4218, gain=1.5), x
+
+
+def interaction(
+    model: Any, x: Any, pairs: str = "below", dense: str = "first", scaled: bool = False
+) -> np.ndarray:
+    w = weights_of(model)
+    d = relu(linear(x[0], w["bottom.weight"], w["bottom.bias"]))
+    t = np.concatenate([x[1], d[:, None]] if dense == "last feature" else [d[:, None], x[1]], 1)
+    z = t @ t.swapaxes(1, 2)
+    z = z / F32(np.sqrt(6)) if scaled else z
+    i, j = np.tril_indices(5, -1) if pairs == "below" else np.triu_indices(5, 1)
+    if pairs == "with the diagonal":
+        i, j = (k[:10] for k in np.tril_indices(5))
+    y = [z[:, i, j], d] if dense == "after the pairs" else [d, z[:, i, j]]
+    return linear(np.concatenate(y, 1), w["top.weight"], w["top.bias"])
+
+
+class Cross(nn.Module):
+    """DCNv2: two cross layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(9, 9), nn.Linear(9, 9)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Cross x with itself."""
+        y = x
+        for layer in self.layers:
+            y = x * layer(y) + y
+        return y
+
+
+def build_cross() -> tuple[Any, np.ndarray]:
+    return train_torch(Cross(), 4221), inputs(4222, 4, 9)
+
+
+def cross(
+    model: Any,
+    x: np.ndarray,
+    factor: str = "first",
+    residual: str = "last",
+    bias: str = "inside",
+    transposed: bool = False,
+) -> np.ndarray:
+    w = weights_of(model)
+    y = x
+    for i in range(2):
+        kernel, b = w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]
+        z = linear(y, kernel.T if transposed else kernel, b if bias == "inside" else None)
+        z = (y if factor == "last" else x) * z
+        z = z if bias == "inside" else z + b
+        y = z + (x if residual == "first" else y)
+    return y
+
+
+class Factorisation(nn.Module):
+    """A factorisation machine of dense features: linear part and pairs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(7, 1)
+        self.v = nn.Parameter(torch.zeros(7, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, 1)."""
+        square_of_sum = (x @ self.v) ** 2
+        sum_of_squares = (x**2) @ (self.v**2)
+        return self.first(x) + 0.5 * (square_of_sum - sum_of_squares).sum(1, keepdim=True)
+
+
+def build_factorisation() -> tuple[Any, np.ndarray]:
+    return train_torch(Factorisation(), 4223), inputs(4224, 6, 7)
+
+
+def factorisation(
+    model: Any,
+    x: np.ndarray,
+    half: float = 0.5,
+    squares: str = "x and v",
+    own: bool = False,
+    linear_part: bool = True,
+) -> np.ndarray:
+    w = weights_of(model)
+    pairs = (x @ w["v"]) ** 2
+    if not own:
+        pairs = pairs - (x if squares == "v" else x**2) @ w["v"] ** 2
+    first = linear(x, w["first.weight"], w["first.bias"]) if linear_part else w["first.bias"]
+    return first + F32(half) * pairs.sum(1, keepdims=True)
+
+
+class Interest(nn.Module):
+    """DIN: a pooled history, weighed by an MLP of candidate and item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(20, 8), nn.Sigmoid(), nn.Linear(8, 1))
+
+    def forward(self, query: torch.Tensor, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Interests (batch, 5)."""
+        q = query[:, None].expand_as(items)
+        score = self.mlp(torch.cat([q, items, q - items, q * items], -1))[..., 0]
+        return ((score * mask)[..., None] * items).sum(1)
+
+
+def build_interest() -> tuple[Any, tuple[np.ndarray, ...]]:
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]], F32)
+    x = inputs(4226, 3, 5), inputs(4227, 3, 4, 5), mask
+    return train_torch(Interest(), 4225, gain=2.0), x
+
+
+def interest(
+    model: Any,
+    x: Any,
+    sign: int = 1,
+    weigh: str = "scores",
+    order: tuple[int, ...] = (0, 1, 2, 3),
+    masked: bool = True,
+) -> np.ndarray:
+    w = weights_of(model)
+    query, items, mask = x
+    q = np.broadcast_to(query[:, None], items.shape)
+    parts = [q, items, sign * (q - items), q * items]
+    y = np.concatenate([parts[i] for i in order], -1)
+    y = sigmoid(linear(y, w["mlp.0.weight"], w["mlp.0.bias"]))
+    score = linear(y, w["mlp.2.weight"], w["mlp.2.bias"])[..., 0]
+    if weigh == "softmax":
+        score = softmax(np.where(mask > 0, score, F32(-1e9)))
+    elif weigh == "mean":
+        score = score * mask / mask.sum(1, keepdims=True)
+    elif masked:
+        score = score * mask
+    return (score[..., None] * items).sum(1)
+
+
+class Mmoe(nn.Module):
+    """MMoE: shared experts, a gate for each task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.Linear(6, 3 * 5)
+        self.gates = nn.Linear(6, 2 * 3, bias=False)
+        self.towers = nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores of two tasks (batch, 2)."""
+        e = self.experts(x).relu().view(-1, 3, 5)
+        g = self.gates(x).view(-1, 2, 3).softmax(-1)
+        return ((g @ e) * self.towers.weight).sum(-1) + self.towers.bias
+
+
+def build_mmoe() -> tuple[Any, np.ndarray]:
+    return train_torch(Mmoe(), 4228, gain=1.8), inputs(4229, 5, 6)
+
+
+def mmoe(
+    model: Any,
+    x: np.ndarray,
+    over: str = "experts",
+    split: str = "tasks, experts",
+    experts: str = "experts, units",
+) -> np.ndarray:
+    w = weights_of(model)
+    e = relu(linear(x, w["experts.weight"], w["experts.bias"]))
+    if experts == "units, experts":
+        e = e.reshape(-1, 5, 3).swapaxes(1, 2)
+    e = e.reshape(-1, 3, 5)
+    g = linear(x, w["gates.weight"])
+    if split == "experts, tasks":
+        g = g.reshape(-1, 3, 2).swapaxes(1, 2)
+    g = g.reshape(-1, 2, 3)
+    if over == "none":
+        g = sigmoid(g)
+    else:
+        g = softmax(g, 1 if over == "tasks" else 2)
+    return ((g @ e) * w["towers.weight"]).sum(-1) + w["towers.bias"]
+
+
 CASES = [
     Case(
         "blind_faster_rcnn_boxes",
@@ -1346,6 +1878,355 @@ CASES = [
                 partial(focus, order="channel by channel"),
                 "The four pixels of a channel are neighbours (PixelUnshuffle), where all "
                 "channels of a pixel are.",
+            ),
+        },
+    ),
+    Case(
+        "blind_seamless_causal_conformer_convolution",
+        build_causal_conformer,
+        "",
+        causal_conformer,
+        {
+            "padded_on_both_sides": Mistake(
+                partial(causal_conformer, left=2),
+                "The depthwise convolution is padded by 2 on both sides, where it is causal (4 on "
+                "the left).",
+            ),
+            "gate_is_first_half": Mistake(
+                partial(causal_conformer, gate="first half"),
+                "GLU gates with the first half of the channels, where the second half is the gate.",
+            ),
+            "norm_over_time": Mistake(
+                partial(causal_conformer, norm_over="time"),
+                "The second layer normalisation has its statistics over time, where they are "
+                "over the channels.",
+            ),
+            "kernel_flipped": Mistake(
+                partial(causal_conformer, flipped=True),
+                "The depthwise kernel is flipped in time.",
+            ),
+            "gate_and_padding": Mistake(
+                partial(causal_conformer, gate="first half", left=2),
+                "Two causes: GLU's halves are swapped, and the convolution is padded on both "
+                "sides.",
+                causes=2,
+            ),
+        },
+    ),
+    Case(
+        "blind_demucs_encoder_and_decoder",
+        build_demucs,
+        "",
+        demucs,
+        {
+            "gate_is_first_half": Mistake(
+                partial(demucs, gate="first half"),
+                "GLU gates with the first half of the channels.",
+            ),
+            "trimmed_one_late": Mistake(
+                partial(demucs, start=2),
+                "The centre trim starts one step late (rounded up), where 3 // 2 is 1.",
+            ),
+            "transposed_kernel_flipped": Mistake(
+                partial(demucs, flipped=True),
+                "The transposed convolution's kernel is flipped in time.",
+            ),
+            "encoder_without_relu": Mistake(
+                partial(demucs, first_relu=False),
+                "The encoder's ReLU is forgotten.",
+            ),
+        },
+    ),
+    Case(
+        "blind_log_mel_front",
+        build_mel,
+        "",
+        mel_front,
+        {
+            "symmetric_window": Mistake(
+                partial(mel_front, window="symmetric"),
+                "The Hann window is symmetric (numpy.hanning(32)), where it is periodic.",
+            ),
+            "padded_with_zeros": Mistake(
+                partial(mel_front, edge="constant"),
+                "The wave is padded with zeros, where it is reflected.",
+            ),
+            "magnitude": Mistake(
+                partial(mel_front, power=1),
+                "The mel filters weigh magnitudes, where they weigh powers.",
+            ),
+            "first_frame_dropped": Mistake(
+                partial(mel_front, drop="first"),
+                "The first frame is dropped, where the last one is.",
+            ),
+            "natural_logarithm": Mistake(
+                partial(mel_front, log=np.log),
+                "The logarithm is the natural one, where it is to base 10.",
+            ),
+        },
+    ),
+    Case(
+        "blind_sinc_convolution",
+        build_sinc,
+        "",
+        sinc_conv,
+        {
+            "lowest_edge_forgotten": Mistake(
+                partial(sinc_conv, lowest=0),
+                "The lowest frequency of 50 Hz is not added to the lower edges.",
+            ),
+            "sign_of_band_kept": Mistake(
+                partial(sinc_conv, absolute=False),
+                "The bandwidth's absolute value is not taken, so a negative one inverts the band.",
+            ),
+            "hann_window": Mistake(
+                partial(sinc_conv, window="Hann"),
+                "The window is Hann's, where it is Hamming's.",
+            ),
+            "not_divided_by_band": Mistake(
+                partial(sinc_conv, over_band=False),
+                "The filters are not divided by twice their bandwidth.",
+            ),
+            "pi_twice": Mistake(
+                partial(sinc_conv, pi_twice=True),
+                "The argument is multiplied by pi, though numpy.sinc does that itself.",
+            ),
+        },
+    ),
+    Case(
+        "blind_transducer_joint",
+        build_joint,
+        "",
+        joint,
+        {
+            "time_and_labels_swapped": Mistake(
+                partial(joint, swapped=True),
+                "Time and labels are swapped in the sum of all pairs (both are 5).",
+            ),
+            "relu": Mistake(
+                partial(joint, act=relu),
+                "ReLU, where it is tanh.",
+            ),
+            "normalised_over_labels": Mistake(
+                partial(joint, over=2),
+                "The log-softmax is over the label positions, where it is over the vocabulary.",
+            ),
+            "prediction_one_late": Mistake(
+                partial(joint, late=True),
+                "The prediction network's output is shifted by one label (a second start symbol).",
+            ),
+        },
+    ),
+    Case(
+        "blind_wavenet_block",
+        build_wave,
+        "",
+        wave,
+        {
+            "gates_swapped": Mistake(
+                partial(wave, gate="sigmoid, tanh"),
+                "The first half goes through sigmoid and the second through tanh.",
+            ),
+            "looks_ahead": Mistake(
+                partial(wave, left=0),
+                "The convolution is padded on the right and looks ahead.",
+            ),
+            "not_scaled": Mistake(
+                partial(wave, scale=1),
+                "The sum is not multiplied by the root of a half.",
+            ),
+            "condition_of_the_filter_alone": Mistake(
+                partial(wave, condition="first half"),
+                "The condition is added to the filter alone, where the gate has its own.",
+            ),
+            "dilation_of_next_block": Mistake(
+                partial(wave, left=8, dilation=8),
+                "The dilation is 8 (the next block's), where it is 4.",
+            ),
+        },
+    ),
+    Case(
+        "blind_hifigan_residual_block",
+        build_hifigan,
+        "",
+        hifigan,
+        {
+            "slope_of_a_hundredth": Mistake(
+                partial(hifigan, slope=0.01),
+                "The leaky ReLU's slope is 0.01 (the default), where it is 0.1.",
+            ),
+            "second_convolutions_dilated": Mistake(
+                partial(hifigan, second="dilated"),
+                "The second convolutions are dilated too, where they are not.",
+            ),
+            "dilations_reversed": Mistake(
+                partial(hifigan, dilations=(5, 3, 1)),
+                "The dilations run 5, 3, 1, where they are 1, 3, 5.",
+            ),
+            "one_residual_for_all": Mistake(
+                partial(hifigan, residual="last"),
+                "The input is added once, at the end, where each pair adds its own.",
+            ),
+            "slope_and_dilations": Mistake(
+                partial(hifigan, slope=0.2, dilations=(1, 2, 4)),
+                "Two causes: the slope is 0.2, where it is 0.1, and the dilations are 1, 2, 4, "
+                "where they are 1, 3, 5.",
+                causes=2,
+            ),
+        },
+    ),
+    Case(
+        "blind_attentive_statistics",
+        build_statistics,
+        "",
+        statistics,
+        {
+            "softmax_over_channels": Mistake(
+                partial(statistics, over=1),
+                "The attention's softmax is over the channels, where it is over time.",
+            ),
+            "variance": Mistake(
+                partial(statistics, root=False),
+                "The second half is the variance, its root is forgotten.",
+            ),
+            "deviation_about_plain_mean": Mistake(
+                partial(statistics, about="plain mean"),
+                "The deviation is about the plain mean, where it is about the weighed one.",
+            ),
+            "deviation_first": Mistake(
+                partial(statistics, deviation_first=True),
+                "Deviations are concatenated before means.",
+            ),
+        },
+    ),
+    Case(
+        "blind_dlrm_interaction",
+        build_interaction,
+        "",
+        interaction,
+        {
+            "pairs_above_the_diagonal": Mistake(
+                partial(interaction, pairs="above"),
+                "The pairs are read above the diagonal, row by row, where they are below it: the "
+                "same values in another order.",
+            ),
+            "diagonal_included": Mistake(
+                partial(interaction, pairs="with the diagonal"),
+                "The diagonal is included and the list cut at ten pairs.",
+            ),
+            "dense_after_pairs": Mistake(
+                partial(interaction, dense="after the pairs"),
+                "The dense features are concatenated after the pairs, where they come before.",
+            ),
+            "dense_as_last_feature": Mistake(
+                partial(interaction, dense="last feature"),
+                "The dense vector is the last of the features, where it is the first.",
+            ),
+        },
+    ),
+    Case(
+        "blind_dcn_v2_cross",
+        build_cross,
+        "",
+        cross,
+        {
+            "multiplied_by_the_last": Mistake(
+                partial(cross, factor="last"),
+                "A layer multiplies by its own input, where it is by the first one.",
+            ),
+            "first_added": Mistake(
+                partial(cross, residual="first"),
+                "A layer adds the first input, where it adds its own.",
+            ),
+            "bias_outside": Mistake(
+                partial(cross, bias="outside"),
+                "The bias is added after the multiplication (DCN's first version).",
+            ),
+            "kernel_transposed": Mistake(
+                partial(cross, transposed=True),
+                "The square kernels are transposed.",
+            ),
+            "factor_and_residual": Mistake(
+                partial(cross, bias="outside", residual="first"),
+                "Two causes: the bias is added after the multiplication, and each layer adds the "
+                "first input.",
+                causes=2,
+            ),
+        },
+    ),
+    Case(
+        "blind_factorisation_machine",
+        build_factorisation,
+        "",
+        factorisation,
+        {
+            "half_forgotten": Mistake(
+                partial(factorisation, half=1),
+                "The pairs are not halved, so each counts twice.",
+            ),
+            "squares_of_x_forgotten": Mistake(
+                partial(factorisation, squares="v"),
+                "The sum of squares has x, where it has x squared.",
+            ),
+            "own_pairs_kept": Mistake(
+                partial(factorisation, own=True),
+                "The pairs of a feature with itself are not taken off.",
+            ),
+            "linear_part_forgotten": Mistake(
+                partial(factorisation, linear_part=False),
+                "The linear part is forgotten, but for its bias.",
+            ),
+        },
+    ),
+    Case(
+        "blind_din_interest",
+        build_interest,
+        "",
+        interest,
+        {
+            "difference_the_other_way": Mistake(
+                partial(interest, sign=-1),
+                "The difference is item minus query, where it is query minus item.",
+            ),
+            "softmax_of_scores": Mistake(
+                partial(interest, weigh="softmax"),
+                "The scores go through a softmax, where DIN takes them as they are.",
+            ),
+            "mask_forgotten": Mistake(
+                partial(interest, masked=False),
+                "The mask of the history is forgotten.",
+            ),
+            "product_before_difference": Mistake(
+                partial(interest, order=(0, 1, 3, 2)),
+                "The product is concatenated before the difference.",
+            ),
+            "mean_of_history": Mistake(
+                partial(interest, weigh="mean"),
+                "The sum is divided by the length of the history.",
+            ),
+        },
+    ),
+    Case(
+        "blind_mmoe",
+        build_mmoe,
+        "",
+        mmoe,
+        {
+            "softmax_over_tasks": Mistake(
+                partial(mmoe, over="tasks"),
+                "The gate's softmax is over the tasks, where it is over the experts.",
+            ),
+            "gates_split_the_other_way": Mistake(
+                partial(mmoe, split="experts, tasks"),
+                "The gates are split as (experts, tasks), where they are (tasks, experts).",
+            ),
+            "experts_split_the_other_way": Mistake(
+                partial(mmoe, experts="units, experts"),
+                "The experts' outputs are split as (units, experts).",
+            ),
+            "sigmoid_gates": Mistake(
+                partial(mmoe, over="none"),
+                "The gates are sigmoids, where they are a softmax.",
             ),
         },
     ),
