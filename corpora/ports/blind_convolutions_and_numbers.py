@@ -1,6 +1,6 @@
 """Quantised arithmetic, convolutions and other layers of Keras, right and wrong.
 
-Integers with zero points, fixed point, small floats, tables, QKeras, and layers whose axes,
+Integers with zero points, fixed point, small floats, tables, and layers whose axes,
 paddings or states are easily mistaken. They were written from the frameworks' references alone,
 without a look at the tool that is measured on them.
 """
@@ -8,14 +8,15 @@ without a look at the tool that is measured on them.
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from corpora.ports.case import Case, Mistake
-from corpora.ports.numpy_parts import conv, linear
-from corpora.ports.trained import inputs, train_torch, weights_of
+from corpora.ports.numpy_parts import conv, linear, relu, sigmoid
+from corpora.ports.trained import inputs, train_keras, train_torch, weights_of
 
 F32 = np.float32
 
@@ -441,6 +442,385 @@ def transposed_groups(
     return out + w["0.bias"][:, None, None]
 
 
+def same(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """Padding before and after, as "same" means it."""
+    span = (kernel - 1) * dilation + 1
+    total = max((-(-size // stride) - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2
+
+
+def build_separable1d() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.SeparableConv1D(
+        7, 4, strides=2, padding="same", depth_multiplier=2, name="separable"
+    )
+    model = keras.Sequential([keras.Input((11, 3)), layer])
+    return train_keras(model, 5201, gain=1.3), inputs(5202, 2, 11, 3)
+
+
+def separable1d(
+    model: Any,
+    x: np.ndarray,
+    order: str = "channel, multiplier",
+    more: str = "after",
+    between: Any = None,
+) -> np.ndarray:
+    depth, point, bias = model.get_layer("separable").get_weights()
+    before, after = same(11, 4, 2)
+    before, after = (after, before) if more == "before" else (before, after)
+    wide = np.pad(x, ((0, 0), (before, after), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, 4, 1)[:, ::2]
+    y = np.einsum("btck,kcm->btcm", windows, depth)
+    y = y.swapaxes(2, 3) if order == "multiplier, channel" else y
+    y = y.reshape(*y.shape[:2], 6)
+    y = between(y) if between else y
+    return y @ point[0] + bias
+
+
+def build_conv2d_transpose() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.Conv2DTranspose(
+        3, (3, 4), strides=(2, 3), output_padding=(1, 2), name="transposed"
+    )
+    model = keras.Sequential([keras.Input((4, 5, 2)), layer])
+    return train_keras(model, 5203, gain=1.5), inputs(5204, 2, 4, 5, 2)
+
+
+def conv2d_transpose(
+    model: Any,
+    x: np.ndarray,
+    extra: str = "at the end",
+    flipped: bool = False,
+    bias_beyond: bool = True,
+    kernel_order: str = "out, in",
+    strides: tuple[int, int] = (2, 3),
+) -> np.ndarray:
+    kernel, bias = model.get_layer("transposed").get_weights()
+    kernel = kernel[::-1, ::-1] if flipped else kernel
+    if kernel_order == "in, out":
+        kernel = kernel.reshape(3, 4, 2, 3).swapaxes(2, 3)
+    out = np.zeros((2, 40, 40, 3), F32)
+    top, left = (1, 2) if extra == "at the start" else (0, 0)
+    for i in range(3):
+        for j in range(4):
+            rows = slice(top + i, top + i + 4 * strides[0], strides[0])
+            columns = slice(left + j, left + j + 5 * strides[1], strides[1])
+            out[:, rows, columns] += x @ kernel[i, j].T
+    out = out[:, :10, :18]
+    if not bias_beyond:
+        out[:, :9, :16] += bias
+        return out
+    return out + bias
+
+
+def build_depthwise() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.DepthwiseConv2D(
+        (3, 4), padding="same", depth_multiplier=2, dilation_rate=2, name="depthwise"
+    )
+    model = keras.Sequential([keras.Input((8, 9, 3)), layer])
+    return train_keras(model, 5205, gain=1.5), inputs(5206, 2, 8, 9, 3)
+
+
+def depthwise(
+    model: Any,
+    x: np.ndarray,
+    padded_for: int = 2,
+    dilation: tuple[int, int] = (2, 2),
+    order: str = "channel, multiplier",
+    flipped: bool = False,
+) -> np.ndarray:
+    kernel, bias = model.get_layer("depthwise").get_weights()
+    kernel = kernel[::-1, ::-1] if flipped else kernel
+    top, left = same(8, 3, 1, padded_for)[0], same(9, 4, 1, padded_for)[0]
+    wide = np.pad(x, ((0, 0), (top, 8), (left, 8), (0, 0)))
+    y = np.zeros((2, 8, 9, 3, 2), F32)
+    for i in range(3):
+        for j in range(4):
+            row, column = i * dilation[0], j * dilation[1]
+            pixel = wide[:, row : row + 8, column : column + 9]
+            y += pixel[..., None] * kernel[i, j]
+    y = y.swapaxes(3, 4) if order == "multiplier, channel" else y
+    return y.reshape(2, 8, 9, 6) + bias
+
+
+def build_einsum() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.EinsumDense("btnh,dnh->bdt", (10, 6), bias_axes="d", name="einsum")
+    model = keras.Sequential([keras.Input((6, 4, 3)), layer])
+    return train_keras(model, 5207, gain=1.3), inputs(5208, 2, 6, 4, 3)
+
+
+def einsum(
+    model: Any, x: np.ndarray, heads: str = "kept", bias_of: str = "d", out: str = "bdt"
+) -> np.ndarray:
+    kernel, bias = model.get_layer("einsum").get_weights()
+    if heads == "transposed":
+        kernel = kernel.swapaxes(1, 2).reshape(kernel.shape)
+    y = np.einsum("btnh,dnh->bdt", x, kernel)
+    if out == "reshaped":
+        y = y.swapaxes(1, 2).reshape(y.shape)
+    return y + bias[:6].reshape(1, 6) if bias_of == "t" else y + bias.reshape(10, 1)
+
+
+def build_normalization() -> tuple[Any, np.ndarray]:
+    mean, variance = np.array([3.0, -2.0, 0.5, 11.0]), np.array([4.0, 0.3, 9.0, 2.0])
+    layer = keras.layers.Normalization(axis=1, mean=mean, variance=variance, invert=True, name="n")
+    model = keras.Sequential([keras.Input((4, 4)), layer])
+    return model, inputs(5209, 3, 4, 4)
+
+
+def normalization(
+    model: Any, x: np.ndarray, axis: int = 1, root: bool = True, invert: bool = True
+) -> np.ndarray:
+    mean = np.array([3.0, -2.0, 0.5, 11.0], F32)
+    variance = np.array([4.0, 0.3, 9.0, 2.0], F32)
+    spread = np.sqrt(variance) if root else variance
+    if axis == 1:
+        mean, spread = mean[:, None], spread[:, None]
+    return x * spread + mean if invert else (x - mean) / spread
+
+
+def build_unit() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.UnitNormalization(axis=(1, 2), name="unit")
+    return keras.Sequential([keras.Input((4, 5, 3)), layer]), inputs(5210, 2, 4, 5, 3)
+
+
+def unit(
+    model: Any, x: np.ndarray, axis: tuple[int, ...] = (1, 2), norm: str = "two"
+) -> np.ndarray:
+    if norm == "one":
+        size = np.abs(x).sum(axis, keepdims=True)
+    elif norm == "squared":
+        size = (x * x).sum(axis, keepdims=True)
+    elif norm == "root of mean":
+        size = np.sqrt((x * x).mean(axis, keepdims=True))
+    else:
+        size = np.sqrt((x * x).sum(axis, keepdims=True))
+    return x / size
+
+
+def build_distributed() -> tuple[Any, np.ndarray]:
+    inner = keras.layers.Conv1D(4, 3, strides=2, activation="relu")
+    layer = keras.layers.TimeDistributed(inner, name="distributed")
+    model = keras.Sequential([keras.Input((4, 9, 3)), layer])
+    return train_keras(model, 5211, gain=1.4), inputs(5212, 4, 4, 9, 3)
+
+
+def distributed(
+    model: Any, x: np.ndarray, fold: str = "batch, time", along: str = "inner", act: Any = relu
+) -> np.ndarray:
+    kernel, bias = model.get_layer("distributed").get_weights()
+    y = x.swapaxes(0, 1) if fold == "time, batch" else x
+    y = y.reshape(16, 9, 3)
+    if along == "previous":
+        y = np.concatenate([np.zeros_like(y[:1]), y[:-1]])
+    windows = np.lib.stride_tricks.sliding_window_view(y, 3, 1)[:, ::2]
+    y = act(np.einsum("btck,kco->bto", windows, kernel) + bias)
+    return y.reshape(4, 4, 4, 4)
+
+
+def build_masked_pair() -> tuple[Any, np.ndarray]:
+    rnn = keras.layers.GRU(5, return_sequences=True)
+    model = keras.Sequential(
+        [
+            keras.Input((7,), dtype="int32"),
+            keras.layers.Embedding(12, 4, mask_zero=True, name="embedding"),
+            keras.layers.Bidirectional(rnn, name="pair"),
+        ]
+    )
+    x = np.array([[3, 8, 1, 5, 0, 0, 0], [7, 2, 9, 4, 6, 11, 10], [5, 5, 2, 0, 0, 0, 0]])
+    return train_keras(model, 5213, gain=1.6), x.astype(np.int32)
+
+
+def _gru_step(x: np.ndarray, h: np.ndarray, weights: Any, mix: str = "keras") -> np.ndarray:
+    kernel, recurrent, bias = weights
+    units = h.shape[1]
+    a, b = x @ kernel + bias[0], h @ recurrent + bias[1]
+    z = sigmoid(a[:, :units] + b[:, :units])
+    r = sigmoid(a[:, units : 2 * units] + b[:, units : 2 * units])
+    new = np.tanh(a[:, 2 * units :] + r * b[:, 2 * units :])
+    return (1 - z) * h + z * new if mix == "paper" else z * h + (1 - z) * new
+
+
+def masked_pair(
+    model: Any,
+    x: np.ndarray,
+    masked: bool = True,
+    at_mask: str = "zeros",
+    backward: str = "turned back",
+    order: str = "forward first",
+    mix: str = "keras",
+    shared: bool = False,
+) -> np.ndarray:
+    table = model.get_layer("embedding").get_weights()[0]
+    weights = model.get_layer("pair").get_weights()
+    both = []
+    for direction in (1, -1):
+        part = weights[:3] if direction == 1 or shared else weights[3:]
+        h = np.zeros((3, 5), F32)
+        out = np.zeros((3, 7, 5), F32)
+        for t in range(7)[::direction]:
+            keep = (x[:, t] != 0)[:, None]
+            new = _gru_step(table[x[:, t]], h, part, mix)
+            h = np.where(keep, new, h) if masked else new
+            shown = np.where(keep, h, 0) if masked and at_mask == "zeros" else h
+            out[:, t] = shown
+        if direction == -1 and backward == "left reversed":
+            out = out[:, ::-1]
+        both.append(out)
+    return np.concatenate(both if order == "forward first" else both[::-1], -1)
+
+
+def build_cells() -> tuple[Any, np.ndarray]:
+    cells = [keras.layers.LSTMCell(5), keras.layers.GRUCell(4)]
+    model = keras.Sequential(
+        [keras.Input((6, 3)), keras.layers.RNN(cells, return_sequences=True, name="cells")]
+    )
+    return train_keras(model, 5214, gain=1.5), inputs(5215, 3, 6, 3)
+
+
+def cells(
+    model: Any,
+    x: np.ndarray,
+    gates: str = "ifco",
+    handed_on: str = "h",
+    late: bool = False,
+    mix: str = "keras",
+    carried: bool = False,
+) -> np.ndarray:
+    w = model.get_layer("cells").get_weights()
+    h, c, g = (np.zeros((3, n), F32) for n in (5, 5, 4))
+    out = []
+    for t in range(6):
+        if carried:
+            h = np.concatenate([np.zeros_like(h[:1]), h[:-1]])
+        shown = h
+        a = np.split(x[:, t] @ w[0] + h @ w[1] + w[2], 4, 1)
+        i, f, new, o = (a[gates.index(name)] for name in "ifco")
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(new)
+        h = sigmoid(o) * np.tanh(c)
+        shown = shown if late else h
+        g = _gru_step(c if handed_on == "c" else shown, g, w[3:], mix)
+        out.append(g)
+    return np.stack(out, 1)
+
+
+def build_conv1d_transpose() -> tuple[Any, np.ndarray]:
+    layer = keras.layers.Conv1DTranspose(4, 6, strides=3, padding="same", name="transposed")
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    return train_keras(model, 5216, gain=1.5), inputs(5217, 2, 5, 3)
+
+
+def conv1d_transpose(
+    model: Any, x: np.ndarray, start: int = 1, flipped: bool = False, overlap: str = "added"
+) -> np.ndarray:
+    kernel, bias = model.get_layer("transposed").get_weights()
+    kernel = kernel[::-1] if flipped else kernel
+    out = np.zeros((2, 5 * 3 + 3, 4), F32)
+    for t in range(5):
+        part = np.einsum("bi,koi->bko", x[:, t], kernel)
+        if overlap == "overwritten":
+            out[:, 3 * t : 3 * t + 6] = part
+        else:
+            out[:, 3 * t : 3 * t + 6] += part
+    return out[:, start : start + 15] + bias
+
+
+class Local(nn.Module):
+    """A locally connected layer: windows of three steps, a kernel for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 15, 4))
+        self.bias = nn.Parameter(torch.zeros(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (batch, positions, 4) of (batch, time, channels)."""
+        windows = x.unfold(1, 3, 2).transpose(2, 3).flatten(2)
+        return torch.einsum("bti,tio->bto", windows, self.weight) + self.bias
+
+
+def build_local() -> tuple[Any, np.ndarray]:
+    return train_torch(Local(), 5218, gain=1.5), inputs(5219, 2, 9, 5)
+
+
+def local(
+    model: Any,
+    x: np.ndarray,
+    order: str = "time, channel",
+    shared: bool = False,
+    bias: str = "of the position",
+) -> np.ndarray:
+    w = weights_of(model)
+    kernel, offset = w["weight"], w["bias"]
+    out = []
+    for t in range(4):
+        window = x[:, 2 * t : 2 * t + 3]
+        window = window.swapaxes(1, 2) if order == "channel, time" else window
+        y = window.reshape(2, 15) @ kernel[0 if shared else t]
+        out.append(y + offset[0 if bias == "of the first" else t])
+    return np.stack(out, 1)
+
+
+def build_crop() -> tuple[Any, np.ndarray]:
+    model = keras.Sequential(
+        [
+            keras.Input((9, 12, 3)),
+            keras.layers.CenterCrop(6, 7),
+            keras.layers.Rescaling(1 / 127.5, -1.0, name="rescaled"),
+        ]
+    )
+    pixels = np.random.default_rng(5220).integers(0, 256, (2, 9, 12, 3))
+    return model, pixels.astype(F32)
+
+
+def crop(
+    model: Any, x: np.ndarray, start: tuple[int, int] = (1, 2), order: str = "scale first"
+) -> np.ndarray:
+    y = x[:, start[0] : start[0] + 6, start[1] : start[1] + 7]
+    if order == "offset first":
+        return ((y - 1) / F32(127.5)).astype(F32)
+    if order == "255":
+        return (y / F32(255) - 1).astype(F32)
+    return y / F32(127.5) - 1
+
+
+@keras.saving.register_keras_serializable("blind")
+class QuantisedDense(keras.layers.Dense):
+    """Dense with kernel, bias and ReLU of few bits, as QKeras's quantizers count them."""
+
+    def call(self, x: Any) -> Any:
+        """A kernel of 4 bits below one, a bias of 6 with one integer bit, a ReLU of 4 with one."""
+        k = keras.ops.clip(keras.ops.round(self.kernel * 8), -8, 7) / 8
+        b = keras.ops.clip(keras.ops.round(self.bias * 16), -32, 31) / 16
+        y = keras.ops.matmul(x, k) + b
+        return keras.ops.clip(keras.ops.round(y * 8), 0, 15) / 8
+
+
+def build_quantised_dense() -> tuple[Any, np.ndarray]:
+    model = keras.Sequential([keras.Input((12,)), QuantisedDense(9, name="quantised")])
+    return train_keras(model, 5221, gain=1.2), inputs(5222, 6, 12, scale=2.5)
+
+
+def quantised_dense(
+    model: Any,
+    x: np.ndarray,
+    rounding: Any = np.round,
+    highest: int = 7,
+    lowest: int = -8,
+    bias: str = "six bits",
+    steps: int = 8,
+    overflow: str = "saturates",
+) -> np.ndarray:
+    kernel, offset = model.get_layer("quantised").get_weights()
+    k = np.clip(rounding(kernel * 8), lowest, highest) / F32(8)
+    if bias == "six bits":
+        offset = np.clip(np.round(offset * 16), -32, 31) / F32(16)
+    elif bias == "no integer bit":
+        offset = np.clip(np.round(offset * 32), -32, 31) / F32(32)
+    y = np.round((x @ k + offset) * steps)
+    if overflow == "wraps":
+        return np.where(y < 0, 0, y % 16).astype(F32) / steps
+    return np.clip(y, 0, 15).astype(F32) / steps
+
+
 CASES = [
     Case(
         "blind_int8_linear",
@@ -747,6 +1127,330 @@ CASES = [
             "padding_not_cropped": Mistake(
                 partial(transposed_groups, start=0),
                 "The padding is not cropped at the start, so that the map is one pixel off.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_separable_conv1d_multiplier",
+        build_separable1d,
+        "separable",
+        separable1d,
+        {
+            "multiplier_outermost": Mistake(
+                partial(separable1d, order="multiplier, channel"),
+                "The depthwise channels are ordered (multiplier, channel), where they are "
+                "(channel, multiplier).",
+            ),
+            "relu_between": Mistake(
+                partial(separable1d, between=relu),
+                "ReLU is applied between the depthwise and the pointwise convolution.",
+            ),
+            "more_padding_before": Mistake(
+                partial(separable1d, more="before"),
+                "The odd padding is put before, where it is after.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_conv2d_transpose_output_padding",
+        build_conv2d_transpose,
+        "transposed",
+        conv2d_transpose,
+        {
+            "extra_at_the_start": Mistake(
+                partial(conv2d_transpose, extra="at the start"),
+                "The output padding is put at the top and left, where it is at the bottom and "
+                "right.",
+            ),
+            "kernel_flipped": Mistake(
+                partial(conv2d_transpose, flipped=True),
+                "The kernel is flipped in both directions.",
+            ),
+            "no_bias_beyond": Mistake(
+                partial(conv2d_transpose, bias_beyond=False),
+                "The rows and columns of the output padding get no bias.",
+            ),
+            "kernel_read_in_out": Mistake(
+                partial(conv2d_transpose, kernel_order="in, out"),
+                "The kernel's memory is read as (rows, columns, in, out), where it is (rows, "
+                "columns, out, in).",
+            ),
+            "strides_swapped": Mistake(
+                partial(conv2d_transpose, strides=(3, 2)),
+                "The strides of rows and columns are swapped.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_depthwise_dilated",
+        build_depthwise,
+        "depthwise",
+        depthwise,
+        {
+            "padded_for_undilated": Mistake(
+                partial(depthwise, padded_for=1),
+                "The padding is that of an undilated kernel.",
+            ),
+            "columns_not_dilated": Mistake(
+                partial(depthwise, dilation=(2, 1)),
+                "The columns are not dilated.",
+            ),
+            "multiplier_outermost": Mistake(
+                partial(depthwise, order="multiplier, channel"),
+                "The outputs are ordered (multiplier, channel), where they are (channel, "
+                "multiplier).",
+            ),
+            "kernel_flipped": Mistake(
+                partial(depthwise, flipped=True),
+                "The kernel is flipped in both directions.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_einsum_dense_outputs_first",
+        build_einsum,
+        "einsum",
+        einsum,
+        {
+            "heads_and_sizes_swapped": Mistake(
+                partial(einsum, heads="transposed"),
+                "The kernel's heads and sizes are exchanged in memory.",
+            ),
+            "reshaped_for_transposed": Mistake(
+                partial(einsum, out="reshaped"),
+                "Time and outputs are exchanged by a mere reshape, where they are transposed.",
+            ),
+            "bias_along_time": Mistake(
+                partial(einsum, bias_of="t"),
+                "The bias runs along time (its first six values), where it is along the outputs.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_normalization_inverted",
+        build_normalization,
+        "n",
+        normalization,
+        {
+            "along_the_last_axis": Mistake(
+                partial(normalization, axis=2),
+                "Mean and variance are along the last axis, where they are along axis 1 (both "
+                "have 4).",
+            ),
+            "variance_for_deviation": Mistake(
+                partial(normalization, root=False),
+                "The variance is used, its root is forgotten.",
+            ),
+            "not_inverted": Mistake(
+                partial(normalization, invert=False),
+                "The input is normalised, where the layer undoes that.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_unit_normalization_two_axes",
+        build_unit,
+        "unit",
+        unit,
+        {
+            "over_channels": Mistake(
+                partial(unit, axis=(3,)),
+                "The norm is over the channels, where it is over rows and columns.",
+            ),
+            "over_everything": Mistake(
+                partial(unit, axis=(1, 2, 3)),
+                "The norm is over channels too.",
+            ),
+            "root_of_mean_square": Mistake(
+                partial(unit, norm="root of mean"),
+                "It is divided by the root of the mean square, where it is by that of the sum.",
+            ),
+            "sum_of_magnitudes": Mistake(
+                partial(unit, norm="one"),
+                "It is divided by the sum of magnitudes.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_time_distributed_conv1d",
+        build_distributed,
+        "distributed",
+        distributed,
+        {
+            "folded_time_first": Mistake(
+                partial(distributed, fold="time, batch"),
+                "Time is folded into the batch as (time, batch) and unfolded as (batch, time).",
+            ),
+            "stale_step": Mistake(
+                partial(distributed, along="previous"),
+                "Each step is computed from the buffer of the one before.",
+            ),
+            "activation_forgotten": Mistake(
+                partial(distributed, act=np.asarray),
+                "The inner ReLU is forgotten.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_bidirectional_gru_masked",
+        build_masked_pair,
+        "pair",
+        masked_pair,
+        {
+            "mask_forgotten": Mistake(
+                partial(masked_pair, masked=False),
+                "The mask of the padding is forgotten.",
+            ),
+            "state_shown_at_padding": Mistake(
+                partial(masked_pair, at_mask="state"),
+                "The carried state is given out at the padding, where it is zeros.",
+            ),
+            "backward_not_turned": Mistake(
+                partial(masked_pair, backward="left reversed"),
+                "The backward outputs are left in reversed time.",
+            ),
+            "backward_first": Mistake(
+                partial(masked_pair, order="backward first"),
+                "The backward half is concatenated first.",
+            ),
+            "update_gate_inverted": Mistake(
+                partial(masked_pair, mix="paper"),
+                "The update gate weighs the new state, where in Keras it weighs the old one.",
+            ),
+            "forward_weights_for_both": Mistake(
+                partial(masked_pair, shared=True),
+                "The backward pass uses the forward weights.",
+            ),
+            "mask_and_turn": Mistake(
+                partial(masked_pair, masked=False, backward="left reversed"),
+                "Two causes: the mask is forgotten, and the backward outputs are left in "
+                "reversed time.",
+                causes=2,
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_rnn_of_two_cells",
+        build_cells,
+        "cells",
+        cells,
+        {
+            "gates_in_order_ifoc": Mistake(
+                partial(cells, gates="ifoc"),
+                "The LSTM's gates are read as i, f, o, c, where they are i, f, c, o.",
+            ),
+            "cell_state_handed_on": Mistake(
+                partial(cells, handed_on="c"),
+                "The LSTM hands its cell state to the GRU, where it hands its output.",
+            ),
+            "one_step_late": Mistake(
+                partial(cells, late=True),
+                "The GRU sees the LSTM's output of the step before (a stale buffer).",
+            ),
+            "state_of_other_sample": Mistake(
+                partial(cells, carried=True),
+                "The LSTM's state is that of the sample before in the batch.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_conv1d_transpose_same",
+        build_conv1d_transpose,
+        "transposed",
+        conv1d_transpose,
+        {
+            "cropped_at_the_end": Mistake(
+                partial(conv1d_transpose, start=0),
+                "All of the excess is cropped at the end.",
+            ),
+            "cropped_more_at_the_start": Mistake(
+                partial(conv1d_transpose, start=2),
+                "The odd excess is cropped at the start, where it is at the end.",
+            ),
+            "kernel_flipped": Mistake(
+                partial(conv1d_transpose, flipped=True),
+                "The kernel is flipped in time.",
+            ),
+            "overlap_overwritten": Mistake(
+                partial(conv1d_transpose, overlap="overwritten"),
+                "Where the windows overlap the last one is kept, where they are added.",
+            ),
+        },
+    ),
+    Case(
+        "blind_locally_connected",
+        build_local,
+        "",
+        local,
+        {
+            "channels_outermost": Mistake(
+                partial(local, order="channel, time"),
+                "A window is flattened as (channel, time), where it is (time, channel).",
+            ),
+            "kernel_shared": Mistake(
+                partial(local, shared=True),
+                "The first position's kernel is used everywhere, as in a convolution.",
+            ),
+            "bias_of_the_first_position": Mistake(
+                partial(local, bias="of the first"),
+                "The first position's bias is used everywhere.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_centre_crop_rescaled",
+        build_crop,
+        "rescaled",
+        crop,
+        {
+            "cropped_rounded_up": Mistake(
+                partial(crop, start=(2, 3)),
+                "The crop starts at the half rounded up, where it is rounded down.",
+            ),
+            "offset_before_scale": Mistake(
+                partial(crop, order="offset first"),
+                "The offset is added before the scale.",
+            ),
+            "scale_of_255": Mistake(
+                partial(crop, order="255"),
+                "It is divided by 255, where it is by 127.5.",
+            ),
+        },
+    ),
+    Case(
+        "blind_keras_quantised_dense",
+        build_quantised_dense,
+        "quantised",
+        quantised_dense,
+        {
+            "kernel_cut": Mistake(
+                partial(quantised_dense, rounding=np.trunc),
+                "The kernel is cut toward zero, where it is rounded.",
+            ),
+            "kernel_up_to_one": Mistake(
+                partial(quantised_dense, highest=8),
+                "The kernel's largest value is 1, where four bits end at 7/8.",
+            ),
+            "kernel_of_one_bit_less": Mistake(
+                partial(quantised_dense, lowest=-4, highest=3),
+                "The sign is counted twice, so that the kernel saturates at half its range.",
+            ),
+            "bias_without_integer_bit": Mistake(
+                partial(quantised_dense, bias="no integer bit"),
+                "The bias has no integer bit and saturates at 1, with a step half as wide.",
+            ),
+            "relu_without_integer_bit": Mistake(
+                partial(quantised_dense, steps=16),
+                "ReLU has no integer bit: steps of 1/16 up to 15/16, where they are 1/8 to 15/8.",
+            ),
+            "relu_wraps": Mistake(
+                partial(quantised_dense, overflow="wraps"),
+                "ReLU wraps around at four bits, where it saturates.",
+            ),
+            "kernel_and_relu": Mistake(
+                partial(quantised_dense, rounding=np.floor, overflow="wraps"),
+                "Two causes: the kernel is rounded down, and ReLU wraps around.",
+                causes=2,
             ),
         },
     ),
