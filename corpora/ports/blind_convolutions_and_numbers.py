@@ -72,8 +72,6 @@ def integer_linear(
     total = wrapped(total, bits)
     scales = w["scales"][:1] if channels == "first" else w["scales"]
     y = rounding(total.astype(F32) * scales)
-    if bias == "after the scale":
-        y = y + w["bias"]
     if clip == "before the zero point":
         y = np.clip(y, -128, 127)
     else:

@@ -2146,7 +2146,7 @@ CASES = [
                 partial(cross, transposed=True),
                 "The square kernels are transposed.",
             ),
-            "factor_and_residual": Mistake(
+            "bias_and_residual": Mistake(
                 partial(cross, bias="outside", residual="first"),
                 "Two causes: the bias is added after the multiplication, and each layer adds the "
                 "first input.",
