@@ -16,9 +16,12 @@ from torch.nn import functional
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead
 from torchvision.models.maxvit import PartitionAttentionLayer
+from torchvision.models.mobilenetv3 import InvertedResidual, InvertedResidualConfig
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from transformers.models.convnextv2.configuration_convnextv2 import ConvNextV2Config
 from transformers.models.convnextv2.modeling_convnextv2 import ConvNextV2Layer
+from transformers.models.encodec.configuration_encodec import EncodecConfig
+from transformers.models.encodec.modeling_encodec import EncodecResnetBlock
 from transformers.models.seamless_m4t_v2.configuration_seamless_m4t_v2 import SeamlessM4Tv2Config
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import (
     SeamlessM4Tv2ConformerConvolutionModule,
@@ -1383,6 +1386,80 @@ def mmoe(
     return ((g @ e) * w["towers.weight"]).sum(-1) + w["towers.bias"]
 
 
+def build_mobilenet_v3() -> tuple[Any, np.ndarray]:
+    config = InvertedResidualConfig(8, 5, 24, 8, True, "HS", 1, 1, 1.0)
+    block = InvertedResidual(config, partial(nn.BatchNorm2d, eps=1e-3))
+    return train_torch(block, 4141, gain=1.8), inputs(4142, 2, 8, 7, 7)
+
+
+def hard_swish(x: np.ndarray) -> np.ndarray:
+    """x by a hard sigmoid of x."""
+    return x * np.clip(x / 6 + F32(0.5), 0, 1)
+
+
+def mobilenet_v3(
+    model: Any,
+    x: np.ndarray,
+    act: Any = hard_swish,
+    gate: str = "hard sigmoid",
+    squeeze_at: str = "after the activation",
+    eps: float = 1e-3,
+    residual: bool = True,
+) -> np.ndarray:
+    w = weights_of(model)
+
+    def squeeze(y: np.ndarray) -> np.ndarray:
+        s = y.mean((2, 3), keepdims=True)
+        s = relu(conv(s, w["block.2.fc1.weight"], w["block.2.fc1.bias"]))
+        s = conv(s, w["block.2.fc2.weight"], w["block.2.fc2.bias"])
+        if gate == "sigmoid":
+            return y * sigmoid(s)
+        offset = F32(0.5)
+        return y * np.clip(s * F32(0.2) + offset if gate == "of 0.2" else s / 6 + offset, 0, 1)
+
+    y = act(batch_norm(conv(x, w["block.0.0.weight"]), w, "block.0.1", eps))
+    y = conv(y, w["block.1.0.weight"], padding=2, groups=24)
+    y = batch_norm(y, w, "block.1.1", eps)
+    y = act(squeeze(y)) if squeeze_at == "before the activation" else squeeze(act(y))
+    y = batch_norm(conv(y, w["block.3.0.weight"]), w, "block.3.1", eps)
+    return x + y if residual else y
+
+
+def build_encodec() -> tuple[Any, np.ndarray]:
+    block = EncodecResnetBlock(EncodecConfig(), 8, [2, 1])
+    return train_torch(block, 4230, gain=1.5), inputs(4231, 2, 8, 13)
+
+
+def encodec(
+    model: Any,
+    x: np.ndarray,
+    left: int = 4,
+    edge: str = "reflect",
+    norm_over: tuple[int, ...] = (1, 2),
+    act: Any = None,
+    shortcut: bool = True,
+    short_of: str = "input",
+) -> np.ndarray:
+    w = weights_of(model)
+
+    def elu(a: np.ndarray) -> np.ndarray:
+        return np.where(a > 0, a, np.expm1(a)) if act is None else act(a)
+
+    def part(y: np.ndarray, name: str, dilation: int = 1) -> np.ndarray:
+        name = f"{name}.conv."
+        v = w[name + "parametrizations.weight.original1"]
+        size = np.sqrt((v * v).sum(norm_over, keepdims=True))
+        kernel = w[name + "parametrizations.weight.original0"] * v / size
+        return conv(y, kernel, w[name + "bias"], dilation=dilation)
+
+    first = elu(x)
+    wide = np.pad(first, ((0, 0), (0, 0), (left, 4 - left)), mode=edge)
+    y = part(elu(part(wide, "block.1", 2)), "block.3")
+    if not shortcut:
+        return x + y
+    return part(first if short_of == "activated" else x, "shortcut") + y
+
+
 CASES = [
     Case(
         "blind_faster_rcnn_boxes",
@@ -2227,6 +2304,73 @@ CASES = [
             "sigmoid_gates": Mistake(
                 partial(mmoe, over="none"),
                 "The gates are sigmoids, where they are a softmax.",
+            ),
+        },
+    ),
+    Case(
+        "blind_mobilenet_v3_inverted_residual",
+        build_mobilenet_v3,
+        "",
+        mobilenet_v3,
+        {
+            "swish": Mistake(
+                partial(mobilenet_v3, act=silu),
+                "The activations are x * sigmoid(x), where they are hard.",
+            ),
+            "sigmoid_gate": Mistake(
+                partial(mobilenet_v3, gate="sigmoid"),
+                "The squeeze's gate is a sigmoid, where it is a hard one.",
+            ),
+            "hard_sigmoid_of_a_fifth": Mistake(
+                partial(mobilenet_v3, gate="of 0.2"),
+                "The hard sigmoid is clip(0.2 x + 0.5) (old Keras's), where it is "
+                "clip(x / 6 + 0.5).",
+            ),
+            "squeeze_before_activation": Mistake(
+                partial(mobilenet_v3, squeeze_at="before the activation"),
+                "The squeeze comes before the second activation, where it comes after.",
+            ),
+            "default_epsilon": Mistake(
+                partial(mobilenet_v3, eps=1e-5),
+                "The normalisations' epsilon is 1e-5 (the default), where it is 1e-3.",
+            ),
+            "swish_and_no_residual": Mistake(
+                partial(mobilenet_v3, act=silu, residual=False),
+                "Two causes: the activations are x * sigmoid(x), and the residual is forgotten.",
+                causes=2,
+            ),
+        },
+    ),
+    Case(
+        "blind_encodec_residual_block",
+        build_encodec,
+        "",
+        encodec,
+        {
+            "padded_on_both_sides": Mistake(
+                partial(encodec, left=2),
+                "The dilated convolution is padded by 2 on both sides, where it is causal.",
+            ),
+            "padded_with_zeros": Mistake(
+                partial(encodec, edge="constant"),
+                "The start is padded with zeros, where it is reflected.",
+            ),
+            "weight_norm_over_all": Mistake(
+                partial(encodec, norm_over=(0, 1, 2)),
+                "The weights' norm is over the whole kernel, where it is of each filter.",
+            ),
+            "relu": Mistake(
+                partial(encodec, act=relu),
+                "ReLU, where it is ELU.",
+            ),
+            "shortcut_without_convolution": Mistake(
+                partial(encodec, shortcut=False),
+                "The shortcut is the input itself, where it is convolved.",
+            ),
+            "shortcut_of_activated": Mistake(
+                partial(encodec, short_of="activated"),
+                "The shortcut convolves the activated input (changed in place), where it "
+                "convolves the input.",
             ),
         },
     ),
