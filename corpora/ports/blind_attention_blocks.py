@@ -214,6 +214,8 @@ def build_phi3() -> tuple[Any, Any]:
         sliding_window=5,
         max_position_embeddings=64,
         pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
         attn_implementation="eager",
     )
     return train_torch(Phi3Model(config), 7103, gain=1.6), _ids(7104, 10)
