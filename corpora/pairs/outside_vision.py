@@ -26,7 +26,8 @@ from onnxruntime.quantization import (
 )
 from pair import Fault, Pair
 from torch import nn
-from torchvision.models import GoogLeNet, mobilenetv2, resnet, vgg
+from torchvision.models import ConvNeXt, GoogLeNet, SwinTransformer, mobilenetv2, resnet, vgg
+from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
@@ -221,9 +222,11 @@ def second(
     return write
 
 
-def wrong(what: str, *layers: str, edit: Edit | None = None, **way: Any) -> Wrong:
-    """A fault in one of these layers."""
-    return what, (layers,), edit, way
+def wrong(
+    what: str, *layers: str, edit: Edit | None = None, also: tuple[str, ...] = (), **way: Any
+) -> Wrong:
+    """A fault in one of these layers, and one in one of the others."""
+    return what, (layers, also) if also else (layers,), edit, way
 
 
 def pair(name: str, build: Build, faults: dict[str, Wrong], **way: Any) -> Pair:
@@ -612,6 +615,7 @@ RETINA = pair(
             "the second convolutions of the two towers are exchanged",
             "head.classification_head.conv.1.0",
             "head.classification_head.conv.1",
+            also=("head.regression_head.conv.1.0", "head.regression_head.conv.1"),
             edit=_towers_exchanged,
         ),
         "prior_dropped": wrong(
@@ -1728,6 +1732,272 @@ NARROW = pair(
 )
 
 
+# Newer backbones of torchvision.
+
+
+def _convnext() -> nn.Module:
+    blocks = [CNBlockConfig(16, 24, 1), CNBlockConfig(24, None, 2)]
+    return ConvNeXt(blocks, layer_scale=0.5, num_classes=9)
+
+
+def _dense_exchanged(model: nn.Module) -> None:
+    for part in ("weight", "bias"):
+        exchange(f"features.3.0.block.3.{part}", f"features.3.1.block.3.{part}")(model)
+
+
+CONVNEXT = pair(
+    "convnext_dynamo",
+    net(_convnext, 51, (2, 3, 32, 32)),
+    {
+        "layer_scale": wrong(
+            "a block is added without its layer scale",
+            "features.3.1",
+            edit=change("features.3.1.layer_scale", torch.ones_like),
+        ),
+        "dense_layers_exchanged": wrong(
+            "the first dense layers of two blocks are exchanged",
+            "features.3.0.block.3",
+            also=("features.3.1.block.3",),
+            edit=_dense_exchanged,
+        ),
+        "large_kernel_transposed": wrong(
+            "height and width of a depthwise kernel are exchanged",
+            "features.1.0.block.0",
+            edit=change("features.1.0.block.0.weight", lambda old: old.transpose(2, 3)),
+        ),
+        "relu_for_gelu": wrong(
+            "ReLU for GELU in one block",
+            "features.1.0.block.4",
+            edit=replace("features.1.0.block.4", nn.ReLU),
+        ),
+    },
+    dynamo=True,
+    opset=20,
+    inputs=("x",),
+    outputs=("y",),
+)
+
+
+def _swin() -> nn.Module:
+    return SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=6)
+
+
+def _key_and_value(old: torch.Tensor) -> torch.Tensor:
+    q, k, v = old.chunk(3, 0)
+    return torch.cat((q, v, k), 0)
+
+
+SWIN = pair(
+    "swin_small",
+    net(_swin, 52, (1, 3, 32, 32)),
+    {
+        "not_shifted": wrong(
+            "the windows of the second block are not shifted",
+            "features.1.1.attn",
+            "features.1.1",
+            edit=setting("features.1.1.attn", shift_size=[0, 0]),
+        ),
+        "key_and_value": wrong(
+            "the rows of key and value are exchanged in one projection",
+            "features.3.0.attn.qkv",
+            "features.3.0.attn",
+            edit=change("features.3.0.attn.qkv.weight", _key_and_value),
+        ),
+        "merged_in_another_order": wrong(
+            "the four neighbours are merged row by row, not column by column",
+            "features.2.reduction",
+            "features.2",
+            edit=change(
+                "features.2.reduction.weight",
+                lambda old: torch.cat([old.chunk(4, 1)[i] for i in (0, 2, 1, 3)], 1),
+            ),
+        ),
+        "positions_turned": wrong(
+            "the table of relative positions is in reverse order",
+            "features.1.0.attn",
+            "features.1.0",
+            edit=change("features.1.0.attn.relative_position_bias_table", lambda old: old.flip(0)),
+        ),
+    },
+    inputs=("pixel_values",),
+)
+
+
+# Heat maps of two stages, stacked.
+
+
+class Stage(nn.Module):
+    """Down and up again, added to what came in, and its own heat maps."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.down = conv(c, c, stride=2)
+        self.up = nn.Upsample(scale_factor=2, mode="bicubic", align_corners=False)
+        self.mix = conv(c, c)
+        self.drop = nn.Dropout(0.2)
+        self.heat = nn.Conv2d(c, 4, 1)
+        self.back = nn.Conv2d(4, c, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.drop(self.mix(x + self.up(self.down(x))))
+        heat = self.heat(y)
+        return heat, x + y + self.back(heat)
+
+
+class Hourglass(nn.Module):
+    """Two stages; the heat maps of the last come first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 12, stride=2)
+        self.first = Stage(12)
+        self.second = Stage(12)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        early, x = self.first(self.stem(x))
+        late, _ = self.second(x)
+        return late, early
+
+
+class Stacked(nn.Module):
+    """The heat maps of both stages in one tensor, in the order in which they are made."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        late, early = self.inner(x)
+        return torch.stack((early, late))
+
+
+class LeftIn(nn.Module):
+    """Dropout that was traced as it trained: its mask is a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.register_buffer("mask", (torch.rand(1, 12, 16, 16, generator=generator) > 0.2) / 0.8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.mask
+
+
+HOURGLASS = pair(
+    "hourglass_stacked",
+    net(Hourglass, 53, (2, 3, 32, 32)),
+    {
+        "dropout_left_in": wrong(
+            "dropout was left in one stage, with the mask of the export",
+            "first.drop",
+            edit=replace("first.drop", LeftIn),
+        ),
+        "bilinear": wrong(
+            "a bilinear interpolation for a bicubic one",
+            "second.up",
+            edit=replace("second.up", _upsampled),
+        ),
+        "stage_of_another_checkpoint": wrong(
+            "one convolution of the second stage is that of another checkpoint",
+            "second.mix.0",
+            "second.mix.1",
+            edit=redrawn("second.mix.0", 8),
+        ),
+        "bias_dropped": wrong(
+            "the bias of the way back into the features is dropped",
+            "first.back",
+            edit=change("first.back.bias", torch.zeros_like),
+        ),
+    },
+    view=Stacked,
+    from_b=lambda y: y[1],
+    outputs=("heat",),
+)
+
+
+# Normalisation folded by hand, live.
+
+
+class Dark(nn.Module):
+    """A small net of residual blocks with leaky ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def leaky() -> nn.Module:
+            return nn.LeakyReLU(0.1)
+
+        self.enter = conv(3, 12, act=leaky)
+        self.down = conv(12, 18, stride=2, act=leaky)
+        self.narrow = conv(18, 9, 1, act=leaky)
+        self.wide = conv(9, 18, act=leaky)
+        self.last = conv(18, 24, stride=2, act=leaky)
+        self.head = nn.Conv2d(24, 7, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.down(self.enter(x))
+        return self.head(self.last(x + self.wide(self.narrow(x))))
+
+
+def folded(layer: str = "", mistake: str = "") -> Callable[[nn.Module], nn.Module]:
+    """Each normalisation made part of its convolution, one with a mistake."""
+
+    def view(model: nn.Module) -> nn.Module:
+        for name, part in model.named_children():
+            if not isinstance(part, nn.Sequential):
+                continue
+            made = mistake if name == layer else ""
+            old, norm = part[0], part[1]
+            eps = 0.05 if made == "epsilon" else norm.eps
+            gain = norm.weight / (norm.running_var + eps).sqrt()
+            mean = 0 * norm.running_mean if made == "mean" else norm.running_mean
+            new = nn.Conv2d(old.in_channels, old.out_channels, old.kernel_size, old.stride)
+            new.padding = old.padding
+            rows = gain.roll(1, 0) if made == "rows" else gain
+            new.weight.copy_(old.weight * rows[:, None, None, None])
+            new.bias.copy_(norm.bias - gain * mean)
+            part[0] = new
+            if made != "twice":
+                part[1] = nn.Identity()
+        return model
+
+    return view
+
+
+DARK = pair(
+    "darknet_folded_live",
+    net(Dark, 54, (2, 3, 32, 32)),
+    {
+        "epsilon": wrong(
+            "one normalisation is folded with epsilon 0.05 for 1e-05",
+            "down.1",
+            "down.0",
+            view=folded("down", "epsilon"),
+        ),
+        "mean": wrong(
+            "one normalisation is folded without its moving mean",
+            "narrow.1",
+            "narrow.0",
+            view=folded("narrow", "mean"),
+        ),
+        "rows": wrong(
+            "the gains are rolled by one row where they are folded",
+            "wide.1",
+            "wide.0",
+            view=folded("wide", "rows"),
+        ),
+        "twice": wrong(
+            "one normalisation is folded, and applied again",
+            "last.1",
+            "last.0",
+            view=folded("last", "twice"),
+        ),
+    },
+    view=folded(),
+    live=True,
+)
+
+
 PAIRS = [
     RESNEXT,
     VGG,
@@ -1751,4 +2021,8 @@ PAIRS = [
     BYTES,
     BYTES_FOLDED,
     NARROW,
+    CONVNEXT,
+    SWIN,
+    HOURGLASS,
+    DARK,
 ]
