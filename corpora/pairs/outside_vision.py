@@ -1261,8 +1261,8 @@ VIT_LIVE = pair(
             "patches",
             edit=change("patches.weight", lambda old: old.transpose(2, 3)),
         ),
-        "norms_exchanged": wrong(
-            "the normalisation before the dense layers has the epsilon 0.1",
+        "epsilon": wrong(
+            "the normalisation before the dense layers has the epsilon 0.1 for 1e-06",
             "blocks.0.norm2",
             edit=setting("blocks.0.norm2", eps=0.1),
         ),
