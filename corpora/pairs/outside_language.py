@@ -55,6 +55,7 @@ def hugging(kind: str, seed: int, attention: str = "eager", **options: Any) -> C
     def build() -> nn.Module:
         config = getattr(transformers, f"{stem}Config")(**options)
         config._attn_implementation = attention
+        torch.manual_seed(seed)
         return randomised(getattr(transformers, kind)(config), seed)
 
     return build
@@ -243,7 +244,7 @@ def export(
     take: Callable[[Any], Any] = _first,
     called: Mapping[str, str] | None = None,
 ) -> Path:
-    """The model as ONNX, with its inputs in the order of x and under the names that `called` has."""
+    """The model as ONNX, its inputs in the order of x and by the names that `called` has."""
     given = tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in x.values())
     names = [(called or {}).get(name, name) for name in x]
     options: dict[str, Any] = {"opset_version": 18, "dynamo": dynamo, "input_names": names}
@@ -1304,7 +1305,7 @@ EXPORTS = [
     exported(
         "gemma2_capped",
         GEMMA2,
-        {"input_ids": ids(45, 12)},
+        padded(45, 12),
         {
             "no_cap_of_scores": (
                 option("model.layers.1.self_attn", attn_logit_softcapping=None),
@@ -1316,10 +1317,10 @@ EXPORTS = [
                 "the embeddings lack their scale",
                 at("model.embed_tokens"),
             ),
-            "window_by_one": (
-                twisted("model.layers.0.self_attn", ahead=0),
-                "the first block's window, the cap and all, is replaced by a causal mask",
-                at("model.layers.0.self_attn"),
+            "window_longer": (
+                lambda model: setattr(model.config, "sliding_window", 5),
+                "the windows of the first and last block are one place longer",
+                at("model.layers.0.self_attn", "model.layers.2.self_attn"),
             ),
         },
     ),
@@ -1369,6 +1370,7 @@ EXPORTS = [
                 at("encoder.layer.1.intermediate.intermediate_act_fn"),
             ),
         },
+        to_b=truth,
         from_b=last,
         take=all_states,
     ),
@@ -1403,9 +1405,9 @@ EXPORTS = [
         then=quantised,
         rounding=0.1,
         after={
-            "zero_point": (
-                initial("word_embeddings.weight_zero_point", lambda old: old + 9),
-                "the zero point of the quantised embeddings is off by nine",
+            "two_bits": (
+                initial("word_embeddings.weight_quantized", lambda old: old // 64 * 64),
+                "the quantised embeddings keep their two highest bits alone",
                 at("embeddings.word_embeddings"),
             ),
             "scale": (
@@ -1418,7 +1420,7 @@ EXPORTS = [
     exported(
         "neox_in_half_precision",
         NEOX,
-        {"input_ids": ids(49)},
+        padded(49),
         {
             "norms_exchanged": (
                 exchanged("gpt_neox.layers.1.input_layernorm", "gpt_neox.final_layer_norm"),
@@ -1436,4 +1438,178 @@ EXPORTS = [
     ),
 ]
 
-PAIRS = [*DECODERS, *PORTS, *EXPORTS]
+BLOOM = hugging(
+    "BloomForCausalLM",
+    50,
+    vocab_size=VOCABULARY,
+    hidden_size=32,
+    n_layer=2,
+    n_head=4,
+    use_cache=False,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+)
+MODERNBERT = hugging(
+    "ModernBertModel",
+    51,
+    global_attn_every_n_layers=2,
+    local_attention=6,
+    cls_token_id=1,
+    sep_token_id=2,
+    **ENCODER,
+)
+
+
+def _halves_of_gate(weight: torch.Tensor) -> torch.Tensor:
+    return weight.roll(len(weight) // 2, 0)
+
+
+def _queries_first(weight: torch.Tensor) -> torch.Tensor:
+    return weight.view(4, 3, 8, -1).transpose(0, 1).reshape(weight.shape)
+
+
+DYNAMO = [
+    exported(
+        "bloom_by_dynamo",
+        BLOOM,
+        padded(55),
+        {
+            "fused_by_kind": (
+                param("transformer.h.1.self_attention.query_key_value.weight", _queries_first),
+                "the second block's fused matrix has all queries first, not head by head",
+                at(
+                    "transformer.h.1.self_attention.query_key_value",
+                    "transformer.h.1.self_attention",
+                ),
+            ),
+            "relu": (
+                put("transformer.h.0.mlp.gelu_impl", lambda old: nn.ReLU()),
+                "ReLU for GELU in the first block",
+                at("transformer.h.0.mlp.gelu_impl"),
+            ),
+        },
+        dynamo=True,
+    ),
+    exported(
+        "modernbert_by_dynamo",
+        MODERNBERT,
+        padded(56),
+        {
+            "gate_and_value": (
+                param("layers.1.mlp.Wi.weight", _halves_of_gate),
+                "gate and value of the second block's fused matrix are exchanged",
+                at("layers.1.mlp", "layers.1.mlp.Wi"),
+            ),
+        },
+        dynamo=True,
+    ),
+]
+
+
+def distilbert_in_keras(model: Any, **twist: Any) -> Any:
+    """DistilBERT of layers of Keras; options say what goes wrong in its second block."""
+    import keras
+
+    class Places(keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.table = self.add_weight(shape=shape[1:], name="table")
+
+        def call(self, x: Any) -> Any:
+            return x + self.table
+
+    def numbers(*layers: Any) -> list[np.ndarray]:
+        found = []
+        for layer in layers:
+            weight = layer.weight.detach().numpy()
+            found += [weight.T if weight.ndim == 2 else weight, layer.bias.detach().numpy()]
+        return found
+
+    words = keras.Input((10,), dtype="int32", name="words")
+    kept = keras.Input((10,), dtype="int32", name="kept")
+    old = model.embeddings
+    layers: list[tuple[Any, list[np.ndarray]]] = []
+
+    def use(layer: Any, *given: Any, held: list[np.ndarray], **options: Any) -> Any:
+        layers.append((layer, held))
+        return layer(*given, **options)
+
+    held = [old.word_embeddings.weight.detach().numpy()]
+    x = use(keras.layers.Embedding(VOCABULARY, 32, name="table"), words, held=held)
+    held = [old.position_embeddings.weight.detach().numpy()[twist.get("first", 0) :][:10]]
+    x = use(Places(name="places"), x, held=held)
+
+    def norm(name: str, eps: float = 1e-12) -> Any:
+        return keras.layers.LayerNormalization(epsilon=eps, name=name)
+
+    x = use(norm("norm"), x, held=numbers(old.LayerNorm))
+    mask = keras.ops.expand_dims(kept > 0, 1)
+    for i, block in enumerate(model.transformer.layer):
+        own = block.attention
+        wrong = twist if i == 1 else {}
+        parts = numbers(own.q_lin, own.k_lin, own.v_lin, own.out_lin)
+        shapes = [(32, 4, 8), (4, 8)] * 3 + [(4, 8, 32), (32,)]
+        if wrong.get("heads_inner"):
+            parts = [
+                one.reshape(32, 8, 4).swapaxes(1, 2).reshape(32, 32) if n == 4 else one
+                for n, one in enumerate(parts)
+            ]
+        held = [one.reshape(shape) for one, shape in zip(parts, shapes, strict=True)]
+        attention = keras.layers.MultiHeadAttention(4, 8, name=f"attention_{i}")
+        seen = None if wrong.get("no_mask") else mask
+        y = use(attention, x, x, held=held, attention_mask=seen)
+        x = use(
+            norm(f"norm_{i}a", wrong.get("eps", 1e-12)), x + y, held=numbers(block.sa_layer_norm)
+        )
+        wide = keras.layers.Dense(64, "relu" if wrong.get("relu") else "gelu", name=f"wide_{i}")
+        y = use(wide, x, held=numbers(block.ffn.lin1))
+        y = use(keras.layers.Dense(32, name=f"narrow_{i}"), y, held=numbers(block.ffn.lin2))
+        x = use(norm(f"norm_{i}b"), x + y, held=numbers(block.output_layer_norm))
+    again = keras.Model([words, kept], x)
+    for layer, held in layers:
+        layer.set_weights(held)
+    return again
+
+
+def _in_keras(**twist: Any) -> Callable[[Path], Any]:
+    return lambda folder: distilbert_in_keras(DISTILBERT(), **twist)
+
+
+BLOCK = "transformer.layer.1"
+KERAS = [
+    Pair(
+        "distilbert_in_keras",
+        lambda: (DISTILBERT(), padded(57)),
+        _in_keras(),
+        {
+            "no_mask": Fault(
+                _in_keras(no_mask=True),
+                "the second block attends to padding",
+                at(f"{BLOCK}.attention"),
+            ),
+            "epsilon": Fault(
+                _in_keras(eps=1e-1),
+                "the second block's first normalisation has an epsilon of 0.1",
+                at(f"{BLOCK}.sa_layer_norm"),
+            ),
+            "relu": Fault(
+                _in_keras(relu=True),
+                "ReLU for GELU in the second block",
+                at(f"{BLOCK}.ffn.activation", f"{BLOCK}.ffn"),
+            ),
+            "positions_by_one": Fault(
+                _in_keras(first=1),
+                "positions start at one",
+                at("embeddings.position_embeddings"),
+            ),
+            "heads_inner": Fault(
+                _in_keras(heads_inner=True),
+                "the second block's values are cut into heads with the heads innermost",
+                at(f"{BLOCK}.attention", f"{BLOCK}.attention.v_lin"),
+            ),
+        },
+        lambda x: tuple(one.astype(np.int32) for one in x.values()),
+    ),
+]
+
+PAIRS = [*DECODERS, *PORTS, *EXPORTS, *DYNAMO, *KERAS]
