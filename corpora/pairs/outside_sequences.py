@@ -596,7 +596,7 @@ class Retention(nn.Module):
         super().__init__()
         self.q, self.k, self.v = (nn.Linear(24, 24, bias=False) for _ in range(3))
         self.gate, self.out = nn.Linear(24, 24), nn.Linear(24, 24)
-        self.norm = nn.GroupNorm(3, 24)
+        self.norm = nn.GroupNorm(3, 24, eps=1e-12)
         self.register_buffer("decays", 1 - 2.0 ** (-1 - torch.arange(3.0)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
