@@ -49,7 +49,7 @@ def randomised(model: nn.Module, seed: int) -> nn.Module:
 def hugging(kind: str, seed: int, attention: str = "eager", **options: Any) -> Callable[[], Any]:
     """What builds a model of transformers, by the name of its class, from a tiny config."""
     stem = kind
-    for ending in ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model"):
+    for ending in ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "MTModel", "Model"):
         stem = stem.removesuffix(ending)
 
     def build() -> nn.Module:
@@ -134,6 +134,14 @@ def other_checkpoint(name: str, build: Callable[[], Any]) -> Edit:
         model.get_submodule(name).load_state_dict(build().get_submodule(name).state_dict())
 
     return edit
+
+
+def whole(build: Callable[[], Any], *names: str) -> Sources:
+    """A source for each part of a model: it, or anything in it."""
+    known = [name for name, _ in build().named_modules()]
+    return tuple(
+        tuple(name for name in known if f"{name}.".startswith(f"{part}.")) for part in names
+    )
 
 
 class Passing(nn.Module):
@@ -263,14 +271,15 @@ def exported(
     from_b: Callable[[Any], Any] = lambda y: y,
     then: Callable[[Path], Path] = lambda path: path,
     rounding: float = 1e-4,
+    port: Callable[[Any], Any] = lambda model: model,
     after: Mapping[str, tuple[Callable[[Path], None], str, Sources]] | None = None,
     **options: Any,
 ) -> Pair:
-    """A model and its export, which `then` may convert further and `after` may break as a file."""
+    """A model and its export, written again by `port`, converted by `then`, broken by `after`."""
 
     def write(folder: Path, edits: Edit | Sequence[Edit] = ()) -> Path:
         path = folder / f"{name}.onnx"
-        return then(export(edited(build, edits), to_b(x), path, **options))
+        return then(export(edited(lambda: port(build()), edits), to_b(x), path, **options))
 
     def broken(change: Callable[[Path], None]) -> Callable[[Path], Path]:
         def make(folder: Path) -> Path:
@@ -359,6 +368,7 @@ class Mixing(nn.Module):
         self.heads, self.groups, self.size = heads, groups, size
         self.theta, self.pairs, self.start, self.ahead = 10000.0, "half", 0, 0
         self.tile, self.axis, self.scale = False, -1, size**-0.5
+        self.after = False
         self.norms: Any = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -376,6 +386,7 @@ class Mixing(nn.Module):
             k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
         scores = q @ k.transpose(2, 3) * self.scale
         seen = torch.ones(length, length).tril(self.ahead).bool()
+        seen = seen.T if self.after else seen
         weights = scores.masked_fill(~seen, -1e9).softmax(self.axis)
         return self.wo((weights @ v).transpose(1, 2).reshape(batch, length, -1))
 
@@ -576,17 +587,17 @@ DECODERS = [
             "rows_not_permuted": (
                 unpermuted,
                 "rows of queries and keys of the second block keep the order for halves",
-                at("model.layers.1.self_attn"),
+                at(*(f"model.layers.1.self_attn{one}" for one in ("", ".q_proj", ".k_proj"))),
             ),
             "another_checkpoint": (
                 _other_block,
                 "the last block has the weights of another checkpoint",
-                at("model.layers.2"),
+                whole(MISTRAL, "model.layers.2"),
             ),
             "gate_and_up": (
                 param("blocks.0.ff.w13.weight", _gate_and_up),
                 "the first block's fused matrix holds up, then gate",
-                at("model.layers.0.mlp"),
+                at(*(f"model.layers.0.mlp{one}" for one in ("", ".gate_proj", ".up_proj"))),
             ),
             "heads_tiled": (
                 option("blocks.1.mix", tile=True),
@@ -596,7 +607,7 @@ DECODERS = [
             "blocks_exchanged": (
                 _blocks_exchanged,
                 "the first and second block are exchanged",
-                at("model.layers.0", "model.layers.1"),
+                whole(MISTRAL, "model.layers.0", "model.layers.1"),
             ),
         },
         tokens,
@@ -616,6 +627,11 @@ DECODERS = [
                 option("blocks.2.mix", ahead=1),
                 "each place of the last block sees the next one as well",
                 at("model.layers.2.self_attn"),
+            ),
+            "mask_on_the_other_side": (
+                option("blocks.0.mix", after=True),
+                "the first block's mask hides earlier places, not later ones",
+                at("model.layers.0.self_attn"),
             ),
             "softmax_over_queries": (
                 option("blocks.1.mix", axis=-2),
@@ -724,7 +740,7 @@ DECODERS = [
                     list(reversed(model.blocks[1].ff.experts))
                 ),
                 "the second block's experts are in another order than its router's rows",
-                at("model.layers.1.mlp", "model.layers.1.mlp.experts"),
+                at(*(f"model.layers.1.mlp{one}" for one in ("", ".gate", ".experts"))),
             ),
             "shares_not_normalised": (
                 option("blocks.0.ff", shared_out=False),
@@ -984,7 +1000,7 @@ PORTS = [
             "block_twice": (
                 put("model.layers.1", Twice),
                 "the second block runs twice",
-                at("model.layers.1"),
+                whole(PHI3, "model.layers.1"),
             ),
         },
     ),
@@ -1028,7 +1044,7 @@ PORTS = [
             "not_transposed": (
                 _untransposed,
                 "the projection of the second block's attention is not transposed",
-                at("transformer.h.1.attn.c_proj"),
+                at("transformer.h.1.attn.c_proj", "transformer.h.1.attn"),
             ),
             "positions_later": (
                 option("", first=1),
@@ -1038,7 +1054,7 @@ PORTS = [
             "norm_behind": (
                 option("stages.2", norm_first=False),
                 "the last block normalises behind its parts",
-                at("transformer.h.2", "transformer.h.2.ln_1"),
+                at("transformer.h.2", "transformer.h.2.ln_1", "transformer.h.2.ln_2"),
             ),
             "relu": (
                 option("stages.0", activation=torch.relu),
@@ -1251,7 +1267,7 @@ EXPORTS = [
             "layer_left_out": (
                 put(f"{OPT_LAYER}.1", lambda old: Passing()),
                 "the second block is left out",
-                at(f"{OPT_LAYER}.1"),
+                whole(OPT, f"{OPT_LAYER}.1"),
             ),
             "one_ahead": (
                 twisted(f"{OPT_LAYER}.0.self_attn", ahead=1),
@@ -1287,7 +1303,7 @@ EXPORTS = [
             "blocks_exchanged": (
                 exchanged("model.layers.1", "model.layers.2"),
                 "the second and last block are exchanged",
-                at("model.layers.1", "model.layers.2"),
+                whole(LLAMA, "model.layers.1", "model.layers.2"),
             ),
             "epsilon": (
                 option("model.layers.0.input_layernorm", variance_epsilon=0.1),
@@ -1320,7 +1336,7 @@ EXPORTS = [
             "window_longer": (
                 lambda model: setattr(model.config, "sliding_window", 5),
                 "the windows of the first and last block are one place longer",
-                at("model.layers.0.self_attn", "model.layers.2.self_attn"),
+                at("model", "model.layers.0.self_attn", "model.layers.2.self_attn"),
             ),
         },
     ),
@@ -1339,7 +1355,7 @@ EXPORTS = [
                 "positions are off by one",
                 at("embeddings.position_embeddings"),
             ),
-            "query_and_key": (
+            "keys_and_values": (
                 exchanged(
                     "encoder.layer.1.attention.self.value", "encoder.layer.1.attention.self.key"
                 ),
@@ -1359,12 +1375,12 @@ EXPORTS = [
         ELECTRA,
         padded(46),
         {
-            "wider_not_projected": (
+            "no_projection_bias": (
                 param("embeddings_project.bias", torch.zeros_like),
                 "the bias of the projection of embeddings is dropped",
                 at("embeddings_project"),
             ),
-            "last_block_twice": (
+            "silu": (
                 put("encoder.layer.1.intermediate.intermediate_act_fn", lambda old: nn.SiLU()),
                 "SiLU for GELU in the second block",
                 at("encoder.layer.1.intermediate.intermediate_act_fn"),
@@ -1382,7 +1398,7 @@ EXPORTS = [
             "one_time_less": (
                 lambda model: setattr(model.encoder.config, "num_hidden_layers", 2),
                 "the shared block runs twice, not three times",
-                at("encoder", "encoder.albert_layer_groups.0"),
+                at("encoder", *whole(ALBERT, "encoder.albert_layer_groups")[0]),
             ),
             "no_mapping_bias": (
                 param("encoder.embedding_hidden_mapping_in.bias", torch.zeros_like),
@@ -1499,7 +1515,7 @@ DYNAMO = [
             "gate_and_value": (
                 param("layers.1.mlp.Wi.weight", _halves_of_gate),
                 "gate and value of the second block's fused matrix are exchanged",
-                at("layers.1.mlp", "layers.1.mlp.Wi"),
+                at("layers.1.mlp", "layers.1.mlp.Wi", "layers.1.mlp.act"),
             ),
         },
         dynamo=True,
@@ -1612,4 +1628,233 @@ KERAS = [
     ),
 ]
 
-PAIRS = [*DECODERS, *PORTS, *EXPORTS, *DYNAMO, *KERAS]
+GRANITE = hugging(
+    "GraniteForCausalLM",
+    60,
+    embedding_multiplier=6.0,
+    residual_multiplier=0.4,
+    attention_multiplier=0.2,
+    logits_scaling=3.0,
+    **GROUPED,
+)
+COHERE = hugging("CohereForCausalLM", 61, logit_scale=0.25, **GROUPED)
+NEMOTRON = hugging("NemotronForCausalLM", 62, hidden_act="relu2", **GROUPED)
+FALCON = hugging(
+    "FalconForCausalLM",
+    63,
+    vocab_size=VOCABULARY,
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    multi_query=True,
+    parallel_attn=True,
+    alibi=False,
+    bias=True,
+    use_cache=False,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+)
+MPNET = hugging("MPNetModel", 64, **ENCODER)
+
+
+class LastPlace(nn.Module):
+    """A language model that gives the logits of the last place alone."""
+
+    def __init__(self, lm: nn.Module) -> None:
+        super().__init__()
+        self.lm = lm
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.lm(input_ids=input_ids, attention_mask=attention_mask).logits[:, -1]
+
+
+def last_of_falcon() -> nn.Module:
+    """Falcon's logits of the last place."""
+    return LastPlace(FALCON()).eval()
+
+
+def _everywhere(model: Any) -> Any:
+    return model.lm
+
+
+MORE = [
+    exported(
+        "granite_scaled",
+        GRANITE,
+        padded(65),
+        {
+            "no_residual_scale": (
+                option("model.layers.1", residual_multiplier=1.0),
+                "the second block adds its parts at full scale, not at 0.4",
+                at("model.layers.1"),
+            ),
+            "embedding_scale": (
+                option("model", embedding_multiplier=1.0),
+                "the embeddings are not multiplied by 6",
+                at("model", "model.embed_tokens"),
+            ),
+            "usual_scale_of_scores": (
+                option("model.layers.0.self_attn", scaling=8**-0.5),
+                "the first block's scores are over the root of the head's size, not times 0.2",
+                at("model.layers.0.self_attn"),
+            ),
+        },
+        called={"input_ids": "x", "attention_mask": "m"},
+    ),
+    exported(
+        "cohere_neighbours",
+        COHERE,
+        padded(66),
+        {
+            "heads_tiled": (
+                twisted("model.layers.1.self_attn", tile=True),
+                "the second block repeats its heads of keys as 0 1 0 1",
+                at("model.layers.1.self_attn"),
+            ),
+            "mean_kept": (
+                put("model.layers.2.input_layernorm", lambda old: Gain(old.weight.data, 1e-5)),
+                "the last block's normalisation does not subtract the mean",
+                at("model.layers.2.input_layernorm"),
+            ),
+        },
+        dynamo=True,
+    ),
+    exported(
+        "nemotron_one_plus",
+        NEMOTRON,
+        padded(67),
+        {
+            "no_plus_one": (
+                param("model.layers.1.post_attention_layernorm.weight", lambda old: old - 1),
+                "the second block's second normalisation lacks its 1 +",
+                at("model.layers.1.post_attention_layernorm"),
+            ),
+            "relu_not_squared": (
+                put("model.layers.0.mlp.act_fn", lambda old: nn.ReLU()),
+                "the first block's ReLU is not squared",
+                at("model.layers.0.mlp.act_fn"),
+            ),
+        },
+    ),
+    Pair(
+        "falcon_last_place",
+        lambda: (last_of_falcon(), padded(68)),
+        lambda folder: _everywhere(last_of_falcon()),
+        {
+            "blocks_exchanged": Fault(
+                lambda folder: edited(FALCON, exchanged("transformer.h.0", "transformer.h.2")),
+                "the first and last block are exchanged",
+                whole(last_of_falcon, "lm.transformer.h.0", "lm.transformer.h.2"),
+            ),
+            "key_before_query": Fault(
+                lambda folder: edited(
+                    FALCON,
+                    param(
+                        "transformer.h.1.self_attention.query_key_value.weight",
+                        lambda old: torch.cat([old[32:40], old[:32], old[40:]]),
+                    ),
+                ),
+                "the second block's fused matrix holds the key's rows before the queries'",
+                at(
+                    "lm.transformer.h.1.self_attention",
+                    "lm.transformer.h.1.self_attention.query_key_value",
+                ),
+            ),
+        },
+        from_b=lambda y: y[:, -1],
+    ),
+    exported(
+        "mpnet_relative_positions",
+        MPNET,
+        padded(69),
+        {
+            "no_relative_positions": (
+                param("encoder.relative_attention_bias.weight", torch.zeros_like),
+                "the biases of relative positions are zero",
+                at("encoder.relative_attention_bias", "encoder"),
+            ),
+            "heads_of_positions": (
+                param("encoder.relative_attention_bias.weight", lambda old: old.flip(1)),
+                "the biases of relative positions belong to other heads",
+                at("encoder.relative_attention_bias", "encoder"),
+            ),
+            "block_left_out": (
+                lambda model: model.encoder.layer.__delitem__(2),
+                "the last block is left out",
+                whole(MPNET, "encoder.layer.2"),
+            ),
+        },
+    ),
+]
+
+WRITTEN_AND_EXPORTED = [
+    exported(
+        "gemma_written_again_exported",
+        GEMMA,
+        {"input_ids": ids(71, 8)},
+        {
+            "no_plus_one": (
+                param("norm.gain", lambda old: old - 1),
+                "the last normalisation lacks its 1 +",
+                at("model.norm"),
+            ),
+            "head_not_tied": (untied("head", 9), "the head has weights of its own", at("lm_head")),
+            "one_ahead": (
+                option("blocks.1.mix", ahead=1),
+                "each place of the second block sees the next one as well",
+                at("model.layers.1.self_attn"),
+            ),
+        },
+        to_b=tokens,
+        port=decoder("neighbours", plus_one=True),
+        take=lambda y: y,
+    ),
+    exported(
+        "mixtral_written_again_exported",
+        MIXTRAL,
+        {"input_ids": ids(72, 8)},
+        {
+            "router_row": (
+                param("blocks.2.ff.router.weight", lambda old: old.roll(1, 0)),
+                "the rows of the last block's router are moved by one against its experts",
+                at(*(f"model.layers.2.mlp{one}" for one in ("", ".gate", ".experts"))),
+            ),
+            "one_experts_gate_and_up": (
+                param("blocks.0.ff.experts.1.w13.weight", _gate_and_up),
+                "one expert of the first block has gate and up exchanged",
+                at(*(f"model.layers.0.mlp{one}" for one in ("", ".experts"))),
+            ),
+        },
+        to_b=tokens,
+        port=decoder("half"),
+        take=lambda y: y,
+    ),
+    exported(
+        "mamba_unrolled_exported",
+        MAMBA,
+        {"input_ids": ids(73, 6)},
+        {
+            "decay_of_another": (
+                param("scans.1.decay", lambda old: old.flip(1)),
+                "the second mixer's decays are in the opposite order of states",
+                at("backbone.layers.1.mixer"),
+            ),
+            "gate_first": (
+                param("scans.0.into.weight", lambda old: old.roll(len(old) // 2, 0)),
+                "the first mixer's gate comes first in its fused matrix",
+                at("backbone.layers.0.mixer", "backbone.layers.0.mixer.in_proj"),
+            ),
+            "epsilon": (
+                option("gain", eps=0.3),
+                "the last normalisation's epsilon is 0.3",
+                at("backbone.norm_f"),
+            ),
+        },
+        to_b=tokens,
+        port=Scanned,
+        take=lambda y: y,
+    ),
+]
+
+PAIRS = [*DECODERS, *PORTS, *EXPORTS, *DYNAMO, *KERAS, *MORE, *WRITTEN_AND_EXPORTED]

@@ -33,6 +33,7 @@ from outside_language import (
     rewritten,
     twisted,
     untied,
+    whole,
 )
 from pair import Fault, Pair, Sources, at
 from running import outputs
@@ -1006,7 +1007,10 @@ PAIRED = [
             "biases_of_both_sides": (
                 option("decoder.block.0.layer.0.SelfAttention", is_decoder=False),
                 "the decoder's relative positions are put in classes as the encoder's are",
-                at("decoder.block.0.layer.0.SelfAttention"),
+                at(
+                    "decoder.block.0.layer.0.SelfAttention",
+                    "decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+                ),
             ),
             "scaled_scores": (
                 param(f"{SELF}.q.weight", lambda old: old / 8**0.5),
@@ -1041,7 +1045,11 @@ PAIRED = [
                 ),
                 "the encoder's second attention and the decoder's first to it have each other's "
                 "weights",
-                (("model.encoder.layers.1.self_attn",), ("model.decoder.layers.0.encoder_attn",)),
+                whole(
+                    BART,
+                    "model.encoder.layers.1.self_attn",
+                    "model.decoder.layers.0.encoder_attn",
+                ),
             ),
             "positions_by_one": (
                 option("model.encoder.embed_positions", offset=3),
@@ -1051,7 +1059,7 @@ PAIRED = [
             "block_left_out": (
                 put("model.decoder.layers.1", lambda old: Passing()),
                 "the decoder's second block is left out",
-                at("model.decoder.layers.1"),
+                whole(BART, "model.decoder.layers.1"),
             ),
         },
         to_b=answer_first,
@@ -1069,7 +1077,7 @@ PAIRED = [
             "block_twice": (
                 put("model.encoder.layers.0", Twice),
                 "the encoder's first block runs twice",
-                at("model.encoder.layers.0"),
+                whole(WHISPER, "model.encoder.layers.0"),
             ),
             "softmax_over_queries": (
                 twisted("model.decoder.layers.0.encoder_attn", axis=-2),
@@ -1146,4 +1154,280 @@ def _grouped(old: nn.GroupNorm, groups: int) -> nn.GroupNorm:
     return new
 
 
-PAIRS = [*RECURRENT, *SPACES, *BY_HAND, *PAIRED]
+class Reader(nn.Module):
+    """A GRU reads, another writes and looks at what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source, self.target = nn.Embedding(71, 12), nn.Embedding(71, 12)
+        self.reader = nn.GRU(12, 16, batch_first=True)
+        self.writer = nn.GRU(12, 16, batch_first=True)
+        self.key = nn.Linear(16, 16, bias=False)
+        self.joined = nn.Linear(32, 16)
+        self.head = nn.Linear(16, 71)
+
+    def forward(self, text: torch.Tensor, so_far: torch.Tensor) -> torch.Tensor:
+        read, state = self.reader(self.source(text))
+        written, _ = self.writer(self.target(so_far), state)
+        weights = (written @ self.key(read).transpose(1, 2)).softmax(-1)
+        return self.head(torch.tanh(self.joined(torch.cat([weights @ read, written], -1))))
+
+
+class Written(nn.Module):
+    """The same with cells, a key folded into the queries, and the joined matrix split."""
+
+    def __init__(self, model: Reader) -> None:
+        super().__init__()
+        self.a, self.b = copy.deepcopy(model.source), copy.deepcopy(model.target)
+        self.read_cell, self.write_cell = nn.GRUCell(12, 16), nn.GRUCell(12, 16)
+        for cell, layer in ((self.read_cell, model.reader), (self.write_cell, model.writer)):
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                getattr(cell, kind).data = getattr(layer, f"{kind}_l0").data.clone()
+        self.query = nn.Linear(16, 16, bias=False)
+        self.query.weight.data = model.key.weight.data.T.contiguous()
+        self.of_read, self.of_written = nn.Linear(16, 16), nn.Linear(16, 16, bias=False)
+        self.of_read.weight.data = model.joined.weight.data[:, :16].clone()
+        self.of_read.bias.data = model.joined.bias.data.clone()
+        self.of_written.weight.data = model.joined.weight.data[:, 16:].clone()
+        self.out = copy.deepcopy(model.head)
+        self.axis, self.handed_over = -1, True
+
+    def forward(self, so_far: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        state = torch.zeros(text.shape[0], 16)
+        read, written = [], []
+        for token in self.a(text).unbind(1):
+            state = self.read_cell(token, state)
+            read.append(state)
+        state = state if self.handed_over else 0 * state
+        for token in self.b(so_far).unbind(1):
+            state = self.write_cell(token, state)
+            written.append(state)
+        memory, states = torch.stack(read, 1), torch.stack(written, 1)
+        weights = (self.query(states) @ memory.transpose(1, 2)).softmax(self.axis)
+        return self.out(torch.tanh(self.of_read(weights @ memory) + self.of_written(states)))
+
+
+def listener(seed: int) -> Callable[[], Any]:
+    """What builds a small recogniser of speech in Keras: convolutions, an LSTM both ways, a sum."""
+
+    def build() -> Any:
+        import keras
+
+        given = keras.Input((24, 6), name="bands")
+        x = keras.layers.Conv1D(12, 5, 2, "same", activation="relu", name="fold")(given)
+        x = keras.layers.Conv1D(12, 3, padding="causal", dilation_rate=2, name="wide")(x)
+        x = keras.layers.BatchNormalization(epsilon=1e-3, name="norm")(x)
+        memory = keras.layers.LSTM(10, return_sequences=True, name="memory")
+        x = keras.layers.Bidirectional(memory, merge_mode="sum", name="both")(x)
+        model = keras.Model(given, keras.layers.Dense(8, "softmax", name="letters")(x))
+        draw = np.random.default_rng(seed)
+        held = [0.4 * draw.normal(size=one.shape) for one in model.get_weights()]
+        names = [one.path.rsplit("/", 1)[-1] for one in model.weights]
+        model.set_weights(
+            [
+                np.abs(one) + 0.3 if name in ("gamma", "moving_variance") else one
+                for name, one in zip(names, held, strict=True)
+            ]
+        )
+        return model
+
+    return build
+
+
+class Listening(nn.Module):
+    """The recogniser in PyTorch: the normalisation folded away, logarithms at the end."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        held = {layer.name: layer.get_weights() for layer in model.layers}
+        self.fold, self.wide = nn.Conv1d(6, 12, 5, 2), nn.Conv1d(12, 12, 3, dilation=2)
+        gain, shift, mean, variance = held["norm"]
+        scale = gain / np.sqrt(variance + 1e-3)
+        kernel, bias = held["wide"]
+        for layer, one, more in (
+            (self.fold, *held["fold"]),
+            (self.wide, kernel * scale, (bias - mean) * scale + shift),
+        ):
+            layer.weight.data = torch.tensor(one.transpose(2, 1, 0).copy())
+            layer.bias.data = torch.tensor(more)
+        self.rnn = nn.LSTM(12, 10, batch_first=True, bidirectional=True)
+        for i, ending in enumerate(("l0", "l0_reverse")):
+            into, own, more = held["both"][3 * i : 3 * i + 3]
+            getattr(self.rnn, f"weight_ih_{ending}").data = torch.tensor(into.T.copy())
+            getattr(self.rnn, f"weight_hh_{ending}").data = torch.tensor(own.T.copy())
+            getattr(self.rnn, f"bias_ih_{ending}").data = torch.tensor(more)
+            getattr(self.rnn, f"bias_hh_{ending}").data = torch.zeros(40)
+        self.letters = nn.Linear(10, 8)
+        kernel, bias = held["letters"]
+        self.letters.weight.data = torch.tensor(kernel.T.copy())
+        self.letters.bias.data = torch.tensor(bias)
+        self.before, self.causal, self.only = 1, 4, None
+
+    def forward(self, bands: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.pad(bands.transpose(1, 2), (self.before, 3 - self.before))
+        x = torch.relu(self.fold(x))
+        x = self.wide(nn.functional.pad(x, (self.causal, 4 - self.causal))).transpose(1, 2)
+        there, back = self.rnn(x)[0].chunk(2, -1)
+        return self.letters(there + back).log_softmax(-1)
+
+
+class LastStates(nn.Module):
+    """The last state and cell of two layers of LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.rnn = nn.Embedding(71, 12), nn.LSTM(12, 16, 2, batch_first=True)
+
+    def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.rnn(self.table(input_ids))[1]
+
+
+MORE = [
+    rewritten(
+        "reader_and_writer",
+        lambda: randomised(Reader(), 160),
+        (ids(160, 9), ids(161, 5)),
+        Written,
+        {
+            "softmax_over_writer": (
+                option("", axis=1),
+                "the softmax runs over what is written, not over what was read",
+                at(""),
+            ),
+            "state_not_handed_over": (
+                option("", handed_over=False),
+                "the writer starts with zeros, not with the reader's last state",
+                at("writer", ""),
+            ),
+            "key_not_transposed": (
+                param("query.weight", lambda old: old.T),
+                "the matrix of keys is applied to queries without being transposed",
+                at("key", ""),
+            ),
+            "tables_exchanged": (
+                exchanged("a", "b"),
+                "the two tables of embeddings are exchanged",
+                (("source",), ("target",)),
+            ),
+        },
+        to_b=lambda x: (x[1], x[0]),
+    ),
+    rewritten(
+        "keras_listener_in_torch",
+        listener(162),
+        values(162, 2, 24, 6),
+        Listening,
+        {
+            "padded_as_torch": (
+                option("", before=2),
+                "the first convolution pads two places in front and one behind, not one and two",
+                at("fold"),
+            ),
+            "not_causal": (
+                option("", causal=2),
+                "the second convolution pads both sides alike, it is not causal",
+                at("wide", "norm"),
+            ),
+            "order_of_onnx": (
+                gates((0, 3, 1, 2), "l0"),
+                ORDER.format("forward LSTM", "ONNX: input, output, forget, cell"),
+                at("both"),
+            ),
+            "backward_bias": (
+                param("rnn.bias_ih_l0_reverse", torch.zeros_like),
+                "the biases of the backward LSTM are dropped",
+                at("both"),
+            ),
+        },
+        from_b=np.exp,
+    ),
+    exported(
+        "lstm_states_stacked",
+        lambda: randomised(LastStates(), 163),
+        {"input_ids": ids(163, 7)},
+        {
+            "forget_and_input": (
+                gates((1, 0, 2, 3), "l1"),
+                "input and forget gate of the second layer are exchanged",
+                at("rnn"),
+            ),
+            "no_recurrent_bias": (
+                param("rnn.bias_hh_l0", torch.zeros_like),
+                "the first layer's recurrent bias is dropped",
+                at("rnn"),
+            ),
+        },
+        from_b=lambda y: y[0],
+        take=torch.stack,
+    ),
+]
+
+MARIAN = hugging("MarianMTModel", 170, max_position_embeddings=32, scale_embedding=True, **SIDES)
+SPEECH_TO_TEXT = hugging(
+    "Speech2TextForConditionalGeneration",
+    171,
+    max_source_positions=32,
+    max_target_positions=16,
+    input_feat_per_channel=8,
+    conv_channels=24,
+    **SIDES,
+)
+MARIAN_TEXTS = {**TWO_TEXTS, "decoder_attention_mask": np.ones((2, 6), np.int64)}
+
+TRANSLATORS = [
+    exported(
+        "marian_exported",
+        MARIAN,
+        MARIAN_TEXTS,
+        {
+            "sines_and_cosines_alternate": (
+                param(
+                    "model.encoder.embed_positions.weight",
+                    lambda old: old.view(-1, 2, 16).transpose(1, 2).reshape(-1, 32),
+                ),
+                "sines and cosines of the encoder's positions alternate, they are not halves",
+                at("model.encoder.embed_positions"),
+            ),
+            "keys_of_decoder": (
+                twisted("model.decoder.layers.1.self_attn", no_mask=True),
+                "the decoder's second block sees later places",
+                at("model.decoder.layers.1.self_attn"),
+            ),
+            "no_embedding_scale": (
+                option("model.encoder", embed_scale=1.0),
+                "the encoder's embeddings are not multiplied by the root of the width",
+                at("model.encoder", "model.encoder.embed_tokens"),
+            ),
+        },
+    ),
+    dumped(
+        "speech_to_text_as_arrays",
+        SPEECH_TO_TEXT,
+        {
+            "input_features": values(172, 2, 32, 8),
+            "decoder_input_ids": ids(173, 5),
+        },
+        {
+            "model.encoder.conv": "subsampled",
+            "model.encoder.layers.0": "heard_0",
+            "model.encoder.layers.1": "heard_1",
+            "model.decoder.layers.0": "said_0",
+            "model.decoder.layers.1": "said_1",
+            "lm_head": "letters",
+        },
+        {
+            "attention_scale": (
+                option("model.decoder.layers.1.encoder_attn", scaling=1.0),
+                "the decoder's second attention to the encoder has no scale",
+                at("model.decoder.layers.1.encoder_attn"),
+            ),
+            "kernel_mirrored": (
+                param("model.encoder.conv.conv_layers.1.weight", lambda old: old.flip(2)),
+                "the second convolution's kernel is mirrored in time",
+                at("model.encoder.conv.conv_layers.1"),
+            ),
+        },
+    ),
+]
+
+PAIRS = [*RECURRENT, *SPACES, *BY_HAND, *PAIRED, *MORE, *TRANSLATORS]
