@@ -258,7 +258,8 @@ def export(
     options: dict[str, Any] = {"opset_version": 18, "dynamo": dynamo, "input_names": names}
     if dynamo:
         options["verbose"] = False
-    torch.onnx.export(Called(model, list(x), take), given, str(path), **options)
+    called_model = Called(model, list(x), take).eval()
+    torch.onnx.export(called_model, given, str(path), **options)
     return path
 
 

@@ -66,8 +66,15 @@ def ported(
         key: Fault(lambda folder, options=options: make(folder, options), what, sources)
         for key, (options, what, sources) in faults.items()
     }
-    right = lambda folder: make(folder, {})  # noqa: E731
-    return Pair(name, lambda: (build(), x), right, wrong, to_b, from_b, rounding)
+    return Pair(
+        name,
+        lambda: (build(), x),
+        lambda folder: make(folder, {}),
+        wrong,
+        to_b,
+        from_b,
+        rounding,
+    )
 
 
 def dumped(
