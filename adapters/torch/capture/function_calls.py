@@ -37,7 +37,7 @@ from .function_names import (
 )
 from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
-from .tensor_marks import CONSTANT, FOLLOWS, MADE, OF_ARGUMENTS, UNINITIALISED, VARIES, Marks
+from .tensor_marks import CONSTANT, FOLLOWS, MADE, OF_ARGUMENTS, VARIES, Marks
 from .tensors import copied, tensors_in, transforming, with_values
 from .thread_settings import settings_here
 from .torchscript import unfollowed
@@ -217,8 +217,8 @@ class FunctionCalls(TorchFunctionMode):
         output = call.function(*call.args, **call.kwargs)
         if not (self._left and call.name in BRINGS):
             self._mark_made(output)
-        if "empty" in call.name and isinstance(output, torch.Tensor):
-            self.marks.add([output], UNINITIALISED)
+        if "empty" in call.name and type(output) is torch.Tensor and not output.is_quantized:
+            output.zero_()  # where memory has other numbers at each run
         return output
 
     def _layer(
@@ -240,7 +240,7 @@ class FunctionCalls(TorchFunctionMode):
                 return output  # a constant to what follows
             self.marks.add(outputs, OF_ARGUMENTS)
         self.containers.add(capture, frame.place)
-        output = self._handed_on(capture, output, results, bool(before.values), wanted)
+        output = self._handed_on(capture, output, results, before.writes, wanted)
         for base in before.bases:
             if results[0]._base is base.tensor:
                 self._add_base(capture, results[0], base)

@@ -20,7 +20,7 @@ from .function_names import BOUNDED, CASTS, NESTED, writes_to_argument
 from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
 from .onnx_export import Called, Settings, alone
-from .tensor_marks import UNINITIALISED, VARIES, Marks
+from .tensor_marks import VARIES, Marks
 from .tensors import (
     array_of,
     autocast_in,
@@ -113,8 +113,6 @@ class FunctionCaptures:
         for tensor in call.tensors:
             values[id(tensor)] = _copied(tensor, call)
             made_by[id(tensor)] = self.producers.of(tensor, values[id(tensor)])
-            if made_by[id(tensor)] is None and self.marks.of(tensor) & UNINITIALISED:
-                values[id(tensor)] = np.zeros_like(values[id(tensor)])
         bases = [tensor._base for tensor in call.tensors] if contained else []
         written = [
             written_base(base, self.marks, self.producers) for base in bases if base is not None
@@ -139,7 +137,7 @@ class FunctionCaptures:
         )
         description, why = _described(call, build, operands.places, results)
         exported = None
-        if description is None and not (before.values or build.lengths or build.complexes):
+        if description is None and not (before.writes or build.lengths or build.complexes):
             exported = self._alone(call, operands)
         return Capture(
             layer=name.layer,

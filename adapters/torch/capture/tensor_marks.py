@@ -13,7 +13,6 @@ __all__ = [
     "FOLLOWS",
     "MADE",
     "OF_ARGUMENTS",
-    "UNINITIALISED",
     "VARIES",
     "Marks",
 ]
@@ -25,9 +24,7 @@ OF_ARGUMENTS = 2
 """It follows from the arguments of a container, if not from the model's input."""
 MADE = 4
 """It was there before the pass, or a call that is seen has made it."""
-UNINITIALISED = 8
-"""It was made without values, as by torch.empty."""
-CONSTANT = 16
+CONSTANT = 8
 """A module gives it that takes what follows, and made it of nothing that does."""
 VARIES = FOLLOWS | OF_ARGUMENTS
 

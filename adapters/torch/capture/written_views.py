@@ -11,7 +11,7 @@ from probe.description import Description, Ref
 from probe.model import Capture, Producer
 
 from ..functions import CallBuilder
-from .tensor_marks import UNINITIALISED, Marks
+from .tensor_marks import Marks
 from .tensors import copied, dtype_name
 
 __all__ = ["WrittenBase", "base_capture", "written_base"]
@@ -25,15 +25,11 @@ class WrittenBase(NamedTuple):
     before: np.ndarray
     made_by: Producer | None
     constant: bool
-    uninitialised: bool
-    """Whether no call has written to it yet."""
 
 
 def written_base(base: torch.Tensor, marks: Marks, producers: Producers) -> WrittenBase:
     before = copied(base)
-    made_by = producers.of(base, before)
-    uninitialised = made_by is None and bool(marks.of(base) & UNINITIALISED)
-    return WrittenBase(base, before, made_by, marks.constant(base), uninitialised)
+    return WrittenBase(base, before, producers.of(base, before), marks.constant(base))
 
 
 def base_capture(
@@ -50,8 +46,6 @@ def base_capture(
         tuple(view.shape),
         tuple(numbers.itemsize * step for step in view.stride()),
     )
-    if written.uninitialised:
-        before = np.zeros_like(before)
     part, after = copied(view), before.copy()
     after.reshape(-1)[places] = part
     build = CallBuilder((before, part), (after,), [dtype_name(base)])

@@ -217,3 +217,45 @@ def test_what_a_tensor_holds_before_it_is_written_is_told_nowhere():
     assert report.verdict == "agree", report
     largest = np.iinfo(np.int64).max
     assert not any((inputs == largest).any() for inputs in report.inputs)
+
+
+def filled(t):
+    t.fill_(3.0)
+
+
+def filled_in_part(t):
+    t[1:] = 3.0
+
+
+def filled_by_out(t):
+    torch.add(torch.ones(3, 4), 2.0, out=t)
+
+
+def filled_by_numpy(t):
+    t.numpy()[:] = 3.0
+
+
+def written_by_index(t, x):
+    t[0] = x[0]
+
+
+def written_by_view(t, x):
+    t[0].copy_(x[0])
+
+
+@pytest.mark.parametrize("write", [written_by_index, written_by_view])
+@pytest.mark.parametrize("fill", [filled, filled_in_part, filled_by_out, filled_by_numpy])
+def test_what_a_tensor_without_values_was_filled_with_is_kept(fill, write):
+    """Though no call that is captured has filled it."""
+
+    def forward(module, x):
+        t = torch.empty(3, 4)
+        fill(t)
+        write(t, x)
+        return t * 2
+
+    model = torch.nn.Sequential(Writing(forward))
+    report = probe.check(model, "0", X)
+    assert report.verdict == "agree", report
+    calls = list(probe.sweep(model, X))
+    assert len(calls) == 3 and all(call.verdict == "agree" for call in calls), calls
