@@ -10,7 +10,7 @@ that it adds steps to, and receives a ``Ref`` for each tensor that follows the m
 import dis
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import CodeType
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ __all__ = [
     "CallBuilder",
     "Outputs",
     "Value",
+    "both_outputs",
     "describe_function",
     "function",
     "functions",
@@ -134,6 +135,14 @@ def in_type(build: CallBuilder, dtype: Any, input: Value, reduce: Callable[[Valu
     if kind == "bool":
         raise Undescribed("sums and products of booleans are not supported")
     return build.add(ops.Cast(to=kind), reduce(build.add(ops.Cast(to=kind), input)))
+
+
+def both_outputs(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
+    """What a module gives and what stands beside it, such as places, which may be the two outputs
+    of one op."""
+    if len(refs) > 1:
+        return refs
+    return (refs[0], replace(refs[0], index=1))
 
 
 Outputs = Ref | Sequence[Ref]

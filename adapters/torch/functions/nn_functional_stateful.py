@@ -1,7 +1,6 @@
 """The functions of torch.nn.functional that do what a module of several tensors does, or one with
 statistics: described as that module."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
-from .describe import CallBuilder, Value, function
-from .pooling import pool
+from .describe import CallBuilder, Value, both_outputs, function
 from .resize import interpolate
 
 __all__: list[str] = []
@@ -68,7 +66,7 @@ def instance_norm(
         "weight": weight,
         "bias": bias,
     }
-    held = {name: build.weight(name, weight) for name, weight in names.items()}
+    held = {name: build.weight(name, value) for name, value in names.items()}
     rank = min(max(build.rank(input) - 2, 1), 3)
     running = not use_input_stats
     return build.module_outputs(
@@ -99,7 +97,7 @@ def embedding_bag(
     if max_norm is not None:
         raise Undescribed("max_norm is not supported, since it changes the weight in place")
     given = {"input": input, "offsets": offsets, "per_sample_weights": per_sample_weights}
-    there = [name for name, weight in given.items() if weight is not None]
+    there = [name for name, tensor in given.items() if tensor is not None]
     arguments = {name: Ref(-1, there.index(name)) for name in there}
     attributes = {
         "mode": mode,
@@ -107,13 +105,13 @@ def embedding_bag(
         "padding_idx": padding_idx,
     }
     held = {"weight": build.weight("weight", weight)}
-    values = [weight for weight in given.values() if weight is not None]
+    values = [tensor for tensor in given.values() if tensor is not None]
     return build.module_outputs(
         "EmbeddingBag", values, held, arguments, max_norm=None, norm_type=norm_type, **attributes
     )
 
 
-def _register(rank: int) -> None:
+def _register_unpool(rank: int) -> None:
     @function(f"max_unpool{rank}d", onnx="maxunpool")
     def unpool(
         build: CallBuilder,
@@ -133,44 +131,9 @@ def _register(rank: int) -> None:
             f"MaxUnpool{rank}d", (input, indices), None, {"output_size": output_size}, **attributes
         )
 
-    # it gives them in either case
-    @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")
-    def places(
-        build: CallBuilder,
-        input: Value,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = True,
-    ) -> tuple[Ref, ...]:
-        given = {
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "ceil_mode": ceil_mode,
-        }
-        return _both(pool(build, f"MaxPool{rank}d", input, given | {"return_indices": True}))
-
-    @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
-    def adaptive(
-        build: CallBuilder, input: Value, output_size: Any, return_indices: bool = True
-    ) -> tuple[Ref, ...]:
-        kind, size = f"AdaptiveMaxPool{rank}d", output_size
-        return _both(build.module_outputs(kind, (input,), output_size=size, return_indices=True))
-
-
-def _both(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
-    """Values and places, which may be the two outputs of one op."""
-    if len(refs) > 1:
-        return refs
-    return (refs[0], replace(refs[0], index=1))
-
 
 for _rank in (1, 2, 3):
-    _register(_rank)
+    _register_unpool(_rank)
 
 
 @function("upsample_nearest", onnx="resize")
@@ -277,5 +240,5 @@ def multi_head_attention_forward(
         in_proj_weight=None if use_separate_proj_weight else in_proj_weight,
     )
     if need_weights:
-        return _both(outputs)
+        return both_outputs(outputs)
     return outputs

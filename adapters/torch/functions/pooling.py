@@ -4,12 +4,12 @@ from typing import Any
 
 from probe.description import Ref
 
-from .describe import CallBuilder, Value, function
+from .describe import CallBuilder, Value, both_outputs, function
 
-__all__ = ["pool"]
+__all__: list[str] = []
 
 
-def pool(build: CallBuilder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
+def _pool(build: CallBuilder, kind: str, input: Value, options: dict[str, Any]) -> tuple[Ref, ...]:
     if options.get("stride") in (None, [], ()):
         options["stride"] = options["kernel_size"]
     return build.module_outputs(kind, (input,), **options)
@@ -34,7 +34,22 @@ def _register_window_pools(rank: int) -> None:
             "dilation": dilation,
             "ceil_mode": ceil_mode,
         }
-        return pool(build, f"MaxPool{rank}d", input, options | {"return_indices": return_indices})
+        return _pool(build, f"MaxPool{rank}d", input, options | {"return_indices": return_indices})
+
+    @function(f"max_pool{rank}d_with_indices", onnx="maxpool", idle="return_indices")
+    def maximum_and_places(
+        build: CallBuilder,
+        input: Value,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = True,
+    ) -> tuple[Ref, ...]:
+        """It gives the places in either case."""
+        window = kernel_size, stride, padding, dilation
+        return both_outputs(maximum(build, input, *window, ceil_mode, return_indices=True))
 
     @function(f"avg_pool{rank}d", onnx="averagepool")
     def average(
@@ -53,7 +68,7 @@ def _register_window_pools(rank: int) -> None:
             "padding": padding,
             "ceil_mode": ceil_mode,
         }
-        return pool(
+        return _pool(
             build,
             f"AvgPool{rank}d",
             input,
@@ -78,7 +93,7 @@ def _register_other_pools(rank: int) -> None:
             "stride": stride,
             "ceil_mode": ceil_mode,
         }
-        return pool(build, f"LPPool{rank}d", input, options)
+        return _pool(build, f"LPPool{rank}d", input, options)
 
     @function(f"adaptive_avg_pool{rank}d", f"_adaptive_avg_pool{rank}d", onnx="globalaveragepool")
     def adaptive_average(build: CallBuilder, input: Value, output_size: Any) -> Ref:
@@ -90,6 +105,15 @@ def _register_other_pools(rank: int) -> None:
     ) -> Ref:
         return build.module(
             f"AdaptiveMaxPool{rank}d", input, output_size=output_size, return_indices=return_indices
+        )
+
+    @function(f"adaptive_max_pool{rank}d_with_indices", onnx="globalmaxpool", idle="return_indices")
+    def adaptive_maximum_and_places(
+        build: CallBuilder, input: Value, output_size: Any, return_indices: bool = True
+    ) -> tuple[Ref, ...]:
+        kind, size = f"AdaptiveMaxPool{rank}d", output_size
+        return both_outputs(
+            build.module_outputs(kind, (input,), output_size=size, return_indices=True)
         )
 
 
