@@ -10,7 +10,7 @@ from probe.errors import Undescribed
 
 from .describe import CallBuilder, Value, function
 from .losses import Flag, broadcast_rank, less, plus, reduced, reduction_of, times
-from .nn_functional_stateful import pairwise_distance
+from .pairwise_distance import pairwise_distance
 
 __all__: list[str] = []
 

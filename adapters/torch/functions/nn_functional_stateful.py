@@ -3,14 +3,11 @@ statistics: described as that module."""
 
 from typing import Any
 
-import numpy as np
-
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
 
 from .describe import CallBuilder, Value, both_outputs, function
-from .resize import interpolate
 
 __all__: list[str] = []
 
@@ -20,18 +17,6 @@ def cosine_similarity(
     build: CallBuilder, x1: Value, x2: Value, dim: int = 1, eps: float = 1e-8
 ) -> tuple[Ref, ...]:
     return build.module_outputs("CosineSimilarity", (x1, x2), dim=dim, eps=eps)
-
-
-@function("pairwise_distance", onnx="pairwisedistance")
-def pairwise_distance(
-    build: CallBuilder,
-    x1: Value,
-    x2: Value,
-    p: float = 2.0,
-    eps: float = 1e-6,
-    keepdim: bool = False,
-) -> tuple[Ref, ...]:
-    return build.module_outputs("PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
 
 
 @function("bilinear", onnx="einsum")
@@ -136,20 +121,6 @@ for _rank in (1, 2, 3):
     _register_unpool(_rank)
 
 
-@function("upsample_nearest", onnx="resize")
-def upsample_nearest(
-    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
-) -> Ref:
-    return interpolate(build, input, size, scale_factor)
-
-
-@function("upsample_bilinear", onnx="resize")
-def upsample_bilinear(
-    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
-) -> Ref:
-    return interpolate(build, input, size, scale_factor, "bilinear", True)
-
-
 @function("conv_tbc", onnx="conv")
 def conv_tbc(build: CallBuilder, input: Value, weight: Value, bias: Value, pad: int = 0) -> Ref:
     """Of (time, batch, channels) with a kernel (time, in, out)."""
@@ -163,22 +134,6 @@ def conv_tbc(build: CallBuilder, input: Value, weight: Value, bias: Value, pad: 
         kernel,
     )
     return build.add(ops.Add(), build.add(ops.Transpose(perm=(2, 0, 1)), found), bias)
-
-
-@function("pdist", onnx="pairwisedistance")
-def pdist(build: CallBuilder, input: Value, p: float = 2.0) -> Ref:
-    """The distance of every row to each behind it."""
-    rows = build.shape(input)[0]
-    pairs = [(row, other) for row in range(rows) for other in range(row + 1, rows)]
-    left, right = (
-        build.add(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
-    )
-    less = build.add(ops.Sub(), left, right)
-    if p == 2:
-        return build.add(ops.ReduceL2(axes=(1,), keepdims=False), less)
-    if p == 1:
-        return build.add(ops.ReduceL1(axes=(1,), keepdims=False), less)
-    raise Undescribed(f"p={p} is not supported")
 
 
 @function("multi_head_attention_forward", onnx="attention")

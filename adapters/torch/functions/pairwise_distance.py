@@ -1,4 +1,4 @@
-"""Distances of all rows."""
+"""Distances of rows: of each to its own, and of all to all."""
 
 import math
 from typing import Any
@@ -7,11 +7,24 @@ import numpy as np
 
 from probe import ops
 from probe.description import Ref
+from probe.errors import Undescribed
 
 from .describe import CallBuilder, Value, function
 from .gather_sort import refuse_many
 
-__all__: list[str] = []
+__all__ = ["pairwise_distance"]
+
+
+@function("pairwise_distance", onnx="pairwisedistance")
+def pairwise_distance(
+    build: CallBuilder,
+    x1: Value,
+    x2: Value,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    keepdim: bool = False,
+) -> tuple[Ref, ...]:
+    return build.module_outputs("PairwiseDistance", (x1, x2), norm=p, eps=eps, keepdim=keepdim)
 
 
 @function("cdist", "_cdist_forward", onnx="pairwisedistance")
@@ -80,3 +93,19 @@ def euclidean_dist(build: CallBuilder, x1: Value, x2: Value) -> Ref:
         ops.Sqrt(),
         build.add(ops.Clip(low=0.0, high=None), build.add(ops.Product(), sides[0], turned)),
     )
+
+
+@function("pdist", onnx="pairwisedistance")
+def pdist(build: CallBuilder, input: Value, p: float = 2.0) -> Ref:
+    """The distance of every row to each behind it."""
+    rows = build.shape(input)[0]
+    pairs = [(row, other) for row in range(rows) for other in range(row + 1, rows)]
+    left, right = (
+        build.add(ops.Gather(axis=0), input, np.array([pair[k] for pair in pairs])) for k in (0, 1)
+    )
+    less = build.add(ops.Sub(), left, right)
+    if p == 2:
+        return build.add(ops.ReduceL2(axes=(1,), keepdims=False), less)
+    if p == 1:
+        return build.add(ops.ReduceL1(axes=(1,), keepdims=False), less)
+    raise Undescribed(f"p={p} is not supported")

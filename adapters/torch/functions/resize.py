@@ -6,7 +6,7 @@ from probe.description import Ref
 
 from .describe import CallBuilder, Value, function
 
-__all__ = ["interpolate"]
+__all__: list[str] = []
 
 
 @function(
@@ -64,3 +64,17 @@ def interpolate(
         "antialias": antialias,
     }
     return build.module("Upsample", input, **given, recompute_scale_factor=recompute_scale_factor)
+
+
+@function("upsample_nearest", onnx="resize")
+def upsample_nearest(
+    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
+) -> Ref:
+    return interpolate(build, input, size, scale_factor)
+
+
+@function("upsample_bilinear", onnx="resize")
+def upsample_bilinear(
+    build: CallBuilder, input: Value, size: Any = None, scale_factor: Any = None
+) -> Ref:
+    return interpolate(build, input, size, scale_factor, "bilinear", True)
