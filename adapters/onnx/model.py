@@ -3,7 +3,7 @@ an output, is the framework."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from heapq import heapify, heappop, heappush
@@ -42,6 +42,8 @@ class OnnxModel(Shown):
     other_files: tuple[str, ...] = ()
     limited: bool = False
     """Whether a run may not take what memory and time it likes."""
+    _halves: set[str] = field(default_factory=set, repr=False)
+    """The tensors in bfloat16 that runs have met, whose numbers are held in float32."""
 
     @property
     def framework(self) -> str:
@@ -49,14 +51,12 @@ class OnnxModel(Shown):
 
     @cached_property
     def _sessions(self) -> Sessions:
-        return Sessions(self.proto, self.source, self.initializers, self.limited)
+        return Sessions(self.proto, self.source, self.initializers, self._halves, self.limited)
 
     @cached_property
     def _captures(self) -> NodeCaptures:
-        sessions = self._sessions
-        return NodeCaptures(
-            self.proto, self.initializers, self.following, sessions.halves, sessions.run_graph
-        )
+        run_graph = self._sessions.run_graph
+        return NodeCaptures(self.proto, self.initializers, self.following, self._halves, run_graph)
 
     @cached_property
     def initializers(self) -> Mapping[str, np.ndarray]:

@@ -37,20 +37,20 @@ _AS_FLOAT32 = " as float32"
 
 
 class Sessions:
-    """The sessions of one model, each made when it is first needed; ``limited`` says that a run may
-    not take what memory and time it likes."""
+    """The sessions of one model, each made when it is first needed. The tensors in bfloat16 that a
+    run meets, whose numbers are held in float32, are added to ``halves``; ``limited`` says that a
+    run may not take what memory and time it likes."""
 
     def __init__(
         self,
         proto: onnx.ModelProto,
         source: str,
         initializers: Mapping[str, np.ndarray],
+        halves: set[str],
         limited: bool,
     ) -> None:
-        self.halves: set[str] = set()
-        """The tensors in bfloat16, whose numbers are held in float32."""
         self._proto, self._source, self._initializers = proto, source, initializers
-        self._limited = limited
+        self._halves, self._limited = halves, limited
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
         self._limits: dict[tuple[tuple[int, ...], ...], int | None] = {}
         """How many bytes a run on inputs of some shapes may take."""
@@ -154,7 +154,7 @@ class Sessions:
         given = [output.name for output in session.get_outputs()]
         wide = {name for name in given if name.endswith(_AS_FLOAT32)}
         halves = {name for name in outputs if f"{name}{_AS_FLOAT32}" in wide}
-        self.halves.update(halves)
+        self._halves.update(halves)
         names = [f"{name}{_AS_FLOAT32}" if name in halves else name for name in outputs]
         try:
             return [
