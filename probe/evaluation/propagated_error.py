@@ -122,7 +122,7 @@ class NoisyRuns:
     """The outputs of the wanted calls without noise."""
     squares: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict)
     """How far they have wandered from those, squared and summed over the passes."""
-    scales: dict[tuple[str, int], "list[_Scale | None]"] = field(default_factory=dict)
+    scales: dict[tuple[str, int], "list[_ErrorScale | None]"] = field(default_factory=dict)
     """By how much the outputs of each call are moved."""
     further: dict[tuple[str, int], float] = field(default_factory=dict)
     """How many times that where the layers before each call round inside, too."""
@@ -218,7 +218,7 @@ def numpy_values(capture: Capture) -> list[tuple[np.ndarray, ...]] | None:
         return None
 
 
-class _Scale(NamedTuple):
+class _ErrorScale(NamedTuple):
     """One scale of the rounding error of every element, in two bytes each: largest times
     fractions."""
 
@@ -226,7 +226,7 @@ class _Scale(NamedTuple):
     fractions: np.ndarray
 
 
-def _scales(capture: Capture, values: Values | None) -> tuple[list[_Scale | None], float]:
+def _scales(capture: Capture, values: Values | None) -> tuple[list[_ErrorScale | None], float]:
     """How far the outputs of a call may be off, None where they are exact; and how many times that
     where it rounds inside, too."""
     own = precision_of(capture.dtype)
@@ -248,16 +248,17 @@ def _scales(capture: Capture, values: Values | None) -> tuple[list[_Scale | None
         if precision.stored:
             wider = allowances(capture.description.steps, inputs, values, own)
             times = _times_inside(capture, precision.stored, sigmas, allowed, wider)
-    found: list[_Scale | None] = []
+    scales: list[_ErrorScale | None] = []
     for output, slack in zip(capture.outputs, allowed, strict=True):
         # What is allowed because small numbers may vanish is no rounding: the 0 of a mask stays 0.
         finite = np.where(np.isfinite(slack) & (slack > VANISHING), slack, 0.0) / sigmas
         largest = float(finite.max(initial=0.0))
         fits = output.dtype.kind == "f" and finite.shape in ((), output.shape)
-        found.append(
-            _Scale(largest, (finite / largest).astype(np.float16)) if largest and fits else None
-        )
-    return found, times
+        scale = None
+        if largest and fits:
+            scale = _ErrorScale(largest, (finite / largest).astype(np.float16))
+        scales.append(scale)
+    return scales, times
 
 
 def _times_inside(
@@ -287,7 +288,7 @@ def root_mean_square(slack: np.ndarray) -> float:
     return 0.0
 
 
-def _moved(output: np.ndarray, scale: _Scale | None, rng: "np.random.Generator") -> np.ndarray:
+def _moved(output: np.ndarray, scale: _ErrorScale | None, rng: "np.random.Generator") -> np.ndarray:
     if scale is None:
         return output
     noise = rng.standard_normal(output.shape, dtype=np.float32) * scale.fractions

@@ -22,7 +22,7 @@ _SHIFTS = 14
 
 
 @dataclass(frozen=True, eq=False)
-class _Levels(ops.FakeQuantize):
+class _RoundedLevels(ops.FakeQuantize):
     """The same levels, rounded by another mode, or first to 2**-shift of a step (halves up) and
     then away from zero."""
 
@@ -37,8 +37,8 @@ class _Levels(ops.FakeQuantize):
         return codes.clip(self.low, self.high)
 
 
-def _rounded(op: ops.FakeQuantize, mode: str, shift: int = 0) -> _Levels:
-    return _Levels(op.size, op.zero_point, op.low, op.high, mode=mode, shift=shift)
+def _rounded(op: ops.FakeQuantize, mode: str, shift: int = 0) -> _RoundedLevels:
+    return _RoundedLevels(op.size, op.zero_point, op.low, op.high, mode=mode, shift=shift)
 
 
 @more("rounding-mode")
