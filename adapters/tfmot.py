@@ -129,8 +129,8 @@ def reader(layer: Any) -> Reader:
         weight = masked.get(id(variable))
         weight = weight or next(
             (
-                made
-                for inner, key, made in clustered
+                effective
+                for inner, key, effective in clustered
                 if inner.get_weight_from_layer(key) is variable
             ),
             None,

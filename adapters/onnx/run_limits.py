@@ -332,7 +332,7 @@ def _rounds(graph: Any, constants: Mapping[str, np.ndarray]) -> float:
             constants[node.output[0]] = numbers(value)
     total = 0.0
     for node in graph.node:
-        inner = sum(_rounds(graph, constants) for graph in _graphs(node))
+        inner = sum(_rounds(body, constants) for body in _graphs(node))
         if node.op_type == "Loop" and node.domain in ("", "ai.onnx") and _graphs(node):
             count, go = (*node.input[:2], "", "")[:2]
             if not count:

@@ -261,11 +261,8 @@ def weight_of(module: torch.nn.Module, name: str) -> Weight | None:
     if inside:
         found = weight_of(module.get_submodule(inside), last)
         if found is None:
-            parts = {}
-        else:
-            parts = {f"{inside}.{key}": part for key, part in found.parts.items()}
-        if found is None:
             return None
+        parts = {f"{inside}.{key}": part for key, part in found.parts.items()}
         return replace(found, name=name, parts=parts)
     value = getattr(module, name)
     if value is None:

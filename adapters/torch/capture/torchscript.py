@@ -264,9 +264,7 @@ class Script(torch.nn.Module):
         schema = script._c._get_method("forward").schema
         given = list(args)
         for argument in schema.arguments[1 + len(args) :]:
-            given.append(
-                kwargs[argument.name] if argument.name in kwargs else argument.default_value
-            )
+            given.append(kwargs.get(argument.name, argument.default_value))
         assert len(given) == len(names)
         self._places = [self._path]
         return self._method(script, "forward", given)
@@ -301,9 +299,9 @@ class Script(torch.nn.Module):
         kind = node.kind()
         match kind:
             case "prim::Constant":
-                if node.output().type().kind() != "FunctionType":
-                    return node.output().toIValue()
-                return None
+                if node.output().type().kind() == "FunctionType":
+                    return None
+                return node.output().toIValue()
             case "prim::GetAttr":
                 return _attribute(inputs[0], node.s("name"))
             case "prim::If":

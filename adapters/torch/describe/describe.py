@@ -193,13 +193,11 @@ def describe(module: Any, call: ModuleCall) -> Description:
         raise Undescribed(reason)
     owner = _owner(module.__class__)
     assert owner is not None
-    entry = _TABLE[key_of(owner)]
+    key = key_of(owner)
+    entry = _TABLE[key]
     if len(call.inputs) != 1 and not entry.several:
         raise Undescribed(f"it was called with {len(call.inputs)} tensors; one was expected")
-    if "." not in key_of(owner):
-        reason = unread_argument(module, owner, call.arguments)
-    else:
-        reason = ""
+    reason = "" if "." in key else unread_argument(module, owner, call.arguments)
     if reason:
         raise Undescribed(reason)
     description = entry.describe(module, call)

@@ -112,7 +112,7 @@ def _register(kind: str) -> None:
         if dim is None:
             rank = _rank(build, input)
             if s is None:
-                dim = tuple(range(rank if s is None else len(s)))
+                dim = tuple(range(rank))
             else:
                 dim = tuple(range(rank - len(s), rank))
         return _line(

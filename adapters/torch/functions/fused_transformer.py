@@ -34,13 +34,9 @@ def attention(
     mask_type: int | None = None,
 ) -> tuple[Ref, ...]:
     """The output and, where they are needed, the weights: of each head, or their mean."""
+    weights = ""
     if need_weights:
-        if average_attn_weights:
-            weights = "mean"
-        else:
-            weights = "each"
-    else:
-        weights = ""
+        weights = "mean" if average_attn_weights else "each"
     refs = (build.ref(query), build.ref(key), build.ref(value))
     lengths = (build.shape(query)[1], build.shape(key)[1])
     layout = HeadLayout(num_head, embed_dim, build.shape(query)[0], True)

@@ -269,13 +269,11 @@ def embedding(
 ) -> Ref:
     """Rows of the weight; ``aten.embedding`` takes the weight first. A largest norm would change
     the weight."""
-    if max_norm and build.array(weight).dtype.kind == "f":
+    if build.array(weight).dtype.kind != "f":
+        return build.add(ops.Gather(axis=0), input, weight)
+    if max_norm:
         raise Undescribed("max_norm is not supported, since it changes the weight in place")
-    if build.array(weight).dtype.kind == "f":
-        rows, indices = (weight, input)
-    else:
-        rows, indices = (input, weight)
-    return build.add(ops.Gather(axis=0), rows, indices)
+    return build.add(ops.Gather(axis=0), weight, input)
 
 
 _PADS = {

@@ -77,9 +77,7 @@ def kthvalue(
     axis = dim % array.ndim
     order = build.add(ops.TopK(k=array.shape[axis], axis=axis, largest=False), input)
     kth = build.ref(np.full((1,) if keepdim else (), k - 1))
-    return tuple(
-        build.add(ops.Gather(axis=axis), place, kth) for place in (order, Ref(order.step, 1))
-    )
+    return tuple(build.add(ops.Gather(axis=axis), ref, kth) for ref in (order, Ref(order.step, 1)))
 
 
 @function("median", onnx="topk")

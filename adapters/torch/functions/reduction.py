@@ -277,7 +277,7 @@ def topk(
     values, places = build.outputs
     axis = dim % values.ndim
     ranks = np.argsort(np.lexsort((places, -values if largest else values), axis=axis), axis=axis)
-    first, second = (build.add(ops.GatherElements(axis=axis), place, ranks) for place in order)
+    first, second = (build.add(ops.GatherElements(axis=axis), ref, ranks) for ref in order)
     return first, second
 
 

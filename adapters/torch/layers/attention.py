@@ -253,13 +253,9 @@ def multihead_attention(module: Any, call: ModuleCall) -> Description:
         masks = Masks(causal=True, empty=empty)
     else:
         masks = masked(build, call, layout, lengths, arguments.get("attn_mask"), padding, empty)
+    weights = ""
     if need_weights:
-        if arguments.get("average_attn_weights", True):
-            weights = "mean"
-        else:
-            weights = "each"
-    else:
-        weights = ""
+        weights = "mean" if arguments.get("average_attn_weights", True) else "each"
     output, shares = attended(build, module, call, "", layout, refs, lengths, masks, weights)
     if not weights:
         return Description(build.ended(output), layout.axes, layout.axes)

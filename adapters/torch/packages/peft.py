@@ -268,10 +268,8 @@ def _adapters(module: Any, call: ModuleCall, names: Any) -> Iterator[_Adapter]:
             raise Undescribed(f"its adapter {name} is a {variant}, which is not supported")
         if module.training and type(module.lora_dropout[name]).__name__ != "Identity":
             raise Undescribed(f"dropout is active before its adapter {name}")
-        kept, own = (
-            str(layer.weight.dtype)
-            for layer in (module.base_layer, held[name] if not table else _OfParameter(held[name]))
-        )
+        factor = held[name] if table else held[name].weight
+        kept, own = str(module.base_layer.weight.dtype), str(factor.dtype)
         if own not in (kept, "torch.float32", "torch.float64"):
             raise Undescribed(
                 f"its adapter {name} computes in {own.removeprefix('torch.')}, but its base "
@@ -288,13 +286,6 @@ def _adapters(module: Any, call: ModuleCall, names: Any) -> Iterator[_Adapter]:
             None if table else call.weight(f"lora_B.{name}.bias"),
             call.required(f"lora_magnitude_vector.{name}.weight") if variant else None,
         )
-
-
-class _OfParameter:
-    """A parameter where others have a module with one."""
-
-    def __init__(self, weight: Any) -> None:
-        self.weight = weight
 
 
 def _how(module: Any, name: str) -> str:
@@ -441,10 +432,8 @@ def _bias_before(module: Any, call: ModuleCall, op: Any) -> Weight | None:
         return None
     if not adapters or op.bias is None:
         return None
-    bare, names = (
-        op.bias.effective.astype(np.float64),
-        " and ".join(adapter.name for adapter in adapters),
-    )
+    bare = op.bias.effective.astype(np.float64)
+    names = " and ".join(adapter.name for adapter in adapters)
     for adapter in adapters:
         assert adapter.bias is not None
         bare = bare - adapter.scale * adapter.bias.effective.astype(np.float64)
