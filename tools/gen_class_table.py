@@ -1,12 +1,12 @@
 """Writes adapters/keras/describe/class_table.py: the names that the adapters of Keras register
 descriptions for, by module.
 
-Listing a file reads them and must not import NumPy or a framework. Of an adapter whose package is
-not installed (HGQ2 needs an environment of its own) the names stay as they are.
+Listing a file reads them and must not import NumPy or a framework. Of an adapter that cannot be
+imported the names stay as they are: HGQ2 needs an environment of its own, in which the others lack
+their packages.
 """
 
 import importlib
-import importlib.util
 import textwrap
 from pathlib import Path
 
@@ -40,11 +40,11 @@ def registered() -> dict[str, set[str]]:
         for path in (KERAS / family).glob("[!_]*.py"):
             importlib.import_module(f"probe.adapters.keras.{family}.{path.stem}")
     names: dict[str, set[str]] = {}
-    for package, module in ADAPTERS.items():
-        if importlib.util.find_spec(package) is None:
-            names[module] = set(NAMES[module].split())
-        else:
+    for module in ADAPTERS.values():
+        try:
             importlib.import_module(module, "probe.adapters.keras")
+        except ImportError:
+            names[module] = set(NAMES[module].split())
     for name, function in REGISTERED.items():
         if function.__module__.startswith("probe.adapters."):  # and no test
             names.setdefault(_relative(function.__module__), set()).add(name)

@@ -11,6 +11,9 @@ from probe.adapters import hgq as adapter
 from probe.adapters.keras.describe.describe import REGISTERED
 from probe.adapters.keras.describe.described_classes import DESCRIBED
 from probe.adapters.keras.describe.undescribed_classes import LEFT_OUT
+from repository import script
+
+gen_class_table = script("tools/gen_class_table.py")
 
 HERE = {name.removeprefix("hgq.") for name, module in DESCRIBED.items() if module == "..hgq"}
 
@@ -47,3 +50,7 @@ def test_the_table_is_what_the_adapter_registers():
     registered = {name for name in REGISTERED if name.startswith("hgq.")}
     assert {f"hgq.{name}" for name in HERE} == registered
     assert adapter.__name__ == "probe.adapters.hgq"
+
+
+def test_the_tool_writes_the_table_also_where_the_other_adapters_cannot_be_imported():
+    assert gen_class_table.text() == gen_class_table.TABLE.read_text(encoding="utf-8")
