@@ -10,13 +10,11 @@ from hgq.quantizer import Quantizer
 from probe.description import Builder, Description, Ref
 from probe.errors import Undescribed
 
-from ..keras.describe.call import KerasCall
+from ..keras.describe.call import Describer, KerasCall
 from ..keras.describe.describe import describes
 from .quantizers import through
 
 __all__ = ["at_inference", "between_quantizers"]
-
-Describer = Callable[[Any, KerasCall], Description]
 
 
 def at_inference(call: KerasCall) -> None:

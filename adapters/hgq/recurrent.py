@@ -13,6 +13,7 @@ from probe.errors import Undescribed
 
 from ..keras.describe.call import KerasCall
 from ..keras.describe.describe import REGISTERED, describes
+from ..keras.layers import recurrent  # noqa: F401 (it registers what the layers here extend)
 from ..keras.layers.activation import activation_steps
 from ..keras.layers.recurrent_cells import OWN_CELLS, CellOps
 from .description import at_inference

@@ -110,7 +110,8 @@ def _quantised(layer: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _as_in_keras(name: str) -> Describer:
-    """What describes the class of Keras that QKeras' is named after."""
+    """What describes the class of Keras that QKeras' is named after, as a function of this module:
+    the table of classes names it by that."""
     described = REGISTERED[name]
     return lambda layer, call: described(layer, call)
 
