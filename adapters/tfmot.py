@@ -264,8 +264,8 @@ def _fake_quantised(
         op.step(), op.bits, zero_point=op.zero_point().astype(np.int64) - 2 ** (op.bits - 1)
     )
     parts = {
-        "{}_" + key.removesuffix("_var"): array_of(held_variable, tf_keras)
-        for key, held_variable in (variables or {}).items()
+        "{}_" + key.removesuffix("_var"): array_of(range_variable, tf_keras)
+        for key, range_variable in (variables or {}).items()
     }
     return Weight("{}", stored, value, (words,), parts, grid=grid)
 
