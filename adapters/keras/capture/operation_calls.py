@@ -1,10 +1,10 @@
 """What a model of the user's own does between its layers: the operations of its ``call``, as calls
 with names of their own.
 
-The call is made on symbolic tensors first, as that of a layer of the user's own is (own.py), and
-then node by node on the values, so that each layer runs where it stands and each operation between
-them is seen. An operation is named after the model and itself: "block/relu", and "block/relu:1" the
-second time in the same call; in the outermost model "/relu".
+The call is made on symbolic tensors first, as that of a layer of the user's own is
+(symbolic_trace.py), and then node by node on the values, so that each layer runs where it stands
+and each operation between them is seen. An operation is named after the model and itself:
+"block/relu", and "block/relu:1" the second time in the same call; in the outermost model "/relu".
 """
 
 import re

@@ -153,4 +153,4 @@ FOLLOWED = (
     "WhileLoop",
 )
 """Classes that hold the user's own functions, which are followed through the operations they make
-(own.py, unrolled.py)."""
+(symbolic_trace.py, unrolled_loops.py)."""
