@@ -10,7 +10,7 @@ from probe.errors import Undescribed
 
 from ..describe.ordered import extreme_place, top_k
 from ..describe.rearranged import flipped, is_finite
-from .node import FLOATS, GraphOperation, node
+from .node import FLOATS, GraphOperation, node, numpy_dtype
 
 _FUNCTIONS: dict[str, Callable[[], ops.Op]] = {
     "Abs": ops.Abs,
@@ -286,18 +286,11 @@ def _cumulative(n: GraphOperation) -> Ref:
     if n.attr("exclusive"):
         first = np.full([1 if k == axis else m for k, m in enumerate(shape)], n.kind == "Cumprod")
         rest = [build.part(x, axis, 0, shape[axis] - 1)] if shape[axis] > 1 else []
-        x = build.concat([build.ref(first.astype(_plain(n.dtypes[0]))), *rest], axis)
+        x = build.concat([build.ref(first.astype(numpy_dtype(n.dtypes[0]))), *rest], axis)
     y = build.add(ops.CumSum(axis=axis) if n.kind == "Cumsum" else ops.CumProd(axis=axis), x)
     if n.attr("reverse"):
         y = flipped(build, y, (axis,))
     return n.whole(y)
-
-
-def _plain(dtype: str) -> str:
-    """A type that NumPy has."""
-    if dtype in FLOATS:
-        return "float32"
-    return dtype
 
 
 @node("ArgMax", "ArgMin")

@@ -24,6 +24,7 @@ __all__ = [
     "dtype_of",
     "node",
     "numbers_of",
+    "numpy_dtype",
     "unread",
 ]
 
@@ -265,6 +266,13 @@ def dtype_of(tensor: Any) -> str:
     """The name of a tensor's type."""
     name = str(tensor.dtype.name).removesuffix("_ref")
     return _ALIKE.get(name, name)
+
+
+def numpy_dtype(dtype: str) -> str:
+    """The type in which the numbers of one are written down: float32 for all floats."""
+    if dtype in FLOATS:
+        return "float32"
+    return dtype
 
 
 def numbers_of(array: Any) -> np.ndarray:

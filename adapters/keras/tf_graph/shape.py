@@ -10,7 +10,7 @@ from probe.description import Ref
 from probe.errors import Undescribed
 
 from ..describe.rearranged import flipped, padded, sliced_by_size, tiled
-from .node import FLOATS, GraphOperation, node
+from .node import FLOATS, GraphOperation, node, numpy_dtype
 
 
 @node("Reshape")
@@ -183,7 +183,7 @@ def _reverse(n: GraphOperation) -> Ref:
 @node("ZerosLike", "OnesLike")
 def _like(n: GraphOperation) -> Ref:
     value = np.full(n.shape(0), n.kind == "OnesLike")
-    return n.build.ref(value.astype("float32" if n.dtypes[0] in FLOATS else n.dtypes[0]))
+    return n.build.ref(value.astype(numpy_dtype(n.dtypes[0])))
 
 
 @node("MatrixBandPart")
@@ -193,13 +193,7 @@ def _band_part(n: GraphOperation) -> Ref:
     lower, upper = n.ints(1)[0], n.ints(2)[0]
     apart = np.arange(columns) - np.arange(rows)[:, None]
     kept = ((lower < 0) | (-apart <= lower)) & ((upper < 0) | (apart <= upper))
-    return n.build.add(ops.Where(), kept, n.ref(0), np.zeros((), _plain(n.dtypes[0])))
-
-
-def _plain(dtype: str) -> str:
-    if dtype in FLOATS:
-        return "float32"
-    return dtype
+    return n.build.add(ops.Where(), kept, n.ref(0), np.zeros((), numpy_dtype(n.dtypes[0])))
 
 
 @node("SpaceToDepth", "DepthToSpace")
@@ -266,7 +260,7 @@ def _segments(n: GraphOperation) -> Ref:
     if ids.ndim != 1 or ids.min() < 0:
         raise Undescribed("ids of more than one axis, or below 0, are not supported")
     shape = (count, *n.shape(0)[1:])
-    zeros = np.zeros(shape, _plain(n.dtypes[0]))
+    zeros = np.zeros(shape, numpy_dtype(n.dtypes[0]))
     op = ops.ScatterND(reduction="add")
     return n.build.add(op, zeros, ids[:, None].astype(np.int64), n.ref(0), shape=shape)
 
@@ -275,5 +269,5 @@ def _segments(n: GraphOperation) -> Ref:
 def _scatter(n: GraphOperation) -> Ref:
     n.seen.add("bad_indices_policy")
     shape = tuple(n.ints(2))
-    zeros = np.zeros(shape, _plain(n.dtypes[0]))
+    zeros = np.zeros(shape, numpy_dtype(n.dtypes[0]))
     return n.build.add(ops.ScatterND(reduction="add"), zeros, n.ref(0), n.ref(1), shape=shape)
