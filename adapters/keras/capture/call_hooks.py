@@ -26,8 +26,8 @@ from ..describe.layer_tree import Place
 from ..describe.tensors import Tensors
 from . import symbolic_trace
 from .arguments import received
-from .captured_call import captured
-from .forward_pass import BegunCall, ForwardPass, begun, ended, in_one_line
+from .captured_call import capture_of
+from .forward_pass import BegunCall, ForwardPass, begun, in_one_line, keras_call
 from .operation_calls import WHOLE, traced
 
 __all__ = ["watch"]
@@ -187,9 +187,8 @@ def _called(
     result = state.perform(place, perform, input_tensors)
     if wanted is None:
         return result
-    return _pushed(
-        place, wanted, ended(place, wanted, result, watched, state.tensors), result, state
-    )
+    call = keras_call(place, wanted, result, watched, state.tensors)
+    return _pushed(place, wanted, call, result, state)
 
 
 def _through(
@@ -286,7 +285,7 @@ def _pushed(
     state.counts[place.name] = number + 1
     outputs = call.outputs or ()
     try:
-        capture = captured(place, number, wanted, call, result, state)
+        capture = capture_of(place, number, wanted, call, result, state)
         replacement = state.on_call(capture) if wanted.asked else None
     except Exception as error:
         raise _Stopped(error) from None

@@ -20,10 +20,10 @@ from ..describe.layer_tree import Place
 from . import symbolic_trace
 from .forward_pass import BegunCall, ForwardPass
 
-__all__ = ["captured"]
+__all__ = ["capture_of"]
 
 
-def captured(
+def capture_of(
     place: Place, number: int, wanted: BegunCall, call: KerasCall, result: Any, state: ForwardPass
 ) -> Capture:
     """The call with its description; of a container with the calls that were made in it."""

@@ -25,7 +25,7 @@ from ..loading.import_framework import package
 from . import symbolic_trace
 from .assignments import State, begun_with, state_of
 
-__all__ = ["BegunCall", "ForwardPass", "begun", "ended", "in_one_line"]
+__all__ = ["BegunCall", "ForwardPass", "begun", "in_one_line", "keras_call"]
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ class BegunCall:
     reader: Reader | None
     states: Mapping[int, tuple[np.ndarray, ...]]
     """What the recurrences in it held."""
-    state: State | None
+    layer_state: State | None
     """What a layer of the user's own was."""
     made_by: tuple[Producer | None, ...]
     """Of its inputs and masks."""
@@ -163,7 +163,7 @@ def begun(
     mask_arrays = tuple(tensors.array(mask) for mask in mask_tensors)
     # Before the call, which may change what the layer quantises with.
     reader, states = _reader(place.layer), _states(place.layer, tensors)
-    before = state_of(place.layer, tensors) if place.own else None
+    layer_state = state_of(place.layer, tensors) if place.own else None
     taken, arrays = (*input_tensors, *mask_tensors), (*inputs, *mask_arrays)
     if is_container:
         number = state.counts.get(place.name, 0)
@@ -175,21 +175,21 @@ def begun(
         for k, (tensor, array) in enumerate(zip(taken, arrays, strict=True))
     )
     return BegunCall(
-        original,
-        input_tensors,
-        masks,
-        arguments,
-        inputs,
-        mask_arrays,
-        _refs(carried_masks, len(input_tensors) + len(masks)),
-        reader,
-        states,
-        before,
-        made_by,
-        variables,
-        state.producers.count,
-        asked,
-        is_container,
+        original=original,
+        input_tensors=input_tensors,
+        masks=masks,
+        arguments=arguments,
+        inputs=inputs,
+        mask_arrays=mask_arrays,
+        carried=_refs(carried_masks, len(input_tensors) + len(masks)),
+        reader=reader,
+        states=states,
+        layer_state=layer_state,
+        made_by=made_by,
+        variables=variables,
+        ended_before=state.producers.count,
+        asked=asked,
+        is_container=is_container,
     )
 
 
@@ -218,7 +218,7 @@ def _is_variable(tensor: Any) -> bool:
     return hasattr(type(tensor), "assign")
 
 
-def ended(
+def keras_call(
     place: Place, call: BegunCall, result: Any, watched: tuple[str, ...], tensors: Tensors
 ) -> KerasCall:
     """A call that has ended, as the description functions see it."""
@@ -239,7 +239,7 @@ def ended(
         call.states,
         tuple(tensors.array(tensor) for tensor in tensors.within(result)),
         tracer=symbolic_trace,
-        **begun_with(call.state),
+        **begun_with(call.layer_state),
     )
 
 
