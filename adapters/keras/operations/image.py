@@ -238,15 +238,11 @@ def _sobel_edges(op: Any, call: KerasCall, build: OpBuilder) -> Ref:
     if call.backend not in ("tensorflow", "torch"):
         raise Undescribed(f"boundary handling of the {call.backend} backend is not modelled")
     x, shape = _planes(op, call, build)
-    count, _, height, width = build.shape(x)
-    pad = ops.Pad(
-        pads=((0, 0), (0, 0), (1, 1), (1, 1)),
-        mode="reflect" if call.backend == "tensorflow" else "constant",
-    )
-    padded = build.add(pad, x, shape=(count, 1, height + 2, width + 2))
+    mode = "reflect" if call.backend == "tensorflow" else "constant"
+    bordered = padded(build, x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode)
     down = np.array([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
     kernel = build.ref(np.stack([down, down.T])[:, None])
     window = SlidingWindow.padded("valid", (), (3, 3))
-    edges = convolved(build, padded, window, Kernel(None, (kernel,)), 2)
+    edges = convolved(build, bordered, window, Kernel(None, (kernel,)), 2)
     last = build.transpose(edges, (0, 2, 3, 1))
     return _turned_back(op, call, build, build.reshape(last, (*shape, 2)))
