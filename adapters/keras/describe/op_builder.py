@@ -241,7 +241,7 @@ class OpBuilder(Builder):
     def getitem(self, ref: Ref, key: Any) -> Ref:
         """What ``x[key]`` gives: numbers, slices, None and an ellipsis, or one tensor of places."""
         keys = [int(index) if isinstance(index, np.integer) else index for index in as_list(key)]
-        if Ellipsis not in [index for index in keys if index is Ellipsis]:
+        if not any(index is Ellipsis for index in keys):
             keys.append(Ellipsis)
         at = next(k for k, index in enumerate(keys) if index is Ellipsis)
         used = sum(1 for index in keys if index is not Ellipsis and index is not None)
@@ -251,13 +251,11 @@ class OpBuilder(Builder):
         shape: list[int] = []
         gather: tuple[int, Any] | None = None
         for index in keys:
-            if index is not None:
-                size = self.shape(ref)[len(slices)]
-            else:
-                size = 1
             if index is None:
                 shape.append(1)
-            elif isinstance(index, bool) or not isinstance(index, int | slice | Ref | np.ndarray):
+                continue
+            size = self.shape(ref)[len(slices)]
+            if isinstance(index, bool) or not isinstance(index, int | slice | Ref | np.ndarray):
                 raise Undescribed(f"indexing by {type(index).__name__} is not supported")
             elif isinstance(index, int):
                 if not -size <= index < size:

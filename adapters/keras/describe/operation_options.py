@@ -73,10 +73,9 @@ def described_by_reading(
     description = describe(
         read, replace(call, layer=read, arguments=_Arguments(call.arguments, arguments))
     )
-    if not call.legacy:
-        kind = type(operation).__name__
-    else:
-        kind = operation.symbol or type(operation).__name__
+    kind = type(operation).__name__
+    if call.legacy:
+        kind = operation.symbol or kind
     for name, default in () if call.legacy else _parameters(type(operation).__init__):
         value = vars(operation).get(name, vars(operation).get(f"_{name}", default))
         seen = name in options or f"_{name}" in options or name in _TOLD.get(kind, ())

@@ -131,15 +131,9 @@ def _dot(layer: Any, call: KerasCall) -> Description:
     if layer.normalize:
         # Keras 3 bounds 1 / norm by 1 / epsilon, Keras 2 the sum of squares by 1e-12
         # (tf.math.l2_normalize).
-        if call.legacy:
-            epsilon = 1e-12
-        else:
-            epsilon = float(call.namespace.backend.epsilon())
-        bound: dict[str, Any] = {"epsilon": epsilon}
-        if call.legacy:
-            bound["squared"] = True
+        epsilon = 1e-12 if call.legacy else float(call.namespace.backend.epsilon())
         refs = [
-            build.add(ops.LpNormalization(axes=(axis,), **bound), ref)
+            build.add(ops.LpNormalization((axis,), epsilon, squared=call.legacy), ref)
             for ref, axis in zip(refs, (first, second), strict=True)
         ]
     left = ["b", *"cdefghij"[: x.ndim - 1]]
