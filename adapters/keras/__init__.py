@@ -165,13 +165,12 @@ class Saved(Shown):
 
     @property
     def layers(self) -> "tuple[Layer, ...]":
-        if self._is_loaded or self._custom:
-            told = None
-        else:
-            told = listing(self._file)
-        if told is None:
+        listed = None
+        if not self._is_loaded and not self._custom:
+            listed = listing(self._file)
+        if listed is None:
             return self._opened.layers
-        return told
+        return listed
 
     @property
     def inputs(self) -> "tuple[InputSpec, ...] | None":

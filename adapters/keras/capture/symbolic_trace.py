@@ -322,7 +322,7 @@ class TracedGraph:
             str(id(symbol)): [value] for symbol, value in zip(self.symbols, values, strict=True)
         }
         for node in self.nodes:
-            args, kwargs = node.map_arguments({key: list(ref) for key, ref in known.items()})
+            args, kwargs = node.map_arguments({key: list(copies) for key, copies in known.items()})
             outputs = run(node.layer, args, kwargs)
             flat = tensors.flat(outputs)
             for key, output in zip(node.flat_output_ids, flat, strict=True):

@@ -58,7 +58,7 @@ def _ends(read: Read, node: int, seen: set[int]) -> None:
             raise ValueError("its tree contains the same object twice")
         passed.add(node)
         (node,) = _unpack("Q", read, node + 16)
-    seen.update(-inner for inner in passed)
+    seen.update(-place for place in passed)
 
 
 def _datasets(
