@@ -251,12 +251,11 @@ def _by_graph(
         with state.mute():
             return calls.traced_by_graph(
                 place,
-                call,
                 input_tensors,
                 made,
                 own,
                 state.tensors,
-                lambda one: id(one) in state.placed,
+                lambda inner: id(inner) in state.placed,
             )
     except Undescribed as error:
         traced = str(error).startswith("TensorFlow's ") or "TensorFlow function" in str(failed)

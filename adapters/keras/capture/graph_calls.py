@@ -126,7 +126,6 @@ class TracedByGraph:
 
 def traced_by_graph(
     place: Place,
-    call: KerasCall,
     input_tensors: Sequence[Any],
     function: Callable[[Sequence[Any]], Any],
     own: Callable[[], Any],

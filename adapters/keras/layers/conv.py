@@ -32,7 +32,7 @@ def spatial_sizes(layer: Any, call: KerasCall, rank: int) -> tuple[int, ...]:
     return inner[:-1]
 
 
-def surrounded(layer: Any, call: KerasCall, rank: int, steps: Sequence[Step]) -> tuple[Step, ...]:
+def surrounded(layer: Any, rank: int, steps: Sequence[Step]) -> tuple[Step, ...]:
     """Steps on (batch, channels, *spatial) between the Transposes that a channels-last layer
     needs."""
     if channels_first(layer):
@@ -51,7 +51,7 @@ def _convolution(
 ) -> Description:
     """Convolutions in a row, the bias in the last, then the activation."""
     rank, ndim = len(window.kernel), len(call.shape)
-    steps = surrounded(layer, call, rank, [Step(conv) for conv in convs])
+    steps = surrounded(layer, rank, [Step(conv) for conv in convs])
     if ndim > rank + 2:
         # Only Keras 2 takes several batch axes, and only channels-last: they are one for the while.
         batch, inner = call.shape[: -(rank + 1)], call.shape[-(rank + 1) :]

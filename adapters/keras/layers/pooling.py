@@ -18,7 +18,7 @@ _RANKS = (1, 2, 3)
 def _described(layer: Any, call: KerasCall, *operations: ops.Op) -> Description:
     rank = len(call.shape) - 2
     axes = named_axes(len(call.shape), rank, channels_first(layer))
-    return Description(surrounded(layer, call, rank, [Step(op) for op in operations]), axes, axes)
+    return Description(surrounded(layer, rank, [Step(op) for op in operations]), axes, axes)
 
 
 def _window(layer: Any, call: KerasCall) -> SlidingWindow:

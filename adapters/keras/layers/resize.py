@@ -88,7 +88,7 @@ def _up_sampling(layer: Any, call: KerasCall) -> Description:
         (batch, channels, *have),
         (have[0] * height, have[1] * width),
     )
-    return Description(surrounded(layer, call, 2, [Step(op)]), axes, axes)
+    return Description(surrounded(layer, 2, [Step(op)]), axes, axes)
 
 
 @describes("Resizing")

@@ -103,5 +103,5 @@ def _conv_transpose(layer: Any, call: KerasCall) -> Description:
     if ndim != rank + 2 or not prod(call.shape):
         raise Undescribed(f"an input with {ndim} axes is not supported")
     axes = named_axes(ndim, rank, channels_first(layer))
-    steps = surrounded(layer, call, rank, [Step(op)])
+    steps = surrounded(layer, rank, [Step(op)])
     return Description((*steps, *activation_steps(layer.activation, call, ndim, steps)), axes, axes)

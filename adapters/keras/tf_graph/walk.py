@@ -266,7 +266,7 @@ class GraphWalk:
         for name in unread(definition, operation.node_def.attr, node.seen):
             value = _attr(operation, name)
             raise Undescribed(f"its attribute {name}={value!r:.40} is not supported")
-        self._wide_enough(operation, dtypes[0], before)
+        self._wide_enough(dtypes[0], before)
         outputs = []
         for k, (dtype, tensor) in enumerate(zip(dtypes, operation.outputs, strict=True)):
             if k >= len(refs):
@@ -300,7 +300,7 @@ class GraphWalk:
         sizes = _sizes(operation.outputs[0])
         return None if sizes is None or None in sizes else laid.reshaped(sizes)  # type: ignore[arg-type]
 
-    def _wide_enough(self, operation: Any, dtype: str, before: int) -> None:
+    def _wide_enough(self, dtype: str, before: int) -> None:
         """Undescribed where numbers are rounded to fewer digits than the layer's type has."""
         rounds = any(
             step.op.stores and not isinstance(step.op, ops.Cast | ops.Constant | ops.Parameter)
