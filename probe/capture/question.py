@@ -35,13 +35,6 @@ class Question:
     tolerance: tuple[float, float] | None = None
     """rtol and atol, in place of the allowance."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The layer, or both ends of a segment."""
-        if isinstance(self.layer, tuple):
-            return self.layer
-        return (self.layer,)
-
 
 def question_of(
     layer: Named,
