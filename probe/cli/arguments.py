@@ -1,14 +1,17 @@
 """What was given on the command line, and which options go together."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from probe.cli.options import recording_options
 from probe.command_line import file
 
-__all__ = ["Arguments", "recording_command", "refuse_contradictions"]
+if TYPE_CHECKING:
+    from probe.capture.user_arrays import Shape
+
+__all__ = ["Arguments", "drawn", "recording_command", "refuse_contradictions"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,15 @@ class Arguments:
         """Whether an option was given."""
         value = getattr(self, name)
         return value is not None and value is not False and value != ()
+
+
+def drawn(shapes: tuple[tuple[int, ...], ...]) -> "Shape":
+    """The shapes of the drawn inputs, one alone where there is one."""
+    if not shapes:
+        return None
+    if len(shapes) == 1:
+        return shapes[0]
+    return shapes
 
 
 def recording_command(arguments: Arguments) -> list[str]:

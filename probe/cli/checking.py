@@ -10,9 +10,9 @@ from probe.api import check as check_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
-from probe.capture.user_arrays import Expected, InputArgument, Picture, Shape
+from probe.capture.user_arrays import Expected, InputArgument, Picture
 from probe.cli import terminal
-from probe.cli.arguments import Arguments
+from probe.cli.arguments import Arguments, drawn
 from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from probe.report import Report, junit
     from probe.report.html import Entry
 
-__all__ = ["check", "check_of", "drawn", "explain", "fold", "input_of", "sweep"]
+__all__ = ["check", "check_of", "explain", "fold", "input_of", "sweep"]
 
 # ruff: noqa: PLC0415 - what a check does not need is imported where it is.
 
@@ -51,7 +51,7 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
         expected=expected,
         given=_own_input(arguments),
         call=arguments.call,
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
         rtol=arguments.rtol,
         atol=arguments.atol,
@@ -70,7 +70,7 @@ def fold(arguments: Arguments) -> int:
         opened(arguments),
         str(arguments.layer),
         input_of(arguments),
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
     )
     return _told(report, arguments)
@@ -89,7 +89,7 @@ def explain(arguments: Arguments) -> int:
         expected=array_files.values(arguments.expect, str(arguments.layer), arguments.dtype),
         given=_own_input(arguments),
         call=arguments.call or 0,
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
         sees=arguments.sees,
     )
@@ -133,16 +133,6 @@ def _own_input(arguments: Arguments) -> InputArgument | None:
         return None
     given = array_files.own_input(arguments.expect_input, arguments.dtype)
     return InputArgument(given, dict(arguments.arg))
-
-
-def drawn(arguments: Arguments) -> Shape:
-    """The shapes of the drawn inputs, one alone where there is one."""
-    shapes = arguments.shape
-    if not shapes:
-        return None
-    if len(shapes) == 1:
-        return shapes[0]
-    return shapes
 
 
 def _told(report: "Report", arguments: Arguments) -> int:
@@ -196,7 +186,7 @@ def sweep(arguments: Arguments) -> int:
         model,
         input_of(arguments),
         expected=expected,
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
         search=not arguments.no_search,
         flow=arguments.html is not None or arguments.model_explorer is not None,

@@ -3,20 +3,19 @@
 import gc
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from probe import command_line
+from probe.cli.arguments import drawn
 from probe.cli.opening import quiet
-from probe.cli.options import options_of
+from probe.cli.options import options_of, shapes
 from probe.cli.output import STATUS, no_empty_folder, say, write, written
 from probe.cli.status import status
 
 if TYPE_CHECKING:
-    from probe.capture.user_arrays import Shape
     from probe.model_comparison.reports.result import ModelComparison
 
 __all__ = ["Comparing", "compare", "parameters"]
@@ -55,12 +54,12 @@ class Comparing:
     verbose: bool = False
 
 
-def parameters(shapes: Callable[..., object]) -> list[click.Parameter]:
-    """The arguments and options; ``shapes`` reads a shape."""
+def parameters() -> list[click.Parameter]:
+    """The arguments and options."""
     return [
         click.Argument(["a"], metavar="A"),
         click.Argument(["b"], metavar="B"),
-        *_what_is_compared(shapes),
+        *_what_is_compared(),
         *_of_checking("Your values", "no_search", "thorough"),
         *_how_models_are_opened(),
         *_what_is_written(),
@@ -73,7 +72,7 @@ def _of_checking(group: str, *names: str) -> list[click.Option]:
     return [option for option in options_of(group) if option.name in names]
 
 
-def _what_is_compared(shapes: Callable[..., object]) -> list[click.Option]:
+def _what_is_compared() -> list[click.Option]:
     return [
         click.Option(
             ["--input"],
@@ -82,7 +81,7 @@ def _what_is_compared(shapes: Callable[..., object]) -> list[click.Option]:
             "the axes in its own order.",
         ),
         click.Option(["--input-b"], metavar="FILE", help="B's own input, if it differs from A's."),
-        click.Option(["--seed"], type=int, help="Seed of the random input.  [default: 0]"),
+        *_of_checking("Input", "seed"),
         click.Option(
             ["--shape"],
             multiple=True,
@@ -201,7 +200,7 @@ def _compared(arguments: Comparing) -> int:
             x_b=array_files.input_file(arguments.input_b, None),
             pairs=arguments.pairs,
             strict=arguments.strict,
-            shape=_shape(arguments),
+            shape=drawn(arguments.shape),
             seed=arguments.seed or 0,
             types=arguments.types,
             search=not arguments.no_search,
@@ -257,15 +256,6 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
         raise
     finally:
         gc.enable()
-
-
-def _shape(arguments: Comparing) -> "Shape":
-    shapes = arguments.shape
-    if not shapes:
-        return None
-    if len(shapes) == 1:
-        return shapes[0]
-    return shapes
 
 
 def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelComparison":

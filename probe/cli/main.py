@@ -22,7 +22,6 @@ from probe.cli.options import (
     parameters,
     recording_parameters,
     reproduction_parameters,
-    shapes,
 )
 from probe.cli.output import no_empty_folder, say
 from probe.cli.status import status
@@ -100,7 +99,7 @@ def _file(**given: Any) -> None:
 
 @command.command(
     "compare",
-    params=of_comparing(shapes),
+    params=of_comparing(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _compare(**given: Any) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe import command_line, printable
-from probe.cli.arguments import Arguments
-from probe.cli.checking import check_of, drawn, input_of
+from probe.cli.arguments import Arguments, drawn
+from probe.cli.checking import check_of, input_of
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, say
 from probe.cli.status import status
@@ -47,7 +47,7 @@ def reproduce(arguments: Arguments, folder: str, anyway: bool) -> int:
         place,
         CALL,
         layers=[layer],
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
         progress=lambda name: status.show(printable.name(f"recording {name}")),
     )
@@ -78,7 +78,7 @@ def _recorded(arguments: Arguments, patterns: tuple[str, ...] = ()) -> "Model":
         input_of(arguments),
         arguments.record,
         layers=patterns or None,
-        shape=drawn(arguments),
+        shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
         progress=lambda layer: status.show(printable.name(f"recording {layer}")),
     )
