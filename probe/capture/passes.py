@@ -187,7 +187,7 @@ def _beside(
     """The recorded calls of a layer, and the layer's own input that the user's values were computed
     from: these are held against NumPy on that."""
     passes, _ = in_pass(model, recording.arrays, layer, call, {})
-    own = {(capture.layer, capture.call): inputs for capture in passes.calls}
+    own = {capture.key: inputs for capture in passes.calls}
     notes = (
         f"{layer!r} did not run on the input that you gave: the framework's values are those of "
         "the recorded input, and yours are compared with NumPy's on your own",

@@ -118,7 +118,7 @@ class _Composition(Builder):
             *(container.made_by or (None,) * len(container.inputs))
         ]
         self._places = {
-            (part.capture.layer, part.capture.call): place
+            part.capture.key: place
             for place, part in enumerate(container.parts)
             if reached is None or place in reached
         }

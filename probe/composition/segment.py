@@ -17,7 +17,7 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
     Its inputs are the first one's; what else the calls take comes after them. Raises BadInput where
     the last does not follow from the first.
     """
-    places = {(part.capture.layer, part.capture.call): at for at, part in enumerate(whole.parts)}
+    places = {part.capture.key: at for at, part in enumerate(whole.parts)}
     own = [part.capture.key for part in first.parts]
     reached = {places[key] for key in own or [first.key] if key in places}
     for place, part in enumerate(whole.parts):

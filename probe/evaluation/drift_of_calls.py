@@ -48,7 +48,7 @@ def drift_by_rounding(
         CostWarning,
         stacklevel=3,
     )
-    base = {(call.layer, call.call): _outputs(call) for call in calls}
+    base = {call.key: _outputs(call) for call in calls}
     squares = {key: [np.zeros(output.shape) for output in outputs] for key, outputs in base.items()}
     reached: Counter[tuple[str, int]] = Counter()
 

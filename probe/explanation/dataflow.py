@@ -71,7 +71,7 @@ class Watched:
 
     @cached_property
     def _positions(self) -> dict[tuple[str, int], int]:
-        return {(call.layer, call.call): position for position, call in enumerate(self.calls)}
+        return {call.key: position for position, call in enumerate(self.calls)}
 
     @cached_property
     def _by_numbers(self) -> dict[bytes, list[PassArray]]:

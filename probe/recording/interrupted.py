@@ -47,7 +47,7 @@ class Interrupted:
             self._table.check(output["array"])
         except (Unfit, KeyError, TypeError, ValueError, RecursionError):
             return None
-        if not isinstance(capture, Capture) or (capture.layer, capture.call) != (layer, call):
+        if not isinstance(capture, Capture) or capture.key != (layer, call):
             return None
         if capture.dtype not in _DTYPES:
             return None

@@ -104,16 +104,13 @@ class Recording(Shown):
 
     def untraced(self, layer: str, call: int) -> str:
         calls = [entry.capture for entry in self._calls]
-        places = {(capture.layer, capture.call): place for place, capture in enumerate(calls)}
+        places = {capture.key: place for place, capture in enumerate(calls)}
         waiting = [places[layer, call]] if (layer, call) in places else []
         seen, entries = set(waiting), list[str]()
         while waiting:
             place = waiting.pop()
             capture = calls[place]
-            if capture.description is None and (capture.layer, capture.call) != (
-                layer,
-                call,
-            ):
+            if capture.description is None and capture.key != (layer, call):
                 entries.append(repr(capture.layer))
                 continue
             for k, source in enumerate(self._sources[place]):
@@ -222,17 +219,9 @@ class Recording(Shown):
 
     def _place(self, block: _Call) -> int:
         """The last call before the block ends; -1 where that is not known."""
-        inside = {
-            (part.capture.layer, part.capture.call)
-            for number, _ in block.parts
-            for part in [self._inside[number]]
-        }
+        inside = {self._inside[number].capture.key for number, _ in block.parts}
         return max(
-            (
-                place
-                for place, entry in enumerate(self._calls)
-                if (entry.capture.layer, entry.capture.call) in inside
-            ),
+            (place for place, entry in enumerate(self._calls) if entry.capture.key in inside),
             default=-1,
         )
 
@@ -249,21 +238,17 @@ class Recording(Shown):
 
     def _all(self, entries: Any, kind: type) -> Any:
         if isinstance(entries, list):
-            found = from_data(entries, self._table.array)
-        else:
-            found = ()
-        if not isinstance(entries, list) or not all(type(value) is kind for value in found):
-            raise Unfit(f"no list of {kind.__name__}s")
-        return found
+            values = from_data(entries, self._table.array)
+            if all(type(value) is kind for value in values):
+                return values
+        raise Unfit(f"no list of {kind.__name__}s")
 
     def _ordered(self, entries: Any) -> list[_Call]:
         """Calls in the order of execution: none takes what a later one gives."""
         if not isinstance(entries, list):
             raise Unfit("no list of calls")
         found = [self._call(entry) for entry in entries]
-        places = {
-            (entry.capture.layer, entry.capture.call): place for place, entry in enumerate(found)
-        }
+        places = {entry.capture.key: place for place, entry in enumerate(found)}
         for place, entry in enumerate(found):
             for maker in entry.capture.made_by:
                 if isinstance(maker, CallOutput) and (

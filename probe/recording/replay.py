@@ -42,7 +42,7 @@ def sources_of(
                     (source,) = same
             sources.append(source)
         by_call.append(tuple(sources))
-        places[call.layer, call.call] = place
+        places[call.key] = place
         for k, array in enumerate(call.outputs):
             alike.setdefault(id(array), []).append((place, k))
     return by_call

@@ -244,9 +244,7 @@ class Writer:
                 data = self._captured(replace(plain, **nothing))
         entry = {"capture": data}
         if capture.alone is not None:
-            self._alone.setdefault((capture.layer, capture.call), (capture.alone, []))[1].append(
-                entry
-            )
+            self._alone.setdefault(capture.key, (capture.alone, []))[1].append(entry)
         return entry
 
     def _captured(self, capture: Capture) -> Any:
@@ -262,8 +260,7 @@ class Writer:
         for k, array in enumerate(capture.outputs):
             number = known[id(array)] = self._kept(array, f"output{k}", capture)
             self._made[CallOutput(capture.layer, capture.call, k)] = number
-        steps = () if capture.description is None else capture.description.steps
-        for weight in weights_of(steps).values():
+        for weight in weights_of(capture.steps).values():
             known[id(weight.effective)] = self._kept(weight.effective, weight.name, capture)
             if weight.stored is not None:
                 stored = f"{weight.name}.stored"

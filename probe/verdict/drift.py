@@ -31,7 +31,7 @@ def drift_before(passes: Passes, calls: Sequence[Capture], seed: int, few: bool 
     plain = isinstance(layer, str) and all(capture.unseen is None for capture in calls)
     keys = {capture.key for capture in calls}
     if plain and (len(keys) > _SEVERAL or not _followed(model)):
-        last = calls[-1].layer, calls[-1].call
+        last = calls[-1].key
         held = () if any(capture.description is None for capture in calls) else calls
         return drifts(model, arrays, keys, last=last, seed=seed, held=held, few=few)
     outputs = calls[0].outputs
