@@ -189,11 +189,10 @@ def _arguments(
             raise BadInput(f"the argument {min(twice)} is given twice, in the input and by --arg")
         named = {name: _slotted(value, arrays) for name, value in x.items()}
         return tuple(arrays), CallArguments((), {**named, **literals})
+    if x is None:
+        return (), CallArguments((), literals)
     several = x if isinstance(x, list | tuple) else (x,)
-    if x is not None:
-        positional = tuple(_slotted(value, arrays) for value in several)
-    else:
-        positional = ()
+    positional = tuple(_slotted(value, arrays) for value in several)
     return tuple(arrays), CallArguments(positional, literals)
 
 

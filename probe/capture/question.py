@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from numbers import Real
-
-import numpy as np
 
 from probe.capture.model_inputs import part_of
 from probe.capture.run import Named
@@ -68,6 +67,6 @@ def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | 
         raise BadInput("specify both rtol and atol, or neither")
     tolerances: dict[str, object] = {"rtol": rtol, "atol": atol}
     for name, value in tolerances.items():
-        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        if not isinstance(value, Real) or not 0 <= float(value) < inf:
             raise BadInput(f"{name} must be a finite number >= 0, such as 1e-5; you gave {value!r}")
     return float(rtol), float(atol)

@@ -138,10 +138,9 @@ class Bounds:
         for output, (slack, value) in enumerate(zip(allowed, self.layer.values[-1], strict=True)):
             theirs = _alike(outputs, output, value)
             if theirs is None:
-                ties = None
-            else:
-                ties = _among_equals(self.layer, output, theirs)
-            if theirs is not None and ties is not None:
+                continue
+            ties = _among_equals(self.layer, output, theirs)
+            if ties is not None:
                 error = _error(theirs, value)
                 widened[output] = np.where(ties, np.maximum(slack, error), slack)
         if widened:

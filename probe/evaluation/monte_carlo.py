@@ -67,8 +67,7 @@ def noise_of(
     ends = _ends(steps, len(values[-1]))
     stored = [np.zeros(())] * len(ends)
     for output, (end, y) in enumerate(zip(ends, values[-1], strict=True)):
-        rounds = end is not None and end not in exact and y.dtype.kind == "f"
-        if end is not None and rounds and precisions[end].stored:
+        if end is not None and end not in exact and precisions[end].stored and y.dtype.kind == "f":
             stored[output] = of_storing(y, precisions[end])
     scales: list[Scales] = []
     with np.errstate(all="ignore"):

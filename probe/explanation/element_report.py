@@ -176,7 +176,7 @@ def _row(term: Term) -> tuple[str, ...]:
     weight = f"×  {named_element(term.weight, term.weight_index)}"
     value = ""
     if term.weight_value is not None:
-        value += number(term.weight_value)
+        value = number(term.weight_value)
     if term.weight_stored is not None:
         value += f" (stored {term.weight_stored:.6g})"
     return (

@@ -50,11 +50,10 @@ def influence_of(
                     of_output if k == index else np.zeros(x.shape, bool)
                     for k, x in enumerate(step_inputs)
                 )
+            elif index:
+                reached = tuple(np.full(x.shape, of_output.any()) for x in step_inputs)
             else:
-                if not index:
-                    reached = steps[position].op.influence(of_output, step_inputs)
-                else:
-                    reached = tuple(np.full(x.shape, of_output.any()) for x in step_inputs)
+                reached = steps[position].op.influence(of_output, step_inputs)
             for ref, part in zip(sources, reached, strict=True):
                 if ref.step < 0:
                     influences[ref.index] = influences[ref.index] | part

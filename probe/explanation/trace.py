@@ -237,10 +237,10 @@ class _Road:
                 layout = _turned(layout, op, len(at), back.shape[1])
                 ref, at = sources[which[0]], tuple(back[0].tolist())
                 continue
-            if not ref.index:
-                account = op.contributions(inputs, self.values[ref.step], at)
-            else:
+            if ref.index:
                 account = Contributions((), (Stage(op.title(inputs), value),))
+            else:
+                account = op.contributions(inputs, self.values[ref.step], at)
             later = self.changes(ref.step, account.stages, layout) + later
             group = account.terms[0] if len(account.terms) == 1 else None
             if (

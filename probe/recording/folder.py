@@ -112,7 +112,7 @@ def _whole(path: Path, entries: list[Any]) -> list[dict[str, Any]]:
         if isinstance(entry, dict) and "name" in entry
     ]
     numbered = zip(count(), arrays)
-    return [entry for _, entry in takewhile(lambda entry: _is_whole(path, *entry), numbered)]
+    return [entry for _, entry in takewhile(lambda pair: _is_whole(path, *pair), numbered)]
 
 
 def _is_whole(path: Path, number: int, entry: dict[str, Any]) -> bool:

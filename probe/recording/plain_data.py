@@ -168,7 +168,7 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, as far down as that is told."""
     origin, inner = _parts_of(hint)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, hint) for hint in inner)
+        return any(_fits(value, member) for member in inner)
     if origin is tuple:
         if type(value) is not tuple:
             return False

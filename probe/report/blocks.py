@@ -225,10 +225,7 @@ def _layer(report: "Report", every: bool) -> Block:
     first = next(iter(report.outputs.values()))
     for i, y in enumerate(arrays(first)):
         if y is not None:
-            if not isinstance(first, tuple):
-                label = "output"
-            else:
-                label = report.output_name(i)
+            label = report.output_name(i) if isinstance(first, tuple) else "output"
             kind = report.dtype if y.dtype.kind == "f" else y.dtype
             lines.append(Line(label, f"{_axes(y.shape, () if i else report.output_axes)} {kind}"))
     told = ("dtype", "input_axes", "output_axes", "output_names", "ops", "calls", "parameters")

@@ -97,9 +97,7 @@ def _rotation(
             [source.of(inputs, values) for source in steps[ref.step].sources(ref.step)]
             for ref in (plain, turned)
         )
-        if any((turned == 1).all() for turned in cosines) and any(
-            not turned.any() for turned in sines
-        ):
+        if any((cosine == 1).all() for cosine in cosines) and any(not sine.any() for sine in sines):
             yield (
                 "every angle of the rotary embedding is 0 (position 0 alone), so other pairs of "
                 "features, another base or direction would not be detected"

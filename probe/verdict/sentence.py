@@ -67,14 +67,12 @@ def _taken(call: Judgement) -> str:
     from the framework; "" where there are none."""
     described = call.capture.description
     if described is None:
-        lost = []
-    else:
-        lost = [taken.why for taken in described.taken if taken.why]
-    lost = list(dict.fromkeys(lost))
-    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    if lost:
-        return f"taken from the framework instead of computed: {lost[0]}{more}"
-    return ""
+        return ""
+    reasons = list(dict.fromkeys(taken.why for taken in described.taken if taken.why))
+    if not reasons:
+        return ""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"taken from the framework instead of computed: {reasons[0]}{more}"
 
 
 def _not_composed(call: Judgement) -> str:
