@@ -22,7 +22,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
 from typing import Generic, TypeVar
 
-from probe.capture.one_thread import one_blas_thread, one_thread
 from probe.model import Capture, StopForward
 from probe.process.interrupts import (
     MOMENT,
@@ -34,6 +33,7 @@ from probe.process.interrupts import (
     stop_here,
 )
 from probe.process.model_lock import Reader, reading_for
+from probe.process.one_thread import one_blas_thread, one_thread
 
 __all__ = ["judged_in_order"]
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probe.capture.one_thread import one_blas_thread
 from probe.diagnosis.findings import (
     determined,
     equal_parts,
@@ -34,6 +33,7 @@ from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.ops import Recomputed
+from probe.process.one_thread import one_blas_thread
 from probe.report import Finding
 from probe.trial.budget import Budget
 from probe.trial.case import Case

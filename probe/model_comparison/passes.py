@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import bind
-from probe.capture.one_thread import one_blas_thread
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
@@ -20,6 +19,7 @@ from probe.model_comparison.graphs.quantized import quantizes, take_integers_awa
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.inputs import BInputs, candidates
 from probe.model_comparison.sides import ArraysAlone, Side
+from probe.process.one_thread import one_blas_thread
 
 __all__ = ["ComparedPasses", "ModelPass", "passes_of", "threads_for"]
 

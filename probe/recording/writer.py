@@ -14,13 +14,13 @@ import numpy as np
 from probe import __version__
 from probe.capture.containers import keeping
 from probe.capture.earlier_calls import resuming
-from probe.capture.one_thread import one_thread
 from probe.capture.producers import digest
 from probe.capture.watching import watching
 from probe.description import weights_of
 from probe.errors import Undescribed, UnknownLayer
 from probe.listing import Layer
 from probe.model import CallOutput, Capture, Containing, Model
+from probe.process.one_thread import one_thread
 from probe.recording.index import sealed
 from probe.recording.interrupted import Interrupted
 from probe.recording.origin import digest_of, versions
