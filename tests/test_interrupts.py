@@ -289,6 +289,28 @@ def test_a_shared_setting_is_put_back_by_the_last():
     assert said == ["made", "put back"]
 
 
+def test_an_interrupt_while_a_shared_setting_is_made_leaves_it_put_back():
+    said = []
+
+    class Setting:
+        def __enter__(self):
+            said.append("made")
+            interrupt()
+
+        def __exit__(self, *_):
+            said.append("put back")
+
+    @Shared(Setting)
+    def work():
+        said.append("worked")
+
+    for called in (work, undisturbed(work)):
+        said.clear()
+        with pytest.raises(KeyboardInterrupt):
+            called()
+        assert said == ["made", "put back"]
+
+
 class _Endless(torch.nn.Module):
     def __init__(self):
         super().__init__()

@@ -33,6 +33,7 @@ from probe.diagnosis.two_mistakes import second_mistakes
 from probe.hypotheses import CAUSES
 from probe.hypotheses.weights.other_weights import more_samples
 from probe.ops import Recomputed
+from probe.process.interrupts import Shared
 from probe.process.one_thread import one_blas_thread
 from probe.report import Finding
 from probe.trial.budget import Budget
@@ -90,7 +91,7 @@ _NEVER = 1 << 30
 
 
 @one_blas_thread
-@_no_full_collections()
+@Shared(_no_full_collections)
 @np.errstate(all="ignore")
 def diagnose(
     case: Case,

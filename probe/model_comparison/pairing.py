@@ -44,6 +44,7 @@ from probe.model_comparison.reports.result import Pair
 from probe.model_comparison.rows import explained, pair_of, repeated_pair
 from probe.model_comparison.sides import Side
 from probe.numerics.dtypes import widened
+from probe.process.interrupts import held_back, interruptible
 from probe.verdict.options import Search
 
 __all__ = ["Compared", "compared"]
@@ -80,7 +81,7 @@ def compared(
 ) -> Compared:
     """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
     causes are searched for, or why they are not."""
-    with threads_for(passes.walked.graph):
+    with held_back(), threads_for(passes.walked.graph), interruptible():
         matched = _pair(passes, pairs, say)
         say("computing propagated errors")
         errors = _measure(passes, matched)

@@ -176,7 +176,8 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 
 def threads_for(graph: ModelGraph) -> AbstractContextManager[None]:
     """BLAS on one thread where no product of a graph is worth more: its threads spin while they
-    wait for the next one, which takes half as much processor time again and gains none."""
+    wait for the next one, which takes half as much processor time again and gains none. Enter it
+    where signals are held back."""
     largest = max(map(_multiplications, graph.nodes), default=0.0)
     if largest < _LARGE:
         return one_blas_thread

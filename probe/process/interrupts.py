@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ContextDecorator, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from functools import wraps
 from types import FrameType
@@ -327,9 +327,9 @@ def undisturbed(work: Callable[_P, _T]) -> Callable[_P, _T]:
     return done
 
 
-class Shared(AbstractContextManager[None], ContextDecorator):
+class Shared(AbstractContextManager[None]):
     """A setting of the whole process, which several threads may want at once: made by the first,
-    put back by the last."""
+    put back by the last. Enter it where signals are held back, or decorate a function with it."""
 
     def __init__(self, setting: Callable[[], AbstractContextManager[Any]]) -> None:
         self._setting, self._lock, self._count = setting, threading.Lock(), 0
@@ -346,3 +346,11 @@ class Shared(AbstractContextManager[None], ContextDecorator):
             self._count -= 1
             if not self._count:
                 self._made.__exit__(None, None, None)
+
+    def __call__(self, work: Callable[_P, _T]) -> Callable[_P, _T]:
+        @wraps(work)
+        def done(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            with held_back(), self, interruptible():
+                return work(*args, **kwargs)
+
+        return done

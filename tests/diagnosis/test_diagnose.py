@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from importlib import import_module
 
@@ -449,3 +450,32 @@ def test_garbage_is_looked_for_among_new_objects_alone(conv, x, monkeypatch):
     assert asked(conv, x, wrong).findings[0].slug == "missing-bias"
     assert gc.get_threshold() == before
     assert seen and all(one[:2] == before[:2] and one[2] > 1e9 for one in seen)
+
+
+def test_two_searches_at_once_leave_the_collector_as_it_was():
+    x = drawn(4, 6)
+    steps = (Step(ops.Softmax(-1)),)
+    case = Case(steps, (x,), recompute(steps, (x,)), drawn(4, 6, seed=1).astype(np.float64))
+    inside, leave = threading.Event(), threading.Event()
+
+    def searched(progress):
+        return diagnose(
+            case, RoundingAllowance(precision_of("float32")), share=0.01, progress=progress
+        )
+
+    def begins_another(slug):
+        if not inside.is_set():
+            later.start()
+            inside.wait(60)
+
+    def waits(slug):
+        inside.set()
+        leave.wait(60)
+
+    before = gc.get_threshold()
+    # the second one begins within the first, and ends after it
+    later = threading.Thread(target=searched, args=(waits,))
+    searched(begins_another)
+    leave.set()
+    later.join()
+    assert gc.get_threshold() == before
