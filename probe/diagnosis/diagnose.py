@@ -113,7 +113,8 @@ def diagnose(
     several orders, every width of a fixed point for each part, mistakes that help only together).
 
     Looking stops after so much work, or a ``share`` of it: 2.2e9 operations, in a large block or
-    recurrence 7e9, and ten times as many if ``thorough``. What is found does not depend on how fast
+    recurrence 7e9, with a fifth more for single changes of a block, and ten times as many if
+    ``thorough``. What is found does not depend on how fast
     or busy the machine is, unless the layer runs a function of the user's own. BLAS computes on one
     thread meanwhile: most products are small, and threads that wait for each other on a busy
     machine take twenty times as long.
@@ -207,8 +208,6 @@ def _unexplained(
     if not partial:
         if certain is False:
             unlike = unlike_rounding(case, search.whole.allowed)
-        else:
-            unlike = ""
         findings, words = _other_reason(case, search, certain is False and not unlike, party)
     if unlike:
         words.append(f"the difference is not rounding: {unlike}")

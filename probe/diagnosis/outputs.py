@@ -33,7 +33,7 @@ _LARGE = 1 << 20
 
 
 class DifferingOutput(NamedTuple):
-    """What is asked of an output."""
+    """An output that differs, and what it may be off by."""
 
     case: Case
     rounding: RoundingAllowance
@@ -158,15 +158,17 @@ def _of_outputs(
     )
 
 
-def _diagnosed(asked: DifferingOutput, options: Mapping[str, Any], part: float = 1.0) -> Diagnosis:
+def _diagnosed(
+    differing: DifferingOutput, options: Mapping[str, Any], part: float = 1.0
+) -> Diagnosis:
     """Of the values as they are; where nothing gives those, of them as they may be meant. At length
     only where what is tried in any case does not settle it. All of it takes a ``part`` of what a
     search may."""
     if options["thorough"]:
-        plain = _diagnosed(asked, {**options, "thorough": False}, part)
+        plain = _diagnosed(differing, {**options, "thorough": False}, part)
         if plain.settled:
             return plain
-    case, rounding, allowed, road = asked
+    case, rounding, allowed, road = differing
     ways = readings(case)
     share = 1.0 if road is None else _OF_LAYER
     if ways:
@@ -202,10 +204,10 @@ def _before(
     """The diagnosis of the steps before the layer."""
     rounding = replace(rounding, extra=None, composed=allowed)
     found = diagnose(road, rounding, allowed=allowed, share=part * _BEFORE, **options)
-    told = (
+    findings = (
         replace(finding, claim=f"before this layer: {finding.claim}") for finding in found.findings
     )
-    return replace(found, findings=tuple(told))
+    return replace(found, findings=tuple(findings))
 
 
 def _output_name(described: Description, output: int) -> str:
@@ -224,9 +226,9 @@ def _said_of(diagnosis: Diagnosis, name: str) -> Diagnosis:
     )
 
 
-def _gives(edit: Edit, first: int, output: int, asked: DifferingOutput) -> bool:
+def _gives(edit: Edit, first: int, output: int, differing: DifferingOutput) -> bool:
     """Whether an edit made for one output reproduces what was observed of another."""
-    case, rounding, allowed, _ = asked
+    case, rounding, allowed, _ = differing
     last = len(edit.steps) - 1
     (ref,) = edit.steps[last].sources(last)
     if not isinstance(edit.steps[last].op, Outputs) or ref.index != first:

@@ -38,12 +38,12 @@ def _reproducing(case: Case, changes: Changes) -> Iterator[Edit]:
     for reading, inner in changes.readings(case):
         flow = flow_of(reading)
         of_reading = list[Tried]()
-        without = flow.was_tried if changes.untried else None
+        without = flow.was_tried if changes.only_new else None
         made = changes.of(reading, flow.case, inner, without)
         for change in _nearest(flow, made, of_reading):
             yield reading.edit_of(change, changes.slug)
         misses += ((reading, flow, tried) for tried in of_reading)
-    if changes.untried:
+    if changes.only_new:
         return
     for reading, flow, tried in sorted(misses, key=lambda miss: miss[-1].off)[:_MISSES]:
         predicted = flow.everywhere(tried.values)

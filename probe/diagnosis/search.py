@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+_Numbered = Sequence[tuple[int, Hypothesis]]
+"""Hypotheses with their places in the order in which all are tried."""
 
 _COMMON = 0.5
 """The share of the budget for common mistakes."""
@@ -188,8 +190,9 @@ def try_common(search: MistakeSearch) -> list[Scored]:
 
 
 def try_last(search: MistakeSearch) -> list[Scored]:
-    """What reproduces the observation among what is tried only where nothing else does; of a very
-    large batch in one sample, and what that shows on the whole."""
+    """What reproduces the observation among what is tried only where nothing else does, and behind
+    it, in a large layer, among single changes; of a very large batch in one sample, and what that
+    shows on the whole."""
     view, budget = search.whole, search.budget
     alone = not view.case.calls
     slow = alone and any(isinstance(step.op, Recurrence) for step in view.case.steps)
@@ -203,7 +206,7 @@ def try_last(search: MistakeSearch) -> list[Scored]:
         found = _tried(case, view, search, _last(), turn, kept)
     if search.large and not any(scored.edit.short for scored in found):
         with budget.beside(_BESIDE * budget.work):
-            found = _tried(case, view, search, _SINGLE, _TURN_OF_SINGLE, 0.0) or found
+            found = _tried(case, view, search, _single(), _TURN_OF_SINGLE, 0.0) or found
     return found
 
 
@@ -212,12 +215,12 @@ def tried_last(view: View, search: MistakeSearch) -> list[Scored]:
     return _tried(replace(view.case, allowed=view.allowed), view, search, _last(), _TURN, 0.0)
 
 
-_Numbered = Sequence[tuple[int, Hypothesis]]
-_SINGLE: _Numbered = list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
-
-
 def _last() -> _Numbered:
     return [(order, hypothesis) for order, hypothesis in enumerate(REGISTERED) if hypothesis.last]
+
+
+def _single() -> _Numbered:
+    return list(enumerate(SINGLE_CHANGES, len(REGISTERED)))
 
 
 def _tried(

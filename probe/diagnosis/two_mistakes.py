@@ -81,10 +81,7 @@ def _beside(
         for first in firsts:
             if not search.budget.spend():
                 break
-            if not first.hypothesis.whole:
-                changed = search.part.became(first.edit)
-            else:
-                changed = None
+            changed = None if first.hypothesis.whole else search.part.became(first.edit)
             found = [
                 candidate
                 for candidate in (() if changed is None else seconds(changed))

@@ -33,8 +33,9 @@ class Changes(NamedTuple):
     slug: str
     which: slice = ALL
     """By which of its readings they are made."""
-    untried: bool = False
-    """Whether none is tried again that another mistake made, too."""
+    only_new: bool = False
+    """Whether those that another mistake made, too, are left out, and those that only come near to
+    what was observed."""
 
     def readings(self, case: Case) -> Iterator[tuple[Case, bool]]:
         """The readings, and whether it is the one by what ops are made of, behind others."""

@@ -75,4 +75,4 @@ def _in_block(
     case: Case, changes: Callable[[Case], Iterator[Change]], slug: str
 ) -> Iterator[Changes]:
     if case.calls:
-        yield Changes(changes, slug, STEPS, untried=True)
+        yield Changes(changes, slug, STEPS, only_new=True)
