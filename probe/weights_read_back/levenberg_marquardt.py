@@ -82,7 +82,7 @@ def few_of(problem: Problem, slopes: np.ndarray) -> tuple[np.ndarray, int] | Non
         alike[picked] = 0.0
         picked.append(int(alike.argmax()))
         part = replace(problem, columns=np.array(picked)[:, None], have=entries)
-        found = descended(part, turns=12)
+        found = _descended(part, turns=12)
         if found is None:
             return None
         entries, apart = found[0], found[1][:, 0]
@@ -101,7 +101,7 @@ def all_of(problem: Problem) -> tuple[np.ndarray, int] | None:
     off = (np.abs(problem.apart(problem.run(problem.have))) > 1).any(axis=0)
     if (known[off] < count + max(3, int(_SPARE * count))).any() or not off.any():
         return None
-    found = descended(problem)
+    found = _descended(problem)
     if found is None or (np.abs(found[1]) > 2).any():
         return None
     entries, apart = found
@@ -128,7 +128,7 @@ def all_of(problem: Problem) -> tuple[np.ndarray, int] | None:
     return entries, freedoms
 
 
-def descended(problem: Problem, turns: int = _TURNS) -> tuple[np.ndarray, np.ndarray] | None:
+def _descended(problem: Problem, turns: int = _TURNS) -> tuple[np.ndarray, np.ndarray] | None:
     """Entries that give next to what is wanted, and how far that is off; None where the budget is
     used up.
 

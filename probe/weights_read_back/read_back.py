@@ -76,16 +76,14 @@ def solved_weights(case: Case, allowed: np.ndarray) -> Iterator[Attempt]:
         try:
             system = _system(case, position)
             if system is None:
-                wanted = []
-            else:
-                wanted = list(wanted_of(case, position, allowed))
+                continue
+            outputs = list(wanted_of(case, position, allowed))
         except (ValueError, IndexError, TypeError) as error:
             absorbed(error)
             continue
-        for ref in wanted:
-            assert system is not None
+        for wanted in outputs:
             names = tuple(weight.name for weight in system.weights)
-            yield Attempt(names, _solve(case, position, system, ref))
+            yield Attempt(names, _solve(case, position, system, wanted))
 
 
 def _system(case: Case, position: int) -> System | None:
@@ -185,7 +183,7 @@ def _solve(case: Case, position: int, system: System, wanted: Wanted) -> Solved 
     fitted = _fitted(case, system, error, slack)
     if isinstance(fitted, int):
         share = fitted / max(1, have.shape[0])
-        names = " and ".join(weight.name for weight in system.weights if weight is not None)
+        names = " and ".join(weight.name for weight in system.weights)
         return (
             f"with about {max(2, int(np.ceil(1 + share)))} times as many samples, probe could "
             f"compute from your values which {names} they were made with"
