@@ -13,7 +13,7 @@ from probe.errors import BadInput, ForwardFailed
 from probe.model import InputSpec, Model
 from probe.model_comparison.graphs.axes import Way, unchanged
 
-__all__ = ["BInputs", "candidates", "named_inputs"]
+__all__ = ["BInputs", "candidates"]
 
 _LAST_TO_FIRST = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
 """Channels from the last axis to the second."""
@@ -35,16 +35,6 @@ class BInputs(NamedTuple):
             for place, way in enumerate(self.ways)
             if way.text
         )
-
-
-def named_inputs(
-    model: Model, arrays: Sequence[np.ndarray], x: Inputs | InputArgument
-) -> Inputs | InputArgument:
-    """A's inputs by their names, where these are known."""
-    values = x.values if isinstance(x, InputArgument) else x
-    if isinstance(values, Mapping):
-        return x
-    return list(arrays)
 
 
 def candidates(

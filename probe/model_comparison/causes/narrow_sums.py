@@ -9,10 +9,7 @@ import numpy as np
 
 from probe.model_comparison.causes.fraction_bits import EQUAL, SLUG, cut
 from probe.numerics.blocks import places
-from probe.ops import (
-    MatMul,
-    Op,
-)
+from probe.ops import MatMul, Op
 from probe.ops.weight import Weight
 from probe.report import Finding
 
@@ -77,6 +74,7 @@ class _SampledSum:
 def of_sum(
     op: Op, x: np.ndarray, tail: Sequence[Op], seen: np.ndarray, fraction: int
 ) -> tuple[Finding, ...]:
+    """The type of a sum that is too narrow, as some elements of its result tell."""
     some = np.unique(np.linspace(0, seen.size - 1, _ELEMENTS).astype(int))
     sampled = _sampled(op, x, places(some, seen.shape), tail)
     values = seen.reshape(-1)[some]
@@ -95,7 +93,7 @@ def of_sum(
     return ()
 
 
-def _nearest(sampled: "_SampledSum", values: np.ndarray, fraction: int) -> "_Types":
+def _nearest(sampled: _SampledSum, values: np.ndarray, fraction: int) -> _Types:
     """The types that come nearest, one improved after the other."""
 
     def left(types: _Types) -> float:

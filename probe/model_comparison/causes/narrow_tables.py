@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from probe.model_comparison.causes.fraction_bits import EQUAL, SLUG, cut
-from probe.ops import (
-    Tanh,
-)
+from probe.ops import Tanh
 from probe.report import Finding
 
 __all__ = ["of_softmax", "of_table"]
@@ -21,6 +19,7 @@ _ROUGH = 0.05
 
 
 def of_table(op: Any, x: np.ndarray, seen: np.ndarray, fraction: int) -> tuple[Finding, ...]:
+    """The table of an elementwise function that is too coarse."""
     some = np.unique(np.linspace(0, seen.size - 1, 4096).astype(int))
     x, seen = x.reshape(-1)[some], seen.reshape(-1)[some]
     exact = op.f(x)
@@ -59,6 +58,7 @@ def of_table(op: Any, x: np.ndarray, seen: np.ndarray, fraction: int) -> tuple[F
 
 
 def of_softmax(op: Any, x: np.ndarray, seen: np.ndarray, fraction: int) -> tuple[Finding, ...]:
+    """The table of exponentials that is too coarse."""
     axis = op.axis
     exact = op.run(x)[0]
     below = x.max(axis=axis, keepdims=True) - x

@@ -14,15 +14,7 @@ import numpy as np
 from probe.hypotheses.precision.fixed_point import fraction_of
 from probe.model_comparison.causes.narrow_sums import of_sum
 from probe.model_comparison.causes.narrow_tables import of_softmax, of_table
-from probe.ops import (
-    Conv,
-    Identity,
-    MatMul,
-    Relu,
-    Reshape,
-    Softmax,
-    Transpose,
-)
+from probe.ops import Conv, Identity, MatMul, Relu, Reshape, Softmax, Transpose
 from probe.ops.base import Elementwise
 from probe.ops.step import Step
 from probe.report import Finding

@@ -114,7 +114,7 @@ def _fields(a: GraphNode, b: GraphNode, way: Way) -> Iterator[Difference]:
         left, right = mine.get(name), theirs.get(name)
         if _alike(left, right):
             continue
-        if name in _AXES and _alike(_turned(left, way, b), right):
+        if name in _AXES and _alike(_turned(left, way), right):
             continue
         if name == "steps" and {*_listed(left), *_listed(right)} <= {1}:  # () is every element
             continue
@@ -167,7 +167,7 @@ def _own(tensor: Tensor) -> Weight | np.ndarray | None:
     return constant
 
 
-def _turned(axes: Any, way: Way, b: GraphNode) -> Any:
+def _turned(axes: Any, way: Way) -> Any:
     """Axes of A's tensor as they lie in B's."""
     rank = len(way.perm)
     several = axes if isinstance(axes, list) else [axes]

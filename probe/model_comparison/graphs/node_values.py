@@ -11,7 +11,16 @@ from probe.numerics.dtypes import widened
 from probe.numerics.precision import SIGMAS, UNBOUNDED, Precision, precision_of
 from probe.trial.refusals import refused
 
-__all__ = ["as_stored", "bounds_of", "channel_axis", "digits", "evaluated", "signature", "taken"]
+__all__ = [
+    "added",
+    "as_stored",
+    "bounds_of",
+    "channel_axis",
+    "digits",
+    "evaluated",
+    "signature",
+    "taken",
+]
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 _SEVEN_DIGITS = 5e-7

@@ -151,7 +151,7 @@ def _dequantizing(node: GraphNode, size: float, zero: float) -> list[GraphNode] 
 
 
 def _alike(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
-    """Whether a scale and a zero point are others."""
+    """Whether two pairs of a scale and a zero point are the same."""
     return abs(left[0] - right[0]) <= _SAME * right[0] and left[1] == right[1]
 
 
@@ -215,7 +215,7 @@ def _take_dynamic(
     if scaled is None or kernel is None:
         return
     between, last, scale = scaled
-    op = _product(np.asarray(kernel.value), scale, inside, last.outputs[0])
+    op = _product(np.asarray(kernel.value), scale, inside)
     if op is None:
         return
     if source not in copies:
@@ -269,9 +269,7 @@ def _scaled(node: GraphNode, size: Tensor) -> tuple[list[GraphNode], GraphNode, 
     return between, following, np.asarray(values_in(constants[0]), np.float64)
 
 
-def _product(
-    codes: np.ndarray, scale: np.ndarray, inside: Sequence[GraphNode], out: Tensor
-) -> Op | None:
+def _product(codes: np.ndarray, scale: np.ndarray, inside: Sequence[GraphNode]) -> Op | None:
     """The product with the numbers that the integers stand for, a scale for all or for each
     channel."""
     windows = next((node for node in inside if isinstance(node.op, Im2Col)), None)

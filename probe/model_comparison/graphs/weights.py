@@ -156,7 +156,7 @@ def _marked(
     if not telling.all():
         rows, norms, places = rows[telling], norms[telling], places[telling]
     if ordered:
-        loose = _by_rounding(node, matrix, length)[places] / norms
+        loose = _by_rounding(node, matrix)[places] / norms
     else:
         loose = np.zeros(len(norms))
     if not len(rows):
@@ -172,7 +172,7 @@ def _marked(
     return _MarkedRows(node, length, marks, norms, places, count, loose)
 
 
-def _by_rounding(node: GraphNode, matrix: np.ndarray, length: int) -> np.ndarray:
+def _by_rounding(node: GraphNode, matrix: np.ndarray) -> np.ndarray:
     """How far each row's projections lie off by rounding of its entries to whole steps."""
     op = node.op
     none = np.zeros(len(matrix))

@@ -158,9 +158,7 @@ class _HeldWeight(NamedTuple):
     """How large what the bias is the difference of is."""
 
 
-def _of_a(
-    node: GraphNode, part: str, weight: Weight, held: Sequence[Anchor]
-) -> "_HeldWeight | None":
+def _of_a(node: GraphNode, part: str, weight: Weight, held: Sequence[Anchor]) -> _HeldWeight | None:
     """A's values for a weight of B, in the layout of the op, rows of several nodes put
     together."""
     if not held:
@@ -188,7 +186,7 @@ def _of_a(
     return _HeldWeight(np.moveaxis(out, 0, axis), roundings)
 
 
-def _weight_of(anchor: Anchor, node: GraphNode, part: str) -> "_HeldWeight | None":
+def _weight_of(anchor: Anchor, node: GraphNode, part: str) -> _HeldWeight | None:
     """A weight of the anchor's node, with the normalisation behind it where B's has it folded
     in."""
     op, roundings = anchor.node.op, 1.0
@@ -225,7 +223,7 @@ def _sizes(weight: Weight | None, otherwise: float = 0.0) -> np.ndarray:
     return np.asarray(np.abs(weight.value).ravel().astype(np.float64))
 
 
-def _mixed(weight: Weight, held: "_HeldWeight", part: str, name: str) -> Weight:
+def _mixed(weight: Weight, held: _HeldWeight, part: str, name: str) -> Weight:
     """A's values where B's are these at the level, else B's own."""
     theirs, roundings, step = held.value, held.roundings, weight.step
     mine = weight.value.astype(np.float64)

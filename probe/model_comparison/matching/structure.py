@@ -223,9 +223,7 @@ def _computed(
             source = wanted.get(tensor)
             if source is not None:
                 a, way = source
-                pair = _held(
-                    tensor, value, bound, Source((a,)), _best(walk, a, value, bound, way), walk
-                )
+                pair = _held(tensor, value, bound, Source((a,)), _best(a, value, way), walk)
                 inner_pairs[tensor] = pair
                 values[tensor], slack[tensor] = pair.paired.way.to_b(a.value), None
                 if a.recorded is None and (own := slack_of_a(walk, a)) is not None:
@@ -237,9 +235,7 @@ def _computed(
     return inner_pairs
 
 
-def _best(
-    walk: WalkState, a: Tensor, value: np.ndarray, bound: np.ndarray | None, first: Way
-) -> Way:
+def _best(a: Tensor, value: np.ndarray, first: Way) -> Way:
     """The way that agrees, else the one whose numbers lie nearest."""
     best, least = first, np.inf
     for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
