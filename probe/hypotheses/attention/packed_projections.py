@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from probe import ops
+from probe.hypotheses.edits.grouped_changes import all_and_each
 from probe.hypotheses.edits.rewriting import Rewiring, made_by, only, rewired
 from probe.hypotheses.edits.step_words import step_name
 from probe.hypotheses.registry import hypothesis
@@ -40,8 +41,7 @@ def packed_order(case: Case) -> Iterator[Edit]:
                 sizes = ", ".join(str(part.size) for part in parts)
                 packed.setdefault((words, sizes), []).append((position, order))
     for (words, sizes), found in packed.items():
-        alone = [[position] for position in found]
-        for some in [found, *alone] if len(found) > 1 else alone:
+        for some in all_and_each(found):
             more = f" and {len(some) - 1} more" if len(some) > 1 else ""
             yield case.edit(
                 f"the outputs of {_outputs_of(case, some[0][0])}{more} are taken {words}",
@@ -128,7 +128,7 @@ def _parts_taken(case: Case, position: int) -> list[np.ndarray]:
             op, (data, *indices) = case.steps[at].op, case.steps[at].sources(at)
             if not isinstance(op, Rearrangement | ops.Gather) or data != ref:
                 continue
-            if not all(made_by(case, ref, ops.Constant) for ref in indices):
+            if not all(made_by(case, index, ops.Constant) for index in indices):
                 continue
             given = [numbers[ref], *(case.values[index.step][0] for index in indices)]
             for index, made in enumerate(op.run(*given)):

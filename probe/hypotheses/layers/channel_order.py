@@ -174,10 +174,10 @@ def missing_centring(case: Case) -> Iterator[Edit]:
             "the mean is subtracted, as in layer normalisation",
             case.with_op(position, layer),
         )
-        if not op.centred:
-            text = "divide by the standard deviation"
-        else:
+        if op.centred:
             text = "divide by the root mean square"
+        else:
+            text = "divide by the standard deviation"
         yield case.edit(text, case.changed(position, centred=not op.centred))
     for position, layer_norm in case.having(ops.LayerNormalization):
         rms = ops.RMSNormalization(

@@ -1,7 +1,7 @@
 """Mistakes with the parameters: the wrong values, the wrong order, one left out."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, permutations
@@ -49,13 +49,7 @@ def raw_weights(case: Case) -> Iterator[Edit]:
         and weight.stored.shape == weight.effective.shape
         and not np.array_equal(weight.stored, weight.effective)
     }
-    if len(raw) > 1:
-        groups = [tuple(raw), *((name,) for name in raw)]
-    elif raw:
-        groups = [tuple(raw)]
-    else:
-        groups = []
-    for names in groups:
+    for names in all_and_each(list(raw)):
         if len(names) < len(raw):
             alone = f" (only the {names[0]}; the other weights are effective ones)"
         else:
@@ -103,7 +97,7 @@ def _without(case: Case, positions: list[int]) -> Steps:
     return tuple(steps)
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     return ", ".join(names[:-1]) + " and " + names[-1]
