@@ -90,10 +90,10 @@ class _Reduction(Op):
         over = self.over(x)
         grid = np.indices([x.shape[axis] for axis in over]).reshape(len(over), self.count(x))
         rest = [axis for axis in range(x.ndim) if axis not in over]
-        if not self.keepdims:
-            outer = [at[:, None] for at in where]
-        else:
+        if self.keepdims:
             outer = [where[axis][:, None] for axis in rest]
+        else:
+            outer = [at[:, None] for at in where]
         at = dict(zip(rest, outer, strict=True)) | {
             axis: row[None, :] for axis, row in zip(over, grid, strict=True)
         }

@@ -77,10 +77,10 @@ class _Product(Sum):
         sizes: dict[str, int] = {}
         for labels, x in zip(self.labels(inputs), inputs, strict=False):
             for letter, size in zip(labels, x.shape, strict=True):
-                if size != 1:
-                    sizes[letter] = max(size, sizes.get(letter, 0))
+                if size == 1:
+                    sizes.setdefault(letter, 1)
                 else:
-                    sizes[letter] = sizes.get(letter, 1)
+                    sizes[letter] = max(size, sizes.get(letter, 0))
         return sizes
 
     def _places(self, inputs: Arrays, where: Indices) -> list[Indices]:

@@ -85,11 +85,10 @@ class _Signs(Mixing, Elementwise):
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
-        moved = np.zeros(x.shape) if slack is None else slack
-        if slack is not None:
-            wander = spread(self.f, x, y, moved)
-        else:
+        if slack is None:
             wander = np.zeros(y.shape)
+        else:
+            wander = spread(self.f, x, y, slack)
         if self._fitted:
             share = (x.size / max(1, y.shape[-1]) + 64) * precision.unit
             with np.errstate(all="ignore"):

@@ -178,11 +178,9 @@ class QuantizedReluPo2(_Powers):
         powers = self._emit_powers(graph, graph.op("Where", positive, x, graph.op("Mul", x, slope)))
         if self.negative_slope:
             q = graph.op("Where", positive, powers, graph.op("Neg", powers))
-        else:
-            q = powers
-        if self.negative_slope:
             relu = graph.op("LeakyRelu", x, alpha=self.negative_slope)
         else:
+            q = powers
             relu = graph.op("Relu", x)
         if self.max_value is None:
             part = relu

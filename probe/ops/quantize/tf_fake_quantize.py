@@ -139,6 +139,6 @@ class NudgedFakeQuantize(Elementwise):
         if np.ndim(self.low):
             return f"to {self.levels + 1} levels, with a step per channel"
         low, high = self.limits()
-        if not self._empty:
-            return f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"
-        return "zeros"
+        if self._empty:
+            return "zeros"
+        return f"to multiples of {float(self.step()):g} from {float(low):g} to {float(high):g}"

@@ -44,14 +44,10 @@ class Append(Op):
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (y,), (slack,) = of.outputs, of.slacks
         own = np.zeros(y.shape)
-        size = of.inputs[0].shape[self.axis]
-        own[(slice(None),) * self.axis + (slice(0, size),)] = or_zero(slack)
+        before, size = (slice(None),) * self.axis, of.inputs[0].shape[self.axis]
+        own[(*before, slice(0, size))] = or_zero(slack)
         if precision.casts:
-            own[(slice(None),) * self.axis + (slice(size, None),)] = precision.unit * np.abs(
-                self.weight.value
-            )
-        else:
-            own[(slice(None),) * self.axis + (slice(size, None),)] = 0.0
+            own[(*before, slice(size, None))] = precision.unit * np.abs(self.weight.value)
         return (own,)
 
     def contributions(self, inputs: Arrays, outputs: Arrays, at: tuple[int, ...]) -> Contributions:
