@@ -96,7 +96,7 @@ def added(bound: np.ndarray | None, more: np.ndarray | float) -> np.ndarray:
     """What one thing may do, and another besides."""
     if bound is None:
         return np.asarray(more)
-    return bound + more
+    return np.asarray(bound + more)  # NumPy gives a number of arrays without axes
 
 
 def taken(node: GraphNode, x: np.ndarray) -> np.ndarray:

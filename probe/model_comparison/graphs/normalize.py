@@ -133,7 +133,7 @@ def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:
     rank, kept = len(shapes[-1]), slice(2)  # the channels, and the batch before them
     if axis == -1:
         rank, kept = 1, slice(-1, None)
-    if any(shape[kept] != shapes[0][kept] for shape in shapes):
+    if any(other[kept] != shapes[0][kept] for other in shapes):
         return None
     lined = (1,) * (rank - len(shape)) + shape
     wanted = tuple(width if k == axis % rank else 1 for k in range(rank))

@@ -30,8 +30,8 @@ def _alike(segments: Sequence[Segment]) -> set[Tensor]:
         for x, mark in mine.items():
             near = 1e-5 * mark[0] + 1e-30
             if any(
-                np.abs(mark - other).max() <= near and _same_numbers(x, known)
-                for known, other in theirs.items()
+                np.abs(mark - other).max() <= near and _same_numbers(x, stray)
+                for stray, other in theirs.items()
             ):
                 alike.add(x)
     return alike

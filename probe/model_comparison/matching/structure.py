@@ -236,7 +236,7 @@ def _computed(
 
 
 def _best(a: Tensor, value: np.ndarray, first: Way) -> Way:
-    """The way that agrees, else the one whose numbers lie nearest."""
+    """The way in which A's numbers lie nearest to B's."""
     best, least = first, np.inf
     for way in islice(ways(a.value.shape, value.shape, (first,)), 24):
         with np.errstate(all="ignore"):
