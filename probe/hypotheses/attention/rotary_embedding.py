@@ -226,8 +226,8 @@ def _some(case: Case) -> Iterator[tuple[list[tuple[_Rope, _Angles]], str]]:
     if each:
         yield each, ""
     if 1 < len(each) <= 4:
-        for number, change in enumerate(each):
-            yield [change], f" in rotation {len(each) - number} of {len(each)}"
+        for number, rotation in enumerate(each):
+            yield [rotation], f" in rotation {len(each) - number} of {len(each)}"
 
 
 def _rotated(
@@ -315,14 +315,14 @@ def rope_dims(case: Case) -> Iterator[Edit]:
             yield case.edit(
                 "all features of a head are rotated; the layer rotates the first "
                 f"{2 * some[0][1].each.size}",
-                rewired(case, [change for rope in some for change in _all_rotated(case, *rope)]),
+                rewired(case, [change for pair in some for change in _all_rotated(case, *pair)]),
                 do="rotate the first features (partial_rotary_factor of the config)",
             )
         if all(_wide(case, rope) for rope, _ in some):
             size = 2 * some[0][1].each.size
             yield case.edit(
                 f"the last {size} features of a head are rotated, not the first",
-                rewired(case, [_last_rotated(case, *rope) for rope in some]),
+                rewired(case, [_last_rotated(case, *pair) for pair in some]),
                 do="rotate the first features of each head",
                 as_healthy=True,
             )

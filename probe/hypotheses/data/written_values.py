@@ -189,7 +189,7 @@ def _scale(
     middle = 2 / (low + high)
     power = float(2.0 ** np.rint(np.log2(middle)))
     shorter = [power, *(float(f"{middle:.{digits}g}") for digits in range(1, 10))]
-    return next((reciprocal for reciprocal in shorter if low <= 1 / reciprocal <= high), middle)
+    return next((scale for scale in shorter if low <= 1 / scale <= high), middle)
 
 
 def _rounded(values: np.ndarray) -> dict[str, str]:
@@ -199,8 +199,8 @@ def _rounded(values: np.ndarray) -> dict[str, str]:
     if len(set(alike)) == 1:
         return dict.fromkeys(MODES, "")
     return {
-        mode: f", rounded {mode if alike.count(integer) == 1 else 'to the nearest'}"
-        for mode, integer in integers.items()
+        mode: f", rounded {mode if alike.count(codes) == 1 else 'to the nearest'}"
+        for mode, codes in integers.items()
     }
 
 

@@ -232,9 +232,9 @@ def _groups_of_normalization(case: Case, position: int, op: GroupNormalization) 
         )
     weave = _interleaved(channels, groups)
     parts = {
-        name: Weight(value.name, None, value.value[weave])
+        name: Weight(weight.name, None, weight.value[weave])
         for name in ("scale", "bias")
-        if (value := getattr(op, name)) is not None
+        if (weight := getattr(op, name)) is not None
     }
     changed = case.became_steps(case.changed(position, **parts))
     steps = changed.appended(Take(1, np.argsort(weave)), at=position)

@@ -159,7 +159,7 @@ def gate_turned(case: Case) -> Iterator[Edit]:
         if not isinstance(op, ops.GRU):
             return None
         names = ("kernel", "recurrent", "bias", "recurrent_bias")
-        parts = {name: given for name in names if (given := getattr(op, name)) is not None}
+        parts = {name: weight for name in names if (weight := getattr(op, name)) is not None}
         for name, weight in parts.items():
             value = np.array(weight.value)
             value[..., op.block("z")] *= -1

@@ -62,7 +62,7 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
     if not isinstance(types, Mapping):
         raise BadInput("types: an object of types by the names of layers is wanted")
     layers = types.get(
-        "LayerName", {name: given for name, given in types.items() if name != "Model"}
+        "LayerName", {name: entry for name, entry in types.items() if name != "Model"}
     )
     if not isinstance(layers, Mapping):
         raise BadInput("types: LayerName is no object of types by the names of layers")
@@ -72,8 +72,8 @@ def read_types(types: Types) -> dict[str, dict[str, FixedType]]:
     else:
         planned = {}
     usual = planned.get("", {}).get(_WHOLE)
-    for name, given in layers.items():
-        planned[str(name)] = dict(_types(name, given, usual))
+    for name, entry in layers.items():
+        planned[str(name)] = dict(_types(name, entry, usual))
     return planned
 
 
