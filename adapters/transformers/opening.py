@@ -12,6 +12,7 @@ import transformers
 
 from probe.errors import BadInput
 from probe.model import CallArguments, InputSpec, Model, OnCall, Slot
+from probe.process.interrupts import held_back, interruptible
 
 from ..torch import open_model as open_module
 from ..torch.capture.devices import DISK, idle, refuse_absent
@@ -113,5 +114,5 @@ class TransformersModel(TorchModel):
     def run(
         self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
-        with QUIETLY:
+        with held_back(), QUIETLY, interruptible():
             return super().run(inputs, wanted, on_call)

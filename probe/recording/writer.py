@@ -20,6 +20,7 @@ from probe.description import weights_of
 from probe.errors import Undescribed, UnknownLayer
 from probe.listing import Layer
 from probe.model import CallOutput, Capture, Containing, Model
+from probe.process.interrupts import held_back, interruptible
 from probe.process.one_thread import one_thread
 from probe.recording.index import sealed
 from probe.recording.interrupted import Interrupted
@@ -68,7 +69,7 @@ class Writer:
     def write(self, arrays: tuple[np.ndarray, ...], how: str, seed: int) -> None:
         model = self._model
         inputs = [self._kept(array, f"input{k}") for k, array in enumerate(arrays)]
-        with one_thread():  # as in a sweep
+        with held_back(), one_thread(), interruptible():  # as in a sweep
             if not (outputs := self._at_once(arrays)):
                 with resuming(partial(self._output_of, _CALLS)):
                     outputs = model.run(arrays, None, self._call)
