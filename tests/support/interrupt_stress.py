@@ -7,6 +7,7 @@ that the process and the model share is compared bit for bit.
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import random
@@ -56,6 +57,7 @@ def process() -> dict[str, Hashable]:
         "np.random": (kind, digest(keys), *rest),
         "random": random.getstate(),
         "os.environ": tuple(sorted(os.environ.items())),
+        "gc.get_threshold": gc.get_threshold(),
         "threads": tuple(sorted(one.name for one in threading.enumerate())),
         "blas": tuple(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"),
         "signal": repr(
