@@ -65,7 +65,7 @@ _TURN, _TURN_OF_LARGE, _TURN_OF_WEIGHTS = 0.45, 0.3, 0.5
 which none tries all, and where weights are read back."""
 _OF_WEIGHTS = "other_weights"
 """The family of what is read back."""
-_BESIDE, _TURN_OF_SINGLE = 0.2, 0.6
+_FOR_SINGLE, _TURN_OF_SINGLE = 0.2, 0.6
 """How much single changes at the steps of a large layer may take beside the budget, as a share of
 it, and the share of what is left of that which each kind of them has."""
 _KEPT_FOR_WEIGHTS = 0.25
@@ -205,7 +205,7 @@ def try_last(search: MistakeSearch) -> list[Scored]:
         kept = _KEPT_FOR_WEIGHTS * budget.left if slow else 0.0
         found = _tried(case, view, search, _last(), turn, kept)
     if search.large and not any(scored.edit.short for scored in found):
-        with budget.beside(_BESIDE * budget.work):
+        with budget.beside(_FOR_SINGLE * budget.work):
             found = _tried(case, view, search, _single(), _TURN_OF_SINGLE, 0.0) or found
     return found
 
