@@ -30,6 +30,7 @@ from corpora.ports import FAMILIES, HELD_OUT, scores
 from corpora.ports.case import inputs_of
 from corpora.ports.score import groups, rows
 from corpora.ports.tool import Answer, Question
+from corpora.ports.tools.probe import element
 
 PORT = ("family", "case", "mistake", "what", "located")
 """What a line of JSON says of the port."""
@@ -42,11 +43,10 @@ def check(question: Question) -> dict[str, Any]:
         question.model, question.layer, inputs_of(question.x), expected=question.values
     )
     first = report.findings[0] if report.findings else None
-    worst = report.comparisons["framework", "expected"].worst
     return {
         "verdict": report.verdict,
         "sentence": report.sentence,
-        "element": None if worst is None else worst.index,
+        "element": element(report),
         "named": "" if first is None else " and ".join((first.slug, *first.also)),
         "claim": "" if first is None else first.claim,
         "exact": first is not None and first.left <= 1,

@@ -54,6 +54,17 @@ def test_other_shapes_and_values_that_are_not_numbers_differ(name):
     assert tool(name)(Question(None, "", None, framework, framework.copy())) == Answer(False)
 
 
+class Sorted(torch.nn.Module):
+    def forward(self, x):
+        return torch.from_numpy(np.sort(x.numpy()))
+
+
+def test_probe_answers_where_it_compares_nothing():
+    model = torch.nn.Sequential(Sorted())
+    values = np.sort(X)
+    assert tool("probe")(Question(model, "0", X, values, values + 1)) == Answer(False)
+
+
 def test_a_tool_points_at_the_largest_difference():
     framework = np.ones((2, 3))
     values = framework + np.array([[0, 1e-3, 0], [1e-2, 0, 1e-7]])
