@@ -27,7 +27,9 @@ class Block(nn.Module):
         return ported(self, x)
 
 
-def ported(m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the sum", out=None):
+def ported(
+    m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the sum", out=None, norm=None
+):
     """The block, or what was made of it."""
     b, t, d = x.shape
     q, k, v = m.packed(m.norm(x)).split(d, dim=-1)
@@ -44,7 +46,7 @@ def ported(m, x, split="heads first", scale=1.0, act=F.gelu, window=0, onto="the
         y = F.scaled_dot_product_attention(q * scale, k, v, is_causal=True)
     attended = m.out(y.transpose(1, 2).reshape(b, t, d))
     h = x + (attended if out is None else out(attended))
-    normed = m.second(h)
+    normed = (m.second if norm is None else m.get_submodule(norm))(h)
     base = {"the sum": h, "the input": x, "the norm": normed}[onto]
     return base + m.down(act(m.up(normed)))
 
@@ -103,6 +105,15 @@ def test_a_mistake_in_a_block(block, looked_at, mistake, slug):
     assert report.findings[0].slug == slug, report
     assert report.findings[0].left <= 1, report
     assert looked_at[0] is not None
+
+
+def test_another_norms_parameters_are_named(block, monkeypatch):
+    module, x = block
+    monkeypatch.setattr(diagnose, "_WORK_OF_LARGE", 2e9)
+    values = of(ported, module, torch.from_numpy(x), norm="norm")
+    (finding,) = probe.check(module, "", x, expected=values).findings
+    assert (finding.slug, finding.left <= 1) == ("swapped-inputs", True), finding
+    assert "uses the parameters of norm (LayerNormalization)" in finding.claim
 
 
 def test_single_changes_are_tried_though_the_budget_is_used_up(block, monkeypatch):
