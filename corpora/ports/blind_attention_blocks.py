@@ -56,26 +56,23 @@ from corpora.ports.numpy_parts import (
     linear,
     relu,
     rms_norm,
+    rotary_angles,
     silu,
     softmax,
     split_heads,
 )
-from corpora.ports.trained import tokens, train_torch, weights_of
+from corpora.ports.trained import (
+    Alone,
+    beneath,
+    normal_floats,
+    token_ids,
+    tokens,
+    train_torch,
+    weights_of,
+)
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)
-
-
-def _of(w: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): v for name, v in w.items() if name.startswith(prefix)}
-
-
-def _ids(seed: int, length: int = 8) -> dict[str, np.ndarray]:
-    return {"input_ids": tokens(seed, 2, length, vocabulary=50)}
-
-
-def _floats(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def _norm(x: np.ndarray, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> np.ndarray:
@@ -93,11 +90,6 @@ def _affine(x: np.ndarray, w: Weights, name: str, bias: bool = True) -> np.ndarr
 
 def _norm_of(x: np.ndarray, w: Weights, name: str, eps: float = 1e-5) -> np.ndarray:
     return _norm(x, w[f"{name}.weight"], w.get(f"{name}.bias"), eps)
-
-
-def _angles(length: int, size: int, theta: float = 10000.0, first: int = 0) -> np.ndarray:
-    rates = 1 / theta ** (np.arange(0, size, 2) / size)
-    return (np.arange(first, first + length)[:, None] * rates).astype(np.float32)
 
 
 def _rotate(x: np.ndarray, angles: np.ndarray, pairs: str = "halves", at: int = 0) -> np.ndarray:
@@ -165,7 +157,7 @@ def build_gemma3() -> tuple[Any, Any]:
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data -= 0.7
-    return model, _ids(7102, 10)
+    return model, token_ids(7102, 10)
 
 
 def gemma3_attention(
@@ -180,11 +172,11 @@ def gemma3_attention(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]] * np.float32(math.sqrt(embed))
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     h = rms_norm(h, 1 + w["input_layernorm.weight"], 1e-6)
-    w = _of(w, "self_attn.")
+    w = beneath(w, "self_attn.")
     q, k, v = _qkv(h, w, (4, 2))
-    angles = _angles(10, 8, theta)
+    angles = rotary_angles(10, 8, theta)
     gains = [np.float32(one) + w[f"{n}_norm.weight"] for n in "qk"]
     if order == "rotation first":
         q, k = _rotate(q, angles), _rotate(k, angles)
@@ -218,7 +210,7 @@ def build_phi3() -> tuple[Any, Any]:
         eos_token_id=2,
         attn_implementation="eager",
     )
-    return train_torch(Phi3Model(config), 7103, gain=1.6), _ids(7104, 10)
+    return train_torch(Phi3Model(config), 7103, gain=1.6), token_ids(7104, 10)
 
 
 def phi3_layer(
@@ -231,7 +223,7 @@ def phi3_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     y = rms_norm(h, w["input_layernorm.weight"], 1e-5)
     qkv = _affine(y, w, "self_attn.qkv_proj")
     if split == "q k v":
@@ -242,7 +234,7 @@ def phi3_layer(
         groups = qkv.reshape(2, 10, 2, 4, 8)
         q = groups[:, :, :, :2].reshape(2, 10, 4, 8).swapaxes(1, 2)
         k, v = (groups[:, :, :, i].swapaxes(1, 2) for i in (2, 3))
-    angles = _angles(10, 8)
+    angles = rotary_angles(10, 8)
     q, k = _rotate(q, angles), _rotate(k, angles)
     y = _attend(q, k.repeat(2, 1), v.repeat(2, 1), 1 / math.sqrt(8), _causal(10, window))
     h = h + _affine(y, w, "self_attn.o_proj")
@@ -276,7 +268,7 @@ def build_stablelm() -> tuple[Any, Any]:
         },
         max_position_embeddings=64,
     )
-    return train_torch(StableLmModel(config), 7105, gain=1.6), _ids(7106, 9)
+    return train_torch(StableLmModel(config), 7105, gain=1.6), token_ids(7106, 9)
 
 
 def stablelm_layer(
@@ -290,15 +282,15 @@ def stablelm_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def normed(x: np.ndarray, name: str) -> np.ndarray:
         if norm == "rms":
             return rms_norm(x, w[f"{name}.weight"], 1e-5)
         return _norm_of(x, w, name)
 
-    q, k, v = _qkv(normed(h, "input_layernorm"), _of(w, "self_attn."), (2, 2), bias)
-    angles = _angles(9, size)[:, :2]
+    q, k, v = _qkv(normed(h, "input_layernorm"), beneath(w, "self_attn."), (2, 2), bias)
+    angles = rotary_angles(9, size)[:, :2]
     y = _attend(_rotate(q, angles, at=at), _rotate(k, angles, at=at), v, 1 / 4, _causal(9))
     a = h + _affine(y, w, "self_attn.o_proj")
     y = normed(a if mlp_input == "after attention" else h, "post_attention_layernorm")
@@ -320,7 +312,7 @@ def build_gptj() -> tuple[Any, Any]:
         bos_token_id=1,
         eos_token_id=2,
     )
-    return train_torch(GPTJModel(config), 7107, gain=1.5), _ids(7108, 9)
+    return train_torch(GPTJModel(config), 7107, gain=1.5), token_ids(7108, 9)
 
 
 def gptj_block(
@@ -334,10 +326,10 @@ def gptj_block(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["wte.weight"][x["input_ids"]]
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     normed = _norm_of(h, w, "ln_1")
-    q, k, v = _qkv(normed, _of(w, "attn."), (2, 2))
-    angles = _angles(9, rates_of)[:, : turned // 2]
+    q, k, v = _qkv(normed, beneath(w, "attn."), (2, 2))
+    angles = rotary_angles(9, rates_of)[:, : turned // 2]
     y = _attend(_rotate(q, angles, pairs), _rotate(k, angles, pairs), v, 1 / 4, _causal(9))
     a = _affine(y, w, "attn.out_proj")
     y = _norm_of(h + a, w, "ln_1") if residual == "sequential" else normed
@@ -359,7 +351,7 @@ def build_codegen() -> tuple[Any, Any]:
         bos_token_id=1,
         eos_token_id=2,
     )
-    return train_torch(CodeGenModel(config), 7109, gain=1.5), _ids(7110, 8)
+    return train_torch(CodeGenModel(config), 7109, gain=1.5), token_ids(7110, 8)
 
 
 def codegen_attention(
@@ -372,10 +364,10 @@ def codegen_attention(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["wte.weight"][x["input_ids"]]
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     qkv = _affine(_norm_of(h, w, "ln_1"), w, "attn.qkv_proj").reshape(2, 8, shards, 3, -1)
     part = {n: split_heads(qkv[:, :, :, i].reshape(2, 8, 64), 8) for i, n in enumerate(order)}
-    angles = _angles(8, 4)
+    angles = rotary_angles(8, 4)
     q, k = _rotate(part["q"], angles, pairs), _rotate(part["k"], angles, pairs)
     return _affine(_attend(q, k, part["v"], scale, _causal(8)), w, "attn.out_proj")
 
@@ -397,7 +389,7 @@ def build_starcoder2() -> tuple[Any, Any]:
         eos_token_id=2,
         attn_implementation="eager",
     )
-    return train_torch(Starcoder2Model(config), 7111, gain=1.6), _ids(7112, 10)
+    return train_torch(Starcoder2Model(config), 7111, gain=1.6), token_ids(7112, 10)
 
 
 def starcoder2_layer(
@@ -411,9 +403,9 @@ def starcoder2_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
-    q, k, v = _qkv(_norm_of(h, w, "input_layernorm"), _of(w, "self_attn."), (4, 2))
-    angles = _angles(10, 8)
+    w = beneath(w, "layers.0.")
+    q, k, v = _qkv(_norm_of(h, w, "input_layernorm"), beneath(w, "self_attn."), (4, 2))
+    angles = rotary_angles(10, 8)
     q = _rotate(q, angles)
     k = _rotate(k, angles) if "k" in rotated else k
     k, v = (a.repeat(2, 1) if spread == "repeat" else np.tile(a, (1, 2, 1, 1)) for a in (k, v))
@@ -436,7 +428,7 @@ def build_albert() -> tuple[Any, Any]:
         intermediate_size=40,
         max_position_embeddings=32,
     )
-    inputs = _ids(7114, 8)
+    inputs = token_ids(7114, 8)
     mask = np.ones((2, 8), np.int64)
     mask[1, 5:] = 0
     return train_torch(AlbertModel(config), 7113, gain=1.5), {**inputs, "attention_mask": mask}
@@ -459,7 +451,7 @@ def albert_layer(
         e = e + w["embeddings.token_type_embeddings.weight"][0]
     e = _norm_of(e, w, "embeddings.LayerNorm", eps)
     h = _affine(e, w, "encoder.embedding_hidden_mapping_in", map_bias)
-    w = _of(w, "encoder.albert_layer_groups.0.albert_layers.0.")
+    w = beneath(w, "encoder.albert_layer_groups.0.albert_layers.0.")
     names = ("attention.query", "attention.key", "attention.value")
     q, k, v = (split_heads(_affine(h, w, n), 3) for n in names)
     seen = x["attention_mask"][:, None, None, :] > 0 if masked else None
@@ -477,7 +469,7 @@ def build_xlnet() -> tuple[Any, Any]:
     config = XLNetConfig(
         vocab_size=50, d_model=24, n_layer=1, n_head=3, d_inner=40, bos_token_id=1, eos_token_id=2
     )
-    return train_torch(XLNetModel(config), 7115, gain=1.5), _ids(7116, 7)
+    return train_torch(XLNetModel(config), 7115, gain=1.5), token_ids(7116, 7)
 
 
 def xlnet_attention(
@@ -491,7 +483,7 @@ def xlnet_attention(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["word_embedding.weight"][x["input_ids"]].swapaxes(0, 1)  # time first
-    w = _of(w, "layer.0.rel_attn.")
+    w = beneath(w, "layer.0.rel_attn.")
     t = h.shape[0]
     q, k, v = (np.einsum("ibh,hnd->bnid", h, w[n]) for n in "qkv")
     distance = sign * (np.arange(t)[:, None] - np.arange(t)) + shift  # query minus key
@@ -526,7 +518,7 @@ def build_gpt_neo() -> tuple[Any, Any]:
         eos_token_id=2,
         attn_implementation="eager",
     )
-    return train_torch(GPTNeoModel(config), 7117, gain=1.1), _ids(7118, 10)
+    return train_torch(GPTNeoModel(config), 7117, gain=1.1), token_ids(7118, 10)
 
 
 def gpt_neo_attention(
@@ -535,7 +527,7 @@ def gpt_neo_attention(
     w = weights_of(model)
     h = w["wte.weight"][x["input_ids"]] + w["wpe.weight"][first : first + 10]
     h = _norm_of(h, w, "h.0.ln_1")
-    w = _of(w, "h.0.attn.attention.")
+    w = beneath(w, "h.0.attn.attention.")
     q, k, v = _qkv(h, w, (3, 3))
     return _affine(_attend(q, k, v, scale, _causal(10, window)), w, "out_proj", bias)
 
@@ -554,7 +546,7 @@ def build_bigcode() -> tuple[Any, Any]:
         bos_token_id=1,
         eos_token_id=2,
     )
-    return train_torch(GPTBigCodeModel(config), 7119, gain=1.5), _ids(7120, 9)
+    return train_torch(GPTBigCodeModel(config), 7119, gain=1.5), token_ids(7120, 9)
 
 
 def bigcode_attention(
@@ -562,7 +554,7 @@ def bigcode_attention(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["wte.weight"][x["input_ids"]] + w["wpe.weight"][first : first + 9]
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     qkv = _affine(_norm_of(h, w, "ln_1"), w, "attn.c_attn")
     if order == "k v q":
         k, v, q = np.split(qkv, [8, 16], -1)
@@ -631,16 +623,16 @@ def bart_decoder_layer(
 
     seen = x["attention_mask"][:, None, None, :] > 0
     e = embed(x["input_ids"], "encoder")
-    inner = _of(w, "encoder.layers.0.")
+    inner = beneath(w, "encoder.layers.0.")
     embedded = e
-    e = e + _bart_attention(e, e, _of(inner, "self_attn."), seen)
+    e = e + _bart_attention(e, e, beneath(inner, "self_attn."), seen)
     e = _norm_of(e, inner, "self_attn_layer_norm")
     e = _norm_of(e + feed_forward(e, inner), inner, "final_layer_norm")
     if memory == "embeddings":
         e = embedded
 
     h = embed(x["decoder_input_ids"], "decoder", offset)
-    w = _of(w, "decoder.layers.0.")
+    w = beneath(w, "decoder.layers.0.")
     before = norm == "before"
 
     def wrap(h: np.ndarray, name: str, branch: Any, residual: bool = True) -> np.ndarray:
@@ -649,12 +641,14 @@ def bart_decoder_layer(
         return y if before else _norm_of(y, w, name)
 
     own = _causal(6) if causal else None
-    h = wrap(h, "self_attn_layer_norm", lambda a: _bart_attention(a, a, _of(w, "self_attn."), own))
+    h = wrap(
+        h, "self_attn_layer_norm", lambda a: _bart_attention(a, a, beneath(w, "self_attn."), own)
+    )
     h = wrap(
         h,
         "encoder_attn_layer_norm",
         lambda a: _bart_attention(
-            a, e, _of(w, "encoder_attn."), seen if masked else None, cross_scale
+            a, e, beneath(w, "encoder_attn."), seen if masked else None, cross_scale
         ),
         cross_residual,
     )
@@ -723,24 +717,24 @@ def t5_cross_attention(
     w = weights_of(model)
     seen = x["attention_mask"][:, None, None, :] > 0
     e = w["shared.weight"][x["input_ids"]]
-    inner = _of(w, "encoder.block.0.layer.")
+    inner = beneath(w, "encoder.block.0.layer.")
     table = inner["0.SelfAttention.relative_attention_bias.weight"]
     y = rms_norm(e, inner["0.layer_norm.weight"], 1e-6)
-    e = e + _t5_attention(y, y, _of(inner, "0.SelfAttention."), seen, _t5_bias(8, table, True))
+    e = e + _t5_attention(y, y, beneath(inner, "0.SelfAttention."), seen, _t5_bias(8, table, True))
     y = relu(_affine(rms_norm(e, inner["1.layer_norm.weight"], 1e-6), inner, "1.DenseReluDense.wi"))
     e = e + _affine(y, inner, "1.DenseReluDense.wo")
     if final_norm:
         e = rms_norm(e, w["encoder.final_layer_norm.weight"], 1e-6)
 
     h = w["shared.weight"][x["decoder_input_ids"]]
-    w = _of(w, "decoder.block.0.layer.")
+    w = beneath(w, "decoder.block.0.layer.")
     own = _t5_bias(6, w["0.SelfAttention.relative_attention_bias.weight"], two_way)
     y = rms_norm(h, w["0.layer_norm.weight"], 1e-6)
-    h = h + _t5_attention(y, y, _of(w, "0.SelfAttention."), _causal(6), own)
+    h = h + _t5_attention(y, y, beneath(w, "0.SelfAttention."), _causal(6), own)
     y = rms_norm(h, w["1.layer_norm.weight"], 1e-6)
     bias = np.pad(own, ((0, 0), (0, 0), (0, 2))) if bias_again else None
     seen = seen if masked else None
-    a = _t5_attention(y, e, _of(w, "1.EncDecAttention."), seen, bias, scale)
+    a = _t5_attention(y, e, beneath(w, "1.EncDecAttention."), seen, bias, scale)
     return (y if residual == "normalised" else h) + a
 
 
@@ -759,7 +753,7 @@ def build_olmo() -> tuple[Any, Any]:
         max_position_embeddings=64,
         eos_token_id=2,
     )
-    return train_torch(OlmoModel(config), 7127, gain=1.6), _ids(7128, 9)
+    return train_torch(OlmoModel(config), 7127, gain=1.6), token_ids(7128, 9)
 
 
 def olmo_layer(
@@ -767,13 +761,13 @@ def olmo_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def normed(x: np.ndarray) -> np.ndarray:
         return _norm(x) if norm == "layer" else rms_norm(x, np.ones(32, np.float32), 1e-5)
 
-    part = dict(zip("qkv", _qkv(normed(h), _of(w, "self_attn."), (4, 4)), strict=True))
-    angles = _angles(9, 8)
+    part = dict(zip("qkv", _qkv(normed(h), beneath(w, "self_attn."), (4, 4)), strict=True))
+    angles = rotary_angles(9, 8)
 
     def clip_all() -> None:
         for n in clipped:
@@ -816,7 +810,7 @@ def build_nemotron() -> tuple[Any, Any]:
     for name, parameter in model.named_parameters():
         if "norm" in name and name.endswith("weight"):
             parameter.data -= 0.7
-    return model, _ids(7130, 9)
+    return model, token_ids(7130, 9)
 
 
 def nemotron_layer(
@@ -824,13 +818,13 @@ def nemotron_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def normed(x: np.ndarray, name: str) -> np.ndarray:
         return _norm(x, np.float32(one) + w[f"{name}.weight"], w[f"{name}.bias"])
 
-    q, k, v = _qkv(normed(h, "input_layernorm"), _of(w, "self_attn."), (4, 2))
-    angles = _angles(9, turned)
+    q, k, v = _qkv(normed(h, "input_layernorm"), beneath(w, "self_attn."), (4, 2))
+    angles = rotary_angles(9, turned)
     q, k = _rotate(q, angles), _rotate(k, angles)
     y = _attend(q, k.repeat(2, 1), v.repeat(2, 1), 1 / math.sqrt(8), _causal(9))
     h = h + _affine(y, w, "self_attn.o_proj")
@@ -869,7 +863,7 @@ def build_deepseek() -> tuple[Any, Any]:
         topk_group=1,
         max_position_embeddings=64,
     )
-    return train_torch(DeepseekV2Model(config), 7131, gain=1.6), _ids(7132, 9)
+    return train_torch(DeepseekV2Model(config), 7131, gain=1.6), token_ids(7132, 9)
 
 
 def deepseek_attention(
@@ -884,7 +878,7 @@ def deepseek_attention(
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
     h = rms_norm(h, w["layers.0.input_layernorm.weight"], 1e-6)
-    w = _of(w, "layers.0.self_attn.")
+    w = beneath(w, "layers.0.self_attn.")
     q = split_heads(_affine(h, w, "q_proj"), 4)
     q, q_turned = q[..., :6], q[..., 6:]
     latent, k_turned = np.split(_affine(h, w, "kv_a_proj_with_mqa"), [12], -1)
@@ -896,7 +890,7 @@ def deepseek_attention(
     else:
         kv = split_heads(kv, 4)
         k, v = kv[..., :6], kv[..., 6:]
-    angles = _angles(9, 4)
+    angles = rotary_angles(9, 4)
     q_turned = _rotate(q_turned, angles, pairs)
     k_turned = k_turned[:, None]
     if "k" in rotated:
@@ -921,7 +915,7 @@ def build_llama(rope: dict[str, Any], longest: int, length: int) -> tuple[Any, A
         rope_parameters=rope,
         max_position_embeddings=longest,
     )
-    return train_torch(LlamaModel(config), 7133, gain=1.8), _ids(7134, length)
+    return train_torch(LlamaModel(config), 7133, gain=1.8), token_ids(7134, length)
 
 
 def _llama_attention(
@@ -930,7 +924,7 @@ def _llama_attention(
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
     h = rms_norm(h, w["layers.0.input_layernorm.weight"], 1e-5)
-    w = _of(w, "layers.0.self_attn.")
+    w = beneath(w, "layers.0.self_attn.")
     q, k, v = _qkv(h, w, (2, 2))
     t = h.shape[1]
     angles = (np.arange(t)[:, None] * rates).astype(np.float32)
@@ -1009,14 +1003,14 @@ def linear_rope_attention(model: Any, x: Any, how: str = "divided") -> np.ndarra
 
 def build_bloom() -> tuple[Any, Any]:
     config = BloomConfig(vocab_size=50, hidden_size=48, n_layer=1, n_head=6)
-    return train_torch(BloomModel(config), 7135, gain=1.6), _ids(7136, 9)
+    return train_torch(BloomModel(config), 7135, gain=1.6), token_ids(7136, 9)
 
 
 def bloom_six_heads(model: Any, x: Any, slopes: str = "four, then two between") -> np.ndarray:
     w = weights_of(model)
     e = _norm_of(w["word_embeddings.weight"][x["input_ids"]], w, "word_embeddings_layernorm")
     h = _norm_of(e, w, "h.0.input_layernorm")
-    w = _of(w, "h.0.self_attention.")
+    w = beneath(w, "h.0.self_attention.")
     qkv = _affine(h, w, "query_key_value").reshape(2, 9, 6, 3, 8)
     q, k, v = qkv.transpose(3, 0, 2, 1, 4)
     powers = {
@@ -1032,17 +1026,6 @@ def bloom_six_heads(model: Any, x: Any, slopes: str = "four, then two between") 
 
 
 # Plain PyTorch
-
-
-class Alone(nn.Module):
-    """A model of one layer named `mixer`."""
-
-    def __init__(self, mixer: nn.Module) -> None:
-        super().__init__()
-        self.mixer = mixer
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.mixer(*inputs)
 
 
 def _heads(x: torch.Tensor, n: int) -> torch.Tensor:
@@ -1072,13 +1055,13 @@ class WindowAttention(nn.Module):
 
 
 def build_window() -> tuple[Any, Any]:
-    return train_torch(Alone(WindowAttention()), 7201, gain=1.6), _floats(7202, 2, 10, 24)
+    return train_torch(Alone(WindowAttention()), 7201, gain=1.6), normal_floats(7202, 2, 10, 24)
 
 
 def window_attention(
     model: Any, x: Any, reach: int = 2, seen_by_all: bool = True, sees_all: bool = True
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     q, k, v = (split_heads(part, 3) for part in np.split(_affine(x, w, "qkv"), 3, -1))
     seen = np.abs(np.arange(10)[:, None] - np.arange(10)) <= reach
     if sees_all:
@@ -1128,13 +1111,13 @@ def build_packed() -> tuple[Any, Any]:
     segments = np.array([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]])
     positions = np.array([[0, 1, 2, 3, 0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]])
     model = train_torch(Alone(PackedAttention()), 7203, gain=2.0)
-    return model, (_floats(7204, 2, 10, 24), segments, positions)
+    return model, (normal_floats(7204, 2, 10, 24), segments, positions)
 
 
 def packed_attention(
     model: Any, x: Any, apart: str = "segments", causal: bool = True, rotated: bool = True
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     hidden, segments, positions = x
     q, k, v = (split_heads(_affine(hidden, w, n), 3) for n in ("query", "key", "value"))
     if rotated:
@@ -1175,13 +1158,13 @@ class PrefixAttention(nn.Module):
 
 
 def build_prefix() -> tuple[Any, Any]:
-    return train_torch(Alone(PrefixAttention()), 7205, gain=1.8), _floats(7206, 2, 7, 24)
+    return train_torch(Alone(PrefixAttention()), 7205, gain=1.8), normal_floats(7206, 2, 7, 24)
 
 
 def prefix_attention(
     model: Any, x: Any, diagonal: int = 4, place: str = "before", values: str = "prefix_value"
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     q, k, v = (split_heads(part, 3) for part in np.split(_affine(x, w, "qkv"), 3, -1))
     first_k, first_v = (np.stack([w[n]] * 2) for n in ("prefix_key", values))
     if values == "zeros":
@@ -1229,7 +1212,11 @@ class CachedAttention(nn.Module):
 
 def build_cached() -> tuple[Any, Any]:
     model = train_torch(Alone(CachedAttention()), 7207, gain=1.8)
-    return model, (_floats(7208, 2, 3, 32), _floats(7209, 2, 2, 5, 8), _floats(7210, 2, 2, 5, 8))
+    return model, (
+        normal_floats(7208, 2, 3, 32),
+        normal_floats(7209, 2, 2, 5, 8),
+        normal_floats(7210, 2, 2, 5, 8),
+    )
 
 
 def cached_attention(
@@ -1241,11 +1228,14 @@ def cached_attention(
     spread: str = "repeat",
     order: str = "old first",
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     hidden, old_keys, old_values = x
     q = split_heads(_affine(hidden, w, "query"), 4)
     k, v = (split_heads(_affine(hidden, w, n), 2) for n in ("key", "value"))
-    q, k = _rotate(q, _angles(3, 8, first=query_first)), _rotate(k, _angles(3, 8, first=first))
+    q, k = (
+        _rotate(q, rotary_angles(3, 8, first=query_first)),
+        _rotate(k, rotary_angles(3, 8, first=first)),
+    )
     if order == "new first":
         k, v = np.concatenate([k, old_keys], 2), np.concatenate([v, old_values], 2)
     else:
@@ -1279,13 +1269,16 @@ class TreeAttention(nn.Module):
 
 def build_tree() -> tuple[Any, Any]:
     parents = np.array([-1, 0, 0, 1, 1, 2, 3])
-    return train_torch(Alone(TreeAttention()), 7211, gain=1.6), (_floats(7212, 2, 7, 24), parents)
+    return train_torch(Alone(TreeAttention()), 7211, gain=1.6), (
+        normal_floats(7212, 2, 7, 24),
+        parents,
+    )
 
 
 def tree_attention(
     model: Any, x: Any, mask: str = "ancestors", depth: str = "of tree", itself: bool = True
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     hidden, parents = x
     line = np.eye(7, dtype=bool)
     for i, parent in enumerate(parents):
@@ -1331,7 +1324,7 @@ class CosineAttention(nn.Module):
 def build_cosine() -> tuple[Any, Any]:
     model = train_torch(Alone(CosineAttention()), 7213, gain=1.2)
     model.mixer.log_scale.data = torch.tensor([2.0, 4.0, 5.2]).view(3, 1, 1)
-    return model, _floats(7214, 2, 8, 24)
+    return model, normal_floats(7214, 2, 8, 24)
 
 
 def cosine_attention(
@@ -1343,7 +1336,7 @@ def cosine_attention(
     scale: float = 1.0,
     unit: str = "qk",
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     q, k, v = np.split(_affine(x, w, "qkv"), 3, -1)
     q = q + w["query_bias"]
     if bias == "query and key":
@@ -1393,7 +1386,7 @@ def build_latents() -> tuple[Any, Any]:
     present = np.ones((2, 9), bool)
     present[0, 7:] = False
     model = train_torch(Alone(LatentCrossAttention()), 7215, gain=1.6)
-    return model, (_floats(7216, 2, 9, 16) * 2 + 1, present)
+    return model, (normal_floats(7216, 2, 9, 16) * 2 + 1, present)
 
 
 def latent_cross_attention(
@@ -1405,7 +1398,7 @@ def latent_cross_attention(
     masked: bool = True,
     axis: int = -1,
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     source, present = x
     latents = np.stack([w["latents"]] * 2)
     normed = _norm_of(latents, w, "latent_norm") if latent_norm else latents
@@ -1455,7 +1448,7 @@ class DifferentialAttention(nn.Module):
 
 def build_differential() -> tuple[Any, Any]:
     model = train_torch(Alone(DifferentialAttention()), 7217, gain=1.8)
-    return model, _floats(7218, 2, 8, 32)
+    return model, normal_floats(7218, 2, 8, 32)
 
 
 def differential_attention(
@@ -1467,7 +1460,7 @@ def differential_attention(
     normed: bool = True,
     scale: float = 1 / math.sqrt(8),
 ) -> np.ndarray:
-    w = _of(weights_of(model), "mixer.")
+    w = beneath(weights_of(model), "mixer.")
     q, k = (split_heads(_affine(x, w, n), 4) for n in ("query", "key"))
     v = split_heads(_affine(x, w, "value"), 2)
     shares = softmax(np.where(_causal(8), q @ k.swapaxes(-1, -2) * np.float32(scale), HIDDEN))

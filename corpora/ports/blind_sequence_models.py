@@ -38,21 +38,17 @@ from corpora.ports.numpy_parts import (
     softmax,
     split_heads,
 )
-from corpora.ports.trained import tokens, train_torch, weights_of
+from corpora.ports.trained import (
+    Alone,
+    beneath,
+    normal_floats,
+    token_ids,
+    tokens,
+    train_torch,
+    weights_of,
+)
 
 Weights = dict[str, np.ndarray]
-
-
-def _of(w: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): v for name, v in w.items() if name.startswith(prefix)}
-
-
-def _ids(seed: int, length: int = 8) -> dict[str, np.ndarray]:
-    return {"input_ids": tokens(seed, 2, length, vocabulary=50)}
-
-
-def _floats(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def _affine(x: np.ndarray, w: Weights, name: str) -> np.ndarray:
@@ -79,19 +75,8 @@ def _before(x: np.ndarray, first: Any = None) -> np.ndarray:
     return np.concatenate([first, x[:, :-1]], 1)
 
 
-class Alone(nn.Module):
-    """A model of one layer named `mixer`."""
-
-    def __init__(self, mixer: nn.Module) -> None:
-        super().__init__()
-        self.mixer = mixer
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.mixer(*inputs)
-
-
 def _weights(model: Any) -> Weights:
-    return _of(weights_of(model), "mixer.")
+    return beneath(weights_of(model), "mixer.")
 
 
 # Mamba 2
@@ -111,7 +96,7 @@ def build_mamba2() -> tuple[Any, Any]:
         chunk_size=4,
         use_cache=False,
     )
-    return train_torch(Mamba2Model(config), 7301, gain=1.5), _ids(7302, 10)
+    return train_torch(Mamba2Model(config), 7301, gain=1.5), token_ids(7302, 10)
 
 
 def mamba2_mixer(
@@ -129,7 +114,7 @@ def mamba2_mixer(
     w = weights_of(model)
     h = w["embeddings.weight"][x["input_ids"]]
     h = rms_norm(h, w["layers.0.norm.weight"], 1e-5)
-    w = _of(w, "layers.0.mixer.")
+    w = beneath(w, "layers.0.mixer.")
     z, mixed, step = np.split(_affine(h, w, "in_proj"), [32, 32 + 56], -1)
     padded = np.pad(mixed, ((0, 0), (3, 0), (0, 0)))
     kernel = w["conv1d.weight"][:, 0]
@@ -177,7 +162,7 @@ def build_rwkv() -> tuple[Any, Any]:
         intermediate_size=28,
         use_cache=False,
     )
-    return train_torch(RwkvModel(config), 7303, gain=1.8), _ids(7304, 9)
+    return train_torch(RwkvModel(config), 7303, gain=1.8), token_ids(7304, 9)
 
 
 def _rwkv_input(model: Any, x: Any) -> np.ndarray:
@@ -202,9 +187,9 @@ def rwkv_attention(
     wrap: bool = False,
 ) -> np.ndarray:
     h = _rwkv_input(model, x)
-    w = _of(weights_of(model), "blocks.0.")
+    w = beneath(weights_of(model), "blocks.0.")
     h = _norm(h, w, "ln1")
-    w = _of(w, "attention.")
+    w = beneath(w, "attention.")
     first = h[:, -1:] if wrap else None
     k, v, r = (
         linear(_mixed(h, w, n, swapped, first), w[f"{n}.weight"])
@@ -234,9 +219,9 @@ def rwkv_feed_forward(
     shift: str = "before",
 ) -> np.ndarray:
     attended = rwkv_attention(model, x)
-    w = _of(weights_of(model), "blocks.0.")
+    w = beneath(weights_of(model), "blocks.0.")
     h = _norm(_rwkv_input(model, x) + attended, w, "ln2")
-    w = _of(w, "feed_forward.")
+    w = beneath(w, "feed_forward.")
     first = None
     if shift == "first repeated":
         first = h[:, :1]
@@ -285,7 +270,7 @@ class MatrixLSTM(nn.Module):
 
 
 def build_matrix_lstm() -> tuple[Any, Any]:
-    return train_torch(Alone(MatrixLSTM()), 7305, gain=1.5), _floats(7306, 2, 8, 16)
+    return train_torch(Alone(MatrixLSTM()), 7305, gain=1.5), normal_floats(7306, 2, 8, 16)
 
 
 def matrix_lstm(
@@ -348,7 +333,7 @@ class ScalarLSTM(nn.Module):
 
 
 def build_scalar_lstm() -> tuple[Any, Any]:
-    return train_torch(Alone(ScalarLSTM()), 7307, gain=1.6), _floats(7308, 2, 8, 10)
+    return train_torch(Alone(ScalarLSTM()), 7307, gain=1.6), normal_floats(7308, 2, 8, 10)
 
 
 def scalar_lstm(
@@ -407,7 +392,7 @@ class LongConvolution(nn.Module):
 
 def build_long_convolution() -> tuple[Any, Any]:
     model = train_torch(Alone(LongConvolution()), 7309, gain=1.6)
-    return model, _floats(7310, 2, 11, 12)
+    return model, normal_floats(7310, 2, 11, 12)
 
 
 def long_convolution(
@@ -477,7 +462,7 @@ class Retention(nn.Module):
 
 
 def build_retention() -> tuple[Any, Any]:
-    return train_torch(Alone(Retention()), 7311, gain=1.6), _floats(7312, 2, 12, 24)
+    return train_torch(Alone(Retention()), 7311, gain=1.6), normal_floats(7312, 2, 12, 24)
 
 
 def retention(
@@ -528,7 +513,7 @@ class LinearAttention(nn.Module):
 
 
 def build_linear_attention() -> tuple[Any, Any]:
-    return train_torch(Alone(LinearAttention()), 7313, gain=1.8), _floats(7314, 2, 9, 24)
+    return train_torch(Alone(LinearAttention()), 7313, gain=1.8), normal_floats(7314, 2, 9, 24)
 
 
 def linear_attention(
@@ -580,7 +565,7 @@ class DeltaRule(nn.Module):
 
 
 def build_delta_rule() -> tuple[Any, Any]:
-    return train_torch(Alone(DeltaRule()), 7315, gain=1.8), _floats(7316, 2, 10, 16)
+    return train_torch(Alone(DeltaRule()), 7315, gain=1.8), normal_floats(7316, 2, 10, 16)
 
 
 def delta_rule(
@@ -645,7 +630,7 @@ def build_diagonal() -> tuple[Any, Any]:
     model = train_torch(Alone(DiagonalStateSpace()), 7317, gain=1.0)
     model.mixer.log_step.data -= 1.0
     model.mixer.imaginary.data = math.pi * torch.arange(4.0).repeat(6, 1)
-    return model, _floats(7318, 2, 12, 6)
+    return model, normal_floats(7318, 2, 12, 6)
 
 
 def diagonal_state_space(
@@ -687,7 +672,7 @@ def build_switch() -> tuple[Any, Any]:
         d_model=12, d_ff=20, num_experts=3, expert_capacity=3, router_jitter_noise=0.0
     )
     model = train_torch(Alone(SwitchTransformersSparseMLP(config)), 7319, gain=1.6)
-    return model, _floats(7320, 2, 10, 12)
+    return model, normal_floats(7320, 2, 10, 12)
 
 
 def switch_experts(
@@ -740,7 +725,7 @@ class TopTwoRouter(nn.Module):
 
 
 def build_router() -> tuple[Any, Any]:
-    return train_torch(Alone(TopTwoRouter()), 7321, gain=1.6), _floats(7322, 9, 10)
+    return train_torch(Alone(TopTwoRouter()), 7321, gain=1.6), normal_floats(7322, 9, 10)
 
 
 def top_two_router(
@@ -800,7 +785,7 @@ class PeepholeLSTM(nn.Module):
 
 
 def build_peephole() -> tuple[Any, Any]:
-    return train_torch(Alone(PeepholeLSTM()), 7323, gain=1.8), _floats(7324, 2, 7, 8)
+    return train_torch(Alone(PeepholeLSTM()), 7323, gain=1.8), normal_floats(7324, 2, 7, 8)
 
 
 def peephole_lstm(
@@ -850,7 +835,7 @@ class MinimalGRU(nn.Module):
 
 
 def build_minimal_gru() -> tuple[Any, Any]:
-    return train_torch(Alone(MinimalGRU()), 7325, gain=1.8), _floats(7326, 2, 8, 10)
+    return train_torch(Alone(MinimalGRU()), 7325, gain=1.8), normal_floats(7326, 2, 8, 10)
 
 
 def minimal_gru(
@@ -908,7 +893,7 @@ class ScaledBlock(nn.Module):
 
 
 def build_scaled_block() -> tuple[Any, Any]:
-    return train_torch(Alone(ScaledBlock()), 7327, gain=1.6), _floats(7328, 2, 7, 16)
+    return train_torch(Alone(ScaledBlock()), 7327, gain=1.6), normal_floats(7328, 2, 7, 16)
 
 
 def scaled_block(
@@ -997,7 +982,7 @@ class GatedDilatedBlock(nn.Module):
 
 def build_gated_dilated() -> tuple[Any, Any]:
     model = train_torch(Alone(GatedDilatedBlock()), 7331, gain=1.8)
-    return model, (_floats(7332, 2, 8, 12), _floats(7333, 2, 5, 12))
+    return model, (normal_floats(7332, 2, 8, 12), normal_floats(7333, 2, 5, 12))
 
 
 def gated_dilated_block(
@@ -1045,7 +1030,7 @@ class DecomposedLinear(nn.Module):
 def build_decomposed() -> tuple[Any, Any]:
     model = train_torch(Alone(DecomposedLinear()), 7334, gain=1.6)
     model.mixer.size.data = model.mixer.size.data.abs() + 1
-    return model, _floats(7335, 2, 5, 14)
+    return model, normal_floats(7335, 2, 5, 14)
 
 
 def decomposed_linear(
@@ -1084,7 +1069,7 @@ class Adapter(nn.Module):
 
 def build_adapter() -> tuple[Any, Any]:
     model = train_torch(Alone(Adapter()), 7336, gain=1.6)
-    return model, (_floats(7337, 2, 6, 16), _floats(7338, 2, 6, 16))
+    return model, (normal_floats(7337, 2, 6, 16), normal_floats(7338, 2, 6, 16))
 
 
 def adapter(
@@ -1127,7 +1112,7 @@ def build_chain() -> tuple[Any, Any]:
     present = np.ones((3, 7), bool)
     present[1, 4:], present[2, 6:] = False, False
     model = train_torch(Alone(ChainLogPartition()), 7339, gain=2.0)
-    return model, (_floats(7340, 3, 7, 8), present)
+    return model, (normal_floats(7340, 3, 7, 8), present)
 
 
 def chain_log_partition(
@@ -1164,7 +1149,7 @@ def build_fnet() -> tuple[Any, Any]:
         intermediate_size=24,
         max_position_embeddings=32,
     )
-    return train_torch(FNetModel(config), 7341, gain=1.5), _ids(7342, 9)
+    return train_torch(FNetModel(config), 7341, gain=1.5), token_ids(7342, 9)
 
 
 def fnet_layer(
@@ -1181,7 +1166,7 @@ def fnet_layer(
     e = e + w["embeddings.token_type_embeddings.weight"][0]
     e = e + w["embeddings.position_embeddings.weight"][:9]
     h = _affine(_norm(e, w, "embeddings.LayerNorm", 1e-12), w, "embeddings.projection")
-    w = _of(w, "encoder.layer.0.")
+    w = beneath(w, "encoder.layer.0.")
     spectrum = np.fft.fftn(h, axes=axes, norm="ortho" if ortho else None)
     mixed = spectrum.real if part == "real" else np.abs(spectrum)
     mixed = mixed.astype(np.float32)
@@ -1208,7 +1193,7 @@ class TrendAndRest(nn.Module):
 
 def build_trend() -> tuple[Any, Any]:
     model = train_torch(Alone(TrendAndRest()), 7343, gain=1.6)
-    return model, _floats(7344, 2, 12, 3).cumsum(1)
+    return model, normal_floats(7344, 2, 12, 3).cumsum(1)
 
 
 def trend_and_rest(

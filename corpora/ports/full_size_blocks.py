@@ -50,15 +50,11 @@ from corpora.ports.numpy_parts import (
     softmax,
     split_heads,
 )
-from corpora.ports.trained import inputs, tokens, train_keras, train_torch, weights_of
+from corpora.ports.trained import beneath, inputs, tokens, train_keras, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)
 VOCABULARY = 1000
-
-
-def _of(w: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): v for name, v in w.items() if name.startswith(prefix)}
 
 
 def _ids(seed: int, length: int) -> dict[str, np.ndarray]:
@@ -144,7 +140,7 @@ def gpt2_block(
     ids = x["input_ids"]
     t = ids.shape[1]
     h = w["wte.weight"][ids] + w["wpe.weight"][:t]
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     start = h
     qkv = _norm(h, w, norms[0]) @ w["attn.c_attn.weight"] + w["attn.c_attn.bias"]
     if split == "thirds":
@@ -192,11 +188,11 @@ def bert_layer(
     norms: tuple[str, str] = ("attention.output.LayerNorm", "output.LayerNorm"),
 ) -> np.ndarray:
     w = weights_of(model)
-    e = _of(w, "embeddings.")
+    e = beneath(w, "embeddings.")
     h = e["word_embeddings.weight"][x["input_ids"]] + e["position_embeddings.weight"][:128]
     kinds = x["token_type_ids"] if types else np.zeros_like(x["token_type_ids"])
     h = _norm(h + e["token_type_embeddings.weight"][kinds], e, "LayerNorm", 1e-12)
-    w = _of(w, "encoder.layer.0.")
+    w = beneath(w, "encoder.layer.0.")
     kept = x["attention_mask"][:, None, None, :].astype(np.float32)
     bias = {"hidden": (1 - kept) * HIDDEN, "added": kept, "ignored": 0 * kept}[mask]
     start = h
@@ -290,7 +286,7 @@ def llama_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     t = h.shape[1]
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
@@ -345,7 +341,7 @@ def qwen2_attention(
     h = w["embed_tokens.weight"][x["input_ids"]]
     if normed:
         h = rms_norm(h, w["layers.0.input_layernorm.weight"], 1e-6)
-    w = _of(w, "layers.0.self_attn.")
+    w = beneath(w, "layers.0.self_attn.")
     angles = _angles(128, 64, theta, step)
     parts = {}
     for n, heads in (("q", 14), ("k", 2), ("v", 2)):
@@ -392,7 +388,7 @@ def pythia_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_in.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     t = h.shape[1]
     qkv = _dense(_norm(h, w, "input_layernorm"), w, "attention.query_key_value")
     if split == "per head":
@@ -456,8 +452,8 @@ def t5_block(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["shared.weight"][x["input_ids"]]
-    w = _of(w, "encoder.block.0.")
-    first, second = _of(w, "layer.0."), _of(w, "layer.1.")
+    w = beneath(w, "encoder.block.0.")
+    first, second = beneath(w, "layer.0."), beneath(w, "layer.1.")
 
     def norm(x: np.ndarray, gain: np.ndarray) -> np.ndarray:
         return layer_norm(x, gain, None, 1e-6) if centred else rms_norm(x, gain, 1e-6)
@@ -469,7 +465,7 @@ def t5_block(
     y = join_heads(_weigh(q, k, scale, bias if biased else np.float32(0)) @ v)
     h = h + _dense(y, first, "SelfAttention.o")
     y = norm(h, second["layer_norm.weight"])
-    dense = _of(second, "DenseReluDense.")
+    dense = beneath(second, "DenseReluDense.")
     other = "wi_1" if gate == "wi_0" else "wi_0"
     return h + _dense(act(_dense(y, dense, gate)) * _dense(y, dense, other), dense, "wo")
 
@@ -506,7 +502,7 @@ def whisper_layer(
     if positions == "interleaved":
         places = places.reshape(1500, 2, 192).transpose(0, 2, 1).reshape(1500, 384)
     h = h.transpose(0, 2, 1) + places
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     y = _norm(h, w, "self_attn_layer_norm") if norm_first else h
     if not value_bias:
         w = {name: value for name, value in w.items() if name != "self_attn.v_proj.bias"}
@@ -543,7 +539,7 @@ def clip_layer(
     h = w["embeddings.token_embedding.weight"][x["input_ids"]]
     if placed:
         h = h + w["embeddings.position_embedding.weight"]
-    w = _of(w, "encoder.layers.0.")
+    w = beneath(w, "encoder.layers.0.")
     w = {name: value for name, value in w.items() if name != forgotten}
     first = _norm(h, w, "layer_norm1")
     y = first if norm_first else h

@@ -33,28 +33,15 @@ from corpora.ports.numpy_parts import (
     linear,
     relu,
     rms_norm,
+    rotary_angles,
     silu,
     softmax,
     split_heads,
 )
-from corpora.ports.trained import tokens, train_torch, weights_of
+from corpora.ports.trained import beneath, token_ids, train_torch, weights_of
 
 Weights = dict[str, np.ndarray]
 HIDDEN = np.float32(-1e9)
-
-
-def _of(w: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): v for name, v in w.items() if name.startswith(prefix)}
-
-
-def _ids(seed: int, length: int = 8) -> dict[str, np.ndarray]:
-    return {"input_ids": tokens(seed, 2, length, vocabulary=50)}
-
-
-def _angles(length: int, size: int, theta: float = 10000.0, first: int = 0) -> np.ndarray:
-    """The angles of each position, for half of a head's size."""
-    rates = 1 / theta ** (np.arange(0, size, 2) / size)
-    return (np.arange(first, first + length)[:, None] * rates).astype(np.float32)
 
 
 def _rotate(x: np.ndarray, angles: np.ndarray, pairs: str = "halves") -> np.ndarray:
@@ -110,7 +97,7 @@ def build_llama(**more: Any) -> tuple[Any, Any]:
         max_position_embeddings=64,
         **more,
     )
-    return train_torch(LlamaModel(config), 401, gain=1.6), _ids(402, 10)
+    return train_torch(LlamaModel(config), 401, gain=1.6), token_ids(402, 10)
 
 
 def _llama_attention(
@@ -129,7 +116,7 @@ def _llama_attention(
     k = split_heads(linear(x, w["k_proj.weight"]), 2)
     v = split_heads(linear(x, w["v_proj.weight"]), 2)
     if angles is None:
-        angles = _angles(x.shape[1], 8, theta, first)
+        angles = rotary_angles(x.shape[1], 8, theta, first)
     if "q" in rotated:
         q = _rotate(q, angles, pairs)
     if "k" in rotated:
@@ -144,7 +131,7 @@ def llama_attention(model: Any, x: Any, **how: Any) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
     h = rms_norm(h, w["layers.0.input_layernorm.weight"], 1e-5)
-    return _llama_attention(h, _of(w, "layers.0.self_attn."), **how)
+    return _llama_attention(h, beneath(w, "layers.0.self_attn."), **how)
 
 
 def llama_cached(model: Any, x: Any, position: str = "at rotation", keep: int = 99) -> np.ndarray:
@@ -152,8 +139,8 @@ def llama_cached(model: Any, x: Any, position: str = "at rotation", keep: int = 
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
     h = rms_norm(h, w["layers.0.input_layernorm.weight"], 1e-5)
-    w = _of(w, "layers.0.self_attn.")
-    angles = _angles(h.shape[1], 8)
+    w = beneath(w, "layers.0.self_attn.")
+    angles = rotary_angles(h.shape[1], 8)
     keys: list[np.ndarray] = []
     values: list[np.ndarray] = []
     out = []
@@ -213,13 +200,13 @@ def llama_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         x = x - x.mean(-1, keepdims=True) if center else x
         return rms_norm(x, w[f"{name}.weight"], eps)
 
-    a = _llama_attention(norm(h, norms[0]), _of(w, "self_attn."), **(attention or {}))
+    a = _llama_attention(norm(h, norms[0]), beneath(w, "self_attn."), **(attention or {}))
     y = _llama_mlp(norm(h if parallel else h + a, norms[1]), w, **(mlp or {}))
     return h + a + y
 
@@ -238,7 +225,7 @@ def build_qwen3() -> tuple[Any, Any]:
         head_dim=12,
         max_position_embeddings=64,
     )
-    return train_torch(Qwen3Model(config), 403, gain=1.6), _ids(404, 8)
+    return train_torch(Qwen3Model(config), 403, gain=1.6), token_ids(404, 8)
 
 
 def qwen3_attention(
@@ -248,11 +235,11 @@ def qwen3_attention(
     h = rms_norm(
         w["embed_tokens.weight"][x["input_ids"]], w["layers.0.input_layernorm.weight"], 1e-6
     )
-    w = _of(w, "layers.0.self_attn.")
+    w = beneath(w, "layers.0.self_attn.")
     q = split_heads(linear(h, w["q_proj.weight"]), 4)
     k = split_heads(linear(h, w["k_proj.weight"]), 2)
     v = split_heads(linear(h, w["v_proj.weight"]), 2)
-    angles = _angles(8, 12)
+    angles = rotary_angles(8, 12)
     gains = [w["q_norm.weight"], w["k_norm.weight"]]
     if swapped:
         gains.reverse()
@@ -288,7 +275,7 @@ def build_gemma2() -> tuple[Any, Any]:
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data -= 0.8
-    return model, _ids(406, 9)
+    return model, token_ids(406, 9)
 
 
 def gemma2_layer(
@@ -306,7 +293,7 @@ def gemma2_layer(
     h = w["embed_tokens.weight"][x["input_ids"]]
     if embed:
         h = h * np.float32(math.sqrt(24))
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return rms_norm(x, np.float32(one) + w[f"{name}.weight"], 1e-6)
@@ -315,7 +302,7 @@ def gemma2_layer(
     q = split_heads(linear(y, w["self_attn.q_proj.weight"]), 4)
     k = split_heads(linear(y, w["self_attn.k_proj.weight"]), 2)
     v = split_heads(linear(y, w["self_attn.v_proj.weight"]), 2).repeat(2, 1)
-    angles = _angles(9, 8)
+    angles = rotary_angles(9, 8)
     q, k = _rotate(q, angles), _rotate(k, angles).repeat(2, 1)
     y = _attend(q, k, v, 1 / math.sqrt(scalar), cap=cap, window=window)
     y = linear(y, w["self_attn.o_proj.weight"])
@@ -337,7 +324,7 @@ def build_gpt2() -> tuple[Any, Any]:
         bos_token_id=1,
         eos_token_id=2,
     )
-    return train_torch(GPT2Model(config), 407, gain=1.2), _ids(408)
+    return train_torch(GPT2Model(config), 407, gain=1.2), token_ids(408)
 
 
 def gpt2_block(
@@ -353,7 +340,7 @@ def gpt2_block(
     w = weights_of(model)
     ids = x["input_ids"]
     h = w["wte.weight"][ids] + w["wpe.weight"][first : first + ids.shape[1]]
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     y = layer_norm(h, w["ln_1.weight"], w["ln_1.bias"])
     qkv = y @ w["attn.c_attn.weight"] + w["attn.c_attn.bias"]
     if split == "per head":
@@ -386,7 +373,7 @@ def build_neox() -> tuple[Any, Any]:
         },
         max_position_embeddings=64,
     )
-    return train_torch(GPTNeoXModel(config), 409, gain=1.6), _ids(410)
+    return train_torch(GPTNeoXModel(config), 409, gain=1.6), token_ids(410)
 
 
 def neox_layer(
@@ -399,14 +386,14 @@ def neox_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_in.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     y = layer_norm(h, w["input_layernorm.weight"], w["input_layernorm.bias"])
     qkv = linear(y, w["attention.query_key_value.weight"], w["attention.query_key_value.bias"])
     if split == "thirds":
         q, k, v = (split_heads(part, 2) for part in np.split(qkv, 3, -1))
     else:
         q, k, v = qkv.reshape(2, 8, 2, 3, 16).transpose(3, 0, 2, 1, 4)
-    angles = _angles(8, rates_of)[:, : turned // 2]
+    angles = rotary_angles(8, rates_of)[:, : turned // 2]
     y = _attend(_rotate(q, angles), _rotate(k, angles), v, 1 / 4)
     a = linear(y, w["attention.dense.weight"], w["attention.dense.bias"])
     y = h if parallel else h + a
@@ -430,7 +417,7 @@ def build_cohere() -> tuple[Any, Any]:
         pad_token_id=0,
         eos_token_id=2,
     )
-    return train_torch(CohereModel(config), 411, gain=1.6), _ids(412)
+    return train_torch(CohereModel(config), 411, gain=1.6), token_ids(412)
 
 
 def cohere_layer(
@@ -442,11 +429,11 @@ def cohere_layer(
 ) -> np.ndarray:
     w = weights_of(model)
     h = w["embed_tokens.weight"][x["input_ids"]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
     gain = w["input_layernorm.weight"]
     normed = layer_norm(h, gain, None) if center else rms_norm(h, gain, 1e-5)
     q, k, v = (split_heads(linear(normed, w[f"self_attn.{n}_proj.weight"]), 4) for n in "qkv")
-    angles = _angles(8, 8, theta)
+    angles = rotary_angles(8, 8, theta)
     y = _attend(_rotate(q, angles, pairs), _rotate(k, angles, pairs), v, 1 / math.sqrt(8))
     return h + linear(y, w["self_attn.o_proj.weight"]) + _llama_mlp(normed, w)
 
@@ -456,7 +443,7 @@ def cohere_layer(
 
 def build_bloom() -> tuple[Any, Any]:
     config = BloomConfig(vocab_size=50, hidden_size=32, n_layer=1, n_head=4)
-    return train_torch(BloomModel(config), 413, gain=1.6), _ids(414)
+    return train_torch(BloomModel(config), 413, gain=1.6), token_ids(414)
 
 
 def bloom_block(
@@ -472,7 +459,7 @@ def bloom_block(
     if embedding_norm:
         gain, bias = (w[f"word_embeddings_layernorm.{n}"] for n in ("weight", "bias"))
         h = layer_norm(h, gain, bias)
-    w = _of(w, "h.0.")
+    w = beneath(w, "h.0.")
     y = layer_norm(h, w["input_layernorm.weight"], w["input_layernorm.bias"])
     name = "self_attention.query_key_value"
     qkv = linear(y, w[f"{name}.weight"], w[f"{name}.bias"])
@@ -503,16 +490,16 @@ def build_opt() -> tuple[Any, Any]:
         max_position_embeddings=32,
         word_embed_proj_dim=24,
     )
-    return train_torch(OPTModel(config), 415, gain=2.0), _ids(416)
+    return train_torch(OPTModel(config), 415, gain=2.0), token_ids(416)
 
 
 def opt_layer(
     model: Any, x: Any, offset: int = 2, act: Any = relu, norm_first: bool = True
 ) -> np.ndarray:
-    w = _of(weights_of(model), "decoder.")
+    w = beneath(weights_of(model), "decoder.")
     ids = x["input_ids"]
     h = w["embed_tokens.weight"][ids] + w["embed_positions.weight"][offset : offset + ids.shape[1]]
-    w = _of(w, "layers.0.")
+    w = beneath(w, "layers.0.")
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])

@@ -100,3 +100,9 @@ def split_heads(x: np.ndarray, heads: int) -> np.ndarray:
 def join_heads(x: np.ndarray) -> np.ndarray:
     b, h, t, d = x.shape
     return x.transpose(0, 2, 1, 3).reshape(b, t, h * d)
+
+
+def rotary_angles(length: int, size: int, theta: float = 10000.0, first: int = 0) -> np.ndarray:
+    """The angles of each position, for half of a head's size."""
+    rates = 1 / theta ** (np.arange(0, size, 2) / size)
+    return (np.arange(first, first + length)[:, None] * rates).astype(np.float32)

@@ -5,6 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
+Weights = dict[str, np.ndarray]
+
+
+class Alone(nn.Module):
+    """A model of one layer named `mixer`."""
+
+    def __init__(self, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer = mixer
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.mixer(*inputs)
 
 
 def inputs(seed: int, *shape: int, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -18,6 +32,16 @@ def inputs(seed: int, *shape: int, scale: float = 1.0, shift: float = 0.0) -> np
 def tokens(seed: int, *shape: int, vocabulary: int, lowest: int = 1) -> np.ndarray:
     """Token ids."""
     return np.random.default_rng(seed).integers(lowest, vocabulary, shape)
+
+
+def token_ids(seed: int, length: int = 8) -> dict[str, np.ndarray]:
+    """The input of a language model of transformers: two texts over a vocabulary of 50."""
+    return {"input_ids": tokens(seed, 2, length, vocabulary=50)}
+
+
+def normal_floats(seed: int, *shape: int) -> np.ndarray:
+    """Normal numbers without outliers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def _matrix(rng: np.random.Generator, shape: tuple[int, ...], fan_in: float) -> np.ndarray:
@@ -71,6 +95,11 @@ def train_keras(model: Any, seed: int, gain: float = 1.0) -> Any:
     return model
 
 
-def weights_of(module: Any) -> dict[str, np.ndarray]:
+def weights_of(module: Any) -> Weights:
     """The state of a module of PyTorch as arrays, by its names."""
     return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+def beneath(w: Weights, prefix: str) -> Weights:
+    """The arrays whose names begin with a prefix, by the rest of these."""
+    return {name.removeprefix(prefix): v for name, v in w.items() if name.startswith(prefix)}
