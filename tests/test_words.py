@@ -10,28 +10,32 @@ words = script("tools/words.py")
 
 @pytest.fixture(scope="module")
 def house():
-    return words.sources()
+    return words.sources(words.FOLDERS)
 
 
 def test_no_rule_is_broken_more_often_than_before(house):
     """Nor less often than its ceiling says: what has fallen stays down."""
-    found = words.places(house)
+    found = words.occurrences(house, words.sources(words.BESIDE))
     now, ceilings = words.figures(house, found), words.ceilings()
     assert now.keys() == ceilings.keys()
     above = {rule: figure for rule, figure in now.items() if figure > ceilings[rule]}
-    listed = "\n".join(place.text for rule in above for place in found[rule])
+    listed = "\n".join(occurrence.text for rule in above for occurrence in found[rule])
     assert above == {}, f"more than the ceilings in tools/words.json allow:\n{listed}"
     below = {rule: figure for rule, figure in now.items() if figure < ceilings[rule]}
     assert below == {}, "below the ceilings: run python tools/words.py --lower"
 
 
-def lines_of(rule, *texts):
-    """Where the rule finds something in files of these texts."""
-    files = [
-        words.source(f"probe/room/file{number}.py", textwrap.dedent(text))
-        for number, text in enumerate(texts)
-    ]
-    return [place.text.replace("probe/room/", "") for place in words.places(files)[rule]]
+def lines_of(rule, *texts, beside=()):
+    """Where the rule finds something in files of these texts, and of others beside."""
+    files, others = (
+        [
+            words.source(f"{folder}file{number}.py", textwrap.dedent(text))
+            for number, text in enumerate(group)
+        ]
+        for folder, group in (("probe/room/", texts), ("tools/", beside))
+    )
+    found = words.occurrences(files, others)[rule]
+    return [occurrence.text.replace("probe/room/", "") for occurrence in found]
 
 
 LONG = "    x = 1\n" * 60
@@ -61,6 +65,8 @@ def test_a_name_of_two_classes():
     two, nested = "class A: ...\nclass A: ...", "class B:\n  class A: ..."
     assert lines_of("classes", two, "class B: ...") == []
     assert lines_of("classes", two, nested, "class _A: ...") == ["A: file0.py:2, file1.py:2"]
+    assert lines_of("classes", two, beside=[nested]) == ["A: file0.py:2, tools/file0.py:2"]
+    assert lines_of("one", "class A: ...", beside=["one = 1"]) == []
 
 
 def test_ceilings_are_only_lowered(tmp_path, monkeypatch):

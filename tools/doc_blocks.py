@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from probe.cli import main
 
-__all__ = ["ROOT", "Block", "agrees", "blocks", "command", "pages", "shown"]
+__all__ = ["ROOT", "CodeBlock", "agrees", "blocks", "command", "pages", "shown"]
 
 ROOT = Path(__file__).parent.parent
 _FILE = re.compile(r"(?:#|//|/\*)\s*([\w./-]+\.\w+)\s*(?:\*/)?\s*")
@@ -45,7 +45,7 @@ _PART = re.compile(
 
 
 @dataclass(frozen=True)
-class Block:
+class CodeBlock:
     """A fenced block of a page, or hidden Python."""
 
     language: str
@@ -69,18 +69,18 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str) -> list[CodeBlock]:
     """The blocks of a page, in order."""
     found, end = [], 0
     for part in _PART.finditer(text):
         behind = not text[end : part.start()].strip()
         end = part.end()
         if part["hidden"] is not None:
-            found.append(Block("hidden", part["hidden"], part.start("hidden")))
+            found.append(CodeBlock("hidden", part["hidden"], part.start("hidden")))
         else:
             body = part["body"]
             found.append(
-                Block(part["language"], body, part.start("body"), part["reason"] or "", behind)
+                CodeBlock(part["language"], body, part.start("body"), part["reason"] or "", behind)
             )
     return found
 
@@ -154,7 +154,7 @@ def _transcript(body: str, shell: _Shell) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def shown(text: str) -> Iterator[tuple[Block, str]]:
+def shown(text: str) -> Iterator[tuple[CodeBlock, str]]:
     """The blocks of a page that show output, each with what it should show.
 
     Raises AssertionError where Python prints what no block shows.

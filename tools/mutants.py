@@ -49,7 +49,7 @@ Change = tuple[int, int, str]
 """The first byte, the byte after the last, and what stands there instead."""
 
 
-class Source:
+class ParsedText:
     """The text of a file, and where in it the nodes of its tree stand."""
 
     def __init__(self, text: bytes) -> None:
@@ -68,7 +68,7 @@ class Source:
         return self.text[self.start(node) : self.end(node)].decode()
 
 
-def _operators(source: Source, operands: list[ast.expr]) -> Iterator[Change]:
+def _operators(source: ParsedText, operands: list[ast.expr]) -> Iterator[Change]:
     for left, right in itertools.pairwise(operands):
         start = source.end(left)
         between = source.text[start : source.start(right)]
@@ -80,7 +80,7 @@ def _operators(source: Source, operands: list[ast.expr]) -> Iterator[Change]:
             yield start + operator.start(), start + operator.end(), instead
 
 
-def arithmetic(source: Source, node: ast.AST) -> Iterator[Change]:
+def arithmetic(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """Another operator between two values; a sign that is left out."""
     if isinstance(node, ast.BinOp):
         yield from _operators(source, [node.left, node.right])
@@ -88,13 +88,13 @@ def arithmetic(source: Source, node: ast.AST) -> Iterator[Change]:
         yield source.start(node), source.start(node) + 1, ""
 
 
-def comparison(source: Source, node: ast.AST) -> Iterator[Change]:
+def comparison(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """Another comparison, a neighbour of the one that stands there."""
     if isinstance(node, ast.Compare):
         yield from _operators(source, [node.left, *node.comparators])
 
 
-def logic(source: Source, node: ast.AST) -> Iterator[Change]:
+def logic(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """``and`` for ``or``, True for False; a ``not`` that is left out."""
     if isinstance(node, ast.BoolOp):
         yield from _operators(source, node.values)
@@ -104,7 +104,7 @@ def logic(source: Source, node: ast.AST) -> Iterator[Change]:
         yield source.start(node), source.end(node), str(not node.value)
 
 
-def constant(source: Source, node: ast.AST) -> Iterator[Change]:
+def constant(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """A number beside the one that stands there."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         beside = [node.value + 1, node.value - 1]
@@ -114,7 +114,7 @@ def constant(source: Source, node: ast.AST) -> Iterator[Change]:
             yield source.start(node), source.end(node), f"({number!r})"
 
 
-def statement(source: Source, node: ast.AST) -> Iterator[Change]:
+def statement(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """A statement that is left out, where what follows would still find its names."""
     for body in _blocks(node):
         for each in body:
@@ -143,7 +143,7 @@ def _can_be_left_out(node: ast.stmt) -> bool:
     )
 
 
-def arguments(source: Source, node: ast.AST) -> Iterator[Change]:
+def arguments(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """Two arguments of a call, one after the other, exchanged."""
     if not isinstance(node, ast.Call):
         return
@@ -158,7 +158,7 @@ def arguments(source: Source, node: ast.AST) -> Iterator[Change]:
             yield source.start(left), source.end(right), exchanged
 
 
-def condition(source: Source, node: ast.AST) -> Iterator[Change]:
+def condition(source: ParsedText, node: ast.AST) -> Iterator[Change]:
     """The contrary of a condition."""
     tests = []
     if isinstance(node, ast.If | ast.While | ast.IfExp):
@@ -171,7 +171,7 @@ def condition(source: Source, node: ast.AST) -> Iterator[Change]:
             yield source.start(test), source.end(test), f"not ({source.of(test)})"
 
 
-KINDS: dict[str, Callable[[Source, ast.AST], Iterator[Change]]] = {
+KINDS: dict[str, Callable[[ParsedText, ast.AST], Iterator[Change]]] = {
     "arithmetic": arithmetic,
     "comparison": comparison,
     "logic": logic,
@@ -212,7 +212,7 @@ def _seen(node: ast.AST) -> Iterator[ast.AST]:
 
 def of_file(file: Path) -> list[Mutant]:
     """A mutant for each change of a file, those that Python cannot read among them."""
-    source, found = Source(file.read_bytes()), []
+    source, found = ParsedText(file.read_bytes()), []
     for node in _seen(source.tree):
         for kind, changes in KINDS.items():
             for change in changes(source, node):

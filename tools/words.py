@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = ("probe", "adapters")
+BESIDE = ("tools", "benchmarks")
+"""Only the names of their classes count."""
 CEILINGS = Path(__file__).with_suffix(".json")
 MOST_LINES = 60
 """Of a function; of a public one without its docstring."""
@@ -34,7 +37,7 @@ UNBOUNDED = ("participles",)
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file of the house."""
 
     path: str
@@ -48,20 +51,20 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Place:
+class Occurrence:
     """Where a rule found something, and what."""
 
     room: str
     text: str
 
 
-def source(path: str, text: str) -> Source:
-    return Source(path, text.count("\n"), tuple(ast.walk(ast.parse(text))))
+def source(path: str, text: str) -> SourceFile:
+    return SourceFile(path, text.count("\n"), tuple(ast.walk(ast.parse(text))))
 
 
-def sources() -> list[Source]:
-    """All of probe/ and adapters/."""
-    paths = [path for name in ("probe", "adapters") for path in (ROOT / name).rglob("*.py")]
+def sources(folders: tuple[str, ...]) -> list[SourceFile]:
+    """All of some folders."""
+    paths = [path for name in folders for path in (ROOT / name).rglob("*.py")]
     return [
         source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
         for path in sorted(paths)
@@ -111,34 +114,34 @@ def broken_rules(node: ast.AST) -> Iterator[tuple[str, str]]:
         yield "long", f"{node.name}, {length(node)} lines"
 
 
-def places(files: list[Source]) -> dict[str, list[Place]]:
-    """What each rule finds; a name of several classes in the room of the first."""
-    found: dict[str, list[Place]] = {rule: [] for rule in RULES}
-    classes: dict[str, dict[str, Place]] = defaultdict(dict)
+def occurrences(files: list[SourceFile], beside: list[SourceFile]) -> dict[str, list[Occurrence]]:
+    """What each rule finds; a name of several classes in the room of the first, and in files beside
+    too."""
+    found: dict[str, list[Occurrence]] = {rule: [] for rule in RULES}
+    classes: dict[str, dict[str, Occurrence]] = defaultdict(dict)
     for file in files:
         for node in file.nodes:
             for rule, words in broken_rules(node):
                 line = f"{file.path}:{node.lineno} {words}".rstrip()
-                found[rule].append(Place(file.room, line))
+                found[rule].append(Occurrence(file.room, line))
+    for file in [*files, *beside]:
+        for node in file.nodes:
             if isinstance(node, ast.ClassDef):
-                classes[node.name][file.path] = Place(file.room, f"{file.path}:{node.lineno}")
+                classes[node.name][file.path] = Occurrence(file.room, f"{file.path}:{node.lineno}")
     for name, homes in sorted(classes.items()):
         if len(homes) > 1:
             first, *_ = homes.values()
             line = f"{name}: {', '.join(home.text for home in homes.values())}"
-            found["classes"].append(Place(first.room, line))
+            found["classes"].append(Occurrence(first.room, line))
     return found
 
 
-def figures(files: list[Source], found: dict[str, list[Place]]) -> dict[str, int]:
+def figures(files: list[SourceFile], found: dict[str, list[Occurrence]]) -> dict[str, int]:
     """What ceilings are held against: how often, or how often in 1,000 lines, rounded up."""
     counts = {rule: len(found[rule]) for rule in RULES if rule not in UNBOUNDED}
-    counts["conditionals"] = math.ceil(1000 * counts["conditionals"] / sum_of_lines(files))
+    lines = sum(file.lines for file in files)
+    counts["conditionals"] = math.ceil(1000 * counts["conditionals"] / lines)
     return counts
-
-
-def sum_of_lines(files: list[Source]) -> int:
-    return sum(file.lines for file in files)
 
 
 def ceilings() -> dict[str, int]:
@@ -152,20 +155,21 @@ def lower(now: dict[str, int]) -> None:
     CEILINGS.write_text(json.dumps(lowered, indent=2) + "\n", encoding="utf-8")
 
 
-def table(files: list[Source], found: dict[str, list[Place]]) -> str:
+def table(files: list[SourceFile], found: dict[str, list[Occurrence]]) -> str:
     """A row for each room and one for all, and what the columns count."""
-    lines = Counter()
+    lines = Counter[str]()
     for file in files:
         lines[file.room] += file.lines
-    counts = {rule: Counter(place.room for place in found[rule]) for rule in RULES}
+    counts = {rule: Counter(occurrence.room for occurrence in found[rule]) for rule in RULES}
+    rooms = [*sorted(lines), "all"]
+    for count in (lines, *counts.values()):
+        count["all"] = count.total()
     rows = [["room", "lines", *RULES]]
-    for room in [*sorted(lines), "all"]:
-        rooms = lines if room == "all" else [room]
-        of_lines = sum(lines[name] for name in rooms)
-        row = {rule: sum(counts[rule][name] for name in rooms) for rule in RULES}
+    for room in rooms:
+        row = {rule: count[room] for rule, count in counts.items()}
         cells = {rule: f"{count:,}" for rule, count in row.items()}
-        cells["conditionals"] = f"{1000 * row['conditionals'] / of_lines:.1f}"
-        rows.append([room, f"{of_lines:,}", *cells.values()])
+        cells["conditionals"] = f"{1000 * row['conditionals'] / lines[room]:.1f}"
+        rows.append([room, f"{lines[room]:,}", *cells.values()])
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     aligned = [
         "  ".join([name.ljust(first), *map(str.rjust, cells, others)]) for name, *cells in rows
@@ -180,11 +184,11 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.rules) - set(RULES):
         parser.error(f"no such rule: {', '.join(sorted(unknown))}; there are {', '.join(RULES)}")
-    files = sources()
-    found = places(files)
+    files = sources(FOLDERS)
+    found = occurrences(files, sources(BESIDE))
     print(table(files, found))
     for rule in options.rules:
-        print(f"\n{RULES[rule]}:", *(place.text for place in found[rule]), sep="\n")
+        print(f"\n{RULES[rule]}:", *(occurrence.text for occurrence in found[rule]), sep="\n")
     if options.lower:
         lower(figures(files, found))
 
