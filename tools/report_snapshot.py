@@ -7,7 +7,7 @@
 The reports are those of the models of examples/ (a sweep of each, and the two compared), of the
 layers and operators of tests/support, agreeing and with the output negated, and of every
 ``--every``-th port of corpora/ports. ``--parts`` takes some of these. A report that raises counts
-as its error.
+as its error. Each checkout is run in an environment in which it is installed.
 """
 
 import os
@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import numpy as np
+import probe.adapters
 
 import probe
-from probe.report.as_json import as_dict
 
 Reports = Iterator[tuple[str, Callable[[], Any]]]
 """Names, and what makes the report of each."""
@@ -150,12 +150,9 @@ PARTS: dict[str, Callable[[int], Reports]] = {
 
 def as_json(make: Callable[[], Any]) -> Any:
     try:
-        report = make()
+        return json.loads(make().to_json())
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    if isinstance(report, probe.Report):
-        return as_dict(report)
-    return json.loads(report.to_json())
 
 
 def differences(before: Path, after: Path) -> list[str]:
@@ -187,6 +184,9 @@ def main() -> int:
         print(*found, sep="\n")
         print(f"{len(found)} reports differ")
         return int(bool(found))
+    adapters = Path(probe.adapters.__file__).resolve().parent
+    if adapters != ROOT / "adapters":
+        parser.error(f"the adapters are those of {adapters}: install this checkout, {ROOT}")
     warnings.simplefilter("ignore")
     with options.file.open("w", encoding="utf-8") as file:
         for part in options.parts:
