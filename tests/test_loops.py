@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import loops
 import pytest
+from child_pytest import child_environment
 from repository import ROOT
 
 TESTS = ROOT / "tests"
@@ -49,16 +50,13 @@ def pytest_configure(config):
 
 def outcomes(folder, *options):
     """What a child of its own says of each test: name -> passed, failed, skipped or error."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
-    }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-vv"]
     run = subprocess.run(
         [*command, "--rootdir", folder, "-c", os.devnull, *options],
         capture_output=True,
         text=True,
         cwd=folder,
-        env=environment | {"PYTHONPATH": str(TESTS / "support")},
+        env=child_environment(PYTHONPATH=str(TESTS / "support")),
         timeout=120,
     )
     assert run.stderr == "", run.stderr

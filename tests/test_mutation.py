@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from child_pytest import child_environment
 from repository import ROOT, script
 
 mutants = script("tools/mutants.py")
@@ -113,15 +114,12 @@ def test_what_kills(tmp_path):
         (tmp_path / "tools").mkdir(exist_ok=True)
         shutil.copy(ROOT / f"tools/{name}.py", tmp_path / "tools")
     times = source.stat().st_mtime_ns
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
-    }
     run = subprocess.run(
         [sys.executable, "tools/mutation.py", "adapters", "--at-least", "40"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=child_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
         timeout=120,
     )
     found = [line for line in run.stdout.splitlines() if line and line[0] not in "@+- "]

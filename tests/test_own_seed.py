@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from child_pytest import child_environment
 from repository import ROOT
 
 TESTS = ROOT / "tests"
@@ -33,9 +34,6 @@ def test_other(rng, shared):
 
 def drawn(folder, *tests):
     """What the cases of a child's test draw, as they come."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
-    }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "own_seed"]
     run = subprocess.run(
         [
@@ -49,7 +47,7 @@ def drawn(folder, *tests):
         capture_output=True,
         text=True,
         cwd=folder,
-        env=environment | {"PYTHONPATH": str(TESTS / "support")},
+        env=child_environment(PYTHONPATH=str(TESTS / "support")),
         timeout=120,
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout

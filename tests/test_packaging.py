@@ -11,6 +11,7 @@ from importlib.metadata import entry_points, version
 
 import probe.adapters
 import pytest
+from child_pytest import child_environment
 from repository import ROOT
 
 import probe
@@ -158,15 +159,12 @@ def test_a_second_checkout_runs_no_test_with_the_adapters_of_the_first(tmp_path)
         else:
             shutil.copy(source, copy)
     (tmp_path / "tests" / "test_it.py").write_text("def test_it(): pass\n")
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")
-    }
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment | {"PYTHONPATH": ""},
+        env=child_environment(PYTHONPATH=""),
         timeout=120,
     )
     assert run.returncode == pytest.ExitCode.USAGE_ERROR, run.stdout

@@ -1,7 +1,6 @@
 """The pytest plugin: a test for each layer or pair, failures that say the verdict first, recordings
 that later runs are compared with."""
 
-import os
 import resource
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+from child_pytest import OF_THIS_RUN, child_environment
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
 
@@ -27,7 +27,6 @@ WITHOUT_CHILD = (
 """The plugins that would change what the tests' own process has set up are left out."""
 IMPORTED = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
 """Other tests may have imported the plugin before pytest looked at it."""
-FOR_THESE_TESTS = ("PYTEST_ADDOPTS", "CI")
 HEAD = "import pytest\nimport probe\n"
 
 
@@ -66,8 +65,7 @@ def run(capfd, monkeypatch):
         with monkeypatch.context() as inside:
             inside.chdir(folder)
             inside.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-            # Options meant for the tests of this project would reach the run inside.
-            for name in FOR_THESE_TESTS:
+            for name in OF_THIS_RUN:
                 inside.delenv(name, raising=False)
             status = pytest.main(
                 [
@@ -103,7 +101,7 @@ def run_in_a_child(folder, text, *options):
         capture_output=True,
         text=True,
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in FOR_THESE_TESTS},
+        env=child_environment(),
         timeout=300,
     )
     assert done.stderr == ""
