@@ -63,20 +63,21 @@ def main() -> int:
     checks: list[dict[str, Any]] = []
 
     def answer(question: Question) -> Answer:
-        checks.append(check(question))
-        latest = checks[-1]
+        latest = check(question)
+        checks.append(latest)
         cause = f"{latest['named']}: {latest['claim']}" if latest["exact"] else ""
         return Answer(latest["verdict"] == "diverge", latest["element"], cause)
 
     ports = []
     for port in rows(answer, options.families or FAMILIES):
         ports.append(port)
-        checks[-1] |= {name: getattr(port, name) for name in PORT}
+        row = checks[-1]
+        row |= {name: getattr(port, name) for name in PORT}
         if options.lines is not None:
             with options.lines.open("a") as file:
-                file.write(json.dumps(checks[-1]) + "\n")
+                file.write(json.dumps(row) + "\n")
         if port.mistake:
-            print(f"| {port.case} | {port.what} | {port.answer.cause} |", flush=True)
+            print(f"| {port.case} | {port.what} | {row['named']}: {row['claim']} |", flush=True)
     right = Counter(row["verdict"] for row in checks if not row["mistake"])
     wrong = [row for row in checks if row["mistake"]]
     print(f"right ports: {dict(right)}")
@@ -90,22 +91,21 @@ def main() -> int:
 
 def section(checks: list[dict[str, Any]]) -> str:
     """The counts of each family, and the mistakes for which nothing reproduces the values."""
-    order = [*FAMILIES]
+    others = [family for family in FAMILIES if family not in HELD_OUT]
     table = [
         "| family | right ports that agree, with no cause | mistakes told apart "
         "| cause that gives the values | among several | median s | 95 % within s | worst s |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    groups = [[family] for family in order]
-    groups += [order[: -len(HELD_OUT)], order[-len(HELD_OUT) :]]
-    for group in groups:
-        mine = [row for row in checks if row["family"] in group]
+    titles = {family: [family] for family in FAMILIES}
+    for title, families in {**titles, "all others": others, "held out": HELD_OUT}.items():
+        mine = [row for row in checks if row["family"] in families]
         twins = [row for row in mine if not row["mistake"]]
         wrong = [row for row in mine if row["mistake"]]
         quiet = sum(row["verdict"] == "agree" and not row["named"] for row in twins)
         seconds = sorted(row["seconds"] for row in wrong)
         cells = [
-            group[0] if len(group) == 1 else "held out" if group[0] in HELD_OUT else "all others",
+            title,
             f"{quiet} of {len(twins)}",
             f"{sum(row['verdict'] == 'diverge' for row in wrong)} of {len(wrong)}",
             f"{sum(row['exact'] for row in wrong)}",
