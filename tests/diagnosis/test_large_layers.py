@@ -121,9 +121,9 @@ def test_single_changes_are_tried_though_the_budget_is_used_up(block, monkeypatc
     values = of(ported, module, torch.from_numpy(x), out=lambda y: y / 2)
     # so little that most of what may happen to a step is not tried
     monkeypatch.setattr(diagnose, "_WORK_OF_LARGE", 1e9)
-    monkeypatch.setattr(search, "_BESIDE", 0.0)
+    monkeypatch.setattr(search, "_FOR_SINGLE", 0.0)
     assert not probe.check(module, "", x, expected=values).findings
-    monkeypatch.setattr(search, "_BESIDE", 1.0)
+    monkeypatch.setattr(search, "_FOR_SINGLE", 1.0)
     (finding,) = probe.check(module, "", x, expected=values).findings
     assert finding.left <= 1
     assert "the output of out (Add) is multiplied by 1/2" in finding.claim
