@@ -1,13 +1,16 @@
 """Arithmetic, comparisons and changes of type."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
 from probe import ops
 from probe.description import Ref
 from probe.errors import Undescribed
+from probe.ops.quantize.dynamic import FLOAT8_TYPES
 
 from .describe import CallBuilder, Outputs, Value, function, in_type
 from .gather_sort import nonzero
@@ -373,9 +376,20 @@ for _name, _to in _TYPES.items():
 def to(build: CallBuilder, input: Value, *args: Any, **kwargs: Any) -> Ref:
     """Whatever the arguments: the type is that of the output."""
     kind = build.kinds[0]
-    if kind in _TYPES.values():
+    if kind in FLOAT8_TYPES:
+        return build.add(ops.Float8(kind=kind, saturates=_saturates(kind)), input)
+    if kind in _TYPES.values() or kind.startswith("uint"):
         return _cast(build, input, kind)
-    return build.add(ops.Identity(), input)
+    if kind.startswith("complex"):
+        return build.add(ops.Identity(), input)
+    raise Undescribed(f"a cast to {kind} is not supported")
+
+
+@cache
+def _saturates(kind: str) -> bool:
+    """Whether this PyTorch clips what is too large for a type: newer ones do so to
+    float8_e4m3fn, where older ones give NaN."""
+    return bool(torch.tensor(1e9).to(getattr(torch, kind)).float().isfinite())
 
 
 @function("cumsum", "cumsum_", onnx="cumsum")

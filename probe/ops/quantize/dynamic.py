@@ -1,8 +1,10 @@
 """Quantisers of inputs whose scale is found in each call, as weight-quantised layers put them
 before their product."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from probe.ops.base import Arrays, Elementwise, Evaluated, Graph, Op, spread
 from probe.ops.contributions import Contributions, Stage, Terms
 from probe.ops.exactness import or_zero
 
-__all__ = ["AbsMaxQuantize", "Float8"]
+__all__ = ["FLOAT8_TYPES", "AbsMaxQuantize", "Float8"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,26 +104,64 @@ class AbsMaxQuantize(Op):
         return Contributions((Terms(np.array([at], int)),), (Stage(words, value),))
 
 
+class _Format(NamedTuple):
+    """A type of eight bits: how many of them the fraction has, the exponent of its smallest normal
+    number, its largest number, what is beyond it and from where on, and its number in
+    onnx.TensorProto.
+
+    (Micikevicius et al., "FP8 Formats for Deep Learning", 2022; of those named ...fnuz, without
+    infinities and with one zero: Noune et al., "8-bit Numerical Formats for Deep Neural Networks",
+    2022.)
+    """
+
+    fraction: int
+    lowest: int
+    largest: float
+    beyond: float
+    limit: float
+    code: int
+
+
+_FORMATS = {
+    # half of a step above an even number, 448, is still rounded to it
+    "float8_e4m3fn": _Format(3, -6, 448.0, math.nan, float(np.nextafter(np.float32(464), 512)), 17),
+    "float8_e4m3fnuz": _Format(3, -7, 240.0, math.nan, 248.0, 18),
+    "float8_e5m2": _Format(2, -14, 57344.0, math.inf, 61440.0, 19),
+    "float8_e5m2fnuz": _Format(2, -15, 57344.0, math.nan, 61440.0, 20),
+}
+FLOAT8_TYPES = frozenset(_FORMATS)
+"""The types of eight bits, by NumPy's names of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Float8(Elementwise):
-    """x / size, clipped to 448 and rounded half to even to float8 e4m3fn (3 mantissa bits), times
-    size.
+    """x / size, rounded half to even to a number of the type ``kind``, times size. What is larger
+    than any of them is clipped to the largest where it ``saturates``, and is infinite or NaN
+    elsewhere.
 
-    (keras/src/quantizers/quantizers.py, quantize_and_dequantize; the format: Micikevicius et al.,
-    "FP8 Formats for Deep Learning", 2022.)
+    (Clipped: keras/src/quantizers/quantizers.py, quantize_and_dequantize; not: PyTorch's Tensor.to
+    of float8_e5m2, c10/util/Float8_e5m2.h.)
     """
 
     size: float = 1.0
+    kind: str = "float8_e4m3fn"
+    saturates: bool = True
     jumps = True
 
     def summary(self, inputs: Arrays) -> str:
-        return f"the input to float8 e4m3fn, in units of {self.size:g}"
+        words = f"the input to {self.kind.replace('_', ' ')}"
+        return f"{words}, in units of {self.size:g}" if self.size != 1 else words
 
     def f(self, x: np.ndarray) -> np.ndarray:
-        inside = np.clip(x / x.dtype.type(self.size), -448, 448)
-        exponent = np.maximum(np.frexp(inside)[1] - 1, -6)  # below 2**-6 the format is subnormal
-        step = np.exp2(exponent - 3.0).astype(x.dtype)
-        return np.rint(inside / step) * step * x.dtype.type(self.size)
+        of = _FORMATS[self.kind]
+        inside = x / x.dtype.type(self.size)
+        if self.saturates:
+            inside = np.clip(inside, -of.largest, of.largest)
+        exponent = np.maximum(np.frexp(inside)[1] - 1, of.lowest)  # below it, it is subnormal
+        step = np.exp2(exponent - float(of.fraction)).astype(x.dtype)
+        rounded = np.rint(inside / step) * step
+        beyond = np.copysign(x.dtype.type(of.beyond), rounded)
+        return np.where(np.abs(rounded) > of.largest, beyond, rounded) * x.dtype.type(self.size)
 
     def error_bound(self, of: Evaluated, precision: Precision) -> tuple[np.ndarray, ...]:
         (x,), (slack,), (y,) = of.inputs, of.slacks, of.outputs
@@ -129,11 +169,17 @@ class Float8(Elementwise):
         return (spread(self.f, x, y, moved) + 2 * precision.unit * np.abs(y) + precision.tiny,)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
-        size, limit = graph.const(self.size), graph.const(448.0)
-        inside = graph.op("Clip", graph.op("Div", inputs[0], size), graph.const(-448.0), limit)
-        narrow = graph.op("Cast", inside, to=_FLOAT8)
-        return (graph.op("Mul", graph.op("Cast", narrow, to=_FLOAT), size),)
+        of, size = _FORMATS[self.kind], graph.const(self.size)
+        scaled = graph.op("Div", inputs[0], size)
+        bounds = graph.const(-of.largest), graph.const(of.largest)
+        narrow = graph.op("Cast", graph.op("Clip", scaled, *bounds), to=of.code)
+        rounded = graph.op("Cast", narrow, to=_FLOAT)
+        if not self.saturates:  # ONNX Runtime's Cast with saturate=0 errs near the limit
+            over = graph.op("GreaterOrEqual", graph.op("Abs", scaled), graph.const(of.limit))
+            beyond = graph.op("Mul", scaled, graph.const(of.beyond))
+            rounded = graph.op("Where", over, beyond, rounded)
+        return (graph.op("Mul", rounded, size),)
 
 
-_FLOAT, _FLOAT8 = 1, 17
-"""onnx.TensorProto.FLOAT and FLOAT8E4M3FN."""
+_FLOAT = 1
+"""onnx.TensorProto.FLOAT."""
