@@ -187,3 +187,19 @@ def test_the_axes_of_a_sequence_are_left_as_they_are():
         y = other(torch.tensor(x))[0].numpy()
     (first,) = probe.check(m, "", x, expected=y).findings
     assert first.slug == "missing-step" and "are not brought to the order" in first.claim
+
+
+class Sums(nn.Module):
+    """Each sum takes the one before it twice: 2 ** 30 ways lead from the last to the first."""
+
+    def forward(self, x):
+        for _ in range(30):
+            x = x + torch.tanh(x)
+        return x
+
+
+def test_steps_of_many_ways_are_gone_through_once():
+    x = RNG.normal(size=(2, 3)).astype(np.float32)
+    model = Sums().eval()
+    y = model(torch.from_numpy(x)).numpy()
+    assert probe.check(model, "", x, expected=y + x).verdict == "diverge"

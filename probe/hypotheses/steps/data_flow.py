@@ -90,14 +90,15 @@ def _not_turned(case: Case) -> Iterator[Change]:
 @once
 def _unused(case: Case) -> set[int]:
     """The steps that other outputs alone come from: they may not fit any more."""
-    line, used = [Ref(len(case.steps) - 1)], set[int]()
+    line, seen = [Ref(len(case.steps) - 1)], set[Ref]()
     while line:
         ref = line.pop()
-        if ref.step >= 0:
-            used.add(ref.step)
+        if ref.step >= 0 and ref not in seen:
+            seen.add(ref)
             sources = case.steps[ref.step].sources(ref.step)
             several = isinstance(case.steps[ref.step].op, Outputs) and len(sources) > 1
             line += [sources[ref.index]] if several else sources
+    used = {ref.step for ref in seen}
     return {at for at, step in enumerate(case.steps) if at not in used and step.sources(at)}
 
 
