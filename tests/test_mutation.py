@@ -67,6 +67,20 @@ def test_as_many_of_each_kind_as_there_are(tmp_path):
     assert len(set(drawn[0])) == 5
 
 
+def test_tests_of_a_room(monkeypatch):
+    """Those above it, which are about each op, are its own too; a room that needs another
+    environment has none here."""
+    monkeypatch.chdir(ROOT)
+    mutation = script("tools/mutation.py")
+    own, others = mutation.rooms(Path("probe/ops/linear/conv.py"))
+    assert {"tests/ops/linear/test_conv.py", "tests/ops/test_every_op.py"} < {*own}
+    assert not any(test.startswith("tests/ops/window") for test in own)
+    assert not {*own} & {*others}
+    assert mutation.rooms(Path("adapters/tfmot.py"))[0] == ["tests/adapters/test_tfmot.py"]
+    assert not mutation.can_be_tested(Path("adapters/hgq/layers.py"))
+    assert mutation.can_be_tested(Path("adapters/tfmot.py"))
+
+
 SOURCE = """
 def rest(left, right):
     return left - right

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parent.parent
-_MIXED = (".", "adapters")
+MIXED = (".", "adapters")
 """Folders of tests/ whose own files test different things, and whose folders are rooms."""
 _PAGES = ("", "docs", "examples", "tools")
 """Folders that the tests of documentation/ read."""
@@ -71,7 +71,7 @@ def tests_of(path: str) -> list[str]:
     mirroring = folder / f"test_{file.name}"
     if file.is_relative_to(folder) and file.match("test_*.py"):
         tests = [file] if file.is_file() else []
-    elif found in _MIXED:
+    elif found in MIXED:
         tests = [mirroring] if mirroring.is_file() else sorted(folder.glob("test_*.py"))
     else:
         tests = [folder] if any(folder.rglob("test_*.py")) else []

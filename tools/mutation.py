@@ -4,7 +4,8 @@ against the tests of its own room, and where these see nothing against those of 
 ``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: a file is changed where it
 lies, and a child of a process that has imported the frameworks once runs tests, those of files that
 share the rarest words with the changed one first, until one fails. What fails is a kill where it
-passes without the mutant right after. The file is put back: run it in a clone.
+passes without the mutant right after. The file is put back: run it in a clone. Files whose tests
+need an environment of their own (adapters/hgq) are left out.
 """
 
 import argparse
@@ -160,7 +161,7 @@ def nearest(file: Path, tests: list[Path]) -> list[Path]:
 def rooms(file: Path) -> tuple[list[str], list[str]]:
     """The test files of a file's room, and the nearest ones of others."""
     beside = [ROOT / path for path in changed_rooms.tests_of(file.as_posix())]
-    own = {test for path in beside for test in _test_files(path)}
+    own = {test for path in beside for test in [*_test_files(path), *_tests_above(path)]}
     outside = {ROOT / "tests" / name for name in changed_rooms.APART}
     others = [
         test
@@ -175,6 +176,22 @@ def rooms(file: Path) -> tuple[list[str], list[str]]:
 
 def _test_files(path: Path) -> list[Path]:
     return sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+
+
+def _tests_above(path: Path) -> list[Path]:
+    """The test files that lie in a folder above a room itself: they are about all rooms in it
+    (tests/ops/test_every_op.py), but in a mixed folder each about something else."""
+    rooms, found = ROOT / "tests", list[Path]()
+    for folder in path.parents:
+        if folder.relative_to(rooms).as_posix() in changed_rooms.MIXED:
+            break
+        found += folder.glob("test_*.py")
+    return found
+
+
+def can_be_tested(file: Path) -> bool:
+    """Whether the tests of a file's room can run where those of others can."""
+    return changed_rooms.room(file.as_posix()) not in changed_rooms.APART
 
 
 def outcome(mutant: Mutant, seconds: float, room_only: bool) -> tuple[str, str]:
@@ -246,6 +263,7 @@ def main() -> int:
         file
         for path in arguments.paths
         for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+        if can_be_tested(file)
     ]
     mutants = drawn(files, arguments.mutants, arguments.seed)
     _import_frameworks()
