@@ -76,7 +76,8 @@ ENDLESS = """
 <ir_version: 8, opset_import: ["" : 18]>
 layer (float[1, 3] a) => (float[1, 3] y) {
    go = Constant <value = bool {1}> ()
-   y = Loop ("", go, a) <body = step (int64 k, bool before, float[1, 3] x) => (bool after, float[1, 3] z) {
+   y = Loop ("", go, a) <body = step
+   (int64 k, bool before, float[1, 3] x) => (bool after, float[1, 3] z) {
       after = Identity (before)
       z = Neg (x)
    }>
