@@ -113,11 +113,14 @@ def drift_of(
     )
     within = {place for place, part in enumerate(road.parts) if part.capture.key in own}
     described = road.description
-    if described is not None and len(within) == len(road.parts):
+    unseen = described is not None and any(
+        taken.why and taken.call not in within for taken in described.taken
+    )
+    if described is not None and not unseen and len(within) == len(road.parts):
         return None
     if (
         described is None
-        or any(taken.why and taken.call not in within for taken in described.taken)
+        or unseen
         or sum(output.size for part in road.parts for output in part.capture.outputs) > _MOST
     ):
         if plain:
