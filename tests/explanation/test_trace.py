@@ -10,12 +10,12 @@ import pytest
 import qkeras
 import torch
 from explained_cases import LAYERS, call_of, drawn
+from told_elements import told
 
 import probe
 from probe.description import Weight, weights_of
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.origin import number
-from probe.explanation.trace import origin_of
 from probe.numerics.dtypes import widened
 from probe.ops import Concat, Identity, Mul
 
@@ -27,33 +27,6 @@ pytestmark = [
 ]
 ELEMENTS = 10
 """Of each layer; with more than a hundred layers, over a thousand in all."""
-UNIT = 2.0**-53
-
-
-def holds(term, inputs, weights, intermediate):
-    """A term says what stands at the places that it names."""
-    if term.padding:
-        assert term.input_value == 0 and term.input_index is None
-    elif not term.input.startswith("input"):
-        assert (
-            intermediate
-            and term.inner is not None
-            and math.isclose(
-                term.inner.steps[-1].value, term.input_value, rel_tol=1e-12, abs_tol=1e-12
-            )
-        )
-        assert not any(inner.inner for inner in term.inner.terms)
-        for inner in term.inner.terms:
-            holds(inner, inputs, weights, False)
-    else:
-        assert inputs[int(term.input[5:] or 0)][term.input_index] == term.input_value
-    if term.weight in weights:
-        assert weights[term.weight][term.weight_index] == term.weight_value
-    elif term.weight is not None:
-        assert inputs[int(term.weight[5:])][term.weight_index] == term.weight_value
-    assert abs(term.product) == abs(
-        term.input_value * (1.0 if term.weight is None else term.weight_value)
-    )
 
 
 @pytest.mark.exhaustive(default=60)
@@ -69,27 +42,7 @@ def test_terms_add_up_and_stand_where_they_say(name, layer, shapes):
     rng = np.random.default_rng(1)
     for _ in range(ELEMENTS):
         at = tuple(int(rng.integers(size)) for size in values[-1][0].shape)
-        origin = origin_of(steps, inputs, values, at)
-        for term in origin.terms:
-            holds(term, inputs, weights, True)
-        for change in origin.steps:
-            for member in change.members:
-                if member.input.startswith("input"):
-                    assert inputs[int(member.input[5:] or 0)][member.input_index] == member.value
-        parts = [
-            *(term.product for term in origin.terms),
-            *([] if origin.bias is None else [origin.bias]),
-        ]
-        if parts:
-            assert origin.total == math.fsum(parts)
-        if origin.computed is not None:
-            bound = max(1, len(parts)) * UNIT * math.fsum(map(abs, parts or [origin.total]))
-            assert abs(origin.total - origin.computed) <= bound
-            assert (
-                number(origin.total) == number(origin.computed) or abs(origin.total) < bound * 2**23
-            )
-        value = float(values[-1][0][at])
-        assert math.isclose(origin.steps[-1].value, value, rel_tol=1e-12, abs_tol=1e-12)
+        origin = told(steps, inputs, values, weights, at)
         assert origin.terms or "ConstantPad" in name or "ZeroPad" in name
 
 

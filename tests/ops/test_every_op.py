@@ -1,12 +1,16 @@
-"""Every class of ops: NumPy in float64 against ONNX Runtime, within the bound; no class is left
-out."""
+"""Every class of ops: NumPy in float64 against ONNX Runtime, within the bound; where each element
+comes from, and how that is told; no class is left out."""
 
+import re
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from pkgutil import walk_packages
 
 import numpy as np
 import pytest
 from op_cases import CASES, normal, positive, vector, weight
+from told_elements import told
 
 from probe import ops
 from probe.description import Ref, Step
@@ -16,6 +20,7 @@ from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
 from probe.ops.base import Op
+from probe.ops.step import weight_fields, weights_of
 
 FLOAT32 = precision_of("float32")
 
@@ -204,6 +209,10 @@ EVERY = (
     | WINDOW
     | OTHERS
 )
+WORDS = dict(
+    line.split(" | ", 1)
+    for line in (Path(__file__).parent / "words_of_every_op.txt").read_text("utf-8").splitlines()
+)
 NOT_IN_ONNX = ("Recomputed", "SingularValues")
 """What ONNX has no form of."""
 BASES = (
@@ -244,3 +253,83 @@ def test_numpy_and_onnx_runtime_within_the_bound(name):
         assert not np.isnan(bound).any() and np.isfinite(bound[np.isfinite(y)]).all()
         same = (theirs == y) | (np.isnan(theirs) & np.isnan(y))
         assert (same | (np.abs(np.where(same, 0, theirs.astype(np.float64) - y)) <= bound)).all()
+
+
+DRAWN = r"-?\d+\.\d{4,}(e-\d+)?|level \S+|input \d( is sel|, sin).*|in(terv|d)\S+ \d.*|the key \d"
+FOREIGN_FACTORS = ("Fourier", "Resize", "GridSample", "Attention", "AdditiveAttention")
+"""Whose factors belong to the operation: neither a weight's nor an input's."""
+MOVES = (-1e4, -40, -0.9, -1e-3, 1e-3, 0.7, 3.1, 90)
+TOO_MANY = (
+    *("LpPool", "SingularValues", "Det", "FractionalMaxPool", "ConvLSTM", "Chain", "Recomputed"),
+    *("Constant", "Parameter", "NonMaxSuppression", "NonZero", "IsInf", "IsNaN", "MaskSteps"),
+    *("Where", "Equal", "NotEqual", "AutoQuantizedBits", "Fourier", "Sparsemax"),
+)
+"""Of which elements are said to matter that do not, on these inputs or on any."""
+
+
+def named(name):
+    """The op with each weight under the name of its field, and its inputs."""
+    op, *inputs = EVERY[name]
+    weights = {field: replace(getattr(op, field), name=field) for field in weight_fields(op)}
+    return replace(op, **weights), [np.asarray(x) for x in inputs]
+
+
+def elements(shape, count=3):
+    """Some of an array, by their places."""
+    rng = np.random.default_rng(1)
+    return [tuple(int(rng.integers(size)) for size in shape) for _ in range(count)]
+
+
+def matters(op, inputs, y, at):
+    """For each float input: of which elements the output's depends, as far as moves of each show
+    it."""
+    for position, x in enumerate(inputs):
+        found = np.zeros(x.shape, bool)
+        for place in np.ndindex(x.shape if x.dtype.kind == "f" else (0,)):
+            for move in MOVES:
+                changed = [array.copy() for array in inputs]
+                changed[position][place] += move
+                with np.errstate(all="ignore"):
+                    other = op.run_float64(*changed)[0]
+                same = other.shape == y.shape and np.isclose(
+                    other[at], y[at], rtol=1e-11, atol=0, equal_nan=True
+                )
+                found[place] |= not same
+        yield found if x.dtype.kind == "f" else None
+
+
+def own_words(op, inputs, outputs, at):
+    """How an element came about, but for what the op's class says of all of them."""
+    of_class = " ".join(type(op).__doc__.partition("\n\n")[0].split()).rstrip(".")
+    title, stages = op.title(inputs), op.contributions(inputs, outputs, at).stages
+    words = dict.fromkeys([title, *(stage.words for stage in stages)])
+    words.pop(f"{type(op).__name__}: {of_class}", None)
+    return re.sub(DRAWN, "…", "; ".join(words))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_element(name):
+    """Its terms add up and stand where they say, it is told as words_of_every_op.txt has it, but
+    for what the draws decide, and the inputs that it depends on are those that move it."""
+    op, inputs = named(name)
+    kind = type(op).__name__
+    steps = (Step(op, tuple(Ref(-1, position) for position in range(len(inputs)))),)
+    values = recompute(steps, inputs)
+    weights = {key: w.effective for key, w in weights_of(steps).items()}
+    y = values[-1][0]
+    first, *more = elements(y.shape)
+    for at in (first, *more) if kind not in ("IsInf", "IsNaN") else ():
+        told(steps, inputs, values, weights, at, foreign_factors=kind in FOREIGN_FACTORS)
+
+    assert own_words(op, inputs, values[-1], first) == WORDS.get(name, "")
+
+    mask = np.zeros(y.shape, bool)
+    for flags in op.influence(mask, inputs):
+        assert not flags.any()
+    mask[first] = True
+    reached = op.influence(mask, inputs)
+    assert [flags.shape for flags in reached] == [x.shape for x in inputs]
+    for flags, moving in zip(reached, matters(op, inputs, y, first), strict=True):
+        if moving is not None:
+            assert not (moving & ~flags).any()
+            assert kind in TOO_MANY or not (flags & ~moving).any()
