@@ -87,8 +87,12 @@ def rest(left, right):
 
 def is_large(value):
     return value > 3.0
+
+def both():
+    return 'a', True
 """
 ROOM = """
+import pytest
 from adapters.area.numbers import is_large, rest
 
 def test_rest():
@@ -96,6 +100,10 @@ def test_rest():
 
 def test_that_fails_by_itself():
     assert not is_large(9)
+
+@pytest.mark.costly
+def test_between():
+    assert is_large(5)
 """
 OTHERS = """
 from adapters.area.numbers import is_large
@@ -106,15 +114,17 @@ def test_large():
 OPTIONS = """
 [pytest]
 pythonpath = .
-addopts = -p xdist.plugin -p pytest_timeout --import-mode=importlib
+addopts = -p xdist.plugin -p pytest_timeout --import-mode=importlib -m "not costly"
+markers =
+    costly: as in this project
 """
 
 
 @pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the tool forks")
 def test_what_kills(tmp_path):
-    """The room's own tests, or only others, or none; and no test that fails without the mistake
-    too."""
+    """The room's own tests, those of it that .ci/run adds, or only others, or none; and no test
+    that fails without the mistake too."""
     source = tmp_path / "adapters/area/numbers.py"
     for path, text in {
         source: SOURCE,
@@ -129,7 +139,7 @@ def test_what_kills(tmp_path):
         shutil.copy(ROOT / f"tools/{name}.py", tmp_path / "tools")
     times = source.stat().st_mtime_ns
     run = subprocess.run(
-        [sys.executable, "tools/mutation.py", "adapters", "--at-least", "40"],
+        [sys.executable, "tools/mutation.py", "adapters", "--at-least", "60"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -142,8 +152,11 @@ def test_what_kills(tmp_path):
         f"killed by its room: {place}:3 arithmetic tests/adapters/area/test_numbers.py::test_rest",
         f"killed by others only: {place}:6 comparison "
         "tests/adapters/other/test_large.py::test_large",
-        f"survived: {place}:6 constant",
-        "3 mutants: {'killed by its room': 1, 'killed by others only': 1, 'survived': 1}",
+        f"killed by its room's marked tests: {place}:6 constant "
+        "tests/adapters/area/test_numbers.py::test_between",
+        f"survived: {place}:9 logic",
+        "4 mutants: {'killed by its room': 1, 'killed by others only': 1, "
+        "\"killed by its room's marked tests\": 1, 'survived': 1}",
     ], run.stdout + run.stderr
     assert "-    return value > 3.0\n+    return value > (6.0)\n" in run.stdout
     assert run.returncode == 1

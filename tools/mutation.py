@@ -3,9 +3,11 @@ against the tests of its own room, and where these see nothing against those of 
 
 ``nox -s mutation -- probe/ops probe/verdict --mutants 200 --seed 0``: a file is changed where it
 lies, and a child of a process that has imported the frameworks once runs tests, those of files that
-share the rarest words with the changed one first, until one fails. What fails is a kill where it
-passes without the mutant right after. The file is put back: run it in a clone. Files whose tests
-need an environment of their own (adapters/hgq) are left out.
+share the rarest words with the changed one first, until one fails: of the room those of the
+README's command, and where none of these fails the costly and exhaustive ones, which .ci/run adds
+where a change touches the room. What fails is a kill where it passes without the mutant right
+after. The file is put back: run it in a clone. Files whose tests need an environment of their own
+(adapters/hgq) are left out.
 """
 
 import argparse
@@ -45,7 +47,10 @@ FRAMEWORKS = [
     "qkeras",
 ]
 WHERE = ["probe", "adapters"]
-ROOM, OTHERS, SURVIVED = "killed by its room", "killed by others only", "survived"
+ROOM, MARKED = "killed by its room", "killed by its room's marked tests"
+OTHERS, SURVIVED = "killed by others only", "survived"
+_OF_CHANGE = ("-m", "(costly or exhaustive) and not slow and not gpu")
+"""What .ci/run adds for a room that a change touches."""
 _NEAR = 20
 """So many test files of other rooms are tried."""
 _HANGS = 60
@@ -126,17 +131,17 @@ def mutated(mutant: Mutant) -> Iterator[None]:
         os.utime(mutant.file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def killer(mutant: Mutant, tests: list[str], seconds: float) -> str | None:
+def killer(mutant: Mutant, tests: list[str], seconds: float, *options: str) -> str | None:
     """The test that fails with the mutant, and passes without it right after; None where there is
     none."""
     left_out: list[str] = []
     for _ in range(_FALSE_ALARMS):
         with mutated(mutant):
-            failed = run(tests, seconds, *left_out)
+            failed = run(tests, seconds, *options, *left_out)
         if failed is None:
             return None
         # What hangs or dies does not say in which test.
-        if run([failed] if failed else tests, seconds, *left_out) is None:
+        if run([failed] if failed else tests, seconds, *options, *left_out) is None:
             return failed or "by a process that hung or died"
         left_out += [f"--deselect={failed}"] if failed else []
     return None
@@ -199,6 +204,8 @@ def outcome(mutant: Mutant, seconds: float, room_only: bool) -> tuple[str, str]:
     own, others = rooms(mutant.file)
     if test := killer(mutant, own, seconds):
         return ROOM, test
+    if test := killer(mutant, own, seconds, *_OF_CHANGE):
+        return MARKED, test
     if not room_only and (test := killer(mutant, others, seconds)):
         return OTHERS, test
     return SURVIVED, ""
@@ -280,7 +287,8 @@ def main() -> int:
         print(f"{found}: {mutant.file}:{mutant.line} {mutant.kind} {test}".rstrip())
         print(_difference(mutant), flush=True)
     print(f"{counts.total()} mutants: {dict(counts)}")
-    return int(100 * counts[ROOM] < arguments.at_least * counts.total())
+    killed = counts[ROOM] + counts[MARKED]
+    return int(100 * killed < arguments.at_least * counts.total())
 
 
 if __name__ == "__main__":
