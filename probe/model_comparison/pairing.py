@@ -221,7 +221,8 @@ def _explain(
             pair = replace(pair, drawn=drawn(paired, errors.slack_a, errors.slack_b))
         rows.append(pair)
     if passes.alone is not None:
-        rows += [repeated_pair(*same) for same in repeated(passes.reference, passes.walked.graph)]
+        again = repeated(passes.reference, passes.walked.graph)
+        rows += [repeated_pair(*same, passes.alone) for same in again]
     return rows
 
 

@@ -32,11 +32,15 @@ def pair_of(segment: Segment, down: Comparison | None, alone: Side | None) -> Pa
     a_names = names_of(segment.a, paired.a.tensor, beside_a)
     b_names = names_of(segment.b, paired.b, beside_b)
     called = (_last(calls_of(segment.a, beside_a)), _last(calls_of(segment.b, beside_b)))
+    tensors = (paired.a.tensor.name, paired.b.name)
     axes = _axes(paired)
+    given = ""
+    if alone is not None and not axes.text and _is_output(paired.b, segment):
+        given = paired.a.tensor.name
     if alone is Side.B:
         axes = axes.inverse
         a_names, b_names = b_names, a_names
-        called = called[::-1]
+        called, tensors = called[::-1], tensors[::-1]
         local, down = _exchanged(local), _exchanged(down)
     if local is None:
         verdict = "unchecked"
@@ -51,12 +55,20 @@ def pair_of(segment: Segment, down: Comparison | None, alone: Side | None) -> Pa
         *(a_names, b_names, axes.text, paired.how, local, down, verdict),
         fitting=paired.fitting,
         shape=tuple(paired.a.tensor.value.shape),
-        tensors=(paired.a.tensor.name, paired.b.name),
+        tensors=tensors,
         after=read_by(segment),
         called=called,
+        given=given,
         notes=(NAN_ALONE,) if empty else (),
         computed="A" if alone is Side.B else "B",
     )
+
+
+def _is_output(tensor: Tensor, segment: Segment) -> bool:
+    """Whether a tensor is what the last layer of a segment gives."""
+    calls = calls_of(segment.b, segment.a if segment.differs else None)
+    last = tensor.node is not None and bool(calls) and tensor.node.call is calls[-1]
+    return last and tensor.recorded is not None
 
 
 def _exchanged(comparison: Comparison | None) -> Comparison | None:
@@ -119,15 +131,19 @@ def explained(pair: Pair, group: Sequence[Segment], reasons: "Reasons") -> Pair:
     )
 
 
-def repeated_pair(array: Tensor, first: Tensor, tensor: Tensor) -> Pair:
+def repeated_pair(array: Tensor, first: Tensor, tensor: Tensor, alone: Side) -> Pair:
     """An array against another that stands for the same tensor of the model."""
     slack = digits(first.value)
-    local = compare((first.value,), (array.value,), (2 * slack,))
+    ends, names = (first.value, array.value), (tensor.name, array.name)
+    if alone is Side.A:
+        ends, names = ends[::-1], names[::-1]
+    local = compare((ends[0],), (ends[1],), (2 * slack,))
     return Pair(
         *((array.name,), (array.name,), "", "name", local, None),
         verdict="agree" if local.ok else "diverge",
         source=not local.ok,
         shape=tuple(array.value.shape),
-        tensors=(array.name, tensor.name),
+        tensors=names,
+        computed=alone.other.value,
         notes=(f"{first.name} is the same tensor of the model",),
     )

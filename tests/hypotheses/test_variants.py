@@ -135,6 +135,18 @@ FAULTS = {
     ),
     "the value of the largest magnitude": (nn.MaxPool2d(2), lambda m, x: of_largest_magnitude(x)),
     "the smallest value": (nn.MaxPool2d(2), lambda m, x: -F.max_pool2d(-x, 2)),
+    "AveragePool instead of MaxPool": (
+        nn.MaxPool2d(3, 2, 1),
+        lambda m, x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    ),
+    "AveragePool that counts padding instead of MaxPool": (
+        nn.MaxPool2d(3, 2, 1),
+        lambda m, x: F.avg_pool2d(x, 3, 2, 1),
+    ),
+    "MaxPool instead of AveragePool": (
+        nn.AvgPool2d(3, 2, 1),
+        lambda m, x: F.max_pool2d(x, 3, 2, 1),
+    ),
     "max(x, slope x)": (slopes(), as_maximum),
     "halves rounded to even": (nn.Upsample((7, 7)), lambda m, x: to_even(x)),
     "zeros beyond the border": (

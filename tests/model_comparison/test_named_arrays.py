@@ -1,11 +1,16 @@
 """Outputs alone, as another program wrote them: of layers, of blocks, under two names."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import probe
+from probe.cli.main import command
 
 X = np.random.default_rng(0).normal(size=(3, 4, 9, 8)).astype(np.float32)
 
@@ -161,6 +166,75 @@ def test_the_worst_element_says_whose_value_is_whose(net, arrays, first):
     assert ("[0, 0, 0, 0] A -50, B on A's tensors " if first else ", B -50; allowed") in text
     assert ("A on B's tensors " in text) == (not first), text
     assert f"local: {'B' if first else 'A'}'s layers on " in text
+
+
+@pytest.fixture(scope="module")
+def dumped(tmp_path_factory):
+    """A net with a PReLU and a pooling in a file, its input, and what its layers give."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.add_module("conv", nn.Conv2d(4, 6, 3, padding=1))
+    net.add_module("prelu", nn.PReLU(6))
+    net.add_module("pool", nn.MaxPool2d(2))
+    net.add_module("head", nn.Conv2d(6, 3, 3))
+    nn.init.uniform_(net.prelu.weight, 0.05, 0.4)
+    folder = tmp_path_factory.mktemp("dumped")
+    torch.save(net.eval(), folder / "net.pt")
+    np.save(folder / "x.npy", X)
+    names = ("conv", "prelu", "pool", "head")
+    return folder, {name: probe.check(net, name, X).outputs["framework"] for name in names}
+
+
+def compared_with(folder, arrays):
+    """The command's text for arrays in a folder, in an .npz, and in one of other names."""
+    place = folder / "dump"
+    place.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        np.save(place / f"{name}.npy", array)
+    np.savez(folder / "dump.npz", **arrays)
+    np.savez(folder / "others.npz", **{f"{name}_out": array for name, array in arrays.items()})
+    net, given = str(folder / "net.pt"), ["--input", str(folder / "x.npy"), "--trust"]
+    others = str(folder / "pairs.json")
+    (folder / "pairs.json").write_text(json.dumps({name: f"{name}_out" for name in arrays}))
+    for side in (str(place), str(folder / "dump.npz")):
+        yield CliRunner().invoke(command, ["compare", net, side, *given]).output
+    other = ["compare", net, str(folder / "others.npz"), *given, "--pairs", others]
+    yield CliRunner().invoke(command, other).output
+
+
+def test_the_causes_of_a_check_and_a_command_that_shows_them(dumped):
+    """Whose layer it is, with the values of that side: with an .npz where its names are layers."""
+    folder, arrays = dumped
+    low = (np.floor(arrays["prelu"] * 256) / 256).astype(np.float32)
+    files = ["dump/prelu.npy", "dump.npz", None]
+    for text, file in zip(compared_with(folder, arrays | {"prelu": low}), files, strict=True):
+        told = " ".join(text.split())
+        assert "the output has 8 fraction bits, rounded down (floor)" in told, text
+        (line,) = re.findall(r"look closer: probe (\S+(?: -\S+(?: [^-\s]\S*)?)*)", told)
+        words = line.split()
+        assert ("--expect" in words) == (file is not None), text
+        if file is not None:
+            assert words[-1] == str(folder / file)
+            again = CliRunner().invoke(command, words)
+            assert again.exit_code == 1 and "8 fraction bits, rounded down" in again.output
+
+
+def test_a_mean_for_a_maximum_is_named(dumped):
+    folder, arrays = dumped
+    net = torch.load(folder / "net.pt", weights_only=False)
+    mean = nn.AvgPool2d(2)(torch.from_numpy(arrays["prelu"])).numpy()
+    (source,) = probe.compare(net, arrays | {"pool": mean}, X).sources
+    assert source.findings[0].claim == "AveragePool instead of MaxPool"
+
+
+def test_the_pairs_of_other_names_are_those_of_a_and_b(dumped):
+    """``--save-pairs`` writes what ``--pairs`` reads."""
+    folder, arrays = dumped
+    others = {f"{name}_out": array for name, array in arrays.items()}
+    net = torch.load(folder / "net.pt", weights_only=False)
+    for a, b in ((net, others), (others, net)):
+        pairs = [pair.tensors for pair in probe.compare(a, b, X).pairs]
+        assert len(pairs) == 4 and probe.compare(a, b, X, pairs=pairs).ok
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Mistakes of sliding windows: padding, stride, dilation, divisor."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -10,7 +11,7 @@ from probe import ops
 from probe.errors import absorbed
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.edits.step_words import step_name
-from probe.hypotheses.registry import hypothesis
+from probe.hypotheses.registry import hypothesis, more
 from probe.ops.base import Sum
 from probe.ops.weight import Weight
 from probe.trial.case import Case
@@ -409,6 +410,22 @@ def pool_counts_padding(case: Case) -> Iterator[Edit]:
                 case.changed(position, divisor_override=cells),
             )
         yield case.edit("the sum is not divided", case.changed(position, divisor_override=1))
+
+
+@more("changed-step")
+def other_pooling(case: Case) -> Iterator[Edit]:
+    """The mean of each window instead of its largest value, or the reverse."""
+    for position, op in case.having(ops.MaxPool):
+        mean = ops.AveragePool(op.kernel, op.strides, op.pads, op.ceil_mode)
+        yield case.edit("AveragePool instead of MaxPool", case.with_op(position, mean))
+        if any(map(any, op.pads)):
+            counting = replace(mean, count_include_pad=True)
+            claim = "AveragePool that counts padding instead of MaxPool"
+            yield case.edit(claim, case.with_op(position, counting))
+    for position, mean in case.having(ops.AveragePool):
+        dilations = (1,) * len(mean.kernel)
+        most = ops.MaxPool(mean.kernel, mean.strides, mean.pads, dilations, mean.ceil_mode)
+        yield case.edit("MaxPool instead of AveragePool", case.with_op(position, most))
 
 
 @hypothesis("pool-ceil")

@@ -57,6 +57,6 @@ def narrow_types(
         return ()
     if isinstance(first.op, Softmax):
         return of_softmax(first.op, x, seen, fraction)
-    if isinstance(first.op, Elementwise) and not isinstance(first.op, Relu):
+    if isinstance(first.op, Elementwise) and first.op.pointwise and not isinstance(first.op, Relu):
         return of_table(first.op, x, seen, fraction)
     return ()

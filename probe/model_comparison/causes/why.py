@@ -112,16 +112,29 @@ def reasons_alone(
     theirs = np.asarray(paired.way.to_b(paired.a.tensor.value), np.float64)
     try:
         outputs = recompute(whole.steps, whole.inputs)
-        narrow = narrow_types(whole.steps, outputs, whole.inputs, theirs)
-        if narrow and not isinstance(search, str):
-            result.findings = narrow
-            return result
     except Exception as error:
         refused(error)
         return result
+    if not isinstance(search, str):
+        result.findings = _narrow(result, whole, outputs, theirs)
+        if result.findings:
+            return result
     case, allowed = Case(whole.steps, whole.inputs, outputs, theirs), np.asarray(paired.allowed)
     _find_causes(result, case, allowed if allowed.shape == case.healthy.shape else None, search)
     return result
+
+
+def _narrow(
+    result: Reasons, whole: Joined, outputs: list[tuple[np.ndarray, ...]], theirs: np.ndarray
+) -> tuple[Finding, ...]:
+    """The type that is too narrow; an error of ours in the search for it ends no other search."""
+    try:
+        return narrow_types(whole.steps, outputs, whole.inputs, theirs)
+    except ProbeError:
+        raise
+    except Exception as error:
+        result.notes.append(our_fault(error, "internal error in the search for narrow types"))
+        return ()
 
 
 def _explains(

@@ -5,6 +5,7 @@ in order once. What renders them computes nothing.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe import command_line, printable
@@ -210,9 +211,26 @@ def _worst(comparison: Comparison, computed: str = "") -> str:
 
 def _commands(pair: "Pair", comparison: "ModelComparison") -> Iterator[str]:
     """What checks the last layer of each side alone."""
-    for called, opened in zip(pair.called, comparison.opened, strict=True):
+    both = [*zip(pair.called, comparison.opened, strict=True)]
+    for side, (called, opened) in enumerate(both):
         if pair.source and called is not None and opened:
-            yield command_line.of_layer(opened, *called)
+            values = _values(pair, comparison, 1 - side)
+            yield command_line.of_layer((*opened, *values), *called)
+
+
+def _values(pair: "Pair", comparison: "ModelComparison", side: int) -> tuple[str, ...]:
+    """The words that give a check of a pair's layer the array of a side that is arrays alone; of an
+    .npz where all its names are those of layers."""
+    opened = comparison.opened[side]
+    if not (pair.given and opened):
+        return ()
+    if not opened[0].endswith(".npz"):
+        return ("--expect", str(Path(opened[0]) / f"{pair.given}.npy"))
+    called = [(other.given, other.called[1 - side]) for other in comparison.pairs]
+    others = any(layer is None or layer[0] != array for array, layer in called)
+    if others or comparison.unpaired[side]:
+        return ()
+    return ("--expect", opened[0])
 
 
 def differing(name: str, a: object, b: object) -> str:

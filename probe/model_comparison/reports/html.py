@@ -49,5 +49,5 @@ def _graph(pairs: Sequence["Pair"], table: Sequence[PairRow]) -> graph.GraphLayo
         name = row.b if row.a == row.b else f"{row.a} ~ {row.b}"
         verdict = "diverge" if pair.source else pair.verdict
         vertices.append(graph.Vertex(name, "", verdict, row.local_ratio, after))
-        places[pair.tensors[1]] = place
+        places[pair.end] = place
     return graph.laid_out(vertices)

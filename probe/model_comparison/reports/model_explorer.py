@@ -78,7 +78,7 @@ class _SideGraph:
             )
             before = (ids[-1],)
         if ids:
-            self._ends[pair.tensors[1]] = ids[-1]
+            self._ends[pair.end] = ids[-1]
         return ids
 
     def _new(self, name: str) -> str:

@@ -59,6 +59,14 @@ class Pair:
     """The last layer of A's, and of B's, and which of its calls; None of arrays alone."""
     computed: str = "B"
     """Whose layers the local error is of: "A" where B is arrays alone."""
+    given: str = ""
+    """The name of the array that is compared with what a layer gives, where one side is arrays
+    alone and it is in the layer's order of axes."""
+
+    @property
+    def end(self) -> str:
+        """The tensor of the model that is computed, as ``after`` names them."""
+        return self.tensors["AB".index(self.computed)]
 
     def __repr__(self) -> str:
         names = f"{' + '.join(self.a)} ~ {' + '.join(self.b)}"
