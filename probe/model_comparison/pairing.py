@@ -1,9 +1,10 @@
 """A comparison in four stages: pairs of tensors are found, their errors measured, those of one
 fault grouped, and each fault explained."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,20 @@ from probe.model_comparison.causes.own_mistakes import (
 from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.given_pairs import Pairing, given_pairs
-from probe.model_comparison.graphs.graph import GraphNode, Tensor
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.weights import Anchor, anchors
+from probe.model_comparison.matching.arrays_alone import (
+    in_gaps,
+    left_alike,
+    with_all_arrays,
+    without_folded,
+)
 from probe.model_comparison.matching.expected_error import expected_error
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.level_between import level_between
 from probe.model_comparison.matching.merging import merged
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
+from probe.model_comparison.matching.own_values import by_own_values
 from probe.model_comparison.matching.paired import Decision, Paired
 from probe.model_comparison.matching.propagated import carried, propagated
 from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
@@ -97,6 +105,8 @@ class _Matched(NamedTuple):
     level: Level
     walk: WalkState
     segments: list[Segment]
+    folded: Mapping[Tensor, str] = MappingProxyType({})
+    """Arrays that are no output of the layer whose name they have, and why."""
 
 
 def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) -> _Matched:
@@ -107,6 +117,7 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
     decisions = [Decision(*both, "given") for both in given_pairs(pairs, a, b, alone)]
     if alone is not None:
         decisions += [Decision(*both, "name") for both in by_names(a, b)]
+        decisions += _by_own_values(a, b, decisions)
     say("computing B's layers on A's tensors")
     level = level_between(a, b, shared) if alone is None else Level()
     state = walk(
@@ -119,9 +130,21 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
         )
     )
     if alone is not None:
-        state = in_one_layout(state)
-        return _Matched(shared, level, state, segments(state))
+        state, folded = without_folded(in_one_layout(state))
+        state = in_gaps(with_all_arrays(state, folded), folded)
+        return _Matched(shared, level, state, segments(state), folded)
     return _Matched(shared, level, *refined(state))
+
+
+def _by_own_values(
+    a: ModelGraph, b: ModelGraph, decisions: Sequence[Decision]
+) -> Iterator[Decision]:
+    """Pairs of arrays whose names tell nothing, by the values of the model itself."""
+    named = {array for array, _, _ in repeated(a, b)} | {decision.a for decision in decisions}
+    unnamed = [array for array in a.loose if array not in named]
+    taken = {decision.b for decision in decisions}
+    for both in by_own_values(unnamed, b, taken):
+        yield Decision(*both, "values")
 
 
 class _Measured(NamedTuple):
@@ -272,11 +295,12 @@ def _summarised(
         )
         mistakes, unseen = [*of_modes(a, b)], [*of_unseen_weights(rows)]
     else:
-        free_a = _arrays_left(passes, walk)
-        layers = names_of_layers(b)
-        unheld = tuple(name for name in free_a if name in layers)
+        free = _arrays_left(passes, matched)
+        free_a = tuple(array.name for array in free)
+        layers, alike = names_of_layers(b), left_alike(walk)
+        unheld = tuple(array.name for array in free if array.name in layers or array in alike)
         read = [(pair.a if passes.alone is Side.A else pair.b, pair.axes) for pair in rows]
-        mistakes, unseen = [*of_dump(a), *of_axes(read)], []
+        mistakes, unseen = [*matched.folded.values(), *of_dump(a), *of_axes(read)], []
     notes = (
         *filter(None, [uncopied]),
         *walk.notes,
@@ -292,9 +316,9 @@ def _summarised(
     return Compared(tuple(rows), unpaired, notes, ends_open, uncopied, unheld)
 
 
-def _arrays_left(passes: ComparedPasses, walk: WalkState) -> tuple[str, ...]:
+def _arrays_left(passes: ComparedPasses, matched: _Matched) -> tuple[Tensor, ...]:
     """The arrays that stand for no tensor of the model."""
     arrays = passes.reference
-    known = {tensor for paired in walk.pairs for tensor in paired.a.tensors}
+    known = {tensor for paired in matched.walk.pairs for tensor in paired.a.tensors}
     known |= {array for array, _, _ in repeated(arrays, passes.walked.graph)}
-    return tuple(array.name for array in arrays.loose if array not in known)
+    return tuple(array for array in arrays.loose if array not in known | matched.folded.keys())
