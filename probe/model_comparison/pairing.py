@@ -274,7 +274,8 @@ def _of_source(
     )
 
     if passes.alone is None:
-        return explained(pair, group, reasons(segment, search))
+        inputs = [tensor.value for tensor in passes.reference.inputs]
+        return explained(pair, group, reasons(segment, search, inputs))
     why = reasons_alone(segment, walk.values, search)
     why.notes[:0] = of_dumped(segment, passes.walked.graph, passes.reference)
     return explained(pair, group, why)

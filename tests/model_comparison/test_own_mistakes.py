@@ -46,7 +46,7 @@ def test_nothing_was_copied(net):
 def test_another_input(net):
     comparison = probe.compare(net, net, X, x_b=X / 255)
     assert len(comparison.sources) == 1
-    assert "another preprocessing" in comparison.sources[0].notes[0]
+    assert "another preprocessing" in comparison.sources[0].findings[0].claim
     assert all(one.local.ok for one in comparison.pairs if not one.source)
 
 

@@ -12,7 +12,7 @@ from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.graphs.weights import Anchor, telling
 from probe.model_comparison.matching.segments import Segment
 
-__all__ = ["nothing_copied", "of_axes", "of_dump", "of_dumped", "of_input", "of_modes", "ties"]
+__all__ = ["nothing_copied", "of_axes", "of_dump", "of_dumped", "of_modes", "ties"]
 
 _NEAR = 1e-4
 
@@ -37,19 +37,6 @@ def of_modes(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
     if a.training != b.training:
         first, second = ("A", "B") if a.training else ("B", "A")
         yield f"{first} ran in training mode and {second} in inference mode (eval())"
-
-
-def of_input(a: np.ndarray, b: np.ndarray) -> str:
-    """How B's input follows from A's, where it does by a factor or a shift."""
-    if a.shape != b.shape:
-        return ""
-    left, right = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    if not (np.isfinite(left).all() and np.isfinite(right).all() and np.ptp(left) > 0):
-        return ""
-    factor, shift = np.polyfit(left, right, 1)
-    if np.abs(factor * left + shift - right).max() > _NEAR * (np.abs(right).max() + 1e-30):
-        return "B's input has other values than A's"
-    return f"B's input is A's times {factor:.6g} plus {shift:.6g}: another preprocessing"
 
 
 def of_dump(alone: ModelGraph) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Why a segment of B does not give what A has: what the descriptions differ in, proven by numbers,
 or else the mistakes that give B's values from A's layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +9,13 @@ import numpy as np
 from probe.diagnosis.diagnose import diagnose
 from probe.errors import ProbeError, our_fault
 from probe.evaluation.numpy_reference import recompute
+from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
-from probe.model_comparison.causes.own_mistakes import of_input
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.graphs.quantized import mismatches
+from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.report import Finding
@@ -35,18 +36,20 @@ class Reasons:
         self.notes: list[str] = [difference.note for difference in differences if difference.note]
 
 
-def reasons(segment: Segment, search: Search | str) -> Reasons:
+def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray] = ()) -> Reasons:
     """The differences that were read, the one that explains the numbers alone first; where none
-    does, the causes that do. ``search`` says how these are searched for, or why they are not."""
+    does, the causes that do. ``search`` says how these are searched for, or why they are not;
+    ``inputs`` are A's."""
     paired = segment.paired
     if paired.b.input is not None:
-        result = Reasons([])
-        source = paired.way.to_b(paired.a.tensor.value)
-        result.notes += filter(None, [of_input(source, paired.b.value)])
-        return result
+        return _of_input(paired, paired.b.value, "B's input", inputs)
+    observed = paired.unforced
+    if paired.a.tensor.input is not None and observed is not None:
+        shown, perm = paired.b.shown  # as B has it, whatever was put in the place of its input
+        own = shown.value.transpose(np.argsort(perm))
+        return _of_input(paired, own, "what B makes of its input", inputs)
     result = Reasons(read(segment))
     result.notes += mismatches(segment.b)
-    observed = paired.unforced
     if observed is None or paired.allowed is None or paired.a.columns:
         return result
     whole = joined(segment.a, paired.a.tensor)
@@ -76,6 +79,19 @@ def reasons(segment: Segment, search: Search | str) -> Reasons:
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     _find_causes(result, case, allowed, search)
+    return result
+
+
+def _of_input(
+    paired: Paired, values: np.ndarray, name: str, inputs: Sequence[np.ndarray]
+) -> Reasons:
+    """How B's input follows from A's, or what B makes of it before its first layer."""
+    result = Reasons([])
+    source = paired.way.to_b(paired.a.tensor.value)
+    if (finding := of_input(source, values, name, inputs)) is not None:
+        result.findings = (finding,)
+    elif source.shape != values.shape or not same_numbers(source, values):
+        result.notes.append(f"{name} has other values than A's")
     return result
 
 
