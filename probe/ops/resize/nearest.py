@@ -158,7 +158,8 @@ class NearestOnLines(Rearrangement):
             meets = np.abs(at + shift - near) <= _NEAR * (np.abs(at) + 2)
             up = self.rounding in ("ceil", "round_prefer_floor")
             whole = np.where(meets, near, np.ceil(at + shift) if up else np.floor(at + shift))
-            other = np.where(meets, whole + (1 if up else -1), whole)
+            unsure = meets & (not _is_exact(slope, start))
+            other = np.where(unsure, whole + (1 if up else -1), whole)
             found.append(tuple(np.clip(index, 0, have - 1).astype(int) for index in (whole, other)))
         return found
 
@@ -216,6 +217,12 @@ class NearestOnLines(Rearrangement):
         return tuple(
             taken[at] for (taken, _), at in zip(self._places(inputs[0].shape), where, strict=True)
         )
+
+
+def _is_exact(slope: float, start: float) -> bool:
+    """Whether nothing is rounded in the coordinates of a line: by a power of two, from a whole
+    number of 1024ths."""
+    return math.frexp(slope)[0] == 0.5 and (start * 1024).is_integer()
 
 
 _NEAR = 2.0**-20
