@@ -112,6 +112,9 @@ class Capture:
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
+    constants: Callable[[], Mapping[int, Description]] | None = None
+    """For inputs that do not follow from the model's: the steps from parameters and numbers alone
+    that the model has made them by, as far as they were seen. To be asked while the call is on."""
     masks: tuple[int, ...] = ()
     """Which inputs are masks, that Keras makes beside the calls."""
     by_onnxruntime: bool = False

@@ -21,6 +21,7 @@ from probe.model_comparison.causes.reading import hidden
 from probe.model_comparison.causes.unseen_weights import unseen_weights
 from probe.model_comparison.given_pairs import Pairing, given_pairs
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
+from probe.model_comparison.graphs.shared_constants import share_constants
 from probe.model_comparison.graphs.weights import Anchor, anchors
 from probe.model_comparison.matching.arrays_alone import (
     in_gaps,
@@ -113,6 +114,7 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
     """Walks over one model on the other's tensors."""
     a, b, alone = passes.reference, passes.walked.graph, passes.alone
     say("pairing layers by their weights")
+    share_constants(a, b)
     shared = anchors(a, b) if alone is None else {}
     decisions = [Decision(*both, "given") for both in given_pairs(pairs, a, b, alone)]
     if alone is not None:

@@ -144,7 +144,15 @@ class Writer:
     def _call_inside(self, capture: Capture) -> Capture:
         """A call within blocks: they have no more of it than its name, so that it need not stay."""
         self._tell(capture)
-        light = replace(capture, inputs=(), outputs=(), description=None, alone=None, changed=None)
+        light = replace(
+            capture,
+            inputs=(),
+            outputs=(),
+            description=None,
+            alone=None,
+            changed=None,
+            constants=None,
+        )
         self._number(light, capture)
         return light
 
@@ -231,7 +239,7 @@ class Writer:
 
     def _entry(self, capture: Capture) -> dict[str, Any]:
         """A call as data; one whose description or arrays have no form in a file says so."""
-        plain = replace(capture, alone=None, unseen=None, changed=None, held=None)
+        plain = replace(capture, alone=None, constants=None, unseen=None, changed=None, held=None)
         try:
             data = self._captured(plain)
         except Undescribed as error:

@@ -42,7 +42,7 @@ def in_other_processes(
         for capture, yours in calls:
             waiting.append((capture, yours))
             sent = _can_be_sent(capture)
-            data = replace(capture, alone=None, unseen=None, changed=None, parts=())
+            data = replace(capture, alone=None, constants=None, unseen=None, changed=None, parts=())
             yield joblib.delayed(_judged_there)(judge, (data, yours) if sent else None)
 
     for judged in joblib.Parallel(return_as="generator")(tasks()):

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probe.capture.containers import Containers
 from probe.capture.producers import Producers
+from probe.description import Description
 from probe.model import Capture, OnCall
 from probe.process.interrupts import stop_here
 
@@ -123,6 +124,12 @@ class FunctionCalls(TorchFunctionMode):
             with self:
                 yield
 
+    def constants_among(
+        self, tensors: Sequence[torch.Tensor]
+    ) -> Callable[[], Mapping[int, Description]] | None:
+        """What gives the steps by which the pass made those that do not follow from its input."""
+        return self._captures.constants.asked(dict(enumerate(tensors)))
+
     def _mark_made(self, result: Any) -> None:
         if isinstance(result, torch.Tensor | list | tuple | dict):
             self.marks.add(tensors_in(result), MADE)
@@ -217,6 +224,8 @@ class FunctionCalls(TorchFunctionMode):
         output = call.function(*call.args, **call.kwargs)
         if not (self._left and call.name in BRINGS):
             self._mark_made(output)
+        if not call.varies:
+            self._captures.note_constant(call, tensors_in(output), self._frames[-1])
         if "empty" in call.name and type(output) is torch.Tensor and not output.is_quantized:
             output.zero_()  # where memory has other numbers at each run
         return output

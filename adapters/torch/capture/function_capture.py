@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..describe.mixed_precision import refuse_mixture, rounding
 from ..functions import CallBuilder, describe_function, functions
 from ..packages.ao_quantized import to_levels
 from .call_notes import notes_on_autocast
+from .constants import Constants, DescribedCall
 from .function_names import BOUNDED, CASTS, NESTED, writes_to_argument
 from .module_frames import ModuleFrame
 from .module_tensors import ModuleTensors
@@ -74,6 +76,9 @@ class BeforeCall(NamedTuple):
     container: of what is written to only the time before tells it."""
 
 
+_NOTHING_WRITTEN = BeforeCall(False, {}, {}, (), ())
+
+
 @dataclass
 class _Operands:
     """What stands for each tensor of a call, by its id: an input, or a weight."""
@@ -99,6 +104,7 @@ class FunctionCaptures:
     producers: Producers
     writes: Writes
     settings: Settings
+    constants: Constants = field(default_factory=Constants)
 
     def before(self, call: FunctionCall, contained: bool) -> BeforeCall:
         """To be asked before the call; ``contained`` says whether a container is asked for that it
@@ -152,10 +158,29 @@ class FunctionCaptures:
             notes=notes_on_autocast(results[:1]),
             made_by=tuple(operands.made_by),
             fixed=tuple(operands.fixed),
+            constants=self.constants.asked(operands.inputs_of(call.tensors)),
             alias=name.alias,
             alone=exported,
             changed=self.writes.changed(held, arrays_of(description)),
         )
+
+    def note_constant(
+        self, call: FunctionCall, results: Sequence[torch.Tensor], frame: ModuleFrame
+    ) -> None:
+        """Notes a call that has ended and took nothing that follows from the model's input."""
+        if results and not writes_to_argument(call.function, call.name, call.args, call.kwargs):
+            describe = partial(self._constant, call, results, frame)
+            self.constants.note(call.tensors, results, describe)
+
+    def _constant(
+        self, call: FunctionCall, results: Sequence[torch.Tensor], frame: ModuleFrame
+    ) -> DescribedCall:
+        with torch._C.DisableTorchFunction():
+            operands = self._operands(call, _NOTHING_WRITTEN, frame)
+            outputs = tuple(_copied(result, call) for result in results)
+            build = _builder(call, operands, outputs, results, frame.module.training)
+            found, _ = _described(call, build, operands.places, results)
+            return DescribedCall(found, operands.places)
 
     def _operands(self, call: FunctionCall, before: BeforeCall, frame: ModuleFrame) -> _Operands:
         operands = _Operands()

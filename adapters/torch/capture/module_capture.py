@@ -37,6 +37,8 @@ class ModuleBegun(NamedTuple):
     """How many calls had ended when it began."""
     held: list[Begun]
     """The tensors that the module holds."""
+    constants: Callable[[], Mapping[int, Description]] | None
+    """As of ``Capture``."""
 
 
 @dataclass

@@ -133,6 +133,7 @@ class Watcher:
         fixed: tuple[int, ...] = ()
         if functions is not None and (functions.containers or self._opens):
             fixed = _constants(functions, tensors)
+        constants = None if functions is None else functions.constants_among(tensors)
         if functions is not None and self._opens:
             producers.note_arguments(self.name, self.calls, tensors, inputs, fixed)
             functions.marks.add(tensors, OF_ARGUMENTS)
@@ -141,7 +142,10 @@ class Watcher:
         detached = [tensor.detach() for tensor in tensors]
         held = self._pass.writes.begun((*module.named_parameters(), *module.named_buffers()))
         self._begun.append(
-            ModuleBegun(inputs, detached, scales, cache, made_by, fixed, producers.count, held)
+            ModuleBegun(
+                *(inputs, detached, scales, cache, made_by, fixed, producers.count, held),
+                constants=constants,
+            )
         )
         if parametrize.is_parametrized(module):
             # A parametrised weight is computed at each access: so what is read after the call is
@@ -254,6 +258,7 @@ class Watcher:
             ),
             made_by=begun.made_by,
             fixed=begun.fixed,
+            constants=begun.constants,
             alone=exported,
             changed=self._pass.writes.changed(begun.held, arrays_of(description)),
             **contents,

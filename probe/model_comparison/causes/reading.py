@@ -17,7 +17,12 @@ from probe.model_comparison.causes.weight_differences import (
 )
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
-from probe.model_comparison.graphs.normalize import is_constant, values_in, with_normalization
+from probe.model_comparison.graphs.normalization import (
+    constant_values,
+    normalizing,
+    with_normalization,
+)
+from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.model_comparison.matching.segments import Segment, computing
 from probe.numerics.dtypes import widened
 from probe.ops.base import Op
@@ -74,11 +79,14 @@ def hidden(segment: Segment) -> list[tuple[str, float, float]]:
 
 
 def _folded(nodes: list[GraphNode]) -> list[GraphNode]:
-    """Batch normalisations taken into the products before them."""
+    """Normalisations of channels taken into the products before them."""
     folded: list[GraphNode] = []
     for node in nodes:
-        joint = with_normalization(folded[-1].op, node.op) if folded else None
-        if joint is not None and len(node.inputs) == 1:
+        behind = normalizing(node) if folded else None
+        joint = None
+        if behind is not None:
+            joint = with_normalization(folded[-1].op, behind.op)
+        if joint is not None:
             before = folded.pop()
             node = GraphNode(joint, before.inputs, node.outputs, before.call, before.index)
         folded.append(node)
@@ -161,8 +169,8 @@ def _constant(
 
 def _own(tensor: Tensor) -> Weight | np.ndarray | None:
     """What a model has from itself: a weight, numbers, or an array that it made."""
-    constant, root = is_constant(tensor), tensor.root
-    if constant is None and root.node is None and root.input is None:
+    constant = is_constant(tensor)
+    if constant is None and constant_values(tensor.root) is not None:
         return tensor.value
     return constant
 

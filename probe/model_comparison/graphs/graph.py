@@ -4,13 +4,15 @@ that they hand on."""
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 
 import ml_dtypes
 import numpy as np
 
+from probe.description import Description
 from probe.evaluation.reference import values_of
 from probe.model import CallOutput, Capture, Model, ModelInput
+from probe.model_comparison.graphs.bits import bits_of
+from probe.model_comparison.graphs.origins import Origin, origin_of
 from probe.model_comparison.graphs.spool import Spool
 from probe.ops import (
     Cast,
@@ -65,6 +67,10 @@ class Tensor:
     input: int | None = None
     """Which of the model's inputs it is."""
     consumers: list["GraphNode"] = field(default_factory=list)
+    origin: Origin | None = None
+    """How the model makes it, where it does of its own numbers alone."""
+    rounding: np.ndarray | None = None
+    """How far such a tensor may lie from what another model holds in its place."""
 
     @property
     def value(self) -> np.ndarray:
@@ -208,16 +214,19 @@ class _Building:
         self.training = False
         """Whether a layer ran in training mode."""
         self._spool = Spool()
-        self._bits_of: dict[Tensor, tuple[object, ...]] = {}
+        self._known_bits: dict[Tensor, tuple[object, ...]] = {}
         self._strays: dict[tuple[object, ...], Tensor] = {}
 
     def add(self, capture: Capture) -> None:
         call = GraphCall(capture)
         self.training = self.training or capture.training
-        inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
+        origins = {} if capture.constants is None else capture.constants()
+        inputs = tuple(
+            self._input(call, index, origins.get(index)) for index in range(len(capture.inputs))
+        )
         shared = tuple(map(_shared, inputs, capture.inputs))
         outputs = tuple(map(self._spool.keep, capture.outputs))
-        call.capture = capture = replace(capture, inputs=shared, outputs=outputs)
+        call.capture = capture = replace(capture, inputs=shared, outputs=outputs, constants=None)
         if capture.description is None:
             tensors = tuple(Tensor(call.name, array) for array in capture.outputs)
             self._node(None, inputs, tensors, call)
@@ -273,7 +282,7 @@ class _Building:
             tensor.node = node
         self.nodes.append(node)
 
-    def _input(self, call: GraphCall, index: int) -> Tensor:
+    def _input(self, call: GraphCall, index: int, steps: Description | None) -> Tensor:
         capture = call.capture
         array = capture.inputs[index]
         maker = capture.made_by[index] if index < len(capture.made_by) else None
@@ -286,8 +295,13 @@ class _Building:
                 return same
             if (wider := self._rounded_to(array, capture.dtype)) is not None:
                 return self._cast(wider, array, call)
-        key = _bits(array)
-        return self._strays.setdefault(key, Tensor(f"input {index} of {call.name}", array))
+        key = bits_of(array)
+        if key not in self._strays:
+            self._strays[key] = stray = Tensor(f"input {index} of {call.name}", array)
+            if steps is not None:
+                stray.origin = origin_of(steps, array, capture.dtype)
+                stray.rounding = None if stray.origin is None else stray.origin.rounding
+        return self._strays[key]
 
     def _rounded_to(self, array: np.ndarray, dtype: str) -> Tensor | None:
         """The latest tensor that an array of half precision is the rounded values of."""
@@ -321,10 +335,10 @@ class _Building:
                 continue
             if known is array:
                 return tensor
-            bits = bits or _bits(array)
-            if tensor not in self._bits_of:
-                self._bits_of[tensor] = _bits(known)
-            if self._bits_of[tensor] == bits:
+            bits = bits or bits_of(array)
+            if tensor not in self._known_bits:
+                self._known_bits[tensor] = bits_of(known)
+            if self._known_bits[tensor] == bits:
                 return tensor
         return None
 
@@ -334,9 +348,3 @@ def _shared(tensor: Tensor, array: np.ndarray) -> np.ndarray:
     if tensor.recorded is None or tensor.recorded.dtype != array.dtype:
         return array
     return tensor.recorded
-
-
-def _bits(array: np.ndarray) -> tuple[object, ...]:
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
-    return array.shape, array.dtype.str, sha256(np.ascontiguousarray(array).tobytes()).digest()

@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
-from probe.numerics.dtypes import widened
 from probe.ops import (
     Add,
     AddConstant,
-    BatchNormalization,
     Constant,
     Conv,
     ConvTranspose,
@@ -24,7 +22,7 @@ from probe.ops import (
 )
 from probe.ops.weight import Weight
 
-__all__ = ["is_constant", "normalization_behind", "normalized", "values_in", "with_normalization"]
+__all__ = ["is_constant", "normalized", "values_in"]
 
 _BIASED = (MatMul, Conv, ConvTranspose)
 
@@ -180,36 +178,3 @@ def _join(
     for tensor in adding.inputs:
         if tensor.node is not None and tensor.node not in line and len(tensor.consumers) == 1:
             gone.add(tensor.node)
-
-
-def normalization_behind(tensor: Tensor) -> GraphNode | None:
-    """The batch normalisation that takes a tensor and nothing else does, through changes of
-    layout."""
-    while len(tensor.consumers) == 1:
-        node = tensor.consumers[0]
-        if isinstance(node.op, BatchNormalization):
-            return node
-        if not node.layout:
-            return None
-        tensor = node.outputs[0]
-    return None
-
-
-def with_normalization(op: Op | None, behind: Op | None) -> Op | None:
-    """One product that does what a product and the batch normalisation behind it do."""
-    if not isinstance(op, Conv | MatMul) or not isinstance(behind, BatchNormalization):
-        return None
-    if op.weight is None:
-        return None
-    width = op.weight.value.shape[0 if isinstance(op, Conv) else 1]
-
-    def of(weight: Weight | None, otherwise: float) -> np.ndarray:
-        value = np.full(width, otherwise) if weight is None else weight.value
-        return np.asarray(value, np.float64).ravel()
-
-    gain = of(behind.scale, 1.0) / np.sqrt(of(behind.variance, 1.0) + behind.epsilon)
-    bias = (of(op.bias, 0.0) - of(behind.mean, 0.0)) * gain + of(behind.bias, 0.0)
-    kernel = widened(op.weight.value)
-    shape = (-1, *[1] * (kernel.ndim - 1)) if isinstance(op, Conv) else (-1,)
-    weight = Weight(f"{op.weight.name}, folded", None, kernel * gain.reshape(shape))
-    return replace(op, weight=weight, bias=Weight("bias, folded", None, bias))

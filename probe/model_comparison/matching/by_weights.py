@@ -8,7 +8,8 @@ import numpy as np
 from probe.model_comparison.graphs.axes import Way, unchanged
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import channel_axis, signature
-from probe.model_comparison.graphs.normalize import is_constant, normalization_behind
+from probe.model_comparison.graphs.normalization import normalization_behind
+from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.evaluating import compute
 from probe.model_comparison.matching.forcing import (

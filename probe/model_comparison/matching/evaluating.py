@@ -75,11 +75,13 @@ def _note_own(
 
 
 def _stored(state: WalkState, tensor: Tensor) -> np.ndarray | None:
-    """What storing an array of its own at the level of precision may do to it."""
+    """What working an array of its own out, and storing it at the level of precision, may do to
+    it."""
     value = tensor.value
     if state.level.side is not Side.B or value.dtype.kind != "f":
-        return None
-    return state.level.unit * np.where(np.isfinite(value), np.abs(value), 0.0)
+        return tensor.rounding
+    stored = state.level.unit * np.where(np.isfinite(value), np.abs(value), 0.0)
+    return added(tensor.rounding, stored)
 
 
 def _as_recorded(state: WalkState, tensor: Tensor) -> None:
@@ -121,7 +123,7 @@ def slack_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
             continue
         node = last.node
         if node is None or node.op is None:
-            state.slacks_of_a[last] = digits_of_a(state, last)
+            state.slacks_of_a[last] = _of_nowhere(state, last)
             continue
         missing = [x for x in node.inputs if x not in state.slacks_of_a]
         if missing:
@@ -138,6 +140,13 @@ def slack_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:
         for output, bound in zip(node.outputs, bounds, strict=True):
             state.slacks_of_a.setdefault(output, bound)
     return state.slacks_of_a[tensor]
+
+
+def _of_nowhere(state: WalkState, tensor: Tensor) -> np.ndarray | None:
+    """How far a tensor of A may be off that no node that is known makes."""
+    if tensor.rounding is not None:
+        return tensor.rounding
+    return digits_of_a(state, tensor)
 
 
 def digits_of_a(state: WalkState, tensor: Tensor) -> np.ndarray | None:

@@ -8,12 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
-from probe.model_comparison.graphs.normalize import (
-    is_constant,
-    normalization_behind,
-    values_in,
-    with_normalization,
-)
+from probe.model_comparison.graphs.normalization import normalization_behind, with_normalization
+from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import INTEGERS, TYPES, Level
 from probe.model_comparison.sides import Side

@@ -46,7 +46,7 @@ def carried(
         else:
             inputs = [taken(node, x.value) for x in node.inputs]
             outputs = [x.value for x in node.outputs]
-            arrived = [_spread(slack.get(x), x.value.shape) for x in node.inputs]
+            arrived = [_spread(slack.get(x, x.rounding), x.value.shape) for x in node.inputs]
             if node in own and not level.name and node.call.capture.dtype in _WHOLE:
                 bound = own[node] + _through(node, arrived[0])
                 slack[node.outputs[0]] = _capped(bound, outputs[0])

@@ -1,0 +1,57 @@
+"""How a model makes numbers that do not follow from its input, and how far rounding may move them:
+another model may have been given them worked out before."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.description import Description
+from probe.evaluation.allowance import allowances
+from probe.evaluation.numpy_reference import recompute
+from probe.numerics.precision import stored_in
+from probe.ops.step import weights_of
+from probe.trial.refusals import refused
+
+__all__ = ["Origin", "origin_of"]
+
+_ALIKE = 1e-2
+"""How far the steps may lie from the numbers that they are to give, as a share of the largest."""
+_LITTLE = 1e-3
+"""No more is put down to rounding, as a share of the largest."""
+_ENDLESS = 1e30
+"""What a mask subtracts is no measure of the rest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The steps that a model makes numbers by, from parameters and other numbers alone."""
+
+    description: Description
+    rounding: np.ndarray
+    """How far two ways to work the numbers out may lie apart."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters and buffers that they are made of."""
+        return tuple(weights_of(self.description.steps))
+
+
+def origin_of(description: Description, array: np.ndarray, dtype: str) -> Origin | None:
+    """The origin of an array that the steps are said to give; None where they do not."""
+    try:
+        values = recompute(description.steps, ())
+        (rounding,) = allowances(description.steps, (), values, stored_in(dtype), exact=True)
+    except Exception as error:
+        refused(error)
+        return None
+    (made,) = values[-1]
+    if made.shape != array.shape or array.dtype.kind != "f":
+        return None
+    finite = np.isfinite(made)
+    if not np.array_equal(finite, np.isfinite(array)):
+        return None
+    mine, theirs = (np.where(finite, values, 0.0) for values in (made, array))
+    if (np.abs(mine - theirs) > _ALIKE * np.abs(mine).max(initial=0.0)).any():
+        return None
+    usual = np.abs(mine).max(initial=0.0, where=np.abs(mine) < _ENDLESS)
+    return Origin(description, np.minimum(2 * np.where(finite, rounding, 0.0), _LITTLE * usual))
