@@ -1,0 +1,169 @@
+"""The text of a script: what it is, what it loads, the statements, and how far it is from the
+framework."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.by_hand.helpers import HELPERS
+from probe.by_hand.layout import paragraphs
+from probe.by_hand.names import quoted, words
+from probe.by_hand.script import HandScript, Statement
+
+__all__ = ["FIRST_LINE_ENDS", "ScriptTitle", "arrays_of", "body", "compared_names", "file_text"]
+
+FIRST_LINE_ENDS = ", by hand."
+"""What the first line of every script ends with, by which it is known as ours."""
+
+
+@dataclass(frozen=True)
+class ScriptTitle:
+    """What is said of the layer at the head."""
+
+    layer: str
+    kind: str
+    source: str
+    framework: str
+
+
+_LOAD = """
+path = Path(__file__).with_suffix(".npz")
+if not path.exists():
+    print(f"{path} is missing: this script loads its arrays", file=sys.stderr)
+    raise SystemExit(2)
+data = np.load(path)
+
+
+def load(name):
+    array = data[name]
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+"""
+_DIFFERENCE = """
+def difference(array, other):
+    if np.shape(array) != np.shape(other):
+        return np.full(1, np.inf)
+    same = (array == other) | ((array != array) & (other != other))
+    return np.abs(np.subtract(1.0 * array, other, where=~same, out=np.zeros(np.shape(array))))
+
+"""
+_MINE = """
+if len(sys.argv) > 1:  # your own arrays by these names, in order, up to the first that differs
+    mine = np.load(sys.argv[1])
+    for name in mine:
+        if name not in names:
+            print(f"{name}: this script assigns no such name once")
+    for name in names:
+        if name in mine:
+            array, off = globals()[name], difference(globals()[name], mine[name])
+            same = np.all(off <= 1e-5 * np.max(np.abs(array), initial=0))
+            shapes = f", shape {np.shape(array)}, yours {mine[name].shape}"
+            print(name, "equal" if same else f"differs by {np.max(off):.3g}{shapes}")
+            if not same:
+                raise SystemExit(1)
+    raise SystemExit(0)
+"""
+_CHECK = """
+off, allowance = difference({output}, load("framework_0")), load("allowance_0")
+beyond = np.count_nonzero(~(off <= allowance))
+print(f"largest difference to the framework: {{np.max(off, initial=0):.3g}}")
+print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
+raise SystemExit(beyond > 0)
+"""
+_CHECK_SEVERAL = """
+failed = False
+for k, name in enumerate([{quoted}]):
+    off, allowance = difference(globals()[name], load(f"framework_{{k}}")), load(f"allowance_{{k}}")
+    beyond = np.count_nonzero(~(off <= allowance))
+    print(f"{{name}}: largest difference to the framework: {{np.max(off, initial=0):.3g}}")
+    print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
+    failed = failed or beyond > 0
+raise SystemExit(failed)
+"""
+
+
+def file_text(script: HandScript, title: ScriptTitle, warns: bool) -> str:
+    """The whole file; ``warns`` where NumPy warns of infinities on the way, which are compared."""
+    what = words(f"{title.layer or 'the model'} ({title.kind}) of {title.source}")
+    lines = [
+        f'"""{what}{FIRST_LINE_ENDS}',
+        "",
+        f"Computed in float64 on the layer's own input and weights, in the layout of "
+        f"{words(title.framework)}.",
+        '"""',
+        "",
+        *(["import math"] if "erf" in script.helpers else []),
+        "import sys",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+    ]
+    if any("sliding_window_view(" in line for line in _all_lines(script.statements)):
+        lines.append("from numpy.lib.stride_tricks import sliding_window_view")
+    if warns:
+        lines += ["", 'np.seterr(all="ignore")  # infinities and NaN are compared like numbers']
+    lines += [_LOAD, helpers(script), body(script), _end(script)]
+    return _spaced("\n".join(lines))
+
+
+def _spaced(text: str) -> str:
+    """No more than two empty lines behind each other, and none at the end."""
+    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+
+
+def _all_lines(statements: Iterable[Statement]) -> Iterable[str]:
+    return (line for statement in statements for line in statement.lines)
+
+
+def helpers(script: HandScript) -> str:
+    """The functions at the head."""
+    return "\n".join(HELPERS[name] for name in sorted(script.helpers))
+
+
+def body(script: HandScript) -> str:
+    """What is loaded, and the statements."""
+    loads = [line for statement in script.loads for line in paragraphs([statement])]
+    return "\n".join([line for line in loads if line] + [*paragraphs(script.statements)])
+
+
+def compared_names(script: HandScript) -> tuple[str, ...]:
+    """The names that stand for one array each, in the order in which they are assigned."""
+    statements = (*script.loads, *script.statements)
+    targets = [name for statement in statements for name in targets_of(statement)]
+    return tuple(name for name in targets if targets.count(name) == 1)
+
+
+def targets_of(statement: Statement) -> list[str]:
+    """The names that a statement assigns at the outermost level."""
+    found = []
+    for line in statement.lines:
+        target, assigned, _ = line.partition(" = ")
+        names = target.split(", ")
+        if assigned and all(name.isidentifier() for name in names):
+            found += names
+    return list(dict.fromkeys(found))
+
+
+def _end(script: HandScript) -> str:
+    """How one's own arrays are compared, and the outputs with the framework's."""
+    names = textwrap.wrap(" ".join(compared_names(script)), 95)
+    listed = ["", 'names = """', *names, '""".split()']
+    if len(script.outputs) == 1:
+        check = _CHECK.format(output=script.outputs[0])
+    else:
+        check = _CHECK_SEVERAL.format(quoted=", ".join(map(quoted, script.outputs)))
+    return "\n".join([*listed, _DIFFERENCE, _MINE, check])
+
+
+def arrays_of(
+    script: HandScript, framework: Sequence[np.ndarray], allowances: Sequence[np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """What the .npz holds."""
+    found = dict(script.arrays)
+    for k, (array, allowance) in enumerate(zip(framework, allowances, strict=True)):
+        found[f"framework_{k}"] = array
+        found[f"allowance_{k}"] = allowance
+    return found

@@ -1,0 +1,139 @@
+"""A script tried before it is written: its statements are run with NumPy alone, one by one.
+
+Each name is held against what NumPy made of the step; what does not hold is loaded in its place.
+"""
+
+import ast
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from probe.by_hand.helpers import HELPERS
+from probe.by_hand.script import Computation, HandScript, NamedValue, Statement
+from probe.by_hand.syntax import refuse_foreign
+from probe.by_hand.writer import written
+from probe.errors import BadInput
+
+__all__ = ["Tried", "tried"]
+
+_SHARE = 1e-9
+"""How far a value may lie from NumPy's, as a share of the largest."""
+_MOST = 1000
+"""So many statements are still a script."""
+
+
+class Tried(NamedTuple):
+    """A script whose every name holds."""
+
+    script: HandScript
+    warns: bool
+    """Whether NumPy warns on the way: of infinities, or a division by 0."""
+
+
+class _Fault(Exception):
+    """Which step does not hold, and why."""
+
+    def __init__(self, step: int, why: str) -> None:
+        super().__init__(why)
+        self.step, self.why = step, why
+
+
+def tried(computation: Computation) -> Tried:
+    """The script of a computation, of which every step holds; raises BadInput where none of them
+    is written, or they are too many."""
+    stored: dict[int, str] = {}
+    while True:
+        script = written(computation, stored)
+        if len(script.statements) > _MOST:
+            raise BadInput(
+                f"the script would have {len(script.statements):,} statements, more than anybody "
+                "reads: choose a layer or a block within it"
+            )
+        _refuse_stored(computation, script)
+        try:
+            return Tried(script, _run(computation, script))
+        except _Fault as fault:
+            stored = {**script.stored, fault.step: fault.why}
+
+
+def _refuse_stored(computation: Computation, script: HandScript) -> None:
+    """Raises BadInput where what a script would compute is loaded."""
+    last = len(computation.steps) - 1
+    left = {statement.step for statement in script.statements} - set(script.stored)
+    makers = {ref.step for ref in computation.steps[last].sources(last)} | {last}
+    if script.stored and (not left or makers & set(script.stored)):
+        step, why = max(script.stored.items())
+        name = type(computation.steps[step].op).__name__
+        raise BadInput(f"the layer cannot be written by hand: step {step} ({name}): {why}")
+
+
+def _run(computation: Computation, script: HandScript) -> bool:
+    """Runs the statements; whether NumPy warned."""
+    namespace = _namespace(script)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for statement in (*script.loads, *script.statements):
+            _execute(statement, namespace)
+            for named in statement.named:
+                _hold(computation, statement.step, named, namespace)
+    return any(issubclass(warning.category, RuntimeWarning) for warning in seen)
+
+
+def _namespace(script: HandScript) -> dict[str, Any]:
+    def load(name: str) -> np.ndarray:
+        array = np.asarray(script.arrays[name])
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+    space: dict[str, Any] = {
+        "np": np,
+        "math": math,
+        "load": load,
+        "sliding_window_view": sliding_window_view,
+    }
+    for name in sorted(script.helpers):
+        _run_text(HELPERS[name], space)
+    return space
+
+
+def _run_text(text: str, space: dict[str, Any]) -> None:
+    tree = ast.parse(text)
+    refuse_foreign(tree)
+    exec(compile(tree, "<by hand>", "exec"), space)
+
+
+def _execute(statement: Statement, space: dict[str, Any]) -> None:
+    try:
+        _run_text("\n".join(statement.lines), space)
+    except Exception as error:
+        if statement.step < 0:
+            raise
+        raise _Fault(statement.step, f"the statement fails ({type(error).__name__})") from error
+
+
+def _hold(computation: Computation, step: int, named: NamedValue, space: Mapping[str, Any]) -> None:
+    """Raises _Fault where a name stands for something else than NumPy made."""
+    exact = np.asarray(computation.values[step][named.output])
+    array = np.asarray(space[named.name])
+    if named.order is not None:
+        array = array.transpose(named.order)
+    if array.shape != exact.shape:
+        raise _Fault(step, f"the statement gives the shape {array.shape}, not {exact.shape}")
+    if not _close(array, exact):
+        raise _Fault(step, "the statement gives other values than NumPy")
+
+
+def _close(array: np.ndarray, exact: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):
+        if array.dtype.kind not in "fc" and exact.dtype.kind not in "fc":
+            return bool(np.array_equal(array, exact))
+        finite = np.isfinite(exact)
+        if not np.array_equal(array[~finite], exact[~finite], equal_nan=True):
+            return False
+        if not np.isfinite(array[finite]).all():
+            return False
+        largest = float(np.abs(exact[finite]).max(initial=0))
+        return bool((np.abs(array[finite] - exact[finite]) <= _SHARE * largest).all())

@@ -1,0 +1,34 @@
+"""Every op that is written gives what NumPy's own reading gives; those that are not have their
+reason in a table."""
+
+import numpy as np
+import pytest
+from hand_scripts import computation, unwritten, wrong
+from op_cases import CASES
+
+from probe import ops
+from probe.by_hand.registry import _HOMES, LEFT_OUT, writer_of
+
+WRITTEN = {name: case for name, case in CASES.items() if type(case[0]).__name__ in _HOMES}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_op_is_written_as_numpy_computes_it(name):
+    op, *inputs = WRITTEN[name]
+    made = computation(op, *inputs)
+    assert not unwritten(made)
+    assert not wrong(made)
+
+
+def test_each_writer_is_of_an_op_and_found():
+    for name in _HOMES:
+        assert writer_of(object.__new__(getattr(ops, name)))
+    assert not set(LEFT_OUT) & set(_HOMES)
+
+
+def test_a_class_that_derives_from_an_op_is_not_written_as_that():
+    class Odd(ops.Relu):
+        def f(self, x):
+            return np.minimum(x, 0)
+
+    assert unwritten(computation(Odd(), np.ones((2, 3)))) == ["Odd is not written here"]
