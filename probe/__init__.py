@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probe.api import assert_layer, check, sweep
+    from probe.api import assert_layer, check, script, sweep
     from probe.batchnorm_folding import fold
     from probe.capture.run import open_model
     from probe.description import Description, Ref, Step, Weight
@@ -58,6 +58,7 @@ __all__ = [
     "open_model",
     "recomputes",
     "record",
+    "script",
     "sweep",
 ]
 
@@ -90,6 +91,7 @@ _HOMES = {
     "open_model": "capture.run",
     "recomputes": "description.custom_layers",
     "record": "recording.record",
+    "script": "api",
     "sweep": "api",
 }
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from os import PathLike
 from typing import Any
 
 from probe.capture.model_inputs import bind
@@ -12,6 +14,7 @@ from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import Expected, Inputs, Part, Shape
 from probe.capture.user_layer_outputs import check_names
 from probe.errors import BadInput
+from probe.evaluation.reference import inputs_of, values_of
 from probe.model import Capture, Model, recorded
 from probe.process.interrupts import undisturbed
 from probe.report import Report
@@ -21,7 +24,7 @@ from probe.verdict.drift import Drifts, UserRun, drift_of_user
 from probe.verdict.options import Options, Origin, Search, Yours, search_of
 from probe.verdict.sweep import SweepRun
 
-__all__ = ["assert_layer", "check", "sweep"]
+__all__ = ["assert_layer", "check", "script", "sweep"]
 
 
 @undisturbed
@@ -88,7 +91,6 @@ def check(
         ForwardFailed: The model's own forward pass raises.
         BadInput: An array, a shape or an option does not fit.
     """
-    search_options = search_of(search, thorough, progress=progress)
     question = question_of(
         layer,
         x,
@@ -101,7 +103,71 @@ def check(
         atol=atol,
         expected_at=expected_at,
     )
-    model = opened(model)
+    return _checked(opened(model), question, search, thorough, progress)[0]
+
+
+@undisturbed
+def script(
+    model: ModelLike,
+    layer: Named,
+    x: Inputs,
+    path: str | PathLike[str],
+    *,
+    search: bool = True,
+    thorough: bool = False,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Checks one layer and writes it by hand: a script that computes it with NumPy alone.
+
+    The script loads the layer's input and effective weights from an .npz beside it, computes the
+    output in statements with names, shapes and reasons, prints how far that is from the framework's
+    and exits with 0, or 1 where it lies beyond the allowance. It was run before it was written: a
+    step that is not written, or that did not give NumPy's values, is loaded.
+
+    ``python PATH mine.npz`` compares arrays of your own, by the names in the script, up to the
+    first that differs.
+
+    Args:
+        model: As for ``check``.
+        layer: As for ``check``.
+        x: As for ``check``.
+        path: The script, a .py; its arrays go into the .npz of the same name. Files that are none
+            of a script are not written over.
+        search: As for ``check``.
+        thorough: As for ``check``.
+        progress: As for ``check``.
+        **options: The other arguments of ``check``.
+
+    Returns:
+        The report, as ``check`` gives it.
+
+    Raises:
+        BadInput: The files cannot be written there, or the script would be too long.
+        Undescribed: The layer cannot be written.
+        ProbeError: As ``check`` raises it.
+    """
+    by_hand = import_module("probe.by_hand.write")  # only now: nothing else needs it
+    by_hand.refuse_script(path, [model])
+    question = question_of(layer, x, **options)
+    report, capture = _checked(opened(model), question, search, thorough, progress)
+    if capture.description is None:
+        files = by_hand.script_files(capture, report, (), ())
+    else:
+        files = by_hand.script_files(capture, report, inputs_of(capture), values_of(capture))
+    by_hand.write_script(path, files, [model, report.source])
+    return report
+
+
+def _checked(
+    model: Model,
+    question: Question,
+    search: bool,
+    thorough: bool,
+    progress: Callable[[str], None] | None,
+) -> tuple[Report, Capture]:
+    """The report that ``check`` gives, and the call that it is about."""
+    search_options = search_of(search, thorough, progress=progress)
     _refuse_recording(model, question)
     passes = captured(model, question)
     if search_options is not None:
@@ -109,6 +175,7 @@ def check(
         search_options = replace(search_options, others=others)
     drift = _drift(passes, question)
     chosen: Report | None = None
+    about: Capture | None = None
     for capture in passes.calls:
         if chosen is not None and chosen.verdict == "diverge":
             of_call = None
@@ -116,14 +183,14 @@ def check(
             of_call = search_options
         report = _report(passes, question, capture, drift, of_call)
         if chosen is None or _says_more(report, chosen):
-            chosen = report
-    assert chosen is not None
+            chosen, about = report, capture
+    assert chosen is not None and about is not None
     if search_options is None:
         chosen = without_search(chosen)
-    if call is None and len(passes.calls) > 1:
+    if question.call is None and len(passes.calls) > 1:
         note = f"called {len(passes.calls)} times; this is call {chosen.call}"
         chosen = replace(chosen, notes=(*chosen.notes, note))
-    return chosen
+    return chosen, about
 
 
 def _refuse_recording(model: Model, question: Question) -> None:

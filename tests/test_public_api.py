@@ -42,6 +42,7 @@ NAMES = [
     "open_model",
     "recomputes",
     "record",
+    "script",
     "sweep",
 ]
 

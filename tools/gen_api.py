@@ -25,7 +25,7 @@ from probe.report import Finding
 __all__ = ["ops_page", "page"]
 
 FUNCTIONS = (
-    *("open_model", "check", "sweep", "explain", "fold", "assert_layer"),
+    *("open_model", "check", "sweep", "explain", "script", "fold", "assert_layer"),
     *("compare", "assert_same", "record"),
 )
 OWN_LAYERS = ("describes", "recomputes")

@@ -4,6 +4,8 @@ statements, and what these are called."""
 import re
 from functools import cached_property
 
+import numpy as np
+
 from probe import ops
 from probe.by_hand.names import endings
 from probe.by_hand.script import Computation
@@ -70,6 +72,12 @@ class Plan:
                 if ref.step >= 0:
                     users[ref.step] += users[position] if through else [position]
         return users
+
+    def maker(self, ref: Ref) -> int:
+        """The step that an output comes from, looked through those that write nothing."""
+        while ref.step >= 0 and self._kinds[ref.step] in _THROUGH:
+            (ref,) = self._sources[ref.step]
+        return ref.step
 
     def last_use(self, position: int) -> int:
         """The last step that takes an output of this one."""
@@ -143,7 +151,9 @@ class Plan:
 
     def input_note(self, index: int) -> str:
         """What is said of an input beside its shape."""
-        notes = self._computation.input_notes
+        notes, axes = self._computation.input_notes, self._computation.input_axes
+        if index == 0 and axes and len(axes) == np.ndim(self._computation.inputs[0]):
+            return ", ".join(axes)
         return notes[index] if index < len(notes) else ""
 
     def section(self, position: int) -> str:

@@ -24,6 +24,8 @@ class Computation:
     input_names: tuple[str, ...] = ()
     input_notes: tuple[str, ...] = ()
     """What else is to be said of each input."""
+    input_axes: tuple[str, ...] = ()
+    """What the axes of the first input are called."""
     output_names: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
     """Of a layer that is composed of several calls: one for each step."""
@@ -42,6 +44,7 @@ class Computation:
             description.steps,
             inputs,
             values,
+            input_axes=description.input_axes,
             output_names=description.output_names,
             sites=description.sites,
         )
@@ -51,6 +54,7 @@ class NamedValue(NamedTuple):
     """A name of the script that stands for an output of a step."""
 
     name: str
+    step: int
     output: int
     order: Order
     """As that of a ``Value``."""

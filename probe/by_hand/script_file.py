@@ -1,7 +1,6 @@
 """The text of a script: what it is, what it loads, the statements, and how far it is from the
 framework."""
 
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,22 +47,21 @@ def difference(array, other):
         return np.full(1, np.inf)
     same = (array == other) | ((array != array) & (other != other))
     return np.abs(np.subtract(1.0 * array, other, where=~same, out=np.zeros(np.shape(array))))
-
 """
 _MINE = """
 if len(sys.argv) > 1:  # your own arrays by these names, in order, up to the first that differs
     mine = np.load(sys.argv[1])
     for name in mine:
         if name not in names:
-            print(f"{name}: this script assigns no such name once")
+            print(f"{name}: no such name, or one that is assigned more than once")
     for name in names:
         if name in mine:
-            array, off = globals()[name], difference(globals()[name], mine[name])
-            same = np.all(off <= 1e-5 * np.max(np.abs(array), initial=0))
-            shapes = f", shape {np.shape(array)}, yours {mine[name].shape}"
-            print(name, "equal" if same else f"differs by {np.max(off):.3g}{shapes}")
-            if not same:
+            array, yours = globals()[name], mine[name]
+            off = np.max(difference(array, yours), initial=0)
+            if not off <= 1e-5 * np.max(np.abs(array), initial=0):
+                print(f"{name} differs by {off:.3g}; {np.shape(array)}, yours {np.shape(yours)}")
                 raise SystemExit(1)
+            print(f"{name} equal")
     raise SystemExit(0)
 """
 _CHECK = """
@@ -71,16 +69,16 @@ off, allowance = difference({output}, load("framework_0")), load("allowance_0")
 beyond = np.count_nonzero(~(off <= allowance))
 print(f"largest difference to the framework: {{np.max(off, initial=0):.3g}}")
 print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
-raise SystemExit(beyond > 0)
+raise SystemExit(1 if beyond else 0)
 """
 _CHECK_SEVERAL = """
-failed = False
+failed = 0
 for k, name in enumerate([{quoted}]):
     off, allowance = difference(globals()[name], load(f"framework_{{k}}")), load(f"allowance_{{k}}")
     beyond = np.count_nonzero(~(off <= allowance))
     print(f"{{name}}: largest difference to the framework: {{np.max(off, initial=0):.3g}}")
     print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
-    failed = failed or beyond > 0
+    failed = 1 if beyond else failed
 raise SystemExit(failed)
 """
 
@@ -105,22 +103,14 @@ def file_text(script: HandScript, title: ScriptTitle, warns: bool) -> str:
         lines.append("from numpy.lib.stride_tricks import sliding_window_view")
     if warns:
         lines += ["", 'np.seterr(all="ignore")  # infinities and NaN are compared like numbers']
-    lines += [_LOAD, helpers(script), body(script), _end(script)]
-    return _spaced("\n".join(lines))
-
-
-def _spaced(text: str) -> str:
-    """No more than two empty lines behind each other, and none at the end."""
-    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    head = "\n".join(lines) + "\n" + _LOAD
+    functions = [HELPERS[name] for name in sorted(script.helpers)]
+    parts = [head, *functions, body(script), *_end(script)]
+    return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def _all_lines(statements: Iterable[Statement]) -> Iterable[str]:
     return (line for statement in statements for line in statement.lines)
-
-
-def helpers(script: HandScript) -> str:
-    """The functions at the head."""
-    return "\n".join(HELPERS[name] for name in sorted(script.helpers))
 
 
 def body(script: HandScript) -> str:
@@ -147,15 +137,15 @@ def targets_of(statement: Statement) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _end(script: HandScript) -> str:
+def _end(script: HandScript) -> tuple[str, ...]:
     """How one's own arrays are compared, and the outputs with the framework's."""
     names = textwrap.wrap(" ".join(compared_names(script)), 95)
-    listed = ["", 'names = """', *names, '""".split()']
+    listed = ['names = """', *names, '""".split()']
     if len(script.outputs) == 1:
         check = _CHECK.format(output=script.outputs[0])
     else:
         check = _CHECK_SEVERAL.format(quoted=", ".join(map(quoted, script.outputs)))
-    return "\n".join([*listed, _DIFFERENCE, _MINE, check])
+    return "\n".join(listed), _DIFFERENCE, _MINE.strip("\n") + "\n" + check
 
 
 def arrays_of(

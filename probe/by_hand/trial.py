@@ -79,7 +79,7 @@ def _run(computation: Computation, script: HandScript) -> bool:
         for statement in (*script.loads, *script.statements):
             _execute(statement, namespace)
             for named in statement.named:
-                _hold(computation, statement.step, named, namespace)
+                _hold(computation, named, namespace)
     return any(issubclass(warning.category, RuntimeWarning) for warning in seen)
 
 
@@ -114,8 +114,9 @@ def _execute(statement: Statement, space: dict[str, Any]) -> None:
         raise _Fault(statement.step, f"the statement fails ({type(error).__name__})") from error
 
 
-def _hold(computation: Computation, step: int, named: NamedValue, space: Mapping[str, Any]) -> None:
+def _hold(computation: Computation, named: NamedValue, space: Mapping[str, Any]) -> None:
     """Raises _Fault where a name stands for something else than NumPy made."""
+    step = named.step
     exact = np.asarray(computation.values[step][named.output])
     array = np.asarray(space[named.name])
     if named.order is not None:

@@ -211,8 +211,9 @@ class HandWriter:
             name = self._names.new(self._plan.step_name(position, k))
             key = f"computed:{name}"
             self._arrays[key] = np.asarray(array)
-            comment = f"its values, as probe computed them: {words(self.stored[position])}"
-            self._state((f'{name} = load("{key}")',), comment, (NamedValue(name, k, None),))
+            comment = f"taken as computed: {words(self.stored[position])}"
+            named = NamedValue(name, position, k, None)
+            self._state((f'{name} = load("{key}")',), comment, (named,))
             found.append(Value(name, np.shape(array)))
         return tuple(found)
 
@@ -228,7 +229,7 @@ class HandWriter:
         self._state(
             (f"{name} = {value.text}",),
             _commented(value.shape, ""),
-            (NamedValue(name, output, value.order),),
+            (NamedValue(name, self.position, output, value.order),),
         )
         return replace(value, text=name, level=ATOM)
 
@@ -241,7 +242,7 @@ class HandWriter:
             replace(
                 last,
                 lines=(*last.lines[:-1], line),
-                named=(NamedValue(name, output, value.order),),
+                named=(NamedValue(name, self.position, output, value.order),),
             )
         )
         return replace(value, text=name)
@@ -273,17 +274,18 @@ class HandWriter:
         )
 
     def _outputs(self) -> tuple[str, ...]:
-        self.position = len(self.computation.steps) - 1
+        last = len(self.computation.steps) - 1
         refs = self._plan.results
         found = []
         for k, ref in enumerate(refs):
             value = self.plain(self._of(ref))
             if not (value.is_name and self._plan.composed):
+                self.position = self._plan.maker(ref)
                 name = self._names.new(self._plan.output_name(k, len(refs)))
                 self._state(
                     (f"{name} = {value.text}",),
                     _commented(value.shape, ""),
-                    (NamedValue(name, k, None),),
+                    (NamedValue(name, last, k, None),),
                 )
                 value = replace(value, text=name, level=ATOM)
             found.append(value.text)

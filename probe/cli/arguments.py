@@ -53,6 +53,7 @@ class Arguments:
     model_explorer: str | None = None
     junit: str | None = None
     save: str | None = None
+    script: str | None = None
     record: str | None = None
     color: str | None = None
     quiet: bool = False
@@ -99,7 +100,7 @@ def _told(name: str, value: Any) -> str:
 
 _OF_ONE_LAYER = (
     *("to", "call", "fold", "expect_input", "expect_at", "expect_value", "at", "sees"),
-    *("rtol", "atol", "thorough", "save"),
+    *("rtol", "atol", "thorough", "save", "script"),
 )
 """Options that need --layer."""
 _OF_A_RUN = (
@@ -152,7 +153,7 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "fold",
         (
             *("expect", "expect_input", "expect_value", "at", "call", "rtol", "atol"),
-            *("no_search", "thorough"),
+            *("no_search", "thorough", "script"),
         ),
         "the folded layer takes the place of your values",
     ),
@@ -166,7 +167,7 @@ _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 _FLAT = (".txt", ".csv", ".dat", ".bin")
 """Files that hold no shape, which --shape then gives."""
 _OF_AN_EXPLANATION: tuple[str, ...] = (
-    *("save", "expect_at", "rtol", "atol", "no_search", "thorough", "junit"),
+    *("save", "script", "expect_at", "rtol", "atol", "no_search", "thorough", "junit"),
 )
 """What --at alone, without --expect-value, leaves without a meaning."""
 

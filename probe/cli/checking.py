@@ -3,10 +3,13 @@ reports printed."""
 
 import json
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe import printable
 from probe.api import check as check_layer
+from probe.api import script as script_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
@@ -44,7 +47,10 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
     if arguments.expect_value is not None and arguments.at is not None:
         expected = array_files.typed(arguments.expect_value, arguments.at)
     status.show("forward pass")
-    return check_layer(
+    ask = check_layer
+    if arguments.script is not None:
+        ask = partial(script_layer, path=arguments.script)
+    return ask(
         model,
         _named(arguments),
         input_of(arguments),
@@ -159,6 +165,10 @@ def _told(report: "Report", arguments: Arguments) -> int:
     if arguments.save:
         report.save(arguments.save)
         written(arguments.save, beside_json=arguments.json == "-")
+    if arguments.script:
+        beside = Path(arguments.script).with_suffix(".npz")
+        run = f"the layer by hand, with its arrays in {beside.name}; run it with python"
+        written(arguments.script, arguments.json == "-", [run])
     return STATUS[report.verdict]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
         model_explorer.refuse_folder(arguments.model_explorer)
     told = (arguments.json, arguments.save, arguments.html, arguments.junit)
     targets = [target for target in told if target is not None and target != "-"]
-    if not targets:
+    if not targets and arguments.script is None:
         return
     from probe.files import atomic_write
     from probe.report.saving import refuse_ending
@@ -110,5 +111,10 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     modules = [(arguments.factory or "").partition(".py:")[0] + ".py", *arguments.imports]
     arrays = (arguments.input, arguments.expect, arguments.expect_input)
     reading = [*models, *modules, *(path for path in arrays if path)]
+    if arguments.script is not None:
+        from probe.by_hand.write import refuse_script
+
+        refuse_script(arguments.script, reading)
+        targets += [arguments.script, str(Path(arguments.script).with_suffix(".npz"))]
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("two outputs must not name the same file")

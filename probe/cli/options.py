@@ -260,6 +260,12 @@ _GROUPS: dict[str, list[click.Option]] = {
             "header (.h) or text (.txt) for a test bench.",
         ),
         click.Option(
+            ["--script"],
+            metavar="FILE.py",
+            help="With --layer: write the layer by hand, a script that computes it with NumPy "
+            "alone, and its arrays beside it.",
+        ),
+        click.Option(
             ["--record"],
             metavar="FILE",
             help="Write the forward pass to a recording (run.npz, or a folder run/) and check "

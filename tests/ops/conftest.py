@@ -16,6 +16,7 @@ from time import process_time
 import numpy as np
 import pytest
 import torch
+from hand_scripts import computation, unwritten, wrong
 from lazy import available
 
 from probe import Description
@@ -114,6 +115,9 @@ def agrees():
         _widen_alike(steps, inputs)
         _takes_exact_inputs_for_exact(steps, wide, values)
         _is_limited(steps, inputs)
+        made = computation(steps, *wide)
+        if not unwritten(made):
+            assert not wrong(made)
         given, weights = _tensors(steps, inputs, np.float32)
         if reference is not None:
             _ratio(name, "torch", steps, wide, values, [reference(*given, **weights).numpy()])

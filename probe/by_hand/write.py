@@ -1,0 +1,135 @@
+"""A checked call as two files: the script, and the arrays that it loads."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from probe.by_hand.script import Computation
+from probe.by_hand.script_file import FIRST_LINE_ENDS, ScriptTitle, arrays_of, file_text
+from probe.by_hand.trial import tried
+from probe.errors import BadInput, Undescribed
+from probe.files import atomic_write
+from probe.model import Capture
+from probe.report import Report
+from probe.report.blocks import arrays
+
+__all__ = ["ScriptFiles", "refuse_script", "script_files", "write_script"]
+
+_MARK = "allowance_0.npy"
+"""What the .npz of every script holds, and no file that is not one."""
+
+
+class ScriptFiles(NamedTuple):
+    """The text of a script, and its arrays by their names in the .npz."""
+
+    text: str
+    arrays: dict[str, np.ndarray]
+
+    def write_npz(self, file: IO[bytes]) -> None:
+        """Writes the arrays into an open file."""
+        np.savez(file, **self.arrays)  # type: ignore[arg-type]
+
+
+def refuse_script(path: str | Path, reading: Iterable[object] = ()) -> None:
+    """Raises BadInput where a script cannot be written there: over a file that is not one of ours,
+    or one that is being read."""
+    path = Path(path)
+    if path.suffix != ".py":
+        raise BadInput(f"a script is written as .py; {path} has not that suffix")
+    reading = list(reading)
+    for target, ours in ((path, _is_script), (path.with_suffix(".npz"), _is_of_script)):
+        atomic_write.target_of(target, reading)
+        if target.exists() and not ours(target):
+            raise BadInput(
+                f"{target} is not a file that probe wrote for a script: give another name"
+            )
+
+
+def _is_script(path: Path) -> bool:
+    with path.open("rb") as file:
+        first = file.readline(1000).rstrip()
+    return first.startswith(b'"""') and first.endswith(FIRST_LINE_ENDS.encode())
+
+
+def _is_of_script(path: Path) -> bool:
+    try:
+        with ZipFile(path) as file:
+            return _MARK in file.namelist()
+    except (BadZipFile, OSError):
+        return False
+
+
+def write_script(path: str | Path, files: ScriptFiles, reading: Iterable[object] = ()) -> None:
+    """Writes both files, each whole or not at all: the arrays first, without which the script says
+    that they are missing."""
+    path, reading = Path(path), list(reading)
+    refuse_script(path, reading)
+    atomic_write.write(path.with_suffix(".npz"), files.write_npz, reading)
+    atomic_write.write(path, lambda file: file.write(files.text.encode()), reading)
+
+
+def script_files(
+    capture: Capture,
+    report: Report,
+    inputs: Sequence[np.ndarray],
+    values: Sequence[Sequence[np.ndarray]],
+) -> ScriptFiles:
+    """The files of a call: ``inputs`` as its steps take them, and what every step made of them in
+    NumPy. Raises Undescribed where the call cannot be written."""
+    if capture.description is None or "framework" not in report.held:
+        why = capture.why or "it was not computed in NumPy"
+        raise Undescribed(f"{capture.layer!r} cannot be written by hand: {why}")
+    found = tried(computation_of(capture, inputs, values))
+    title = ScriptTitle(capture.layer, capture.kind, report.source, report.framework)
+    text = file_text(found.script, title, found.warns)
+    framework = [np.asarray(array) for array in arrays(report.outputs["framework"])]
+    return ScriptFiles(text, {**arrays_of(found.script, framework, _allowances(report, values))})
+
+
+def computation_of(
+    capture: Capture, inputs: Sequence[np.ndarray], values: Sequence[Sequence[np.ndarray]]
+) -> Computation:
+    """A call as what a script is written of."""
+    description = capture.description
+    assert description is not None
+    names, notes = [""] * len(inputs), [""] * len(inputs)
+    for taken in description.taken:
+        notes[taken.input] = taken.why
+        if taken.call >= 0:
+            names[taken.input] = capture.parts[taken.call].capture.layer
+    functions = {
+        place for place, part in enumerate(capture.parts) if part.capture.kind[:1].islower()
+    }
+    return Computation(
+        description.steps,
+        inputs,
+        values,
+        tuple(names),
+        tuple(notes),
+        description.input_axes,
+        description.output_names,
+        description.sites,
+        frozenset(functions),
+    )
+
+
+def _allowances(report: Report, values: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """How far each output may lie from the script's, whose values are NumPy's: what the framework
+    was held against may be another path, or infinite beyond the range of its dtype."""
+    held = report.held["framework"]
+    found = []
+    for path, allowance, value in zip(held.reference, held.allowance, values[-1], strict=True):
+        with np.errstate(all="ignore"):
+            apart = np.abs(np.subtract(path, value, dtype=np.float64))
+            total = allowance + np.where(np.isnan(apart), 0.0, apart)
+        found.append(_narrow(total))
+    return found
+
+
+def _narrow(allowance: np.ndarray) -> np.ndarray:
+    """In float32, rounded up: half as many bytes."""
+    with np.errstate(over="ignore"):
+        return np.nextafter(allowance.astype(np.float32), np.float32(np.inf))

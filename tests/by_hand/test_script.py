@@ -1,0 +1,92 @@
+"""``probe.script`` and ``--script``: a layer as a file that computes it with NumPy alone."""
+
+import ast
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import probe
+from probe.by_hand.syntax import refuse_foreign
+
+X = np.random.default_rng(0).normal(size=(2, 3, 8, 7)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    made = torch.nn.Sequential()
+    made.add_module("conv", torch.nn.Conv2d(3, 4, 3, stride=2, padding=1))
+    made.add_module("bn", torch.nn.BatchNorm2d(4))
+    made.add_module("act", torch.nn.ReLU())
+    return made.eval()
+
+
+def run(*words):
+    ended = subprocess.run(
+        [sys.executable, "-I", "-W", "error", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_a_layer_and_a_whole_network_are_scripts_of_numpy_alone(net, tmp_path):
+    for name in ("conv", ""):
+        path = tmp_path / f"script{name}.py"
+        assert probe.script(net, name, X, path).ok
+        text = path.read_text(encoding="utf-8")
+        assert "import torch" not in text and "probe" not in text.split('"""')[2]
+        refuse_foreign(ast.parse(text))
+        status, out, err = run(path)
+        assert status == 0 and "0 of " in out and not err
+    assert "windows = sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2]" in text
+
+
+def test_ones_own_arrays_are_compared_by_name_up_to_the_first_that_differs(net, tmp_path):
+    path, mine = tmp_path / "conv.py", tmp_path / "mine.npz"
+    probe.script(net, "conv", X, path)
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    y = net.conv(torch.from_numpy(X)).detach().numpy()
+    np.savez(mine, padded=padded, y=y, z=y)
+    status, out, _ = run(path, mine)
+    assert status == 0 and out.splitlines()[1:] == ["padded equal", "y equal"]
+    assert out.startswith("z: no such name")
+    np.savez(mine, y=y, padded=padded + 1)
+    assert run(path, mine)[:2] == (
+        1,
+        "padded differs by 1; (2, 3, 10, 9), yours (2, 3, 10, 9)\n",
+    )
+    np.savez(mine, padded=padded[0])
+    assert run(path, mine)[0] == 1
+
+
+def test_where_the_framework_is_elsewhere_the_script_says_so(net, tmp_path):
+    path = tmp_path / "conv.py"
+    probe.script(net, "conv", X, path)
+    arrays = dict(np.load(path.with_suffix(".npz")))
+    np.savez(path.with_suffix(".npz"), **arrays | {"framework_0": arrays["framework_0"] + 1})
+    status, out, _ = run(path)
+    assert status == 1 and "largest difference to the framework: 1\n" in out
+    path.with_suffix(".npz").unlink()
+    status, out, err = run(path)
+    assert (status, out) == (2, "") and "is missing" in err
+
+
+def test_only_scripts_are_written_over(net, tmp_path):
+    path = tmp_path / "conv.py"
+    for name in (path, path.with_suffix(".npz")):
+        name.write_text("x = 1\n", encoding="utf-8")
+        with pytest.raises(probe.BadInput, match="is not a file that probe wrote for a script"):
+            probe.script(net, "conv", X, path)
+        assert name.read_text(encoding="utf-8") == "x = 1\n"
+        name.unlink()
+    probe.script(net, "conv", X, path)
+    probe.script(net, "bn", X, path)
+    assert path.read_text(encoding="utf-8").startswith('"""bn (BatchNorm2d)')
+    with pytest.raises(probe.BadInput, match=r"written as \.py"):
+        probe.script(net, "conv", X, tmp_path / "conv.txt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["conv.npz", "conv.py"]
