@@ -19,14 +19,25 @@ WriteOp = Callable[..., Any]
 """``(op, writer, *values)`` gives the outputs' values: one, or a tuple of several."""
 
 _FILES = {
+    "along_axis": "LogSoftmax ReduceMean ReduceSum Softmax Softmin",
     "elementwise": (
-        "Abs Clip Elu Exp Gelu HardSigmoid HardSwish Identity LeakyRelu Neg PRelu Relu Relu6 "
-        "Sigmoid Swish Tanh Stored"
+        "Abs Acos Acosh Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Expm1 "
+        "Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Log10 Log1p Log2 LogSigmoid "
+        "Mish Neg PRelu Reciprocal Relu Relu6 Round Rsqrt ScaledRelu Selu Shrink Sigmoid Sign "
+        "Sin Sinh Softplus Softsign SparsePlus SparseSigmoid Sqrt Square Squareplus Stored "
+        "Swish Tan Tanh TanhShrink ThresholdedRelu Trunc"
     ),
-    "linear": "Conv MatMul",
-    "n_ary": "Add AddConstant Constant Mul MulConstant Parameter Sub",
+    "linear": "Conv Einsum MatMul Product WeightedEinsum",
+    "n_ary": (
+        "Add AddConstant Beside Concat Constant Div Max Mean Min Mul MulConstant Parameter "
+        "Pow Sub"
+    ),
     "normalization": "BatchNormalization LayerNormalization",
-    "shape": "Outputs Pad Reshape Transpose",
+    "shape": "Expand Flip Grouped Outputs Pad Reshape Slice Squeeze Take Tile Transpose Unsqueeze",
+    "window": (
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool GlobalAveragePool GlobalMaxPool "
+        "MaxPool"
+    ),
 }
 """The ops that each file of ``probe.by_hand.writers`` writes; it is imported for the first."""
 _HOMES = {name: file for file, names in _FILES.items() for name in names.split()}

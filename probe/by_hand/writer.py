@@ -108,8 +108,11 @@ class HandWriter:
         if value.order is None:
             return value
         turn = f".transpose{as_tuple(value.order)}"
+        swapped = (*range(value.rank - 2), value.rank - 1, value.rank - 2)
         if value.rank == 2:
             turn = ".T"
+        elif value.order == swapped:
+            turn = ".swapaxes(-1, -2)"
         return Value(value.at(ATOM) + turn, value.own_shape)
 
     def aligned(self, *values: Value) -> tuple[tuple[Value, ...], Order]:

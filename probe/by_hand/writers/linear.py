@@ -1,6 +1,7 @@
 """Convolutions and matrix products."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from probe import ops
@@ -162,3 +163,42 @@ def _grouped(op: ops.Conv, w: HandWriter, x: Value, windows: Value, kernel: Valu
     for axis, size in zip(x.axes, w.shape(), strict=True):
         whole[axis] = size
     return f"{made}.reshape{as_tuple(whole)}"
+
+
+@writes(ops.Product)
+def _product(op: ops.Product, w: HandWriter, x: Value, y: Value) -> Value:
+    x, y = w.plain(x), w.plain(y)
+    return w.result(f"{x.at(PRODUCT)} @ {y.at(ATOM)}", PRODUCT)
+
+
+@writes(ops.Einsum)
+def _einsum_of(op: ops.Einsum, w: HandWriter, *values: Value) -> Value:
+    return _summed(op.equation, w, values)
+
+
+@writes(ops.WeightedEinsum)
+def _weighted_einsum(op: ops.WeightedEinsum, w: HandWriter, x: Value) -> Value:
+    return _summed(op.equation, w, (x, w.weight(op.weight)))
+
+
+def _summed(equation: str, w: HandWriter, values: Sequence[Value]) -> Value:
+    """The sum that an equation spells, whose letters are turned where the axes lie otherwise."""
+    terms, arrow, out = equation.replace(" ", "").partition("->")
+    spelled = terms.split(",")
+    if not arrow or not (terms.replace(",", "") + out).isalpha() or not equation.isascii():
+        values, words = [w.plain(value) for value in values], _checked_equation(equation)
+    else:
+        if len(spelled) != len(values):
+            raise Unwritten("an equation of other inputs")
+        turned = [value.letters(term) for value, term in zip(values, spelled, strict=True)]
+        words = f"{','.join(turned)}->{out}"
+    arrays = ", ".join(value.text for value in values)
+    return w.result(f'np.einsum("{words}", {arrays})', ATOM)
+
+
+def _checked_equation(equation: str) -> str:
+    """An equation with an ellipsis, or without its output, of nothing but letters and signs."""
+    words = equation.replace(" ", "")
+    if not re.fullmatch(r"[A-Za-z.,]*(->[A-Za-z.]*)?", words):
+        raise Unwritten("an equation of other signs")
+    return words

@@ -2,11 +2,11 @@
 
 from probe import ops
 from probe.by_hand.registry import writes
-from probe.by_hand.values import PRODUCT, SUM, Value
+from probe.by_hand.values import ATOM, POWER, PRODUCT, SUM, Value
 from probe.by_hand.writer import HandWriter
 
 
-@writes(ops.Add)
+@writes(ops.Add, ops.Beside)
 def _add(op: ops.Add, w: HandWriter, *values: Value) -> Value:
     return chain(w, " + ", SUM, values)
 
@@ -47,3 +47,49 @@ def _add_constant(op: ops.AddConstant, w: HandWriter, x: Value) -> Value:
 @writes(ops.MulConstant)
 def _mul_constant(op: ops.MulConstant, w: HandWriter, x: Value) -> Value:
     return chain(w, " * ", PRODUCT, (x, w.weight(op.value)))
+
+
+@writes(ops.Div)
+def _div(op: ops.Div, w: HandWriter, *values: Value) -> Value:
+    return chain(w, " / ", PRODUCT, values)
+
+
+@writes(ops.Pow)
+def _pow(op: ops.Pow, w: HandWriter, *values: Value) -> Value:
+    (base, exponent), order = w.aligned(*values)
+    return w.result(f"{base.at(ATOM)} ** {exponent.at(ATOM)}", POWER, order)
+
+
+@writes(ops.Max)
+def _max(op: ops.Max, w: HandWriter, *values: Value) -> Value:
+    return _nested(w, "np.maximum", values)
+
+
+@writes(ops.Min)
+def _min(op: ops.Min, w: HandWriter, *values: Value) -> Value:
+    return _nested(w, "np.minimum", values)
+
+
+def _nested(w: HandWriter, function: str, values: tuple[Value, ...]) -> Value:
+    (first, *rest), order = w.aligned(*values)
+    text, level = first.text, first.level
+    for value in rest:
+        text, level = f"{function}({text}, {value.text})", ATOM
+    return w.result(text, level, order)
+
+
+@writes(ops.Mean)
+def _mean(op: ops.Mean, w: HandWriter, *values: Value) -> Value:
+    values, order = w.aligned(*values)
+    total = " + ".join(value.at(SUM) for value in values)
+    return w.result(f"({total}) / {len(values)}", PRODUCT, order)
+
+
+@writes(ops.Concat)
+def _concat(op: ops.Concat, w: HandWriter, *values: Value) -> Value:
+    values, order = w.aligned(*values)
+    axis = op.axis % values[0].rank
+    if order is not None:
+        axis = order[axis]
+    listed = ", ".join(value.text for value in values)
+    return w.result(f"np.concatenate([{listed}], axis={axis})", ATOM, order)

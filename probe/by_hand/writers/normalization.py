@@ -43,7 +43,7 @@ def _batch_norm(op: ops.BatchNormalization, w: HandWriter, x: Value) -> Value:
 
 @writes(ops.LayerNormalization)
 def _layer_norm(op: ops.LayerNormalization, w: HandWriter, x: Value) -> Value:
-    x = w.named("x_", x)
+    x = w.named("values", x)
     axes = sorted(x.axes[axis] for axis in op.axes)
     over = f"axis={axes[0] if len(axes) == 1 else as_tuple(axes)}, keepdims=True"
     shape = tuple(1 if at in axes else size for at, size in enumerate(x.shape))

@@ -1,11 +1,13 @@
 """Elements moved, and none changed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, Value, as_tuple, composed, number
+from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number
 from probe.by_hand.writer import HandWriter
 
 
@@ -47,3 +49,94 @@ def pairs(pads: Sequence[tuple[int, int]]) -> str:
     """Pairs of whole numbers as a tuple."""
     words = [as_tuple(pair) for pair in pads]
     return f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})"
+
+
+def indexed(w: HandWriter, x: Value, words: Sequence[str], order: Order) -> Value:
+    """Elements of x by an index a text axis, of which whole ones behind and before are left out."""
+    index = [*words]
+    while index and index[-1] == ":":
+        index.pop()
+    if not index:
+        return w.result(x.text, x.level, order)
+    lead = next(place for place, word in enumerate(index) if word != ":")
+    if lead > 1 and len(index) == x.rank and "None" not in index:
+        index = ["...", *index[lead:]]
+    return w.result(f"{x.at(ATOM)}[{', '.join(index)}]", ATOM, order)
+
+
+@writes(ops.Slice)
+def _slice(op: ops.Slice, w: HandWriter, x: Value) -> Value:
+    words = [":"] * x.rank
+    steps = op.steps or (1,) * x.rank
+    for axis, start, stop, step in zip(x.axes, op.starts, op.stops, steps, strict=True):
+        words[axis] = _cut(start, stop, step)
+    return indexed(w, x, words, x.order)
+
+
+def _cut(start: int | None, stop: int | None, step: int) -> str:
+    begin = "" if start is None or (start == 0 and step > 0) else str(int(start))
+    end = "" if stop is None else str(int(stop))
+    return f"{begin}:{end}" + (f":{int(step)}" if step != 1 else "")
+
+
+@writes(ops.Flip)
+def _flip(op: ops.Flip, w: HandWriter, x: Value) -> Value:
+    words = [":"] * x.rank
+    words[x.axes[op.axis]] = "::-1"
+    return indexed(w, x, words, x.order)
+
+
+@writes(ops.Take)
+def _take(op: ops.Take, w: HandWriter, x: Value) -> Value:
+    order = np.asarray(op.order)
+    if order.ndim != 1:
+        raise Unwritten("places that are no list")
+    axis = x.axes[op.axis]
+    if order.size <= _FEW:
+        places = listed(order.tolist())
+    else:
+        places = w.constant("places", order).text
+    return w.result(f"np.take({x.text}, {places}, axis={axis})", ATOM, x.order)
+
+
+_FEW = 12
+
+
+@writes(ops.Squeeze)
+def _squeeze(op: ops.Squeeze, w: HandWriter, x: Value) -> Value:
+    gone = {x.axes[axis] for axis in op.axes}
+    words = ["0" if axis in gone else ":" for axis in range(x.rank)]
+    return indexed(w, x, words, order_without(x, gone))
+
+
+def order_without(x: Value, gone: Collection[int]) -> Order:
+    """The order of what is left without some axes of the expression."""
+    kept = [axis for axis in range(x.rank) if axis not in gone]
+    order = tuple(kept.index(axis) for axis in x.axes if axis not in gone)
+    return None if order == tuple(range(len(order))) else order
+
+
+@writes(ops.Unsqueeze)
+def _unsqueeze(op: ops.Unsqueeze, w: HandWriter, x: Value) -> Value:
+    x, rank = w.plain(x), x.rank + len(op.axes)
+    new = {axis % rank for axis in op.axes}
+    words = ["None" if axis in new else ":" for axis in range(rank)]
+    return indexed(w, x, words, None)
+
+
+@writes(ops.Grouped)
+def _grouped(op: ops.Grouped, w: HandWriter, x: Value) -> Value:
+    x = w.plain(x)
+    return w.result(f"{x.at(ATOM)}.reshape{as_tuple(w.shape())}")
+
+
+@writes(ops.Expand)
+def _expand(op: ops.Expand, w: HandWriter, x: Value) -> Value:
+    x = w.plain(x)
+    return w.result(f"np.broadcast_to({x.text}, {as_tuple(w.shape())})")
+
+
+@writes(ops.Tile)
+def _tile(op: ops.Tile, w: HandWriter, x: Value) -> Value:
+    x = w.plain(x)
+    return w.result(f"np.tile({x.text}, {as_tuple(op.repeats)})")
