@@ -117,6 +117,11 @@ class Capture:
     that the model has made them by, as far as they were seen. To be asked while the call is on."""
     masks: tuple[int, ...] = ()
     """Which inputs are masks, that Keras makes beside the calls."""
+    input_names: tuple[str, ...] = ()
+    """What the call itself calls each input, after the parameters of ``forward`` or ``call`` or the
+    tensors of an ONNX node; "" where that is not known, and () where nothing is."""
+    line: int | None = None
+    """The line of the file of the calling module's class that makes the call, where it is known."""
     by_onnxruntime: bool = False
     """Whether ONNX Runtime is what ran it: its recurrences have a sigmoid and tanh of their own
     (``Precision.sketches``), and its cross-check is no second engine."""

@@ -203,6 +203,7 @@ class OnnxModel(Shown):
                     dtype="float32",
                     why="a graph is composed of its nodes",
                     made_by=tuple(map(ModelInput, range(len(feeds)))),
+                    input_names=tuple(feeds),
                     by_onnxruntime=True,
                     parts=tuple(parts),
                     results=tuple(map(made_by.get, results)),

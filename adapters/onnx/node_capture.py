@@ -28,6 +28,7 @@ class _NodeOperands:
     values: dict[str, Value | Tensors] = field(default_factory=dict)
     inputs: list[np.ndarray] = field(default_factory=list)
     made_by: list[Producer | None] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class NodeCaptures:
             why,
             notes=notes,
             made_by=tuple(operands.made_by),
+            input_names=tuple(operands.names),
             by_onnxruntime=True,
         )
 
@@ -98,6 +100,7 @@ class NodeCaptures:
                     operands.values[name] = places[0]
                 operands.inputs += [array for _, array in tensors]
                 operands.made_by += [made_by.get(key) for key, _ in tensors]
+                operands.names += [key for key, _ in tensors]
         return operands
 
     def _computed(self, name: str, values: Mapping[str, Any]) -> Weight:

@@ -29,14 +29,12 @@ _FILES = {
     ),
     "linear": "Conv Einsum MatMul Product WeightedEinsum",
     "n_ary": (
-        "Add AddConstant Beside Concat Constant Div Max Mean Min Mul MulConstant Parameter "
-        "Pow Sub"
+        "Add AddConstant Beside Concat Constant Div Max Mean Min Mul MulConstant Parameter Pow Sub"
     ),
     "normalization": "BatchNormalization LayerNormalization",
     "shape": "Expand Flip Grouped Outputs Pad Reshape Slice Squeeze Take Tile Transpose Unsqueeze",
     "window": (
-        "AdaptiveAveragePool AdaptiveMaxPool AveragePool GlobalAveragePool GlobalMaxPool "
-        "MaxPool"
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool GlobalAveragePool GlobalMaxPool MaxPool"
     ),
 }
 """The ops that each file of ``probe.by_hand.writers`` writes; it is imported for the first."""

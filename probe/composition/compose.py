@@ -54,6 +54,7 @@ def composed(container: Capture, reached: Collection[int] | None = None) -> Capt
         description=description,
         why="",
         made_by=tuple(build.makers),
+        input_names=tuple(build.names) if any(build.names) else (),
         parts=tuple(build.live),
         notes=(*container.notes, *build.notes()),
         alone=None,
@@ -106,6 +107,8 @@ class _Taker(NamedTuple):
     words: str
     fixed: bool
     mask: bool
+    name: str
+    """What the call that takes it calls it, or ""."""
 
 
 class _Composition(Builder):
@@ -117,6 +120,7 @@ class _Composition(Builder):
         self.makers: list[Producer | None] = [
             *(container.made_by or (None,) * len(container.inputs))
         ]
+        self.names = [*(container.input_names or ("",) * len(container.inputs))]
         self._places = {
             part.capture.key: place
             for place, part in enumerate(container.parts)
@@ -134,7 +138,7 @@ class _Composition(Builder):
         self._numbered: dict[str, dict[Hashable, list[_Output | Ref]]] = {}
 
     def description(self) -> Description:
-        last = _Taker(len(self.container.parts), self.container.dtype, "", False, False)
+        last = _Taker(len(self.container.parts), self.container.dtype, "", False, False, "")
         results = [
             self._source(
                 maker,
@@ -188,12 +192,13 @@ class _Composition(Builder):
             if ref.step < 0
         }
         makers = capture.made_by or (None,) * len(capture.inputs)
+        names = capture.input_names or ("",) * len(capture.inputs)
         sources: list[_Source | None] = [None] * len(capture.inputs)
         for index, x in enumerate(capture.inputs):
             if index in used:
                 fixed, masked = index in capture.fixed, index in capture.masks
                 words = f"input {index} of {capture.layer}"
-                taker = _Taker(place, capture.dtype, words, fixed, masked)
+                taker = _Taker(place, capture.dtype, words, fixed, masked, names[index])
                 sources[index] = self._source(makers[index], x, taker)
         return sources
 
@@ -219,7 +224,7 @@ class _Composition(Builder):
                 else:
                     why = f"{taker.words} came from no captured call"
                 self._taken.append(Taken(len(self.inputs), -1, why))
-            self._append_input(array, maker)
+            self._append_input(array, maker, taker.name)
         return Ref(-1, self._inputs[key])
 
     def _inside(self, maker: Producer | None) -> _Output | None:
@@ -267,9 +272,10 @@ class _Composition(Builder):
             return values[source]
         return source
 
-    def _append_input(self, array: np.ndarray, maker: Producer | None) -> Ref:
+    def _append_input(self, array: np.ndarray, maker: Producer | None, name: str = "") -> Ref:
         self.inputs = (*self.inputs, array)
         self.makers.append(maker)
+        self.names.append(name)
         return Ref(-1, len(self.inputs) - 1)
 
     def _pinned(self, place: int, output: int) -> bool:

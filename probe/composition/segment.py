@@ -39,6 +39,8 @@ def segment(whole: Capture, first: Capture, last: Capture) -> Capture:
         training=last.training,
         notes=(),
         made_by=first.made_by,
+        input_names=first.input_names,
+        line=None,
         results=results,
         fixed_results=last.fixed_results,
     )

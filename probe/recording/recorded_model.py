@@ -284,6 +284,8 @@ class Recording(Shown):
             raise Unfit(f"the call {capture.layer!r:.100} without the input that it says is fixed")
         if len(capture.made_by) not in (0, len(capture.inputs)):
             raise Unfit(f"the call {capture.layer!r:.100} with the sources of other inputs")
+        if len(capture.input_names) not in (0, len(capture.inputs)):
+            raise Unfit(f"the call {capture.layer!r:.100} with the names of other inputs")
         if "exported" in entry:
             capture = replace(capture, alone=self._exported(entry["exported"], array))
         parts: tuple[tuple[int, str], ...] = ()

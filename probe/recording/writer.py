@@ -248,7 +248,7 @@ class Writer:
                 data = self._captured(plain)
             except Undescribed:
                 nothing: dict[str, Any] = dict.fromkeys(
-                    ("inputs", "outputs", "made_by", "fixed", "masks"), ()
+                    ("inputs", "outputs", "made_by", "fixed", "masks", "input_names"), ()
                 )
                 data = self._captured(replace(plain, **nothing))
         entry = {"capture": data}

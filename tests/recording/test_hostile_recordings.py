@@ -195,6 +195,9 @@ CHANGES = {
         *CALL, "made_by", [{"is": "CallOutput", "layer": "two", "call": 0, "output": 0}]
     ),
     "makers of more inputs": put(*CALL, "made_by", [None] * 3),
+    "names of more inputs": put(*CALL, "input_names", ["x", "y", "z"]),
+    "an input with a number for a name": put(*CALL, "input_names", [5]),
+    "a line that is none": put(*CALL, "line", "17"),
     "a fixed input that is not there": put(*CALL, "fixed", [5]),
     "a block of a call that is not there": put("calls_of_blocks", [block([[3, ""]])]),
     "a block of a word": put("calls_of_blocks", [block("all")]),

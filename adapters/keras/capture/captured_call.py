@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.capture.input_names import input_names
 from probe.description import Description
 from probe.description.custom_layers import describe_registered, registered
 from probe.errors import Undescribed, describing
@@ -31,6 +32,7 @@ def capture_of(
     inputs = call.inputs
     if wanted.is_container or (description is not None and _uses_masks(description, call)):
         inputs = (*inputs, *call.masks)
+    names = input_names(call.arguments, len(inputs), partial(_inputs_of, place.layer))
     capture = Capture(
         place.name,
         place.kind,
@@ -44,6 +46,7 @@ def capture_of(
         made_by=wanted.made_by[: len(inputs)],
         fixed=tuple(k for k in wanted.variables if k < len(inputs)),
         masks=tuple(range(len(call.inputs), len(inputs))),
+        input_names=names,
         alone=_exporter(place, wanted, call, state) if description is None else None,
     )
     if not wanted.is_container:
@@ -61,6 +64,14 @@ def capture_of(
         results=tuple(map(state.producers.of, results, capture.outputs)),
         unseen=_seen,
     )
+
+
+def _inputs_of(layer: Any, parameter: str) -> tuple[str, ...]:
+    """What a functional model calls the tensors of its one argument."""
+    symbolic = getattr(layer, "inputs", None) if parameter == "inputs" else None
+    if not isinstance(symbolic, list | tuple):
+        return ()
+    return tuple(str(getattr(tensor, "name", "")) for tensor in symbolic)
 
 
 def _exporter(

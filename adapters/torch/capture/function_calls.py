@@ -130,6 +130,14 @@ class FunctionCalls(TorchFunctionMode):
         """What gives the steps by which the pass made those that do not follow from its input."""
         return self._captures.constants.asked(dict(enumerate(tensors)))
 
+    def calling_line(self) -> int | None:
+        """The line in which the forward around it calls the module that was entered last; None
+        where that is PyTorch's own, or inside of a layer."""
+        if len(self._frames) < 2 or self._inside > self._frames[-1].atomic:
+            return None
+        caller = self._frames[-2]
+        return caller.line() if caller.own_forward else None
+
     def _mark_made(self, result: Any) -> None:
         if isinstance(result, torch.Tensor | list | tuple | dict):
             self.marks.add(tensors_in(result), MADE)
@@ -257,10 +265,12 @@ class FunctionCalls(TorchFunctionMode):
 
     def _named(self, call: FunctionCall) -> CallName:
         """The name of a call, which is met by it."""
+        frame = self._frames[-1]
+        line = frame.line()
         if call.follows:
-            layer, alias = self._frames[-1].named(named(call.name))
+            layer, alias = frame.named(named(call.name), line)
         else:
-            layer, alias = self._frames[-1].named(f"{_FIXED}/{named(call.name)}")
+            layer, alias = frame.named(f"{_FIXED}/{named(call.name)}", line)
         self._unseen.note_given(layer, call.tensors)
         if alias is not None:
             self._unseen.note_given(alias, call.tensors)
@@ -270,7 +280,7 @@ class FunctionCalls(TorchFunctionMode):
                 self.aliases.add(alias)
         number = self._counts[layer]
         self._counts[layer] += 1
-        return CallName(layer, alias, number)
+        return CallName(layer, alias, number, line)
 
     def _is_wanted(self, name: CallName, results: Sequence[torch.Tensor]) -> bool:
         if self._wanted is None:

@@ -56,11 +56,13 @@ class FunctionCall(NamedTuple):
 
 
 class CallName(NamedTuple):
-    """The name of a call, the one by its source line, and how many of its name came before it."""
+    """The name of a call, the one by its source line, how many of its name came before it, and the
+    line."""
 
     layer: str
     alias: str | None
     number: int
+    line: int | None
 
 
 class BeforeCall(NamedTuple):
@@ -160,6 +162,7 @@ class FunctionCaptures:
             fixed=tuple(operands.fixed),
             constants=self.constants.asked(operands.inputs_of(call.tensors)),
             alias=name.alias,
+            line=name.line,
             alone=exported,
             changed=self.writes.changed(held, arrays_of(description)),
         )

@@ -39,6 +39,8 @@ class ModuleBegun(NamedTuple):
     """The tensors that the module holds."""
     constants: Callable[[], Mapping[int, Description]] | None
     """As of ``Capture``."""
+    line: int | None
+    """The line of the forward around it that makes the call, where it is known."""
 
 
 @dataclass

@@ -35,12 +35,20 @@ class ModuleFrame:
             return self.module.place
         return self.name
 
-    def named(self, name: str) -> tuple[str, str | None]:
+    def line(self) -> int | None:
+        """The line of the file of the module's class that is run now."""
+        if isinstance(self.module, Program | Script):  # whose calls come from no source line
+            return None
+        return _line_in(_source_of(type(self.module).forward))
+
+    @property
+    def own_forward(self) -> bool:
+        """Whether its forward is none of PyTorch's, as a Sequential's is."""
+        return not type(self.module).__module__.startswith("torch.nn.")
+
+    def named(self, name: str, line: int | None) -> tuple[str, str | None]:
         """The name of a call, and the one by its source line."""
         layer = f"{self.place}/{name}"
-        if isinstance(self.module, Program | Script):  # whose calls come from no source line
-            return self._counted(layer), None
-        line = _line_in(_source_of(type(self.module).forward))
         return self._counted(layer), None if line is None else self._counted(f"{layer}@{line}")
 
     def _counted(self, name: str) -> str:

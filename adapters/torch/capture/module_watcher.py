@@ -12,6 +12,7 @@ import torch
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from probe.capture.input_names import input_names
 from probe.capture.producers import Producers
 from probe.description import Description
 from probe.errors import Undescribed
@@ -22,7 +23,7 @@ from ..describe.describe import calls_others, opaque
 from .call_notes import notes_on_autocast, notes_on_hooks, notes_on_window, user_hooks
 from .function_calls import FunctionCalls
 from .module_capture import ModuleBegun, Parameters, described, dtype_of
-from .named_arguments import named_arguments
+from .named_arguments import named_arguments, unpacked_to
 from .onnx_export import Called, Settings, alone
 from .restore_state import merging, same_bits
 from .tensor_marks import OF_ARGUMENTS
@@ -141,10 +142,12 @@ class Watcher:
         made_by = tuple(map(producers.of, tensors, inputs))
         detached = [tensor.detach() for tensor in tensors]
         held = self._pass.writes.begun((*module.named_parameters(), *module.named_buffers()))
+        line = None if functions is None else functions.calling_line()
         self._begun.append(
             ModuleBegun(
                 *(inputs, detached, scales, cache, made_by, fixed, producers.count, held),
                 constants=constants,
+                line=line,
             )
         )
         if parametrize.is_parametrized(module):
@@ -259,6 +262,10 @@ class Watcher:
             made_by=begun.made_by,
             fixed=begun.fixed,
             constants=begun.constants,
+            input_names=input_names(
+                arguments, len(begun.inputs), functools.partial(unpacked_to, type(self.module))
+            ),
+            line=begun.line,
             alone=exported,
             changed=self._pass.writes.changed(begun.held, arrays_of(description)),
             **contents,

@@ -1,8 +1,10 @@
 """The arguments of a module's call by the names of its forward's parameters."""
 
+import ast
 import functools
 import inspect
 import itertools
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FunctionType
@@ -16,7 +18,7 @@ from probe.description import Ref
 
 from .tensors import leaf_tensor
 
-__all__ = ["named_arguments"]
+__all__ = ["named_arguments", "unpacked_to"]
 
 
 def named_arguments(module: torch.nn.Module, args: Any, kwargs: Any) -> Mapping[str, Any]:
@@ -60,6 +62,30 @@ class _PackedArguments(NamedTuple):
     batch_sizes: Any
     sorted_indices: Any
     unsorted_indices: Any
+
+
+def unpacked_to(module_class: type[torch.nn.Module], parameter: str) -> tuple[str, ...]:
+    """The names that forward unpacks a parameter to, as in ``cos, sin = position_embeddings``; ()
+    where its source has none, or is not there."""
+    return _unpacked(module_class.forward).get(parameter, ())
+
+
+@functools.lru_cache(maxsize=512)
+def _unpacked(forward: Callable[..., Any]) -> Mapping[str, tuple[str, ...]]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(forward))))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)):
+            continue
+        for target in node.targets:
+            parts = target.elts if isinstance(target, ast.Tuple | ast.List) else []
+            names = [part.id for part in parts if isinstance(part, ast.Name)]
+            if names and len(names) == len(parts):
+                found.setdefault(node.value.id, tuple(names))
+    return found
 
 
 @functools.lru_cache(maxsize=512)

@@ -206,7 +206,5 @@ def _cast(op: ops.Cast, w: HandWriter, x: Value) -> Value:
 
 _TYPES = {
     name: name
-    for name in (
-        "float16 float32 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
-    )
+    for name in ("float16 float32 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split())
 }

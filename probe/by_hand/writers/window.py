@@ -122,8 +122,7 @@ def _stacked(w: HandWriter, x: Value, axis: int, size: int, count: int, method: 
     x = w.named("values", x)
     lead = ":, " * axis
     parts = [
-        f"{x.text}[{lead}{i * size // count}:{-(-(i + 1) * size // count)}]"
-        for i in range(count)
+        f"{x.text}[{lead}{i * size // count}:{-(-(i + 1) * size // count)}]" for i in range(count)
     ]
     listed = ", ".join(f"{part}.{method}(axis={axis})" for part in parts)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])

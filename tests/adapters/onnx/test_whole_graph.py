@@ -46,6 +46,16 @@ def test_the_whole(graph):
     assert [one.name for one in probe.open_model(graph).containers] == [""]
 
 
+def test_the_inputs_are_called_as_the_tensors_are(graph):
+    calls = {}
+
+    def take(capture):
+        calls[capture.layer] = capture.input_names
+
+    probe.open_model(graph).run((X,), ["", "sum"], take)
+    assert calls == {"": ("x",), "sum": ("b", "x")}
+
+
 def test_a_segment(graph):
     report = probe.check(graph, ("relu", "sum"), X)
     assert report.ok and report.calls == ("relu", "sum") and len(report.inputs) == 2

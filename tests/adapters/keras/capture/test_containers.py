@@ -57,6 +57,24 @@ def test_a_segment_of_it(keras):
     assert report.ok and report.calls[0] == "block/norm" and report.calls[-1] == "block/second"
 
 
+def test_the_inputs_are_called_as_the_parameters_of_call(keras):
+    layers = keras.layers
+    rows, others = keras.Input((5, 4), name="rows"), keras.Input((5, 4), name="others")
+    attended = layers.MultiHeadAttention(2, 3, name="attention")(rows, value=others)
+    model = keras.Model([rows, others], layers.Add(name="add")([attended, rows]))
+    calls, x = {}, np.ones((2, 5, 4), np.float32)
+
+    def take(capture):
+        calls[capture.layer] = capture.input_names
+
+    probe.open_model(model).run((x, x), ["", "attention", "add"], take)
+    assert calls == {
+        "": ("rows", "others"),
+        "attention": ("query", "value"),
+        "add": ("inputs_0", "inputs_1"),
+    }
+
+
 def test_a_wrong_block_diverges(keras):
     model = nested(keras)
     right = probe.check(model, "block", IMAGE).outputs["framework"]
