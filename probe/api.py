@@ -1,7 +1,7 @@
 """The whole road: run the model once, describe, recompute, cross-check, compare, report."""
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import replace as changed
 from functools import partial
 from importlib import import_module
 from os import PathLike
@@ -10,6 +10,7 @@ from typing import Any
 from probe.capture.model_inputs import bind
 from probe.capture.passes import Passes, captured
 from probe.capture.question import Question, question_of
+from probe.capture.replacing import Replace, effect_of, replaced, replacing
 from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import Expected, Inputs, Part, Shape
 from probe.capture.user_layer_outputs import check_names
@@ -41,6 +42,7 @@ def check(
     rtol: float | None = None,
     atol: float | None = None,
     expected_at: Part | None = None,
+    replace: Replace | None = None,
     search: bool = True,
     thorough: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -76,6 +78,9 @@ def check(
         atol: Absolute tolerance, in the unit of the output.
         expected_at: Which part of the output ``expected`` is, an index or slice for each axis:
             "0,0:3,0:3,0", or such a tuple.
+        replace: Your own outputs of layers, by their names, that the rest of the model runs on in
+            place of theirs: ``report.effect`` says what becomes of the model's output. Of a layer
+            that is called several times the name has the number of the call: "relu:1".
         search: Whether to search for the mistake. False: the verdict alone; ``findings`` is then
             empty, and ``diagnosis`` says that causes were not searched for.
         thorough: Whether to search ten times as far for the mistake.
@@ -102,6 +107,7 @@ def check(
         rtol=rtol,
         atol=atol,
         expected_at=expected_at,
+        replace=replace,
     )
     return _checked(opened(model), question, search, thorough, progress)[0]
 
@@ -172,7 +178,7 @@ def _checked(
     passes = captured(model, question)
     if search_options is not None:
         others = partial(passes.weights_of_others, thorough)
-        search_options = replace(search_options, others=others)
+        search_options = changed(search_options, others=others)
     drift = _drift(passes, question)
     chosen: Report | None = None
     about: Capture | None = None
@@ -189,7 +195,7 @@ def _checked(
         chosen = without_search(chosen)
     if question.call is None and len(passes.calls) > 1:
         note = f"called {len(passes.calls)} times; this is call {chosen.call}"
-        chosen = replace(chosen, notes=(*chosen.notes, note))
+        chosen = changed(chosen, notes=(*chosen.notes, note))
     return chosen, about
 
 
@@ -237,7 +243,7 @@ def _report(
     if question.expected is not None:
         yours = Yours(question.expected, before, passes.own.get(key))
     if search is not None and before is not None:
-        search = replace(search, road=before.road)
+        search = changed(search, road=before.road)
     options = Options(
         question.tolerance,
         detail=True,
@@ -246,7 +252,8 @@ def _report(
     )
     report = judged_or_unchecked(capture, yours, options)
     notes = (*model.notes, *passes.notes, *report.notes, *untraced(model, capture, yours))
-    return replace(report, notes=notes)
+    told = replaced(model, capture)
+    return changed(report, notes=notes, replaced=told, effect=effect_of(model))
 
 
 def _says_more(report: Report, before: Report) -> bool:
@@ -265,9 +272,10 @@ def sweep(
     shape: Shape = None,
     seed: int = 0,
     layers: Collection[str] | None = None,
+    replace: Replace | None = None,
     search: bool = True,
     flow: bool = False,
-) -> Iterator[Report]:
+) -> Sweep:
     """Checks every call of every atomic layer in execution order, in one forward pass.
 
     A report that was yielded is not kept. Where all parties agree it holds the framework's output
@@ -282,6 +290,8 @@ def sweep(
         shape: As for ``check``.
         seed: As for ``check``.
         layers: The names to check, of blocks too. None: all layers.
+        replace: As for ``check``; each report says whether its own output was replaced, and the
+            sweep's ``effect`` what becomes of the model's output.
         search: As for ``check``.
         flow: Whether each report says which calls made its inputs (``inputs_from``); it costs
             reading every tensor once more.
@@ -298,12 +308,13 @@ def sweep(
     model, arrays, how = bind(model, x, shape, seed)
     if expected is not None:
         check_names(model, expected)
+    model = undisturbed(replacing)(model, arrays, replace)
 
     def reports() -> Generator[Report, None, None]:  # which begin when the first is asked for
         run = SweepRun(model, arrays, how, expected, layers, seed, search, flow)
         yield from run.reports()
 
-    return Sweep(reports(), model.source)
+    return Sweep(reports(), model.source, partial(undisturbed(effect_of), model))
 
 
 def assert_layer(

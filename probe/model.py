@@ -19,6 +19,7 @@ from probe.listing import Layer
 from probe.ops.step import Step
 
 __all__ = [
+    "AndEvery",
     "Argument",
     "CallArguments",
     "CallOutput",
@@ -195,6 +196,10 @@ OnCall = Callable[[Capture], Sequence[np.ndarray] | None]
 outputs."""
 
 
+class AndEvery(frozenset[str]):
+    """Names that a pass is asked for beside every atomic layer and every operation."""
+
+
 @runtime_checkable
 class Runnable(Protocol):
     """The methods of a ``Model``, which tell one of ours from anything else: its attributes may
@@ -216,7 +221,8 @@ class Runnable(Protocol):
         self, inputs: Sequence[np.ndarray], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
         """One forward pass, whose outputs are returned; each call of a wanted layer (None: of every
-        atomic one, and every operation between them) goes to ``on_call``.
+        atomic one, and every operation between them; ``AndEvery``: of these and its names) goes to
+        ``on_call``.
 
         With nothing wanted the pass is not watched at all.
 

@@ -20,7 +20,7 @@ from probe.model import CallOutput, Capture, InputSpec, ModelInput, OnCall, Part
 
 from .describe import refusal
 from .node_capture import NodeCaptures
-from .node_tensors import kind_of, replaced, takes, tensors_of
+from .node_tensors import graphs_of, kind_of, replaced, takes, tensors_of
 from .schema import numbers
 from .sessions import Sessions
 
@@ -150,6 +150,16 @@ class OnnxModel(Shown):
     def containers(self) -> tuple[Layer, ...]:
         count = sum(layer.parameters for layer in self.layers)
         return (Layer("", _WHOLE, ("numpy", "onnx"), "", None, count),)
+
+    def compiled_into_graph(self, name: str) -> str:
+        for outer, node in self.nodes.items():
+            inside = {inner.name for graph in graphs_of(node) for inner in graph.node}
+            if name and name in inside and name not in self.nodes:
+                return (
+                    f"{name!r} is inside the {kind_of(node)} {outer!r}, whose graphs are checked "
+                    "with it as one layer"
+                )
+        return ""
 
     def may_be_operation(self, name: str) -> bool:
         return False

@@ -8,18 +8,18 @@ import onnx
 
 from .operators.control_flow import free_names
 
-__all__ = ["kind_of", "replaced", "takes", "tensors_of"]
+__all__ = ["graphs_of", "kind_of", "replaced", "takes", "tensors_of"]
 
 
 def takes(node: onnx.NodeProto) -> tuple[str, ...]:
     """The tensors that a node takes, those that the graphs it runs take from outside among them."""
-    inner = [
-        name
-        for attribute in node.attribute
-        for graph in (attribute.g, *attribute.graphs)
-        for name in free_names(graph)
-    ]
+    inner = [name for graph in graphs_of(node) for name in free_names(graph)]
     return tuple(dict.fromkeys(name for name in (*node.input, *inner) if name))
+
+
+def graphs_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs that a node runs, such as the branches of an If."""
+    return [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
 
 
 def tensors_of(name: str, values: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:

@@ -4,6 +4,7 @@ read."""
 import math
 import os
 import zipfile
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from io import TextIOWrapper
@@ -20,7 +21,10 @@ from probe.errors import BadInput, in_words
 from probe.files.regular_file import is_folder, open_file
 from probe.files.size_limits import too_much
 
-__all__ = ["FLAT", "IMAGES", "array", "by_name", "input_file", "own_input", "typed", "values"]
+__all__ = [
+    *("FLAT", "IMAGES", "array", "by_name", "input_file", "own_input", "replacements", "typed"),
+    "values",
+]
 
 FLAT, IMAGES = (".txt", ".csv", ".dat", ".bin"), (".png", ".jpg", ".jpeg")
 """How files are called that hold no shape, and those that are images."""
@@ -247,6 +251,18 @@ def values(
     if len(values) == 1:
         return next(iter(values.values()))
     raise BadInput(f"{path} contains {printable.several(values)}, but no array named {layer!r}")
+
+
+def replacements(
+    files: Sequence[tuple[str, str]], dtype: str | None = None
+) -> dict[str, Any] | None:
+    """The user's values of layers by name (``values``), out of a file each; None without files."""
+    if not files:
+        return None
+    found = {layer: values(path, layer, dtype) for layer, path in files}
+    return {
+        layer: array[layer] if isinstance(array, dict) else array for layer, array in found.items()
+    }
 
 
 _EXACT = 17

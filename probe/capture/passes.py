@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from probe import printable
-from probe.capture.model_inputs import bind, bind_alone
+from probe.capture.model_inputs import Bound, bind, bind_alone
 from probe.capture.question import Question
+from probe.capture.replacing import replacing
 from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import (
     Expected,
@@ -21,7 +22,7 @@ from probe.capture.user_arrays import (
     as_arrays,
 )
 from probe.capture.user_layer_outputs import Theirs, check_names
-from probe.capture.watching import known_of, out_of_a_file, watching, watching_once
+from probe.capture.watching import Known, known_of, out_of_a_file, watching, watching_once
 from probe.composition.compose import composed
 from probe.composition.segment import segment
 from probe.errors import BadInput, NotReached, ProbeError
@@ -145,8 +146,8 @@ def _refuse_unloaded(model: Unloaded, question: Question, layer: str) -> None:
 def _of_layer(model: Model, question: Question, layer: str) -> Passes:
     """The calls of a layer in a pass of the model; whether watching it changes the result is found
     out beside it."""
-    bound, call = bind(model, question.x, question.shape, question.seed), question.call
-    known = known_of(model, bound)
+    bound, call = _bound(model, question), question.call
+    known = known_of(model, bound) if question.replace is None else Known()
     enough = known.calls.get(layer)
     if call is not None and known.passed is not None:
         enough = call + 1
@@ -160,6 +161,12 @@ def _of_layer(model: Model, question: Question, layer: str) -> Passes:
     if isinstance(bound.model, SeesCalls):
         notes = (*notes, *filter(None, [bound.model.unseen_input(layer, bound.arrays)]))
     return replace(passes, how=bound.how, notes=(*notes, *passes.notes))
+
+
+def _bound(model: Model, question: Question) -> Bound:
+    """The model's inputs, and the model with the user's values in the place of layers' outputs."""
+    bound = bind(model, question.x, question.shape, question.seed)
+    return bound._replace(model=replacing(bound.model, bound.arrays, question.replace))
 
 
 def _alone(model: Model, question: Question, layer: str) -> Passes:
@@ -255,7 +262,7 @@ def _segment(model: Model, question: Question, layers: tuple[str, ...]) -> Passe
     if question.given is not None:
         raise BadInput("a segment cannot run alone: give the model's input")
     check_names(model, dict.fromkeys(layers))
-    model, arrays, how = bind(model, question.x, question.shape, question.seed)
+    model, arrays, how = _bound(model, question)
     passed = _whole_pass(model, arrays, layers)
     notes = watching(model, arrays, passed.outputs)
     first, last = (passed.call(name, question.call or 0) for name in layers)

@@ -6,6 +6,7 @@ from math import inf
 from numbers import Real
 
 from probe.capture.model_inputs import part_of
+from probe.capture.replacing import Replace
 from probe.capture.run import Named
 from probe.capture.user_arrays import Expected, InputArgument, Inputs, Part, Shape, part_at
 from probe.capture.user_layer_outputs import of_layer
@@ -33,6 +34,8 @@ class Question:
     """The user's outputs by names of layers, where those of several are given."""
     tolerance: tuple[float, float] | None = None
     """rtol and atol, in place of the allowance."""
+    replace: Replace | None = None
+    """The user's outputs that the layers behind run on, by names of layers."""
 
 
 def question_of(
@@ -47,6 +50,7 @@ def question_of(
     rtol: float | None = None,
     atol: float | None = None,
     expected_at: Part | None = None,
+    replace: Replace | None = None,
 ) -> Question:
     """The question, from the arguments of ``probe.check``; BadInput where they do not fit each
     other."""
@@ -56,7 +60,12 @@ def question_of(
         if own is None:
             raise BadInput("expected_at says which part of the output expected is: give expected")
         own = part_at(own, part_of(expected_at))
-    return Question(layer, x, given, call, shape, seed, own, values, tolerance)
+    if replace is not None and given is not None:
+        raise BadInput(
+            "replace (--replace) needs a run of the whole model; given (--expect-input) runs the "
+            "layer alone"
+        )
+    return Question(layer, x, given, call, shape, seed, own, values, tolerance, replace)
 
 
 def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:

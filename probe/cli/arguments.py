@@ -36,6 +36,7 @@ class Arguments:
     expect_input: str | None = None
     expect_at: str | None = None
     expect_value: str | None = None
+    replace: tuple[tuple[str, str], ...] = ()
     at: tuple[int, ...] | None = None
     sees: bool = False
     fold: bool = False
@@ -113,6 +114,7 @@ _OF_A_RUN = (
     "image_layout",
     "scale",
     "expect",
+    "replace",
     "no_search",
     "json",
     "record",
@@ -147,13 +149,16 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("input", ("seed",), "the input is not random"),
     ("text", ("input", "shape", "expect_input"), "the input is the text"),
     ("expect_input", ("shape", "seed"), "the input is not random"),
+    ("replace", ("expect_input",), "the layers after it run only in a run of the whole model"),
+    ("replace", ("record",), "a recording cannot run layers on other values"),
+    ("replace", ("at",), "the terms are of the model's own values"),
     ("expect_value", ("expect", "sees"), "it is the value of the single element at --at"),
     ("no_search", ("thorough",), "one searches for no cause, the other ten times as far"),
     (
         "fold",
         (
             *("expect", "expect_input", "expect_value", "at", "call", "rtol", "atol"),
-            *("no_search", "thorough", "script"),
+            *("no_search", "thorough", "script", "replace"),
         ),
         "the folded layer takes the place of your values",
     ),
@@ -161,7 +166,7 @@ _EXCLUDED: tuple[tuple[str, tuple[str, ...], str], ...] = (
 _OF_FILES: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ("image_layout", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
     ("scale", ("input",), (".png", ".jpg", ".jpeg"), "an image (.png, .jpg)"),
-    ("dtype", ("input", "expect", "expect_input"), (".bin",), "a .bin file"),
+    ("dtype", ("input", "expect", "expect_input", "replace"), (".bin",), "a .bin file"),
 )
 """Options that are about files of such names."""
 _FLAT = (".txt", ".csv", ".dat", ".bin")
@@ -192,7 +197,7 @@ def refuse_contradictions(arguments: Arguments) -> None:
                     f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
                 )
     for name, files, endings, what in _OF_FILES:
-        names = [getattr(arguments, file) or "" for file in files]
+        names = [name for file in files for name in _files(arguments, file)]
         if name in options and not any(file.endswith(endings) for file in names):
             raise click.UsageError(
                 f"{_flag(name)} needs {what} as {' or '.join(map(_flag, files))}"
@@ -203,6 +208,14 @@ def refuse_contradictions(arguments: Arguments) -> None:
                 raise click.UsageError(
                     f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
                 )
+
+
+def _files(arguments: Arguments, name: str) -> list[str]:
+    """The files that an option names."""
+    value = getattr(arguments, name) or ()
+    if isinstance(value, str):
+        return [value]
+    return [path for _, path in value]
 
 
 def _shapes_a_file(name: str, other: str, arguments: Arguments) -> bool:

@@ -1,7 +1,6 @@
 """``probe FILE --layer NAME`` and ``--all``: the library called with what was given, and its
 reports printed."""
 
-import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
 from probe.command_line import joined, of_process
 from probe.errors import NotCompared
-from probe.report.as_json import SCHEMA, as_dict
+from probe.report.as_json import as_dict, dumped, plain
 from probe.report.blocks import headline, row
 from probe.report.text import Columns, columns_for, line, render
 from probe.report.text import why as why_of
@@ -29,6 +28,7 @@ from probe.report.text import why as why_of
 if TYPE_CHECKING:
     from probe.model import Model
     from probe.report import Report, junit
+    from probe.report.effect import Effect
     from probe.report.html import Entry
 
 __all__ = ["check", "check_of", "explain", "fold", "input_of", "sweep"]
@@ -62,6 +62,7 @@ def check_of(model: "Model", arguments: Arguments) -> "Report":
         rtol=arguments.rtol,
         atol=arguments.atol,
         expected_at=arguments.expect_at,
+        replace=array_files.replacements(arguments.replace, arguments.dtype),
         search=not arguments.no_search,
         thorough=arguments.thorough,
         progress=lambda slug: status.show(f"searching for the mistake: {slug}"),
@@ -198,6 +199,7 @@ def sweep(arguments: Arguments) -> int:
         expected=expected,
         shape=drawn(arguments.shape),
         seed=arguments.seed or 0,
+        replace=array_files.replacements(arguments.replace, arguments.dtype),
         search=not arguments.no_search,
         flow=arguments.html is not None or arguments.model_explorer is not None,
     )
@@ -209,7 +211,7 @@ def sweep(arguments: Arguments) -> int:
             status.step("layer", swept.count, total, printable.name(report.layer))
     except NotCompared as error:
         unused = error
-    swept.end(unused)
+    swept.end(unused, reports.effect)
     if unused is not None:
         raise unused
     if swept.counts["diverge"]:
@@ -274,28 +276,29 @@ class _Swept:
         elif self.loud:
             say(line(report, self.columns))
 
-    def end(self, unused: NotCompared | None) -> None:
+    def end(self, unused: NotCompared | None, effect: "Effect | None" = None) -> None:
         """What is said and written of all."""
         arguments, source = self.arguments, self.source
         if arguments.json:
             whole = {
-                "schema": SCHEMA,
                 "source": source,
                 "counts": self.counts,
                 "not_compared": {} if unused is None else unused.reasons,
+                "effect": effect,
                 "reports": self.json,
             }
-            write(arguments.json, json.dumps(whole, indent=2, allow_nan=False))
+            write(arguments.json, dumped(plain(whole)))
         if self.rows is not None:
             self._print(self.rows.end())
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
         counts += "" if self.count or unused else ": the forward pass called no layer"
         if arguments.json != "-":
-            self._sum_up(counts)
+            self._sum_up(counts, effect)
         if arguments.html:
             from probe.report.html import sweep_page
 
-            notes = () if unused is None else (str(unused),)
+            notes = [str(unused)] if unused is not None else []
+            notes += [effect.sentence] if effect is not None else []
             page = sweep_page(
                 self.entries,
                 source,
@@ -322,10 +325,12 @@ class _Swept:
         for text in lines:
             _show(text, self.arguments)
 
-    def _sum_up(self, counts: str) -> None:
+    def _sum_up(self, counts: str, effect: "Effect | None") -> None:
         width = terminal.columns() if self.rows is not None else printable.WIDTH
         if self.loud:
             _show(printable.page([*self.explained, *self._untold(), ""], width), self.arguments)
+        if effect is not None and self.loud:
+            _show(printable.page([f"effect: {effect.sentence}"], width), self.arguments)
         if self.first is not None:
             name, told = printable.name(repr(self.first.layer)), row(self.first)
             first = f"the first diverging layer is {name}: {told.cause or told.text}"

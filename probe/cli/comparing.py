@@ -11,7 +11,8 @@ import click
 from probe import command_line
 from probe.cli.arguments import drawn
 from probe.cli.opening import quiet
-from probe.cli.options import options_of, shapes
+from probe.cli.option_values import shapes
+from probe.cli.options import options_of, replace_option
 from probe.cli.output import STATUS, no_empty_folder, say, write, written
 from probe.cli.status import status
 
@@ -36,6 +37,8 @@ class Comparing:
     pairs: str | None = None
     save_pairs: str | None = None
     types: str | None = None
+    replace: tuple[tuple[str, str], ...] = ()
+    replace_b: tuple[tuple[str, str], ...] = ()
     strict: bool = False
     no_search: bool = False
     thorough: bool = False
@@ -105,6 +108,8 @@ def _what_is_compared() -> list[click.Option]:
             help="Fixed-point types planned for the layers, as hls4ml's configuration has them "
             "(JSON): values outside their range are reported.",
         ),
+        replace_option("--replace", "A"),
+        replace_option("--replace-b", "B"),
         click.Option(
             ["--strict"],
             is_flag=True,
@@ -203,6 +208,8 @@ def _compared(arguments: Comparing) -> int:
             shape=drawn(arguments.shape),
             seed=arguments.seed or 0,
             types=arguments.types,
+            replace=array_files.replacements(arguments.replace),
+            replace_b=array_files.replacements(arguments.replace_b),
             search=not arguments.no_search,
             thorough=arguments.thorough,
             progress=status.show,
@@ -227,6 +234,7 @@ def _refuse_targets(arguments: Comparing) -> None:
             arguments.input_b,
             arguments.pairs,
             arguments.types,
+            *(path for _, path in (*arguments.replace, *arguments.replace_b)),
         )
         if path
     ]

@@ -110,7 +110,8 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
         refuse_ending(arguments.save)
     modules = [(arguments.factory or "").partition(".py:")[0] + ".py", *arguments.imports]
     arrays = (arguments.input, arguments.expect, arguments.expect_input)
-    reading = [*models, *modules, *(path for path in arrays if path)]
+    replaced = [path for _, path in arguments.replace]
+    reading = [*models, *modules, *replaced, *(path for path in arrays if path)]
     if arguments.script is not None:
         from probe.by_hand.write import refuse_script
 

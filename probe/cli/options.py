@@ -1,11 +1,9 @@
 """The options of the commands that check and record, in the groups of their help."""
 
-from ast import literal_eval
-from typing import Any
-
 import click
 
 from probe.cli.completion import complete_layer
+from probe.cli.option_values import files_of_layers, literals, numbers, shapes
 
 __all__ = [
     "GroupedCommand",
@@ -13,45 +11,9 @@ __all__ = [
     "parameters",
     "recording_options",
     "recording_parameters",
+    "replace_option",
     "reproduction_parameters",
-    "shapes",
 ]
-
-
-def _numbers(_: Any, __: Any, value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is not a list of comma-separated integers such as 1,3,224,224"
-        ) from None
-
-
-def _literals(_: Any, __: Any, values: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """Names and the values of Python's literals; a word that is none is a string."""
-    found: dict[str, Any] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as use_cache=False")
-        if name in found:
-            raise click.BadParameter(f"{name} is given twice")
-        try:
-            found[name] = literal_eval(value.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise click.BadParameter(
-                f"{value!r} is not a Python literal such as False, 0.5, 'mean' or (7, 7)"
-            ) from None
-    return tuple(found.items())
-
-
-def shapes(
-    _: click.Context | None, __: click.Parameter | None, values: tuple[str, ...]
-) -> tuple[tuple[int, ...], ...]:
-    """Each text as a shape."""
-    return tuple(_numbers(None, None, value) or () for value in values)
 
 
 class GroupedCommand(click.Command):
@@ -67,6 +29,18 @@ class GroupedCommand(click.Command):
             with formatter.section(title):
                 records = [option.get_help_record(ctx) for option in group]
                 formatter.write_dl([record for record in records if record is not None])
+
+
+def replace_option(name: str, of: str = "") -> click.Option:
+    """The option whose values take the place of layers' outputs."""
+    return click.Option(
+        [name],
+        multiple=True,
+        callback=files_of_layers,
+        metavar="LAYER=FILE",
+        help=f"Run the rest of {of or 'the model'} on your values in FILE in place of LAYER's "
+        "output, and report how the model's output changes; repeat the option for more layers.",
+    )
 
 
 _EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."
@@ -131,7 +105,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--arg"],
             multiple=True,
-            callback=_literals,
+            callback=literals,
             metavar="NAME=VALUE",
             help="An argument of a PyTorch module's forward that is not an array, such as "
             "use_cache=False; repeat the option for more.",
@@ -172,6 +146,7 @@ _GROUPS: dict[str, list[click.Option]] = {
         click.Option(
             ["--expect-value"], metavar="X", help="Your own value of the single element at --at."
         ),
+        replace_option("--replace"),
         click.Option(
             ["--rtol"],
             type=float,
@@ -196,7 +171,7 @@ _GROUPS: dict[str, list[click.Option]] = {
     "One element": [
         click.Option(
             ["--at"],
-            callback=_numbers,
+            callback=numbers,
             metavar="0,1,1,0",
             help="Break one output element down into its input x weight terms.",
         ),
@@ -327,7 +302,7 @@ def reproduction_parameters() -> list[click.Parameter]:
     """The argument and the options of ``probe repro``."""
     groups = ("What to check", "Input", "Your values", "Opening the model")
     left_out = {"to", "parts", "all", "strict", "fold", "layer", "expect_value"}
-    left_out |= {"no_search", "thorough"}
+    left_out |= {"no_search", "thorough", "replace"}
     left_out.add("expect")  # it says what --all takes
     options = [
         option for group in groups for option in _GROUPS[group] if option.name not in left_out

@@ -1,10 +1,11 @@
 """Two whole models on one input: the layers where the second leaves the first, and why."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from probe.capture.replacing import Replace
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape
 from probe.command_line import drawing
@@ -34,6 +35,8 @@ def compare(
     shape: Shape = None,
     seed: int = 0,
     types: Types = None,
+    replace: Replace | None = None,
+    replace_b: Replace | None = None,
     search: bool = True,
     thorough: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -56,6 +59,10 @@ def compare(
         types: Fixed-point types planned for the layers of the model (of A, where both are models),
             as hls4ml's configuration has them, or a JSON file of it: what lies beyond them on this
             input is told in the notes.
+        replace: Your own outputs of layers of A, by their names, that the rest of A runs on, as for
+            ``probe.check``. What becomes of A's output is ``effect[0]``; their pairs are told as
+            replaced, and no differences.
+        replace_b: The same of B and ``effect[1]``.
         search: Whether to search for the mistakes behind differences. False: only what the two
             descriptions differ in is said, and the notes of a source that causes were not searched
             for.
@@ -75,15 +82,15 @@ def compare(
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)
-    passes = passes_of(first, second, x, x_b, shape, seed, say)
+    passes = passes_of(first, second, x, x_b, shape, seed, say, (replace, replace_b))
     outcome = compared(passes, pairs, how, say)
     comparison = concluded(outcome, passes, first.source, second.source, strict)
     if planned is not None:
         notes = (*beyond(planned, passes.of_a.graph), *comparison.notes)
-        comparison = replace(comparison, notes=notes)
+        comparison = changed(comparison, notes=notes)
     takes = _takes(first, second, x_b, passes.walked.words)
     drawn = {} if x is not None else {"x": drawing(shape, seed)}
-    return replace(comparison, takes=takes).opened_by(_path(a), _path(b), drawn)
+    return changed(comparison, takes=takes).opened_by(_path(a), _path(b), drawn)
 
 
 def _path(source: ModelLike) -> tuple[str, ...]:

@@ -1,12 +1,16 @@
 """The verdict on two models, and its sentence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from probe import printable
+from probe.capture.replacing import Replacing
 from probe.model_comparison.pairing import Compared
 from probe.model_comparison.passes import ComparedPasses
 from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.rows import NAN_ALONE
+from probe.model_comparison.sides import Side
+from probe.report.effect import Effect
 
 __all__ = ["concluded"]
 
@@ -15,12 +19,47 @@ def concluded(
     outcome: Compared, passes: ComparedPasses, source_a: str, source_b: str, strict: bool
 ) -> ModelComparison:
     """The comparison of two models that came from ``source_a`` and ``source_b``."""
+    replacing = _of_sides(passes)
+    outcome = outcome._replace(pairs=tuple(_marked(pair, replacing) for pair in outcome.pairs))
     verdict, sentence = _verdict(outcome, strict)
     return ModelComparison(
         *(verdict, sentence, outcome.pairs, outcome.unpaired, source_a, source_b, passes.of_a.how),
         notes=(*passes.notes, *outcome.notes),
         inputs=passes.walked.words,
+        effect=(_effect(replacing[0]), _effect(replacing[1])),
     )
+
+
+Sides = tuple[Replacing | None, Replacing | None]
+"""A, and B, where the user's values took the place of layers' outputs."""
+
+
+def _of_sides(passes: ComparedPasses) -> Sides:
+    if passes.alone is Side.A:
+        return None, passes.walked.replacing
+    if passes.alone is Side.B:
+        return passes.walked.replacing, None
+    return passes.of_a.replacing, passes.walked.replacing
+
+
+def _effect(model: Replacing | None) -> Effect | None:
+    return None if model is None else model.effect
+
+
+def _marked(pair: Pair, replacing: Sides) -> Pair:
+    """The pair, where an output in it was replaced by the user's values told as that."""
+    told = [
+        f"the output of {printable.several(found)} of {side}"
+        for side, model, names in zip("AB", replacing, (pair.a, pair.b), strict=True)
+        if model is not None and (found := [name for name in names if name in model.call_names])
+    ]
+    if not told:
+        return pair
+    words = f"{' and '.join(told)} was replaced by your values"
+    pair = replace(pair, replaced=words, notes=(words, *pair.notes))
+    if pair.verdict != "diverge":
+        return pair
+    return replace(pair, verdict="unchecked", source=False, findings=(), differs=(), notes=(words,))
 
 
 def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
@@ -28,6 +67,8 @@ def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
     pairs = outcome.pairs
     sources = [pair for pair in pairs if pair.source]
     agreeing = f"{sum(pair.verdict == 'agree' for pair in pairs)} of {len(pairs)} pairs agree"
+    if count := sum(bool(pair.replaced) and pair.verdict != "agree" for pair in pairs):
+        agreeing += f" ({count} with outputs that were replaced)"
     if outcome.uncopied and (sources or not pairs):
         return "diverge", f"diverge: {outcome.uncopied}"
     if sources:
@@ -70,7 +111,7 @@ def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:
 def _is_uncomputed(pair: Pair) -> bool:
     """Whether a pair was not compared, neither on A's tensors nor on the models' own."""
     agrees = pair.propagated is not None and pair.propagated.ok
-    return pair.verdict == "unchecked" and not agrees
+    return pair.verdict == "unchecked" and not agrees and not pair.replaced
 
 
 def _of_sources(sources: Sequence[Pair]) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import bind
+from probe.capture.replacing import Replace, Replacing, replacing
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
@@ -29,6 +30,9 @@ _LARGE = 2**28
 """So many multiplications take one thread about 20 ms."""
 
 
+Arrays = tuple[np.ndarray, ...]
+
+
 class ModelPass(NamedTuple):
     """A forward pass of one model."""
 
@@ -38,6 +42,8 @@ class ModelPass(NamedTuple):
     how: str
     ways: tuple[Way, ...] = ()
     words: tuple[str, ...] = ()
+    replacing: Replacing | None = None
+    """The model where the user's values took the place of layers' outputs."""
 
 
 class ComparedPasses(NamedTuple):
@@ -64,8 +70,16 @@ def passes_of(
     shape: Shape,
     seed: int,
     say: Callable[[str], None],
+    replaced: tuple[Replace | None, Replace | None] = (None, None),
 ) -> ComparedPasses:
-    """Runs the models; BadInput where neither side is one."""
+    """Runs the models, on the user's values of A's and B's layers that were ``replaced``; BadInput
+    where neither side is one."""
+    for side, values in zip((a, b), replaced, strict=True):
+        if values is not None and isinstance(side, ArraysAlone):
+            raise BadInput(
+                f"{side.source} contains only arrays, so no layer runs on other values (replace=, "
+                "--replace): give the model"
+            )
     if isinstance(a, ArraysAlone) and isinstance(b, ArraysAlone):
         raise BadInput(
             f"{a.source} and {b.source} contain only arrays, not how they were computed: give the "
@@ -74,26 +88,44 @@ def passes_of(
     if isinstance(b, ArraysAlone):
         assert not isinstance(a, ArraysAlone)
         say("running A")
-        walked = _pass_of(a, x, shape, seed)
+        walked = _pass_of(a, x, shape, seed, replaced[0])
         return ComparedPasses(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
     if isinstance(a, ArraysAlone):
         say("running B")
-        walked = _pass_of(b, x if x_b is None else x_b, shape, seed)
+        walked = _pass_of(b, x if x_b is None else x_b, shape, seed, replaced[1])
         return ComparedPasses(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
     say("running A")
-    of_a = _pass_of(a, x, shape, seed)
+    of_a = _pass_of(a, x, shape, seed, replaced[0], reference=True)
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
-    of_b = _pass_of_b(b, of_a, x, x_b, same_layout)
+    of_b = _pass_of_b(b, of_a, x, x_b, same_layout, replaced[1])
     notes = tuple(_unlike_outputs(of_a.outputs, of_b.outputs))
     return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout, notes)
 
 
-def _pass_of(model: Model, x: Inputs | InputArgument, shape: Shape, seed: int) -> ModelPass:
+def _pass_of(
+    model: Model,
+    x: Inputs | InputArgument,
+    shape: Shape,
+    seed: int,
+    values: Replace | None,
+    reference: bool = False,
+) -> ModelPass:
     bound = bind(model, x, shape, seed)
-    graph, outputs = recorded_pass(bound.model, bound.arrays)
-    graph = normalized(graph)
-    return ModelPass(graph, bound.arrays, outputs, bound.how)
+    runs = replacing(bound.model, bound.arrays, values)
+    own = runs if isinstance(runs, Replacing) else None
+    graph, outputs = _recorded(runs, bound.arrays, own, reference)
+    return ModelPass(normalized(graph), bound.arrays, outputs, bound.how, replacing=own)
+
+
+def _recorded(
+    model: Model, arrays: Arrays, replaced: Replacing | None, reference: bool = False
+) -> tuple[ModelGraph, Arrays]:
+    """The graph of a pass; in that of a ``reference`` no layer made what was put in its output's
+    place."""
+    if replaced is None:
+        return recorded_pass(model, arrays)
+    return recorded_pass(model, arrays, replaced.opaque if reference else replaced.after)
 
 
 def _pass_of_b(
@@ -102,6 +134,7 @@ def _pass_of_b(
     x: Inputs | InputArgument,
     x_b: Inputs | InputArgument,
     same_layout: bool,
+    values: Replace | None,
 ) -> ModelPass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
     come nearest; in models of the same layout the order that A's are in, where it fits."""
@@ -110,12 +143,12 @@ def _pass_of_b(
         own = BInputs(
             bound.model, bound.arrays, tuple(unchanged(array.ndim) for array in bound.arrays)
         )
-        return _run(own, a)
+        return _run(own, a, values)
     best: tuple[float, ModelPass] | None = None
     failure: ProbeError | None = None
     for candidate in candidates(model, a.arrays, x):
         try:
-            passed = _run(candidate, a)
+            passed = _run(candidate, a, values)
         except (ForwardFailed, BadInput) as error:
             failure = failure or error
             continue
@@ -131,12 +164,13 @@ def _pass_of_b(
     return best[1]
 
 
-def _run(b: BInputs, a: ModelPass) -> ModelPass:
-    graph, outputs = recorded_pass(b.model, b.arrays)
+def _run(b: BInputs, a: ModelPass, values: Replace | None) -> ModelPass:
+    runs = replacing(b.model, b.arrays, values)
+    own = runs if isinstance(runs, Replacing) else None
+    graph, outputs = _recorded(runs, b.arrays, own)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
-    graph = normalized(graph)
-    return ModelPass(graph, b.arrays, outputs, a.how, b.ways, b.words)
+    return ModelPass(normalized(graph), b.arrays, outputs, a.how, b.ways, b.words, own)
 
 
 def _have_one_layout(a: str, b: str) -> bool:

@@ -10,6 +10,7 @@ from probe import printable
 from probe.comparison.compare import PARTIES, Comparison
 from probe.ops.weight import Weight
 from probe.report.as_json import to_json
+from probe.report.effect import Effect
 from probe.report.saving import save
 from probe.report.text import render
 from probe.report.weight_part import Sensitivity
@@ -148,6 +149,14 @@ class Report:
     inherits: str = ""
     """In a sweep over your own values: the last layer before this one whose values diverge, where
     those of this one's inputs are not among yours; its difference may come from there."""
+
+    replaced: str = ""
+    """Where the layers after it ran on your values in place of its output (``replace``): how far
+    these lie from it."""
+
+    effect: Effect | None = None
+    """What becomes of the model's output where your values take the place of layers' outputs; in a
+    sweep that of the sweep as a whole."""
 
     held: Mapping[str, ComparedWith] = field(default_factory=dict)
     """What each party but NumPy was held against, where one call is checked alone."""

@@ -66,7 +66,7 @@ class Block:
     """What is said of one matter."""
 
     name: str
-    """"head", "layer", "weights", "parties", "pairs", "worst", "limits", "note", "why" or
+    """"head", "layer", "weights", "parties", "pairs", "worst", "limits", "note", "effect", "why" or
     "verdict"."""
     title: str = ""
     lines: tuple[Line, ...] = ()
@@ -119,11 +119,23 @@ def _all(report: "Report", every: bool = False) -> Iterator[Block]:
     yield _limits(report)
     yield Block("note", facts={"notes": report.notes})
     yield from (Block("note", "", (Line("note", note),)) for note in report.notes)
+    yield _effect(report)
     found = [_finding(finding) for finding in report.findings]
     yield Block("why", facts={"findings": found, "diagnosis": report.diagnosis})
     yield from reasons(report)
     told = {name: getattr(report, name) for name in ("verdict", "ok", "sentence", "inherits")}
     yield Block("verdict", "", (Line("", report.sentence, verdict=report.verdict),), told)
+
+
+def _effect(report: "Report") -> Block:
+    """What values in the place of layers' outputs make of the model's."""
+    lines = []
+    if report.replaced:
+        lines.append(Line("replaced", f"in the layers after it {report.replaced}"))
+    if report.effect is not None:
+        lines.append(Line("effect", report.effect.sentence))
+    facts = {"replaced": report.replaced, "effect": report.effect}
+    return Block("effect", "", tuple(lines), facts)
 
 
 _COUNTED = re.compile(r":\d+$")
@@ -155,6 +167,8 @@ def row(report: "Report") -> Row:
         text = report.sentence.partition(": ")[2].partition(". This is not rounding")[0]
         if report.inherits:
             text += f"; {inherited(report)}"
+    if report.replaced:
+        text += f"; replaced {report.replaced}"
     if report.alias is not None and _COUNTED.search(report.layer):
         text += f"; also {printable.name(report.alias.rpartition('/')[2])}"
     found = report.findings[0] if report.findings else None

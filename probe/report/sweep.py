@@ -1,7 +1,7 @@
 """The reports of a sweep, one by one, and what a notebook shows of them."""
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from probe import printable
@@ -9,6 +9,7 @@ from probe.errors import NotCompared, NotReached
 
 if TYPE_CHECKING:
     from probe.report import Report
+    from probe.report.effect import Effect
     from probe.report.html import Entry
 
 # ruff: noqa: PLC0415 - the check of one layer needs no page.
@@ -23,9 +24,15 @@ class Sweep(Iterator["Report"]):
     end.
     """
 
-    def __init__(self, reports: "Generator[Report, None, None]", source: str) -> None:
+    def __init__(
+        self,
+        reports: "Generator[Report, None, None]",
+        source: str,
+        effect: "Callable[[], Effect | None]" = lambda: None,
+    ) -> None:
         self._reports = reports
         self._source = source
+        self._effect = effect
         self._entries: list[Entry] = []
 
     def __iter__(self) -> "Sweep":
@@ -37,6 +44,12 @@ class Sweep(Iterator["Report"]):
         report = next(self._reports)
         self._entries.append(brief(report, len(self._entries) + 1))
         return report
+
+    @property
+    def effect(self) -> "Effect | None":
+        """What your values in the place of layers' outputs make of the model's output; None where
+        no output was replaced."""
+        return self._effect()
 
     def close(self) -> None:
         """Ends the pass where it is."""

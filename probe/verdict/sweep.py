@@ -10,6 +10,7 @@ import numpy as np
 from probe.capture.passes import in_pass
 from probe.capture.pipeline import judged_in_order
 from probe.capture.producers import unasked
+from probe.capture.replacing import replaced
 from probe.capture.user_arrays import Expected
 from probe.capture.user_layer_outputs import Theirs
 from probe.errors import BadInput, NotReached, ProbeError
@@ -112,6 +113,8 @@ class SweepRun:
             report = self._searched(capture, yours, report)
         if notes := untraced(self.model, capture, yours):
             report = replace(report, notes=(*report.notes, *notes))
+        if told := replaced(self.model, capture):
+            report = replace(report, replaced=told)
         if self.flow:
             report = replace(report, inputs_from=tuple(map(_call_of, capture.made_by)))
         return report

@@ -19,6 +19,7 @@ VALUES = {
     "expect_value": "1",
     "at": "0,0,0,0",
     "arg": "use_cache=False",
+    "replace": "conv2d=x.npy",
     "image_layout": "hwc",
     "scale": "255",
     "rtol": "0",

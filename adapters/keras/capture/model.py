@@ -12,7 +12,7 @@ import numpy as np
 
 from probe.errors import BadInput, NotReached, UnknownLayer
 from probe.listing import Layer, Shown
-from probe.model import InputSpec, OnCall
+from probe.model import AndEvery, InputSpec, OnCall
 from probe.process.interrupts import held_back
 from probe.process.log_suppression import silenced
 from probe.process.model_lock import turn
@@ -176,8 +176,9 @@ class Opened(Shown):
                     )
             sought: Collection[str]
             operations: set[str] | None = None
-            if wanted is None:
+            if wanted is None or isinstance(wanted, AndEvery):
                 sought = {place.name for place in places if place.role == "atomic"}
+                sought |= wanted or set()
             else:
                 sought = wanted
                 operations = {name for name in wanted if self.may_be_operation(name)}

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from probe.errors import BadInput, NotReached, ProbeError, UnknownLayer
 from probe.listing import Layer, Party, Shown
-from probe.model import CallArguments, Capture, InputSpec, OnCall, is_large
+from probe.model import AndEvery, CallArguments, Capture, InputSpec, OnCall, is_large
 
 from ..describe.describe import calls_others, opaque, refusal
 from ..functions import functions
@@ -164,7 +164,7 @@ class TorchModel(Shown):
     def run(
         self, inputs: Sequence[Any], wanted: Collection[str] | None, on_call: OnCall
     ) -> tuple[np.ndarray, ...]:
-        if wanted is None:
+        if wanted is None or isinstance(wanted, AndEvery):
             pushed = itertools.count()
 
             def counted(capture: Capture) -> Sequence[np.ndarray] | None:
@@ -173,6 +173,7 @@ class TorchModel(Shown):
 
             watching = self._function_calls(self.module, None, counted)
             modules = dict(self._pushed_whole())
+            modules |= {name: self._called(name) for name in wanted or ()}
             outputs = self._watched(self.module, inputs, modules, watching, counted)
             for name, why in self._following(self.module, inputs, watching.unseen, _UNSEEN):
                 dtype = watching.unseen[name].dtype

@@ -26,7 +26,7 @@ from .module_capture import ModuleBegun, Parameters, described, dtype_of
 from .named_arguments import named_arguments, unpacked_to
 from .onnx_export import Called, Settings, alone
 from .restore_state import merging, same_bits
-from .tensor_marks import OF_ARGUMENTS
+from .tensor_marks import FOLLOWS, OF_ARGUMENTS
 from .tensors import copied, scales_in, tensors_in, transforming, with_values, writes_to
 from .thread_settings import settings_here
 from .torchscript import kind_of
@@ -223,7 +223,7 @@ class Watcher:
         replacement = self._push(capture)
         given, arrays = output, capture.outputs
         if replacement is not None:
-            given = with_values(output, replacement)
+            given = self._handed_on(begun, output, replacement)
             arrays = tuple(map(copied, tensors_in(given)))
         self._pass.producers.note_outputs(
             *(capture.layer, capture.call, tensors_in(given), arrays),
@@ -232,6 +232,18 @@ class Watcher:
         )
         if replacement is None:
             return None
+        return given
+
+    def _handed_on(self, begun: ModuleBegun, output: Any, replacement: Sequence[np.ndarray]) -> Any:
+        """What takes the place of an output; where that was written over an input, it is too."""
+        given = with_values(output, replacement)
+        new = tensors_in(given)
+        if self._pass.functions is not None:
+            self._pass.functions.marks.add(new, FOLLOWS)
+        for tensor, values in zip(tensors_in(output), new, strict=True):
+            for taken, before in zip(begun.tensors, begun.inputs, strict=True):
+                if _same_place(tensor, taken) and copied(taken).tobytes() != before.tobytes():
+                    taken.copy_(values)
         return given
 
     def _capture(
@@ -315,6 +327,13 @@ class Watcher:
             return described(self.module, begun, arguments, outputs, read), ""
         except Undescribed as error:
             return None, str(error)
+
+
+def _same_place(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same memory."""
+    if tensor.layout != torch.strided or other.layout != torch.strided:
+        return False
+    return tensor.shape == other.shape and tensor.data_ptr() == other.data_ptr()
 
 
 def _constants(functions: FunctionCalls, tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """A model's forward pass as a flat graph: one node for each step of each call, joined by the arrays
 that they hand on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -182,12 +182,15 @@ class ModelGraph:
 
 
 def recorded_pass(
-    model: Model, arrays: Sequence[np.ndarray]
+    model: Model,
+    arrays: Sequence[np.ndarray],
+    seen: Callable[[Capture], Capture] = lambda capture: capture,
 ) -> tuple[ModelGraph, tuple[np.ndarray, ...]]:
     """The graph of one forward pass: the calls of every atomic layer, and of the operations
-    between; and what the pass gives. An array that calls hand on is held once."""
+    between, as they are ``seen``; and what the pass gives. An array that calls hand on is held
+    once."""
     build = _Building(arrays)
-    outputs = model.run(arrays, None, build.add)
+    outputs = model.run(arrays, None, lambda capture: build.add(seen(capture)))
     ends = (build.by_value(np.asarray(output), last=True) for output in outputs)
     known = tuple(end for end in ends if end is not None)
     graph = ModelGraph(build.nodes, build.inputs, known, training=build.training)

@@ -113,6 +113,10 @@ def _all(comparison: "ModelComparison") -> Iterator[Block]:
     yield Block("note", facts={"notes": comparison.notes})
     if comparison.notes:
         yield Block("note", "", tuple(Line("note", note) for note in comparison.notes))
+    effects = [*zip("AB", comparison.effect, strict=True)]
+    told = (Line(f"effect on {side}", effect.sentence) for side, effect in effects if effect)
+    known = {side.lower(): effect for side, effect in effects}
+    yield Block("effect", "", tuple(told), {"effect": known})
     verdict = Line("", comparison.sentence, verdict=comparison.verdict)
     yield Block("verdict", "", (verdict,), {name: getattr(comparison, name) for name in named})
 
@@ -260,4 +264,5 @@ def _facts(pair: "Pair") -> dict[str, object]:
             for finding in pair.findings
         ],
         "notes": pair.notes,
+        "replaced": pair.replaced,
     }

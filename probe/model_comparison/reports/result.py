@@ -8,6 +8,7 @@ from probe import printable
 from probe.comparison.compare import Comparison
 from probe.report import Finding
 from probe.report.as_json import dumped, plain
+from probe.report.effect import Effect
 from probe.report.pictures import Drawn
 
 __all__ = ["ModelComparison", "Pair"]
@@ -57,6 +58,8 @@ class Pair:
     """Pictures of its errors, for a page; of the first pairs that differ."""
     called: tuple[tuple[str, int] | None, tuple[str, int] | None] = (None, None)
     """The last layer of A's, and of B's, and which of its calls; None of arrays alone."""
+    replaced: str = ""
+    """Whose output there was replaced by your values, in words; such a pair is no difference."""
     computed: str = "B"
     """Whose layers the local error is of: "A" where B is arrays alone."""
     given: str = ""
@@ -97,6 +100,9 @@ class ModelComparison:
     """Notes on the models, their inputs and the comparison, a sentence each."""
     inputs: tuple[str, ...] = field(default=())
     """How B's inputs follow from A's, a sentence each."""
+    effect: tuple[Effect | None, Effect | None] = (None, None)
+    """What your values in the place of layers' outputs make of A's output, and of B's; None where
+    none were given."""
     takes: tuple[str, str] = ("", "")
     """Which argument of ``compare`` A, and B, was run on: "x" or "x_b"; "recorded" of a recording,
     "" where B's input is made of A's."""
