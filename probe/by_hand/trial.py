@@ -18,7 +18,7 @@ from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.writer import written
 from probe.errors import BadInput
 
-__all__ = ["Tried", "tried"]
+__all__ = ["Tried", "holds", "tried"]
 
 _SHARE = 1e-9
 """How far a value may lie from NumPy's, as a share of the largest."""
@@ -58,6 +58,15 @@ def tried(computation: Computation) -> Tried:
             return Tried(script, _run(computation, script))
         except _Fault as fault:
             stored = {**script.stored, fault.step: fault.why}
+
+
+def holds(computation: Computation, script: HandScript) -> bool:
+    """Whether every name of a script stands for what NumPy made of the step."""
+    try:
+        _run(computation, script)
+    except _Fault:
+        return False
+    return True
 
 
 def _refuse_stored(computation: Computation, script: HandScript) -> None:

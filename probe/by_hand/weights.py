@@ -23,7 +23,11 @@ class WeightNames:
         weights = [weight for step in steps for weight in weight_fields(step.op).values()]
         least = 2 if any(_is_path(weight.name) for weight in weights) else 1
         self._hints = endings(dict.fromkeys(weight.name for weight in weights), least)
+        self._own: dict[str, list[Weight]] = {}
+        for weight in weights:
+            self._own.setdefault(weight.name, []).append(weight)
         self._known: dict[tuple[str, int], str] = {}
+        self._stored: dict[tuple[str, int], str] = {}
         self._kept: list[np.ndarray] = []  # so that no other array has the identity of one
 
     def hint(self, weight: Weight) -> str:
@@ -33,6 +37,22 @@ class WeightNames:
     def known(self, weight: Weight) -> str | None:
         """What it is called already."""
         return self._known.get((weight.name, id(weight.effective)))
+
+    def of(self, weight: Weight) -> Weight | None:
+        """The weight of the steps that one of a mistake was made of."""
+        own = self._own.get(weight.name, [])
+        same = [known for known in own if known.effective is weight.effective]
+        alike = [known for known in own if known.rows == weight.rows]
+        return next(iter([*same, *alike]), None)
+
+    def others(self, weight: Weight) -> Iterator[Weight]:
+        """The other weights of the steps, in the order of use."""
+        for some in self._own.values():
+            yield from (known for known in some if known is not weight)
+
+    def stored_name(self, weight: Weight) -> str | None:
+        """What it is called as it is stored, where that is loaded."""
+        return self._stored.get((weight.name, id(weight.effective)))
 
     def loaded(
         self, weight: Weight, name: str
@@ -52,6 +72,7 @@ class WeightNames:
             )
             return
         stored = f"stored_{name}"
+        self._stored[weight.name, id(weight.effective)] = stored
         assert weight.stored is not None
         line = f'{stored} = load("stored:{name}")'
         yield Statement((line,), shape), {f"stored:{name}": weight.stored}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from probe.by_hand.altered import expressed
 from probe.by_hand.helpers import HELPERS
 from probe.by_hand.names import Names, identifier, words
 from probe.by_hand.plan import Plan
@@ -41,7 +42,14 @@ def written(computation: Computation, stored: Mapping[int, str] | None = None) -
 class HandWriter:
     """A script under construction: what the functions that write ops ask for and tell."""
 
-    def __init__(self, computation: Computation, stored: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        computation: Computation,
+        stored: Mapping[int, str],
+        healthy: "HandWriter | None" = None,
+    ) -> None:
+        """``healthy`` has written the layer in which this one is a mistake: names are those, and
+        arrays that are others are expressions of its own."""
         self.computation = computation
         self.stored = dict(stored)
         self.position = -1
@@ -55,20 +63,58 @@ class HandWriter:
         self._arrays: dict[str, np.ndarray] = {}
         self._helpers: set[str] = set()
         self._values: dict[int, tuple[Value, ...]] = {}
-        self._weights = WeightNames(computation.steps)
+        self._weights = WeightNames((healthy or self).computation.steps)
+        self._healthy = healthy
         self._inputs: dict[int, Value] = {}
 
     # What a function that writes an op asks for
 
     def weight(self, weight: Weight) -> Value:
         """A weight in the op's layout."""
+        altered = self._altered_weight(weight)
+        if altered is not None:
+            return altered
         known = self._weights.known(weight)
         if known is None:
             known = self._names.new(self._weights.hint(weight))
-            for statement, arrays in self._weights.loaded(weight, known):
+            own = self._weights.of(weight) or weight
+            for statement, arrays in self._weights.loaded(own, known):
                 self._loads.append(statement)
                 self._arrays |= arrays
         return self._weights.value(weight, known)
+
+    def _altered_weight(self, weight: Weight) -> Value | None:
+        """A weight that is another in a mistake, as an expression of the layer's own; None where
+        it is that."""
+        if self._healthy is None:
+            return None
+        own = self._weights.of(weight)
+        if own is not None and own.effective is weight.effective:
+            return None
+        array = weight.value
+        if own is None and array.size == 1:
+            return Value(number(array.item()), ())
+        if own is None:
+            raise Unwritten("a weight that the layer does not have")
+        value = self.weight(own)
+        for known in (own, *self._weights.others(own)):
+            if np.array_equal(known.value, array):
+                return self.weight(known)
+        if own.stored is not None and np.array_equal(own.to_op(own.stored), array):
+            return self._weights.value(own, self._stored_name(own))
+        found = expressed(value, own.value, array)
+        if found is None:
+            raise Unwritten("a weight that is another")
+        return found
+
+    def _stored_name(self, weight: Weight) -> str:
+        """The name of a weight as it is stored."""
+        name = self._weights.stored_name(weight)
+        if name is None:
+            assert weight.stored is not None
+            name = self._names.new(f"stored_{self._weights.hint(weight)}")
+            self._load(name, f"stored:{name}", weight.stored)
+        return name
 
     def constant(self, hint: str, array: np.ndarray) -> Value:
         """Numbers that belong to the op: written where they are few, else loaded."""
@@ -193,6 +239,10 @@ class HandWriter:
     def _input(self, index: int) -> Value:
         if index not in self._inputs:
             array = self.computation.inputs[index]
+            if self._healthy is not None and not _same(
+                array, self._healthy.computation.inputs[index]
+            ):
+                return self._altered_input(index)
             same = next((k for k in self._inputs if _same(self.computation.inputs[k], array)), None)
             if same is not None:
                 self._inputs[index] = self._inputs[same]
@@ -201,6 +251,18 @@ class HandWriter:
                 self._load(name, f"input_{index}", array, self._plan.input_note(index))
                 self._inputs[index] = Value(name, array.shape)
         return self._inputs[index]
+
+    def _altered_input(self, index: int) -> Value:
+        """An input that is another in a mistake, as an expression of the layer's own."""
+        assert self._healthy is not None
+        own, array = self._healthy.computation.inputs[index], self.computation.inputs[index]
+        name = self._names.new(self._plan.input_name(index))
+        self._load(name, f"input_{index}", own)
+        value = expressed(Value(name, own.shape), own, array)
+        if value is None:
+            raise Unwritten("an input that is another")
+        self._inputs[index] = value
+        return value
 
     def _load(self, name: str, key: str, array: np.ndarray, comment: str = "") -> None:
         self._arrays[key] = array

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import numpy as np
 
+from probe.diagnosis.lines_of_code import lines_of
 from probe.diagnosis.part_of_output import MistakenPart
 from probe.diagnosis.scoring import CLEARLY, Scored, freedom, on_the_whole, slugs_of
 from probe.diagnosis.search import MistakeSearch
@@ -139,7 +140,16 @@ def finding_of(case: Case, scored: Scored, party: str, tie: bool, others: Sequen
     explained = 1.0 if scored.exact else max(0.0, 1 - scored.share)
     first, *also = slugs_of(scored)
     return Finding(
-        first, claim, scored.left, explained, do, tie, tuple(also), party, scored.edit.recovered
+        first,
+        claim,
+        scored.left,
+        explained,
+        do,
+        tie,
+        tuple(also),
+        party,
+        scored.edit.recovered,
+        lines_of(case, scored.edit),
     )
 
 

@@ -47,6 +47,10 @@ class Finding:
     """The weights that give these values, where they were solved for, by the framework's names and
     in its layout."""
 
+    lines: tuple[tuple[str, str], ...] = ()
+    """The mistake as lines of the layer's script (``probe.script``): what that party does and what
+    the layer does, "" where one of them has no such line; () where it cannot be written."""
+
     @property
     def named(self) -> str:
         """All mistakes by their slugs, and whether they are a part of the reason only."""

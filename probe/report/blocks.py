@@ -497,4 +497,16 @@ def _explained(findings: Sequence["Finding"]) -> Line:
         (finding.do, name) for finding, name in zip(findings, names, strict=True) if finding.do
     )
     below += [do if len(done) == 1 else f"{name}: {do}" for do, name in done]
-    return Line("why", text, tuple(below))
+    return Line("why", text, (*below, *_in_code(first)))
+
+
+_MOST_LINES = 3
+
+
+def _in_code(finding: "Finding") -> Iterator[str]:
+    """The mistake as lines of the layer's script."""
+    for theirs, layers in finding.lines[:_MOST_LINES]:
+        yield printable.Whole(f"{LABELS[finding.party]}: {theirs or '(no such line)'}")
+        yield printable.Whole(f"layer: {layers or '(no such line)'}")
+    if (more := len(finding.lines) - _MOST_LINES) > 0:
+        yield f"and {more} more lines of the layer's script"

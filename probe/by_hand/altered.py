@@ -1,0 +1,162 @@
+"""Arrays that a mistake made of others, as an expression of these: flipped, transposed, rolled,
+scaled, rounded otherwise, or as they are stored."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain, combinations, permutations
+
+import numpy as np
+
+from probe.by_hand.values import (
+    ATOM,
+    POWER,
+    PRODUCT,
+    SUM,
+    Value,
+    as_tuple,
+    bracketed,
+    composed,
+    listed,
+    number,
+)
+
+__all__ = ["expressed"]
+
+_MOST_AXES = 5
+_FEW = 16
+"""So many places along an axis are rolled by, or listed."""
+_LARGE = 1 << 22
+"""Elements from which on no array is gone through so often."""
+
+Expression = tuple[Callable[[np.ndarray], np.ndarray], Callable[[], Value]]
+
+
+def expressed(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | None:
+    """What was made of an array, in the op's layout, as an expression of its value; None where it
+    is none of what is known."""
+    if array.size != altered.size or array.size > _LARGE or not array.size:
+        return None
+    for make, text in chain(_turned(value, array), _rearranged(value, array, altered)):
+        made = make(array)
+        if made.shape == altered.shape and np.array_equal(made, altered, equal_nan=True):
+            return text()
+    if array.shape != altered.shape:
+        return None
+    return _scaled(value, array, altered)
+
+
+def _turned(value: Value, array: np.ndarray) -> Iterator[Expression]:
+    """Flips along some axes, and axes in another order."""
+    axes = range(array.ndim)
+    if array.ndim > _MOST_AXES:
+        return
+    for count in range(1, array.ndim + 1):
+        for some in combinations(axes, count):
+            yield (lambda x, some=some: np.flip(x, some)), lambda some=some: _flipped(value, some)  # type: ignore[misc]
+    for perm in permutations(axes):
+        if perm != tuple(axes):
+            yield (
+                (lambda x, perm=perm: x.transpose(perm)),  # type: ignore[misc]
+                lambda perm=perm: replace(value, order=composed(value.order, perm)),  # type: ignore[misc]
+            )
+
+
+def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterator[Expression]:
+    """Rolled along an axis, its places in another order, or the same elements in another shape."""
+    for axis, size in enumerate(array.shape):
+        for by in (*range(1, min(size, _FEW)), *range(1 - min(size, _FEW), 0)):
+            yield (
+                (lambda x, by=by, axis=axis: np.roll(x, by, axis)),  # type: ignore[misc]
+                lambda by=by, axis=axis: _rolled(value, by, axis),  # type: ignore[misc]
+            )
+        if array.shape == altered.shape and 1 < size <= _FEW:
+            order = _order_along(array, altered, axis)
+            if order is not None:
+                yield (
+                    (lambda x, order=order, axis=axis: np.take(x, order, axis)),  # type: ignore[misc]
+                    lambda order=order, axis=axis: _taken(value, order, axis),  # type: ignore[misc]
+                )
+    if array.shape != altered.shape:
+        yield (lambda x: x.reshape(altered.shape)), lambda: _reshaped(value, altered.shape)
+    if array.ndim <= _MOST_AXES:
+        for perm in permutations(range(array.ndim)):
+            yield (
+                (lambda x, perm=perm: x.transpose(perm).reshape(altered.shape)),  # type: ignore[misc]
+                lambda perm=perm: _reshaped(  # type: ignore[misc]
+                    replace(value, order=composed(value.order, perm)), altered.shape
+                ),
+            )
+
+
+def _order_along(array: np.ndarray, altered: np.ndarray, axis: int) -> list[int] | None:
+    """Which place along an axis each place of the other array is."""
+    rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    order = []
+    for row in np.moveaxis(altered, axis, 0).reshape(array.shape[axis], -1):
+        same = np.flatnonzero((rows == row).all(axis=1))
+        if not same.size:
+            return None
+        order.append(int(same[0]))
+    return order
+
+
+def _flipped(value: Value, axes: tuple[int, ...]) -> Value:
+    lying = {value.axes[axis] for axis in axes}
+    words = ["::-1" if axis in lying else ":" for axis in range(value.rank)]
+    while words[-1] == ":":
+        words.pop()
+    return replace(value, text=f"{value.at(ATOM)}[{', '.join(words)}]", level=ATOM)
+
+
+def _rolled(value: Value, by: int, axis: int) -> Value:
+    return replace(value, text=f"np.roll({value.text}, {by}, axis={value.axes[axis]})", level=ATOM)
+
+
+def _taken(value: Value, order: list[int], axis: int) -> Value:
+    text = f"np.take({value.text}, {listed(order)}, axis={value.axes[axis]})"
+    return replace(value, text=text, level=ATOM)
+
+
+def _reshaped(value: Value, shape: tuple[int, ...]) -> Value:
+    text = value.at(ATOM)
+    if value.order is not None:
+        text += f".transpose{as_tuple(value.order)}"
+    return Value(f"{text}.reshape{as_tuple(shape)}", shape)
+
+
+def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | None:
+    """Times a number, plus a number, or to fewer digits."""
+    if array.dtype.kind != "f" or altered.dtype.kind != "f":
+        return None
+    with np.errstate(all="ignore"):
+        exact, other = array.astype(np.float64), altered.astype(np.float64)
+        if not other.any():
+            return replace(value, text=f"0 * {value.at(PRODUCT)}", level=PRODUCT)
+        for name in ("float16", "float32"):
+            if np.array_equal(exact.astype(name), other):
+                text = f"{value.at(ATOM)}.astype(np.{name})"
+                return replace(value, text=text, level=ATOM)
+        at = int(np.abs(exact).argmax())
+        factor, shift = other.flat[at] / exact.flat[at], other.flat[at] - exact.flat[at]
+        if np.allclose(exact * factor, other, rtol=1e-6, atol=0):
+            return _times(value, float(factor))
+        if np.allclose(exact + shift, other, rtol=1e-6, atol=1e-6 * abs(shift)):
+            text = f"{value.at(SUM)} + {_short(float(shift))}"
+            return replace(value, text=text, level=SUM)
+    return None
+
+
+def _times(value: Value, factor: float) -> Value:
+    if factor == -1:
+        return replace(value, text=f"-{value.at(POWER)}", level=POWER)
+    inverse = 1 / factor
+    if abs(inverse - round(inverse)) < 1e-6 * abs(inverse) and abs(inverse) > 1.5:
+        text = f"{value.at(PRODUCT)} / {round(inverse)}"
+    else:
+        text = f"{value.at(PRODUCT)} * {_short(factor)}"
+    return replace(value, text=text, level=PRODUCT)
+
+
+def _short(factor: float) -> str:
+    """A number that was fitted, in as many digits as are known of it."""
+    return bracketed(number(float(f"{factor:.6g}")), factor < 0)

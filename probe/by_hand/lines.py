@@ -1,0 +1,94 @@
+"""A mistake as lines of code: what differs between the script of a layer and that of the layer with
+the mistake in it."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from probe.by_hand.registry import Unwritten
+from probe.by_hand.script import Computation, HandScript
+from probe.by_hand.trial import holds
+from probe.by_hand.writer import HandWriter
+
+__all__ = ["MistakeLines", "mistake_lines"]
+
+MistakeLines = tuple[tuple[str, str], ...]
+"""What yours does and what the layer does, a line each; "" where one of them has no such line."""
+
+_MOST = 6
+"""So many lines still show a mistake, more of them another layer."""
+_TRIED = 1 << 22
+"""Elements of all values up to which the lines are run before they are shown."""
+
+
+def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
+    """The lines in which two layers differ, () where they cannot be written, where they are many,
+    or where what is written does not give the values."""
+    right = HandWriter(layer, {})
+    healthy = right.script()
+    try:
+        wrong = HandWriter(mistaken, {}, right).script()
+    except Unwritten:
+        return ()
+    code = _code(healthy)
+    pairs = tuple(_pairs(_named_alike(_code(wrong), code), code))
+    if not 0 < len(pairs) <= _MOST or any("load(" in line for pair in pairs for line in pair):
+        return ()
+    if _size(layer) + _size(mistaken) <= _TRIED:
+        scripts = ((layer, healthy), (mistaken, wrong))
+        if not all(holds(computation, script) for computation, script in scripts):
+            return ()
+    return pairs
+
+
+def _code(script: HandScript) -> list[str]:
+    """The lines without comments: what is computed, weights among it."""
+    loads = [line for statement in script.loads for line in statement.lines]
+    made = [line for line in loads if "load(" not in line]
+    return [*made, *(line for statement in script.statements for line in statement.lines)]
+
+
+def _named_alike(wrong: Sequence[str], right: Sequence[str]) -> list[str]:
+    """The lines with the names of the layer's own for what is the same: a step that was left out,
+    or put behind, then changes no line but its own."""
+    own = {text: name for name, _, text in (line.partition(" = ") for line in right)}
+    names: dict[str, str] = {}
+    found = []
+    for line in wrong:
+        target, assigned, text = line.partition(" = ")
+        for name, other in names.items():
+            text = re.sub(rf"\b{name}\b", other, text)
+        if assigned and target.isidentifier():
+            names.pop(target, None)
+            if own.get(text, target) != target:
+                names[target] = target = own[text]
+        found.append(f"{target}{assigned}{text}")
+    return found
+
+
+def _pairs(wrong: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The lines that only one of them has, those together that assign the same name."""
+    yours, layers = _differing(wrong, right)
+    for line in yours:
+        target = line.partition(" = ")[0]
+        same = next((other for other in layers if other.partition(" = ")[0] == target), "")
+        if same:
+            layers.remove(same)
+        yield line.strip(), same.strip()
+    yield from (("", line.strip()) for line in layers)
+
+
+def _differing(wrong: Sequence[str], right: Sequence[str]) -> tuple[list[str], list[str]]:
+    matcher = difflib.SequenceMatcher(None, wrong, right, autojunk=False)
+    yours, layers = list[str](), list[str]()
+    for kind, first, end, other, stop in matcher.get_opcodes():
+        if kind != "equal":
+            yours += wrong[first:end]
+            layers += right[other:stop]
+    return yours, layers
+
+
+def _size(computation: Computation) -> int:
+    return sum(np.size(y) for outputs in computation.values for y in outputs)

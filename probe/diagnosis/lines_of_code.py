@@ -1,0 +1,121 @@
+"""A mistake that was found as lines of the layer's script: what yours does, what it should do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probe.by_hand.lines import MistakeLines, mistake_lines
+from probe.by_hand.script import Computation
+from probe.description.description import Site
+from probe.evaluation.numpy_reference import recompute
+from probe.ops import Add, Conv, ConvTranspose, MatMul, Parameter
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case
+from probe.trial.edit import Edit, Steps
+from probe.trial.gathered import Gathered
+from probe.trial.refusals import refused
+
+__all__ = ["lines_of"]
+
+_LARGE = 1 << 25
+"""Elements of all values from which on a layer is not computed once more for this."""
+
+
+def lines_of(case: Case, edit: Edit) -> MistakeLines:
+    """The lines in which the edited layer differs from the healthy one; () where it cannot be
+    written, or differs in more than a few."""
+    if sum(np.size(y) for outputs in case.values for y in outputs) > _LARGE:
+        return ()
+    try:
+        steps = _rejoined(_opened(edit.steps), case.steps)
+        values = recompute(steps, edit.inputs)
+        healthy = Computation(case.steps, case.inputs, case.values, sites=_sites(case))
+        sites = _sites_of(healthy, steps)
+        mistaken = replace(healthy, steps=steps, inputs=edit.inputs, values=values, sites=sites)
+        return mistake_lines(healthy, mistaken)
+    except Exception as error:
+        refused(error)
+        return ()
+
+
+def _opened(steps: Steps) -> Steps:
+    """The steps with those of whole calls in the place of these."""
+    if not any(isinstance(step.op, Gathered) for step in steps):
+        return steps
+    made: list[Step] = []
+    ends: list[int] = []
+    for position, step in enumerate(steps):
+        taken = [_moved(ref, ends) for ref in step.sources(position)]
+        if isinstance(step.op, Gathered):
+            made += _body(step.op.body, taken, len(made))
+        else:
+            made.append(Step(step.op, tuple(taken)))
+        ends.append(len(made) - 1)
+    return tuple(made)
+
+
+def _rejoined(steps: Steps, healthy: Steps) -> Steps:
+    """The steps with a sum and the bias that is added to it as one op, as the layer has them."""
+    own = {id(step.op.weight): step.op for step in healthy if isinstance(step.op, _BIASED)}
+    made = [Step(step.op, step.sources(position)) for position, step in enumerate(steps)]
+    for position, step in enumerate(made):
+        product, bias = (*step.sources(position), Ref(-1), Ref(-1))[:2]
+        if not isinstance(step.op, Add) or product.step < 0 or bias.step < 0:
+            continue
+        op, parameter = made[product.step].op, made[bias.step].op
+        if not isinstance(op, _BIASED) or not isinstance(parameter, Parameter):
+            continue
+        whole = own.get(id(op.weight))
+        if whole is None or whole.bias is None or op.bias is not None:
+            continue
+        if parameter.weight.effective is whole.bias.effective:
+            made[position] = Step(whole, made[product.step].sources(product.step))
+    return tuple(made)
+
+
+_BIASED = (Conv, ConvTranspose, MatMul)
+
+
+def _moved(ref: Ref, ends: Sequence[int]) -> Ref:
+    return ref if ref.step < 0 else replace(ref, step=ends[ref.step])
+
+
+def _body(body: Steps, taken: Sequence[Ref], begin: int) -> list[Step]:
+    """The steps of a call, on what it is applied to."""
+    made = []
+    for position, step in enumerate(_opened(body)):
+        sources = step.sources(position)
+        made.append(
+            Step(
+                step.op,
+                tuple(
+                    taken[ref.index] if ref.step < 0 else replace(ref, step=ref.step + begin)
+                    for ref in sources
+                ),
+            )
+        )
+    return made
+
+
+def _sites(case: Case) -> tuple[Site, ...]:
+    """Where each step comes from, of a layer that is composed of several calls."""
+    if not any(case.calls):
+        return ()
+    places = {call: place for place, call in enumerate(dict.fromkeys(case.calls))}
+    found = [Site(call, "", places[call]) for call in case.calls]
+    return (*found, *[Site("", "", -1)] * (len(case.steps) - len(found)))
+
+
+def _sites_of(healthy: Computation, steps: Steps) -> tuple[Site, ...]:
+    """The same of the steps of an edited layer: a new one belongs to the call before it."""
+    if not healthy.sites:
+        return ()
+    known = {id(step.op): site for step, site in zip(healthy.steps, healthy.sites, strict=True)}
+    same = len(steps) == len(healthy.steps)
+    found: list[Site] = []
+    for position, step in enumerate(steps):
+        before = found[-1] if found else healthy.sites[0]
+        here = healthy.sites[position] if same else before
+        found.append(known.get(id(step.op), here))
+    return tuple(found)

@@ -1,0 +1,112 @@
+"""A mistake that is found as the lines in which two scripts differ: what yours does, what the layer
+does."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import probe
+from probe import Weight, ops
+from probe.description import Ref, Step
+from probe.diagnosis.lines_of_code import lines_of
+from probe.evaluation.numpy_reference import recompute
+from probe.ops.weight import Grid
+from probe.trial.case import Case
+
+X = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    made = torch.nn.Sequential()
+    made.add_module("conv", torch.nn.Conv2d(3, 4, 3, stride=2, padding=1))
+    made.add_module("bn", torch.nn.BatchNorm2d(4))
+    made.add_module("act", torch.nn.GELU())
+    made.bn.running_mean += 0.1
+    return made.eval()
+
+
+def found(net, layer, values):
+    return probe.check(net, layer, X, expected=values.detach().numpy())
+
+
+def test_a_report_shows_the_line_that_is_wrong_and_the_right_one(net):
+    bn, y = net.bn, net.conv(torch.from_numpy(X))
+    other = F.batch_norm(y, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=0.1)
+    report = found(net, "bn", other)
+    ((yours, layers),) = report.findings[0].lines
+    assert yours == "gain = weight / np.sqrt(running_var + 0.1)"
+    assert layers == "gain = weight / np.sqrt(running_var + 1e-05)"
+    assert f"     yours: {yours}\n     layer: {layers}\n" in str(report)
+    assert [[yours, layers]] == json.loads(report.to_json())["findings"][0]["lines"]
+    assert (
+        f"layer: {layers}" in report.to_html() and "running\\_var + 1e-05" in report.to_markdown()
+    )
+
+
+def test_the_line_of_an_input_a_weight_and_a_function(net):
+    x, w, b = torch.from_numpy(X), net.conv.weight, net.conv.bias
+    how = {"stride": 2, "padding": 1}
+    for values, yours in (
+        (F.conv2d(x, w.flip(2, 3), b, **how), "weight[:, :, ::-1, ::-1])"),
+        (F.conv2d(x, w.transpose(2, 3), b, **how), '"bchwij,ocji->bohw"'),
+        (F.conv2d(x.flip(1), w, b, **how), "np.pad(x[:, ::-1], "),
+        (F.conv2d(x / 255, w, b, **how), "np.pad(x / 255, "),
+    ):
+        (finding, *_) = found(net, "conv", values).findings
+        assert yours in finding.lines[0][0] and yours not in finding.lines[0][1]
+    ((yours, layers),) = found(net, "conv", F.conv2d(x, w, None, **how)).findings[0].lines
+    assert layers == f"{yours} + bias[:, None, None]"
+    y = net.bn(net.conv(x))
+    assert found(net, "act", F.gelu(y, approximate="tanh")).findings[0].lines == (
+        (
+            "y = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))",
+            "y = x * (1 + erf(x / np.sqrt(2))) / 2",
+        ),
+    )
+
+
+def case_of(weight, x):
+    steps = (Step(ops.MatMul(weight, None), (Ref(-1),)),)
+    values = recompute(steps, (x,))
+    return Case(steps, (x,), values, values[-1][0])
+
+
+def test_weights_are_the_layers_own_with_what_was_done_to_them():
+    rng = np.random.default_rng(0)
+    stored = rng.normal(size=(4, 4))
+    grid = Grid(np.array(0.25), 4)
+    effective = 0.25 * np.clip(np.round(stored / 0.25), -8, 7)
+    kernel = Weight("kernel", stored, effective, ("4 bits",), grid=grid)
+    case = case_of(kernel, rng.normal(size=(3, 4)))
+
+    def line(array):
+        other = replace(kernel, effective=array, stored=array, grid=None)
+        return lines_of(case, case.edit("", case.changed(0, weight=other)))
+
+    right = "y = x @ kernel"
+    for array, text in (
+        (stored, "stored_kernel"),
+        (effective[::-1], "kernel[::-1]"),
+        (effective.T, "kernel.T"),
+        (np.roll(effective, 1, axis=1), "np.roll(kernel, 1, axis=1)"),
+        (effective[:, [1, 0, 2, 3]], "np.take(kernel, [1, 0, 2, 3], axis=1)"),
+        (effective * 3, "(kernel * 3)"),
+        (effective / 16, "(kernel / 16)"),
+    ):
+        assert line(array) == ((f"y = x @ {text}", right),)
+    assert line(rng.normal(size=(4, 4))) == ()
+    assert line(effective) == ()
+
+
+def test_what_differs_in_many_lines_is_not_shown():
+    x = np.ones((2, 4))
+    case = case_of(Weight("kernel", np.eye(4), np.eye(4)), x)
+    more = [ops.Tanh() if k % 2 else ops.Softmax(1) for k in range(8)]
+    assert lines_of(case, case.edit("", case.appended(*more))) == ()
+    assert lines_of(case, case.edit("", case.appended(ops.Tanh()))) == (("y = np.tanh(y)", ""),)
