@@ -34,6 +34,8 @@ def paragraphs(statements: Sequence[Statement]) -> Iterator[str]:
 
 def statement_lines(statement: Statement) -> Iterator[str]:
     """One statement."""
+    if statement.beside:
+        yield from _wrapped(f"# {words(statement.beside)}")
     comment = f"# {words(statement.comment)}" if statement.comment else ""
     if len(statement.lines) > 1:
         if comment:

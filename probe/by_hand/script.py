@@ -69,6 +69,8 @@ class Statement:
     step: int = -1
     """Which step it is of; -1: of none, it loads something."""
     named: tuple[NamedValue, ...] = ()
+    beside: str = ""
+    """What stands above it besides: what a mistake does there."""
     section: str = ""
     """Of a composed layer: the module that it belongs to."""
 

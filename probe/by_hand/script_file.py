@@ -3,7 +3,7 @@ framework."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,8 +83,11 @@ raise SystemExit(failed)
 """
 
 
-def file_text(script: HandScript, title: ScriptTitle, warns: bool) -> str:
-    """The whole file; ``warns`` where NumPy warns of infinities on the way, which are compared."""
+def file_text(
+    script: HandScript, title: ScriptTitle, warns: bool, mistake: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The whole file; ``warns`` where NumPy warns of infinities on the way, which are compared.
+    Beside each line that ``mistake`` has otherwise stands what that is."""
     what = words(f"{title.layer or 'the model'} ({title.kind}) of {title.source}")
     lines = [
         f'"""{what}{FIRST_LINE_ENDS}',
@@ -105,7 +108,7 @@ def file_text(script: HandScript, title: ScriptTitle, warns: bool) -> str:
         lines += ["", 'np.seterr(all="ignore")  # infinities and NaN are compared like numbers']
     head = "\n".join(lines) + "\n" + _LOAD
     functions = [HELPERS[name] for name in sorted(script.helpers)]
-    parts = [head, *functions, body(script), *_end(script)]
+    parts = [head, *functions, body(told(script, mistake)), *_end(script)]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -117,6 +120,27 @@ def body(script: HandScript) -> str:
     """What is loaded, and the statements."""
     loads = [line for statement in script.loads for line in paragraphs([statement])]
     return "\n".join([line for line in loads if line] + [*paragraphs(script.statements)])
+
+
+def told(script: HandScript, mistake: Sequence[tuple[str, str]]) -> HandScript:
+    """The script with what yours does in the comments of the lines that it does otherwise."""
+    left = [(yours, layers) for yours, layers in mistake if yours or layers]
+
+    def with_comment(statement: Statement) -> Statement:
+        comments = []
+        for pair in left[:]:
+            if pair[1] in [line.strip() for line in statement.lines]:
+                left.remove(pair)
+                comments.append(f"yours: {pair[0] or 'no such line'}")
+        return replace(statement, beside="; ".join(comments))
+
+    loads = tuple(map(with_comment, script.loads))
+    statements = [*map(with_comment, script.statements)]
+    if left and statements:
+        more = "; ".join(f"yours has one more line: {yours}" for yours, _ in left)
+        last = statements[-1]
+        statements[-1] = replace(last, beside="; ".join(filter(None, (last.beside, more))))
+    return replace(script, loads=loads, statements=tuple(statements))
 
 
 def compared_names(script: HandScript) -> tuple[str, ...]:

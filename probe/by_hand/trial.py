@@ -18,7 +18,7 @@ from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.writer import written
 from probe.errors import BadInput
 
-__all__ = ["Tried", "holds", "tried"]
+__all__ = ["TriedScript", "holds", "tried"]
 
 _SHARE = 1e-9
 """How far a value may lie from NumPy's, as a share of the largest."""
@@ -26,7 +26,7 @@ _MOST = 1000
 """So many statements are still a script."""
 
 
-class Tried(NamedTuple):
+class TriedScript(NamedTuple):
     """A script whose every name holds."""
 
     script: HandScript
@@ -42,7 +42,7 @@ class _Fault(Exception):
         self.step, self.why = step, why
 
 
-def tried(computation: Computation) -> Tried:
+def tried(computation: Computation) -> TriedScript:
     """The script of a computation, of which every step holds; raises BadInput where none of them
     is written, or they are too many."""
     stored: dict[int, str] = {}
@@ -55,7 +55,7 @@ def tried(computation: Computation) -> Tried:
             )
         _refuse_stored(computation, script)
         try:
-            return Tried(script, _run(computation, script))
+            return TriedScript(script, _run(computation, script))
         except _Fault as fault:
             stored = {**script.stored, fault.step: fault.why}
 

@@ -84,7 +84,8 @@ def script_files(
         raise Undescribed(f"{capture.layer!r} cannot be written by hand: {why}")
     found = tried(computation_of(capture, inputs, values))
     title = ScriptTitle(capture.layer, capture.kind, report.source, report.framework)
-    text = file_text(found.script, title, found.warns)
+    mistake = report.findings[0].lines if report.findings else ()
+    text = file_text(found.script, title, found.warns, mistake)
     framework = [np.asarray(array) for array in arrays(report.outputs["framework"])]
     return ScriptFiles(text, {**arrays_of(found.script, framework, _allowances(report, values))})
 

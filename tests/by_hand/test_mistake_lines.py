@@ -110,3 +110,11 @@ def test_what_differs_in_many_lines_is_not_shown():
     more = [ops.Tanh() if k % 2 else ops.Softmax(1) for k in range(8)]
     assert lines_of(case, case.edit("", case.appended(*more))) == ()
     assert lines_of(case, case.edit("", case.appended(ops.Tanh()))) == (("y = np.tanh(y)", ""),)
+
+
+def test_the_script_has_the_mistaken_line_beside_the_right_one(net, tmp_path):
+    path, values = tmp_path / "conv.py", net.conv(torch.from_numpy(X).flip(1)).detach().numpy()
+    probe.script(net, "conv", X, path, expected=values)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("padded = "))
+    assert lines[at - 1] == "# yours: padded = np.pad(x[:, ::-1], ((0, 0), (0, 0), (1, 1), (1, 1)))"
