@@ -39,9 +39,12 @@ def sentences(source: str) -> list[str]:
 
 
 def _passed_over(tree: ast.AST) -> Iterator[int]:
-    """Docstrings, parts of other texts, lists of names and regular expressions."""
+    """Docstrings, parts of other texts, lists of names, regular expressions, and what is written
+    into a program."""
     for node in ast.walk(tree):
         match node:
+            case ast.Constant(value=str(text)) if "SystemExit(" in text:
+                yield id(node)
             case ast.Expr(value=ast.Constant()):
                 yield id(node.value)
             case ast.JoinedStr():
