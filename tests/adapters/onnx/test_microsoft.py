@@ -119,10 +119,11 @@ def test_concat(kind, seed):
 
 
 @few
-@given(KINDS, st.booleans(), st.booleans(), st.booleans(), st.booleans(), SEEDS)
-def test_gemm(kind, by_column, turned, bias, floats, seed):
+@given(KINDS, st.booleans(), st.tuples(st.booleans(), st.booleans()), *[st.booleans()] * 2, SEEDS)
+def test_gemm(kind, by_column, turns, bias, floats, seed):
     rng = np.random.default_rng(seed)
-    inputs, held = of_x(rng, "uint8", 4, 9)
+    first, turned = turns
+    inputs, held = of_x(rng, "uint8", *((9, 4) if first else (4, 9)))
     held["y"] = whole(rng, kind, *((5, 9) if turned else (9, 5)))
     size = (5,) if by_column else ()
     held["ys"] = np.asarray(rng.uniform(0.01, 0.05, size), np.float32)
@@ -131,7 +132,8 @@ def test_gemm(kind, by_column, turned, bias, floats, seed):
     held |= {"b": rng.integers(-300, 300, 5).astype(np.int32)} if bias else {}
     order = ["x", "xs", "xz", "y", "ys", "yz", "b" if bias else ""]
     order += [] if floats else ["s", "z"]
-    swept("QGemm", inputs, held, outputs=("out",), order=order, transB=int(turned), alpha=1.0)
+    turned = {"transA": int(first), "transB": int(turned)}
+    swept("QGemm", inputs, held, outputs=("out",), order=order, alpha=1.0, **turned)
 
 
 @few

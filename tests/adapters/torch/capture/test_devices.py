@@ -1,8 +1,11 @@
 """Where a module runs: on the device that was asked for, which the report names."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from probe.adapters.torch.capture import devices
 
 import probe
 from probe.errors import BadInput
@@ -115,3 +118,48 @@ def test_a_gpu_computes_and_is_named(probe_command, file):
     assert all(one.ok for one in probe.sweep(probe.open_model(program, device="cuda"), X))
     status, out, err = probe_command(*file, "--all", "--shape", "2,3,6,5", "--device", "cuda")
     assert (status, err) == (0, ""), out
+
+
+def test_a_module_moves_to_a_device_that_is_there(monkeypatch):
+    """As a copy; one that is there already is itself."""
+    module = net()
+    assert devices.moved(module, None) == (module, ())
+    assert devices.moved(module, "cpu") == (module, ())
+    monkeypatch.setattr(devices, "refuse_absent", lambda device: None)
+    copy, notes = devices.moved(module, "meta")
+    assert copy[0].weight.device.type == "meta" and module[0].weight.device.type == "cpu"
+    assert notes == ("a copy of the module was moved to meta",)
+    module.lock = threading.Lock()
+    with pytest.raises(BadInput, match=r"the module cannot be copied to meta: "):
+        devices.moved(module, "meta")
+
+
+def test_which_devices_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("cpu", "cuda", "cuda:1"):
+        devices.refuse_absent(device)
+    for device, words in {
+        "cuda:2": "finds no device 'cuda:2' here",
+        "meta": "a device is cpu, cuda, cuda:1 or mps; you gave 'meta'",
+        "nonsense": "a device is cpu, cuda, cuda:1 or mps; you gave 'nonsense'",
+        "disk": "--device disk reads the parameters of a Hugging Face directory",
+    }.items():
+        with pytest.raises(BadInput, match=words):
+            devices.refuse_absent(device)
+
+
+def test_the_flags_of_a_gpu(monkeypatch):
+    flags = list(devices._cuda_flags())
+    assert [flag.rpartition(" ")[0] for flag in flags] == [
+        "TF32 in matmul",
+        "TF32 in convolution",
+        "bf16 reduced-precision sums",
+        "fp16 reduced-precision sums",
+    ]
+    assert {flag.rpartition(" ")[2] for flag in flags} <= {"on", "off"}
+    before = torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = not before
+    try:
+        assert list(devices._cuda_flags())[2] != flags[2]
+    finally:
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = before
