@@ -4,6 +4,7 @@ with the stored ones."""
 import importlib
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tf_keras
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
+from probe.adapters.qkeras.quantizers import grid_of
 from qkeras import (
     QActivation,
     QBatchNormalization,
@@ -25,6 +27,7 @@ from qkeras import (
 from representatives import exhaustive
 
 import probe
+from probe import ops
 
 pytestmark = [
     # QKeras calls pyparsing by old names
@@ -518,3 +521,18 @@ def test_the_qkeras_of_hgq2_is_recognised(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(probe.ProbeError, match="hgq2, which overwrites QKeras"):
         importlib.import_module("probe.adapters.qkeras")
+
+
+def test_integers_stand_behind_values_that_are_equally_far_apart():
+    stored = np.linspace(-1.5, 1.5, 24, dtype=np.float32)
+    op = ops.QuantizedBits(4)
+    (value,) = op.run(stored)
+    grid = grid_of((op,), stored, value)
+    np.testing.assert_array_equal(grid.integers(value) * grid.scale, value)
+    assert (grid.bits, grid.signed) == (4, True)
+    # as far off as the straight-through estimator leaves it, and farther
+    assert grid_of((op,), stored, value + 2.0**-23 * np.abs(stored)) is not None
+    assert grid_of((op,), stored, value + 2.0**-16 * np.abs(stored)) is None
+    assert grid_of((op, op), stored, value) is None
+    assert grid_of((ops.QuantizedPo2(-3, 2),), stored, value) is None
+    assert grid_of((replace(op, noise=0.5),), stored, value) is None
