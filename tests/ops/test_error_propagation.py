@@ -1,11 +1,15 @@
 """Slack carried from step to step: chains of ops in float32, as fused activations and separable
 convolutions are."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from op_cases import CASES
 
 from probe import ops
 from probe.description import Step
@@ -120,3 +124,28 @@ ACTIVATIONS = {
 def test_chain(agrees, weight, data):
     x, steps, reference = data.draw(chains(weight))
     agrees(steps, [x], reference, name="chains")
+
+
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose", "MatMul"])
+def test_a_sum_is_stored_before_its_bias(name):
+    op, x = CASES[name]
+    (y,) = op.run_float64(x)
+    (stored,) = op.intermediates([x], y)
+    bare = replace(op, bias=None)
+    np.testing.assert_allclose(stored, bare.run_float64(x)[0], rtol=1e-12, atol=1e-12)
+    assert bare.intermediates([x], y) == ()
+
+
+def test_a_log_of_a_softmax_is_stored_in_parts():
+    op, x = CASES["LogSoftmax"]
+    x = x.copy()
+    x[0, 0, 1] = -np.inf
+    with np.errstate(invalid="ignore"):
+        below, of_sum, of_largest = op.intermediates([x], op.run_float64(x)[0])
+    largest = x.max(axis=2, keepdims=True)
+    logs = np.log(np.exp(x - largest).sum(axis=2, keepdims=True))
+    finite = np.isfinite(x)
+    np.testing.assert_allclose(below[finite], (largest - x)[finite])
+    assert (below[~finite] == 0).all()
+    np.testing.assert_allclose(of_sum[finite], -np.broadcast_to(logs, x.shape)[finite], atol=1e-12)
+    np.testing.assert_allclose(of_largest[finite], np.broadcast_to(largest + logs, x.shape)[finite])
