@@ -31,6 +31,7 @@ __all__ = [
     "Keyworded",
     "Model",
     "ModelInput",
+    "NamesArrays",
     "OnCall",
     "OutputsAlone",
     "Part",
@@ -300,6 +301,19 @@ class Keyworded(Protocol):
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> "Model":
         """The same model, whose ``run`` (with ``layer`` its ``run_alone``) puts the arrays in the
         slots of these arguments. Raises BadInput where the call takes no such arguments."""
+
+
+@runtime_checkable
+class NamesArrays(Protocol):
+    """What a model offers besides that has names for the arrays it takes and gives, where
+    ``inputs`` does not tell them."""
+
+    def argument_names(self) -> tuple[str, ...]:
+        """The names of the arrays that ``run`` takes, as far as they go; "" for one without. ()
+        where ``inputs`` tells them."""
+
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the arrays that ``run`` returns; () where these have none."""
 
 
 @runtime_checkable

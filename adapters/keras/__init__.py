@@ -198,6 +198,12 @@ class Saved(Shown):
             for wanted, given in zip(told.inputs, inputs, strict=True):
                 checks.refuse_shape("the model", (), wanted, given.shape)
 
+    def argument_names(self) -> tuple[str, ...]:
+        return self._opened.argument_names()
+
+    def output_names(self) -> tuple[str, ...]:
+        return self._opened.output_names()
+
     def names(self) -> tuple[str, ...]:
         return self._opened.names()
 

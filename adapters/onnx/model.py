@@ -143,6 +143,12 @@ class OnnxModel(Shown):
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
         return ()
 
+    def argument_names(self) -> tuple[str, ...]:
+        return ()
+
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self.proto.graph.output)
+
     def names(self) -> tuple[str, ...]:
         return ("", *self.nodes)
 

@@ -8,10 +8,18 @@ from probe import printable
 from probe.model_comparison.causes.own_mistakes import ties
 from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.matching.segments import Segment
+from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.reports.blocks import differing
 from probe.model_comparison.reports.result import Pair
 
-__all__ = ["made_by_format", "of_hidden_options", "of_ties", "of_unseen_weights"]
+__all__ = [
+    "made_by_format",
+    "of_hidden_options",
+    "of_interface",
+    "of_ties",
+    "of_unseen_weights",
+    "of_withdrawn",
+]
 
 _TOLD = 8
 """So many hidden differences are told one by one."""
@@ -31,6 +39,36 @@ def made_by_format(pairs: Sequence[Pair]) -> Iterable[str]:
 def of_unseen_weights(pairs: Sequence[Pair]) -> Iterable[str]:
     """What is said of weights in the pairs that agree."""
     return (note for pair in pairs if pair.verdict == "agree" for note in pair.notes)
+
+
+def of_interface(walk: WalkState) -> Iterable[str]:
+    """How B's inputs and A's correspond, where B has others of its own."""
+    told = []
+    own = [b for b in walk.b.inputs if b not in walk.partner or walk.partner[b].how == "values"]
+    for b in own:
+        if b in walk.partner:
+            told.append(f"{b.name} of B is what {walk.partner[b].a.tensor.name} of A gives")
+        else:
+            told.append(f"{b.name} of B, of shape {b.value.shape}, is no tensor of A")
+    for a in walk.a.inputs if own else ():
+        partners = [b for b in walk.partners_of_a.get(a, ()) if walk.agrees(b)]
+        if partners and all(b.input is None for b in partners):
+            told.append(f"{a.name} of A is what {partners[0].name} of B gives")
+    if told:
+        yield f"B has inputs of its own: {'; '.join(told)}"
+
+
+def of_withdrawn(walk: WalkState) -> Iterable[str]:
+    """Which tensors are others in B without that what follows from them is."""
+    pairs = sorted((b.name, a.name) for a, b in walk.withdrawn if b.input is None)
+    if pairs:
+        of_b, of_a = (
+            printable.several([*dict.fromkeys(names)], _TOLD) for names in zip(*pairs, strict=True)
+        )
+        yield (
+            f"{of_b} of B gives other values than {of_a} of A, and what follows from them is A's "
+            "again: they are taken for no pairs"
+        )
 
 
 def of_hidden_options(pairs: Sequence[Pair]) -> Iterable[str]:

@@ -35,8 +35,8 @@ from probe.model_comparison.matching.level_between import level_between
 from probe.model_comparison.matching.merging import merged
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.matching.own_values import by_own_values
-from probe.model_comparison.matching.paired import Decision, Paired
-from probe.model_comparison.matching.propagated import carried, propagated
+from probe.model_comparison.matching.paired import Decision
+from probe.model_comparison.matching.propagated import carried, own_is_nearer, propagated
 from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.matching.structure import refined
 from probe.model_comparison.matching.walk import walk
@@ -44,15 +44,16 @@ from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.notes import (
     made_by_format,
     of_hidden_options,
+    of_interface,
     of_ties,
     of_unseen_weights,
+    of_withdrawn,
 )
 from probe.model_comparison.passes import ComparedPasses, threads_for
 from probe.model_comparison.reports.pictures import drawn
 from probe.model_comparison.reports.result import Pair
 from probe.model_comparison.rows import explained, pair_of, repeated_pair
 from probe.model_comparison.sides import Side
-from probe.numerics.dtypes import widened
 from probe.process.interrupts import held_back, interruptible
 from probe.verdict.options import Search
 
@@ -63,7 +64,6 @@ _EXPLAINED = 8
 _UNSEARCHED = f"causes were searched for in {_EXPLAINED} sources before and not in this one"
 _DRAWN = 24
 """Of how many pairs that differ there are pictures: of sources first."""
-_MUCH_NEARER = 0.1
 _INNOCENT = (
     "these values are right for the model's own inputs: only in the file the tensor before differs"
 )
@@ -126,7 +126,7 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
         WalkState(
             *(a, b, shared),
             decisions=decisions,
-            inputs=passes.walked.ways,
+            inputs=passes.walked.pairs,
             level=level,
             same_layout=passes.same_layout,
         )
@@ -178,7 +178,8 @@ class _Groups(NamedTuple):
     sources: Mapping[Segment, Sequence[Segment]]
     """The segments of a fault by the one where it is made, in execution order."""
     innocent: Sequence[Segment]
-    """Those whose array is right for the model's own inputs."""
+    """Those whose array is right for the model's own inputs: then one of the arrays given before is
+    wrong."""
 
 
 def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
@@ -188,28 +189,10 @@ def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
         innocent = [
             segment
             for segment in matched.segments
-            if segment.differs and _is_innocent(segment.paired)
+            if segment.differs and own_is_nearer(segment.paired)
         ]
     groups = merged(matched.segments, innocent)
     return _Groups({group[0]: group for group in groups}, innocent)
-
-
-def _is_innocent(paired: Paired) -> bool:
-    """Whether a given array lies much nearer to what the model itself has there than to what the
-    model's layer makes of the arrays given before: then it is one of these that is wrong."""
-    if paired.unforced is None:
-        return False
-    shown, perm = paired.b.shown
-    own = shown.value.transpose(np.argsort(perm))
-    array = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
-    try:
-        apart, local = (
-            np.abs(array - paired.way.to_a(widened(values))).max(initial=0.0)
-            for values in (own, paired.unforced)
-        )
-    except ValueError:  # of another shape
-        return False
-    return bool(apart < _MUCH_NEARER * local)
 
 
 def _explain(
@@ -293,10 +276,9 @@ def _summarised(
     if passes.alone is None:
         free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
         uncopied = nothing_copied(a, b, matched.anchors)
-        ends_open = any(
-            end not in walk.partner and end.root not in walk.partner for end in b.outputs
-        )
-        mistakes, unseen = [*of_modes(a, b)], [*of_unseen_weights(rows)]
+        ends_open = any(map(walk.is_open, b.outputs))
+        mistakes = [*of_interface(walk), *of_withdrawn(walk), *of_modes(a, b)]
+        unseen = [*of_unseen_weights(rows)]
     else:
         free = _arrays_left(passes, matched)
         free_a = tuple(array.name for array in free)

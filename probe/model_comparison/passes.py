@@ -1,7 +1,7 @@
 """The forward passes that are compared: of both models on A's input, or of one model where the
 other side is arrays alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -12,13 +12,19 @@ from probe.capture.replacing import Replace, Replacing, replacing
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
-from probe.model_comparison.graphs.axes import Way, unchanged
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, recorded_pass, tensors_alone
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalize import normalized
 from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
 from probe.model_comparison.graphs.weights import held_weights
-from probe.model_comparison.inputs import BInputs, candidates
+from probe.model_comparison.inputs import (
+    AInputs,
+    BInputs,
+    candidates,
+    input_names,
+    own_inputs,
+)
+from probe.model_comparison.matching.paired import InputPair
 from probe.model_comparison.sides import ArraysAlone, Side
 from probe.process.one_thread import one_blas_thread
 
@@ -40,8 +46,12 @@ class ModelPass(NamedTuple):
     arrays: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
     how: str
-    ways: tuple[Way, ...] = ()
+    names: tuple[str, ...] = ()
+    """Of the arrays."""
+    pairs: tuple[InputPair, ...] = ()
+    """Of B's: its inputs with A's."""
     words: tuple[str, ...] = ()
+    """How they follow from A's, a sentence each."""
     replacing: Replacing | None = None
     """The model where the user's values took the place of layers' outputs."""
 
@@ -99,8 +109,7 @@ def passes_of(
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
     of_b = _pass_of_b(b, of_a, x, x_b, same_layout, replaced[1])
-    notes = tuple(_unlike_outputs(of_a.outputs, of_b.outputs))
-    return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout, notes)
+    return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
 
 
 def _pass_of(
@@ -115,7 +124,8 @@ def _pass_of(
     runs = replacing(bound.model, bound.arrays, values)
     own = runs if isinstance(runs, Replacing) else None
     graph, outputs = _recorded(runs, bound.arrays, own, reference)
-    return ModelPass(normalized(graph), bound.arrays, outputs, bound.how, replacing=own)
+    names = input_names(bound.model, len(bound.arrays))
+    return ModelPass(normalized(graph), bound.arrays, outputs, bound.how, names, replacing=own)
 
 
 def _recorded(
@@ -140,13 +150,26 @@ def _pass_of_b(
     come nearest; in models of the same layout the order that A's are in, where it fits."""
     if x_b is not None:
         bound = bind(model, x_b, None, 0)
-        own = BInputs(
-            bound.model, bound.arrays, tuple(unchanged(array.ndim) for array in bound.arrays)
-        )
+        own = own_inputs(AInputs(x, a.arrays, a.names), bound.model, bound.arrays)
         return _run(own, a, values)
+    failure: ProbeError | None = None
+    for ways in candidates(model, AInputs(x, a.arrays, a.names)):
+        best, failed = _nearest(ways, a, same_layout, values)
+        if best is not None:
+            return best
+        failure = failure or failed
+    raise failure or BadInput(
+        "B takes A's input in no order of its axes: give B's own (x_b=, --input-b)"
+    )
+
+
+def _nearest(
+    ways: Iterator[BInputs], a: ModelPass, same_layout: bool, values: Replace | None
+) -> tuple[ModelPass | None, ProbeError | None]:
+    """The pass whose outputs come nearest to A's; and why the first that fails did."""
     best: tuple[float, ModelPass] | None = None
     failure: ProbeError | None = None
-    for candidate in candidates(model, a.arrays, x):
+    for candidate in ways:
         try:
             passed = _run(candidate, a, values)
         except (ForwardFailed, BadInput) as error:
@@ -155,13 +178,10 @@ def _pass_of_b(
         apart = _outputs_apart(a.outputs, passed.outputs)
         if best is None or apart < 0.5 * best[0]:
             best = apart, passed
-        if apart < _ALIKE or (same_layout and not candidate.words):
+        moved = any(pair.way.text for pair in candidate.pairs)
+        if apart < _ALIKE or (same_layout and not moved):
             break
-    if best is None:
-        raise failure or BadInput(
-            "B takes A's input in no order of its axes: give B's own (x_b=, --input-b)"
-        )
-    return best[1]
+    return (None if best is None else best[1]), failure
 
 
 def _run(b: BInputs, a: ModelPass, values: Replace | None) -> ModelPass:
@@ -170,7 +190,8 @@ def _run(b: BInputs, a: ModelPass, values: Replace | None) -> ModelPass:
     graph, outputs = _recorded(runs, b.arrays, own)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
-    return ModelPass(normalized(graph), b.arrays, outputs, a.how, b.ways, b.words, own)
+    names = input_names(b.model, len(b.arrays))
+    return ModelPass(normalized(graph), b.arrays, outputs, a.how, names, b.pairs, b.words, own)
 
 
 def _have_one_layout(a: str, b: str) -> bool:
@@ -178,17 +199,6 @@ def _have_one_layout(a: str, b: str) -> bool:
     PyTorch."""
     names = {framework.partition(" ")[0] for framework in (a, b)}
     return len(names) == 1 or names == {"torch", "onnxruntime"}
-
-
-def _unlike_outputs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Iterable[str]:
-    """What is to be said of outputs that are not as many, or of other shapes than an order of axes
-    makes of them."""
-    if len(a) != len(b):
-        yield f"A gives {len(a)} outputs and B {len(b)}: what the others hold is not compared"
-        return
-    for k, (output, other) in enumerate(zip(a, b, strict=True)):
-        if output.size == other.size and sorted(output.shape) != sorted(other.shape):
-            yield f"output {k} has the shape {output.shape} in A and {other.shape} in B"
 
 
 def _outputs_apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:

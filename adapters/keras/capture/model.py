@@ -106,6 +106,13 @@ class Opened(Shown):
             known = self._told = tuple(sorted(names))
         return known
 
+    def argument_names(self) -> tuple[str, ...]:
+        return self.input_order(())
+
+    def output_names(self) -> tuple[str, ...]:
+        """Those of a functional model's outputs."""
+        return tuple(getattr(self._root, "output_names", None) or ())
+
     def names(self) -> tuple[str, ...]:
         return (*dict.fromkeys(place.name for place in self._containing()), *self._met)
 

@@ -13,7 +13,7 @@ from probe.model import CallArguments, InputSpec, Slot
 from .exported_program import Program
 from .torchscript import Script, is_script
 
-__all__ = ["bound_to", "filled"]
+__all__ = ["bound_to", "filled", "names_of_arrays"]
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -84,6 +84,17 @@ def filled(
     return tuple(map(put, arguments.positional)), {
         name: put(value) for name, value in arguments.named.items()
     }
+
+
+def names_of_arrays(module: torch.nn.Module, arguments: CallArguments | None) -> tuple[str, ...]:
+    """Which of forward's parameters each array goes to: "" for one within a list or a mapping. Of
+    arrays in order those that it takes by place."""
+    by_place = [parameter.name for parameter in _parameters(module) if parameter.kind in _BY_PLACE]
+    if arguments is None:
+        return tuple(by_place)
+    placed = [*zip(by_place, arguments.positional, strict=False), *arguments.named.items()]
+    slots = {value.position: name for name, value in placed if isinstance(value, Slot)}
+    return tuple(slots.get(place, "") for place in range(max(slots, default=-1) + 1))
 
 
 def _in_order_of(

@@ -18,7 +18,7 @@ from probe.model import AndEvery, CallArguments, Capture, InputSpec, OnCall, is_
 
 from ..describe.describe import calls_others, opaque, refusal
 from ..functions import functions
-from .arguments import bound_to
+from .arguments import bound_to, names_of_arrays
 from .devices import provenance
 from .exported_program import Program
 from .function_calls import FunctionCalls
@@ -104,6 +104,14 @@ class TorchModel(Shown):
         return None
 
     def input_order(self, names: Collection[str]) -> tuple[str, ...]:
+        return ()
+
+    def argument_names(self) -> tuple[str, ...]:
+        if self.specs is not None:
+            return ()
+        return names_of_arrays(self.module, self.arguments)
+
+    def output_names(self) -> tuple[str, ...]:
         return ()
 
     def called_with(self, arguments: CallArguments, layer: str | None = None) -> "TorchModel":

@@ -10,7 +10,7 @@ import numpy as np
 
 from probe.description import Description
 from probe.evaluation.reference import values_of
-from probe.model import CallOutput, Capture, Model, ModelInput
+from probe.model import CallOutput, Capture, Model, ModelInput, NamesArrays
 from probe.model_comparison.graphs.bits import bits_of
 from probe.model_comparison.graphs.origins import Origin, origin_of
 from probe.model_comparison.graphs.spool import Spool
@@ -151,7 +151,10 @@ class ModelGraph:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     """What the model gives, as far as a node makes it."""
-    notes: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    """Which of all that the model gives each of these is."""
+    output_names: tuple[str, ...] = ()
+    """Of all that the model gives; "" where there are none."""
     loose: tuple[Tensor, ...] = ()
     """Arrays by names that no node makes: of outputs alone."""
     training: bool = False
@@ -191,9 +194,14 @@ def recorded_pass(
     once."""
     build = _Building(arrays)
     outputs = model.run(arrays, None, lambda capture: build.add(seen(capture)))
-    ends = (build.by_value(np.asarray(output), last=True) for output in outputs)
-    known = tuple(end for end in ends if end is not None)
-    graph = ModelGraph(build.nodes, build.inputs, known, training=build.training)
+    ends = [build.by_value(np.asarray(output), last=True) for output in outputs]
+    known = {place: end for place, end in enumerate(ends) if end is not None}
+    names = model.output_names() if isinstance(model, NamesArrays) else ()
+    graph = ModelGraph(
+        *(build.nodes, build.inputs, tuple(known.values()), tuple(known)),
+        output_names=(*names, *[""] * len(outputs))[: len(outputs)],
+        training=build.training,
+    )
     return graph.numbered(), outputs
 
 

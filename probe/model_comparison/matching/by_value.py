@@ -36,6 +36,7 @@ def pair_by_value(state: WalkState, b: Tensor) -> None:
     counterpart = _counterpart(state, b)
     if (
         counterpart is not None
+        and not state.is_withdrawn(counterpart, b)
         and _tells_apart(state, b)
         and _pair_if_it_fits(state, b, counterpart)
     ):
@@ -55,7 +56,7 @@ def pair_by_value(state: WalkState, b: Tensor) -> None:
         mark = state.signatures.get(a)
         if mark is None:
             mark = state.signatures.setdefault(a, signature(a.value))
-        if np.abs(mark - own).max() <= near:
+        if np.abs(mark - own).max() <= near and not state.is_withdrawn(a, b):
             place = -1 if a.node is None else a.node.index
             used = bool(state.partners_of_a.get(a))
             other = a.node is None or b.node is None or a.node.kind != b.node.kind

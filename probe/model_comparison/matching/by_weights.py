@@ -114,7 +114,7 @@ def prove_input(state: WalkState, node: GraphNode, anchor: Anchor) -> None:
     moved = same and np.allclose(signature(state.values[root_b]), signature(root_a.value))
     if elsewhere and (moved or not _follows(state, root_b, elsewhere)):
         state.wires.append(Wire(node, b, a.root))
-    elif same and root_b.node is not None and len(perm_a) == len(perm_b):
+    elif same and (root_b.node or root_b.input is not None) and len(perm_a) == len(perm_b):
         way = Way(tuple(perm_a[k] for k in np.argsort(perm_b)))
         force(state, root_b, Source((root_a,)), (way,), "weights")
         _recompute_layouts(state, b)

@@ -119,7 +119,9 @@ def pair_up(
     how: str,
     fitting: int = 1,
 ) -> None:
-    """Notes the pair, and puts A's value in the place of B's."""
+    """Notes the pair, and puts A's value in the place of B's; nothing where it was withdrawn."""
+    if state.is_withdrawn(source.tensor, b):
+        return
     way, local, theirs, allowed = aligned
     computed = b not in state.uncomputed
     paired = Paired(

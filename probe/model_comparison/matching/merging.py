@@ -52,8 +52,8 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
     it is made.
 
     One fault are segments that share a node which no other pair accounts for (a missing addition,
-    seen by everything that reads it), those that read the same wrong tensor, and those that lay in
-    one segment until it was split.
+    seen by everything that reads it), those that read the same wrong tensor, those of which one
+    thing is told, and those that lay in one segment until it was split.
     """
     differing = [segment for segment in segments if segment.differs and segment not in innocent]
     accounted: set[GraphNode] = set()
@@ -67,7 +67,7 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
         moving = [node for node in (*segment.a, *segment.b) if node.layout and moves_elements(node)]
         own = (*computing(segment.a), *computing(segment.b), *moving)
         marks: set[Hashable] = {node for node in own if node not in accounted}
-        marks |= {segment.paired.origin} - {None}
+        marks |= {segment.paired.origin, segment.told} - {None}
         marks |= {x for x in _strays(segment) if x not in used}
         marks |= {(wire.reads.root, wire.instead.root) for wire in segment.wires}
         same = [group for group in groups if group[0] & marks]

@@ -10,7 +10,16 @@ from probe.comparison.compare import Comparison
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 
-__all__ = ["Decision", "Paired", "Source", "Wire"]
+__all__ = ["Decision", "InputPair", "Paired", "Source", "Told", "Wire"]
+
+
+class InputPair(NamedTuple):
+    """An input of A and one of B that stand for one another, by their places."""
+
+    a: int
+    b: int
+    way: Way
+    """The order of axes of B's, in A's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +79,16 @@ class Wire:
     """Of B."""
     instead: Tensor
     """Of A: what its partner reads."""
+
+
+class Told(NamedTuple):
+    """What several pairs show together, which their descriptions do not say: outputs that are
+    exchanged."""
+
+    name: str
+    a: str
+    b: str
+    words: str
 
 
 class Decision(NamedTuple):

@@ -20,10 +20,11 @@ from probe.model_comparison.matching.paired import Paired
 from probe.numerics.dtypes import widened
 from probe.numerics.precision import precision_of, stored_in
 
-__all__ = ["carried", "propagated", "whole"]
+__all__ = ["carried", "in_axes_of_a", "own_is_nearer", "propagated", "whole"]
 
 _UNIT = precision_of("float32").unit
 _NO_LEVEL = Level()
+_MUCH_NEARER = 0.1
 
 
 def carried(
@@ -36,10 +37,13 @@ def carried(
     broadcasts to its; ``own`` is what is known already of products, ``level`` what the weights are,
     where these are rounded ones of another model's."""
     kept: dict[Tensor, np.ndarray | None] = {}
+    behind = _behind(graph, wanted)
     waiting = {tensor: len(tensor.consumers) for tensor in graph.tensors}
+    for x in (x for node in behind for x in dict.fromkeys(node.inputs)):
+        waiting[x] = waiting.get(x, 0) + 1
     slack: dict[Tensor, np.ndarray | None] = {}
     last = max((tensor.node.index for tensor in wanted if tensor.node is not None), default=-1)
-    for node in graph.nodes[: last + 1]:
+    for node in (*graph.nodes[: last + 1], *behind):
         if node.op is None:
             for output in node.outputs:
                 slack[output] = _of_unknown(output)
@@ -64,6 +68,18 @@ def carried(
             slack.update(zip(node.outputs, capped, strict=True))
         _forget(node, wanted, waiting, slack, kept)
     return kept
+
+
+def _behind(graph: ModelGraph, wanted: Collection[Tensor]) -> list[GraphNode]:
+    """The nodes that put together what is wanted from the model's outputs."""
+    found: dict[GraphNode, None] = {}
+    waiting = [tensor.node for tensor in wanted if tensor.node is not None]
+    while waiting:
+        node = waiting.pop()
+        if node.index >= len(graph.nodes) and node not in found:
+            found[node] = None
+            waiting += [x.node for x in node.inputs if x.node is not None]
+    return sorted(found, key=lambda node: node.index)
 
 
 def _spread(slack: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -154,9 +170,7 @@ def whole(
     """A's tensor, B's own in A's axes where it fits these, and how far apart rounding may have
     carried them."""
     source = paired.a
-    a = source.gathered([tensor.value for tensor in source.tensors])
-    shown, perm = paired.b.shown
-    b = shown.value.transpose(np.argsort(perm))
+    a, b = source.gathered([tensor.value for tensor in source.tensors]), _own(paired)
     slacks = [_whole(tensor, slack_a.get(tensor)) for tensor in source.tensors]
     allowed = source.gathered(slacks) if source.columns else slacks[0]
     try:
@@ -174,3 +188,36 @@ def _whole(tensor: Tensor, slack: np.ndarray | None) -> np.ndarray:
     if slack is None:
         return np.zeros(shape)
     return np.broadcast_to(slack, shape)
+
+
+def _own(paired: Paired) -> np.ndarray:
+    """B's own tensor in the axes in which it is computed."""
+    shown, perm = paired.b.shown
+    return shown.value.transpose(np.argsort(perm))
+
+
+def in_axes_of_a(paired: Paired) -> tuple[np.ndarray, np.ndarray | None]:
+    """A's tensor, and B's own in its axes; None where its shape does not fit them."""
+    a = paired.a.gathered([tensor.value for tensor in paired.a.tensors])
+    try:
+        own = paired.way.to_a(widened(_own(paired)))
+    except ValueError:
+        return a, None
+    return a, own if own.shape == a.shape else None
+
+
+def own_is_nearer(paired: Paired) -> bool:
+    """Whether B's own tensor lies much nearer to A's than what B's layers make of A's tensors
+    before it: then one of these stands for something else."""
+    a, own = in_axes_of_a(paired)
+    if paired.unforced is None or own is None:
+        return False
+    try:
+        computed = paired.way.to_a(widened(paired.unforced))
+    except ValueError:
+        return False
+    if computed.shape != a.shape:
+        return False
+    with np.errstate(invalid="ignore"):
+        apart, local = (np.abs(a - values).max(initial=0.0) for values in (own, computed))
+    return bool(apart < _MUCH_NEARER * local)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from probe.model_comparison.graphs.graph import GraphCall, GraphNode, Tensor
-from probe.model_comparison.matching.paired import Paired, Wire
+from probe.model_comparison.matching.paired import Paired, Told, Wire
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
 from probe.ops.step import Ref, Step, weight_fields
@@ -22,6 +22,7 @@ __all__ = [
     "names_of",
     "read_by",
     "segments",
+    "tensors_read",
     "uncovered",
 ]
 
@@ -37,6 +38,8 @@ class Segment:
     """Inputs of B's nodes that are paired with others than A's read."""
     orders: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
     """Inputs of A's nodes that B's take in another order, and these."""
+    told: Told | None = None
+    """What it shows together with others."""
 
     @property
     def differs(self) -> bool:
@@ -56,7 +59,7 @@ def segments(walk: WalkState) -> list[Segment]:
         a = _before(paired.a.tensors, ends_a)
         b = _before([paired.b], ends_b)
         crossed = [wire for node in b for wire in wires.get(node, ())]
-        segment = Segment(paired, a, b, crossed)
+        segment = Segment(paired, a, b, crossed, told=walk.told.get(paired.b))
         if segment.differs:
             _compare_inputs(walk, segment)
         all_segments.append(segment)
@@ -145,11 +148,16 @@ def _block(name: str) -> str:
     return name[: max(name.rfind("/"), name.rfind("."), 0)]
 
 
-def read_by(segment: Segment) -> tuple[str, ...]:
+def tensors_read(segment: Segment) -> tuple[Tensor, ...]:
     """The tensors of B that its nodes take from before."""
     inside = set(segment.b)
     read = (x for node in segment.b for x in node.inputs if x.node not in inside)
-    return tuple(dict.fromkeys(tensor.name for tensor in read))
+    return tuple(dict.fromkeys(read))
+
+
+def read_by(segment: Segment) -> tuple[str, ...]:
+    """The same by name."""
+    return tuple(dict.fromkeys(tensor.name for tensor in tensors_read(segment)))
 
 
 def uncovered(nodes: Iterable[GraphNode], covered: set[GraphNode]) -> tuple[str, ...]:

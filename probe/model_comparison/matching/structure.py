@@ -17,9 +17,10 @@ from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.matching.evaluating import allowance_of, slack_of_a
 from probe.model_comparison.matching.paired import Decision, Paired, Source
-from probe.model_comparison.matching.segments import Segment, computing, segments
+from probe.model_comparison.matching.segments import Segment, computing, segments, tensors_read
 from probe.model_comparison.matching.walk import walk_again
 from probe.model_comparison.matching.walk_state import WalkState
+from probe.model_comparison.matching.withdrawing import without_wrong_pairs
 
 __all__ = ["refined"]
 
@@ -32,9 +33,9 @@ _MOST = 400
 
 
 def refined(walk: WalkState) -> tuple[WalkState, list[Segment]]:
-    """The walk and its segments, once more for what the first showed: outputs in another order that
-    nothing behind them puts right, and pairs within segments that fail."""
-    all_segments = segments(walk)
+    """The walk and its segments, once more for what the first showed: pairs that are none, outputs
+    in another order that nothing behind them puts right, and pairs within segments that fail."""
+    walk, all_segments = without_wrong_pairs(walk, segments(walk))
     walk, all_segments = _in_place(walk, all_segments)
     seen: set[frozenset[GraphNode]] = set()
     for _ in range(_WALKS):
@@ -53,7 +54,7 @@ def _in_place(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkState, 
     that place by place, where what reads them then agrees."""
     readers: dict[Tensor, list[Tensor]] = {}
     for segment in all_segments:
-        for b in _read_by(segment) if segment.differs else ():
+        for b in tensors_read(segment) if segment.differs else ():
             if (paired := walk.partner.get(b)) is not None and _rearranged(paired):
                 readers.setdefault(b, []).append(segment.paired.b)
     if not readers:
@@ -100,11 +101,6 @@ def _placed(walk: WalkState, tensors: Iterable[Tensor]) -> WalkState:
     known = {decision.b for decision in decisions}
     kept = [decision for decision in walk.decisions if decision.b not in known]
     return walk_again(walk, decisions=[*decisions, *kept], in_place=walk.in_place | nodes)
-
-
-def _read_by(segment: Segment) -> set[Tensor]:
-    within = set(segment.b)
-    return {x for node in segment.b for x in node.inputs if x.node not in within}
 
 
 def _split_first(

@@ -34,11 +34,13 @@ __all__ = ["walk", "walk_again"]
 
 def walk(state: WalkState) -> WalkState:
     """Walks over B, from its inputs to its outputs."""
-    for a, b, way in zip(state.a.inputs, state.b.inputs, state.inputs, strict=False):
-        _take_input(state, a, b, way)
-    for b in state.b.inputs[len(state.a.inputs) :]:
-        assert b.recorded is not None
-        state.values[b], state.slack[b] = b.recorded, None
+    for pair in state.inputs:
+        a, b = state.a.inputs[pair.a], state.b.inputs[pair.b]
+        if not state.is_withdrawn(a, b):
+            _take_input(state, a, b, pair.way)
+    for b in state.b.inputs:
+        if b not in state.values:
+            _take_own(state, b)
     for node in state.b.nodes:
         _step(state, node)
     pair_outputs(state)
@@ -49,12 +51,15 @@ def walk_again(
     state: WalkState,
     decisions: Sequence[Decision] | None = None,
     in_place: frozenset[GraphNode] | None = None,
+    withdrawn: frozenset[tuple[Tensor, Tensor]] | None = None,
 ) -> WalkState:
-    """The same walk with other pairs decided."""
+    """The same walk with other pairs decided, or withdrawn."""
     if decisions is not None:
         state = replace(state, decisions=decisions)
     if in_place is not None:
         state = replace(state, in_place=in_place)
+    if withdrawn is not None:
+        state = replace(state, withdrawn=withdrawn)
     return walk(state)
 
 
@@ -74,6 +79,14 @@ def _take_input(state: WalkState, a: Tensor, b: Tensor, way: Way) -> None:
     unit = max(rounded, by_chance * state.level.unit)
     if unit and state.values[b].dtype.kind == "f":
         state.slack[b] = unit * np.abs(state.values[b].astype(np.float64))
+
+
+def _take_own(state: WalkState, b: Tensor) -> None:
+    """Keeps an input of B that is none of A's; it may be what A makes of its own."""
+    assert b.recorded is not None
+    state.values[b], state.slack[b] = b.recorded, None
+    if state.a.inputs:
+        pair_by_value(state, b)
 
 
 def _step(state: WalkState, node: GraphNode) -> None:

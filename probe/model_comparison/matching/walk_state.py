@@ -11,7 +11,7 @@ from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import Level
-from probe.model_comparison.matching.paired import Decision, Paired, Wire
+from probe.model_comparison.matching.paired import Decision, InputPair, Paired, Told, Wire
 from probe.ops import Transpose
 
 __all__ = ["MAJORITY", "WalkState", "same_numbers"]
@@ -31,8 +31,10 @@ class WalkState:
     in_place: frozenset[GraphNode] = frozenset()
     """Nodes of B whose outputs stand for A's place by place, though their weights are in another
     order."""
-    inputs: Sequence[Way] = ()
-    """The way of each of the models' inputs."""
+    inputs: Sequence[InputPair] = ()
+    """The models' inputs that stand for one another."""
+    withdrawn: frozenset[tuple[Tensor, Tensor]] = frozenset()
+    """Pairs that turned out to be none: the root of A's tensor, and B's."""
     level: Level = field(default_factory=Level)
     same_layout: bool = False
     """Whether both models have one order of axes, as a framework has."""
@@ -42,6 +44,10 @@ class WalkState:
     pairs: list[Paired] = field(init=False, default_factory=list)
     wires: list[Wire] = field(init=False, default_factory=list)
     notes: list[str] = field(init=False, default_factory=list)
+    related: set[Tensor] = field(init=False, default_factory=set)
+    """Outputs of B that ones of A are made of, or that are made of these."""
+    told: dict[Tensor, Told] = field(init=False, default_factory=dict)
+    """Of tensors of B what takes the place of reading their segments."""
     values: dict[Tensor, np.ndarray] = field(init=False, default_factory=dict)
     """B's tensors as the walk has them: A's values where they have a partner."""
     slack: dict[Tensor, np.ndarray | None] = field(init=False, default_factory=dict)
@@ -131,6 +137,14 @@ class WalkState:
         """Whether a tensor has a partner that it agrees with."""
         local = self.partner[b].local if b in self.partner else None
         return local is not None and local.ok
+
+    def is_open(self, output: Tensor) -> bool:
+        """Whether an output of B corresponds to none of A."""
+        return not {output, output.root} & {*self.partner, *self.related}
+
+    def is_withdrawn(self, a: Tensor, b: Tensor) -> bool:
+        """Whether the two turned out to be no pair."""
+        return bool(self.withdrawn) and (a.root, b) in self.withdrawn
 
     def is_free(self, node: GraphNode) -> bool:
         """Whether what a node of A gives has no partner."""
