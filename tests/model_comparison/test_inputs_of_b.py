@@ -8,7 +8,7 @@ from probe import ops
 from probe.description import Description, Step
 from probe.errors import BadInput
 from probe.model import InputSpec
-from probe.model_comparison.inputs import candidates
+from probe.model_comparison.inputs import AInputs, candidates
 
 IMAGE = np.arange(2 * 5 * 6 * 3, dtype=np.float32).reshape(2, 5, 6, 3)
 
@@ -19,13 +19,15 @@ def model(*specs):
 
 
 def handed(b, arrays, x=None):
-    return [*candidates(b, arrays, arrays if x is None else x)]
+    names = [""] * len(arrays) if x is None else x
+    a = AInputs(arrays if x is None else x, tuple(arrays), tuple(names))
+    return [handed_on for ways in candidates(b, a) for handed_on in ways]
 
 
 def test_the_channels_move_where_that_fits():
     (found,) = handed(model(("x", (None, 3, 5, 6), "float32")), [IMAGE])
     np.testing.assert_array_equal(found.arrays[0], IMAGE.transpose(0, 3, 1, 2))
-    assert found.words == (f"input 0 of B is A's with the axes {found.ways[0].text}",)
+    assert found.words == (f"input 0 of B is A's with the axes {found.pairs[0].way.text}",)
     (found,) = handed(model(("x", (2, None, None, 3), "float32")), [IMAGE])
     np.testing.assert_array_equal(found.arrays[0], IMAGE)
     assert found.words == ()
