@@ -7,12 +7,12 @@ import numpy as np
 __all__ = ["LARGEST", "float_of", "flushed", "in_floats", "overflown", "widened"]
 
 LARGEST = {
-    "float16": 65504.0 * (1 + 2.0**-11),
-    "bfloat16": (2 - 2.0**-7) * 2.0**127 * (1 + 2.0**-8),
-    "float32": (2 - 2.0**-23) * 2.0**127 * (1 + 2.0**-24),
+    "float16": (2 - 2.0**-11) * 2.0**15,
+    "bfloat16": (2 - 2.0**-8) * 2.0**127,
+    "float32": (2 - 2.0**-24) * 2.0**127,
 }
-"""The largest number of a dtype and half a unit of its last place: what lies beyond is rounded to
-infinity."""
+"""The largest number of a dtype and half a unit of its last place: what lies there or beyond is
+rounded to infinity."""
 
 
 def overflown(outputs: Sequence[np.ndarray], dtype: str) -> tuple[np.ndarray, ...]:
