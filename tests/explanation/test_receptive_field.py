@@ -195,6 +195,21 @@ def test_elements_that_code_beyond_pytorch_moves_about_are_followed_one_by_one(j
     assert field.box == ((1, 2), (0, 2), (row - 1, row + 2), (2, 5))
 
 
+def test_a_function_of_each_element_beyond_pytorch_is_followed_place_by_place():
+    class Beyond(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(3, 2, 1)
+
+        def forward(self, x):
+            return self.last(torch.from_numpy(np.cosh(self.first(x).numpy())))
+
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32)
+    (field,) = probe.explain(Beyond().eval(), "last", x, at=(1, 0, 2, 3), sees=True).sees
+    assert field.box == ((1, 2), (0, 2), (1, 4), (2, 5))
+
+
 def test_a_layer_that_follows_nothing_is_named():
     class Alone(torch.nn.Module):
         def __init__(self):
