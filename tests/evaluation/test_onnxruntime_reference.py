@@ -143,3 +143,15 @@ def test_weights_are_found_wherever_an_op_holds_them():
     module._told(op, weights)
     assert [weight.name for weight in weights] == ["w0", "w1", "w2"]
     assert [part.name for part in fields(op)] == ["weight", "bias", "more"]
+
+
+def test_as_many_graphs_are_kept_as_there_is_room_for(emitted, monkeypatch):
+    monkeypatch.setattr(module, "_KEPT_PLANS", 2)
+    layers = [(Step(MatMul(_weight(5, units), None)),) for units in (2, 3, 4)]
+    for layer in layers:
+        _both(layer, _x(2, 5))
+        assert len(module._PLANS) <= 2
+    assert len(emitted) == 3
+    for layer, count in zip(layers[::-1], (3, 3, 4), strict=True):
+        _both(layer, _x(2, 5))
+        assert len(emitted) == count

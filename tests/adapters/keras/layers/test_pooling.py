@@ -1,12 +1,17 @@
 """Windowed, global and adaptive poolings over their constructors' options."""
 
+import keras as keras_3
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis_examples import examples
+from probe.adapters.keras.describe.call import KerasCall
+from probe.adapters.keras.describe.describe import describe
 
 import probe
+from probe.evaluation.numpy_reference import recompute
 
 RANKS = (1, 2, 3)
 FORMATS = st.sampled_from(["channels_last", "channels_first"])
@@ -87,3 +92,27 @@ def test_a_mask_reaches_an_average(keras):
     x[:, 3:] = 0
     report = probe.check(model, layer.name, x)
     assert report.ok and np.allclose(report.outputs["numpy"], x[:, :3].mean(axis=1)), str(report)
+
+
+@pytest.mark.parametrize("sizes", [(7, 6), (6, 6), (5, 5)])
+def test_an_average_on_keras_pytorch_counts_copies_of_the_border(sizes, monkeypatch):
+    """As keras/src/backend/torch/nn.py pads what PyTorch cannot pad itself."""
+    monkeypatch.setattr(KerasCall, "backend", "torch")
+    layer = keras_3.layers.AveragePooling2D((3, 2), 2, padding="same", data_format="channels_first")
+    x = np.random.default_rng(0).normal(size=(2, 3, *sizes)).astype(np.float32)
+    description = describe(layer, KerasCall(layer, keras_3, (x,), "float32"))
+    pads = []
+    for size, pool in zip(sizes, (3, 2), strict=True):
+        total = max(0, (-(-size // 2) - 1) * 2 + pool - size)
+        pads.append((total // 2, total - total // 2))
+    if all(before == after for before, after in pads):
+        expected = torch.nn.functional.avg_pool2d(
+            torch.from_numpy(x), (3, 2), 2, [before for before, _ in pads], count_include_pad=False
+        )
+    else:
+        padded = torch.nn.functional.pad(
+            torch.from_numpy(x), (*pads[1], *pads[0]), mode="replicate"
+        )
+        expected = torch.nn.functional.avg_pool2d(padded, (3, 2), 2)
+    (found,) = recompute(description.steps, (x,))[-1]
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
