@@ -4,10 +4,17 @@ file."""
 import importlib
 from collections import Counter
 
+import keras as keras_3
 import numpy as np
 import pytest
+import tf_keras
 from probe.adapters.keras.describe.call import KerasCall
-from probe.adapters.keras.describe.describe import REGISTERED, describe, described_class
+from probe.adapters.keras.describe.describe import (
+    REGISTERED,
+    computed_in,
+    describe,
+    described_class,
+)
 from probe.adapters.keras.describe.described_classes import DESCRIBED, FUNCTIONS, OPERATIONS
 from probe.adapters.keras.describe.undescribed_classes import FOLLOWED, LEFT_OUT
 from repository import script
@@ -271,3 +278,16 @@ def test_every_exported_class_is_described_or_left_out(package):
     left = LEFT_OUT[package]
     assert names - set(DESCRIBED) - set(FOLLOWED) == set(left)
     assert all(left.values()) and not set(left) & set(DESCRIBED)
+
+
+def test_a_recurrence_of_keras_3_computes_in_the_dtype_of_its_cell():
+    cases = {
+        "bfloat16": keras_3.layers.RNN(
+            keras_3.layers.LSTMCell(3, dtype="bfloat16"), dtype="float32"
+        ),
+        "float32": tf_keras.layers.RNN(tf_keras.layers.LSTMCell(3, dtype="float64")),
+        "float16": keras_3.layers.Dense(3, dtype="mixed_float16"),
+        "": object(),
+    }
+    for dtype, layer in cases.items():
+        assert computed_in(layer) == dtype
