@@ -282,14 +282,14 @@ def test_faults_of_the_preprocessing(pictures):
     net, other = seeded(Pictures), seeded(Pictures, 256.0)
     (source,) = probe.compare(net, other, x, x_b=pixels).sources
     assert "/div" in source.b and "conv" not in source.b
-    assert any("times 0.996094" in note for note in source.notes)
+    assert "times 0.996094" in source.findings[0].claim
     (source,) = probe.compare(other, net, pixels, x_b=x).sources
-    assert source.b == ("input 0",) and any("times 1.00392" in note for note in source.notes)
+    assert source.b == ("input 0",) and "times 1.00392" in source.findings[0].claim
     reversing = seeded(Pictures, 255.0, True)
     (source,) = probe.compare(net, reversing, x, x_b=pixels, search=False).sources
     assert "/slice" in source.b or "/flip" in source.b
     (source,) = probe.compare(net, net, x, x_b=0.99 * x).sources
-    assert source.b == ("input 0",) and any("times 0.99" in note for note in source.notes)
+    assert source.b == ("input 0",) and "times 0.99" in source.findings[0].claim
 
 
 class Stream(nn.Module):

@@ -19,7 +19,7 @@ from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
 from probe.evaluation.onnxruntime_reference import crosscheck
 from probe.numerics.precision import precision_of
-from probe.ops.base import Op
+from probe.ops.base import Evaluated, Op
 from probe.ops.step import weight_fields, weights_of
 
 FLOAT32 = precision_of("float32")
@@ -296,6 +296,27 @@ def matters(op, inputs, y, at):
                 )
                 found[place] |= not same
         yield found if x.dtype.kind == "f" else None
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in (*CASES, "Unique")])
+def test_what_an_input_may_be_off_is_allowed_for(name):
+    """Each element by itself: of sums independent errors are."""
+    op, inputs = named(name)
+    outputs = op.run_float64(*inputs)
+    slacks = [
+        1e-3 * np.abs(np.where(np.isfinite(x), x, 0)) if x.dtype.kind == "f" else None
+        for x in inputs
+    ]
+    bounds = op.error_bound(Evaluated(inputs, slacks, outputs), FLOAT32)
+    for position, slack in enumerate(slacks):
+        for place in np.ndindex(() if slack is None else slack.shape):
+            for sign in (-1, 1) if slack is not None else ():
+                changed = [array.copy() for array in inputs]
+                changed[position][place] += sign * slack[place]
+                for y, moved, bound in zip(outputs, op.run_float64(*changed), bounds, strict=True):
+                    same = (moved == y) | (np.isnan(moved) & np.isnan(y))
+                    far = np.abs(np.where(same, 0, moved.astype(np.float64) - y))
+                    assert (far <= 1.000001 * bound).all()
 
 
 def own_words(op, inputs, outputs, at):

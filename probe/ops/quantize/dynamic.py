@@ -4,6 +4,7 @@ before their product."""
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,15 @@ class AbsMaxQuantize(Op):
         largest = np.abs(x).max(axis=self.axes, keepdims=True, initial=0)
         return x.dtype.type(self.high) / (largest + x.dtype.type(self.epsilon))
 
-    def _quantized(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(x * scale), self.low, self.high) / scale
+    def _quantized(self, x: np.ndarray, scale: np.ndarray, undone: np.ndarray) -> np.ndarray:
+        """The levels by one scale, brought back by another, which may be off otherwise."""
+        return np.clip(np.rint(x * scale), self.low, self.high) / undone
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         (x,) = inputs
         with np.errstate(all="ignore"):
-            return (self._quantized(x, self.scale(x)),)
+            scale = self.scale(x)
+            return (self._quantized(x, scale, scale),)
 
     def to_onnx(self, graph: Graph, *inputs: str) -> tuple[str, ...]:
         (x,) = inputs
@@ -82,11 +85,10 @@ class AbsMaxQuantize(Op):
         moved = 4 * precision.unit * np.abs(x) + or_zero(slack)
         wander = np.zeros(y.shape)
         with np.errstate(all="ignore"):
-            for sign in (-1, 1):
-                other = self.scale(x) * (1 + sign * share)
-                wander = np.maximum(
-                    wander, spread(partial(self._quantized, scale=other), x, y, moved)
-                )
+            scales = [self.scale(x) * (1 + sign * share) for sign in (-1, 1)]
+            for scale, undone in product(scales, repeat=2):
+                quantized = partial(self._quantized, scale=scale, undone=undone)
+                wander = np.maximum(wander, spread(quantized, x, y, moved))
         return (wander + 4 * precision.unit * np.abs(y) + precision.tiny,)
 
     def influence(self, mask: np.ndarray, inputs: Arrays) -> tuple[np.ndarray, ...]:
