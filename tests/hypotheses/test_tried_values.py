@@ -9,6 +9,7 @@ import pytest
 from probe import ops
 from probe.evaluation.numpy_reference import recompute
 from probe.hypotheses.data.preprocessing import _CONSTANTS
+from probe.hypotheses.data.written_values import _ranges
 from probe.hypotheses.data.wrong_input import _MAPS
 from probe.hypotheses.layers.channel_order import _Recounted
 from probe.hypotheses.layers.transpose_conv import _same_length
@@ -66,3 +67,20 @@ def test_places_are_counted_as_the_words_say():
         np.testing.assert_array_equal(
             np.take_along_axis(flat, at, axis=-1).reshape(values.shape), values, way
         )
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "signed", "unsigned"),
+    [
+        (-3, 100, (-128, 127, ""), (0, 2**32 - 1, "")),
+        (-128, 5, (-128, 127, ", clipped to -128 .. 127"), (0, 2**32 - 1, "")),
+        (0, 127, (-128, 127, ", clipped to -128 .. 127"), (0, 255, "")),
+        (0, 128, (-(2**15), 2**15 - 1, ""), (0, 255, "")),
+        (0, 255, (-(2**15), 2**15 - 1, ""), (0, 255, ", clipped to 0 .. 255")),
+        (-129, 0, (-(2**15), 2**15 - 1, ""), (0, 2**32 - 1, "")),
+    ],
+)
+def test_ends_of_the_narrowest_types(least, most, signed, unsigned):
+    none, *ends = _ranges(least, most)
+    assert none == (-np.inf, np.inf, "")
+    assert ends == [signed, unsigned]
