@@ -258,7 +258,7 @@ def test_numpy_and_onnx_runtime_within_the_bound(name):
 DRAWN = r"-?\d+\.\d{4,}(e-\d+)?|level \S+|input \d( is sel|, sin).*|in(terv|d)\S+ \d.*|the key \d"
 FOREIGN_FACTORS = ("Fourier", "Resize", "GridSample", "Attention", "AdditiveAttention")
 """Whose factors belong to the operation: neither a weight's nor an input's."""
-MOVES = (-1e4, -40, -0.9, -1e-3, 1e-3, 0.7, 3.1, 90)
+MOVES = (-40, -1e-3, 0.7, 90)
 TOO_MANY = (
     *("LpPool", "SingularValues", "Det", "FractionalMaxPool", "ConvLSTM", "Chain", "Recomputed"),
     *("Constant", "Parameter", "NonMaxSuppression", "NonZero", "IsInf", "IsNaN", "MaskSteps"),
@@ -319,6 +319,25 @@ def test_what_an_input_may_be_off_is_allowed_for(name):
                     assert (far <= 1.000001 * bound).all()
 
 
+def what_it_says_of_itself(op, inputs, y):
+    """Its output's shape, samples that are apart, and elements by themselves."""
+    assert op.output_shape([x.shape for x in inputs]) in (None, y.shape)
+    with np.errstate(all="ignore"):
+        if op.samplewise and len({(x.ndim, len(x)) for x in inputs}) == 1:
+            for k in range(len(y)):
+                (one, *_) = op.run_float64(*(x[k : k + 1] for x in inputs))
+                np.testing.assert_allclose(one, y[k : k + 1], rtol=1e-12, atol=1e-12)
+        if op.computes_elements:
+            where = tuple(map(np.array, zip(*elements(y.shape), strict=True)))
+            taken = [np.broadcast_to(x, y.shape)[where] for x in inputs]
+            np.testing.assert_allclose(op.at(taken, where, y.shape), y[where], rtol=1e-12)
+        if op.takes_any_float:
+            narrow = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
+            wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in narrow]
+            for own, other in zip(op.run_float64(*narrow), op.run_float64(*wide), strict=True):
+                assert own.dtype == other.dtype and np.array_equal(own, other, equal_nan=True)
+
+
 def own_words(op, inputs, outputs, at):
     """How an element came about, but for what the op's class says of all of them."""
     of_class = " ".join(type(op).__doc__.partition("\n\n")[0].split()).rstrip(".")
@@ -338,6 +357,7 @@ def test_an_element(name):
     values = recompute(steps, inputs)
     weights = {key: w.effective for key, w in weights_of(steps).items()}
     y = values[-1][0]
+    what_it_says_of_itself(op, inputs, y)
     first, *more = elements(y.shape)
     for at in (first, *more) if kind not in ("IsInf", "IsNaN") else ():
         told(steps, inputs, values, weights, at, foreign_factors=kind in FOREIGN_FACTORS)
