@@ -33,6 +33,7 @@ from probe.model_comparison.matching.expected_error import expected_error
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.level_between import level_between
 from probe.model_comparison.matching.merging import merged
+from probe.model_comparison.matching.modes import tell_mode
 from probe.model_comparison.matching.names import by_names, in_one_layout, names_of_layers, repeated
 from probe.model_comparison.matching.own_values import by_own_values
 from probe.model_comparison.matching.paired import Decision
@@ -135,7 +136,10 @@ def _pair(passes: ComparedPasses, pairs: Pairing, say: Callable[[str], None]) ->
         state, folded = without_folded(in_one_layout(state))
         state = in_gaps(with_all_arrays(state, folded), folded)
         return _Matched(shared, level, state, segments(state), folded)
-    return _Matched(shared, level, *refined(state))
+    state, all_segments = refined(state)
+    for words in of_modes(a, b):
+        tell_mode(all_segments, b.training, words)
+    return _Matched(shared, level, state, all_segments)
 
 
 def _by_own_values(
@@ -277,7 +281,9 @@ def _summarised(
         free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
         uncopied = nothing_copied(a, b, matched.anchors)
         ends_open = any(map(walk.is_open, b.outputs))
-        mistakes = [*of_interface(walk), *of_withdrawn(walk), *of_modes(a, b)]
+        said = {segment.told.words for segment in matched.segments if segment.told is not None}
+        modes = [words for words in of_modes(a, b) if words not in said]
+        mistakes = [*of_interface(walk), *of_withdrawn(walk), *modes]
         unseen = [*of_unseen_weights(rows)]
     else:
         free = _arrays_left(passes, matched)

@@ -41,11 +41,11 @@ def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray]
     does, the causes that do. ``search`` says how these are searched for, or why they are not;
     ``inputs`` are A's."""
     paired = segment.paired
-    if paired.b.input is not None:
-        return _of_input(paired, paired.b.value, "B's input", inputs)
     if segment.told is not None:
         name, of_a, of_b, words = segment.told
         return Reasons([Difference(name, of_a, of_b, note=words)])
+    if paired.b.input is not None:
+        return _of_input(paired, paired.b.value, "B's input", inputs)
     observed = paired.unforced
     if paired.a.tensor.input is not None and observed is not None:
         shown, perm = paired.b.shown  # as B has it, whatever was put in the place of its input

@@ -34,6 +34,8 @@ _AHEAD = 4
 def chosen_anchor(state: WalkState, node: GraphNode, anchors: Sequence[Anchor]) -> Anchor | None:
     """The node of A that holds the same weights: of several the one whose input is the partner of
     B's, else the first that has no partner yet."""
+    if node in state.placed:
+        return Anchor.of_place(state.placed[node])
     most = [
         anchor
         for anchor in anchors

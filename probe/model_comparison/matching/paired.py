@@ -1,6 +1,6 @@
 """Pairs of tensors of two models: those that a walk finds, and those that are decided before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from probe.comparison.compare import Comparison
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 
-__all__ = ["Decision", "InputPair", "Paired", "Source", "Told", "Wire"]
+__all__ = ["Decision", "Exchange", "InputPair", "Paired", "Source", "Told", "Wire"]
 
 
 class InputPair(NamedTuple):
@@ -89,6 +89,20 @@ class Told(NamedTuple):
     a: str
     b: str
     words: str
+
+
+class Exchange(NamedTuple):
+    """Layers of B that hold each other's weights, or inputs that are taken for each other."""
+
+    told: Told
+    placed: Mapping[GraphNode, GraphNode]
+    """For nodes of B those of A in whose places they stand."""
+    inputs: Mapping[int, int]
+    """For inputs of B those of A in whose places they stand."""
+
+    def shows_in(self, paired: Paired, nodes: Sequence[GraphNode]) -> bool:
+        """Whether it makes a difference of a pair that these nodes of B lead to."""
+        return paired.b.input in self.inputs or any(node in self.placed for node in nodes)
 
 
 class Decision(NamedTuple):

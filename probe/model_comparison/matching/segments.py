@@ -61,6 +61,8 @@ def segments(walk: WalkState) -> list[Segment]:
         crossed = [wire for node in b for wire in wires.get(node, ())]
         segment = Segment(paired, a, b, crossed, told=walk.told.get(paired.b))
         if segment.differs:
+            shown = (each.told for each in walk.exchanges if each.shows_in(paired, b))
+            segment.told = segment.told or next(shown, None)
             _compare_inputs(walk, segment)
         all_segments.append(segment)
     return sorted(all_segments, key=_place)

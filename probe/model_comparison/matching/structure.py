@@ -16,6 +16,7 @@ from probe.model_comparison.graphs.axes import Way, unchanged, ways
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import taken
 from probe.model_comparison.matching.evaluating import allowance_of, slack_of_a
+from probe.model_comparison.matching.exchanges import with_exchanges
 from probe.model_comparison.matching.paired import Decision, Paired, Source
 from probe.model_comparison.matching.segments import Segment, computing, segments, tensors_read
 from probe.model_comparison.matching.walk import walk_again
@@ -36,6 +37,7 @@ def refined(walk: WalkState) -> tuple[WalkState, list[Segment]]:
     """The walk and its segments, once more for what the first showed: pairs that are none, outputs
     in another order that nothing behind them puts right, and pairs within segments that fail."""
     walk, all_segments = without_wrong_pairs(walk, segments(walk))
+    walk, all_segments = with_exchanges(walk, all_segments)
     walk, all_segments = _in_place(walk, all_segments)
     seen: set[frozenset[GraphNode]] = set()
     for _ in range(_WALKS):

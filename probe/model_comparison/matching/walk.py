@@ -24,7 +24,7 @@ from probe.model_comparison.matching.evaluating import compute
 from probe.model_comparison.matching.forcing import force, likely_ways
 from probe.model_comparison.matching.level import rounding_of
 from probe.model_comparison.matching.outputs import pair_outputs
-from probe.model_comparison.matching.paired import Decision, Source
+from probe.model_comparison.matching.paired import Decision, Exchange, Source
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.sides import Side
 from probe.numerics.precision import SIGMAS
@@ -34,8 +34,9 @@ __all__ = ["walk", "walk_again"]
 
 def walk(state: WalkState) -> WalkState:
     """Walks over B, from its inputs to its outputs."""
+    exchanged = {b: a for exchange in state.exchanges for b, a in exchange.inputs.items()}
     for pair in state.inputs:
-        a, b = state.a.inputs[pair.a], state.b.inputs[pair.b]
+        a, b = state.a.inputs[exchanged.get(pair.b, pair.a)], state.b.inputs[pair.b]
         if not state.is_withdrawn(a, b):
             _take_input(state, a, b, pair.way)
     for b in state.b.inputs:
@@ -52,14 +53,17 @@ def walk_again(
     decisions: Sequence[Decision] | None = None,
     in_place: frozenset[GraphNode] | None = None,
     withdrawn: frozenset[tuple[Tensor, Tensor]] | None = None,
+    exchanges: Sequence[Exchange] | None = None,
 ) -> WalkState:
-    """The same walk with other pairs decided, or withdrawn."""
+    """The same walk with other pairs decided, or withdrawn, or with layers exchanged."""
     if decisions is not None:
         state = replace(state, decisions=decisions)
     if in_place is not None:
         state = replace(state, in_place=in_place)
     if withdrawn is not None:
         state = replace(state, withdrawn=withdrawn)
+    if exchanges is not None:
+        state = replace(state, exchanges=exchanges)
     return walk(state)
 
 

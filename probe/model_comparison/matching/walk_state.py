@@ -11,7 +11,14 @@ from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.weights import Anchor, held_weights
 from probe.model_comparison.matching.level import Level
-from probe.model_comparison.matching.paired import Decision, InputPair, Paired, Told, Wire
+from probe.model_comparison.matching.paired import (
+    Decision,
+    Exchange,
+    InputPair,
+    Paired,
+    Told,
+    Wire,
+)
 from probe.ops import Transpose
 
 __all__ = ["MAJORITY", "WalkState", "same_numbers"]
@@ -35,6 +42,8 @@ class WalkState:
     """The models' inputs that stand for one another."""
     withdrawn: frozenset[tuple[Tensor, Tensor]] = frozenset()
     """Pairs that turned out to be none: the root of A's tensor, and B's."""
+    exchanges: Sequence[Exchange] = ()
+    """Of layers, or of inputs."""
     level: Level = field(default_factory=Level)
     same_layout: bool = False
     """Whether both models have one order of axes, as a framework has."""
@@ -72,6 +81,11 @@ class WalkState:
     def decided(self) -> dict[Tensor, Decision]:
         """The first decision of each tensor of B."""
         return {decision.b: decision for decision in reversed(self.decisions)}
+
+    @cached_property
+    def placed(self) -> Mapping[GraphNode, GraphNode]:
+        """For nodes of B that hold another's weights the node of A in whose place each stands."""
+        return {b: a for exchange in self.exchanges for b, a in exchange.placed.items()}
 
     @cached_property
     def sized(self) -> dict[int, list[Tensor]]:
