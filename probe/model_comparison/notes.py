@@ -43,19 +43,19 @@ def of_unseen_weights(pairs: Sequence[Pair]) -> Iterable[str]:
 
 def of_interface(walk: WalkState) -> Iterable[str]:
     """How B's inputs and A's correspond, where B has others of its own."""
-    told = []
+    sentences = []
     own = [b for b in walk.b.inputs if b not in walk.partner or walk.partner[b].how == "values"]
     for b in own:
         if b in walk.partner:
-            told.append(f"{b.name} of B is what {walk.partner[b].a.tensor.name} of A gives")
+            sentences.append(f"{b.name} of B is what {walk.partner[b].a.tensor.name} of A gives")
         else:
-            told.append(f"{b.name} of B, of shape {b.value.shape}, is no tensor of A")
+            sentences.append(f"{b.name} of B, of shape {b.value.shape}, is no tensor of A")
     for a in walk.a.inputs if own else ():
         partners = [b for b in walk.partners_of_a.get(a, ()) if walk.agrees(b)]
         if partners and all(b.input is None for b in partners):
-            told.append(f"{a.name} of A is what {partners[0].name} of B gives")
-    if told:
-        yield f"B has inputs of its own: {'; '.join(told)}"
+            sentences.append(f"{a.name} of A is what {partners[0].name} of B gives")
+    if sentences:
+        yield f"B has inputs of its own: {'; '.join(sentences)}"
 
 
 def of_withdrawn(walk: WalkState) -> Iterable[str]:

@@ -281,7 +281,11 @@ def _summarised(
         free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
         uncopied = nothing_copied(a, b, matched.anchors)
         ends_open = any(map(walk.is_open, b.outputs))
-        said = {segment.told.words for segment in matched.segments if segment.told is not None}
+        said = {
+            segment.shared_reason.words
+            for segment in matched.segments
+            if segment.shared_reason is not None
+        }
         modes = [words for words in of_modes(a, b) if words not in said]
         mistakes = [*of_interface(walk), *of_withdrawn(walk), *modes]
         unseen = [*of_unseen_weights(rows)]

@@ -41,8 +41,8 @@ def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray]
     does, the causes that do. ``search`` says how these are searched for, or why they are not;
     ``inputs`` are A's."""
     paired = segment.paired
-    if segment.told is not None:
-        name, of_a, of_b, words = segment.told
+    if segment.shared_reason is not None:
+        name, of_a, of_b, words = segment.shared_reason
         return Reasons([Difference(name, of_a, of_b, note=words)])
     if paired.b.input is not None:
         return _of_input(paired, paired.b.value, "B's input", inputs)

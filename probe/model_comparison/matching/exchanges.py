@@ -9,7 +9,7 @@ from probe import printable
 from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.merging import merged
-from probe.model_comparison.matching.paired import Exchange, Told
+from probe.model_comparison.matching.paired import Exchange, SharedReason
 from probe.model_comparison.matching.segments import Segment, segments
 from probe.model_comparison.matching.walk import walk_again
 from probe.model_comparison.matching.walk_state import WalkState
@@ -34,7 +34,7 @@ def with_exchanges(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkSt
         again = walk_again(walk, exchanges=(*walk.exchanges, exchange))
         new_segments = segments(again)
         faults, fewer = merged(all_segments), merged(new_segments)
-        explained = len(fewer) == 1 and fewer[0][0].told is exchange.told
+        explained = len(fewer) == 1 and fewer[0][0].shared_reason is exchange.reason
         if len(fewer) < len(faults) or (explained and len(faults) == 1):
             walk, all_segments = again, new_segments
     return walk, all_segments
@@ -62,7 +62,7 @@ def _of_layers(walk: WalkState) -> Iterator[Exchange]:
             elif len(holding) == 1:
                 placed[node], held[place] = place, holding[0]
     if placed:
-        yield Exchange(_told("layers", "the weights of ", _blocks(held, unmoved)), placed, {})
+        yield Exchange(_reason("layers", "the weights of ", _blocks(held, unmoved)), placed, {})
 
 
 def _classes(nodes: Iterable[GraphNode]) -> Mapping[_Class, list[GraphNode]]:
@@ -106,10 +106,10 @@ def _of_inputs(walk: WalkState) -> Iterator[Exchange]:
             tried += 1
             places = {str(first.a): str(second.a), str(second.a): str(first.a)}
             inputs = {first.b: second.a, second.b: first.a}
-            yield Exchange(_told("inputs", "", places), {}, inputs)
+            yield Exchange(_reason("inputs", "", places), {}, inputs)
 
 
-def _told(name: str, of: str, places: Mapping[str, str]) -> Told:
+def _reason(name: str, of: str, places: Mapping[str, str]) -> SharedReason:
     """What is told of layers or inputs in the places of A's, and which of A's these are."""
     mine, theirs = (_listed(names) for names in (places, places.values()))
     words = f"B's {name} in the places of A's {mine} are {of}A's {theirs}"
@@ -117,7 +117,7 @@ def _told(name: str, of: str, places: Mapping[str, str]) -> Told:
         words = f"B's {name} in the places of A's {mine} hold {of}A's {theirs}"
     if {*places} == {*places.values()}:
         words += ": they are exchanged"
-    return Told(name, mine, theirs, words)
+    return SharedReason(name, mine, theirs, words)
 
 
 def _listed(names: Iterable[str]) -> str:

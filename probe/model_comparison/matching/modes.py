@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from probe.model_comparison.graphs.graph import GraphNode
-from probe.model_comparison.matching.paired import Told
+from probe.model_comparison.matching.paired import SharedReason
 from probe.model_comparison.matching.segments import Segment
 
 __all__ = ["tell_mode"]
@@ -18,14 +18,14 @@ def tell_mode(all_segments: Sequence[Segment], b_trains: bool, words: str) -> No
     something else then: in them, or right behind a product that has it folded in in the other
     model."""
     modes = ("inference", "training") if b_trains else ("training", "inference")
-    told = Told("mode", *modes, words)
+    reason = SharedReason("mode", *modes, words)
     for segment in all_segments:
         ends = [segment.paired.a.tensor, segment.paired.b]
         nodes = segment.b if b_trains else segment.a
         trained, other = reversed(ends) if b_trains else ends
         folded = any(map(_trains, trained.consumers)) and not any(map(_is_modal, other.consumers))
         if segment.differs and (folded or any(map(_trains, nodes))):
-            segment.told = told
+            segment.shared_reason = reason
 
 
 def _is_modal(node: GraphNode) -> bool:

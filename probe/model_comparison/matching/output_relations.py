@@ -50,9 +50,11 @@ def pair_related(state: WalkState, places: Mapping[int, int]) -> Related:
     if not any(left.values()) or not (state.a.nodes and state.b.nodes):
         return related
     ends = {
-        Side.A: [_End(a, a.value, slack_of_a(state, a), k) for k, a in enumerate(state.a.outputs)],
+        Side.A: [
+            _ModelOutput(a, a.value, slack_of_a(state, a), k) for k, a in enumerate(state.a.outputs)
+        ],
         Side.B: [
-            _End(b, state.values.get(b, b.value), state.slack.get(b), k)
+            _ModelOutput(b, state.values.get(b, b.value), state.slack.get(b), k)
             for k, b in enumerate(state.b.outputs)
         ],
     }
@@ -81,7 +83,7 @@ def _graph(state: WalkState, side: Side) -> ModelGraph:
     return {Side.A: state.a, Side.B: state.b}[side]
 
 
-def _pair(state: WalkState, side: Side, end: "_End", made: "_End") -> None:
+def _pair(state: WalkState, side: Side, end: "_ModelOutput", made: "_ModelOutput") -> None:
     """Pairs an output with what was put together from the other model's, where nothing of that
     stands for it already."""
     a, b = (end, made) if side is Side.A else (made, end)
@@ -96,7 +98,7 @@ def _pair(state: WalkState, side: Side, end: "_End", made: "_End") -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _End:
+class _ModelOutput:
     """An output, what it holds on A's tensors, and how far that may be off."""
 
     tensor: Tensor
@@ -124,22 +126,22 @@ class _Outputs(NamedTuple):
 
     side: Side
     graph: ModelGraph
-    ends: Sequence[_End]
+    ends: Sequence[_ModelOutput]
 
-    def alike(self, target: _End) -> "_Outputs":
+    def alike(self, target: _ModelOutput) -> "_Outputs":
         """Those that a target of this type can be made of; none of a single number."""
         kind = target.value.dtype.kind
-        told = target.value.size > 1 and kind in "fiu"
+        compared = target.value.size > 1 and kind in "fiu"
         return self._replace(
-            ends=[end for end in self.ends if told and end.value.dtype.kind == kind]
+            ends=[end for end in self.ends if compared and end.value.dtype.kind == kind]
         )
 
-    def named(self, ends: Sequence[_End]) -> str:
+    def named(self, ends: Sequence[_ModelOutput]) -> str:
         places = [str(self.graph.places[end.index]) for end in ends]
         listed = " and ".join(filter(None, [", ".join(places[:-1]), places[-1]]))
         return f"{self.side.value}'s output{'s' * (len(places) > 1)} {listed}"
 
-    def made(self, op: Op, ends: Sequence[_End]) -> _End:
+    def made(self, op: Op, ends: Sequence[_ModelOutput]) -> _ModelOutput:
         """What an operation makes of outputs, as if the model had it."""
         (recorded,) = op.run(*(end.tensor.value for end in ends))
         (value,) = op.run(*(end.value for end in ends))
@@ -149,9 +151,9 @@ class _Outputs(NamedTuple):
         tensor = Tensor(ends[0].tensor.name, recorded)
         call = (makers or self.graph.nodes)[-1].call
         tensor.node = GraphNode(op, tuple(end.tensor for end in ends), (tensor,), call, index)
-        return _End(tensor, value, slack, -1)
+        return _ModelOutput(tensor, value, slack, -1)
 
-    def reshaped(self, end: _End, shape: tuple[int, ...]) -> _End:
+    def reshaped(self, end: _ModelOutput, shape: tuple[int, ...]) -> _ModelOutput:
         if end.value.shape == shape:
             return end
         return self.made(Reshape(shape), [end])
@@ -160,13 +162,13 @@ class _Outputs(NamedTuple):
 class _Relation(NamedTuple):
     """How an output of one model follows from the other's."""
 
-    made: _End
+    made: _ModelOutput
     """What is put together from these."""
-    of: Sequence[_End]
+    of: Sequence[_ModelOutput]
     words: str
 
 
-def _part(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
+def _part(target: _ModelOutput, outputs: _Outputs) -> Iterator[_Relation]:
     for whole in outputs.ends:
         for axis, start in _places(whole, target):
             rank, length = whole.value.ndim, target.lying_on(axis, whole.value.shape)
@@ -178,11 +180,11 @@ def _part(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
             yield _Relation(outputs.reshaped(cut, target.value.shape), [whole], words)
 
 
-def _joined(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
+def _joined(target: _ModelOutput, outputs: _Outputs) -> Iterator[_Relation]:
     shape = target.value.shape
     for axis in range(len(shape)):
-        ends: list[_End] = []
-        parts: list[_End] = []
+        ends: list[_ModelOutput] = []
+        parts: list[_ModelOutput] = []
         filled = 0
         while filled < shape[axis]:
             free = (end for end in outputs.ends if end not in ends)
@@ -199,7 +201,7 @@ def _joined(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
             yield _Relation(outputs.made(Concat(axis), parts), ends, words)
 
 
-def _summed(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
+def _summed(target: _ModelOutput, outputs: _Outputs) -> Iterator[_Relation]:
     alike = [end for end in outputs.ends if end.value.shape == target.value.shape]
     if target.value.dtype.kind != "f" or len(alike) > _SUMMED:
         return
@@ -212,7 +214,7 @@ def _summed(target: _End, outputs: _Outputs) -> Iterator[_Relation]:
                 yield _Relation(made, ends, f"the sum of {outputs.named(ends)}")
 
 
-def _places(whole: _End, part: _End) -> Iterator[tuple[int, int]]:
+def _places(whole: _ModelOutput, part: _ModelOutput) -> Iterator[tuple[int, int]]:
     """Where a part lies in another output, in its order: the axis, and the first place on it."""
     shape = whole.value.shape
     for axis, count in enumerate(shape):

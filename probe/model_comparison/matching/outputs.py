@@ -12,7 +12,7 @@ from probe.model_comparison.graphs.axes import unchanged
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, Tensor
 from probe.model_comparison.matching.forcing import Aligned, aligned, force, likely_ways, pair_up
 from probe.model_comparison.matching.output_relations import Related, pair_related
-from probe.model_comparison.matching.paired import Source, Told
+from probe.model_comparison.matching.paired import SharedReason, Source
 from probe.model_comparison.matching.walk_state import WalkState, same_numbers
 from probe.model_comparison.sides import Side
 from probe.ops import Identity
@@ -34,9 +34,9 @@ def pair_outputs(state: WalkState) -> None:
     state.related.update(state.b.outputs[k] for k in related.used[Side.B])
     for b, a in zip(*_left(state, places, related), strict=False):
         places[b] = a
-    told = _exchanged(state, places)
+    reason = _exchanged(state, places)
     for b, a in places.items():
-        _pair_output(state, state.a.outputs[a], state.b.outputs[b], told)
+        _pair_output(state, state.a.outputs[a], state.b.outputs[b], reason)
     state.notes += [*related.notes, *_notes(state, places, how, related)]
 
 
@@ -119,14 +119,14 @@ def _notes(state: WalkState, places: _Places, how: str, related: Related) -> Ite
         if sorted(first) != sorted(second) and np.prod(first) == np.prod(second):
             yield f"output {state.a.places[a]} has the shape {first} in A and {second} in B"
     counts = [len(graph.output_names) for graph in (state.a, state.b)]
-    told = (len({*places.values()} | related.used[Side.A]), len({*places} | related.used[Side.B]))
-    if counts[0] != counts[1] and told != (len(state.a.outputs), len(state.b.outputs)):
+    paired = (len({*places.values()} | related.used[Side.A]), len({*places} | related.used[Side.B]))
+    if counts[0] != counts[1] and paired != (len(state.a.outputs), len(state.b.outputs)):
         yield (
             f"A gives {counts[0]} outputs and B {counts[1]}: what the others hold is not compared"
         )
 
 
-def _exchanged(state: WalkState, places: _Places) -> Told | None:
+def _exchanged(state: WalkState, places: _Places) -> SharedReason | None:
     """What is told of outputs that stand for one another's; None of others."""
     holds = {}
     for b, a in sorted(places.items()):
@@ -140,11 +140,11 @@ def _exchanged(state: WalkState, places: _Places) -> Told | None:
         ", ".join(str(state.a.places[k]) for k in order) for order in (holds, holds.values())
     )
     words = f"B's outputs in the places of A's {mine} hold A's outputs {theirs}: they are exchanged"
-    return Told("outputs", mine, theirs, words)
+    return SharedReason("outputs", mine, theirs, words)
 
 
-def _pair_output(state: WalkState, a: Tensor, b: Tensor, told: Told | None) -> None:
-    """Pairs an output with A's; ``told`` is what is to be said where it stands for another."""
+def _pair_output(state: WalkState, a: Tensor, b: Tensor, reason: SharedReason | None) -> None:
+    """Pairs an output with A's; ``reason`` is what is to be said where it stands for another."""
     known = state.partner_root(b)
     if known is None and b in state.values and b.root in state.values:
         end = b.root if b.root.node is not None else b
@@ -154,8 +154,8 @@ def _pair_output(state: WalkState, a: Tensor, b: Tensor, told: Told | None) -> N
         force(state, end, Source((source,)), likely_ways(state, source, end), "structure")
     elif known is not None and not (_is_given(state, known, a) and _in_its_axes(state, a, b)):
         end = _pair_end(state, a, b)
-        if told is not None:
-            state.told[end] = told
+        if reason is not None:
+            state.shared_reasons[end] = reason
 
 
 def _in_its_axes(state: WalkState, a: Tensor, b: Tensor) -> bool:

@@ -10,7 +10,7 @@ from probe.comparison.compare import Comparison
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 
-__all__ = ["Decision", "Exchange", "InputPair", "Paired", "Source", "Told", "Wire"]
+__all__ = ["Decision", "Exchange", "InputPair", "Paired", "SharedReason", "Source", "Wire"]
 
 
 class InputPair(NamedTuple):
@@ -81,7 +81,7 @@ class Wire:
     """Of A: what its partner reads."""
 
 
-class Told(NamedTuple):
+class SharedReason(NamedTuple):
     """What several pairs show together, which their descriptions do not say: outputs that are
     exchanged."""
 
@@ -94,7 +94,7 @@ class Told(NamedTuple):
 class Exchange(NamedTuple):
     """Layers of B that hold each other's weights, or inputs that are taken for each other."""
 
-    told: Told
+    reason: SharedReason
     placed: Mapping[GraphNode, GraphNode]
     """For nodes of B those of A in whose places they stand."""
     inputs: Mapping[int, int]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from probe.model_comparison.graphs.graph import GraphCall, GraphNode, Tensor
-from probe.model_comparison.matching.paired import Paired, Told, Wire
+from probe.model_comparison.matching.paired import Paired, SharedReason, Wire
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.ops import Add, Constant, Mul, Outputs, Parameter, Transpose
 from probe.ops.step import Ref, Step, weight_fields
@@ -38,7 +38,7 @@ class Segment:
     """Inputs of B's nodes that are paired with others than A's read."""
     orders: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
     """Inputs of A's nodes that B's take in another order, and these."""
-    told: Told | None = None
+    shared_reason: SharedReason | None = None
     """What it shows together with others."""
 
     @property
@@ -59,10 +59,10 @@ def segments(walk: WalkState) -> list[Segment]:
         a = _before(paired.a.tensors, ends_a)
         b = _before([paired.b], ends_b)
         crossed = [wire for node in b for wire in wires.get(node, ())]
-        segment = Segment(paired, a, b, crossed, told=walk.told.get(paired.b))
+        segment = Segment(paired, a, b, crossed, shared_reason=walk.shared_reasons.get(paired.b))
         if segment.differs:
-            shown = (each.told for each in walk.exchanges if each.shows_in(paired, b))
-            segment.told = segment.told or next(shown, None)
+            reasons = (each.reason for each in walk.exchanges if each.shows_in(paired, b))
+            segment.shared_reason = segment.shared_reason or next(reasons, None)
             _compare_inputs(walk, segment)
         all_segments.append(segment)
     return sorted(all_segments, key=_place)

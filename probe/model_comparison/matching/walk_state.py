@@ -16,7 +16,7 @@ from probe.model_comparison.matching.paired import (
     Exchange,
     InputPair,
     Paired,
-    Told,
+    SharedReason,
     Wire,
 )
 from probe.ops import Transpose
@@ -55,7 +55,7 @@ class WalkState:
     notes: list[str] = field(init=False, default_factory=list)
     related: set[Tensor] = field(init=False, default_factory=set)
     """Outputs of B that ones of A are made of, or that are made of these."""
-    told: dict[Tensor, Told] = field(init=False, default_factory=dict)
+    shared_reasons: dict[Tensor, SharedReason] = field(init=False, default_factory=dict)
     """Of tensors of B what takes the place of reading their segments."""
     values: dict[Tensor, np.ndarray] = field(init=False, default_factory=dict)
     """B's tensors as the walk has them: A's values where they have a partner."""
