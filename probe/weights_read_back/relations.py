@@ -9,6 +9,8 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from probe.weights_read_back.orders import blocks_in_turn, rolled_by
+
 __all__ = [
     "REORDERED",
     "Others",
@@ -259,29 +261,13 @@ def _moved(name: str, have: np.ndarray, used: np.ndarray, axis: int) -> Iterator
         yield f"the slices {along} are in reverse order"
     elif len(moved) == 2:
         yield f"slices {moved[0]} and {moved[1]} {along} are exchanged"
-    elif len(set(((np.arange(count) - origin) % count).tolist())) == 1:
-        by = int((np.arange(count) - origin)[0] % count)
-        yield f"the slices {along} are rolled by {by if 2 * by <= count else by - count}"
-    elif (blocks := _blocks(origin)) > 1:
+    elif by := rolled_by(origin):
+        yield f"the slices {along} are rolled by {by}"
+    elif blocks := blocks_in_turn(origin):
         yield f"the slices {along} are interleaved: {blocks} blocks are read in turn"
     else:
         order = ", ".join(str(int(place)) for place in origin[:8])
         yield f"the slices {along} are in the order {order}{', ...' if count > 8 else ''}"
-
-
-def _blocks(origin: np.ndarray) -> int:
-    """How many blocks are interleaved to give this order; 0 where none are."""
-    count = len(origin)
-    through = np.arange(count)
-    return next(
-        (
-            blocks
-            for blocks in range(2, count)
-            if not count % blocks
-            and np.array_equal(origin, through.reshape(blocks, -1).T.reshape(-1))
-        ),
-        0,
-    )
 
 
 def _flipped(axis: int, array: np.ndarray) -> np.ndarray:

@@ -8,23 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from probe import printable
+from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
+    Beside,
     Difference,
     close,
     differing_weights,
-    relation,
 )
+from probe.model_comparison.causes.weight_relations import relation
 from probe.model_comparison.graphs.axes import Way
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import (
+    FoldedNode,
     constant_values,
+    gain_of,
+    normalization_behind,
     normalizing,
     with_normalization,
 )
 from probe.model_comparison.graphs.normalize import is_constant, values_in
+from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.segments import Segment, computing
 from probe.numerics.dtypes import widened
+from probe.ops import BatchNormalization, Recurrence
 from probe.ops.base import Op
 from probe.ops.step import field_names
 from probe.ops.weight import Weight
@@ -37,8 +45,9 @@ _SAME = 1e-6
 _AXES = ("axis", "axes")
 
 
-def read(segment: Segment) -> list[Difference]:
-    """The differences, the ones of options first."""
+def read(segment: Segment, level: Level) -> list[Difference]:
+    """The differences but for the level of precision between the models, the ones of options
+    first."""
     differences: list[Difference] = []
     a, b = aligned(segment)
     pairs, only_a, only_b = matched(a, b)
@@ -46,8 +55,12 @@ def read(segment: Segment) -> list[Difference]:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
         differences += _constants(left, right)
+    beside = Beside(level.unit, tuple(_gains(segment)))
     for left, right in pairs:
-        differences += differing_weights(left, right)
+        if isinstance(left.op, Recurrence) and isinstance(right.op, Recurrence):
+            differences += differing_gates(left, left.op, right.op, beside.unit)
+        else:
+            differences += differing_weights(left, right, beside)
     if only_a or only_b:
         of_a, of_b = (", ".join(_kinds(nodes)) or "none" for nodes in (a, b))
         differences.append(Difference("steps", of_a, of_b))
@@ -88,9 +101,22 @@ def _folded(nodes: list[GraphNode]) -> list[GraphNode]:
             joint = with_normalization(folded[-1].op, behind.op)
         if joint is not None:
             before = folded.pop()
-            node = GraphNode(joint, before.inputs, node.outputs, before.call, before.index)
+            parts = before.parts if isinstance(before, FoldedNode) else (before,)
+            node = FoldedNode(
+                *(joint, before.inputs, node.outputs, before.call, before.index),
+                parts=(*parts, node),
+            )
         folded.append(node)
     return folded
+
+
+def _gains(segment: Segment) -> Iterator[tuple[str, np.ndarray]]:
+    """What the normalisations within and behind both sides multiply channels by, by their
+    layers."""
+    for node in (*segment.a, *segment.b):
+        for behind in (normalizing(node), *map(normalization_behind, node.outputs)):
+            if behind is not None and isinstance(behind.op, BatchNormalization):
+                yield printable.name(behind.call.name), gain_of(behind.op)
 
 
 def _kinds(nodes: Sequence[GraphNode]) -> list[str]:

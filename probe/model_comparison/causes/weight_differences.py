@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from probe.model_comparison.causes.weight_relations import Rounding, relation
 from probe.model_comparison.graphs.graph import GraphNode
+from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.weights import held_weights
 from probe.numerics.dtypes import widened
-from probe.ops import Recurrence
 from probe.ops.weight import Weight
 
-__all__ = ["LEFT_OUT", "Difference", "close", "differing_weights", "relation"]
+__all__ = ["LEFT_OUT", "Beside", "Difference", "close", "differing_weights"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
 _ENDLESS = 1e30
 """A mask subtracts this or more, or infinity: one is as good as the other."""
+_FOLDED = 6.0
+"""How many roundings of a narrower type lie in weights that a normalisation was folded into."""
 _FEW = 16
 """Entries that a relation between weights is read off."""
 LEFT_OUT = object()
@@ -37,14 +40,26 @@ class Difference:
     value: Any = None
     """What A's op would hold in that field to be like B's; None where it cannot."""
     note: str = ""
+    certain: bool = False
+    """Whether the note alone says what is wrong."""
 
 
-def differing_weights(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
-    """The weights in which two ops of one kind differ."""
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What is known besides of the weights of two segments."""
+
+    unit: float = 0.0
+    """The unit roundoff of the type that one model holds the other's weights in."""
+    gains: tuple[tuple[str, np.ndarray], ...] = ()
+    """What normalisations of the segments multiply channels by, by their layers."""
+
+
+_ALONE = Beside()
+
+
+def differing_weights(a: GraphNode, b: GraphNode, beside: Beside = _ALONE) -> Iterator[Difference]:
+    """The weights in which two ops of one kind differ, but for rounding."""
     mine, theirs = dict(held_weights(a)), dict(held_weights(b))
-    if isinstance(a.op, Recurrence) and isinstance(b.op, Recurrence):
-        yield from _gated(a, b)
-        return
     for name in dict.fromkeys((*mine, *theirs)):
         left, right = mine.get(name), theirs.get(name)
         if left is None or right is None:
@@ -58,7 +73,7 @@ def differing_weights(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
             else:
                 yield Difference(name, None, shown, a, name, right)
             continue
-        yield from _values(a, name, left, right)
+        yield from _values(a, name, left, right, beside)
 
 
 def _neutral(name: str, weight: Weight) -> bool:
@@ -67,14 +82,20 @@ def _neutral(name: str, weight: Weight) -> bool:
     return bool((weight.value == neutral).all())
 
 
-def _values(a: GraphNode, name: str, left: Weight, right: Weight) -> Iterator[Difference]:
+def _values(
+    a: GraphNode, name: str, left: Weight, right: Weight, beside: Beside
+) -> Iterator[Difference]:
     mine, theirs = widened(left.value), widened(right.value)
     if mine.shape != theirs.shape:
         if mine.size == theirs.size and close(mine.ravel(), theirs.ravel()).all():
             return
         yield Difference(name, mine.shape, theirs.shape, a, name, right)
         return
+    rounding = Rounding(beside.unit, right.step)
     same = close(mine, theirs)
+    if name != "variance":
+        folded = isinstance(a, FoldedNode)
+        same |= rounding.between(mine, theirs, _SAME, _FOLDED if folded else 1.01)
     if same.all():
         return
     count = int((~same).sum())
@@ -84,10 +105,9 @@ def _values(a: GraphNode, name: str, left: Weight, right: Weight) -> Iterator[Di
     more = f", 1 of {mine.size}"
     if count > 1:
         more = f" and {count - 1} more of {mine.size}"
-    if right.step is None:
-        note = relation(mine, theirs, ~same)
-    else:
-        note = _relation_in_steps(mine, theirs, right.step)
+    note = relation(mine, theirs, ~same, rounding, beside.gains)
+    if right.step is not None:
+        note = _relation_in_steps(mine, theirs, right.step) or note
     yield Difference(
         *(f"{name}[{index}]{more}", float(mine[at]), float(theirs[at]), a, name, right, note)
     )
@@ -99,76 +119,6 @@ def close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         near = np.abs(left - right) <= _SAME * np.maximum(np.abs(left), np.abs(right))
     return np.asarray(near | (left == right))
-
-
-def relation(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> str:
-    """How B's numbers follow from A's, where they do simply."""
-    with np.errstate(all="ignore"):
-        ratio = b[other] / a[other]
-        if np.isfinite(ratio).all() and ratio.all() and np.ptp(ratio) <= 1e-4 * np.abs(ratio).max():
-            return f"B's are {float(np.median(ratio)):.6g} times A's there"
-        shift = b[other] - a[other]
-        if shift.size > 1 and np.ptp(shift) <= 1e-4 * np.abs(shift).max():
-            return f"B's are A's plus {float(np.median(shift)):.6g} there"
-    if a.ndim >= 2:
-        for axes in ((0, 1), (-2, -1)):
-            turned = a.swapaxes(*axes)
-            if turned.shape == b.shape and close(turned, b).all():
-                return "B's are A's with two axes exchanged"
-        flipped = np.flip(a, tuple(range(min(2, a.ndim - 1), a.ndim)))
-        if close(flipped, b).all():
-            return "B's are A's in reverse order"
-    for axis in range(a.ndim):
-        order = _permuted(a, b, axis)
-        if order is not None:
-            moved = int((order != np.arange(len(order))).sum())
-            return f"B's are A's with {moved} of {len(order)} places of axis {axis} exchanged"
-    return ""
-
-
-def _permuted(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray | None:
-    """The order of an axis that makes B's numbers of A's."""
-    if a.shape[axis] > 1 << 14:
-        return None
-    left = np.moveaxis(a, axis, 0).reshape(a.shape[axis], -1)
-    right = np.moveaxis(b, axis, 0).reshape(b.shape[axis], -1)
-    places = {row.tobytes(): k for k, row in enumerate(left.astype(np.float32))}
-    order = [places.get(row.tobytes(), -1) for row in right.astype(np.float32)]
-    if len(places) == len(left) and sorted(order) == list(range(len(left))):
-        return np.array(order)
-    return None
-
-
-def _gated(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
-    """The weights of two recurrences gate by gate, whatever the order of the gates; biases that are
-    only ever added, added."""
-    first, second = a.op, b.op
-    assert isinstance(first, Recurrence)
-    assert isinstance(second, Recurrence)
-    if sorted(first.gates) != sorted(second.gates) or first.width != second.width:
-        yield Difference("gates", first.gates, second.gates)
-        return
-    for name in ("kernel", "recurrent"):
-        whole_a, whole_b = getattr(first, name).value, getattr(second, name).value
-        for gate in first.gates:
-            mine = widened(whole_a[:, first.block(gate)])
-            theirs = widened(whole_b[:, second.block(gate)])
-            if mine.shape == theirs.shape and not close(mine, theirs).all():
-                count = int((~close(mine, theirs)).sum())
-                at = np.unravel_index(int(np.abs(mine - theirs).argmax()), mine.shape)
-                index = ", ".join(map(str, at))
-                place = f"{name} of gate {gate} at [{index}], {count} of {mine.size} entries"
-                yield Difference(place, float(mine[at]), float(theirs[at]))
-    sums = [
-        sum((bias for bias in op.biases() if bias is not None), np.zeros(op.kernel.value.shape[1]))
-        for op in (first, second)
-    ]
-    for gate in first.gates:
-        left, right = sums[0][first.block(gate)], sums[1][second.block(gate)]
-        if not np.allclose(left, right, rtol=1e-5, atol=1e-7):
-            worst = int(np.abs(left - right).argmax())
-            name = f"bias of gate {gate} at [{worst}]"
-            yield Difference(name, float(left[worst]), float(right[worst]))
 
 
 def _relation_in_steps(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:

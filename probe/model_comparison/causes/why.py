@@ -14,10 +14,13 @@ from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.weight_differences import Difference
 from probe.model_comparison.graphs.graph import Tensor
+from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.quantized import mismatches
+from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
+from probe.ops import Identity
 from probe.report import Finding
 from probe.trial.case import Case
 from probe.trial.fit import RoundingAllowance
@@ -33,13 +36,16 @@ class Reasons:
     def __init__(self, differences: list[Difference]) -> None:
         self.differences = differences
         self.findings: tuple[Finding, ...] = ()
-        self.notes: list[str] = [difference.note for difference in differences if difference.note]
+        notes = (difference.note for difference in differences if difference.note)
+        self.notes: list[str] = [*dict.fromkeys(notes)]
 
 
-def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray] = ()) -> Reasons:
+def reasons(
+    segment: Segment, search: Search | str, level: Level, inputs: Sequence[np.ndarray] = ()
+) -> Reasons:
     """The differences that were read, the one that explains the numbers alone first; where none
     does, the causes that do. ``search`` says how these are searched for, or why they are not;
-    ``inputs`` are A's."""
+    ``level`` is what lies between the models' weights anyhow; ``inputs`` are A's."""
     paired = segment.paired
     if segment.shared_reason is not None:
         name, of_a, of_b, words = segment.shared_reason
@@ -51,7 +57,7 @@ def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray]
         shown, perm = paired.b.shown  # as B has it, whatever was put in the place of its input
         own = shown.value.transpose(np.argsort(perm))
         return _of_input(paired, own, "what B makes of its input", inputs)
-    result = Reasons(read(segment))
+    result = Reasons(read(segment, level))
     result.notes += mismatches(segment.b)
     if observed is None or paired.allowed is None or paired.a.columns:
         return result
@@ -79,6 +85,9 @@ def reasons(segment: Segment, search: Search | str, inputs: Sequence[np.ndarray]
         result.differences = proven + rest
         name = proven[0].name.partition("[")[0].removesuffix(" at ")
         result.notes.append(f"A's layers with B's {name} give B's values")
+        return result
+    told = any(difference.certain for difference in result.differences)
+    if told or (level.name and result.notes):  # what is rounded besides hides the proof
         return result
     case = Case(whole.steps, whole.inputs, values, theirs.astype(np.float64))
     _find_causes(result, case, allowed, search)
@@ -160,12 +169,16 @@ def _explains(
     difference: Difference, whole: Joined, theirs: np.ndarray, allowed: np.ndarray | None
 ) -> bool:
     """Whether A's layers with B's field in them give what B's give."""
-    op = transplanted(difference)
-    if op is None or difference.node is None or difference.node not in whole.places:
+    op, node = transplanted(difference), difference.node
+    if op is None or node is None:
         return False
-    position = whole.places[difference.node]
+    parts = node.parts if isinstance(node, FoldedNode) else (node,)
+    if not whole.places.keys() >= set(parts):
+        return False
     steps = list(whole.steps)
-    steps[position] = replace(steps[position], op=op)
+    for part in parts:
+        place = whole.places[part]
+        steps[place] = replace(steps[place], op=op if part is parts[0] else Identity())
     try:
         output = np.asarray(recompute(steps, whole.inputs)[-1][0])
     except Exception as error:

@@ -2,7 +2,7 @@
 folded into the product: a batch normalisation, or a factor and a shift one after the other."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,21 @@ from probe.numerics.dtypes import widened
 from probe.ops import Add, BatchNormalization, Conv, MatMul, Mul, Op
 from probe.ops.weight import Weight
 
-__all__ = ["constant_values", "normalization_behind", "normalizing", "with_normalization"]
+__all__ = [
+    "FoldedNode",
+    "constant_values",
+    "gain_of",
+    "normalization_behind",
+    "normalizing",
+    "with_normalization",
+]
+
+
+@dataclass(eq=False)
+class FoldedNode(GraphNode):
+    """A product, and the normalisations behind it that were folded into it."""
+
+    parts: tuple[GraphNode, ...] = ()
 
 
 def constant_values(tensor: Tensor) -> np.ndarray | None:
@@ -112,16 +126,26 @@ def with_normalization(op: Op | None, behind: Op | None) -> Op | None:
         return None
     width = op.weight.value.shape[0 if isinstance(op, Conv) else 1]
 
-    def of(weight: Weight | None, otherwise: float) -> np.ndarray:
-        value = np.full(width, otherwise) if weight is None else weight.value
+    def of(weight: Weight | None) -> np.ndarray:
+        value = np.zeros(width) if weight is None else weight.value
         return np.asarray(value, np.float64).ravel()
 
     held = (behind.scale, behind.bias, behind.mean, behind.variance)
     if any(weight.value.size != width for weight in held if weight is not None):
         return None
-    gain = of(behind.scale, 1.0) / np.sqrt(of(behind.variance, 1.0) + behind.epsilon)
-    bias = (of(op.bias, 0.0) - of(behind.mean, 0.0)) * gain + of(behind.bias, 0.0)
+    gain = np.broadcast_to(gain_of(behind), width)
+    bias = (of(op.bias) - of(behind.mean)) * gain + of(behind.bias)
     kernel = widened(op.weight.value)
     shape = (-1, *[1] * (kernel.ndim - 1)) if isinstance(op, Conv) else (-1,)
     weight = Weight(f"{op.weight.name}, folded", None, kernel * gain.reshape(shape))
     return replace(op, weight=weight, bias=Weight("bias, folded", None, bias))
+
+
+def gain_of(op: BatchNormalization) -> np.ndarray:
+    """What a normalisation multiplies each channel by."""
+    gain = np.ones(1)
+    if op.scale is not None:
+        gain = op.scale.value.astype(np.float64).ravel()
+    if op.variance is not None:
+        gain = gain / np.sqrt(op.variance.value.astype(np.float64).ravel() + op.epsilon)
+    return gain

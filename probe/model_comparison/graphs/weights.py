@@ -18,7 +18,7 @@ from probe.ops import BatchNormalization, Conv, ConvTranspose, MatMul, Recurrenc
 from probe.ops.step import weight_fields
 from probe.ops.weight import Weight
 
-__all__ = ["Anchor", "anchors", "held_weights", "telling"]
+__all__ = ["Anchor", "anchors", "held_weights", "other_directions", "telling"]
 
 _DIRECTIONS = 5
 _CLOSE = 8e-3
@@ -197,7 +197,30 @@ def anchors(a: ModelGraph, b: ModelGraph) -> dict[GraphNode, list[Anchor]]:
     rest = [node for node in b.nodes if node not in anchors_of and isinstance(node.op, kinds)]
     if rest:
         anchors_of |= _matched(a.nodes, rest, ordered=False)
+    for node, held in anchors_of.items():
+        if isinstance(node.op, Recurrence):
+            anchors_of[node] = [anchor for anchor in held if not _is_crossing(node, anchor.node)]
     return anchors_of
+
+
+def _is_crossing(b: GraphNode, a: GraphNode) -> bool:
+    """Whether two recurrences of opposite directions hold the same weights, each beside one of the
+    other direction: then they were exchanged."""
+    if not isinstance(a.op, Recurrence) or not isinstance(b.op, Recurrence):
+        return False
+    return a.op.reverse != b.op.reverse and any(other_directions(a)) and any(other_directions(b))
+
+
+def other_directions(node: GraphNode) -> Iterator[Recurrence]:
+    """The recurrences of the same call that read the same in the other direction."""
+    waiting = [node.inputs[0].root]
+    while waiting:
+        for reader in waiting.pop().consumers:
+            if reader.layout:
+                waiting += reader.outputs
+            elif isinstance(reader.op, Recurrence) and reader.call is node.call:
+                if isinstance(node.op, Recurrence) and reader.op.reverse != node.op.reverse:
+                    yield reader.op
 
 
 def _matched(

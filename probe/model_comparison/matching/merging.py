@@ -7,6 +7,7 @@ import numpy as np
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.node_values import signature
 from probe.model_comparison.matching.segments import Segment, computing, moves_elements
+from probe.ops import Recurrence
 
 __all__ = ["merged"]
 
@@ -53,7 +54,8 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
 
     One fault are segments that share a node which no other pair accounts for (a missing addition,
     seen by everything that reads it), those that read the same wrong tensor, those of which one
-    thing is told, and those that lay in one segment until it was split.
+    thing is told, those that lay in one segment until it was split, and the two directions of a
+    recurrence.
     """
     differing = [segment for segment in segments if segment.differs and segment not in innocent]
     accounted: set[GraphNode] = set()
@@ -70,6 +72,11 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
         marks |= {segment.paired.origin, segment.shared_reason} - {None}
         marks |= {x for x in _strays(segment) if x not in used}
         marks |= {(wire.reads.root, wire.instead.root) for wire in segment.wires}
+        marks |= {
+            (node.call, node.inputs[0].root)
+            for node in segment.b
+            if isinstance(node.op, Recurrence)
+        }
         same = [group for group in groups if group[0] & marks]
         members = [member for group in same for member in group[1]] + [segment]
         for group in same:
