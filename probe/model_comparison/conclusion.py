@@ -70,7 +70,7 @@ def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
     if count := sum(bool(pair.replaced) and pair.verdict != "agree" for pair in pairs):
         agreeing += f" ({count} with outputs that were replaced)"
     if outcome.uncopied and (sources or not pairs):
-        return "diverge", f"diverge: {outcome.uncopied}"
+        return "diverge", f"diverge: {outcome.uncopied}{_and_more(sources)}"
     if sources:
         return "diverge", f"diverge: {_of_sources(sources)}; {agreeing}"
     if not pairs:
@@ -123,11 +123,13 @@ def _of_sources(sources: Sequence[Pair]) -> str:
         why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
     if first.findings:
         why = f" ({first.findings[0].named})"
+    return f"B differs from A in {name}{why}{_and_more(sources)}"
+
+
+def _and_more(sources: Sequence[Pair]) -> str:
     if sources[1:]:
-        more = f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}"
-    else:
-        more = ""
-    return f"B differs from A in {name}{why}{more}"
+        return f" and {len(sources) - 1} more source{'s' * (len(sources) > 2)}"
+    return ""
 
 
 def _short(value: object) -> str:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.comparison.compare import Comparison
+from probe.model_comparison.causes.other_checkpoint import OtherWeights, other_weights
 from probe.model_comparison.causes.own_mistakes import (
-    nothing_copied,
     of_axes,
     of_dump,
     of_dumped,
@@ -53,7 +53,7 @@ from probe.model_comparison.notes import (
 from probe.model_comparison.passes import ComparedPasses, threads_for
 from probe.model_comparison.reports.pictures import drawn
 from probe.model_comparison.reports.result import Pair
-from probe.model_comparison.rows import explained, pair_of, repeated_pair
+from probe.model_comparison.rows import explained, of_other_weights, pair_of, repeated_pair
 from probe.model_comparison.sides import Side
 from probe.process.interrupts import held_back, interruptible
 from probe.verdict.options import Search
@@ -81,7 +81,7 @@ class Compared(NamedTuple):
     ends_open: bool
     """Whether an output of B has no partner and none is computed."""
     uncopied: str = ""
-    """Says that no weights are shared."""
+    """Says that nearly all layers hold other weights."""
     unheld: tuple[str, ...] = ()
     """Arrays named after layers of the model that stand for none of its tensors."""
 
@@ -97,7 +97,7 @@ def compared(
         errors = _measure(passes, matched)
         groups = _group(passes, matched)
         rows = _explain(passes, matched, errors, groups, search, say)
-        return _summarised(passes, matched, errors, rows)
+        return _summarised(passes, matched, errors, rows, groups.others)
 
 
 class _Matched(NamedTuple):
@@ -184,6 +184,7 @@ class _Groups(NamedTuple):
     innocent: Sequence[Segment]
     """Those whose array is right for the model's own inputs: then one of the arrays given before is
     wrong."""
+    others: OtherWeights | None = None
 
 
 def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
@@ -196,7 +197,13 @@ def _group(passes: ComparedPasses, matched: _Matched) -> _Groups:
             if segment.differs and own_is_nearer(segment.paired)
         ]
     groups = merged(matched.segments, innocent)
-    return _Groups({group[0]: group for group in groups}, innocent)
+    others: OtherWeights | None = None
+    if passes.alone is None:
+        both = passes.reference, passes.walked.graph
+        others = other_weights(*both, matched.anchors, matched.level.unit)
+    if others is not None:
+        groups = others.together(groups)
+    return _Groups({group[0]: group for group in groups}, innocent, others)
 
 
 def _explain(
@@ -222,7 +229,11 @@ def _explain(
         if segment in groups.sources:
             say(f"explaining {names_of(segment.b, paired.b)[-1]}")
             how = search if segment in searched else _UNSEARCHED
-            pair = _of_source(pair, segment, groups.sources[segment], passes, matched.walk, how)
+            group = groups.sources[segment]
+            if groups.others is not None and groups.others.explains(group):
+                pair = of_other_weights(pair, group, groups.others.sentence)
+            else:
+                pair = _of_source(pair, segment, group, passes, matched.walk, how)
         elif segment in groups.innocent:
             pair = replace(pair, verdict="agree", notes=(_INNOCENT,))
         elif segment.differs:
@@ -271,15 +282,19 @@ def _of_source(
 
 
 def _summarised(
-    passes: ComparedPasses, matched: _Matched, errors: _Measured, rows: Sequence[Pair]
+    passes: ComparedPasses,
+    matched: _Matched,
+    errors: _Measured,
+    rows: Sequence[Pair],
+    others: OtherWeights | None,
 ) -> Compared:
     """The pairs with what is said of them all, and what none of them accounts for."""
     a, b, walk = passes.reference, passes.walked.graph, matched.walk
-    uncopied, ends_open, unheld = "", False, tuple[str, ...]()
+    uncopied = "" if others is None else others.sentence
+    ends_open, unheld = False, tuple[str, ...]()
     free_b = uncovered(b.nodes, {node for segment in matched.segments for node in segment.b})
     if passes.alone is None:
         free_a = uncovered(a.nodes, {node for segment in matched.segments for node in segment.a})
-        uncopied = nothing_copied(a, b, matched.anchors)
         ends_open = any(map(walk.is_open, b.outputs))
         said = {
             segment.shared_reason.words
@@ -297,7 +312,7 @@ def _summarised(
         read = [(pair.a if passes.alone is Side.A else pair.b, pair.axes) for pair in rows]
         mistakes, unseen = [*matched.folded.values(), *of_dump(a), *of_axes(read)], []
     notes = (
-        *filter(None, [uncopied]),
+        *([uncopied] if uncopied and not any(pair.source for pair in rows) else []),
         *walk.notes,
         *mistakes,
         *matched.level.notes,

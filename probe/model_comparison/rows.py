@@ -1,6 +1,6 @@
 """The pair of a report: what was found out of a segment, in A's axes and by names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -116,19 +116,27 @@ def _in_a(local: Comparison, paired: Paired) -> Comparison:
 
 def explained(pair: Pair, group: Sequence[Segment], reasons: "Reasons") -> Pair:
     """The pair where a fault is made, which the segments of its group show."""
-    also = [
-        printable.name(" + ".join(names_of(segment.b, segment.paired.b))) for segment in group[1:]
-    ]
-    notes = list(reasons.notes)
-    if also:
-        notes.append(f"the same difference also appears at {printable.several(also, 4)}")
     return replace(
         pair,
         source=True,
         differs=tuple((option.name, option.a, option.b) for option in reasons.differences),
         findings=reasons.findings,
-        notes=tuple(notes),
+        notes=(*reasons.notes, *_also(group)),
     )
+
+
+def of_other_weights(pair: Pair, group: Sequence[Segment], sentence: str) -> Pair:
+    """The first of the pairs whose layers hold other weights altogether."""
+    return replace(pair, source=True, notes=(sentence, *_also(group)))
+
+
+def _also(group: Sequence[Segment]) -> Iterator[str]:
+    """Where else the segments of a group show their fault."""
+    also = [
+        printable.name(" + ".join(names_of(segment.b, segment.paired.b))) for segment in group[1:]
+    ]
+    if also:
+        yield f"the same difference also appears at {printable.several(also, 4)}"
 
 
 def repeated_pair(array: Tensor, first: Tensor, tensor: Tensor, alone: Side) -> Pair:

@@ -177,3 +177,38 @@ def test_two_directions_exchanged(names):
     assert source.notes[0] == "the two directions are exchanged"
     assert source.findings == ()
     assert not any("copied" in note for note in comparison.notes)
+
+
+def linears(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(*(nn.Linear(16, 16) if k % 2 else nn.Tanh() for k in range(12)))
+
+
+def test_another_checkpoint_is_one_source():
+    a, b, x = linears(0), linears(1), X.reshape(-1, 16)
+    b[1].load_state_dict(a[1].state_dict())  # stays frozen in fine-tuning
+    comparison = probe.compare(a, b, x)
+    (source,) = comparison.sources
+    told = "5 of B's 6 layers with weights hold other weights than A's: another checkpoint"
+    assert comparison.sentence == f"diverge: {told}"
+    assert (source.b, source.notes[0], source.differs) == (("3",), told, ())
+
+
+def test_another_epoch_is_one_source():
+    a, x = linears(0), X.reshape(-1, 16)
+    b = copy.deepcopy(a)
+    for k in range(1, 12, 2):
+        b[k].weight.data += 0.3 * b[k].weight.data.std() * torch.randn(16, 16)
+    comparison = probe.compare(a, b, x)
+    assert len(comparison.sources) == 1
+    assert "off by 0.3" in comparison.sentence
+    assert comparison.sentence.endswith("such as of another epoch")
+
+
+def test_all_transposed_are_no_other_weights():
+    a, x = linears(0), X.reshape(-1, 16)
+    b = copy.deepcopy(a)
+    for k in range(1, 12, 2):
+        b[k].weight.data = b[k].weight.data.T.contiguous()
+    comparison = probe.compare(a, b, x, search=False)
+    assert comparison.sources[0].notes[0] == "B's are A's with two axes exchanged"

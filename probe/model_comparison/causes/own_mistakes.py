@@ -1,35 +1,19 @@
 """Mistakes of the comparison itself, looked for before a model is blamed: nothing copied, another
 mode, another input, dumps that are all alike or of another layer."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
+from probe.model_comparison.graphs.graph import ModelGraph
 from probe.model_comparison.graphs.node_values import signature
-from probe.model_comparison.graphs.weights import Anchor, telling
 from probe.model_comparison.matching.segments import Segment
 
-__all__ = ["nothing_copied", "of_axes", "of_dump", "of_dumped", "of_modes", "ties"]
+__all__ = ["of_axes", "of_dump", "of_dumped", "of_modes", "ties"]
 
 _NEAR = 1e-4
-
-
-def nothing_copied(
-    a: ModelGraph, b: ModelGraph, anchors: Mapping[GraphNode, Sequence[Anchor]]
-) -> str:
-    """Says that no weights of one model are the other's; "" where some are, or none can tell."""
-    mine, theirs = ([node for node in graph.nodes if telling(node)] for graph in (a, b))
-    kinds = {node.kind for node in mine} & {node.kind for node in theirs}
-    comparable = [node for node in theirs if node.kind in kinds]
-    if len(comparable) < 2 or any(node in anchors for node in comparable):
-        return ""
-    return (
-        f"none of B's {len(comparable)} layers with weights has those of a layer of A: the weights "
-        "were not copied"
-    )
 
 
 def of_modes(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
