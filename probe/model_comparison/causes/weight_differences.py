@@ -124,7 +124,7 @@ def close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _relation_in_steps(a: np.ndarray, b: np.ndarray, step: np.ndarray) -> str:
     """How quantised weights follow from A's, where it is by another scale or zero point."""
     left, right = (np.asarray(values / step, np.float64).ravel() for values in (a, b))
-    if left.size < _FEW or not np.ptp(left) > 0:
+    if left.size < _FEW or not np.ptp(left) > 0 or np.mean(left == right) > 0.5:
         return ""
     factor, shift = np.polyfit(left, right, 1)
     factor, shift = round(float(factor), 2), round(float(shift))

@@ -13,9 +13,10 @@ from probe.model_comparison.causes.input_relations import of_input, same_numbers
 from probe.model_comparison.causes.narrow_types import narrow_types
 from probe.model_comparison.causes.reading import read, transplanted
 from probe.model_comparison.causes.weight_differences import Difference
+from probe.model_comparison.causes.zero_points import of_zero_point
+from probe.model_comparison.graphs.dequantizing import mismatches
 from probe.model_comparison.graphs.graph import Tensor
 from probe.model_comparison.graphs.normalization import FoldedNode
-from probe.model_comparison.graphs.quantized import mismatches
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
@@ -59,6 +60,12 @@ def reasons(
         return _of_input(paired, own, "what B makes of its input", inputs)
     result = Reasons(read(segment, level))
     result.notes += mismatches(segment.b)
+    if (finding := of_zero_point(segment)) is not None:
+        result.findings = (finding,)
+        result.differences = [
+            difference for difference in result.differences if difference.name != "steps"
+        ]
+        return result
     if observed is None or paired.allowed is None or paired.a.columns:
         return result
     whole = joined(segment.a, paired.a.tensor)

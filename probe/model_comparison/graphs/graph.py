@@ -19,6 +19,7 @@ from probe.ops import (
     Identity,
     Op,
     Outputs,
+    QuantizeLinear,
     Reshape,
     Squeeze,
     Stored,
@@ -122,6 +123,8 @@ class GraphNode:
     """Its place in the execution order."""
     takes_floats: bool = False
     """Whether whole numbers that the call is given are taken for floats."""
+    quantizer: QuantizeLinear | None = None
+    """What quantised in the place of a cut at the ends of its range."""
 
     @cached_property
     def layout(self) -> bool:

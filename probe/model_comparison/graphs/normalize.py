@@ -13,6 +13,8 @@ from probe.ops import (
     Constant,
     Conv,
     ConvTranspose,
+    Embedding,
+    Gather,
     MatMul,
     Op,
     Pad,
@@ -32,6 +34,7 @@ def normalized(graph: ModelGraph) -> ModelGraph:
     gone: set[GraphNode] = set()
     for node in graph.nodes:
         _take_matrix(node, gone)
+        _take_table(node, gone)
     for node in graph.nodes:
         _take_pads(node, gone)
     for node in graph.nodes:
@@ -91,6 +94,22 @@ def _take_pads(node: GraphNode, gone: set[GraphNode]) -> None:
     node.op = replace(node.op, pads=pads)
     node.inputs = (before.inputs[0], *node.inputs[1:])
     gone.add(before)
+
+
+def _take_table(node: GraphNode, gone: set[GraphNode]) -> None:
+    """Makes a layer of rows that are taken of a matrix of the model's own."""
+    if not isinstance(node.op, Gather) or node.op.axis or len(node.inputs) != 2:
+        return
+    rows, indices = node.inputs
+    table = is_constant(rows)
+    if not isinstance(table, Weight) or table.value.ndim != 2 or table.value.dtype.kind != "f":
+        return
+    if is_constant(indices) is not None:
+        return
+    node.op, node.inputs = Embedding(table=table), (indices,)
+    rows.consumers = [reader for reader in rows.consumers if reader is not node]
+    if not rows.consumers and rows.node is not None:
+        gone.add(rows.node)
 
 
 def _bias_of(node: GraphNode) -> tuple[GraphNode, Op, list[GraphNode]] | None:

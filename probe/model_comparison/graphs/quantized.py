@@ -7,12 +7,17 @@ behind than before, another zero point) stays as it is, and so shows.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from probe import printable
+from probe.model_comparison.graphs.dequantizing import (
+    chains_behind,
+    only_reader,
+    take_chains,
+    take_table,
+)
 from probe.model_comparison.graphs.graph import GraphCall, GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.ops import (
@@ -22,22 +27,20 @@ from probe.ops import (
     DynamicQuantize,
     DynamicQuantizeLinear,
     FakeQuantize,
+    Gather,
     Identity,
     Im2Col,
     MatMul,
-    MaxPool,
     Mul,
     NudgedFakeQuantize,
     Op,
     Product,
     QuantizeLinear,
     Recurrence,
-    Sub,
 )
 from probe.ops.weight import Grid, Weight
 
 __all__ = [
-    "mismatches",
     "quantizes",
     "take_integers_away",
 ]
@@ -53,6 +56,8 @@ def take_integers_away(graph: ModelGraph) -> ModelGraph:
     for node in graph.nodes:
         if isinstance(node.op, QuantizeLinear):
             _take_static(node, steps, gone)
+        elif isinstance(node.op, Gather):
+            take_table(node, gone)
         else:
             _take_rounding(node, steps)
     products: dict[GraphNode, GraphNode] = {}
@@ -91,26 +96,12 @@ def _take_static(node: GraphNode, steps: dict[GraphNode, float], gone: set[Graph
     if np.size(op.size) != 1 or np.size(op.zero_point) != 1:
         return
     size, zero = (float(np.ravel(parameter)[0]) for parameter in (op.size, op.zero_point))
-    codes = [node.outputs[0]]
-    chains: list[tuple[list[GraphNode], Tensor]] = []
-    for tensor in codes:
-        for reader in tensor.consumers:
-            if (chain := _dequantizing(reader, size, zero)) is not None:
-                chains.append((chain, tensor))
-            elif (reader.layout or isinstance(reader.op, MaxPool)) and len(reader.outputs) == 1:
-                codes.append(reader.outputs[0])
-            else:
-                return
-    if not chains:
+    if (chains := chains_behind(node.outputs[0], size, zero)) is None:
         return
-    values = [(np.asarray(integers.value, np.float64) - zero) * size for integers in codes]
-    for tensor, value in zip(codes, values, strict=True):
-        tensor.recorded = value.astype(np.float32)
     low, high = ((end - zero) * size for end in (op.low, op.high))
+    take_chains(chains, size, zero, gone)
     _becomes_cut(node, steps, size, low, high)
-    for chain, tensor in chains:
-        gone.update(chain[:-1])
-        _becomes_copy(chain[-1], tensor)
+    node.quantizer = op
 
 
 def _take_rounding(node: GraphNode, steps: dict[GraphNode, float]) -> None:
@@ -135,59 +126,6 @@ def _becomes_cut(
     node.op, steps[node] = Clip(low=low, high=high), size
     x = node.inputs[0].value
     node.__dict__["layout"] = bool((x >= low - size / 2).all() and (x <= high + size / 2).all())
-
-
-def _becomes_copy(node: GraphNode, tensor: Tensor) -> None:
-    node.op, node.inputs = Identity(), (tensor,)
-    node.__dict__.pop("layout", None)
-
-
-def _dequantizing(node: GraphNode, size: float, zero: float) -> list[GraphNode] | None:
-    """The steps (code - zero) * size; None where they are others, or have other numbers."""
-    scaling = _scaling(node)
-    if scaling is not None and _alike(scaling[1:], (size, zero)):
-        return scaling[0]
-    return None
-
-
-def _alike(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
-    """Whether two pairs of a scale and a zero point are the same."""
-    return abs(left[0] - right[0]) <= _SAME * right[0] and left[1] == right[1]
-
-
-def _scaling(node: GraphNode) -> tuple[list[GraphNode], float, float] | None:
-    """The steps (code - zero point) * scale that begin here, the scale and the zero point."""
-    if not isinstance(node.op, Cast) or node.op.to not in ("float32", "float64"):
-        return None
-    chain = [node]
-    following = _only(node)
-    point = 0.0
-    if following is not None and isinstance(following.op, Sub):
-        zero = _number(following.inputs[1])
-        if zero is None:
-            return None
-        chain.append(following)
-        point, following = zero, _only(following)
-    if following is None or not isinstance(following.op, Mul) or len(following.inputs) != 2:
-        return None
-    scale = _number(following.inputs[1])
-    if scale is None:
-        return None
-    return ([*chain, following], scale, point)
-
-
-def _only(node: GraphNode) -> GraphNode | None:
-    readers = node.outputs[0].consumers
-    if len(readers) == 1:
-        return readers[0]
-    return None
-
-
-def _number(tensor: Tensor) -> float | None:
-    constant = is_constant(tensor)
-    if constant is not None and values_in(constant).size == 1:
-        return float(values_in(constant).ravel()[0])
-    return None
 
 
 def _take_dynamic(
@@ -250,10 +188,10 @@ def _scaled(node: GraphNode, size: Tensor) -> tuple[list[GraphNode], GraphNode, 
     """What multiplies the integers by the scale of their input and that of the weights: the nodes
     between, the one that multiplies, and the weights' scale."""
     between: list[GraphNode] = []
-    following = _only(node)
+    following = only_reader(node)
     while following is not None and isinstance(following.op, Cast):
         between.append(following)
-        following = _only(following)
+        following = only_reader(following)
     if following is None or not isinstance(following.op, Mul):
         return None
     within = {*node.outputs, *(x for step in between for x in step.outputs)}
@@ -298,20 +236,3 @@ def _product(codes: np.ndarray, scale: np.ndarray, inside: Sequence[GraphNode]) 
 
 def _weight(codes: np.ndarray, size: np.ndarray) -> Weight:
     return Weight("weight", None, codes * size, grid=Grid(size, 8))
-
-
-def mismatches(nodes: Iterable[GraphNode]) -> Iterator[str]:
-    """How values are dequantised by other numbers than they were quantised by."""
-    for node in nodes:
-        op = node.op
-        if not isinstance(op, QuantizeLinear) or np.size(op.size) != 1:
-            continue
-        size, zero = (float(np.ravel(parameter)[0]) for parameter in (op.size, op.zero_point))
-        for reader in node.outputs[0].consumers:
-            if (scaling := _scaling(reader)) is not None and not _alike(scaling[1:], (size, zero)):
-                _, scale, point = scaling
-                yield (
-                    f"{printable.name(node.call.name)} quantises by scale {size:.6g} and zero "
-                    f"point {zero:g}, {printable.name(reader.call.name)} dequantises by scale "
-                    f"{scale:.6g} and zero point {point:g}"
-                )

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from probe.model_comparison.graphs.graph import GraphNode, ModelGraph
-from probe.ops import BatchNormalization, Conv, ConvTranspose, MatMul, Recurrence
+from probe.ops import BatchNormalization, Conv, ConvTranspose, Embedding, MatMul, Recurrence
 from probe.ops.step import weight_fields
 from probe.ops.weight import Weight
 
@@ -176,9 +176,12 @@ def _by_rounding(node: GraphNode, matrix: np.ndarray) -> np.ndarray:
     """How far each row's projections lie off by rounding of its entries to whole steps."""
     op = node.op
     none = np.zeros(len(matrix))
-    if not isinstance(op, Conv | MatMul) or op.weight is None:
-        return none
-    size = op.weight.step
+    weight = None
+    if isinstance(op, Conv | MatMul):
+        weight = op.weight
+    elif isinstance(op, Embedding):
+        weight = op.table
+    size = None if weight is None else weight.step
     if size is None or size.size != matrix.size:
         return none
     rows = size.T if isinstance(op, MatMul) else size.reshape(len(size), -1)

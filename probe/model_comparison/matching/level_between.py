@@ -47,8 +47,15 @@ def level_between(
         side = Side.A if mine > theirs else Side.B
         return Level(name, side, _take(b, anchors, name, ()))
     bits = {bits for node, anchor in pairs if (bits := _more_bits(node, anchor.node))}
+    tables = [weight for node in b.nodes for weight in _parameter(node).values() if weight.grid]
+    constants = [*_constants(a)] if bits or tables else []
+    bits |= {
+        weight.grid.bits
+        for weight in tables
+        if weight.grid is not None and _unrounded(weight, constants) is not None
+    }
     if bits:
-        rounded = _take(b, anchors, INTEGERS, [*_constants(a)])
+        rounded = _take(b, anchors, INTEGERS, constants)
         return Level(INTEGERS, Side.B, rounded, b.steps, tuple(sorted(bits)))
     return Level()
 
