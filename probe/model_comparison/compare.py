@@ -10,6 +10,7 @@ from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape
 from probe.command_line import drawing
 from probe.model import Model, recorded
+from probe.model_comparison.batches import batches
 from probe.model_comparison.causes.types import Types, beyond, read_types
 from probe.model_comparison.conclusion import concluded
 from probe.model_comparison.given_pairs import Pairing
@@ -82,13 +83,19 @@ def compare(
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)
-    passes = passes_of(first, second, x, x_b, shape, seed, say, (replace, replace_b))
-    outcome = compared(passes, pairs, how, say)
-    comparison = concluded(outcome, passes, first.source, second.source, strict)
+    for batch in batches(first, second, x, x_b, shape, seed):
+        replaced = replace, replace_b
+        passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, replaced)
+        outcome = compared(passes, pairs, how, say)
+        comparison = concluded(outcome, passes, first.source, second.source, strict)
+        if not comparison.ok:
+            break
+    if notes := batch.notes(comparison.ok):
+        comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
     if planned is not None:
         notes = (*beyond(planned, passes.of_a.graph), *comparison.notes)
         comparison = changed(comparison, notes=notes)
-    takes = _takes(first, second, x_b, passes.walked.words)
+    takes = ("", "") if batch.words else _takes(first, second, x_b, passes.walked.words)
     drawn = {} if x is not None else {"x": drawing(shape, seed)}
     return changed(comparison, takes=takes).opened_by(_path(a), _path(b), drawn)
 

@@ -1,0 +1,120 @@
+"""Models whose file fixes the batch: more samples are compared in slices of it, one after the
+other."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probe.capture.model_inputs import Bound, bind
+from probe.capture.user_arrays import InputArgument, Inputs, Shape
+from probe.errors import BadInput
+from probe.model import Model, recorded
+from probe.model_comparison.sides import ArraysAlone, Side
+
+__all__ = ["Batch", "batches"]
+
+_MOST = 8
+"""So many slices are compared."""
+
+
+class Batch(NamedTuple):
+    """What both models are run on, the whole input or a slice of it."""
+
+    x: Inputs | InputArgument
+    x_b: Inputs | InputArgument
+    shape: Shape
+    how: str = ""
+    """Of a slice: where the input comes from."""
+    words: str = ""
+    """Of a slice: whose batch is fixed, and which samples it holds."""
+
+    def notes(self, agrees: bool) -> tuple[str, ...]:
+        """What is said of a slice that is the last to be compared."""
+        if not self.words:
+            return ()
+        if agrees:
+            return (f"{self.words}, and all agree",)
+        return (f"{self.words}, the first that does not agree",)
+
+
+def batches(
+    a: Model | ArraysAlone,
+    b: Model | ArraysAlone,
+    x: Inputs | InputArgument,
+    x_b: Inputs | InputArgument,
+    shape: Shape,
+    seed: int,
+) -> Iterator[Batch]:
+    """The slices that a fixed batch of A or B allows, or else all in one. BadInput where the number
+    of samples allows none."""
+    fixed = {} if isinstance(a, ArraysAlone) else _fixed(a, b)
+    if isinstance(a, ArraysAlone) or not fixed:
+        yield Batch(x, x_b, shape)
+        return
+    if len({*fixed.values()}) > 1:
+        raise BadInput(
+            f"A takes a batch of {fixed[Side.A]} and B one of {fixed[Side.B]}: no input fits both"
+        )
+    ((side, size), *_) = fixed.items()
+    bound = bind(a, x, shape, seed)
+    counts = {array.shape[0] for array in bound.arrays if array.ndim}
+    if counts <= {size}:
+        yield Batch(x, x_b, shape)
+    elif x is None and shape is None:
+        drawn = [(size, *array.shape[1:]) for array in bound.arrays]
+        yield Batch(x, x_b, drawn[0] if len(drawn) == 1 else drawn)
+    elif len(counts) == 1 and not next(iter(counts)) % size:
+        yield from _slices(bound, x, x_b, side, size)
+    else:
+        has = " and ".join(map(str, sorted(counts)))
+        raise BadInput(
+            f"{side.value} takes a batch of {size}, and the input has {has} samples: give as many, "
+            "or a multiple"
+        )
+
+
+def _fixed(*models: Model | ArraysAlone) -> dict[Side, int]:
+    """The batches that the models' files fix."""
+    fixed = {}
+    for side, model in zip(Side, models, strict=True):
+        if isinstance(model, ArraysAlone) or recorded(model) is not None:
+            continue
+        sizes = {spec.shape[0] if spec.shape else None for spec in model.inputs or ()}
+        size = next(iter(sizes), None)
+        if len(sizes) == 1 and size:
+            fixed[side] = size
+    return fixed
+
+
+def _slices(
+    bound: Bound, x: Inputs | InputArgument, x_b: Inputs | InputArgument, side: Side, size: int
+) -> Iterator[Batch]:
+    count = bound.arrays[0].shape[0]
+    values = x.values if isinstance(x, InputArgument) else x
+    if not isinstance(values, Mapping):  # drawn, read of a picture or a text, or arrays in order
+        values = [*bound.arrays]
+    given = replace(x, values=values) if isinstance(x, InputArgument) else values
+    compared = min(count // size, _MOST)
+    for place in range(compared):
+        part = slice(place * size, (place + 1) * size)
+        name = f"sample {part.start}" if size == 1 else f"samples {part.start}:{part.stop}"
+        words = (
+            f"{side.value} takes a batch of {size}: of the {count} samples of the input the first "
+            f"{compared * size} are compared {size} at a time; the pairs are those of {name}"
+        )
+        yield Batch(_sliced(given, part, count), _sliced(x_b, part, count), None, bound.how, words)
+
+
+def _sliced(x: Any, part: slice, count: int) -> Any:
+    """Those samples of what has as many as the input."""
+    if isinstance(x, InputArgument):
+        return replace(x, values=_sliced(x.values, part, count))
+    if isinstance(x, Mapping):
+        return {name: _sliced(value, part, count) for name, value in x.items()}
+    if isinstance(x, list | tuple) and any(isinstance(value, np.ndarray) for value in x):
+        return [_sliced(value, part, count) for value in x]
+    if isinstance(x, np.ndarray) and x.ndim and x.shape[0] == count:
+        return x[part]
+    return x
