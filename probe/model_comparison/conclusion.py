@@ -91,9 +91,10 @@ def _why_unchecked(outcome: Compared, agreeing: str, strict: bool) -> str:
         return f"unchecked: {agreeing}; in {where} of B {NAN_ALONE}"
     uncomputed = [pair for pair in outcome.pairs if _is_uncomputed(pair)]
     if uncomputed:
+        why = "".join(f": {note}" for note in uncomputed[0].notes[:1])
         return (
             f"unchecked: {agreeing}; {' + '.join(uncomputed[0].b)} of B could not be computed from "
-            "A's tensors"
+            f"A's tensors{why}"
         )
     if outcome.unheld:
         return (

@@ -40,6 +40,7 @@ from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.propagated import carried, own_is_nearer, propagated
 from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.matching.structure import refined
+from probe.model_comparison.matching.undescribed import note_unknown, of_blocks
 from probe.model_comparison.matching.walk import walk
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.notes import (
@@ -95,6 +96,8 @@ def compared(
         matched = _pair(passes, pairs, say)
         say("computing propagated errors")
         errors = _measure(passes, matched)
+        if passes.alone is None:
+            note_unknown(matched.segments, errors.propagated, matched.level)
         groups = _group(passes, matched)
         rows = _explain(passes, matched, errors, groups, search, say)
         return _summarised(passes, matched, errors, rows, groups.others)
@@ -302,7 +305,7 @@ def _summarised(
             if segment.shared_reason is not None
         }
         modes = [words for words in of_modes(a, b) if words not in said]
-        mistakes = [*of_interface(walk), *of_withdrawn(walk), *modes]
+        mistakes = [*of_interface(walk), *of_withdrawn(walk), *modes, *of_blocks(a, b)]
         unseen = [*of_unseen_weights(rows)]
     else:
         free = _arrays_left(passes, matched)

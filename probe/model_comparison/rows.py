@@ -27,7 +27,11 @@ NAN_ALONE = "every value is NaN in A and in B: there is nothing to compare"
 def pair_of(segment: Segment, down: Comparison | None, alone: Side | None) -> Pair:
     """The pair that a segment ends in; `down` is how far B's own tensor is from A's."""
     paired = segment.paired
-    local = None if paired.local is None else _in_a(paired.local, paired)
+    local = paired.local
+    if segment.unknown:
+        local = None
+    elif local is not None:
+        local = _in_a(local, paired)
     beside_a, beside_b = (segment.b, segment.a) if segment.differs else (None, None)
     a_names = names_of(segment.a, paired.a.tensor, beside_a)
     b_names = names_of(segment.b, paired.b, beside_b)
@@ -59,7 +63,7 @@ def pair_of(segment: Segment, down: Comparison | None, alone: Side | None) -> Pa
         after=read_by(segment),
         called=called,
         given=given,
-        notes=(NAN_ALONE,) if empty else (),
+        notes=(*filter(None, [segment.unknown]), *[NAN_ALONE] * empty),
         computed="A" if alone is Side.B else "B",
     )
 

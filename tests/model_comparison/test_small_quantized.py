@@ -9,14 +9,8 @@ import pytest
 import torch
 from known_warnings import TORCH_EXPORT
 from onnx import numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from quantized_nets import Inputs, Pooled, exported, images
 from torch import nn
 
 import probe
@@ -34,23 +28,6 @@ class Words(nn.Module):
 
     def forward(self, x):
         return self.two(torch.relu(self.norm(self.one(self.words(x) + self.places))))
-
-
-class _Inputs(CalibrationDataReader):
-    def __init__(self, arrays):
-        self.left = iter(arrays)
-
-    def get_next(self):
-        array = next(self.left, None)
-        return None if array is None else {"x": array}
-
-
-def exported(net, x, folder):
-    """The file that quantising begins with."""
-    given = (torch.from_numpy(x),)
-    torch.onnx.export(net, given, folder / "net.onnx", dynamo=False, input_names=["x"])
-    quant_pre_process(folder / "net.onnx", folder / "ready.onnx", skip_symbolic_shape=True)
-    return folder / "ready.onnx"
 
 
 def changed(path, name, edit):
@@ -105,28 +82,12 @@ def test_a_fault_in_a_table_is_the_one_source(words, part, edit, told):
     assert part != "quantized" or "another scale" not in str(found)
 
 
-class Pooled(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
-
-    def forward(self, x):
-        x = nn.functional.max_pool2d(torch.relu(self.one(x)), 2)
-        return torch.relu(self.two(x)).mean((2, 3))
-
-
-def images():
-    rng = np.random.default_rng(0)
-    coarse = rng.normal(size=(6, 1, 3, 4, 4)).repeat(4, 3).repeat(4, 4)
-    return (coarse + 0.3 * rng.normal(size=coarse.shape)).astype(np.float32)
-
-
 @pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
 def test_a_pooling_of_integers_and_a_zero_point(form, tmp_path):
     torch.manual_seed(0)
     net, given, small = Pooled().eval(), images(), tmp_path / "small.onnx"
     ready = exported(net, given[0], tmp_path)
-    quantize_static(ready, small, _Inputs(given), form, activation_type=QuantType.QUInt8)
+    quantize_static(ready, small, Inputs(given), form, activation_type=QuantType.QUInt8)
     found = probe.compare(net, small, given[0])
     assert found.ok and len(found.pairs) >= 4, str(found)
     held = [tensor.name for tensor in onnx.load(small).graph.initializer]

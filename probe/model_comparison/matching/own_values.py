@@ -10,7 +10,7 @@ from probe.model_comparison.graphs.axes import ways
 from probe.model_comparison.graphs.graph import ModelGraph, Tensor
 from probe.model_comparison.graphs.node_values import signature
 
-__all__ = ["EQUAL", "apart", "by_own_values"]
+__all__ = ["EQUAL", "apart", "by_own_values", "nearest"]
 
 _NEAR = 0.05
 """How far an array may lie from a tensor, as a part of the tensor's deviation."""
@@ -34,7 +34,7 @@ def by_own_values(
             sized[tensor.value.size].append((tensor, signature(tensor.value)))
     found: dict[Tensor, tuple[float, Tensor]] = {}
     for array in arrays:
-        best = _nearest(array, sized[array.value.size])
+        best = _nearest(array.value, sized[array.value.size])
         if best is not None and (best[1] not in found or best[0] < found[best[1]][0]):
             found[best[1]] = best[0], array
     for tensor, (_, array) in found.items():
@@ -47,27 +47,31 @@ def _tells(tensor: Tensor) -> bool:
     return tensor.value.dtype.kind == "f" and tensor.value.size > 1
 
 
-def _nearest(
-    array: Tensor, tensors: Sequence[tuple[Tensor, np.ndarray]]
-) -> tuple[float, Tensor] | None:
+def nearest(value: np.ndarray, tensors: Sequence[Tensor]) -> tuple[float, Tensor] | None:
     """The tensor of those that an array lies nearest to, and how far it is from it; None where
-    another one of other values is nearly as near."""
-    if array.value.dtype.kind != "f" or array.value.size < 2:
+    none is near, or another one of other values is nearly as near."""
+    return _nearest(value, [(tensor, signature(tensor.value)) for tensor in tensors])
+
+
+def _nearest(
+    value: np.ndarray, tensors: Sequence[tuple[Tensor, np.ndarray]]
+) -> tuple[float, Tensor] | None:
+    if value.dtype.kind != "f" or value.size < 2:
         return None
-    mark = signature(array.value)
+    mark = signature(value)
     near = []
     for tensor, own in tensors:
         if own[1] > 0 and np.abs(own[:4] - mark[:4]).max() <= _NEAR * own[1]:
-            near.append((apart(array.value, tensor.value), tensor))
+            near.append((apart(value, tensor.value), tensor))
     near.sort(key=lambda pair: pair[0])
     if not near or near[0][0] > _NEAR:
         return None
-    least, nearest = near[0]
+    least, best = near[0]
     for other, tensor in near[1:]:
-        same = apart(tensor.value, nearest.value) <= EQUAL
+        same = apart(tensor.value, best.value) <= EQUAL
         if not same and other < max(_NEARER * least, EQUAL):
             return None
-    return least, nearest
+    return least, best
 
 
 def apart(array: np.ndarray, tensor: np.ndarray) -> float:

@@ -40,11 +40,14 @@ class Segment:
     """Inputs of A's nodes that B's take in another order, and these."""
     shared_reason: SharedReason | None = None
     """What it shows together with others."""
+    unknown: str = ""
+    """Why it is not known whether B's nodes give what A has, though they do not seem to."""
 
     @property
     def differs(self) -> bool:
         """Whether B's nodes do not give what A has."""
-        return self.paired.local is not None and not self.paired.local.ok
+        local = self.paired.local
+        return local is not None and not local.ok and not self.unknown
 
 
 def segments(walk: WalkState) -> list[Segment]:

@@ -25,6 +25,7 @@ from probe.model_comparison.matching.forcing import force, likely_ways
 from probe.model_comparison.matching.level import rounding_of
 from probe.model_comparison.matching.outputs import pair_outputs
 from probe.model_comparison.matching.paired import Decision, Exchange, Source
+from probe.model_comparison.matching.undescribed import pair_recorded
 from probe.model_comparison.matching.walk_state import WalkState
 from probe.model_comparison.sides import Side
 from probe.numerics.precision import SIGMAS
@@ -116,5 +117,7 @@ def _step(state: WalkState, node: GraphNode) -> None:
             continue
         if output in state.awaited:
             pair_best(state, output, state.awaited[output])
-        elif output not in state.uncomputed and not node.layout:
+        elif output in state.uncomputed:
+            pair_recorded(state, output)
+        elif not node.layout:
             pair_by_value(state, output)
