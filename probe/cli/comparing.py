@@ -37,6 +37,7 @@ class Comparing:
     pairs: str | None = None
     save_pairs: str | None = None
     types: str | None = None
+    layers: str | None = None
     replace: tuple[tuple[str, str], ...] = ()
     replace_b: tuple[tuple[str, str], ...] = ()
     strict: bool = False
@@ -107,6 +108,12 @@ def _what_is_compared() -> list[click.Option]:
             metavar="FILE",
             help="Fixed-point types planned for the layers, as hls4ml's configuration has them "
             "(JSON): values outside their range are reported.",
+        ),
+        click.Option(
+            ["--layers"],
+            metavar="0-3",
+            help="Compare only the first blocks (model.layers.3.mlp is in block 3): the layers "
+            "after them are neither run nor read.",
         ),
         replace_option("--replace", "A"),
         replace_option("--replace-b", "B"),
@@ -208,6 +215,7 @@ def _compared(arguments: Comparing) -> int:
             shape=drawn(arguments.shape),
             seed=arguments.seed or 0,
             types=arguments.types,
+            layers=arguments.layers,
             replace=array_files.replacements(arguments.replace),
             replace_b=array_files.replacements(arguments.replace_b),
             search=not arguments.no_search,

@@ -17,6 +17,7 @@ from probe.model_comparison.given_pairs import Pairing
 from probe.model_comparison.pairing import compared
 from probe.model_comparison.passes import passes_of
 from probe.model_comparison.reports.result import ModelComparison
+from probe.model_comparison.side_run import SideRun, last_block
 from probe.model_comparison.sides import ArraysAlone, opened_side
 from probe.process.interrupts import undisturbed
 from probe.verdict.options import NOT_SEARCHED, search_of
@@ -36,6 +37,7 @@ def compare(
     shape: Shape = None,
     seed: int = 0,
     types: Types = None,
+    layers: str | None = None,
     replace: Replace | None = None,
     replace_b: Replace | None = None,
     search: bool = True,
@@ -60,6 +62,8 @@ def compare(
         types: Fixed-point types planned for the layers of the model (of A, where both are models),
             as hls4ml's configuration has them, or a JSON file of it: what lies beyond them on this
             input is told in the notes.
+        layers: The first blocks alone, a range such as "0-3": a number in the names of layers says
+            which block they are in. Nothing behind these is run, or read from a directory's files.
         replace: Your own outputs of layers of A, by their names, that the rest of A runs on, as for
             ``probe.check``. What becomes of A's output is ``effect[0]``; their pairs are told as
             replaced, and no differences.
@@ -83,15 +87,20 @@ def compare(
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
     first, second = opened_side(a), opened_side(b)
+    last = last_block(layers)
+    runs = SideRun(replace, last), SideRun(replace_b, last)
     for batch in batches(first, second, x, x_b, shape, seed):
-        replaced = replace, replace_b
-        passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, replaced)
+        passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, runs)
         outcome = compared(passes, pairs, how, say)
         comparison = concluded(outcome, passes, first.source, second.source, strict)
         if not comparison.ok:
             break
     if notes := batch.notes(comparison.ok):
         comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
+    if last is not None:
+        sentence = f"{comparison.sentence}, in the blocks 0 to {last} alone"
+        note = f"nothing after block {last} was run: what the models give is not compared"
+        comparison = changed(comparison, sentence=sentence, notes=(note, *comparison.notes))
     if planned is not None:
         notes = (*beyond(planned, passes.of_a.graph), *comparison.notes)
         comparison = changed(comparison, notes=notes)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.model_inputs import bind
-from probe.capture.replacing import Replace, Replacing, replacing
+from probe.capture.replacing import Replacing
 from probe.capture.user_arrays import InputArgument, Inputs, Shape
 from probe.errors import BadInput, ForwardFailed, ProbeError
 from probe.model import Model
-from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, recorded_pass, tensors_alone
+from probe.model_comparison.graphs.graph import GraphNode, ModelGraph, tensors_alone
 from probe.model_comparison.graphs.node_values import channel_axis, signature
 from probe.model_comparison.graphs.normalize import normalized
 from probe.model_comparison.graphs.quantized import quantizes, take_integers_away
@@ -25,6 +25,7 @@ from probe.model_comparison.inputs import (
     own_inputs,
 )
 from probe.model_comparison.matching.paired import InputPair
+from probe.model_comparison.side_run import SideRun
 from probe.model_comparison.sides import ArraysAlone, Side
 from probe.process.one_thread import one_blas_thread
 
@@ -34,9 +35,6 @@ _ALIKE = 1e-2
 """Outputs whose signatures lie that near need no other order of the input's axes."""
 _LARGE = 2**28
 """So many multiplications take one thread about 20 ms."""
-
-
-Arrays = tuple[np.ndarray, ...]
 
 
 class ModelPass(NamedTuple):
@@ -80,16 +78,12 @@ def passes_of(
     shape: Shape,
     seed: int,
     say: Callable[[str], None],
-    replaced: tuple[Replace | None, Replace | None] = (None, None),
+    runs: tuple[SideRun, SideRun] = (SideRun(), SideRun()),
 ) -> ComparedPasses:
-    """Runs the models, on the user's values of A's and B's layers that were ``replaced``; BadInput
-    where neither side is one."""
-    for side, values in zip((a, b), replaced, strict=True):
-        if values is not None and isinstance(side, ArraysAlone):
-            raise BadInput(
-                f"{side.source} contains only arrays, so no layer runs on other values (replace=, "
-                "--replace): give the model"
-            )
+    """Runs the models, each as its ``SideRun`` says; BadInput where neither side is one."""
+    for side, run in zip((a, b), runs, strict=True):
+        if isinstance(side, ArraysAlone):
+            run.refuse_arrays(side.source)
     if isinstance(a, ArraysAlone) and isinstance(b, ArraysAlone):
         raise BadInput(
             f"{a.source} and {b.source} contain only arrays, not how they were computed: give the "
@@ -98,17 +92,17 @@ def passes_of(
     if isinstance(b, ArraysAlone):
         assert not isinstance(a, ArraysAlone)
         say("running A")
-        walked = _pass_of(a, x, shape, seed, replaced[0])
+        walked = _pass_of(a, x, shape, seed, runs[0])
         return ComparedPasses(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
     if isinstance(a, ArraysAlone):
         say("running B")
-        walked = _pass_of(b, x if x_b is None else x_b, shape, seed, replaced[1])
+        walked = _pass_of(b, x if x_b is None else x_b, shape, seed, runs[1])
         return ComparedPasses(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
     say("running A")
-    of_a = _pass_of(a, x, shape, seed, replaced[0], reference=True)
+    of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
-    of_b = _pass_of_b(b, of_a, x, x_b, same_layout, replaced[1])
+    of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
     return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
 
 
@@ -117,25 +111,12 @@ def _pass_of(
     x: Inputs | InputArgument,
     shape: Shape,
     seed: int,
-    values: Replace | None,
-    reference: bool = False,
+    run: SideRun,
 ) -> ModelPass:
     bound = bind(model, x, shape, seed)
-    runs = replacing(bound.model, bound.arrays, values)
-    own = runs if isinstance(runs, Replacing) else None
-    graph, outputs = _recorded(runs, bound.arrays, own, reference)
+    graph, outputs, own = run.recorded(bound.model, bound.arrays)
     names = input_names(bound.model, len(bound.arrays))
     return ModelPass(normalized(graph), bound.arrays, outputs, bound.how, names, replacing=own)
-
-
-def _recorded(
-    model: Model, arrays: Arrays, replaced: Replacing | None, reference: bool = False
-) -> tuple[ModelGraph, Arrays]:
-    """The graph of a pass; in that of a ``reference`` no layer made what was put in its output's
-    place."""
-    if replaced is None:
-        return recorded_pass(model, arrays)
-    return recorded_pass(model, arrays, replaced.opaque if reference else replaced.after)
 
 
 def _pass_of_b(
@@ -144,17 +125,17 @@ def _pass_of_b(
     x: Inputs | InputArgument,
     x_b: Inputs | InputArgument,
     same_layout: bool,
-    values: Replace | None,
+    run: SideRun,
 ) -> ModelPass:
     """B's pass on A's inputs: of several orders of axes that fit, the one whose outputs are A's or
     come nearest; in models of the same layout the order that A's are in, where it fits."""
     if x_b is not None:
         bound = bind(model, x_b, None, 0)
         own = own_inputs(AInputs(x, a.arrays, a.names), bound.model, bound.arrays)
-        return _run(own, a, values)
+        return _run(own, a, run)
     failure: ProbeError | None = None
     for ways in candidates(model, AInputs(x, a.arrays, a.names)):
-        best, failed = _nearest(ways, a, same_layout, values)
+        best, failed = _nearest(ways, a, same_layout, run)
         if best is not None:
             return best
         failure = failure or failed
@@ -164,14 +145,14 @@ def _pass_of_b(
 
 
 def _nearest(
-    ways: Iterator[BInputs], a: ModelPass, same_layout: bool, values: Replace | None
+    ways: Iterator[BInputs], a: ModelPass, same_layout: bool, run: SideRun
 ) -> tuple[ModelPass | None, ProbeError | None]:
     """The pass whose outputs come nearest to A's; and why the first that fails did."""
     best: tuple[float, ModelPass] | None = None
     failure: ProbeError | None = None
     for candidate in ways:
         try:
-            passed = _run(candidate, a, values)
+            passed = _run(candidate, a, run)
         except (ForwardFailed, BadInput) as error:
             failure = failure or error
             continue
@@ -184,10 +165,8 @@ def _nearest(
     return (None if best is None else best[1]), failure
 
 
-def _run(b: BInputs, a: ModelPass, values: Replace | None) -> ModelPass:
-    runs = replacing(b.model, b.arrays, values)
-    own = runs if isinstance(runs, Replacing) else None
-    graph, outputs = _recorded(runs, b.arrays, own)
+def _run(b: BInputs, a: ModelPass, run: SideRun) -> ModelPass:
+    graph, outputs, own = run.recorded(b.model, b.arrays)
     if not quantizes(a.graph):
         graph = take_integers_away(graph)
     names = input_names(b.model, len(b.arrays))

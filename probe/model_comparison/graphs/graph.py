@@ -2,6 +2,7 @@
 that they hand on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from probe.description import Description
 from probe.evaluation.reference import values_of
-from probe.model import CallOutput, Capture, Model, ModelInput, NamesArrays
+from probe.model import CallOutput, Capture, Model, ModelInput, NamesArrays, StopForward
 from probe.model_comparison.graphs.bits import bits_of
 from probe.model_comparison.graphs.origins import Origin, origin_of
 from probe.model_comparison.graphs.spool import Spool
@@ -193,10 +194,12 @@ def recorded_pass(
     seen: Callable[[Capture], Capture] = lambda capture: capture,
 ) -> tuple[ModelGraph, tuple[np.ndarray, ...]]:
     """The graph of one forward pass: the calls of every atomic layer, and of the operations
-    between, as they are ``seen``; and what the pass gives. An array that calls hand on is held
-    once."""
+    between, as they are ``seen``; and what the pass gives, nothing where ``seen`` ends it with
+    StopForward. An array that calls hand on is held once."""
     build = _Building(arrays)
-    outputs = model.run(arrays, None, lambda capture: build.add(seen(capture)))
+    outputs: tuple[np.ndarray, ...] = ()
+    with suppress(StopForward):
+        outputs = model.run(arrays, None, lambda capture: build.add(seen(capture)))
     ends = [build.by_value(np.asarray(output), last=True) for output in outputs]
     known = {place: end for place, end in enumerate(ends) if end is not None}
     names = model.output_names() if isinstance(model, NamesArrays) else ()

@@ -1,0 +1,89 @@
+"""How one side of a comparison is run: on the user's values of layers, and how far."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from probe.capture.replacing import Replace, Replacing, replacing
+from probe.errors import BadInput
+from probe.model import Capture, Model, StopForward
+from probe.model_comparison.graphs.graph import ModelGraph, recorded_pass
+
+__all__ = ["SideRun", "last_block"]
+
+_RANGE = re.compile(r"0-(\d{1,6})")
+_NUMBER = re.compile(r"(?:^|[./])(\d{1,6})(?=[./:]|$)")
+"""The number of a block in the name of a layer, as in "model.layers.3.mlp"."""
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class SideRun(NamedTuple):
+    """What is asked of one side."""
+
+    replace: Replace | None = None
+    """The user's outputs of its layers, that the rest of it runs on."""
+    last: int | None = None
+    """The last block that is run; None: all."""
+    reference: bool = False
+    """Whether the other side is held against it: no layer then made what took its output's
+    place."""
+
+    def refuse_arrays(self, source: str) -> None:
+        """Raises BadInput where a side without a model is asked for what only a model can do."""
+        if self.replace is not None:
+            raise BadInput(
+                f"{source} contains only arrays, so no layer runs on other values (replace=, "
+                "--replace): give the model"
+            )
+
+    def recorded(
+        self, model: Model, arrays: Sequence[np.ndarray]
+    ) -> tuple[ModelGraph, Arrays, Replacing | None]:
+        """The graph of a pass, what it gives (nothing where only its first blocks are wanted), and
+        the model that ran on the user's values."""
+        runs = replacing(model, arrays, self.replace)
+        own = runs if isinstance(runs, Replacing) else None
+        blocks: set[int] = set()
+
+        def seen(capture: Capture) -> Capture:
+            blocks.update(self._within(capture))
+            if own is None:
+                return capture
+            if self.reference:
+                return own.opaque(capture)
+            return own.after(capture)
+
+        graph, outputs = recorded_pass(runs, arrays, seen)
+        if self.last is None:
+            return graph, outputs, own
+        if self.reference and not blocks:
+            raise BadInput(
+                "layers (--layers) counts blocks, and no layer of A has the number of one in its "
+                "name, as model.layers.0.mlp has"
+            )
+        graph.outputs = ()
+        return graph, (), own
+
+    def _within(self, capture: Capture) -> Iterator[int]:
+        """The block that a call is in; StopForward where it is none of those that are wanted."""
+        if (found := _NUMBER.search(capture.layer)) is None:
+            return
+        if self.last is not None and int(found[1]) > self.last:
+            raise StopForward
+        yield int(found[1])
+
+
+def last_block(layers: str | None) -> int | None:
+    """The last of a range of blocks such as "0-3"; None for all. BadInput where it is none."""
+    if layers is None:
+        return None
+    found = _RANGE.fullmatch(layers) if isinstance(layers, str) else None
+    if found is None:
+        raise BadInput(
+            f'layers (--layers) is a range of blocks that begins with the first, such as "0-3"; '
+            f"you gave {layers!r}"
+        )
+    return int(found[1])
