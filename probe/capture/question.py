@@ -12,7 +12,7 @@ from probe.capture.user_arrays import Expected, InputArgument, Inputs, Part, Sha
 from probe.capture.user_layer_outputs import of_layer
 from probe.errors import BadInput
 
-__all__ = ["Question", "question_of"]
+__all__ = ["Question", "question_of", "tolerance_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def question_of(
 ) -> Question:
     """The question, from the arguments of ``probe.check``; BadInput where they do not fit each
     other."""
-    tolerance = _tolerance(rtol, atol)
+    tolerance = tolerance_of(rtol, atol)
     own, values = of_layer(layer, expected)
     if expected_at is not None:
         if own is None:
@@ -68,7 +68,7 @@ def question_of(
     return Question(layer, x, given, call, shape, seed, own, values, tolerance, replace)
 
 
-def _tolerance(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
+def tolerance_of(rtol: float | None, atol: float | None) -> tuple[float, float] | None:
     """The tolerances that take the place of the allowance; BadInput where they are none."""
     if rtol is None and atol is None:
         return None

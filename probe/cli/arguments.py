@@ -1,5 +1,6 @@
 """What was given on the command line, and which options go together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,12 @@ from probe.command_line import file
 
 if TYPE_CHECKING:
     from probe.capture.user_arrays import Shape
+    from probe.cli.comparing import Comparing
 
-__all__ = ["Arguments", "drawn", "recording_command", "refuse_contradictions"]
+__all__ = [
+    *("Arguments", "drawn", "recording_command", "refuse_contradictions"),
+    "refuse_together",
+]
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,18 @@ def refuse_contradictions(arguments: Arguments) -> None:
             raise click.UsageError(f"{_flag(name)} needs --layer and cannot be used with --all")
         if name in _OF_A_RUN and arguments.layer is None and not arguments.all:
             raise click.UsageError(f"{_flag(name)} needs --layer NAME or --all")
+    refuse_together(arguments, options)
+    if arguments.at is not None and arguments.expect_value is None:
+        for name in _OF_AN_EXPLANATION:
+            if name in options:
+                raise click.UsageError(
+                    f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
+                )
+
+
+def refuse_together(arguments: "Arguments | Comparing", options: Sequence[str]) -> None:
+    """Raises UsageError where of these options one needs another, or leaves it without a
+    meaning."""
     for name, other, why in _NEEDS:
         if name in options and other not in options:
             raise click.UsageError(f"{_flag(name)} needs {_flag(other)}: {why}")
@@ -197,28 +214,22 @@ def refuse_contradictions(arguments: Arguments) -> None:
                     f"{_flag(name)} and {_flag(other)} cannot be used together: {why}"
                 )
     for name, files, endings, what in _OF_FILES:
-        names = [name for file in files for name in _files(arguments, file)]
+        names = [path for file in files for path in _files(arguments, file)]
         if name in options and not any(file.endswith(endings) for file in names):
             raise click.UsageError(
                 f"{_flag(name)} needs {what} as {' or '.join(map(_flag, files))}"
             )
-    if arguments.at is not None and arguments.expect_value is None:
-        for name in _OF_AN_EXPLANATION:
-            if name in options:
-                raise click.UsageError(
-                    f"{_flag(name)} checks the whole layer and cannot be used with --at alone"
-                )
 
 
-def _files(arguments: Arguments, name: str) -> list[str]:
+def _files(arguments: "Arguments | Comparing", name: str) -> list[str]:
     """The files that an option names."""
-    value = getattr(arguments, name) or ()
+    value = getattr(arguments, name, None) or ()
     if isinstance(value, str):
         return [value]
     return [path for _, path in value]
 
 
-def _shapes_a_file(name: str, other: str, arguments: Arguments) -> bool:
+def _shapes_a_file(name: str, other: str, arguments: "Arguments | Comparing") -> bool:
     """Whether --shape is that of the one file, which holds none."""
     return (
         other == "shape"

@@ -12,9 +12,10 @@ from probe.api import script as script_layer
 from probe.api import sweep as sweep_layers
 from probe.capture import array_files
 from probe.capture.run import Named
-from probe.capture.user_arrays import Expected, InputArgument, Picture
+from probe.capture.user_arrays import Expected, InputArgument
 from probe.cli import terminal
 from probe.cli.arguments import Arguments, drawn
+from probe.cli.given_input import input_of
 from probe.cli.opening import hint, opened
 from probe.cli.output import STATUS, say, write, written
 from probe.cli.status import status
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from probe.report.effect import Effect
     from probe.report.html import Entry
 
-__all__ = ["check", "check_of", "explain", "fold", "input_of", "sweep"]
+__all__ = ["check", "check_of", "explain", "fold", "sweep"]
 
 # ruff: noqa: PLC0415 - what a check does not need is imported where it is.
 
@@ -122,17 +123,6 @@ def _named(arguments: Arguments) -> Named:
     if arguments.to is None:
         return layer
     return (layer, arguments.to)
-
-
-def input_of(arguments: Arguments) -> InputArgument:
-    """The model's input, and the arguments of its call beside it."""
-    path = arguments.input
-    if arguments.text is not None:
-        return InputArgument(arguments.text, dict(arguments.arg))
-    if path is not None and path.endswith(array_files.IMAGES):
-        picture = Picture(path, arguments.image_layout or "", arguments.scale)
-        return InputArgument(picture, dict(arguments.arg))
-    return InputArgument(array_files.input_file(path, arguments.dtype), dict(arguments.arg))
 
 
 def _own_input(arguments: Arguments) -> InputArgument | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import command_line
-from probe.cli.arguments import drawn
+from probe.cli.arguments import drawn, refuse_together
 from probe.cli.opening import quiet
 from probe.cli.option_values import shapes
 from probe.cli.options import options_of, replace_option
@@ -32,6 +32,11 @@ class Comparing:
     b: str
     input: str | None = None
     input_b: str | None = None
+    text: str | None = None
+    arg: tuple[tuple[str, Any], ...] = ()
+    dtype: str | None = None
+    image_layout: str | None = None
+    scale: float | None = None
     seed: int | None = None
     shape: tuple[tuple[int, ...], ...] = ()
     pairs: str | None = None
@@ -41,6 +46,8 @@ class Comparing:
     replace: tuple[tuple[str, str], ...] = ()
     replace_b: tuple[tuple[str, str], ...] = ()
     strict: bool = False
+    rtol: float | None = None
+    atol: float | None = None
     no_search: bool = False
     thorough: bool = False
     a_factory: str | None = None
@@ -57,6 +64,10 @@ class Comparing:
     quiet: bool = False
     verbose: bool = False
 
+    def is_given(self, name: str) -> bool:
+        """Whether an option was given."""
+        return getattr(self, name) not in (None, False, ())
+
 
 def parameters() -> list[click.Parameter]:
     """The arguments and options."""
@@ -64,6 +75,7 @@ def parameters() -> list[click.Parameter]:
         click.Argument(["a"], metavar="A"),
         click.Argument(["b"], metavar="B"),
         *_what_is_compared(),
+        *_tolerances(),
         *_of_checking("Your values", "no_search", "thorough"),
         *_how_models_are_opened(),
         *_what_is_written(),
@@ -81,11 +93,11 @@ def _what_is_compared() -> list[click.Option]:
         click.Option(
             ["--input"],
             metavar="FILE",
-            help="A's input: .npy, or .npz (arrays by input name). B gets the same values, with "
-            "the axes in its own order.",
+            help="A's input: .npy, .npz (arrays by input name), .txt, .csv, .dat, .bin, .png or "
+            ".jpg. B gets the same values, with the axes in its own order.",
         ),
         click.Option(["--input-b"], metavar="FILE", help="B's own input, if it differs from A's."),
-        *_of_checking("Input", "seed"),
+        *_of_checking("Input", "text", "seed", "arg", "dtype", "image_layout", "scale"),
         click.Option(
             ["--shape"],
             multiple=True,
@@ -122,6 +134,18 @@ def _what_is_compared() -> list[click.Option]:
             is_flag=True,
             help="Exit with status 2 if a layer of A or B corresponds to none of the other model.",
         ),
+    ]
+
+
+def _tolerances() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--rtol"],
+            type=float,
+            help="Relative tolerance: a difference within atol + rtol x |A's value| is none, even "
+            "if rounding does not explain it; needs --atol.",
+        ),
+        click.Option(["--atol"], type=float, help="Absolute tolerance; needs --rtol."),
     ]
 
 
@@ -176,6 +200,13 @@ def _import(model: str) -> click.Option:
     )
 
 
+_AS_OF_ONE = (
+    *("input", "text", "seed", "shape", "dtype", "image_layout", "scale", "rtol", "atol"),
+    *("no_search", "thorough", "quiet", "verbose"),
+)
+"""Options that go together as those of ``probe FILE`` do."""
+
+
 def compare(arguments: Comparing) -> int:
     """Compares, prints and writes; the exit status."""
     with no_empty_folder(arguments.model_explorer):
@@ -184,23 +215,14 @@ def compare(arguments: Comparing) -> int:
 
 def _compared(arguments: Comparing) -> int:
     _refuse_targets(arguments)
-    if arguments.input is not None and (arguments.shape or arguments.seed is not None):
-        raise click.UsageError(
-            "--input cannot be used with --shape or --seed: the input is not random"
-        )
-    if arguments.quiet and arguments.verbose:
-        raise click.UsageError("--quiet and --verbose cannot be used together: print less or more")
-    if arguments.no_search and arguments.thorough:
-        raise click.UsageError(
-            "--no-search and --thorough cannot be used together: one searches for no cause, the "
-            "other ten times as far"
-        )
+    refuse_together(arguments, [name for name in _AS_OF_ONE if arguments.is_given(name)])
     if not (arguments.a_imports or arguments.b_imports):
         # QKeras needs it before TensorFlow is imported, for Keras 3 in this process too; modules of
         # the user's own are left the `tf.keras` that they ask for.
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     with quiet(arguments.device):
         from probe.capture import array_files
+        from probe.cli.given_input import input_of
         from probe.model_comparison.compare import compare as compare_models
 
         a = _opened(arguments.a, arguments.a_factory, arguments.a_imports, arguments)
@@ -208,16 +230,18 @@ def _compared(arguments: Comparing) -> int:
         comparison = compare_models(
             a,
             b,
-            array_files.input_file(arguments.input, None),
-            x_b=array_files.input_file(arguments.input_b, None),
+            input_of(arguments),
+            x_b=array_files.input_file(arguments.input_b, arguments.dtype),
             pairs=arguments.pairs,
             strict=arguments.strict,
+            rtol=arguments.rtol,
+            atol=arguments.atol,
             shape=drawn(arguments.shape),
             seed=arguments.seed or 0,
             types=arguments.types,
             layers=arguments.layers,
-            replace=array_files.replacements(arguments.replace),
-            replace_b=array_files.replacements(arguments.replace_b),
+            replace=array_files.replacements(arguments.replace, arguments.dtype),
+            replace_b=array_files.replacements(arguments.replace_b, arguments.dtype),
             search=not arguments.no_search,
             thorough=arguments.thorough,
             progress=status.show,
@@ -276,12 +300,14 @@ def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments:
 
 def _as_opened(comparison: "ModelComparison", arguments: Comparing) -> "ModelComparison":
     """With the words that open A and B, and give their inputs, as these arguments do."""
+    from probe.cli.given_input import words_of_input
+
     trust, device = arguments.trust, arguments.device
     a = command_line.opening(arguments.a_factory, arguments.a_imports, trust, device)
     b = command_line.opening(arguments.b_factory, arguments.b_imports, trust, device)
-    inputs = {"x": command_line.drawing(arguments.shape, arguments.seed or 0)}
-    for name, path in (("x", arguments.input), ("x_b", arguments.input_b)):
-        inputs |= {} if path is None else {name: ["--input", path]}
+    inputs = {"x": words_of_input(arguments)}
+    if arguments.input_b is not None:
+        inputs["x_b"] = ["--input", arguments.input_b]
     return comparison.opened_by((arguments.a, *a), (arguments.b, *b), inputs)
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from probe import command_line, printable
 from probe.cli.arguments import Arguments, drawn
-from probe.cli.checking import check_of, input_of
+from probe.cli.checking import check_of
+from probe.cli.given_input import input_of
 from probe.cli.opening import opened
 from probe.cli.output import STATUS, say
 from probe.cli.status import status

@@ -1,10 +1,11 @@
 """Two whole models on one input: the layers where the second leaves the first, and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from probe.capture.question import tolerance_of
 from probe.capture.replacing import Replace
 from probe.capture.run import ModelLike
 from probe.capture.user_arrays import Inputs, Shape
@@ -38,6 +39,8 @@ def compare(
     seed: int = 0,
     types: Types = None,
     layers: str | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
     replace: Replace | None = None,
     replace_b: Replace | None = None,
     search: bool = True,
@@ -64,6 +67,9 @@ def compare(
             input is told in the notes.
         layers: The first blocks alone, a range such as "0-3": a number in the names of layers says
             which block they are in. Nothing behind these is run, or read from a directory's files.
+        rtol: Relative tolerance, with ``atol``: where B's layers differ from A's by no more than
+            atol + rtol * |A's value|, that is no difference, though rounding does not explain it.
+        atol: Absolute tolerance, in the unit of the output.
         replace: Your own outputs of layers of A, by their names, that the rest of A runs on, as for
             ``probe.check``. What becomes of A's output is ``effect[0]``; their pairs are told as
             replaced, and no differences.
@@ -83,6 +89,7 @@ def compare(
             share no name.
         ForwardFailed: A model's own forward pass raises.
     """
+    tolerance = tolerance_of(rtol, atol)
     say = progress or (lambda _: None)
     how = search_of(search, thorough) or NOT_SEARCHED
     planned = None if types is None else read_types(types)
@@ -91,22 +98,41 @@ def compare(
     runs = SideRun(replace, last), SideRun(replace_b, last)
     for batch in batches(first, second, x, x_b, shape, seed):
         passes = passes_of(first, second, batch.x, batch.x_b, batch.shape, seed, say, runs)
-        outcome = compared(passes, pairs, how, say)
+        outcome = compared(passes, pairs, how, say, tolerance)
         comparison = concluded(outcome, passes, first.source, second.source, strict)
         if not comparison.ok:
             break
     if notes := batch.notes(comparison.ok):
         comparison = changed(comparison, how=batch.how, notes=(*notes, *comparison.notes))
     if last is not None:
-        sentence = f"{comparison.sentence}, in the blocks 0 to {last} alone"
-        note = f"nothing after block {last} was run: what the models give is not compared"
+        sentence = f"{comparison.sentence}, up to block {last}"
+        note = (
+            f"both passes end where a block after block {last} begins: what the models give is not "
+            "compared"
+        )
         comparison = changed(comparison, sentence=sentence, notes=(note, *comparison.notes))
+    if tolerance is not None:
+        comparison = changed(comparison, notes=(*_within(comparison, tolerance), *comparison.notes))
     if planned is not None:
         notes = (*beyond(planned, passes.of_a.graph), *comparison.notes)
         comparison = changed(comparison, notes=notes)
     takes = ("", "") if batch.words else _takes(first, second, x_b, passes.walked.words)
     drawn = {} if x is not None else {"x": drawing(shape, seed)}
     return changed(comparison, takes=takes).opened_by(_path(a), _path(b), drawn)
+
+
+def _within(comparison: ModelComparison, tolerance: tuple[float, float]) -> Iterator[str]:
+    """What is said of differences that only the user's tolerance allows."""
+    count = sum(
+        pair.verdict == "agree" and pair.local is not None and pair.local.ratio > 1
+        for pair in comparison.pairs
+    )
+    if count:
+        rtol, atol = tolerance
+        yield (
+            f"{count} pairs differ by more than rounding explains, and lie within your tolerance "
+            f"(rtol {rtol:g}, atol {atol:g})"
+        )
 
 
 def _path(source: ModelLike) -> tuple[str, ...]:

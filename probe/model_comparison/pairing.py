@@ -40,6 +40,7 @@ from probe.model_comparison.matching.paired import Decision
 from probe.model_comparison.matching.propagated import carried, own_is_nearer, propagated
 from probe.model_comparison.matching.segments import Segment, names_of, segments, uncovered
 from probe.model_comparison.matching.structure import refined
+from probe.model_comparison.matching.tolerance import tolerate
 from probe.model_comparison.matching.undescribed import note_unknown, of_blocks
 from probe.model_comparison.matching.walk import walk
 from probe.model_comparison.matching.walk_state import WalkState
@@ -88,12 +89,19 @@ class Compared(NamedTuple):
 
 
 def compared(
-    passes: ComparedPasses, pairs: Pairing, search: Search | str, say: Callable[[str], None]
+    passes: ComparedPasses,
+    pairs: Pairing,
+    search: Search | str,
+    say: Callable[[str], None],
+    tolerance: tuple[float, float] | None = None,
 ) -> Compared:
     """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
-    causes are searched for, or why they are not."""
+    causes are searched for, or why they are not; what lies within the user's ``tolerance`` is no
+    difference."""
     with held_back(), threads_for(passes.walked.graph), interruptible():
         matched = _pair(passes, pairs, say)
+        if tolerance is not None:
+            tolerate(matched.segments, tolerance)
         say("computing propagated errors")
         errors = _measure(passes, matched)
         if passes.alone is None:

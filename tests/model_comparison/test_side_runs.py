@@ -44,8 +44,8 @@ def test_the_first_blocks_alone_are_compared_and_run(nets):
     found = probe.compare(*nets, X, layers="0-2")
     assert Block.ran == 2 * 4, "block 3 begins, and ends the pass"
     assert [pair.b for pair in found.sources] == [("layers.1.fc",)]
-    assert found.sentence.endswith("in the blocks 0 to 2 alone")
-    assert found.notes[0].startswith("nothing after block 2 was run")
+    assert found.sentence.endswith("; 9 of 10 pairs agree, up to block 2")
+    assert found.notes[0].startswith("both passes end where a block after block 2 begins")
     assert not any("layers.3" in name or "head" in name for pair in found.pairs for name in pair.b)
     assert not any(part._forward_hooks for net in nets for part in net.modules())
     first = probe.compare(*nets, X, layers="0-0")
@@ -66,3 +66,16 @@ def test_a_model_without_blocks_is_refused():
     net = torch.nn.Linear(6, 2)
     with pytest.raises(BadInput, match="no layer of A has the number of one in its name"):
         probe.compare(net, net, X, layers="0-1")
+
+
+def test_what_lies_within_a_tolerance_is_no_difference(nets):
+    a, b = nets
+    assert len(probe.compare(a, b, X).sources) == 2
+    loose = probe.compare(a, b, X, rtol=0, atol=10)
+    assert loose.ok and not loose.sources
+    assert "2 pairs differ by more than rounding explains" in loose.notes[0]
+    (first, *_) = [pair for pair in loose.pairs if "layers.1.fc" in pair.b]
+    assert first.local.ok and first.local.ratio > 1, "in units of the allowance"
+    assert len(probe.compare(a, b, X, rtol=0, atol=1e-9).sources) == 2
+    with pytest.raises(BadInput, match="specify both rtol and atol"):
+        probe.compare(a, b, X, rtol=1e-3)
