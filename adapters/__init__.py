@@ -141,6 +141,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", ".onnx"),
     # SavedModel: field 1 is the schema version, 1; then the graphs.
     (rb"\x08\x01\x12", f"the graph of a SavedModel, which is not supported: {_SAVE}"),
+    (rb"\x93NUMPY", "a NumPy array and no model: give it with --input (x= in Python)"),
     (
         rb"version https://git-lfs",
         "a Git LFS pointer, not the file itself: run git lfs pull",

@@ -49,10 +49,11 @@ def middle(text: str, most: int) -> str:
     return f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
-def end(text: str, most: int = WIDTH) -> str:
-    """One line of at most so many columns, with "…" for what is left out at its end."""
+def end(text: str, most: int | None = WIDTH) -> str:
+    """One line of at most so many columns, with "…" for what is left out at its end; None: of any
+    length."""
     text = line(text)
-    if len(text) <= most:
+    if most is None or len(text) <= most:
         return text
     return f"{text[: most - 2].rstrip(' ;,:(')} …"
 

@@ -137,7 +137,7 @@ def _told(report: "Report", arguments: Arguments) -> int:
     if arguments.json == "-":
         pass
     elif arguments.quiet:
-        _show(headline(report), arguments)
+        _show(headline(report, _of_one_line(arguments)), arguments)
     elif terminal.on_terminal(arguments.color or ""):
         told = terminal.report_lines(report, arguments.verbose, hint(arguments))
         _show(told, arguments)
@@ -161,6 +161,13 @@ def _told(report: "Report", arguments: Arguments) -> int:
         run = f"the layer by hand, with its arrays in {beside.name}; run it with python"
         written(arguments.script, arguments.json == "-", [run])
     return STATUS[report.verdict]
+
+
+def _of_one_line(arguments: Arguments) -> int | None:
+    """How many columns the only line may take; None where no terminal shows it."""
+    if terminal.on_terminal(arguments.color or ""):
+        return terminal.columns()
+    return None
 
 
 def _show(text: str, arguments: Arguments) -> None:
@@ -325,7 +332,7 @@ class _Swept:
             name, told = printable.name(repr(self.first.layer)), row(self.first)
             first = f"the first diverging layer is {name}: {told.cause or told.text}"
             if self.arguments.quiet:
-                counts = printable.end(f"{counts}; {first}")
+                counts = printable.end(f"{counts}; {first}", _of_one_line(self.arguments))
             else:
                 _show(printable.page([first], width), self.arguments)
         if self.rows is not None and (lines := hint(self.arguments)):

@@ -3,6 +3,9 @@
 import gc
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +69,8 @@ class Comparing:
 
     def is_given(self, name: str) -> bool:
         """Whether an option was given."""
-        return getattr(self, name) not in (None, False, ())
+        value = getattr(self, name)
+        return value is not None and value is not False and value != ()
 
 
 def parameters() -> list[click.Parameter]:
@@ -200,6 +204,8 @@ def _import(model: str) -> click.Option:
     )
 
 
+_ENDLESS = 400
+"""Columns of a table that no terminal shows."""
 _AS_OF_ONE = (
     *("input", "text", "seed", "shape", "dtype", "image_layout", "scale", "rtol", "atol"),
     *("no_search", "thorough", "quiet", "verbose"),
@@ -225,8 +231,10 @@ def _compared(arguments: Comparing) -> int:
         from probe.cli.given_input import input_of
         from probe.model_comparison.compare import compare as compare_models
 
-        a = _opened(arguments.a, arguments.a_factory, arguments.a_imports, arguments)
-        b = _opened(arguments.b, arguments.b_factory, arguments.b_imports, arguments)
+        with _advising("a"):
+            a = _opened(arguments.a, arguments.a_factory, arguments.a_imports, arguments)
+        with _advising("b"):
+            b = _opened(arguments.b, arguments.b_factory, arguments.b_imports, arguments)
         comparison = compare_models(
             a,
             b,
@@ -273,6 +281,22 @@ def _refuse_targets(arguments: Comparing) -> None:
     for target in (arguments.json, arguments.html, arguments.junit, arguments.save_pairs):
         if target is not None and target != "-":
             atomic_write.target_of(target, reading)
+
+
+@contextmanager
+def _advising(side: str) -> Iterator[None]:
+    """Advice within on how a model is opened names the options of that side."""
+    from probe.errors import ProbeError
+
+    try:
+        yield
+    except ProbeError as error:
+        error.args = (_OF_A_SIDE.sub(rf"--{side}-\1", str(error)),)
+        raise
+
+
+_OF_A_SIDE = re.compile(r"--(factory|import)\b")
+"""Options that either model has one of."""
 
 
 def _opened(path: str, factory: str | None, imports: tuple[str, ...], arguments: Comparing) -> Any:
@@ -356,11 +380,14 @@ def _print(comparison: "ModelComparison", arguments: Comparing) -> None:
     if arguments.json == "-":
         return
     if not terminal.on_terminal(color):
-        say(headline(comparison) if arguments.quiet else render(comparison, fold=False))
+        if arguments.quiet:
+            say(headline(comparison, None))
+        else:
+            say(render(comparison, fold=False, wide=_ENDLESS))
         return
     page = terminal.columns()
-    text = headline(comparison, page)
+    text = headline(comparison, terminal.width())
     if not arguments.quiet:
-        told = render(comparison, not arguments.verbose, page)
+        told = render(comparison, not arguments.verbose, page, terminal.width())
         text = "\n\n".join((text, told, *([text] if text != told.splitlines()[-1] else [])))
     say(terminal.coloured(text, color), color=True)

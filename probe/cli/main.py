@@ -18,7 +18,7 @@ from probe.cli.arguments import Arguments, refuse_contradictions
 from probe.cli.comparing import Comparing
 from probe.cli.comparing import parameters as of_comparing
 from probe.cli.options import (
-    GroupedCommand,
+    FileCommand,
     parameters,
     recording_parameters,
     reproduction_parameters,
@@ -74,7 +74,7 @@ def command() -> None:
 
 @command.command(
     _FILE,
-    cls=GroupedCommand,
+    cls=FileCommand,
     params=parameters(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -4,8 +4,11 @@ import click
 
 from probe.cli.completion import complete_layer
 from probe.cli.option_values import files_of_layers, literals, numbers, shapes
+from probe.command_line import file, joined
+from probe.files.regular_file import exists
 
 __all__ = [
+    "FileCommand",
     "GroupedCommand",
     "options_of",
     "parameters",
@@ -41,6 +44,32 @@ def replace_option(name: str, of: str = "") -> click.Option:
         help=f"Run the rest of {of or 'the model'} on your values in FILE in place of LAYER's "
         "output, and report how the model's output changes; repeat the option for more layers.",
     )
+
+
+class FileCommand(GroupedCommand):
+    """``probe FILE``, which takes one model."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            raise
+        except click.UsageError as error:
+            given, extra, _ = self.make_parser(ctx).parse_args(words)
+            if not extra:
+                raise
+            advice = _advice(str(given["model"]), extra)
+            raise click.UsageError(f"{error.message}{advice}", ctx) from None
+
+
+def _advice(model: str, extra: list[str]) -> str:
+    """What more words than a model may have meant."""
+    first, second = [model, *extra][-2:]
+    if exists(first) and exists(second):
+        told = joined(["probe", "compare", file(first), file(second)])
+        return f": two models are compared by {told}"
+    return f": a layer is given by {joined(['--layer', extra[-1]])}"
 
 
 _EXPECT = "Your own output of the layer: .npy, .npz, .txt, .csv, .dat or .bin."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from probe.report.blocks import Row
     from probe.report.text import Columns
 
-__all__ = ["Rows", "coloured", "columns", "on_terminal", "report_lines"]
+__all__ = ["Rows", "coloured", "columns", "on_terminal", "report_lines", "width"]
 
 # ruff: noqa: PLC0415 - rich waits until a terminal is known to be there.
 
@@ -44,7 +44,12 @@ def on_terminal(color: str) -> bool:
 
 def columns() -> int:
     """Of the page: the terminal's, from 60 to 100."""
-    return max(_NARROWEST, min(get_terminal_size((100, 24)).columns, printable.WIDTH))
+    return min(width(), printable.WIDTH)
+
+
+def width() -> int:
+    """How many columns the terminal has, at least 60: what a table with long names may take."""
+    return max(_NARROWEST, get_terminal_size((printable.WIDTH, 24)).columns)
 
 
 def coloured(text: str, color: str) -> str:

@@ -7,6 +7,7 @@ from probe import printable
 from probe.capture.replacing import Replacing
 from probe.model_comparison.pairing import Compared
 from probe.model_comparison.passes import ComparedPasses
+from probe.model_comparison.reports.blocks import placed, relation_of
 from probe.model_comparison.reports.result import ModelComparison, Pair
 from probe.model_comparison.rows import NAN_ALONE
 from probe.model_comparison.sides import Side
@@ -59,7 +60,8 @@ def _marked(pair: Pair, replacing: Sides) -> Pair:
     pair = replace(pair, replaced=words, notes=(words, *pair.notes))
     if pair.verdict != "diverge":
         return pair
-    return replace(pair, verdict="unchecked", source=False, findings=(), differs=(), notes=(words,))
+    pair = replace(pair, findings=(), differs=(), relations=(), notes=(words,))
+    return replace(pair, verdict="unchecked", source=False)
 
 
 def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
@@ -121,7 +123,9 @@ def _of_sources(sources: Sequence[Pair]) -> str:
     why = ""
     if first.differs:
         field, mine, theirs = first.differs[0]
-        why = f" ({field} {_short(mine)} in A, {_short(theirs)} in B)"
+        why = f" ({placed(field)} {_short(mine)} in A, {_short(theirs)} in B)"
+        if told := relation_of(first, 0):
+            why = f" ({told}: {field})"
     if first.findings:
         why = f" ({first.findings[0].named})"
     return f"B differs from A in {name}{why}{_and_more(sources)}"

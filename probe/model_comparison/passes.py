@@ -26,7 +26,7 @@ from probe.model_comparison.inputs import (
 )
 from probe.model_comparison.matching.paired import InputPair
 from probe.model_comparison.side_run import SideRun
-from probe.model_comparison.sides import ArraysAlone, Side
+from probe.model_comparison.sides import ArraysAlone, Side, told_of
 from probe.process.one_thread import one_blas_thread
 
 __all__ = ["ComparedPasses", "ModelPass", "passes_of", "threads_for"]
@@ -92,17 +92,21 @@ def passes_of(
     if isinstance(b, ArraysAlone):
         assert not isinstance(a, ArraysAlone)
         say("running A")
-        walked = _pass_of(a, x, shape, seed, runs[0])
+        with told_of(Side.A):
+            walked = _pass_of(a, x, shape, seed, runs[0])
         return ComparedPasses(tensors_alone(b.arrays), walked, walked, Side.B, notes=b.notes)
     if isinstance(a, ArraysAlone):
         say("running B")
-        walked = _pass_of(b, x if x_b is None else x_b, shape, seed, runs[1])
+        with told_of(Side.B):
+            walked = _pass_of(b, x if x_b is None else x_b, shape, seed, runs[1])
         return ComparedPasses(tensors_alone(a.arrays), walked, walked, Side.A, notes=a.notes)
     say("running A")
-    of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))
+    with told_of(Side.A):
+        of_a = _pass_of(a, x, shape, seed, runs[0]._replace(reference=True))
     say("running B")
     same_layout = _have_one_layout(a.framework, b.framework)
-    of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
+    with told_of(Side.B):
+        of_b = _pass_of_b(b, of_a, x, x_b, same_layout, runs[1])
     return ComparedPasses(of_a.graph, of_b, of_a, None, same_layout)
 
 

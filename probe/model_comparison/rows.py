@@ -124,6 +124,7 @@ def explained(pair: Pair, group: Sequence[Segment], reasons: "Reasons") -> Pair:
         pair,
         source=True,
         differs=tuple((option.name, option.a, option.b) for option in reasons.differences),
+        relations=tuple(option.note for option in reasons.differences),
         findings=reasons.findings,
         notes=(*reasons.notes, *_also(group)),
     )

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from probe.capture.replacing import Replace, Replacing, replacing
-from probe.errors import BadInput
+from probe.errors import BadInput, ForwardFailed
 from probe.model import Capture, Model, StopForward
 from probe.model_comparison.graphs.graph import ModelGraph, recorded_pass
+from probe.model_comparison.input_shapes import misfit
 
 __all__ = ["SideRun", "last_block"]
 
@@ -56,7 +57,12 @@ class SideRun(NamedTuple):
                 return own.opaque(capture)
             return own.after(capture)
 
-        graph, outputs = recorded_pass(runs, arrays, seen)
+        try:
+            graph, outputs = recorded_pass(runs, arrays, seen)
+        except ForwardFailed:
+            if said := misfit(model, arrays):
+                raise ForwardFailed(f"the forward pass failed on {said}") from None
+            raise
         if self.last is None:
             return graph, outputs, own
         if self.reference and not blocks:

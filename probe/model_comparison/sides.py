@@ -1,6 +1,7 @@
 """The two sides of a comparison: models, or arrays by names that another program wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 
 import numpy as np
@@ -8,10 +9,10 @@ import numpy as np
 from probe import printable
 from probe.capture.run import ModelLike, opened
 from probe.capture.user_arrays import as_array, holds_numbers
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeError
 from probe.model import Model, OutputsAlone
 
-__all__ = ["ArraysAlone", "Side", "opened_side"]
+__all__ = ["ArraysAlone", "Side", "opened_side", "told_of"]
 
 
 class Side(Enum):
@@ -25,6 +26,18 @@ class Side(Enum):
         if self is Side.A:
             return Side.B
         return Side.A
+
+
+@contextmanager
+def told_of(side: Side) -> Iterator[None]:
+    """What goes wrong within is said of that side, where it does not say so itself."""
+    try:
+        yield
+    except ProbeError as error:
+        said = str(error)
+        if not said.startswith(("A ", "A's ", "A: ", "B ", "B's ", "B: ")):
+            error.args = (f"{side.value}: {said}",)
+        raise
 
 
 class ArraysAlone:

@@ -142,8 +142,8 @@ _COUNTED = re.compile(r":\d+$")
 """How a name ends that another call before it would shift."""
 
 
-def headline(report: "Report", width: int = printable.WIDTH) -> str:
-    """The verdict in one line of at most 100 columns, or ``width``."""
+def headline(report: "Report", width: int | None = printable.WIDTH) -> str:
+    """The verdict in one line of at most 100 columns, or ``width``; None: of any length."""
     name = printable.name(report.layer) or "(root)"
     call = f", call {report.call}" if report.call else ""
     told = report.sentence.partition(": ")[2].partition(". ")[0]

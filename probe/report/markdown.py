@@ -43,7 +43,7 @@ def _block(block: Block) -> Iterator[str]:
         for line in block.lines:
             text = _code(line.text) if line.copied else escaped(line.text)
             yield f"- {f'{line.label}: ' if line.label else ''}{text}"
-    elif block.name in ("why", "note", "limits", "unpaired"):
+    elif block.name in ("why", "note", "limits", "unpaired", "effect"):
         for line in block.lines:
             yield (f"**{line.label}**: " if line.label else "") + escaped(line.text)
             yield from (f"- {escaped(text)}" for text in line.below)

@@ -26,7 +26,9 @@ __all__ = [
     "names_of",
     "outcome",
     "pair_block",
+    "placed",
     "ratio_of",
+    "relation_of",
     "rows",
 ]
 
@@ -103,13 +105,13 @@ def _all(comparison: "ModelComparison") -> Iterator[Block]:
         sides.append(Line("input", comparison.how, comparison.inputs))
     opened = {"a": comparison.a, "b": comparison.b, "input": comparison.how}
     yield Block("sides", "", tuple(sides), opened | {"inputs": comparison.inputs})
+    for source in comparison.sources:
+        yield pair_block(source, comparison)
+    yield Block("pairs", facts={"pairs": [_facts(pair, comparison) for pair in comparison.pairs]})
     left = [*zip("AB", comparison.unpaired, strict=True)]
     lines = (Line(f"unpaired in {side}", _several(names)) for side, names in left if names)
     unpaired = {side.lower(): names for side, names in left}
     yield Block("unpaired", "", tuple(lines), {"unpaired": unpaired})
-    yield Block("pairs", facts={"pairs": [*map(_facts, comparison.pairs)]})
-    for source in comparison.sources:
-        yield pair_block(source, comparison)
     yield Block("note", facts={"notes": comparison.notes})
     if comparison.notes:
         yield Block("note", "", tuple(Line("note", note) for note in comparison.notes))
@@ -127,8 +129,8 @@ def pair_block(pair: "Pair", comparison: "ModelComparison") -> Block:
     return Block("source", title, (*_lines(pair, comparison),))
 
 
-def headline(comparison: "ModelComparison", width: int = printable.WIDTH) -> str:
-    """The verdict in one line of at most 100 columns, or ``width``."""
+def headline(comparison: "ModelComparison", width: int | None = printable.WIDTH) -> str:
+    """The verdict in one line of at most 100 columns, or ``width``; None: of any length."""
     return printable.end(comparison.sentence, width)
 
 
@@ -143,7 +145,7 @@ def outcome(pair: "Pair", comparison: "ModelComparison", strict: bool = False) -
         if pair.findings:
             cause = f": {pair.findings[0]}"
         elif pair.differs:
-            cause = f": {differing(*pair.differs[0])}"
+            cause = f": {differing(*pair.differs[0], relation_of(pair, 0))}"
         return Outcome("failure", f"diverge: {names_of(pair.b)}{cause or f': {pair.local}'}")
     if pair.verdict == "unchecked":
         why = "; ".join(pair.notes) or comparison.sentence.partition(": ")[2]
@@ -193,12 +195,13 @@ def _lines(pair: "Pair", comparison: "ModelComparison") -> Iterator[Line]:
     if pair.axes:
         more = f" ({pair.fitting} orders fit)" if pair.fitting > 1 else ""
         yield Line("axes", f"{pair.axes}{more}")
-    for name, a, b in pair.differs:
-        yield Line("differs", differing(name, a, b))
+    for place, (name, a, b) in enumerate(pair.differs):
+        yield Line("differs", differing(name, a, b, relation_of(pair, place)))
     for finding in pair.findings:
         yield Line("cause", str(finding))
-    for note in pair.notes:
-        yield Line("", note)
+    for note in dict.fromkeys(pair.notes):
+        if note not in pair.relations:
+            yield Line("", note)
     for command in filter(None, dict.fromkeys(_commands(pair, comparison))):
         yield Line("look closer", command, copied=True)
 
@@ -237,9 +240,26 @@ def _values(pair: "Pair", comparison: "ModelComparison", side: int) -> tuple[str
     return ("--expect", opened[0])
 
 
-def differing(name: str, a: object, b: object) -> str:
-    """One differing field in words."""
-    return f"{name} {_said(a)} in A, {_said(b)} in B"
+def relation_of(pair: "Pair", place: int) -> str:
+    """How B's numbers follow from A's, of one difference; "" where that is not known."""
+    if place < len(pair.relations):
+        return pair.relations[place].removesuffix(" there")
+    return ""
+
+
+def placed(name: str) -> str:
+    """The name of what differs before its numbers, which its own end with."""
+    if "[" in name:
+        return f"{name}:"
+    return name
+
+
+def differing(name: str, a: object, b: object, relation: str = "") -> str:
+    """One differing field in words: how B's follows from A's, the place, and then the numbers."""
+    numbers = f"{placed(name)} {_said(a)} in A, {_said(b)} in B"
+    if relation:
+        return f"{relation}: {numbers}"
+    return numbers
 
 
 def _said(value: object) -> str:
@@ -250,7 +270,7 @@ def _said(value: object) -> str:
     return str(value)
 
 
-def _facts(pair: "Pair") -> dict[str, object]:
+def _facts(pair: "Pair", comparison: "ModelComparison") -> dict[str, object]:
     known = {name: getattr(pair, name) for name in ("a", "b", "axes", "how", "verdict", "source")}
     return known | {
         "shape": pair.shape,
@@ -259,10 +279,12 @@ def _facts(pair: "Pair") -> dict[str, object]:
         "propagated": None if pair.propagated is None else compared(pair.propagated),
         "expected": pair.expected,
         "differs": pair.differs,
+        "relations": pair.relations,
         "findings": [
             {name: getattr(finding, name) for name in ("slug", "also", "claim", "left")}
             for finding in pair.findings
         ],
         "notes": pair.notes,
+        "commands": [*filter(None, dict.fromkeys(_commands(pair, comparison)))],
         "replaced": pair.replaced,
     }

@@ -41,6 +41,9 @@ class Pair:
     differs: tuple[tuple[str, Any, Any], ...] = ()
     """What the two descriptions differ in: (field, A's, B's); of a pair that agrees, numbers that
     this input does not show."""
+    relations: tuple[str, ...] = ()
+    """For each of ``differs`` how B's numbers follow from A's, in words, which the notes hold too;
+    "" where that is not known."""
     notes: tuple[str, ...] = ()
     """What else is to be said of it, a sentence each."""
     fitting: int = 1

@@ -1,6 +1,7 @@
 """A comparison of two models as a page of plain text: a table in execution order, then the sources
 in full."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -14,28 +15,44 @@ if TYPE_CHECKING:
 
 __all__ = ["pair_text", "render"]
 
-_NUMBERS, _LEAST = 36, 4
-"""Columns beside the layers; and how many agreeing pairs in a row are told as one."""
+_NUMBERS, _LEAST, _COMMON = 36, 4, 31
+"""Columns beside the layers; how many agreeing pairs in a row are told as one; and the columns of a
+side where names need no more."""
 _FORMAT_WIDE = 9
 _FORMAT = "format: the error that B's number format is expected to make, of A's deviation"
 
 
-def render(comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH) -> str:
-    """The whole report within so many columns; with ``fold`` a run of pairs that agree is one
-    line."""
+def render(
+    comparison: "ModelComparison", fold: bool, page: int = printable.WIDTH, wide: int | None = None
+) -> str:
+    """The whole report within so many columns, the sources first; with ``fold`` a run of pairs that
+    agree is one line. ``wide`` is how many columns the table may take, where that is more."""
     sides, *rest = blocks(comparison)
+    sources = [block for block in rest if block.name == "source"]
+    others = [block for block in rest if block.name != "source"]
+    lines = [*_block(sides), *_apart(sources), "", *_pairs(comparison, fold, max(page, wide or 0))]
+    if others and others[0].name == "unpaired":
+        lines += _block(others.pop(0))
+    return printable.page([*lines, *_apart(others)], page)
+
+
+def _apart(several: Sequence[Block]) -> Iterator[str]:
+    """Blocks with an empty line before each."""
+    for block in several:
+        yield ""
+        yield from _block(block)
+
+
+def _pairs(comparison: "ModelComparison", fold: bool, page: int) -> Iterator[str]:
+    """The table with its legend. Names are shortened to what a page has room for."""
     table = rows(comparison)
-    lines = [
-        *_block(sides),
-        "",
-        *_table(table, fold, (page - _NUMBERS - 2) // 2),
-        *([_legend(comparison)] if table else []),
-        *([_FORMAT] if any(row.rounding for row in table) else []),
-    ]
-    for block in rest:
-        lines += [] if block.name == "unpaired" else [""]
-        lines += _block(block)
-    return printable.page(lines, page)
+    room = (page - _NUMBERS - 2) // 2
+    names = (len(printable.line(name)) for row in table for name in (row.a, row.b))
+    yield from map(printable.Whole, _table(table, fold, min(room, max(_COMMON, *names, 0))))
+    if table:
+        yield _legend(comparison)
+    if any(row.rounding for row in table):
+        yield _FORMAT
 
 
 def _legend(comparison: "ModelComparison") -> str:
@@ -64,15 +81,21 @@ def _block(block: Block) -> Iterator[str]:
         yield from line.below
 
 
+def _is_usual(row: PairRow) -> bool:
+    """Whether nothing is to be said of a pair: it agrees, and not by a tolerance."""
+    return row.verdict == "agree" and not row.local_ratio > 1
+
+
 def _table(table: Sequence[PairRow], fold: bool, wide: int) -> Iterator[str]:
     rounds = any(row.rounding for row in table)
     wide -= _FORMAT_WIDE // 2 * rounds
     more = f"{'format':>{_FORMAT_WIDE}}" * rounds
     yield f"{'A':<{wide}} {'B':<{wide}} {'local':>8} {'propag.':>8}{more}  verdict"
-    for agrees, group in groupby(table, key=lambda row: row.verdict == "agree"):
+    for agrees, group in groupby(table, key=_is_usual):
         run = list(group)
         if fold and agrees and len(run) >= _LEAST:
-            most = max((row.local_ratio for row in run if row.local_ratio <= 1), default=0.0)
+            known = (row.local_ratio for row in run if not math.isnan(row.local_ratio))
+            most = max(known, default=0.0)
             ends = f"{run[0].a} to {run[-1].a}"
             yield f"  {len(run)} pairs agree, {ends}: local at most {most:.2g} x the allowance"
             continue
