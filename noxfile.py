@@ -136,6 +136,15 @@ def everything(session: nox.Session) -> None:
 
 
 @nox.session
+def scripts(session: nox.Session) -> None:
+    """Every call that the adapters' tests recompute, written by hand, run and compared; and what is
+    not written."""
+    session.env["PYTHONPATH"] = str(ROOT / "tests" / "support")
+    paths = session.posargs or ["tests/adapters"]
+    session.run("python", "-m", "pytest", "-p", "script_every_call", "-n", "0", *paths)
+
+
+@nox.session
 def surroundings(session: nox.Session) -> None:
     """Some tests, started in the ways named after ``--``, or in all: signals ignored, no HOME,
     other locales, colours."""

@@ -18,6 +18,7 @@ from probe.by_hand.values import (
     composed,
     listed,
     number,
+    sizes_of,
 )
 
 __all__ = ["expressed"]
@@ -121,7 +122,7 @@ def _reshaped(value: Value, shape: tuple[int, ...]) -> Value:
     text = value.at(ATOM)
     if value.order is not None:
         text += f".transpose{as_tuple(value.order)}"
-    return Value(f"{text}.reshape{as_tuple(shape)}", shape)
+    return Value(f"{text}.reshape{sizes_of(shape)}", shape)
 
 
 def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | None:

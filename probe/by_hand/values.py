@@ -10,6 +10,7 @@ import numpy as np
 __all__ = [
     *("ATOM", "POWER", "PRODUCT", "SUM", "TEST"),
     *("Value", "as_tuple", "bracketed", "composed", "listed", "number", "shape_words"),
+    "sizes_of",
 ]
 
 TEST, SUM, PRODUCT, POWER, ATOM = range(5)
@@ -97,6 +98,11 @@ def as_tuple(numbers: Iterable[int]) -> str:
     """A tuple of whole numbers."""
     words = [str(int(value)) for value in numbers]
     return f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})"
+
+
+def sizes_of(shape: Sequence[int]) -> str:
+    """The arguments of ``reshape``."""
+    return as_tuple(shape) if shape else "(())"
 
 
 def listed(numbers: Iterable[float]) -> str:

@@ -1,5 +1,6 @@
 """A checked call as two files: the script, and the arrays that it loads."""
 
+import ast
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 
 from probe.by_hand.script import Computation
 from probe.by_hand.script_file import FIRST_LINE_ENDS, ScriptTitle, arrays_of, file_text
+from probe.by_hand.syntax import refuse_foreign
 from probe.by_hand.trial import tried
 from probe.errors import BadInput, Undescribed
 from probe.files import atomic_write
@@ -50,7 +52,7 @@ def refuse_script(path: str | Path, reading: Iterable[object] = ()) -> None:
 
 def _is_script(path: Path) -> bool:
     with path.open("rb") as file:
-        first = file.readline(1000).rstrip()
+        first = file.readline(10_000).rstrip()
     return first.startswith(b'"""') and first.endswith(FIRST_LINE_ENDS.encode())
 
 
@@ -86,6 +88,7 @@ def script_files(
     title = ScriptTitle(capture.layer, capture.kind, report.source, report.framework)
     mistake = report.findings[0].lines if report.findings else ()
     text = file_text(found.script, title, found.warns, mistake)
+    refuse_foreign(ast.parse(text))
     framework = [np.asarray(array) for array in arrays(report.outputs["framework"])]
     return ScriptFiles(text, {**arrays_of(found.script, framework, _allowances(report, values))})
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, as_tuple
+from probe.by_hand.values import ATOM, PRODUCT, SUM, Value, as_tuple, sizes_of
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.shape import pairs
 from probe.ops.weight import Weight
@@ -136,7 +136,7 @@ def split_axis(value: Value, axis: int, count: int) -> tuple[str, int]:
     places; and where the first lies."""
     lies = value.axes[axis]
     shape = [*value.shape[:lies], count, value.shape[lies] // count, *value.shape[lies + 1 :]]
-    return f"{value.at(ATOM)}.reshape{as_tuple(shape)}", lies
+    return f"{value.at(ATOM)}.reshape{sizes_of(shape)}", lies
 
 
 def _grouped(op: ops.Conv, w: HandWriter, x: Value, windows: Value, kernel: Value) -> str:
@@ -162,7 +162,7 @@ def _grouped(op: ops.Conv, w: HandWriter, x: Value, windows: Value, kernel: Valu
     whole = [0] * x.rank
     for axis, size in zip(x.axes, w.shape(), strict=True):
         whole[axis] = size
-    return f"{made}.reshape{as_tuple(whole)}"
+    return f"{made}.reshape{sizes_of(whole)}"
 
 
 @writes(ops.Product)

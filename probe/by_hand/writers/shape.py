@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number
+from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number, sizes_of
 from probe.by_hand.writer import HandWriter
 
 
@@ -25,7 +25,7 @@ def _outputs(op: ops.Outputs, w: HandWriter, *values: Value) -> tuple[Value, ...
 @writes(ops.Reshape)
 def _reshape(op: ops.Reshape, w: HandWriter, x: Value) -> Value:
     x = w.plain(x)
-    return w.result(f"{x.at(ATOM)}.reshape{as_tuple(w.shape())}")
+    return w.result(f"{x.at(ATOM)}.reshape{sizes_of(w.shape())}")
 
 
 _MODES = {mode: f'mode="{mode}"' for mode in ("reflect", "edge", "wrap", "symmetric")}
@@ -127,7 +127,7 @@ def _unsqueeze(op: ops.Unsqueeze, w: HandWriter, x: Value) -> Value:
 @writes(ops.Grouped)
 def _grouped(op: ops.Grouped, w: HandWriter, x: Value) -> Value:
     x = w.plain(x)
-    return w.result(f"{x.at(ATOM)}.reshape{as_tuple(w.shape())}")
+    return w.result(f"{x.at(ATOM)}.reshape{sizes_of(w.shape())}")
 
 
 @writes(ops.Expand)

@@ -7,7 +7,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
-from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple
+from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple, sizes_of
 from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.along_axis import over, reduced
 from probe.by_hand.writers.linear import windows_of
@@ -113,7 +113,7 @@ def _tiled(counts: Sequence[int], w: HandWriter, x: Value, method: str) -> Value
             shape += [cells[axis], size // cells[axis]]
         else:
             shape.append(size)
-    tiles = w.let("tiles", Value(f"{x.at(ATOM)}.reshape{as_tuple(shape)}", tuple(shape)))
+    tiles = w.let("tiles", Value(f"{x.at(ATOM)}.reshape{sizes_of(shape)}", tuple(shape)))
     return w.result(f"{tiles.text}.{method}({over(taken, False)})", ATOM, x.order)
 
 
