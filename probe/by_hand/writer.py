@@ -24,6 +24,7 @@ from probe.by_hand.values import (
     shape_words,
 )
 from probe.by_hand.weights import WeightNames
+from probe.errors import absorbed
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
@@ -226,9 +227,12 @@ class HandWriter:
         taken = [self._of(ref) for ref in step.sources(position)]
         try:
             made = write(step.op, self, *taken)
-        except Unwritten:
+        except Exception as error:
             del self._statements[begun:]
-            raise
+            if isinstance(error, Unwritten):
+                raise
+            absorbed(error)
+            raise Unwritten(f"{type(step.op).__name__} could not be written") from error
         return made if isinstance(made, tuple) else (made,)
 
     def _of(self, ref: Ref) -> Value:

@@ -1,20 +1,22 @@
 """The smallest thing that shows what was found in one call, for an issue tracker: its recording,
-every party's values, a script that needs NumPy alone, and a model of the one layer."""
+every party's values, scripts that need NumPy alone, one of which computes the layer, and a model of
+the one layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from probe import __version__, command_line, printable
+from probe.by_hand.write import script_files
 from probe.capture.passes import captured
 from probe.capture.question import Question
-from probe.errors import Undescribed
+from probe.errors import BadInput, Undescribed
 from probe.evaluation.onnxruntime_reference import layer_model
 from probe.evaluation.reference import inputs_of, values_of
 from probe.files import atomic_write
-from probe.model import Model
+from probe.model import Capture, Model
 from probe.report import PARTIES, Report
 from probe.report.blocks import LABELS, arrays
 from probe.report.markdown import escaped, fenced
@@ -24,11 +26,13 @@ __all__ = ["CALL", "refuse_folder", "reproduce"]
 
 CALL, VALUES, SCRIPT = "call.npz", "values.npz", "show.py"
 MODEL, README = "layer.onnx", "README.md"
+BY_HAND, BY_HAND_ARRAYS = "layer.py", "layer.npz"
 
 
 def refuse_folder(folder: Path) -> None:
     """Makes the folder; BadInput where it holds anything that is not ours."""
-    atomic_write.refuse_others(folder, {CALL, VALUES, SCRIPT, MODEL, README})
+    ours = {CALL, VALUES, SCRIPT, BY_HAND, BY_HAND_ARRAYS, MODEL, README}
+    atomic_write.refuse_others(folder, ours)
 
 
 def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[str, ...]:
@@ -46,13 +50,30 @@ def reproduce(kept: Model, report: Report, folder: Path, command: str) -> tuple[
             names.append(MODEL)
         except Undescribed as error:
             without = str(error)
+    by_hand = _write_by_hand(call, report, folder)
+    names += by_hand
     for name, text in (
         (SCRIPT, _script(report)),
-        (README, _readme(report, command, "" if MODEL in names else without)),
+        (README, _readme(report, command, "" if MODEL in names else without, bool(by_hand))),
     ):
         data = text.encode()
         atomic_write.write_inside(folder, name, lambda file, data=data: file.write(data))  # type: ignore[misc]
     return tuple(names)
+
+
+def _write_by_hand(call: Capture, report: Report, folder: Path) -> list[str]:
+    """Writes the layer by hand, where it can be written; the names of the files."""
+    inputs: Sequence[np.ndarray] = ()
+    values: Sequence[Sequence[np.ndarray]] = ()
+    if call.description is not None:
+        inputs, values = inputs_of(call), values_of(call)
+    try:
+        files = script_files(call, report, inputs, values)
+    except (BadInput, Undescribed):
+        return []
+    atomic_write.write_inside(folder, BY_HAND_ARRAYS, files.write_npz)
+    atomic_write.write_inside(folder, BY_HAND, lambda file: file.write(files.text.encode()))
+    return [BY_HAND, BY_HAND_ARRAYS]
 
 
 def _worst(report: Report) -> tuple[tuple[str, str], int, tuple[int, ...]]:
@@ -109,7 +130,7 @@ def _plain(text: str) -> str:
     return printable.line(text).replace("\\", "/").replace('"', "'")
 
 
-def _readme(report: Report, command: str, without: str) -> str:
+def _readme(report: Report, command: str, without: str, by_hand: bool) -> str:
     model = f"`{MODEL}` is the layer alone in ONNX, with its weights (float32)."
     again = command_line.of_layer([CALL], report.layer, report.call)
     return "\n".join(
@@ -125,6 +146,7 @@ def _readme(report: Report, command: str, without: str) -> str:
             "",
             f"`python {SCRIPT}` needs only NumPy and prints every party's value at the worst",
             f"element, from `{VALUES}`.",
+            *([f"`python {BY_HAND}` computes the layer again with NumPy alone."] * by_hand),
             *(["This checks the recorded call again without any framework:"] if again else []),
             *(["", fenced(again, "sh"), ""] if again else []),
             model if not without else f"There is no {MODEL}: {escaped(without)}",

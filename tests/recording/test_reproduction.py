@@ -39,7 +39,16 @@ def test_what_is_written(given, tmp_path, probe):
     assert status == 1 and f"\n\nwritten to {folder}: call.npz, " in out
     assert {one.name for one in folder.iterdir()} == {
         *("call.npz", "values.npz", "show.py", "layer.onnx", "README.md"),
+        *("layer.py", "layer.npz"),
     }
+    by_hand = subprocess.run(
+        [sys.executable, "-I", "-W", "error", folder / "layer.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert by_hand.returncode == 0 and "0 of 8 elements beyond" in by_hand.stdout
+    assert "python layer.py" in (folder / "README.md").read_text(encoding="utf-8")
     shown = subprocess.run(
         [sys.executable, "-I", "-c", _WITHOUT, folder / "show.py"], capture_output=True, text=True
     )

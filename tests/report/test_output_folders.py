@@ -58,7 +58,10 @@ def test_a_recording(model, tmp_path, victim, name, kind):
     assert shown(folder) == before
 
 
-@pytest.mark.parametrize("name", ["call.npz", "values.npz", "show.py", "README.md", "layer.onnx"])
+@pytest.mark.parametrize(
+    "name",
+    ["call.npz", "values.npz", "show.py", "README.md", "layer.onnx", "layer.py", "layer.npz"],
+)
 def test_a_reproduction(model, tmp_path, victim, name, probe):
     library.record(model, X, tmp_path / "run.npz")
     folder = tmp_path / "shown"
