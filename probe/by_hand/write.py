@@ -105,7 +105,7 @@ def computation_of(
         if taken.call >= 0:
             names[taken.input] = capture.parts[taken.call].capture.layer
     functions = {
-        place for place, part in enumerate(capture.parts) if part.capture.kind[:1].islower()
+        place for place, part in enumerate(capture.parts) if part.capture.alias is not None
     }
     return Computation(
         description.steps,

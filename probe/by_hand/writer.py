@@ -320,7 +320,7 @@ class HandWriter:
         self, lines: tuple[str, ...], comment: str = "", named: tuple[NamedValue, ...] = ()
     ) -> None:
         section = self._plan.section(self.position)
-        self._statements.append(Statement(lines, comment, self.position, named, section))
+        self._statements.append(Statement(lines, comment, self.position, named, section=section))
 
     def _local(self, hint: str) -> str:
         name = identifier(hint)

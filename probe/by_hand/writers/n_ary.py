@@ -21,7 +21,14 @@ def chain(w: HandWriter, mark: str, level: int, values: tuple[Value, ...]) -> Va
 
 @writes(ops.Mul)
 def _mul(op: ops.Mul, w: HandWriter, *values: Value) -> Value:
-    return chain(w, " * ", PRODUCT, values)
+    factors = tuple(value for value in values if value.text != "1") or values[:1]
+    if len(factors) == 1 and factors[0].own_shape == w.shape():
+        return factors[0]
+    if len(factors) == 2 and factors[1].text.startswith("1 / ") and factors[1].level == PRODUCT:
+        (left, right), order = w.aligned(*factors)
+        if right == factors[1]:
+            return w.result(f"{left.at(PRODUCT)} / {right.text[4:]}", PRODUCT, order)
+    return chain(w, " * ", PRODUCT, factors)
 
 
 @writes(ops.Sub)
@@ -87,6 +94,8 @@ def _mean(op: ops.Mean, w: HandWriter, *values: Value) -> Value:
 
 @writes(ops.Concat)
 def _concat(op: ops.Concat, w: HandWriter, *values: Value) -> Value:
+    if len(values) == 1:
+        return values[0]
     values, order = w.aligned(*values)
     axis = op.axis % values[0].rank
     if order is not None:

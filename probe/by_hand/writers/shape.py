@@ -24,6 +24,8 @@ def _outputs(op: ops.Outputs, w: HandWriter, *values: Value) -> tuple[Value, ...
 
 @writes(ops.Reshape)
 def _reshape(op: ops.Reshape, w: HandWriter, x: Value) -> Value:
+    if x.own_shape == w.shape():
+        return x
     x = w.plain(x)
     return w.result(f"{x.at(ATOM)}.reshape{sizes_of(w.shape())}")
 
@@ -69,8 +71,15 @@ def _slice(op: ops.Slice, w: HandWriter, x: Value) -> Value:
     words = [":"] * x.rank
     steps = op.steps or (1,) * x.rank
     for axis, start, stop, step in zip(x.axes, op.starts, op.stops, steps, strict=True):
-        words[axis] = _cut(start, stop, step)
+        words[axis] = _cut(start, _end(stop, step, x.shape[axis]), step)
     return indexed(w, x, words, x.order)
+
+
+def _end(stop: int | None, step: int, size: int) -> int | None:
+    """Where a slice ends; None where that is the end of the axis."""
+    if stop is not None and step > 0 and stop >= size:
+        return None
+    return stop
 
 
 def _cut(start: int | None, stop: int | None, step: int) -> str:
