@@ -153,7 +153,7 @@ class Plan:
         """What is said of an input beside its shape."""
         notes, axes = self._computation.input_notes, self._computation.input_axes
         if index == 0 and axes and len(axes) == np.ndim(self._computation.inputs[0]):
-            return ", ".join(axes)
+            return f": {', '.join(axes)}"
         return notes[index] if index < len(notes) else ""
 
     def section(self, position: int) -> str:

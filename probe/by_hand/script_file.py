@@ -4,6 +4,7 @@ framework."""
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,59 +29,12 @@ class ScriptTitle:
     framework: str
 
 
-_LOAD = """
-path = Path(__file__).with_suffix(".npz")
-if not path.exists():
-    print(f"{path} is missing: this script loads its arrays", file=sys.stderr)
-    raise SystemExit(2)
-data = np.load(path)
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
-def load(name):
-    array = data[name]
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-"""
-_DIFFERENCE = """
-def difference(array, other):
-    if np.shape(array) != np.shape(other):
-        return np.full(1, np.inf)
-    same = (array == other) | ((array != array) & (other != other))
-    return np.abs(np.subtract(1.0 * array, other, where=~same, out=np.zeros(np.shape(array))))
-"""
-_MINE = """
-if len(sys.argv) > 1:  # your own arrays by these names, in order, up to the first that differs
-    mine = np.load(sys.argv[1])
-    for name in mine:
-        if name not in names:
-            print(f"{name}: no such name, or one that is assigned more than once")
-    for name in names:
-        if name in mine:
-            array, yours = globals()[name], mine[name]
-            off = np.max(difference(array, yours), initial=0)
-            if not off <= 1e-5 * np.max(np.abs(array), initial=0):
-                print(f"{name} differs by {off:.3g}; {np.shape(array)}, yours {np.shape(yours)}")
-                raise SystemExit(1)
-            print(f"{name} equal")
-    raise SystemExit(0)
-"""
-_CHECK = """
-off, allowance = difference({output}, load("framework_0")), load("allowance_0")
-beyond = np.count_nonzero(~(off <= allowance))
-print(f"largest difference to the framework: {{np.max(off, initial=0):.3g}}")
-print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
-raise SystemExit(1 if beyond else 0)
-"""
-_CHECK_SEVERAL = """
-failed = 0
-for k, name in enumerate([{quoted}]):
-    off, allowance = difference(globals()[name], load(f"framework_{{k}}")), load(f"allowance_{{k}}")
-    beyond = np.count_nonzero(~(off <= allowance))
-    print(f"{{name}}: largest difference to the framework: {{np.max(off, initial=0):.3g}}")
-    print(f"{{beyond}} of {{np.size(off)}} elements beyond the allowance for rounding")
-    failed = 1 if beyond else failed
-raise SystemExit(failed)
-"""
+def _template(name: str) -> str:
+    """A part that is the same in every script."""
+    return (_TEMPLATES / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def file_text(
@@ -106,7 +60,7 @@ def file_text(
         lines.append("from numpy.lib.stride_tricks import sliding_window_view")
     if warns:
         lines += ["", 'np.seterr(all="ignore")  # infinities and NaN are compared like numbers']
-    head = "\n".join(lines) + "\n" + _LOAD
+    head = "\n".join(lines) + "\n\n" + _template("load")
     functions = [HELPERS[name] for name in sorted(script.helpers)]
     parts = [head, *functions, body(told(script, mistake)), *_end(script)]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -166,10 +120,13 @@ def _end(script: HandScript) -> tuple[str, ...]:
     names = textwrap.wrap(" ".join(compared_names(script)), 95)
     listed = ['names = """', *names, '""".split()']
     if len(script.outputs) == 1:
-        check = _CHECK.format(output=script.outputs[0])
+        check = _template("check").replace("OUTPUT", script.outputs[0])
     else:
-        check = _CHECK_SEVERAL.format(quoted=", ".join(map(quoted, script.outputs)))
-    return "\n".join(listed), _DIFFERENCE, _MINE.strip("\n") + "\n" + check
+        check = _template("check_several").replace(
+            "OUTPUTS", ", ".join(map(quoted, script.outputs))
+        )
+    compare = _template("compare")
+    return "\n".join(listed), _template("difference"), f"{compare}\n{check}"
 
 
 def arrays_of(

@@ -362,6 +362,8 @@ class HandWriter:
 
 
 def _commented(shape: Sequence[int], comment: str) -> str:
+    if comment.startswith(":"):
+        return f"{shape_words(shape)}{comment}"
     return ", ".join(filter(None, (shape_words(shape), comment)))
 
 

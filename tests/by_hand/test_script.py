@@ -56,12 +56,10 @@ def test_ones_own_arrays_are_compared_by_name_up_to_the_first_that_differs(net, 
     assert status == 0 and out.splitlines()[1:] == ["padded equal", "y equal"]
     assert out.startswith("z: no such name")
     np.savez(mine, y=y, padded=padded + 1)
-    assert run(path, mine)[:2] == (
-        1,
-        "padded differs by 1; (2, 3, 10, 9), yours (2, 3, 10, 9)\n",
-    )
+    assert run(path, mine)[:2] == (1, "padded differs by 1\n")
     np.savez(mine, padded=padded[0])
-    assert run(path, mine)[0] == 1
+    told = "padded has the shape (2, 3, 10, 9), yours (3, 10, 9)\n"
+    assert run(path, mine)[:2] == (1, told)
 
 
 def test_where_the_framework_is_elsewhere_the_script_says_so(net, tmp_path):

@@ -1,5 +1,6 @@
 """Elements moved, and none changed."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -114,8 +115,29 @@ _FEW = 12
 @writes(ops.Squeeze)
 def _squeeze(op: ops.Squeeze, w: HandWriter, x: Value) -> Value:
     gone = {x.axes[axis] for axis in op.axes}
+    order = order_without(x, gone)
+    base, cuts = _cuts_of(x)
+    if base:
+        words = [_place(cut) if axis in gone else cut for axis, cut in enumerate(cuts)]
+        return indexed(w, replace(x, text=base), words, order)
     words = ["0" if axis in gone else ":" for axis in range(x.rank)]
-    return indexed(w, x, words, order_without(x, gone))
+    return indexed(w, x, words, order)
+
+
+def _cuts_of(x: Value) -> tuple[str, list[str]]:
+    """The name of what x is a slice of, and the slice along each axis; "" where it is none."""
+    found = re.fullmatch(r"(\w+)\[([-\d:, ]+)\]", x.text)
+    if found is None:
+        return "", []
+    cuts = found[2].split(", ")
+    if len(cuts) > x.rank or not all(cut.count(":") == 1 for cut in cuts):
+        return "", []
+    return found[1], [*cuts, *[":"] * (x.rank - len(cuts))]
+
+
+def _place(cut: str) -> str:
+    """The one place that a slice leaves."""
+    return cut.partition(":")[0] or "0"
 
 
 def order_without(x: Value, gone: Collection[int]) -> Order:
