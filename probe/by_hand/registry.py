@@ -19,6 +19,11 @@ WriteOp = Callable[..., Any]
 """``(op, writer, *values)`` gives the outputs' values: one, or a tuple of several."""
 
 _FILES = {
+    "attention": "Attention",
+    "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
+    "lookup": "Embedding",
+    "recurrent": "GRU LSTM RNN",
+    "transpose_conv": "ConvTranspose",
     "along_axis": "LogSoftmax ReduceMean ReduceSum Softmax Softmin",
     "elementwise": (
         "Abs Acos Acosh Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Expm1 "

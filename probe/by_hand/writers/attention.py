@@ -1,0 +1,125 @@
+"""Attention: scores, what a query may look at, and the weighted means of values."""
+
+import math
+
+import numpy as np
+
+from probe import ops
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import ATOM, PRODUCT, TEST, Value, number
+from probe.by_hand.writer import HandWriter
+
+_LETTERS = {2: ("qd", "kd", "qk", "ke"), 3: ("hqd", "hkd", "hqk", "hke")}
+_LETTERS[4] = ("bhqd", "bhkd", "bhqk", "bhke")
+_LETTERS[5] = ("abhqd", "abhkd", "abhqk", "abhke")
+
+
+@writes(ops.Attention)
+def _attention(
+    op: ops.Attention, w: HandWriter, q: Value, k: Value, v: Value, *masks: Value
+) -> Value | tuple[Value, ...]:
+    shape = w.shape()
+    turned = any(value.order is not None for value in (q, k, v))
+    if turned and (len({q.rank, k.rank, v.rank, len(shape)}) > 1 or len(shape) not in _LETTERS):
+        q, k, v = (w.plain(value) for value in (q, k, v))
+        turned = False
+    q, k, v = w.named("q", q), w.named("k", k), w.named("v", v)
+    queries, positions = q.own_shape[-2], k.own_shape[-2]
+    if op.groups > 1:
+        k, v = _repeated(op, w, "keys", k), _repeated(op, w, "values", v)
+    lead = np.broadcast_shapes(*(value.own_shape[:-2] for value in (q, k, v)))
+    square = (*np.broadcast_shapes(lead, shape[:-2]), queries, positions)
+    letters = _LETTERS.get(len(square), ("", "", "", ""))
+    if turned:
+        spelled = f"{q.letters(letters[0])},{k.letters(letters[1])}->{letters[2]}"
+        product = f'np.einsum("{spelled}", {q.text}, {k.text})'
+    else:
+        product = f"{q.at(PRODUCT)} @ {k.at(ATOM)}.swapaxes(-1, -2)"
+    text = f"{product}{_scale(op, w, q.own_shape[-1])}"
+    scores = w.let("scores", Value(text, square))
+    for kind, mask in zip(op.masks, masks, strict=True):
+        if kind == "add":
+            text = f"{scores.text} + {w.plain(mask).at(PRODUCT)}"
+            scores = w.let("scores", Value(text, square))
+    scores = _hidden(op, w, scores, masks, (queries, positions))
+    words = "how much each query looks at each position"
+    share = f"{w.helper('softmax')}({scores.text}, axis=-1)"
+    if op.empty == "zero":
+        some = f"np.max({scores.text}, axis=-1, keepdims=True) > -np.inf"
+        share = f"np.where({some}, {share}, 0)"
+    weights = w.let("weights", Value(share, square), words)
+    if turned:
+        lying = v.letters(letters[3])
+        out = lying.replace("k", "q")
+        made = f'np.einsum("{letters[2]},{lying}->{out}", {weights.text}, {v.text})'
+        attended = w.result(made, ATOM, v.order)
+    else:
+        attended = w.result(f"{weights.text} @ {v.at(ATOM)}", PRODUCT)
+    if not op.weights:
+        return attended
+    attended = w.let("attended", attended)
+    if op.weights == "mean":
+        return attended, w.result(f"{weights.text}.mean(axis=-3)", ATOM, None, 1)
+    return attended, weights
+
+
+def _repeated(op: ops.Attention, w: HandWriter, hint: str, value: Value) -> Value:
+    """Each key or value head as often as query heads share it."""
+    lies = value.axes[-3]
+    shape = tuple(size * (op.groups if at == lies else 1) for at, size in enumerate(value.shape))
+    text = f"np.repeat({value.text}, {op.groups}, axis={lies})"
+    return w.let(hint, Value(text, shape, value.order), f"{op.groups} query heads share each")
+
+
+def _scale(op: ops.Attention, w: HandWriter, features: int) -> str:
+    """What the scores are multiplied by."""
+    gain = "" if op.gain is None else f" * {w.plain(w.weight(op.gain)).at(ATOM)}"
+    if op.scale == 1:
+        return gain
+    if features and op.scale in (1 / math.sqrt(features), features**-0.5):
+        return f" / np.sqrt({features}){gain}"
+    if features and op.scale == float(np.float32(1 / math.sqrt(features))):
+        return f" * np.float32(1 / np.sqrt({features})){gain}"
+    return f" * {number(op.scale)}{gain}"
+
+
+def _hidden(
+    op: ops.Attention,
+    w: HandWriter,
+    scores: Value,
+    masks: tuple[Value, ...],
+    sizes: tuple[int, int],
+) -> Value:
+    """The scores with -inf where a query may not look."""
+    parts = [
+        f"{w.plain(mask).at(TEST + 1)} {'!=' if kind == 'keep' else '=='} 0"
+        for kind, mask in zip(op.masks, masks, strict=True)
+        if kind != "add"
+    ]
+    queries, positions = sizes
+    comment = ""
+    if op.causal:
+        parts.append(f"np.tri({queries}, {positions}, dtype=bool)")
+        comment = "a query sees positions up to its own"
+    if op.window is not None:
+        away = f"np.abs(np.arange({queries})[:, None] - np.arange({positions}))"
+        parts.append(f"{away} < {op.window}")
+        comment = "a query sees positions near its own"
+    if not parts:
+        return scores
+    if op.empty not in ("nan", "zero", "mean", "raw"):
+        raise Unwritten("queries that see nothing")
+    text = parts[0] if len(parts) == 1 else " & ".join(f"({part})" for part in parts)
+    name = w.local("seen")
+    w.block([f"{name} = {text}"], comment)
+    masked = f"np.where({name}, {scores.text}, -np.inf)"
+    if op.empty in ("mean", "raw"):
+        whole = f"np.broadcast_to({name}, {_shape(scores)})"
+        some = f"{whole}.any(axis=-1, keepdims=True)"
+        otherwise = "0" if op.empty == "mean" else scores.text
+        masked = f"np.where({some}, {masked}, {otherwise})"
+    return w.let("scores", Value(masked, scores.shape))
+
+
+def _shape(value: Value) -> str:
+    return f"({', '.join(map(str, value.shape))},)"

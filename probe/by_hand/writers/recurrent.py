@@ -1,0 +1,270 @@
+"""Recurrences: the loop over the steps, and what a cell does in one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from probe import ops
+from probe.by_hand.registry import Unwritten, writer_of, writes
+from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple
+from probe.by_hand.writer import HandWriter
+from probe.ops.base import Op
+from probe.ops.weight import Weight
+
+_GATES = {
+    "LSTM": {"i": "input", "f": "forget", "g": "candidate", "o": "output"},
+    "GRU": {"z": "update", "r": "reset", "h": "candidate"},
+}
+_LETTERS = {"LSTM": {letter: letter for letter in "ifgo"}, "GRU": {"z": "z", "r": "r", "h": "n"}}
+
+
+class _Loop(NamedTuple):
+    """What the lines of a loop are made of."""
+
+    w: HandWriter
+    x: str
+    """The input of a step."""
+    units: tuple[int, int]
+    """The batch and the units of one gate."""
+    states: Sequence[str]
+    """The names of the states."""
+    taken: Sequence[str]
+    """Their names as a step takes them."""
+    lines: list[str]
+
+    def let(self, hint: str, text: str) -> str:
+        """A statement of the loop; its name."""
+        name = self.w.local(hint)
+        self.lines.append(f"{name} = {text}")
+        return name
+
+
+def applied(w: HandWriter, op: Op, name: str, shape: Sequence[int], level: int = ATOM) -> str:
+    """A function of each element of a named value, as an expression within a loop."""
+    before = len(w._statements)
+    made = writer_of(op)(op, w, Value(name, tuple(shape)))
+    if isinstance(made, tuple) or len(w._statements) != before or made.order is not None:
+        raise Unwritten(f"an activation that takes several statements ({type(op).__name__})")
+    return str(made.at(level))
+
+
+@writes(ops.RNN)
+def _rnn(op: ops.RNN, w: HandWriter, *values: Value) -> tuple[Value, ...]:
+    def cell(loop: _Loop) -> list[str]:
+        z = loop.let("z", _sum(op, loop))
+        return [applied(loop.w, op.activation, z, loop.units)]
+
+    comment = f"a recurrence of {op.width} units"
+    return _walked(op, w, values, ["h"], cell, comment)
+
+
+@writes(ops.LSTM)
+def _lstm(op: ops.LSTM, w: HandWriter, *values: Value) -> tuple[Value, ...]:
+    def cell(loop: _Loop) -> list[str]:
+        z = loop.let("z", _sum(op, loop))
+        names = _split(op, loop, z, "LSTM")
+        gates = {
+            letter: applied(w, op.recurrent_activation, names[letter], loop.units, PRODUCT)
+            for letter in "ifo"
+        }
+        new = applied(w, op.activation, names["g"], loop.units, PRODUCT + 1)
+        c = loop.let("c_new", f"{gates['f']} * {loop.taken[1]} + {gates['i']} * {new}")
+        h = f"{gates['o']} * {applied(w, op.activation, c, loop.units, PRODUCT + 1)}"
+        if op.projection is not None:
+            h = f"({h}) @ {w.plain(w.weight(op.projection)).at(ATOM)}"
+        return [h, c]
+
+    return _walked(op, w, values, ["h", "c"], cell, _words(op, "LSTM"))
+
+
+@writes(ops.GRU)
+def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
+    def cell(loop: _Loop) -> list[str]:
+        gates, letters = len(op.gates), [_LETTERS["GRU"][letter] for letter in op.gates]
+        first, second = _biases(op, w)
+        kernel, recurrent = _products(op, w)
+        h = loop.taken[0]
+        parts = _named(loop, letters, "x")
+        share = f"{loop.x} @ {kernel}{first if op.reset_after else first + second}"
+        loop.lines.append(f"{', '.join(parts.values())} = np.split({share}, {gates}, axis=-1)")
+        if op.reset_after:
+            states = _named(loop, letters, "h")
+            product = f"{_multiplied(op, loop)} @ {recurrent}{second}"
+            split = f"np.split({product}, {gates}, axis=-1)"
+            loop.lines.append(f"{', '.join(states.values())} = {split}")
+            z = _gate(op, loop, "z", f"{parts['z']} + {states['z']}")
+            r = _gate(op, loop, "r", f"{parts['r']} + {states['r']}")
+            inner = f"{r} * {_bounded(op, loop, states['n'])}"
+        else:
+            blocks = {letter: _block(op, recurrent, letter) for letter in "zrh"}
+            given = _multiplied(op, loop)
+            z = _gate(op, loop, "z", f"{parts['z']} + {given} @ {blocks['z']}")
+            r = _gate(op, loop, "r", f"{parts['r']} + {given} @ {blocks['r']}")
+            reset = loop.let("reset", f"{r} * {h}")
+            inner = f"{_bounded(op, loop, reset)} @ {blocks['h']}"
+        total = loop.let("n", f"{parts['n']} + {inner}")
+        n = loop.let("n", applied(w, op.activation, total, loop.units))
+        return [f"{z} * {h} + (1 - {z}) * {n}"]
+
+    return _walked(op, w, values, ["h"], cell, _words(op, "GRU"))
+
+
+def _named(loop: _Loop, letters: Sequence[str], before: str) -> dict[str, str]:
+    return {letter: loop.w.local(f"{before}{letter}") for letter in letters}
+
+
+def _gate(op: ops.GRU, loop: _Loop, letter: str, text: str) -> str:
+    """A gate between 0 and 1."""
+    function = op.recurrent_activation
+    if letter == "r" and op.reset_activation is not None:
+        function = op.reset_activation
+    name = loop.let(letter, text)
+    return loop.let(letter, applied(loop.w, function, name, loop.units))
+
+
+def _bounded(op: ops.GRU, loop: _Loop, name: str) -> str:
+    if op.reset_quantizer is None:
+        return name
+    return applied(loop.w, op.reset_quantizer, name, loop.units)
+
+
+def _block(op: ops.GRU, recurrent: str, letter: str) -> str:
+    block = op.block(letter)
+    return f"{recurrent}[:, {block.start}:{block.stop}]"
+
+
+def _multiplied(op: ops.RNN | ops.LSTM | ops.GRU, loop: _Loop) -> str:
+    """The state as its product takes it."""
+    if op.product_quantizer is None:
+        return loop.taken[0]
+    return applied(loop.w, op.product_quantizer, loop.taken[0], loop.units)
+
+
+def _sum(op: ops.RNN | ops.LSTM, loop: _Loop) -> str:
+    """The sum that all gates are made of."""
+    first, second = _biases(op, loop.w)
+    kernel, recurrent = _products(op, loop.w)
+    return f"{loop.x} @ {kernel} + {_multiplied(op, loop)} @ {recurrent}{first}{second}"
+
+
+def _products(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
+    kernel, recurrent = (w.plain(w.weight(part)) for part in (op.kernel, op.recurrent))
+    return kernel.at(ATOM), recurrent.at(ATOM)
+
+
+def _biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
+    """What is added for the two biases: that of the input's product, and that of the state's."""
+
+    def vector(weight: Weight | None) -> str:
+        return "" if weight is None else w.plain(w.weight(weight)).at(ATOM)
+
+    first, second = vector(op.bias), vector(op.recurrent_bias)
+    if op.bias is not None and op.bias.value.ndim == 2:
+        first, second = f"{first}[0]", f"{first}[1]"
+    return (f" + {first}" if first else ""), (f" + {second}" if second else "")
+
+
+def _split(op: ops.LSTM, loop: _Loop, z: str, kind: str) -> dict[str, str]:
+    """A name for each gate's columns."""
+    names = {letter: loop.w.local(_LETTERS[kind][letter]) for letter in op.gates}
+    loop.lines.append(f"{', '.join(names.values())} = np.split({z}, {len(op.gates)}, axis=-1)")
+    return names
+
+
+def _words(op: ops.LSTM | ops.GRU, kind: str) -> str:
+    gates = ", ".join(f"{_LETTERS[kind][gate]} ({_GATES[kind][gate]})" for gate in op.gates)
+    return f"{kind} of {op.width} units; gates side by side, {op.width} columns each: {gates}"
+
+
+def _walked(  # type: ignore[no-untyped-def]
+    op: ops.RNN | ops.LSTM | ops.GRU,
+    w: HandWriter,
+    values: Sequence[Value],
+    hints: Sequence[str],
+    cell,
+    comment: str,
+) -> tuple[Value, ...]:
+    """The loop over the steps, around the texts of the new states that ``cell`` gives."""
+    x, *rest = values
+    x = w.named("values", x)
+    if x.order is not None and x.axes[2] < x.axes[1]:
+        x = w.named("values", w.plain(x))
+    if op.product_quantizer is not None and op.has_mask:
+        raise Unwritten("a mask beside a state that is quantised for its product")
+    mask = w.named("mask", w.plain(rest.pop(0))) if op.has_mask else None
+    steps, batch = x.own_shape[:2]
+    begun = [w.plain(state) for state in rest]
+    names = [w.local(hint) for hint in hints]
+    outputs, t, shown = w.local("outputs"), w.local("t"), w.local("shown")
+    at = f"{x.text}[{':, ' * x.axes[0]}{t}]"
+    shapes = [w.shape(1 + k) for k in range(len(names))]
+    lines = [
+        f"{name} = {begun[k].text if begun else f'np.zeros({as_tuple(shapes[k])})'}"
+        for k, name in enumerate(names)
+    ]
+    if mask is not None:
+        lines.append(f"{shown} = np.zeros({as_tuple(shapes[0])})")
+    lines.append(f"{outputs} = [None] * {steps}")
+    order = f"reversed(range({steps}))" if op.reverse else f"range({steps})"
+    lines.append(f"for {t} in {order}:")
+    loop = _Loop(w, at, (batch, op.width), names, _taken(op, w, names, shapes), [])
+    _quantise(op, loop, shapes)
+    texts = cell(loop)
+    kept = "" if mask is None else f"{mask.text}[{t}][:, None] != 0"
+    _advance(op, loop, texts, kept, (outputs, t, shown))
+    lines += [f"    {line}" for line in loop.lines]
+    w.block(lines, comment)
+    sequence = _stacked(w, outputs, x)
+    return (sequence, *(Value(name, shape) for name, shape in zip(names, shapes, strict=True)))
+
+
+def _taken(
+    op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter, names: Sequence[str], shapes: Sequence[object]
+) -> list[str]:
+    """What the states are called as a step takes them."""
+    if op.state_quantizer is None:
+        return list(names)
+    return [w.local(f"{name}_quantized") for name in names]
+
+
+def _quantise(
+    op: ops.RNN | ops.LSTM | ops.GRU, loop: _Loop, shapes: Sequence[tuple[int, ...]]
+) -> None:
+    if op.state_quantizer is None:
+        return
+    for name, taken, shape in zip(loop.states, loop.taken, shapes, strict=True):
+        loop.lines.append(f"{taken} = {applied(loop.w, op.state_quantizer, name, shape)}")
+
+
+def _advance(
+    op: ops.RNN | ops.LSTM | ops.GRU,
+    loop: _Loop,
+    texts: Sequence[str],
+    kept: str,
+    names: tuple[str, str, str],
+) -> None:
+    """The new states, which a step that the mask hides does not take."""
+    outputs, t, shown = names
+    if not kept:
+        pairs = list(zip(loop.states, texts, strict=True))
+        loop.lines.extend(f"{name} = {text}" for name, text in pairs if name != text)
+        loop.lines.append(f"{outputs}[{t}] = {loop.states[0]}")
+        return
+    keep = loop.let("keep", kept)
+    new = [loop.let(f"{name}_new", text) for name, text in zip(loop.states, texts, strict=True)]
+    loop.lines.extend(
+        f"{name} = np.where({keep}, {text}, {name})"
+        for name, text in zip(loop.states, new, strict=True)
+    )
+    before = "0" if op.zero_masked else shown
+    loop.lines.append(f"{shown} = np.where({keep}, {new[0]}, {before})")
+    loop.lines.append(f"{outputs}[{t}] = {shown}")
+
+
+def _stacked(w: HandWriter, outputs: str, x: Value) -> Value:
+    """The sequence, with the steps where those of the input lie."""
+    shape = list(w.shape())
+    lying = [0] * len(shape)
+    for axis, at in enumerate(x.axes):
+        lying[at] = shape[axis]
+    text = f"np.stack({outputs}, axis={x.axes[0]})"
+    return w.let("sequence", Value(text, tuple(lying), x.order))
