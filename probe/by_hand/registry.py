@@ -20,9 +20,30 @@ WriteOp = Callable[..., Any]
 
 _FILES = {
     "attention": "Attention",
+    "fake_quantize": (
+        "AbsMaxQuantize DynamicQuantizeLinear FakeQuantize Float8 FloatQuantize IntQuantize "
+        "MiniFloat QuantizeLinear SignQuantize"
+    ),
+    "gather": (
+        "Append Bucketize Col2Im Det EmbeddingBag Fourier Gather GatherElements GatherND Im2Col "
+        "Lookup OneHot ScatterElements ScatterND SingularValues Trilu"
+    ),
     "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
+    "logic": (
+        "And AutoContrast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor ByParts Chain Equal "
+        "Fill FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Lower MaskSteps "
+        "MaskedMean Mod Not NotEqual Or Standardize Where Xor"
+    ),
     "lookup": "Embedding",
+    "quantizers": (
+        "Affine AutoQuantizedBits Binary FixedPoint QuantizedBits QuantizedPo2 QuantizedRelu "
+        "QuantizedReluPo2 QuantizedSigmoid QuantizedTanh QuantizedUlaw ShiftedHardSwish Ternary"
+    ),
     "recurrent": "GRU LSTM RNN",
+    "reductions": (
+        "ArgMax ArgMin CumProd CumSum Glu ReduceAll ReduceAny ReduceL1 ReduceL2 ReduceLogSumExp "
+        "ReduceMax ReduceMin ReduceProd ReduceStd ReduceSumSquare ReduceVar Sparsemax TopK"
+    ),
     "transpose_conv": "ConvTranspose",
     "along_axis": "LogSoftmax ReduceMean ReduceSum Softmax Softmin",
     "elementwise": (

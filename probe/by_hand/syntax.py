@@ -6,7 +6,7 @@ __all__ = ["refuse_foreign"]
 
 _FUNCTIONS = frozenset(
     "load difference sliding_window_view erf sigmoid softmax softplus range reversed enumerate "
-    "print len globals Path SystemExit".split()
+    "print len tuple globals Path SystemExit".split()
 )
 _METHODS = frozenset(
     "reshape transpose swapaxes mean sum var std max min prod any all astype split copy cumsum "

@@ -1,0 +1,145 @@
+"""Quantisers of PyTorch, ONNX, TensorFlow and Brevitas: a scale, a zero point, and ends."""
+
+import numpy as np
+
+from probe import ops
+from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.values import ATOM, PRODUCT, Value, number
+from probe.by_hand.writer import HandWriter
+from probe.by_hand.writers.along_axis import over
+from probe.by_hand.writers.quantizers import operands
+
+_INT_ROUNDINGS = {
+    "even": "np.round({p})",
+    "floor": "np.floor({p})",
+    "ceil": "np.ceil({p})",
+    "zero": "np.trunc({p})",
+}
+
+
+@writes(ops.QuantizeLinear)
+def _quantize_linear(op: ops.QuantizeLinear, w: HandWriter, x: Value) -> Value:
+    x, at = operands(w, x, scale=op.size, zero_point=op.zero_point)
+    codes = f"np.round({x.at(PRODUCT)} / {at['scale']}){_plus(at['zero_point'])}"
+    return w.result(f"np.clip({codes}, {op.low}, {op.high})", ATOM, x.order)
+
+
+def _plus(zero: str) -> str:
+    if zero == "0":
+        return ""
+    return f" - {zero[1:]}" if zero.startswith("-") else f" + {zero}"
+
+
+@writes(ops.FakeQuantize)
+def _fake_quantize(op: ops.FakeQuantize, w: HandWriter, x: Value) -> Value:
+    if op.wraps:
+        raise Unwritten("levels beyond 64 bits")
+    size, zero = np.asarray(op.size, np.float32), np.asarray(op.zero_point, np.float32)
+    x, at = operands(w, x, scale=size.astype(np.float64), zero_point=zero)
+    # the product is float32's where a number is
+    inverse = f"np.float32(1 / {at['scale']})"
+    share = f"{x.at(PRODUCT)} * {inverse}"
+    if op.zero_first:
+        codes = f"np.round(np.float32({share}{_plus(at['zero_point'])}))"
+    else:
+        codes = f"np.round(np.float32({share})){_plus(at['zero_point'])}"
+    levels = f"np.clip({codes}, {op.low}, {op.high})"
+    if at["zero_point"] != "0":
+        levels = f"({levels} - {at['zero_point']})"
+    comment = "the quotient as float32 rounds it, halves to even"
+    made = w.let("levels", Value(f"{levels} * {at['scale']}", x.shape, x.order), comment)
+    return made
+
+
+@writes(ops.IntQuantize)
+def _int_quantize(op: ops.IntQuantize, w: HandWriter, x: Value) -> Value:
+    if op.rounding not in _INT_ROUNDINGS:
+        raise Unwritten("negative halves rounded up")
+    size, zero = op.before or (op.size, op.zero_point)
+    x, at = operands(w, x, scale=size, zero_point=zero, after=op.size, zero_after=op.zero_point)
+    share = f"{x.at(PRODUCT)} / {at['scale']}{_plus(at['zero_point'])}"
+    codes = _INT_ROUNDINGS[op.rounding].replace("{p}", share)
+    levels = f"np.clip({codes}, {op.low}, {op.high})"
+    if at["zero_after"] != "0":
+        levels = f"({levels} - {at['zero_after']})"
+    return w.result(f"{levels} * {at['after']}", PRODUCT, x.order)
+
+
+@writes(ops.SignQuantize)
+def _sign_quantize(op: ops.SignQuantize, w: HandWriter, x: Value) -> Value:
+    size = np.asarray(op.size)
+    if op.threshold is None:
+        x, at = operands(w, x, scale=size)
+        text = f"np.where({x.text} >= 0, {at['scale']}, -{at['scale']})"
+        return w.result(text, ATOM, x.order)
+    x, at = operands(w, x, scale=size, bound=size * size.dtype.type(op.threshold))
+    x = w.named("values", x)
+    sign = f"np.where(np.abs({x.text}) > {at['bound']}, np.sign({x.text}), 0)"
+    return w.result(f"{sign} * {at['scale']}", PRODUCT, x.order)
+
+
+@writes(ops.AbsMaxQuantize)
+def _abs_max_quantize(op: ops.AbsMaxQuantize, w: HandWriter, x: Value) -> Value:
+    x = w.named("values", w.plain(x))
+    shape = tuple(
+        1 if axis in [k % x.rank for k in op.axes] else size for axis, size in enumerate(x.shape)
+    )
+    largest = f"np.abs({x.text}).max({over([k % x.rank for k in op.axes], True)})"
+    text = f"{op.high} / ({largest} + {number(op.epsilon)})"
+    scale = w.let("scale", Value(text, shape), "of the largest magnitude")
+    levels = f"np.clip(np.round({x.text} * {scale.text}), {op.low}, {op.high})"
+    return w.result(f"{levels} / {scale.text}", PRODUCT)
+
+
+@writes(ops.DynamicQuantizeLinear)
+def _dynamic_quantize_linear(
+    op: ops.DynamicQuantizeLinear, w: HandWriter, x: Value
+) -> tuple[Value, ...]:
+    x = w.named("values", x)
+    low = w.let("low", Value(f"np.min({x.text}, initial=0)", ()))
+    span = f"(np.max({x.text}, initial=0) - {low.text}) / 255"
+    scale = w.let("scale", Value(f"{span} or 1.0", ()), "256 levels over the range of the values")
+    zero = w.let("zero_point", Value(f"np.clip(np.round(-{low.text} / {scale.text}), 0, 255)", ()))
+    codes = f"np.clip(np.round({x.text} / {scale.text}) + {zero.text}, 0, 255)"
+    return w.result(codes, ATOM, x.order), scale, zero
+
+
+@writes(ops.Float8)
+def _float8(op: ops.Float8, w: HandWriter, x: Value) -> Value:
+    size = "" if op.size == 1 else f" / {number(op.size)}"
+    inside = w.let("inside", Value(f"np.clip({x.text}{size}, -448, 448)", x.shape, x.order))
+    exponent = f"np.maximum(np.frexp({inside.text})[1] - 1, -6)"
+    step = w.let(
+        "step", Value(f"np.exp2({exponent} - 3.0)", x.shape, x.order), "3 bits behind the first"
+    )
+    text = f"np.round({inside.text} / {step.text}) * {step.text}"
+    if size:
+        text += f" * {number(op.size)}"
+    return w.result(text, PRODUCT, x.order)
+
+
+@writes(ops.FloatQuantize)
+def _float_quantize(op: ops.FloatQuantize, w: HandWriter, x: Value) -> Value:
+    x, at = operands(w, x, scale=op.size)
+    ratio = w.let("ratio", Value(f"{x.at(PRODUCT)} / {at['scale']}", x.shape, x.order))
+    exponent = f"np.frexp({ratio.text})[1] - 1.0 - {op.mantissa}"
+    step = w.let("step", Value(f"np.exp2(np.maximum({exponent}, {op.lowest}))", x.shape, x.order))
+    floats = f"np.round({ratio.text} / {step.text}) * {step.text}"
+    text = f"np.clip({floats}, {number(op.low)}, {number(op.high)}) * {at['scale']}"
+    return w.result(text, PRODUCT, x.order)
+
+
+@writes(ops.MiniFloat)
+def _mini_float(op: ops.MiniFloat, w: HandWriter, x: Value) -> Value:
+    e, m, first = (np.asarray(part, float) for part in (op.e, op.m, op.e0))
+    largest = np.maximum(np.exp2(e - 1), 1.0)
+    low, high, bits = 1 - largest + first, largest + first - 1, m + 1
+    x, at = operands(w, w.plain(x), low=low, high=high, bits=bits)
+    x = w.named("values", x)
+    exponent = f"np.frexp(np.abs({x.text}) + 1e-07)[1] - 1.0"
+    used = w.let("exponent", Value(f"np.clip({exponent}, {at['low']}, {at['high']})", x.shape))
+    step = w.let("step", Value(f"np.exp2({used.text} - {at['bits']} + 1)", x.shape))
+    most = f"np.exp2({at['bits']}) - ({used.text} == {at['high']})"
+    limit = w.let("limit", Value(most, x.shape))
+    text = f"np.clip(np.round({x.text} / {step.text}), -{limit.text}, {limit.text}) * {step.text}"
+    return w.result(text, PRODUCT)

@@ -1,0 +1,169 @@
+"""Comparisons, truths, bits, and what masks choose."""
+
+from typing import Any
+
+import numpy as np
+
+from probe import ops
+from probe.by_hand.registry import Unwritten, writer_of, writes
+from probe.by_hand.values import ATOM, PRODUCT, SUM, TEST, Value, number
+from probe.by_hand.writer import HandWriter
+
+_SIGNS: dict[type, str] = {
+    ops.Equal: "==",
+    ops.NotEqual: "!=",
+    ops.Greater: ">",
+    ops.GreaterOrEqual: ">=",
+    ops.Less: "<",
+    ops.LessOrEqual: "<=",
+}
+_FUNCTIONS: dict[type, str] = {
+    ops.And: "logical_and",
+    ops.Or: "logical_or",
+    ops.Xor: "logical_xor",
+    ops.Not: "logical_not",
+    ops.IsNaN: "isnan",
+    ops.IsInf: "isinf",
+    ops.BitwiseAnd: "bitwise_and",
+    ops.BitwiseOr: "bitwise_or",
+    ops.BitwiseXor: "bitwise_xor",
+    ops.FloorDiv: "floor_divide",
+}
+_KINDS = frozenset(
+    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+)
+
+
+@writes(*_SIGNS)
+def _compared(op: ops.Op, w: HandWriter, x: Value, y: Value) -> Value:
+    (x, y), order = w.aligned(x, y)
+    text = f"{x.at(SUM)} {_SIGNS[type(op)]} {y.at(SUM)}"
+    return w.result(text, TEST, order)
+
+
+@writes(*_FUNCTIONS)
+def _function(op: ops.Op, w: HandWriter, *values: Value) -> Value:
+    values, order = w.aligned(*values)
+    arguments = ", ".join(value.text for value in values)
+    return w.result(f"np.{_FUNCTIONS[type(op)]}({arguments})", ATOM, order)
+
+
+@writes(ops.Mod)
+def _mod(op: ops.Mod, w: HandWriter, x: Value, y: Value) -> Value:
+    (x, y), order = w.aligned(x, y)
+    name = "fmod" if op.fmod else "mod"
+    return w.result(f"np.{name}({x.text}, {y.text})", ATOM, order)
+
+
+def _kind(kind: str) -> str:
+    """A type of NumPy, out of the known ones."""
+    if kind not in _KINDS:
+        raise Unwritten("a type that NumPy has not")
+    return f"np.{kind}"
+
+
+@writes(ops.BitwiseNot)
+def _not(op: ops.BitwiseNot, w: HandWriter, x: Value) -> Value:
+    return w.result(f"np.invert({x.at(ATOM)}.astype({_kind(op.kind)}))", ATOM, x.order)
+
+
+@writes(ops.BitShift)
+def _shift(op: ops.BitShift, w: HandWriter, x: Value, by: Value) -> Value:
+    (x, by), order = w.aligned(x, by)
+    kind = _kind(op.kind)
+    bits = 8 * np.dtype(op.kind).itemsize
+    left = w.let("left", Value(f"{x.at(ATOM)}.astype({kind})", x.shape, order))
+    steps = w.let("steps", Value(f"{by.at(ATOM)}.astype({kind})", by.shape, order))
+    inside = f"({steps.text} >= 0) & ({steps.text} < {bits})"
+    some = f"np.where({inside}, {steps.text}, 0).astype({kind})"
+    name, rest = "left_shift", "0"
+    if not op.left:
+        name, rest = "right_shift", f"np.where({left.text} < 0, -1, 0)"
+    moved = f"np.{name}({left.text}, {some})"
+    return w.result(f"np.where({inside}, {moved}, {rest}).astype({kind})", ATOM, order)
+
+
+@writes(ops.Where)
+def _where(op: ops.Where, w: HandWriter, condition: Value, x: Value, y: Value) -> Value:
+    (condition, x, y), order = w.aligned(condition, x, y)
+    return w.result(f"np.where({condition.text}, {x.text}, {y.text})", ATOM, order)
+
+
+def _held(w: HandWriter, mask: Value) -> str:
+    """Where a mask holds: a truth, or a number above one half."""
+    return f"{mask.at(SUM)} > 0.5"
+
+
+@writes(ops.Fill)
+def _fill(op: ops.Fill, w: HandWriter, x: Value, mask: Value) -> Value:
+    (x, mask), order = w.aligned(x, mask)
+    text = f"np.where({_held(w, mask)}, {x.text}, {number(op.value)})"
+    return w.result(text, ATOM, order)
+
+
+@writes(ops.Lower)
+def _lower(op: ops.Lower, w: HandWriter, x: Value, mask: Value) -> Value:
+    (x, mask), order = w.aligned(w.named("values", x), mask)
+    text = f"np.where({_held(w, mask)}, {x.text}, {x.text} + {number(op.value)})"
+    return w.result(text, ATOM, order)
+
+
+@writes(ops.MaskSteps)
+def _mask_steps(op: ops.MaskSteps, w: HandWriter, x: Value) -> Value:
+    x = w.named("values", x)
+    some = f"({x.text} != {number(op.value)}).any(axis={x.axes[-1]}, keepdims=True)"
+    return w.result(f"np.where({some}, {x.text}, 0)", ATOM, x.order)
+
+
+@writes(ops.MaskedMean)
+def _masked_mean(op: ops.MaskedMean, w: HandWriter, x: Value, mask: Value) -> Value:
+    if op.axis not in (1, 2) or x.rank != 3:
+        raise Unwritten("a mean over another axis")
+    x, mask = w.plain(x), w.plain(mask)
+    index = "[:, :, None]" if op.axis == 1 else "[:, None, :]"
+    kept = w.let("kept", Value(f"({_held(w, mask)}){index}", (*mask.shape, 1)))
+    along = f"axis={op.axis}" + (", keepdims=True" if op.keepdims else "")
+    total = f"np.where({kept.text}, {x.text}, 0).sum({along})"
+    return w.result(f"{total} / {kept.text}.sum({along})", PRODUCT)
+
+
+@writes(ops.Standardize)
+def _standardize(op: ops.Standardize, w: HandWriter, x: Value) -> Value:
+    (x, mean, variance), order = w.aligned(x, w.weight(op.mean), w.weight(op.variance))
+    deviation = f"np.maximum(np.sqrt({variance.text}), {number(op.epsilon)})"
+    if op.invert:
+        return w.result(f"{x.at(PRODUCT)} * {deviation} + {mean.at(PRODUCT)}", SUM, order)
+    return w.result(f"({x.at(SUM)} - {mean.at(PRODUCT)}) / {deviation}", PRODUCT, order)
+
+
+@writes(ops.AutoContrast)
+def _auto_contrast(op: ops.AutoContrast, w: HandWriter, x: Value) -> Value:
+    x = w.named("values", w.plain(x))
+    axes = [axis % x.rank for axis in op.axes]
+    along = f"axis=({', '.join(map(str, axes))},), keepdims=True"
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    least = w.let("least", Value(f"{x.text}.min({along})", shape))
+    most = w.let("most", Value(f"{x.text}.max({along})", shape))
+    low, high = number(op.low), number(op.high)
+    span = number(op.high - op.low)
+    part = f"({x.text} - {least.text}) / ({most.text} - {least.text}) * {span} + {low}"
+    text = f"np.where({most.text} == {least.text}, {x.text}, np.clip({part}, {low}, {high}))"
+    return w.result(text, ATOM)
+
+
+@writes(ops.Chain)
+def _chain(op: ops.Chain, w: HandWriter, x: Value) -> Any:
+    from_ = x
+    if x.own_shape != w.shape():
+        raise Unwritten("parts that change the shape")
+    for part in op.parts:
+        made = writer_of(part)(part, w, from_)
+        if isinstance(made, tuple):
+            raise Unwritten("a part of several outputs")
+        from_ = made
+    return from_
+
+
+@writes(ops.ByParts)
+def _by_parts(op: ops.ByParts, w: HandWriter, x: Value, *others: Value) -> Value:
+    return x
