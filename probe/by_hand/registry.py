@@ -19,7 +19,7 @@ WriteOp = Callable[..., Any]
 """``(op, writer, *values)`` gives the outputs' values: one, or a tuple of several."""
 
 _FILES = {
-    "attention": "Attention",
+    "attention": "AdditiveAttention Attention",
     "fake_quantize": (
         "AbsMaxQuantize DynamicQuantizeLinear FakeQuantize Float8 FloatQuantize IntQuantize "
         "MiniFloat QuantizeLinear SignQuantize"
@@ -35,11 +35,13 @@ _FILES = {
         "MaskedMean Mod Not NotEqual Or Standardize Where Xor"
     ),
     "lookup": "Embedding",
+    "pool_places": "LpPool MaxPoolIndices MaxUnpool",
     "quantizers": (
         "Affine AutoQuantizedBits Binary FixedPoint QuantizedBits QuantizedPo2 QuantizedRelu "
         "QuantizedReluPo2 QuantizedSigmoid QuantizedTanh QuantizedUlaw ShiftedHardSwish Ternary"
     ),
     "recurrent": "GRU LSTM RNN",
+    "recurrent_kinds": "ConvLSTM PeepholeLSTM",
     "reductions": (
         "ArgMax ArgMin CumProd CumSum Glu ReduceAll ReduceAny ReduceL1 ReduceL2 ReduceLogSumExp "
         "ReduceMax ReduceMin ReduceProd ReduceStd ReduceSumSquare ReduceVar Sparsemax TopK"
@@ -58,6 +60,7 @@ _FILES = {
         "Add AddConstant Beside Concat Constant Div Max Mean Min Mul MulConstant Parameter Pow Sub"
     ),
     "normalization": "BatchNormalization LayerNormalization",
+    "resize": "Resize ResizeNearest",
     "shape": "Expand Flip Grouped Outputs Pad Reshape Slice Squeeze Take Tile Transpose Unsqueeze",
     "window": (
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool GlobalAveragePool GlobalMaxPool MaxPool"

@@ -18,7 +18,20 @@ _LETTERS[5] = ("abhqd", "abhkd", "abhqk", "abhke")
 def _attention(
     op: ops.Attention, w: HandWriter, q: Value, k: Value, v: Value, *masks: Value
 ) -> Value | tuple[Value, ...]:
-    shape = w.shape()
+    return _attended(op, w, (q, k, v), masks)
+
+
+@writes(ops.AdditiveAttention)
+def _additive(
+    op: ops.AdditiveAttention, w: HandWriter, q: Value, k: Value, v: Value, *masks: Value
+) -> Value | tuple[Value, ...]:
+    return _attended(op, w, (w.plain(q), w.plain(k), w.plain(v)), masks)
+
+
+def _attended(
+    op: ops.Attention, w: HandWriter, given: tuple[Value, Value, Value], masks: tuple[Value, ...]
+) -> Value | tuple[Value, ...]:
+    (q, k, v), shape = given, w.shape()
     turned = any(value.order is not None for value in (q, k, v))
     if turned and (len({q.rank, k.rank, v.rank, len(shape)}) > 1 or len(shape) not in _LETTERS):
         q, k, v = (w.plain(value) for value in (q, k, v))
@@ -35,6 +48,8 @@ def _attention(
         product = f'np.einsum("{spelled}", {q.text}, {k.text})'
     else:
         product = f"{q.at(PRODUCT)} @ {k.at(ATOM)}.swapaxes(-1, -2)"
+    if isinstance(op, ops.AdditiveAttention):
+        product = _bent(op, w, q, k)
     text = f"{product}{_scale(op, w, q.own_shape[-1])}"
     scores = w.let("scores", Value(text, square))
     for kind, mask in zip(op.masks, masks, strict=True):
@@ -61,6 +76,17 @@ def _attention(
     if op.weights == "mean":
         return attended, w.result(f"{weights.text}.mean(axis=-3)", ATOM, None, 1)
     return attended, weights
+
+
+def _bent(op: ops.AdditiveAttention, w: HandWriter, q: Value, k: Value) -> str:
+    """The sum over features of the tanh of each query plus each key."""
+    text = f"{q.at(ATOM)}[..., :, None, :] + {k.at(ATOM)}[..., None, :, :]"
+    if op.inner is not None:
+        text = f"{w.plain(w.weight(op.inner)).at(ATOM)} * ({text})"
+    bent = w.let("bent", Value(f"np.tanh({text})", (*q.shape[:-1], k.shape[-2], q.shape[-1])))
+    if op.outer is None:
+        return f"{bent.text}.sum(axis=-1)"
+    return f"({bent.text} * {w.plain(w.weight(op.outer)).at(ATOM)}).sum(axis=-1)"
 
 
 def _repeated(op: ops.Attention, w: HandWriter, hint: str, value: Value) -> Value:

@@ -1,6 +1,6 @@
 """Recurrences: the loop over the steps, and what a cell does in one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from probe import ops
@@ -10,6 +10,8 @@ from probe.by_hand.writer import HandWriter
 from probe.ops.base import Op
 from probe.ops.weight import Weight
 
+__all__ = ["StepLoop", "applied", "biases", "gate_sums", "gate_words", "split_gates", "walked"]
+
 _GATES = {
     "LSTM": {"i": "input", "f": "forget", "g": "candidate", "o": "output"},
     "GRU": {"z": "update", "r": "reset", "h": "candidate"},
@@ -17,7 +19,7 @@ _GATES = {
 _LETTERS = {"LSTM": {letter: letter for letter in "ifgo"}, "GRU": {"z": "z", "r": "r", "h": "n"}}
 
 
-class _Loop(NamedTuple):
+class StepLoop(NamedTuple):
     """What the lines of a loop are made of."""
 
     w: HandWriter
@@ -49,19 +51,19 @@ def applied(w: HandWriter, op: Op, name: str, shape: Sequence[int], level: int =
 
 @writes(ops.RNN)
 def _rnn(op: ops.RNN, w: HandWriter, *values: Value) -> tuple[Value, ...]:
-    def cell(loop: _Loop) -> list[str]:
-        z = loop.let("z", _sum(op, loop))
+    def cell(loop: StepLoop) -> list[str]:
+        z = loop.let("z", gate_sums(op, loop))
         return [applied(loop.w, op.activation, z, loop.units)]
 
     comment = f"a recurrence of {op.width} units"
-    return _walked(op, w, values, ["h"], cell, comment)
+    return walked(op, w, values, ["h"], cell, comment)
 
 
 @writes(ops.LSTM)
 def _lstm(op: ops.LSTM, w: HandWriter, *values: Value) -> tuple[Value, ...]:
-    def cell(loop: _Loop) -> list[str]:
-        z = loop.let("z", _sum(op, loop))
-        names = _split(op, loop, z, "LSTM")
+    def cell(loop: StepLoop) -> list[str]:
+        z = loop.let("z", gate_sums(op, loop))
+        names = split_gates(op, loop, z, "LSTM")
         gates = {
             letter: applied(w, op.recurrent_activation, names[letter], loop.units, PRODUCT)
             for letter in "ifo"
@@ -73,14 +75,14 @@ def _lstm(op: ops.LSTM, w: HandWriter, *values: Value) -> tuple[Value, ...]:
             h = f"({h}) @ {w.plain(w.weight(op.projection)).at(ATOM)}"
         return [h, c]
 
-    return _walked(op, w, values, ["h", "c"], cell, _words(op, "LSTM"))
+    return walked(op, w, values, ["h", "c"], cell, gate_words(op, "LSTM"))
 
 
 @writes(ops.GRU)
 def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
-    def cell(loop: _Loop) -> list[str]:
+    def cell(loop: StepLoop) -> list[str]:
         gates, letters = len(op.gates), [_LETTERS["GRU"][letter] for letter in op.gates]
-        first, second = _biases(op, w)
+        first, second = biases(op, w)
         kernel, recurrent = _products(op, w)
         h = loop.taken[0]
         parts = _named(loop, letters, "x")
@@ -105,14 +107,14 @@ def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
         n = loop.let("n", applied(w, op.activation, total, loop.units))
         return [f"{z} * {h} + (1 - {z}) * {n}"]
 
-    return _walked(op, w, values, ["h"], cell, _words(op, "GRU"))
+    return walked(op, w, values, ["h"], cell, gate_words(op, "GRU"))
 
 
-def _named(loop: _Loop, letters: Sequence[str], before: str) -> dict[str, str]:
+def _named(loop: StepLoop, letters: Sequence[str], before: str) -> dict[str, str]:
     return {letter: loop.w.local(f"{before}{letter}") for letter in letters}
 
 
-def _gate(op: ops.GRU, loop: _Loop, letter: str, text: str) -> str:
+def _gate(op: ops.GRU, loop: StepLoop, letter: str, text: str) -> str:
     """A gate between 0 and 1."""
     function = op.recurrent_activation
     if letter == "r" and op.reset_activation is not None:
@@ -121,7 +123,7 @@ def _gate(op: ops.GRU, loop: _Loop, letter: str, text: str) -> str:
     return loop.let(letter, applied(loop.w, function, name, loop.units))
 
 
-def _bounded(op: ops.GRU, loop: _Loop, name: str) -> str:
+def _bounded(op: ops.GRU, loop: StepLoop, name: str) -> str:
     if op.reset_quantizer is None:
         return name
     return applied(loop.w, op.reset_quantizer, name, loop.units)
@@ -132,16 +134,16 @@ def _block(op: ops.GRU, recurrent: str, letter: str) -> str:
     return f"{recurrent}[:, {block.start}:{block.stop}]"
 
 
-def _multiplied(op: ops.RNN | ops.LSTM | ops.GRU, loop: _Loop) -> str:
+def _multiplied(op: ops.RNN | ops.LSTM | ops.GRU, loop: StepLoop) -> str:
     """The state as its product takes it."""
     if op.product_quantizer is None:
         return loop.taken[0]
     return applied(loop.w, op.product_quantizer, loop.taken[0], loop.units)
 
 
-def _sum(op: ops.RNN | ops.LSTM, loop: _Loop) -> str:
+def gate_sums(op: ops.RNN | ops.LSTM, loop: StepLoop) -> str:
     """The sum that all gates are made of."""
-    first, second = _biases(op, loop.w)
+    first, second = biases(op, loop.w)
     kernel, recurrent = _products(op, loop.w)
     return f"{loop.x} @ {kernel} + {_multiplied(op, loop)} @ {recurrent}{first}{second}"
 
@@ -151,7 +153,7 @@ def _products(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str
     return kernel.at(ATOM), recurrent.at(ATOM)
 
 
-def _biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
+def biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
     """What is added for the two biases: that of the input's product, and that of the state's."""
 
     def vector(weight: Weight | None) -> str:
@@ -163,30 +165,30 @@ def _biases(op: ops.RNN | ops.LSTM | ops.GRU, w: HandWriter) -> tuple[str, str]:
     return (f" + {first}" if first else ""), (f" + {second}" if second else "")
 
 
-def _split(op: ops.LSTM, loop: _Loop, z: str, kind: str) -> dict[str, str]:
+def split_gates(op: ops.LSTM, loop: StepLoop, z: str, kind: str) -> dict[str, str]:
     """A name for each gate's columns."""
     names = {letter: loop.w.local(_LETTERS[kind][letter]) for letter in op.gates}
     loop.lines.append(f"{', '.join(names.values())} = np.split({z}, {len(op.gates)}, axis=-1)")
     return names
 
 
-def _words(op: ops.LSTM | ops.GRU, kind: str) -> str:
+def gate_words(op: ops.LSTM | ops.GRU, kind: str) -> str:
     gates = ", ".join(f"{_LETTERS[kind][gate]} ({_GATES[kind][gate]})" for gate in op.gates)
     return f"{kind} of {op.width} units; gates side by side, {op.width} columns each: {gates}"
 
 
-def _walked(  # type: ignore[no-untyped-def]
+def walked(
     op: ops.RNN | ops.LSTM | ops.GRU,
     w: HandWriter,
     values: Sequence[Value],
     hints: Sequence[str],
-    cell,
+    cell: Callable[[StepLoop], list[str]],
     comment: str,
 ) -> tuple[Value, ...]:
     """The loop over the steps, around the texts of the new states that ``cell`` gives."""
     x, *rest = values
     x = w.named("values", x)
-    if x.order is not None and x.axes[2] < x.axes[1]:
+    if x.order is not None and sorted(x.axes[1:]) != list(x.axes[1:]):
         x = w.named("values", w.plain(x))
     if op.product_quantizer is not None and op.has_mask:
         raise Unwritten("a mask beside a state that is quantised for its product")
@@ -206,10 +208,11 @@ def _walked(  # type: ignore[no-untyped-def]
     lines.append(f"{outputs} = [None] * {steps}")
     order = f"reversed(range({steps}))" if op.reverse else f"range({steps})"
     lines.append(f"for {t} in {order}:")
-    loop = _Loop(w, at, (batch, op.width), names, _taken(op, w, names, shapes), [])
+    loop = StepLoop(w, at, (batch, op.width), names, _taken(op, w, names, shapes), [])
     _quantise(op, loop, shapes)
     texts = cell(loop)
-    kept = "" if mask is None else f"{mask.text}[{t}][:, None] != 0"
+    spread = ", None" * (len(shapes[0]) - 1)
+    kept = "" if mask is None else f"{mask.text}[{t}][:{spread}] != 0"
     _advance(op, loop, texts, kept, (outputs, t, shown))
     lines += [f"    {line}" for line in loop.lines]
     w.block(lines, comment)
@@ -227,7 +230,7 @@ def _taken(
 
 
 def _quantise(
-    op: ops.RNN | ops.LSTM | ops.GRU, loop: _Loop, shapes: Sequence[tuple[int, ...]]
+    op: ops.RNN | ops.LSTM | ops.GRU, loop: StepLoop, shapes: Sequence[tuple[int, ...]]
 ) -> None:
     if op.state_quantizer is None:
         return
@@ -237,7 +240,7 @@ def _quantise(
 
 def _advance(
     op: ops.RNN | ops.LSTM | ops.GRU,
-    loop: _Loop,
+    loop: StepLoop,
     texts: Sequence[str],
     kept: str,
     names: tuple[str, str, str],
