@@ -21,11 +21,11 @@ WriteOp = Callable[..., Any]
 _FILES = {
     "attention": "AdditiveAttention Attention",
     "fake_quantize": (
-        "AbsMaxQuantize DynamicQuantizeLinear FakeQuantize Float8 FloatQuantize IntQuantize "
-        "MiniFloat QuantizeLinear SignQuantize"
+        "AbsMaxQuantize DynamicQuantize DynamicQuantizeLinear FakeQuantize Float8 FloatQuantize "
+        "IntQuantize MiniFloat NudgedFakeQuantize QuantizeLinear SignQuantize"
     ),
     "gather": (
-        "Append Bucketize Col2Im Det EmbeddingBag Fourier Gather GatherElements GatherND Im2Col "
+        "Append Bucketize Col2Im Det Fourier Gather GatherElements GatherND Im2Col "
         "Lookup OneHot ScatterElements ScatterND SingularValues Trilu"
     ),
     "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
@@ -34,7 +34,7 @@ _FILES = {
         "Fill FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Lower MaskSteps "
         "MaskedMean Mod Not NotEqual Or Standardize Where Xor"
     ),
-    "lookup": "Embedding",
+    "lookup": "Embedding EmbeddingBag",
     "pool_places": "LpPool MaxPoolIndices MaxUnpool",
     "quantizers": (
         "Affine AutoQuantizedBits Binary FixedPoint QuantizedBits QuantizedPo2 QuantizedRelu "
@@ -61,6 +61,7 @@ _FILES = {
     ),
     "normalization": "BatchNormalization LayerNormalization",
     "resize": "Resize ResizeNearest",
+    "sampling": "GridSample NonZero Packed Unique Unpacked",
     "shape": "Expand Flip Grouped Outputs Pad Reshape Slice Squeeze Take Tile Transpose Unsqueeze",
     "window": (
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool GlobalAveragePool GlobalMaxPool MaxPool"

@@ -38,6 +38,8 @@ def _attended(
         turned = False
     q, k, v = w.named("q", q), w.named("k", k), w.named("v", v)
     queries, positions = q.own_shape[-2], k.own_shape[-2]
+    if not positions:
+        raise Unwritten("queries that see nothing")
     if op.groups > 1:
         k, v = _repeated(op, w, "keys", k), _repeated(op, w, "values", v)
     lead = np.broadcast_shapes(*(value.own_shape[:-2] for value in (q, k, v)))
@@ -133,8 +135,6 @@ def _hidden(
         comment = "a query sees positions near its own"
     if not parts:
         return scores
-    if op.empty not in ("nan", "zero", "mean", "raw"):
-        raise Unwritten("queries that see nothing")
     text = parts[0] if len(parts) == 1 else " & ".join(f"({part})" for part in parts)
     name = w.local("seen")
     w.block([f"{name} = {text}"], comment)

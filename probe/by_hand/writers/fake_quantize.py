@@ -40,9 +40,9 @@ def _fake_quantize(op: ops.FakeQuantize, w: HandWriter, x: Value) -> Value:
     inverse = f"np.float32(1 / {at['scale']})"
     share = f"{x.at(PRODUCT)} * {inverse}"
     if op.zero_first:
-        codes = f"np.round(np.float32({share}{_plus(at['zero_point'])}))"
+        codes = f"np.round(np.float32({share}{_plus(at['zero_point'])})).astype(float)"
     else:
-        codes = f"np.round(np.float32({share})){_plus(at['zero_point'])}"
+        codes = f"np.round(np.float32({share})).astype(float){_plus(at['zero_point'])}"
     levels = f"np.clip({codes}, {op.low}, {op.high})"
     if at["zero_point"] != "0":
         levels = f"({levels} - {at['zero_point']})"
@@ -143,3 +143,45 @@ def _mini_float(op: ops.MiniFloat, w: HandWriter, x: Value) -> Value:
     limit = w.let("limit", Value(most, x.shape))
     text = f"np.clip(np.round({x.text} / {step.text}), -{limit.text}, {limit.text}) * {step.text}"
     return w.result(text, PRODUCT)
+
+
+@writes(ops.DynamicQuantize)
+def _dynamic_quantize(op: ops.DynamicQuantize, w: HandWriter, x: Value) -> Value:
+    if 0 < op.axes < x.rank:
+        raise Unwritten("a range for each slice")
+    x = w.named("values", x)
+    low = w.let("low", Value(f"np.minimum(np.float32({x.text}.min()), 0).astype(float)", ()))
+    high = w.let("high", Value(f"np.maximum(np.float32({x.text}.max()), 0).astype(float)", ()))
+    words = f"{op.high + 1} levels over the range of the values, 0 among them"
+    scale = w.let("scale", Value(f"({high.text} - {low.text}) / {op.high}", ()), words)
+    level = f"np.clip(np.round(-{low.text} / {scale.text}), 0, {op.high})"
+    zero = w.let("zero_point", Value(level, ()))
+    size = w.let("scale", Value(f"np.float32({scale.text})", ()))
+    share = f"np.float32({x.text} * (1 / {size.text}).astype(float) + {zero.text})"
+    codes = f"np.clip(np.round({share}).astype(float), 0, {op.high})"
+    return w.result(f"({codes} - {zero.text}) * {size.text}.astype(float)", PRODUCT, x.order)
+
+
+@writes(ops.NudgedFakeQuantize)
+def _nudged(op: ops.NudgedFakeQuantize, w: HandWriter, x: Value) -> Value:
+    low, high = np.asarray(op.low, np.float32), np.asarray(op.high, np.float32)
+    if op.bits > 30 or ((low == 0) & (high == 0)).any():
+        raise Unwritten("an empty range")
+    first, last = np.float32(op.narrow), np.float32(2**op.bits - 1)
+    step = np.asarray((high - low) / (last - first), np.float32)
+    zero = np.clip(np.floor(first - low / step + np.float32(0.5)), first, last)
+    zero = np.asarray(zero, np.float32)
+    inverse = np.asarray((last - first) / (high - low), np.float32)
+    least, most = (first - zero) * step, (last - zero) * step
+    shift = np.floor(-least * inverse + np.float32(0.5))
+    x, at = operands(w, x, low=least, high=most, step=step, zero_point=shift, inverse=inverse)
+    inside = f"(np.clip({x.text}, {at['low']}, {at['high']}) - {_bracketed(at['low'])})"
+    share = f"{inside} / {at['step']}" if op.divides else f"{inside} * {at['inverse']}"
+    levels = f"np.floor({share} - {_bracketed(at['zero_point'])} + 0.5)"
+    comment = "the range is moved so that 0 is a level"
+    made = w.let("levels", Value(levels, x.shape, x.order), comment)
+    return w.result(f"{made.text} * {at['step']}", PRODUCT, x.order)
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if text.startswith("-") else text

@@ -1,6 +1,7 @@
 """What indices choose, and where they put; triangles, columns of windows, tables of codes."""
 
 import math
+import re
 
 import numpy as np
 
@@ -11,15 +12,22 @@ from probe.by_hand.writer import HandWriter
 from probe.by_hand.writers.linear import windows_of
 
 _INTO = {"add": "add", "mul": "multiply", "max": "maximum", "min": "minimum"}
+_NUMBER = re.compile(r"-?\d+")
 _FEW = 12
 """So many keys are written out."""
+
+
+def whole(value: Value) -> str:
+    """Whole numbers, which some frameworks have as floats."""
+    if _NUMBER.fullmatch(value.text):
+        return value.text
+    return f"np.asarray({value.text}, dtype=int)"
 
 
 @writes(ops.Gather)
 def _gather(op: ops.Gather, w: HandWriter, x: Value, indices: Value) -> Value:
     x, indices = w.plain(x), w.plain(indices)
-    text = f"np.take({x.text}, {indices.at(ATOM)}.astype(int), axis={op.axis % x.rank})"
-    return w.result(text)
+    return w.result(f"np.take({x.text}, {whole(indices)}, axis={op.axis % x.rank})")
 
 
 def _sparse(w: HandWriter, shape: tuple[int, ...]) -> str:
@@ -32,7 +40,7 @@ def _gather_elements(op: ops.GatherElements, w: HandWriter, x: Value, indices: V
     at = w.local("at")
     axis = op.axis % x.rank
     lines = [f"{at} = [*{_sparse(w, indices.shape)}]"]
-    lines.append(f"{at}[{axis}] = {indices.at(ATOM)}.astype(int)")
+    lines.append(f"{at}[{axis}] = {whole(indices)}")
     w.block(lines, f"at the place of each index, but on axis {axis} where it says")
     return w.result(f"{x.at(ATOM)}[tuple({at})]")
 
@@ -40,7 +48,7 @@ def _gather_elements(op: ops.GatherElements, w: HandWriter, x: Value, indices: V
 @writes(ops.GatherND)
 def _gather_nd(op: ops.GatherND, w: HandWriter, x: Value, indices: Value) -> Value:
     x, indices = w.plain(x), w.plain(indices)
-    places = f"tuple(np.moveaxis({indices.at(ATOM)}.astype(int), -1, 0))"
+    places = f"tuple(np.moveaxis({whole(indices)}, -1, 0))"
     return w.result(f"{x.at(ATOM)}[{places}]")
 
 
@@ -57,7 +65,7 @@ def _scatter_elements(
     x, indices, updates = w.plain(x), w.plain(indices), w.plain(updates)
     axis, at = op.axis % x.rank, w.local("at")
     lines = [f"{at} = [*{_sparse(w, indices.shape)}]"]
-    lines.append(f"{at}[{axis}] = {indices.at(ATOM)}.astype(int)")
+    lines.append(f"{at}[{axis}] = {whole(indices)}")
     comment = f"at the place of each index, but on axis {axis} where it says"
     return _put(op.reduction, w, x, lines, (f"tuple({at})", updates.text, comment))
 
@@ -67,7 +75,7 @@ def _scatter_nd(
     op: ops.ScatterND, w: HandWriter, x: Value, indices: Value, updates: Value
 ) -> Value:
     x, indices, updates = w.plain(x), w.plain(indices), w.plain(updates)
-    at = f"tuple(np.moveaxis({indices.at(ATOM)}.astype(int), -1, 0))"
+    at = f"tuple(np.moveaxis({whole(indices)}, -1, 0))"
     return _put(op.reduction, w, x, [], (at, updates.text, "where the indices say"))
 
 
@@ -87,20 +95,6 @@ def _put(
         raise Unwritten("another way of bringing numbers together")
     w.block(lines, comment)
     return Value(name, w.shape())
-
-
-@writes(ops.EmbeddingBag)
-def _embedding_bag(op: ops.EmbeddingBag, w: HandWriter, x: Value, *others: Value) -> Value:
-    if op.offsets or op.padding is not None or op.max_norm is not None or op.mode == "max":
-        raise Unwritten("bags of different sizes")
-    if x.own_shape[1] == 0:
-        raise Unwritten("empty bags")
-    table, x = w.plain(w.weight(op.table)), w.plain(x)
-    rows = f"{table.at(ATOM)}[{x.at(ATOM)}.astype(int)]"
-    if op.weighted:
-        rows = f"({rows} * {w.plain(others[-1]).at(ATOM)}[..., None])"
-    method = {"sum": "sum", "mean": "mean"}[op.mode]
-    return w.result(f"{rows}.{method}(axis=1)")
 
 
 @writes(ops.Append)

@@ -8,6 +8,7 @@ from probe import ops
 from probe.by_hand.registry import Unwritten, writer_of, writes
 from probe.by_hand.values import ATOM, PRODUCT, SUM, TEST, Value, number
 from probe.by_hand.writer import HandWriter
+from probe.ops.base import Elementwise
 
 _SIGNS: dict[type, str] = {
     ops.Equal: "==",
@@ -154,7 +155,7 @@ def _auto_contrast(op: ops.AutoContrast, w: HandWriter, x: Value) -> Value:
 @writes(ops.Chain)
 def _chain(op: ops.Chain, w: HandWriter, x: Value) -> Any:
     from_ = x
-    if x.own_shape != w.shape():
+    if not all(isinstance(part, Elementwise) for part in op.parts):
         raise Unwritten("parts that change the shape")
     for part in op.parts:
         made = writer_of(part)(part, w, from_)

@@ -13,11 +13,63 @@ def _embedding(op: ops.Embedding, w: HandWriter, x: Value) -> Value:
     text = f"{table.at(ATOM)}[{x.at(ATOM)}.astype(int)]"
     if op.max_norm is None:
         return w.result(text, ATOM, order)
-    if op.norm_type not in (1, 2):
-        raise Unwritten("rows scaled to another norm")
     rows = w.let("rows", Value(text, (*x.shape, table.shape[-1]), order))
     norm = f"np.linalg.norm({rows.text}, ord={number(op.norm_type)}, axis=-1, keepdims=True)"
     norms = w.let("norms", Value(norm, (*x.shape, 1)))
     most = number(op.max_norm)
     scaled = f"{rows.text} * ({most} / ({norms.text} + 1e-07))"
     return w.result(f"np.where({norms.text} > {most}, {scaled}, {rows.text})", ATOM, order)
+
+
+@writes(ops.EmbeddingBag)
+def _embedding_bag(op: ops.EmbeddingBag, w: HandWriter, x: Value, *others: Value) -> Value:
+    if op.max_norm is not None or op.mode not in ("sum", "mean", "max"):
+        raise Unwritten("rows scaled to a norm")
+    table, x = w.plain(w.weight(op.table)), w.plain(x)
+    indices = f"{x.at(ATOM)}.astype(int)"
+    plain = not op.offsets and op.padding is None and op.mode != "max" and x.own_shape[1]
+    if plain:
+        rows = f"{table.at(ATOM)}[{indices}]"
+        if op.weighted:
+            rows = f"({rows} * {w.plain(others[-1]).at(ATOM)}[..., None])"
+        return w.result(f"{rows}.{'sum' if op.mode == 'sum' else 'mean'}(axis=1)")
+    return _bags(op, w, table, x, others)
+
+
+def _bags(
+    op: ops.EmbeddingBag, w: HandWriter, table: Value, x: Value, others: tuple[Value, ...]
+) -> Value:
+    """Bags of different sizes: each row goes to its own."""
+    count, features = w.shape()
+    names = ("indices", "bags", "kept", "rows", "sizes", "bagged")
+    indices, bags, kept, rows, sizes, made = (w.local(name) for name in names)
+    if op.offsets:
+        starts = f"{w.plain(others[0]).at(ATOM)}.astype(int)"
+        each = f'np.searchsorted({starts}, np.arange({indices}.size), side="right") - 1'
+    else:
+        each = f"np.repeat(np.arange({count}), {x.own_shape[1]})"
+    lines = [
+        f"{indices} = {x.at(ATOM)}.astype(int).reshape(-1)",
+        f"{bags} = {each}",
+        f"{kept} = ({bags} >= 0) & ({bags} < {count})",
+    ]
+    if op.padding is not None:
+        lines.append(f"{kept} &= {indices} != {op.padding}")
+    lines.append(f"{indices}, {bags} = {indices}[{kept}], {bags}[{kept}]")
+    factor = ""
+    if op.weighted and op.mode != "max":
+        factor = f" * {w.plain(others[-1]).at(ATOM)}.reshape(-1)[{kept}][:, None]"
+    lines.append(f"{rows} = {table.at(ATOM)}[{indices}]{factor}")
+    lines.append(f"{sizes} = np.bincount({bags}, minlength={count})[:, None]")
+    shape = f"({count}, {features})"
+    if op.mode == "max":
+        lines.append(f"{made} = np.full({shape}, -np.inf)")
+        lines.append(f"np.maximum.at({made}, {bags}, {rows})")
+        lines.append(f"{made} = np.where({sizes} > 0, {made}, 0)")
+    else:
+        lines.append(f"{made} = np.zeros({shape})")
+        lines.append(f"np.add.at({made}, {bags}, {rows})")
+    if op.mode == "mean":
+        lines.append(f"{made} = {made} / np.maximum({sizes}, 1)")
+    w.block(lines, "each index' row goes to its bag")
+    return Value(made, (count, features))

@@ -241,15 +241,6 @@ _ROUNDINGS = {
     "RND_INF": "np.sign({p}) * np.floor(np.abs({p}) + 0.5)",
 }
 """The ways of rounding, by the names of AMD's ap_fixed."""
-_WORDS = {
-    "RND": "halves up",
-    "RND_CONV": "halves to even",
-    "TRN": "rounded down",
-    "TRN_ZERO": "rounded towards zero",
-    "RND_ZERO": "halves towards zero",
-    "RND_MIN_INF": "halves down",
-    "RND_INF": "halves away from zero",
-}
 
 
 @writes(ops.FixedPoint)
@@ -272,9 +263,7 @@ def _fixed_point(op: ops.FixedPoint, w: HandWriter, x: Value) -> Value:
     if rounding.count("{p}") > 1:
         p = w.let("p", p)
     rounded = rounding.replace("{p}", p.at(SUM))
-    words = _WORDS[op.rounding]
-    levels = w.let("levels", Value(f"{rounded} * {at['step']}", x.shape, x.order), words)
-    text, level = levels.text, ATOM
+    text, level = f"{rounded} * {at['step']}", PRODUCT
     if op.overflow == "WRAP":
         text = f"np.mod({text} - {_bracketed(at['low'])}, {at['span']}) + {_bracketed(at['low'])}"
         level = SUM

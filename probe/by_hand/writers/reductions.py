@@ -61,6 +61,9 @@ def _log_sum_exp(op: ops.ReduceLogSumExp, w: HandWriter, x: Value) -> Value:
     along = over([x.axes[axis] for axis in axes], True)
     kept = _kept(x, axes)
     top = w.let("top", Value(f"{x.text}.max({along})", kept))
+    # of nothing but -inf the logarithm is -inf too
+    finite = f"np.where(np.isfinite({top.text}), {top.text}, 0)"
+    top = w.let("top", Value(finite, kept))
     total = f"np.log(np.exp({x.text} - {top.text}).sum({along})) + {top.text}"
     return _dropped(w, Value(total, kept, x.order, SUM), axes, op.keepdims)
 
