@@ -30,9 +30,9 @@ _FILES = {
     ),
     "group_norm": "GroupNormalization LRN LpNormalization RMSNormalization",
     "logic": (
-        "And AutoContrast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor ByParts Chain Equal "
-        "Fill FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Lower MaskSteps "
-        "MaskedMean Mod Not NotEqual Or Standardize Where Xor"
+        "And AutoContrast BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor ByParts "
+        "Chain Equal Fill FloorDiv Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Lower "
+        "MaskSteps MaskedMean Mod Not NotEqual Or Standardize Where Xor"
     ),
     "lookup": "Embedding EmbeddingBag",
     "pool_places": "LpPool MaxPoolIndices MaxUnpool",
@@ -60,7 +60,7 @@ _FILES = {
         "Add AddConstant Beside Concat Constant Div Max Mean Min Mul MulConstant Parameter Pow Sub"
     ),
     "normalization": "BatchNormalization LayerNormalization",
-    "resize": "Resize ResizeNearest",
+    "resize": "NearestOnLines Resize ResizeNearest",
     "sampling": "GridSample NonZero Packed Unique Unpacked",
     "shape": "Expand Flip Grouped Outputs Pad Reshape Slice Squeeze Take Tile Transpose Unsqueeze",
     "window": (
@@ -70,7 +70,13 @@ _FILES = {
 """The ops that each file of ``probe.by_hand.writers`` writes; it is imported for the first."""
 _HOMES = {name: file for file, names in _FILES.items() for name in names.split()}
 
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT = {
+    "AdaptiveMaxPoolIndices": "counts places in cells of unequal sizes",
+    "CountNgrams": "counts groups of words in tables that no one reads",
+    "FractionalMaxPool": "takes windows from drawn places",
+    "NonMaxSuppression": "chooses boxes one after the other, under many conditions",
+    "Recomputed": "is a function of the user's own",
+}
 """The ops that are not written, and why."""
 
 _WRITERS: dict[type["Op"], WriteOp] = {}

@@ -10,7 +10,7 @@ _FUNCTIONS = frozenset(
 )
 _METHODS = frozenset(
     "reshape transpose swapaxes mean sum var std max min prod any all astype split copy cumsum "
-    "cumprod argmax argmin with_suffix exists".split()
+    "cumprod argmax argmin view with_suffix exists".split()
 )
 _FILES = frozenset(
     "DataSource fromfile fromregex genfromtxt loadtxt memmap save savetxt savez "

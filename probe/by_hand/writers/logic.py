@@ -6,7 +6,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writer_of, writes
-from probe.by_hand.values import ATOM, PRODUCT, SUM, TEST, Value, number
+from probe.by_hand.values import ATOM, PRODUCT, SUM, TEST, Value, as_tuple, number
 from probe.by_hand.writer import HandWriter
 from probe.ops.base import Elementwise
 
@@ -82,6 +82,16 @@ def _shift(op: ops.BitShift, w: HandWriter, x: Value, by: Value) -> Value:
         name, rest = "right_shift", f"np.where({left.text} < 0, -1, 0)"
     moved = f"np.{name}({left.text}, {some})"
     return w.result(f"np.where({inside}, {moved}, {rest}).astype({kind})", ATOM, order)
+
+
+@writes(ops.BitCast)
+def _bit_cast(op: ops.BitCast, w: HandWriter, x: Value) -> Value:
+    x = w.plain(x)
+    narrow = f"np.ascontiguousarray({x.text}, dtype={_kind(op.kind)})"
+    read = f"{narrow}.view({_kind(op.to)}).reshape{as_tuple(x.shape)}"
+    if op.to.startswith("float"):
+        read += ".astype(float)"
+    return w.result(read)
 
 
 @writes(ops.Where)

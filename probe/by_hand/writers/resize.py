@@ -161,3 +161,33 @@ def _area(w: HandWriter, have: int, size: int) -> str:
     text = f"np.maximum({under} - np.maximum({places}, {edges.text}[:-1, None]), 0)"
     shares = Value(f"{text} * {size} / {have}", (size, have), None, PRODUCT)
     return w.let("rows", shares, "the share of each element under a cell").text
+
+
+_MEETING = {
+    "floor": ("", "floor"),
+    "ceil": ("", "ceil"),
+    "round_prefer_floor": (" - 0.5", "ceil"),
+    "round_prefer_ceil": (" + 0.5", "floor"),
+}
+"""What is added to a place, and how it is rounded then."""
+
+
+@writes(ops.NearestOnLines)
+def _nearest_on_lines(op: ops.NearestOnLines, w: HandWriter, x: Value) -> Value:
+    if op.rounding not in _MEETING:
+        raise Unwritten("another way of rounding")
+    shift, function = _MEETING[op.rounding]
+    for axis, (size, (slope, start)) in enumerate(zip(op.sizes, op.lines, strict=True)):
+        lies, have = x.axes[axis], x.own_shape[axis]
+        shape = tuple(size if k == lies else n for k, n in enumerate(x.shape))
+        at = f"np.arange({size}) * {number(slope)} + {number(start)}{shift}"
+        centre = w.let("at", Value(at, (size,)), "where each output lies in the input")
+        whole = f"np.round({centre.text})"
+        meets = f"np.abs({centre.text} - {whole}) <= 2**-20 * (np.abs({centre.text}) + 2)"
+        nearest = f"np.where({meets}, {whole}, np.{function}({centre.text}))"
+        text = f"np.clip({nearest}, 0, {have - 1}).astype(int)"
+        places = w.let("places", Value(text, (size,)), "whole numbers within rounding stay")
+        x = w.let(
+            "resized", Value(f"np.take({x.text}, {places.text}, axis={lies})", shape, x.order)
+        )
+    return x
