@@ -53,11 +53,10 @@ def _attended(
     if isinstance(op, ops.AdditiveAttention):
         product = _bent(op, w, q, k)
     text = f"{product}{_scale(op, w, q.own_shape[-1])}"
-    scores = w.let("scores", Value(text, square))
     for kind, mask in zip(op.masks, masks, strict=True):
         if kind == "add":
-            text = f"{scores.text} + {w.plain(mask).at(PRODUCT)}"
-            scores = w.let("scores", Value(text, square))
+            text = f"{text} + {w.plain(mask).at(PRODUCT)}"
+    scores = w.let("scores", Value(text, square))
     scores = _hidden(op, w, scores, masks, (queries, positions))
     words = "how much each query looks at each position"
     share = f"{w.helper('softmax')}({scores.text}, axis=-1)"
@@ -144,7 +143,7 @@ def _hidden(
         some = f"{whole}.any(axis=-1, keepdims=True)"
         otherwise = "0" if op.empty == "mean" else scores.text
         masked = f"np.where({some}, {masked}, {otherwise})"
-    return w.let("scores", Value(masked, scores.shape))
+    return w.let("masked", Value(masked, scores.shape))
 
 
 def _shape(value: Value) -> str:

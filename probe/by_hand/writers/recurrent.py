@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writer_of, writes
-from probe.by_hand.values import ATOM, PRODUCT, Value, as_tuple
+from probe.by_hand.values import ATOM, PRODUCT, SUM, TEST, Value, as_tuple
 from probe.by_hand.writer import HandWriter
 from probe.ops.base import Op
 from probe.ops.weight import Weight
@@ -32,6 +32,15 @@ class StepLoop(NamedTuple):
     taken: Sequence[str]
     """Their names as a step takes them."""
     lines: list[str]
+    masked: bool
+    """Whether a step may be skipped."""
+
+    def state(self, number: int, text: str) -> str:
+        """A statement that makes a new state; its name, another one where a step may be skipped."""
+        if self.masked:
+            return self.let(f"{self.states[number]}_new", text)
+        self.lines.append(f"{self.states[number]} = {text}")
+        return self.states[number]
 
     def let(self, hint: str, text: str) -> str:
         """A statement of the loop; its name."""
@@ -42,10 +51,20 @@ class StepLoop(NamedTuple):
 
 def applied(w: HandWriter, op: Op, name: str, shape: Sequence[int], level: int = ATOM) -> str:
     """A function of each element of a named value, as an expression within a loop."""
-    before = len(w._statements)
-    made = writer_of(op)(op, w, Value(name, tuple(shape)))
-    if isinstance(made, tuple) or len(w._statements) != before or made.order is not None:
+    found = _expression(w, op, Value(name, tuple(shape)), level)
+    if found is None:
         raise Unwritten(f"an activation that takes several statements ({type(op).__name__})")
+    return found
+
+
+def _expression(w: HandWriter, op: Op, value: Value, level: int) -> str | None:
+    """What a function makes of a value, where that is one expression."""
+    before = len(w._statements)
+    made = writer_of(op)(op, w, value)
+    alone = len(w._statements) == before
+    del w._statements[before:]
+    if isinstance(made, tuple) or made.order is not None or not alone:
+        return None
     return str(made.at(level))
 
 
@@ -69,7 +88,7 @@ def _lstm(op: ops.LSTM, w: HandWriter, *values: Value) -> tuple[Value, ...]:
             for letter in "ifo"
         }
         new = applied(w, op.activation, names["g"], loop.units, PRODUCT + 1)
-        c = loop.let("c_new", f"{gates['f']} * {loop.taken[1]} + {gates['i']} * {new}")
+        c = loop.state(1, f"{gates['f']} * {loop.taken[1]} + {gates['i']} * {new}")
         h = f"{gates['o']} * {applied(w, op.activation, c, loop.units, PRODUCT + 1)}"
         if op.projection is not None:
             h = f"({h}) @ {w.plain(w.weight(op.projection)).at(ATOM)}"
@@ -103,8 +122,7 @@ def _gru(op: ops.GRU, w: HandWriter, *values: Value) -> tuple[Value, ...]:
             r = _gate(op, loop, "r", f"{parts['r']} + {given} @ {blocks['r']}")
             reset = loop.let("reset", f"{r} * {h}")
             inner = f"{_bounded(op, loop, reset)} @ {blocks['h']}"
-        total = loop.let("n", f"{parts['n']} + {inner}")
-        n = loop.let("n", applied(w, op.activation, total, loop.units))
+        n = _activated(op.activation, loop, "n", f"{parts['n']} + {inner}")
         return [f"{z} * {h} + (1 - {z}) * {n}"]
 
     return walked(op, w, values, ["h"], cell, gate_words(op, "GRU"))
@@ -119,8 +137,16 @@ def _gate(op: ops.GRU, loop: StepLoop, letter: str, text: str) -> str:
     function = op.recurrent_activation
     if letter == "r" and op.reset_activation is not None:
         function = op.reset_activation
-    name = loop.let(letter, text)
-    return loop.let(letter, applied(loop.w, function, name, loop.units))
+    return _activated(function, loop, letter, text)
+
+
+def _activated(function: Op, loop: StepLoop, letter: str, text: str) -> str:
+    """A statement that takes a function of a sum; its name."""
+    found = _expression(loop.w, function, Value(text, loop.units, None, SUM), TEST)
+    if found is None:
+        name = loop.let(letter, text)
+        found = applied(loop.w, function, name, loop.units, TEST)
+    return loop.let(letter, found)
 
 
 def _bounded(op: ops.GRU, loop: StepLoop, name: str) -> str:
@@ -208,7 +234,9 @@ def walked(
     lines.append(f"{outputs} = [None] * {steps}")
     order = f"reversed(range({steps}))" if op.reverse else f"range({steps})"
     lines.append(f"for {t} in {order}:")
-    loop = StepLoop(w, at, (batch, op.width), names, _taken(op, w, names, shapes), [])
+    loop = StepLoop(
+        w, at, (batch, op.width), names, _taken(op, w, names, shapes), [], mask is not None
+    )
     _quantise(op, loop, shapes)
     texts = cell(loop)
     spread = ", None" * (len(shapes[0]) - 1)

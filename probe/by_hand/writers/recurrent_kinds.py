@@ -37,7 +37,7 @@ def _peephole_lstm(op: ops.PeepholeLSTM, w: HandWriter, *values: Value) -> tuple
         i = gate("i", 0, c)
         f = f"(1 - {i})" if op.coupled else gate("f", 2, c)
         new = applied(w, op.activation, names["g"], loop.units, PRODUCT + 1)
-        after = loop.let("c_new", f"{f} * {c} + {i} * {new}")
+        after = loop.state(1, f"{f} * {c} + {i} * {new}")
         o = gate("o", 1, after)
         return [f"{o} * {applied(w, op.shown, after, loop.units, PRODUCT + 1)}", after]
 
@@ -71,7 +71,7 @@ def _conv_lstm(op: ops.ConvLSTM, w: HandWriter, *values: Value) -> tuple[Value, 
             for letter in "ifo"
         }
         new = applied(w, op.activation, names["g"], units, PRODUCT + 1)
-        c = loop.let("c_new", f"{on['f']} * {loop.taken[1]} + {on['i']} * {new}")
+        c = loop.state(1, f"{on['f']} * {loop.taken[1]} + {on['i']} * {new}")
         return [f"{on['o']} * {applied(w, op.activation, c, units, PRODUCT + 1)}", c]
 
     comment = gate_words(op, "LSTM").replace("units", "filters").replace("columns", "maps")

@@ -44,12 +44,13 @@ def _nearest(op: ops.ResizeNearest, w: HandWriter, x: Value) -> Value:
         plain = way in (("asymmetric", "floor"), ("half_pixel", "round_prefer_ceil"))
         if scale == 1 and size == have and plain:
             continue
+        x = w.named("resized", x)
         if whole and plain:
             text = f"np.repeat({x.text}, {int(scale)}, axis={lies})"
         else:
             places = _places(op, w, scale, size, have)
             text = f"np.take({x.text}, {places}, axis={lies})"
-        x = w.let("resized", Value(text, shape, x.order))
+        x = Value(text, shape, x.order)
     return x
 
 
@@ -83,12 +84,12 @@ def _resize(op: ops.Resize, w: HandWriter, x: Value) -> Value:
         lies, have = x.axes[axis], x.own_shape[axis]
         if have == size and scale == 1 and line is None and op.mode in ("linear", "cubic", "area"):
             continue
-        x, rows = _rows(op, w, x, axis, (size, scale, line))
+        x, rows = _rows(op, w, w.named("resized", x), axis, (size, scale, line))
         letters = "abcdefgh"[: x.rank]
         out = letters.replace(letters[lies], "z")
         shape = tuple(size if at == lies else n for at, n in enumerate(x.shape))
         text = f'np.einsum("{letters},z{letters[lies]}->{out}", {x.text}, {rows})'
-        x = w.let("resized", Value(text, shape, x.order))
+        x = Value(text, shape, x.order)
     return x
 
 
@@ -187,7 +188,6 @@ def _nearest_on_lines(op: ops.NearestOnLines, w: HandWriter, x: Value) -> Value:
         nearest = f"np.where({meets}, {whole}, np.{function}({centre.text}))"
         text = f"np.clip({nearest}, 0, {have - 1}).astype(int)"
         places = w.let("places", Value(text, (size,)), "whole numbers within rounding stay")
-        x = w.let(
-            "resized", Value(f"np.take({x.text}, {places.text}, axis={lies})", shape, x.order)
-        )
+        text = f"np.take({w.named('resized', x).text}, {places.text}, axis={lies})"
+        x = Value(text, shape, x.order)
     return x

@@ -36,9 +36,7 @@ def _grid_sample(op: ops.GridSample, w: HandWriter, x: Value, grid: Value) -> Va
         lines.append(f"{total} = {text}")
     else:
         lines += _corners(op, w, x, (batch, total, names), sizes, whole)
-    w.block(
-        lines, "a grid's first number is the place along the last axis"
-    )
+    w.block(lines, "a grid's first number is the place along the last axis")
     turn = (0, len(places) + 1, *range(1, len(places) + 1))
     return w.result(f"{total}.transpose{as_tuple(turn)}")
 
