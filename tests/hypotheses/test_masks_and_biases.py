@@ -10,6 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import probe
+from probe import ops
+from probe.evaluation.numpy_reference import recompute
+from probe.hypotheses.attention.heads_and_masks import _masks_of_other_kinds
+from probe.ops.step import Ref, Step
+from probe.trial.case import Case
 
 
 def drawn(*shape):
@@ -188,3 +193,27 @@ def test_the_kernel_of_a_function_and_what_is_cut_off_it():
     assert report.findings[0].slug == "flipped-kernel"
     report = probe.check(net, "", x, expected=late)
     assert report.findings[0].claim == "the windows start 2 elements later"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "hidden"),
+    [
+        ("keep", [[1, 0, 0], [1, 1, 1]], True),  # the second sees all, and nothing when inverted
+        ("keep", [[0, 0, 0], [1, 1, 0]], False),
+        ("drop", [[0, 0, 0], [1, 1, 0]], True),
+        ("drop", [[1, 1, 1], [1, 0, 0]], False),
+        ("add", [[0, 0, 0], [1, 1, 1]], None),
+    ],
+)
+def test_an_inverted_mask_may_hide_every_position_of_a_query(kind, rows, hidden, rng):
+    seen = np.array(rows, bool if kind != "add" else np.float64)
+    inputs = (rng.normal(size=(1, 2, 4)), *[rng.normal(size=(1, 3, 4))] * 2, seen)
+    steps = (Step(ops.Attention(0.5, masks=(kind,)), tuple(Ref(-1, k) for k in range(4))),)
+    values = recompute(steps, inputs)
+    case = Case(steps, inputs, values, values[-1][0] + 1)
+    edits = [*_masks_of_other_kinds(case, 0, steps[0].op)]
+    assert [edit.steps[0].op.empty for edit in edits if "inverted" in edit.claim] == {
+        None: [],
+        False: ["nan"],
+        True: ["nan", "mean"],
+    }[hidden]
