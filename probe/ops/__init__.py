@@ -119,7 +119,7 @@ _FILES = {
     "normalization.rms_lp_norm": "LRN LpNormalization RMSNormalization",
     "python_function": "Recomputed",
     "quantize.brevitas": "FloatQuantize IntQuantize SignQuantize",
-    "quantize.dynamic": "AbsMaxQuantize Float8",
+    "quantize.dynamic": "FLOAT8_TYPES AbsMaxQuantize Float8",
     "quantize.fake_quantize": "DynamicQuantize FakeQuantize",
     "quantize.fixed_point": "FixedPoint MiniFloat",
     "quantize.qkeras_activations": (
