@@ -60,7 +60,8 @@ def _passed_over(tree: ast.AST) -> Iterator[int]:
 def is_sentence(text: str) -> bool:
     words = [word for word in text.split() if re.search(r"[^\W\d_]", re.sub(r"\{.*?\}", "", word))]
     small = sum(word.strip(",.;:()").lower() in _SMALL for word in words)
-    return len(words) >= 3 and small * 12 >= len(words)
+    plain = any(word[0].islower() for word in words)  # not so in a list of classes
+    return len(words) >= 3 and small * 12 >= len(words) and plain
 
 
 def template(node: ast.expr) -> str:

@@ -9,7 +9,8 @@ from probe.model import InputSpec
 
 __all__ = ["drawn"]
 
-_BATCH, _TOKENS, _FRAMES, _SAMPLES = 2, 16, 24, 8000
+_BATCH = None  # any number of samples
+_TOKENS, _FRAMES, _SAMPLES = 16, 24, 8000
 _SIDE = 64
 """The side of an image of a model that takes any."""
 
@@ -66,7 +67,7 @@ def _value(config: Any, *names: str) -> Any:
     return next((value for value in found if value is not None), None)
 
 
-_Drawn = tuple[tuple[int, ...], str, int | None]
+_Drawn = tuple[tuple[int | None, ...], str, int | None]
 
 
 def _unknown(config: Any) -> _Drawn | None:

@@ -91,11 +91,11 @@ def test_a_factory_for_what_none_builds(probe, tmp_path):
     (tmp_path / "folder").mkdir()
     np.savez(tmp_path / "mine.npz", relu=np.ones((2, 3)))
     np.save(tmp_path / "folder" / "relu.npy", np.ones((2, 3)))
-    of_onnx = "factory= (--factory) is only for a PyTorch state_dict; this is an ONNX model"
+    of_onnx = "--factory) is only for a PyTorch state_dict; this is an ONNX model"
     for asked, words in (
         ((net, "--factory", "net:Net"), of_onnx),
         ((net, "--all", "--factory", "net:Net"), of_onnx),
-        (("compare", net, net, "--a-factory", "net:Net"), of_onnx),
+        (("compare", net, net, "--a-factory", "net:Net"), of_onnx.replace("--", "--a-")),
         (("record", net, "-o", tmp_path / "run.npz", "--factory", "net:Net"), of_onnx),
         ((KERAS, "--all", "--factory", "net:Net"), "this is a Keras model"),
         (("compare", net, tmp_path / "mine.npz", "--b-factory", "net:Net"), "leave out --factory"),

@@ -7,7 +7,7 @@ import pytest
 from op_cases import normal, positive, vector, weight
 
 from probe import ops
-from probe.model_comparison.graphs.normalize import with_normalization
+from probe.model_comparison.graphs.normalization import with_normalization
 
 CONV = ops.Conv(weight(normal(4, 3, 3)), vector(4), (2,), ((1, 1),), (1,))
 PRODUCT = ops.MatMul(weight(normal(5, 4)), vector(4))

@@ -66,7 +66,6 @@ def of_blocks(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
         if count:
             yield (
                 f"{count} layers of {side} are of {_BLOCKED[:-1]}, ONNX Runtime's layout with "
-                "channels in blocks, and are not taken apart: they are compared as one, and a "
-                "fault in them is told at the last; saved at the level ORT_ENABLE_EXTENDED the "
-                "model has it at its layer"
+                "channels in blocks, and are compared as one. A fault in them is told at the last; "
+                "save the model at the level ORT_ENABLE_EXTENDED to have it at its layer"
             )
