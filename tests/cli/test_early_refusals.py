@@ -98,8 +98,11 @@ def test_a_factory_for_what_none_builds(probe, tmp_path):
         (("compare", net, net, "--a-factory", "net:Net"), of_onnx.replace("--", "--a-")),
         (("record", net, "-o", tmp_path / "run.npz", "--factory", "net:Net"), of_onnx),
         ((KERAS, "--all", "--factory", "net:Net"), "this is a Keras model"),
-        (("compare", net, tmp_path / "mine.npz", "--b-factory", "net:Net"), "leave out --factory"),
-        (("compare", net, tmp_path / "folder", "--b-factory", "net:Net"), "leave out --factory"),
+        (
+            ("compare", net, tmp_path / "mine.npz", "--b-factory", "net:Net"),
+            "leave out --b-factory",
+        ),
+        (("compare", net, tmp_path / "folder", "--b-factory", "net:Net"), "leave out --b-factory"),
     ):
         status, out, err = probe(*asked)
         assert (status, out) == (2, "") and words in err and err.count("\n") == 1, err

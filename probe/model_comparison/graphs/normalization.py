@@ -146,6 +146,7 @@ def gain_of(op: BatchNormalization) -> np.ndarray:
     gain = np.ones(1)
     if op.scale is not None:
         gain = op.scale.value.astype(np.float64).ravel()
+    variance = np.ones(1)
     if op.variance is not None:
-        gain = gain / np.sqrt(op.variance.value.astype(np.float64).ravel() + op.epsilon)
-    return gain
+        variance = op.variance.value.astype(np.float64).ravel()
+    return np.asarray(gain / np.sqrt(variance + op.epsilon))

@@ -44,11 +44,11 @@ def note_unknown(
         kinds = [node.call.capture.kind for node in segment.b if node.op is None]
         if not kinds or not (segment.differs or segment.paired.local is None):
             continue
-        told = f"{printable.line(kinds[0])} has no description"
+        reason = f"{printable.line(kinds[0])} has no description"
         if level.name == INTEGERS:
-            segment.unknown = f"{told}: what rounding to integers does in it is not known"
+            segment.unknown = f"{reason}, so rounding to integers in it is not computed"
         elif any(x not in right for x in _read(segment)):
-            segment.unknown = f"{told}, and what it was given differs already"
+            segment.unknown = f"{reason}, and what it was given differs already"
 
 
 def _read(segment: Segment) -> Iterator[Tensor]:
