@@ -173,9 +173,10 @@ def errors_of(report: "Report") -> Errors | None:
 
 
 def maps(errors: Errors) -> Iterator[ErrorMap]:
-    """Where the error lies: over the image or time and features, and over samples and channels."""
+    """Where the error lies: over the image or time and features, and over samples and channels;
+    nowhere in a single number."""
     ratio = errors.ratio
-    if not ratio.any():
+    if not ratio.ndim or not ratio.any():
         return
     names = errors.axes if len(errors.axes) == ratio.ndim else ()
     for axes in _planes(ratio.shape, names):

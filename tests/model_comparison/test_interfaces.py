@@ -234,6 +234,19 @@ def test_outputs_of_other_shapes_that_are_none_of_the_others_are_a_fault():
     assert probe.compare(net, other, x, search=False).sources
 
 
+@pytest.mark.parametrize("more", [lambda y: y.softmax(-1), lambda y: y.sum(), torch.ones_like])
+def test_what_one_model_gives_beside_the_others_outputs(more):
+    net, other = seeded(Heads, lambda x, y, z: y), seeded(Heads, lambda x, y, z: (y, more(y)))
+    told = "A gives 1 output and B 2 outputs: what the others hold is not compared"
+    comparison = probe.compare(net, other, X)
+    assert comparison.ok and comparison.notes == (told,), str(comparison)
+    assert probe.compare(other, net, X).ok
+    third = seeded(Heads, lambda x, y, z: (y, 2 * more(y)))
+    comparison = probe.compare(other, third, X, search=False)
+    differs = "output 1, which no layer makes in A and B, has other values in B than in A"
+    assert bool(comparison.sources) != any(differs in note for note in comparison.notes)
+
+
 class Pictures(nn.Module):
     """Takes normalised arrays, channels first, or pictures that it normalises itself."""
 

@@ -31,9 +31,10 @@ def pair_outputs(state: WalkState) -> None:
         return
     places, how = _counterparts(state)
     related = pair_related(state, places)
-    state.related.update(state.b.outputs[k] for k in related.used[Side.B])
-    for b, a in zip(*_left(state, places, related), strict=False):
-        places[b] = a
+    left, chosen = _left(state, places, related)
+    places.update(zip(left, chosen, strict=False))
+    more = left[len(chosen) :] if len(state.b.output_names) > len(state.a.output_names) else []
+    state.accounted.update(state.b.outputs[k] for k in (*related.used[Side.B], *more))
     reason = _exchanged(state, places)
     for b, a in places.items():
         _pair_output(state, state.a.outputs[a], state.b.outputs[b], reason)
@@ -119,11 +120,13 @@ def _notes(state: WalkState, places: _Places, how: str, related: Related) -> Ite
         if sorted(first) != sorted(second) and np.prod(first) == np.prod(second):
             yield f"output {state.a.places[a]} has the shape {first} in A and {second} in B"
     counts = [len(graph.output_names) for graph in (state.a, state.b)]
-    paired = (len({*places.values()} | related.used[Side.A]), len({*places} | related.used[Side.B]))
-    if counts[0] != counts[1] and paired != (len(state.a.outputs), len(state.b.outputs)):
-        yield (
-            f"A gives {counts[0]} outputs and B {counts[1]}: what the others hold is not compared"
-        )
+    paired = [
+        len({*places.values()} | related.used[Side.A]),
+        len({*places} | related.used[Side.B]),
+    ]
+    if counts[0] != counts[1] and paired != counts:
+        of_a, of_b = (f"{count} output{'s' * (count != 1)}" for count in counts)
+        yield f"A gives {of_a} and B {of_b}: what the others hold is not compared"
 
 
 def _exchanged(state: WalkState, places: _Places) -> SharedReason | None:

@@ -53,8 +53,8 @@ class WalkState:
     pairs: list[Paired] = field(init=False, default_factory=list)
     wires: list[Wire] = field(init=False, default_factory=list)
     notes: list[str] = field(init=False, default_factory=list)
-    related: set[Tensor] = field(init=False, default_factory=set)
-    """Outputs of B that ones of A are made of, or that are made of these."""
+    accounted: set[Tensor] = field(init=False, default_factory=set)
+    """Outputs of B that are made of A's or that these are made of, and those that it gives more."""
     shared_reasons: dict[Tensor, SharedReason] = field(init=False, default_factory=dict)
     """Of tensors of B what takes the place of reading their segments."""
     values: dict[Tensor, np.ndarray] = field(init=False, default_factory=dict)
@@ -154,7 +154,7 @@ class WalkState:
 
     def is_open(self, output: Tensor) -> bool:
         """Whether an output of B corresponds to none of A."""
-        return not {output, output.root} & {*self.partner, *self.related}
+        return not {output, output.root} & {*self.partner, *self.accounted}
 
     def is_withdrawn(self, a: Tensor, b: Tensor) -> bool:
         """Whether the two turned out to be no pair."""
