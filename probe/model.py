@@ -45,6 +45,7 @@ __all__ = [
     "Slot",
     "StopForward",
     "Unloaded",
+    "WorkedOut",
     "containers_of",
     "is_large",
     "is_model",
@@ -114,9 +115,9 @@ class Capture:
     fixed: tuple[int, ...] = ()
     """Which inputs are known not to follow from the model's input, such as a mask that the model
     makes itself."""
-    constants: Callable[[], Mapping[int, Description]] | None = None
-    """For inputs that do not follow from the model's: the steps from parameters and numbers alone
-    that the model has made them by, as far as they were seen. To be asked while the call is on."""
+    constants: "Callable[[], Mapping[int, WorkedOut]] | None" = None
+    """For inputs that do not follow from the model's: how the model has worked them out, as far as
+    that was seen. To be asked while the call is on."""
     masks: tuple[int, ...] = ()
     """Which inputs are masks, that Keras makes beside the calls."""
     input_names: tuple[str, ...] = ()
@@ -164,6 +165,13 @@ class Capture:
     def goes_by(self, name: str) -> bool:
         """Whether it is a call of what this name stands for."""
         return name in (self.layer, self.alias)
+
+
+class WorkedOut(NamedTuple):
+    """Steps from parameters and numbers alone, and the calls that have made some of the numbers."""
+
+    description: Description
+    made_by: tuple[CallOutput, ...] = ()
 
 
 class Held(NamedTuple):

@@ -1,6 +1,7 @@
 """Numbers that a model works out of its parameters alone: what rounding may do to them, where
 another model holds them worked out."""
 
+import copy
 from collections import OrderedDict
 from pathlib import Path
 
@@ -93,3 +94,118 @@ def test_constant_that_is_off_by_more_than_rounding_is_a_source(backbone, export
     assert source.b == ("/bn0/Mul",)
     assert source.differs[0][0].startswith("constant of Mul")
     assert source.notes[0] == "B's are 1.00002 times A's there"
+
+
+class _Block(torch.nn.Module):
+    """Attention with rotary embeddings, a bias by distance and a mask, and what is scaled by
+    parameters behind it."""
+
+    def __init__(self, base: float = 10000.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.project, self.out = torch.nn.Linear(32, 96), torch.nn.Linear(32, 32)
+        self.distances = torch.nn.Embedding(16, 4)
+        self.register_buffer("inv_freq", base ** (-torch.arange(0, 8, 2) / 8))
+        self.register_buffer("attn_mask", torch.triu(torch.full((7, 7), -100.0), 1))
+        self.A_log = torch.nn.Parameter(torch.rand(32))
+        self.gamma = torch.nn.Parameter(torch.rand(32) + 0.5)
+        self.scale, self.bucket, self.masked = 8**-0.5, 8, True
+
+    def turned(self, x, cos, sin):
+        return x * cos + torch.cat([-x[..., 4:], x[..., :4]], -1) * sin
+
+    def forward(self, x):
+        count, length, _ = x.shape
+        parts = self.project(x).chunk(3, -1)
+        q, k, v = (part.reshape(count, length, 4, 8).transpose(1, 2) for part in parts)
+        places = torch.arange(length)
+        angles = torch.outer(places.float(), self.inv_freq)
+        angles = torch.cat([angles, angles], -1)
+        q, k = (self.turned(part, angles.cos(), angles.sin()) for part in (q, k))
+        apart = (places[:, None] - places[None] + self.bucket).clamp(0, 15)
+        scores = q @ k.transpose(-1, -2) * self.scale
+        scores = scores + self.distances(apart).permute(2, 0, 1)[None]
+        if self.masked:
+            scores = scores + self.attn_mask
+        mixed = torch.softmax(scores, -1) @ v
+        y = self.out(mixed.transpose(1, 2).reshape(count, length, 32))
+        return x + torch.exp(y * -torch.exp(self.A_log)) * self.gamma
+
+
+_TOKENS = np.random.default_rng(1).normal(size=(2, 7, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def block():
+    return _Block().eval()
+
+
+def _source(block, other, tmp_path=None):
+    if tmp_path is not None:
+        path = tmp_path / "other.onnx"
+        torch.onnx.export(other, (torch.from_numpy(_TOKENS),), path, dynamo=False)
+        other = path
+    comparison = probe.compare(block, other, _TOKENS)
+    (source,) = comparison.sources
+    return source
+
+
+@pytest.mark.parametrize("to_onnx", [False, True])
+def test_base_of_a_rotary_embedding_is_fitted(block, to_onnx, tmp_path):
+    source = _source(block, _Block(500000.0).eval(), tmp_path if to_onnx else None)
+    assert source.notes[0] == (
+        "the cosines of a rotary position embedding: base 10000 in A, 500000 in B"
+    )
+    assert source.differs[0][0].endswith(", made of inv_freq")
+
+
+def test_exported_block_agrees(block, tmp_path):
+    path = tmp_path / "block.onnx"
+    torch.onnx.export(block, (torch.from_numpy(_TOKENS),), path, dynamo=False)
+    comparison = probe.compare(block, path, _TOKENS)
+    assert comparison.verdict == "agree", str(comparison)
+
+
+def test_parameter_behind_a_constant_is_named(block, tmp_path):
+    other = copy.deepcopy(block)
+    other.A_log.data += 0.5
+    source = _source(block, other)
+    assert source.differs[0][0].endswith(", neg(exp(A_log))")
+    assert source.notes[0] == "A_log: B's are A's plus 0.5 there"
+    assert source.findings == ()
+    exported = _source(block, other, tmp_path)
+    assert exported.differs[0][0].endswith(", neg(exp(A_log))")
+
+
+def test_order_of_a_layer_scale_is_named(block, tmp_path):
+    other = copy.deepcopy(block)
+    other.gamma.data = other.gamma.data.flip(0)
+    source = _source(block, other, tmp_path)
+    assert source.differs[0][0].endswith(", gamma")
+    assert source.notes[0].endswith(": reversed")
+
+
+def test_mask_that_is_left_out_is_named(block):
+    other = copy.deepcopy(block)
+    other.masked = False
+    source = _source(block, other)
+    assert source.findings[0].claim == "attn_mask is left out of Add"
+
+
+def test_shifted_buckets_of_a_bias_are_one_source(block, tmp_path):
+    other = copy.deepcopy(block)
+    other.bucket = 9
+    source = _source(block, other)
+    assert source.b == ("distances",)
+    assert source.notes[0] == "B's are A's plus 1 there"
+    exported = _source(block, other, tmp_path)
+    assert exported.differs[0][0].endswith(", made by distances")
+    assert exported.notes[0] == (
+        "B's are A's shifted by -1 along axis 2, with others in the last place"
+    )
+
+
+def test_scale_of_attention_is_told_by_the_size_it_comes_from(block):
+    other = copy.deepcopy(block)
+    other.scale = 1 / 8
+    assert _source(block, other).notes[0] == "1 / sqrt(8) in A, 1 / 8 in B"

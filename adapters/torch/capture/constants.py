@@ -8,11 +8,12 @@ while what they took is still as it was.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from probe import description
+from probe.capture.producers import Producers
 from probe.description import Description, Ref, Weight
+from probe.model import CallOutput, WorkedOut
 
 from .tensors import copied, writes_to
 
@@ -53,6 +54,7 @@ class Constants:
 
     def __init__(self) -> None:
         self._made: dict[int, ConstantCall] = {}
+        self.producers = Producers()
 
     def note(
         self,
@@ -70,25 +72,26 @@ class Constants:
 
     def asked(
         self, tensors: Mapping[int, torch.Tensor]
-    ) -> Callable[[], Mapping[int, Description]] | None:
+    ) -> Callable[[], Mapping[int, WorkedOut]] | None:
         """What gives the steps of each of these tensors that was seen to be made."""
         made = {number: tensor for number, tensor in tensors.items() if id(tensor) in self._made}
         if not made:
             return None
         return lambda: {number: found for number, found in self._described(made)}
 
-    def _described(self, tensors: Mapping[int, torch.Tensor]) -> Iterator[tuple[int, Description]]:
+    def _described(self, tensors: Mapping[int, torch.Tensor]) -> Iterator[tuple[int, WorkedOut]]:
         for number, tensor in tensors.items():
             found = self._steps(tensor)
             if found is not None:
                 yield number, found
 
-    def _steps(self, tensor: torch.Tensor) -> Description | None:
+    def _steps(self, tensor: torch.Tensor) -> WorkedOut | None:
         calls = self._behind(tensor)
         if calls is None:
             return None
         build = description.Builder()
         made: dict[int, Ref] = {}
+        makers: dict[CallOutput, None] = {}
         for call in calls:
             found = call.describe()
             if found.description is None:
@@ -96,14 +99,20 @@ class Constants:
             inputs: dict[int, Ref] = {}
             for taken in call.taken:
                 place = found.places[id(taken)]
-                if isinstance(place, Ref):
-                    inputs[place.index] = made.get(id(taken)) or _numbers(build, taken)
+                if not isinstance(place, Ref):
+                    continue
+                if id(taken) not in made:  # that no known function has made
+                    numbers = copied(taken)
+                    maker = self.producers.of(taken, numbers)
+                    makers |= {maker: None} if isinstance(maker, CallOutput) else {}
+                    made[id(taken)] = build.ref(numbers)
+                inputs[place.index] = made[id(taken)]
             given = [inputs[number] for number in sorted(inputs)]
             outputs = build.include(found.description.steps, *given)
             made |= {id(result): y for result, y in zip(call.results, outputs, strict=True)}
         if id(tensor) not in made:
             return None
-        return Description(build.ended(made[id(tensor)]))
+        return WorkedOut(Description(build.ended(made[id(tensor)])), tuple(makers))
 
     def _behind(self, tensor: torch.Tensor) -> list[ConstantCall] | None:
         """The calls that a tensor was made by, in the order in which they were; None where some
@@ -119,8 +128,3 @@ class Constants:
             behind[call.number] = call
             waiting += call.taken
         return sorted(behind.values(), key=lambda call: call.number)
-
-
-def _numbers(build: description.Builder, tensor: torch.Tensor) -> Ref:
-    """A tensor that no known call has made, as numbers."""
-    return build.ref(np.asarray(copied(tensor)))

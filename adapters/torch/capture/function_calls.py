@@ -20,8 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probe.capture.containers import Containers
 from probe.capture.producers import Producers
-from probe.description import Description
-from probe.model import Capture, OnCall
+from probe.model import Capture, OnCall, WorkedOut
 from probe.process.interrupts import stop_here
 
 from ..functions import named
@@ -111,6 +110,7 @@ class FunctionCalls(TorchFunctionMode):
     ) -> Iterator[None]:
         self.marks.add(inputs, FOLLOWS)
         self._captures.producers, self._captures.writes = producers, writes
+        self._captures.constants.producers = producers
         with ExitStack() as stack:
             hooks: list[RemovableHandle] = []
             stack.callback(_remove, hooks)
@@ -126,7 +126,7 @@ class FunctionCalls(TorchFunctionMode):
 
     def constants_among(
         self, tensors: Sequence[torch.Tensor]
-    ) -> Callable[[], Mapping[int, Description]] | None:
+    ) -> Callable[[], Mapping[int, WorkedOut]] | None:
         """What gives the steps by which the pass made those that do not follow from its input."""
         return self._captures.constants.asked(dict(enumerate(tensors)))
 

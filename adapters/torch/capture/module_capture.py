@@ -12,7 +12,7 @@ import torch
 from probe.description import Description, Weight
 from probe.description.custom_layers import registered
 from probe.errors import Undescribed, describing
-from probe.model import Producer
+from probe.model import Producer, WorkedOut
 
 from ..describe.describe import ModuleCall, Scale, describe
 from ..describe.mixed_precision import refuse_mixture, rounding
@@ -37,7 +37,7 @@ class ModuleBegun(NamedTuple):
     """How many calls had ended when it began."""
     held: list[Begun]
     """The tensors that the module holds."""
-    constants: Callable[[], Mapping[int, Description]] | None
+    constants: Callable[[], Mapping[int, WorkedOut]] | None
     """As of ``Capture``."""
     line: int | None
     """The line of the forward around it that makes the call, where it is known."""

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from probe.hypotheses.edits.recurrent_decompositions import Scanned
+from probe.ops import Constant, Parameter
 from probe.ops.step import Ref
 from probe.trial.case import Case, once
 from probe.trial.gathered import Gathered
@@ -36,6 +37,8 @@ def step_name(case: Case, position: int) -> str:
     op = case.steps[position].op
     if isinstance(op, Gathered):
         return op.call
+    if isinstance(op, Parameter | Constant) and (name := _number_name(case, position, op)):
+        return name
     kind = type(op)
     alike = _alike(case)[kind, call]
     words = "the recurrence" if kind is Scanned else kind.__name__.lstrip("_")
@@ -46,6 +49,16 @@ def step_name(case: Case, position: int) -> str:
     if call:
         return f"{call} ({words}{which})"
     return f"{words}{which}"
+
+
+def _number_name(case: Case, position: int, op: Parameter | Constant) -> str:
+    """A parameter by its name, and a constant by the step that takes it."""
+    if isinstance(op, Parameter):
+        return op.weight.name
+    for reader, step in enumerate(case.steps):
+        if any(ref.step == position for ref in step.sources(reader)):
+            return f"the constant of {step_name(case, reader)}"
+    return ""
 
 
 @once
@@ -64,7 +77,7 @@ def tensor_name(case: Case, ref: Ref) -> str:
         if len(case.inputs) == 1:
             return "the input"
         return f"input {ref.index}"
-    if _word(case, ref.step):
+    if _word(case, ref.step) or isinstance(case.steps[ref.step].op, Parameter | Constant):
         return step_name(case, ref.step)
     if len(case.values[ref.step]) > 1:
         output = f"output {ref.index} of "

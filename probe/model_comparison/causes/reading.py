@@ -9,33 +9,28 @@ from typing import Any
 import numpy as np
 
 from probe import printable
+from probe.model_comparison.causes.constants import differing_constants, marked_kinds
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
     Beside,
     Difference,
-    close,
     differing_weights,
 )
-from probe.model_comparison.causes.weight_relations import relation
 from probe.model_comparison.graphs.axes import Way
-from probe.model_comparison.graphs.graph import GraphNode, Tensor
+from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.normalization import (
     FoldedNode,
-    constant_values,
     gain_of,
     normalization_behind,
     normalizing,
     with_normalization,
 )
-from probe.model_comparison.graphs.normalize import is_constant, values_in
 from probe.model_comparison.matching.level import Level
 from probe.model_comparison.matching.segments import Segment, computing
-from probe.numerics.dtypes import widened
 from probe.ops import BatchNormalization, Recurrence
 from probe.ops.base import Op
 from probe.ops.step import field_names
-from probe.ops.weight import Weight
 from probe.report.parameters import parameters_of
 
 __all__ = ["aligned", "hidden", "matched", "read", "transplanted"]
@@ -54,7 +49,7 @@ def read(segment: Segment, level: Level) -> list[Difference]:
     for left, right in pairs:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
-        differences += _constants(left, right)
+        differences += differing_constants(left, right, level.unit)
     beside = Beside(level.unit, tuple(_gains(segment)))
     for left, right in pairs:
         if isinstance(left.op, Recurrence) and isinstance(right.op, Recurrence):
@@ -129,7 +124,9 @@ def matched(
     """Nodes of one kind in the same order, and the kinds of those that only one side has."""
     kinds_a, kinds_b = _kinds(a), _kinds(b)
     pairs, only_a, only_b = [], [], []
-    matcher = SequenceMatcher(None, kinds_a, kinds_b, autojunk=False)
+    matcher: SequenceMatcher[Any] = SequenceMatcher(None, kinds_a, kinds_b, autojunk=False)
+    if kinds_a != kinds_b:  # then a step of the same numbers rather than another of its kind
+        matcher.set_seqs(*marked_kinds(a, b))
     for tag, i, j, k, m in matcher.get_opcodes():
         if tag == "equal":
             pairs += list(zip(a[i:j], b[k:m], strict=True))
@@ -162,43 +159,6 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
     return [value]
-
-
-def _constants(a: GraphNode, b: GraphNode) -> Iterator[Difference]:
-    """The numbers that two ops of one kind are applied to, where they are others."""
-    held_a, held_b = (
-        [(x, y) for x in node.inputs if (y := _own(x)) is not None] for node in (a, b)
-    )
-    for (left, mine), (_, theirs) in zip(held_a, held_b, strict=False):
-        values, other = widened(values_in(mine)), widened(values_in(theirs))
-        if values.size == other.size and values.dtype.kind in "fiu":
-            other = other.reshape(values.shape)
-            if not close(values, other).all():
-                yield _constant(a, left.node, values, other, isinstance(mine, Weight))
-
-
-def _constant(
-    a: GraphNode, node: GraphNode | None, mine: np.ndarray, theirs: np.ndarray, in_weight: bool
-) -> Difference:
-    """Two constants of one shape, told by the element that differs most."""
-    at = np.unravel_index(int(np.argmax(np.abs(mine - theirs))), mine.shape)
-    name = f"constant of {a.kind}"
-    if mine.size > 1:
-        name += f" at [{', '.join(map(str, at))}]"
-    field: str = "value"
-    value: Weight | np.ndarray = theirs
-    if in_weight:
-        field, value = "weight", Weight("", None, theirs)
-    note = relation(mine, theirs, ~close(mine, theirs))
-    return Difference(name, float(mine[at]), float(theirs[at]), node, field, value, note)
-
-
-def _own(tensor: Tensor) -> Weight | np.ndarray | None:
-    """What a model has from itself: a weight, numbers, or an array that it made."""
-    constant = is_constant(tensor)
-    if constant is None and constant_values(tensor.root) is not None:
-        return tensor.value
-    return constant
 
 
 def _turned(axes: Any, way: Way) -> Any:

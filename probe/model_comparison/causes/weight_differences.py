@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probe.model_comparison.causes.weight_relations import Rounding, relation
-from probe.model_comparison.graphs.graph import GraphNode
+from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.weights import held_weights
 from probe.numerics.dtypes import widened
@@ -40,6 +40,8 @@ class Difference:
     value: Any = None
     """What A's op would hold in that field to be like B's; None where it cannot."""
     note: str = ""
+    tensor: Tensor | None = None
+    """Of a constant: A's, which may be made by no node that is known."""
     certain: bool = False
     """Whether the note alone says what is wrong."""
 

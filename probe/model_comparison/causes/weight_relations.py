@@ -18,6 +18,10 @@ _TOLD = 1e-4
 """A factor or shift is told where it is one by that much."""
 _LARGE = 1 << 13
 """Of so many slices the order is looked for."""
+_SHIFTS = 4
+"""By so many places at most slices are shifted."""
+_SHIFTED = 3
+"""So many slices at least are the same ones."""
 _DIRECTIONS = 24
 
 
@@ -83,6 +87,8 @@ def _relations(
         yield from _held(flipped, b, rounding, gains, "B's are A's in reverse order")
     for axis in range(a.ndim):
         yield from _ordered(a, b, axis, rounding, gains)
+    for axis in range(a.ndim):
+        yield from _shifted(a, b, axis, rounding)
 
 
 def _number(a: np.ndarray, b: np.ndarray, other: np.ndarray) -> Iterator[str]:
@@ -187,6 +193,20 @@ def _ordered(
     order = order_in_words(origin)
     made = np.take(a, origin, axis)
     yield from _held(made, b, rounding, gains, f"{words}: {order}" if order else words)
+
+
+def _shifted(a: np.ndarray, b: np.ndarray, axis: int, rounding: Rounding) -> Iterator[str]:
+    """The slices along an axis some places further on, with others at the end."""
+    left, right = (np.moveaxis(array, axis, 0) for array in (a, b))
+    for by in range(1, _SHIFTS + 1):
+        if len(left) < _SHIFTED + by or (a.ndim == 1 and len(left) < 4 * _SHIFTED):
+            return
+        for shift, kept, held in ((by, left[:-by], right[by:]), (-by, left[by:], right[:-by])):
+            if np.ptp(kept) and Rounding(rounding.unit).covers(kept, held):
+                yield (
+                    f"B's are A's shifted by {shift} along axis {axis}, with others in the "
+                    f"{'first' if shift > 0 else 'last'} place{'s' * (by > 1)}"
+                )
 
 
 def _origin(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from probe.model_comparison.matching.paired import Paired
 from probe.model_comparison.matching.segments import Joined, Segment, joined
 from probe.numerics.precision import precision_of
 from probe.ops import Identity
+from probe.ops.step import Step
 from probe.report import Finding
 from probe.trial.case import Case
 from probe.trial.fit import RoundingAllowance
@@ -176,18 +177,11 @@ def _explains(
     difference: Difference, whole: Joined, theirs: np.ndarray, allowed: np.ndarray | None
 ) -> bool:
     """Whether A's layers with B's field in them give what B's give."""
-    op, node = transplanted(difference), difference.node
-    if op is None or node is None:
+    changed = _changed(difference, whole)
+    if changed is None:
         return False
-    parts = node.parts if isinstance(node, FoldedNode) else (node,)
-    if not whole.places.keys() >= set(parts):
-        return False
-    steps = list(whole.steps)
-    for part in parts:
-        place = whole.places[part]
-        steps[place] = replace(steps[place], op=op if part is parts[0] else Identity())
     try:
-        output = np.asarray(recompute(steps, whole.inputs)[-1][0])
+        output = np.asarray(recompute(*changed)[-1][0])
     except Exception as error:
         refused(error)
         return False
@@ -198,3 +192,24 @@ def _explains(
         apart = np.abs(output - theirs)
     finite = np.isfinite(apart)
     return bool((apart <= 2 * slack + 1e-6 * np.abs(output))[finite].all()) and bool(finite.any())
+
+
+def _changed(
+    difference: Difference, whole: Joined
+) -> tuple[Sequence[Step], Sequence[np.ndarray]] | None:
+    """The steps with B's field in A's op, and what they take; None where it fits nowhere."""
+    op, node = transplanted(difference), difference.node
+    if node is None and difference.tensor in whole.tensors:
+        place = whole.tensors.index(difference.tensor)
+        theirs = np.asarray(difference.value).reshape(whole.inputs[place].shape)
+        return whole.steps, (*whole.inputs[:place], theirs, *whole.inputs[place + 1 :])
+    if op is None or node is None:
+        return None
+    parts = node.parts if isinstance(node, FoldedNode) else (node,)
+    if not whole.places.keys() >= set(parts):
+        return None
+    steps = list(whole.steps)
+    for part in parts:
+        place = whole.places[part]
+        steps[place] = replace(steps[place], op=op if part is parts[0] else Identity())
+    return steps, whole.inputs

@@ -9,9 +9,16 @@ from functools import cached_property
 import ml_dtypes
 import numpy as np
 
-from probe.description import Description
 from probe.evaluation.reference import values_of
-from probe.model import CallOutput, Capture, Model, ModelInput, NamesArrays, StopForward
+from probe.model import (
+    CallOutput,
+    Capture,
+    Model,
+    ModelInput,
+    NamesArrays,
+    StopForward,
+    WorkedOut,
+)
 from probe.model_comparison.graphs.bits import bits_of
 from probe.model_comparison.graphs.origins import Origin, origin_of
 from probe.model_comparison.graphs.spool import Spool
@@ -299,7 +306,7 @@ class _Building:
             tensor.node = node
         self.nodes.append(node)
 
-    def _input(self, call: GraphCall, index: int, steps: Description | None) -> Tensor:
+    def _input(self, call: GraphCall, index: int, known: WorkedOut | None) -> Tensor:
         capture = call.capture
         array = capture.inputs[index]
         maker = capture.made_by[index] if index < len(capture.made_by) else None
@@ -315,8 +322,8 @@ class _Building:
         key = bits_of(array)
         if key not in self._strays:
             self._strays[key] = stray = Tensor(f"input {index} of {call.name}", array)
-            if steps is not None:
-                stray.origin = origin_of(steps, array, capture.dtype)
+            if known is not None:
+                stray.origin = origin_of(known, array, capture.dtype)
                 stray.rounding = None if stray.origin is None else stray.origin.rounding
         return self._strays[key]
 

@@ -8,6 +8,7 @@ import numpy as np
 from probe.description import Description
 from probe.evaluation.allowance import allowances
 from probe.evaluation.numpy_reference import recompute
+from probe.model import CallOutput, WorkedOut
 from probe.numerics.precision import stored_in
 from probe.ops.step import weights_of
 from probe.trial.refusals import refused
@@ -29,6 +30,8 @@ class Origin:
     description: Description
     rounding: np.ndarray
     """How far two ways to work the numbers out may lie apart."""
+    made_by: tuple[CallOutput, ...] = ()
+    """The calls that have made some of the numbers."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -36,8 +39,9 @@ class Origin:
         return tuple(weights_of(self.description.steps))
 
 
-def origin_of(description: Description, array: np.ndarray, dtype: str) -> Origin | None:
+def origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> Origin | None:
     """The origin of an array that the steps are said to give; None where they do not."""
+    description = known.description
     try:
         values = recompute(description.steps, ())
         (rounding,) = allowances(description.steps, (), values, stored_in(dtype), exact=True)
@@ -54,4 +58,5 @@ def origin_of(description: Description, array: np.ndarray, dtype: str) -> Origin
     if (np.abs(mine - theirs) > _ALIKE * np.abs(mine).max(initial=0.0)).any():
         return None
     usual = np.abs(mine).max(initial=0.0, where=np.abs(mine) < _ENDLESS)
-    return Origin(description, np.minimum(2 * np.where(finite, rounding, 0.0), _LITTLE * usual))
+    rounding = np.minimum(2 * np.where(finite, rounding, 0.0), _LITTLE * usual)
+    return Origin(description, rounding, known.made_by)

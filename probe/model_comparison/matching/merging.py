@@ -18,6 +18,12 @@ def _strays(segment: Segment) -> Iterator[Tensor]:
         yield from (x for x in node.inputs if x.node is None and x.input is None)
 
 
+def _makers(stray: Tensor) -> Iterator[tuple[str, int]]:
+    """The calls that have made what such an array was worked out from."""
+    if stray.origin is not None:
+        yield from ((maker.layer, maker.call) for maker in stray.origin.made_by)
+
+
 def _alike(segments: Sequence[Segment]) -> set[Tensor]:
     """Such arrays that the other model has too."""
     sides: list[dict[Tensor, np.ndarray]] = [{}, {}]
@@ -64,13 +70,16 @@ def merged(segments: Sequence[Segment], innocent: Sequence[Segment] = ()) -> lis
         if not segment.differs:
             accounted |= {*segment.a, *segment.b}
             used.update(_strays(segment))
+    makers = {maker for segment in differing for x in _strays(segment) for maker in _makers(x)}
     groups: list[tuple[set[Hashable], list[Segment]]] = []
     for segment in differing:
         moving = [node for node in (*segment.a, *segment.b) if node.layout and moves_elements(node)]
         own = (*computing(segment.a), *computing(segment.b), *moving)
         marks: set[Hashable] = {node for node in own if node not in accounted}
         marks |= {segment.paired.origin, segment.shared_reason} - {None}
-        marks |= {x for x in _strays(segment) if x not in used}
+        strays = [x for x in _strays(segment) if x not in used]
+        marks.update(strays, *map(_makers, strays))
+        marks |= {node.call.capture.key for node in segment.b} & makers
         marks |= {(wire.reads.root, wire.instead.root) for wire in segment.wires}
         marks |= {
             (node.call, node.inputs[0].root)
