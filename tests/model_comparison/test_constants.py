@@ -80,6 +80,7 @@ def test_factor_and_shift_folded_into_the_convolution_are_no_source(
     assert "Mul" not in kinds
     comparison = probe.compare(backbone, options.optimized_model_filepath, _X)
     assert comparison.verdict == "agree", str(comparison)
+    assert not any("hidden by rounding" in note for note in comparison.notes)
 
 
 def test_constant_that_is_off_by_more_than_rounding_is_a_source(backbone, exported, tmp_path):
@@ -189,6 +190,7 @@ def test_mask_that_is_left_out_is_named(block):
     other = copy.deepcopy(block)
     other.masked = False
     source = _source(block, other)
+    assert source.notes[0] == "A's Add of attn_mask has no counterpart in B"
     assert source.findings[0].claim == "attn_mask is left out of Add"
 
 

@@ -19,7 +19,13 @@ from probe.ops import Constant, Outputs, Parameter
 from probe.ops.step import Step, weights_of
 from probe.ops.weight import Weight
 
-__all__ = ["constant_name", "differing_constants", "marked_kinds", "own_numbers"]
+__all__ = [
+    "constant_name",
+    "differing_constants",
+    "marked_kinds",
+    "own_numbers",
+    "with_its_numbers",
+]
 
 _LONG = 40
 """Letters of an expression."""
@@ -27,6 +33,8 @@ _NUMBERED = re.compile(r"^(.*::|/|_|val_)|^[a-z_]*\\d+$|Constant", re.IGNORECASE
 """Names that an exporter has made up."""
 _SAME = 1e-6
 _MOST = 1 << 12
+_MASKED = -50.0
+"""What a mask subtracts, or more."""
 
 
 def own_numbers(tensor: Tensor) -> Weight | np.ndarray | None:
@@ -51,6 +59,31 @@ def differing_constants(a: GraphNode, b: GraphNode, unit: float) -> Iterator[Dif
         same = close(values, other) | _rounded(left, right, values, other, unit)
         if not same.all():
             yield _difference(a, left, right, (values, other, same), isinstance(mine, Weight))
+
+
+def with_its_numbers(node: GraphNode) -> str:
+    """A step with what it is applied to besides the data: "Add of attn_mask"; "" where that is
+    nothing, or a single number."""
+    for x in node.inputs:
+        constant = own_numbers(x)
+        if constant is None or len(node.inputs) < 2:
+            continue
+        values = np.asarray(values_in(constant))
+        if values.size > 1 and values.dtype.kind in "fb":
+            shape = " x ".join(map(str, values.shape))
+            name = constant_name(x) or _as_mask(values) or f"numbers of its own ({shape})"
+            return f"{node.kind} of {name}"
+    return ""
+
+
+def _as_mask(values: np.ndarray) -> str:
+    """What a mask holds, as words; "" of other numbers."""
+    levels = np.unique(values[:1].ravel())
+    if values.dtype.kind == "b":
+        return "a mask"
+    if len(levels) == 2 and levels[1] == 0 and levels[0] <= _MASKED:
+        return f"a mask of 0 and {levels[0]:.3g}"
+    return ""
 
 
 def marked_kinds(

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from probe import printable
-from probe.model_comparison.causes.constants import differing_constants, marked_kinds
+from probe.model_comparison.causes.constants import (
+    differing_constants,
+    marked_kinds,
+    with_its_numbers,
+)
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
@@ -58,9 +62,21 @@ def read(segment: Segment, level: Level) -> list[Difference]:
             differences += differing_weights(left, right, beside)
     if only_a or only_b:
         of_a, of_b = (", ".join(_kinds(nodes)) or "none" for nodes in (a, b))
-        differences.append(Difference("steps", of_a, of_b))
+        differences.append(Difference("steps", of_a, of_b, note=_without_counterpart(a, b, pairs)))
     differences += _wires(segment)
     return differences
+
+
+def _without_counterpart(
+    a: Sequence[GraphNode], b: Sequence[GraphNode], pairs: Sequence[tuple[GraphNode, GraphNode]]
+) -> str:
+    """The steps with numbers of their own that only one side has."""
+    matched_nodes = {node for pair in pairs for node in pair}
+    for side, nodes, other in (("A", a, "B"), ("B", b, "A")):
+        alone = [words for x in nodes if x not in matched_nodes and (words := with_its_numbers(x))]
+        if alone:
+            return f"{side}'s {' and '.join(alone)} has no counterpart in {other}"
+    return ""
 
 
 def aligned(segment: Segment) -> tuple[list[GraphNode], list[GraphNode]]:

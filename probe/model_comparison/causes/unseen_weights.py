@@ -10,7 +10,9 @@ from probe import printable
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.reading import aligned, matched
 from probe.model_comparison.causes.weight_differences import close
+from probe.model_comparison.causes.weight_relations import Rounding
 from probe.model_comparison.graphs.graph import GraphNode
+from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.normalize import is_constant
 from probe.model_comparison.graphs.weights import held_weights
 from probe.model_comparison.matching.segments import Segment, joined, names_of
@@ -25,6 +27,8 @@ __all__ = ["unseen_weights"]
 
 _LIKE = 1e-3
 """How far the output may move, as a part of its largest value, by weights that correspond."""
+_FOLDED = 4e-6
+"""How far weights may lie apart that were folded in float32, as a share of the largest."""
 _ADDED = ("bias", "recurrent_bias")
 """Of a recurrence, whose two biases may be shared out in any way."""
 
@@ -50,7 +54,7 @@ def _of_nodes(left: GraphNode, right: GraphNode, segment: Segment) -> Iterator[s
         if isinstance(left.op, Recurrence) and name in _ADDED:
             continue
         other_values = _in_order(left, right, name, theirs[name].value)
-        differ = _apart(mine[name], other_values)
+        differ = _apart(mine[name], other_values, isinstance(left, FoldedNode))
         if differ is not None:
             yield from _unseen(left, right, name, other_values, differ, segment)
 
@@ -65,12 +69,16 @@ def _in_order(left: GraphNode, right: GraphNode, name: str, value: np.ndarray) -
     return np.concatenate([value[..., b.block(gate)] for gate in a.gates], axis=-1)
 
 
-def _apart(mine: Weight, theirs: np.ndarray) -> np.ndarray | None:
-    """Which elements of A's weight are others in B; None where none is, or the shapes differ."""
+def _apart(mine: Weight, theirs: np.ndarray, folded: bool = False) -> np.ndarray | None:
+    """Which elements of A's weight are others in B; None where none is, or the shapes differ. Of
+    weights that a normalisation was ``folded`` into a share of the largest is rounding."""
     value = mine.value
     if value.shape != theirs.shape or np.array_equal(value, theirs):
         return None
     differ = ~close(widened(value), widened(theirs))
+    if folded:
+        left, right = (widened(values).reshape(1, -1) for values in (value, theirs))
+        differ &= ~Rounding().between(left, right, _FOLDED, 0.0).reshape(value.shape)
     if differ.any():
         return differ
     return None

@@ -12,6 +12,9 @@ from probe.ops.weight import Weight
 
 __all__ = ["expected_error"]
 
+_ENDLESS = 1e30
+"""What a mask subtracts, or more."""
+
 
 def expected_error(
     nodes: Sequence[GraphNode], end: Tensor, level: Level, against: np.ndarray
@@ -30,7 +33,7 @@ def expected_error(
             spread[out] += level.steps[node] ** 2 / 12
         elif level.unit and not node.layout and out.value.dtype.kind == "f":
             spread[out] += (level.unit * _root(out.value)) ** 2 / 3
-    deviation = float(np.std(widened(against)))
+    deviation = float(np.std(_usual(against)))
     square = spread.get(end, 0.0)
     if square and deviation:
         return float(np.sqrt(square) / deviation)
@@ -60,5 +63,11 @@ def _through(node: GraphNode, arrived: Sequence[float], level: Level) -> float:
 
 
 def _root(value: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(_usual(value) ** 2)))
+
+
+def _usual(value: np.ndarray) -> np.ndarray:
+    """The numbers, without those that a mask makes endless."""
     wide = widened(value).ravel()
-    return float(np.sqrt(np.mean(np.where(np.isfinite(wide), wide, 0.0) ** 2)))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(np.abs(wide) < _ENDLESS, wide, 0.0))
