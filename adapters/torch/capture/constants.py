@@ -6,6 +6,7 @@ while what they took is still as it was.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ class Constants:
         if any(id(result) in known or result.nbytes > _LARGE for result in results):
             return
         written = list(map(writes_to, (*taken, *results)))
-        call = ConstantCall(len(self._made), taken, results, written, describe)
+        call = ConstantCall(len(self._made), taken, results, written, cache(describe))
         self._made |= {id(result): call for result in results}
 
     def asked(

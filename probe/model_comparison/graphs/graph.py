@@ -56,6 +56,11 @@ class GraphCall:
         return (self.capture.layer or "(root)") + number
 
     @cached_property
+    def worked_out(self) -> Mapping[int, WorkedOut]:
+        """How inputs were made that do not follow from the model's; asked while the call is on."""
+        return self.capture.constants() if self.capture.constants else {}
+
+    @cached_property
     def values(self) -> list[tuple[np.ndarray, ...]]:
         """The outputs of every step in NumPy."""
         return values_of(self.capture)
@@ -171,8 +176,7 @@ class ModelGraph:
     training: bool = False
     """Whether a layer ran in training mode."""
     steps: dict[GraphNode, float] = field(default_factory=dict)
-    """The distance of neighbouring values of what a node gives, where that was rounded to the
-    numbers that integers stand for."""
+    """The distance of neighbouring values of what a node gives that integers stand for."""
 
     @property
     def tensors(self) -> Iterator[Tensor]:
@@ -244,10 +248,7 @@ class _Building:
     def add(self, capture: Capture) -> None:
         call = GraphCall(capture)
         self.training = self.training or capture.training
-        origins = {} if capture.constants is None else capture.constants()
-        inputs = tuple(
-            self._input(call, index, origins.get(index)) for index in range(len(capture.inputs))
-        )
+        inputs = tuple(self._input(call, index) for index in range(len(capture.inputs)))
         shared = tuple(map(_shared, inputs, capture.inputs))
         outputs = tuple(map(self._spool.keep, capture.outputs))
         call.capture = capture = replace(capture, inputs=shared, outputs=outputs, constants=None)
@@ -306,7 +307,7 @@ class _Building:
             tensor.node = node
         self.nodes.append(node)
 
-    def _input(self, call: GraphCall, index: int, known: WorkedOut | None) -> Tensor:
+    def _input(self, call: GraphCall, index: int) -> Tensor:
         capture = call.capture
         array = capture.inputs[index]
         maker = capture.made_by[index] if index < len(capture.made_by) else None
@@ -322,7 +323,7 @@ class _Building:
         key = bits_of(array)
         if key not in self._strays:
             self._strays[key] = stray = Tensor(f"input {index} of {call.name}", array)
-            if known is not None:
+            if (known := call.worked_out.get(index)) is not None:
                 stray.origin = origin_of(known, array, capture.dtype)
                 stray.rounding = None if stray.origin is None else stray.origin.rounding
         return self._strays[key]
