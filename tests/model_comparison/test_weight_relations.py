@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import probe
-from probe.model_comparison.causes.weight_relations import Rounding, relation
+from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.weights_read_back.orders import order_in_words
 
 pytestmark = pytest.mark.filterwarnings(*TORCH_EXPORT)
@@ -63,13 +63,13 @@ def test_rows_are_found_in_half_precision(dtype):
     unit = float(ml_dtypes.finfo(dtype).eps) / 2
     b = _WEIGHT[::-1].astype(dtype).astype(np.float64)
     assert related(_WEIGHT, b) == ""
-    assert related(_WEIGHT, b, rounding=Rounding(unit)).endswith(": reversed")
+    assert related(_WEIGHT, b, rounding=RoundingBetween(unit)).endswith(": reversed")
 
 
 def test_rows_are_found_among_integers():
     step = np.abs(_WEIGHT).max() / 127
     b = np.roll(np.rint(_WEIGHT / step), 1, 0) * step
-    assert related(_WEIGHT, b, rounding=Rounding(0.0, np.full(b.shape, step))).endswith(
+    assert related(_WEIGHT, b, rounding=RoundingBetween(0.0, np.full(b.shape, step))).endswith(
         ": rolled by 1"
     )
 

@@ -9,11 +9,11 @@ import numpy as np
 from probe import printable
 from probe.model_comparison.causes.position_tables import apart_in_words, position_table
 from probe.model_comparison.causes.weight_differences import Difference, close
-from probe.model_comparison.causes.weight_relations import Rounding, relation
+from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import constant_values
 from probe.model_comparison.graphs.normalize import is_constant, values_in
-from probe.model_comparison.graphs.origins import Origin
+from probe.model_comparison.graphs.origins import ConstantOrigin
 from probe.numerics.dtypes import widened
 from probe.ops import Constant, Outputs, Parameter
 from probe.ops.step import Step, weights_of
@@ -126,7 +126,9 @@ def _rounded(left: Tensor, right: Tensor, a: np.ndarray, b: np.ndarray, unit: fl
         np.zeros(a.shape),
     )
     with np.errstate(invalid="ignore"):
-        return np.asarray((np.abs(a - b) <= room) | Rounding(unit).between(a, b, _SAME, 1.01))
+        return np.asarray(
+            (np.abs(a - b) <= room) | RoundingBetween(unit).between(a, b, _SAME, 1.01)
+        )
 
 
 def _difference(
@@ -160,7 +162,7 @@ def _difference(
     )
 
 
-def _parameters(a: Origin | None, b: Origin | None) -> str:
+def _parameters(a: ConstantOrigin | None, b: ConstantOrigin | None) -> str:
     """How the parameters follow from one another that two constants are worked out of."""
     if a is None or b is None:
         return ""
@@ -222,7 +224,7 @@ def constant_name(tensor: Tensor) -> str:
     return ""
 
 
-def _made_of(origin: Origin) -> str:
+def _made_of(origin: ConstantOrigin) -> str:
     """The expression of parameters that gives a constant, or else these."""
     steps = origin.description.steps
     names = [name for name in weights_of(steps) if not _NUMBERED.search(name)]

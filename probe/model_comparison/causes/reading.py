@@ -17,8 +17,8 @@ from probe.model_comparison.causes.constants import (
 from probe.model_comparison.causes.recurrent_weights import differing_gates
 from probe.model_comparison.causes.weight_differences import (
     LEFT_OUT,
-    Beside,
     Difference,
+    WeightContext,
     differing_weights,
 )
 from probe.model_comparison.graphs.axes import Way
@@ -54,7 +54,7 @@ def read(segment: Segment, level: Level) -> list[Difference]:
         differences += _fields(left, right, segment.paired.way)
     for left, right in pairs:
         differences += differing_constants(left, right, level.unit)
-    beside = Beside(level.unit, tuple(_gains(segment)))
+    beside = WeightContext(level.unit, tuple(_gains(segment)))
     for left, right in pairs:
         if isinstance(left.op, Recurrence) and isinstance(right.op, Recurrence):
             differences += differing_gates(left, left.op, right.op, beside.unit)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from probe.model_comparison.causes.weight_differences import Difference
-from probe.model_comparison.causes.weight_relations import Rounding
+from probe.model_comparison.causes.weight_relations import RoundingBetween
 from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.weights import other_directions
 from probe.numerics.dtypes import widened
@@ -27,7 +27,7 @@ def differing_gates(
     if sorted(first.gates) != sorted(second.gates) or first.width != second.width:
         yield Difference("gates", first.gates, second.gates)
         return
-    rounding = Rounding(unit)
+    rounding = RoundingBetween(unit)
     mine, theirs = _by_gates(first), _by_gates(second)
     differing = [name for name in mine if not _same(mine[name], theirs[name], rounding)]
     other = [_by_gates(op) for op in other_directions(a)]
@@ -64,13 +64,15 @@ def _by_gates(op: Recurrence) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def _same(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], rounding: Rounding) -> bool:
+def _same(
+    mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], rounding: RoundingBetween
+) -> bool:
     return mine.keys() == theirs.keys() and all(
         _alike(values, theirs[gate], rounding).all() for gate, values in mine.items()
     )
 
 
-def _alike(a: np.ndarray, b: np.ndarray, rounding: Rounding) -> np.ndarray:
+def _alike(a: np.ndarray, b: np.ndarray, rounding: RoundingBetween) -> np.ndarray:
     if a.shape != b.shape:
         return np.zeros(1, bool)
     digits = 10 * _SAME if a.ndim == 1 else _SAME  # sums
@@ -78,7 +80,7 @@ def _alike(a: np.ndarray, b: np.ndarray, rounding: Rounding) -> np.ndarray:
 
 
 def _gate_by_gate(
-    name: str, mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], rounding: Rounding
+    name: str, mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray], rounding: RoundingBetween
 ) -> Iterator[Difference]:
     for gate, values in mine.items():
         other = theirs[gate]

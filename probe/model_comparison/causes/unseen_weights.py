@@ -10,7 +10,7 @@ from probe import printable
 from probe.evaluation.numpy_reference import recompute
 from probe.model_comparison.causes.reading import aligned, matched
 from probe.model_comparison.causes.weight_differences import close
-from probe.model_comparison.causes.weight_relations import Rounding
+from probe.model_comparison.causes.weight_relations import RoundingBetween
 from probe.model_comparison.graphs.graph import GraphNode
 from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.normalize import is_constant
@@ -78,7 +78,7 @@ def _apart(mine: Weight, theirs: np.ndarray, folded: bool = False) -> np.ndarray
     differ = ~close(widened(value), widened(theirs))
     if folded:
         left, right = (widened(values).reshape(1, -1) for values in (value, theirs))
-        differ &= ~Rounding().between(left, right, _FOLDED, 0.0).reshape(value.shape)
+        differ &= ~RoundingBetween().between(left, right, _FOLDED, 0.0).reshape(value.shape)
     if differ.any():
         return differ
     return None

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from probe.model_comparison.causes.weight_relations import Rounding, relation
+from probe.model_comparison.causes.weight_relations import RoundingBetween, relation
 from probe.model_comparison.graphs.graph import GraphNode, Tensor
 from probe.model_comparison.graphs.normalization import FoldedNode
 from probe.model_comparison.graphs.weights import held_weights
 from probe.numerics.dtypes import widened
 from probe.ops.weight import Weight
 
-__all__ = ["LEFT_OUT", "Beside", "Difference", "close", "differing_weights"]
+__all__ = ["LEFT_OUT", "Difference", "WeightContext", "close", "differing_weights"]
 
 _SAME = 1e-6
 """How far numbers may lie apart that went through float32."""
@@ -47,7 +47,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class WeightContext:
     """What is known besides of the weights of two segments."""
 
     unit: float = 0.0
@@ -56,10 +56,12 @@ class Beside:
     """What normalisations of the segments multiply channels by, by their layers."""
 
 
-_ALONE = Beside()
+_ALONE = WeightContext()
 
 
-def differing_weights(a: GraphNode, b: GraphNode, beside: Beside = _ALONE) -> Iterator[Difference]:
+def differing_weights(
+    a: GraphNode, b: GraphNode, beside: WeightContext = _ALONE
+) -> Iterator[Difference]:
     """The weights in which two ops of one kind differ, but for rounding."""
     mine, theirs = dict(held_weights(a)), dict(held_weights(b))
     for name in dict.fromkeys((*mine, *theirs)):
@@ -85,7 +87,7 @@ def _neutral(name: str, weight: Weight) -> bool:
 
 
 def _values(
-    a: GraphNode, name: str, left: Weight, right: Weight, beside: Beside
+    a: GraphNode, name: str, left: Weight, right: Weight, beside: WeightContext
 ) -> Iterator[Difference]:
     mine, theirs = widened(left.value), widened(right.value)
     if mine.shape != theirs.shape:
@@ -93,7 +95,7 @@ def _values(
             return
         yield Difference(name, mine.shape, theirs.shape, a, name, right)
         return
-    rounding = Rounding(beside.unit, right.step)
+    rounding = RoundingBetween(beside.unit, right.step)
     same = close(mine, theirs)
     if name != "variance":
         folded = isinstance(a, FoldedNode)

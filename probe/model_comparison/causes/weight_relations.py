@@ -8,7 +8,7 @@ import numpy as np
 
 from probe.weights_read_back.orders import order_in_words
 
-__all__ = ["Rounding", "relation"]
+__all__ = ["RoundingBetween", "relation"]
 
 _DIGITS = 1e-5
 """How far entries may lie apart that went through several roundings of float32, as a share of the
@@ -26,7 +26,7 @@ _DIRECTIONS = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding:
+class RoundingBetween:
     """What may lie between numbers that correspond."""
 
     unit: float = 0.0
@@ -59,13 +59,13 @@ def relation(
     a: np.ndarray,
     b: np.ndarray,
     other: np.ndarray,
-    rounding: Rounding | None = None,
+    rounding: RoundingBetween | None = None,
     gains: Sequence[tuple[str, np.ndarray]] = (),
 ) -> str:
     """How B's numbers follow from A's, where they do simply. ``other`` are the places where they
     differ; ``gains`` are factors for each channel that normalisations nearby hold, by their
     names."""
-    rounding = rounding or Rounding()
+    rounding = rounding or RoundingBetween()
     return next(_relations(a, b, other, rounding, gains), "")
 
 
@@ -73,7 +73,7 @@ def _relations(
     a: np.ndarray,
     b: np.ndarray,
     other: np.ndarray,
-    rounding: Rounding,
+    rounding: RoundingBetween,
     gains: Sequence[tuple[str, np.ndarray]],
 ) -> Iterator[str]:
     yield from _number(a, b, other)
@@ -111,7 +111,7 @@ def _is_one_number(values: np.ndarray) -> bool:
 def _held(
     made: np.ndarray,
     b: np.ndarray,
-    rounding: Rounding,
+    rounding: RoundingBetween,
     gains: Sequence[tuple[str, np.ndarray]],
     words: str,
 ) -> Iterator[str]:
@@ -181,7 +181,7 @@ def _ordered(
     a: np.ndarray,
     b: np.ndarray,
     axis: int,
-    rounding: Rounding,
+    rounding: RoundingBetween,
     gains: Sequence[tuple[str, np.ndarray]],
 ) -> Iterator[str]:
     """The slices along an axis in another order."""
@@ -195,14 +195,14 @@ def _ordered(
     yield from _held(made, b, rounding, gains, f"{words}: {order}" if order else words)
 
 
-def _shifted(a: np.ndarray, b: np.ndarray, axis: int, rounding: Rounding) -> Iterator[str]:
+def _shifted(a: np.ndarray, b: np.ndarray, axis: int, rounding: RoundingBetween) -> Iterator[str]:
     """The slices along an axis some places further on, with others at the end."""
     left, right = (np.moveaxis(array, axis, 0) for array in (a, b))
     for by in range(1, _SHIFTS + 1):
         if len(left) < _SHIFTED + by or (a.ndim == 1 and len(left) < 4 * _SHIFTED):
             return
         for shift, kept, held in ((by, left[:-by], right[by:]), (-by, left[by:], right[:-by])):
-            if np.ptp(kept) and Rounding(rounding.unit).covers(kept, held):
+            if np.ptp(kept) and RoundingBetween(rounding.unit).covers(kept, held):
                 yield (
                     f"B's are A's shifted by {shift} along axis {axis}, with others in the "
                     f"{'first' if shift > 0 else 'last'} place{'s' * (by > 1)}"

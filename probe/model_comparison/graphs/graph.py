@@ -20,7 +20,7 @@ from probe.model import (
     WorkedOut,
 )
 from probe.model_comparison.graphs.bits import bits_of
-from probe.model_comparison.graphs.origins import Origin, origin_of
+from probe.model_comparison.graphs.origins import ConstantOrigin, origin_of
 from probe.model_comparison.graphs.spool import Spool
 from probe.ops import (
     Cast,
@@ -81,7 +81,7 @@ class Tensor:
     input: int | None = None
     """Which of the model's inputs it is."""
     consumers: list["GraphNode"] = field(default_factory=list)
-    origin: Origin | None = None
+    origin: ConstantOrigin | None = None
     """How the model makes it, where it does of its own numbers alone."""
     rounding: np.ndarray | None = None
     """How far such a tensor may lie from what another model holds in its place."""

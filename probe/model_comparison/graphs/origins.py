@@ -13,7 +13,7 @@ from probe.numerics.precision import stored_in
 from probe.ops.step import weights_of
 from probe.trial.refusals import refused
 
-__all__ = ["Origin", "origin_of"]
+__all__ = ["ConstantOrigin", "origin_of"]
 
 _ALIKE = 1e-2
 """How far the steps may lie from the numbers that they are to give, as a share of the largest."""
@@ -24,7 +24,7 @@ _ENDLESS = 1e30
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class ConstantOrigin:
     """The steps that a model makes numbers by, from parameters and other numbers alone."""
 
     description: Description
@@ -39,7 +39,7 @@ class Origin:
         return tuple(weights_of(self.description.steps))
 
 
-def origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> Origin | None:
+def origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> ConstantOrigin | None:
     """The origin of an array that the steps are said to give; None where they do not."""
     description = known.description
     try:
@@ -59,4 +59,4 @@ def origin_of(known: WorkedOut, array: np.ndarray, dtype: str) -> Origin | None:
         return None
     usual = np.abs(mine).max(initial=0.0, where=np.abs(mine) < _ENDLESS)
     rounding = np.minimum(2 * np.where(finite, rounding, 0.0), _LITTLE * usual)
-    return Origin(description, rounding, known.made_by)
+    return ConstantOrigin(description, rounding, known.made_by)
