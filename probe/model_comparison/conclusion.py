@@ -66,6 +66,8 @@ def _marked(pair: Pair, replacing: Sides) -> Pair:
 
 def _verdict(outcome: Compared, strict: bool) -> tuple[str, str]:
     """The verdict, and the sentence that gives its reason."""
+    if outcome.refused:
+        return "unchecked", f"unchecked: {outcome.refused}"
     pairs = outcome.pairs
     sources = [pair for pair in pairs if pair.source]
     agreeing = f"{sum(pair.verdict == 'agree' for pair in pairs)} of {len(pairs)} pairs agree"

@@ -52,7 +52,7 @@ from probe.model_comparison.notes import (
     of_unseen_weights,
     of_withdrawn,
 )
-from probe.model_comparison.passes import ComparedPasses, threads_for
+from probe.model_comparison.passes import ComparedPasses, of_integers, threads_for
 from probe.model_comparison.reports.pictures import drawn
 from probe.model_comparison.reports.result import Pair
 from probe.model_comparison.rows import explained, of_other_weights, pair_of, repeated_pair
@@ -86,6 +86,8 @@ class Compared(NamedTuple):
     """Says that nearly all layers hold other weights."""
     unheld: tuple[str, ...] = ()
     """Arrays named after layers of the model that stand for none of its tensors."""
+    refused: str = ""
+    """Why the models were not compared."""
 
 
 def compared(
@@ -98,6 +100,8 @@ def compared(
     """The walk over one model on the other's tensors, and what follows from it. ``search`` says how
     causes are searched for, or why they are not; what lies within the user's ``tolerance`` is no
     difference."""
+    if refused := of_integers(passes):
+        return Compared((), ((), ()), (), False, refused=refused)
     with held_back(), threads_for(passes.walked.graph), interruptible():
         matched = _pair(passes, pairs, say)
         if tolerance is not None:

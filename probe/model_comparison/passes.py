@@ -29,7 +29,7 @@ from probe.model_comparison.side_run import SideRun
 from probe.model_comparison.sides import ArraysAlone, Side, told_of
 from probe.process.one_thread import one_blas_thread
 
-__all__ = ["ComparedPasses", "ModelPass", "passes_of", "threads_for"]
+__all__ = ["ComparedPasses", "ModelPass", "of_integers", "passes_of", "threads_for"]
 
 _ALIKE = 1e-2
 """Outputs whose signatures lie that near need no other order of the input's axes."""
@@ -176,6 +176,18 @@ def _run(b: BInputs, a: ModelPass, run: SideRun) -> ModelPass:
         graph = take_integers_away(graph)
     names = input_names(b.model, len(b.arrays))
     return ModelPass(normalized(graph), b.arrays, outputs, a.how, names, b.pairs, b.words, own)
+
+
+def of_integers(passes: ComparedPasses) -> str:
+    """Why a model of integers is no reference of one of floats; "" where that is not asked."""
+    if passes.alone is not None or not quantizes(passes.reference):
+        return ""
+    if any(node.op is None or node.op.jumps for node in passes.walked.graph.nodes):
+        return ""  # it rounds, too
+    return (
+        "A computes with integers and B does not: what rounding does in A is no fault of B; give "
+        "the model of floats as A and that of integers as B"
+    )
 
 
 def _have_one_layout(a: str, b: str) -> bool:

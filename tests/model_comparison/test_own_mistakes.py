@@ -105,3 +105,34 @@ def test_fixed_point_of_a_trace_is_named(net):
     source = comparison.sources[0]
     assert source.tensors == ("two", "two")
     assert source.findings[0].slug == "fixed-point", str(comparison)
+
+
+def test_weights_with_channels_of_zeros_beside_them_were_copied():
+    """As hardware wants them, in multiples of 8: they are compared as one, and agree."""
+
+    class Padded(torch.nn.Module):
+        def __init__(self, more):
+            super().__init__()
+            self.one, self.two = (
+                torch.nn.Linear(12 + more, 10 + more),
+                torch.nn.Linear(10 + more, 3),
+            )
+            self.more = more
+
+        def forward(self, x):
+            x = torch.nn.functional.pad(x, (0, self.more))
+            return self.two(torch.relu(self.one(x)))
+
+    torch.manual_seed(0)
+    net, wide = Padded(0).eval(), Padded(6).eval()
+    with torch.no_grad():
+        for layer, own in ((wide.one, net.one), (wide.two, net.two)):
+            rows, columns = own.weight.shape
+            layer.weight.zero_()[:rows, :columns] = own.weight
+            layer.bias.zero_()[:rows] = own.bias
+    found = probe.compare(net, wide, X)
+    assert found.ok and not found.notes, str(found)
+    with torch.no_grad():
+        wide.one.weight[2] *= 1.2
+    found = probe.compare(net, wide, X, search=False)
+    assert len(found.sources) == 1 and "not copied" not in str(found)

@@ -1,5 +1,5 @@
-"""Small nets that ONNX Runtime has quantised: tables of 8 bits, a pooling of integers, a zero point
-that is off."""
+"""Small nets that were quantised: tables of 8 bits, a pooling and constants of integers, a zero
+point that is off, a normalisation that is simulated in its convolution."""
 
 import copy
 
@@ -7,15 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from known_warnings import TORCH_EXPORT
+from known_warnings import TORCH_AO, TORCH_EXPORT
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 from quantized_nets import Inputs, Pooled, exported, images
 from torch import nn
+from torch.ao import quantization as ao
 
 import probe
 
-pytestmark = pytest.mark.filterwarnings(*TORCH_EXPORT)
+pytestmark = pytest.mark.filterwarnings(*TORCH_AO, *TORCH_EXPORT)
 
 
 class Words(nn.Module):
@@ -110,3 +111,62 @@ def test_other_readers_of_a_table_keep_their_integers(words):
     model.graph.output.append(onnx.helper.make_tensor_value_info("codes", 1, [2, 7, 16]))
     found = probe.compare(net, model, IDS)
     assert found.verdict == "diverge" and all("words" in pair.a[0] for pair in found.sources)
+
+
+class Constants(nn.Module):
+    """A factor and a summand behind functions, which no convolution takes up."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.gain, self.shift = (nn.Parameter(torch.rand(8, 1, 1) + 0.5) for _ in range(2))
+
+    def forward(self, x):
+        return self.two(torch.tanh(torch.sigmoid(self.one(x)) * self.gain) + self.shift)
+
+
+def test_constants_of_integers_are_a_level_and_one_that_is_off_a_source(tmp_path):
+    torch.manual_seed(0)
+    net, given, small = Constants().eval(), images(), tmp_path / "small.onnx"
+    ready = exported(net, given[0], tmp_path)
+    quantize_static(ready, small, Inputs(given), QuantFormat.QOperator)
+    assert {"QLinearMul", "QLinearAdd"} <= {node.op_type for node in onnx.load(small).graph.node}
+    found = probe.compare(tmp_path / "net.onnx", small, given[0])
+    assert found.ok, str(found)
+    wrong = changed(small, "gain_quantized", lambda codes: np.roll(codes, 1, 0))
+    (source,) = probe.compare(tmp_path / "net.onnx", wrong, given[0]).sources
+    assert source.a == ("/Mul",), source
+
+
+def test_a_normalisation_that_is_simulated_in_its_convolution():
+    """PyTorch's quantisation in training scales the weights, rounds them and scales back."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    nn.init.uniform_(plain[1].running_var, 0.5, 2)
+    nn.init.uniform_(plain[1].weight, 0.5, 1.5)
+    nn.init.normal_(plain[1].running_mean, 0, 0.2)
+    fused = ao.fuse_modules_qat(copy.deepcopy(plain).train(), [["0", "1", "2"]])
+    simulated = nn.Sequential(ao.QuantStub(), fused, ao.DeQuantStub()).train()
+    simulated.qconfig = ao.get_default_qat_qconfig("x86")
+    ao.prepare_qat(simulated, inplace=True)
+    simulated.eval()
+    for image in images():
+        simulated(torch.from_numpy(image))
+    simulated.apply(ao.disable_observer)
+    found = probe.compare(plain.eval(), simulated, images()[0])
+    assert found.ok and len(found.pairs) >= 4, str(found)
+    with torch.no_grad():
+        simulated[1][0].weight[3] *= 1.5
+    (source,) = probe.compare(plain, simulated, images()[0], search=False).sources
+    assert "0" in source.a
+
+
+def test_a_model_of_integers_is_no_reference_of_one_of_floats(tmp_path):
+    torch.manual_seed(0)
+    net, given, small = Pooled().eval(), images(), tmp_path / "small.onnx"
+    quantize_static(exported(net, given[0], tmp_path), small, Inputs(given))
+    found = probe.compare(small, net, given[0])
+    assert found.verdict == "unchecked" and not found.pairs
+    assert "A computes with integers and B does not" in found.sentence
+    assert probe.compare(small, small, given[0]).ok
+    assert probe.compare(net, small, given[0]).ok

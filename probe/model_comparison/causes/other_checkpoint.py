@@ -23,6 +23,9 @@ _SEVERAL = 4
 _EQUAL = 2e-5
 """How near the signatures of weights lie that are others' in another order."""
 _CORRELATED = 0.5
+_MANY, _SOME, _FEW, _HALF = 4096, 64, 8, 0.5
+"""Of so many numbers so many are looked up; fewer different ones, or no more than that part of
+them, say nothing."""
 
 
 class OtherWeights(NamedTuple):
@@ -64,8 +67,7 @@ def other_weights(
     if count < 2 or (count < of and (count < _SEVERAL or count < _MOST * of)):
         return None
     held = [mark for node in mine for mark in _marks(node)]
-    moved = {node for node in strangers if _holds_known(node, held, unit)}
-    if moved:
+    if any(_holds_known(node, held, unit) or _holds_numbers_of(node, mine) for node in strangers):
         return None
     return OtherWeights(_sentence(mine, strangers, of), frozenset(strangers))
 
@@ -83,6 +85,20 @@ def _holds_known(node: GraphNode, held: Sequence[tuple[int, np.ndarray]], unit: 
         for size, mark in _marks(node)
         for other, known in held
     )
+
+
+def _holds_numbers_of(node: GraphNode, others: Sequence[GraphNode]) -> bool:
+    """Whether most numbers of some weight are among a node's: in another shape, such as with
+    channels of zeros beside them."""
+    held = [weight.value.ravel() for _, weight in held_weights(node) if weight.value.ndim > 1]
+    numbers = np.concatenate(held) if held else np.zeros(0)
+    for other in others if np.unique(numbers[:_MANY]).size > _FEW else ():
+        for weight in (weight.value for _, weight in held_weights(other) if weight.value.ndim > 1):
+            some = weight.ravel()[:: max(1, weight.size // _SOME)]
+            sample = np.unique(some[some != 0])
+            if sample.size > _FEW and np.isin(sample, numbers).mean() > _HALF:
+                return True
+    return False
 
 
 def _sentence(mine: Sequence[GraphNode], strangers: Sequence[GraphNode], of: int) -> str:

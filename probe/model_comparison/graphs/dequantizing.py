@@ -18,6 +18,7 @@ __all__ = [
     "mismatches",
     "only_reader",
     "take_chains",
+    "take_constant",
     "take_table",
 ]
 
@@ -77,13 +78,37 @@ def take_table(node: GraphNode, gone: set[GraphNode]) -> None:
     _, size, zero = scaling
     if (chains := chains_behind(node.outputs[0], size, zero)) is None:
         return
-    values = (integers.astype(np.float64) - zero) * size
-    name = codes.name if isinstance(codes, Weight) else table.name
-    bits = 8 * integers.dtype.itemsize
-    grid = Grid(np.asarray(size), bits, integers.dtype.kind == "i")
-    table.node.op = Parameter(Weight(name, None, values, grid=grid))
-    table.recorded = values.astype(np.float32)
+    numbers = _numbers(codes, table.node, size, zero)
+    table.node.op, table.recorded = Parameter(numbers), numbers.value.astype(np.float32)
     take_chains(chains, size, zero, gone)
+
+
+def take_constant(node: GraphNode, gone: set[GraphNode]) -> None:
+    """Makes numbers of integers of the model's own that are all dequantised: a constant of 8
+    bits."""
+    codes = is_constant(node.outputs[0]) if node.outputs else None
+    scaling = None if codes is None else _first_scaling(node.outputs[0])
+    if codes is None or scaling is None:
+        return
+    integers = values_in(codes)
+    _, size, zero = scaling
+    if integers.dtype.kind not in "iu" or integers.dtype.itemsize > 2:
+        return
+    if (chains := chains_behind(node.outputs[0], size, zero)) is None or chains.codes[1:]:
+        return
+    for chain, _ in chains.ends:
+        chain[-1].op, chain[-1].inputs = Parameter(_numbers(codes, node, size, zero)), ()
+        chain[-1].__dict__.pop("layout", None)
+        gone.update(chain[:-1])
+    gone.add(node)
+
+
+def _numbers(codes: np.ndarray | Weight, node: GraphNode, size: float, zero: float) -> Weight:
+    """What integers stand for, with these."""
+    integers = values_in(codes)
+    name = codes.name if isinstance(codes, Weight) else node.call.name
+    grid = Grid(np.asarray(size), 8 * integers.dtype.itemsize, integers.dtype.kind == "i")
+    return Weight(name, None, (integers.astype(np.float64) - zero) * size, grid=grid)
 
 
 def _first_scaling(codes: Tensor) -> tuple[list[GraphNode], float, float] | None:

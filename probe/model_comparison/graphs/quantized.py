@@ -16,13 +16,16 @@ from probe.model_comparison.graphs.dequantizing import (
     chains_behind,
     only_reader,
     take_chains,
+    take_constant,
     take_table,
 )
 from probe.model_comparison.graphs.graph import GraphCall, GraphNode, ModelGraph, Tensor
 from probe.model_comparison.graphs.normalize import is_constant, values_in
+from probe.model_comparison.graphs.simulated_folding import take_scaled_back
 from probe.ops import (
     Cast,
     Clip,
+    Constant,
     Conv,
     DynamicQuantize,
     DynamicQuantizeLinear,
@@ -34,6 +37,7 @@ from probe.ops import (
     Mul,
     NudgedFakeQuantize,
     Op,
+    Parameter,
     Product,
     QuantizeLinear,
     Recurrence,
@@ -58,6 +62,10 @@ def take_integers_away(graph: ModelGraph) -> ModelGraph:
             _take_static(node, steps, gone)
         elif isinstance(node.op, Gather):
             take_table(node, gone)
+        elif isinstance(node.op, Parameter | Constant):
+            take_constant(node, gone)
+        elif isinstance(node.op, Conv | MatMul):
+            take_scaled_back(node, gone)
         else:
             _take_rounding(node, steps)
     products: dict[GraphNode, GraphNode] = {}
