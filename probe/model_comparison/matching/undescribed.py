@@ -65,7 +65,7 @@ def of_blocks(a: ModelGraph, b: ModelGraph) -> Iterator[str]:
         count = sum(kind.startswith(_BLOCKED) for kind in kinds)
         if count:
             yield (
-                f"{count} layers of {side} are of {_BLOCKED[:-1]}, ONNX Runtime's layout with "
-                "channels in blocks, and are compared as one. A fault in them is told at the last; "
-                "save the model at the level ORT_ENABLE_EXTENDED to have it at its layer"
+                f"{count} layers of {side} are of {_BLOCKED[:-1]} (channels in blocks) and are not "
+                "taken apart, but compared as one; save the model at ORT_ENABLE_EXTENDED to see "
+                "each of them"
             )
