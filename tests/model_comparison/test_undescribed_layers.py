@@ -67,7 +67,7 @@ def test_a_softmax_of_integers_is_unchecked(tmp_path):
     assert "QLinearSoftmax" in str(onnx.load(tmp_path / "small.onnx"))
     found = probe.compare(net, tmp_path / "small.onnx", given[0])
     assert found.verdict == "unchecked" and not found.sources, str(found)
-    assert "com.microsoft.QLinearSoftmax has no description: what rounding" in found.sentence
+    assert "com.microsoft.QLinearSoftmax has no description, so the rounding" in found.sentence
 
 
 class Recurrent(nn.Module):

@@ -46,7 +46,7 @@ def note_unknown(
             continue
         reason = f"{printable.line(kinds[0])} has no description"
         if level.name == INTEGERS:
-            segment.unknown = f"{reason}, so rounding to integers in it is not computed"
+            segment.unknown = f"{reason}, so the rounding of its integers is unknown"
         elif any(x not in right for x in _read(segment)):
             segment.unknown = f"{reason}, and what it was given differs already"
 
