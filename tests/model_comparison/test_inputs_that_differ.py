@@ -136,3 +136,5 @@ def test_states_that_are_exchanged():
     found = probe.compare(net, net, (x, h, c), x_b=(x, c, h))
     claims = [source.findings[0].claim for source in found.sources]
     assert claims == ["inputs 1 and 2, the states, are exchanged"]
+    finding = of_input(h, c, inputs=(x, h, c))
+    assert finding.slug == "swapped-inputs" and "A's input 2" in finding.claim

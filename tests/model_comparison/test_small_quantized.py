@@ -72,7 +72,7 @@ def another_row(table):
     [
         ("zero_point", lambda zero: zero + 12, "moved by -12 of its steps: another zero point"),
         ("scale", lambda scale: scale * 1.2, "1.2 times A's: another scale"),
-        ("quantized", another_row, "more of 800"),
+        ("quantized", another_row, " more of 800"),
     ],
 )
 def test_a_fault_in_a_table_is_the_one_source(words, part, edit, told):
