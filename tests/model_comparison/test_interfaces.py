@@ -303,6 +303,9 @@ def test_faults_of_the_preprocessing(pictures):
     assert "/slice" in source.b or "/flip" in source.b
     (source,) = probe.compare(net, net, x, x_b=0.99 * x).sources
     assert source.b == ("input 0",) and "times 0.99" in source.findings[0].claim
+    faulty = copy.deepcopy(net)
+    faulty.conv.bias.data[1] += 0.3
+    assert sources(probe.compare(net, faulty, x, x_b=0.99 * x)) == [("input 0",), ("conv",)]
 
 
 class Stream(nn.Module):

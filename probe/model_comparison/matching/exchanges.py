@@ -35,9 +35,15 @@ def with_exchanges(walk: WalkState, all_segments: list[Segment]) -> tuple[WalkSt
         new_segments = segments(again)
         faults, fewer = merged(all_segments), merged(new_segments)
         explained = len(fewer) == 1 and fewer[0][0].shared_reason is exchange.reason
+        if _uncomputed(new_segments) > _uncomputed(all_segments):
+            continue
         if len(fewer) < len(faults) or (explained and len(faults) == 1):
             walk, all_segments = again, new_segments
     return walk, all_segments
+
+
+def _uncomputed(all_segments: Sequence[Segment]) -> int:
+    return sum(segment.paired.local is None for segment in all_segments)
 
 
 def _of_layers(walk: WalkState) -> Iterator[Exchange]:
