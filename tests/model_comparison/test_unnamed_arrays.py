@@ -41,7 +41,7 @@ def net():
     return net.eval()
 
 
-def dumped(net):
+def dumped(net, x=X):
     """What the layers give, in their order."""
     arrays = {}
     hooks = [
@@ -52,7 +52,7 @@ def dumped(net):
         if name
     ]
     with torch.no_grad():
-        net(torch.from_numpy(X))
+        net(torch.from_numpy(x))
     for hook in hooks:
         hook.remove()
     return arrays
@@ -99,6 +99,34 @@ def test_names_that_tell_nothing(net):
     assert found.ok and len(found.pairs) == len(arrays), str(found)
     # an input that was dumped too, under a name of its own
     assert probe.compare(net, {"data": X} | arrays, X).ok
+
+
+class Deep(nn.Module):
+    """Sums that no array holds, of the shape of those that are looked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.wide = nn.ModuleList(nn.Linear(8, 32) for _ in range(3))
+        self.back = nn.ModuleList(nn.Linear(32, 8) for _ in range(3))
+        self.act = nn.ModuleList(nn.GELU() for _ in range(3))
+
+    def forward(self, x):
+        x = self.first(x)
+        for wide, act, back in zip(self.wide, self.act, self.back, strict=True):
+            x = x + back(act(wide(x)))
+        return x
+
+
+def test_a_fault_behind_tensors_that_no_array_holds():
+    torch.manual_seed(0)
+    net, x = Deep().eval(), X.reshape(-1, 6)[:9]
+    wrong = copy.deepcopy(net)
+    wrong.wide[2].bias.data.zero_()
+    arrays = dumped(wrong, x)
+    (source,) = probe.compare(net, renamed(arrays), x).sources
+    assert source.b == (f"layer_{[*arrays].index('wide.2')}_out",)
+    assert source.findings[0].slug == "missing-bias"
 
 
 @pytest.mark.parametrize("fault", ["one array", "an epsilon", "the last array"])

@@ -31,8 +31,8 @@ _WALKS = 16
 _ORDERED = 3
 """So many arrays show that all come in the model's order."""
 _NUMBER = re.compile(r"(\D*)(\d*)")
-_PLACES, _ARRAYS = 3, 2
-"""At how many of the tensors that come next an array is tried, and how many arrays at each."""
+_PLACES = 3
+"""At how many of the tensors that come next an array is tried."""
 
 
 def without_folded(walk: WalkState) -> tuple[WalkState, dict[Tensor, str]]:
@@ -139,28 +139,35 @@ def with_all_arrays(walk: WalkState, placed: Collection[Tensor]) -> WalkState:
 def in_gaps(walk: WalkState, placed: Collection[Tensor]) -> WalkState:
     """The walk with a pair more for each array that is left alone between arrays that have one,
     where the model has one tensor of its shape there: arrays come in the model's order."""
-    if (arrays := _in_order(walk)) is None:
+    if (order := _in_order(walk)) is None:
         return walk
-    places = _places(walk)
-    left = [array for array in left_alike(walk) if array not in placed]
     found = []
-    for array in left:
-        at = arrays.index(array)
-        before = max((places[other] for other in arrays[:at] if other in places), default=-1)
-        after = min((places[other] for other in arrays[at:] if other in places), default=np.inf)
-        shape = sorted(array.value.shape)
-        inside = [
-            tensor
-            for tensor in _unpaired(walk)
-            if tensor.node is not None and before < tensor.node.index < after
-        ]
-        alike = [tensor for tensor in inside if sorted(tensor.value.shape) == shape]
+    for array in left_alike(walk):
+        alike = [] if array in placed else _free_for(walk, array, order)
         found += [Decision(array, tensor, "structure") for tensor in alike * (len(alike) == 1)]
     counts = Counter(decision.b for decision in found)
     alone = [decision for decision in found if counts[decision.b] == 1]
     if alone:
         return walk_again(walk, decisions=[*walk.decisions, *alone])
     return walk
+
+
+def _free_for(walk: WalkState, array: Tensor, order: Sequence[Tensor] | None) -> list[Tensor]:
+    """The model's tensors of an array's shape without a partner, but for the order of axes; between
+    those that the arrays before and behind it stand for, where they have an order."""
+    before, after = -1.0, np.inf
+    if order is not None:
+        places, at = _places(walk), order.index(array)
+        before = max((places[other] for other in order[:at] if other in places), default=before)
+        after = min((places[other] for other in order[at:] if other in places), default=after)
+    shape = sorted(array.value.shape)
+    return [
+        tensor
+        for tensor in _unpaired(walk)
+        if tensor.node is not None
+        and before < tensor.node.index < after
+        and sorted(tensor.value.shape) == shape
+    ]
 
 
 def _in_order(walk: WalkState) -> list[Tensor] | None:
@@ -191,26 +198,16 @@ def _agreeing(walk: WalkState) -> int:
 
 
 def _candidates(walk: WalkState, placed: Collection[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Arrays that are left, and tensors of as many elements that come next behind the pairs: the
-    nearest arrays first."""
-    left = [array for array in left_alike(walk) if array not in placed]
-    candidates = []
-    for tensor in _next(walk):
-        alike = [array for array in left if array.value.size == tensor.value.size]
-        values = walk.values.get(tensor, tensor.value)
-        far = [apart(array.value, values) for array in alike]
-        candidates += [(alike[place], tensor) for place in np.argsort(far)[:_ARRAYS]]
-    return candidates
-
-
-def _next(walk: WalkState) -> Iterator[Tensor]:
-    """The first tensors behind the pairs that have no partner."""
-    count = 0
-    for tensor in _unpaired(walk):
-        yield tensor
-        count += 1
-        if count == _PLACES:
-            return
+    """Arrays that are left, and tensors of their shape that come next behind the pairs: the first
+    tensors first, of each the nearest arrays."""
+    order, found = _in_order(walk), []
+    for array in left_alike(walk):
+        for tensor in [] if array in placed else _free_for(walk, array, order)[:_PLACES]:
+            assert tensor.node is not None
+            far = apart(array.value, walk.values.get(tensor, tensor.value))
+            found.append((tensor.node.index, far, array, tensor))
+    found.sort(key=lambda candidate: candidate[:2])
+    return [(array, tensor) for _, _, array, tensor in found]
 
 
 def _unpaired(walk: WalkState) -> Iterator[Tensor]:
