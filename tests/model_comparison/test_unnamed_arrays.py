@@ -107,9 +107,9 @@ class Deep(nn.Module):
     def __init__(self):
         super().__init__()
         self.first = nn.Linear(6, 8)
-        self.wide = nn.ModuleList(nn.Linear(8, 32) for _ in range(3))
-        self.back = nn.ModuleList(nn.Linear(32, 8) for _ in range(3))
-        self.act = nn.ModuleList(nn.GELU() for _ in range(3))
+        self.wide = nn.ModuleList(nn.Linear(8, 32) for _ in range(6))
+        self.back = nn.ModuleList(nn.Linear(32, 8) for _ in range(6))
+        self.act = nn.ModuleList(nn.GELU() for _ in range(6))
 
     def forward(self, x):
         x = self.first(x)
@@ -122,10 +122,10 @@ def test_a_fault_behind_tensors_that_no_array_holds():
     torch.manual_seed(0)
     net, x = Deep().eval(), X.reshape(-1, 6)[:9]
     wrong = copy.deepcopy(net)
-    wrong.wide[2].bias.data.zero_()
+    wrong.wide[5].bias.data.zero_()
     arrays = dumped(wrong, x)
     (source,) = probe.compare(net, renamed(arrays), x).sources
-    assert source.b == (f"layer_{[*arrays].index('wide.2')}_out",)
+    assert source.b == (f"layer_{[*arrays].index('wide.5')}_out",)
     assert source.findings[0].slug == "missing-bias"
 
 
