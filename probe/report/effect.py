@@ -83,7 +83,9 @@ class Effect:
             f"{printable.name(repr(name))} ({change.words})"
             for name, change in self.replaced.items()
         ]
-        if len(self.outputs) == 1:
+        if not self.outputs:
+            told = "the model gives no array of numbers that could change"
+        elif len(self.outputs) == 1:
             told = f"the model's output {self.outputs[0].clause}"
         else:
             told = "; ".join(f"output {change.output} {change.clause}" for change in self.outputs)
@@ -100,11 +102,10 @@ class Effect:
 
 def changes(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> tuple[OutputChange, ...]:
     """Of each output that holds numbers."""
-    pairs = zip(before, after, strict=False)
     return tuple(
-        _change(place, np.asarray(old), np.asarray(new))
-        for place, (old, new) in enumerate(pairs)
-        if np.asarray(old).dtype.kind in "fiubV"
+        _change(place, old, new)
+        for place, (old, new) in enumerate(zip(before, after, strict=False))
+        if isinstance(old, np.ndarray) and old.dtype.kind in "fiubV"  # a list is a sequence of ONNX
     )
 
 

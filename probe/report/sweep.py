@@ -68,6 +68,8 @@ class Sweep(Iterator["Report"]):
                 pass
         except (NotCompared, NotReached) as error:  # after the last report
             notes = (str(error),)
+        if (effect := self.effect) is not None:
+            notes = (*notes, effect.sentence)
         counts = Counter(entry.row.verdict for entry in self._entries)
         return filled(
             "sweep_fragment.html",
