@@ -70,12 +70,13 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
                 (lambda x, by=by, axis=axis: np.roll(x, by, axis)),  # type: ignore[misc]
                 lambda by=by, axis=axis: _rolled(value, by, axis),  # type: ignore[misc]
             )
-        if array.shape == altered.shape and 1 < size <= _FEW:
+        if array.shape == altered.shape and size > 1:
             order = _order_along(array, altered, axis)
-            if order is not None:
+            taken = None if order is None else _taken(value, order, axis)
+            if taken is not None:
                 yield (
                     (lambda x, order=order, axis=axis: np.take(x, order, axis)),  # type: ignore[misc]
-                    lambda order=order, axis=axis: _taken(value, order, axis),  # type: ignore[misc]
+                    lambda taken=taken: taken,  # type: ignore[misc]
                 )
     if array.shape != altered.shape:
         yield (lambda x: x.reshape(altered.shape)), lambda: _reshaped(value, altered.shape)
@@ -91,14 +92,55 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
 
 def _order_along(array: np.ndarray, altered: np.ndarray, axis: int) -> list[int] | None:
     """Which place along an axis each place of the other array is."""
-    rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-    order = []
-    for row in np.moveaxis(altered, axis, 0).reshape(array.shape[axis], -1):
-        same = np.flatnonzero((rows == row).all(axis=1))
-        if not same.size:
-            return None
-        order.append(int(same[0]))
-    return order
+    rows = [row.tobytes() for row in np.moveaxis(array, axis, 0)]
+    others = [row.tobytes() for row in np.moveaxis(altered.astype(array.dtype), axis, 0)]
+    places = {row: place for place, row in reversed([*enumerate(rows)])}
+    if len(places) < len(rows) or any(row not in places for row in others):
+        return None
+    return [places[row] for row in others]
+
+
+def _taken(value: Value, order: list[int], axis: int) -> Value | None:
+    """The places along an axis in another order: as a list where they are few, as blocks, or as
+    the axis in two of which the other comes first."""
+    lies, size = value.axes[axis], len(order)
+    blocks = _blocks(order)
+    if size <= _FEW and len(blocks) > 2:
+        return replace(
+            value, text=f"np.take({value.text}, {listed(order)}, axis={lies})", level=ATOM
+        )
+    if 1 < len(blocks) <= _MOST_BLOCKS:
+        lead = ":, " * lies
+        parts = ", ".join(f"{value.at(ATOM)}[{lead}{first}:{end}]" for first, end in blocks)
+        return replace(value, text=f"np.concatenate([{parts}], axis={lies})", level=ATOM)
+    for count in range(2, size // 2 + 1):
+        if size % count == 0 and order == [
+            at for k in range(size // count) for at in range(k, size, size // count)
+        ]:
+            return _interleaved(value, lies, count)
+    return None
+
+
+_MOST_BLOCKS = 6
+
+
+def _blocks(order: list[int]) -> list[tuple[int, int]]:
+    """Runs of places that follow each other, as (first, end)."""
+    found: list[tuple[int, int]] = []
+    for place in order:
+        if found and found[-1][1] == place:
+            found[-1] = (found[-1][0], place + 1)
+        else:
+            found.append((place, place + 1))
+    return found
+
+
+def _interleaved(value: Value, lies: int, count: int) -> Value:
+    """An axis read as (count, rest) and laid out as (rest, count)."""
+    shape = list(value.shape)
+    apart = [*shape[:lies], count, shape[lies] // count, *shape[lies + 1 :]]
+    text = f"{value.at(ATOM)}.reshape{sizes_of(apart)}.swapaxes({lies}, {lies + 1})"
+    return replace(value, text=f"{text}.reshape{sizes_of(shape)}", level=ATOM)
 
 
 def _flipped(value: Value, axes: tuple[int, ...]) -> Value:
@@ -111,11 +153,6 @@ def _flipped(value: Value, axes: tuple[int, ...]) -> Value:
 
 def _rolled(value: Value, by: int, axis: int) -> Value:
     return replace(value, text=f"np.roll({value.text}, {by}, axis={value.axes[axis]})", level=ATOM)
-
-
-def _taken(value: Value, order: list[int], axis: int) -> Value:
-    text = f"np.take({value.text}, {listed(order)}, axis={value.axes[axis]})"
-    return replace(value, text=text, level=ATOM)
 
 
 def _reshaped(value: Value, shape: tuple[int, ...]) -> Value:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from probe.by_hand.mistake_writer import MistakeWriter
 from probe.by_hand.registry import Unwritten
 from probe.by_hand.script import Computation, HandScript
 from probe.by_hand.trial import holds
-from probe.by_hand.writer import HandWriter
+from probe.by_hand.writer import written
 
 __all__ = ["MistakeLines", "mistake_lines"]
 
@@ -26,10 +27,9 @@ _TRIED = 1 << 22
 def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     """The lines in which two layers differ, () where they cannot be written, where they are many,
     or where what is written does not give the values."""
-    right = HandWriter(layer, {})
-    healthy = right.script()
+    healthy = written(layer)
     try:
-        wrong = HandWriter(mistaken, {}, right).script()
+        wrong = MistakeWriter(mistaken, layer).script()
     except Unwritten:
         return ()
     code = _code(healthy)

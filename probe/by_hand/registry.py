@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probe.ops.base import Op
 
-__all__ = ["LEFT_OUT", "Unwritten", "WriteOp", "writer_of", "writes"]
+__all__ = ["LEFT_OUT", "Unwritten", "WriteOp", "is_written", "writer_of", "writes"]
 
 
 class Unwritten(Exception):
@@ -93,12 +93,18 @@ def writes(*kinds: type["Op"]) -> Callable[[WriteOp], WriteOp]:
     return register
 
 
-def writer_of(op: "Op") -> WriteOp:
-    """The function that writes an op; raises Unwritten where there is none."""
+def is_written(op: "Op") -> bool:
+    """Whether there is a function that writes it."""
     kind = type(op)
     if kind.__name__ in _HOMES and kind.__module__.startswith("probe.ops."):
         import_module(f"probe.by_hand.writers.{_HOMES[kind.__name__]}")
-    if kind not in _WRITERS:
+    return kind in _WRITERS
+
+
+def writer_of(op: "Op") -> WriteOp:
+    """The function that writes an op; raises Unwritten where there is none."""
+    kind = type(op)
+    if not is_written(op):
         why = LEFT_OUT.get(kind.__name__, "is not written here")
         raise Unwritten(f"{kind.__name__} {why}")
     return _WRITERS[kind]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from probe.by_hand.altered import expressed
 from probe.by_hand.helpers import HELPERS
 from probe.by_hand.names import Names, identifier, words
 from probe.by_hand.plan import Plan
@@ -25,10 +24,11 @@ from probe.by_hand.values import (
 )
 from probe.by_hand.weights import WeightNames
 from probe.errors import absorbed
+from probe.ops.base import Op
 from probe.ops.step import Ref
 from probe.ops.weight import Weight
 
-__all__ = ["HandWriter", "written"]
+__all__ = ["HandWriter", "same_array", "written"]
 
 _WRITTEN_OUT = 10
 """So many constants are written, more of them are loaded."""
@@ -43,14 +43,7 @@ def written(computation: Computation, stored: Mapping[int, str] | None = None) -
 class HandWriter:
     """A script under construction: what the functions that write ops ask for and tell."""
 
-    def __init__(
-        self,
-        computation: Computation,
-        stored: Mapping[int, str],
-        healthy: "HandWriter | None" = None,
-    ) -> None:
-        """``healthy`` has written the layer in which this one is a mistake: names are those, and
-        arrays that are others are expressions of its own."""
+    def __init__(self, computation: Computation, stored: Mapping[int, str]) -> None:
         self.computation = computation
         self.stored = dict(stored)
         self.position = -1
@@ -64,17 +57,13 @@ class HandWriter:
         self._arrays: dict[str, np.ndarray] = {}
         self._helpers: set[str] = set()
         self._values: dict[int, tuple[Value, ...]] = {}
-        self._weights = WeightNames((healthy or self).computation.steps)
-        self._healthy = healthy
+        self._weights = WeightNames(computation.steps)
         self._inputs: dict[int, Value] = {}
 
     # What a function that writes an op asks for
 
     def weight(self, weight: Weight) -> Value:
         """A weight in the op's layout."""
-        altered = self._altered_weight(weight)
-        if altered is not None:
-            return altered
         known = self._weights.known(weight)
         if known is None:
             known = self._names.new(self._weights.hint(weight))
@@ -83,39 +72,6 @@ class HandWriter:
                 self._loads.append(statement)
                 self._arrays |= arrays
         return self._weights.value(weight, known)
-
-    def _altered_weight(self, weight: Weight) -> Value | None:
-        """A weight that is another in a mistake, as an expression of the layer's own; None where
-        it is that."""
-        if self._healthy is None:
-            return None
-        own = self._weights.of(weight)
-        if own is not None and own.effective is weight.effective:
-            return None
-        array = weight.value
-        if own is None and array.size == 1:
-            return Value(number(array.item()), ())
-        if own is None:
-            raise Unwritten("a weight that the layer does not have")
-        value = self.weight(own)
-        for known in (own, *self._weights.others(own)):
-            if np.array_equal(known.value, array):
-                return self.weight(known)
-        if own.stored is not None and np.array_equal(own.to_op(own.stored), array):
-            return self._weights.value(own, self._stored_name(own))
-        found = expressed(value, own.value, array)
-        if found is None:
-            raise Unwritten("a weight that is another")
-        return found
-
-    def _stored_name(self, weight: Weight) -> str:
-        """The name of a weight as it is stored."""
-        name = self._weights.stored_name(weight)
-        if name is None:
-            assert weight.stored is not None
-            name = self._names.new(f"stored_{self._weights.hint(weight)}")
-            self._load(name, f"stored:{name}", weight.stored)
-        return name
 
     def constant(self, hint: str, array: np.ndarray) -> Value:
         """Numbers that belong to the op: written where they are few, else loaded."""
@@ -222,11 +178,10 @@ class HandWriter:
 
     def _made(self, position: int) -> tuple[Value, ...]:
         step = self.computation.steps[position]
-        write = writer_of(step.op)
         begun = len(self._statements)
         taken = [self._of(ref) for ref in step.sources(position)]
         try:
-            made = write(step.op, self, *taken)
+            made = self._write_op(step.op, taken)
         except Exception as error:
             del self._statements[begun:]
             if isinstance(error, Unwritten):
@@ -234,6 +189,10 @@ class HandWriter:
             absorbed(error)
             raise Unwritten(f"{type(step.op).__name__} could not be written") from error
         return made if isinstance(made, tuple) else (made,)
+
+    def _write_op(self, op: Op, taken: Sequence[Value]) -> Any:
+        """What the function that writes the op gives."""
+        return writer_of(op)(op, self, *taken)
 
     def _of(self, ref: Ref) -> Value:
         if ref.step < 0:
@@ -243,11 +202,9 @@ class HandWriter:
     def _input(self, index: int) -> Value:
         if index not in self._inputs:
             array = self.computation.inputs[index]
-            if self._healthy is not None and not _same(
-                array, self._healthy.computation.inputs[index]
-            ):
-                return self._altered_input(index)
-            same = next((k for k in self._inputs if _same(self.computation.inputs[k], array)), None)
+            same = next(
+                (k for k in self._inputs if same_array(self.computation.inputs[k], array)), None
+            )
             if same is not None:
                 self._inputs[index] = self._inputs[same]
             else:
@@ -255,18 +212,6 @@ class HandWriter:
                 self._load(name, f"input_{index}", array, self._plan.input_note(index))
                 self._inputs[index] = Value(name, array.shape)
         return self._inputs[index]
-
-    def _altered_input(self, index: int) -> Value:
-        """An input that is another in a mistake, as an expression of the layer's own."""
-        assert self._healthy is not None
-        own, array = self._healthy.computation.inputs[index], self.computation.inputs[index]
-        name = self._names.new(self._plan.input_name(index))
-        self._load(name, f"input_{index}", own)
-        value = expressed(Value(name, own.shape), own, array)
-        if value is None:
-            raise Unwritten("an input that is another")
-        self._inputs[index] = value
-        return value
 
     def _load(self, name: str, key: str, array: np.ndarray, comment: str = "") -> None:
         self._arrays[key] = array
@@ -367,7 +312,7 @@ def _commented(shape: Sequence[int], comment: str) -> str:
     return ", ".join(filter(None, (shape_words(shape), comment)))
 
 
-def _same(left: np.ndarray, right: np.ndarray) -> bool:
+def same_array(left: np.ndarray, right: np.ndarray) -> bool:
     return left is right or (
         left.shape == right.shape
         and left.dtype == right.dtype

@@ -506,7 +506,7 @@ _MOST_LINES = 3
 def _in_code(finding: "Finding") -> Iterator[str]:
     """The mistake as lines of the layer's script."""
     for theirs, layers in finding.lines[:_MOST_LINES]:
-        yield printable.Whole(f"{LABELS[finding.party]}: {theirs or '(no such line)'}")
-        yield printable.Whole(f"layer: {layers or '(no such line)'}")
+        yield f"{LABELS[finding.party]}: {theirs or '(no such line)'}"
+        yield f"layer: {layers or '(no such line)'}"
     if (more := len(finding.lines) - _MOST_LINES) > 0:
         yield f"and {more} more lines of the layer's script"

@@ -115,7 +115,7 @@ def _line(name: str, line: Line) -> Iterator[str]:
     if name not in _LAYOUT:
         start = f"{line.label}: " if line.label else 5 * " "
         yield start + line.text
-        yield from (type(text)(5 * " " + text) for text in line.below)
+        yield from (5 * " " + text for text in line.below)
         return
     indent, width, inner = _LAYOUT[name]
     label = f"{line.label:<{width}} " if width else ""

@@ -101,6 +101,23 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
     ):
         assert line(array) == ((f"y = x @ {text}", right),)
     assert line(rng.normal(size=(4, 4))) == ()
+    wide = Weight("kernel", w := rng.normal(size=(4, 24)), w)
+    case = case_of(wide, rng.normal(size=(3, 4)))
+    for order, text in (
+        ([*range(12, 24), *range(12)], "np.roll(kernel, 12, axis=1)"),
+        (
+            [*range(8), *range(16, 24), *range(8, 16)],
+            "np.concatenate([kernel[:, 0:8], kernel[:, 16:24], kernel[:, 8:16]], axis=1)",
+        ),
+        (
+            np.arange(24).reshape(3, 8).T.ravel(),
+            "kernel.reshape(4, 3, 8).swapaxes(1, 2).reshape(4, 24)",
+        ),
+    ):
+        changed = replace(wide, effective=w[:, order], stored=None)
+        found = lines_of(case, case.edit("", case.changed(0, weight=changed)))
+        assert found == ((f"y = x @ {text}", right),)
+    case = case_of(kernel, rng.normal(size=(3, 4)))
     assert line(effective) == ()
 
 
