@@ -174,6 +174,11 @@ def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | Non
             if np.array_equal(exact.astype(name), other):
                 text = f"{value.at(ATOM)}.astype(np.{name})"
                 return replace(value, text=text, level=ATOM)
+        for digits in range(9):
+            if np.array_equal(np.round(exact, digits), other):
+                return replace(value, text=f"np.round({value.text}, {digits})", level=ATOM)
+        if (rounded := _on_grid(value, exact, other)) is not None:
+            return rounded
         at = int(np.abs(exact).argmax())
         factor, shift = other.flat[at] / exact.flat[at], other.flat[at] - exact.flat[at]
         if np.allclose(exact * factor, other, rtol=1e-6, atol=0):
@@ -181,6 +186,41 @@ def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | Non
         if np.allclose(exact + shift, other, rtol=1e-6, atol=1e-6 * abs(shift)):
             text = f"{value.at(SUM)} + {_short(float(shift))}"
             return replace(value, text=text, level=SUM)
+        low, high = int(exact.argmin()), int(exact.argmax())
+        factor = (other.flat[high] - other.flat[low]) / (exact.flat[high] - exact.flat[low])
+        shift = other.flat[low] - factor * exact.flat[low]
+        if np.allclose(exact * factor + shift, other, rtol=1e-6, atol=1e-6 * abs(shift)):
+            scaled = _times(value, float(factor))
+            text = f"{scaled.at(SUM)} + {_short(float(shift))}"
+            return replace(value, text=text, level=SUM)
+    return None
+
+
+_ROUNDED = (
+    ("np.round({x})", np.round),
+    ("np.floor({x})", np.floor),
+    ("np.trunc({x})", np.trunc),
+    ("np.floor({x} + 0.5)", lambda x: np.floor(x + 0.5)),
+)
+
+
+def _on_grid(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None:
+    """Rounded to multiples of a power of two, and clipped where it goes beyond an end."""
+    finest = -np.log2(np.abs(other[other != 0]).min())
+    for bits in range(-8, int(min(max(finest, 0) + 1, 24)) + 8):
+        step = 2.0**-bits
+        if not np.array_equal(np.rint(other / step), other / step):
+            continue
+        for text, rounded in _ROUNDED:
+            made = step * rounded(exact / step)
+            clipped = np.clip(made, other.min(), other.max())
+            words = f"{number(step)} * {text.format(x=f'{value.at(PRODUCT)} / {number(step)}')}"
+            if np.array_equal(made, other):
+                return replace(value, text=words, level=PRODUCT)
+            if np.array_equal(clipped, other):
+                ends = f"{number(other.min())}, {number(other.max())}"
+                return replace(value, text=f"np.clip({words}, {ends})", level=ATOM)
+        return None
     return None
 
 

@@ -20,6 +20,9 @@ MistakeLines = tuple[tuple[str, str], ...]
 
 _MOST = 6
 """So many lines still show a mistake, more of them another layer."""
+_FITTED = 1e-5
+"""How far a value may lie from what the mistake gives, as a share of the largest: numbers that were
+fitted are shown in fewer digits."""
 _TRIED = 1 << 22
 """Elements of all values up to which the lines are run before they are shown."""
 
@@ -37,8 +40,7 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
     if not 0 < len(pairs) <= _MOST or any("load(" in line for pair in pairs for line in pair):
         return ()
     if _size(layer) + _size(mistaken) <= _TRIED:
-        scripts = ((layer, healthy), (mistaken, wrong))
-        if not all(holds(computation, script) for computation, script in scripts):
+        if not (holds(layer, healthy) and holds(mistaken, wrong, _FITTED)):
             return ()
     return pairs
 

@@ -8,9 +8,10 @@ import numpy as np
 from probe.by_hand.altered import expressed
 from probe.by_hand.registry import Unwritten, is_written
 from probe.by_hand.script import Computation
-from probe.by_hand.values import Value, number
+from probe.by_hand.values import ATOM, Value, number
 from probe.by_hand.weights import WeightNames
 from probe.by_hand.writer import HandWriter, same_array
+from probe.by_hand.writers.along_axis import over
 from probe.ops.base import Op
 from probe.ops.weight import Weight
 
@@ -25,6 +26,8 @@ class MistakeWriter(HandWriter):
         super().__init__(computation, {})
         self._healthy = healthy
         self._weights = WeightNames(healthy.steps)
+        self._taken: list[tuple[Value, np.ndarray]] = []
+        """What the step being written is applied to."""
 
     def weight(self, weight: Weight) -> Value:
         altered = self._altered_weight(weight)
@@ -42,7 +45,7 @@ class MistakeWriter(HandWriter):
         if own is None and array.size == 1:
             return Value(number(array.item()), ())
         if own is None:
-            raise Unwritten("a weight that the layer does not have")
+            return self._statistic(array)
         value = self.weight(own)
         for known in (own, *self._weights.others(own)):
             if np.array_equal(known.value, array):
@@ -54,6 +57,22 @@ class MistakeWriter(HandWriter):
             raise Unwritten("a weight that is another")
         return found
 
+    def _statistic(self, array: np.ndarray) -> Value:
+        """A weight that the layer does not have, as the mean or the variance of the step's input
+        along all axes but one."""
+        for value, x in self._taken:
+            for axis in range(x.ndim) if x.dtype.kind == "f" and x.ndim > 1 else ():
+                rest = tuple(at for at in range(x.ndim) if at != axis)
+                lying = over([value.axes[at] for at in rest], False)
+                for made, text in (
+                    (x.mean(rest), f"mean({lying})"),
+                    (x.var(rest), f"var({lying})"),
+                    (x.var(rest, ddof=1), f"var({lying}, ddof=1)"),
+                ):
+                    if made.shape == array.shape and np.allclose(made, array, rtol=1e-9):
+                        return Value(f"{value.at(ATOM)}.{text}", made.shape)
+        raise Unwritten("a weight that the layer does not have")
+
     def _stored_name(self, weight: Weight) -> str:
         """The name of a weight as it is stored."""
         name = self._weights.stored_name(weight)
@@ -62,6 +81,25 @@ class MistakeWriter(HandWriter):
             name = self._names.new(f"stored_{self._weights.hint(weight)}")
             self._load(name, f"stored:{name}", weight.stored)
         return name
+
+    def root(self, variance: Weight, epsilon: float) -> str:
+        own = self._weights.of(variance)
+        if own is None or own.effective is variance.effective:
+            return super().root(variance, epsilon)
+        exact, array = own.value.astype(np.float64), variance.value
+        name = self.plain(self.weight_of_layer(own)).text
+        with np.errstate(all="ignore"):
+            for divisor, text in (
+                (np.sqrt(exact) + epsilon, f"(np.sqrt({name}) + {number(epsilon)})"),
+                (exact + epsilon, f"({name} + {number(epsilon)})"),
+            ):
+                if np.allclose(np.square(divisor) - epsilon, array, rtol=1e-6, atol=1e-9):
+                    return text
+        return super().root(variance, epsilon)
+
+    def weight_of_layer(self, weight: Weight) -> Value:
+        """One of the layer's own weights."""
+        return super().weight(weight)
 
     def _input(self, index: int) -> Value:
         own, array = self._healthy.inputs[index], self.computation.inputs[index]
@@ -81,16 +119,19 @@ class MistakeWriter(HandWriter):
         return value
 
     def _write_op(self, op: Op, taken: Sequence[Value]) -> Any:
+        sources = self.computation.steps[self.position].sources(self.position)
+        arrays = [ref.of(self.computation.inputs, self.computation.values) for ref in sources]
+        self._taken = [*zip(taken, map(np.asarray, arrays), strict=True)]
         if is_written(op):
             return super()._write_op(op, taken)
-        return self._expressed(self.position, taken)
+        return self._expressed(self.position)
 
-    def _expressed(self, position: int, taken: Sequence[Value]) -> Value:
+    def _expressed(self, position: int) -> Value:
         """What an op of a mistake, which nothing writes, made of its input, from what it gave."""
-        step, values = self.computation.steps[position], self.computation.values
-        if len(taken) == 1 and len(values[position]) == 1:
-            array = step.sources(position)[0].of(self.computation.inputs, values)
-            found = expressed(taken[0], np.asarray(array), np.asarray(values[position][0]))
+        made = self.computation.values[position]
+        if len(self._taken) == 1 and len(made) == 1:
+            ((value, array),) = self._taken
+            found = expressed(value, array, np.asarray(made[0]))
             if found is not None:
                 return found
         raise Unwritten("an op of the mistake")

@@ -3,18 +3,19 @@ arithmetic is another."""
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from probe.ops.base import Op
 
-__all__ = ["LEFT_OUT", "Unwritten", "WriteOp", "is_written", "writer_of", "writes"]
+__all__ = ["LEFT_OUT", "Unwritten", "WriteOp", "is_written", "writer_of", "writes", "writes_as"]
 
 
 class Unwritten(Exception):
     """A step that is not written, with the reason as words."""
 
 
+Kind = TypeVar("Kind", bound="Op")
 WriteOp = Callable[..., Any]
 """``(op, writer, *values)`` gives the outputs' values: one, or a tuple of several."""
 
@@ -80,6 +81,7 @@ LEFT_OUT = {
 """The ops that are not written, and why."""
 
 _WRITERS: dict[type["Op"], WriteOp] = {}
+_ALIKE: dict[type["Op"], str] = {}
 
 
 def writes(*kinds: type["Op"]) -> Callable[[WriteOp], WriteOp]:
@@ -93,18 +95,34 @@ def writes(*kinds: type["Op"]) -> Callable[[WriteOp], WriteOp]:
     return register
 
 
+def writes_as(name: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Registers a class, of a mistake, with the function that writes the op of that name: it reads
+    the fields that make the difference."""
+
+    def register(kind: type[Kind]) -> type[Kind]:
+        _ALIKE[kind] = name
+        return kind
+
+    return register
+
+
+def _function_of(kind: type["Op"]) -> WriteOp | None:
+    name = _ALIKE.get(kind, kind.__name__)
+    if name in _HOMES and (kind in _ALIKE or kind.__module__.startswith("probe.ops.")):
+        import_module(f"probe.by_hand.writers.{_HOMES[name]}")
+    if kind in _ALIKE:
+        return next((write for op, write in _WRITERS.items() if op.__name__ == name), None)
+    return _WRITERS.get(kind)
+
+
 def is_written(op: "Op") -> bool:
     """Whether there is a function that writes it."""
-    kind = type(op)
-    if kind.__name__ in _HOMES and kind.__module__.startswith("probe.ops."):
-        import_module(f"probe.by_hand.writers.{_HOMES[kind.__name__]}")
-    return kind in _WRITERS
+    return _function_of(type(op)) is not None
 
 
 def writer_of(op: "Op") -> WriteOp:
     """The function that writes an op; raises Unwritten where there is none."""
-    kind = type(op)
-    if not is_written(op):
-        why = LEFT_OUT.get(kind.__name__, "is not written here")
-        raise Unwritten(f"{kind.__name__} {why}")
-    return _WRITERS[kind]
+    function, name = _function_of(type(op)), type(op).__name__
+    if function is None:
+        raise Unwritten(f"{name} {LEFT_OUT.get(name, 'is not written here')}")
+    return function

@@ -60,10 +60,11 @@ def tried(computation: Computation) -> TriedScript:
             stored = {**script.stored, fault.step: fault.why}
 
 
-def holds(computation: Computation, script: HandScript) -> bool:
-    """Whether every name of a script stands for what NumPy made of the step."""
+def holds(computation: Computation, script: HandScript, share: float = _SHARE) -> bool:
+    """Whether every name of a script stands for what NumPy made of the step, but for a ``share`` of
+    the largest value."""
     try:
-        _run(computation, script)
+        _run(computation, script, share)
     except _Fault:
         return False
     return True
@@ -80,7 +81,7 @@ def _refuse_stored(computation: Computation, script: HandScript) -> None:
         raise BadInput(f"the layer cannot be written by hand: step {step} ({name}): {why}")
 
 
-def _run(computation: Computation, script: HandScript) -> bool:
+def _run(computation: Computation, script: HandScript, share: float = _SHARE) -> bool:
     """Runs the statements; whether NumPy warned."""
     namespace = _namespace(script)
     with warnings.catch_warnings(record=True) as seen:
@@ -88,7 +89,7 @@ def _run(computation: Computation, script: HandScript) -> bool:
         for statement in (*script.loads, *script.statements):
             _execute(statement, namespace)
             for named in statement.named:
-                _hold(computation, named, namespace)
+                _hold(computation, named, namespace, share)
     return any(issubclass(warning.category, RuntimeWarning) for warning in seen)
 
 
@@ -123,7 +124,9 @@ def _execute(statement: Statement, space: dict[str, Any]) -> None:
         raise _Fault(statement.step, f"the statement fails ({type(error).__name__})") from error
 
 
-def _hold(computation: Computation, named: NamedValue, space: Mapping[str, Any]) -> None:
+def _hold(
+    computation: Computation, named: NamedValue, space: Mapping[str, Any], share: float
+) -> None:
     """Raises _Fault where a name stands for something else than NumPy made."""
     step = named.step
     exact = np.asarray(computation.values[step][named.output])
@@ -132,11 +135,11 @@ def _hold(computation: Computation, named: NamedValue, space: Mapping[str, Any])
         array = array.transpose(named.order)
     if array.shape != exact.shape:
         raise _Fault(step, f"the statement gives the shape {array.shape}, not {exact.shape}")
-    if not _close(array, exact):
+    if not _close(array, exact, share):
         raise _Fault(step, "the statement gives other values than NumPy")
 
 
-def _close(array: np.ndarray, exact: np.ndarray) -> bool:
+def _close(array: np.ndarray, exact: np.ndarray, share: float) -> bool:
     with np.errstate(all="ignore"):
         if array.dtype.kind not in "fc" and exact.dtype.kind not in "fc":
             return bool(np.array_equal(array, exact))
@@ -146,4 +149,4 @@ def _close(array: np.ndarray, exact: np.ndarray) -> bool:
         if not np.isfinite(array[finite]).all():
             return False
         largest = float(np.abs(exact[finite]).max(initial=0))
-        return bool((np.abs(array[finite] - exact[finite]) <= _SHARE * largest).all())
+        return bool((np.abs(array[finite] - exact[finite]) <= share * largest).all())

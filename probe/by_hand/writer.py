@@ -73,6 +73,10 @@ class HandWriter:
                 self._arrays |= arrays
         return self._weights.value(weight, known)
 
+    def root(self, variance: Weight, epsilon: float) -> str:
+        """The standard deviation that a normalisation divides by."""
+        return f"np.sqrt({self.plain(self.weight(variance)).text} + {number(epsilon)})"
+
     def constant(self, hint: str, array: np.ndarray) -> Value:
         """Numbers that belong to the op: written where they are few, else loaded."""
         array = np.asarray(array)

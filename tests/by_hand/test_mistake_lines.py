@@ -71,6 +71,27 @@ def test_the_line_of_an_input_a_weight_and_a_function(net):
     )
 
 
+def test_the_line_of_a_statistic():
+    rng = np.random.default_rng(0)
+    mean, variance = (Weight(name, w := rng.uniform(0.5, 2, 3), w) for name in ("mean", "variance"))
+    op, x = ops.BatchNormalization(None, None, mean, variance, 1e-3), rng.normal(size=(4, 3, 5))
+    steps = (Step(op, (Ref(-1),)),)
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0])
+
+    def line(**fields):
+        return lines_of(case, case.edit("", case.changed(0, **fields)))
+
+    def other(array):
+        return Weight("variance", None, array)
+
+    right = "gain = 1 / np.sqrt(variance + 0.001)"
+    moved = np.square(np.sqrt(variance.effective) + 1e-3) - 1e-3
+    assert line(variance=other(moved)) == (("gain = 1 / (np.sqrt(variance) + 0.001)", right),)
+    of_batch = Weight("of the batch", None, x.var((0, 2)))
+    assert line(variance=of_batch) == (("gain = 1 / np.sqrt(x.var(axis=(0, 2)) + 0.001)", right),)
+
+
 def case_of(weight, x):
     steps = (Step(ops.MatMul(weight, None), (Ref(-1),)),)
     values = recompute(steps, (x,))

@@ -21,7 +21,7 @@ def _batch_norm(op: ops.BatchNormalization, w: HandWriter, x: Value) -> Value:
         centred, level = f"{x.at(SUM)} - {along(vector(op.mean), axis, rank)}", SUM
     root = ""
     if op.variance is not None:
-        root = f"np.sqrt({vector(op.variance).text} + {number(op.epsilon)})"
+        root = w.root(op.variance, op.epsilon)
     elif op.epsilon:
         root = f"np.sqrt(1 + {number(op.epsilon)})"
     text = centred if level >= PRODUCT else f"({centred})"
@@ -42,14 +42,22 @@ def _batch_norm(op: ops.BatchNormalization, w: HandWriter, x: Value) -> Value:
 
 
 @writes(ops.LayerNormalization)
-def _layer_norm(op: ops.LayerNormalization, w: HandWriter, x: Value) -> Value:
+def layer_norm(op: ops.LayerNormalization, w: HandWriter, x: Value) -> Value:
+    """That of the op; of one with a mistake in its statistics, with ``ddof`` or epsilon ``outside``
+    the root."""
     x = w.named("values", x)
     axes = sorted(x.axes[axis] for axis in op.axes)
     over = f"axis={axes[0] if len(axes) == 1 else as_tuple(axes)}, keepdims=True"
     shape = tuple(1 if at in axes else size for at, size in enumerate(x.shape))
     mean = w.let("mean", Value(f"{x.text}.mean({over})", shape))
-    variance = w.let("variance", Value(f"{x.text}.var({over})", shape), "divided by n, not n - 1")
-    text = f"({x.text} - {mean.text}) / np.sqrt({variance.text} + {number(op.epsilon)})"
+    ddof, count = getattr(op, "ddof", 0), "divided by n, not n - 1"
+    if ddof:
+        over, count = f"{over}, ddof={number(ddof)}", ""
+    variance = w.let("variance", Value(f"{x.text}.var({over})", shape), count)
+    root = f"np.sqrt({variance.text} + {number(op.epsilon)})"
+    if getattr(op, "outside", False):
+        root = f"(np.sqrt({variance.text}) + {number(op.epsilon)})"
+    text = f"({x.text} - {mean.text}) / {root}"
     return scaled(op, w, w.result(text, PRODUCT, x.order), [x.axes[axis] for axis in op.axes])
 
 

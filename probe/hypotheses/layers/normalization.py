@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe import ops
+from probe.by_hand.registry import writes_as
 from probe.hypotheses.registry import hypothesis
 from probe.numerics.usual_numbers import EPSILONS
 from probe.ops.weight import Weight
@@ -90,6 +91,7 @@ def _part(shape: tuple[int, ...], op: Any) -> tuple[slice, ...]:
     )
 
 
+@writes_as("LayerNormalization")
 @dataclass(frozen=True, eq=False)
 class _Layer(ops.LayerNormalization):
     """Layer normalisation with other statistics: ``ddof``, epsilon outside the root."""
@@ -103,6 +105,7 @@ class _Layer(ops.LayerNormalization):
         return (_normalised(x, self.axes, self.ddof, self.outside, self.epsilon) * scale + bias,)
 
 
+@writes_as("GroupNormalization")
 @dataclass(frozen=True, eq=False)
 class _Group(ops.GroupNormalization):
     """The same for groups."""
