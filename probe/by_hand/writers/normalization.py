@@ -33,7 +33,7 @@ def _batch_norm(op: ops.BatchNormalization, w: HandWriter, x: Value) -> Value:
         level = PRODUCT
     else:
         over = vector(op.scale).text if op.scale is not None else "1"
-        size = vector(op.variance).shape
+        size = op.variance.value.shape
         gain = w.let("gain", Value(f"{over} / {root}", size), "a factor a channel")
         text, level = f"{text} * {along(gain, axis, rank)}", PRODUCT
     if op.bias is not None:
