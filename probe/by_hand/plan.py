@@ -111,8 +111,25 @@ class Plan:
 
     @cached_property
     def _calls(self) -> dict[str, str]:
-        """What each call of a composed layer is called."""
-        return endings(dict.fromkeys(site.call for site in self._computation.sites if site.call))
+        """What each call of a composed layer, and each module that it lies in, is called."""
+        calls = [site.call for site in self._computation.sites if site.call]
+        modules = [module for module in map(_module_of, calls) if module]
+        return endings(dict.fromkeys([*calls, *modules]))
+
+    @cached_property
+    def _last_of_module(self) -> dict[int, str]:
+        """The modules whose last step is a function's, by its position: it gives what they give."""
+        last = {
+            _module_of(site.call): position
+            for position, site in enumerate(self._computation.sites)
+            if site.call
+        }
+        functions = self._computation.functions
+        return {
+            position: module
+            for module, position in last.items()
+            if module and self._computation.sites[position].part in functions
+        }
 
     def step_name(self, position: int, output: int) -> str:
         """What an output of a step is called."""
@@ -120,7 +137,8 @@ class Plan:
         number = str(output) if several else ""
         sites = self._computation.sites
         if sites and sites[position].call:
-            return f"{self._calls[sites[position].call]}{number}"
+            module = self._last_of_module.get(position)
+            return f"{self._calls[module or sites[position].call]}{number}"
         kind = self._kinds[position]
         word = _HINTS.get(kind) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
         return f"{word}{number}"
@@ -161,4 +179,9 @@ class Plan:
         sites = self._computation.sites
         if not sites or not sites[position].call:
             return ""
-        return re.sub(r"[./][^./]*$|^[^./]*$", "", sites[position].call)
+        return _module_of(sites[position].call)
+
+
+def _module_of(call: str) -> str:
+    """The path of a call without its last part."""
+    return re.sub(r"[./][^./]*$|^[^./]*$", "", call)
