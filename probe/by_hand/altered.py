@@ -7,6 +7,7 @@ from itertools import chain, combinations, permutations
 
 import numpy as np
 
+from probe.by_hand.reordered import reordered
 from probe.by_hand.values import (
     ATOM,
     POWER,
@@ -16,7 +17,6 @@ from probe.by_hand.values import (
     as_tuple,
     bracketed,
     composed,
-    listed,
     number,
     sizes_of,
 )
@@ -72,7 +72,7 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
             )
         if array.shape == altered.shape and size > 1:
             order = _order_along(array, altered, axis)
-            taken = None if order is None else _taken(value, order, axis)
+            taken = None if order is None else reordered(value, order, axis)
             if taken is not None:
                 yield (
                     (lambda x, order=order, axis=axis: np.take(x, order, axis)),  # type: ignore[misc]
@@ -80,6 +80,8 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
                 )
     if array.shape != altered.shape:
         yield (lambda x: x.reshape(altered.shape)), lambda: _reshaped(value, altered.shape)
+    if array.ndim == altered.ndim <= _MOST_AXES:
+        yield from _read_otherwise(value, altered.shape)
     if array.ndim <= _MOST_AXES:
         for perm in permutations(range(array.ndim)):
             yield (
@@ -90,6 +92,18 @@ def _rearranged(value: Value, array: np.ndarray, altered: np.ndarray) -> Iterato
             )
 
 
+def _read_otherwise(value: Value, shape: tuple[int, ...]) -> Iterator[Expression]:
+    """The same numbers read as an array whose axes come in another order."""
+    for perm in permutations(range(len(shape))):
+        read, back = tuple(shape[axis] for axis in perm), tuple(int(k) for k in np.argsort(perm))
+        yield (
+            (lambda x, read=read, back=back: x.reshape(read).transpose(back)),  # type: ignore[misc]
+            lambda read=read, back=back: replace(  # type: ignore[misc]
+                _reshaped(value, read), order=composed(None, back)
+            ),
+        )
+
+
 def _order_along(array: np.ndarray, altered: np.ndarray, axis: int) -> list[int] | None:
     """Which place along an axis each place of the other array is."""
     rows = [row.tobytes() for row in np.moveaxis(array, axis, 0)]
@@ -98,49 +112,6 @@ def _order_along(array: np.ndarray, altered: np.ndarray, axis: int) -> list[int]
     if len(places) < len(rows) or any(row not in places for row in others):
         return None
     return [places[row] for row in others]
-
-
-def _taken(value: Value, order: list[int], axis: int) -> Value | None:
-    """The places along an axis in another order: as a list where they are few, as blocks, or as
-    the axis in two of which the other comes first."""
-    lies, size = value.axes[axis], len(order)
-    blocks = _blocks(order)
-    if size <= _FEW and len(blocks) > 2:
-        return replace(
-            value, text=f"np.take({value.text}, {listed(order)}, axis={lies})", level=ATOM
-        )
-    if 1 < len(blocks) <= _MOST_BLOCKS:
-        lead = ":, " * lies
-        parts = ", ".join(f"{value.at(ATOM)}[{lead}{first}:{end}]" for first, end in blocks)
-        return replace(value, text=f"np.concatenate([{parts}], axis={lies})", level=ATOM)
-    for count in range(2, size // 2 + 1):
-        if size % count == 0 and order == [
-            at for k in range(size // count) for at in range(k, size, size // count)
-        ]:
-            return _interleaved(value, lies, count)
-    return None
-
-
-_MOST_BLOCKS = 6
-
-
-def _blocks(order: list[int]) -> list[tuple[int, int]]:
-    """Runs of places that follow each other, as (first, end)."""
-    found: list[tuple[int, int]] = []
-    for place in order:
-        if found and found[-1][1] == place:
-            found[-1] = (found[-1][0], place + 1)
-        else:
-            found.append((place, place + 1))
-    return found
-
-
-def _interleaved(value: Value, lies: int, count: int) -> Value:
-    """An axis read as (count, rest) and laid out as (rest, count)."""
-    shape = list(value.shape)
-    apart = [*shape[:lies], count, shape[lies] // count, *shape[lies + 1 :]]
-    text = f"{value.at(ATOM)}.reshape{sizes_of(apart)}.swapaxes({lies}, {lies + 1})"
-    return replace(value, text=f"{text}.reshape{sizes_of(shape)}", level=ATOM)
 
 
 def _flipped(value: Value, axes: tuple[int, ...]) -> Value:

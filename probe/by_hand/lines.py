@@ -10,6 +10,7 @@ import numpy as np
 from probe.by_hand.mistake_writer import MistakeWriter
 from probe.by_hand.registry import Unwritten
 from probe.by_hand.script import Computation, HandScript
+from probe.by_hand.script_file import targets_of
 from probe.by_hand.trial import holds
 from probe.by_hand.writer import written
 
@@ -37,12 +38,23 @@ def mistake_lines(layer: Computation, mistaken: Computation) -> MistakeLines:
         return ()
     code = _code(healthy)
     pairs = tuple(_pairs(_named_alike(_code(wrong), code), code))
-    if not 0 < len(pairs) <= _MOST or any("load(" in line for pair in pairs for line in pair):
+    text = "\n".join(line for pair in pairs for line in pair)
+    if not 0 < len(pairs) <= _MOST or "load(" in text or _names_more(text, wrong, healthy):
         return ()
     if _size(layer) + _size(mistaken) <= _TRIED:
         if not (holds(layer, healthy) and holds(mistaken, wrong, _FITTED)):
             return ()
     return pairs
+
+
+def _names_more(text: str, wrong: HandScript, right: HandScript) -> bool:
+    """Whether lines name an array that is loaded for the mistake alone: they do not tell it."""
+    loaded, own = (
+        {name for statement in script.loads for name in targets_of(statement)}
+        for script in (wrong, right)
+    )
+    stored = {name for name in loaded if name.startswith("stored_")}
+    return any(re.search(rf"\b{name}\b", text) for name in loaded - own - stored)
 
 
 def _code(script: HandScript) -> list[str]:

@@ -104,6 +104,10 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
     grid = Grid(np.array(0.25), 4)
     effective = 0.25 * np.clip(np.round(stored / 0.25), -8, 7)
     kernel = Weight("kernel", stored, effective, ("4 bits",), grid=grid)
+    tall = Weight("kernel", w := rng.normal(size=(6, 4)), w)
+    case = case_of(tall, rng.normal(size=(3, 6)))
+    read = case.changed(0, weight=replace(tall, effective=w.reshape(4, 6).T, stored=None))
+    assert lines_of(case, case.edit("", read)) == (("y = x @ kernel.reshape(4, 6).T", right),)
     case = case_of(kernel, rng.normal(size=(3, 4)))
 
     def line(array):

@@ -8,6 +8,7 @@ import numpy as np
 
 from probe import ops
 from probe.by_hand.registry import Unwritten, writes
+from probe.by_hand.reordered import reordered
 from probe.by_hand.values import ATOM, Order, Value, as_tuple, composed, listed, number, sizes_of
 from probe.by_hand.writer import HandWriter
 
@@ -102,6 +103,9 @@ def _take(op: ops.Take, w: HandWriter, x: Value) -> Value:
     if order.ndim != 1:
         raise Unwritten("places that are no list")
     axis = x.axes[op.axis]
+    found = reordered(x, [int(place) for place in order], op.axis % x.rank)
+    if found is not None and order.size == x.shape[axis]:
+        return found
     if order.size <= _FEW:
         places = listed(order.tolist())
     else:
