@@ -154,10 +154,12 @@ class Plan:
 
     def input_name(self, index: int) -> str:
         """What an input of the layer is called."""
+        if not self._several_inputs:
+            return "x"
         names = self._computation.input_names
         if index < len(names) and names[index]:
             return names[index]
-        return f"x{index}" if self._several_inputs else "x"
+        return f"x{index}"
 
     @cached_property
     def _several_inputs(self) -> bool:
@@ -173,6 +175,14 @@ class Plan:
         if index == 0 and axes and len(axes) == np.ndim(self._computation.inputs[0]):
             return f": {', '.join(axes)}"
         return notes[index] if index < len(notes) else ""
+
+    def source_line(self, position: int) -> str:
+        """The line of the model's source that a step comes from, in words; "" where that is not
+        known."""
+        lines = self._computation.lines
+        if position >= len(lines) or lines[position] is None:
+            return ""
+        return f"source line {lines[position]}"
 
     def section(self, position: int) -> str:
         """The module of a composed layer that a step belongs to."""

@@ -29,6 +29,8 @@ class Computation:
     output_names: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
     """Of a layer that is composed of several calls: one for each step."""
+    lines: tuple[int | None, ...] = ()
+    """Of such a layer: the source line of the model's own that makes the call of each step."""
     functions: frozenset[int] = frozenset()
     """Which of its calls (``Site.part``) are functions and no modules."""
 

@@ -11,7 +11,7 @@ from probe.by_hand.names import endings, words
 from probe.by_hand.script import Statement
 from probe.by_hand.values import Value, as_tuple, number, shape_words, sizes_of
 from probe.ops.step import Step, weight_fields
-from probe.ops.weight import Grid, Weight
+from probe.ops.weight import Grid, Weight, one_parameter
 
 __all__ = ["WeightNames"]
 
@@ -28,15 +28,26 @@ class WeightNames:
             self._own.setdefault(weight.name, []).append(weight)
         self._known: dict[tuple[str, int], str] = {}
         self._stored: dict[tuple[str, int], str] = {}
-        self._kept: list[np.ndarray] = []  # so that no other array has the identity of one
+        self._made: list[Weight] = []  # kept, so that no other array has the identity of one
 
     def hint(self, weight: Weight) -> str:
         """What it should be called."""
         return self._hints.get(weight.name, weight.name)
 
     def known(self, weight: Weight) -> str | None:
-        """What it is called already."""
-        return self._known.get((weight.name, id(weight.effective)))
+        """What it is called already, whichever part of the same parameter it is."""
+        key = weight.name, id(weight.effective)
+        if key not in self._known:
+            same = (made for made in self._made if made.name == weight.name)
+            found = next((made for made in same if one_parameter(made, weight)), None)
+            if found is None:
+                return None
+            before = found.name, id(found.effective)
+            self._known[key] = self._known[before]
+            if before in self._stored:
+                self._stored[key] = self._stored[before]
+            self._made.append(weight)
+        return self._known[key]
 
     def of(self, weight: Weight) -> Weight | None:
         """The weight of the steps that one of a mistake was made of."""
@@ -59,7 +70,7 @@ class WeightNames:
     ) -> Iterator[tuple[Statement, Mapping[str, np.ndarray]]]:
         """The statements that make it under a name, and the arrays that they load."""
         self._known[weight.name, id(weight.effective)] = name
-        self._kept.append(weight.effective)
+        self._made.append(weight)
         shape = shape_words(weight.effective.shape)
         formula = _quantised(weight)
         if formula is None:

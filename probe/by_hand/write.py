@@ -99,7 +99,8 @@ def computation_of(
     """A call as what a script is written of."""
     description = capture.description
     assert description is not None
-    names, notes = [""] * len(inputs), [""] * len(inputs)
+    own = capture.input_names[: len(inputs)]
+    names, notes = [*own, *[""] * (len(inputs) - len(own))], [""] * len(inputs)
     for taken in description.taken:
         notes[taken.input] = taken.why
         if taken.call >= 0:
@@ -116,8 +117,16 @@ def computation_of(
         description.input_axes,
         description.output_names,
         description.sites,
+        tuple(_line(capture, site.part) for site in description.sites),
         frozenset(functions),
     )
+
+
+def _line(capture: Capture, part: int) -> int | None:
+    """The source line of the model's own that makes one of a block's calls."""
+    if not 0 <= part < len(capture.parts):
+        return None
+    return capture.parts[part].capture.line
 
 
 def _allowances(report: Report, values: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:

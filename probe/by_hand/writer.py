@@ -246,7 +246,7 @@ class HandWriter:
         name = self._names.new(self._plan.step_name(self.position, output))
         self._state(
             (f"{name} = {value.text}",),
-            _commented(value.shape, ""),
+            _commented(value.shape, self._plan.source_line(self.position)),
             (NamedValue(name, self.position, output, value.order),),
         )
         return replace(value, text=name, level=ATOM)
@@ -260,6 +260,7 @@ class HandWriter:
             replace(
                 last,
                 lines=(*last.lines[:-1], line),
+                comment=_joined(last.comment, self._plan.source_line(self.position)),
                 named=(NamedValue(name, self.position, output, value.order),),
             )
         )
@@ -313,7 +314,11 @@ class HandWriter:
 def _commented(shape: Sequence[int], comment: str) -> str:
     if comment.startswith(":"):
         return f"{shape_words(shape)}{comment}"
-    return ", ".join(filter(None, (shape_words(shape), comment)))
+    return _joined(shape_words(shape), comment)
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
 
 
 def same_array(left: np.ndarray, right: np.ndarray) -> bool:
