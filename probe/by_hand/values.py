@@ -55,6 +55,13 @@ class Value:
         """The expression, in brackets where it binds less tightly than that."""
         return bracketed(self.text, self.level < level)
 
+    @property
+    def array(self) -> str:
+        """The expression as one whose methods may be called: a number in digits has none."""
+        if not self.shape and not self.is_name and self.text.lstrip("-")[:1].isdigit():
+            return f"np.asarray({self.text})"
+        return self.at(ATOM)
+
     def letters(self, word: str) -> str:
         """A letter for each axis of the op's layout, in the order in which they lie."""
         lying = [""] * self.rank

@@ -192,13 +192,13 @@ def _cast(op: ops.Cast, w: HandWriter, x: Value) -> Value:
     if op.to == "bool":
         return w.result(f"{x.at(SUM)} != 0", TEST, x.order)
     if op.to == "float64":
-        return w.result(f"{x.at(ATOM)}.astype(np.float64)", ATOM, x.order)
+        return w.result(f"{x.array}.astype(np.float64)", ATOM, x.order)
     if op.to in ("float16", "float32"):
-        text = f"{x.at(ATOM)}.astype(np.{_TYPES[op.to]}).astype(np.float64)"
+        text = f"{x.array}.astype(np.{_TYPES[op.to]}).astype(np.float64)"
         return w.result(text, ATOM, x.order)
     if op.to not in _TYPES:
         raise Unwritten("a type that NumPy does not have")
-    text = f"{x.at(ATOM)}.astype(np.int64)"
+    text = f"{x.array}.astype(np.int64)"
     if op.to != "int64":
         text += f".astype(np.{_TYPES[op.to]})"
     return w.result(text, ATOM, x.order)

@@ -36,19 +36,25 @@ def _fake_quantize(op: ops.FakeQuantize, w: HandWriter, x: Value) -> Value:
         raise Unwritten("levels beyond 64 bits")
     size, zero = np.asarray(op.size, np.float32), np.asarray(op.zero_point, np.float32)
     x, at = operands(w, x, scale=size.astype(np.float64), zero_point=zero)
-    # the product is float32's where a number is
-    inverse = f"np.float32(1 / {at['scale']})"
-    share = f"{x.at(PRODUCT)} * {inverse}"
+    x = w.named("values", x)
+    share = f"{x.text} * np.float32(1 / {at['scale']})"
     if op.zero_first:
-        codes = f"np.round(np.float32({share}{_plus(at['zero_point'])})).astype(float)"
-    else:
-        codes = f"np.round(np.float32({share})).astype(float){_plus(at['zero_point'])}"
+        share += _plus(at["zero_point"])
+    codes = f"np.round({_as_float32(w, x, share)})"
+    if not op.zero_first:
+        codes += _plus(at["zero_point"])
     levels = f"np.clip({codes}, {op.low}, {op.high})"
     if at["zero_point"] != "0":
         levels = f"({levels} - {at['zero_point']})"
-    comment = "the quotient as float32 rounds it, halves to even"
-    made = w.let("levels", Value(f"{levels} * {at['scale']}", x.shape, x.order), comment)
-    return made
+    return w.result(f"{levels} * {at['scale']}", PRODUCT, x.order)
+
+
+def _as_float32(w: HandWriter, x: Value, share: str) -> str:
+    """The name of quotients as float32 rounds them, of numbers that it holds."""
+    named = w.let("share", Value(share, x.shape, x.order))
+    text = f"np.where({x.text} == np.float32({x.text}), np.float32({named.text}), {named.text})"
+    words = "as float32 rounds it, where it holds the number"
+    return w.let("quotient", Value(text, x.shape, x.order), words).text
 
 
 @writes(ops.IntQuantize)
@@ -156,9 +162,9 @@ def _dynamic_quantize(op: ops.DynamicQuantize, w: HandWriter, x: Value) -> Value
     scale = w.let("scale", Value(f"({high.text} - {low.text}) / {op.high}", ()), words)
     level = f"np.clip(np.round(-{low.text} / {scale.text}), 0, {op.high})"
     zero = w.let("zero_point", Value(level, ()))
-    size = w.let("scale", Value(f"np.float32({scale.text})", ()))
-    share = f"np.float32({x.text} * (1 / {size.text}).astype(float) + {zero.text})"
-    codes = f"np.clip(np.round({share}).astype(float), 0, {op.high})"
+    size = w.let("size", Value(f"np.float32({scale.text})", ()))
+    share = f"{x.text} * (1 / {size.text}).astype(float) + {zero.text}"
+    codes = f"np.clip(np.round({_as_float32(w, x, share)}), 0, {op.high})"
     return w.result(f"({codes} - {zero.text}) * {size.text}.astype(float)", PRODUCT, x.order)
 
 

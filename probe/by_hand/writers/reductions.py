@@ -58,6 +58,8 @@ def _any(op: ops.ReduceAny, w: HandWriter, x: Value) -> Value:
 @writes(ops.ReduceLogSumExp)
 def _log_sum_exp(op: ops.ReduceLogSumExp, w: HandWriter, x: Value) -> Value:
     x, axes = w.named("values", x), _axes(op.axes, x)
+    if not math.prod(x.shape):
+        raise Unwritten("nothing to reduce")
     along = over([x.axes[axis] for axis in axes], True)
     kept = _kept(x, axes)
     top = w.let("top", Value(f"{x.text}.max({along})", kept))

@@ -29,7 +29,7 @@ def _reshape(op: ops.Reshape, w: HandWriter, x: Value) -> Value:
     if x.own_shape == w.shape():
         return x
     x = w.plain(x)
-    return w.result(f"{x.at(ATOM)}.reshape{sizes_of(w.shape())}")
+    return w.result(f"{x.array}.reshape{sizes_of(w.shape())}")
 
 
 _MODES = {mode: f'mode="{mode}"' for mode in ("reflect", "edge", "wrap", "symmetric")}
@@ -162,7 +162,7 @@ def _unsqueeze(op: ops.Unsqueeze, w: HandWriter, x: Value) -> Value:
 @writes(ops.Grouped)
 def _grouped(op: ops.Grouped, w: HandWriter, x: Value) -> Value:
     x = w.plain(x)
-    return w.result(f"{x.at(ATOM)}.reshape{sizes_of(w.shape())}")
+    return w.result(f"{x.array}.reshape{sizes_of(w.shape())}")
 
 
 @writes(ops.Expand)
