@@ -5,7 +5,8 @@ from dataclasses import replace as changed
 from functools import partial
 from importlib import import_module
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from probe.capture.model_inputs import bind
 from probe.capture.passes import Passes, captured
@@ -14,9 +15,9 @@ from probe.capture.replacing import Replace, effect_of, replaced, replacing
 from probe.capture.run import ModelLike, Named, opened
 from probe.capture.user_arrays import Expected, Inputs, Part, Shape
 from probe.capture.user_layer_outputs import check_names
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeError
 from probe.evaluation.reference import inputs_of, values_of
-from probe.model import Capture, Model, recorded
+from probe.model import Capture, Model, is_large, recorded
 from probe.process.interrupts import undisturbed
 from probe.report import Report
 from probe.report.sweep import Sweep
@@ -109,7 +110,7 @@ def check(
         expected_at=expected_at,
         replace=replace,
     )
-    return _checked(opened(model), question, search, thorough, progress)[0]
+    return _checked(opened(model), question, search, thorough, progress).report
 
 
 @undisturbed
@@ -138,8 +139,9 @@ def script(
         model: As for ``check``.
         layer: As for ``check``.
         x: As for ``check``.
-        path: The script, a .py; its arrays go into the .npz of the same name. Files that are none
-            of a script are not written over.
+        path: The script, a .py; its arrays go into the .npz of the same name. As a .c it is a
+            program of C99 in integers alone, bit for bit, of a fixed-point layer (QKeras, HGQ2).
+            Files that are none of a script are not written over.
         search: As for ``check``.
         thorough: As for ``check``.
         progress: As for ``check``.
@@ -156,7 +158,10 @@ def script(
     by_hand = import_module("probe.by_hand.write")  # only now: nothing else needs it
     by_hand.refuse_script(path, [model])
     question = question_of(layer, x, **options)
-    report, capture = _checked(opened(model), question, search, thorough, progress)
+    report, capture, passes = _checked(opened(model), question, search, thorough, progress)
+    if Path(path).suffix == by_hand.C:
+        by_hand.write_c(path, capture, report, _calls_of(passes), [model, report.source])
+        return report
     if capture.description is None:
         files = by_hand.script_files(capture, report, (), ())
     else:
@@ -165,14 +170,33 @@ def script(
     return report
 
 
+def _calls_of(passes: Passes) -> dict[tuple[str, int], Capture]:
+    """The calls of the whole model, where it makes several and they cost no long pass."""
+    if passes.alone or is_large(passes.model):
+        return {}
+    try:
+        whole = passes.whole().whole
+    except ProbeError:
+        return {}
+    return {part.capture.key: part.capture for part in whole.parts}
+
+
+class _Checked(NamedTuple):
+    """A report, the call that it is about, and the passes that this is of."""
+
+    report: Report
+    capture: Capture
+    passes: Passes
+
+
 def _checked(
     model: Model,
     question: Question,
     search: bool,
     thorough: bool,
     progress: Callable[[str], None] | None,
-) -> tuple[Report, Capture]:
-    """The report that ``check`` gives, and the call that it is about."""
+) -> _Checked:
+    """The report that ``check`` gives, with the call."""
     search_options = search_of(search, thorough, progress=progress)
     _refuse_recording(model, question)
     passes = captured(model, question)
@@ -196,7 +220,7 @@ def _checked(
     if question.call is None and len(passes.calls) > 1:
         note = f"called {len(passes.calls)} times; this is call {chosen.call}"
         chosen = changed(chosen, notes=(*chosen.notes, note))
-    return chosen, about
+    return _Checked(chosen, about, passes)
 
 
 def _refuse_recording(model: Model, question: Question) -> None:

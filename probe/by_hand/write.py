@@ -1,13 +1,15 @@
 """A checked call as two files: the script, and the arrays that it loads."""
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from probe.by_hand.c.input_formats import input_formats
+from probe.by_hand.c.program import FIRST_WORDS, c_program
 from probe.by_hand.script import Computation
 from probe.by_hand.script_file import FIRST_LINE_ENDS, ScriptTitle, arrays_of, file_text
 from probe.by_hand.syntax import refuse_foreign
@@ -18,8 +20,13 @@ from probe.model import Capture
 from probe.report import Report
 from probe.report.blocks import arrays
 
-__all__ = ["ScriptFiles", "refuse_script", "script_files", "write_script"]
+__all__ = [
+    *("C", "ScriptFiles", "refuse_script", "script_files", "targets_of", "write_c"),
+    "write_script",
+]
 
+C = ".c"
+"""The suffix of a program in C."""
 _MARK = "allowance_0.npy"
 """What the .npz of every script holds, and no file that is not one."""
 
@@ -39,15 +46,30 @@ def refuse_script(path: str | Path, reading: Iterable[object] = ()) -> None:
     """Raises BadInput where a script cannot be written there: over a file that is not one of ours,
     or one that is being read."""
     path = Path(path)
-    if path.suffix != ".py":
-        raise BadInput(f"a script is written as .py; {path} has not that suffix")
+    if path.suffix not in (".py", C):
+        raise BadInput(
+            f"a layer by hand is written as .py, or in integers as .c; {path} has neither suffix"
+        )
     reading = list(reading)
-    for target, ours in ((path, _is_script), (path.with_suffix(".npz"), _is_of_script)):
+    for target in targets_of(path):
         atomic_write.target_of(target, reading)
-        if target.exists() and not ours(target):
+        if target.exists() and not _OURS[target.suffix](target):
             raise BadInput(
                 f"{target} is not a file that probe wrote for a script: give another name"
             )
+
+
+def targets_of(path: str | Path) -> list[Path]:
+    """The files that are written: a script and its arrays, or a program in C alone."""
+    path = Path(path)
+    if path.suffix == C:
+        return [path]
+    return [path, path.with_suffix(".npz")]
+
+
+def _is_c(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline(10_000).startswith(FIRST_WORDS.encode())
 
 
 def _is_script(path: Path) -> bool:
@@ -62,6 +84,27 @@ def _is_of_script(path: Path) -> bool:
             return _MARK in file.namelist()
     except (BadZipFile, OSError):
         return False
+
+
+_OURS = {".py": _is_script, ".npz": _is_of_script, C: _is_c}
+"""What tells a file of ours, by its suffix."""
+
+
+def write_c(
+    path: str | Path,
+    capture: Capture,
+    report: Report,
+    calls: Mapping[tuple[str, int], Capture],
+    reading: Iterable[object] = (),
+) -> None:
+    """Writes a call as a C program in integers; ``calls`` are the others of the pass. Raises
+    BadInput where it is no fixed-point layer."""
+    # the pass of the layer alone does not tell what made its inputs
+    formats = input_formats(calls.get(capture.key, capture), calls)
+    text = c_program(capture, report.source, report.framework, formats)
+    reading = list(reading)
+    refuse_script(path, reading)
+    atomic_write.write(Path(path), lambda file: file.write(text.encode()), reading)
 
 
 def write_script(path: str | Path, files: ScriptFiles, reading: Iterable[object] = ()) -> None:

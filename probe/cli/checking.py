@@ -157,8 +157,10 @@ def _told(report: "Report", arguments: Arguments) -> int:
         report.save(arguments.save)
         written(arguments.save, beside_json=arguments.json == "-")
     if arguments.script:
-        beside = Path(arguments.script).with_suffix(".npz")
-        run = f"the layer by hand, with its arrays in {beside.name}; run it with python"
+        path = Path(arguments.script)
+        run = f"the layer by hand, with its arrays in {path.stem}.npz; run it with python"
+        if path.suffix == ".c":
+            run = "the layer in integers; compile it with a C99 compiler and run it"
         written(arguments.script, arguments.json == "-", [run])
     return STATUS[report.verdict]
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -113,9 +112,9 @@ def refuse_targets(models: Collection[str], arguments: Arguments) -> None:
     replaced = [path for _, path in arguments.replace]
     reading = [*models, *modules, *replaced, *(path for path in arrays if path)]
     if arguments.script is not None:
-        from probe.by_hand.write import refuse_script
+        from probe.by_hand.write import refuse_script, targets_of
 
         refuse_script(arguments.script, reading)
-        targets += [arguments.script, str(Path(arguments.script).with_suffix(".npz"))]
+        targets += map(str, targets_of(arguments.script))
     if len({atomic_write.target_of(target, reading) for target in targets}) < len(targets):
         raise click.UsageError("two outputs must not name the same file")

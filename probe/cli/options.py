@@ -267,7 +267,7 @@ _GROUPS: dict[str, list[click.Option]] = {
             ["--script"],
             metavar="FILE.py",
             help="With --layer: write the layer by hand, a script that computes it with NumPy "
-            "alone, and its arrays beside it.",
+            "alone, and its arrays beside it; as FILE.c a fixed-point layer in integers.",
         ),
         click.Option(
             ["--record"],

@@ -21,7 +21,7 @@ def test_a_layer_is_written_from_the_command(probe, tmp_path):
     assert ended.returncode == 0
     for words, said in (
         ((model, "--script", path), "--script needs --layer"),
-        ((*asked, "--script", tmp_path / "x.c"), "written as .py"),
+        ((*asked, "--script", tmp_path / "x.cpp"), "written as .py, or in integers as .c"),
         ((*asked, "--script", path, "--save", path.with_suffix(".npz")), "same file"),
         ((*asked, "--script", path, "--at", "0,0"), "--script checks the whole layer"),
     ):

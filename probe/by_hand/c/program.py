@@ -17,7 +17,10 @@ from probe.ops.step import Ref
 from probe.ops.weight import Weight
 from probe.report.c_identifiers import identifiers
 
-__all__ = ["CProgram", "InputFormat", "c_program"]
+__all__ = ["FIRST_WORDS", "CProgram", "InputFormat", "c_program"]
+
+FIRST_WORDS = "/* Written by probe: "
+"""What the first line of every program begins with, by which it is known as ours."""
 
 _INPUT_BITS, _WEIGHT_BITS, _GRID_BITS = 24, 16, 32
 """The most bits of an input, of a weight without a grid, and of one with it."""
@@ -241,8 +244,7 @@ def c_program(
     of = f" of {source}" if source else ""
     title = [
         *comment(
-            f"{layer} ({capture.kind}){of}, by hand, in C99 and in integers alone. Written by "
-            "probe."
+            f"Written by probe: {layer} ({capture.kind}){of}, by hand, in C99 and in integers."
         ),
         "",
         *comment(

@@ -52,8 +52,20 @@ def test_the_example(tmp_path):
     calls = calls_of(str(EXAMPLES / "digits_qkeras.h5"), np.load(EXAMPLES / "digits.npy"))
     layers = written(calls, tmp_path)
     assert layers == ["conv2d", "relu", "conv2d_1", "pool", "flatten", "dense"]
-    text = c_program(calls["conv2d_1", 0], formats=input_formats(calls["conv2d_1", 0], calls))
+
+
+def test_as_a_file(tmp_path):
+    model, x = str(EXAMPLES / "digits_qkeras.h5"), np.load(EXAMPLES / "digits.npy")
+    path = tmp_path / "layer_1.c"
+    assert probe.script(model, "conv2d_1", x, path).ok
+    text = path.read_text(encoding="utf-8")
     assert "from 0 to 63 (what relu can give)" in " ".join(text.split())
+    assert is_exact(text, tmp_path) and not path.with_suffix(".npz").exists()
+    with pytest.raises(probe.ProbeError, match="'softmax' cannot be written as C in integers"):
+        probe.script(model, "softmax", x, path)
+    path.write_text("int main(void) {}")
+    with pytest.raises(probe.ProbeError, match="is not a file that probe wrote"):
+        probe.script(model, "conv2d_1", x, path)
 
 
 @pytest.mark.parametrize("seed", [0, *exhaustive(*range(1, 10))])
