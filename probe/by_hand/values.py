@@ -58,7 +58,8 @@ class Value:
     @property
     def array(self) -> str:
         """The expression as one whose methods may be called: a number in digits has none."""
-        if not self.shape and not self.is_name and self.text.lstrip("-")[:1].isdigit():
+        digits = self.text.lstrip("-")[:1].isdigit()
+        if not self.shape and (digits or self.text in ("True", "False")):
             return f"np.asarray({self.text})"
         return self.at(ATOM)
 

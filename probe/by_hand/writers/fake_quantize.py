@@ -162,7 +162,7 @@ def _dynamic_quantize(op: ops.DynamicQuantize, w: HandWriter, x: Value) -> Value
     scale = w.let("scale", Value(f"({high.text} - {low.text}) / {op.high}", ()), words)
     level = f"np.clip(np.round(-{low.text} / {scale.text}), 0, {op.high})"
     zero = w.let("zero_point", Value(level, ()))
-    size = w.let("size", Value(f"np.float32({scale.text})", ()))
+    size = w.let("size", Value(f"np.float32(np.maximum({scale.text}, np.float32(6.1e-05)))", ()))
     share = f"{x.text} * (1 / {size.text}).astype(float) + {zero.text}"
     codes = f"np.clip(np.round({_as_float32(w, x, share)}), 0, {op.high})"
     return w.result(f"({codes} - {zero.text}) * {size.text}.astype(float)", PRODUCT, x.order)
