@@ -14,6 +14,7 @@ from probe.hypotheses.data.wrong_input import _MAPS
 from probe.hypotheses.layers.channel_order import _Recounted
 from probe.hypotheses.layers.transpose_conv import _same_length
 from probe.hypotheses.precision.quantizer_levels import _alike
+from probe.hypotheses.steps.residual_blocks import _plain
 from probe.ops.step import Ref, Step
 from probe.ops.weight import Grid
 from probe.trial.case import Case
@@ -84,3 +85,18 @@ def test_ends_of_the_narrowest_types(least, most, signed, unsigned):
     none, *ends = _ranges(least, most)
     assert none == (-np.inf, np.inf, "")
     assert ends == [signed, unsigned]
+
+
+def test_the_tensor_behind_changes_of_shape():
+    x = np.arange(6.0).reshape(2, 3)
+    steps = (
+        Step(ops.Reshape((3, 2)), (Ref(-1),)),
+        Step(ops.Relu(), (Ref(0),)),
+        Step(ops.Identity(), (Ref(1),)),
+        Step(ops.Reshape((6,)), (Ref(2),)),
+    )
+    values = recompute(steps, (x,))
+    case = Case(steps, (x,), values, values[-1][0])
+    assert [_plain(case, Ref(at)) for at in (-1, 0, 1, 2, 3)] == [
+        *(Ref(-1), Ref(-1), Ref(1), Ref(1), Ref(1))
+    ]
