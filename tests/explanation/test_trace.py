@@ -3,21 +3,24 @@ described."""
 
 import json
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import qkeras
 import torch
+from chain_model import ChainModel
 from explained_cases import LAYERS, call_of, drawn
 from told_elements import told
 
 import probe
-from probe.description import Weight, weights_of
+from probe.description import Description, Step, Weight, weights_of
+from probe.errors import BadInput, ProbeError
 from probe.evaluation.numpy_reference import recompute
 from probe.explanation.origin import number
 from probe.numerics.dtypes import widened
-from probe.ops import Concat, Identity, Mul
+from probe.ops import Concat, Identity, Mul, Relu
 
 pytestmark = [
     # QKeras calls pyparsing by old names
@@ -194,3 +197,31 @@ def test_elements_that_are_only_moved_are_followed():
         [x, np.array([2.0, 3.0, 4.0]), np.array(5.0)], [x * [2.0, 3.0, 4.0] * 5], (1, 2)
     )
     assert [stage.value for stage in account.stages] == [100.0]
+
+
+class Declared(ChainModel):
+    """Whose listing says that the output has one feature, as a file may."""
+
+    @property
+    def layers(self):
+        return tuple(replace(layer, output_shape=(None, 1)) for layer in super().layers)
+
+
+class Unread(Declared):
+    def refuse(self, layer, inputs):
+        pass
+
+
+def test_a_place_is_refused_by_a_file_before_it_is_loaded():
+    relu = (lambda x: np.maximum(x, 0)), Description((Step(Relu()),))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    # what is loaded gives its own shape
+    assert probe.explain(Declared({"relu": relu}), "relu", x, at=(1, 2)).value == 5
+    unread = Unread({"relu": relu})
+    with pytest.raises(BadInput, match=r"is \(any, 1\), so it has no element"):
+        probe.explain(unread, "relu", x, at=(1, 2))
+    # of a later output or call the file does not tell
+    for other in ({"output": 1}, {"call": 1}):
+        with pytest.raises(ProbeError) as raised:
+            probe.explain(unread, "relu", x, at=(1, 2), **other)
+        assert "(any, 1)" not in str(raised.value)
