@@ -386,3 +386,26 @@ def test_a_sum_stored_in_half_precision_has_its_squares_found_once(dtype, monkey
     wrong = replace(calls[0], outputs=(wrong,))
     assert judge(wrong).verdict == "diverge"
     assert judge(wrong, options=Options(sparing=True)).verdict == "diverge"
+
+
+def test_an_interrupt_as_it_ends_leaves_no_thread_behind(monkeypatch):
+    """It comes before signals are held back."""
+    held_back, asked = pipeline.held_back, []
+
+    def interrupted():
+        if threading.current_thread() is threading.main_thread():
+            asked.append(1)
+            if len(asked) == 1:
+                raise KeyboardInterrupt
+        return held_back()
+
+    def forward(push):
+        for number in range(50):
+            push(Capture("layer", "Kind", number, (), (), "float32"))
+
+    results = judged_in_order(forward, lambda capture: lambda: capture.call)
+    assert next(results) == 0
+    monkeypatch.setattr(pipeline, "held_back", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        results.close()
+    assert len(asked) == 2 and not threads()
