@@ -162,3 +162,23 @@ def test_layers_of_a_pipeline_are_checked_one_by_one():
     assert [report.layer for report in reports] == ["pre/scale", "pre/crop"] and all(
         report.ok for report in reports
     )
+
+
+class Adds(keras.layers.Layer):
+    def __init__(self, number, **options):
+        super().__init__(**options)
+        self.number = number
+
+    def call(self, x):
+        return keras.ops.add(x, np.float32(self.number()))
+
+
+@pytest.mark.parametrize("size", [(), (1,), (4,)])
+def test_numbers_that_a_call_draws_are_no_constants(size):
+    """One, too; a fixed one is."""
+    rng = np.random.default_rng(0)
+    drawn, fixed = Adds(lambda: rng.normal(size=size)), Adds(lambda: np.full(size, 0.5))
+    report = probe.check(drawn, drawn.name, given=X, search=False)
+    assert report.verdict == "unchecked", report
+    assert "it produces different values in every call, such as random numbers" in report.sentence
+    assert probe.check(fixed, fixed.name, given=X, search=False).verdict == "agree"

@@ -770,3 +770,13 @@ def test_of_warnings_those_of_pytorchs_functions_are_kept_from_the_user():
         torch.set_warn_always(before)
     assert report.verdict == "agree"
     assert {str(one.message) for one in caught} == {"of the user's own"}
+
+
+def test_what_has_no_description_can_be_exported_alone_and_nothing_else():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout()).train()
+    calls = []
+    probe.open_model(net).run((np.ones((2, 3), np.float32),), None, calls.append)
+    assert {call.layer: (call.description is None, call.alone is not None) for call in calls} == {
+        "0": (False, False),
+        "1": (True, True),
+    }
