@@ -107,6 +107,7 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
     tall = Weight("kernel", w := rng.normal(size=(6, 4)), w)
     case = case_of(tall, rng.normal(size=(3, 6)))
     read = case.changed(0, weight=replace(tall, effective=w.reshape(4, 6).T, stored=None))
+    right = "y = x @ kernel"
     assert lines_of(case, case.edit("", read)) == (("y = x @ kernel.reshape(4, 6).T", right),)
     case = case_of(kernel, rng.normal(size=(3, 4)))
 
@@ -114,7 +115,6 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
         other = replace(kernel, effective=array, stored=array, grid=None)
         return lines_of(case, case.edit("", case.changed(0, weight=other)))
 
-    right = "y = x @ kernel"
     for array, text in (
         (stored, "stored_kernel"),
         (effective[::-1], "kernel[::-1]"),
