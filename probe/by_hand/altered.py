@@ -141,6 +141,9 @@ def _scaled(value: Value, array: np.ndarray, altered: np.ndarray) -> Value | Non
         exact, other = array.astype(np.float64), altered.astype(np.float64)
         if not other.any():
             return replace(value, text=f"0 * {value.at(PRODUCT)}", level=PRODUCT)
+        if other.size > 1 and (other == other.flat[0]).all():
+            text = f"0 * {value.at(PRODUCT)} + {_short(float(other.flat[0]))}"
+            return replace(value, text=text, level=SUM)
         for name in ("float16", "float32"):
             if np.array_equal(exact.astype(name), other):
                 text = f"{value.at(ATOM)}.astype(np.{name})"
@@ -198,8 +201,12 @@ def _on_grid(value: Value, exact: np.ndarray, other: np.ndarray) -> Value | None
 def _times(value: Value, factor: float) -> Value:
     if factor == -1:
         return replace(value, text=f"-{value.at(POWER)}", level=POWER)
-    inverse = 1 / factor
-    if abs(inverse - round(inverse)) < 1e-6 * abs(inverse) and abs(inverse) > 1.5:
+    inverse = 1 / factor if factor else math.inf
+    if (
+        math.isfinite(inverse)
+        and abs(inverse - round(inverse)) < 1e-6 * abs(inverse)
+        and abs(inverse) > 1.5
+    ):
         text = f"{value.at(PRODUCT)} / {round(inverse)}"
     else:
         text = f"{value.at(PRODUCT)} * {_short(factor)}"

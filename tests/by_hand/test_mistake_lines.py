@@ -123,6 +123,7 @@ def test_weights_are_the_layers_own_with_what_was_done_to_them():
         (effective[:, [1, 0, 2, 3]], "np.take(kernel, [1, 0, 2, 3], axis=1)"),
         (effective * 3, "(kernel * 3)"),
         (effective / 16, "(kernel / 16)"),
+        (np.full_like(effective, 2), "(0 * kernel + 2)"),
     ):
         assert line(array) == ((f"y = x @ {text}", right),)
     assert line(rng.normal(size=(4, 4))) == ()
